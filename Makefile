@@ -1,0 +1,94 @@
+# Everything a developer types. Environments live in ignored folders of this checkout; a stamp file
+# in each says that it is complete, so that nothing is installed twice.
+#
+# setup, demo, test, lint, types and bench need Python >= 3.11 and nothing else: no root, no Node.
+# Only ci-tools uses apt and npm.
+
+PYTHON ?= python3
+SDK_VERSION := 2.3.0
+NODE_VERSION := 22
+SUITE_VERSION := 0.2.0-alpha.12
+
+PY := .venv/bin/python
+READY := .venv/.installed
+SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
+TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
+
+# Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
+CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup sdk demo test test-core test-rest test-long lint types bench clean clean-all ci-tools
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
+
+sdk: $(SDK_READY) ## Make .venv-sdk with the official Python SDK (for demo, interop, bench)
+
+demo: $(READY) $(SDK_READY) ## Our client, our server and the official SDK talk over every transport
+	@$(PY) -m conformance.demo
+
+test: test-core test-rest ## All tests that take seconds; the core's coverage must hold
+
+test-core: $(READY)
+	$(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)
+	$(PY) -m coverage report
+
+test-rest: $(READY)
+	$(PY) -m pytest -q -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+
+test-long: $(READY) $(SDK_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
+	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 tests; status=$$?; \
+	if [ $$status -eq 5 ]; then echo "no long tests here"; else exit $$status; fi
+
+lint: $(READY) ## Style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(READY) ## Strict typing of every package and of the tests
+	$(PY) -m mypy
+
+bench: $(READY) $(SDK_READY) ## Costs beside the official SDK, measured in one run
+	@$(PY) -m benchmarks
+
+ci-tools: $(TOOLS_READY) ## Node and the official conformance suite, into .tools (uses apt and npm)
+
+clean: ## Remove what building and testing leave behind
+	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -not -path './.tools/*' -prune \
+	  -exec rm -rf {} +
+
+clean-all: clean ## ... and the environments and tools
+	rm -rf .venv .venv-sdk .tools
+
+# Makes a virtual environment in $(1), saying what is missing where Python comes without venv.
+define venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mcpcore needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || \
+	  { rm -rf $(1); echo "python3 -m venv does not work here; on Debian: apt install python3-venv" >&2; exit 1; }
+endef
+
+$(READY): pyproject.toml
+	$(call venv,.venv)
+	$(PY) -m pip install -q -e '.[dev]'
+	@touch $@
+
+$(SDK_READY):
+	$(call venv,.venv-sdk)
+	.venv-sdk/bin/python -m pip install -q 'mcp==$(SDK_VERSION)'
+	@touch $@
+
+$(TOOLS_READY):
+	@command -v npm >/dev/null || { \
+	  sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -q -y --no-install-recommends npm; }
+	mkdir -p .tools
+	npm install --prefix .tools --no-audit --no-fund --loglevel=error \
+	  node@$(NODE_VERSION) @modelcontextprotocol/conformance@$(SUITE_VERSION)
+	@touch $@
