@@ -1,0 +1,78 @@
+"""The settings of one conversation: identity, capabilities, revisions and limits."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from msgspec import Struct, field
+
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
+
+HeaderParams = Mapping[str, tuple[str, ...]]
+"""Header name (the part after ``Mcp-Param-``) to the property path of the argument."""
+
+
+class Role(Enum):
+    """Which end of the conversation we are."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def other(self) -> "Role":
+        """The other end."""
+        return Role.SERVER if self is Role.CLIENT else Role.CLIENT
+
+
+class Negotiation(Enum):
+    """How a client finds out the era of the server (versioning page, "Backward Compatibility")."""
+
+    AUTO = "auto"
+    """Probe with ``server/discover``, fall back to ``initialize``."""
+    MODERN = "modern"
+    LEGACY = "legacy"
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds of one conversation. Sizes in bytes, times in seconds."""
+
+    message_size: int = 4 * 1024 * 1024
+    depth: int = 128
+    in_flight: int = 1024
+    """Requests of the other side that are being worked on, per conversation."""
+    pending: int = 1024 * 16
+    """Requests of ours that wait for an answer."""
+    batch: int = 100
+    """Messages in one batch."""
+    subscriptions: int = 1024
+    """Resource URIs (legacy) or listen streams (modern) per conversation."""
+    queued: int = 1024 * 1024
+    """Bytes waiting to be sent beyond which log messages are dropped and progress coalesces."""
+    input_rounds: int = 10
+    request_timeout: float | None = 60.0
+    """Default time for an answer; None waits for ever."""
+    max_timeout: float | None = 300.0
+    """Upper bound whatever progress arrives (progress resets ``request_timeout``)."""
+    probe_timeout: float = 5.0
+    """How long the era probe may stay unanswered."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Who we are and what we allow. ``capabilities`` must be of the type of our role."""
+
+    info: Implementation
+    capabilities: ServerCapabilities | ClientCapabilities
+    instructions: str | None = None
+    revisions: tuple[Revision, ...] = REVISIONS
+    """What we speak; both eras may be restricted to any subset."""
+    negotiation: Negotiation = Negotiation.AUTO
+    limits: Limits = field(default_factory=Limits)
+    discover_ttl_ms: int = 3_600_000
+    discover_cache_scope: str = "public"
+    header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
+    """Tool name to its mirrored arguments; may be a live mapping that its owner keeps changing."""
+    route_scoped_ids: bool = False
+    """Inbound ids are unique per route only, and the end of a route cancels what it asked for."""
+    id_prefix: str | None = None
+    """Ids of our requests become strings with this prefix (several workers, one session)."""

@@ -1,0 +1,160 @@
+"""Error codes as a table, the error object, and the exceptions of this package.
+
+Codes: the base protocol page of each revision, JSON-RPC 2.0 section 5.1.  Two kinds of exception
+exist and are never mixed up: :class:`McpError` is an error of the protocol (to be sent, or
+received from the other side); :class:`LocalError` and its subclasses happened here and never
+travel.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+RESOURCE_NOT_FOUND = -32002
+URL_ELICITATION_REQUIRED = -32042
+HEADER_MISMATCH = -32020
+MISSING_CLIENT_CAPABILITY = -32021
+UNSUPPORTED_PROTOCOL_VERSION = -32022
+LEGACY_BUSY = -32000
+BUSY = 1001
+"""Ours, outside the reserved range: too many requests in flight; try again."""
+TOO_LARGE = 1002
+"""Ours: the message is larger than this side accepts."""
+TIMED_OUT = 1003
+"""Ours: the work took longer than this side allows."""
+
+
+class ErrorData(Struct, frozen=True, omit_defaults=True):
+    """The ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""
+
+    code: int
+    message: str
+    data: Raw | UnsetType = UNSET
+
+    @classmethod
+    def make(cls, code: int, message: str, data: Any = UNSET) -> "ErrorData":
+        """Build one from plain values; ``data`` is anything msgspec can encode."""
+        if data is UNSET or isinstance(data, Raw):
+            return cls(code, message, data)
+        return cls(code, message, Raw(msgspec.json.encode(data)))
+
+
+class ErrorRow(Struct, frozen=True, kw_only=True):
+    """What the specification (or, for positive codes, this project) says of one code."""
+
+    code: int
+    name: str
+    revisions: tuple[Revision, ...] = REVISIONS
+    status: int = 200
+    """HTTP status in the modern era when the engine itself rejects the request."""
+    status_always: bool = False
+    """The status holds also when a handler answered with this code."""
+    retryable: bool = False
+    """The same request may succeed later, or after the correction that the error names."""
+    proves_modern: bool = False
+    """An error that only a modern server sends: never a reason to fall back to ``initialize``."""
+
+
+ERRORS: dict[int, ErrorRow] = {
+    row.code: row
+    for row in (
+        ErrorRow(code=PARSE_ERROR, name="ParseError", status=400),
+        ErrorRow(code=INVALID_REQUEST, name="InvalidRequest", status=400),
+        ErrorRow(code=METHOD_NOT_FOUND, name="MethodNotFound", status=404),
+        ErrorRow(code=INVALID_PARAMS, name="InvalidParams", status=400),
+        ErrorRow(code=INTERNAL_ERROR, name="InternalError", status=500),
+        ErrorRow(code=RESOURCE_NOT_FOUND, name="ResourceNotFound", revisions=LEGACY),
+        ErrorRow(
+            code=URL_ELICITATION_REQUIRED,
+            name="UrlElicitationRequired",
+            revisions=tuple(r for r in LEGACY if r.priming),
+        ),
+        ErrorRow(
+            code=HEADER_MISMATCH,
+            name="HeaderMismatch",
+            revisions=MODERN,
+            status=400,
+            status_always=True,
+            retryable=True,
+            proves_modern=True,
+        ),
+        ErrorRow(
+            code=MISSING_CLIENT_CAPABILITY,
+            name="MissingRequiredClientCapability",
+            revisions=MODERN,
+            status=400,
+            status_always=True,
+            proves_modern=True,
+        ),
+        ErrorRow(
+            code=UNSUPPORTED_PROTOCOL_VERSION,
+            name="UnsupportedProtocolVersion",
+            revisions=MODERN,
+            status=400,
+            status_always=True,
+            retryable=True,
+            proves_modern=True,
+        ),
+        ErrorRow(code=LEGACY_BUSY, name="Busy", revisions=LEGACY, status=503, retryable=True),
+        ErrorRow(code=BUSY, name="Busy", revisions=MODERN, status=503, retryable=True),
+        ErrorRow(code=TOO_LARGE, name="TooLarge", status=413),
+        ErrorRow(code=TIMED_OUT, name="TimedOut", status=408, retryable=True),
+    )
+}
+"""Code to row."""
+
+
+def busy_code(revision: Revision | None) -> int:
+    """The code that says "too many requests in flight" in ``revision``."""
+    return BUSY if revision is not None and revision.modern else LEGACY_BUSY
+
+
+class McpError(Exception):
+    """An error of the protocol: raised by a handler to answer with it, or received from the peer.
+
+    ``error`` holds code, message and data as they travel.
+    """
+
+    def __init__(self, code: int, message: str, data: Any = UNSET) -> None:
+        super().__init__(message)
+        self.error = ErrorData.make(code, message, data)
+
+    @classmethod
+    def of(cls, error: ErrorData) -> "McpError":
+        """Wrap an error object as it was received."""
+        return cls(error.code, error.message, error.data)
+
+    @property
+    def code(self) -> int:
+        """The integer code."""
+        return self.error.code
+
+    def __str__(self) -> str:
+        return f"{self.error.message} ({self.error.code})"
+
+
+class LocalError(Exception):
+    """Something that happened on this side and never travels."""
+
+
+class LocalProtocolError(LocalError):
+    """Our owner asked for something that the protocol forbids; nothing has changed."""
+
+
+class CapabilityMissing(LocalProtocolError):
+    """The other side did not declare the capability that this needs.
+
+    ``capability`` is its dotted path, for instance ``elicitation.url``.
+    """
+
+    def __init__(self, capability: str, message: str | None = None) -> None:
+        super().__init__(message or f"the other side did not declare the capability {capability!r}")
+        self.capability = capability

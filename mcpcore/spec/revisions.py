@@ -1,0 +1,145 @@
+"""The five revisions of the protocol as five rows of named flags.
+
+Everything that differs between revisions and is not a method, a type or an error code is a flag
+here; code asks ``revision.batches``, never which revision it is.  Source: the changelog and the
+lifecycle, transports and versioning pages of each revision of the specification.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """One protocol revision: its wire name and what it has.
+
+    Rows are singletons: compare them by identity only, and only to ask whether two messages speak
+    the same revision.
+    """
+
+    name: str
+    """The wire name, for instance ``2025-11-25``."""
+    position: int
+    """Position in time, from 0; used by the tables of this package only."""
+    modern: bool = False
+    """Stateless: version, identity and capabilities travel in the ``_meta`` of every request."""
+    handshake: bool = True
+    """A conversation opens with ``initialize`` and ``notifications/initialized``."""
+    batches: bool = False
+    """JSON-RPC batches are received (and answered with arrays)."""
+    streamable_http: bool = True
+    """The revision defines Streamable HTTP (2024-11-05 defines HTTP+SSE)."""
+    sessions: bool = True
+    """HTTP: ``Mcp-Session-Id`` and DELETE."""
+    get_stream: bool = True
+    """HTTP: a standalone GET stream carries what belongs to no request."""
+    resumable: bool = True
+    """HTTP: event ids and ``Last-Event-ID``."""
+    priming: bool = False
+    """HTTP: streams open with an empty event that has an id; the server may close and be polled."""
+    version_header: bool = False
+    """HTTP: ``MCP-Protocol-Version`` on every request after the first."""
+    mirror_headers: bool = False
+    """HTTP: ``Mcp-Method``, ``Mcp-Name`` and ``Mcp-Param-*`` mirror the body."""
+    server_requests: bool = True
+    """The server sends requests (sampling, elicitation, roots) on the wire."""
+    input_rounds: bool = False
+    """The server asks by ``resultType: input_required`` and the client retries with answers."""
+    result_type: bool = False
+    """Results carry ``resultType``."""
+    server_info_meta: bool = False
+    """Results carry the server's identity in ``_meta``."""
+    cache_hints: bool = False
+    """Cacheable results carry ``ttlMs`` and ``cacheScope``."""
+    per_request_log_level: bool = False
+    """Log messages go only to requests whose ``_meta`` names a level."""
+    tool_errors_in_result: bool = False
+    """Arguments that break the tool's schema give a result with ``isError``, not an error."""
+    structured_content: bool = False
+    """Tools have output schemas and structured content (as an object)."""
+    any_structured_content: bool = False
+    """Structured content may be any JSON value."""
+    disconnect_cancels: bool = False
+    """HTTP: the end of the response stream cancels the request."""
+    resource_not_found: int = -32002
+    """The error code for a resource that does not exist."""
+
+
+_V2024_11_05 = Revision(name="2024-11-05", position=0, streamable_http=False)
+_V2025_03_26 = Revision(name="2025-03-26", position=1, batches=True)
+_V2025_06_18 = Revision(name="2025-06-18", position=2, version_header=True, structured_content=True)
+_V2025_11_25 = Revision(
+    name="2025-11-25",
+    position=3,
+    version_header=True,
+    structured_content=True,
+    priming=True,
+    tool_errors_in_result=True,
+)
+_V2026_07_28 = Revision(
+    name="2026-07-28",
+    position=4,
+    modern=True,
+    handshake=False,
+    sessions=False,
+    get_stream=False,
+    resumable=False,
+    version_header=True,
+    mirror_headers=True,
+    server_requests=False,
+    input_rounds=True,
+    result_type=True,
+    server_info_meta=True,
+    cache_hints=True,
+    per_request_log_level=True,
+    tool_errors_in_result=True,
+    structured_content=True,
+    any_structured_content=True,
+    disconnect_cancels=True,
+    resource_not_found=-32602,
+)
+
+REVISIONS: tuple[Revision, ...] = (
+    _V2024_11_05,
+    _V2025_03_26,
+    _V2025_06_18,
+    _V2025_11_25,
+    _V2026_07_28,
+)
+"""All revisions, oldest first."""
+
+BY_NAME: dict[str, Revision] = {revision.name: revision for revision in REVISIONS}
+"""Wire name to row."""
+
+LEGACY: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.handshake)
+MODERN: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.modern)
+LATEST: Revision = REVISIONS[-1]
+LATEST_LEGACY: Revision = LEGACY[-1]
+ASSUMED_WITHOUT_HEADER: Revision = _V2025_03_26
+"""What an HTTP request without a version header and without a session is taken for."""
+
+
+def newest(candidates: Iterable[Revision]) -> Revision | None:
+    """Return the newest of ``candidates``, or None if there are none."""
+    return max(candidates, key=lambda revision: revision.position, default=None)
+
+
+def select(names: Iterable[str], supported: Iterable[Revision]) -> Revision | None:
+    """Return the newest revision of ``supported`` whose name is among ``names``, or None."""
+    wanted = set(names)
+    return newest(revision for revision in supported if revision.name in wanted)
+
+
+def parse_revisions(names: Iterable[str]) -> tuple[Revision, ...]:
+    """Turn wire names into rows, in the order given.
+
+    Raises ValueError naming the first unknown one and what is known.
+    """
+    rows = []
+    for name in names:
+        row = BY_NAME.get(name)
+        if row is None:
+            known = ", ".join(BY_NAME)
+            raise ValueError(f"unknown protocol revision {name!r}; known revisions: {known}")
+        rows.append(row)
+    return tuple(rows)
