@@ -1,0 +1,1 @@
+"""What our engine costs, measured beside others in one run."""

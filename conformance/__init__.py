@@ -1,0 +1,1 @@
+"""Conformance: reference programs, the official suite, and the demonstration."""

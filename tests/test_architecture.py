@@ -1,0 +1,158 @@
+"""The house holds: who may import whom, what the core may load, and that every package is typed."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("mcpcore", "transports", "conformance", "benchmarks")
+
+CORE_LIBRARIES = {"msgspec"}
+CORE_NEVER = {
+    "asyncio",
+    "anyio",
+    "logging",
+    "multiprocessing",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+    "trio",
+}
+
+PACKAGE_ARROWS: dict[str, set[str]] = {
+    "mcpcore": set(),
+    "transports": {"mcpcore"},
+    "conformance": {"mcpcore", "transports"},
+    "benchmarks": {"mcpcore", "transports", "conformance"},
+}
+ROOM_ARROWS: dict[str, set[str]] = {
+    "wire": set(),
+    "spec": {"wire"},
+    "engine": {"wire", "spec"},
+    "http": {"wire", "spec", "engine"},
+    "service": {"wire", "spec"},
+}
+
+
+def modules(package: str) -> Iterator[Path]:
+    yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Every module that a file imports, wherever the statement stands, with its line."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, node.module or "")).strip(".")
+            yield node.lineno, module
+            for alias in node.names:  # `from mcpcore import engine` imports a room
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def breaches(package: str) -> list[str]:
+    """Imports of ``package`` that its arrows do not allow."""
+    found = []
+    for path in modules(package):
+        room = path.relative_to(ROOT / package).parts[0]
+        for line, name in imported(path):
+            top, _, rest = name.partition(".")
+            at = f"{path.relative_to(ROOT)}:{line} imports {name}"
+            if top in PACKAGE_ARROWS and top != package:
+                if top not in PACKAGE_ARROWS[package]:
+                    found.append(at)
+            elif top == "tests":
+                found.append(at)
+            elif package == "mcpcore":
+                if top != "mcpcore":
+                    if top in CORE_NEVER or top not in sys.stdlib_module_names | CORE_LIBRARIES:
+                        found.append(at)
+                elif room in ROOM_ARROWS:
+                    target = rest.partition(".")[0]
+                    if target in ROOM_ARROWS.keys() - {room} - ROOM_ARROWS[room]:
+                        found.append(at)
+                    elif target not in ROOM_ARROWS:
+                        found.append(f"{at}, not one of the rooms")
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_arrow_points_up(package: str) -> None:
+    assert list(modules(package)), "the package is empty"
+    assert breaches(package) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "breach"),
+    [
+        ("mcpcore/wire/x.py", "import asyncio.events", True),
+        ("mcpcore/wire/x.py", "def f():\n    from time import monotonic", True),
+        ("mcpcore/wire/x.py", "import h11", True),
+        ("mcpcore/wire/x.py", "import msgspec, re", False),
+        ("mcpcore/wire/x.py", "from mcpcore import spec", True),
+        ("mcpcore/spec/types/x.py", "from mcpcore.wire.message import RequestId", False),
+        ("mcpcore/spec/x.py", "from ..engine import events", True),
+        ("mcpcore/engine/x.py", "from mcpcore.http.server import HttpServer", True),
+        ("mcpcore/service/x.py", "from mcpcore.engine import peer", True),
+        ("mcpcore/http/x.py", "from . import headers", False),
+        ("mcpcore/http/__init__.py", "from .headers import a", False),
+        ("mcpcore/http/__init__.py", "from ..service import a", True),
+        ("mcpcore/http/x.py", "from transports import link", True),
+        ("transports/x.py", "from conformance import everything", True),
+        ("conformance/x.py", "from tests.conftest import anyio_backend", True),
+        ("conformance/x.py", "from transports import link", False),
+    ],
+)
+def test_the_check_sees(
+    file: str, source: str, breach: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(source)
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert bool(breaches(file.partition("/")[0])) is breach
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_package_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Names of all modules that a fresh interpreter loads for ``statement``."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", "-c", statement],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    lines = done.stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize(
+    "module", ["mcpcore", "mcpcore.engine.peer", "mcpcore.http.server", "mcpcore.service"]
+)
+def test_core_loads_no_io(module: str) -> None:
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+    # what the interpreter itself and msgspec load is not our doing
+    given = loaded_by(start + "import msgspec, msgspec.json")
+    loaded = loaded_by(start + f"import {module}")
+    assert module in loaded
+    assert (loaded - given) & CORE_NEVER == set()
+    assert loaded & {"asyncio", "anyio", "ssl", "socket"} == set()
