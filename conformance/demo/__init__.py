@@ -1,0 +1,1 @@
+"""``make demo``: our programs and those of the official SDK, every pair, over every transport."""
