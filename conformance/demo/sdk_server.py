@@ -201,6 +201,8 @@ def offer_legacy() -> None:
 async def serve_http(host: str, port: int) -> None:
     """Serve Streamable HTTP and announce the address on stderr."""
     listener = socket.create_server((host, port), backlog=128)
+    # asyncio does this only for sockets it made itself; without it each answer waits for an ack
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(server.streamable_http_app(host=host), log_level="error")
     print(f"listening on http://{host}:{port}/mcp", file=sys.stderr, flush=True)
