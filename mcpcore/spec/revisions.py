@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 
-class Revision(Struct, frozen=True, kw_only=True):
+class Revision(Struct, frozen=True, kw_only=True, eq=False):
     """One protocol revision: its wire name and what it has.
 
-    Rows are singletons: compare them by identity only, and only to ask whether two messages speak
-    the same revision.
+    Rows are singletons: they compare and hash by identity, copies and pickles give the row itself.
+    Compare them only to ask whether two messages speak the same revision.
     """
 
     name: str
@@ -63,6 +63,19 @@ class Revision(Struct, frozen=True, kw_only=True):
     """HTTP: the end of the response stream cancels the request."""
     resource_not_found: int = -32002
     """The error code for a resource that does not exist."""
+
+    def __copy__(self) -> "Revision":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Revision":
+        return self
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return _by_name, (self.name,)
+
+
+def _by_name(name: str) -> Revision:
+    return BY_NAME[name]
 
 
 _V2024_11_05 = Revision(name="2024-11-05", position=0, streamable_http=False)

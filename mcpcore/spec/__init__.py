@@ -1,0 +1,1 @@
+"""The protocol as data: revisions, methods, errors, capabilities and types; no behaviour."""

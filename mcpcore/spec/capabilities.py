@@ -1,0 +1,129 @@
+"""Capabilities as dotted paths: is one declared, how is it asked for, who needs it.
+
+A path is made of wire names: ``tools``, ``resources.subscribe``, ``elicitation.url``,
+``extensions.io.modelcontextprotocol/tasks`` (after ``extensions`` and ``experimental`` the rest is
+one key, dots included).  Source: the lifecycle page (legacy), the versioning page (modern) and the
+pages of the client features.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+
+Capabilities = ClientCapabilities | ServerCapabilities
+
+TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
+"""The identifier of the tasks extension."""
+
+_KEYED = frozenset({"extensions", "experimental"})
+"""Capabilities whose members are named by others."""
+
+_FLAGS = frozenset({"listChanged", "subscribe"})
+"""Members that are true or false; all others are objects."""
+
+_IMPLIED = {"elicitation.form": ("elicitation", "elicitation.url")}
+"""A capability that is also declared when the first path is and the second is not."""
+
+
+@lru_cache(maxsize=256)
+def _steps(path: str) -> tuple[str, ...]:
+    head, dot, rest = path.partition(".")
+    if head in _KEYED and dot:
+        return (head, rest)
+    return tuple(path.split("."))
+
+
+def _walk(capabilities: Any, path: str) -> bool:
+    value = capabilities
+    for step in _steps(path):
+        if isinstance(value, Mapping):
+            value = value.get(step, UNSET)
+        else:
+            value = getattr(value, _ATTRIBUTES.get(step, step), UNSET)
+        if value is UNSET or value is None or value is False:
+            return False
+    return True
+
+
+_ATTRIBUTES = {
+    "listChanged": "list_changed",
+    "createMessage": "create_message",
+    "toolChoice": "tool_choice",
+}
+
+
+def declares(capabilities: Capabilities, path: str) -> bool:
+    """Tell whether ``capabilities`` contain ``path``; a flag must be true, an object present."""
+    if _walk(capabilities, path):
+        return True
+    implied = _IMPLIED.get(path)
+    return (
+        implied is not None
+        and _walk(capabilities, implied[0])
+        and not _walk(capabilities, implied[1])
+    )
+
+
+def requirement(path: str) -> dict[str, Any]:
+    """Return the capabilities object that declares ``path``, for ``data.requiredCapabilities``."""
+    steps = _steps(path)
+    value: Any = True if steps[-1] in _FLAGS else {}
+    for step in reversed(steps):
+        value = {step: value}
+    return dict(value)
+
+
+class _Need(Struct, frozen=True):
+    """Params whose ``member`` is present (or one of ``values``) need ``capability``."""
+
+    capability: str
+    member: str | None = None
+    values: tuple[str, ...] | None = None
+
+
+INPUT_NEEDS: dict[str, tuple[_Need, ...]] = {
+    "roots/list": (_Need("roots"),),
+    "sampling/createMessage": (
+        _Need("sampling.tools", "tools"),
+        _Need("sampling.tools", "toolChoice"),
+        _Need("sampling"),
+    ),
+    "elicitation/create": (
+        _Need("elicitation.url", "mode", ("url",)),
+        _Need("elicitation.form"),
+    ),
+}
+"""What a request to the client needs; the first row that applies decides."""
+
+
+class _InputSkim(Struct, rename="camel"):
+    mode: Any = UNSET
+    tools: Raw | UnsetType = UNSET
+    tool_choice: Raw | UnsetType = UNSET
+
+
+_input_skim = msgspec.json.Decoder(_InputSkim)
+
+
+def input_capability(method: str, params: Struct | Mapping[str, Any] | Raw | None) -> str | None:
+    """Return the path that a client must have declared to be asked ``method`` with ``params``.
+
+    None if ``method`` is no request to a client.  Raises msgspec.DecodeError for params that are
+    raw and no JSON object.
+    """
+    source: Any = _input_skim.decode(params) if isinstance(params, Raw) else params
+    for need in INPUT_NEEDS.get(method, ()):
+        if need.member is None:
+            return need.capability
+        if isinstance(source, Mapping):
+            value = source.get(need.member, UNSET)
+        else:
+            value = getattr(source, _ATTRIBUTES.get(need.member, need.member), UNSET)
+        if value is not UNSET and (need.values is None or value in need.values):
+            return need.capability
+    return None

@@ -1,0 +1,528 @@
+"""Every request and notification of every revision, and of the tasks extension, as one row.
+
+A row says who may send the method and when, what it needs and what it carries.  Where one method
+has different rules in different revisions, the row holds all of them, and :func:`lookup` gives the
+row as it holds in one revision, so that nobody else has to ask which revision it is.  The tasks of
+2025-11-25 and those of the extension are different protocols that share names: they have a row
+each.  Source: ``schema.ts`` and the feature pages of each revision; the specification of the
+extension ``io.modelcontextprotocol/tasks``.
+"""
+
+from enum import Enum
+
+from msgspec import Struct, structs
+
+from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.spec.types import (
+    base,
+    completion,
+    elicitation,
+    lifecycle,
+    logging,
+    prompts,
+    resources,
+    roots,
+    sampling,
+    subscriptions,
+    tasks,
+    tools,
+)
+
+
+class MethodKind(Enum):
+    """Whether an answer is owed."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+
+
+class Sender(Enum):
+    """Who sends a method, on the wire or embedded, in at least one revision."""
+
+    CLIENT = "client"
+    SERVER = "server"
+    BOTH = "both"
+
+
+class Span(Struct, frozen=True):
+    """Consecutive revisions, both ends included."""
+
+    first: Revision
+    last: Revision
+
+    def __contains__(self, revision: Revision) -> bool:
+        return self.first.position <= revision.position <= self.last.position
+
+
+class Method(Struct, frozen=True, kw_only=True):
+    """One method: who sends it when, what it needs, what it carries."""
+
+    name: str
+    kind: MethodKind
+    client: Span | None = None
+    """The revisions in which a client sends it on the wire."""
+    server: Span | None = None
+    """The revisions in which a server sends it on the wire."""
+    embedded: Span | None = None
+    """The revisions in which a server puts it into an input round instead."""
+    params: type[Struct] = base.RequestParams
+    result: type[Struct] | None = None
+    """The complete result; None for notifications."""
+    capability: str | None = None
+    """What the receiver of a request, or the sender of a notification, must have declared."""
+    capability_since: Revision = REVISIONS[0]
+    """The first revision that has this capability; in older ones nothing need be declared."""
+    peer_capability: str | None = None
+    """What the other side of the two must have declared as well."""
+    task_capability: str | None = None
+    """What the receiver must have declared for the request to be run as an experimental task."""
+    task_extension: str | None = None
+    """The extension by which the receiver may turn the request into a task."""
+    about: frozenset[str] | None = None
+    """A server without requests of its own on the wire may name only requests of these methods."""
+    header: str | None = None
+    """The member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
+    filter: str | None = None
+    """The field of the ``SubscriptionFilter`` that asks for it, where there are listen streams."""
+    needs_input: bool = False
+    """May be answered with ``input_required``, where there are input rounds."""
+    cacheable: bool = False
+    """The result carries cache hints, where there are any."""
+    extension: str | None = None
+    """The extension that defines it; None for the core."""
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where it occurs at all."""
+        return tuple(span for span in (self.client, self.server, self.embedded) if span)
+
+    @property
+    def first(self) -> Revision:
+        """The first revision that has it."""
+        return min((span.first for span in self.spans), key=lambda revision: revision.position)
+
+    @property
+    def last(self) -> Revision:
+        """The last revision that has it."""
+        return max((span.last for span in self.spans), key=lambda revision: revision.position)
+
+    @property
+    def sender(self) -> Sender:
+        """Who sends it."""
+        if self.client is None:
+            return Sender.SERVER
+        return Sender.BOTH if self.server or self.embedded else Sender.CLIENT
+
+    @property
+    def embeddable(self) -> bool:
+        """May stand in ``inputRequests``."""
+        return self.embedded is not None
+
+
+_ALWAYS = Span(REVISIONS[0], REVISIONS[-1])
+_LEGACY = Span(LEGACY[0], LEGACY[-1])
+_MODERN = Span(MODERN[0], MODERN[-1])
+_SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LEGACY[-1])
+_ONLY_2025_11_25 = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
+_TASKS = f"extensions.{TASKS_EXTENSION}"
+
+_REQUEST = MethodKind.REQUEST
+_NOTIFICATION = MethodKind.NOTIFICATION
+
+METHODS: tuple[Method, ...] = (
+    # Lifecycle
+    Method(
+        name="initialize",
+        kind=_REQUEST,
+        client=_LEGACY,
+        params=lifecycle.InitializeParams,
+        result=lifecycle.InitializeResult,
+    ),
+    Method(
+        name="notifications/initialized",
+        kind=_NOTIFICATION,
+        client=_LEGACY,
+        params=base.NotificationParams,
+    ),
+    Method(
+        name="ping",
+        kind=_REQUEST,
+        client=_LEGACY,
+        server=_LEGACY,
+        result=base.EmptyResult,
+    ),
+    Method(
+        name="server/discover",
+        kind=_REQUEST,
+        client=_MODERN,
+        result=lifecycle.DiscoverResult,
+        cacheable=True,
+    ),
+    Method(
+        name="notifications/cancelled",
+        kind=_NOTIFICATION,
+        client=_ALWAYS,
+        server=_ALWAYS,
+        params=base.CancelledParams,
+        about=frozenset({"subscriptions/listen"}),
+    ),
+    Method(
+        name="notifications/progress",
+        kind=_NOTIFICATION,
+        client=_LEGACY,
+        server=_ALWAYS,
+        params=base.ProgressParams,
+    ),
+    # Tools
+    Method(
+        name="tools/list",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=base.PaginatedParams,
+        result=tools.ListToolsResult,
+        capability="tools",
+        cacheable=True,
+    ),
+    Method(
+        name="tools/call",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=tools.CallToolParams,
+        result=tools.CallToolResult,
+        capability="tools",
+        task_capability="tasks.requests.tools.call",
+        task_extension=TASKS_EXTENSION,
+        header="name",
+        needs_input=True,
+    ),
+    Method(
+        name="notifications/tools/list_changed",
+        kind=_NOTIFICATION,
+        server=_ALWAYS,
+        params=base.NotificationParams,
+        capability="tools.listChanged",
+        filter="tools_list_changed",
+    ),
+    # Resources
+    Method(
+        name="resources/list",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=base.PaginatedParams,
+        result=resources.ListResourcesResult,
+        capability="resources",
+        cacheable=True,
+    ),
+    Method(
+        name="resources/templates/list",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=base.PaginatedParams,
+        result=resources.ListResourceTemplatesResult,
+        capability="resources",
+        cacheable=True,
+    ),
+    Method(
+        name="resources/read",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=resources.ReadResourceParams,
+        result=resources.ReadResourceResult,
+        capability="resources",
+        header="uri",
+        needs_input=True,
+        cacheable=True,
+    ),
+    Method(
+        name="resources/subscribe",
+        kind=_REQUEST,
+        client=_LEGACY,
+        params=resources.SubscribeParams,
+        result=base.EmptyResult,
+        capability="resources.subscribe",
+    ),
+    Method(
+        name="resources/unsubscribe",
+        kind=_REQUEST,
+        client=_LEGACY,
+        params=resources.UnsubscribeParams,
+        result=base.EmptyResult,
+        capability="resources.subscribe",
+    ),
+    Method(
+        name="notifications/resources/list_changed",
+        kind=_NOTIFICATION,
+        server=_ALWAYS,
+        params=base.NotificationParams,
+        capability="resources.listChanged",
+        filter="resources_list_changed",
+    ),
+    Method(
+        name="notifications/resources/updated",
+        kind=_NOTIFICATION,
+        server=_ALWAYS,
+        params=resources.ResourceUpdatedParams,
+        capability="resources.subscribe",
+        filter="resource_subscriptions",
+    ),
+    # Prompts and completion
+    Method(
+        name="prompts/list",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=base.PaginatedParams,
+        result=prompts.ListPromptsResult,
+        capability="prompts",
+        cacheable=True,
+    ),
+    Method(
+        name="prompts/get",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=prompts.GetPromptParams,
+        result=prompts.GetPromptResult,
+        capability="prompts",
+        header="name",
+        needs_input=True,
+    ),
+    Method(
+        name="notifications/prompts/list_changed",
+        kind=_NOTIFICATION,
+        server=_ALWAYS,
+        params=base.NotificationParams,
+        capability="prompts.listChanged",
+        filter="prompts_list_changed",
+    ),
+    Method(
+        name="completion/complete",
+        kind=_REQUEST,
+        client=_ALWAYS,
+        params=completion.CompleteParams,
+        result=completion.CompleteResult,
+        capability="completions",
+        capability_since=BY_NAME["2025-03-26"],
+    ),
+    # Logging
+    Method(
+        name="logging/setLevel",
+        kind=_REQUEST,
+        client=_LEGACY,
+        params=logging.SetLevelParams,
+        result=base.EmptyResult,
+        capability="logging",
+    ),
+    Method(
+        name="notifications/message",
+        kind=_NOTIFICATION,
+        server=_ALWAYS,
+        params=logging.LoggingMessageParams,
+        capability="logging",
+    ),
+    # Subscriptions
+    Method(
+        name="subscriptions/listen",
+        kind=_REQUEST,
+        client=_MODERN,
+        params=subscriptions.SubscriptionsListenParams,
+        result=subscriptions.SubscriptionsListenResult,
+    ),
+    Method(
+        name="notifications/subscriptions/acknowledged",
+        kind=_NOTIFICATION,
+        server=_MODERN,
+        params=subscriptions.SubscriptionsAcknowledgedParams,
+    ),
+    # What a server asks of a client
+    Method(
+        name="sampling/createMessage",
+        kind=_REQUEST,
+        server=_LEGACY,
+        embedded=_MODERN,
+        params=sampling.CreateMessageParams,
+        result=sampling.CreateMessageResult,
+        capability="sampling",
+        task_capability="tasks.requests.sampling.createMessage",
+    ),
+    Method(
+        name="elicitation/create",
+        kind=_REQUEST,
+        server=_SINCE_2025_06_18,
+        embedded=_MODERN,
+        params=elicitation.ElicitParams,
+        result=elicitation.ElicitResult,
+        capability="elicitation",
+        task_capability="tasks.requests.elicitation.create",
+    ),
+    Method(
+        name="notifications/elicitation/complete",
+        kind=_NOTIFICATION,
+        server=_ONLY_2025_11_25,
+        params=elicitation.ElicitationCompleteParams,
+        peer_capability="elicitation.url",
+    ),
+    Method(
+        name="roots/list",
+        kind=_REQUEST,
+        server=_LEGACY,
+        embedded=_MODERN,
+        result=roots.ListRootsResult,
+        capability="roots",
+    ),
+    Method(
+        name="notifications/roots/list_changed",
+        kind=_NOTIFICATION,
+        client=_LEGACY,
+        params=base.NotificationParams,
+        capability="roots.listChanged",
+    ),
+    # Tasks, experimental (2025-11-25)
+    Method(
+        name="tasks/get",
+        kind=_REQUEST,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params=tasks.TaskParams,
+        result=tasks.TaskResult,
+        capability="tasks",
+    ),
+    Method(
+        name="tasks/result",
+        kind=_REQUEST,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params=tasks.TaskParams,
+        result=tasks.TaskPayloadResult,
+        capability="tasks",
+    ),
+    Method(
+        name="tasks/list",
+        kind=_REQUEST,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params=base.PaginatedParams,
+        result=tasks.ListTasksResult,
+        capability="tasks.list",
+    ),
+    Method(
+        name="tasks/cancel",
+        kind=_REQUEST,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params=tasks.TaskParams,
+        result=tasks.TaskResult,
+        capability="tasks.cancel",
+    ),
+    Method(
+        name="notifications/tasks/status",
+        kind=_NOTIFICATION,
+        client=_ONLY_2025_11_25,
+        server=_ONLY_2025_11_25,
+        params=tasks.TaskStatusParams,
+        capability="tasks",
+    ),
+    # Tasks, extension
+    Method(
+        name="tasks/get",
+        kind=_REQUEST,
+        client=_MODERN,
+        params=tasks.TaskParams,
+        result=tasks.TaskResult,
+        capability=_TASKS,
+        peer_capability=_TASKS,
+        header="taskId",
+        extension=TASKS_EXTENSION,
+    ),
+    Method(
+        name="tasks/update",
+        kind=_REQUEST,
+        client=_MODERN,
+        params=tasks.UpdateTaskParams,
+        result=base.EmptyResult,
+        capability=_TASKS,
+        peer_capability=_TASKS,
+        header="taskId",
+        extension=TASKS_EXTENSION,
+    ),
+    Method(
+        name="tasks/cancel",
+        kind=_REQUEST,
+        client=_MODERN,
+        params=tasks.TaskParams,
+        result=base.EmptyResult,
+        capability=_TASKS,
+        peer_capability=_TASKS,
+        header="taskId",
+        extension=TASKS_EXTENSION,
+    ),
+    Method(
+        name="notifications/tasks",
+        kind=_NOTIFICATION,
+        server=_MODERN,
+        params=tasks.TaskStatusParams,
+        capability=_TASKS,
+        peer_capability=_TASKS,
+        filter="task_ids",
+        extension=TASKS_EXTENSION,
+    ),
+)
+"""All rows."""
+
+
+def _resolve(row: Method, sender: str, revision: Revision) -> Method:
+    """Return ``row`` without the rules that do not hold in ``revision``."""
+    lone_server = sender == "server" and not revision.server_requests
+    has_capability = revision in Span(row.capability_since, REVISIONS[-1])
+    resolved = structs.replace(
+        row,
+        capability=row.capability if has_capability else None,
+        task_capability=row.task_capability if revision in _ONLY_2025_11_25 else None,
+        task_extension=row.task_extension if revision.modern else None,
+        about=row.about if lone_server else None,
+        header=row.header if revision.mirror_headers else None,
+        filter=row.filter if revision.modern else None,
+        needs_input=row.needs_input and revision.input_rounds,
+        cacheable=row.cacheable and revision.cache_hints,
+    )
+    return row if resolved == row else resolved
+
+
+_WIRE: dict[tuple[str, str, Revision], Method] = {
+    (row.name, sender, revision): _resolve(row, sender, revision)
+    for row in METHODS
+    for sender, span in (("client", row.client), ("server", row.server))
+    if span is not None
+    for revision in REVISIONS
+    if revision in span
+}
+
+_EMBEDDED: dict[tuple[str, Revision], Method] = {
+    (row.name, revision): _resolve(row, "server", revision)
+    for row in METHODS
+    if row.embedded is not None
+    for revision in REVISIONS
+    if revision in row.embedded
+}
+
+_MODERN_ONLY = frozenset(row.name for row in METHODS if row.first.modern) - frozenset(
+    row.name for row in METHODS if not row.first.modern
+)
+
+
+def lookup(method: str, sender: str, revision: Revision) -> Method | None:
+    """Return the row of a method that ``sender`` (``client`` or ``server``) may send on the wire.
+
+    The row is as it holds in ``revision``: rules of other revisions are blanked.  None if there is
+    no such method there.
+    """
+    return _WIRE.get((method, sender, revision))
+
+
+def lookup_embedded(method: str, revision: Revision) -> Method | None:
+    """Return the row of a request that a server may embed in an input round, or None."""
+    return _EMBEDDED.get((method, revision))
+
+
+def modern_only(name: str) -> bool:
+    """Tell whether the method exists in the modern era only."""
+    return name in _MODERN_ONLY

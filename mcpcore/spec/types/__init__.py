@@ -1,0 +1,1 @@
+"""Every type of every revision: one Struct each, the superset, in modules by theme."""

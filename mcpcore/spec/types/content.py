@@ -1,0 +1,138 @@
+"""Content blocks: what tools, prompts and models say.
+
+Source: the "Tool Result" section of the tools page and the sampling page of each revision.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, UnsetType, field
+
+from mcpcore.spec.types.base import Annotations, Icon, Meta
+from mcpcore.spec.types.model import Model
+
+
+class TextContent(Model, kw_only=True, tag_field="type", tag="text"):
+    """Plain text."""
+
+    text: str
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ImageContent(Model, kw_only=True, tag_field="type", tag="image"):
+    """An image; ``data`` is base64."""
+
+    data: str
+    mime_type: str
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class AudioContent(Model, kw_only=True, tag_field="type", tag="audio"):
+    """A sound (since 2025-03-26); ``data`` is base64."""
+
+    data: str
+    mime_type: str
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ResourceContents(Model, kw_only=True):
+    """What is in a resource: ``text``, or base64 in ``blob``.
+
+    The wire form has no tag, so both kinds decode to this class; to make one, use
+    :class:`TextResourceContents` or :class:`BlobResourceContents`.
+    """
+
+    uri: str
+    mime_type: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+    blob: str | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class TextResourceContents(ResourceContents, kw_only=True):
+    """A resource's text."""
+
+    text: str
+
+
+class BlobResourceContents(ResourceContents, kw_only=True):
+    """A resource's bytes, in base64."""
+
+    blob: str
+
+
+class EmbeddedResource(Model, kw_only=True, tag_field="type", tag="resource"):
+    """A resource, contents included."""
+
+    resource: ResourceContents
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ResourceLink(Model, kw_only=True, tag_field="type", tag="resource_link"):
+    """A pointer to a resource (since 2025-06-18), which need not be listed."""
+
+    uri: str
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    mime_type: str | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class UnknownContent(dict[str, Any]):
+    """A block of a type that no revision defines, kept as the JSON object it was.
+
+    A decoder yields one only through :func:`mcpcore.spec.decoding.decode`.
+    """
+
+    @property
+    def type(self) -> str:
+        """The unknown type."""
+        return str(self["type"])
+
+
+if TYPE_CHECKING:
+    ContentBlock = (
+        TextContent | ImageContent | AudioContent | ResourceLink | EmbeddedResource | UnknownContent
+    )
+else:
+    # A decoder cannot hold a dict beside tagged Structs, so it never sees UnknownContent.
+    ContentBlock = TextContent | ImageContent | AudioContent | ResourceLink | EmbeddedResource
+
+
+class ToolUseContent(Model, kw_only=True, tag_field="type", tag="tool_use"):
+    """Sampling (since 2025-11-25): the model wants a tool called."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ToolResultContent(Model, kw_only=True, tag_field="type", tag="tool_result"):
+    """Sampling (since 2025-11-25): what that tool said."""
+
+    tool_use_id: str
+    content: list[ContentBlock]
+    structured_content: Any = UNSET
+    is_error: bool | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+if TYPE_CHECKING:
+    SamplingContent = (
+        TextContent
+        | ImageContent
+        | AudioContent
+        | ToolUseContent
+        | ToolResultContent
+        | UnknownContent
+    )
+else:
+    SamplingContent = TextContent | ImageContent | AudioContent | ToolUseContent | ToolResultContent

@@ -1,0 +1,42 @@
+"""How a conversation begins: ``initialize`` (legacy) and ``server/discover`` (modern).
+
+Source: the lifecycle page of the legacy revisions, the discovery page of 2026-07-28.
+"""
+
+from msgspec import UNSET, UnsetType
+
+from mcpcore.spec.types.base import CacheableResult, Implementation, RequestParams, Result
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+
+__all__ = [
+    "ClientCapabilities",
+    "DiscoverResult",
+    "InitializeParams",
+    "InitializeResult",
+    "ServerCapabilities",
+]
+
+
+class InitializeParams(RequestParams, kw_only=True):
+    """``initialize``: the newest revision the client speaks, and who it is."""
+
+    protocol_version: str
+    capabilities: ClientCapabilities
+    client_info: Implementation
+
+
+class InitializeResult(Result, kw_only=True):
+    """The revision the server chose, and who it is."""
+
+    protocol_version: str
+    capabilities: ServerCapabilities
+    server_info: Implementation
+    instructions: str | UnsetType = UNSET
+
+
+class DiscoverResult(CacheableResult, kw_only=True):
+    """``server/discover``: the revisions the server speaks and what it offers."""
+
+    supported_versions: list[str]
+    capabilities: ServerCapabilities
+    instructions: str | UnsetType = UNSET

@@ -1,0 +1,26 @@
+"""Log messages to the client.  Source: the logging page of each revision, RFC 5424 for levels."""
+
+from typing import Any, get_args
+
+from msgspec import UNSET, UnsetType
+
+from mcpcore.spec.types.base import LoggingLevel, NotificationParams, RequestParams
+
+__all__ = ["SEVERITY", "LoggingLevel", "LoggingMessageParams", "SetLevelParams"]
+
+SEVERITY: dict[str, int] = {level: rank for rank, level in enumerate(get_args(LoggingLevel))}
+"""Level to rank, 0 for the least severe."""
+
+
+class SetLevelParams(RequestParams, kw_only=True):
+    """``logging/setLevel`` (legacy): send messages from this level on."""
+
+    level: LoggingLevel
+
+
+class LoggingMessageParams(NotificationParams, kw_only=True):
+    """``notifications/message``: any JSON value, and which logger it is from."""
+
+    level: LoggingLevel
+    data: Any
+    logger: str | UnsetType = UNSET

@@ -1,0 +1,10 @@
+"""The base of every type of the protocol."""
+
+from msgspec import Struct
+
+
+class Model(Struct, omit_defaults=True, rename="camel"):
+    """A JSON object: wire names in camel case, absent members ``UNSET`` and not written.
+
+    Subclasses say ``kw_only=True``, which msgspec does not inherit.
+    """

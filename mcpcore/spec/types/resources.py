@@ -1,0 +1,87 @@
+"""Resources: what a server lets a client read.  Source: the resources page of each revision."""
+
+from msgspec import UNSET, UnsetType, field
+
+from mcpcore.spec.types.base import (
+    Annotations,
+    CacheablePage,
+    CacheableResult,
+    Icon,
+    InputResponseParams,
+    Meta,
+    NotificationParams,
+    RequestParams,
+)
+from mcpcore.spec.types.content import ResourceContents
+from mcpcore.spec.types.model import Model
+
+
+class Resource(Model, kw_only=True):
+    """A resource's declaration; ``size`` in bytes, before any encoding."""
+
+    uri: str
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    mime_type: str | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ResourceTemplate(Model, kw_only=True):
+    """A family of resources, named by an RFC 6570 template."""
+
+    uri_template: str
+    name: str
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    mime_type: str | UnsetType = UNSET
+    icons: list[Icon] | UnsetType = UNSET
+    annotations: Annotations | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ListResourcesResult(CacheablePage, kw_only=True):
+    """``resources/list``: one page of resources."""
+
+    resources: list[Resource]
+
+
+class ListResourceTemplatesResult(CacheablePage, kw_only=True):
+    """``resources/templates/list``: one page of templates."""
+
+    resource_templates: list[ResourceTemplate]
+
+
+class ResourceParams(RequestParams, kw_only=True):
+    """The params of a request about one resource."""
+
+    uri: str
+
+
+class ReadResourceParams(InputResponseParams, kw_only=True):
+    """``resources/read``."""
+
+    uri: str
+
+
+class ReadResourceResult(CacheableResult, kw_only=True):
+    """The contents; more than one if the resource is a collection."""
+
+    contents: list[ResourceContents]
+
+
+class SubscribeParams(ResourceParams, kw_only=True):
+    """``resources/subscribe`` (legacy)."""
+
+
+class UnsubscribeParams(ResourceParams, kw_only=True):
+    """``resources/unsubscribe`` (legacy)."""
+
+
+class ResourceUpdatedParams(NotificationParams, kw_only=True):
+    """``notifications/resources/updated``: the resource, or one inside it, has changed."""
+
+    uri: str

@@ -1,0 +1,20 @@
+"""Roots: where the client lets the server work.  Source: the roots page of each revision."""
+
+from msgspec import UNSET, UnsetType, field
+
+from mcpcore.spec.types.base import Meta, Result
+from mcpcore.spec.types.model import Model
+
+
+class Root(Model, kw_only=True):
+    """A place, as a ``file://`` URI."""
+
+    uri: str
+    name: str | UnsetType = UNSET
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+
+
+class ListRootsResult(Result, kw_only=True):
+    """``roots/list``: all roots."""
+
+    roots: list[Root]

@@ -1,0 +1,103 @@
+"""Tasks: requests whose result comes later.
+
+Two forms share one Struct for the task itself: the experimental tasks of 2025-11-25 (``ttl``,
+``poll_interval``; the result is fetched with ``tasks/result``) and the extension
+``io.modelcontextprotocol/tasks`` of the modern era (``ttl_ms``, ``poll_interval_ms``; what is due
+travels in the task).  Source: the tasks page of 2025-11-25, the extension's specification.
+"""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Raw, UnsetType, field
+
+from mcpcore.spec.types.base import (
+    InputRequest,
+    Meta,
+    PaginatedResult,
+    RequestParams,
+    Result,
+)
+from mcpcore.spec.types.model import Model
+
+TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
+
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+"""The statuses that a task never leaves."""
+
+
+class TaskMetadata(Model, kw_only=True):
+    """The ``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
+
+    ttl: int | UnsetType = UNSET
+
+
+class RelatedTask(Model, kw_only=True):
+    """The value of ``io.modelcontextprotocol/related-task`` in ``_meta``."""
+
+    task_id: str
+
+
+class Task(Model, kw_only=True):
+    """A task's state.  Times are ISO 8601, durations milliseconds; no ``ttl`` is null: unlimited.
+
+    In the extension ``input_requests``, ``result`` and ``error`` come with the statuses
+    ``input_required``, ``completed`` and ``failed``.
+    """
+
+    task_id: str
+    status: TaskStatus
+    created_at: str
+    last_updated_at: str
+    status_message: str | UnsetType = UNSET
+    ttl: int | UnsetType | None = UNSET
+    poll_interval: int | UnsetType = UNSET
+    ttl_ms: int | UnsetType | None = UNSET
+    poll_interval_ms: int | UnsetType = UNSET
+    input_requests: dict[str, InputRequest] | UnsetType = UNSET
+    result: dict[str, Any] | UnsetType = UNSET
+    error: dict[str, Any] | UnsetType = UNSET
+
+
+class CreateTaskResult(Result, kw_only=True):
+    """2025-11-25: the request was accepted as a task."""
+
+    task: Task
+
+
+class TaskResult(Task, kw_only=True):
+    """A task as a result.
+
+    Of ``tasks/get``, of ``tasks/cancel`` (2025-11-25), and, with ``result_type`` ``task``, of a
+    request that the server made a task of (extension).
+    """
+
+    meta: Meta | UnsetType = field(default=UNSET, name="_meta")
+    result_type: str | UnsetType = UNSET
+
+
+class TaskParams(RequestParams, kw_only=True):
+    """The params of a request about one task."""
+
+    task_id: str
+
+
+class UpdateTaskParams(TaskParams, kw_only=True):
+    """``tasks/update``: answers to the task's input requests."""
+
+    input_responses: dict[str, Raw]
+
+
+class ListTasksResult(PaginatedResult, kw_only=True):
+    """``tasks/list``: one page of tasks."""
+
+    tasks: list[Task]
+
+
+class TaskPayloadResult(Result, kw_only=True):
+    """``tasks/result``: the result of the original request, whose type is that request's."""
+
+
+class TaskStatusParams(Task, kw_only=True):
+    """``notifications/tasks/status`` (2025-11-25) and ``notifications/tasks`` (extension)."""
+
+    meta: Raw | UnsetType = field(default=UNSET, name="_meta")
