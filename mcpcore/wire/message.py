@@ -1,5 +1,335 @@
-"""Bytes to messages and back: the JSON-RPC 2.0 envelope as one Struct."""
+"""Bytes to messages and back: the JSON-RPC 2.0 envelope as one Struct.
 
+:func:`decode` looks at the envelope only; ``params``, ``result`` and ``error`` stay
+:class:`msgspec.Raw` until somebody knows their type.  It never raises: what is no message becomes
+a :class:`Reject` that says why, and to whom an answer is owed.
+
+Where a member occurs twice in an object the last one counts.  Unknown members of the envelope are
+tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page of each revision, which
+narrows ids to strings and integers, and params and results to objects.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, Literal
+
+import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.wire.jsontext import (
+    Body,
+    deeper_than,
+    find_fault,
+    read_leniently,
+    splice,
+    to_json,
+)
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_DEPTH",
+    "Body",
+    "Frame",
+    "Kind",
+    "Message",
+    "Reject",
+    "RequestId",
+    "decode",
+    "encode_batch",
+    "encode_error",
+    "encode_notification",
+    "encode_request",
+    "encode_result",
+    "splice",
+    "to_json",
+]
+
 RequestId = str | int
+"""Compared by type and value: 7 and ``"7"`` are two ids. Integers of any size are exact."""
+
+MAX_DEPTH = 128
+"""Default limit of nesting: brackets open at once in one JSON text, the envelope's included."""
+MAX_BATCH = 100
+"""Default limit of messages in one batch."""
+
+_PARSE_ERROR = -32700
+_INVALID_REQUEST = -32600
+_WORTH_A_COPY = 64 * 1024
+"""From this many bytes on a small Raw is copied rather than left to keep its text alive."""
+
+
+class Kind(Enum):
+    """What an envelope is."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESULT = "result"
+    ERROR = "error"
+
+
+_REQUEST, _NOTIFICATION, _RESULT, _ERROR = Kind
+
+
+class Message(Struct, frozen=True, gc=False):
+    """One envelope; absent members are UNSET.
+
+    As decoded: a request has ``id`` and ``method``, a notification ``method`` alone, ``params``
+    and ``result`` are objects, ``error`` is an object with an integer ``code`` and a string
+    ``message``.  Only an error may lack the id (or have it null on the wire), which says that the
+    sender could not read the id of what it answers.
+    """
+
+    jsonrpc: Literal["2.0"]
+    id: RequestId | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+    @property
+    def kind(self) -> Kind:
+        """Request, notification, result or error."""
+        if self.method is not UNSET:
+            return _NOTIFICATION if self.id is UNSET else _REQUEST
+        return _ERROR if self.result is UNSET else _RESULT
+
+
+class Reject(Struct, frozen=True):
+    """An input that is no valid message."""
+
+    code: int
+    """-32700 (not JSON that can be read) or -32600 (JSON, but no message)."""
+    message: str
+    """What is wrong, in words, fit to be sent."""
+    id: RequestId | None = None
+    """The id, if one could be read: of the request to be refused or, in a broken response, ours."""
+    owed: bool = True
+    """An error reply is due. False: it was evidently a response or a notification."""
+    response: bool = False
+    """It was evidently a response."""
+
+
+Frame = Message | list[Message | Reject] | Reject
+"""What one JSON text holds; a list is a batch, in order, never empty."""
+
+
+class _Loose(Struct):
+    """The envelope with nothing checked."""
+
+    jsonrpc: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    method: Raw | UnsetType = UNSET
+    params: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+class _ErrorShape(Struct):
+    code: int
+    message: str
+
+
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_loose = msgspec.json.Decoder(_Loose | list[Raw]).decode
+_decode_scalar = msgspec.json.Decoder(RequestId).decode
+_decode_error = msgspec.json.Decoder(_ErrorShape).decode
+_encode = msgspec.json.Encoder().encode
+
+# Reading
+
+
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_batch: int = MAX_BATCH,
+) -> Frame:
+    """Read one JSON text: a message, a batch, or the reason why it is neither.
+
+    Never raises.  Nothing returned refers to ``data`` if that is mutable, nor to a text that is
+    much larger than what is kept of it.
+    """
+    text = data if type(data) is bytes else bytes(data)
+    try:
+        if not text.isascii():
+            text.decode()  # msgspec checks no UTF-8 in Raw values and in members it skips
+        # More than max_depth brackets, each closed, take more than twice as many bytes.
+        if len(text) > 2 * max_depth and deeper_than(text, max_depth):
+            return _refuse(text, max_depth, max_batch)
+        message = _decode_message(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _refuse(text, max_depth, max_batch)
+    flaw = _find_flaw(message)
+    if flaw is not None:
+        return _reject(_INVALID_REQUEST, flaw, _members(message))
+    return message if len(text) < _WORTH_A_COPY else _detach(message, len(text))
+
+
+def _find_flaw(message: Message) -> str | None:
+    """What is wrong with an envelope whose members have the right types one by one."""
+    if message.method is not UNSET:
+        if message.result is not UNSET or message.error is not UNSET:
+            return "method stands beside result or error"
+        if message.params is UNSET or memoryview(message.params)[0] == 0x7B:
+            return None
+        return "params must be an object"
+    if message.result is not UNSET:
+        if message.error is not UNSET:
+            return "both result and error are present"
+        if message.id is UNSET:
+            return "a result needs the id of its request"
+        if memoryview(message.result)[0] != 0x7B:
+            return "result must be an object"
+        return None
+    if message.error is UNSET:
+        return "none of method, result and error is present"
+    try:
+        _decode_error(message.error)
+    except msgspec.ValidationError as error:
+        return f"malformed error object: {error}"
+    return None
+
+
+def _detach(message: Message, size: int) -> Message:
+    """``message`` with its Raw members copied where they are less than half of the text."""
+    copies = {
+        name: value.copy()
+        for name, value in _members(message).items()
+        if isinstance(value, Raw) and 2 * len(value) < size
+    }
+    return msgspec.structs.replace(message, **copies) if copies else message
+
+
+def _refuse(text: bytes, max_depth: int, max_batch: int) -> Frame:
+    """The slow path: a batch, an error with the id null, or no valid message."""
+    fault = find_fault(text, max_depth)
+    if fault is not None:
+        members = read_leniently(text, max_depth)
+        return _reject(_PARSE_ERROR, fault, members if isinstance(members, dict) else {})
+    try:
+        loose = _decode_loose(text)
+    except msgspec.ValidationError as error:
+        return _reject(_INVALID_REQUEST, str(error), {})
+    if isinstance(loose, _Loose):
+        return _envelope(text)
+    if not loose:
+        return _reject(_INVALID_REQUEST, "the batch is empty", {})
+    if len(loose) > max_batch:
+        reason = f"the batch has {len(loose)} messages, {max_batch} are allowed"
+        return _reject(_INVALID_REQUEST, reason, {})
+    return [_envelope(bytes(element)) for element in loose]
+
+
+def _envelope(text: bytes) -> Message | Reject:
+    """One message of a sound JSON text."""
+    members: Mapping[str, Any] = {}
+    try:
+        message = _decode_message(text)
+    except msgspec.ValidationError as error:
+        flaw: str | None = str(error)
+        try:
+            loose = _decode_loose(text)
+        except msgspec.ValidationError:
+            loose = []
+        if isinstance(loose, _Loose):
+            members = {name: _scalar(value) for name, value in _members(loose).items()}
+            if (
+                members.get("jsonrpc") == "2.0"
+                and loose.id == Raw(b"null")
+                and members.keys() & {"method", "result", "error"} == {"error"}
+            ):
+                message = Message("2.0", error=loose.error)
+                flaw = _find_flaw(message)
+    else:
+        flaw = _find_flaw(message)
+        members = _members(message)
+    return message if flaw is None else _reject(_INVALID_REQUEST, flaw, members)
+
+
+def _members(envelope: Struct) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in msgspec.structs.asdict(envelope).items()
+        if value is not UNSET
+    }
+
+
+def _scalar(value: Raw) -> RequestId | None:
+    """The value if it is a string or an integer."""
+    try:
+        scalar: RequestId = _decode_scalar(value)
+    except msgspec.ValidationError:
+        return None
+    return scalar
+
+
+def _reject(code: int, reason: str, members: Mapping[str, Any]) -> Reject:
+    """Refuse an envelope of which ``members`` could be read."""
+    request_id = members.get("id")
+    if not _is_id(request_id):
+        request_id = None
+    response = "method" not in members and ("result" in members or "error" in members)
+    notification = "id" not in members and isinstance(members.get("method"), str)
+    kind = "Parse error" if code == _PARSE_ERROR else "Invalid request"
+    return Reject(
+        code,
+        f"{kind}: {reason}",
+        request_id,
+        owed=not (response or notification),
+        response=response,
+    )
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # read leniently: what it holds is not what was sent
+            return False
+        return True
+    return type(value) is int
+
+
+# Writing: each returns one JSON text without line breaks and copies a body once.
+
+
+def encode_request(
+    id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
+) -> bytes:
+    """A request. ``params`` is a JSON object; ``members`` go into it first, as in ``splice``."""
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_id(id), _encode(method)) + _params(
+        params, members
+    )
+
+
+def encode_notification(method: str, params: bytes | None = None, members: bytes = b"") -> bytes:
+    """A notification."""
+    return b'{"jsonrpc":"2.0","method":%b' % _encode(method) + _params(params, members)
+
+
+def _params(params: bytes | None, members: bytes) -> bytes:
+    if params is None and not members:
+        return b"}"
+    return b',"params":%b}' % splice(params or b"{}", members)
+
+
+def encode_result(id: RequestId, result: bytes, members: bytes = b"") -> bytes:
+    """A successful response."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_id(id), splice(result, members))
+
+
+def encode_error(id: RequestId | None, error: Body) -> bytes:
+    """An error response; without an id (null) where that of the request could not be read."""
+    text = b"null" if id is None else _id(id)
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (text, to_json(error))
+
+
+def encode_batch(items: Iterable[bytes]) -> bytes:
+    """A batch of encoded messages."""
+    return b"[%b]" % b",".join(items)
+
+
+def _id(value: RequestId) -> bytes:
+    if type(value) is int or type(value) is str:
+        return _encode(value)
+    raise TypeError(f"an id must be a str or an int, not {type(value).__name__}")

@@ -1,0 +1,195 @@
+"""JSON as text: what makes a text unfit to be read, and bodies turned into one line of JSON.
+
+msgspec parses; this module adds what a parser in front of a network has to know besides: how deep
+a text nests, why it was refused, and which Python values have no JSON form.  Source: RFC 8259
+(sections 2 grammar, 7 strings, 8.1 encoding and byte order mark, 9 limits of parsers).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+__all__ = ["Body", "deeper_than", "find_fault", "read_leniently", "splice", "to_json"]
+
+Body = Struct | Mapping[str, Any] | Raw | bytes | None
+"""What may stand as params, result or error: something that becomes a JSON object."""
+
+WHITESPACE = b" \t\n\r"
+_BOM = b"\xef\xbb\xbf"
+
+LENIENT_LIMIT = 256 * 1024
+"""Longest broken text, in bytes, that is read once more to find out whom it concerned."""
+
+# Nesting
+
+_STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'{[]}"')
+_CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{\[\]}]', re.DOTALL)
+
+
+def deeper_than(text: bytes, limit: int) -> bool:
+    """Whether brackets outside strings nest more than ``limit`` deep; linear in ``text``.
+
+    The outermost object or array is level 1.  Texts with few brackets are let through by counting
+    alone; the others are stripped of all but brackets and summed up.
+    """
+    if text.count(b"{") + text.count(b"[") <= limit:
+        return False
+    if b"\\" in text:
+        # In this order: what a backslash escapes is decided from the left.
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    steps = text.translate(_STEPS, _NO_STRUCTURE).replace(b'""', b"")
+    if b'"' in steps:
+        steps = b"".join(steps.split(b'"')[::2])
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > limit
+
+
+def _shallow_part(text: bytes, limit: int) -> bytes:
+    """``text`` up to the first bracket beyond ``limit``, closed so that it can be parsed."""
+    open_brackets = bytearray()
+    for token in _STRING_OR_BRACKET.finditer(text, 0, LENIENT_LIMIT):
+        byte = text[token.start()]
+        if byte in _CLOSERS:
+            if len(open_brackets) == limit:
+                return text[: token.start()] + b"null" + open_brackets[::-1]
+            open_brackets.append(_CLOSERS[byte])
+        elif byte != ord('"') and open_brackets:
+            open_brackets.pop()
+    return text
+
+
+# Faults
+
+_AT_BYTE = re.compile(r"\(byte (\d+)\)")
+_LONE_SURROGATE = re.compile(
+    rb"(?:[^\\]|\\[^u]|\\u(?![dD][89a-fA-F])"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+\\u[dD][89a-fA-F]",
+    re.DOTALL,
+)
+
+
+def find_fault(text: bytes, max_depth: int) -> str | None:
+    """What keeps ``text`` from being read as JSON, in words; None if nothing does.
+
+    Numbers beyond the range of a float or an int are sound JSON and no fault.
+    """
+    if not text.strip(WHITESPACE):
+        return "the text is empty"
+    if text.startswith(_BOM):
+        return "the text begins with a byte order mark"
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: {error.reason} (byte {error.start})"
+    if (position := text.find(0)) >= 0:
+        return f"NUL character (byte {position})"
+    if deeper_than(text, max_depth):
+        return f"nested deeper than {max_depth} levels"
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except RecursionError:
+        return "nested too deeply"
+    except msgspec.DecodeError as error:
+        return _explain(text, str(error))
+    return None
+
+
+def _explain(text: bytes, reason: str) -> str:
+    """Better words than the parser's where it has none for the case."""
+    at = _AT_BYTE.search(reason)
+    if at is not None:
+        position = int(at[1])
+        for constant in ("NaN", "Infinity"):
+            if text.startswith(constant.encode(), position):
+                return f"{constant} is not a JSON value (byte {position})"
+    if _LONE_SURROGATE.match(text):
+        return "a string contains a lone surrogate"
+    if at is None:
+        return "the text is truncated"
+    return reason.removeprefix("JSON is malformed: ")
+
+
+def read_leniently(text: bytes, max_depth: int) -> Any:
+    """The value of a text that is JSON but for one of a few well-known faults, else None.
+
+    These are: bytes that are not UTF-8, a byte order mark, NaN and Infinity, lone surrogates, too
+    much depth.  Texts over ``LENIENT_LIMIT`` are not read.  This serves to find the id in a
+    message that is about to be refused, and nothing else.
+    """
+    if deeper_than(text, max_depth):
+        text = _shallow_part(text, max_depth)
+    if len(text) > LENIENT_LIMIT:
+        return None
+    try:
+        return json.loads(text.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
+
+
+# Bodies
+
+
+def _as_dict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_as_dict).encode
+_strict = json.JSONEncoder(allow_nan=False, default=lambda raw: None)
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+_EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*+\}")
+
+
+def to_json(body: Body) -> bytes:
+    """``body`` as one line of JSON, an object: ``{}`` for None.
+
+    Raw values and bytes are trusted to be JSON; their line breaks become spaces (in JSON they can
+    stand between tokens only).  Raises ValueError for what JSON cannot say (NaN, Infinity, lone
+    surrogates, no object, recursion) and TypeError for types that have no JSON form.
+    """
+    if body is None:
+        return b"{}"
+    if isinstance(body, Raw | bytes):
+        text = bytes(body).strip(WHITESPACE)
+        if text[-1:] != b"}":
+            raise ValueError("a body must be one JSON object")
+    else:
+        try:
+            text = _encode(body)
+            if b"null" in text:
+                _refuse_non_finite(body)
+        except RecursionError:
+            raise ValueError("the body is nested too deeply or contains itself") from None
+    if text[:1] != b"{":
+        raise ValueError("a body must be one JSON object")
+    if b"\n" in text or b"\r" in text:
+        return text.translate(_ONE_LINE)
+    return text
+
+
+def _refuse_non_finite(body: Any) -> None:
+    # msgspec writes null for a float that is not finite, and no option changes that.
+    plain = msgspec.to_builtins(body, builtin_types=(Raw,), str_keys=True, enc_hook=_as_dict)
+    try:
+        _strict.encode(plain)
+    except ValueError:
+        raise ValueError("NaN and Infinity have no JSON form") from None
+
+
+def splice(body: bytes, members: bytes) -> bytes:
+    """The JSON object ``body`` (as of :func:`to_json`) with ``members`` put first.
+
+    ``members`` is written without braces: ``"a":1,"b":2``; it may be empty.
+    """
+    if not members:
+        return body
+    if _EMPTY_OBJECT.fullmatch(body):
+        return b"{%b}" % members
+    return b"".join((b"{", members, b",", memoryview(body)[1:]))
