@@ -1,0 +1,35 @@
+"""The official suite against our reference programs: exactly the expected failures."""
+
+import pytest
+
+from conformance.official import expected, suite
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+LEAST_SCORED = {"2025-11-25": 20, "2026-07-28": 20}
+
+
+@pytest.fixture(autouse=True)
+def _tools() -> None:
+    try:
+        suite.require_tools()
+    except suite.ToolsMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("revision", suite.REVISIONS)
+@pytest.mark.parametrize("side", suite.SIDES)
+def test_official_suite(side: str, revision: str) -> None:
+    results = list(suite.RUNNERS[side](revision, suite.requirements(revision, side)))
+    verdict = expected.judge(results, expected.load(), side=side, revision=revision)
+    details = {
+        result.name: result.problem or [check.error_message for check in result.failures]
+        for result in results
+        if not result.passed
+    }
+    passed = sum(result.passed for result in results if result.scored)
+    print(f"{side} {revision}: {passed} of {sum(r.scored for r in results)} scored scenarios pass")
+    assert verdict.unexpected == [], details
+    assert verdict.stale == []
+    if side == "server":
+        assert passed >= LEAST_SCORED[revision]
