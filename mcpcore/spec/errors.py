@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -75,7 +75,7 @@ ERRORS: dict[int, ErrorRow] = {
         ErrorRow(
             code=URL_ELICITATION_REQUIRED,
             name="UrlElicitationRequired",
-            revisions=tuple(r for r in LEGACY if r.priming),
+            revisions=(BY_NAME["2025-11-25"],),
         ),
         ErrorRow(
             code=HEADER_MISMATCH,

@@ -13,7 +13,7 @@ from enum import Enum
 from msgspec import Struct, structs
 
 from mcpcore.spec.capabilities import TASKS_EXTENSION
-from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision
+from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision, Span
 from mcpcore.spec.types import (
     base,
     completion,
@@ -43,16 +43,6 @@ class Sender(Enum):
     CLIENT = "client"
     SERVER = "server"
     BOTH = "both"
-
-
-class Span(Struct, frozen=True):
-    """Consecutive revisions, both ends included."""
-
-    first: Revision
-    last: Revision
-
-    def __contains__(self, revision: Revision) -> bool:
-        return self.first.position <= revision.position <= self.last.position
 
 
 class Method(Struct, frozen=True, kw_only=True):
@@ -392,7 +382,7 @@ METHODS: tuple[Method, ...] = (
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
         params=tasks.TaskParams,
-        result=tasks.TaskPayloadResult,
+        result=tasks.GetTaskPayloadResult,
         capability="tasks",
     ),
     Method(

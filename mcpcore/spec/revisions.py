@@ -74,6 +74,16 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
         return _by_name, (self.name,)
 
 
+class Span(Struct, frozen=True):
+    """Consecutive revisions, both ends included."""
+
+    first: Revision
+    last: Revision
+
+    def __contains__(self, revision: Revision) -> bool:
+        return self.first.position <= revision.position <= self.last.position
+
+
 def _by_name(name: str) -> Revision:
     return BY_NAME[name]
 

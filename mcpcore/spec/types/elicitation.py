@@ -8,7 +8,6 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from mcpcore.spec.types.base import NotificationParams, RequestParams, Result
-from mcpcore.spec.types.model import Model
 from mcpcore.spec.types.tasks import TaskMetadata
 
 
@@ -52,9 +51,3 @@ class ElicitationCompleteParams(NotificationParams, kw_only=True):
     """``notifications/elicitation/complete`` (2025-11-25): the visit to the URL has ended."""
 
     elicitation_id: str
-
-
-class UrlElicitationRequired(Model, kw_only=True):
-    """The data of error -32042 (2025-11-25): URLs to visit before the request can succeed."""
-
-    elicitations: list[ElicitUrlParams]

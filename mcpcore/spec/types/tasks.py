@@ -31,7 +31,7 @@ class TaskMetadata(Model, kw_only=True):
     ttl: int | UnsetType = UNSET
 
 
-class RelatedTask(Model, kw_only=True):
+class RelatedTaskMetadata(Model, kw_only=True):
     """The value of ``io.modelcontextprotocol/related-task`` in ``_meta``."""
 
     task_id: str
@@ -93,7 +93,7 @@ class ListTasksResult(PaginatedResult, kw_only=True):
     tasks: list[Task]
 
 
-class TaskPayloadResult(Result, kw_only=True):
+class GetTaskPayloadResult(Result, kw_only=True):
     """``tasks/result``: the result of the original request, whose type is that request's."""
 
 
