@@ -72,6 +72,8 @@ class Config(Struct, frozen=True, kw_only=True):
     discover_cache_scope: str = "public"
     header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
     """Tool name to its mirrored arguments; may be a live mapping that its owner keeps changing."""
+    extension_methods: frozenset[str] = frozenset()
+    """Requests beyond the specification's that our owner answers."""
     route_scoped_ids: bool = False
     """Inbound ids are unique per route only, and the end of a route cancels what it asked for."""
     id_prefix: str | None = None

@@ -73,6 +73,8 @@ class Method(Struct, frozen=True, kw_only=True):
     """A server without requests of its own on the wire may name only requests of these methods."""
     header: str | None = None
     """The member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
+    header_params: bool = False
+    """Members of its ``arguments`` may be mirrored as ``Mcp-Param-*``."""
     filter: str | None = None
     """The field of the ``SubscriptionFilter`` that asks for it, where there are listen streams."""
     needs_input: bool = False
@@ -184,6 +186,7 @@ METHODS: tuple[Method, ...] = (
         task_capability="tasks.requests.tools.call",
         task_extension=TASKS_EXTENSION,
         header="name",
+        header_params=True,
         needs_input=True,
     ),
     Method(

@@ -64,6 +64,9 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
     resource_not_found: int = -32002
     """The error code for a resource that does not exist."""
 
+    def __repr__(self) -> str:
+        return f"<Revision {self.name}>"
+
     def __copy__(self) -> "Revision":
         return self
 

@@ -1,0 +1,29 @@
+"""One conversation, either role: the engine without I/O."""
+
+from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
+from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.requests import Hub
+from mcpcore.engine.transmit import FrameKind, Transmit
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "MAIN",
+    "Config",
+    "EndReason",
+    "Event",
+    "FrameKind",
+    "HeaderParams",
+    "Hub",
+    "InputRequest",
+    "Key",
+    "Limits",
+    "Mirror",
+    "Negotiation",
+    "Peer",
+    "Role",
+    "Route",
+    "Transmit",
+]

@@ -1,0 +1,140 @@
+"""Header mirroring: what the HTTP headers of a modern request must say about its body.
+
+The engine checks (server) and computes (client) *values*; their encoding into header fields is
+the business of ``mcpcore.http.headers``.  Source: 2026-07-28, Streamable HTTP, "Request Metadata".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.engine.config import HeaderParams
+from mcpcore.spec.methods import Method
+
+SAFE_INTEGER = 2**53 - 1
+
+
+class Mirror(Struct, frozen=True, kw_only=True):
+    """What the headers of one request claim, decoded; None where a header is absent.
+
+    ``params`` is keyed by the lower-cased part of the header name after ``Mcp-Param-``.
+    """
+
+    version: str | None = None
+    method: str | None = None
+    name: str | None = None
+    params: Mapping[str, str] = {}
+
+
+class _Arguments(Struct):
+    arguments: dict[str, Any] = {}
+
+
+def text_of(value: Any) -> str | None:
+    """The header text of an argument: strings as they are, integers in decimal, true or false.
+
+    None where nothing is to be mirrored (null, or a value of no permitted type).
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if -SAFE_INTEGER <= value <= SAFE_INTEGER else None
+    return None
+
+
+def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
+    """The value at a property path, None where there is none."""
+    for step in path:
+        if not isinstance(arguments, dict):
+            return None
+        arguments = arguments.get(step)
+    return arguments
+
+
+def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
+    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``."""
+    arguments = msgspec.json.decode(params, type=_Arguments).arguments
+    texts = {name: text_of(value_at(arguments, path)) for name, path in wanted.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def same_value(claimed: str, value: Any) -> bool:
+    """Whether a header text stands for the value in the body; integers compare as numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > SAFE_INTEGER:
+            return False
+        try:
+            return float(claimed) == value and claimed.strip() == claimed and "_" not in claimed
+        except ValueError:
+            return False
+    return text_of(value) == claimed
+
+
+def mismatch(
+    mirror: Mirror,
+    *,
+    version: str,
+    method: str,
+    row: Method | None,
+    body_name: Raw | Any,
+    params: Raw,
+    header_params: Mapping[str, HeaderParams],
+) -> str | None:
+    """Say how the headers contradict the body, or None if they do not.
+
+    ``row`` is the method's row if the method is known; ``body_name`` the member that its
+    ``Mcp-Name`` mirrors, as Raw.
+    """
+    for header, claimed, actual in (
+        ("MCP-Protocol-Version", mirror.version, version),
+        ("Mcp-Method", mirror.method, method),
+    ):
+        if claimed is None:
+            return f"the {header} header is missing"
+        if claimed != actual:
+            return f"the {header} header says {claimed!r}, the body says {actual!r}"
+    if row is None or row.header is None:
+        return None
+    name = _string(body_name)
+    if mirror.name is None:
+        return f"the Mcp-Name header is missing; {method} requires it"
+    if name is None:
+        # A name of the wrong type is refused with the parameters, by whoever types them.
+        return None
+    if mirror.name != name:
+        return f"the Mcp-Name header says {mirror.name!r}, params.{row.header} says {name!r}"
+    wanted = header_params.get(name) if row.header == "name" and row.header_params else None
+    return _argument_mismatch(mirror, wanted, params) if wanted else None
+
+
+def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:
+    try:
+        arguments = msgspec.json.decode(params, type=_Arguments).arguments
+    except msgspec.MsgspecError:
+        return None
+    for name, path in wanted.items():
+        value = value_at(arguments, path)
+        claimed = mirror.params.get(name.lower())
+        where = ".".join(path)
+        if value is None:
+            if claimed is not None:
+                return f"the Mcp-Param-{name} header is present, arguments.{where} is not"
+        elif claimed is None:
+            return f"the Mcp-Param-{name} header is missing; arguments.{where} has a value"
+        elif not same_value(claimed, value):
+            return f"the Mcp-Param-{name} header does not match arguments.{where}"
+    return None
+
+
+def _string(raw: Any) -> str | None:
+    if raw is UNSET:
+        return None
+    try:
+        value = msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,200 @@
+"""Finding common ground: eras, revisions, handshake, discovery.
+
+Pure functions over the tables; the Peer calls them and keeps the state.  Source: the versioning
+page of 2026-07-28 ("Backward Compatibility"), the lifecycle page of 2025-11-25.
+"""
+
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.engine.config import Config, Negotiation
+from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
+from mcpcore.spec.methods import modern_only
+from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
+from mcpcore.spec.types.base import META_SERVER_INFO, RequestMeta
+from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeResult
+from mcpcore.wire.message import to_json
+
+
+def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
+    """Tell the era of a request on a server.
+
+    Modern if its ``_meta`` names a protocol version, or the version header names a modern
+    revision, or the method exists only there; otherwise legacy.
+    """
+    if meta is not None and meta.protocol_version is not UNSET:
+        return True
+    if version_header is not None:
+        row = BY_NAME.get(version_header)
+        if row is not None and row.modern:
+            return True
+    return modern_only(method)
+
+
+def legacy_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    """The revisions that open with a handshake."""
+    return tuple(revision for revision in revisions if revision.handshake)
+
+
+def modern_of(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    """The revisions that are stateless."""
+    return tuple(revision for revision in revisions if revision.modern)
+
+
+def names(revisions: Iterable[Revision]) -> list[str]:
+    """Wire names, newest first."""
+    ordered = sorted(revisions, key=lambda revision: revision.position, reverse=True)
+    return [revision.name for revision in ordered]
+
+
+def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
+    """The error for a version that we do not serve statelessly, naming what we do serve."""
+    known = tuple(revisions)
+    row = BY_NAME.get(requested)
+    if row is not None and not row.modern:
+        # A legacy revision cannot be spoken without a handshake, so it is not on offer here.
+        known = modern_of(known) or known
+    supported = names(known)
+    return ErrorData.make(
+        UNSUPPORTED_PROTOCOL_VERSION,
+        f"unsupported protocol version {requested!r}; supported: {', '.join(supported)}",
+        {"supported": supported, "requested": requested},
+    )
+
+
+def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
+    """Choose the revision for an ``initialize`` and build its result.
+
+    The requested revision if we speak it, else our newest legacy one.
+    """
+    legacy = legacy_of(config.revisions)
+    chosen = select([requested], legacy) or newest(legacy) or LATEST
+    result = InitializeResult(
+        protocol_version=chosen.name,
+        capabilities=config.capabilities,  # type: ignore[arg-type]
+        server_info=config.info,
+        instructions=UNSET if config.instructions is None else config.instructions,
+    )
+    return chosen, to_json(result)
+
+
+def discover_result(config: Config) -> bytes:
+    """Build the result of ``server/discover``."""
+    result = DiscoverResult(
+        supported_versions=names(config.revisions),
+        capabilities=config.capabilities,  # type: ignore[arg-type]
+        instructions=UNSET if config.instructions is None else config.instructions,
+        ttl_ms=config.discover_ttl_ms,
+        cache_scope=config.discover_cache_scope,  # type: ignore[arg-type]
+    )
+    return to_json(result)
+
+
+class Verdict(Enum):
+    """What an answer to the era probe means."""
+
+    MODERN = auto()
+    RETRY = auto()
+    """Modern, in another revision than we asked for."""
+    LEGACY = auto()
+    IMPOSSIBLE = auto()
+
+
+class Opening(Struct, frozen=True):
+    """A step of negotiation: what to do, in which revision, or why nothing can be done."""
+
+    verdict: Verdict
+    revision: Revision | None = None
+    message: str = ""
+
+
+def first_step(config: Config) -> Opening:
+    """How a client begins."""
+    modern, legacy = modern_of(config.revisions), legacy_of(config.revisions)
+    if config.negotiation is Negotiation.MODERN:
+        legacy = ()
+    elif config.negotiation is Negotiation.LEGACY:
+        modern = ()
+    if modern:
+        return Opening(Verdict.MODERN, newest(modern))
+    if legacy:
+        return Opening(Verdict.LEGACY, newest(legacy))
+    return Opening(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
+
+
+def _choose(
+    config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
+) -> Opening:
+    modern = select(offered, modern_of(config.revisions))
+    if modern is not None and modern is not tried:
+        return Opening(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
+    if config.negotiation is not Negotiation.MODERN:
+        legacy = select(offered, legacy_of(config.revisions))
+        if legacy is not None:
+            return Opening(Verdict.LEGACY, legacy)
+    ours = ", ".join(names(config.revisions))
+    return Opening(
+        Verdict.IMPOSSIBLE,
+        None,
+        f"no common protocol revision: the server supports {supported_text}, we support {ours}",
+    )
+
+
+class _Versions(Struct):
+    supported: list[str] | UnsetType = UNSET
+
+
+def read_discovery(config: Config, result: DiscoverResult) -> Opening:
+    """What a DiscoverResult means."""
+    offered = result.supported_versions
+    return _choose(config, offered, None, ", ".join(offered) or "none")
+
+
+def proves_modern(code: int) -> bool:
+    """Whether an error code is one that only a modern server sends."""
+    row = ERRORS.get(code)
+    return row is not None and row.proves_modern
+
+
+def read_probe_error(
+    config: Config, error: ErrorData | None, tried: Revision, *, modern: bool = False
+) -> Opening:
+    """What an error answer to the probe (or, with None, silence) means.
+
+    ``modern``: the transport recognised a modern server by other means (HTTP status 404 with a
+    JSON-RPC body).
+    """
+    if error is not None and error.code == UNSUPPORTED_PROTOCOL_VERSION:
+        offered: list[str] = []
+        if isinstance(error.data, Raw):
+            try:
+                versions = msgspec.json.decode(error.data, type=_Versions)
+            except msgspec.MsgspecError:
+                versions = _Versions()
+            offered = [] if versions.supported is UNSET else versions.supported
+        return _choose(config, offered, tried, ", ".join(offered) or "nothing that it names")
+    if error is not None and proves_modern(error.code):
+        return Opening(
+            Verdict.IMPOSSIBLE, None, f"the server is modern and refused us: {error.message}"
+        )
+    if modern:
+        return Opening(Verdict.MODERN, tried)
+    legacy = newest(legacy_of(config.revisions))
+    if config.negotiation is Negotiation.MODERN or legacy is None:
+        said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
+        ours = ", ".join(names(modern_of(config.revisions)))
+        return Opening(
+            Verdict.IMPOSSIBLE,
+            None,
+            f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
+        )
+    return Opening(Verdict.LEGACY, legacy)
+
+
+def server_info_of(meta: dict[str, Any]) -> Any:
+    """The server's self-reported identity in a result's ``_meta``, as decoded JSON, or None."""
+    return meta.get(META_SERVER_INFO)

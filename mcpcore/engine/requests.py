@@ -1,0 +1,174 @@
+"""Requests in flight, both ways, and the hub that the Peers of one endpoint share.
+
+Ids on the wire come from the other side and may be anything; inside, an inbound request is known
+by its ``key``, an outbound one by the id that we gave it.  Both are unique in the hub.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import Event, Key, Route
+from mcpcore.engine.lifecycle import Request, Stream
+from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
+from mcpcore.spec.methods import Method
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import LoggingLevel, ProgressToken, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.wire.message import RequestId, encode_batch
+
+if TYPE_CHECKING:
+    from mcpcore.engine.receiver import Receiver
+
+
+class Batch:
+    """What one array of messages owes: one array of answers, sent when the last is known."""
+
+    __slots__ = ("_open", "_parts", "peer", "revision", "route")
+
+    def __init__(self, peer: "Receiver", route: Route, revision: Revision | None) -> None:
+        self.peer = peer
+        self.route = route
+        self.revision = revision
+        self._parts: list[bytes] = []
+        # The frame itself holds one place until all of its messages have been looked at.
+        self._open = 1
+
+    def expect(self) -> None:
+        """One more answer is owed."""
+        self._open += 1
+
+    def settle(self, answer: bytes | None = None) -> None:
+        """One owed answer is known (or, with None, will never come)."""
+        if answer is not None:
+            self._parts.append(answer)
+        self._open -= 1
+        if self._open:
+            return
+        data = (encode_batch(self._parts),) if self._parts else ()
+        kind = FrameKind.BATCH if self._parts else FrameKind.ACCEPTED
+        self.peer.send_last(self.route, kind, data, revision=self.revision)
+
+
+class Inbound(Struct, kw_only=True, weakref=False, eq=False):
+    """A request of the other side."""
+
+    peer: "Receiver"
+    key: Key
+    id: RequestId
+    method: str
+    row: Method | None
+    revision: Revision
+    route: Route
+    capabilities: ClientCapabilities
+    meta: RequestMeta
+    batch: Batch | None
+    token: ProgressToken | None
+    log_level: LoggingLevel | None
+    state: Request = Request.ACTIVE
+    progress: float | None = None
+    waiting_progress: Transmit | None = None
+    """The progress frame of this request that has not been taken yet."""
+    queued: int = 0
+    drain_wanted: bool = False
+    stream: Stream | None = None
+    """Set on ``subscriptions/listen`` only."""
+    filter: SubscriptionFilter | None = None
+    uris: frozenset[str] = frozenset()
+
+
+class Purpose(Enum):
+    """Why we sent a request."""
+
+    OWNER = auto()
+    PROBE = auto()
+    INITIALIZE = auto()
+
+
+class Outbound(Struct, kw_only=True, weakref=False, eq=False):
+    """A request of ours."""
+
+    peer: "Receiver"
+    id: RequestId
+    method: str
+    body: bytes
+    """The params without ``_meta``."""
+    meta: dict[str, Any]
+    purpose: Purpose
+    parent: Key | None
+    route: Route
+    started: float
+    timeout: float | None
+    state: Request
+    want_progress: bool
+    forced: bool = False
+    row: Method | None = None
+    revision: Revision | None = None
+    deadline: float | None = None
+    progress: float | None = None
+    round: int = 0
+    """Input rounds so far."""
+    input_state: str | None = None
+    """The server's ``requestState``, between its answer and our retry."""
+    stream: Stream | None = None
+
+
+class Hub:
+    """What the Peers of one endpoint share: counters, queues, in-flight tables, deadlines.
+
+    Frames that arrived wait in ``inbox``; :meth:`next_event` advances the state by one at a time.
+    """
+
+    __slots__ = ("_keys", "_serial", "deadlines", "events", "inbound", "inbox", "outbound", "outbox")
+
+    def __init__(self) -> None:
+        self.inbox: deque[Callable[[], None] | tuple[Any, ...]] = deque()
+        self.events: deque[Event] = deque()
+        self.outbox = Outbox()
+        self.deadlines: Deadlines[Outbound] = Deadlines()
+        self.inbound: dict[Key, Inbound] = {}
+        self.outbound: dict[RequestId, Outbound] = {}
+        self._keys = 0
+        self._serial = 0
+
+    def new_key(self) -> Key:
+        """A handle for one inbound request."""
+        self._keys += 1
+        return self._keys
+
+    def new_serial(self) -> int:
+        """A number for one request of ours, never used twice."""
+        self._serial += 1
+        return self._serial
+
+    def next_event(self) -> Event | None:
+        """Advance until there is something to tell, and tell it; None when all input is used up."""
+        events, inbox = self.events, self.inbox
+        while not events:
+            if not inbox:
+                return None
+            item = inbox.popleft()
+            item[0].take_in(*item[1:])  # type: ignore[index]
+        return events.popleft()
+
+    def data_to_send(self, limit: int | None = None) -> list[Transmit]:
+        """Take the frames that wait, until ``limit`` bytes are reached (but at least one)."""
+        frames = self.outbox.take(limit)
+        for frame in frames:
+            if frame.key is not None:
+                frame.peer.taken(frame)
+        return frames
+
+    def deadline(self) -> float | None:
+        """When :meth:`handle_timeout` is next needed, None if never."""
+        return self.deadlines.next()
+
+    def handle_timeout(self, now: float) -> None:
+        """End what is due."""
+        for request in self.deadlines.due(now):
+            request.peer.expire(request, now)
