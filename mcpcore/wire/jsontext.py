@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-__all__ = ["Body", "deeper_than", "find_fault", "read_leniently", "splice", "to_json"]
+__all__ = ["Body", "deeper_than", "find_fault", "pieces", "read_leniently", "splice", "to_json"]
 
 Body = Struct | Mapping[str, Any] | Raw | bytes | None
 """What may stand as params, result or error: something that becomes a JSON object."""
@@ -110,7 +110,7 @@ def _explain(text: bytes, reason: str) -> str:
                 return f"{constant} is not a JSON value (byte {position})"
     if _LONE_SURROGATE.match(text):
         return "a string contains a lone surrogate"
-    if at is None:
+    if reason == "Input data was truncated":
         return "the text is truncated"
     return reason.removeprefix("JSON is malformed: ")
 
@@ -188,8 +188,13 @@ def splice(body: bytes, members: bytes) -> bytes:
 
     ``members`` is written without braces: ``"a":1,"b":2``; it may be empty.
     """
+    return b"".join(pieces(body, members)) if members else body
+
+
+def pieces(body: bytes, members: bytes) -> tuple[bytes | memoryview, ...]:
+    """What :func:`splice` joins, for callers that join more, so that ``body`` is copied once."""
     if not members:
-        return body
+        return (body,)
     if _EMPTY_OBJECT.fullmatch(body):
-        return b"{%b}" % members
-    return b"".join((b"{", members, b",", memoryview(body)[1:]))
+        return (b"{", members, b"}")
+    return (b"{", members, b",", memoryview(body)[1:])

@@ -9,7 +9,7 @@ tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page of each
 narrows ids to strings and integers, and params and results to objects.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mcpcore.wire.jsontext import (
     Body,
     deeper_than,
     find_fault,
+    pieces,
     read_leniently,
     splice,
     to_json,
@@ -40,6 +41,7 @@ __all__ = [
     "encode_notification",
     "encode_request",
     "encode_result",
+    "refuse_oversized",
     "splice",
     "to_json",
 ]
@@ -54,6 +56,7 @@ MAX_BATCH = 100
 
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
+_NULL = Raw(b"null")
 _WORTH_A_COPY = 64 * 1024
 """From this many bytes on a small Raw is copied rather than left to keep its text alive."""
 
@@ -130,7 +133,8 @@ class _ErrorShape(Struct):
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
-_decode_loose = msgspec.json.Decoder(_Loose | list[Raw]).decode
+_decode_loose = msgspec.json.Decoder(_Loose).decode
+_decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _decode_scalar = msgspec.json.Decoder(RequestId).decode
 _decode_error = msgspec.json.Decoder(_ErrorShape).decode
 _encode = msgspec.json.Encoder().encode
@@ -155,14 +159,27 @@ def decode(
             text.decode()  # msgspec checks no UTF-8 in Raw values and in members it skips
         # More than max_depth brackets, each closed, take more than twice as many bytes.
         if len(text) > 2 * max_depth and deeper_than(text, max_depth):
-            return _refuse(text, max_depth, max_batch)
+            return _look_closer(text, max_depth, max_batch)
         message = _decode_message(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _refuse(text, max_depth, max_batch)
+        return _look_closer(text, max_depth, max_batch)
+    return _examine(message, len(text))
+
+
+def refuse_oversized(head: bytes, limit: int) -> Reject:
+    """The rejection of a text over ``limit`` bytes of which only the first, ``head``, were kept.
+
+    Its id is found if it stands before the first object or array in the envelope.
+    """
+    return _reject(_INVALID_REQUEST, f"larger than {limit} bytes", read_leniently(head, 1))
+
+
+def _examine(message: Message, size: int) -> Message | Reject:
+    """``message``, if its members go together; ``size`` is the length of its text."""
     flaw = _find_flaw(message)
     if flaw is not None:
         return _reject(_INVALID_REQUEST, flaw, _members(message))
-    return message if len(text) < _WORTH_A_COPY else _detach(message, len(text))
+    return message if size < _WORTH_A_COPY else _detach(message, size)
 
 
 def _find_flaw(message: Message) -> str | None:
@@ -200,50 +217,39 @@ def _detach(message: Message, size: int) -> Message:
     return msgspec.structs.replace(message, **copies) if copies else message
 
 
-def _refuse(text: bytes, max_depth: int, max_batch: int) -> Frame:
-    """The slow path: a batch, an error with the id null, or no valid message."""
+def _look_closer(text: bytes, max_depth: int, max_batch: int) -> Frame:
+    """The slow path: a batch, an error whose id is null, or no valid message."""
     fault = find_fault(text, max_depth)
     if fault is not None:
-        members = read_leniently(text, max_depth)
-        return _reject(_PARSE_ERROR, fault, members if isinstance(members, dict) else {})
+        return _reject(_PARSE_ERROR, fault, read_leniently(text, max_depth))
+    try:
+        batch = _decode_batch(text)
+    except msgspec.ValidationError:
+        return _decode_sound(text)
+    if not batch:
+        return _reject(_INVALID_REQUEST, "the batch is empty", None)
+    if len(batch) > max_batch:
+        reason = f"the batch has {len(batch)} messages, {max_batch} are allowed"
+        return _reject(_INVALID_REQUEST, reason, None)
+    return [_decode_sound(bytes(element)) for element in batch]
+
+
+def _decode_sound(text: bytes) -> Message | Reject:
+    """One envelope from sound JSON."""
+    try:
+        return _examine(_decode_message(text), len(text))
+    except msgspec.ValidationError as error:
+        reason = str(error)
     try:
         loose = _decode_loose(text)
-    except msgspec.ValidationError as error:
-        return _reject(_INVALID_REQUEST, str(error), {})
-    if isinstance(loose, _Loose):
-        return _envelope(text)
-    if not loose:
-        return _reject(_INVALID_REQUEST, "the batch is empty", {})
-    if len(loose) > max_batch:
-        reason = f"the batch has {len(loose)} messages, {max_batch} are allowed"
-        return _reject(_INVALID_REQUEST, reason, {})
-    return [_envelope(bytes(element)) for element in loose]
-
-
-def _envelope(text: bytes) -> Message | Reject:
-    """One message of a sound JSON text."""
-    members: Mapping[str, Any] = {}
-    try:
-        message = _decode_message(text)
-    except msgspec.ValidationError as error:
-        flaw: str | None = str(error)
-        try:
-            loose = _decode_loose(text)
-        except msgspec.ValidationError:
-            loose = []
-        if isinstance(loose, _Loose):
-            members = {name: _scalar(value) for name, value in _members(loose).items()}
-            if (
-                members.get("jsonrpc") == "2.0"
-                and loose.id == Raw(b"null")
-                and members.keys() & {"method", "result", "error"} == {"error"}
-            ):
-                message = Message("2.0", error=loose.error)
-                flaw = _find_flaw(message)
-    else:
-        flaw = _find_flaw(message)
-        members = _members(message)
-    return message if flaw is None else _reject(_INVALID_REQUEST, flaw, members)
+    except msgspec.ValidationError:  # no object at all
+        return _reject(_INVALID_REQUEST, reason, None)
+    members = {name: _scalar(value) for name, value in _members(loose).items()}
+    if loose.id == _NULL and members.get("jsonrpc") == "2.0" and "method" not in members:
+        # JSON-RPC section 5: an error whose sender could not read the id of the request.
+        message = Message("2.0", result=loose.result, error=loose.error)
+        return _examine(message, len(text))
+    return _reject(_INVALID_REQUEST, reason, members)
 
 
 def _members(envelope: Struct) -> dict[str, Any]:
@@ -263,18 +269,18 @@ def _scalar(value: Raw) -> RequestId | None:
     return scalar
 
 
-def _reject(code: int, reason: str, members: Mapping[str, Any]) -> Reject:
-    """Refuse an envelope of which ``members`` could be read."""
+def _reject(code: int, reason: str, members: Any) -> Reject:
+    """Refuse an envelope of which ``members`` could be read, if it is an object."""
+    if not isinstance(members, dict):
+        members = {}
     request_id = members.get("id")
-    if not _is_id(request_id):
-        request_id = None
     response = "method" not in members and ("result" in members or "error" in members)
     notification = "id" not in members and isinstance(members.get("method"), str)
     kind = "Parse error" if code == _PARSE_ERROR else "Invalid request"
     return Reject(
         code,
         f"{kind}: {reason}",
-        request_id,
+        request_id if _is_id(request_id) else None,
         owed=not (response or notification),
         response=response,
     )
@@ -290,37 +296,40 @@ def _is_id(value: Any) -> bool:
     return type(value) is int
 
 
-# Writing: each returns one JSON text without line breaks and copies a body once.
+# Writing: each returns one JSON text without line breaks and copies a body once. Bodies are made by
+# to_json; ``members`` go into them first, as in splice.
 
 
 def encode_request(
     id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
 ) -> bytes:
-    """A request. ``params`` is a JSON object; ``members`` go into it first, as in ``splice``."""
-    return b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_id(id), _encode(method)) + _params(
-        params, members
-    )
+    """A request; without ``params`` and ``members`` it has no params."""
+    head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_encode_id(id), _encode(method))
+    return _with_params(head, params, members)
 
 
 def encode_notification(method: str, params: bytes | None = None, members: bytes = b"") -> bytes:
-    """A notification."""
-    return b'{"jsonrpc":"2.0","method":%b' % _encode(method) + _params(params, members)
+    """A notification; without ``params`` and ``members`` it has no params."""
+    return _with_params(b'{"jsonrpc":"2.0","method":%b' % _encode(method), params, members)
 
 
-def _params(params: bytes | None, members: bytes) -> bytes:
-    if params is None and not members:
-        return b"}"
-    return b',"params":%b}' % splice(params or b"{}", members)
+def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
+    if params is None:
+        if not members:
+            return head + b"}"
+        params = b"{}"
+    return b"".join((head, b',"params":', *pieces(params, members), b"}"))
 
 
 def encode_result(id: RequestId, result: bytes, members: bytes = b"") -> bytes:
     """A successful response."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_id(id), splice(result, members))
+    head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
+    return b"".join((head, *pieces(result, members), b"}"))
 
 
 def encode_error(id: RequestId | None, error: Body) -> bytes:
-    """An error response; without an id (null) where that of the request could not be read."""
-    text = b"null" if id is None else _id(id)
+    """An error response; its id is null where that of the request could not be read."""
+    text = b"null" if id is None else _encode_id(id)
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (text, to_json(error))
 
 
@@ -329,7 +338,7 @@ def encode_batch(items: Iterable[bytes]) -> bytes:
     return b"[%b]" % b",".join(items)
 
 
-def _id(value: RequestId) -> bytes:
+def _encode_id(value: RequestId) -> bytes:
     if type(value) is int or type(value) is str:
         return _encode(value)
     raise TypeError(f"an id must be a str or an int, not {type(value).__name__}")

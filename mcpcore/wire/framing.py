@@ -1,0 +1,114 @@
+"""Newline framing over a byte stream: the stdio transport's "messages are delimited by newlines".
+
+Any split of the stream gives the same lines.  Memory and time are linear in what was received, and
+no line longer than the limit is ever held.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+__all__ = ["DEFAULT_LIMIT", "LineReader", "TooLong"]
+
+DEFAULT_LIMIT = 4 * 1024 * 1024
+"""Default limit of one line in bytes, its line ending not counted."""
+
+_HEAD = 1024
+_LF = b"\n"
+_CR = 0x0D
+
+
+class TooLong(Struct, frozen=True):
+    """Stands for a line over the limit, once, as soon as the limit is passed."""
+
+    limit: int
+    """The limit in bytes."""
+    head: bytes
+    """The first bytes of the line, at most 1024: enough to find out what it was."""
+
+
+class LineReader:
+    """Cuts a byte stream into lines.
+
+    Feed with :meth:`receive`, then take lines until there are none.  Lines end with LF or CRLF
+    and come without it; blank lines are skipped.  A line over ``limit`` bytes gives one
+    :class:`TooLong`; what remains of it is dropped unseen until the next newline.
+    """
+
+    __slots__ = ("_chunks", "_limit", "_offset", "_partial", "_skipping")
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self._limit = limit
+        self._chunks: deque[bytes] = deque()
+        self._offset = 0  # into the first chunk: what stands before is done
+        self._partial = bytearray()  # the beginning of a line whose end has not been seen
+        self._skipping = False
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue what was read from the stream."""
+        if data:
+            self._chunks.append(bytes(data))
+
+    def next_line(self) -> bytes | TooLong | None:
+        """Take the next complete line; None if there is none yet."""
+        chunks = self._chunks
+        while chunks:
+            chunk, start = chunks[0], self._offset
+            newline = chunk.find(_LF, start)
+            end = len(chunk) if newline < 0 else newline
+            self._offset = end + 1
+            if self._offset >= len(chunk):
+                chunks.popleft()
+                self._offset = 0
+            if self._skipping:
+                self._skipping = newline < 0
+            elif newline < 0:
+                if self._passes_limit(chunk, start, end):
+                    self._skipping = True
+                    return self._too_long(chunk, start, end)
+                self._partial += chunk[start:] if start else chunk
+            elif self._passes_limit(chunk, start, end):
+                return self._too_long(chunk, start, end)
+            elif line := self._complete(chunk, start, end):
+                return line
+        return None
+
+    def lines(self) -> Iterator[bytes | TooLong]:
+        """Take lines until there are none left."""
+        return iter(self.next_line, None)
+
+    def eof(self) -> bytes | TooLong | None:
+        """The stream has ended: take the last line if it lacks its newline.
+
+        To be called when there are no more lines to take; were there any, they would come first,
+        and nothing is lost.
+        """
+        self.receive(_LF)
+        return self.next_line()
+
+    def _passes_limit(self, chunk: bytes, start: int, end: int) -> bool:
+        """Whether the line that has ``chunk[start:end]`` as its latest part is too long already."""
+        excess = len(self._partial) + end - start - self._limit
+        # One byte too many may be the CR of the line ending.
+        return excess > 1 or (excess == 1 and chunk[end - 1 : end] != b"\r")
+
+    def _too_long(self, chunk: bytes, start: int, end: int) -> TooLong:
+        head = bytes(self._partial[:_HEAD])
+        head += chunk[start : min(end, start + _HEAD - len(head))]
+        self._partial = bytearray()
+        return TooLong(self._limit, head)
+
+    def _complete(self, chunk: bytes, start: int, end: int) -> bytes | None:
+        """The line that ends with ``chunk[start:end]``, or None if it is blank."""
+        if self._partial:
+            self._partial += chunk[start:end]
+            if self._partial[-1] == _CR:
+                del self._partial[-1:]
+            line = bytes(self._partial)
+            self._partial = bytearray()
+        else:
+            if start < end and chunk[end - 1] == _CR:
+                end -= 1
+            line = chunk[start:end]
+        return None if not line or line.isspace() else line

@@ -1,0 +1,186 @@
+"""Server-Sent Events: an encoder and an incremental decoder.
+
+Source: WHATWG HTML, section 9.2 "Server-sent events" (9.2.5 parsing, 9.2.6 interpretation).
+"""
+
+import re
+
+from msgspec import Struct
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "ServerSentEvent",
+    "SseDecoder",
+    "SseTooLarge",
+    "encode_comment",
+    "encode_event",
+]
+
+DEFAULT_LIMIT = 4 * 1024 * 1024
+"""Default limit of one event in bytes, as received."""
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_BREAK = re.compile(rb"\r\n|\n|\r")
+_RETRY_DIGITS = 15
+
+
+class ServerSentEvent(Struct, frozen=True):
+    """One event as dispatched."""
+
+    payload: bytes
+    """The data lines joined by newlines, as sent: not checked for UTF-8."""
+    event: str = "message"
+    id: str | None = None
+    """The id given with this event, None if it gave none."""
+    retry: int | None = None
+    """The reconnection time in milliseconds given with this event."""
+
+    @property
+    def data(self) -> str:
+        """``payload`` as text, bytes that are not UTF-8 replaced as WHATWG wants it."""
+        return self.payload.decode("utf-8", "replace")
+
+
+class SseTooLarge(Exception):
+    """An event passed the limit; the stream cannot be read on.
+
+    ``events`` are those of the same call that were complete before it.
+    """
+
+    def __init__(self, limit: int, events: list[ServerSentEvent]) -> None:
+        super().__init__(f"a server-sent event is larger than {limit} bytes")
+        self.limit = limit
+        self.events = events
+
+
+def encode_event(
+    data: bytes, *, event: str | None = "message", id: str | None = None, retry: int | None = None
+) -> bytes:
+    """One event.  Each line of ``data`` becomes a data line; CR and CRLF arrive as LF.
+
+    ``event`` None leaves the field out (it then arrives as ``message``); ``retry`` is in
+    milliseconds.  Raises ValueError for what the format cannot carry.
+    """
+    parts = []
+    if event is not None:
+        parts += [b"event: ", _field("event", event), b"\n"]
+    if id is not None:
+        parts += [b"id: ", _field("id", id), b"\n"]
+    if retry is not None:
+        if retry < 0 or retry >= 10**_RETRY_DIGITS:
+            raise ValueError(f"retry must be a sensible number of milliseconds, not {retry}")
+        parts += [b"retry: %d\n" % retry]
+    lines = _LINE_BREAK.split(data) if b"\n" in data or b"\r" in data else (data,)
+    for line in lines:
+        parts += [b"data: ", line, b"\n"]
+    parts.append(b"\n")
+    return b"".join(parts)
+
+
+def encode_comment(text: str = "") -> bytes:
+    """A comment, which decoders skip: a sign of life."""
+    lines = _LINE_BREAK.split(text.encode())
+    return b"".join(b": %b\n" % line if line else b":\n" for line in lines) + b"\n"
+
+
+def _field(name: str, value: str) -> bytes:
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError(f"{name} must not contain line breaks or NUL")
+    return value.encode()
+
+
+class SseDecoder:
+    """Reads an event stream in pieces of any size.
+
+    ``last_event_id`` is the id to resume after, "" if there is none; ``retry`` the reconnection
+    time last given, in milliseconds.  Both also follow events without data, which are not
+    dispatched.  An event that is incomplete when the stream ends is lost, as WHATWG wants it.
+    """
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self.last_event_id = ""
+        self.retry: int | None = None
+        self._limit = limit
+        self._line = bytearray()  # the beginning of a line whose end has not been seen
+        self._at_start = True
+        self._after_cr = False
+        self._failed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._data: list[bytes] = []
+        self._size = 0
+        self._event = ""
+        self._id: str | None = None
+        self._event_retry: int | None = None
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[ServerSentEvent]:
+        """The events that ``data`` completes.
+
+        Raises :class:`SseTooLarge` as soon as an event passes the limit, and ever after.
+        """
+        events: list[ServerSentEvent] = []
+        chunk = bytes(data)
+        if self._after_cr and chunk:
+            if chunk[0] == 0x0A:
+                chunk = chunk[1:]
+            self._after_cr = False
+        if self._failed:
+            raise SseTooLarge(self._limit, events)
+        if not chunk:
+            return events
+        lines = chunk.splitlines()
+        self._after_cr = chunk[-1] == 0x0D
+        rest = lines.pop() if chunk[-1] not in b"\r\n" else b""
+        for line in lines:
+            if self._line:
+                self._line += line
+                line = bytes(self._line)
+                self._line.clear()
+            self._take(line, events)
+        self._line += rest
+        self._check(len(self._line), events)
+        return events
+
+    def _check(self, pending: int, events: list[ServerSentEvent]) -> None:
+        if self._size + pending > self._limit:
+            self._failed = True
+            self._line.clear()
+            self._begin()
+            raise SseTooLarge(self._limit, events)
+
+    def _take(self, line: bytes, events: list[ServerSentEvent]) -> None:
+        """One complete line (WHATWG 9.2.6)."""
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            self._dispatch(events)
+            return
+        self._check(len(line), events)
+        colon = line.find(b":")
+        if colon < 0:
+            name, value = line, b""
+        else:
+            name = line[:colon]
+            value = line[colon + 2 :] if line[colon + 1 : colon + 2] == b" " else line[colon + 1 :]
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(line) + 1
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
+            self._event_retry = self.retry = int(value)
+
+    def _dispatch(self, events: list[ServerSentEvent]) -> None:
+        if self._id is not None:
+            self.last_event_id = self._id
+        if self._data:
+            payload = b"\n".join(self._data)
+            events.append(
+                ServerSentEvent(payload, self._event or "message", self._id, self._event_retry)
+            )
+        self._begin()
