@@ -6,67 +6,16 @@ what ``tools/list`` brought and leaves out the tools that break a rule.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from mcpcore.spec.json_schema import subschemas
 
 ANNOTATION = "x-mcp-header"
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """``1*tchar``, RFC 9110 section 5.6.2."""
 _TYPES = ("string", "integer", "boolean")
-
-# Where a JSON Schema keeps its subschemas (2020-12 and, for "definitions", "dependencies" and the
-# array form of "items", the drafts before it).
-SCHEMA_KEYWORDS = frozenset(
-    {
-        "additionalItems",
-        "additionalProperties",
-        "contains",
-        "contentSchema",
-        "else",
-        "if",
-        "items",
-        "not",
-        "propertyNames",
-        "then",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-    }
-)
-"""Keywords whose value is a schema (or, in older drafts, an array of schemas)."""
-SCHEMA_LIST_KEYWORDS = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
-"""Keywords whose value is an array of schemas."""
-SCHEMA_MAP_KEYWORDS = frozenset(
-    {
-        "$defs",
-        "definitions",
-        "dependencies",
-        "dependentSchemas",
-        "patternProperties",
-        "properties",
-    }
-)
-"""Keywords whose value is an object with schemas as its values."""
-
-
-def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Yield (steps from ``schema``, subschema) for every subschema directly below ``schema``.
-
-    >>> list(subschemas({"properties": {"a": {"type": "string"}}}))
-    [(('properties', 'a'), {'type': 'string'})]
-    """
-    for keyword, value in schema.items():
-        if isinstance(value, Mapping):
-            if keyword in SCHEMA_MAP_KEYWORDS:
-                for name, inner in value.items():
-                    if isinstance(inner, Mapping):
-                        yield (keyword, name), inner
-            elif keyword in SCHEMA_KEYWORDS:
-                yield (keyword,), value
-        elif isinstance(value, list) and keyword in SCHEMA_LIST_KEYWORDS:
-            for index, inner in enumerate(value):
-                if isinstance(inner, Mapping):
-                    yield (keyword, str(index)), inner
 
 
 def header_params(schema: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

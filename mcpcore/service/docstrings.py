@@ -1,0 +1,129 @@
+"""Docstrings of handlers: what is said of the whole, and of each parameter.
+
+The three common styles are read: Google (``Args:``), NumPy (``Parameters`` underlined) and Sphinx
+(``:param name:``).
+"""
+
+import inspect
+import re
+
+from msgspec import Struct, field
+
+_PARAMETERS = {
+    "args",
+    "arguments",
+    "attributes",
+    "keyword args",
+    "keyword arguments",
+    "other parameters",
+    "parameters",
+    "params",
+}
+_DROPPED = {"raises", "return", "returns", "yield", "yields"}
+"""Sections for programmers, of no use to a model or a user."""
+_KEPT = {"example", "examples", "note", "notes", "references", "see also", "warning", "warnings"}
+
+_SECTION = re.compile(r"([A-Z][A-Za-z ]*):")
+_RULE = re.compile(r"-{3,}\s*")
+_FIELD = re.compile(r":(\w+)(?: +([^:]*))?:\s*(.*)")
+_GOOGLE_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:(?:\s+(.*)|$)")
+_NUMPY_ENTRY = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?")
+
+
+class Docstring(Struct):
+    """A docstring taken apart."""
+
+    description: str = ""
+    """Everything but the sections on parameters, return values and exceptions."""
+    parameters: dict[str, str] = field(default_factory=dict)
+    """One line for each parameter that is described."""
+
+
+def parse_docstring(text: str | None) -> Docstring:
+    r"""Take a docstring apart.
+
+    >>> parse_docstring("Adds.\n\nArgs:\n    a: The first\n        number.\n")
+    Docstring(description='Adds.', parameters={'a': 'The first number.'})
+    """
+    found = Docstring()
+    if not text:
+        return found
+    lines = inspect.cleandoc(text).splitlines()
+    kept: list[str] = []
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        section, body_at = _section(lines, at)
+        if section is not None:
+            end = _end(lines, body_at, underlined=body_at > at + 1)
+            if section in _PARAMETERS:
+                entry = _NUMPY_ENTRY if body_at > at + 1 else _GOOGLE_ENTRY
+                found.parameters.update(_entries(lines[body_at:end], entry))
+            elif section in _KEPT:
+                kept += lines[at:end]
+            at = end
+        elif match := _FIELD.match(line):
+            end = _indented(lines, at + 1)
+            if match[1] in ("param", "parameter", "arg", "argument") and match[2]:
+                # ":param int count: ..." names the type before the name
+                name = match[2].split()[-1].lstrip("*")
+                found.parameters[name] = _join([match[3], *lines[at + 1 : end]])
+            at = end
+        else:
+            kept.append(line)
+            at += 1
+    found.description = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
+    return found
+
+
+def _section(lines: list[str], at: int) -> tuple[str | None, int]:
+    """The name of the section that begins at ``at``, in lower case, and where its body begins."""
+    line = lines[at]
+    match = _SECTION.fullmatch(line)
+    name = (match[1] if match else line).strip().lower()
+    if name not in _PARAMETERS | _DROPPED | _KEPT:
+        return None, at
+    if match:
+        return name, at + 1
+    if at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1]):
+        return name, at + 2
+    return None, at
+
+
+def _end(lines: list[str], at: int, *, underlined: bool) -> int:
+    """Where the section ends whose body begins at ``at``."""
+    if not underlined:
+        return _indented(lines, at)
+    while at < len(lines) and _section(lines, at)[0] is None:
+        at += 1
+    return at
+
+
+def _indented(lines: list[str], at: int) -> int:
+    """Where the indented lines that begin at ``at`` end, blank ones between them included."""
+    end = at
+    while at < len(lines) and (not lines[at] or lines[at][0].isspace()):
+        at += 1
+        if lines[at - 1].strip():
+            end = at
+    return end
+
+
+def _entries(lines: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
+    """The entries of a section: those of its lines that are indented least, with what follows."""
+    indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
+    least = min(indents, default=0)
+    texts: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in lines:
+        match = pattern.fullmatch(line.strip())
+        if match and len(line) - len(line.lstrip()) == least:
+            current = [match[2]] if pattern.groups > 1 and match[2] else []
+            texts.update((name.strip(), current) for name in match[1].split(","))
+        else:
+            current.append(line)
+    return {name: text for name, parts in texts.items() if (text := _join(parts))}
+
+
+def _join(lines: list[str]) -> str:
+    return " ".join(line.strip() for line in lines if line.strip())

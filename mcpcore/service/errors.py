@@ -1,0 +1,66 @@
+"""What a handler raises to tell the client what went wrong.
+
+The message of a :class:`HandlerError` is shown; any other exception is masked, as its text may
+hold what the client must not see.
+"""
+
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalError
+
+
+class HandlerError(Exception):
+    """Base of the exceptions whose message the client gets to see.
+
+    ``code``: the error code where the failure is an error of the protocol, which it is everywhere
+    but in tools.
+    """
+
+    code: int = INTERNAL_ERROR
+
+
+class ToolError(HandlerError):
+    """A tool failed: the client gets a result with ``isError`` and this message.
+
+    >>> raise ToolError("There is no city of that name.")
+    Traceback (most recent call last):
+    mcpcore.service.errors.ToolError: There is no city of that name.
+    """
+
+
+class ResourceError(HandlerError):
+    """A resource exists but could not be read."""
+
+
+class ResourceNotFound(ResourceError):
+    """There is no such resource; the code depends on the revision, ``data`` holds the URI."""
+
+    def __init__(self, message: str = "Resource not found") -> None:
+        super().__init__(message)
+
+
+class PromptError(HandlerError):
+    """A prompt could not be filled in with these arguments."""
+
+    code = INVALID_PARAMS
+
+
+class InvalidValue(ValueError):
+    """A value does not fit its type or schema; the message names the field."""
+
+
+class OutputMismatch(LocalError):
+    """A handler returned what its declaration rules out; masked like any other exception."""
+
+
+class ValidatorMissing(LocalError):
+    """A JSON Schema was given by hand, and the server has nothing to validate it with."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} has a JSON Schema written by hand, which needs a validator: "
+            "pip install mcpcore[schema], then Server(..., validator=compile_schema) with "
+            "`from transports.json_schema import compile_schema`"
+        )
+
+
+MASKED = "Internal error"
+"""What the client is told of any other exception."""

@@ -1,0 +1,166 @@
+"""Handlers: functions of the application, what parameters they take, how to call them.
+
+The runtime's context is injected into the parameter that is annotated with a context class: one
+that has the attribute ``__mcp_context__ = True``.  The service never looks into it.
+"""
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, Struct
+
+CONTEXT_MARK = "__mcp_context__"
+"""The attribute that makes a class a context class."""
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Parameter(Struct, frozen=True):
+    """One parameter that is filled from the request."""
+
+    name: str
+    type: Any
+    default: Any = NODEFAULT
+    keyword: bool = False
+    """Passed by name."""
+
+    @property
+    def required(self) -> bool:
+        """There is no default."""
+        return self.default is NODEFAULT
+
+
+class Handler:
+    """A function and its parameters; ``what`` names it in messages.
+
+    Raises TypeError if the parameters cannot be filled from named values (``*args``, two
+    contexts) or an annotation cannot be resolved.
+    """
+
+    __slots__ = ("context", "doc", "function", "is_async", "parameters", "rest", "returns", "what")
+
+    def __init__(self, function: Any, what: str) -> None:
+        if not callable(function) or inspect.isclass(function):
+            raise TypeError(f"{what}: expected a function, got {type(function).__name__}")
+        self.function: Callable[..., Any] = function
+        self.what = what
+        plain = _plain(function)
+        self.is_async: bool = inspect.iscoroutinefunction(plain)
+        """Calling it gives a coroutine."""
+        self.doc: str | None = inspect.getdoc(plain)
+        try:
+            hints = get_type_hints(plain, include_extras=True)
+        except Exception as error:
+            raise TypeError(
+                f"{what}: an annotation cannot be resolved ({error}); it must be importable at "
+                "run time, not only under TYPE_CHECKING"
+            ) from error
+        self.returns: Any = hints.get("return", Any)
+        self.context: str | None = None
+        """The name of the parameter that takes the context."""
+        self.rest: str | None = None
+        """The name of ``**kwargs``."""
+        self.parameters: tuple[Parameter, ...] = tuple(self._read(hints))
+
+    def _read(self, hints: dict[str, Any]) -> Iterator[Parameter]:
+        for parameter in inspect.signature(self.function).parameters.values():
+            name, kind = parameter.name, parameter.kind
+            annotation = hints.get(name, Any)
+            if kind is parameter.VAR_POSITIONAL:
+                raise TypeError(f"{self.what}: *{name} cannot be filled, as arguments have names")
+            if kind is parameter.VAR_KEYWORD:
+                self.rest = name
+            elif is_context(annotation):
+                if self.context is not None:
+                    raise TypeError(f"{self.what}: {self.context} and {name} both take the context")
+                self.context = name
+            else:
+                if name.startswith("__"):
+                    raise TypeError(f"{self.what}: a parameter cannot be called {name}")
+                default = parameter.default
+                yield Parameter(
+                    name,
+                    annotation,
+                    NODEFAULT if default is parameter.empty else default,
+                    kind not in _POSITIONAL,
+                )
+
+    def binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
+        """Return ``call(context, values)``, which calls the function.
+
+        ``values`` holds one value per parameter, in the order of ``parameters``.
+        """
+        function = self.function
+        order = list(inspect.signature(function).parameters)
+        by_name = [index for index, p in enumerate(self.parameters) if p.keyword]
+        if not by_name and self.context is None:
+            return lambda context, values: function(*values)
+        if not by_name and order[0] == self.context:
+            return lambda context, values: function(context, *values)
+
+        # The general case: place the context among the positional ones, pass the others by name.
+        keywords = [(self.parameters[index].name, index) for index in by_name]
+        first = by_name[0] if by_name else len(self.parameters)
+        slot = context_name = None
+        if self.context is not None:
+            kind = inspect.signature(function).parameters[self.context].kind
+            if kind in _POSITIONAL:
+                slot = order.index(self.context)
+            else:
+                context_name = self.context
+
+        def call(context: Any, values: tuple[Any, ...]) -> Any:
+            positional = list(values[:first])
+            if slot is not None:
+                positional.insert(slot, context)
+            named = {name: values[index] for name, index in keywords}
+            if context_name is not None:
+                named[context_name] = context
+            return function(*positional, **named)
+
+        return call
+
+
+def is_context(annotation: Any) -> bool:
+    """Whether the annotation is a context class, one with parameters, or either or None."""
+    origin = get_origin(annotation)
+    if origin is Annotated or is_union(origin):
+        return any(is_context(inner) for inner in get_args(annotation))
+    return getattr(origin or annotation, CONTEXT_MARK, False) is True
+
+
+def is_union(origin: Any) -> bool:
+    """Whether a type's origin is that of ``X | Y`` or ``Union[X, Y]``."""
+    return origin is Union or origin is types.UnionType
+
+
+def values_type(parameters: tuple[Parameter, ...], *, strict: bool = True) -> type[Struct]:
+    """Return a Struct type with a field for each parameter, in order.
+
+    ``strict``: unknown members are refused.  ``msgspec.structs.astuple`` of an instance is what a
+    binder takes.
+    """
+    fields: list[Any] = []
+    for parameter in parameters:
+        if parameter.required:
+            fields.append((parameter.name, parameter.type))
+        else:
+            default = msgspec.field(default_factory=_constant(parameter.default))
+            fields.append((parameter.name, parameter.type, default))
+    return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=strict)
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    # As in Python, all calls share a mutable default.
+    return lambda: value
+
+
+def _plain(function: Any) -> Any:
+    """What holds the annotations: the function in a partial, the method of a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__

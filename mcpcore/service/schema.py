@@ -1,0 +1,313 @@
+"""JSON Schema from type hints, and values checked against the types they came from.
+
+msgspec derives the schemas and enforces them, so that what a schema says is what is checked.  The
+dialect is 2020-12.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from mcpcore.service.docstrings import parse_docstring
+from mcpcore.service.errors import InvalidValue
+from mcpcore.service.handlers import Parameter
+from mcpcore.spec.header_params import ANNOTATION
+from mcpcore.spec.json_schema import subschemas, walk
+
+T = TypeVar("T")
+
+Schema = dict[str, Any]
+Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
+"""Compiles a JSON Schema: the result lists what is wrong with a value, each entry naming a field.
+
+Raises ValueError if the schema itself is not sound.
+"""
+
+WRAPPED = "result"
+"""The member that holds a value which is no object, where only objects can be said."""
+
+_MESSAGE = 500
+"""Longest message about a value, in characters: names in it come from the client."""
+
+
+def mirrored(header: str) -> Meta:
+    """Annotate a parameter of a tool to be mirrored into the HTTP header ``Mcp-Param-<header>``.
+
+    >>> region: Annotated[str, mirrored("Region")]
+    """
+    return Meta(extra_json_schema={ANNOTATION: header})
+
+
+# Deriving
+
+
+def input_schema(
+    type: type[Struct], parameters: tuple[Parameter, ...], descriptions: Mapping[str, str]
+) -> Schema:
+    """Return the schema of a tool's arguments.
+
+    ``type``: as of :func:`mcpcore.service.handlers.values_type`, made from ``parameters``.
+    ``descriptions``: of parameters, where their types have none.
+    Raises TypeError naming the parameter whose type has no schema.
+    """
+    try:
+        schema = _derive(type)
+    except (TypeError, NotImplementedError):
+        for parameter in parameters:
+            try:
+                _derive(parameter.type)
+            except (TypeError, NotImplementedError) as error:
+                raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
+        raise
+    del schema["title"]
+    if not schema["required"]:
+        del schema["required"]
+    for parameter in parameters:
+        rules = schema["properties"][parameter.name]
+        described = _words(parameter.type) or descriptions.get(parameter.name)
+        if described:
+            rules.setdefault("description", described)
+        if not parameter.required:
+            _set_default(rules, parameter)
+    return schema
+
+
+def output_schema(type: Any) -> Schema:
+    """Return the schema of a value of ``type``.  Raises TypeError if it has none."""
+    try:
+        return _derive(type)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(f"return type: {_first_line(error)}") from None
+
+
+_FORM_KEYWORDS = {
+    "string": ("minLength", "maxLength", "format", "enum", "default"),
+    "integer": ("minimum", "maximum", "default"),
+    "number": ("minimum", "maximum", "default"),
+    "boolean": ("default",),
+    "array": ("minItems", "maxItems", "items", "default"),
+}
+_FORM_FORMATS = ("email", "uri", "date", "date-time")
+
+
+def form_schema(type: Any) -> Schema:
+    """Return the schema of a form (elicitation) with the fields of ``type``.
+
+    ``type``: a Struct, dataclass or TypedDict whose fields are strings, numbers, booleans,
+    choices (Literal or enum of strings) or lists of choices, or any of these or None.  Raises
+    TypeError naming the first field that a form cannot hold.
+
+    Source: elicitation page, "Requested Schema".
+
+    >>> form_schema(msgspec.defstruct("Login", [("user", str)]))
+    {'type': 'object', 'properties': {'user': {'type': 'string'}}, 'required': ['user']}
+    """
+    schema = output_schema(type)
+    if schema.get("type") != "object" or "properties" not in schema:
+        raise TypeError(f"a form needs a type with named fields, not {type!r}")
+    descriptions = parse_docstring(getattr(type, "__doc__", None)).parameters
+    definitions = schema.get("$defs", {})
+    form: Schema = {"type": "object", "properties": {}}
+    required = []
+    for name, rules in schema["properties"].items():
+        field, optional = _form_field(name, rules, definitions)
+        if name in descriptions:
+            field.setdefault("description", descriptions[name])
+        form["properties"][name] = field
+        if name in schema.get("required", ()) and not optional:
+            required.append(name)
+    if required:
+        form["required"] = required
+    return form
+
+
+def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, bool]:
+    """The field's schema with what the specification allows, and whether null was allowed."""
+    rules = _resolved(rules, definitions)
+    optional = False
+    if "anyOf" in rules:
+        branches = [_resolved(branch, definitions) for branch in rules["anyOf"]]
+        others = [branch for branch in branches if branch != {"type": "null"}]
+        optional = len(others) < len(branches)
+        if len(others) == 1:
+            rules = {**others[0], **rules}
+    kind = rules.get("type")
+    items = _resolved(rules.get("items") or {}, definitions)
+    if kind not in _FORM_KEYWORDS or (kind == "array" and "enum" not in items):
+        raise TypeError(
+            f"field {name!r}: a form holds strings, numbers, booleans, choices and lists of "
+            "choices only"
+        )
+    field: Schema = {w: rules[w] for w in ("type", "title", "description") if w in rules}
+    for word in _FORM_KEYWORDS[kind]:
+        if rules.get(word) is not None:
+            field[word] = rules[word]
+    if field.get("format", "email") not in _FORM_FORMATS:
+        del field["format"]
+    if kind == "array":
+        field["items"] = {"type": "string", "enum": items["enum"]}
+    return field, optional
+
+
+def _resolved(rules: Schema, definitions: Schema) -> Schema:
+    if "$ref" not in rules:
+        return rules
+    name = rules["$ref"].removeprefix("#/$defs/")
+    definition = {word: value for word, value in definitions[name].items() if word != "title"}
+    return {**definition, **{word: value for word, value in rules.items() if word != "$ref"}}
+
+
+def _derive(type: Any) -> Schema:
+    """The schema of ``type``, with an object in plain sight at the root where it is one."""
+    schema = msgspec.json.schema(type)
+    for node in walk(schema):
+        _name_type_of_enum(node)
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    definitions = schema["$defs"]
+    name = reference.removeprefix("#/$defs/")
+    root = dict(definitions[name])
+    others = [root, *(body for key, body in definitions.items() if key != name)]
+    if not any(node.get("$ref") == reference for body in others for node in walk(body)):
+        del definitions[name]
+    if definitions:
+        root["$defs"] = definitions
+    return root
+
+
+def _name_type_of_enum(node: Schema) -> None:
+    """Add the type that msgspec leaves out of choices; some readers rely on it."""
+    values = node.get("enum")
+    if values and "type" not in node:
+        if all(isinstance(value, str) for value in values):
+            node["type"] = "string"
+        elif all(isinstance(value, int) for value in values):
+            node["type"] = "integer"
+
+
+def _set_default(rules: Schema, parameter: Parameter) -> None:
+    """Say what the default is if it has a JSON form that the type itself accepts."""
+    try:
+        default = msgspec.to_builtins(parameter.default, str_keys=True)
+        msgspec.convert(default, parameter.type)
+    except (TypeError, ValueError, OverflowError, NotImplementedError):
+        return
+    rules["default"] = default
+
+
+def _words(annotation: Any) -> str | None:
+    """The description in ``Annotated[int, "how many"]``."""
+    if get_origin(annotation) is Annotated:
+        return next((extra for extra in get_args(annotation)[1:] if isinstance(extra, str)), None)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    # msgspec names the type in the last line of a longer explanation.
+    return str(error).strip().splitlines()[-1]
+
+
+# Wrapping
+
+
+def is_object_schema(schema: Mapping[str, Any]) -> bool:
+    """Whether the schema says in so many words that the value is an object."""
+    return schema.get("type") == "object"
+
+
+def wrap_schema(schema: Schema) -> Schema:
+    """Return the schema of ``{"result": value}`` for a ``value`` of ``schema``.
+
+    References into the document follow the schema to its new place.
+    """
+    inner = {word: value for word, value in schema.items() if word != "$schema"}
+    wrapped: Schema = {"$schema": schema["$schema"]} if "$schema" in schema else {}
+    return {
+        **wrapped,
+        "type": "object",
+        "properties": {WRAPPED: _moved(inner)},
+        "required": [WRAPPED],
+    }
+
+
+def _moved(schema: Schema) -> Schema:
+    if "$id" in schema:
+        return schema  # its references start from itself, wherever it stands
+    copy = dict(schema)
+    for word in ("$ref", "$dynamicRef"):
+        target = copy.get(word)
+        if isinstance(target, str) and (target == "#" or target.startswith("#/")):
+            copy[word] = f"#/properties/{WRAPPED}{target[1:]}"
+    for steps, inner in subschemas(schema):
+        if len(steps) == 1:
+            copy[steps[0]] = _moved(inner)
+        else:
+            keyword, key = steps
+            if isinstance(schema[keyword], list):
+                if copy[keyword] is schema[keyword]:
+                    copy[keyword] = list(schema[keyword])
+                copy[keyword][int(key)] = _moved(inner)
+            else:
+                copy[keyword] = {**copy[keyword], key: _moved(inner)}
+    return copy
+
+
+# Checking
+
+
+def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
+    """Decode and check a value; ``root`` is what it is called in messages.
+
+    Raises :class:`InvalidValue` with a message like ``arguments.user.age: Expected int, got str``.
+    """
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        if "got `float`" in str(error):
+            # In JSON Schema 1.0 is an integer, to msgspec it is not: the schema is what counts.
+            whole = msgspec.json.encode(_whole(msgspec.json.decode(raw)))
+            try:
+                return decoder.decode(whole)
+            except msgspec.ValidationError as second:
+                error = second
+        raise InvalidValue(explain(error, root)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValue(f"{root}: {error}") from None
+
+
+def explain(error: msgspec.ValidationError, root: str) -> str:
+    """Turn msgspec's message into one that begins with the name of the field.
+
+    >>> explain(msgspec.ValidationError("Expected `int`, got `str` - at `$.user.age`"), "arguments")
+    'arguments.user.age: Expected int, got str'
+    """
+    message, _, place = str(error).rpartition(" - at `")
+    if not message:
+        message, place = place, "$"
+    path = root + place.rstrip("`").rpartition("$")[2]
+    if member := re.fullmatch(r"Object missing required field `(.*)`", message, re.DOTALL):
+        message, path = "Missing required field", f"{path}.{member[1]}"
+    elif member := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
+        message, path = "Unknown field", f"{path}.{member[1]}"
+    elif place.startswith("key`"):
+        message = f"{message} (as a key)"
+    return shorten(f"{path}: {message.replace('`', '')}")
+
+
+def shorten(message: str) -> str:
+    """Cut a message that a client could make long."""
+    return message if len(message) <= _MESSAGE else message[: _MESSAGE - 3] + "..."
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return value
