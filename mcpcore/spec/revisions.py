@@ -59,6 +59,10 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
     """Tools have output schemas and structured content (as an object)."""
     any_structured_content: bool = False
     """Structured content may be any JSON value."""
+    audio_content: bool = True
+    """Content blocks may be audio."""
+    resource_links: bool = True
+    """Content blocks may be links to resources."""
     disconnect_cancels: bool = False
     """HTTP: the end of the response stream cancels the request."""
     resource_not_found: int = -32002
@@ -91,8 +95,14 @@ def _by_name(name: str) -> Revision:
     return BY_NAME[name]
 
 
-_V2024_11_05 = Revision(name="2024-11-05", position=0, streamable_http=False)
-_V2025_03_26 = Revision(name="2025-03-26", position=1, batches=True)
+_V2024_11_05 = Revision(
+    name="2024-11-05",
+    position=0,
+    streamable_http=False,
+    audio_content=False,
+    resource_links=False,
+)
+_V2025_03_26 = Revision(name="2025-03-26", position=1, batches=True, resource_links=False)
 _V2025_06_18 = Revision(name="2025-06-18", position=2, version_header=True, structured_content=True)
 _V2025_11_25 = Revision(
     name="2025-11-25",
