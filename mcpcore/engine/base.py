@@ -7,7 +7,6 @@ in :meth:`PeerBase.finish`, every outbound one in :meth:`PeerBase.conclude`.
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import (
@@ -106,12 +105,14 @@ class PeerBase:
         self._pending: dict[RequestId, Outbound] = {}
         self.waiting_input: dict[RequestId, Outbound] = {}
         """Requests of ours whose server waits for our retry."""
+        self.our_rows: dict[str, Method] = {}
+        self.permitted_methods: set[str] = set()
+        """Methods of ours that the other side's capabilities were found to allow."""
+        self._offered: dict[str, bool] = {}
         self._rows: list[dict[str, Method | None]] = [{} for _ in REVISIONS]
-        self._client_meta: list[dict[str, Any] | None] = [None for _ in REVISIONS]
+        self._client_meta: list[bytes | None] = [None for _ in REVISIONS]
         self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
-        self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(
-            self.server_meta
-        )
+        self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         self._lines: LineReader | None = None
 
     # Facts
@@ -128,11 +129,22 @@ class PeerBase:
 
     @property
     def finished(self) -> bool:
-        """Nothing can follow: the transport ended, or the other side stopped writing and has all
-        its answers."""
+        """Whether nothing can follow.
+
+        The transport has ended, or the other side stopped writing and has all its answers.
+        """
         if self.state is Session.CLOSED:
             return True
         return self.half_closed and not self._in_flight
+
+    @property
+    def is_modern_client(self) -> bool:
+        """We are a client to which no requests are sent, and which therefore never responds."""
+        return (
+            self.role is Role.CLIENT
+            and self.revision is not None
+            and not self.revision.server_requests
+        )
 
     def row(self, method: str, revision: Revision) -> Method | None:
         """The row of a method that the other side may send us, None if there is none."""
@@ -147,19 +159,24 @@ class PeerBase:
 
     def offers(self, row: Method) -> bool:
         """Whether we declared what the other side needs to use ``row``."""
-        return row.capability is None or declares(self.config.capabilities, row.capability)
+        path = row.capability
+        if path is None:
+            return True
+        offered = self._offered.get(path)
+        if offered is None:
+            offered = self._offered[path] = declares(self.config.capabilities, path)
+        return offered
 
-    def client_meta(self, revision: Revision) -> dict[str, Any]:
-        """The ``_meta`` members that every modern request of ours carries."""
+    def client_meta(self, revision: Revision) -> bytes:
+        """The ``_meta`` member of every modern request of ours, without its closing brace."""
         meta = self._client_meta[revision.position]
         if meta is None:
-            meta = {}
-            if revision.modern:
-                meta = {
-                    META_PROTOCOL_VERSION: revision.name,
-                    META_CLIENT_INFO: self.config.info,
-                    META_CLIENT_CAPABILITIES: self.config.capabilities,
-                }
+            members = {
+                META_PROTOCOL_VERSION: revision.name,
+                META_CLIENT_INFO: self.config.info,
+                META_CLIENT_CAPABILITIES: self.config.capabilities,
+            }
+            meta = b'"_meta":' + msgspec.json.encode(members)[:-1]
             self._client_meta[revision.position] = meta
         return meta
 
@@ -173,6 +190,12 @@ class PeerBase:
                 f"{signal.value!r} is not possible while the session is {self.state.value}"
             )
         self.state = after
+
+    def agree(self, revision: Revision | None) -> None:
+        """Note what was negotiated; what was derived from an earlier agreement is forgotten."""
+        self.revision = revision
+        self.our_rows.clear()
+        self.permitted_methods.clear()
 
     def emit(self, event: Event) -> None:
         """Queue an event for our owner."""
@@ -199,7 +222,7 @@ class PeerBase:
         if kind is FrameKind.ACCEPTED and route == MAIN:
             return
         frame = Transmit(
-            peer=self,  # type: ignore[arg-type]
+            peer=self,
             route=route,
             data=data,
             kind=kind,
@@ -265,7 +288,7 @@ class PeerBase:
     ) -> Transmit:
         """Send a notification; ``record`` is the inbound request whose stream carries it."""
         frame = Transmit(
-            peer=self,  # type: ignore[arg-type]
+            peer=self,
             route=route,
             data=(encode_notification(method, body),),
             kind=FrameKind.NOTIFICATION,
@@ -360,6 +383,3 @@ class PeerBase:
     def take_in(self, *item: Any) -> None:
         """Advance by one thing that arrived."""
         raise NotImplementedError
-
-
-__all__ = ["NO_CAPABILITIES", "UNSET", "PeerBase", "Raw"]

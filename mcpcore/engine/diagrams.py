@@ -4,14 +4,15 @@ Run ``python -m mcpcore.engine.diagrams > docs/states.md``.
 """
 
 import sys
-from enum import Enum
+from collections.abc import Mapping
+from typing import Any
 
-from mcpcore.engine.lifecycle import REQUEST, SESSION, STREAM, Table
+from mcpcore.engine.lifecycle import REQUEST, SESSION, STREAM
 
-_TABLES: tuple[tuple[str, str, Table[Enum, Enum]], ...] = (
-    ("Session", "One conversation: negotiation, use, end.", SESSION),  # type: ignore[arg-type]
-    ("Request", "One request, in either direction.", REQUEST),  # type: ignore[arg-type]
-    ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),  # type: ignore[arg-type]
+_TABLES: tuple[tuple[str, str, Mapping[Any, Any]], ...] = (
+    ("Session", "One conversation: negotiation, use, end.", SESSION),
+    ("Request", "One request, in either direction.", REQUEST),
+    ("Stream", "One `subscriptions/listen`, in either direction.", STREAM),
 )
 
 

@@ -42,7 +42,7 @@ class Event(Struct, frozen=True, kw_only=True):
 # What arrived
 
 
-class RequestReceived(Event):
+class RequestReceived(Event, frozen=True):
     """The other side asks for something; answer ``key`` with respond, fail or require_input."""
 
     key: Key
@@ -65,7 +65,7 @@ class RequestReceived(Event):
     principal: str | None = None
 
 
-class NotificationReceived(Event):
+class NotificationReceived(Event, frozen=True):
     """A notification that the engine does not consume itself."""
 
     method: str
@@ -77,14 +77,14 @@ class NotificationReceived(Event):
     session: str | None = None
 
 
-class RequestCancelled(Event):
+class RequestCancelled(Event, frozen=True):
     """The other side no longer wants ``key``; stop, then call ``release(key)``."""
 
     key: Key
     reason: str | None
 
 
-class SubscriptionOpened(Event):
+class SubscriptionOpened(Event, frozen=True):
     """Server: a ``subscriptions/listen`` stream was opened and acknowledged with ``filter``."""
 
     key: Key
@@ -93,13 +93,13 @@ class SubscriptionOpened(Event):
     principal: str | None = None
 
 
-class SubscriptionClosed(Event):
+class SubscriptionClosed(Event, frozen=True):
     """Server: that stream has ended."""
 
     key: Key
 
 
-class ResourceSubscribed(Event):
+class ResourceSubscribed(Event, frozen=True):
     """Server, legacy: the client subscribed to (or with ``active`` false, left) a resource."""
 
     uri: str
@@ -110,7 +110,7 @@ class ResourceSubscribed(Event):
 # What became of a request of ours: exactly one of these four
 
 
-class ResultReceived(Event):
+class ResultReceived(Event, frozen=True):
     """The request succeeded. ``result`` is the object as received."""
 
     request: RequestId
@@ -119,7 +119,7 @@ class ResultReceived(Event):
     revision: Revision
 
 
-class ErrorReceived(Event):
+class ErrorReceived(Event, frozen=True):
     """The other side answered with an error."""
 
     request: RequestId
@@ -127,7 +127,7 @@ class ErrorReceived(Event):
     error: ErrorData
 
 
-class InputRequired(Event):
+class InputRequired(Event, frozen=True):
     """Client, modern: the server needs input; gather it and call ``retry``, or ``abandon``."""
 
     request: RequestId
@@ -138,7 +138,7 @@ class InputRequired(Event):
     """1 for the first."""
 
 
-class RequestEnded(Event):
+class RequestEnded(Event, frozen=True):
     """The request ended here, without an answer; never to be mistaken for an error received."""
 
     request: RequestId
@@ -150,7 +150,7 @@ class RequestEnded(Event):
 # What arrived for a request of ours that is still running
 
 
-class ProgressReceived(Event):
+class ProgressReceived(Event, frozen=True):
     """Progress of a request of ours that asked for it."""
 
     request: RequestId
@@ -159,14 +159,14 @@ class ProgressReceived(Event):
     message: str | None
 
 
-class SubscriptionAcknowledged(Event):
+class SubscriptionAcknowledged(Event, frozen=True):
     """Client: our ``subscriptions/listen`` is open; ``filter`` is what the server honours."""
 
     request: RequestId
     filter: SubscriptionFilter
 
 
-class SubscriptionNotification(Event):
+class SubscriptionNotification(Event, frozen=True):
     """Client: a notification on the listen stream of ``request``."""
 
     request: RequestId
@@ -177,7 +177,7 @@ class SubscriptionNotification(Event):
 # What happened to the conversation
 
 
-class Ready(Event):
+class Ready(Event, frozen=True):
     """Client: negotiation succeeded.  Server: a legacy client finished its handshake."""
 
     revision: Revision
@@ -190,21 +190,21 @@ class Ready(Event):
     session: str | None = None
 
 
-class NegotiationFailed(Event):
+class NegotiationFailed(Event, frozen=True):
     """Client: no common ground; every pending request has ended or will with REFUSED."""
 
     message: str
     error: ErrorData | None = None
 
 
-class LogLevelChanged(Event):
+class LogLevelChanged(Event, frozen=True):
     """Server, legacy: the client asked for log messages from this level on."""
 
     level: str
     session: str | None = None
 
 
-class Violation(Event):
+class Violation(Event, frozen=True):
     """The other side broke a rule and was told so, where it is owed an answer."""
 
     code: int
@@ -213,13 +213,13 @@ class Violation(Event):
     session: str | None = None
 
 
-class StreamDrained(Event):
+class StreamDrained(Event, frozen=True):
     """The bytes waiting on the stream of ``key`` have been taken."""
 
     key: Key
 
 
-class ConnectionEnded(Event):
+class ConnectionEnded(Event, frozen=True):
     """The transport is gone; nothing follows."""
 
     reason: str

@@ -26,7 +26,7 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, busy_code
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.lifecycle import InitializeParams
 from mcpcore.spec.types.logging import SetLevelParams
 from mcpcore.spec.types.resources import SubscribeParams
@@ -83,7 +83,7 @@ def _initialize(
         return
     chosen, result = initialize_result(peer.config, typed.protocol_version)
     peer.move(SessionSignal.INITIALIZE)
-    peer.revision = chosen
+    peer.agree(chosen)
     peer.peer_info = typed.client_info
     peer.peer_capabilities = typed.capabilities
     _reply(peer, id, "initialize", chosen, route, batch, result)
@@ -154,7 +154,6 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
     if isinstance(typed, ErrorData):
         asked: Any = typed
     else:
-        assert isinstance(peer.config.capabilities, ServerCapabilities)
         asked = honoured(typed.notifications, peer.config.capabilities)
         wanted = asked.resource_subscriptions
         limit = peer.config.limits.subscriptions
@@ -165,9 +164,7 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
                 INVALID_PARAMS, f"resourceSubscriptions lists more than {limit} resources"
             )
     if isinstance(asked, ErrorData):
-        peer.refuse(
-            record.route, record.id, asked, method=record.method, revision=record.revision
-        )
+        peer.refuse(record.route, record.id, asked, method=record.method, revision=record.revision)
         return
     record.stream = Stream.LISTENING
     record.filter = asked
@@ -184,9 +181,7 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
         revision=record.revision,
     )
     peer.emit(
-        SubscriptionOpened(
-            key=record.key, filter=asked, route=record.route, principal=principal
-        )
+        SubscriptionOpened(key=record.key, filter=asked, route=record.route, principal=principal)
     )
 
 
@@ -215,12 +210,11 @@ def _initialized(peer: "Receiver", params: Raw, route: Route) -> None:
         peer.violation(route, INVALID_REQUEST, text)
         return
     peer.move(SessionSignal.INITIALIZED)
-    assert isinstance(peer.peer_capabilities, ClientCapabilities)
     peer.emit(
         Ready(
             revision=peer.revision,
             info=peer.peer_info,
-            capabilities=peer.peer_capabilities,
+            capabilities=peer.peer_capabilities or ClientCapabilities(),
             session=peer.session,
         )
     )

@@ -15,6 +15,7 @@ from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
 from mcpcore.wire.message import Body, splice, to_json
 
+
 class InputRequest(Struct, frozen=True):
     """One question to the client: a request without an id."""
 
@@ -32,9 +33,7 @@ def input_required(
     """
     row = record.row
     if row is None or not row.needs_input or not record.revision.input_rounds:
-        raise LocalProtocolError(
-            f"{record.method} cannot require input in {record.revision.name}"
-        )
+        raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")
     if not requests and state is None:
         raise LocalProtocolError("input_required needs requests, a state, or both")
     members: dict[str, Any] = {}

@@ -15,7 +15,13 @@ from enum import Enum
 from typing import TypeVar
 
 
-class Session(Enum):
+class State(Enum):
+    """Base of states and signals; members are singletons, so their identity is their hash."""
+
+    __hash__ = object.__hash__
+
+
+class Session(State):
     """Where a conversation stands. Modern requests are served in every state but CLOSED."""
 
     NEW = "new"
@@ -29,7 +35,7 @@ class Session(Enum):
     CLOSED = "closed"
 
 
-class SessionSignal(Enum):
+class SessionSignal(State):
     """What moves a session."""
 
     PROBE = "probe sent"
@@ -42,7 +48,7 @@ class SessionSignal(Enum):
     EOF = "end of transport"
 
 
-class Request(Enum):
+class Request(State):
     """Where a request stands, in either direction."""
 
     HELD = "held"
@@ -53,7 +59,7 @@ class Request(Enum):
     DONE = "done"
 
 
-class RequestSignal(Enum):
+class RequestSignal(State):
     """What moves a request."""
 
     SEND = "sent"
@@ -64,7 +70,7 @@ class RequestSignal(Enum):
     RELEASE = "handler ended"
 
 
-class Stream(Enum):
+class Stream(State):
     """Where a listen stream stands."""
 
     OPENING = "opening"
@@ -73,7 +79,7 @@ class Stream(Enum):
     ENDED = "ended"
 
 
-class StreamSignal(Enum):
+class StreamSignal(State):
     """What moves a listen stream."""
 
     ACKNOWLEDGE = "acknowledged"

@@ -17,47 +17,37 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import structs
 
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route, SubscriptionClosed
-from mcpcore.engine.handlers import narrowed, subscription_meta
-from mcpcore.engine.input_rounds import InputRequest, input_required, retry_body
+from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
+from mcpcore.engine.handlers import subscription_meta
+from mcpcore.engine.input_rounds import retry_body
 from mcpcore.engine.lifecycle import (
     Request,
     RequestSignal,
     Session,
     SessionSignal,
     Stream,
-    StreamSignal,
-    step,
 )
-from mcpcore.engine.lifecycle import STREAM as STREAM_TABLE
 from mcpcore.engine.mirror import Mirror
-from mcpcore.engine.receiver import End, Failure, Receiver
-from mcpcore.engine.requests import Inbound, Outbound, Purpose
+from mcpcore.engine.notices import End, Failure
+from mcpcore.engine.requests import Outbound, Purpose
+from mcpcore.engine.responder import Responder
 from mcpcore.engine.subscriptions import TOPICS, subject_of, wants
-from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import Revision
+from mcpcore.engine.transmit import Transmit
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.revisions import LATEST_LEGACY
 from mcpcore.spec.types.base import (
     META_LOG_LEVEL,
     META_PREFIX,
     META_PROGRESS_TOKEN,
-    META_SUBSCRIPTION_ID,
 )
-from mcpcore.spec.types.logging import SEVERITY
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import (
     Body,
     Frame,
     RequestId,
-    encode_error,
-    encode_notification,
-    encode_result,
     splice,
     to_json,
 )
@@ -65,11 +55,8 @@ from mcpcore.wire.message import (
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout (None is a value of its own: wait for ever)."""
 
-DEFAULT_LOG_LEVEL = "info"
-"""What a legacy client that never set a level is sent from."""
 
-
-class Peer(Receiver):
+class Peer(Responder):
     """One end of a conversation, client or server, in either era."""
 
     # In: only queued
@@ -150,9 +137,8 @@ class Peer(Receiver):
         """Client, legacy: the session is lost; initialize again (what is pending stays)."""
         revision = self.revision
         self.move(SessionSignal.RESTART)
-        assert revision is not None
-        self.revision = None
-        self._initialize(revision, now)
+        self.agree(None)
+        self._initialize(revision or LATEST_LEGACY, now)
 
     def request(
         self,
@@ -205,10 +191,6 @@ class Peer(Receiver):
             forced=force,
             stream=Stream.OPENING if listen else None,
         )
-        if self.state is Session.OPEN and self.revision is not None:
-            self.check(request, self.revision)
-        elif self.role is Role.SERVER and self.revision is None:
-            raise LocalProtocolError(f"no client has initialized; {method} cannot be sent")
         self.submit(request, now)
         return request.id
 
@@ -300,12 +282,11 @@ class Peer(Receiver):
             return
         topic = TOPICS[method]
         subject = subject_of(topic, body)
-        if self.state is Session.OPEN and self.revision is not None and not self.revision.modern:
-            if topic.subject is None or (topic.subject == "uri" and subject in self.uris):
-                self.send_notification(method, body, route=MAIN, revision=self.revision)
+        heard = topic.subject is None or (topic.subject == "uri" and subject in self.uris)
+        if heard and self.state is Session.OPEN:
+            self.send_notification(method, body, route=MAIN, revision=self.revision)
         for record in self.streams.values():
-            assert record.filter is not None
-            if wants(topic, subject, record.filter, record.uris):
+            if record.filter is not None and wants(topic, subject, record.filter, record.uris):
                 self.send_notification(
                     method,
                     splice(body, subscription_meta(record)),
@@ -313,198 +294,6 @@ class Peer(Receiver):
                     record=record,
                     revision=record.revision,
                 )
-
-    # Answers to requests of the other side
-
-    def _record(self, key: Key) -> Inbound:
-        record = self.hub.inbound.get(key)
-        if record is None:
-            raise LocalProtocolError(f"no request with key {key} is in flight")
-        return record
-
-    def _active(self, key: Key) -> Inbound:
-        record = self._record(key)
-        if record.state is not Request.ACTIVE:
-            raise LocalProtocolError(f"the request with key {key} was cancelled")
-        return record
-
-    def respond(
-        self,
-        key: Key,
-        result: Body,
-        *,
-        meta: Mapping[str, Any] | None = None,
-        result_type: str = "complete",
-    ) -> bool:
-        """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
-
-        A Struct with ``meta`` set, or a mapping with ``_meta``, gives its ``_meta`` too; a Raw
-        must not contain one.
-        """
-        record = self._record(key)
-        result, meta = _take_meta(result, meta)
-        return self._finish_result(record, to_json(result), meta, result_type)
-
-    def _finish_result(
-        self, record: Inbound, body: bytes, meta: Mapping[str, Any] | None, result_type: str
-    ) -> bool:
-        peer = record.peer
-        members = b""
-        if record.revision.result_type:
-            members = peer.complete
-            if meta or result_type != "complete":
-                members = b'"resultType":%b,"_meta":%b' % (
-                    msgspec.json.encode(result_type),
-                    to_json({**peer.server_meta, **(meta or {})}),
-                )
-        elif meta:
-            members = b'"_meta":' + to_json(meta)
-        data = encode_result(record.id, body, members)
-        if not peer.finish(record, RequestSignal.ANSWER):
-            return False
-        peer.answer(
-            record.route,
-            record.batch,
-            FrameKind.RESULT,
-            data,
-            key=record.key,
-            method=record.method,
-            revision=record.revision,
-        )
-        return True
-
-    def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error; False if the request was cancelled meanwhile."""
-        record = self._record(key)
-        peer = record.peer
-        error = peer.permitted(error, record.revision)
-        data = encode_error(record.id, error)
-        if not peer.finish(record, RequestSignal.ANSWER):
-            return False
-        peer.answer(
-            record.route,
-            record.batch,
-            FrameKind.ERROR,
-            data,
-            key=record.key,
-            code=error.code,
-            method=record.method,
-            revision=record.revision,
-        )
-        return True
-
-    def require_input(
-        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
-    ) -> bool:
-        """Modern: answer that input is needed; the client asks again with the answers.
-
-        Raises LocalProtocolError, CapabilityMissing.
-        """
-        record = self._record(key)
-        body = input_required(record, requests, state)
-        return self._finish_result(record, body, None, "input_required")
-
-    def release(self, key: Key) -> None:
-        """The handler of a cancelled request has ended; its place is free."""
-        record = self.hub.inbound.get(key)
-        if record is not None and record.state is Request.CANCELLED:
-            record.peer.finish(record, RequestSignal.RELEASE)
-
-    def progress(
-        self, key: Key, value: float, total: float | None = None, message: str | None = None
-    ) -> bool:
-        """Report progress; False if nobody asked, the request is over, or it did not increase."""
-        record = self.hub.inbound.get(key)
-        if record is None or record.state is not Request.ACTIVE or record.token is None:
-            return False
-        if not math.isfinite(value) or (record.progress is not None and value <= record.progress):
-            return False
-        record.progress = value
-        params: dict[str, Any] = {"progressToken": record.token, "progress": value}
-        if total is not None:
-            params["total"] = total
-        if message is not None:
-            params["message"] = message
-        peer = record.peer
-        waiting = record.waiting_progress
-        if waiting is not None and record.queued > peer.config.limits.queued:
-            before = waiting.size
-            peer.hub.outbox.replace(waiting, (encode_notification("notifications/progress", to_json(params)),))
-            record.queued += waiting.size - before
-            return True
-        record.waiting_progress = peer.send_notification(
-            "notifications/progress",
-            to_json(params),
-            route=record.route,
-            record=record,
-            revision=record.revision,
-        )
-        return True
-
-    def log(
-        self, key: Key | None, level: str, data: Any, logger: str | None = None
-    ) -> bool:
-        """Send a log message; False where level, era or back-pressure say no.
-
-        Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
-        client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
-        """
-        if level not in SEVERITY:
-            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
-        record = None if key is None else self.hub.inbound.get(key)
-        if key is not None and (record is None or record.state is not Request.ACTIVE):
-            return False
-        peer: Any = self if record is None else record.peer
-        revision: Revision | None = peer.revision if record is None else record.revision
-        if revision is None or not declares(peer.config.capabilities, "logging"):
-            return False
-        if revision.per_request_log_level:
-            wanted = None if record is None else record.log_level
-        else:
-            wanted = peer.log_level or DEFAULT_LOG_LEVEL
-        if wanted is None or SEVERITY[level] < SEVERITY[wanted]:
-            return False
-        if (record.queued if record else peer.hub.outbox.size) > peer.config.limits.queued:
-            return False
-        params: dict[str, Any] = {"level": level, "data": data}
-        if logger is not None:
-            params["logger"] = logger
-        peer.send_notification(
-            "notifications/message",
-            to_json(params),
-            route=MAIN if record is None else record.route,
-            record=record,
-            revision=revision,
-        )
-        return True
-
-    # Listen streams, server side
-
-    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """Let a listen stream carry no more than ``filter``."""
-        record = self._active(key)
-        if record.filter is None:
-            raise LocalProtocolError(f"the request with key {key} is no listen stream")
-        record.filter = narrowed(record.filter, filter)
-        uris = record.filter.resource_subscriptions
-        record.uris = frozenset(() if uris is UNSET else uris)
-
-    def end_subscription(self, key: Key) -> None:
-        """End a listen stream gracefully: ``notifications/cancelled`` for it, then its result."""
-        record = self._active(key)
-        if record.stream is None:
-            raise LocalProtocolError(f"the request with key {key} is no listen stream")
-        peer = record.peer
-        peer.send_notification(
-            "notifications/cancelled",
-            splice(to_json({"requestId": record.id}), subscription_meta(record)),
-            route=record.route,
-            record=record,
-            revision=record.revision,
-        )
-        record.stream = step(STREAM_TABLE, record.stream, StreamSignal.FINISH)
-        self._finish_result(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, "complete")
-        peer.emit(SubscriptionClosed(key=key))
 
     def close(self, *, now: float) -> None:
         """End gracefully: listen streams get their results, nothing new begins.
@@ -564,27 +353,3 @@ _RESERVED = frozenset(
     META_PREFIX + name
     for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
 )
-
-
-def _take_meta(
-    result: Body, meta: Mapping[str, Any] | None
-) -> tuple[Body, Mapping[str, Any] | None]:
-    """Separate a body from the ``_meta`` that it brings along."""
-    own: Any = None
-    if isinstance(result, Mapping):
-        if "_meta" in result:
-            own = result["_meta"]
-            result = {name: value for name, value in result.items() if name != "_meta"}
-    elif isinstance(result, Struct):
-        own = getattr(result, "meta", UNSET)
-        changes: dict[str, Any] = {} if own is UNSET else {"meta": UNSET}
-        if getattr(result, "result_type", UNSET) is not UNSET:
-            changes["result_type"] = UNSET
-        if changes:
-            result = structs.replace(result, **changes)
-        own = None if own is UNSET else own
-    if isinstance(own, Raw):
-        own = msgspec.json.decode(own)
-    if own:
-        meta = {**own, **(meta or {})}
-    return result, meta

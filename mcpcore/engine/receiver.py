@@ -10,31 +10,22 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.engine.answers import Answers
 from mcpcore.engine.base import NO_CAPABILITIES
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import (
     MAIN,
-    ConnectionEnded,
     EndReason,
-    NotificationReceived,
-    ProgressReceived,
-    RequestCancelled,
     RequestReceived,
     Route,
 )
-from mcpcore.engine.handlers import AFTER, BEFORE, NOTIFIED
+from mcpcore.engine.handlers import AFTER, BEFORE
 from mcpcore.engine.lifecycle import (
-    REQUEST,
-    Request,
     RequestSignal,
     Session,
-    SessionSignal,
-    StreamSignal,
-    step,
 )
 from mcpcore.engine.mirror import Mirror, mismatch
 from mcpcore.engine.negotiation import is_modern, unsupported
+from mcpcore.engine.notices import End, Failure, Notices
 from mcpcore.engine.requests import Batch, Inbound
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import (
@@ -43,54 +34,30 @@ from mcpcore.spec.errors import (
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
-    TOO_LARGE,
     ErrorData,
     busy_code,
 )
-from mcpcore.spec.methods import METHODS, Method, MethodKind
+from mcpcore.spec.methods import Method, MethodKind
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_PROTOCOL_VERSION,
-    CancelledParams,
     Implementation,
-    NotificationSkim,
-    ProgressParams,
     RequestId,
     RequestMeta,
     Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.framing import TooLong
 from mcpcore.wire.message import Message, Reject, decode
 
 EMPTY = Raw(b"{}")
 _NO_SKIM = Skim()
 _NO_META = RequestMeta()
 _decode_skim = msgspec.json.Decoder(Skim).decode
-_decode_notification_skim = msgspec.json.Decoder(NotificationSkim).decode
-_decode_progress = msgspec.json.Decoder(ProgressParams).decode
-_decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
 _decode_responses = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-class End(Struct, frozen=True):
-    """The end of a route, queued like a frame."""
-
-    reason: str
-    half: bool = False
-
-
-class Failure(Struct, frozen=True):
-    """A request of ours to which the transport knows no answer can come, queued like a frame."""
-
-    request: RequestId
-    reason: EndReason
-    message: str
-    evidence: bool = False
-
-
-class Receiver(Answers):
+class Receiver(Notices):
     """The inbound half of a Peer."""
 
     def take_in(
@@ -118,7 +85,7 @@ class Receiver(Answers):
             if request is not None:
                 self.transport_failed(request, frame.reason, frame.message, frame.evidence, now)
         else:
-            assert isinstance(frame, TooLong)
+            # What is left is TooLong, the framing's word for an over-long line.
             limit = self.config.limits.message_size
             self._reject(
                 Reject(PARSE_ERROR, f"the message is longer than {limit} bytes"), route, None
@@ -158,7 +125,7 @@ class Receiver(Answers):
         owed = reject.owed
         if self.role is Role.CLIENT:
             # Noise on a server's standard output is not a request; only what has an id is.
-            owed = owed and reject.id is not None and not self._is_modern_client()
+            owed = owed and reject.id is not None and not self.is_modern_client
         if not owed:
             self.violation(route, reject.code, reject.message)
             if batch is None:
@@ -232,7 +199,7 @@ class Receiver(Answers):
         row = self.row(method, revision)
         refusal = self._gate(id, method, row, revision, route, batch)
         if refusal is not None:
-            if self._is_modern_client():
+            if self.is_modern_client:
                 # The modern client never sends responses, so there is nobody to tell.
                 self.violation(route, refusal.code, refusal.message)
                 return
@@ -299,13 +266,6 @@ class Receiver(Answers):
         self._in_flight[self.slot(record.route, record.id)] = record
         if self.config.route_scoped_ids:
             self._by_route[record.route] = record
-
-    def _is_modern_client(self) -> bool:
-        return (
-            self.role is Role.CLIENT
-            and self.revision is not None
-            and not self.revision.server_requests
-        )
 
     def _facts(
         self,
@@ -401,130 +361,6 @@ class Receiver(Answers):
             return f"{method} came before initialize"
         return None
 
-    # Notifications
-
-    def _notification(self, method: str, params: Raw, route: Route, now: float) -> None:
-        if method == "notifications/cancelled":
-            self._cancelled(params, route)
-        elif method == "notifications/progress":
-            self._progress(params, route, now)
-        else:
-            revision = self.revision
-            row = None
-            if revision is not None:
-                row = self.row(method, revision)
-                if row is None and method in _KNOWN:
-                    text = f"{method} is not sent by a {self.role.other.value} in {revision.name}"
-                    self.violation(route, METHOD_NOT_FOUND, text)
-                    return
-                if row is not None and row.kind is MethodKind.REQUEST:
-                    self.violation(route, INVALID_REQUEST, f"{method} is a request and needs an id")
-                    return
-            handler = NOTIFIED.get(method)
-            if handler is not None:
-                handler(self, params, route)
-                return
-            if self._is_modern_client() and self.listening(method, params, route):
-                return
-            self.emit(
-                NotificationReceived(
-                    method=method,
-                    params=params,
-                    route=route,
-                    revision=revision,
-                    session=self.session,
-                )
-            )
-
-    def _cancelled(self, params: Raw, route: Route) -> None:
-        try:
-            cancelled = _decode_cancelled(params)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            # "Malformed notifications SHOULD be ignored": reported, never answered.
-            self.violation(route, INVALID_PARAMS, f"notifications/cancelled: {error}")
-            return
-        if cancelled.request_id is UNSET:
-            return
-        record = self._in_flight.get(self.slot(route, cancelled.request_id))
-        if record is None:
-            return
-        reason = None if cancelled.reason is UNSET else cancelled.reason
-        self.drop(record, RequestSignal.CANCEL, reason)
-
-    def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
-        """The other side no longer wants an answer to ``record``."""
-        if record.stream is not None:
-            end = StreamSignal.CANCEL if signal is RequestSignal.CANCEL else StreamSignal.END
-            self.end_stream(record, end)
-            if signal is RequestSignal.CANCEL:
-                self.send_last(record.route, FrameKind.ACCEPTED, (), key=record.key)
-            return
-        after = step(REQUEST, record.state, signal)
-        if record.state is not Request.ACTIVE or after is None:
-            return
-        record.state = after
-        if signal is RequestSignal.CANCEL:
-            if record.batch is not None:
-                record.batch.settle()
-            else:
-                self.send_last(record.route, FrameKind.ACCEPTED, (), key=record.key)
-        self.emit(RequestCancelled(key=record.key, reason=reason))
-
-    def _progress(self, params: Raw, route: Route, now: float) -> None:
-        try:
-            progress = _decode_progress(params)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.violation(route, INVALID_PARAMS, f"notifications/progress: {error}")
-            return
-        request = self._pending.get(progress.progress_token)
-        if request is None or not request.want_progress or request.state is not Request.ACTIVE:
-            # Progress may cross the answer on its way; a token that we never gave is no news either.
-            return
-        if request.progress is not None and progress.progress <= request.progress:
-            self.violation(
-                route,
-                INVALID_PARAMS,
-                f"progress went from {request.progress} to {progress.progress}; it must increase",
-            )
-            return
-        request.progress = progress.progress
-        self.extend(request, now)
-        self.emit(
-            ProgressReceived(
-                request=request.id,
-                progress=progress.progress,
-                total=None if progress.total is UNSET else progress.total,
-                message=None if progress.message is UNSET else progress.message,
-            )
-        )
-
-    # Ends
-
-    def _end(self, end: End, route: Route) -> None:
-        if self.config.route_scoped_ids and route != MAIN:
-            record = self._by_route.get(route)
-            if record is not None:
-                self.drop(record, RequestSignal.END, end.reason)
-            return
-        if self.state is Session.CLOSED and self.half_closed:
-            return
-        for request in [*self._held, *self._pending.values()]:
-            self.abort(
-                request, RequestSignal.END, EndReason.CLOSED, f"connection closed: {end.reason}"
-            )
-        streams = [record for record in self._in_flight.values() if record.stream is not None]
-        for record in streams:
-            self.drop(record, RequestSignal.END, end.reason)
-        if end.half:
-            self.half_closed = True
-            return
-        self.half_closed = True
-        for record in list(self._in_flight.values()):
-            self.drop(record, RequestSignal.END, end.reason)
-        if self.state is not Session.CLOSED:
-            self.move(SessionSignal.EOF)
-        self.emit(ConnectionEnded(reason=end.reason))
-
 
 def _member(skim: Skim, header: str) -> Any:
     return {"name": skim.name, "uri": skim.uri, "taskId": skim.task_id}[header]
@@ -543,6 +379,3 @@ def _requested_version(params: Raw) -> str:
         return str(msgspec.json.decode(params, type=_Requested).protocol_version)
     except msgspec.MsgspecError:
         return ""
-
-
-_KNOWN = frozenset(row.name for row in METHODS)

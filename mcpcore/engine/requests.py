@@ -5,7 +5,6 @@ by its ``key``, an outbound one by the id that we gave it.  Both are unique in t
 """
 
 from collections import deque
-from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId, encode_batch
 
 if TYPE_CHECKING:
-    from mcpcore.engine.receiver import Receiver
+    from mcpcore.engine.base import PeerBase
 
 
 class Batch:
@@ -31,7 +30,7 @@ class Batch:
 
     __slots__ = ("_open", "_parts", "peer", "revision", "route")
 
-    def __init__(self, peer: "Receiver", route: Route, revision: Revision | None) -> None:
+    def __init__(self, peer: "PeerBase", route: Route, revision: Revision | None) -> None:
         self.peer = peer
         self.route = route
         self.revision = revision
@@ -58,7 +57,7 @@ class Batch:
 class Inbound(Struct, kw_only=True, weakref=False, eq=False):
     """A request of the other side."""
 
-    peer: "Receiver"
+    peer: "PeerBase"
     key: Key
     id: RequestId
     method: str
@@ -93,7 +92,7 @@ class Purpose(Enum):
 class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """A request of ours."""
 
-    peer: "Receiver"
+    peer: "PeerBase"
     id: RequestId
     method: str
     body: bytes
@@ -124,10 +123,19 @@ class Hub:
     Frames that arrived wait in ``inbox``; :meth:`next_event` advances the state by one at a time.
     """
 
-    __slots__ = ("_keys", "_serial", "deadlines", "events", "inbound", "inbox", "outbound", "outbox")
+    __slots__ = (
+        "_keys",
+        "_serial",
+        "deadlines",
+        "events",
+        "inbound",
+        "inbox",
+        "outbound",
+        "outbox",
+    )
 
     def __init__(self) -> None:
-        self.inbox: deque[Callable[[], None] | tuple[Any, ...]] = deque()
+        self.inbox: deque[tuple[Any, ...]] = deque()
         self.events: deque[Event] = deque()
         self.outbox = Outbox()
         self.deadlines: Deadlines[Outbound] = Deadlines()
@@ -153,7 +161,7 @@ class Hub:
             if not inbox:
                 return None
             item = inbox.popleft()
-            item[0].take_in(*item[1:])  # type: ignore[index]
+            item[0].take_in(*item[1:])
         return events.popleft()
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:

@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.spec.capabilities import declares
+from mcpcore.spec.capabilities import Capabilities, declares
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 
 
@@ -27,9 +26,7 @@ class Topic(Struct, frozen=True, kw_only=True):
 _SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
 
 TOPICS: dict[str, Topic] = {
-    row.name: Topic(
-        field=row.filter, capability=row.capability, subject=_SUBJECTS.get(row.filter)
-    )
+    row.name: Topic(field=row.filter, capability=row.capability, subject=_SUBJECTS.get(row.filter))
     for row in METHODS
     if row.filter is not None
 }
@@ -44,7 +41,7 @@ def subject_of(topic: Topic, body: bytes) -> str | None:
     return None if value is None else str(msgspec.json.decode(value))
 
 
-def honoured(asked: SubscriptionFilter, capabilities: ServerCapabilities) -> SubscriptionFilter:
+def honoured(asked: SubscriptionFilter, capabilities: Capabilities) -> SubscriptionFilter:
     """The part of a filter that a server with ``capabilities`` can honour."""
     fields: dict[str, Any] = {}
     for topic in TOPICS.values():

@@ -11,7 +11,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
 if TYPE_CHECKING:
-    from mcpcore.engine.peer import Peer
+    from mcpcore.engine.base import PeerBase
 
 
 class FrameKind(Enum):
@@ -29,7 +29,7 @@ class FrameKind(Enum):
 class Transmit(Struct, kw_only=True):
     """One outgoing frame: exactly one JSON text without a newline (empty for ACCEPTED)."""
 
-    peer: "Peer"
+    peer: "PeerBase"
     route: Route
     data: tuple[bytes, ...]
     kind: FrameKind
