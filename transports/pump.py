@@ -1,0 +1,311 @@
+"""The one loop that moves bytes between a connection and a Peer.
+
+:class:`Connection` is the base of every driver that has one Peer per connection.  It decides
+nothing about the protocol: bytes are fed in, events go to the application, what the Peer has to
+say is written, and one timer sleeps until the Peer's deadline.  Three tasks per connection
+(reader, writer, timer), owned by :meth:`Connection.run`; none per message.
+"""
+
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+from msgspec import Struct
+
+from mcpcore.engine.config import Role
+from mcpcore.engine.events import ConnectionEnded
+from mcpcore.engine.peer import Peer
+from mcpcore.spec.errors import LocalError
+from transports.link import App, Link, clock
+
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""How anyio's streams say that they are at their end."""
+
+
+class LinkError(LocalError):
+    """A connection could not be opened; the message is one sentence for the user."""
+
+
+class PumpSettings(Struct, frozen=True, kw_only=True):
+    """Bounds of one connection. Sizes in bytes, times in seconds."""
+
+    read_size: int = 64 * 1024
+    """Most that is read at once."""
+    queued: int = 1024 * 1024
+    """A server whose unsent output exceeds this stops reading until some of it is written."""
+    stall: float = 30.0
+    """Output of which the other side takes nothing for this long ends the connection."""
+    drain: float = 0.5
+    """What running requests and unsent output get after end of input, a signal or aclose()."""
+
+
+class Connection(Link):
+    """One Peer on one connection; subclasses say how bytes are read and written.
+
+    ``run()`` opens the connection, calls ``task_status.started()``, pumps until the conversation
+    is over and cleans up.  The end of the other side is no exception: the application gets every
+    terminal event, ConnectionEnded last.  Cancelling ``run()`` is the abrupt end, with the same
+    events and a bounded, shielded cleanup.  An exception of ``app.handle`` ends the connection and
+    comes out of ``run()``.
+    """
+
+    _half_close = True  # the other side may stop writing and still read
+
+    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+        self.peer = peer
+        self.app = app
+        self.settings = settings or PumpSettings()
+        self._outbox = peer.hub.outbox
+        self._server = peer.role is Role.SERVER
+        self._state = "new"
+        self._reason: str | None = None
+        self._rest = memoryview(b"")  # taken from the Peer, not yet written
+        self._writing = False  # the writer task owns the output
+        self._broken = False  # output can no longer be written; it is dropped
+        self._at_eof = False
+        self._turning = False
+        self._again = False
+        self._draining = False
+        self._armed = math.inf  # when the timer task will wake
+        self._sleep: anyio.CancelScope | None = None
+        self._wake = anyio.Event()
+        self._room = anyio.Event()
+        self._stopping = anyio.Event()
+        self._drained = anyio.Event()
+        self._crashed = False
+        self._failure: Exception | None = None
+        self._done = anyio.Event()
+
+    # What a driver provides
+
+    async def _open(self) -> None:
+        """Open the connection, or raise LinkError."""
+
+    async def _receive(self) -> bytes:
+        """Wait for bytes; empty at the end.  OSError and anyio's stream errors mean broken."""
+        raise NotImplementedError
+
+    def _send_nowait(self, data: bytes) -> int:
+        """Write what can be written at once; how much that was."""
+        return 0
+
+    async def _send(self, data: memoryview) -> int:
+        """Wait until some of ``data`` has been written; how much that was."""
+        raise NotImplementedError
+
+    async def _end_of_input(self) -> str:
+        """Say why the input ended; may wait a moment to find out."""
+        return "closed by the other side"
+
+    def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """More tasks for the time of the connection."""
+        return ()
+
+    async def _close(self) -> None:
+        """Release everything, also after a failed :meth:`_open`; called shielded, bounds itself."""
+
+    def _feed(self, data: bytes) -> None:
+        self.peer.receive_data(data, now=clock())
+
+    def _take(self) -> bytes:
+        return self.peer.lines_to_send()
+
+    def _deadline(self) -> float | None:
+        return self.peer.deadline()
+
+    def _timeout(self, now: float) -> None:
+        self.peer.handle_timeout(now)
+
+    # The life of a connection
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Open, pump until the conversation is over, clean up."""
+        if self._state != "new":
+            raise RuntimeError("a connection runs once")
+        self._state = "running"
+        try:
+            await self._open()
+            async with anyio.create_task_group() as tasks:
+                for task in (self._read, self._write, self._timer, *self._background()):
+                    tasks.start_soon(task)
+                self._turn()
+                task_status.started()
+                await self._stopping.wait()
+                self._draining = True
+                with anyio.move_on_after(self.settings.drain):
+                    if not self._at_eof:
+                        self.peer.close(now=clock())
+                    self._turn()
+                    await self._drained.wait()
+                tasks.cancel_scope.cancel()
+            if self._failure is not None:
+                raise self._failure
+        except LinkError as error:
+            self._reason = str(error)
+            raise
+        except BaseExceptionGroup as group:
+            self._crashed = True
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
+        finally:
+            try:
+                self._finish()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._close()
+                self._state = "ended"
+                self._done.set()
+
+    def flush_soon(self) -> None:
+        """See :meth:`Link.flush_soon`; before run() it is not needed: run() begins with it."""
+        self._wake.set()
+
+    async def aclose(self) -> None:
+        """End the conversation in good order; run() has returned when this does."""
+        self._stop("closed by this side")
+        if self._state == "running":
+            await self._done.wait()
+
+    def _stop(self, reason: str, *, hard: bool = False) -> None:
+        """Begin the end; ``hard`` leaves running requests no time."""
+        self._reason = self._reason or reason
+        self._stopping.set()
+        if hard:
+            self._drained.set()
+
+    def _fail(self, error: Exception) -> None:
+        """End the connection with an exception that was caught outside of its own tasks."""
+        self._failure = self._failure or error
+        self._stop("internal error", hard=True)
+
+    def _finish(self) -> None:
+        """Give the application its terminal events, and unsent output one last chance."""
+        self.peer.receive_eof(now=clock(), reason=self._reason or "cancelled")
+        self._state = "ending"
+        self._server = False  # no back-pressure any more: drain everything
+        self._turn()
+
+    # The three tasks
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._receive():
+                self._feed(data)
+                self._turn()
+                while self._full():
+                    self._room = anyio.Event()
+                    await self._room.wait()
+        except (OSError, *STREAM_ERRORS) as error:
+            self._stop(f"connection lost: {str(error) or type(error).__name__}", hard=True)
+            return
+        self._at_eof = True
+        reason = await self._end_of_input()
+        half = self._server and self._half_close
+        if half:
+            self.peer.receive_eof(now=clock(), half=True, reason=reason)
+            self._turn()
+        self._stop(reason, hard=not half)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            while self._writing:
+                try:
+                    with anyio.fail_after(self.settings.stall):
+                        count = await self._send(self._rest)
+                except TimeoutError:
+                    self._write_failed(f"the other side read nothing for {self.settings.stall} s")
+                    return
+                except (OSError, *STREAM_ERRORS):
+                    self._write_failed()
+                    return
+                self._rest = self._rest[count:]
+                self._room.set()
+                if not self._rest:
+                    self._writing = False
+                    self._turn()
+            self._turn()
+
+    async def _timer(self) -> None:
+        while True:
+            deadline = self._deadline()
+            self._armed = math.inf if deadline is None else deadline
+            with anyio.CancelScope() as self._sleep:
+                self._arm(self._armed)
+                await anyio.sleep_forever()
+            self._timeout(clock())
+            self._turn()
+
+    def _arm(self, deadline: float) -> None:
+        self._armed = deadline
+        if self._sleep is not None:
+            self._sleep.deadline = anyio.current_time() + max(0.0, deadline - clock())
+
+    # One turn: events out, output out
+
+    def _full(self) -> bool:
+        return self._server and self._outbox.size + len(self._rest) > self.settings.queued
+
+    def _turn(self) -> None:
+        """Hand all events to the application, then write; never awaits, never nests."""
+        if self._turning:
+            self._again = True
+            return
+        self._turning = True
+        try:
+            while True:
+                self._again = False
+                full = self._dispatch()
+                if not self._writing:
+                    self._flush()
+                if self._writing or not (full or self._again):
+                    break  # if it is writing, the writer turns again when it has made room
+        finally:
+            self._turning = False
+        deadline = self._deadline()
+        if deadline is not None and deadline < self._armed:
+            self._arm(deadline)
+        if self._draining and self._idle():
+            self._drained.set()
+
+    def _dispatch(self) -> bool:
+        """Hand over events until there are none, or (True) until the output is full."""
+        while not self._full():
+            event = self.peer.next_event()
+            if event is None:
+                return False
+            if type(event) is ConnectionEnded:
+                self._stop(event.reason)
+            self.app.handle(event)
+        return True
+
+    def _flush(self) -> None:
+        data = self._take()
+        if not data or self._broken:
+            return
+        try:
+            count = self._send_nowait(data)
+        except OSError:
+            self._write_failed()
+            return
+        if count < len(data):
+            self._rest = memoryview(data)[count:]
+            self._writing = True
+            self._wake.set()
+
+    def _idle(self) -> bool:
+        """Whether there is nothing left to wait for at the end."""
+        if self._broken:
+            return False  # a client reads what is still on its way, until end of input
+        return not self._writing and not self._outbox.size and not self.peer.in_flight
+
+    def _write_failed(self, reason: str = "the other side no longer reads") -> None:
+        self._broken = True
+        self._writing = False
+        self._rest = memoryview(b"")
+        self._room.set()
+        self._stop(reason, hard=self._server)
