@@ -1,0 +1,319 @@
+"""One HTTP request at a server, and the response that is being made for it.
+
+The head is written lazily: if the first thing to leave is the answer, it goes as JSON; if it is
+anything else, or the answer takes too long, the response becomes an event stream.  Source: the
+Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
+"""
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.headers import (
+    ACCEPT,
+    CACHE_CONTROL,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    JSON,
+    MCP_METHOD,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    Fields,
+    HeaderError,
+    Headers,
+    quality,
+)
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, ErrorData
+from mcpcore.spec.revisions import BY_NAME, Revision
+from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
+from mcpcore.wire.sse import encode_comment, encode_event
+
+if TYPE_CHECKING:
+    from mcpcore.http.sessions import Session
+
+_JSON_TYPE = (CONTENT_TYPE, JSON.encode())
+_STREAM_HEADERS = (
+    (CONTENT_TYPE, EVENT_STREAM.encode()),
+    (CACHE_CONTROL, b"no-store"),
+    # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
+    (b"x-accel-buffering", b"no"),
+)
+_COMMENT = encode_comment()
+_NO_BODY = 204
+
+
+class Phase(Enum):
+    """Where an exchange stands."""
+
+    READING = "reading"
+    """The body is still arriving."""
+    WAITING = "waiting"
+    """The form of the response is still open."""
+    STREAMING = "streaming"
+    """The response is an event stream."""
+    DONE = "done"
+    """The response is complete, though parts of it may still wait to be taken."""
+
+
+def taken_over(frame: Transmit) -> None:
+    """Tell the engine that a frame has left, or never will."""
+    if frame.key is not None:
+        frame.peer.taken(frame)
+
+
+class Exchange:
+    """A request and its response; output waits here until the driver takes it."""
+
+    __slots__ = (
+        "_close",
+        "_head",
+        "_out",
+        "_ready",
+        "accepts_json",
+        "accepts_stream",
+        "chunks",
+        "deadline",
+        "extra",
+        "fields",
+        "frame",
+        "modern",
+        "opens",
+        "over_since",
+        "phase",
+        "principal",
+        "received",
+        "route",
+        "session",
+        "session_id",
+        "silent",
+        "size",
+        "version",
+    )
+
+    def __init__(
+        self,
+        route: Route,
+        headers: Headers,
+        principal: str | None,
+        ready: dict[Route, "Exchange"],
+    ) -> None:
+        """Begin; ``ready`` is where the exchange announces that it has something to write."""
+        self.route = route
+        self.fields = Fields(headers)
+        self.principal = principal
+        self.phase = Phase.READING
+        self.chunks: list[bytes] = []
+        self.received = 0
+        """Bytes of the body so far."""
+        self.frame: Frame | None = None
+        """The body, decoded."""
+        self.version: str | None = None
+        self.session_id: str | None = None
+        self.accepts_json = self.accepts_stream = True
+        self.modern = False
+        self.session: Session | None = None
+        self.opens = False
+        """The body is the ``initialize`` that opens ``session``."""
+        self.extra: list[tuple[bytes, bytes]] = []
+        """Headers for whatever the response will be."""
+        self.size = 0
+        """Bytes that wait to be taken."""
+        self.deadline: float | None = None
+        self.silent = True
+        """Nothing was sent since the last look."""
+        self.over_since: float | None = None
+        self._head: HttpHead | None = None
+        self._out: deque[Transmit | bytes | memoryview] = deque()
+        self._close = False
+        self._ready = ready
+
+    # What the head says
+
+    def read_head(self) -> None:
+        """Take note of version, session and accepted types.
+
+        Raises HeaderError if the version is malformed.
+        """
+        fields = self.fields
+        self.version = fields.one(PROTOCOL_VERSION)
+        try:
+            self.session_id = fields.one(SESSION_ID)
+        except HeaderError:
+            # No session has such an id; in the modern era the header means nothing.
+            self.session_id = ""
+        accept = fields.all(ACCEPT)
+        self.accepts_json = quality(accept, JSON) > 0
+        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
+
+    @property
+    def claimed(self) -> Revision | None:
+        """The revision that the version header names, if it names one that exists."""
+        return None if self.version is None else BY_NAME.get(self.version)
+
+    def mirror(self) -> Mirror:
+        """Read what the headers claim about the body. Raises HeaderError."""
+        return Mirror(
+            version=self.version,
+            method=self.fields.one(MCP_METHOD),
+            name=self.fields.name(),
+            params=self.fields.mirrored(),
+        )
+
+    @property
+    def request_id(self) -> RequestId | None:
+        """The id that an error is to carry: of the request in the body, if that could be read."""
+        frame = self.frame
+        if isinstance(frame, Message) and frame.kind is Kind.REQUEST:
+            return cast(RequestId, frame.id)
+        return frame.id if isinstance(frame, Reject) and frame.owed else None
+
+    # The response
+
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        close: bool = False,
+    ) -> None:
+        """Make the whole response; a body is JSON unless ``headers`` says otherwise."""
+        lines = [*headers, *self.extra]
+        if body and all(name != CONTENT_TYPE for name, _ in headers):
+            lines.append(_JSON_TYPE)
+        if status != _NO_BODY:
+            lines.append((CONTENT_LENGTH, b"%d" % len(body)))
+        self._head = HttpHead(self.route, status, lines)
+        if body:
+            self._append(body, len(body))
+        self.finish(close=close)
+
+    def refuse(
+        self,
+        status: int,
+        message: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        code: int = INVALID_REQUEST,
+        close: bool = False,
+    ) -> None:
+        """Answer with a status and a JSON-RPC error that says why."""
+        body = encode_error(self.request_id, ErrorData(code, message))
+        self.reply(status, body, headers, close=close)
+
+    def open_stream(self) -> None:
+        """Make the response an event stream."""
+        self.phase = Phase.STREAMING
+        self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
+        self._ready[self.route] = self
+
+    def push(self, frame: Transmit) -> bool:
+        """Send a frame of the engine in the form that the response has, or now takes.
+
+        False if the response cannot carry it: it is complete, or the client takes only JSON.
+        """
+        if self.phase is Phase.DONE:
+            return False
+        if self.phase is Phase.WAITING:
+            if self._answered(frame):
+                return True
+            if not self.accepts_stream:
+                return False
+            self.open_stream()
+        if frame.data:
+            self._append(frame, frame.size)
+        if frame.ends:
+            self.finish()
+        return True
+
+    def _answered(self, frame: Transmit) -> bool:
+        """Make the response if ``frame`` is all there is to it."""
+        if frame.kind is FrameKind.ACCEPTED:
+            # What is no valid message but is owed no answer either was not accepted.
+            self.reply(400 if isinstance(self.frame, Reject) else 202)
+            return True
+        if not frame.ends:
+            return False
+        status = self._status(frame)
+        if status == 200 and not self.accepts_json:
+            return False
+        self.reply(status, b"".join(frame.data))
+        return True
+
+    def _status(self, frame: Transmit) -> int:
+        """The status for an answer that is the first thing to leave.
+
+        A legacy client takes 404 for the end of its session and other errors for failures of the
+        transport, so what answers one of its requests is always 200.
+        """
+        if frame.kind is not FrameKind.ERROR:
+            return 200
+        if not self.modern:
+            return 200 if isinstance(self.frame, Message) else 400
+        row = None if frame.code is None else ERRORS.get(frame.code)
+        if frame.key is None:
+            return 400 if row is None else row.status
+        return row.status if row is not None and row.status_always else 200
+
+    def heartbeat(self) -> None:
+        """Send a comment if the stream was silent since the last time."""
+        if self.silent and not self._out:
+            self._append(_COMMENT, len(_COMMENT))
+        self.silent = True
+
+    def finish(self, *, close: bool = False) -> None:
+        """Nothing more follows; with ``close`` not even on the connection."""
+        self.phase = Phase.DONE
+        self._close = close
+        self._ready[self.route] = self
+
+    def drop_queued(self) -> list[Transmit]:
+        """Take out the frames that still wait, in order; the rest is forgotten."""
+        frames = [item for item in self._out if isinstance(item, Transmit)]
+        self._out.clear()
+        self.size = 0
+        return frames
+
+    def _append(self, item: Transmit | bytes, size: int) -> None:
+        self._out.append(item)
+        self.size += size
+        self.silent = False
+        self._ready[self.route] = self
+
+    def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+        """Take what waits, at most ``limit`` bytes of the body."""
+        taken: list[HttpHead | HttpChunk | HttpEnd] = []
+        if self._head is not None:
+            taken.append(self._head)
+            self._head = None
+        parts: list[bytes | memoryview] = []
+        room = limit
+        while self._out and room > 0:
+            item = self._out.popleft()
+            if isinstance(item, Transmit):
+                data: bytes | memoryview = encode_event(b"".join(item.data))
+                self.size -= item.size
+                taken_over(item)
+            else:
+                data = item
+                self.size -= len(item)
+            if len(data) > room:
+                rest = memoryview(data)[room:]
+                self._out.appendleft(rest)
+                self.size += len(rest)
+                data = memoryview(data)[:room]
+            parts.append(data)
+            room -= len(data)
+        if parts:
+            taken.append(HttpChunk(self.route, b"".join(parts)))
+        if not self._out:
+            self.size = 0
+            del self._ready[self.route]
+            if self.phase is Phase.DONE:
+                taken.append(HttpEnd(self.route, self._close))
+        return taken

@@ -1,0 +1,179 @@
+"""What the head of a request alone decides: who may call, with which method and which types.
+
+Sources: RFC 9110 section 15.5 (statuses); the Fetch standard, "CORS protocol"; the Streamable HTTP
+pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Compatibility".
+"""
+
+from collections.abc import Iterable
+
+from mcpcore.http.exchange import Exchange
+from mcpcore.http.headers import (
+    ALLOW,
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    HOST,
+    JSON,
+    LAST_EVENT_ID,
+    MCP_METHOD,
+    MCP_NAME,
+    MCP_PARAM_PREFIX,
+    ORIGIN,
+    PROTOCOL_VERSION,
+    RETRY_AFTER,
+    SESSION_ID,
+    HeaderError,
+    body_length,
+    is_json,
+    is_token,
+)
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.origin import OriginPolicy
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, TOO_LARGE, busy_code
+from mcpcore.spec.revisions import Revision
+
+_TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+_RETRY = ((RETRY_AFTER, b"1"),)
+_VARY = (b"vary", b"Origin")
+_ASKED_METHOD = b"access-control-request-method"
+_ASKED_HEADERS = b"access-control-request-headers"
+_EXPOSED = (b"access-control-expose-headers", b", ".join((SESSION_ID, PROTOCOL_VERSION)))
+_CROSS_ORIGIN_HEADERS = frozenset(
+    {
+        b"accept",
+        b"authorization",
+        CONTENT_TYPE,
+        LAST_EVENT_ID,
+        MCP_METHOD,
+        MCP_NAME,
+        PROTOCOL_VERSION,
+        SESSION_ID,
+    }
+)
+_PREFLIGHT_SECONDS = b"600"
+
+
+class Gate:
+    """Admits requests, or makes the reply that refuses them."""
+
+    def __init__(self, settings: HttpSettings, legacy: Iterable[Revision]) -> None:
+        """``legacy``: the revisions served with sessions; without any there is only POST."""
+        self._settings = settings
+        self._versions = frozenset(revision.name for revision in legacy)
+        self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+        self._methods = ("POST", "GET", "DELETE") if self._versions else ("POST",)
+        self._allow = ((ALLOW, ", ".join((*self._methods, "OPTIONS")).encode()),)
+        self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
+
+    def admit(self, exchange: Exchange, head: HttpRequest, *, closing: bool) -> bool:
+        """Look at what does not depend on the method; False if the reply is ready."""
+        if head.path == self._settings.health_path and head.method in ("GET", "HEAD"):
+            status, text = (503, b"closing\n") if closing else (200, b"ok\n")
+            exchange.reply(status, text, _TEXT)
+            return False
+        try:
+            origin = exchange.fields.one(ORIGIN)
+            problem = self._policy.check(exchange.fields.one(HOST), origin)
+        except HeaderError as error:
+            problem = str(error)
+        if problem is not None:
+            exchange.refuse(403, problem)
+            return False
+        if origin is not None:
+            allowed = (b"access-control-allow-origin", origin.encode("ascii"))
+            exchange.extra += (allowed, _EXPOSED, _VARY)
+        if head.path != self._settings.path:
+            exchange.refuse(404, f"nothing is served at {head.path}")
+        elif head.method == "OPTIONS":
+            self._preflight(exchange, cross_origin=origin is not None)
+        elif head.method not in self._methods:
+            exchange.refuse(405, f"the method {head.method} is not allowed here", self._allow)
+        else:
+            return self._understood(exchange, closing)
+        return False
+
+    def _understood(self, exchange: Exchange, closing: bool) -> bool:
+        try:
+            exchange.read_head()
+        except HeaderError as error:
+            exchange.refuse(400, f"header mismatch: {error}", code=HEADER_MISMATCH)
+            return False
+        if closing:
+            code = busy_code(exchange.claimed)
+            exchange.refuse(503, "the server is shutting down", _RETRY, code=code, close=True)
+        return not closing
+
+    def body_wanted(self, exchange: Exchange) -> int:
+        """Return how many bytes of a POST to read, 0 if it is refused."""
+        content_type = exchange.fields.all(CONTENT_TYPE)
+        limit = self._settings.max_body
+        if not is_json(content_type):
+            given = "missing" if content_type is None else repr(content_type)
+            exchange.refuse(415, f"the Content-Type must be {JSON} (UTF-8), it is {given}")
+        elif not (exchange.accepts_json or exchange.accepts_stream):
+            exchange.refuse(406, f"the Accept header allows neither {JSON} nor {EVENT_STREAM}")
+        else:
+            try:
+                length = body_length(exchange.fields)
+            except HeaderError as error:
+                exchange.refuse(400, str(error), close=True)
+                return 0
+            if length is None:
+                return limit
+            if 0 < length <= limit:
+                return length
+            if length:
+                self.too_large(exchange)
+            else:
+                exchange.refuse(400, "Parse error: the body is empty", code=PARSE_ERROR)
+        return 0
+
+    def too_large(self, exchange: Exchange) -> None:
+        """Refuse a body that is longer than the limit."""
+        text = f"the body is larger than {self._settings.max_body} bytes"
+        exchange.refuse(413, text, code=TOO_LARGE, close=True)
+
+    def stateful(self, exchange: Exchange, head: HttpRequest) -> bool:
+        """Look at a GET or DELETE, which only legacy revisions have; False if it is refused."""
+        claimed = exchange.claimed
+        if claimed is not None and claimed.modern:
+            text = f"{head.method} is not part of protocol version {claimed.name}"
+            exchange.refuse(405, text, self._allow_modern)
+        elif not self.version_served(exchange):
+            pass
+        elif head.method == "GET" and not exchange.accepts_stream:
+            exchange.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+        elif exchange.session_id is None:
+            exchange.refuse(400, "the Mcp-Session-Id header is missing")
+        else:
+            return True
+        return False
+
+    def version_served(self, exchange: Exchange) -> bool:
+        """Look at the version of a legacy request; False if it is refused (none is fine)."""
+        version = exchange.version
+        if version is None or version in self._versions:
+            return True
+        served = ", ".join(sorted(self._versions, reverse=True))
+        exchange.refuse(400, f"unsupported protocol version {version!r}; supported: {served}")
+        return False
+
+    def _preflight(self, exchange: Exchange, *, cross_origin: bool) -> None:
+        """Tell a browser what a page of an allowed origin may send; there are no wildcards."""
+        lines = [*self._allow]
+        fields = exchange.fields
+        if cross_origin and _ASKED_METHOD in fields:
+            asked = (fields.all(_ASKED_HEADERS) or "").lower().encode("latin-1").split(b",")
+            granted = sorted(set(self._granted(name.strip() for name in asked)))
+            lines += [
+                (b"access-control-allow-methods", ", ".join(self._methods).encode()),
+                (b"access-control-allow-headers", b", ".join(granted)),
+                (b"access-control-max-age", _PREFLIGHT_SECONDS),
+            ]
+        exchange.reply(204, b"", tuple(lines))
+
+    def _granted(self, names: Iterable[bytes]) -> Iterable[bytes]:
+        for name in names:
+            mirrored = name.startswith(MCP_PARAM_PREFIX) and is_token(name)
+            if mirrored or name in _CROSS_ORIGIN_HEADERS:
+                yield name

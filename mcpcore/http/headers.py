@@ -1,0 +1,290 @@
+"""Header fields of MCP over HTTP: their names, how they are read, and the value encoding.
+
+Sources: RFC 9110 sections 5 (fields), 8.3 (Content-Type) and 12.5.1 (Accept); the Streamable HTTP
+pages, for 2026-07-28 its section "Request Metadata" (mirrored headers, base64 form).  Field names
+are lower-case bytes throughout, as every HTTP parser beneath us gives or takes them.
+"""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Sequence
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Field lines in order: lower-cased name, value."""
+
+ACCEPT = b"accept"
+ALLOW = b"allow"
+CACHE_CONTROL = b"cache-control"
+CONTENT_LENGTH = b"content-length"
+CONTENT_TYPE = b"content-type"
+HOST = b"host"
+LAST_EVENT_ID = b"last-event-id"
+ORIGIN = b"origin"
+RETRY_AFTER = b"retry-after"
+TRANSFER_ENCODING = b"transfer-encoding"
+
+PROTOCOL_VERSION = b"mcp-protocol-version"
+SESSION_ID = b"mcp-session-id"
+MCP_METHOD = b"mcp-method"
+MCP_NAME = b"mcp-name"
+MCP_PARAM_PREFIX = b"mcp-param-"
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+_OWS = b" \t"
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_MEDIA_TYPE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)/([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*")
+_PARAMETER = re.compile(
+    r'\s*;\s*(?:([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*))?\s*'
+)
+_QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
+_FIELD_TEXT = re.compile(rb"[\t\x20-\x7e]*")
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+_SENTINEL_START = "=?base64?"
+_SENTINEL_END = "?="
+_PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+
+
+class HeaderError(ValueError):
+    """A field that must be refused; the message names it and says why."""
+
+
+class Fields:
+    """The fields of one message head, found by name, optional whitespace stripped.
+
+    Whitespace around a value is no part of it (RFC 9110 section 5.5), but not every parser takes
+    it off.
+    """
+
+    __slots__ = ("_first", "_more")
+
+    def __init__(self, headers: Headers) -> None:
+        self._first: dict[bytes, bytes] = {}
+        self._more: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            name = name.lower()
+            if name in self._first:
+                self._more.setdefault(name, []).append(value.strip(_OWS))
+            else:
+                self._first[name] = value.strip(_OWS)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._first
+
+    def one(self, name: bytes) -> str | None:
+        """Return the value of a field that may stand once, None if it is absent.
+
+        Raises HeaderError if it is repeated (parsers disagree on which value counts) or holds
+        anything but visible ASCII, space and tab.
+        """
+        value = self._first.get(name)
+        if value is None:
+            return None
+        if name in self._more:
+            raise HeaderError(f"the {_shown(name)} header is given more than once")
+        if not _FIELD_TEXT.fullmatch(value):
+            raise HeaderError(f"the {_shown(name)} header contains invalid characters")
+        return value.decode("ascii")
+
+    def all(self, name: bytes) -> str | None:
+        """Return the values of a list field joined by commas, None if it is absent.
+
+        Other bytes than ASCII read as Latin-1, which keeps them apart from anything we look for.
+        """
+        value = self._first.get(name)
+        if value is None:
+            return None
+        return b", ".join((value, *self._more.get(name, ()))).decode("latin-1")
+
+    def mirrored(self) -> dict[str, str]:
+        """Return the decoded ``Mcp-Param-*`` fields by the lower-cased rest of their names."""
+        return {
+            name[len(MCP_PARAM_PREFIX) :].decode("ascii", "replace"): self._decoded(name)
+            for name in self._first
+            if name.startswith(MCP_PARAM_PREFIX)
+        }
+
+    def name(self) -> str | None:
+        """Return the decoded ``Mcp-Name``, None if it is absent. Raises HeaderError."""
+        return self._decoded(MCP_NAME) if MCP_NAME in self._first else None
+
+    def _decoded(self, name: bytes) -> str:
+        value = self.one(name)
+        try:
+            return decode_value(value or "")
+        except HeaderError as error:
+            raise HeaderError(f"the {_shown(name)} header {error}") from None
+
+
+def _shown(name: bytes) -> str:
+    """The name as people write it: ``Mcp-Name``; but ``MCP-Protocol-Version``."""
+    text = "-".join(part.capitalize() for part in name.decode("latin-1").split("-"))
+    return text.replace("Mcp-Protocol", "MCP-Protocol")
+
+
+def encode_value(value: str) -> str:
+    """Write any text as a header value: as it is where that is safe, else in the base64 form.
+
+    Tabs, surrounding blanks, everything outside printable ASCII, and texts that look like the
+    base64 form itself are encoded.  Raises HeaderError for lone surrogates, which have no UTF-8.
+    """
+    if _PLAIN.fullmatch(value) and not _looks_encoded(value):
+        return value
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        raise HeaderError("a lone surrogate cannot be sent in a header") from None
+    return f"{_SENTINEL_START}{b64encode(data).decode('ascii')}{_SENTINEL_END}"
+
+
+def decode_value(value: str) -> str:
+    """Undo :func:`encode_value`; a value without the exact markers is literal.
+
+    Raises HeaderError if what stands between the markers is not canonical base64 of UTF-8: one
+    text must have one reading, whoever decodes it.
+    """
+    if not _looks_encoded(value):
+        return value
+    inner = value[len(_SENTINEL_START) : -len(_SENTINEL_END)]
+    try:
+        data = b64decode(inner, validate=True)
+    except ValueError as error:
+        raise HeaderError(f"is no valid base64: {error}") from None
+    if b64encode(data).decode("ascii") != inner or len(value) < len(_SENTINEL_START) + 2:
+        raise HeaderError("is no canonical base64")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise HeaderError("is base64 of something that is not UTF-8") from None
+
+
+def _looks_encoded(value: str) -> bool:
+    return value.startswith(_SENTINEL_START) and value.endswith(_SENTINEL_END)
+
+
+def is_token(name: bytes) -> bool:
+    """Whether ``name`` can be a field name (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def is_field_text(value: bytes) -> bool:
+    """Whether ``value`` can be a field value: visible ASCII, space and tab only."""
+    return _FIELD_TEXT.fullmatch(value) is not None
+
+
+def is_session_id(value: str) -> bool:
+    """Whether ``value`` consists of visible ASCII (0x21 to 0x7E) only, as session ids must."""
+    return _VISIBLE.fullmatch(value) is not None
+
+
+def quality(accept: str | None, media_type: str) -> float:
+    """Return how welcome ``media_type`` is according to an ``Accept`` value: 0 means not at all.
+
+    The most specific range that matches decides (``application/json;q=0, */*`` refuses JSON).  A
+    missing header accepts everything; elements that cannot be parsed are passed over, so that a
+    header of nothing but such elements accepts nothing.
+    """
+    if accept is None:
+        return 1.0
+    if accept == _ACCEPT_BOTH:
+        return 1.0
+    main, _, sub = media_type.partition("/")
+    best = (-1, 0.0)
+    for kind, subtype, weight in _media_ranges(accept):
+        if kind == main and subtype == sub:
+            specificity = 2
+        elif kind == main and subtype == "*":
+            specificity = 1
+        elif kind == subtype == "*":
+            specificity = 0
+        else:
+            continue
+        best = max(best, (specificity, weight))
+    return best[1]
+
+
+_ACCEPT_BOTH = f"{JSON}, {EVENT_STREAM}"
+ACCEPT_BOTH = _ACCEPT_BOTH.encode()
+"""What a client says on every POST."""
+
+
+def _media_ranges(accept: str) -> Iterable[tuple[str, str, float]]:
+    for element in _split_list(accept):
+        match = _MEDIA_TYPE.match(element)
+        if match is None:
+            continue
+        weight = 1.0
+        parameters = _parameters(element, match.end())
+        if parameters is None:
+            continue
+        # The parameters of an event stream or of JSON carry no meaning here; q alone counts.
+        if "q" in parameters:
+            if not _QUALITY.fullmatch(parameters["q"]):
+                continue
+            weight = float(parameters["q"])
+        yield match[1].lower(), match[2].lower(), weight
+
+
+def _split_list(value: str) -> list[str]:
+    """Split at commas outside of quoted strings."""
+    if '"' not in value:
+        return value.split(",")
+    return re.findall(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+', value)
+
+
+def _parameters(value: str, start: int) -> dict[str, str] | None:
+    """Read ``;name=value`` pairs from ``start`` to the end, None if anything else stands there."""
+    found: dict[str, str] = {}
+    while start < len(value):
+        match = _PARAMETER.match(value, start)
+        if match is None:
+            return None
+        if match[1] is not None:
+            text = match[2]
+            if text.startswith('"'):
+                text = re.sub(r"\\(.)", r"\1", text[1:-1])
+            found.setdefault(match[1].lower(), text)
+        start = match.end()
+    return found
+
+
+def media_type(value: str) -> tuple[str, dict[str, str]] | None:
+    """Read a ``Content-Type``: the lower-cased type and its parameters, None if malformed."""
+    match = _MEDIA_TYPE.match(value)
+    if match is None:
+        return None
+    parameters = _parameters(value, match.end())
+    return None if parameters is None else (f"{match[1]}/{match[2]}".lower(), parameters)
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether a body with this ``Content-Type`` is JSON in UTF-8; a missing one is not.
+
+    A missing type is refused because browsers can send such requests to other origins without
+    asking first, as they can ``text/plain``.
+    """
+    if content_type == JSON:
+        return True
+    parsed = media_type(content_type) if content_type is not None else None
+    if parsed is None or parsed[0] != JSON:
+        return False
+    return parsed[1].get("charset", "utf-8").lower() in ("utf-8", "utf8")
+
+
+def body_length(fields: Fields) -> int | None:
+    """Return the announced length of a body in bytes: 0 if there is none, None if it is chunked.
+
+    Raises HeaderError for a length that is no plain number, or that contradicts the chunks.
+    """
+    announced = fields.one(CONTENT_LENGTH)
+    if TRANSFER_ENCODING in fields:
+        if announced is not None:
+            raise HeaderError("Content-Length and Transfer-Encoding stand together")
+        return None
+    if announced is None:
+        return 0
+    if not announced.isascii() or not announced.isdigit() or len(announced) > 18:
+        raise HeaderError("the Content-Length header is not a number")
+    return int(announced)

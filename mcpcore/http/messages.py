@@ -1,0 +1,69 @@
+"""What passes between an HTTP machine and the driver that owns the sockets."""
+
+from msgspec import Struct
+
+from mcpcore.engine.events import Route
+from mcpcore.http.headers import Headers
+
+
+class HttpRequest(Struct, frozen=True, kw_only=True):
+    """The head of a request as a server received it.
+
+    ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
+    ``:authority`` as ``host``.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    query: str = ""
+    peer: str | None = None
+    """Address of the other side, for logs."""
+
+
+class HttpHead(Struct, frozen=True):
+    """Status and headers of a response.
+
+    ``content-length`` is among them where it is known; where it is not, the body ends with
+    :class:`HttpEnd` (chunked in HTTP/1.1).
+    """
+
+    exchange: Route
+    status: int
+    headers: list[tuple[bytes, bytes]]
+
+
+class HttpChunk(Struct, frozen=True):
+    """A part of a response body."""
+
+    exchange: Route
+    data: bytes
+
+
+class HttpEnd(Struct, frozen=True):
+    """The response is complete; with ``close`` the connection must not be used again."""
+
+    exchange: Route
+    close: bool = False
+
+
+class HttpSend(Struct, frozen=True, kw_only=True):
+    """A request that a client wants sent.
+
+    ``headers`` are complete (``host`` and ``content-length`` included); the driver adds what
+    concerns its connection only.  ``target`` is path and query.
+    """
+
+    exchange: Route
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]]
+    body: bytes = b""
+    after: float | None = None
+    """Wait this many seconds first; an abort may come meanwhile."""
+
+
+class HttpAbort(Struct, frozen=True):
+    """Close the exchange at once, unsent or not; nothing of it is to be fed in any more."""
+
+    exchange: Route

@@ -1,0 +1,148 @@
+"""Which Host and Origin a server believes: the defence against DNS rebinding.
+
+Both values are parsed and then compared exactly, each by itself; nothing is ever compared by
+prefix.  Sources: the security sections of the Streamable HTTP pages; RFC 9110 section 7.2 (Host),
+RFC 6454 (Origin).
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+
+from msgspec import Struct
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+"""Hosts that are believed when nothing is configured, with any port."""
+
+ANY = "*"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::(\d{1,5}|\*))?")
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
+
+
+class Authority(Struct, frozen=True):
+    """A host, normalised, and a port; None if none was given."""
+
+    host: str
+    port: int | None
+
+
+class Origin(Struct, frozen=True):
+    """A web origin, normalised; the port is filled in where the scheme has a usual one."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        usual = self.port is None or _DEFAULT_PORTS.get(self.scheme) == self.port
+        return f"{self.scheme}://{self.host}" + ("" if usual else f":{self.port}")
+
+
+def parse_authority(value: str) -> Authority:
+    """Read ``host``, ``host:port`` or ``[ipv6]:port``. Raises ValueError."""
+    match = _AUTHORITY.fullmatch(value)
+    if match is None or match[2] == ANY:
+        raise ValueError(f"{value!r} is no host with an optional port")
+    return Authority(_normal_host(match[1]), _port(match[2]))
+
+
+def parse_origin(value: str) -> Origin:
+    """Read ``scheme://host[:port]``, and nothing more than that. Raises ValueError."""
+    match = _ORIGIN.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{value!r} is no origin (scheme://host[:port])")
+    scheme = match[1].lower()
+    authority = parse_authority(match[2])
+    port = _DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port
+    return Origin(scheme, authority.host, port)
+
+
+def _normal_host(host: str) -> str:
+    if not host.startswith("["):
+        return host.lower()
+    try:
+        return f"[{IPv6Address(host[1:-1]).compressed}]"
+    except ValueError:
+        raise ValueError(f"{host!r} is no IPv6 address") from None
+
+
+def _port(text: str | None) -> int | None:
+    if text is None:
+        return None
+    port = int(text)
+    if port > 65535:
+        raise ValueError(f"{text} is no port")
+    return port
+
+
+class OriginPolicy:
+    """Decides on the Host and Origin of each request.
+
+    ``hosts``: what the Host header may say.  ``example.com:8443`` is exact, ``example.com`` stands
+    for the name without a port or with 80 or 443, ``example.com:*`` takes any port, and ``*``
+    alone switches the check off.  None means the loopback names with any port.
+
+    ``origins``: the exact origins of the web pages that may call.  None means the pages of this
+    very server: same host and port as the Host header, once that was believed by name.  A request
+    without an Origin does not come from a web page and passes.
+
+    Raises ValueError for entries that cannot be read.
+    """
+
+    __slots__ = ("_any_host", "_exact", "_origins", "_wide")
+
+    def __init__(
+        self, hosts: Iterable[str] | None = None, origins: Iterable[str] | None = None
+    ) -> None:
+        self._any_host = False
+        self._exact: set[Authority] = set()
+        self._wide: set[str] = set()
+        if hosts is None:
+            hosts = [f"{host}:{ANY}" for host in LOOPBACK_HOSTS]
+        for entry in hosts:
+            if entry == ANY:
+                self._any_host = True
+            elif entry.endswith(f":{ANY}"):
+                self._wide.add(parse_authority(entry.removesuffix(f":{ANY}")).host)
+            else:
+                authority = parse_authority(entry)
+                self._exact.add(authority)
+                if authority.port is None:
+                    self._exact.update(
+                        Authority(authority.host, port) for port in _DEFAULT_PORTS.values()
+                    )
+        self._origins = None if origins is None else frozenset(map(parse_origin, origins))
+
+    def check(self, host: str | None, origin: str | None) -> str | None:
+        """Return why a request with these headers is refused, or None if it is not."""
+        try:
+            authority = parse_authority(host) if host is not None else None
+        except ValueError as error:
+            return f"the Host header is refused: {error}"
+        if not self._any_host and (
+            authority is None or (authority.host not in self._wide and authority not in self._exact)
+        ):
+            return f"the Host header is refused: {host!r} is not served here"
+        if origin is None:
+            return None
+        try:
+            parsed = parse_origin(origin)
+        except ValueError as error:
+            return f"the Origin header is refused: {error}"
+        if self.allows(parsed, authority):
+            return None
+        return f"the Origin header is refused: {origin!r} is not allowed"
+
+    def allows(self, origin: Origin, host: Authority | None) -> bool:
+        """Whether pages of ``origin`` may call a server reached as ``host``."""
+        if self._origins is not None and origin in self._origins:
+            return True
+        # Where any Host is believed, "same as the Host" would believe a rebound name.
+        if self._origins is not None or self._any_host or host is None:
+            return False
+        usual = _DEFAULT_PORTS.get(origin.scheme)
+        if usual is None:
+            return False
+        return (origin.host, origin.port) == (host.host, usual if host.port is None else host.port)

@@ -1,0 +1,168 @@
+"""What the owner of an HTTP server calls: the calls of a Peer, by key, session or for everybody."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from mcpcore.engine.events import Key
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.requests import Hub
+from mcpcore.http.sessions import Session, SessionTable
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.wire.message import Body, RequestId
+
+
+class OwnerCalls:
+    """Delegates to the Peers of one hub.
+
+    Keys and the ids of our own requests are unique across all sessions of the server, so neither
+    needs a session beside it.
+    """
+
+    _hub: Hub
+    _modern: Peer
+    _sessions: SessionTable
+
+    # Answers, as on Peer: any Peer of the hub finds the one that a key belongs to.
+
+    def respond(
+        self,
+        key: Key,
+        result: Body,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        result_type: str = "complete",
+    ) -> bool:
+        """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
+        return self._modern.respond(key, result, meta=meta, result_type=result_type)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`."""
+        return self._modern.fail(key, error)
+
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """See :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
+        return self._modern.require_input(key, requests, state)
+
+    def release(self, key: Key) -> None:
+        """See :meth:`Peer.release <mcpcore.engine.peer.Peer.release>`."""
+        self._modern.release(key)
+
+    def progress(
+        self, key: Key, value: float, total: float | None = None, message: str | None = None
+    ) -> bool:
+        """See :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>`."""
+        return self._modern.progress(key, value, total, message)
+
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        session: str | None = None,
+    ) -> bool:
+        """Log for a request; or with ``key`` None to one session, or to all of them.
+
+        True if at least one message leaves.  See :meth:`Peer.log <mcpcore.engine.peer.Peer.log>`.
+        """
+        if key is not None:
+            return self._modern.log(key, level, data, logger)
+        sent = [each.peer.log(None, level, data, logger) for each in self._chosen(session)]
+        return any(sent)
+
+    def queued(self, key: Key) -> int:
+        """See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`."""
+        return self._modern.queued(key)
+
+    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
+        """See :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>`."""
+        self._modern.narrow(key, filter)
+
+    def end_subscription(self, key: Key) -> None:
+        """See :meth:`Peer.end_subscription <mcpcore.engine.peer.Peer.end_subscription>`."""
+        self._modern.end_subscription(key)
+
+    # Ours
+
+    def notify(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        parent: Key | None = None,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Send a notification on a request's stream, to one session, or to everybody.
+
+        Everybody is every session and every listen stream; changes go to those who subscribed.
+        """
+        if parent is not None:
+            self._peer(parent).notify(method, params, parent=parent, meta=meta)
+            return
+        if session is None:
+            self._modern.notify(method, params, meta=meta)
+        for each in self._chosen(session):
+            each.peer.notify(method, params, meta=meta)
+
+    def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        now: float,
+        parent: Key | None = None,
+        session: str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> RequestId:
+        """Ask a legacy client; the id is unique among all sessions of this server.
+
+        ``parent`` sends the request on the stream of one of the client's, ``session`` on the GET
+        stream of that session.  Raises LocalProtocolError if neither is given or the session is
+        gone, and as :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`.
+        """
+        if parent is not None:
+            peer = self._peer(parent)
+        elif session is not None:
+            peer = self._session(session).peer
+        else:
+            raise LocalProtocolError("a request of a server needs parent= or session=")
+        return peer.request(
+            method,
+            params,
+            now=now,
+            timeout=timeout,
+            parent=parent,
+            progress=progress,
+            meta=meta,
+            force=force,
+        )
+
+    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
+        """See :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>`."""
+        pending = self._hub.outbound.get(request)
+        if pending is not None:
+            cast(Peer, pending.peer).cancel(request, now=now, reason=reason)
+
+    def _peer(self, key: Key) -> Peer:
+        record = self._hub.inbound.get(key)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {key} is in flight")
+        return cast(Peer, record.peer)
+
+    def _session(self, id: str) -> Session:
+        session = self._sessions.get(id)
+        if session is None:
+            raise LocalProtocolError("there is no such session (any more)")
+        return session
+
+    def _chosen(self, session: str | None) -> Iterable[Session]:
+        return self._sessions if session is None else (self._session(session),)

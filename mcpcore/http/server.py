@@ -1,0 +1,442 @@
+"""HttpServer: many conversations behind one endpoint, as a state machine without sockets.
+
+A driver hands in heads and bodies, drains :meth:`HttpServer.next_event` into the application and
+writes what :meth:`HttpServer.data_to_send` gives for each exchange::
+
+    wanted = server.open(exchange, head, now=clock())
+    server.body(exchange, data, end=True, now=clock())     # if wanted
+    while (event := server.next_event()) is not None:
+        ...
+    for exchange in server.writable():
+        write(server.data_to_send(exchange, 65536))
+
+One Peer serves all modern exchanges, one Peer each legacy session.  Exchange numbers are the
+driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 2025-03-26 to
+2026-07-28.
+"""
+
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
+from mcpcore.engine.negotiation import is_modern, legacy_of
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.requests import Hub
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.gate import Gate
+from mcpcore.http.headers import RETRY_AFTER, SESSION_ID, HeaderError
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.owner import OwnerCalls
+from mcpcore.http.sessions import Session, SessionClosed, SessionOpened, SessionTable
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import HEADER_MISMATCH, LEGACY_BUSY, ErrorData
+from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.types.base import Skim
+from mcpcore.wire.message import Kind, Message, Reject, decode
+
+_decode_skim = msgspec.json.Decoder(Skim).decode
+_HARD_FACTOR = 8
+"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
+
+
+class HttpServer(OwnerCalls):
+    """The server side of one HTTP endpoint.
+
+    ``secret``: at least 32 fresh random bytes; session ids are derived from it, so it must not be
+    shared with another HttpServer, nor kept for the next start.  Raises ValueError for a secret
+    that is too short and for settings that cannot be read.
+    """
+
+    def __init__(
+        self, config: Config, *, secret: bytes, settings: HttpSettings | None = None
+    ) -> None:
+        self.settings = settings = HttpSettings() if settings is None else settings
+        self._hub = Hub()
+        self._modern = Peer(
+            Role.SERVER, structs.replace(config, route_scoped_ids=True), hub=self._hub
+        )
+        self._session_config = structs.replace(config, route_scoped_ids=False)
+        legacy = legacy_of(config.revisions)
+        self._stateful = bool(legacy)
+        self._gate = Gate(settings, legacy)
+        self._sessions = SessionTable(secret)
+        self._exchanges: dict[Route, Exchange] = {}
+        self._ready: dict[Route, Exchange] = {}
+        self._deadlines: Deadlines[Any] = Deadlines()
+        self._interval = settings.heartbeat or settings.stall_timeout
+        self._now = 0.0
+        self._closing = False
+
+    # In
+
+    def open(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        *,
+        principal: str | None = None,
+        now: float,
+    ) -> int:
+        """Take the head of a request; return how many bytes of its body to feed in, at most.
+
+        0 means that no body is wanted: the request is refused or is one without a body, and a
+        reply is ready or will be.  ``principal`` is who was authenticated; sessions are bound to
+        it.
+        """
+        self._now = now
+        record = Exchange(exchange, head.headers, principal, self._ready)
+        self._exchanges[exchange] = record
+        if not self._gate.admit(record, head, closing=self._closing):
+            return 0
+        if head.method == "POST":
+            return self._gate.body_wanted(record)
+        if self._gate.stateful(record, head):
+            session = self._find(record)
+            if session is None:
+                pass
+            elif head.method == "GET":
+                self._listen(record, session, now)
+            else:
+                record.reply(204)
+                self._end_session(session, "ended by the client", now)
+        return 0
+
+    def body(self, exchange: Route, data: bytes, *, end: bool, now: float) -> None:
+        """Take a part of the body that :meth:`open` wanted; ``end`` with the last."""
+        self._now = now
+        record = self._exchanges.get(exchange)
+        if record is None or record.phase is not Phase.READING:
+            return
+        record.received += len(data)
+        if record.received > self.settings.max_body:
+            self._gate.too_large(record)
+            return
+        record.chunks.append(data)
+        if end:
+            body = data if len(record.chunks) == 1 else b"".join(record.chunks)
+            record.chunks = []
+            record.phase = Phase.WAITING
+            self._dispatch(record, body, now)
+
+    def disconnect(self, exchange: Route, *, now: float) -> None:
+        """The client has left, or the driver has given up on it; the exchange is forgotten.
+
+        Modern: that cancels the request.  Legacy: work goes on without its stream.
+        """
+        self._now = now
+        record = self._exchanges.get(exchange)
+        if record is None:
+            return
+        unanswered = record.phase in (Phase.WAITING, Phase.STREAMING)
+        session = record.session
+        self._forget(record)
+        if not unanswered:
+            return
+        if record.modern:
+            self._modern.receive_eof(now=now, route=exchange, reason="the client disconnected")
+        elif record.opens and session is not None:
+            self._end_session(session, "its client disconnected before it was opened", now)
+
+    def next_event(self) -> Event | None:
+        """Advance until there is something to tell; None when all input is used up.
+
+        Writing can free room that somebody waits for (StreamDrained), so look again after it.
+        """
+        while (event := self._hub.next_event()) is not None:
+            # A session's Peer ends with this; our owner gets SessionClosed, which names it.
+            if not isinstance(event, ConnectionEnded):
+                return event
+        return None
+
+    # Out
+
+    def writable(self) -> list[Route]:
+        """The exchanges that have something to write."""
+        self._collect()
+        return list(self._ready)
+
+    def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+        """Take what an exchange has to write, at most ``limit`` bytes of body; [] if nothing.
+
+        What is not taken waits, which holds back whoever produces it.
+        """
+        self._collect()
+        record = self._ready.get(exchange)
+        if record is None:
+            return []
+        taken = record.take(limit)
+        if isinstance(taken[-1], HttpEnd):
+            self._forget(record)
+        return taken
+
+    def deadline(self) -> float | None:
+        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        ours, theirs = self._deadlines.next(), self._hub.deadline()
+        if ours is None or theirs is None:
+            return theirs if ours is None else ours
+        return min(ours, theirs)
+
+    def handle_timeout(self, now: float) -> None:
+        """Let what is due at ``now`` happen: timeouts, slow answers, heartbeats, idle sessions."""
+        self._now = now
+        self._hub.handle_timeout(now)
+        for item in self._deadlines.due(now):
+            if isinstance(item, Exchange):
+                self._look_at(item, now)
+            elif item.busy or item.used:
+                item.used = False
+                self._deadlines.set(item, now + (self.settings.session_idle or 0.0))
+            else:
+                self._end_session(item, "idle for too long", now)
+
+    # The end
+
+    def close(self, *, now: float) -> None:
+        """End gracefully: streams end, nothing new begins, running requests may be answered.
+
+        A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
+        """
+        self._now = now
+        if self._closing:
+            return
+        self._closing = True
+        self._modern.close(now=now)
+        for session in self._sessions:
+            session.peer.close(now=now)
+            for stream in list(session.streams):
+                stream.finish()
+            self._end_if_unused(session)
+
+    @property
+    def finished(self) -> bool:
+        """After :meth:`close`: everything was answered and written."""
+        return self._closing and not self._exchanges
+
+    @property
+    def exchanges(self) -> int:
+        """How many exchanges are open."""
+        return len(self._exchanges)
+
+    @property
+    def sessions(self) -> int:
+        """How many legacy sessions there are."""
+        return len(self._sessions)
+
+    # From body to Peer
+
+    def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
+        limits = self._session_config.limits
+        frame = record.frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
+        record.modern = self._is_modern(record, body)
+        if record.modern:
+            try:
+                mirror = record.mirror()
+            except HeaderError as error:
+                refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
+                self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
+                return
+            peer = self._modern
+        else:
+            mirror = None
+            if not self._gate.version_served(record):
+                return
+            session = self._session_of(record, now)
+            if session is None:
+                return
+            session.used = True
+            session.exchanges[record.route] = record
+            record.session = session
+            peer = session.peer
+        peer.receive(frame, now=now, route=record.route, mirror=mirror, principal=record.principal)
+        delay = self.settings.json_delay
+        if delay is None or not record.accepts_stream or delay > self._interval:
+            delay = self._interval
+        self._deadlines.set(record, now + delay)
+
+    def _is_modern(self, record: Exchange, body: bytes) -> bool:
+        """The era of a body; what is no request or notification goes by the header alone."""
+        if not self._stateful:
+            return True
+        message, meta = record.frame, None
+        method = ""
+        if isinstance(message, Message) and message.method is not UNSET:
+            method = message.method
+            # Nearly all legacy messages are told by this look; escapes could hide the name.
+            if message.params is not UNSET and (b"protocolVersion" in body or b"\\u" in body):
+                try:
+                    skim = _decode_skim(message.params)
+                    meta = None if skim.meta is UNSET else skim.meta
+                except msgspec.MsgspecError:
+                    meta = None
+        return is_modern(meta, record.version, method)
+
+    def _session_of(self, record: Exchange, now: float) -> Session | None:
+        """The session that a legacy body belongs to, opened if it asks for one; None: refused."""
+        if record.session_id is not None:
+            return self._find(record)
+        frame = record.frame
+        if isinstance(frame, Reject):
+            record.refuse(400, frame.message, code=frame.code)
+            return None
+        request = isinstance(frame, Message) and frame.kind is Kind.REQUEST
+        if not request or cast(Message, frame).method != "initialize":
+            record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
+            return None
+        if len(self._sessions) >= self.settings.max_sessions:
+            text = f"busy: {self.settings.max_sessions} sessions are open"
+            record.refuse(503, text, ((RETRY_AFTER, b"60"),), code=LEGACY_BUSY)
+            return None
+        return self._new_session(record, now)
+
+    def _new_session(self, record: Exchange, now: float) -> Session:
+        id = self._sessions.new_id()
+        peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
+        session = Session(id, peer, record.principal)
+        self._sessions.add(session)
+        record.opens = True
+        if self.settings.session_idle is not None:
+            self._deadlines.set(session, now + self.settings.session_idle)
+        self._hub.events.append(SessionOpened(session=id, principal=record.principal))
+        return session
+
+    def _find(self, record: Exchange) -> Session | None:
+        """The session named by the header; None: there is none, and the reply says so."""
+        session = self._sessions.find(record.session_id or "", record.principal)
+        if session is None:
+            record.refuse(404, "there is no such session (any more); initialize again")
+        return session
+
+    def _listen(self, record: Exchange, session: Session, now: float) -> None:
+        """Make an exchange a GET stream of its session."""
+        limit = self.settings.session_streams
+        if len(session.streams) >= limit:
+            record.refuse(409, f"the session has {limit} GET streams open already")
+            return
+        session.used = True
+        record.session = session
+        session.attach(record)
+        self._deadlines.set(record, now + self._interval)
+
+    # From Peers to exchanges
+
+    def _collect(self) -> None:
+        outbox = self._hub.outbox
+        if outbox:
+            for frame in outbox.take():
+                self._place(frame)
+
+    def _place(self, frame: Transmit) -> None:
+        """Give a frame of a Peer to the exchange that carries it.
+
+        Everything that leaves passes here, in order and with its stream (session and route) known.
+        """
+        session = self._sessions.get(frame.peer.session)
+        if frame.route == MAIN:
+            self._to_session(frame, session)
+            return
+        record = self._exchanges.get(frame.route)
+        if record is not None and record.opens and session is not None:
+            if frame.kind is FrameKind.RESULT:
+                record.extra.append((SESSION_ID, session.id.encode("ascii")))
+                record.opens = False
+            else:
+                record.push(frame)
+                self._end_session(session, "initialize was refused", self._now)
+                return
+        if record is not None:
+            if frame.kind is FrameKind.NOTIFICATION and self._overfull(record):
+                self._give_up(record, self._now)
+            if record.push(frame):
+                return
+        if frame.kind is FrameKind.REQUEST:
+            # Its stream is gone, or carries nothing but an answer: any other may bring it.
+            self._to_session(frame, session)
+        else:
+            taken_over(frame)
+
+    def _overfull(self, record: Exchange) -> bool:
+        return record.size > _HARD_FACTOR * self.settings.max_queued
+
+    def _to_session(self, frame: Transmit, session: Session | None) -> None:
+        if session is None:
+            taken_over(frame)
+        else:
+            for stream in list(session.streams):
+                if self._overfull(stream):
+                    self._give_up(stream, self._now)
+            session.place(frame, limit=self.settings.session_queue, now=self._now)
+
+    # Time
+
+    def _look_at(self, record: Exchange, now: float) -> None:
+        """An answer is slow, or it is time for a heartbeat."""
+        if record.phase is Phase.WAITING and record.accepts_stream and not record.opens:
+            record.open_stream()
+        elif record.size <= self.settings.max_queued:
+            record.over_since = None
+            if record.phase is Phase.STREAMING and self.settings.heartbeat is not None:
+                record.heartbeat()
+        elif record.over_since is None:
+            record.over_since = now
+        elif now - record.over_since >= self.settings.stall_timeout:
+            self._give_up(record, now)
+            return
+        self._deadlines.set(record, now + self._interval)
+
+    def _give_up(self, record: Exchange, now: float) -> None:
+        """Close a stream whose client does not read."""
+        for frame in record.drop_queued():
+            taken_over(frame)
+        record.finish(close=True)
+        if record.modern:
+            text = "the client does not read its stream"
+            self._modern.receive_eof(now=now, route=record.route, reason=text)
+
+    # Ends
+
+    def _forget(self, record: Exchange) -> None:
+        """The one way out for an exchange."""
+        del self._exchanges[record.route]
+        self._ready.pop(record.route, None)
+        if record.deadline is not None:
+            self._deadlines.set(record, None)
+        session = record.session
+        if session is None:
+            for frame in record.drop_queued():
+                taken_over(frame)
+            return
+        session.detach(record, limit=self.settings.session_queue, now=self._now)
+        for frame in record.drop_queued():
+            taken_over(frame)
+        if self._closing:
+            self._end_if_unused(session)
+
+    def _end_if_unused(self, session: Session) -> None:
+        if not session.exchanges:
+            self._end_session(session, "the server is shutting down", self._now)
+
+    def _end_session(self, session: Session, reason: str, now: float) -> None:
+        """The one way out for a session: its streams, its requests, its place in the table."""
+        if not self._sessions.remove(session):
+            return
+        self._deadlines.set(session, None)
+        for record in [*session.exchanges.values(), *session.streams]:
+            record.session = None
+            if record.phase is Phase.WAITING:
+                record.refuse(404, f"the session has ended: {reason}")
+            elif record.phase is Phase.STREAMING:
+                record.finish()
+        for frame in session.backlog:
+            taken_over(frame)
+        session.peer.receive_eof(now=now, reason=reason)
+        # Queued behind the end itself, so that it follows all events of the session.
+        self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
+
+    def take_in(self, event: Event) -> None:
+        """Pass on an event of our own at its place in the queue (called by the hub)."""
+        self._hub.events.append(event)

@@ -1,0 +1,55 @@
+"""The settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
+
+from msgspec import Struct
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True):
+    """Where an :class:`~mcpcore.http.server.HttpServer` is found and what it bears."""
+
+    path: str = "/mcp"
+    """The one endpoint."""
+    health_path: str | None = "/health"
+    """Answers GET with 200 (503 once closing), whatever Host says; None switches it off."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """See :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback names."""
+    allowed_origins: tuple[str, ...] | None = None
+    """Exact origins of web pages that may call; None means the server's own pages."""
+    max_body: int = 4 * 1024 * 1024
+    """Longest request body; more gives 413."""
+    json_delay: float | None = 1.0
+    """An answer slower than this is sent as an event stream; None waits for it for ever."""
+    heartbeat: float | None = 15.0
+    """A comment goes out on every event stream that was silent for about this long."""
+    max_sessions: int = 10_000
+    """Legacy sessions at a time; more gives 503."""
+    session_idle: float | None = 3600.0
+    """A session without a request or an open stream for this long ends."""
+    session_streams: int = 4
+    """GET streams per session at a time; more gives 409."""
+    session_queue: int = 256 * 1024
+    """Bytes kept for a session while it has no GET stream; the oldest notifications go first."""
+    max_queued: int = 1024 * 1024
+    """Bytes waiting on one exchange beyond which its log messages and outdated progress go."""
+    stall_timeout: float = 60.0
+    """An event stream that is over ``max_queued`` for this long is closed."""
+
+
+class HttpClientSettings(Struct, frozen=True, kw_only=True):
+    """How an :class:`~mcpcore.http.client.HttpClient` behaves."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent with every request, for instance ``("Authorization", "Bearer ...")``."""
+    get_stream: bool = True
+    """Open the standalone stream of a legacy session (a server may refuse it)."""
+    delete_session: bool = True
+    """End a legacy session with DELETE when closing."""
+    max_body: int = 64 * 1024 * 1024
+    """Longest JSON body taken from the server."""
+    max_event: int = 64 * 1024 * 1024
+    """Longest server-sent event."""
+    max_resumes: int = 5
+    """Attempts to pick up a broken stream without an event in between."""
+    retry_delay: float = 1.0
+    """Time before a stream is picked up, where the server names none; doubles each time."""
+    max_retry_delay: float = 300.0
+    """Upper bound of that time, whatever the server says."""
