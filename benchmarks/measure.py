@@ -7,7 +7,7 @@ minute of the machine falls on all of them.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -38,14 +38,15 @@ class Series(Struct):
 
 
 def interleave(
-    variants: Mapping[str, Callable[[], float]], rounds: int
-) -> Iterator[dict[str, Series]]:
-    """Run every variant in turn, ``rounds`` times; yield what is known after each round."""
+    variants: Mapping[str, Callable[[], float]], rounds: int, told: Callable[[int], object]
+) -> dict[str, Series]:
+    """Run every variant in turn, ``rounds`` times; ``told`` gets the number of each round."""
     series = {name: Series() for name in variants}
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        told(number)
         for name, run in variants.items():
             series[name].values.append(run())
-        yield series
+    return series
 
 
 def printed(command: Sequence[str]) -> float:

@@ -1,0 +1,108 @@
+"""``python -m benchmarks [startup] [pair] [stdio] [--rounds N]``: costs beside the official SDK."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import pair, startup, stdio
+from benchmarks.measure import SDK, Series, interleave
+
+
+class Benchmark(Struct, frozen=True):
+    """A number of variants, and the ratios between them that matter."""
+
+    title: str
+    variants: Mapping[str, Callable[[], float]]
+    ratios: tuple[tuple[str, str, float | None], ...]
+    """Ours, theirs, and the most that ours may cost as a fraction of theirs (None: any)."""
+
+
+BENCHMARKS = {
+    "startup": Benchmark(
+        "Time of an import in a fresh interpreter",
+        startup.VARIANTS,
+        (("import mcpcore", "import mcp (official SDK)", 1 / 4),),
+    ),
+    "pair": Benchmark(
+        "CPU of a sequential tools/call, client and server in one process",
+        pair.VARIANTS,
+        (
+            ("two Peers, legacy era", "official SDK, legacy era", 1 / 10),
+            ("two Peers, modern era", "official SDK, modern era (no JSON)", None),
+        ),
+    ),
+    "stdio": Benchmark(
+        "CPU of a stdio server for one tools/call",
+        stdio.VARIANTS,
+        (
+            ("our stdio server, by readiness", "the same Peer, worker threads", 1 / 2),
+            ("our stdio server, by readiness", "official SDK's stdio server", 1 / 5),
+        ),
+    ),
+}
+
+
+def run(console: Console, benchmark: Benchmark, rounds: int) -> dict[str, Series]:
+    """Measure, saying how far it has come."""
+    with console.status(benchmark.title) as status:
+
+        def told(number: int) -> None:
+            status.update(f"{benchmark.title}: round {number} of {rounds}")
+
+        return interleave(benchmark.variants, rounds, told)
+
+
+def show(console: Console, benchmark: Benchmark, series: Mapping[str, Series]) -> bool:
+    """Print one benchmark; return whether every ratio is within its bound."""
+    table = Table(title=benchmark.title, title_justify="left", title_style="bold")
+    table.add_column("variant")
+    for heading in ("median", "quartiles", "runs"):
+        table.add_column(heading, justify="right")
+    for name, measured in series.items():
+        low, high = measured.spread
+        table.add_row(
+            name,
+            f"{measured.median:,.1f} µs",
+            f"{low:,.1f} to {high:,.1f}",
+            str(len(measured.values)),
+        )
+    console.print(table)
+    within = True
+    for ours, theirs, most in benchmark.ratios:
+        ratio = series[ours].median / series[theirs].median
+        line = f"{ours} : {theirs} = 1 : {1 / ratio:.1f}"
+        if most is not None:
+            holds = ratio <= most
+            within = within and holds
+            verdict = "[green]met[/]" if holds else "[red]MISSED[/]"
+            line += f"  (target at least 1 : {1 / most:g}, {verdict})"
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+    console.print()
+    return within
+
+
+def main() -> int:
+    """Run what the command line names; 0 if every target is met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="all by default")
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    if not Path(SDK).exists():
+        print("the official SDK is not installed: run `make sdk`", file=sys.stderr)
+        return 2
+    console = Console()
+    met = True
+    for name in chosen.names or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        measured = run(console, benchmark, chosen.rounds)
+        met = show(console, benchmark, measured) and met
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
