@@ -1,0 +1,334 @@
+"""One TCP connection of the HTTP server: requests in, one after the other, replies out.
+
+The connection's task reads a request, feeds it to the machine and writes the reply if that is
+ready at once, as it is when the handler is synchronous.  What comes later is written by a second
+task, made once for the connection when it is first needed, while the first goes on reading: it
+sees the client leave, and holds a bounded amount of what the client sends ahead.
+"""
+
+import math
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import ByteStream, SocketStream
+from anyio.streams.tls import TLSStream
+
+from mcpcore.engine.events import Route
+from mcpcore.http.messages import HttpRequest
+from transports.http_body import BadBody, ChunkedBody, LengthBody
+from transports.http_heads import (
+    CONTINUE,
+    PROCESSING,
+    BadHead,
+    RequestHead,
+    RequestParser,
+    error_response,
+    find_head,
+)
+from transports.http_reply import Reply
+from transports.link import clock
+
+if TYPE_CHECKING:
+    from transports.http_server import HttpServerLink
+
+Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
+"""Takes over a connection whose client asks for another protocol: gets the stream, the request
+and what was read behind it.  Returns when the connection may be closed; False, with nothing read
+or written, leaves the request to plain HTTP."""
+
+LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""What the end of a connection raises."""
+
+_LINGER_TIME = 1.0
+_LINGER_BYTES = 1024 * 1024
+_PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+class ServerConnection:
+    """One connection; ``deadline`` is when it has lasted too long at what it is doing."""
+
+    def __init__(self, link: "HttpServerLink", stream: SocketStream, peer: str | None) -> None:
+        self.deadline = clock() + link.settings.head_time
+        self._link = link
+        self._machine = link.machine
+        self._settings = link.settings
+        self._limits = link.settings.head_limits
+        self._stream: SocketStream | TLSStream = stream
+        self._buffer = bytearray()
+        self._parser = RequestParser(peer)
+        self._exchange: Route | None = None
+        self._reply: Reply | None = None
+        self._scope = anyio.CancelScope()
+        self._expired = False
+        self._overdue: str | None = None  # what a 408 would say now
+        self._upgraded = False
+        self._unread = False  # some of the request's body will not be read
+        self._writing = False  # a task is taking from the machine, or is about to
+        self._woken = False  # there has been something to write for this exchange
+        self._writer: anyio.CancelScope | None = None
+        self._signal = anyio.Event()
+        self._watching: anyio.CancelScope | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests."""
+        return self._exchange is None and not self._buffer and not self._upgraded
+
+    def stop(self) -> None:
+        """Close at once."""
+        self._scope.cancel()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self._expired = True
+        self._scope.cancel()
+
+    def wake(self) -> None:
+        """The machine has something to send for this connection's exchange."""
+        self._woken = True
+        if self._writing:
+            return
+        self._writing = True
+        if self._writer is None:
+            self._writer = anyio.CancelScope()
+            self._link.start(self._write_late)
+        else:
+            self._signal.set()
+
+    async def run(self, ssl_context: ssl.SSLContext | None) -> None:
+        """Serve the connection until it ends."""
+        refusal: BadHead | None = None
+        try:
+            with self._scope:
+                try:
+                    if ssl_context is not None:
+                        self._stream = await TLSStream.wrap(
+                            self._stream,
+                            server_side=True,
+                            ssl_context=ssl_context,
+                            standard_compatible=False,
+                        )
+                    await self._serve()
+                except BadHead as error:
+                    refusal = error
+                except BadBody as error:
+                    refusal = BadHead(400, str(error))
+                except LOST:
+                    pass
+            if self._expired and self._overdue is not None:
+                refusal = BadHead(408, self._overdue)
+            self._leave()
+            if refusal is not None:
+                await self._refuse(refusal)
+            elif self._unread:
+                await self._linger()
+        finally:
+            self._leave()
+            if self._writer is not None:
+                self._writer.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+
+    # Requests
+
+    async def _serve(self) -> None:
+        upgrade = self._link.upgrade
+        while (head := await self._next_head()) is not None:
+            if head.upgrade and upgrade is not None:
+                self.deadline = math.inf
+                self._upgraded = True
+                if await upgrade(self._stream, head.request, bytes(self._buffer)):
+                    return
+                self._upgraded = False
+            if not await self._answer(head):
+                return
+
+    async def _next_head(self) -> RequestHead | None:
+        """Read the next head; None if the client leaves, or is to leave, instead."""
+        buffer = self._buffer
+        started = False
+        while True:
+            while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
+                del buffer[:2]
+            if buffer:
+                if size := find_head(buffer, self._limits):
+                    raw = bytes(buffer[:size])
+                    del buffer[:size]
+                    self._overdue = None
+                    return self._parser.parse(raw)
+                if not started:
+                    started = True
+                    self._overdue = "the head of the request took too long"
+                    self.deadline = clock() + self._settings.head_time
+            elif self._link.draining:
+                return None
+            try:
+                buffer += await self._stream.receive()
+            except anyio.EndOfStream:
+                if buffer:
+                    raise BadHead(400, "the connection ended within a head") from None
+                return None
+
+    async def _answer(self, head: RequestHead) -> bool:
+        """Feed a request to the machine and see its reply out; False if that was the last."""
+        reply = self._reply = Reply(head)
+        self._woken = False
+        self._writing = True  # what is ready at once is for this task to write
+        exchange = self._exchange = self._link.register(self)
+        if self._machine.open(exchange, head.request, now=clock()):
+            await self._read_body(head, exchange, reply)
+        elif head.length is not None and head.length <= len(self._buffer):
+            del self._buffer[: head.length]
+        else:
+            self._unread = reply.close = True
+        self.deadline = math.inf
+        self._overdue = None
+        self._link.flush_soon()
+        await self._drain()
+        while not reply.complete:
+            await self._watch(reply)
+        return not reply.close
+
+    async def _read_body(self, head: RequestHead, exchange: Route, reply: Reply) -> None:
+        buffer = self._buffer
+        body = ChunkedBody() if head.length is None else LengthBody(head.length)
+        self._overdue = "the body of the request took too long"
+        self.deadline = clock() + self._settings.body_time
+        if head.expects_continue and not buffer:
+            await self._stream.send(CONTINUE)
+        while True:
+            data = body.take(buffer)
+            if data or body.done:
+                self._machine.body(exchange, data, end=body.done, now=clock())
+            if body.done:
+                return
+            if data:
+                self._link.flush_soon()
+                if self._woken:
+                    # Answered before its end, as too large for instance: the rest is not read.
+                    self._unread = reply.close = True
+                    return
+            try:
+                buffer += await self._stream.receive()
+            except anyio.EndOfStream:
+                raise BadHead(400, "the connection ended within a body") from None
+
+    async def _watch(self, reply: Reply) -> None:
+        """While a reply is awaited: read ahead, and see the client leave."""
+        room = self._settings.read_ahead - len(self._buffer)
+        try:
+            if not self._buffer:
+                self._buffer += await self._stream.receive(room)
+                return
+            with anyio.CancelScope() as self._watching:  # a request waits for this one's end
+                if room > 0:
+                    self._buffer += await self._stream.receive(room)
+                else:
+                    await anyio.sleep_forever()
+            self._watching = None
+        except anyio.EndOfStream:
+            await self._half_closed(reply)
+
+    async def _half_closed(self, reply: Reply) -> None:
+        """The client sends no more; find out whether it still listens, as only writing tells.
+
+        ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
+        an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
+        """
+        if isinstance(self._stream, TLSStream) or not reply.may_interject:
+            raise anyio.EndOfStream
+        reply.close = True
+        for delay in _PROBES:
+            if not self._writing and reply.may_interject:
+                self._writing = True
+                await self._stream.send(PROCESSING)
+                await self._drain()
+            if self._exchange is None:
+                return
+            await anyio.sleep(delay)
+        await anyio.sleep_forever()  # if it leaves now, the reply will find out
+
+    # Replies
+
+    async def _write_late(self) -> None:
+        """Write what was not ready when its request had been read."""
+        assert self._writer is not None  # noqa: S101 - made by who started this
+        with self._writer:
+            try:
+                while True:
+                    self._signal = anyio.Event()
+                    await self._drain()
+                    if self._exchange is None:
+                        self._release_reader()
+                    await self._signal.wait()
+            except LOST:
+                self._scope.cancel()
+
+    def _release_reader(self) -> None:
+        """The reply is out; what the reader waits for has come."""
+        if self._reply is None or self._reply.close:
+            self._scope.cancel()
+        elif self._buffer and self._watching is not None:
+            self._watching.cancel()
+
+    async def _drain(self) -> None:
+        """Take what the machine has for this exchange and write it, until there is no more."""
+        try:
+            while self._exchange is not None and (data := self._take(self._exchange)):
+                await self._send(data)
+        finally:
+            self._writing = False
+        if self._exchange is None:
+            self.deadline = clock() + self._settings.idle_time
+
+    def _take(self, exchange: Route) -> bytes:
+        reply = self._reply
+        assert reply is not None  # noqa: S101 - made with the exchange
+        reply.close = reply.close or self._link.draining
+        data = reply.encode(self._machine.data_to_send(exchange, self._settings.write_size))
+        if reply.complete:
+            self._exchange = None
+            self._link.unregister(exchange)
+        self._link.flush_soon()  # who waited for room has some now
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        size = self._settings.write_size
+        for start in range(0, len(data), size):
+            self.deadline = clock() + self._settings.write_time
+            await self._stream.send(data if len(data) <= size else data[start : start + size])
+        self.deadline = math.inf
+
+    # Ends
+
+    def _leave(self) -> None:
+        """Part with an exchange whose reply is not complete."""
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            self._link.unregister(exchange)
+            self._machine.disconnect(exchange, now=clock())
+            self._link.flush_soon()
+
+    async def _refuse(self, error: BadHead) -> None:
+        """Answer what never became a request of the machine."""
+        with anyio.move_on_after(_LINGER_TIME):
+            try:
+                await self._stream.send(error_response(error.status, error.message))
+                await self._linger()
+            except LOST:
+                pass
+
+    async def _linger(self) -> None:
+        """Let the client read the reply: closing with unread input would reset the connection."""
+        if isinstance(self._stream, TLSStream):
+            return
+        with anyio.move_on_after(_LINGER_TIME):
+            try:
+                await self._stream.send_eof()
+                left = _LINGER_BYTES
+                while left > 0:
+                    left -= len(await self._stream.receive())
+            except LOST:
+                pass

@@ -1,0 +1,271 @@
+"""Heads of HTTP/1.x messages: found in a buffer, parsed by h11, refused where parsers disagree.
+
+h11 sees complete heads only; bodies are framed by :mod:`transports.http_body`.  That costs half of
+what h11 takes for whole messages (21 instead of 45 µs a request), and nothing when a connection
+repeats a head byte for byte, as a client that repeats a call does.
+
+What two parsers could read differently is refused here: bare CR or LF, folded lines, repeated or
+listed Content-Length, Content-Length beside Transfer-Encoding, a target that contradicts Host, and
+versions other than 1.0 and 1.1 (RFC 9112 sections 2.2, 3.2, 5.2, 6.1 and 11.2).
+"""
+
+import re
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+import h11
+from msgspec import Struct
+
+from mcpcore.http.messages import HttpRequest
+from mcpcore.spec.errors import INVALID_REQUEST, TIMED_OUT, TOO_LARGE, ErrorData, busy_code
+from mcpcore.wire.message import encode_error
+from transports.http_settings import HeadLimits
+
+Headers = list[tuple[bytes, bytes]]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
+_DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
+
+
+class BadHead(Exception):
+    """A head that is refused; ``status`` is what a server answers."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class RequestHead(Struct):
+    """A request's head, with what the driver needs to know of it.
+
+    ``length``: bytes of the body, None if it is chunked.
+    """
+
+    request: HttpRequest
+    keep_alive: bool
+    http_1_0: bool
+    length: int | None
+    expects_continue: bool
+    upgrade: bool
+
+
+class ResponseHead(Struct):
+    """A response's head. ``length``: bytes of the body, None if chunked or ended by the stream."""
+
+    status: int
+    headers: Headers
+    keep_alive: bool
+    length: int | None
+    chunked: bool
+
+
+def find_head(buffer: bytearray, limits: HeadLimits) -> int:
+    """Return the length of the head at the start of ``buffer``, or 0 if it is not complete.
+
+    Raises :class:`BadHead` as soon as it can never become an acceptable one.
+    """
+    end = buffer.find(b"\r\n\r\n")
+    part = buffer if end < 0 else buffer[: end + 4]
+    line = part.find(b"\r\n", 0, limits.first_line + 2)
+    if line < 0 and len(part) > limits.first_line:
+        raise BadHead(414, f"the first line is longer than {limits.first_line} bytes")
+    if len(part) > limits.size:
+        raise BadHead(431, f"the header section is larger than {limits.size} bytes")
+    if part.count(b"\n") != part.count(b"\r\n"):
+        raise BadHead(400, "a line of the head ends in LF without CR")
+    if end >= 0:
+        if part.count(b"\r") != part.count(b"\n"):
+            raise BadHead(400, "a CR without LF in the head")
+        if part.count(b"\n") - 2 > limits.count:
+            raise BadHead(431, f"more than {limits.count} header lines")
+        return end + 4
+    if part and part[0] < 0x21 and part[0] != 0x0D:
+        raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
+    return 0
+
+
+class RequestParser:
+    """Parses the request heads of one connection; ``peer`` is the client's address."""
+
+    def __init__(self, peer: str | None = None) -> None:
+        self._peer = peer
+        self._last = b""
+        self._head: RequestHead | None = None
+
+    def parse(self, head: bytes) -> RequestHead:
+        """Parse one complete head as :func:`find_head` found it.  Raises :class:`BadHead`."""
+        if head == self._last and self._head is not None:
+            return self._head
+        event = _parse(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
+        if not isinstance(event, h11.Request):  # pragma: no cover - the server role yields no other
+            raise BadHead(400, "malformed request")
+        self._head = _request_head(event, head, self._peer)
+        self._last = head
+        return self._head
+
+
+def _request_head(event: h11.Request, head: bytes, peer: str | None) -> RequestHead:
+    if event.http_version not in (b"1.1", b"1.0"):
+        raise BadHead(505, f"HTTP/{event.http_version.decode()} is not supported")
+    http_1_0 = event.http_version == b"1.0"
+    headers: Headers = list(event.headers)
+    length: int | None = _content_length(head)
+    connection: set[bytes] = set()
+    host = expect = b""
+    chunked = upgrade = False
+    for name, value in headers:
+        if name == b"connection":
+            connection.update(token.strip() for token in value.lower().split(b","))
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name == b"host":
+            host = value
+        elif name == b"expect":
+            expect = value.lower()
+        elif name == b"upgrade":
+            upgrade = True
+    if chunked:
+        if length is not None:
+            raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+        if http_1_0:
+            raise BadHead(400, "Transfer-Encoding in an HTTP/1.0 request")
+    elif length is None:
+        length = 0
+    if expect and expect != b"100-continue" and not http_1_0:
+        raise BadHead(417, "the only expectation supported is 100-continue")
+    path, query = _split_target(event.target.decode("ascii"), host)
+    return RequestHead(
+        HttpRequest(
+            method=event.method.decode("ascii"), path=path, query=query, headers=headers, peer=peer
+        ),
+        keep_alive=not http_1_0 and b"close" not in connection,
+        http_1_0=http_1_0,
+        length=length,
+        expects_continue=bool(expect) and not http_1_0 and length != 0,
+        upgrade=upgrade and b"upgrade" in connection and not http_1_0,
+    )
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Parse the head of a final response (not 1xx) to a POST, GET or DELETE.
+
+    Raises :class:`BadHead`.
+    """
+    event = _parse(h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head)), head)
+    if not isinstance(event, h11.Response):
+        raise BadHead(400, "malformed response")
+    if event.http_version not in (b"1.1", b"1.0"):
+        raise BadHead(400, f"HTTP/{event.http_version.decode()} is not supported")
+    headers: Headers = list(event.headers)
+    length = _content_length(head)
+    chunked = any(name == b"transfer-encoding" for name, _ in headers)
+    if chunked and length is not None:
+        raise BadHead(400, "Content-Length and Transfer-Encoding exclude each other")
+    if event.status_code in (204, 304):
+        length, chunked = 0, False
+    close = any(
+        b"close" in (token.strip() for token in value.lower().split(b","))
+        for name, value in headers
+        if name == b"connection"
+    )
+    return ResponseHead(
+        event.status_code,
+        headers,
+        keep_alive=event.http_version == b"1.1" and not close and (chunked or length is not None),
+        length=length,
+        chunked=chunked,
+    )
+
+
+def _parse(connection: h11.Connection, head: bytes) -> object:
+    if b"\n " in head or b"\n\t" in head:
+        raise BadHead(400, "folded header lines are not accepted")
+    connection.receive_data(head)
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(error.error_status_hint, str(error)[:200]) from error
+
+
+def _content_length(head: bytes) -> int | None:
+    """Return the Content-Length, which h11 has validated but would merge if it were repeated."""
+    found: list[bytes] = _CONTENT_LENGTH.findall(head)
+    if not found:
+        return None
+    if len(found) > 1 or not _DIGITS.fullmatch(found[0]):
+        raise BadHead(400, "Content-Length must be one number, once")
+    return int(found[0])
+
+
+def _split_target(target: str, host: bytes) -> tuple[str, str]:
+    if "#" in target:
+        raise BadHead(400, "a fragment in the request target")
+    absolute = _ABSOLUTE.match(target)
+    if absolute:  # RFC 9112 section 3.2.2: a server has to accept it
+        if absolute[1].encode("ascii").lower() != host.lower():
+            raise BadHead(400, "the request target contradicts the Host header")
+        target = target[absolute.end() :]
+        if not target.startswith("/"):
+            target = "/" + target
+    path, _, query = target.partition("?")
+    return path, query
+
+
+_STATUS_LINES: dict[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
+    for status in HTTPStatus
+}
+_date: tuple[int, bytes] = (0, b"")
+
+
+def date_header() -> bytes:
+    """Return the Date header line (RFC 9110 section 6.6.1), rendered once a second."""
+    global _date
+    second = int(time.time())
+    if second != _date[0]:
+        _date = (second, f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii"))
+    return _date[1]
+
+
+def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a response head, with Date."""
+    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"".join((line, date_header(), *(b"%b: %b\r\n" % pair for pair in headers), b"\r\n"))
+
+
+def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a request head; ``headers`` are complete.
+
+    Raises ValueError for a method, target or header that would break the head.
+    """
+    first = f"{method} {target} HTTP/1.1".encode("ascii")
+    lines = [first, *(b"%b: %b" % pair for pair in headers)]
+    for line in lines:
+        if _ILLEGAL_IN_LINE.search(line):
+            raise ValueError(f"a line break or NUL in the HTTP header {line[:60]!r}")
+    if first.count(b" ") != 2:
+        raise ValueError(f"white space in the request line {first[:60]!r}")
+    lines += (b"", b"")
+    return b"\r\n".join(lines)
+
+
+_ERROR_CODES = {408: TIMED_OUT, 413: TOO_LARGE, 503: busy_code(None)}
+
+
+def error_response(status: int, message: str) -> bytes:
+    """Return a whole response that refuses what never reached the core, and closes."""
+    body = encode_error(None, ErrorData(_ERROR_CODES.get(status, INVALID_REQUEST), message))
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    return format_response(status, headers) + body

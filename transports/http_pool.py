@@ -1,0 +1,267 @@
+"""One place in an HTTP client's pool: a connection that carries one exchange after the other.
+
+A place outlives its connection: if the server closed that between two exchanges, the place opens
+another one.
+"""
+
+import math
+import os
+import select
+import socket
+import ssl
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from msgspec import Struct
+
+from mcpcore.engine.events import Route
+from mcpcore.http.messages import HttpSend
+from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from transports.http_heads import (
+    BadHead,
+    ResponseHead,
+    find_head,
+    format_request,
+    parse_response,
+)
+from transports.link import clock
+
+if TYPE_CHECKING:
+    from transports.http_client import HttpClientLink
+
+_LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+_INTERIM = 64
+"""Interim (1xx) responses borne before a final one."""
+_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(Struct, frozen=True):
+    """Where to connect to."""
+
+    host: str
+    port: int
+    ssl_context: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, url: str, ssl_context: ssl.SSLContext | None = None) -> "Origin":
+        """Take the origin from a URL.  Raises ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ValueError(f"not an http or https URL: {url!r}")
+        if parts.scheme == "http":
+            ssl_context = None
+        elif ssl_context is None:
+            ssl_context = ssl.create_default_context()
+        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def connect(self, seconds: float) -> ByteStream:
+        """Open a connection.  Raises :class:`Failure`."""
+        try:
+            with anyio.fail_after(seconds):
+                if self.ssl_context is None:
+                    return await anyio.connect_tcp(self.host, self.port)
+                return await anyio.connect_tcp(
+                    self.host,
+                    self.port,
+                    ssl_context=self.ssl_context,
+                    tls_hostname=self.host,
+                    tls_standard_compatible=False,
+                )
+        except TimeoutError:
+            raise Failure(f"connecting to {self} took more than {seconds:g} s") from None
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", None) or error.reason or str(error)
+            raise Failure(f"TLS with {self} failed: {reason}") from error
+        except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+            raise Failure(f"TLS with {self} failed: the server closed the connection") from error
+        except OSError as error:
+            raise Failure(f"{_reason(error)}: {self}") from error
+
+
+class Failure(Exception):
+    """An exchange that came to nothing; the message says why."""
+
+
+class _Poll(Protocol):
+    def poll(self, timeout: float, /) -> list[tuple[int, int]]: ...
+
+
+class PooledConnection:
+    """A place in the pool; ``deadline`` is when it has lasted too long at what it is doing."""
+
+    def __init__(self, link: "HttpClientLink", send: HttpSend) -> None:
+        self.deadline = math.inf
+        self._link = link
+        self._settings = link.settings
+        self._limits = link.settings.head_limits
+        self._send: HttpSend | None = send
+        self._stream: ByteStream | None = None
+        self._poll: _Poll | None = None
+        self._received = False  # something of the response to this request
+        self._buffer = bytearray()
+        self._scope = anyio.CancelScope()
+        self._signal = anyio.Event()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection can carry another exchange."""
+        return self._stream is not None and not self._scope.cancel_called
+
+    def resume(self, send: HttpSend) -> None:
+        """Carry out another exchange; only while idle."""
+        self.deadline = math.inf
+        self._send = send
+        self._signal.set()
+
+    def stop(self) -> None:
+        """Close at once; an exchange that the machine did not abort fails."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Carry out exchanges until there was none for ``idle_time``."""
+        error: str | None = f"the connection to {self._link.origin} was closed"
+        try:
+            with self._scope:
+                while (send := self._send) is not None:
+                    result = await self._carry_out(send)
+                    if not self._scope.cancel_called:
+                        self._send = None
+                        self._signal = anyio.Event()
+                        self.deadline = clock() + self._settings.idle_time
+                        self._link.finish(self, send.exchange, result)  # may resume us
+                    if self._send is None and self.usable:
+                        await self._signal.wait()
+            if self.deadline < clock():
+                error = f"{self._link.origin} does not take the request"
+        finally:
+            if self._send is not None:
+                self._link.finish(self, self._send.exchange, error)
+            await self._close()
+            self._link.discard(self)
+
+    async def _carry_out(self, send: HttpSend) -> str | None:
+        """Send one request and feed the response; return what went wrong.
+
+        If a connection that was used before turns out to be closed, and not a byte was received,
+        the server had most likely closed it before the request came: that is tried once more.
+        """
+        try:
+            head = format_request(send.method, send.target, send.headers)
+        except ValueError as error:
+            return str(error)
+        while True:
+            reused = self._stream is not None and not self._stale()
+            self._received = False
+            try:
+                if not reused:
+                    await self._connect()
+                await self._write(head, send.body)
+                await self._read(send.exchange)
+                return None
+            except Failure as failure:
+                problem = str(failure)
+            except (BadHead, BadBody) as error:
+                problem = f"malformed response from {self._link.origin}: {error}"
+            except _LOST:
+                where = "within a response" if self._received else "without a response"
+                problem = f"{self._link.origin} closed the connection {where}"
+            await self._close()
+            if self._received or not reused:
+                return problem
+
+    async def _connect(self) -> None:
+        await self._close()
+        self._stream = await self._link.origin.connect(self._settings.connect_time)
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            poll.register(raw_socket, select.POLLIN)
+            self._poll = poll
+
+    def _stale(self) -> bool:
+        """An idle connection has nothing to say: if there is input, it is the end or garbage."""
+        return self._poll is not None and bool(self._poll.poll(0))
+
+    async def _close(self) -> None:
+        stream, self._stream, self._poll = self._stream, None, None
+        self._buffer.clear()
+        if stream is not None:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+
+    async def _write(self, head: bytes, body: bytes) -> None:
+        assert self._stream is not None  # noqa: S101 - connected by the caller
+        data = head + body
+        size = self._settings.write_size
+        try:
+            for start in range(0, len(data), size):
+                self.deadline = clock() + self._settings.write_time
+                await self._stream.send(data if len(data) <= size else data[start : start + size])
+        except (anyio.BrokenResourceError, OSError):
+            pass  # the server may have answered without reading everything
+        self.deadline = math.inf
+
+    async def _read(self, exchange: Route) -> None:
+        """Feed the response to the machine as it comes."""
+        link, machine, buffer = self._link, self._link.machine, self._buffer
+        head = await self._read_head()
+        encodings = [value for name, value in head.headers if name == b"content-encoding"]
+        if any(value.lower() != b"identity" for value in encodings):
+            raise Failure(f"{link.origin} sent the content encoding {encodings[0]!r} unasked")
+        machine.response_head(exchange, head.status, head.headers, now=clock())
+        body: Body
+        if head.chunked:
+            body = ChunkedBody()
+        elif head.length is not None:
+            body = LengthBody(head.length)
+        else:
+            body = StreamBody()
+        while True:
+            if data := body.take(buffer):
+                machine.response_data(exchange, data, now=clock())
+            if body.done:
+                break
+            link.flush_soon()
+            try:
+                await self._receive()
+            except anyio.EndOfStream:
+                if not body.end():
+                    raise
+                break
+        if buffer or not head.keep_alive:
+            await self._close()
+
+    async def _read_head(self) -> ResponseHead:
+        buffer = self._buffer
+        for _ in range(_INTERIM):
+            while not (size := find_head(buffer, self._limits)):
+                await self._receive()
+            raw = bytes(buffer[:size])
+            del buffer[:size]
+            if not raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+                return parse_response(raw)
+            if raw[9:12] == b"101":
+                raise Failure(f"{self._link.origin} switched protocols unasked")
+        raise Failure(f"{self._link.origin} sent {_INTERIM} interim responses")
+
+    async def _receive(self) -> None:
+        assert self._stream is not None  # noqa: S101 - connected by the caller
+        self._buffer += await self._stream.receive()
+        self._received = True
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a connection could not be opened; anyio hides the reason in the cause."""
+    cause = error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        return _reason(error.exceptions[0])
+    if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, socket.gaierror):
+            return "unknown host"
+        return os.strerror(error.errno).lower()
+    return str(error) if cause is None else _reason(cause)

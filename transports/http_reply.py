@@ -1,0 +1,61 @@
+"""The reply to one request, from what the machine says to the bytes of an HTTP/1.x message."""
+
+from collections.abc import Iterable
+
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from transports.http_heads import RequestHead, format_response
+
+
+class Reply:
+    """Frames one reply: by its length where that is known, else in chunks, or by the close."""
+
+    __slots__ = ("_bodiless", "_chunked", "_request", "begun", "close", "complete")
+
+    def __init__(self, request: RequestHead) -> None:
+        self._request = request
+        self._chunked = self._bodiless = False
+        self.begun = False
+        """The head has been made."""
+        self.complete = False
+        self.close = not request.keep_alive
+        """The connection ends with this reply; may be set until the head is made, and after."""
+
+    @property
+    def may_interject(self) -> bool:
+        """Whether an interim response can be sent."""
+        return not self.begun and not self._request.http_1_0
+
+    def encode(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> bytes:
+        """Return the bytes of the next parts of the reply, in order."""
+        parts: list[bytes] = []
+        for item in items:
+            if isinstance(item, HttpChunk):
+                if self._bodiless or not item.data:
+                    continue
+                if self._chunked:
+                    parts += (b"%x\r\n" % len(item.data), item.data, b"\r\n")
+                else:
+                    parts.append(item.data)
+            elif isinstance(item, HttpHead):
+                parts.append(self._head(item))
+            else:
+                if self._chunked:
+                    parts.append(b"0\r\n\r\n")
+                self.close = self.close or item.close
+                self.complete = True
+        return b"".join(parts)
+
+    def _head(self, head: HttpHead) -> bytes:
+        self.begun = True
+        headers = head.headers
+        # RFC 9112 section 6.3
+        self._bodiless = self._request.request.method == "HEAD" or head.status in (204, 304)
+        if not self._bodiless and all(name != b"content-length" for name, _ in headers):
+            if self._request.http_1_0:
+                self.close = True
+            else:
+                self._chunked = True
+                headers = [*headers, (b"transfer-encoding", b"chunked")]
+        if self.close:
+            headers = [*headers, (b"connection", b"close")]
+        return format_response(head.status, headers)

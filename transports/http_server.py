@@ -1,0 +1,256 @@
+"""Streamable HTTP server: listeners, connections and the one HttpServer behind them.
+
+HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS; asyncio and
+trio.  What requests mean is the machine's affair (:mod:`mcpcore.http.server`).
+"""
+
+import errno
+import logging
+import os
+import ssl
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
+
+from mcpcore.engine.events import Route
+from mcpcore.http.server import HttpServer
+from transports.http_connection import ServerConnection, Upgrade
+from transports.http_heads import error_response
+from transports.http_link import HttpLink
+from transports.http_settings import HttpServerSettings
+from transports.link import App, clock
+
+__all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
+
+logger = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+
+_PAUSE = 0.1
+_TURNED_AWAY = 100
+
+
+class HttpServerLink(HttpLink):
+    """Serves one machine on any number of addresses.
+
+    ``upgrade`` is offered every request that asks for another protocol, so that WebSocket can
+    share the port.  Run :meth:`serve` in a task; cancelling that task closes at once, without
+    draining.
+    """
+
+    def __init__(
+        self,
+        machine: HttpServer,
+        app: App,
+        *,
+        settings: HttpServerSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        self.machine = machine
+        self.settings = settings or HttpServerSettings()
+        self.upgrade = upgrade
+        self.draining = False
+        self.addresses: list[Address] = []
+        """Host and port of each listener, once :meth:`serve` has started."""
+        times = self.settings
+        shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
+        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
+        self._ssl_context = ssl_context
+        self._tasks: TaskGroup | None = None
+        self._last_exchange: Route = 0
+        self._connections: set[ServerConnection] = set()
+        self._exchanges: dict[Route, ServerConnection] = {}
+        self._turned_away = 0
+        self._closing = anyio.Event()
+        self._empty = anyio.Event()
+        self._ended = anyio.Event()
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    async def serve(
+        self,
+        host: str | Sequence[str] = "127.0.0.1",
+        port: int = 0,
+        *,
+        task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen on every address of ``host`` and serve until :meth:`aclose`.
+
+        Port 0 picks a free one, the same for all; started with the bound addresses.  Raises
+        OSError with a readable message if an address cannot be listened on.
+        """
+        listeners: list[SocketListener] = []
+        try:
+            for name in [host] if isinstance(host, str) else host:
+                bound = await _listen(name, port)
+                listeners += bound
+                port = port or bound[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
+        except BaseException:
+            await _close_all(listeners)
+            raise
+        await self.serve_listeners(listeners, task_status=task_status)
+
+    async def serve_listeners(
+        self,
+        listeners: Sequence[SocketListener],
+        *,
+        task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve on listeners made elsewhere, which are closed in the end."""
+        if self._tasks is not None:
+            raise RuntimeError("a link serves once")
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_time)
+                for listener in listeners:
+                    self._tasks.start_soon(self._accept, listener)
+                self.addresses = [_address(listener) for listener in listeners]
+                task_status.started(self.addresses)
+                await self._closing.wait()
+                await _close_all(listeners)
+                self._begin_end()
+                with anyio.move_on_after(self.settings.drain_time):
+                    while self._connections:
+                        self._empty = anyio.Event()
+                        await self._empty.wait()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._begin_end()
+            self.flush_soon()
+            await _close_all(listeners)
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Stop accepting, close the machine, let running requests end, close what is left."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    # What connections need
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` in a task of the link."""
+        assert self._tasks is not None  # noqa: S101 - connections exist while serving only
+        self._tasks.start_soon(work)
+
+    def register(self, connection: ServerConnection) -> Route:
+        """Begin an exchange on ``connection``."""
+        self._last_exchange += 1
+        self._exchanges[self._last_exchange] = connection
+        return self._last_exchange
+
+    def unregister(self, exchange: Route) -> None:
+        """The exchange is over."""
+        del self._exchanges[exchange]
+
+    # Connections
+
+    async def _accept(self, listener: SocketListener) -> None:
+        assert self._tasks is not None  # noqa: S101 - runs while serving only
+        while True:
+            try:
+                stream = await listener.accept()
+            except anyio.ClosedResourceError:
+                return
+            except (OSError, anyio.BrokenResourceError) as error:
+                # Out of descriptors, or the client was gone before it was accepted.
+                logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                await anyio.sleep(_PAUSE)
+                continue
+            if len(self._connections) < self.settings.connections:
+                self._tasks.start_soon(self._connection, stream)
+            elif self._turned_away < _TURNED_AWAY:
+                self._tasks.start_soon(self._turn_away, stream)
+            else:
+                await stream.aclose()
+
+    async def _connection(self, stream: SocketStream) -> None:
+        connection = ServerConnection(self, stream, _peer(stream))
+        self._connections.add(connection)
+        self._watch()
+        try:
+            await connection.run(self._ssl_context)
+        except Exception:
+            logger.exception("a connection failed")
+        finally:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+
+    async def _turn_away(self, stream: SocketStream) -> None:
+        self._turned_away += 1
+        try:
+            with anyio.move_on_after(1.0):
+                if self._ssl_context is None:
+                    await stream.send(error_response(503, "too many connections"))
+                    await stream.send_eof()
+                    await stream.receive()
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        finally:
+            self._turned_away -= 1
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+
+    def _begin_end(self) -> None:
+        if not self.draining:
+            self.draining = True
+            self.machine.close(now=clock())
+            self.flush_soon()
+            for connection in tuple(self._connections):
+                if connection.idle:
+                    connection.stop()
+
+    def _move_output(self) -> bool:
+        for exchange in self.machine.writable():
+            connection = self._exchanges.get(exchange)
+            if connection is not None:
+                connection.wake()
+        return False
+
+    def _expire(self, now: float) -> bool:
+        for connection in tuple(self._connections):
+            if connection.deadline <= now:
+                connection.expire()
+        return bool(self._connections)
+
+
+async def _listen(host: str, port: int) -> list[SocketListener]:
+    try:
+        bound = await anyio.create_tcp_listener(local_host=host or None, local_port=port)
+    except OSError as error:
+        # getaddrinfo has numbers of its own, and says what they mean
+        known = error.errno if error.errno in errno.errorcode else None
+        reason = str(error) if known is None else os.strerror(known)
+        readable = OSError(f"cannot listen on {host}:{port}: {reason.lower()}")
+        readable.errno = error.errno
+        raise readable from error
+    return list(bound.listeners)  # type: ignore[arg-type]
+
+
+async def _close_all(listeners: Sequence[SocketListener]) -> None:
+    with anyio.CancelScope(shield=True):
+        for listener in listeners:
+            await listener.aclose()
+
+
+def _address(listener: SocketListener) -> Address:
+    address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - anyio's
+    return (address, 0) if isinstance(address, str) else (address[0], address[1])
+
+
+def _peer(stream: SocketStream) -> str | None:
+    try:
+        address = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610 - anyio's
+    except OSError:  # already gone
+        return None
+    if isinstance(address, tuple):
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"{host}:{address[1]}"
+    return address or None

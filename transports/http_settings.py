@@ -1,0 +1,70 @@
+"""The bounds of HTTP connections, each with a safe default. Sizes in bytes, times in seconds."""
+
+from msgspec import Struct
+
+
+class HeadLimits(Struct, frozen=True):
+    """Bounds of one head: bytes of its first line, bytes in all, and number of header lines."""
+
+    first_line: int
+    size: int
+    count: int
+
+
+class HttpServerSettings(Struct, frozen=True, kw_only=True):
+    """Bounds of a server's connections."""
+
+    request_line: int = 8 * 1024
+    """Longer gives 414."""
+    header_bytes: int = 32 * 1024
+    """Size of a request's head; more gives 431."""
+    header_count: int = 100
+    """Header lines of a request; more give 431."""
+    connections: int = 10_000
+    """At a time; one more gets 503."""
+    head_time: float = 10.0
+    """From the first byte of a request to the end of its head; longer gives 408.  Also what a new
+    connection, TLS included, has until that first byte; longer closes it."""
+    body_time: float = 30.0
+    """From the end of the head to the end of the body; longer gives 408."""
+    idle_time: float = 60.0
+    """Between two requests; then the connection is closed."""
+    write_time: float = 30.0
+    """For the client to take ``write_size`` bytes; then the connection is closed."""
+    drain_time: float = 10.0
+    """What running requests get when the server closes."""
+    read_ahead: int = 64 * 1024
+    """Most that is read while a request is running."""
+    write_size: int = 64 * 1024
+    """Most that is taken from the machine and written at once."""
+
+    @property
+    def head_limits(self) -> HeadLimits:
+        """The bounds of a request's head."""
+        return HeadLimits(self.request_line, self.header_bytes, self.header_count)
+
+
+class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
+    """Bounds of a client's connections."""
+
+    connections: int = 100
+    """At a time; event streams that stay open included.  Further requests wait."""
+    connect_time: float = 10.0
+    """For opening a connection, TLS included."""
+    idle_time: float = 30.0
+    """How long an unused connection is kept."""
+    write_time: float = 30.0
+    """For the server to take ``write_size`` bytes of a request."""
+    write_size: int = 64 * 1024
+    """Most that is written at once."""
+    close_time: float = 2.0
+    """What the last requests get when the client closes."""
+    header_bytes: int = 64 * 1024
+    """Size of a response's head."""
+    header_count: int = 200
+    """Header lines of a response."""
+
+    @property
+    def head_limits(self) -> HeadLimits:
+        """The bounds of a response's head."""
+        return HeadLimits(8 * 1024, self.header_bytes, self.header_count)
