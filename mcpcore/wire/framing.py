@@ -90,8 +90,10 @@ class LineReader:
     def _passes_limit(self, chunk: bytes, start: int, end: int) -> bool:
         """Whether the line that has ``chunk[start:end]`` as its latest part is too long already."""
         excess = len(self._partial) + end - start - self._limit
+        if excess != 1:
+            return excess > 0
         # One byte too many may be the CR of the line ending.
-        return excess > 1 or (excess == 1 and chunk[end - 1 : end] != b"\r")
+        return (chunk[end - 1] if start < end else self._partial[-1]) != _CR
 
     def _too_long(self, chunk: bytes, start: int, end: int) -> TooLong:
         head = bytes(self._partial[:_HEAD])

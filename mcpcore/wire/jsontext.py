@@ -68,7 +68,7 @@ def _shallow_part(text: bytes, limit: int) -> bytes:
 
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
 _LONE_SURROGATE = re.compile(
-    rb"(?:[^\\]|\\[^u]|\\u(?![dD][89a-fA-F])"
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+\\u[dD][89a-fA-F]",
     re.DOTALL,
 )
@@ -142,6 +142,8 @@ def _as_dict(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_as_dict).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=_as_dict).encode
+_NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _strict = json.JSONEncoder(allow_nan=False, default=lambda raw: None)
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*+\}")
@@ -175,7 +177,13 @@ def to_json(body: Body) -> bytes:
 
 
 def _refuse_non_finite(body: Any) -> None:
-    # msgspec writes null for a float that is not finite, and no option changes that.
+    # msgspec writes null for a float that is not finite, and no option changes that. MessagePack
+    # keeps such floats visible: a cheap first look before the exact one.
+    try:
+        if not _NON_FINITE.search(_pack(body)):
+            return
+    except OverflowError:  # an integer of more than 64 bits
+        pass
     plain = msgspec.to_builtins(body, builtin_types=(Raw,), str_keys=True, enc_hook=_as_dict)
     try:
         _strict.encode(plain)
