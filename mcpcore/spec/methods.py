@@ -74,7 +74,7 @@ class Method(Struct, frozen=True, kw_only=True):
     header: str | None = None
     """The member of the params that ``Mcp-Name`` mirrors, where headers mirror the body."""
     header_params: bool = False
-    """Members of its ``arguments`` may be mirrored as ``Mcp-Param-*``."""
+    """Members of its ``arguments`` may be mirrored as ``Mcp-Param-*``, where headers mirror."""
     filter: str | None = None
     """The field of the ``SubscriptionFilter`` that asks for it, where there are listen streams."""
     needs_input: bool = False
@@ -473,6 +473,7 @@ def _resolve(row: Method, sender: str, revision: Revision) -> Method:
         task_extension=row.task_extension if revision.modern else None,
         about=row.about if lone_server else None,
         header=row.header if revision.mirror_headers else None,
+        header_params=row.header_params and revision.mirror_headers,
         filter=row.filter if revision.modern else None,
         needs_input=row.needs_input and revision.input_rounds,
         cacheable=row.cacheable and revision.cache_hints,

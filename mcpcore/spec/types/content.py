@@ -50,6 +50,10 @@ class ResourceContents(Model, kw_only=True):
     blob: str | UnsetType = UNSET
     meta: Meta | UnsetType = field(default=UNSET, name="_meta")
 
+    def __post_init__(self) -> None:
+        if self.text is UNSET and self.blob is UNSET:
+            raise ValueError("Object missing required field `text` or `blob`")
+
 
 class TextResourceContents(ResourceContents, kw_only=True):
     """A resource's text."""

@@ -25,6 +25,13 @@ class ElicitParams(RequestParams, kw_only=True):
     elicitation_id: str | UnsetType = UNSET
     task: TaskMetadata | UnsetType = UNSET
 
+    def __post_init__(self) -> None:
+        if self.mode == "url":
+            if self.url is UNSET:
+                raise ValueError("Object missing required field `url` of mode `url`")
+        elif self.requested_schema is UNSET:
+            raise ValueError("Object missing required field `requestedSchema` of mode `form`")
+
 
 class ElicitFormParams(ElicitParams, kw_only=True):
     """A form: a flat object schema of primitive properties."""
