@@ -73,5 +73,7 @@ def test_links_lead_somewhere(document: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_make_targets_exist(document: str) -> None:
     known = set(TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
-    named = re.findall(r"`?make ([a-z][a-z-]*)`?", (ROOT / document).read_text(encoding="utf-8"))
+    named = re.findall(
+        r"(?:`|^)make ([a-z][a-z-]*)", (ROOT / document).read_text(encoding="utf-8"), re.M
+    )
     assert set(named) <= known
