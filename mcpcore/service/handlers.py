@@ -92,37 +92,48 @@ class Handler:
     def binder(self) -> Callable[[Any, tuple[Any, ...]], Any]:
         """Return ``call(context, values)``, which calls the function.
 
-        ``values`` holds one value per parameter, in the order of ``parameters``.
+        ``values`` holds one value per parameter, in the order of ``parameters``, and with
+        ``**kwargs`` a dict of its entries as the last one.
         """
         function = self.function
-        order = list(inspect.signature(function).parameters)
-        by_name = [index for index, p in enumerate(self.parameters) if p.keyword]
-        if not by_name and self.context is None:
-            return lambda context, values: function(*values)
-        if not by_name and order[0] == self.context:
-            return lambda context, values: function(context, *values)
+        order = inspect.signature(function).parameters
+        keywords = [(p.name, index) for index, p in enumerate(self.parameters) if p.keyword]
+        if not keywords and self.rest is None:
+            if self.context is None:
+                return lambda context, values: function(*values)
+            if next(iter(order)) == self.context:
+                return lambda context, values: function(context, *values)
 
         # The general case: place the context among the positional ones, pass the others by name.
-        keywords = [(self.parameters[index].name, index) for index in by_name]
-        first = by_name[0] if by_name else len(self.parameters)
-        slot = context_name = None
+        first = len(self.parameters) - len(keywords)
+        slot: int | None = None
+        context_name: str | None = None
         if self.context is not None:
-            kind = inspect.signature(function).parameters[self.context].kind
-            if kind in _POSITIONAL:
-                slot = order.index(self.context)
+            if order[self.context].kind in _POSITIONAL:
+                slot = list(order).index(self.context)
             else:
                 context_name = self.context
+        has_rest = self.rest is not None
 
         def call(context: Any, values: tuple[Any, ...]) -> Any:
             positional = list(values[:first])
             if slot is not None:
                 positional.insert(slot, context)
-            named = {name: values[index] for name, index in keywords}
+            named = dict(values[-1]) if has_rest else {}
+            named.update((name, values[index]) for name, index in keywords)
             if context_name is not None:
                 named[context_name] = context
             return function(*positional, **named)
 
         return call
+
+    def taken(self) -> frozenset[str]:
+        """Names that entries of ``**kwargs`` cannot have."""
+        return frozenset(
+            parameter.name
+            for parameter in inspect.signature(self.function).parameters.values()
+            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD)
+        )
 
 
 def is_context(annotation: Any) -> bool:

@@ -90,7 +90,7 @@ class Collection(Generic[T]):
         self._changed = changed
         self._items: dict[str, tuple[int, T]] = {}
         self._next = 1
-        self._pages: dict[tuple[str, str | None], Raw] = {}
+        self._pages: dict[tuple[Revision, str | None], Raw] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -134,7 +134,7 @@ class Collection(Generic[T]):
 
     def page(self, cursor: str | None, revision: Revision) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
-        kept = self._pages.get((revision.name, cursor))
+        kept = self._pages.get((revision, cursor))
         if kept is not None:
             return kept
         after = 0 if cursor is None else self._cursors.read(cursor)
@@ -149,5 +149,5 @@ class Collection(Generic[T]):
         page = Raw(b"{" + body + b"}")
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
         if len(self._pages) < (len(self._items) + 1) * len(REVISIONS):
-            self._pages[revision.name, cursor] = page
+            self._pages[revision, cursor] = page
         return page

@@ -1,0 +1,95 @@
+"""Completion: proposals for the arguments of prompts and the variables of templates.
+
+Source: completion page of each revision.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from mcpcore.service.errors import OutputMismatch
+from mcpcore.service.handlers import Handler
+from mcpcore.service.prepared import Bound
+from mcpcore.spec.types.completion import CompleteResult, Completion
+from mcpcore.wire.message import to_json
+
+MAX_VALUES = 100
+"""Most values in one answer."""
+
+_COUNTED = 10_000
+"""How many proposals are counted before the total is left open."""
+
+
+class CompletionEntry:
+    """The function that completes one argument (or, without a name, any argument of its owner).
+
+    It takes the text typed so far as its first parameter and, if it has parameters of these
+    names, ``argument`` (the name of what is being completed) and ``arguments`` (a dict of the
+    values known already); the context is injected as everywhere.
+    """
+
+    __slots__ = ("_names", "call", "is_async")
+
+    def __init__(self, function: Callable[..., Any], what: str) -> None:
+        handler = Handler(function, what)
+        names = [parameter.name for parameter in handler.parameters]
+        if not names or handler.rest is not None:
+            raise TypeError(f"{what}: the function must take the text typed so far, no **kwargs")
+        for parameter in handler.parameters[1:]:
+            if parameter.name not in ("argument", "arguments"):
+                raise TypeError(
+                    f"{what}: parameter {parameter.name!r}: only the text, then 'argument' and "
+                    "'arguments' can be filled"
+                )
+        self.is_async = handler.is_async
+        self._names = tuple(names[1:])
+        self.call = handler.binder()
+        """``call(context, bound values)``."""
+
+    def bind(self, value: str, argument: str, arguments: Mapping[str, str]) -> tuple[Any, ...]:
+        """Return what :attr:`call` takes."""
+        others = {"argument": argument, "arguments": dict(arguments)}
+        return (value, *(others[name] for name in self._names))
+
+
+class CompletionCall(Bound[CompletionEntry]):
+    """One request for proposals."""
+
+    __slots__ = ()
+
+    def finish(self, value: Any) -> Raw:
+        """Shape proposals into the result: the first 100, and whether there are more."""
+        return complete_result(value)
+
+
+def complete_result(value: Any) -> Raw:
+    """Shape proposals: None, an iterable of strings, or a Completion."""
+    if isinstance(value, CompleteResult):
+        value = value.completion
+    if isinstance(value, Completion):
+        completion = value
+        if len(completion.values) > MAX_VALUES:
+            completion = Completion(
+                values=completion.values[:MAX_VALUES], total=completion.total, has_more=True
+            )
+    else:
+        completion = _counted(() if value is None else value)
+    for each in completion.values:
+        if not isinstance(each, str):
+            raise OutputMismatch(f"expected strings as proposals, got {type(each).__name__}")
+    return Raw(to_json(CompleteResult(completion=completion)))
+
+
+def _counted(proposals: Iterable[str]) -> Completion:
+    if isinstance(proposals, str) or not isinstance(proposals, Iterable):
+        raise OutputMismatch(f"expected proposals in a list, got {type(proposals).__name__}")
+    rest = iter(proposals)
+    values = list(islice(rest, MAX_VALUES))
+    more = sum(1 for _ in islice(rest, _COUNTED))
+    return Completion(
+        values=values,
+        total=len(values) + more if more < _COUNTED else UNSET,
+        has_more=more > 0,
+    )

@@ -1,0 +1,198 @@
+"""Content: what handlers return, as the content blocks of the protocol.
+
+Source: the "Tool Result" section of the tools page and "PromptMessage" of the prompts page.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from msgspec import Struct
+
+from mcpcore.service.errors import OutputMismatch
+from mcpcore.service.handlers import is_union
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.content import (
+    AudioContent,
+    BlobResourceContents,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+    UnknownContent,
+)
+from mcpcore.wire.message import to_json
+
+BLOCKS = (
+    TextContent,
+    ImageContent,
+    AudioContent,
+    ResourceLink,
+    EmbeddedResource,
+    UnknownContent,
+)
+
+_SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"GIF8", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+    (b"WAVE", 8, "audio/wav"),
+    (b"OggS", 0, "audio/ogg"),
+    (b"fLaC", 0, "audio/flac"),
+    (b"ID3", 0, "audio/mpeg"),
+)
+"""What a file of a type holds, and where."""
+
+
+def _guess(data: bytes, kind: str) -> str:
+    for signature, at, mime_type in _SIGNATURES:
+        if mime_type.startswith(kind) and data.startswith(signature, at):
+            return mime_type
+    raise ValueError(f"cannot tell the type of this {kind} from its bytes; pass mime_type")
+
+
+class Image(Struct, frozen=True):
+    """An image; without ``mime_type`` PNG, JPEG, GIF and WebP are recognised, else ValueError.
+
+    >>> Image(b"<svg/>", "image/svg+xml").block().mime_type
+    'image/svg+xml'
+    """
+
+    data: bytes
+    mime_type: str | None = None
+
+    def block(self) -> ImageContent:
+        """Encode it."""
+        mime_type = self.mime_type or _guess(self.data, "image")
+        return ImageContent(data=b64encode(self.data).decode(), mime_type=mime_type)
+
+
+class Audio(Struct, frozen=True):
+    """A sound; without ``mime_type`` WAV, Ogg, FLAC and tagged MP3 are recognised."""
+
+    data: bytes
+    mime_type: str | None = None
+
+    def block(self) -> AudioContent:
+        """Encode it."""
+        mime_type = self.mime_type or _guess(self.data, "audio")
+        return AudioContent(data=b64encode(self.data).decode(), mime_type=mime_type)
+
+
+class Embedded(Struct, frozen=True):
+    """Text or bytes under a URI, contents included."""
+
+    data: str | bytes
+    uri: str
+    mime_type: str | None = None
+
+    def block(self) -> EmbeddedResource:
+        """Encode it."""
+        return EmbeddedResource(resource=contents(self.uri, self.data, self.mime_type))
+
+
+_LISTS = (list, tuple, Sequence, Iterable)
+HELPERS = (Image, Audio, Embedded)
+
+_PIECES = (str, bytes, bytearray, *BLOCKS, *HELPERS)
+
+
+def contents(
+    uri: str, data: str | bytes, mime_type: str | None
+) -> TextResourceContents | BlobResourceContents:
+    """Return text or bytes as the contents of a resource."""
+    if isinstance(data, str):
+        return TextResourceContents(uri=uri, text=data, mime_type=mime_type or "text/plain")
+    return BlobResourceContents(
+        uri=uri,
+        blob=b64encode(data).decode(),
+        mime_type=mime_type or "application/octet-stream",
+    )
+
+
+def block(value: Any) -> ContentBlock:
+    """Return one content block for a string, bytes, a helper or a block.
+
+    Raises :class:`OutputMismatch` for anything else.
+    """
+    if isinstance(value, str):
+        return TextContent(text=value)
+    if isinstance(value, BLOCKS):
+        return value
+    if isinstance(value, HELPERS):
+        return value.block()
+    if isinstance(value, bytes | bytearray):
+        return Embedded(bytes(value), "embedded:result").block()
+    raise OutputMismatch(f"expected content, got {type(value).__name__}")
+
+
+def blocks(value: Any) -> list[ContentBlock] | None:
+    """Return what a handler returned as content, or None if it is data and no content.
+
+    Content are None (nothing), strings, bytes, helpers, blocks, and lists in which at least one
+    item is a block, a helper or bytes; what else is in such a list becomes JSON text.
+    """
+    if value is None:
+        return []
+    if isinstance(value, _PIECES):
+        return [block(value)]
+    if isinstance(value, list | tuple) and any(
+        isinstance(item, _PIECES) and not isinstance(item, str) for item in value
+    ):
+        return [
+            block(item if isinstance(item, _PIECES) else json_value(item).decode())
+            for item in value
+        ]
+    return None
+
+
+def is_content(annotation: Any) -> bool:
+    """Whether a return type is content, or tells nothing, and is not data with a schema."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return is_content(arguments[0])
+    if is_union(origin):
+        return all(is_content(inner) for inner in arguments)
+    if origin in _LISTS:
+        # A list of strings is data; one that may hold blocks is content.
+        items = [item for item in arguments if item is not ...]
+        return all(map(is_content, items)) and any(item is not str for item in items)
+    if annotation in _LISTS:
+        return True
+    return annotation in (None, type(None), Any, object) or (
+        isinstance(annotation, type) and issubclass(annotation, _PIECES)
+    )
+
+
+def json_value(value: Any) -> bytes:
+    """Return any value as one line of JSON.
+
+    Raises ValueError for what JSON cannot say (NaN, lone surrogates), TypeError for objects
+    without a JSON form.
+    """
+    return to_json({"": value})[4:-1]
+
+
+def for_revision(found: list[ContentBlock], revision: Revision) -> list[ContentBlock]:
+    """Say with older kinds of blocks what a revision has no newer one for.
+
+    Sound becomes an embedded resource, a link becomes text.
+    """
+    if revision.audio_content and revision.resource_links:
+        return found
+    return [_older(each, revision) for each in found]
+
+
+def _older(each: ContentBlock, revision: Revision) -> ContentBlock:
+    if isinstance(each, AudioContent) and not revision.audio_content:
+        resource = BlobResourceContents(
+            uri="embedded:audio", blob=each.data, mime_type=each.mime_type
+        )
+        return EmbeddedResource(resource=resource, annotations=each.annotations, meta=each.meta)
+    if isinstance(each, ResourceLink) and not revision.resource_links:
+        text = f"{each.title or each.name}: {each.uri}"
+        return TextContent(text=text, annotations=each.annotations, meta=each.meta)
+    return each

@@ -1,0 +1,79 @@
+"""What all declarations share: names, icons, hints, absent members."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar
+
+from msgspec import UNSET, UnsetType, convert
+
+from mcpcore.spec.types.base import Icon
+
+T = TypeVar("T")
+
+CacheScope = Literal["public", "private"]
+
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
+_ICON_SCHEMES = ("https://", "http://", "data:image/")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_UNFIT = re.compile(r"[\x00-\x20\x7f]")
+
+
+def check_tool_name(name: str) -> str:
+    """Return ``name``.  Raises ValueError unless it is 1 to 128 of ``A-Z a-z 0-9 _ . / -``.
+
+    Source: tools page, "Tool Names" (the slash is allowed by 2025-11-25 and in wide use).
+    """
+    if not _TOOL_NAME.fullmatch(name):
+        raise ValueError(
+            f"tool name {name!r}: must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -"
+        )
+    return name
+
+
+def check_uri(uri: str) -> str:
+    """Return ``uri``.  Raises ValueError if it has no scheme, or has blanks or controls in it."""
+    if not _SCHEME.match(uri) or _UNFIT.search(uri):
+        raise ValueError(f"{uri!r} is no absolute URI")
+    return uri
+
+
+def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon] | UnsetType:
+    """Return icons, each given as an Icon or by its URI.
+
+    Raises ValueError for a URI that is neither http(s) nor an image in a data URI: clients must
+    refuse those (base protocol page, "Icons").
+    """
+    if not icons:
+        return UNSET
+    found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons]
+    for icon in found:
+        if not icon.src.lower().startswith(_ICON_SCHEMES):
+            raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
+    return found
+
+
+def given(value: T | None) -> T | UnsetType:
+    """``value``, or UNSET for None or an empty value."""
+    return value if value else UNSET
+
+
+def typed(value: Any, type: type[T]) -> T | UnsetType:
+    """``value`` as a Struct of ``type``, from one or from a mapping with its wire names.
+
+    Raises ValueError naming the member that is wrong.
+    """
+    if value is None or isinstance(value, type):
+        return UNSET if value is None else value
+    return convert(value, type)
+
+
+def cache_hints(ttl_ms: int, scope: CacheScope) -> bytes:
+    """Return the members for caching, without braces (caching page).
+
+    Raises ValueError for a negative time or an unknown scope.
+    """
+    if ttl_ms < 0:
+        raise ValueError(f"ttl_ms must not be negative, got {ttl_ms}")
+    if scope not in ("public", "private"):
+        raise ValueError(f"cache scope must be 'public' or 'private', got {scope!r}")
+    return f'"ttlMs":{int(ttl_ms)},"cacheScope":"{scope}"'.encode()

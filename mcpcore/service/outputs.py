@@ -1,0 +1,180 @@
+"""What tools return, shaped into results: content, structured content, errors.
+
+A tool whose return type is data has an output schema, and what it returns is checked against it.
+Structured content is an object up to 2025-11-25 and any JSON value since.  Where only objects can
+be said, both the schema and the value of a tool that returns something else are wrapped as
+``{"result": ...}``, so that each agrees with the other in every revision.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcpcore.service.content import blocks, for_revision, json_value
+from mcpcore.service.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service.schema import (
+    WRAPPED,
+    Schema,
+    Validator,
+    is_object_schema,
+    output_schema,
+    read,
+    shorten,
+    wrap_schema,
+)
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.tools import CallToolResult
+from mcpcore.wire.message import to_json
+
+_encode = msgspec.json.Encoder().encode
+
+_PROBLEMS = 10
+"""Most problems that are named in one message."""
+
+
+class Output:
+    """The output schema of a tool, and the check that goes with it.
+
+    ``check`` takes the JSON of a value; it raises :class:`InvalidValue` naming the field.
+    """
+
+    __slots__ = ("_wrapped", "check", "schema")
+
+    def __init__(self, schema: Schema, check: Callable[[bytes], object]) -> None:
+        self.schema = schema
+        self.check = check
+        self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
+
+    @classmethod
+    def derived(cls, type: Any) -> "Output":
+        """From a return type.  Raises TypeError if it has no schema."""
+        decoder = msgspec.json.Decoder(type)
+        return cls(output_schema(type), lambda value: read(decoder, value, WRAPPED))
+
+    @classmethod
+    def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
+        """From a JSON Schema.  Raises ValidatorMissing, or ValueError if it is not sound."""
+        problems = compiled(schema, validator, what)
+
+        def check(value: bytes) -> None:
+            refuse(problems(msgspec.json.decode(value)), WRAPPED)
+
+        return cls(schema, check)
+
+    def wraps(self, revision: Revision) -> bool:
+        """Whether values stand in an object of their own in this revision."""
+        return not revision.any_structured_content and self._wrapped is not self.schema
+
+    def schema_for(self, revision: Revision) -> Schema:
+        """The schema as declared in this revision."""
+        return self._wrapped if self.wraps(revision) else self.schema
+
+
+def compiled(
+    schema: Mapping[str, Any], validator: Validator | None, what: str
+) -> Callable[[Any], list[str]]:
+    """Compile a schema written by hand; ``what`` names its owner in messages.
+
+    Raises ValidatorMissing without a validator, ValueError if the schema is not sound.
+    """
+    if validator is None:
+        raise ValidatorMissing(what)
+    return validator(schema)
+
+
+def refuse(problems: list[str], root: str) -> None:
+    """Raise :class:`InvalidValue` if there are problems; each names a field below ``root``."""
+    if problems:
+        named = [
+            f"{root}{'' if problem[:1] in '[:' else '.'}{problem}"
+            for problem in problems[:_PROBLEMS]
+        ]
+        raise InvalidValue(shorten("; ".join(named)))
+
+
+# Results
+
+
+def text_result(text: str) -> Raw:
+    """One text block."""
+    return Raw(b'{"content":[{"type":"text","text":' + _encode(text) + b"}]}")
+
+
+def error_result(message: str) -> Raw:
+    """A tool's error: one text block and ``isError``."""
+    text = message.encode(errors="replace").decode()  # a lone surrogate has no JSON form
+    return Raw(b'{"content":[{"type":"text","text":' + _encode(text) + b'}],"isError":true}')
+
+
+def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
+    """Shape what a tool returned.
+
+    Raises :class:`OutputMismatch` if it breaks the tool's declaration, ValueError or TypeError if
+    it has no JSON form.
+    """
+    if isinstance(value, CallToolResult):
+        return _given_result(value, output, revision)
+    if output is not None:
+        encoded = json_value(value)
+        _check(encoded, output)
+        text = value if isinstance(value, str) else encoded.decode()
+        return _structured(text, encoded, output.wraps(revision), revision)
+    if isinstance(value, str):
+        return text_result(value)
+    found = blocks(value)
+    if found is not None:
+        return Raw(b'{"content":' + _encode(for_revision(found, revision)) + b"}")
+    encoded = json_value(value)
+    if not revision.any_structured_content and not encoded.startswith(b"{"):
+        return text_result(encoded.decode())  # no schema has promised anything else
+    return _structured(encoded.decode(), encoded, False, revision)
+
+
+def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> Raw:
+    if not revision.structured_content:
+        return text_result(text)
+    if wraps:
+        encoded = _wrap(encoded)
+    return Raw(
+        b'{"content":[{"type":"text","text":'
+        + _encode(text)
+        + b'}],"structuredContent":'
+        + encoded
+        + b"}"
+    )
+
+
+def _given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
+    """Check a result that the tool made itself, and fit it into the revision."""
+    structured = result.structured_content
+    result = msgspec.structs.replace(
+        result, content=for_revision(result.content, revision), structured_content=UNSET
+    )
+    if structured is UNSET:
+        if output is not None and result.is_error is not True:
+            raise OutputMismatch("structured_content is missing, which the output schema asks for")
+        return Raw(to_json(result))
+    encoded = json_value(structured)
+    if output is not None and result.is_error is not True:
+        _check(encoded, output)
+    if not revision.structured_content:
+        return Raw(to_json(result))
+    if output is not None and output.wraps(revision):
+        encoded = _wrap(encoded)
+    elif not revision.any_structured_content and not encoded.startswith(b"{"):
+        return Raw(to_json(result))
+    result.structured_content = Raw(encoded)
+    return Raw(to_json(result))
+
+
+def _wrap(encoded: bytes) -> bytes:
+    return f'{{"{WRAPPED}":'.encode() + encoded + b"}"
+
+
+def _check(encoded: bytes, output: Output) -> None:
+    try:
+        output.check(encoded)
+    except InvalidValue as error:
+        raise OutputMismatch(f"the output schema is not met: {error}") from None

@@ -1,0 +1,103 @@
+"""A request that was looked up and checked, ready to be run by the runtime."""
+
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Raw
+
+from mcpcore.service.errors import MASKED, HandlerError
+from mcpcore.spec.errors import INTERNAL_ERROR, McpError
+from mcpcore.spec.revisions import Revision
+
+
+class Prepared:
+    """One request, bound to its handler.
+
+    If ``result`` is set, that is the answer.  Otherwise the runtime calls the handler and shapes
+    what it returned::
+
+        prepared = server.prepare(method, params, revision)
+        if (body := prepared.result) is None:
+            try:
+                value = prepared.call(context)
+                if inspect.isawaitable(value):      # if prepared.is_async it is, surely
+                    value = await value
+                body = prepared.finish(value)
+            except Exception as error:
+                if is_masked(error):
+                    log(error)
+                body = prepared.failure(error)      # or raises McpError
+
+    ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
+    """
+
+    __slots__ = ("is_async", "result", "revision")
+
+    def __init__(
+        self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
+    ) -> None:
+        self.revision = revision
+        self.result = result
+        """The answer, if no handler is needed."""
+        self.is_async = is_async
+        """The handler is a coroutine function."""
+
+    def call(self, context: Any) -> Any:
+        """Call the handler: its value, or a coroutine."""
+        raise NotImplementedError
+
+    def finish(self, value: Any) -> Raw:
+        """Shape what the handler returned into the result object.
+
+        Raises whatever shows that the value is wrong; hand that to :meth:`failure`.
+        """
+        raise NotImplementedError
+
+    def failure(self, error: Exception) -> Raw:
+        """Return the result that says so, where results can.  Raises McpError otherwise.
+
+        The message of an error that :func:`is_masked` never gets out.
+        """
+        raise protocol_error(error) from error
+
+
+class Entry(Protocol):
+    """What was declared, as far as a call needs it."""
+
+    @property
+    def is_async(self) -> bool:
+        """The handler is a coroutine function."""
+
+    def call(self, context: Any, values: tuple[Any, ...], /) -> Any:
+        """Call the handler with values bound before."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Bound(Prepared, Generic[E]):
+    """A request with the handler it was bound to."""
+
+    __slots__ = ("_entry", "_values")
+
+    def __init__(self, entry: E, values: tuple[Any, ...], revision: Revision) -> None:
+        super().__init__(revision, is_async=entry.is_async)
+        self._entry = entry
+        self._values = values
+
+    def call(self, context: Any) -> Any:
+        """Call the handler."""
+        return self._entry.call(context, self._values)
+
+
+def is_masked(error: BaseException) -> bool:
+    """Whether the client must not see this error, so that it should be logged here."""
+    return not isinstance(error, McpError | HandlerError)
+
+
+def protocol_error(error: Exception) -> McpError:
+    """Return what the client gets to see of ``error`` as an error of the protocol."""
+    if isinstance(error, McpError):
+        return error
+    if isinstance(error, HandlerError):
+        return McpError(error.code, str(error))
+    return McpError(INTERNAL_ERROR, MASKED)

@@ -1,0 +1,144 @@
+"""Prompts: declared with their arguments, filled in to messages.
+
+Source: the prompts page of each revision.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import msgspec
+from msgspec import Raw
+
+from mcpcore.service.content import block, for_revision
+from mcpcore.service.declarations import check_icons, given
+from mcpcore.service.errors import InvalidValue, OutputMismatch
+from mcpcore.service.prepared import Bound
+from mcpcore.service.strings import StringHandler
+from mcpcore.spec.errors import INVALID_PARAMS, McpError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Icon
+from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
+from mcpcore.wire.message import to_json
+
+_encode = msgspec.json.Encoder().encode
+
+
+def user(content: Any) -> PromptMessage:
+    """A message of the user: a string, a content block, or a helper such as ``Image``.
+
+    >>> user("Hello").content.text
+    'Hello'
+    """
+    return PromptMessage(role="user", content=block(content))
+
+
+def assistant(content: Any) -> PromptMessage:
+    """A message of the assistant; ``content`` as for :func:`user`."""
+    return PromptMessage(role="assistant", content=block(content))
+
+
+class PromptOptions(TypedDict, total=False):
+    """How a prompt is declared, beyond its name and its function."""
+
+    title: str
+    description: str
+    """Default: the docstring, without what it says of parameters."""
+    icons: Sequence[Icon | str]
+    meta: Mapping[str, Any]
+    """The declaration's ``_meta``."""
+
+
+class PromptEntry:
+    """One prompt."""
+
+    __slots__ = ("_handler", "prompt")
+
+    def __init__(self, function: Callable[..., Any], name: str, options: PromptOptions) -> None:
+        if not name:
+            raise ValueError("a prompt needs a name")
+        what = f"prompt {name!r}"
+        self._handler = StringHandler(function, what)
+        arguments = [
+            PromptArgument(
+                name=parameter.name,
+                title=given(self._handler.properties[parameter.name].get("title")),
+                description=given(self._handler.properties[parameter.name].get("description")),
+                required=parameter.required,
+            )
+            for parameter in self._handler.handler.parameters
+        ]
+        try:
+            icons = check_icons(options.get("icons"))
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from None
+        self.prompt = Prompt(
+            name=name,
+            title=given(options.get("title")),
+            description=given(options.get("description") or self._handler.description),
+            arguments=given(arguments),
+            icons=icons,
+            meta=given(dict(options.get("meta", {}))),
+        )
+
+    @property
+    def is_async(self) -> bool:
+        """The handler is a coroutine function."""
+        return self._handler.handler.is_async
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the arguments."""
+        return tuple(parameter.name for parameter in self._handler.handler.parameters)
+
+    def encode(self, revision: Revision) -> bytes:
+        """Return the declaration as it is listed."""
+        return _encode(self.prompt)
+
+    def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
+        """Check the arguments.  Raises McpError (-32602) naming the one that is wrong."""
+        try:
+            return self._handler.bind(arguments, "arguments")
+        except InvalidValue as error:
+            raise McpError(INVALID_PARAMS, str(error)) from None
+
+    def call(self, context: Any, values: tuple[Any, ...]) -> Any:
+        """Call the handler."""
+        return self._handler.call(context, values)
+
+
+class PromptGet(Bound[PromptEntry]):
+    """One prompt to be filled in."""
+
+    __slots__ = ()
+
+    def finish(self, value: Any) -> Raw:
+        """Shape strings, content and messages into the result."""
+        if isinstance(value, GetPromptResult):
+            result = msgspec.structs.replace(value, messages=self._fitted(value.messages))
+        else:
+            items = value if isinstance(value, list | tuple) else [value]
+            result = GetPromptResult(
+                description=self._entry.prompt.description,
+                messages=self._fitted(list(map(_message, items))),
+            )
+        return Raw(to_json(result))
+
+    def _fitted(self, messages: list[PromptMessage]) -> list[PromptMessage]:
+        revision = self.revision
+        if revision.audio_content and revision.resource_links:
+            return messages
+        return [
+            msgspec.structs.replace(each, content=for_revision([each.content], revision)[0])
+            for each in messages
+        ]
+
+
+def _message(item: Any) -> PromptMessage:
+    if isinstance(item, PromptMessage):
+        return item
+    if isinstance(item, Mapping) and "role" in item:
+        try:
+            return msgspec.convert(item, PromptMessage)
+        except msgspec.ValidationError as error:
+            raise OutputMismatch(f"a message is wrong: {error}") from None
+    return user(item)

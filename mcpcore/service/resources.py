@@ -1,0 +1,236 @@
+"""Resources and resource templates: declared, found by URI, read.
+
+Source: the resources page of each revision.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcpcore.service.content import contents, json_value
+from mcpcore.service.declarations import (
+    CacheScope,
+    cache_hints,
+    check_icons,
+    check_uri,
+    given,
+    typed,
+)
+from mcpcore.service.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
+from mcpcore.service.prepared import Bound
+from mcpcore.service.strings import StringHandler
+from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Annotations, Icon
+from mcpcore.spec.types.content import ResourceContents
+from mcpcore.spec.types.resources import ReadResourceResult, Resource, ResourceTemplate
+from mcpcore.wire.message import to_json
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ResourceOptions(TypedDict, total=False):
+    """How a resource or a template is declared, beyond its URI and its function."""
+
+    name: str
+    """Default: the name of the function."""
+    title: str
+    description: str
+    """Default: the docstring."""
+    mime_type: str
+    """Of strings and bytes that are read; default: text/plain, application/octet-stream."""
+    icons: Sequence[Icon | str]
+    annotations: Annotations | Mapping[str, Any]
+    meta: Mapping[str, Any]
+    """The declaration's ``_meta``."""
+    size: int
+    """In bytes, before any encoding; resources only."""
+    unchecked: Collection[str]
+    """Variables whose values are taken as they are, ``..`` and all; templates only."""
+    ttl_ms: int
+    """How long what was read stays fresh; default: the server's."""
+    cache_scope: CacheScope
+
+
+class ResourceEntry:
+    """One resource, or one template with its family of resources."""
+
+    __slots__ = (
+        "_handler",
+        "cache_scope",
+        "declaration",
+        "mime_type",
+        "template",
+        "ttl_ms",
+        "uri",
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        uri: str,
+        options: ResourceOptions,
+        *,
+        ttl_ms: int,
+        cache_scope: CacheScope,
+        max_uri: int,
+    ) -> None:
+        what = f"resource {uri!r}"
+        self.uri = uri
+        self._handler = StringHandler(function, what)
+        self.mime_type = options.get("mime_type")
+        self.template: UriTemplate | None = None
+        if "{" in uri:
+            unchecked = options.get("unchecked", ())
+            self.template = UriTemplate(uri, unchecked=unchecked, max_length=max_uri)
+        elif "unchecked" in options:
+            raise TypeError(f"{what}: only a template has variables that could be unchecked")
+        if self.template is not None and "size" in options:
+            raise TypeError(f"{what}: a template has no size")
+        self._check_variables(what)
+        self.ttl_ms: int = options.get("ttl_ms", ttl_ms)
+        self.cache_scope: CacheScope = options.get("cache_scope", cache_scope)
+        name = options.get("name") or getattr(function, "__name__", None) or uri
+        try:
+            check_uri(uri.partition("{")[0])
+            cache_hints(self.ttl_ms, self.cache_scope)
+            common: dict[str, Any] = {
+                "name": name,
+                "title": given(options.get("title")),
+                "description": given(options.get("description") or self._handler.description),
+                "mime_type": given(self.mime_type),
+                "icons": check_icons(options.get("icons")),
+                "annotations": typed(options.get("annotations"), Annotations),
+                "meta": given(dict(options.get("meta", {}))),
+            }
+        except ValueError as error:
+            raise ValueError(f"{what}: {error}") from error
+        self.declaration: Resource | ResourceTemplate = (
+            Resource(uri=uri, size=options.get("size", UNSET), **common)
+            if self.template is None
+            else ResourceTemplate(uri_template=uri, **common)
+        )
+
+    @property
+    def is_async(self) -> bool:
+        """The handler is a coroutine function."""
+        return self._handler.handler.is_async
+
+    def _check_variables(self, what: str) -> None:
+        variables = set(self.template.variables) if self.template else set()
+        parameters = {parameter.name: parameter for parameter in self._handler.handler.parameters}
+        for name in variables - parameters.keys():
+            raise TypeError(f"{what}: the function has no parameter for the variable {name!r}")
+        for name in parameters.keys() - variables:
+            if parameters[name].required:
+                raise TypeError(f"{what}: the URI has no variable for the parameter {name!r}")
+
+    def encode(self, revision: Revision) -> bytes:
+        """Return the declaration as it is listed."""
+        return _encode(self.declaration)
+
+    def bind(self, uri: str) -> tuple[Any, ...] | None:
+        """Return what the handler takes for ``uri``, None if that is not one of ours.
+
+        Raises UnsafeValue if it is, but for a value that could escape its place.
+        """
+        values: dict[str, str] | None = {}
+        if self.template is not None:
+            values = self.template.match(uri)
+        if values is None:
+            return None
+        try:
+            return self._handler.bind(values, uri)
+        except InvalidValue:
+            return None  # a URI with 'x' where a number belongs names nothing
+
+    def call(self, context: Any, values: tuple[Any, ...]) -> Any:
+        """Call the handler."""
+        return self._handler.call(context, values)
+
+
+def find(
+    uri: str,
+    static: ResourceEntry | None,
+    templates: Iterable[ResourceEntry],
+    revision: Revision,
+) -> tuple[ResourceEntry, tuple[Any, ...]]:
+    """Return who reads ``uri``, with what: the resource itself, or the first template that fits.
+
+    Raises McpError, not found, if nobody does.
+    """
+    if static is not None:
+        return static, static.bind(uri) or ()
+    unsafe: UnsafeValue | None = None
+    for entry in templates:
+        try:
+            values = entry.bind(uri)
+        except UnsafeValue as error:
+            unsafe = unsafe or error
+            continue
+        if values is not None:
+            return entry, values
+    raise not_found(uri, revision, reason=str(unsafe) if unsafe else None)
+
+
+def not_found(
+    uri: str, revision: Revision, message: str = "Resource not found", reason: str | None = None
+) -> McpError:
+    """The error for a resource that does not exist."""
+    data = {"uri": uri} if reason is None else {"uri": uri, "reason": reason}
+    return McpError(revision.resource_not_found, message, data)
+
+
+class ResourceRead(Bound[ResourceEntry]):
+    """One read of a resource."""
+
+    __slots__ = ("_uri",)
+
+    def __init__(
+        self, entry: ResourceEntry, values: tuple[Any, ...], uri: str, revision: Revision
+    ) -> None:
+        super().__init__(entry, values, revision)
+        self._uri = uri
+
+    def finish(self, value: Any) -> Raw:
+        """Shape text, bytes, contents, or data (as JSON) into the result."""
+        if isinstance(value, ReadResourceResult):
+            result = msgspec.structs.replace(value)
+        else:
+            result = ReadResourceResult(contents=self._contents(value))
+        if not self.revision.cache_hints:
+            result.ttl_ms = result.cache_scope = UNSET
+        else:
+            if result.ttl_ms is UNSET:
+                result.ttl_ms = self._entry.ttl_ms
+            if result.cache_scope is UNSET:
+                result.cache_scope = self._entry.cache_scope
+        return Raw(to_json(result))
+
+    def _contents(self, value: Any) -> list[ResourceContents]:
+        mime_type = self._entry.mime_type
+        if isinstance(value, ResourceContents):
+            return [value]
+        if isinstance(value, list) and value and isinstance(value[0], ResourceContents):
+            if not all(isinstance(item, ResourceContents) for item in value):
+                raise OutputMismatch("either all items are ResourceContents or none is")
+            return value
+        if isinstance(value, str):
+            return [contents(self._uri, value, mime_type)]
+        if isinstance(value, bytes | bytearray):
+            return [contents(self._uri, bytes(value), mime_type)]
+        if value is None:
+            raise OutputMismatch("a resource must have contents, got None")
+        text = json_value(value).decode()
+        return [contents(self._uri, text, mime_type or "application/json")]
+
+    def failure(self, error: Exception) -> Raw:
+        """Name the URI; a resource that is not found has a code of its own."""
+        if isinstance(error, ResourceNotFound):
+            raise not_found(self._uri, self.revision, str(error)) from error
+        if isinstance(error, ResourceError):
+            raise McpError(error.code, str(error), {"uri": self._uri}) from error
+        return super().failure(error)

@@ -1,0 +1,173 @@
+"""Tools: declared with their schemas, called with checked arguments.
+
+Source: the tools page of each revision.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import astuple
+
+from mcpcore.service.content import is_content
+from mcpcore.service.declarations import check_icons, check_tool_name, given, typed
+from mcpcore.service.docstrings import parse_docstring
+from mcpcore.service.errors import MASKED, HandlerError, InvalidValue
+from mcpcore.service.handlers import Handler, values_type
+from mcpcore.service.outputs import Output, compiled, error_result, refuse, tool_result
+from mcpcore.service.prepared import Bound
+from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.header_params import header_params
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Icon
+from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations
+
+_encode = msgspec.json.Encoder().encode
+_anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+
+class ToolOptions(TypedDict, total=False):
+    """How a tool is declared, beyond its name and its function."""
+
+    title: str
+    description: str
+    """Default: the docstring, without what it says of parameters and results."""
+    icons: Sequence[Icon | str]
+    annotations: ToolAnnotations | Mapping[str, Any]
+    """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
+    input_schema: Mapping[str, Any]
+    """JSON Schema in the place of the derived one; needs a validator."""
+    output_schema: Mapping[str, Any]
+    """JSON Schema of the structured content; needs a validator."""
+    structured: bool
+    """True: derive an output schema even for a string; False: derive none."""
+    meta: Mapping[str, Any]
+    """The declaration's ``_meta``."""
+
+
+class ToolEntry:
+    """One tool: its declaration, and how it is called.
+
+    Raises TypeError or ValueError, naming the tool, for what cannot be declared, and
+    ValidatorMissing for a schema written by hand without a validator.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_known",
+        "_problems",
+        "call",
+        "header_params",
+        "is_async",
+        "output",
+        "tool",
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        validator: Validator | None,
+        options: ToolOptions,
+    ) -> None:
+        what = f"tool {check_tool_name(name)!r}"
+        handler = Handler(function, what)
+        doc = parse_docstring(handler.doc)
+        self.is_async = handler.is_async
+        self.call = handler.binder()
+        """``call(context, bound arguments)``."""
+        self._problems: Callable[[Any], list[str]] | None = None
+        self._known: frozenset[str] | None = None
+        written = options.get("input_schema")
+        try:
+            arguments = values_type(handler.parameters, strict=written is None)
+            self._arguments = msgspec.json.Decoder(arguments)
+            if written is None:
+                if handler.rest is not None:
+                    raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
+                schema = input_schema(arguments, handler.parameters, doc.parameters)
+            else:
+                schema = dict(written)
+                if not is_object_schema(schema):
+                    raise ValueError('input_schema must say "type": "object"')
+                self._problems = compiled(schema, validator, f"the input of {what}")
+                if handler.rest is not None:
+                    self._known = handler.taken()
+            self.output = _output(handler, validator, what, options)
+            self.header_params = header_params(schema)
+            """Mirrored arguments: header part to property path."""
+            self.tool = Tool(
+                name=name,
+                title=given(options.get("title")),
+                description=given(options.get("description") or doc.description),
+                input_schema=schema,
+                annotations=typed(options.get("annotations"), ToolAnnotations),
+                icons=check_icons(options.get("icons")),
+                meta=given(dict(options.get("meta", {}))),
+            )
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what}: {error}") from error
+
+    def encode(self, revision: Revision) -> bytes:
+        """Return the declaration as it is listed in a revision."""
+        tool = self.tool
+        if self.output is not None and revision.structured_content:
+            schema = self.output.schema_for(revision)
+            tool = msgspec.structs.replace(tool, output_schema=schema)
+        return _encode(tool)
+
+    def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:
+        """Check the arguments, a JSON object, and return what :attr:`call` takes.
+
+        Raises :class:`InvalidValue` naming the field.
+        """
+        if self._problems is None:
+            return astuple(read(self._arguments, arguments, "arguments"))
+        tree = read(_anything, arguments, "arguments")
+        refuse(self._problems(tree), "arguments")
+        values = astuple(read(self._arguments, arguments, "arguments"))
+        if self._known is None:
+            return values
+        return (*values, self._rest(tree))
+
+    def _rest(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """What goes into ``**kwargs``."""
+        fields = self._arguments.type.__struct_fields__
+        rest = {name: value for name, value in tree.items() if name not in fields}
+        for name in rest:
+            if name in (self._known or ()):
+                raise InvalidValue(f"arguments.{name}: the name is taken")
+        return rest
+
+
+def _output(
+    handler: Handler, validator: Validator | None, what: str, options: ToolOptions
+) -> Output | None:
+    written, structured = options.get("output_schema"), options.get("structured")
+    if written is not None:
+        return Output.written(dict(written), validator, f"the output of {what}")
+    returns: Schema | Any = handler.returns
+    if structured is False or returns is CallToolResult:
+        return None
+    if structured is None and is_content(returns):
+        return None
+    return Output.derived(returns)
+
+
+class ToolCall(Bound[ToolEntry]):
+    """One call of a tool with checked arguments."""
+
+    __slots__ = ()
+
+    def finish(self, value: Any) -> Raw:
+        """Shape content and structured content."""
+        return tool_result(value, self._entry.output, self.revision)
+
+    def failure(self, error: Exception) -> Raw:
+        """A result with ``isError``; only an McpError is an error of the protocol."""
+        if isinstance(error, McpError):
+            raise error
+        return error_result(str(error) if isinstance(error, HandlerError) else MASKED)
