@@ -68,8 +68,6 @@ def decode(data: bytes | Raw, type: type[T]) -> T:
             raise
         tree = json.decode(data)
         aside = list(_set_aside(tree, *place))
-        if not aside:
-            raise
     value = decoder(type).decode(json.encode(tree))
     for way, block in aside:
         _put_back(value, way, UnknownContent(block))

@@ -32,7 +32,7 @@ TIMED_OUT = 1003
 """Ours: the work took longer than this side allows."""
 
 
-class ErrorData(Struct, frozen=True, omit_defaults=True):
+class ErrorData(Struct, frozen=True):
     """The ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""
 
     code: int

@@ -3,8 +3,8 @@
 from msgspec import Struct
 
 
-class Model(Struct, omit_defaults=True, rename="camel"):
-    """A JSON object: wire names in camel case, absent members ``UNSET`` and not written.
+class Model(Struct, rename="camel"):
+    """A JSON object: wire names in camel case, absent members ``UNSET`` and never written.
 
     Subclasses say ``kw_only=True``, which msgspec does not inherit.
     """
