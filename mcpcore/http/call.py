@@ -1,0 +1,123 @@
+"""One exchange of an HTTP client: what was sent, and how the response is being read."""
+
+from enum import Enum
+
+from msgspec import Struct
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.transmit import Transmit
+from mcpcore.http.headers import CONTENT_TYPE, EVENT_STREAM, JSON, Fields, HeaderError, media_type
+from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import RequestId
+from mcpcore.wire.sse import SseDecoder
+
+
+class Purpose(Enum):
+    """Why an exchange was begun."""
+
+    POST = "post"
+    """It carries one message of ours."""
+    RESUME = "resume"
+    """A GET that picks up the stream of a POST."""
+    STREAM = "stream"
+    """The standalone GET of a legacy session."""
+    DELETE = "delete"
+
+
+class Reading(Enum):
+    """What the response is, as far as it is known."""
+
+    HEAD = "head"
+    """Nothing has arrived."""
+    JSON = "json"
+    EVENTS = "events"
+    ERROR = "error"
+    """A status that says no; the body may say why."""
+    NOTHING = "nothing"
+    """The body is of no interest."""
+
+
+class Call(Struct, kw_only=True, eq=False):
+    """An exchange as the client sees it."""
+
+    route: Route
+    purpose: Purpose
+    epoch: int
+    """The legacy session, counted, that it belongs to."""
+    in_session: bool
+    """It was sent with a session id."""
+    revision: Revision | None
+    frame: Transmit | None = None
+    """What a POST sent; kept until a head arrives, in case it must be sent again."""
+    method: str | None = None
+    request: RequestId | None = None
+    """Our request that waits for an answer here; None once that is settled."""
+    negotiating: bool = False
+    """It is the era probe or ``initialize``."""
+    again: bool = False
+    """It was sent before, in a session that was lost."""
+    over: bool = False
+    """What is still to come does not matter."""
+    reading: Reading = Reading.HEAD
+    status: int = 0
+    chunks: list[bytes] = []
+    size: int = 0
+    """Bytes in ``chunks``."""
+    decoder: SseDecoder | None = None
+    last_event_id: str = ""
+    retry: float | None = None
+    """Seconds to wait before resuming, as the server asked."""
+    resumes: int = 0
+    """Attempts to resume since the last event."""
+    deadline: float | None = None
+    """When to stop waiting for the end of a response that has said everything."""
+
+    @property
+    def resumable(self) -> bool:
+        """The stream can be picked up where it broke off."""
+        return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
+
+
+def content_kind(fields: Fields) -> Reading | None:
+    """What a successful response holds, None if it is neither JSON nor an event stream."""
+    try:
+        parsed = media_type(fields.one(CONTENT_TYPE) or "")
+    except HeaderError:
+        return None
+    if parsed is None:
+        return None
+    return {JSON: Reading.JSON, EVENT_STREAM: Reading.EVENTS}.get(parsed[0])
+
+
+_HINTS = {
+    401: "it wants authorization",
+    403: "it forbids this",
+    404: "nothing is there",
+    405: "it does not take this method",
+    413: "the message is too large for it",
+    429: "it is asked too often",
+    503: "it is overloaded or closing",
+}
+_NO_EVIDENCE = frozenset({401, 403, 407, 408, 413, 429})
+"""Client errors that say nothing about the era of a server."""
+
+
+def tells_era(status: int) -> bool:
+    """Whether a refusal with this status, and no error of the modern era, tells a legacy server."""
+    return 400 <= status < 500 and status not in _NO_EVIDENCE
+
+
+def proves_modern(status: int, error: ErrorData) -> bool:
+    """Whether status and error together are what only a modern server sends for an unknown method.
+
+    2026-07-28, Streamable HTTP, "Protocol Version Header".
+    """
+    return status == 404 and error.code == METHOD_NOT_FOUND
+
+
+def refusal_text(status: int, detail: str = "") -> str:
+    """What a status means, for people."""
+    hint = _HINTS.get(status, "")
+    text = f"the server answered with HTTP status {status}" + (f" ({hint})" if hint else "")
+    return f"{text}: {detail}" if detail else text

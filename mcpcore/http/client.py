@@ -1,0 +1,333 @@
+"""HttpClient: one conversation with one server URL, as a state machine without sockets.
+
+A driver carries out :meth:`HttpClient.requests_to_send`, feeds what comes back into
+``response_head``, ``response_data`` and ``response_end``, and drains ``next_event``::
+
+    client.start(now=clock())
+    for plan in client.requests_to_send():      # HttpSend or HttpAbort
+        ...
+    client.response_head(exchange, 200, headers, now=clock())
+    client.response_data(exchange, data, now=clock())
+    client.response_end(exchange, now=clock())
+    while (event := client.next_event()) is not None:
+        ...
+
+A legacy session that the server has lost is opened anew, once, however many requests noticed; the
+owner sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.events import Event, Key
+from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.call import Call, Purpose
+from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.http.plan import Planner
+from mcpcore.http.responses import INITIALIZE, INITIALIZED, Responses
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import Body, RequestId
+
+CANCELLED = "notifications/cancelled"
+_ANSWERS = (FrameKind.RESULT, FrameKind.ERROR)
+_NEGOTIATING = ("server/discover", INITIALIZE)
+_BARREN_SESSIONS = 2
+"""So many sessions in a row that were lost without any use, and we stop opening new ones."""
+
+
+class HttpClient(Responses):
+    """The client side of one HTTP endpoint.
+
+    Raises ValueError for a URL or settings that cannot be used.
+    """
+
+    def __init__(
+        self, config: Config, url: str, *, settings: HttpClientSettings | None = None
+    ) -> None:
+        settings = HttpClientSettings() if settings is None else settings
+        peer = Peer(Role.CLIENT, config, mirrors=True)
+        super().__init__(peer, Planner(url, settings.headers), settings)
+        self.url = url
+        self._waiting: list[Transmit] = []
+        """Frames that wait until the server knows our session."""
+        self._saved: dict[RequestId, Transmit] = {}
+        """Requests that a lost session refused, to be sent again in the next, once."""
+        self._barrier = False
+        self._barren = 0
+
+    # Facts
+
+    @property
+    def revision(self) -> Revision | None:
+        """What was negotiated."""
+        return self._peer.revision
+
+    @property
+    def session(self) -> str | None:
+        """The id of the legacy session, if the server gave one."""
+        return self._session
+
+    @property
+    def exchanges(self) -> int:
+        """How many exchanges are open or planned."""
+        return len(self._calls)
+
+    # What the owner calls, as on Peer
+
+    def start(self, *, now: float) -> None:
+        """See :meth:`Peer.start <mcpcore.engine.peer.Peer.start>`."""
+        self._peer.start(now=now)
+
+    def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        now: float,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        log_level: str | None = None,
+        force: bool = False,
+    ) -> RequestId:
+        """See :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`."""
+        return self._peer.request(
+            method,
+            params,
+            now=now,
+            timeout=timeout,
+            progress=progress,
+            meta=meta,
+            log_level=log_level,
+            force=force,
+        )
+
+    def notify(
+        self, method: str, params: Body = None, *, meta: Mapping[str, Any] | None = None
+    ) -> None:
+        """See :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>`."""
+        self._peer.notify(method, params, meta=meta)
+
+    def respond(self, key: Key, result: Body, *, meta: Mapping[str, Any] | None = None) -> bool:
+        """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
+        return self._peer.respond(key, result, meta=meta)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`."""
+        return self._peer.fail(key, error)
+
+    def progress(
+        self, key: Key, value: float, total: float | None = None, message: str | None = None
+    ) -> bool:
+        """See :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>`."""
+        return self._peer.progress(key, value, total, message)
+
+    def release(self, key: Key) -> None:
+        """See :meth:`Peer.release <mcpcore.engine.peer.Peer.release>`."""
+        self._peer.release(key)
+
+    def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
+        """See :meth:`Peer.cancel <mcpcore.engine.peer.Peer.cancel>`."""
+        self._peer.cancel(request, now=now, reason=reason)
+
+    def retry(
+        self,
+        request: RequestId,
+        responses: Mapping[str, Body],
+        *,
+        now: float,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> RequestId:
+        """See :meth:`Peer.retry <mcpcore.engine.peer.Peer.retry>`."""
+        return self._peer.retry(request, responses, now=now, timeout=timeout)
+
+    def abandon(self, request: RequestId) -> None:
+        """See :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>`."""
+        self._peer.abandon(request)
+
+    def close(self, *, now: float) -> None:
+        """End: what is open is closed, what waits ends as CLOSED, a legacy session is deleted.
+
+        A driver carries out what :meth:`requests_to_send` still gives; ConnectionEnded follows.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._peer.close(now=now)
+        self._collect()
+        for call in list(self._calls.values()):
+            self._abort(call)
+        session = self._session
+        if session is not None and self.settings.delete_session:
+            route = self._new_route()
+            self._calls[route] = self._call(route, Purpose.DELETE, self._revision)
+            self._plans.append(
+                self._planner.delete(route, session=session, version=self._version())
+            )
+        self._ended(now)
+
+    # Out
+
+    def next_event(self) -> Event | None:
+        """Advance until there is something to tell; None when all input is used up."""
+        return self._peer.next_event()
+
+    def requests_to_send(self) -> list[HttpSend | HttpAbort]:
+        """Take what is to be sent, and which exchanges are to be given up."""
+        self._collect()
+        plans, self._plans = self._plans, []
+        return plans
+
+    def deadline(self) -> float | None:
+        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        ours, theirs = self._deadlines.next(), self._peer.deadline()
+        if ours is None or theirs is None:
+            return theirs if ours is None else ours
+        return min(ours, theirs)
+
+    def handle_timeout(self, now: float) -> None:
+        """Let what is due at ``now`` happen."""
+        self._peer.handle_timeout(now)
+        for call in self._deadlines.due(now):
+            self._abort(call)
+
+    # From the Peer to the network
+
+    def _collect(self) -> None:
+        for frame in self._peer.data_to_send():
+            self._plan(frame)
+        if self._peer.state is Session.CLOSED and not self._closing:
+            # Negotiation failed, or the sessions were given up: nobody waits for anything.
+            self._waiting.clear()
+            self._saved.clear()
+            for call in list(self._calls.values()):
+                self._abort(call)
+
+    def _plan(self, frame: Transmit) -> None:
+        if frame.kind is FrameKind.ACCEPTED or self._closing:
+            return
+        if frame.method == CANCELLED and frame.request is not None:
+            if not self._forget(frame.request, frame.revision):
+                return
+        elif frame.method == INITIALIZED:
+            self._barrier = True
+            self._revision = frame.revision
+            self._post(frame)
+            return
+        elif frame.kind in _ANSWERS and not self._answers_wanted():
+            return
+        if self._barrier and frame.method != INITIALIZE:
+            self._waiting.append(frame)
+        else:
+            self._post(frame)
+
+    def _answers_wanted(self) -> bool:
+        """A modern server takes no responses, whatever it may have asked."""
+        revision = self._peer.revision
+        return revision is None or revision.server_requests
+
+    def _forget(self, request: RequestId, revision: Revision | None) -> bool:
+        """Our owner gave a request up; True if the server has to be told."""
+        if self._saved.pop(request, None) is not None:
+            return False
+        unsent = [frame for frame in self._waiting if frame.request != request]
+        if len(unsent) < len(self._waiting):
+            self._waiting = unsent
+            return False
+        call = self._by_request.get(request)
+        if call is not None:
+            self._abort(call)
+        return revision is None or not revision.disconnect_cancels
+
+    def _post(self, frame: Transmit, *, again: bool = False) -> None:
+        route = self._new_route()
+        revision = frame.revision
+        call = self._calls[route] = self._call(route, Purpose.POST, revision)
+        call.frame = frame
+        call.method = frame.method
+        call.again = again
+        if frame.kind is FrameKind.REQUEST and frame.request is not None:
+            call.request = frame.request
+            self._by_request[frame.request] = call
+            if frame.method in _NEGOTIATING:
+                call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
+        version = self._version()
+        if frame.method == INITIALIZE:
+            version, call.in_session = None, False
+        elif revision is not None and revision.mirror_headers:
+            version = revision
+        session = self._session if call.in_session else None
+        self._plans.append(self._planner.post(route, frame, session=session, version=version))
+
+    def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
+        return Call(
+            route=route,
+            purpose=purpose,
+            epoch=self._epoch,
+            in_session=self._session is not None,
+            revision=revision,
+        )
+
+    # Sessions
+
+    def _confirmed(self) -> None:
+        """The server knows that we are ready: what waited may go, and it may speak first."""
+        if not self._barrier or self._closing:
+            return
+        self._barrier = False
+        saved, self._saved = self._saved, {}
+        waiting, self._waiting = self._waiting, []
+        revision = self._revision
+        if self.settings.get_stream and revision is not None and revision.get_stream:
+            route = self._new_route()
+            call = self._calls[route] = self._call(route, Purpose.STREAM, revision)
+            call.method = "the standalone stream"
+            self._plans.append(
+                self._planner.get(route, session=self._session, version=self._version())
+            )
+        for frame in saved.values():
+            self._post(frame, again=True)
+        for frame in waiting:
+            self._post(frame)
+
+    def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
+        current = call.epoch == self._epoch
+        request = call.request
+        if current:
+            self._epoch += 1
+            self._session = None
+            self._barren = 0 if self._fruitful else self._barren + 1
+            self._fruitful = self._streamed = False
+            self._barrier = True
+            # Queued behind the answers that were received before the loss.
+            self._peer.hub.inbox.append((self, now))
+        if request is None:
+            return
+        if frame is None or call.again:
+            self._fail(call, f"{call.method}: the server has lost the session", now)
+            return
+        self._by_request.pop(request, None)
+        call.request = None
+        if self._barrier:
+            self._saved[request] = frame
+        else:
+            self._post(frame, again=True)
+
+    def take_in(self, now: float) -> None:
+        """Open the next session at its place in the queue of what arrived (called by the hub)."""
+        peer = self._peer
+        if peer.state not in (Session.OPEN, Session.OPENING):
+            return
+        if self._barren >= _BARREN_SESSIONS:
+            peer.receive_eof(now=now, reason="the server does not keep its sessions")
+        else:
+            peer.restart(now=now)
+
+    def _ended(self, now: float) -> None:
+        if self._closing and not self._calls:
+            self._peer.receive_eof(now=now, reason="closed by this side")

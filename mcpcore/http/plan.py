@@ -1,0 +1,144 @@
+"""The requests of an HTTP client: where they go and what their headers say.
+
+Source: the Streamable HTTP pages, for 2026-07-28 its section "Request Metadata".
+"""
+
+from urllib.parse import urlsplit
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.transmit import Transmit
+from mcpcore.http.headers import (
+    ACCEPT,
+    ACCEPT_BOTH,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    HOST,
+    JSON,
+    LAST_EVENT_ID,
+    MCP_METHOD,
+    MCP_NAME,
+    MCP_PARAM_PREFIX,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    TRANSFER_ENCODING,
+    encode_value,
+    is_field_text,
+    is_token,
+)
+from mcpcore.http.messages import HttpSend
+from mcpcore.spec.revisions import Revision
+
+Lines = list[tuple[bytes, bytes]]
+
+_OURS = frozenset(
+    {
+        ACCEPT,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        HOST,
+        LAST_EVENT_ID,
+        MCP_METHOD,
+        MCP_NAME,
+        PROTOCOL_VERSION,
+        SESSION_ID,
+        TRANSFER_ENCODING,
+        b"connection",
+    }
+)
+
+
+class Planner:
+    """Builds the requests to one server.
+
+    Raises ValueError for a URL that is not http(s) with a host, or that holds credentials, and for
+    headers that cannot be sent or are not their owner's to set.
+    """
+
+    def __init__(self, url: str, headers: tuple[tuple[str, str], ...]) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("the URL holds credentials; send them in a header")
+        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if not self.target.isascii() or any(char <= " " or char == "\x7f" for char in self.target):
+            raise ValueError(f"the path of {url!r} must be percent-encoded")
+        host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._base: Lines = [(HOST, host), *map(_own_header, headers)]
+
+    def post(
+        self,
+        route: Route,
+        frame: Transmit,
+        *,
+        session: str | None,
+        version: Revision | None,
+    ) -> HttpSend:
+        """Send one message; ``version`` is what the version header names, if anything."""
+        body = b"".join(frame.data)
+        lines = [
+            *self._base,
+            (ACCEPT, ACCEPT_BOTH),
+            (CONTENT_TYPE, JSON.encode()),
+            (CONTENT_LENGTH, b"%d" % len(body)),
+        ]
+        _add_context(lines, session, version)
+        mirror = frame.mirror
+        if mirror is not None:
+            if mirror.method is not None:
+                lines.append((MCP_METHOD, encode_value(mirror.method).encode("ascii")))
+            if mirror.name is not None:
+                lines.append((MCP_NAME, encode_value(mirror.name).encode("ascii")))
+            for name, value in mirror.params.items():
+                field = MCP_PARAM_PREFIX + name.lower().encode("ascii")
+                lines.append((field, encode_value(value).encode("ascii")))
+        return HttpSend(exchange=route, method="POST", target=self.target, headers=lines, body=body)
+
+    def get(
+        self,
+        route: Route,
+        *,
+        session: str | None,
+        version: Revision | None,
+        last_event_id: str = "",
+        after: float | None = None,
+    ) -> HttpSend:
+        """Open a stream, or pick one up after ``last_event_id``."""
+        lines = [*self._base, (ACCEPT, EVENT_STREAM.encode())]
+        _add_context(lines, session, version)
+        if last_event_id:
+            # UTF-8, as the HTML standard has it ("Processing model").
+            lines.append((LAST_EVENT_ID, last_event_id.encode()))
+        return HttpSend(
+            exchange=route, method="GET", target=self.target, headers=lines, after=after
+        )
+
+    def delete(self, route: Route, *, session: str, version: Revision | None) -> HttpSend:
+        """End a session."""
+        lines = [*self._base]
+        _add_context(lines, session, version)
+        return HttpSend(exchange=route, method="DELETE", target=self.target, headers=lines)
+
+
+def _add_context(lines: Lines, session: str | None, version: Revision | None) -> None:
+    if session is not None:
+        lines.append((SESSION_ID, session.encode("ascii")))
+    if version is not None:
+        lines.append((PROTOCOL_VERSION, version.name.encode("ascii")))
+
+
+def _own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header[0].lower().encode("latin-1"), header[1].encode("latin-1")
+    if not is_token(name):
+        raise ValueError(f"{header[0]!r} is no header name")
+    if name in _OURS or name.startswith(MCP_PARAM_PREFIX):
+        raise ValueError(f"the header {header[0]!r} is set by the engine")
+    if not is_field_text(value):
+        raise ValueError(f"the value of the header {header[0]!r} cannot be sent")
+    return name, value
+
+
+def sendable_event_id(id: str) -> bool:
+    """Whether an event id can be sent back in a header: no control characters in it."""
+    return all(char >= " " and char != "\x7f" for char in id)
