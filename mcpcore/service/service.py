@@ -1,61 +1,35 @@
-"""What a server offers, declared: tools, resources, prompts, completions.
+"""What a server offers, and how its requests are looked up, checked and answered.
 
 :class:`Server` does no I/O and awaits nothing.  It says what there is, finds and checks what a
 request asks for, and shapes what a handler returned; calling the handler is the runtime's part
 (:class:`~mcpcore.service.prepared.Prepared`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.service.completions import CompletionCall, CompletionEntry, complete_result
-from mcpcore.service.declarations import CacheScope, cache_hints, check_icons, given
+from mcpcore.service.completions import CompletionCall, complete_result
 from mcpcore.service.errors import InvalidValue
 from mcpcore.service.outputs import error_result
-from mcpcore.service.pagination import Collection, Cursors
+from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Prepared
-from mcpcore.service.prompts import PromptEntry, PromptGet, PromptOptions
-from mcpcore.service.resources import (
-    ResourceEntry,
-    ResourceOptions,
-    ResourceRead,
-    find,
-    not_found,
-)
-from mcpcore.service.schema import Validator, read, shorten
-from mcpcore.service.tools import ToolCall, ToolEntry, ToolOptions
-from mcpcore.service.uri_templates import MAX_URI, UnsafeValue
+from mcpcore.service.prompts import PromptGet
+from mcpcore.service.registry import Registry
+from mcpcore.service.resources import ResourceRead, find, not_found
+from mcpcore.service.schema import read, shorten
+from mcpcore.service.tools import ToolCall
+from mcpcore.service.uri_templates import UnsafeValue
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Icon, Implementation
-from mcpcore.spec.types.capabilities import (
-    PromptsCapability,
-    ResourcesCapability,
-    ServerCapabilities,
-    Settings,
-    ToolsCapability,
-)
 from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.prompts import GetPromptParams
-from mcpcore.spec.types.resources import ReadResourceParams, ResourceUpdatedParams
+from mcpcore.spec.types.resources import ReadResourceParams
 from mcpcore.spec.types.tools import CallToolParams
 
-F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Struct)
-
-Watcher = Callable[[str, Struct | None], object]
-"""Takes a notification to be sent: its method and its params."""
-
-_TOOLS_CHANGED = "notifications/tools/list_changed"
-_RESOURCES_CHANGED = "notifications/resources/list_changed"
-_PROMPTS_CHANGED = "notifications/prompts/list_changed"
-_RESOURCE_UPDATED = "notifications/resources/updated"
-
-_KINDS = ("tools", "resources", "prompts", "completions")
 
 
 class _ListParams(Struct):
@@ -64,10 +38,7 @@ class _ListParams(Struct):
     cursor: str | None = None
 
 
-_list_params = msgspec.json.Decoder(_ListParams)
-
-
-class Server:
+class Server(Registry):
     """A server's declarations.
 
     ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
@@ -98,363 +69,22 @@ class Server:
     ...     return [topic for topic in ("algebra", "geometry") if topic.startswith(typed)]
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        version: str = "0.0.0",
-        title: str | None = None,
-        description: str | None = None,
-        website_url: str | None = None,
-        icons: Sequence[Icon | str] = (),
-        instructions: str | None = None,
-        validator: Validator | None = None,
-        page_size: int = 500,
-        list_ttl_ms: int = 60_000,
-        list_cache_scope: CacheScope = "public",
-        read_ttl_ms: int = 0,
-        read_cache_scope: CacheScope = "private",
-        offers: Iterable[str] = (),
-        list_changed: bool = True,
-        subscribe: bool = True,
-        logging: bool = True,
-        extensions: Mapping[str, Settings] | None = None,
-        experimental: Mapping[str, Settings] | None = None,
-        max_uri: int = MAX_URI,
-    ) -> None:
-        if page_size < 1:
-            raise ValueError(f"page_size must be at least 1, got {page_size}")
-        cache_hints(read_ttl_ms, read_cache_scope)
-        self.info = Implementation(
-            name=name,
-            version=version,
-            title=given(title),
-            description=given(description),
-            website_url=given(website_url),
-            icons=check_icons(icons),
-        )
-        self.instructions = instructions
-        self.validator = validator
-        self.header_params: dict[str, dict[str, tuple[str, ...]]] = {}
-        """Tool name to its mirrored arguments (header part to property path); kept up to date."""
-        self._read_hints: tuple[int, CacheScope] = (read_ttl_ms, read_cache_scope)
-        self._max_uri = max_uri
-        self._offers = set(offers)
-        if unknown := self._offers.difference(_KINDS):
-            raise ValueError(f"offers: {min(unknown)!r} is none of {', '.join(_KINDS)}")
-        self._list_changed = list_changed
-        self._subscribe = subscribe
-        self._logging = logging
-        self._extensions = dict(extensions or {})
-        self._experimental = dict(experimental or {})
-        self._completions: dict[tuple[str, str, str | None], CompletionEntry] = {}
-        self._watchers: list[Watcher] = []
-        self._changes: set[str] = set()
-
-        hints = cache_hints(list_ttl_ms, list_cache_scope)
-
-        def collection(
-            kind: str, member: str, encode: Callable[[Any, Revision], bytes], notification: str
-        ) -> Collection[Any]:
-            return Collection(
-                kind,
-                member,
-                encode,
-                hints=hints,
-                cursors=Cursors(f"{name}\n{member}"),
-                page_size=page_size,
-                changed=lambda: self._changed(notification),
-            )
-
-        self._tools: Collection[ToolEntry] = collection(
-            "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED
-        )
-        self._resources: Collection[ResourceEntry] = collection(
-            "resource", "resources", ResourceEntry.encode, _RESOURCES_CHANGED
-        )
-        self._templates: Collection[ResourceEntry] = collection(
-            "resource template", "resourceTemplates", ResourceEntry.encode, _RESOURCES_CHANGED
-        )
-        self._prompts: Collection[PromptEntry] = collection(
-            "prompt", "prompts", PromptEntry.encode, _PROMPTS_CHANGED
-        )
-        self._methods: dict[str, Callable[[Raw, Revision], Prepared]] = {
-            "tools/call": self._call_tool,
-            "tools/list": self._lister(self._tools),
-            "resources/read": self._read_resource,
-            "resources/list": self._lister(self._resources),
-            "resources/templates/list": self._lister(self._templates),
-            "prompts/get": self._get_prompt,
-            "prompts/list": self._lister(self._prompts),
-            "completion/complete": self._complete,
-        }
-
-    # Declaring
-
-    @overload
-    def tool(self, function: F, /) -> F: ...
-
-    @overload
-    def tool(
-        self, name: str | None = None, /, *, replace: bool = False, **options: Unpack[ToolOptions]
-    ) -> Callable[[F], F]: ...
-
-    def tool(
-        self,
-        name: str | Callable[..., Any] | None = None,
-        /,
-        *,
-        replace: bool = False,
-        **options: Unpack[ToolOptions],
-    ) -> Any:
-        """Declare the decorated function as a tool, with or without parentheses.
-
-        The input schema comes from the type hints, descriptions from the docstring or
-        ``Annotated[..., msgspec.Meta(description=...)]``.  Unknown arguments are refused, and the
-        schema says so (``additionalProperties: false``).  A parameter annotated with a context
-        class takes the context.  See :class:`~mcpcore.service.tools.ToolOptions` and
-        :meth:`add_tool`.
-        """
-        return _decorator(
-            name, lambda function, named: self.add_tool(function, named, replace=replace, **options)
-        )
-
-    def add_tool(
-        self,
-        function: Callable[..., Any],
-        name: str | None = None,
-        *,
-        replace: bool = False,
-        **options: Unpack[ToolOptions],
-    ) -> None:
-        """Declare a tool; ``name`` is by default that of the function.
-
-        Raises ValueError or TypeError naming the tool: bad name, name taken (unless ``replace``),
-        types without a schema, a schema that is not sound.  Raises
-        :class:`~mcpcore.service.errors.ValidatorMissing` for a schema written by hand if the
-        server has no validator.
-        """
-        name = _name(function, name)
-        entry = ToolEntry(function, name, self.validator, options)
-        if entry.header_params:
-            self.header_params[name] = entry.header_params
-        else:
-            self.header_params.pop(name, None)
-        self._tools.add(name, entry, replace=replace)
-
-    def remove_tool(self, name: str) -> None:
-        """Take a tool away.  Raises KeyError if there is none of that name."""
-        self._tools.remove(name)
-        self.header_params.pop(name, None)
-
-    def resource(
-        self, uri: str, *, replace: bool = False, **options: Unpack[ResourceOptions]
-    ) -> Callable[[F], F]:
-        """Declare the decorated function as what reads a resource or a family of them.
-
-        A ``uri`` with braces is an RFC 6570 template (levels 1 to 3); its variables fill the
-        parameters of the function.  The function returns text, bytes, anything that becomes JSON,
-        ``TextResourceContents`` or ``BlobResourceContents`` or a list of these.  See
-        :class:`~mcpcore.service.resources.ResourceOptions` and :meth:`add_resource`.
-        """
-
-        def declare(function: F) -> F:
-            self.add_resource(uri, function, replace=replace, **options)
-            return function
-
-        return declare
-
-    def add_resource(
-        self,
-        uri: str,
-        content: Callable[..., Any] | str | bytes,
-        *,
-        replace: bool = False,
-        **options: Unpack[ResourceOptions],
-    ) -> None:
-        """Declare a resource or a template; text or bytes may stand for a function.
-
-        Raises ValueError or TypeError: no URI, no template of level 3, URI taken (unless
-        ``replace``), variables and parameters that do not fit.
-        """
-        if isinstance(content, str | bytes):
-            data = content
-            options.setdefault("name", uri)
-            options.setdefault("size", len(data.encode() if isinstance(data, str) else data))
-            content = lambda: data  # noqa: E731 - it needs no name
-        ttl_ms, cache_scope = self._read_hints
-        entry = ResourceEntry(
-            content, uri, options, ttl_ms=ttl_ms, cache_scope=cache_scope, max_uri=self._max_uri
-        )
-        kind = self._resources if entry.template is None else self._templates
-        kind.add(uri, entry, replace=replace)
-
-    def remove_resource(self, uri: str) -> None:
-        """Take a resource or a template away.  Raises KeyError if there is none."""
-        (self._templates if uri in self._templates else self._resources).remove(uri)
-
-    def resource_updated(self, uri: str) -> None:
-        """Tell those who watch (:meth:`watch`) that a resource has changed."""
-        params = ResourceUpdatedParams(uri=uri)
-        for watcher in tuple(self._watchers):
-            watcher(_RESOURCE_UPDATED, params)
-
-    @overload
-    def prompt(self, function: F, /) -> F: ...
-
-    @overload
-    def prompt(
-        self,
-        name: str | None = None,
-        /,
-        *,
-        replace: bool = False,
-        **options: Unpack[PromptOptions],
-    ) -> Callable[[F], F]: ...
-
-    def prompt(
-        self,
-        name: str | Callable[..., Any] | None = None,
-        /,
-        *,
-        replace: bool = False,
-        **options: Unpack[PromptOptions],
-    ) -> Any:
-        """Declare the decorated function as a prompt, with or without parentheses.
-
-        Its parameters are the arguments; those with a default are optional.  It returns a string
-        or content (a message of the user), messages (:func:`~mcpcore.service.prompts.user`,
-        :func:`~mcpcore.service.prompts.assistant`), a list of these or a ``GetPromptResult``.
-        """
-        return _decorator(
-            name,
-            lambda function, named: self.add_prompt(function, named, replace=replace, **options),
-        )
-
-    def add_prompt(
-        self,
-        function: Callable[..., Any],
-        name: str | None = None,
-        *,
-        replace: bool = False,
-        **options: Unpack[PromptOptions],
-    ) -> None:
-        """Declare a prompt; ``name`` is by default that of the function.
-
-        Raises ValueError if the name is taken (unless ``replace``), TypeError naming a parameter
-        that no string can fill.
-        """
-        name = _name(function, name)
-        self._prompts.add(name, PromptEntry(function, name, options), replace=replace)
-
-    def remove_prompt(self, name: str) -> None:
-        """Take a prompt away.  Raises KeyError if there is none of that name."""
-        self._prompts.remove(name)
-
-    def completion(
-        self,
-        *,
-        prompt: str | None = None,
-        template: str | None = None,
-        argument: str | None = None,
-    ) -> Callable[[F], F]:
-        """Declare the decorated function as what completes an argument.
-
-        ``prompt``: the prompt's name, or ``template``: the text of the URI template.
-        ``argument``: the argument or variable; None: all that have no function of their own.
-        The function takes the text typed so far and, if it has parameters of these names,
-        ``argument`` and ``arguments``; it returns proposals, best first, in any number (100 are
-        sent), or a ``Completion``.
-
-        Raises ValueError unless exactly one of ``prompt`` and ``template`` is given.
-        """
-        if (prompt is None) == (template is None):
-            raise ValueError("a completion belongs to a prompt or to a template: name one of them")
-        kind, owner = ("template", template) if prompt is None else ("prompt", prompt)
-
-        def declare(function: F) -> F:
-            what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
-            entry = CompletionEntry(function, what)
-            self._completions[kind, str(owner), argument] = entry
-            return function
-
-        return declare
-
-    # What has been declared
-
-    def capabilities(self) -> ServerCapabilities:
-        """Return what to declare to clients, from what there is and what the server ``offers``."""
-        changed = True if self._list_changed else UNSET
-
-        def offered(kind: str, *found: Any) -> bool:
-            return kind in self._offers or any(found)
-
-        return ServerCapabilities(
-            tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else UNSET,
-            resources=ResourcesCapability(
-                list_changed=changed, subscribe=True if self._subscribe else UNSET
-            )
-            if offered("resources", self._resources, self._templates)
-            else UNSET,
-            prompts=PromptsCapability(list_changed=changed)
-            if offered("prompts", self._prompts)
-            else UNSET,
-            completions={} if offered("completions", self._completions) else UNSET,
-            logging={} if self._logging else UNSET,
-            extensions=given(self._extensions),
-            experimental=given(self._experimental),
-        )
-
-    # Changes
-
-    def watch(self, watcher: Watcher) -> None:
-        """Have ``watcher(method, params)`` called for each notification to be sent.
-
-        It is called at once, from wherever the change is made, and must not raise.
-        """
-        self._watchers.append(watcher)
-
-    def unwatch(self, watcher: Watcher) -> None:
-        """Undo :meth:`watch`; does nothing if there is no such watcher."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
-
-    def changes(self) -> set[str]:
-        """Return the list_changed notifications due since the last call, for who does not watch."""
-        changes, self._changes = self._changes, set()
-        return changes
-
-    def _changed(self, method: str) -> None:
-        if not self._list_changed:
-            return
-        self._changes.add(method)
-        for watcher in tuple(self._watchers):
-            watcher(method, None)
-
-    # Requests
-
     def prepare(self, method: str, params: Raw | bytes, revision: Revision) -> Prepared:
         """Look up and check what a request asks for; ``params`` is its params object.
 
         Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
         and bad arguments where these are an error of the protocol.
         """
-        handler = self._methods.get(method)
+        handler = _METHODS.get(method)
         if handler is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-        return handler(params, revision)  # type: ignore[arg-type]
+        return handler(self, params, revision)
 
-    def _lister(self, collection: Collection[Any]) -> Callable[[Raw, Revision], Prepared]:
-        def answer(params: Raw, revision: Revision) -> Prepared:
-            try:
-                cursor = read(_list_params, params, "params").cursor
-            except InvalidValue as error:
-                raise McpError(INVALID_PARAMS, str(error)) from None
-            return Prepared(revision, result=collection.page(cursor, revision))
+    def _page(self, list: Collection[Any], params: Raw | bytes, revision: Revision) -> Prepared:
+        cursor = _read(params, _ListParams).cursor
+        return Prepared(revision, result=list.page(cursor, revision))
 
-        return answer
-
-    def _call_tool(self, params: Raw, revision: Revision) -> Prepared:
+    def _call_tool(self, params: Raw | bytes, revision: Revision) -> Prepared:
         call = _read(params, CallToolParams)
         entry = self._tools.get(call.name)
         if entry is None:
@@ -470,14 +100,14 @@ class Server:
             raise McpError(INVALID_PARAMS, str(error)) from None
         return ToolCall(entry, values, revision)
 
-    def _read_resource(self, params: Raw, revision: Revision) -> Prepared:
+    def _read_resource(self, params: Raw | bytes, revision: Revision) -> Prepared:
         uri = _read(params, ReadResourceParams).uri
         if len(uri) > self._max_uri:
             raise not_found(shorten(uri), revision, reason=f"longer than {self._max_uri}")
         entry, values = find(uri, self._resources.get(uri), self._templates, revision)
         return ResourceRead(entry, values, uri, revision)
 
-    def _get_prompt(self, params: Raw, revision: Revision) -> Prepared:
+    def _get_prompt(self, params: Raw | bytes, revision: Revision) -> Prepared:
         get = _read(params, GetPromptParams)
         entry = self._prompts.get(get.name)
         if entry is None:
@@ -485,7 +115,7 @@ class Server:
         arguments = {} if get.arguments is UNSET else get.arguments
         return PromptGet(entry, entry.bind(arguments), revision)
 
-    def _complete(self, params: Raw, revision: Revision) -> Prepared:
+    def _complete(self, params: Raw | bytes, revision: Revision) -> Prepared:
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):
             kind, owner = "prompt", asked.ref.name
@@ -530,29 +160,21 @@ class Server:
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 
-def _read(params: Raw, type: type[P]) -> P:
+def _read(params: Raw | bytes, type: type[P]) -> P:
     try:
         return read(decoder(type), params, "params")
     except InvalidValue as error:
         raise McpError(INVALID_PARAMS, str(error)) from None
 
 
-def _name(function: Any, name: str | None) -> str:
-    found = name or getattr(function, "__name__", None)
-    if found is None:
-        raise TypeError(f"{type(function).__name__} objects have no name; pass one")
-    return str(found)
-
-
-def _decorator(name: Any, add: Callable[[Any, str | None], None]) -> Any:
-    """The decorator itself, or what it made of the function if it stands without parentheses."""
-
-    def declare(function: F) -> F:
-        add(function, named)
-        return function
-
-    if name is None or isinstance(name, str):
-        named = name
-        return declare
-    named = None
-    return declare(name)
+_Handler = Callable[[Server, Raw | bytes, Revision], Prepared]
+_METHODS: dict[str, _Handler] = {
+    "tools/call": Server._call_tool,
+    "tools/list": lambda server, *rest: server._page(server._tools, *rest),
+    "resources/read": Server._read_resource,
+    "resources/list": lambda server, *rest: server._page(server._resources, *rest),
+    "resources/templates/list": lambda server, *rest: server._page(server._templates, *rest),
+    "prompts/get": Server._get_prompt,
+    "prompts/list": lambda server, *rest: server._page(server._prompts, *rest),
+    "completion/complete": Server._complete,
+}
