@@ -73,7 +73,8 @@ class Answers(Opener):
         if request is None or request.state is not Request.ACTIVE:
             # A late answer to a request that was given up is no violation, only an echo.
             if id is UNSET:
-                self.violation(route, INVALID_REQUEST, f"error without id: {message.error!r}")
+                told = _decode_error(message.error) if message.error is not UNSET else None
+                self.violation(route, INVALID_REQUEST, f"error without id: {told}")
             return
         if message.error is not UNSET:
             self._failed(request, _decode_error(message.error), now, proves)

@@ -32,7 +32,7 @@ from mcpcore.engine.lifecycle import (
     step,
 )
 from mcpcore.engine.negotiation import legacy_of, modern_of
-from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound
+from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
 from mcpcore.engine.subscriptions import capabilities_of
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares
@@ -358,8 +358,11 @@ class PeerBase:
     def abort(
         self, request: Outbound, signal: RequestSignal, reason: EndReason, message: str
     ) -> None:
-        """End a request of ours without an answer: its one terminal event."""
-        if self.conclude(request, signal):
+        """End a request of ours without an answer: its one terminal event.
+
+        The engine's own requests (probe, handshake) have none; negotiation has its own events.
+        """
+        if self.conclude(request, signal) and request.purpose is Purpose.OWNER:
             self.emit(
                 RequestEnded(
                     request=request.id, method=request.method, reason=reason, message=message

@@ -1,0 +1,652 @@
+"""Handshake, discovery, the era probe, and which era a request belongs to."""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.engine import Negotiation, Peer, Role
+from mcpcore.engine.events import (
+    EndReason,
+    ErrorReceived,
+    NegotiationFailed,
+    Ready,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    Violation,
+)
+from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.negotiation import is_modern
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.types.base import RequestMeta
+from tests.engine.bench import (
+    ALL_NAMES,
+    CLIENT_ALL,
+    LEGACY_NAMES,
+    META,
+    MODERN_NAMES,
+    SERVER_ALL,
+    Pair,
+    answer,
+    call,
+    client_config,
+    drain,
+    error,
+    feed,
+    initialize,
+    legacy_client,
+    legacy_server,
+    limits,
+    modern_server,
+    rows,
+    sent,
+    server_config,
+    tell,
+)
+
+# The server's handshake
+
+
+@pytest.mark.parametrize("revision", LEGACY_NAMES)
+def test_server_echoes_a_supported_legacy_revision(revision: str) -> None:
+    peer = Peer(Role.SERVER, server_config())
+    assert feed(peer, initialize(7, revision)) == []
+    [reply] = sent(peer)
+    assert reply["id"] == 7
+    assert reply["result"]["protocolVersion"] == revision
+    assert reply["result"]["serverInfo"] == {"name": "server", "version": "1"}
+    assert "resultType" not in reply["result"]
+    [ready] = feed(peer, tell("notifications/initialized"))
+    assert isinstance(ready, Ready)
+    assert ready.revision.name == revision
+    assert ready.info is not None
+    assert ready.info.name == "client"
+
+
+@pytest.mark.parametrize("requested", ["1999-01-01", "", MODERN_NAMES[-1]])
+def test_server_answers_an_unknown_version_with_its_newest_legacy_one(requested: str) -> None:
+    peer = Peer(Role.SERVER, server_config())
+    feed(peer, initialize(1, requested))
+    assert sent(peer)[0]["result"]["protocolVersion"] == LEGACY_NAMES[-1]
+
+
+def test_server_restricted_to_old_revisions_offers_the_newest_of_them() -> None:
+    peer = Peer(Role.SERVER, server_config(revisions=rows(*LEGACY_NAMES[:2])))
+    feed(peer, initialize(1, LEGACY_NAMES[-1]))
+    assert sent(peer)[0]["result"]["protocolVersion"] == LEGACY_NAMES[1]
+
+
+@pytest.mark.parametrize("requested", [LEGACY_NAMES[-1], "1999-01-01"])
+def test_modern_only_server_names_its_versions_to_initialize(requested: str) -> None:
+    peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
+    feed(peer, initialize(1, requested))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32022
+    assert reply["error"]["data"] == {"supported": MODERN_NAMES, "requested": requested}
+
+
+def test_modern_only_server_survives_an_initialize_without_params() -> None:
+    peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
+    feed(peer, {"jsonrpc": "2.0", "id": 1, "method": "initialize"})
+    assert sent(peer)[0]["error"]["data"]["requested"] == ""
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"protocolVersion": 7, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}},
+        {"protocolVersion": LEGACY_NAMES[-1], "clientInfo": {"name": "c", "version": "1"}},
+        {"protocolVersion": LEGACY_NAMES[-1], "capabilities": {}, "clientInfo": {"name": "c"}},
+    ],
+)
+def test_malformed_initialize_is_refused_and_may_be_repeated(params: Any) -> None:
+    peer = Peer(Role.SERVER, server_config())
+    feed(peer, call(1, "initialize", params))
+    assert sent(peer)[0]["error"]["code"] == -32602
+    feed(peer, initialize(2))
+    assert "result" in sent(peer)[0]
+
+
+@pytest.mark.parametrize(
+    "method", ["tools/list", "tools/call", "logging/setLevel", "resources/subscribe"]
+)
+def test_requests_before_initialize_are_refused(method: str) -> None:
+    peer = Peer(Role.SERVER, server_config())
+    events = feed(peer, call(1, method))
+    assert [type(event) for event in events] == [Violation]
+    [reply] = sent(peer)
+    assert (reply["id"], reply["error"]["code"]) == (1, -32600)
+    assert "initialize" in reply["error"]["message"]
+
+
+def test_ping_is_answered_before_initialize() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    assert feed(peer, call("p", "ping")) == []
+    assert sent(peer) == [answer("p")]
+
+
+def test_a_failed_first_request_locks_nothing() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    feed(peer, call(1, "tools/list"), call(2, "no/such"), initialize(3))
+    assert [("error" in reply) for reply in sent(peer)] == [True, True, False]
+
+
+def test_second_initialize_is_refused_and_the_session_lives() -> None:
+    peer = legacy_server()
+    feed(peer, initialize(9, LEGACY_NAMES[0]))
+    assert sent(peer)[0]["error"]["code"] == -32600
+    assert peer.revision is rows(LEGACY_NAMES[-1])[0]
+    feed(peer, call(10, "ping"))
+    assert sent(peer) == [answer(10)]
+
+
+def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    [event] = feed(peer, tell("notifications/initialized"))
+    assert isinstance(event, Violation)
+    assert peer.state is Session.NEW
+    peer = legacy_server()
+    [event] = feed(peer, tell("notifications/initialized"))
+    assert isinstance(event, Violation)
+    assert peer.state is Session.OPEN
+
+
+def test_requests_between_initialize_and_initialized_are_served() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    events = feed(peer, initialize(0), call(1, "tools/list"))
+    assert [type(event) for event in events] == [RequestReceived]
+
+
+def test_server_holds_its_requests_until_initialized() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    [received] = feed(peer, initialize(0, **CLIENT_ALL), call(1, "tools/call", {"name": "t"}))
+    assert isinstance(received, RequestReceived)
+    peer.data_to_send()
+    peer.request("roots/list", now=0, parent=received.key)
+    assert sent(peer) == []
+    feed(peer, tell("notifications/initialized"))
+    assert [frame["method"] for frame in sent(peer)] == ["roots/list"]
+
+
+def test_server_cannot_ask_before_any_client_came() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    with pytest.raises(LocalProtocolError, match="no client has initialized"):
+        peer.request("roots/list", now=0)
+    assert peer.pending == 0
+
+
+# Which era
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "method", "modern"),
+    [
+        (None, None, "tools/list", False),
+        (None, None, "initialize", False),
+        (None, LEGACY_NAMES[-1], "tools/list", False),
+        (None, "garbage", "tools/list", False),
+        (None, MODERN_NAMES[-1], "tools/list", True),
+        (None, MODERN_NAMES[-1], "initialize", True),
+        (MODERN_NAMES[-1], None, "tools/list", True),
+        ("v999", None, "tools/list", True),
+        ("v999", LEGACY_NAMES[-1], "tools/list", True),
+        (None, None, "server/discover", True),
+        (None, None, "subscriptions/listen", True),
+    ],
+)
+def test_era_of_a_request(
+    version: str | None, header: str | None, method: str, modern: bool
+) -> None:
+    meta = RequestMeta() if version is None else RequestMeta(protocol_version=version)
+    assert is_modern(meta, header, method) is modern
+
+
+@pytest.mark.parametrize("missing", sorted(META))
+def test_modern_request_without_required_metadata(missing: str) -> None:
+    peer = modern_server()
+    meta = {key: value for key, value in META.items() if key != missing}
+    feed(peer, call(1, "server/discover", {"_meta": meta}))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32602
+    assert missing in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        7,
+        [],
+        {**META, "io.modelcontextprotocol/protocolVersion": 7},
+        {**META, "io.modelcontextprotocol/clientCapabilities": []},
+        {**META, "io.modelcontextprotocol/clientInfo": {"name": "x"}},
+        {**META, "io.modelcontextprotocol/logLevel": "loud"},
+        {**META, "progressToken": 1.5},
+    ],
+)
+def test_malformed_metadata_is_named(meta: Any) -> None:
+    peer = modern_server()
+    feed(peer, call(1, "tools/list", {"_meta": meta}))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32602
+    assert "_meta" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize("version", ["v999.0.0", "2027-01-01", ""])
+def test_unsupported_modern_version(version: str) -> None:
+    peer = modern_server()
+    params = {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": version}}
+    feed(peer, call("a", "tools/list", params))
+    [reply] = sent(peer)
+    assert reply["id"] == "a"
+    assert reply["error"]["code"] == -32022
+    assert reply["error"]["data"] == {"supported": ALL_NAMES[::-1], "requested": version}
+
+
+def test_a_legacy_version_cannot_be_spoken_without_a_handshake() -> None:
+    peer = modern_server()
+    params = {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": LEGACY_NAMES[-1]}}
+    feed(peer, call(1, "tools/list", params))
+    assert sent(peer)[0]["error"]["data"]["supported"] == MODERN_NAMES
+
+
+def test_legacy_only_server_refuses_modern_requests_by_version() -> None:
+    peer = modern_server(server_config(revisions=rows(*LEGACY_NAMES)))
+    feed(peer, call(1, "server/discover", modern=True))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32022
+    assert reply["error"]["data"]["supported"] == LEGACY_NAMES[::-1]
+
+
+def test_discover() -> None:
+    peer = modern_server(server_config(instructions="Be kind."))
+    assert feed(peer, call(1, "server/discover", modern=True)) == []
+    result = sent(peer)[0]["result"]
+    assert result["resultType"] == "complete"
+    assert result["supportedVersions"] == ALL_NAMES[::-1]
+    assert result["capabilities"] == SERVER_ALL
+    assert result["instructions"] == "Be kind."
+    assert result["ttlMs"] >= 0
+    assert result["cacheScope"] == "public"
+    assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "server"
+
+
+@pytest.mark.parametrize(
+    "method", ["initialize", "ping", "logging/setLevel", "resources/subscribe", "no/such"]
+)
+def test_methods_that_the_modern_era_lacks(method: str) -> None:
+    peer = modern_server()
+    feed(peer, call(1, method, modern=True))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32601
+
+
+def test_both_eras_on_one_connection() -> None:
+    peer = legacy_server(LEGACY_NAMES[0])
+    events = feed(peer, call(1, "tools/list"), call(2, "tools/list", modern=True))
+    names = [event.revision.name for event in events if isinstance(event, RequestReceived)]
+    assert names == [LEGACY_NAMES[0], MODERN_NAMES[-1]]
+    for event in events:
+        assert isinstance(event, RequestReceived)
+        peer.respond(event.key, {"tools": []})
+    legacy, modern = (reply["result"] for reply in sent(peer))
+    assert "resultType" not in legacy
+    assert modern["resultType"] == "complete"
+
+
+def test_capabilities_of_one_request_are_not_those_of_the_next() -> None:
+    peer = modern_server()
+    rich = {"_meta": {**META, "io.modelcontextprotocol/clientCapabilities": CLIENT_ALL}}
+    first, second = feed(
+        peer, call(1, "tools/list", rich, modern=True), call(2, "tools/list", modern=True)
+    )
+    assert isinstance(first, RequestReceived)
+    assert isinstance(second, RequestReceived)
+    assert first.client_capabilities != second.client_capabilities
+
+
+# The client
+
+
+def started(**settings: Any) -> tuple[Peer, Any]:
+    """A client that has sent its first request, and that request."""
+    peer = Peer(Role.CLIENT, client_config(**settings))
+    peer.start(now=0.0)
+    [request] = sent(peer)
+    return peer, request
+
+
+def test_probe_carries_the_metadata() -> None:
+    _, request = started()
+    assert request["method"] == "server/discover"
+    meta = request["params"]["_meta"]
+    assert meta["io.modelcontextprotocol/protocolVersion"] == MODERN_NAMES[-1]
+    assert meta["io.modelcontextprotocol/clientCapabilities"] == CLIENT_ALL
+    assert meta["io.modelcontextprotocol/clientInfo"] == {"name": "client", "version": "1"}
+
+
+def test_discovery_opens_the_client() -> None:
+    peer, request = started()
+    result = {
+        "supportedVersions": ["v999", MODERN_NAMES[-1], LEGACY_NAMES[-1]],
+        "capabilities": {"tools": {}},
+        "instructions": "Hi.",
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "s", "version": "2"}},
+    }
+    [ready] = feed(peer, answer(request["id"], result))
+    assert isinstance(ready, Ready)
+    assert ready.revision.name == MODERN_NAMES[-1]
+    assert ready.info is not None
+    assert ready.info.name == "s"
+    assert ready.instructions == "Hi."
+    assert ready.supported == ("v999", MODERN_NAMES[-1], LEGACY_NAMES[-1])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda id: error(id, -32601),
+        lambda id: error(id, -32602, "Received request before initialization was complete"),
+        lambda id: error(id, -32600),
+        lambda id: error(id, -32000),
+        lambda id: error(id, 0),
+        lambda id: error(id, -32022, data={"supported": [LEGACY_NAMES[1], LEGACY_NAMES[2]]}),
+        lambda id: answer(id, {}),
+        lambda id: answer(id, {"supportedVersions": "yes"}),
+        lambda id: answer(id, {"supportedVersions": [LEGACY_NAMES[2]], "capabilities": {}}),
+    ],
+)
+def test_what_is_not_modern_falls_back_to_initialize(reply: Any) -> None:
+    peer, request = started()
+    waiting = peer.request("tools/list", now=0)
+    feed(peer, reply(request["id"]))
+    [handshake] = sent(peer)
+    assert handshake["method"] == "initialize"
+    assert "_meta" not in handshake["params"]
+    result = {
+        "protocolVersion": handshake["params"]["protocolVersion"],
+        "capabilities": SERVER_ALL,
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    events = feed(peer, answer(handshake["id"], result))
+    assert [type(event) for event in events] == [Ready]
+    assert [frame["method"] for frame in sent(peer)] == ["notifications/initialized", "tools/list"]
+    [result_event] = feed(peer, answer(waiting, {"tools": []}))
+    assert isinstance(result_event, ResultReceived)
+
+
+def test_silence_means_legacy() -> None:
+    peer, request = started(limits=limits(probe_timeout=3.0))
+    assert peer.deadline() == 3.0
+    peer.handle_timeout(2.9)
+    assert sent(peer) == []
+    peer.handle_timeout(3.0)
+    cancelled, handshake = sent(peer)
+    assert cancelled["params"]["requestId"] == request["id"]
+    assert handshake["method"] == "initialize"
+    assert feed(peer, error(request["id"], -32601)) == []
+
+
+@pytest.mark.parametrize("code", [-32020, -32021])
+def test_a_modern_refusal_never_falls_back(code: int) -> None:
+    peer, request = started()
+    waiting = peer.request("tools/list", now=0)
+    failed, ended = feed(peer, error(request["id"], code, "nope"))
+    assert isinstance(failed, NegotiationFailed)
+    assert "nope" in failed.message
+    assert failed.error is not None
+    assert failed.error.code == code
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (waiting, EndReason.REFUSED)
+    assert sent(peer) == []
+    with pytest.raises(LocalProtocolError, match="nope"):
+        peer.request("tools/list", now=0)
+
+
+@pytest.mark.parametrize("data", [None, {}, {"supported": []}, {"supported": 7}, {"supported": ["v9"]}])
+def test_no_common_version_is_told_and_never_falls_back(data: Any) -> None:
+    peer, request = started()
+    [failed] = feed(peer, error(request["id"], -32022, data=data))
+    assert isinstance(failed, NegotiationFailed)
+    assert "no common protocol revision" in failed.message
+    assert sent(peer) == []
+
+
+def test_no_common_version_in_discovery() -> None:
+    peer, request = started(negotiation=Negotiation.MODERN)
+    result = {"supportedVersions": ["v9", LEGACY_NAMES[0]], "capabilities": {}}
+    [failed] = feed(peer, answer(request["id"], result))
+    assert isinstance(failed, NegotiationFailed)
+    assert "v9" in failed.message
+
+
+def test_unsupported_version_that_we_have_just_tried_does_not_loop() -> None:
+    peer, request = started()
+    [failed] = feed(peer, error(request["id"], -32022, data={"supported": [MODERN_NAMES[-1]]}))
+    assert isinstance(failed, NegotiationFailed)
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize("reply", [lambda id: error(id, -32601), None])
+def test_modern_only_client_says_that_the_server_is_legacy(reply: Any) -> None:
+    peer, request = started(revisions=rows(*MODERN_NAMES), limits=limits(request_timeout=9.0))
+    if reply is None:
+        peer.handle_timeout(9.0)
+        events = drain(peer)
+    else:
+        events = feed(peer, reply(request["id"]))
+    assert isinstance(events[-1], NegotiationFailed)
+    assert "legacy server" in events[-1].message
+
+
+def test_transport_failure_with_evidence_falls_back() -> None:
+    peer, request = started()
+    peer.receive_failure(
+        request["id"], now=0, reason=EndReason.REFUSED, message="HTTP 400", evidence=True
+    )
+    assert drain(peer) == []
+    assert sent(peer)[0]["method"] == "initialize"
+
+
+def test_transport_failure_without_evidence_fails() -> None:
+    peer, request = started()
+    peer.receive_failure(request["id"], now=0, reason=EndReason.REFUSED, message="HTTP 401")
+    [failed] = drain(peer)
+    assert isinstance(failed, NegotiationFailed)
+    assert failed.message == "HTTP 401"
+
+
+def test_transport_failure_of_initialize_fails() -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    peer.receive_failure(
+        request["id"], now=0, reason=EndReason.CLOSED, message="gone", evidence=True
+    )
+    [failed] = drain(peer)
+    assert isinstance(failed, NegotiationFailed)
+
+
+def test_http_404_with_a_body_proves_a_modern_server_without_discovery() -> None:
+    from mcpcore.wire.message import decode, encode_error
+
+    peer, request = started()
+    waiting = peer.request("tools/list", now=0)
+    frame = decode(encode_error(request["id"], {"code": -32601, "message": "no discover"}))
+    peer.receive(frame, now=0, proves_modern=True)
+    [ready] = drain(peer)
+    assert isinstance(ready, Ready)
+    assert ready.revision.name == MODERN_NAMES[-1]
+    assert [frame["id"] for frame in sent(peer)] == [waiting]
+
+
+@pytest.mark.parametrize("revision", LEGACY_NAMES)
+def test_legacy_client_follows_the_servers_choice(revision: str) -> None:
+    peer = legacy_client(revision)
+    assert peer.revision is rows(revision)[0]
+    assert peer.state is Session.OPEN
+
+
+@pytest.mark.parametrize("chosen", ["1999-01-01", MODERN_NAMES[-1], ""])
+def test_client_leaves_when_the_server_chooses_what_it_does_not_speak(chosen: str) -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    result = {
+        "protocolVersion": chosen,
+        "capabilities": {},
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    [failed] = feed(peer, answer(request["id"], result))
+    assert isinstance(failed, NegotiationFailed)
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda id: error(id, -32602, "unsupported"),
+        lambda id: answer(id, {"protocolVersion": LEGACY_NAMES[-1]}),
+    ],
+)
+def test_refused_or_malformed_initialize_fails(reply: Any) -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    events = feed(peer, reply(request["id"]))
+    assert isinstance(events[-1], NegotiationFailed)
+    assert peer.state is Session.CLOSED
+
+
+def test_initialize_timeout_fails_and_is_never_cancelled_on_the_wire() -> None:
+    peer, _ = started(negotiation=Negotiation.LEGACY, limits=limits(request_timeout=5.0))
+    peer.handle_timeout(5.0)
+    [failed] = drain(peer)
+    assert isinstance(failed, NegotiationFailed)
+    assert "within 5 seconds" in failed.message
+    assert sent(peer) == []
+
+
+def test_initialize_cannot_be_cancelled() -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    with pytest.raises(LocalProtocolError):
+        peer.cancel(request["id"], now=0)
+    assert peer.pending == 1
+
+
+def test_client_waits_for_the_handshake() -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    peer.request("tools/list", now=0)
+    assert sent(peer) == []
+    assert request["method"] == "initialize"
+
+
+def test_what_the_handshake_forbids_ends_when_it_is_over() -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    undeclared = peer.request("tools/list", now=0)
+    unknown = peer.request("subscriptions/listen", now=0)
+    result = {
+        "protocolVersion": LEGACY_NAMES[-1],
+        "capabilities": {},
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    _, first, second = feed(peer, answer(request["id"], result))
+    for event, id in ((first, undeclared), (second, unknown)):
+        assert isinstance(event, RequestEnded)
+        assert (event.request, event.reason) == (id, EndReason.REFUSED)
+    assert peer.pending == 0
+
+
+def test_held_requests_have_deadlines_and_can_be_cancelled() -> None:
+    peer, _ = started()
+    timed = peer.request("tools/list", now=0, timeout=1.0)
+    cancelled = peer.request("tools/list", now=0)
+    peer.cancel(cancelled, now=0)
+    peer.handle_timeout(1.0)
+    first, second = drain(peer)
+    assert isinstance(first, RequestEnded)
+    assert isinstance(second, RequestEnded)
+    assert (first.request, first.reason) == (cancelled, EndReason.CANCELLED)
+    assert (second.request, second.reason) == (timed, EndReason.TIMED_OUT)
+    assert sent(peer) == []
+
+
+def test_a_client_starts_once() -> None:
+    peer, _ = started()
+    with pytest.raises(LocalProtocolError):
+        peer.start(now=0)
+    with pytest.raises(LocalProtocolError):
+        Peer(Role.SERVER, server_config()).start(now=0)
+    with pytest.raises(LocalProtocolError, match="start"):
+        Peer(Role.CLIENT, client_config()).request("tools/list", now=0)
+
+
+def test_no_revision_left() -> None:
+    config = client_config(revisions=rows(*LEGACY_NAMES), negotiation=Negotiation.MODERN)
+    peer = Peer(Role.CLIENT, config)
+    peer.start(now=0)
+    [failed] = drain(peer)
+    assert isinstance(failed, NegotiationFailed)
+
+
+def test_restart_initializes_again_and_keeps_what_waits() -> None:
+    peer = legacy_client()
+    peer.restart(now=0)
+    [handshake] = sent(peer)
+    assert handshake["method"] == "initialize"
+    held = peer.request("tools/list", now=0)
+    result = {
+        "protocolVersion": LEGACY_NAMES[0],
+        "capabilities": SERVER_ALL,
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    feed(peer, answer(handshake["id"], result))
+    assert [frame.get("id") for frame in sent(peer)] == [None, held]
+
+
+# Both together: the compatibility matrix
+
+ERAS = {
+    "modern": rows(*MODERN_NAMES),
+    "legacy": rows(*LEGACY_NAMES),
+    "dual": rows(*ALL_NAMES),
+}
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "revision"),
+    [
+        ("modern", "modern", MODERN_NAMES[-1]),
+        ("modern", "legacy", None),
+        ("modern", "dual", MODERN_NAMES[-1]),
+        ("dual", "modern", MODERN_NAMES[-1]),
+        ("dual", "legacy", LEGACY_NAMES[-1]),
+        ("dual", "dual", MODERN_NAMES[-1]),
+        ("legacy", "modern", None),
+        ("legacy", "legacy", LEGACY_NAMES[-1]),
+        ("legacy", "dual", LEGACY_NAMES[-1]),
+    ],
+)
+def test_compatibility_matrix(client: str, server: str, revision: str | None) -> None:
+    pair = Pair(
+        client=client_config(revisions=ERAS[client]), server=server_config(revisions=ERAS[server])
+    )
+    pair.start()
+    if revision is None:
+        assert isinstance(pair.client_events[-1], NegotiationFailed)
+    else:
+        [ready] = pair.client_events
+        assert isinstance(ready, Ready)
+        assert ready.revision.name == revision
+        request = pair.client.request("tools/list", now=0)
+        pair.settle()
+        received = pair.server_events[-1]
+        assert isinstance(received, RequestReceived)
+        assert received.revision.name == revision
+        pair.server.respond(received.key, {"tools": []})
+        pair.settle()
+        result = pair.client_events[-1]
+        assert isinstance(result, ResultReceived)
+        assert result.request == request
+
+
+def test_error_answers_reach_the_owner() -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    [event] = feed(peer, error(request, -32603, "broken", data={"why": 1}))
+    assert isinstance(event, ErrorReceived)
+    assert (event.request, event.error.code, event.error.message) == (request, -32603, "broken")

@@ -1,0 +1,836 @@
+"""Batches, subscriptions, input rounds and header mirrors."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mcpcore.engine import EndReason, FrameKind, InputRequest, Mirror, Peer, Role
+from mcpcore.engine.events import (
+    InputRequired,
+    NotificationReceived,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResourceSubscribed,
+    ResultReceived,
+    SubscriptionAcknowledged,
+    SubscriptionClosed,
+    SubscriptionNotification,
+    SubscriptionOpened,
+    Violation,
+)
+from mcpcore.engine.mirror import header_arguments, same_value, text_of
+from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from tests.engine.bench import (
+    CLIENT_ALL,
+    LEGACY_NAMES,
+    META,
+    MODERN_NAMES,
+    Pair,
+    answer,
+    call,
+    client_config,
+    drain,
+    error,
+    feed,
+    initialize,
+    legacy_client,
+    legacy_server,
+    limits,
+    modern_client,
+    modern_server,
+    sent,
+    server_config,
+    tell,
+)
+
+BATCHING = LEGACY_NAMES[1]
+
+
+def requests_of(events: list[Any]) -> list[RequestReceived]:
+    """The requests among events."""
+    return [event for event in events if isinstance(event, RequestReceived)]
+
+
+# Batches
+
+
+def test_a_batch_is_answered_by_one_array_when_the_last_answer_is_known() -> None:
+    peer = legacy_server(BATCHING)
+    batch = [
+        call(1, "tools/list"),
+        tell("notifications/roots/list_changed"),
+        call("x", "ping"),
+        call(2, "no/such"),
+        {"jsonrpc": "2.0", "id": 9, "method": 7},
+        call(3, "tools/list"),
+    ]
+    first, second = requests_of(feed(peer, batch))
+    peer.respond(second.key, {"n": 2})
+    assert sent(peer) == []
+    peer.respond(first.key, {"n": 1})
+    [replies] = sent(peer)
+    assert len(replies) == 5
+    by_id = {reply["id"]: reply for reply in replies}
+    assert by_id[1]["result"] == {"n": 1}
+    assert by_id[3]["result"] == {"n": 2}
+    assert by_id["x"]["result"] == {}
+    assert by_id[2]["error"]["code"] == -32601
+    assert by_id[9]["error"]["code"] == -32600
+
+
+def test_a_batch_without_requests_gets_no_answer() -> None:
+    peer = legacy_server(BATCHING)
+    message = [tell("notifications/roots/list_changed"), answer(99)]
+    peer.receive(json.dumps(message).encode(), now=0, route=4)
+    assert [type(event) for event in drain(peer)] == [NotificationReceived]
+    [frame] = peer.data_to_send()
+    assert (frame.kind, frame.route, frame.ends) == (FrameKind.ACCEPTED, 4, True)
+
+
+def test_a_cancelled_member_is_missing_from_the_array() -> None:
+    peer = legacy_server(BATCHING)
+    first, second = requests_of(feed(peer, [call(1, "tools/list"), call(2, "tools/list")]))
+    feed(peer, tell("notifications/cancelled", {"requestId": 1}))
+    peer.respond(second.key, {})
+    assert peer.respond(first.key, {}) is False
+    assert sent(peer) == [[answer(2)]]
+
+
+def test_progress_of_a_member_leaves_at_once() -> None:
+    peer = legacy_server(BATCHING)
+    [event] = requests_of(feed(peer, [call(1, "tools/list", {"_meta": {"progressToken": 1}})]))
+    peer.progress(event.key, 1)
+    assert sent(peer)[0]["method"] == "notifications/progress"
+    peer.respond(event.key, {})
+    assert sent(peer) == [[answer(1)]]
+
+
+@pytest.mark.parametrize("revision", [name for name in LEGACY_NAMES if name != BATCHING])
+def test_other_revisions_refuse_batches_whole(revision: str) -> None:
+    peer = legacy_server(revision)
+    events = feed(peer, [call(1, "tools/list"), call(2, "ping")])
+    assert [type(event) for event in events] == [Violation]
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32600
+    assert revision in reply["error"]["message"]
+
+
+def test_batches_before_initialize_are_refused() -> None:
+    peer = Peer(Role.SERVER, server_config())
+    feed(peer, [initialize(1, BATCHING)])
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32600
+
+
+def test_initialize_inside_a_batch_is_refused() -> None:
+    peer = legacy_server(BATCHING)
+    feed(peer, [initialize(1, BATCHING), call(2, "ping")])
+    [replies] = sent(peer)
+    assert [reply.get("error", {}).get("code") for reply in replies] == [-32600, None]
+    assert "batch" in replies[0]["error"]["message"]
+
+
+def test_batches_are_bounded_and_never_empty() -> None:
+    peer = legacy_server(BATCHING, config=server_config(limits=limits(batch=2)))
+    feed(peer, [call(n, "ping") for n in range(3)], [])
+    codes = [reply["error"]["code"] for reply in sent(peer)]
+    assert codes == [-32600, -32600]
+
+
+def test_client_takes_batched_answers() -> None:
+    peer = legacy_client(BATCHING)
+    first, second = (peer.request("tools/list", now=0) for _ in range(2))
+    events = feed(peer, [answer(second), answer(first)])
+    assert [event.request for event in events if isinstance(event, ResultReceived)] == [
+        second,
+        first,
+    ]
+
+
+def test_batch_members_report_their_params_errors_in_the_array() -> None:
+    peer = legacy_server(BATCHING)
+    members = [
+        call(1, "tools/list", {"_meta": 7}),
+        call(2, "logging/setLevel", {"level": "loud"}),
+        call(3, "resources/subscribe", {}),
+        call(4, "logging/setLevel", {"level": "info"}),
+        call(5, "resources/subscribe", {"uri": "a:b"}),
+    ]
+    feed(peer, members)
+    [replies] = sent(peer)
+    codes = [reply.get("error", {}).get("code") for reply in replies]
+    assert codes == [-32602, -32602, -32602, None, None]
+
+
+# Legacy subscriptions
+
+
+def test_resource_updates_go_to_subscribers_only() -> None:
+    peer = legacy_server()
+    peer.notify("notifications/resources/updated", {"uri": "a:1"})
+    assert sent(peer) == []
+    events = feed(peer, call(1, "resources/subscribe", {"uri": "a:1"}))
+    assert events == [ResourceSubscribed(uri="a:1", active=True)]
+    peer.data_to_send()
+    peer.notify("notifications/resources/updated", {"uri": "a:2"})
+    peer.notify("notifications/resources/updated", {"uri": "a:1"})
+    [update] = sent(peer)
+    assert update["params"] == {"uri": "a:1"}
+    events = feed(peer, call(2, "resources/unsubscribe", {"uri": "a:1"}))
+    assert events == [ResourceSubscribed(uri="a:1", active=False)]
+    peer.data_to_send()
+    peer.notify("notifications/resources/updated", {"uri": "a:1"})
+    assert sent(peer) == []
+
+
+def test_legacy_subscriptions_are_bounded() -> None:
+    peer = legacy_server(config=server_config(limits=limits(subscriptions=1)))
+    for id, uri in enumerate(["a:1", "a:1", "a:2"]):
+        feed(peer, call(id, "resources/subscribe", {"uri": uri}))
+    assert ["error" in reply for reply in sent(peer)] == [False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["tools", "prompts", "resources"])
+def test_list_changes_are_sent_where_they_were_announced(kind: str) -> None:
+    method = f"notifications/{kind}/list_changed"
+    announced = legacy_server()
+    announced.notify(method)
+    assert [frame["method"] for frame in sent(announced)] == [method]
+    silent = legacy_server(config=server_config({kind: {}}))
+    silent.notify(method)
+    assert sent(silent) == []
+    unborn = Peer(Role.SERVER, server_config())
+    unborn.notify(method)
+    assert sent(unborn) == []
+
+
+def test_other_notifications() -> None:
+    peer = legacy_server()
+    peer.notify("notifications/elicitation/complete", {"elicitationId": "e"}, meta={"k": 1})
+    assert sent(peer)[0]["params"] == {"_meta": {"k": 1}, "elicitationId": "e"}
+    peer.receive_eof(now=0)
+    drain(peer)
+    peer.notify("notifications/acme")
+    assert sent(peer) == []
+    client = legacy_client()
+    client.notify("notifications/roots/list_changed")
+    assert sent(client)[0]["method"] == "notifications/roots/list_changed"
+
+
+# Listen streams, server side
+
+FILTER = {
+    "toolsListChanged": True,
+    "resourceSubscriptions": ["a:1", "a:2"],
+}
+
+
+def listening(peer: Peer, id: Any = 1, notifications: Any = None) -> SubscriptionOpened:
+    """Open a listen stream on a server."""
+    params = {"notifications": FILTER if notifications is None else notifications}
+    [event] = feed(peer, call(id, "subscriptions/listen", params, modern=True))
+    assert isinstance(event, SubscriptionOpened)
+    return event
+
+
+@pytest.mark.parametrize("id", [0, 1, "a", 2**53])
+def test_listen_is_acknowledged_first_with_its_id(id: Any) -> None:
+    peer = modern_server()
+    listening(peer, id)
+    peer.notify("notifications/tools/list_changed")
+    acknowledged, changed = sent(peer)
+    assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
+    assert acknowledged["params"]["notifications"] == FILTER
+    for frame in (acknowledged, changed):
+        found = frame["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"]
+        assert found == id
+        assert type(found) is type(id)
+
+
+def test_listen_streams_carry_what_they_asked_for_and_nothing_else() -> None:
+    peer = modern_server()
+    listening(peer, 1, {"toolsListChanged": True})
+    listening(peer, 2, {"promptsListChanged": True, "toolsListChanged": False})
+    listening(peer, 3, {"resourceSubscriptions": ["a:1"], "resourcesListChanged": True})
+    peer.data_to_send()
+    for method, params, streams in (
+        ("notifications/tools/list_changed", None, [1]),
+        ("notifications/prompts/list_changed", None, [2]),
+        ("notifications/resources/list_changed", None, [3]),
+        ("notifications/resources/updated", {"uri": "a:1"}, [3]),
+        ("notifications/resources/updated", {"uri": "a:2"}, []),
+    ):
+        peer.notify(method, params)
+        found = [
+            frame["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"]
+            for frame in sent(peer)
+        ]
+        assert found == streams, method
+
+
+def test_acknowledgement_names_only_what_is_honoured() -> None:
+    peer = modern_server(server_config({"tools": {}, "resources": {"subscribe": True}}))
+    event = listening(peer, 1, {**FILTER, "promptsListChanged": True})
+    assert event.filter == SubscriptionFilter(resource_subscriptions=["a:1", "a:2"])
+    [acknowledged] = sent(peer)
+    assert acknowledged["params"]["notifications"] == {"resourceSubscriptions": ["a:1", "a:2"]}
+    peer.notify("notifications/tools/list_changed")
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize("params", [{}, {"notifications": 7}, {"notifications": {"toolsListChanged": 1}}])
+def test_malformed_listen_is_refused(params: Any) -> None:
+    peer = modern_server()
+    feed(peer, call(1, "subscriptions/listen", params, modern=True))
+    assert sent(peer)[0]["error"]["code"] == -32602
+    assert peer.in_flight == 0
+
+
+def test_listen_streams_are_bounded() -> None:
+    peer = modern_server(server_config(limits=limits(subscriptions=1)))
+    params = {"notifications": {"resourceSubscriptions": ["a:1", "a:2"]}}
+    feed(peer, call(1, "subscriptions/listen", params, modern=True))
+    assert sent(peer)[0]["error"]["code"] == -32602
+    listening(peer, 2, {"toolsListChanged": True})
+    peer.data_to_send()
+    params = {"notifications": {"toolsListChanged": True}}
+    feed(peer, call(3, "subscriptions/listen", params, modern=True))
+    assert sent(peer)[0]["error"]["code"] == 1001
+
+
+def test_client_cancels_a_listen_stream() -> None:
+    peer = modern_server()
+    event = listening(peer)
+    peer.data_to_send()
+    events = feed(peer, tell("notifications/cancelled", {"requestId": 1}))
+    assert events == [SubscriptionClosed(key=event.key)]
+    peer.notify("notifications/tools/list_changed")
+    assert sent(peer) == []
+    assert peer.in_flight == 0
+
+
+def test_server_ends_a_listen_stream() -> None:
+    peer = modern_server()
+    event = listening(peer, "s")
+    peer.data_to_send()
+    peer.end_subscription(event.key)
+    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    cancelled, result = sent(peer)
+    assert cancelled["method"] == "notifications/cancelled"
+    assert cancelled["params"]["requestId"] == "s"
+    assert result["id"] == "s"
+    assert result["result"]["resultType"] == "complete"
+    assert result["result"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "s"
+    with pytest.raises(LocalProtocolError):
+        peer.end_subscription(event.key)
+
+
+def test_close_and_end_of_transport_end_listen_streams() -> None:
+    peer = modern_server()
+    event = listening(peer)
+    peer.data_to_send()
+    peer.close(now=0)
+    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    assert len(sent(peer)) == 2
+    peer = modern_server()
+    event = listening(peer)
+    peer.receive_eof(now=0)
+    assert drain(peer)[0] == SubscriptionClosed(key=event.key)
+
+
+def test_a_listen_stream_can_be_narrowed() -> None:
+    peer = modern_server()
+    event = listening(peer, 1, {**FILTER, "promptsListChanged": True})
+    peer.data_to_send()
+    narrowing = SubscriptionFilter(
+        prompts_list_changed=True, tools_list_changed=False, resource_subscriptions=["a:2", "a:3"]
+    )
+    peer.narrow(event.key, narrowing)
+    peer.notify("notifications/tools/list_changed")
+    peer.notify("notifications/resources/updated", {"uri": "a:1"})
+    peer.notify("notifications/resources/updated", {"uri": "a:3"})
+    assert sent(peer) == []
+    peer.notify("notifications/prompts/list_changed")
+    peer.notify("notifications/resources/updated", {"uri": "a:2"})
+    assert len(sent(peer)) == 2
+
+
+def test_only_listen_streams_can_be_narrowed_or_ended() -> None:
+    peer = modern_server()
+    [event] = requests_of(feed(peer, call(1, "tools/list", modern=True)))
+    with pytest.raises(LocalProtocolError, match="no listen stream"):
+        peer.narrow(event.key, SubscriptionFilter())
+    with pytest.raises(LocalProtocolError, match="no listen stream"):
+        peer.end_subscription(event.key)
+
+
+# Listen streams, client side
+
+
+def meta(id: Any) -> dict[str, Any]:
+    """The metadata that ties a notification to a subscription."""
+    return {"_meta": {"io.modelcontextprotocol/subscriptionId": id}}
+
+
+def test_client_demultiplexes_its_streams() -> None:
+    peer = modern_client()
+    first, second = (
+        peer.request("subscriptions/listen", {"notifications": FILTER}, now=0, timeout=5.0)
+        for _ in range(2)
+    )
+    acknowledged = "notifications/subscriptions/acknowledged"
+    events = feed(
+        peer,
+        tell(acknowledged, {**meta(second), "notifications": {"toolsListChanged": True}}),
+        tell(acknowledged, {**meta(first), "notifications": {}}),
+        tell("notifications/tools/list_changed", meta(second)),
+        tell("notifications/resources/updated", {**meta(first), "uri": "a:1"}),
+    )
+    opened, _, changed, updated = events
+    assert opened == SubscriptionAcknowledged(
+        request=second, filter=SubscriptionFilter(tools_list_changed=True)
+    )
+    assert isinstance(changed, SubscriptionNotification)
+    assert (changed.request, changed.method) == (second, "notifications/tools/list_changed")
+    assert isinstance(updated, SubscriptionNotification)
+    assert updated.request == first
+    assert peer.deadline() is None, "an open stream does not time out"
+
+
+def test_notifications_before_the_acknowledgement_are_violations() -> None:
+    peer = modern_client()
+    request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0)
+    acknowledged = "notifications/subscriptions/acknowledged"
+    good = {**meta(request), "notifications": {}}
+    events = feed(
+        peer,
+        tell("notifications/tools/list_changed", meta(request)),
+        tell(acknowledged, good),
+        tell(acknowledged, good),
+        tell("notifications/tools/list_changed", meta(999)),
+        tell("notifications/tools/list_changed", {"_meta": 7}),
+    )
+    kinds = [type(event) for event in events]
+    assert kinds == [Violation, SubscriptionAcknowledged, Violation]
+
+
+def test_malformed_acknowledgement_is_a_violation() -> None:
+    peer = modern_client()
+    request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0)
+    method = "notifications/subscriptions/acknowledged"
+    [event] = feed(peer, tell(method, {**meta(request), "notifications": 7}))
+    assert isinstance(event, Violation)
+
+
+def test_unacknowledged_listen_times_out() -> None:
+    peer = modern_client()
+    request = peer.request("subscriptions/listen", {"notifications": FILTER}, now=0, timeout=5.0)
+    peer.handle_timeout(5.0)
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
+
+
+def test_graceful_end_of_a_stream_is_a_result() -> None:
+    pair = Pair()
+    pair.start()
+    pair.client.request("subscriptions/listen", {"notifications": FILTER}, now=0)
+    pair.settle()
+    opened = pair.server_events[-1]
+    assert isinstance(opened, SubscriptionOpened)
+    pair.server.end_subscription(opened.key)
+    pair.settle()
+    assert isinstance(pair.client_events[-1], ResultReceived)
+    assert pair.client.pending == 0
+
+
+def test_modern_notifications_of_no_stream_reach_the_owner() -> None:
+    peer = modern_client()
+    [event] = feed(peer, tell("notifications/message", {"level": "info", "data": 1}))
+    assert isinstance(event, NotificationReceived)
+
+
+# Input rounds
+
+QUESTION = InputRequest("elicitation/create", {"message": "Name?", "requestedSchema": {}})
+
+
+def asking(peer: Peer, capabilities: Any = None, **params: Any) -> RequestReceived:
+    """A tool call from a client with these capabilities."""
+    declared = CLIENT_ALL if capabilities is None else capabilities
+    own = {**META, "io.modelcontextprotocol/clientCapabilities": declared}
+    message = call(1, "tools/call", {"name": "t", **params, "_meta": own})
+    [event] = requests_of(feed(peer, message))
+    return event
+
+
+def test_server_requires_input() -> None:
+    peer = modern_server()
+    event = asking(peer)
+    assert (event.input_responses, event.request_state) == (None, None)
+    assert peer.require_input(event.key, {"name": QUESTION}, "state")
+    result = sent(peer)[0]["result"]
+    assert result["resultType"] == "input_required"
+    assert result["requestState"] == "state"
+    assert result["inputRequests"] == {
+        "name": {
+            "method": "elicitation/create",
+            "params": {"message": "Name?", "requestedSchema": {}},
+        }
+    }
+    assert "io.modelcontextprotocol/serverInfo" in result["_meta"]
+
+
+def test_server_gets_answers_and_state_as_they_came() -> None:
+    peer = modern_server()
+    event = asking(peer, inputResponses={"name": {"action": "accept"}}, requestState="s\u00e9\n")
+    assert event.input_responses is not None
+    assert json.loads(bytes(event.input_responses["name"])) == {"action": "accept"}
+    assert event.request_state == "s\u00e9\n"
+
+
+@pytest.mark.parametrize(
+    "params", [{"inputResponses": None}, {"inputResponses": [1]}, {"requestState": 7}]
+)
+def test_malformed_answers_are_refused(params: Any) -> None:
+    peer = modern_server()
+    assert requests_of(feed(peer, call(1, "tools/call", params, modern=True))) == []
+    assert sent(peer)[0]["error"]["code"] == -32602
+
+
+def test_legacy_requests_know_no_answers() -> None:
+    peer = legacy_server()
+    [event] = requests_of(feed(peer, call(1, "tools/call", {"inputResponses": 7})))
+    assert event.input_responses is None
+
+
+@pytest.mark.parametrize(
+    ("requests", "state", "match"),
+    [
+        ({}, None, "needs requests"),
+        ({"a": InputRequest("tools/list")}, None, "tools/list"),
+        ({"a": InputRequest("ping")}, None, "ping"),
+    ],
+)
+def test_what_cannot_be_asked(requests: Any, state: Any, match: str) -> None:
+    peer = modern_server()
+    event = asking(peer)
+    with pytest.raises(LocalProtocolError, match=match):
+        peer.require_input(event.key, requests, state)
+    assert peer.respond(event.key, {})
+
+
+@pytest.mark.parametrize(
+    ("question", "declared", "missing"),
+    [
+        (QUESTION, {}, "elicitation.form"),
+        (QUESTION, {"elicitation": {"url": {}}}, "elicitation.form"),
+        (
+            InputRequest("elicitation/create", {"mode": "url", "url": "https://x"}),
+            {"elicitation": {}},
+            "elicitation.url",
+        ),
+        (InputRequest("roots/list"), {"sampling": {}}, "roots"),
+        (InputRequest("sampling/createMessage", {"tools": []}), {"sampling": {}}, "sampling.tools"),
+    ],
+)
+def test_only_what_the_client_declared_is_asked(
+    question: InputRequest, declared: Any, missing: str
+) -> None:
+    peer = modern_server()
+    event = asking(peer, declared)
+    with pytest.raises(CapabilityMissing) as caught:
+        peer.require_input(event.key, {"a": question})
+    assert caught.value.capability == missing
+
+
+def test_input_is_required_only_where_the_specification_allows_it() -> None:
+    peer = modern_server()
+    [event] = requests_of(feed(peer, call(1, "tools/list", modern=True)))
+    with pytest.raises(LocalProtocolError, match="tools/list"):
+        peer.require_input(event.key, {}, "s")
+    legacy = legacy_server()
+    [event] = requests_of(feed(legacy, call(1, "tools/call", {"name": "t"})))
+    with pytest.raises(LocalProtocolError):
+        legacy.require_input(event.key, {}, "s")
+
+
+def asked(peer: Peer, **members: Any) -> tuple[Any, list[Any]]:
+    """A tool call of ours that the server answers with input_required, and the events."""
+    request = peer.request("tools/call", {"name": "t", "arguments": {"a": 1}}, now=0)
+    peer.data_to_send()
+    return request, feed(peer, answer(request, {"resultType": "input_required", **members}))
+
+
+def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
+    peer = modern_client()
+    question = {"method": "elicitation/create", "params": {"message": "m"}}
+    state = "AE\u00e9\"\\\u2028+/="
+    request, [event] = asked(peer, inputRequests={"k": question}, requestState=state)
+    assert isinstance(event, InputRequired)
+    assert (event.request, event.round) == (request, 1)
+    assert json.loads(bytes(event.requests["k"])) == question
+    again = peer.retry(request, {"k": {"action": "accept", "content": {}}}, now=0)
+    assert again != request
+    [frame] = sent(peer)
+    params = frame["params"]
+    assert frame["id"] == again
+    assert params["inputResponses"] == {"k": {"action": "accept", "content": {}}}
+    assert params["requestState"] == state
+    assert (params["name"], params["arguments"]) == ("t", {"a": 1})
+    assert META.keys() <= params["_meta"].keys()
+    with pytest.raises(LocalProtocolError):
+        peer.retry(request, {}, now=0)
+
+
+def test_state_and_answers_are_used_once() -> None:
+    peer = modern_client()
+    request, _ = asked(peer, requestState="one")
+    again = peer.retry(request, {}, now=0)
+    assert sent(peer)[0]["params"]["requestState"] == "one"
+    question = {"method": "roots/list"}
+    result = {"resultType": "input_required", "inputRequests": {"r": question}}
+    [event] = feed(peer, answer(again, result))
+    assert isinstance(event, InputRequired)
+    assert event.round == 2
+    last = peer.retry(again, {"r": {"roots": []}}, now=0)
+    params = sent(peer)[0]["params"]
+    assert "requestState" not in params
+    assert params["inputResponses"] == {"r": {"roots": []}}
+    [done] = feed(peer, answer(last, {"resultType": "complete", "content": []}))
+    assert isinstance(done, ResultReceived)
+
+
+def test_input_rounds_are_bounded() -> None:
+    peer = modern_client(client_config(limits=limits(input_rounds=2)))
+    request, _ = asked(peer, requestState="s")
+    result = {"resultType": "input_required", "requestState": "s"}
+    request = peer.retry(request, {}, now=0)
+    [event] = feed(peer, answer(request, result))
+    assert isinstance(event, InputRequired)
+    request = peer.retry(request, {}, now=0)
+    [ended] = feed(peer, answer(request, result))
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+
+
+def test_abandoned_input_is_forgotten() -> None:
+    peer = modern_client()
+    request, _ = asked(peer, requestState="s")
+    peer.abandon(request)
+    peer.abandon(request)
+    with pytest.raises(LocalProtocolError):
+        peer.retry(request, {}, now=0)
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"resultType": "mystery"},
+        {"resultType": "task"},
+        {"resultType": 7},
+        {"resultType": "input_required"},
+        {"resultType": "input_required", "inputRequests": 7},
+    ],
+)
+def test_unknown_or_malformed_result_types_are_errors(result: Any) -> None:
+    peer = modern_client()
+    request = peer.request("tools/call", {"name": "t"}, now=0)
+    [ended] = feed(peer, answer(request, result))
+    assert isinstance(ended, RequestEnded)
+    assert ended.reason is EndReason.INVALID
+
+
+def test_input_required_on_a_method_without_it_is_an_error() -> None:
+    peer = modern_client()
+    request = peer.request("tools/list", now=0)
+    [ended] = feed(peer, answer(request, {"resultType": "input_required", "requestState": "s"}))
+    assert isinstance(ended, RequestEnded)
+
+
+def test_tasks_are_taken_by_clients_that_declared_them() -> None:
+    declared = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    peer = modern_client(client_config(declared))
+    request = peer.request("tools/call", {"name": "t"}, now=0)
+    [event] = feed(peer, answer(request, {"resultType": "task", "taskId": "1"}))
+    assert isinstance(event, ResultReceived)
+
+
+@pytest.mark.parametrize("result", [{}, {"resultType": "complete"}])
+def test_absent_result_type_means_complete(result: Any) -> None:
+    peer = modern_client()
+    request = peer.request("tools/call", {"name": "t"}, now=0)
+    [event] = feed(peer, answer(request, result))
+    assert isinstance(event, ResultReceived)
+
+
+# Header mirrors
+
+GOOD = Mirror(version=MODERN_NAMES[-1], method="tools/call", name="t", params={"region": "eu"})
+HEADER_PARAMS = {"t": {"Region": ("region",), "Deep": ("a", "b")}}
+
+
+def through_headers(mirror: Mirror, **params: Any) -> tuple[list[Any], list[Any]]:
+    """Send a call with headers to a server that mirrors two arguments."""
+    peer = modern_server(server_config(header_params=HEADER_PARAMS))
+    body = {"name": "t", "arguments": {"region": "eu"}, **params}
+    message = json.dumps(call(1, "tools/call", body, modern=True)).encode()
+    peer.receive(message, now=0, mirror=mirror)
+    return drain(peer), sent(peer)
+
+
+def test_matching_headers_pass() -> None:
+    events, _ = through_headers(GOOD)
+    assert len(requests_of(events)) == 1
+
+
+def changed(**changes: Any) -> Mirror:
+    """GOOD with some members changed."""
+    values: dict[str, Any] = {
+        "version": GOOD.version,
+        "method": GOOD.method,
+        "name": GOOD.name,
+        "params": GOOD.params,
+    }
+    return Mirror(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("mirror", "params", "header"),
+    [
+        (changed(version=None), {}, "MCP-Protocol-Version"),
+        (changed(version=LEGACY_NAMES[-1]), {}, "MCP-Protocol-Version"),
+        (changed(method=None), {}, "Mcp-Method"),
+        (changed(method="TOOLS/CALL"), {}, "Mcp-Method"),
+        (changed(name=None), {}, "Mcp-Name"),
+        (changed(name="T"), {}, "Mcp-Name"),
+        (changed(params={}), {}, "Mcp-Param-Region"),
+        (changed(params={"region": "us"}), {}, "Mcp-Param-Region"),
+        (GOOD, {"arguments": {}}, "Mcp-Param-Region"),
+        (GOOD, {"arguments": {"region": "eu", "a": {"b": True}}}, "Mcp-Param-Deep"),
+    ],
+)
+def test_contradicting_headers_are_refused(mirror: Mirror, params: Any, header: str) -> None:
+    events, [reply] = through_headers(mirror, **params)
+    assert requests_of(events) == []
+    assert reply["error"]["code"] == -32020
+    assert header in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"arguments": 7}, {"name": 7}, {"name": None}, {"arguments": {"region": "eu", "a": 7}}],
+)
+def test_params_of_the_wrong_type_are_left_to_their_reader(params: Any) -> None:
+    events, _ = through_headers(GOOD, **params)
+    assert len(requests_of(events)) == 1
+
+
+def test_metadata_is_checked_before_headers_and_headers_before_the_version() -> None:
+    peer = modern_server()
+    bare = Mirror(version=MODERN_NAMES[-1])
+    peer.receive(json.dumps(call(1, "server/discover", {})).encode(), now=0, mirror=bare)
+    future = {**META, "io.modelcontextprotocol/protocolVersion": "v9"}
+    message = json.dumps(call(2, "tools/list", {"_meta": future})).encode()
+    peer.receive(message, now=0, mirror=Mirror(version=MODERN_NAMES[-1], method="tools/list"))
+    peer.receive(message, now=0, mirror=Mirror(version="v9", method="tools/list"))
+    drain(peer)
+    assert [reply["error"]["code"] for reply in sent(peer)] == [-32602, -32020, -32022]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("x", "x"),
+        ("", ""),
+        (True, "true"),
+        (False, "false"),
+        (42, "42"),
+        (-7, "-7"),
+        (2**53 - 1, "9007199254740991"),
+        (2**53, None),
+        (1.5, None),
+        (None, None),
+        ([], None),
+        ({}, None),
+    ],
+)
+def test_header_text_of_arguments(value: Any, text: str | None) -> None:
+    assert text_of(value) == text
+
+
+@pytest.mark.parametrize(
+    ("claimed", "value", "same"),
+    [
+        ("42", 42, True),
+        ("42.0", 42, True),
+        ("4.2e1", 42, True),
+        ("43", 42, False),
+        ("4_2", 42, False),
+        (" 42", 42, False),
+        ("x", 42, False),
+        ("nan", 42, False),
+        ("9007199254740992", 2**53, False),
+        ("true", True, True),
+        ("True", True, False),
+        ("1", True, False),
+        ("eu", "eu", True),
+        ("EU", "eu", False),
+        ("1.5", 1.5, False),
+    ],
+)
+def test_header_values_compare_with_the_body(claimed: str, value: Any, same: bool) -> None:
+    assert same_value(claimed, value) is same
+
+
+def test_client_computes_its_headers() -> None:
+    config = client_config(header_params=HEADER_PARAMS)
+    peer = Peer(Role.CLIENT, config, mirrors=True)
+    peer.start(now=0)
+    [probe] = peer.data_to_send()
+    assert probe.mirror == Mirror(version=MODERN_NAMES[-1], method="server/discover")
+    result = {"supportedVersions": MODERN_NAMES, "capabilities": {"tools": {}, "resources": {}}}
+    feed(peer, answer(probe.request, result))
+    arguments = {"region": "eu", "a": {"b": False}, "c": 1}
+    peer.request("tools/call", {"name": "t", "arguments": arguments}, now=0)
+    peer.request("tools/call", {"name": "t", "arguments": {"region": None}}, now=0)
+    peer.request("resources/read", {"uri": "a:b"}, now=0)
+    peer.request("tools/call", {"name": 7}, now=0)
+    full, empty, read, odd = (frame.mirror for frame in peer.data_to_send())
+    assert full == Mirror(
+        version=MODERN_NAMES[-1],
+        method="tools/call",
+        name="t",
+        params={"Region": "eu", "Deep": "false"},
+    )
+    assert empty is not None
+    assert dict(empty.params) == {}
+    assert read is not None
+    assert read.name == "a:b"
+    assert odd is not None
+    assert odd.name is None
+    assert header_arguments(b"{}", {"X": ("a",)}) == {}
+
+
+def test_legacy_clients_mirror_nothing() -> None:
+    peer = Peer(Role.CLIENT, client_config(), mirrors=True)
+    peer.start(now=0)
+    [probe] = peer.data_to_send()
+    feed(peer, error(probe.request, -32601))
+    [handshake] = peer.data_to_send()
+    assert handshake.mirror is None
+
+
+def test_cancelled_route_of_a_listen_stream_over_http() -> None:
+    peer = modern_server(server_config(route_scoped_ids=True))
+    message = json.dumps(call(1, "subscriptions/listen", {"notifications": FILTER}, modern=True))
+    peer.receive(message.encode(), now=0, route=5)
+    [event] = drain(peer)
+    assert isinstance(event, SubscriptionOpened)
+    peer.receive_eof(now=0, route=5)
+    assert drain(peer) == [SubscriptionClosed(key=event.key)]
+    assert not any(isinstance(event, RequestCancelled) for event in drain(peer))

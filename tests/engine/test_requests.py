@@ -1,0 +1,899 @@
+"""Requests in flight in both directions: ids, cancellation, progress, timeouts, ends."""
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    ErrorReceived,
+    NotificationReceived,
+    ProgressReceived,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    StreamDrained,
+    Violation,
+)
+from mcpcore.engine.lifecycle import Session
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.types.base import EmptyResult
+from tests.engine.bench import (
+    CLIENT_ALL,
+    LEGACY_NAMES,
+    META,
+    Pair,
+    answer,
+    call,
+    client_config,
+    drain,
+    error,
+    feed,
+    initialize,
+    legacy_client,
+    legacy_server,
+    limits,
+    modern_client,
+    modern_server,
+    sent,
+    server_config,
+    tell,
+)
+
+
+def received(peer: Peer, *messages: Any) -> RequestReceived:
+    """Feed messages whose last event is a request, and return that."""
+    event = feed(peer, *messages)[-1]
+    assert isinstance(event, RequestReceived)
+    return event
+
+
+# Theirs: ids and limits
+
+
+@pytest.mark.parametrize("id", [0, -1, 7, "7", "", 2**53 + 1, 10**30, "ü", '"'])
+def test_ids_are_echoed_in_type_and_value(id: Any) -> None:
+    peer = modern_server()
+    event = received(peer, call(id, "tools/list", modern=True))
+    assert event.id == id
+    peer.respond(event.key, {})
+    [reply] = sent(peer)
+    assert reply["id"] == id
+    assert type(reply["id"]) is type(id)
+
+
+def test_seven_and_seven_in_quotes_are_two_requests() -> None:
+    peer = legacy_server()
+    number, text = feed(peer, call(7, "tools/list"), call("7", "tools/list"))
+    assert isinstance(number, RequestReceived)
+    assert isinstance(text, RequestReceived)
+    [cancelled] = feed(peer, tell("notifications/cancelled", {"requestId": 7}))
+    assert isinstance(cancelled, RequestCancelled)
+    assert cancelled.key == number.key
+    assert peer.respond(text.key, {})
+    assert sent(peer) == [answer("7")]
+
+
+def test_duplicate_id_in_flight_is_refused_and_the_first_is_answered() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    [violation] = feed(peer, call(1, "tools/call", {"name": "x"}))
+    assert isinstance(violation, Violation)
+    peer.respond(event.key, {"tools": []})
+    refused, reply = sent(peer)
+    assert refused["error"]["code"] == -32600
+    assert reply == answer(1, {"tools": []})
+    assert isinstance(received(peer, call(1, "tools/list")), RequestReceived)
+
+
+@pytest.mark.parametrize(("modern", "code"), [(False, -32000), (True, 1001)])
+def test_full_table_answers_busy_and_cancellations_get_through(modern: bool, code: int) -> None:
+    config = server_config(limits=limits(in_flight=2))
+    peer = modern_server(config) if modern else legacy_server(config=config)
+    first = received(peer, call(1, "tools/list", modern=modern))
+    received(peer, call(2, "tools/list", modern=modern))
+    feed(peer, call(3, "tools/list", modern=modern))
+    [busy] = sent(peer)
+    assert (busy["id"], busy["error"]["code"]) == (3, code)
+    feed(peer, tell("notifications/cancelled", {"requestId": 1}))
+    feed(peer, call(4, "tools/list", modern=modern))
+    assert sent(peer)[0]["error"]["code"] == code, "a cancelled request holds its place"
+    peer.release(first.key)
+    assert isinstance(received(peer, call(5, "tools/list", modern=modern)), RequestReceived)
+
+
+@pytest.mark.parametrize(
+    ("method", "capability"),
+    [
+        ("tools/list", "tools"),
+        ("prompts/get", "prompts"),
+        ("resources/subscribe", "resources.subscribe"),
+        ("completion/complete", "completions"),
+        ("logging/setLevel", "logging"),
+    ],
+)
+def test_undeclared_methods_are_not_found(method: str, capability: str) -> None:
+    peer = legacy_server(config=server_config({}))
+    feed(peer, call(1, method, {"uri": "x:y", "level": "info"}))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32601
+    assert capability in reply["error"]["message"]
+
+
+def test_unknown_method_is_not_found() -> None:
+    peer = legacy_server()
+    feed(peer, call(1, "no/such"))
+    assert sent(peer)[0]["error"]["code"] == -32601
+
+
+def test_methods_of_extensions_reach_the_owner() -> None:
+    peer = modern_server(server_config(extension_methods=frozenset({"skills/list"})))
+    event = received(peer, call(1, "skills/list", modern=True))
+    assert event.method == "skills/list"
+
+
+def test_notification_method_with_an_id_is_refused() -> None:
+    peer = legacy_server()
+    feed(peer, call(1, "notifications/initialized"))
+    assert sent(peer)[0]["error"]["code"] == -32600
+
+
+def test_request_method_without_an_id_is_a_violation_without_answer() -> None:
+    peer = legacy_server()
+    [event] = feed(peer, tell("tools/list"))
+    assert isinstance(event, Violation)
+    assert sent(peer) == []
+
+
+def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None:
+    peer = legacy_server(LEGACY_NAMES[0])
+    [custom] = feed(peer, tell("notifications/acme/custom", {"a": 1}))
+    assert isinstance(custom, NotificationReceived)
+    assert json.loads(bytes(custom.params)) == {"a": 1}
+    [foreign] = feed(peer, tell("notifications/tools/list_changed"))
+    assert isinstance(foreign, Violation)
+    [roots] = feed(peer, tell("notifications/roots/list_changed"))
+    assert isinstance(roots, NotificationReceived)
+    assert sent(peer) == []
+
+
+# Theirs: answers
+
+
+def test_answers_come_once() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    assert peer.respond(event.key, {})
+    with pytest.raises(LocalProtocolError):
+        peer.respond(event.key, {})
+    with pytest.raises(LocalProtocolError):
+        peer.fail(event.key, ErrorData(-32603, "again"))
+    assert sent(peer) == [answer(1)]
+
+
+def test_unknown_keys_are_mistakes_of_the_owner() -> None:
+    peer = legacy_server()
+    for act in (
+        lambda: peer.respond(99, {}),
+        lambda: peer.fail(99, ErrorData(1, "x")),
+        lambda: peer.require_input(99, {}, "s"),
+        lambda: peer.request("roots/list", now=0, parent=99),
+        lambda: peer.notify("notifications/x", parent=99),
+        lambda: peer.narrow(99, None),  # type: ignore[arg-type]
+        lambda: peer.end_subscription(99),
+    ):
+        with pytest.raises(LocalProtocolError):
+            act()
+    assert peer.progress(99, 1) is False
+    assert peer.log(99, "info", "x") is False
+    assert peer.queued(99) == 0
+    peer.release(99)
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize("body", [7, "x", [], float("nan")])
+def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    with pytest.raises((TypeError, ValueError)):
+        peer.respond(event.key, body)
+    assert peer.respond(event.key, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "meta", "expected"),
+    [
+        ({"a": 1}, None, {"a": 1}),
+        ({"a": 1, "_meta": {"x": 1}}, None, {"a": 1, "_meta": {"x": 1}}),
+        ({"a": 1}, {"x": 1}, {"a": 1, "_meta": {"x": 1}}),
+        ({"_meta": {"x": 1, "y": 1}}, {"x": 2}, {"_meta": {"x": 2, "y": 1}}),
+        (EmptyResult(meta={"x": 1}), None, {"_meta": {"x": 1}}),
+        (EmptyResult(result_type="complete"), None, {}),
+        (None, None, {}),
+        (Raw(b'{"a":\n1}'), None, {"a": 1}),
+    ],
+)
+def test_result_bodies_and_their_meta(body: Any, meta: Any, expected: Any) -> None:
+    peer = legacy_server()
+    peer.respond(received(peer, call(1, "tools/list")).key, body, meta=meta)
+    assert sent(peer) == [answer(1, expected)]
+    modern = modern_server()
+    modern.respond(received(modern, call(1, "tools/list", modern=True)).key, body, meta=meta)
+    result = sent(modern)[0]["result"]
+    assert result.pop("resultType") == "complete"
+    own = result.pop("_meta")
+    assert own.pop("io.modelcontextprotocol/serverInfo") == {"name": "server", "version": "1"}
+    assert {**result, **({"_meta": own} if own else {})} == expected
+
+
+@pytest.mark.parametrize(
+    ("modern", "code", "expected"),
+    [
+        (False, -32002, -32002),
+        (True, -32002, -32602),
+        (False, -32042, -32042),
+        (True, -32042, -32603),
+        (True, -32021, -32021),
+        (False, -32021, -32603),
+        (True, 4711, 4711),
+        (False, 4711, 4711),
+    ],
+)
+def test_error_codes_of_another_era_are_not_sent(modern: bool, code: int, expected: int) -> None:
+    peer = modern_server() if modern else legacy_server()
+    event = received(peer, call(1, "resources/read", {"uri": "x:y"}, modern=modern))
+    assert peer.fail(event.key, ErrorData.make(code, "no", {"uri": "x:y"}))
+    assert sent(peer)[0]["error"] == {"code": expected, "message": "no", "data": {"uri": "x:y"}}
+
+
+# Theirs: cancellation
+
+
+def test_a_cancelled_request_is_never_answered() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": "t"}}))
+    [cancelled] = feed(peer, tell("notifications/cancelled", {"requestId": 1, "reason": "late"}))
+    assert isinstance(cancelled, RequestCancelled)
+    assert (cancelled.key, cancelled.reason) == (event.key, "late")
+    assert feed(peer, tell("notifications/cancelled", {"requestId": 1})) == []
+    assert peer.progress(event.key, 1) is False
+    assert peer.log(event.key, "error", "x") is False
+    with pytest.raises(LocalProtocolError):
+        peer.request("roots/list", now=0, parent=event.key)
+    assert peer.in_flight == 1
+    assert peer.respond(event.key, {}) is False
+    assert peer.in_flight == 0
+    assert sent(peer) == []
+
+
+def test_fail_after_cancellation_is_dropped() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    feed(peer, tell("notifications/cancelled", {"requestId": 1}))
+    assert peer.fail(event.key, ErrorData(-32603, "x")) is False
+    assert sent(peer) == []
+
+
+@pytest.mark.parametrize(
+    ("params", "violation"),
+    [
+        ({"requestId": 99}, False),
+        ({}, False),
+        ({"requestId": None}, True),
+        ({"requestId": 1.5}, True),
+        ({"requestId": 1, "reason": 7}, True),
+    ],
+)
+def test_odd_cancellations_are_ignored(params: Any, violation: bool) -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    events = feed(peer, tell("notifications/cancelled", params))
+    assert [type(e) for e in events] == ([Violation] if violation else [])
+    assert peer.respond(event.key, {})
+
+
+def test_cancellation_after_the_answer_is_ignored() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    peer.respond(event.key, {})
+    assert feed(peer, tell("notifications/cancelled", {"requestId": 1})) == []
+
+
+def test_release_is_for_cancelled_requests_only() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    peer.release(event.key)
+    assert peer.respond(event.key, {})
+
+
+# Theirs: progress and log messages
+
+
+@pytest.mark.parametrize("token", ["t", "", 0, 1, "1", 10**20])
+def test_progress_carries_the_token_as_it_came(token: Any) -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/call", {"name": "x", "_meta": {"progressToken": token}}))
+    assert peer.progress(event.key, 0.5, 2, "half")
+    assert peer.progress(event.key, 2)
+    peer.respond(event.key, {})
+    first, second, reply = sent(peer)
+    assert first["method"] == "notifications/progress"
+    assert first["params"] == {
+        "progressToken": token,
+        "progress": 0.5,
+        "total": 2,
+        "message": "half",
+    }
+    assert type(first["params"]["progressToken"]) is type(token)
+    assert second["params"]["progress"] == 2
+    assert reply == answer(1)
+
+
+def test_progress_must_increase_and_be_asked_for() -> None:
+    peer = legacy_server()
+    silent = received(peer, call(1, "tools/list"))
+    assert peer.progress(silent.key, 1) is False
+    event = received(peer, call(2, "tools/list", {"_meta": {"progressToken": 2}}))
+    assert peer.progress(event.key, 1)
+    for value in (1, 0.5, float("nan"), float("inf"), -1):
+        assert peer.progress(event.key, value) is False
+    peer.respond(event.key, {})
+    assert peer.progress(event.key, 2) is False
+    assert len(sent(peer)) == 2
+
+
+def test_progress_coalesces_and_logs_drop_when_nobody_reads() -> None:
+    peer = legacy_server(config=server_config(limits=limits(queued=200)))
+    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
+    for value in range(1, 100):
+        assert peer.progress(event.key, value)
+    assert peer.log(event.key, "error", "dropped") is False
+    assert peer.respond(event.key, {})
+    frames = sent(peer)
+    assert len(frames) < 6
+    assert frames[-2]["params"]["progress"] == 99
+    assert frames[-1] == answer(1)
+
+
+def test_queued_bytes_are_told_and_drained() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
+    assert peer.queued(event.key) == 0
+    peer.progress(event.key, 1)
+    assert peer.queued(event.key) > 0
+    peer.data_to_send()
+    assert drain(peer) == [StreamDrained(key=event.key)]
+    assert peer.queued(event.key) == 0
+
+
+def test_a_limit_takes_whole_frames_and_at_least_one() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))
+    for value in range(1, 4):
+        peer.progress(event.key, value)
+    assert len(peer.data_to_send(limit=1)) == 1
+    assert len(peer.data_to_send(limit=10**6)) == 2
+    assert peer.data_to_send(limit=1) == []
+
+
+LEVELS = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+
+
+@pytest.mark.parametrize("wanted", LEVELS)
+@pytest.mark.parametrize("modern", [False, True])
+def test_log_levels(wanted: str, modern: bool) -> None:
+    if modern:
+        peer = modern_server()
+        meta = {**META, "io.modelcontextprotocol/logLevel": wanted}
+        event = received(peer, call(1, "tools/list", {"_meta": meta}))
+    else:
+        peer = legacy_server()
+        feed(peer, call(0, "logging/setLevel", {"level": wanted}))
+        assert sent(peer) == [answer(0)]
+        event = received(peer, call(1, "tools/list"))
+    for level in LEVELS:
+        expected = LEVELS.index(level) >= LEVELS.index(wanted)
+        assert peer.log(event.key, level, {"a": 1}, "me") is expected
+    frames = sent(peer)
+    assert [frame["params"]["level"] for frame in frames] == LEVELS[LEVELS.index(wanted) :]
+    assert frames[0]["params"] == {"level": wanted, "data": {"a": 1}, "logger": "me"}
+
+
+def test_modern_requests_without_a_level_get_no_log_messages() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list", modern=True))
+    assert peer.log(event.key, "emergency", "x") is False
+
+
+def test_legacy_log_messages_outside_of_requests() -> None:
+    peer = legacy_server()
+    assert peer.log(None, "info", "hello")
+    assert peer.log(None, "debug", "hello") is False
+    assert sent(peer)[0]["params"] == {"level": "info", "data": "hello"}
+    assert modern_server().log(None, "error", "nobody") is False
+
+
+def test_log_messages_need_the_capability_and_a_known_level() -> None:
+    peer = legacy_server(config=server_config({"tools": {}}))
+    assert peer.log(None, "error", "x") is False
+    with pytest.raises(LocalProtocolError, match="loud"):
+        peer.log(None, "loud", "x")
+
+
+@pytest.mark.parametrize("level", [None, "loud", 3])
+def test_unknown_level_is_refused(level: Any) -> None:
+    peer = legacy_server()
+    feed(peer, call(1, "logging/setLevel", {"level": level}))
+    assert sent(peer)[0]["error"]["code"] == -32602
+    assert peer.log_level is None
+
+
+# Ours
+
+
+def test_requests_of_ours_never_share_an_id() -> None:
+    peer = legacy_client()
+    ids = [peer.request("tools/list", now=0) for _ in range(500)]
+    assert len(set(ids)) == 500
+    assert [frame["id"] for frame in sent(peer)] == ids
+
+
+def test_id_prefix() -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, id_prefix="w3-")
+    peer = legacy_client(config=config)
+    assert str(peer.request("tools/list", now=0)).startswith("w3-")
+
+
+def test_answers_in_any_order_find_their_requests() -> None:
+    peer = legacy_client()
+    ids = [peer.request("tools/list", now=0) for _ in range(20)]
+    for id in reversed(ids):
+        [event] = feed(peer, answer(id, {"n": id}))
+        assert isinstance(event, ResultReceived)
+        assert event.request == id
+        assert json.loads(bytes(event.result)) == {"n": id}
+    assert peer.pending == 0
+    assert peer.deadline() is None
+
+
+@pytest.mark.parametrize("id", [999, "1", "x"])
+def test_answers_to_nothing_are_dropped(id: Any) -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    assert feed(peer, answer(id), error(id, 1)) == []
+    [event] = feed(peer, answer(request))
+    assert isinstance(event, ResultReceived)
+    assert feed(peer, answer(request)) == []
+
+
+def test_error_without_id_is_a_violation() -> None:
+    peer = legacy_client()
+    [event] = feed(peer, {"jsonrpc": "2.0", "error": {"code": -32700, "message": "what"}})
+    assert isinstance(event, Violation)
+    assert "what" in event.message
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"result": {}, "error": {"code": 1, "message": "x"}},
+        {"result": 7},
+        {"result": None},
+        {"error": {"code": "x", "message": "y"}},
+        {"error": {"code": 1}},
+        {"error": 7},
+    ],
+)
+def test_a_broken_answer_ends_its_request_once(broken: Any) -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    events = feed(peer, {"jsonrpc": "2.0", "id": request, **broken})
+    ended, violation = events
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+    assert isinstance(violation, Violation)
+    assert sent(peer)[1:] == []
+    assert feed(peer, answer(request)) == []
+
+
+def test_cancelling_ends_at_once_and_tells_the_server() -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    sent(peer)
+    peer.cancel(request, now=1, reason="enough")
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
+    [frame] = peer.data_to_send()
+    assert frame.request == request
+    assert json.loads(b"".join(frame.data))["params"] == {"requestId": request, "reason": "enough"}
+    peer.cancel(request, now=1)
+    assert feed(peer, answer(request)) == []
+    assert sent(peer) == []
+
+
+def test_timeout_ends_and_cancels() -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=10.0, timeout=2.5)
+    sent(peer)
+    assert peer.deadline() == 12.5
+    peer.handle_timeout(12.4)
+    assert drain(peer) == []
+    peer.handle_timeout(12.5)
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert ended.reason is EndReason.TIMED_OUT
+    assert "2.5 seconds" in ended.message
+    assert sent(peer)[0]["method"] == "notifications/cancelled"
+    assert feed(peer, answer(request)) == []
+
+
+def test_no_timeout_at_all() -> None:
+    peer = legacy_client()
+    peer.request("tools/list", now=0, timeout=None)
+    assert peer.deadline() is None
+
+
+def test_default_timeout_is_the_configured_one() -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, limits=limits(request_timeout=7.0))
+    peer = legacy_client(config=config)
+    peer.request("tools/list", now=1.0)
+    assert peer.deadline() == 8.0
+
+
+def test_progress_restarts_the_timeout_up_to_the_maximum() -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, limits=limits(max_timeout=25.0))
+    peer = legacy_client(config=config)
+    request = peer.request("tools/list", now=0.0, timeout=10.0, progress=True)
+    [frame] = sent(peer)
+    token = frame["params"]["_meta"]["progressToken"]
+    for value, now, deadline in ((1, 8.0, 18.0), (2, 16.0, 25.0), (3, 24.0, 25.0)):
+        [event] = feed(
+            peer,
+            tell("notifications/progress", {"progressToken": token, "progress": value}),
+            now=now,
+        )
+        assert event == ProgressReceived(
+            request=request, progress=value, total=None, message=None
+        )
+        assert peer.deadline() == deadline
+    peer.handle_timeout(25.0)
+    assert isinstance(drain(peer)[0], RequestEnded)
+
+
+def test_progress_without_timeout() -> None:
+    peer = legacy_client()
+    token = peer.request("tools/list", now=0.0, timeout=None, progress=True)
+    params = {"progressToken": token, "progress": 1, "total": 2, "message": "m"}
+    [event] = feed(peer, tell("notifications/progress", params))
+    assert isinstance(event, ProgressReceived)
+    assert (event.total, event.message) == (2, "m")
+    assert peer.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("params", "violation"),
+    [
+        ({"progressToken": 999, "progress": 5}, False),
+        ({"progressToken": "{token}", "progress": 5}, False),
+        ({"progress": 5}, True),
+        ({"progressToken": None, "progress": 5}, True),
+        ({"progressToken": 1, "progress": "x"}, True),
+    ],
+)
+def test_odd_progress_is_ignored(params: Any, violation: bool) -> None:
+    peer = legacy_client()
+    peer.request("tools/list", now=0, progress=True)
+    events = feed(peer, tell("notifications/progress", params))
+    assert [type(event) for event in events] == ([Violation] if violation else [])
+
+
+def test_progress_that_does_not_increase_is_a_violation() -> None:
+    peer = legacy_client()
+    token = peer.request("tools/list", now=0, progress=True)
+    messages = [
+        tell("notifications/progress", {"progressToken": token, "progress": value})
+        for value in (1, 1, 0.5, 1.5)
+    ]
+    kinds = [type(event) for event in feed(peer, *messages)]
+    assert kinds == [ProgressReceived, Violation, Violation, ProgressReceived]
+
+
+def test_progress_that_nobody_asked_for_is_dropped() -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    params = {"progressToken": request, "progress": 1}
+    assert feed(peer, tell("notifications/progress", params)) == []
+
+
+def test_own_metadata_travels_and_reserved_keys_are_refused() -> None:
+    for peer in (legacy_client(), modern_client()):
+        peer.request("tools/list", now=0, meta={"traceparent": "00-1-2-01"}, log_level="info")
+        meta = sent(peer)[0]["params"]["_meta"]
+        assert meta["traceparent"] == "00-1-2-01"
+        for key in ("progressToken", "io.modelcontextprotocol/protocolVersion"):
+            with pytest.raises(LocalProtocolError, match=key):
+                peer.request("tools/list", now=0, meta={key: 1})
+        assert peer.pending == 1
+
+
+def test_trace_context_reaches_the_handler() -> None:
+    peer = modern_server()
+    meta = {**META, "traceparent": "00-a-b-01", "tracestate": "v=1", "baggage": "k=v"}
+    event = received(peer, call(1, "tools/list", {"_meta": meta}))
+    assert event.meta.traceparent == "00-a-b-01"
+    assert event.meta.tracestate == "v=1"
+    assert event.meta.baggage == "k=v"
+
+
+@pytest.mark.parametrize("method", ["prompts/list", "resources/subscribe", "logging/setLevel"])
+def test_client_does_not_use_what_the_server_lacks(method: str) -> None:
+    peer = Peer(Role.CLIENT, client_config(negotiation=Negotiation.LEGACY))
+    peer.start(now=0)
+    [request] = sent(peer)
+    result = {
+        "protocolVersion": LEGACY_NAMES[-1],
+        "capabilities": {"tools": {}, "resources": {}},
+        "serverInfo": {"name": "s", "version": "1"},
+    }
+    feed(peer, answer(request["id"], result))
+    peer.data_to_send()
+    with pytest.raises(CapabilityMissing):
+        peer.request(method, now=0)
+    assert peer.pending == 0
+    peer.request(method, now=0, force=True)
+    assert len(sent(peer)) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "declared", "missing"),
+    [
+        ("roots/list", None, {}, "roots"),
+        ("sampling/createMessage", {"messages": [], "maxTokens": 1}, {"roots": {}}, "sampling"),
+        (
+            "sampling/createMessage",
+            {"messages": [], "maxTokens": 1, "tools": []},
+            {"sampling": {}},
+            "sampling.tools",
+        ),
+        ("elicitation/create", {"message": "m"}, {"sampling": {}}, "elicitation.form"),
+        (
+            "elicitation/create",
+            {"mode": "url", "message": "m", "url": "https://x"},
+            {"elicitation": {}},
+            "elicitation.url",
+        ),
+    ],
+)
+def test_server_does_not_ask_what_the_client_lacks(
+    method: str, params: Any, declared: Any, missing: str
+) -> None:
+    peer = Peer(Role.SERVER, server_config())
+    feed(peer, initialize(**declared), tell("notifications/initialized"))
+    peer.data_to_send()
+    with pytest.raises(CapabilityMissing) as caught:
+        peer.request(method, params, now=0)
+    assert caught.value.capability == missing
+    assert sent(peer) == []
+
+
+def test_server_request_travels_on_the_route_of_its_parent() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/call", {"name": "x"}))
+    request = peer.request("roots/list", now=0, parent=event.key)
+    [frame] = peer.data_to_send()
+    assert (frame.key, frame.request, frame.kind) == (event.key, request, FrameKind.REQUEST)
+    [result] = feed(peer, answer(request, {"roots": []}))
+    assert isinstance(result, ResultReceived)
+
+
+def test_server_has_no_requests_of_its_own_in_the_modern_era() -> None:
+    peer = modern_server()
+    received(peer, call(1, "tools/list", modern=True))
+    with pytest.raises(LocalProtocolError):
+        peer.request("roots/list", now=0)
+
+
+def test_client_answers_server_requests() -> None:
+    peer = legacy_client()
+    event = received(peer, call(5, "elicitation/create", {"message": "m"}))
+    assert event.method == "elicitation/create"
+    peer.respond(event.key, {"action": "decline"})
+    assert sent(peer) == [answer(5, {"action": "decline"})]
+    feed(peer, call(6, "ping"))
+    assert sent(peer) == [answer(6)]
+
+
+def test_client_refuses_undeclared_server_requests() -> None:
+    config = client_config({}, negotiation=Negotiation.LEGACY)
+    peer = legacy_client(config=config)
+    feed(peer, call(1, "roots/list"), call(2, "tools/list"))
+    assert [reply["error"]["code"] for reply in sent(peer)] == [-32601, -32601]
+
+
+def test_modern_client_never_responds() -> None:
+    peer = modern_client()
+    events = feed(peer, call(1, "roots/list"), call(2, "ping"), b'{"jsonrpc":"1.0","id":3}')
+    assert [type(event) for event in events] == [Violation] * 3
+    assert sent(peer) == []
+
+
+def test_pending_requests_are_bounded() -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, limits=limits(pending=3))
+    peer = legacy_client(config=config)
+    for _ in range(3):
+        peer.request("tools/list", now=0)
+    with pytest.raises(LocalProtocolError, match="3 requests"):
+        peer.request("tools/list", now=0)
+
+
+# Ends
+
+
+def test_end_of_transport_ends_everything_once_after_what_had_arrived() -> None:
+    pair = Pair()
+    pair.start()
+    client = pair.client
+    first, second = (client.request("tools/list", now=0) for _ in range(2))
+    client.data_to_send()
+    client.receive_data(json.dumps(answer(first)).encode() + b"\n", now=0)
+    client.receive_eof(now=0, reason="exit code 3")
+    result, ended, closed = drain(client)
+    assert isinstance(result, ResultReceived)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (second, EndReason.CLOSED)
+    assert "exit code 3" in ended.message
+    assert closed == ConnectionEnded(reason="exit code 3")
+    assert client.finished
+    with pytest.raises(LocalProtocolError):
+        client.request("tools/list", now=0)
+    client.receive_eof(now=0)
+    assert drain(client) == []
+
+
+def test_end_while_negotiating() -> None:
+    peer = Peer(Role.CLIENT, client_config())
+    peer.start(now=0)
+    held = peer.request("tools/list", now=0)
+    peer.receive_eof(now=0, reason="gone")
+    events = drain(peer)
+    assert [event.request for event in events if isinstance(event, RequestEnded)] == [held]
+    assert isinstance(events[-1], ConnectionEnded)
+
+
+def test_end_cancels_what_is_being_worked_on() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    peer.receive_eof(now=0)
+    cancelled, closed = drain(peer)
+    assert isinstance(cancelled, RequestCancelled)
+    assert isinstance(closed, ConnectionEnded)
+    assert peer.respond(event.key, {}) is False
+    assert peer.in_flight == 0
+    assert peer.state is Session.CLOSED
+
+
+def test_half_closed_peer_still_gets_its_answers() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    asked = peer.request("roots/list", now=0, parent=event.key)
+    sent(peer)
+    peer.receive_data(json.dumps(call(2, "tools/list")).encode(), now=0)
+    peer.receive_eof(now=0, half=True, reason="end of input")
+    second, ended = drain(peer)
+    assert isinstance(second, RequestReceived)
+    assert isinstance(ended, RequestEnded)
+    assert ended.request == asked
+    assert not peer.finished
+    assert peer.respond(event.key, {})
+    assert peer.respond(second.key, {})
+    assert peer.finished
+    assert len(sent(peer)) == 2
+    peer.receive_eof(now=0)
+    assert drain(peer) == [ConnectionEnded(reason="closed")]
+
+
+def test_close_refuses_what_is_new_and_answers_what_runs() -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    asked = peer.request("roots/list", now=0, parent=event.key)
+    peer.close(now=0)
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
+    feed(peer, call(2, "tools/list"))
+    assert peer.respond(event.key, {})
+    codes = [frame.get("error", {}).get("code") for frame in sent(peer)[-2:]]
+    assert codes == [-32000, None]
+    with pytest.raises(LocalProtocolError):
+        peer.request("roots/list", now=0)
+    peer.close(now=0)
+
+
+def test_transport_failure_of_one_request_leaves_the_others() -> None:
+    peer = legacy_client()
+    first, second = (peer.request("tools/list", now=0) for _ in range(2))
+    peer.receive_failure(first, now=0, reason=EndReason.CLOSED, message="reset")
+    peer.receive_failure(12345, now=0, reason=EndReason.CLOSED, message="reset")
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.message) == (first, "reset")
+    [event] = feed(peer, answer(second))
+    assert isinstance(event, ResultReceived)
+
+
+def test_error_received_after_cancel_is_dropped() -> None:
+    peer = legacy_client()
+    request = peer.request("tools/list", now=0)
+    peer.cancel(request, now=0)
+    events = [*drain(peer), *feed(peer, error(request, -32603))]
+    assert not any(isinstance(event, ErrorReceived) for event in events)
+
+
+# Peers that share a hub, ids scoped by route
+
+
+def test_peers_of_one_hub_share_keys_and_events() -> None:
+    hub = Hub()
+    peers = [Peer(Role.SERVER, server_config(), hub=hub, session=name) for name in "ab"]
+    for route, peer in enumerate(peers, 1):
+        for message in (initialize(1, **CLIENT_ALL), call(2, "tools/list")):
+            peer.receive(json.dumps(message).encode(), now=0, route=route)
+    events = []
+    while (event := hub.next_event()) is not None:
+        events.append(event)
+    requests = [event for event in events if isinstance(event, RequestReceived)]
+    assert [event.session for event in requests] == ["a", "b"]
+    assert requests[0].key != requests[1].key
+    peers[0].respond(requests[1].key, {})
+    frame = hub.data_to_send()[-1]
+    assert (frame.peer, frame.route, frame.ends) == (peers[1], 2, True)
+
+
+def test_ids_scoped_by_route() -> None:
+    peer = modern_server(server_config(route_scoped_ids=True))
+    for route in (1, 2):
+        peer.receive(json.dumps(call(1, "tools/list", modern=True)).encode(), now=0, route=route)
+    first, second = drain(peer)
+    assert isinstance(first, RequestReceived)
+    assert isinstance(second, RequestReceived)
+    peer.receive(
+        json.dumps(tell("notifications/cancelled", {"requestId": 1})).encode(), now=0, route=3
+    )
+    assert drain(peer) == []
+    peer.receive_eof(now=0, route=1, reason="disconnected")
+    assert drain(peer) == [RequestCancelled(key=first.key, reason="disconnected")]
+    peer.receive_eof(now=0, route=9)
+    assert peer.respond(first.key, {}) is False
+    assert peer.respond(second.key, {})
+    kinds = [(frame.route, frame.kind) for frame in peer.data_to_send()]
+    assert kinds == [(3, FrameKind.ACCEPTED), (2, FrameKind.RESULT)]
+
+
+def test_responses_are_refused_where_nothing_was_asked() -> None:
+    peer = modern_server(server_config(route_scoped_ids=True))
+    peer.receive(json.dumps(answer(1)).encode(), now=0, route=1)
+    assert isinstance(drain(peer)[0], Violation)
+    [frame] = peer.data_to_send()
+    assert (frame.kind, frame.code, frame.key) == (FrameKind.ERROR, -32600, None)
+
+
+def test_every_route_gets_one_end() -> None:
+    peer = legacy_server()
+    messages = [
+        (1, tell("notifications/roots/list_changed")),
+        (2, answer(999)),
+        (3, call(1, "tools/list")),
+        (4, tell("notifications/cancelled", {"requestId": 1})),
+        (5, {"jsonrpc": "2.0", "method": 7}),
+        (6, call(2, "ping")),
+    ]
+    for route, message in messages:
+        peer.receive(json.dumps(message).encode(), now=0, route=route)
+    drain(peer)
+    ends = sorted(frame.route for frame in peer.data_to_send() if frame.ends)
+    assert ends == [1, 2, 3, 4, 5, 6]
