@@ -1,0 +1,241 @@
+"""The pump over byte streams: order, back-pressure, ends, and malformed input."""
+
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import ConnectionEnded, EndReason, RequestCancelled
+from tests.transports.apps import Caller, ToolServer, make_client, make_server
+from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.wire import Lines
+from transports.pump import PumpSettings
+from transports.streams import StreamLink
+
+pytestmark = pytest.mark.anyio
+
+
+async def make_streams(*, small: bool = False) -> tuple[SocketStream, SocketStream]:
+    """Two ends of a TCP connection; ``small``: the system's buffers hold little."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        ours = await anyio.connect_tcp("127.0.0.1", port)
+        theirs = await listener.listeners[0].accept()
+    if small:
+        for stream in (ours, theirs):
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+    return ours, theirs
+
+
+class Served:
+    def __init__(self, app: ToolServer, link: StreamLink, stream: SocketStream) -> None:
+        self.app, self.link, self.stream = app, link, stream
+        self.lines = Lines(stream)
+
+
+@asynccontextmanager
+async def serve(
+    *, small: bool = False, limits: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Served]:
+    ours, theirs = await make_streams(small=small)
+    app = ToolServer(make_server(**(limits or {})))
+    app.link = link = StreamLink(app.peer, app, theirs, settings=PumpSettings(**settings))
+    async with anyio.create_task_group() as tasks, ours:
+        await tasks.start(link.run)
+        yield Served(app, link, ours)
+        await link.aclose()
+
+
+def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
+    return request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
+
+
+async def test_malformed_input_is_answered_and_the_next_request_works() -> None:
+    async with serve() as served:
+        for id, row in enumerate(TABLE, 1000):
+            await served.lines.check(row, id)
+
+
+async def test_any_split_of_the_stream_gives_the_same_answers() -> None:
+    async with serve() as served:
+        await served.stream.send(good(0) + b"\r\n\n" + call(1)[:10])
+        for byte in call(1)[10:] + b"\n":
+            await served.stream.send(bytes([byte]))
+        assert [(await served.lines.message())["id"] for _ in range(2)] == [0, 1]
+
+
+async def test_a_message_over_the_limit_is_refused_and_skipped() -> None:
+    async with serve(limits={"message_size": 1000}) as served:
+        await served.lines.send(call(1, text="x" * 200_000), good(2))
+        refusal, answer = await served.lines.message(), await served.lines.message()
+        assert "1000 bytes" in refusal["error"]["message"]
+        assert answer["id"] == 2
+
+
+async def test_the_last_line_needs_no_newline() -> None:
+    async with serve() as served:
+        await served.stream.send(good(1))
+        await served.stream.send_eof()
+        assert (await served.lines.message())["id"] == 1
+        await served.lines.end()
+
+
+async def test_end_of_input_leaves_time_for_answers() -> None:
+    async with serve(drain=20.0) as served:
+        await served.lines.send(call(1, "hold"), call(2))
+        await served.stream.send_eof()
+        assert (await served.lines.message())["id"] == 2
+        assert not served.app.of(ConnectionEnded)
+        served.app.release("after the end of input")
+        assert (await served.lines.message())["id"] == 1
+        await served.lines.end()
+    assert served.app.ended
+    assert not served.app.of(RequestCancelled)
+
+
+async def test_end_of_input_leaves_no_more_than_that_time() -> None:
+    async with serve(drain=0.05) as served:
+        await served.lines.send(call(1, "hold"))
+        await served.stream.send_eof()
+        await served.lines.end()
+    assert len(served.app.of(RequestCancelled)) == 1
+    assert served.app.ended
+
+
+async def test_a_server_stops_reading_when_its_answers_are_not_read() -> None:
+    async with serve(small=True, queued=500_000) as served:
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for id in range(200):
+                await served.lines.send(call(id, size=100_000, padding="x" * 20_000))
+                sent += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(flood)
+            await anyio.wait_all_tasks_blocked()
+            assert sent < 200
+            assert len(served.app.events) < 60
+            assert served.app.peer.hub.outbox.size < 700_000
+            for id in range(200):
+                assert (await served.lines.message())["id"] == id
+        assert sent == 200
+
+
+async def test_one_read_with_many_requests_does_not_pile_up_answers() -> None:
+    async with serve(small=True, queued=500_000) as served:
+        await served.lines.send(*(call(id, size=100_000) for id in range(100)))
+        await anyio.wait_all_tasks_blocked()
+        assert len(served.app.events) < 60
+        for id in range(100):
+            assert (await served.lines.message())["id"] == id
+
+
+async def test_output_that_nobody_reads_ends_the_connection() -> None:
+    async with serve(small=True, stall=0.05) as served:
+        await served.lines.send(call(1, size=3_000_000))
+        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+    [ended] = served.app.of(ConnectionEnded)
+    assert "read nothing for 0.05 s" in ended.reason
+
+
+async def test_a_reset_connection_cancels_what_was_asked() -> None:
+    async with serve() as served:
+        await served.lines.send(call(1, "hold"))
+        await served.app.until(lambda: bool(served.app.held))
+        await served.stream.aclose()
+        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+    assert len(served.app.of(RequestCancelled)) == 1
+    assert served.app.ended
+
+
+async def test_close_tells_the_other_side() -> None:
+    async with serve() as served:
+        await served.lines.send(good(1))
+        assert (await served.lines.message())["id"] == 1
+        await served.link.aclose()
+        await served.lines.end()
+    assert served.app.of(ConnectionEnded)[0].reason == "closed by this side"
+
+
+async def test_an_exception_of_the_application_comes_out_of_run() -> None:
+    ours, theirs = await make_streams()
+    app = ToolServer(make_server())
+    link = StreamLink(app.peer, app, theirs)
+    async with ours:
+        await Lines(ours).send(call(1, "fail"))
+        with pytest.raises(ZeroDivisionError):
+            await link.run()
+        await Lines(ours).end()
+    assert app.ended
+
+
+async def test_cancelling_run_closes_the_stream() -> None:
+    ours, theirs = await make_streams()
+    app = ToolServer(make_server())
+    link = StreamLink(app.peer, app, theirs)
+    async with anyio.create_task_group() as tasks, ours:
+        await tasks.start(link.run)
+        await Lines(ours).send(call(1, "hold"))
+        await app.until(lambda: bool(app.held))
+        tasks.cancel_scope.cancel()
+    assert app.ended
+    assert app.held == []
+    with pytest.raises(anyio.ClosedResourceError):
+        await theirs.send(b"x")
+
+
+@pytest.mark.parametrize("negotiation", list(Negotiation))
+async def test_both_ends_may_be_flooded_without_a_deadlock(negotiation: Negotiation) -> None:
+    ours, theirs = await make_streams(small=True)
+    client, server = Caller(make_client(negotiation)), ToolServer(make_server())
+    settings = PumpSettings(queued=100_000)
+    client.link = StreamLink(client.peer, client, ours, settings=settings)
+    server.link = StreamLink(server.peer, server, theirs, settings=settings)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.link.run)
+        tasks.start_soon(server.link.run)
+        client.begin()
+        asked = [client.call("echo", {"text": "x" * 20_000, "n": n}) for n in range(200)]
+        for id in asked:
+            outcome = await client.outcome(id)
+            assert json.loads(bytes(outcome.result))["content"][0]["text"]
+        await client.link.aclose()
+    assert client.ended
+    assert server.ended
+
+
+async def test_a_client_hears_of_the_end_after_the_last_answer() -> None:
+    ours, theirs = await make_streams()
+    client = Caller(make_client())
+    client.link = link = StreamLink(client.peer, client, ours)
+    async with anyio.create_task_group() as tasks, theirs:
+        await tasks.start(link.run)
+        client.begin()
+        lines = Lines(theirs)
+        discover = await lines.message()
+        result = {
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}},
+            "ttlMs": 0,
+            "cacheScope": "public",
+        }
+        await lines.send(json.dumps({"jsonrpc": "2.0", "id": discover["id"], "result": result}).encode())
+        await client.ready()
+        first, second = client.call("echo"), client.call("echo")
+        assert (await lines.message())["id"] == first
+        answer = {"jsonrpc": "2.0", "id": first, "result": {"content": []}}
+        await lines.send(json.dumps(answer).encode())
+        await theirs.aclose()
+        assert (await client.outcome(second)).reason is EndReason.CLOSED
+    assert client.ended
+    assert type(await client.outcome(first)).__name__ == "ResultReceived"

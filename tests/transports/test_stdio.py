@@ -1,0 +1,384 @@
+"""The server's side of stdio: over pipes, files and sockets here, and as a real process."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.engine.events import ConnectionEnded, RequestCancelled
+from tests.transports.apps import ToolServer, make_server
+from tests.transports.malformed import META, TABLE, good, request
+from tests.transports.wire import Lines
+from transports.descriptors import LoopReader, ThreadReader, WaitReader, open_reader
+from transports.pump import LinkError, PumpSettings
+from transports.stdio import StdioServerLink, StdioSettings
+
+CHILD = Path(__file__).with_name("child.py")
+BACKENDS = ["asyncio", "trio"]
+
+
+class Pipe:
+    """The far ends of two pipes, as a byte stream."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source, self.sink = source, sink
+        self._open = {source, sink}
+        os.set_blocking(source, False)
+        os.set_blocking(sink, False)
+
+    def close_input(self) -> None:
+        """Read no more."""
+        self._close(self.source)
+
+    def close_output(self) -> None:
+        """Write no more."""
+        self._close(self.sink)
+
+    def _close(self, fd: int) -> None:
+        if fd in self._open:
+            self._open.remove(fd)
+            os.close(fd)
+
+    async def send(self, item: bytes) -> None:
+        view = memoryview(item)
+        while view:
+            await anyio.wait_writable(self.sink)
+            view = view[os.write(self.sink, view) :]
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.wait_readable(self.source)
+        data = os.read(self.source, max_bytes)
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+
+def call(id: int, name: str = "echo", **arguments: Any) -> bytes:
+    return request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
+
+
+def descriptors() -> set[str]:
+    """What is open in this process: number and target."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+class Served:
+    def __init__(self, app: ToolServer, link: StdioServerLink, pipe: Pipe) -> None:
+        self.app, self.link, self.pipe = app, link, pipe
+        self.lines = Lines(pipe)
+
+
+@asynccontextmanager
+async def serve(*, redirect: bool = True, **settings: Any) -> AsyncIterator[Served]:
+    """Serve on two pipes; afterwards no descriptor may have changed, leaked or lost its flags."""
+    stdin, sink = os.pipe()
+    source, stdout = os.pipe()
+    app = ToolServer(make_server())
+    app.link = link = StdioServerLink(
+        app.peer,
+        app,
+        settings=StdioSettings(pump=PumpSettings(**settings), redirect=redirect, signals=False),
+        stdin=stdin,
+        stdout=stdout,
+    )
+    pipe = Pipe(source, sink)
+    before = descriptors()
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(link.run)
+            yield Served(app, link, pipe)
+            await link.aclose()
+        pipe.close_input()
+        pipe.close_output()
+        gone = {item for item in before if int(item.split()[0]) in (source, sink)}
+        assert descriptors() == before - gone
+        assert os.get_blocking(stdin)
+        assert os.get_blocking(stdout)
+    finally:
+        pipe.close_input()
+        pipe.close_output()
+        os.close(stdin)
+        os.close(stdout)
+
+
+@pytest.mark.anyio
+async def test_malformed_input_is_answered_and_the_next_request_works() -> None:
+    async with serve() as served:
+        for id, row in enumerate(TABLE, 1000):
+            await served.lines.check(row, id)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("redirect", [True, False])
+async def test_calls_are_answered_in_order(redirect: bool) -> None:
+    async with serve(redirect=redirect) as served:
+        for id in range(50):
+            await served.lines.send(call(id, n=id))
+            assert (await served.lines.message())["id"] == id
+        await served.lines.send(*(call(id) for id in range(100, 400)))
+        for id in range(100, 400):
+            assert (await served.lines.message())["id"] == id
+
+
+@pytest.mark.anyio
+async def test_answers_larger_than_the_pipe_come_whole() -> None:
+    async with serve() as served:
+        fcntl.fcntl(served.pipe.source, fcntl.F_SETPIPE_SZ, 4096)
+        await served.lines.send(call(1, size=1_000_000), call(2))
+        assert len(await served.lines.line()) > 1_000_000
+        assert (await served.lines.message())["id"] == 2
+
+
+@pytest.mark.anyio
+async def test_end_of_input_ends_the_link_after_the_answers() -> None:
+    async with serve() as served:
+        await served.lines.send(*(call(id) for id in range(100)))
+        served.pipe.close_output()
+        for id in range(100):
+            assert (await served.lines.message())["id"] == id
+        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+    assert served.app.ended
+
+
+@pytest.mark.anyio
+async def test_end_of_input_gives_running_requests_a_moment() -> None:
+    async with serve(drain=20.0) as served:
+        await served.lines.send(call(1, "hold"))
+        await served.app.until(lambda: bool(served.app.held))
+        served.pipe.close_output()
+        served.app.release("in time")
+        assert (await served.lines.message())["id"] == 1
+
+
+@pytest.mark.anyio
+async def test_closed_output_ends_the_link_quietly() -> None:
+    async with serve() as served:
+        await served.lines.send(call(1, "hold"))
+        await served.app.until(lambda: bool(served.app.held))
+        served.pipe.close_input()
+        await served.lines.send(call(2))
+        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+    assert len(served.app.of(RequestCancelled)) == 1
+    [ended] = served.app.of(ConnectionEnded)
+    assert ended.reason == "the other side no longer reads"
+
+
+@pytest.mark.anyio
+async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
+    async with serve() as served:
+        await served.lines.send(call(1, size=1_000_000))
+        await anyio.wait_all_tasks_blocked()
+        served.pipe.close_input()
+        await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+
+
+@pytest.mark.anyio
+async def test_files_may_stand_in_for_pipes(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"".join(call(id) + b"\n" for id in range(5000)))
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
+        app = ToolServer(make_server())
+        settings = StdioSettings(signals=False)
+        await StdioServerLink(
+            app.peer, app, settings=settings, stdin=stdin.fileno(), stdout=stdout.fileno()
+        ).run()
+    lines = (tmp_path / "out").read_bytes().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(5000))
+    assert app.ended
+
+
+@pytest.mark.anyio
+async def test_nothing_may_stand_in_for_input() -> None:
+    with open(os.devnull, "r+b") as nothing:
+        app = ToolServer(make_server())
+        settings = StdioSettings(signals=False)
+        number = nothing.fileno()
+        await StdioServerLink(app.peer, app, settings=settings, stdin=number, stdout=number).run()
+    assert app.ended
+
+
+@pytest.mark.anyio
+async def test_one_socket_may_be_both() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        app = ToolServer(make_server())
+        settings = StdioSettings(signals=False)
+        number = near.fileno()
+        app.link = link = StdioServerLink(
+            app.peer, app, settings=settings, stdin=number, stdout=number
+        )
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(link.run)
+            far.setblocking(False)
+            lines = Lines(Pipe(far.fileno(), far.fileno()))
+            await lines.send(call(1))
+            assert (await lines.message())["id"] == 1
+            far.shutdown(socket.SHUT_WR)
+        assert near.getblocking()
+
+
+@pytest.mark.anyio
+async def test_closed_descriptors_are_an_error_in_words() -> None:
+    source, sink = os.pipe()
+    os.close(sink)
+    app = ToolServer(make_server())
+    before = descriptors()
+    link = StdioServerLink(app.peer, app, stdin=source, stdout=sink)
+    with pytest.raises(LinkError, match="standard input or output cannot be used"):
+        await link.run()
+    assert descriptors() == before
+    assert app.ended
+    os.close(source)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["chosen", "waiting", "thread"])
+async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None:
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    reader = {"chosen": open_reader, "waiting": WaitReader, "thread": ThreadReader}[kind](source, 8)
+    if kind == "chosen":
+        expected = LoopReader if anyio_backend_name == "asyncio" else WaitReader
+        assert type(reader) is expected
+    if kind == "thread":
+        os.set_blocking(source, True)
+    os.write(sink, b"0123456789")
+    assert await reader.read() == b"01234567"
+    await anyio.wait_all_tasks_blocked()  # nobody reads now: what is there must stay there
+    assert await reader.read() == b"89"
+    with anyio.move_on_after(0.01) as scope:
+        await reader.read()
+    assert scope.cancelled_caught
+    os.write(sink, b"x")
+    if kind != "thread":  # an abandoned thread may take one more read with it
+        assert await reader.read() == b"x"
+    os.close(sink)
+    assert await reader.read() == b""
+    reader.close()
+    reader.close()
+    os.close(source)
+
+
+# As a real process
+
+
+@contextmanager
+def child(backend: str, *modes: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, str(CHILD), backend, *modes]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ask(process: subprocess.Popen[bytes], *messages: bytes) -> list[dict[str, Any]]:
+    """Send messages and read as many lines."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"".join(message + b"\n" for message in messages))
+    process.stdin.flush()
+    return [json.loads(process.stdout.readline()) for _ in messages]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_stray_output_goes_to_standard_error(backend: str) -> None:
+    with child(backend, "chatty") as process:
+        [answer] = ask(process, call(1))
+        assert answer["id"] == 1
+        out, err = process.communicate()
+    assert process.returncode == 0
+    assert out == b"printed after serving\n"
+    assert b"printed while serving" in err
+    assert b"said by a program" in err
+    assert b"read '' from standard input" in err
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_whole_conversation_by_redirection(backend: str) -> None:
+    with child(backend) as process:
+        out, err = process.communicate(b"".join(call(id) + b"\n" for id in range(200)))
+    lines = out.splitlines()
+    assert [json.loads(line)["id"] for line in lines[:-1]] == list(range(200))
+    assert lines[-1] == b"printed after serving"
+    assert (process.returncode, err) == (0, b"after serving\n")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(backend: str, number: int) -> None:
+    with child(backend) as process:
+        assert process.stdin is not None
+        process.stdin.write(call(1, "hold") + b"\n")
+        ask(process, good(2))
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert (process.returncode, out, err) == (0, b"printed after serving\n", b"after serving\n")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_second_signal_ends_it_at_once(backend: str) -> None:
+    with child(backend, "patient") as process:
+        assert process.stdin is not None
+        process.stdin.write(call(1, "hold") + b"\n")
+        ask(process, good(2))
+        process.send_signal(signal.SIGTERM)
+        # Draining shows in the refusal of new work.
+        while "error" not in ask(process, call(3))[0]:
+            pass
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_reader_that_leaves_is_no_error(backend: str) -> None:
+    with child(backend) as process:
+        ask(process, good(1))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(good(2) + b"\n")
+        process.stdin.flush()
+        assert process.stderr.read().startswith(b"after serving\n")
+        process.wait()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_flags_of_a_shared_terminal_are_restored(backend: str) -> None:
+    parent, terminal = os.openpty()
+    try:
+        command = [sys.executable, str(CHILD), backend]
+        with subprocess.Popen(
+            command, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE
+        ) as process:
+            os.write(parent, good(1) + b"\n\x04")  # end of input, as typed
+            assert process.stderr is not None
+            assert process.stderr.read() == b"after serving\n"
+        assert process.returncode == 0
+        assert os.get_blocking(terminal)
+    finally:
+        os.close(parent)
+        os.close(terminal)
