@@ -29,6 +29,7 @@ LENIENT_LIMIT = 256 * 1024
 
 _STEPS = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
 _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'{[]}"')
+_STRIDE = 128
 _CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{\[\]}]', re.DOTALL)
 
@@ -47,7 +48,16 @@ def deeper_than(text: bytes, limit: int) -> bool:
     steps = text.translate(_STEPS, _NO_STRUCTURE).replace(b'""', b"")
     if b'"' in steps:
         steps = b"".join(steps.split(b'"')[::2])
-    return max(accumulate(memoryview(steps).cast("b")), default=0) > limit
+    depth = 0
+    for start in range(0, len(steps), _STRIDE):
+        stride = steps[start : start + _STRIDE]
+        opened = stride.count(1)
+        if depth + opened > limit:  # else it cannot get too deep in here
+            heights = accumulate(memoryview(stride).cast("b"), initial=depth)
+            if max(heights) > limit:
+                return True
+        depth += 2 * opened - len(stride)
+    return False
 
 
 def _shallow_part(text: bytes, limit: int) -> bytes:

@@ -136,6 +136,12 @@ TEXTS = (
     Malformed("-Infinity in params", _request(b'{"a":-Infinity}'), PARSE, "Infinity is not a", 7),
     Malformed("NaN as params", _request(b"NaN"), PARSE, "NaN is not a JSON value (byte 55)", 7),
     Malformed("NaN as id", _with_id(b"NaN"), PARSE, "NaN is not a JSON value"),
+    Malformed(
+        "NaN beside the id true",
+        b'{"jsonrpc":"2.0","id":true,"method":"a","params":{"a":NaN}}',
+        PARSE,
+        "NaN is not a JSON value",
+    ),
     Malformed("NaN alone", b"NaN", PARSE, "NaN is not a JSON value (byte 0)"),
     Malformed(
         "NaN in a result",

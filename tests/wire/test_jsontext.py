@@ -127,6 +127,14 @@ def test_depth(text: bytes, depth: int) -> None:
     assert depth == 0 or deeper_than(text, depth - 1)
 
 
+@given(st.integers(0, 2**700), st.integers(0, 150), st.integers(0, 40))
+def test_depth_of_any_brackets(bits: int, lead: int, limit: int) -> None:
+    steps = [1] * lead + [1 if bit == "1" else -1 for bit in f"{bits:b}"]
+    heights = [sum(steps[: n + 1]) for n in range(len(steps))]
+    text = b"".join(b'["\\"]"' if step > 0 else b"]" for step in steps)
+    assert deeper_than(text, limit) == (max(heights) > limit)
+
+
 # Bodies
 
 
@@ -162,6 +170,7 @@ cyclic["self"] = cyclic
         (UserDict({"a": None}), b'{"a":null}'),
         (Raw(b' {"a" : 1}\n'), b'{"a" : 1}'),
         (b'{"a":\r\n1}', b'{"a":  1}'),
+        (Raw(b'{\r"a":1}'), b'{ "a":1}'),
         ({"r": Raw(b'{\n"n": null}')}, b'{"r":{ "n": null}}'),
         (Sample(a=Raw(b'{"n":null}'), b=None), b'{"a":{"n":null},"b":null}'),
         ({1: None, 2.5: "x"}, b'{"1":null,"2.5":"x"}'),

@@ -66,6 +66,7 @@ CASES: list[tuple[str, bytes, Outcome]] = [
     ("CRLF", b"data: hi\r\n\r\n", ([event(b"hi")], "", None)),
     ("mixed", b"data: a\r\ndata: b\rdata: c\n\r\n", ([event(b"a\nb\nc")], "", None)),
     ("CR then LF is one ending", b"data: a\r\ndata: b\n\n", ([event(b"a\nb")], "", None)),
+    ("CRLF then LF are two", b"data: a\r\n\ndata: b\n\n", ([event(b"a"), event(b"b")], "", None)),
     ("LF then CR are two", b"data: a\n\rdata: b\n\n", ([event(b"a"), event(b"b")], "", None)),
     ("byte order mark", b"\xef\xbb\xbfdata: a\n\n", ([event(b"a")], "", None)),
     ("mark on the second line", b"data: a\n\xef\xbb\xbfdata: b\n\n", ([event(b"a")], "", None)),
