@@ -1,0 +1,79 @@
+"""Resources, prompts and completion."""
+
+from conformance.everything.app import server
+from conformance.everything.media import png
+from conformance.everything.tools import WATCHED
+from mcpcore.service import Embedded, Image, user
+from mcpcore.spec.types import PromptMessage
+
+_WORDS = ("paris", "park", "party", "test", "tested", "testing")
+
+
+@server.resource("test://static-text", name="static-text", mime_type="text/plain")
+def static_text() -> str:
+    """A fixed text."""
+    return "This is the content of the static text resource."
+
+
+@server.resource("test://static-binary", name="static-binary", mime_type="image/png")
+def static_binary() -> bytes:
+    """A fixed image."""
+    return png()
+
+
+@server.resource(WATCHED, name="watched-resource", mime_type="text/plain")
+def watched() -> str:
+    """What can be subscribed to; the tool test_trigger_resource_change touches it."""
+    return "Watched resource content"
+
+
+@server.resource("test://template/{id}/data", name="template", mime_type="application/json")
+def template(id: str) -> dict[str, str | bool]:
+    """Data made from the URI."""
+    return {"id": id, "templateTest": True, "data": f"Data for ID: {id}"}
+
+
+@server.prompt
+def test_simple_prompt() -> str:
+    """A prompt without arguments."""
+    return "This is a simple prompt for testing."
+
+
+@server.prompt
+def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
+    """A prompt made from its arguments.
+
+    Args:
+        arg1: First test argument
+        arg2: Second test argument
+    """
+    return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
+
+
+@server.prompt("test_prompt_with_embedded_resource")
+def prompt_with_embedded_resource(resourceUri: str) -> list[PromptMessage]:  # noqa: N803 - the fixture's name
+    """A prompt with a resource in it.
+
+    Args:
+        resourceUri: URI of the resource to embed
+    """
+    embedded = Embedded(resourceUri, "Embedded resource content for testing.", "text/plain")
+    return [user(embedded), user("Please process the embedded resource above.")]
+
+
+@server.prompt
+def test_prompt_with_image() -> list[PromptMessage]:
+    """A prompt with an image in it."""
+    return [user(Image(png())), user("Please analyze the image above.")]
+
+
+@server.completion(prompt="test_prompt_with_arguments")
+def complete_argument(typed: str) -> list[str]:
+    """Propose words that begin with what was typed."""
+    return [word for word in _WORDS if word.startswith(typed)]
+
+
+@server.completion(template="test://template/{id}/data", argument="id")
+def complete_id(typed: str) -> list[str]:
+    """Propose ids."""
+    return [str(number) for number in range(1, 1000) if str(number).startswith(typed)]

@@ -1,0 +1,45 @@
+"""The reference server: every feature of the protocol, in every revision.
+
+``python -m conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]``; without
+a binding it serves on standard input and output.  What it offers follows the official suite's
+fixture; the first tool takes no arguments.
+"""
+
+import argparse
+import logging
+import sys
+from importlib import import_module
+
+from conformance.everything.app import server
+from transports.server import run
+
+__all__ = ["main", "server"]
+
+# What is declared first is listed first.
+for part in ("tools", "questions", "reading"):
+    import_module(f"conformance.everything.{part}")
+
+
+def main() -> int:
+    """Serve on the bindings that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stdio", action="store_true", help="standard input and output")
+    parser.add_argument("--http", metavar="HOST:PORT", action="append", default=[])
+    parser.add_argument("--ws", metavar="HOST:PORT", action="append", default=[])
+    chosen = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        run(
+            server,
+            stdio=chosen.stdio,
+            http=chosen.http,
+            ws=chosen.ws,
+            on_listening=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
+        )
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

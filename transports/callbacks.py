@@ -1,0 +1,162 @@
+"""What a client does for its server: elicitation, sampling, roots, and news of all kinds.
+
+The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
+input round (modern).  Each may be a plain function or a coroutine function.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
+from mcpcore.spec.types.capabilities import (
+    ClientCapabilities,
+    ElicitationCapability,
+    RootsCapability,
+    SamplingCapability,
+)
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.roots import ListRootsResult, Root
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from transports.forms import fill_defaults, form_problems
+from transports.typed import Malformed, typed
+
+T = TypeVar("T")
+P = TypeVar("P")
+Answer = Struct | Mapping[str, Any]
+"""The result object of a request of the server."""
+Roots = Sequence[Root | str]
+
+ElicitationCallback = Callable[
+    [ElicitParams],
+    ElicitResult | Mapping[str, Any] | Awaitable[ElicitResult | Mapping[str, Any] | None] | None,
+]
+SamplingCallback = Callable[
+    [CreateMessageParams], CreateMessageResult | Awaitable[CreateMessageResult]
+]
+RootsCallback = Callable[[], Roots | Awaitable[Roots]]
+LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
+ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
+"""Takes progress, total (None: unknown) and message."""
+ChangeCallback = Callable[[], Awaitable[None] | None]
+UpdateCallback = Callable[[str], Awaitable[None] | None]
+NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
+
+
+class Callbacks(Struct, kw_only=True):
+    """The client's side of the conversation; what is None is not declared as a capability.
+
+    ``elicitation`` gets forms: it returns the content (defaults of the schema are filled in, and
+    the result is checked against it), an :class:`ElicitResult`, or None to decline.
+    ``elicitation_url`` gets URLs to visit: it returns an :class:`ElicitResult`, or None to
+    decline.  ``sampling_tools`` declares that ``sampling`` understands tools.  ``roots`` is a
+    list of Roots or URIs, or a function that returns one.  ``resource_updated`` and
+    ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
+    notification, by method and params.
+    """
+
+    elicitation: ElicitationCallback | None = None
+    elicitation_url: ElicitationCallback | None = None
+    sampling: SamplingCallback | None = None
+    sampling_tools: bool = False
+    roots: Roots | RootsCallback | None = None
+    log: LogCallback | None = None
+    tools_changed: ChangeCallback | None = None
+    prompts_changed: ChangeCallback | None = None
+    resources_changed: ChangeCallback | None = None
+    resource_updated: UpdateCallback | None = None
+    elicitation_complete: UpdateCallback | None = None
+    notification: NotificationCallback | None = None
+
+    def capabilities(self) -> ClientCapabilities:
+        """Declare what there is a callback for."""
+        declared = ClientCapabilities()
+        if self.elicitation is not None or self.elicitation_url is not None:
+            declared.elicitation = ElicitationCapability()
+            if self.elicitation_url is not None:
+                declared.elicitation.url = {}
+                if self.elicitation is not None:
+                    declared.elicitation.form = {}
+        if self.sampling is not None:
+            declared.sampling = SamplingCapability(tools={} if self.sampling_tools else UNSET)
+        if self.roots is not None:
+            declared.roots = RootsCapability(list_changed=True)
+        return declared
+
+    def answer(self, method: str, params: Raw) -> Answer | Awaitable[Answer]:
+        """Answer a request of the server.  Raises McpError, also out of the awaitable."""
+        answer = _ANSWERS.get(method)
+        if answer is None:
+            raise McpError(METHOD_NOT_FOUND, f"this client does not answer {method!r}")
+        return answer(self, params)
+
+
+def _answer_elicitation(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+    params = _decode_params(raw, ElicitParams)
+    by_url = params.mode == "url"
+    callback = callbacks.elicitation_url if by_url else callbacks.elicitation
+    if callback is None:
+        mode = "url" if by_url else "form"
+        raise McpError(INVALID_PARAMS, f"this client does not support elicitation of mode {mode!r}")
+    schema = {} if params.requested_schema is UNSET else params.requested_schema
+
+    def finish(answer: ElicitResult | Mapping[str, Any] | None) -> Answer:
+        if answer is None:
+            return ElicitResult(action="decline")
+        if isinstance(answer, ElicitResult):
+            return answer
+        content = fill_defaults(schema, answer)
+        if problems := form_problems(schema, content):
+            raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
+        return ElicitResult(action="accept", content=content)
+
+    return _then(callback(params), finish)
+
+
+def _answer_sampling(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+    if callbacks.sampling is None:
+        raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
+    params = _decode_params(raw, CreateMessageParams)
+    with_tools = params.tools is not UNSET or params.tool_choice is not UNSET
+    if with_tools and not callbacks.sampling_tools:
+        raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
+    return callbacks.sampling(params)
+
+
+def _answer_roots(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+    if callbacks.roots is None:
+        raise McpError(METHOD_NOT_FOUND, "this client has no roots")
+    roots = callbacks.roots() if callable(callbacks.roots) else callbacks.roots
+    return _then(
+        roots,
+        lambda given: ListRootsResult(
+            roots=[Root(uri=root) if isinstance(root, str) else root for root in given]
+        ),
+    )
+
+
+_ANSWERS: dict[str, Callable[[Callbacks, Raw], Answer | Awaitable[Answer]]] = {
+    "elicitation/create": _answer_elicitation,
+    "sampling/createMessage": _answer_sampling,
+    "roots/list": _answer_roots,
+}
+
+
+def _decode_params(raw: Raw, expected: type[P]) -> P:
+    try:
+        return typed(raw, expected)
+    except Malformed as error:
+        raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+
+
+def _then(value: P | Awaitable[P], finish: Callable[[P], T]) -> T | Coroutine[Any, Any, T]:
+    if not inspect.isawaitable(value):
+        return finish(value)
+
+    async def later() -> T:
+        return finish(await value)
+
+    return later()

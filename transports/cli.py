@@ -1,0 +1,30 @@
+"""The `mcpcore` command: serve, call, list, probe, and what plug-ins add.
+
+It needs the extra ``cli`` (typer, rich); the commands are in :mod:`transports.commands`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+MISSING = "the mcpcore command needs the extra `cli`: pip install 'mcpcore[cli]'"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with the words given, by default those of this process; never returns."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # What stands behind -- is the command of a server, never an option of ours.
+    command = None
+    if "--" in words:
+        at = words.index("--")
+        words, command = words[:at], tuple(words[at + 1 :])
+    try:
+        from transports.commands.app import build
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(MISSING)
+    build()(args=words, prog_name="mcpcore", obj=command)
+
+
+if __name__ == "__main__":
+    main()

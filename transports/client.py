@@ -1,0 +1,381 @@
+"""The client: connect to a server, call it, listen to it.
+
+::
+
+    async with connect("http://127.0.0.1:8000/mcp") as client:
+        result = await client.call_tool("add", {"a": 1, "b": 2})
+
+The same code works over every transport and in both eras.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from msgspec import UNSET, Raw, UnsetType
+
+from mcpcore.engine.events import Ready
+from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS
+from mcpcore.spec.methods import METHODS, lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation, LoggingLevel
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.completion import (
+    CompleteResult,
+    PromptReference,
+    ResourceTemplateReference,
+)
+from mcpcore.spec.types.lifecycle import DiscoverResult
+from mcpcore.spec.types.prompts import GetPromptResult, ListPromptsResult, Prompt
+from mcpcore.spec.types.resources import (
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ReadResourceResult,
+    Resource,
+    ResourceTemplate,
+)
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
+from mcpcore.wire.message import Body
+from transports.callbacks import Callbacks, ProgressCallback, Roots
+from transports.client_cache import ResultCache
+from transports.client_core import ClientCore
+from transports.client_errors import InvalidResponse, PeerError
+from transports.client_listen import Listening
+from transports.client_open import ClientSettings, Opening
+from transports.client_tools import ToolBook
+from transports.link import clock
+from transports.targets import Target, parse_target
+
+T = TypeVar("T")
+P = TypeVar("P", bound="_Page")
+
+_CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
+_MAX_PAGES = 10_000
+
+
+class _Page(Protocol):
+    next_cursor: str | UnsetType
+
+
+class Client:
+    """An open conversation with a server. Made by :func:`connect`.
+
+    Every method that sends a request raises :class:`PeerError` for an error of the server, and a
+    subclass of :class:`CallFailed` (timeout, closed connection, invalid response) for what
+    happened on this side.  ``timeout`` is in seconds; None waits for ever; by default it is that
+    of the settings.  Cancelling the caller cancels the request.
+    """
+
+    def __init__(
+        self, core: ClientCore, ready: Ready, tools: ToolBook, cache: ResultCache | None
+    ) -> None:
+        self._core = core
+        self._ready = ready
+        self._tools = tools
+        self._cache = cache
+
+    # Facts
+
+    @property
+    def revision(self) -> Revision:
+        """The revision that was negotiated."""
+        return self._ready.revision
+
+    @property
+    def server_info(self) -> Implementation | None:
+        """The server's identity, as it says itself."""
+        return self._ready.info
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server declared."""
+        return self._core.capabilities
+
+    @property
+    def instructions(self) -> str | None:
+        """What the server wants its users to know."""
+        return self._ready.instructions
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """The revisions that the server named (modern), or the negotiated one."""
+        return self._ready.supported or (self._ready.revision.name,)
+
+    @property
+    def closed(self) -> str | None:
+        """Why the connection ended, None while it is open."""
+        return self._core.closed
+
+    # Tools
+
+    async def list_tools(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListToolsResult:
+        """Return one page of tools; :meth:`tools` returns all of them."""
+        result = await self.request("tools/list", _page(cursor), ListToolsResult, timeout=timeout)
+        result.tools = self._tools.learn(result.tools)
+        return result
+
+    async def tools(self) -> list[Tool]:
+        """Return all tools."""
+        return [tool async for page in self._pages(self.list_tools) for tool in page.tools]
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> CallToolResult:
+        """Call a tool; a failure of the tool is a result with ``is_error``.
+
+        Answers what the server asks meanwhile through the callbacks.  A result that breaks the
+        tool's output schema raises InvalidResponse, if the schema is known and can be checked.
+        """
+        params: dict[str, Any] = {"name": name}
+        if arguments is not None:
+            params["arguments"] = arguments
+
+        async def call() -> CallToolResult:
+            return await self.request(
+                "tools/call", params, CallToolResult, timeout=timeout, progress=progress, meta=meta
+            )
+
+        try:
+            result = await call()
+        except PeerError as error:
+            if error.code != HEADER_MISMATCH:
+                raise
+            # Our picture of the tool's mirrored arguments is missing or outdated.
+            if self._cache is not None:
+                self._cache.drop("tools/list")
+            await self.tools()
+            result = await call()
+        self._tools.check(name, result)
+        return result
+
+    # Resources
+
+    async def list_resources(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListResourcesResult:
+        """Return one page of resources."""
+        return await self.request(
+            "resources/list", _page(cursor), ListResourcesResult, timeout=timeout
+        )
+
+    async def resources(self) -> list[Resource]:
+        """Return all resources."""
+        pages = self._pages(self.list_resources)
+        return [resource async for page in pages for resource in page.resources]
+
+    async def list_resource_templates(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListResourceTemplatesResult:
+        """Return one page of resource templates."""
+        return await self.request(
+            "resources/templates/list", _page(cursor), ListResourceTemplatesResult, timeout=timeout
+        )
+
+    async def resource_templates(self) -> list[ResourceTemplate]:
+        """Return all resource templates."""
+        pages = self._pages(self.list_resource_templates)
+        return [template async for page in pages for template in page.resource_templates]
+
+    async def read_resource(
+        self,
+        uri: str,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+    ) -> ReadResourceResult:
+        """Return a resource's contents."""
+        return await self.request(
+            "resources/read", {"uri": uri}, ReadResourceResult, timeout=timeout, progress=progress
+        )
+
+    async def subscribe(self, uri: str) -> None:
+        """Legacy: have changes of a resource reported to the callbacks; see :meth:`listen`."""
+        await self.request("resources/subscribe", {"uri": uri})
+
+    async def unsubscribe(self, uri: str) -> None:
+        """Legacy: end that."""
+        await self.request("resources/unsubscribe", {"uri": uri})
+
+    # Prompts and completion
+
+    async def list_prompts(
+        self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
+    ) -> ListPromptsResult:
+        """Return one page of prompts."""
+        return await self.request("prompts/list", _page(cursor), ListPromptsResult, timeout=timeout)
+
+    async def prompts(self) -> list[Prompt]:
+        """Return all prompts."""
+        return [prompt async for page in self._pages(self.list_prompts) for prompt in page.prompts]
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+    ) -> GetPromptResult:
+        """Return a prompt, filled in."""
+        params: dict[str, Any] = {"name": name}
+        if arguments is not None:
+            params["arguments"] = arguments
+        return await self.request(
+            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress
+        )
+
+    async def complete(
+        self,
+        ref: PromptReference | ResourceTemplateReference,
+        argument: str,
+        value: str,
+        *,
+        known: Mapping[str, str] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> CompleteResult:
+        """Propose values for an ``argument`` of which ``value`` has been typed.
+
+        ``known``: the values of other arguments.
+        """
+        params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
+        if known is not None:
+            params["context"] = {"arguments": known}
+        return await self.request("completion/complete", params, CompleteResult, timeout=timeout)
+
+    # The conversation
+
+    async def discover(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> DiscoverResult:
+        """Modern: ask what the server speaks and offers."""
+        return await self.request("server/discover", None, DiscoverResult, timeout=timeout)
+
+    async def ping(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+        """Make sure that the server answers (where the era has no ``ping``, by discovery)."""
+        legacy = lookup("ping", "client", self.revision) is not None
+        await self._core.request("ping" if legacy else "server/discover", timeout=timeout)
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Have log messages from this level on sent to the ``log`` callback."""
+        self._core.log_level = level
+        if not self.revision.per_request_log_level:
+            await self.request("logging/setLevel", {"level": level})
+
+    def set_roots(self, roots: Roots) -> None:
+        """Change what the server is told when it asks for our roots, and say so where one can."""
+        self._core.callbacks.roots = roots
+        self._core.notify("notifications/roots/list_changed")
+
+    def listen(
+        self,
+        *,
+        tools: bool = False,
+        prompts: bool = False,
+        resources: bool = False,
+        uris: "list[str] | tuple[str, ...]" = (),
+    ) -> Listening:
+        """Open a stream of changes: of the lists named, and of the resources in ``uris``.
+
+        ``async with client.listen(tools=True) as changes: async for change in changes: ...``
+        """
+        wanted = SubscriptionFilter(
+            tools_list_changed=tools or UNSET,
+            prompts_list_changed=prompts or UNSET,
+            resources_list_changed=resources or UNSET,
+            resource_subscriptions=list(uris) or UNSET,
+        )
+        return Listening(self._core, wanted)
+
+    def notify(self, method: str, params: Body = None) -> None:
+        """Send any notification that the revision has; others are dropped."""
+        self._core.notify(method, params)
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        expected: type[T] = Raw,  # type: ignore[assignment]
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Send any request; its result is typed as ``expected``, raw by default."""
+        cache = self._cache if method in _CACHEABLE else None
+        if cache is not None and (kept := cache.get(method, params, now=clock())) is not None:
+            return self._core.decode(kept, expected, method)
+        outcome = await self._core.request(
+            method, params, timeout=timeout, progress=progress, meta=meta
+        )
+        result = self._core.decode(outcome.result, expected, method)
+        if cache is not None and not outcome.with_input:
+            cache.put(method, params, outcome.result, now=clock())
+        return result
+
+    async def _pages(self, fetch: Callable[..., Awaitable[P]]) -> AsyncIterator[P]:
+        cursor: str | None = None
+        seen: set[str] = set()
+        for _ in range(_MAX_PAGES):
+            try:
+                page = await fetch(cursor)
+            except PeerError as error:
+                if self._cache is not None and error.code == INVALID_PARAMS:
+                    self._cache.drop(error.method)
+                raise
+            yield page
+            if page.next_cursor is UNSET:
+                return
+            cursor = page.next_cursor
+            if cursor in seen:
+                break
+            seen.add(cursor)
+        raise InvalidResponse("pagination", f"the server's pages do not end (cursor {cursor!r})")
+
+
+def _page(cursor: str | None) -> dict[str, Any] | None:
+    return None if cursor is None else {"cursor": cursor}
+
+
+class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
+    """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
+
+    ``target``: an http, https, ws or wss URL; a command as a list of strings; a ``Server`` of this
+    process; or a Target.  ``callbacks`` say what the client does for the server.  ``revision``
+    names the only revision to speak; without it the newest common one is found.  ``headers`` go
+    with HTTP requests and the WebSocket handshake.  Raises BadTarget, LinkError, NegotiationError.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        *,
+        callbacks: Callbacks | None = None,
+        revision: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        settings: ClientSettings | None = None,
+    ) -> None:
+        self.target: Target = parse_target(target, headers=headers)
+        self._opening = Opening(
+            self.target, callbacks or Callbacks(), settings or ClientSettings(), revision
+        )
+
+    async def __aenter__(self) -> Client:
+        opening = self._opening
+        core, ready = await opening.open()
+        return Client(core, ready, opening.tool_book(ready.revision), opening.cache)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._opening.close(exc_type, exc, traceback)

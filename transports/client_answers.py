@@ -1,0 +1,80 @@
+"""The server's requests on the wire (legacy), answered by the client's callbacks."""
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
+from mcpcore.engine.peer import Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
+from transports.callbacks import Callbacks
+from transports.running import Handlers
+
+logger = logging.getLogger("mcpcore.client")
+
+
+class Answers:
+    """Answers requests: plain callbacks inline, coroutines in a task of ``group``.
+
+    ``flush`` is called after the machine was used outside of the link's own stack.
+    """
+
+    def __init__(
+        self,
+        machine: Peer | HttpClient,
+        callbacks: Callbacks,
+        group: TaskGroup,
+        flush: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._callbacks = callbacks
+        self._flush = flush
+        self._handlers = Handlers(group, self._release)
+
+    def begin(self, event: RequestReceived) -> None:
+        """Answer a request, now or later."""
+        try:
+            answer = self._callbacks.answer(event.method, event.params)
+        except Exception as error:
+            self._fail(event, error)
+            return
+        if not inspect.isawaitable(answer):
+            self._respond(event, answer)
+            return
+
+        async def work() -> None:
+            try:
+                result = await answer
+            except Exception as error:
+                self._fail(event, error)
+            else:
+                self._respond(event, result)
+            self._flush()
+
+        self._handlers.start(event.key, work)
+
+    def cancel(self, event: RequestCancelled) -> None:
+        """The server no longer wants it."""
+        self._handlers.cancel(event.key)
+
+    def _respond(self, event: RequestReceived, answer: Struct | Mapping[str, Any]) -> None:
+        try:
+            self._machine.respond(event.key, answer)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            self._fail(event, error)
+
+    def _fail(self, event: RequestReceived, error: Exception) -> None:
+        if isinstance(error, McpError):
+            self._machine.fail(event.key, error.error)
+            return
+        logger.error("the callback for %s failed", event.method, exc_info=error)
+        self._machine.fail(event.key, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
+
+    def _release(self, key: Key) -> None:
+        self._machine.release(key)
+        self._flush()

@@ -1,0 +1,331 @@
+"""The client's engine room: requests and their outcomes, input rounds, the server's requests.
+
+:class:`ClientCore` is the App of a client machine.  What the protocol offers, as typed methods, is
+:class:`transports.client.Client`.
+"""
+
+import inspect
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    ErrorReceived,
+    Event,
+    InputRequired,
+    NegotiationFailed,
+    NotificationReceived,
+    ProgressReceived,
+    Ready,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    SubscriptionAcknowledged,
+    SubscriptionNotification,
+    Violation,
+)
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.spec.errors import LocalProtocolError, McpError
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import InputRequest, LoggingLevel
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
+from mcpcore.wire.message import Body, RequestId
+from transports.callbacks import Answer, Callbacks, ProgressCallback
+from transports.client_answers import Answers
+from transports.client_errors import (
+    ConnectionClosed,
+    InputFailed,
+    InvalidResponse,
+    NegotiationError,
+    PeerError,
+    ended,
+)
+from transports.client_listen import LISTEN, Listening
+from transports.client_news import News
+from transports.link import Link, clock
+from transports.running import Waiting
+from transports.typed import Malformed, typed
+
+logger = logging.getLogger("mcpcore.client")
+
+T = TypeVar("T")
+ClientMachine = Peer | HttpClient
+
+Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
+
+
+class Outcome(Struct, frozen=True):
+    """A result as received, and whether answers of ours went into it (never to be cached)."""
+
+    result: Raw
+    with_input: bool
+
+
+class ClientCore:
+    """Owns the waiting callers of one connection and answers what its server asks."""
+
+    def __init__(
+        self,
+        machine: ClientMachine,
+        callbacks: Callbacks,
+        group: TaskGroup,
+    ) -> None:
+        self.machine = machine
+        self.callbacks = callbacks
+        self.link: Link | None = None
+        self.ready: Ready | None = None
+        self.closed: str | None = None
+        """Why the connection ended, once it has."""
+        self.log_level: LoggingLevel | None = None
+        self.meta: dict[str, Any] = {}
+        """Members for the ``_meta`` of every request."""
+        self.listeners: list[Listening] = []
+        """They take the notifications that belong to no listen stream."""
+        self.streams: dict[RequestId, Listening] = {}
+        """They take what arrives on a listen stream of ours."""
+        self.interest: Counter[str] = Counter()
+        """How many listeners share the subscription of a resource (legacy)."""
+        self._news = News(callbacks, group)
+        self._watchers: list[Callable[[str], None]] = []
+        self._opened = anyio.Event()
+        self._failure: NegotiationFailed | None = None
+        self._waiting = Waiting()
+        self._progress: dict[RequestId, ProgressCallback] = {}
+        self._answers = Answers(machine, callbacks, group, self.flush)
+        self._table: dict[type[Event], Callable[[Any], None]] = {
+            ResultReceived: self._settle,
+            ErrorReceived: self._settle,
+            InputRequired: self._settle,
+            RequestEnded: self._settle,
+            ProgressReceived: self._on_progress,
+            RequestReceived: self._answers.begin,
+            RequestCancelled: self._answers.cancel,
+            NotificationReceived: self._on_notification,
+            SubscriptionNotification: self._on_stream_notification,
+            SubscriptionAcknowledged: self._on_acknowledged,
+            Ready: self._on_ready,
+            NegotiationFailed: self._on_negotiation_failed,
+            ConnectionEnded: self._on_end,
+            Violation: lambda event: logger.warning("the server broke a rule: %s", event.message),
+        }
+
+    # App
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the machine."""
+        handler = self._table.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    # Opening
+
+    async def opened(self) -> Ready:
+        """Negotiate and wait for the outcome.  Raises NegotiationError or ConnectionClosed."""
+        self.machine.start(now=clock())
+        self.flush()
+        await self._opened.wait()
+        if self.ready is not None:
+            return self.ready
+        if self._failure is not None:
+            raise NegotiationError(self._failure.message, self._failure.error)
+        raise ConnectionClosed("connect", self.closed or "the connection ended")
+
+    @property
+    def revision(self) -> Revision:
+        """What was negotiated."""
+        return self._negotiated.revision
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server declared."""
+        declared = self._negotiated.capabilities
+        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
+
+    @property
+    def _negotiated(self) -> Ready:
+        if self.ready is None:
+            raise LocalProtocolError("the connection is not open yet")
+        return self.ready
+
+    def flush(self) -> None:
+        """The machine was called: have the link write what it has to send."""
+        if self.link is not None:
+            self.link.flush_soon()
+
+    # Requests of ours
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Send a request, serve the input rounds it takes, return its result.
+
+        Cancelling the caller cancels the request.  Raises PeerError or a CallFailed.
+        """
+        if self.closed is not None:
+            raise ConnectionClosed(method, self.closed)
+        request = self.machine.request(
+            method,
+            params,
+            now=clock(),
+            timeout=timeout,
+            progress=progress is not None,
+            meta={**self.meta, **(meta or {})} or None,
+            log_level=self.log_level if self.revision.per_request_log_level else None,
+        )
+        rounds = 0
+        while True:
+            outcome = await self._outcome(request, progress)
+            if not isinstance(outcome, InputRequired):
+                return Outcome(_result(outcome), rounds > 0)
+            rounds += 1
+            request = await self._answer_round(outcome, timeout)
+
+    def listen(self, listening: Listening, wanted: SubscriptionFilter) -> RequestId:
+        """Open a listen stream, without a deadline; what happens on it is told to ``listening``."""
+        if self.closed is not None:
+            raise ConnectionClosed(LISTEN, self.closed)
+        params = SubscriptionsListenParams(notifications=wanted)
+        request = self.machine.request(
+            LISTEN, params, now=clock(), timeout=None, meta=self.meta or None
+        )
+        self.streams[request] = listening
+        self.flush()
+        return request
+
+    def cancel(self, request: RequestId) -> None:
+        """Withdraw a request; its outcome, if any, is dropped."""
+        self.machine.cancel(request, now=clock())
+        self.flush()
+
+    def notify(self, method: str, params: Body = None) -> None:
+        """Send a notification, where the negotiated revision has it."""
+        ready = self.ready
+        if ready is not None and lookup(method, "client", ready.revision) is not None:
+            self.machine.notify(method, params)
+            self.flush()
+
+    async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
+        self._waiting.expect(request)
+        if progress is not None:
+            self._progress[request] = progress
+        self.flush()
+        try:
+            return await self._waiting.outcome(request)
+        except anyio.get_cancelled_exc_class():
+            self.cancel(request)
+            raise
+        finally:
+            self._progress.pop(request, None)
+
+    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
+        try:
+            answers = {key: await self._input(asked, key) for key in asked.requests}
+            if not answers:
+                # Only state came back: the server waits for something outside of this conversation.
+                await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
+            if self.closed is not None:
+                raise ConnectionClosed(asked.method, self.closed)
+        except BaseException:
+            self.machine.abandon(asked.request)
+            raise
+        return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
+
+    async def _input(self, asked: InputRequired, key: str) -> Answer:
+        wanted = self.decode(asked.requests[key], InputRequest, asked.method)
+        params = Raw(b"{}") if wanted.params is UNSET else wanted.params
+        try:
+            answer = self.callbacks.answer(wanted.method, params)
+            return await answer if inspect.isawaitable(answer) else answer
+        except McpError as error:
+            raise InputFailed(asked.method, f"the input {key!r} was not given: {error}") from error
+
+    def _settle(self, outcome: Settled) -> None:
+        if self._waiting.settle(outcome):
+            return
+        stream = self.streams.pop(outcome.request, None)
+        if isinstance(outcome, InputRequired):
+            self.machine.abandon(outcome.request)
+        elif stream is not None:
+            stream.end(outcome)
+
+    def _on_progress(self, event: ProgressReceived) -> None:
+        callback = self._progress.get(event.request)
+        if callback is not None:
+            self._news.tell(callback, event.progress, event.total, event.message)
+
+    @staticmethod
+    def decode(raw: Raw, expected: type[T], method: str) -> T:
+        """Type what the server sent.  Raises InvalidResponse."""
+        try:
+            return typed(raw, expected)
+        except Malformed as error:
+            raise InvalidResponse(method, f"the server's message is malformed: {error}") from None
+
+    # News
+
+    def _on_notification(self, event: NotificationReceived) -> None:
+        self._announce(event.method, event.params, *self.listeners)
+
+    def _on_stream_notification(self, event: SubscriptionNotification) -> None:
+        stream = self.streams.get(event.request)
+        self._announce(event.method, event.params, *([stream] if stream else []))
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Have ``watcher`` called with the method of every notification."""
+        self._watchers.append(watcher)
+
+    def _announce(self, method: str, params: Raw, *listeners: Listening) -> None:
+        try:
+            for listener in listeners:
+                listener.notify(method, params)
+        except InvalidResponse as error:
+            logger.warning("%s", error)
+        for watcher in self._watchers:
+            watcher(method)
+        self._news.announce(method, params)
+
+    def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
+        if stream := self.streams.get(event.request):
+            stream.acknowledged(event.filter)
+
+    # The conversation
+
+    def _on_ready(self, event: Ready) -> None:
+        self.ready = event
+        self._opened.set()
+
+    def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
+        self._failure = event
+        self._opened.set()
+
+    def _on_end(self, event: ConnectionEnded) -> None:
+        self.closed = event.reason
+        self._opened.set()
+        for listener in self.listeners:
+            listener.broken(ConnectionClosed(LISTEN, event.reason))
+
+
+def _result(outcome: Settled) -> Raw:
+    if isinstance(outcome, ResultReceived):
+        return outcome.result
+    if isinstance(outcome, ErrorReceived):
+        raise PeerError(outcome.method, outcome.error)
+    if isinstance(outcome, RequestEnded):
+        raise ended(outcome)
+    raise InvalidResponse(outcome.method, "it cannot ask for input")

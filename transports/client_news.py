@@ -1,0 +1,93 @@
+"""The server's notifications, handed to the client's callbacks."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anyio.abc import TaskGroup
+from msgspec import Raw
+
+from mcpcore.spec.types.elicitation import ElicitationCompleteParams
+from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.resources import ResourceUpdatedParams
+from transports.callbacks import Callbacks
+from transports.typed import Malformed, typed
+
+logger = logging.getLogger("mcpcore.client")
+
+RESOURCE_UPDATED = "notifications/resources/updated"
+
+
+class News:
+    """Tells callbacks what happened: plain functions inline, coroutines in a task of ``group``.
+
+    An error of a callback is logged and harms nobody.
+    """
+
+    def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
+        self._callbacks = callbacks
+        self._group = group
+
+    def announce(self, method: str, params: Raw) -> None:
+        """Pass on a notification."""
+        announce = _ANNOUNCEMENTS.get(method)
+        if announce is not None:
+            try:
+                announce(self, self._callbacks, params)
+            except Malformed as error:
+                logger.warning("the server's %s is malformed: %s", method, error)
+        if self._callbacks.notification is not None:
+            self.tell(self._callbacks.notification, method, params)
+
+    def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
+        """Call a callback of the user; it may return an awaitable."""
+        try:
+            answer = callback(*args)
+        except Exception:
+            logger.exception("a callback failed")
+            return
+        if inspect.isawaitable(answer):
+            self._group.start_soon(_finish, answer)
+
+
+async def _finish(answer: Awaitable[None]) -> None:
+    try:
+        await answer
+    except Exception:
+        logger.exception("a callback failed")
+
+
+def _log(news: News, callbacks: Callbacks, params: Raw) -> None:
+    if callbacks.log is not None:
+        news.tell(callbacks.log, typed(params, LoggingMessageParams))
+
+
+def _update(news: News, callbacks: Callbacks, params: Raw) -> None:
+    if callbacks.resource_updated is not None:
+        news.tell(callbacks.resource_updated, typed(params, ResourceUpdatedParams).uri)
+
+
+def _elicitation(news: News, callbacks: Callbacks, params: Raw) -> None:
+    if callbacks.elicitation_complete is not None:
+        done = typed(params, ElicitationCompleteParams)
+        news.tell(callbacks.elicitation_complete, done.elicitation_id)
+
+
+def _change(name: str) -> Callable[[News, Callbacks, Raw], None]:
+    def announce(news: News, callbacks: Callbacks, params: Raw) -> None:
+        callback = getattr(callbacks, name)
+        if callback is not None:
+            news.tell(callback)
+
+    return announce
+
+
+_ANNOUNCEMENTS: dict[str, Callable[[News, Callbacks, Raw], None]] = {
+    "notifications/message": _log,
+    RESOURCE_UPDATED: _update,
+    "notifications/elicitation/complete": _elicitation,
+    "notifications/tools/list_changed": _change("tools_changed"),
+    "notifications/prompts/list_changed": _change("prompts_changed"),
+    "notifications/resources/list_changed": _change("resources_changed"),
+}

@@ -1,0 +1,178 @@
+"""Opening and closing a client's connection: settings, machine, link, and the tasks they need."""
+
+import ssl
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Struct, field, structs
+
+from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
+from mcpcore.engine.events import Ready
+from mcpcore.engine.peer import Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
+from mcpcore.spec.types.base import Implementation
+from transports.callbacks import Callbacks
+from transports.client_cache import ResultCache
+from transports.client_core import ClientCore
+from transports.client_tools import ToolBook
+from transports.link import Link
+from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
+
+
+class ClientSettings(Struct, frozen=True, kw_only=True):
+    """How a client behaves; what is None is left to the transport's own defaults."""
+
+    info: Implementation = field(
+        default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
+    )
+    limits: Limits = field(default_factory=Limits)
+    """``request_timeout`` among them."""
+    negotiation: Negotiation = Negotiation.AUTO
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Members for the ``_meta`` of every request, for instance ``traceparent``."""
+    cache: bool = False
+    """Keep results for as long as the server allows (modern)."""
+    check_output: bool = True
+    """Check structured results against the tool's schema, where the `schema` extra is installed."""
+    http: HttpClientSettings | None = None
+    ssl_context: ssl.SSLContext | None = None
+    process: Any = None
+    """:class:`transports.process.ProcessSettings`."""
+    websocket: Any = None
+    """:class:`transports.websocket.WebSocketSettings`."""
+
+
+class Opening:
+    """One connection from its first to its last moment. Used by ``connect``."""
+
+    def __init__(
+        self, target: Target, callbacks: Callbacks, settings: ClientSettings, revision: str | None
+    ) -> None:
+        self.target = target
+        self.callbacks = callbacks
+        self.settings = settings
+        self.cache = ResultCache() if settings.cache else None
+        self._revisions = REVISIONS if revision is None else parse_revisions([revision])
+        self._headers: dict[str, HeaderParams] = {}
+        self._group: TaskGroup
+        self._link: Link | None = None
+
+    def tool_book(self, revision: Revision) -> ToolBook:
+        """Make the memory of tools that suits the connection."""
+        return ToolBook(
+            self._headers,
+            strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
+            compile_schema=_schema_compiler() if self.settings.check_output else None,
+        )
+
+    async def open(self) -> tuple[ClientCore, Ready]:
+        """Start the link and negotiate.  Raises LinkError, NegotiationError, ConnectionClosed."""
+        self._group = await anyio.create_task_group().__aenter__()
+        try:
+            core = await self._start()
+            return core, await core.opened()
+        except BaseException as error:
+            await self.close(type(error), error, error.__traceback__)
+            raise
+
+    async def close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """End the connection in good order, or at once if the caller was cancelled."""
+        cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
+        interrupted: BaseException | None = exc if cancelled else None
+        if not cancelled and self._link is not None:
+            try:
+                await self._link.aclose()
+            except anyio.get_cancelled_exc_class() as error:
+                interrupted = error
+        self._group.cancel_scope.cancel()
+        # The caller's own exception must not come out wrapped in a group, so that only a
+        # cancellation, which may belong to the group's scope, is shown to it.
+        kind = None if interrupted is None else type(interrupted)
+        swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+        if interrupted is None or cancelled:
+            return swallowed if cancelled else None
+        if not swallowed:
+            raise interrupted
+        return None
+
+    async def _start(self) -> ClientCore:
+        settings = self.settings
+        config = Config(
+            info=settings.info,
+            capabilities=self.callbacks.capabilities(),
+            revisions=self._revisions,
+            negotiation=settings.negotiation,
+            limits=settings.limits,
+            header_params=self._headers,
+        )
+        target = self.target
+        machine: Peer | HttpClient
+        if isinstance(target, HttpTarget):
+            http = settings.http or HttpClientSettings()
+            headers = (*http.headers, *target.headers.items())
+            machine = HttpClient(
+                config, target.url, settings=structs.replace(http, headers=headers)
+            )
+        else:
+            machine = Peer(Role.CLIENT, config)
+        core = ClientCore(machine, self.callbacks, self._group)
+        core.meta.update(settings.meta)
+        if self.cache is not None:
+            core.watch(self.cache.notified)
+        if isinstance(machine, HttpClient):
+            assert isinstance(target, HttpTarget)  # noqa: S101 - made just above
+            link: Any = self._http_link(machine, core, target)
+        else:
+            link = await self._peer_link(machine, core, target)
+        self._link = core.link = link
+        await self._group.start(link.run)
+        return core
+
+    # Imported where needed: a client of one transport does not pay for the others.
+
+    def _http_link(self, machine: HttpClient, core: ClientCore, target: HttpTarget) -> Link:
+        from transports.http_client import HttpClientLink
+
+        return HttpClientLink(machine, core, url=target.url, ssl_context=self.settings.ssl_context)
+
+    async def _peer_link(self, peer: Peer, core: ClientCore, target: Target) -> Link:
+        if isinstance(target, StdioTarget):
+            from transports.process import ProcessLink, ProcessSettings
+
+            process = self.settings.process or ProcessSettings()
+            env = {**(process.env or {}), **(target.env or {})} or None
+            process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
+            return ProcessLink(peer, core, target.command, settings=process)
+        if isinstance(target, WebSocketTarget):
+            from transports.websocket import WebSocketSettings
+            from transports.websocket_client import WebSocketClientLink
+
+            return WebSocketClientLink(
+                peer,
+                core,
+                target.url,
+                settings=self.settings.websocket or WebSocketSettings(),
+                headers=tuple(target.headers.items()),
+                ssl_context=self.settings.ssl_context,
+            )
+        assert isinstance(target, MemoryTarget)  # noqa: S101 - the last kind of target
+        from transports.server import join_in_memory
+
+        return await join_in_memory(peer, core, target.server, self._group)
+
+
+def _schema_compiler() -> Any:
+    try:
+        from transports.json_schema import compile_schema
+    except ImportError:
+        return None
+    return compile_schema

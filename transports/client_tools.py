@@ -1,0 +1,92 @@
+"""What a client remembers of the tools it was shown: mirrored arguments and output schemas."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from mcpcore.engine.config import HeaderParams
+from mcpcore.spec.header_params import header_params
+from mcpcore.spec.types.tools import CallToolResult, Tool
+from transports.client_errors import InvalidResponse
+
+logger = logging.getLogger("mcpcore.client")
+
+Check = Callable[[Any], list[str]]
+"""Takes a value and lists what is wrong with it."""
+
+
+class ToolBook:
+    """Learns from every page of ``tools/list``.
+
+    ``headers`` is the live table that the machine mirrors arguments by.  ``strict``: leave out
+    tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
+    ``compile_schema`` turns an output schema into a check; None: results are not checked.
+    At most ``limit`` tools are remembered, the oldest are forgotten.
+    """
+
+    def __init__(
+        self,
+        headers: dict[str, HeaderParams],
+        *,
+        strict: bool,
+        compile_schema: Callable[[Mapping[str, Any]], Check] | None,
+        limit: int = 10_000,
+    ) -> None:
+        self._headers = headers
+        self._strict = strict
+        self._compile = compile_schema
+        self._limit = limit
+        self._outputs: dict[str, Mapping[str, Any]] = {}
+        self._checks: dict[str, Check] = {}
+
+    def learn(self, tools: list[Tool]) -> list[Tool]:
+        """Remember ``tools`` and return those that may be used."""
+        return [tool for tool in tools if self._learn(tool)]
+
+    def check(self, name: str, result: CallToolResult) -> None:
+        """Hold a result against the tool's output schema.  Raises InvalidResponse."""
+        schema = self._outputs.get(name)
+        if schema is None or self._compile is None or result.is_error is True:
+            return
+        if result.structured_content is UNSET:
+            raise InvalidResponse(
+                "tools/call", f"the tool {name!r} promised structured content and gave none"
+            )
+        check = self._checks.get(name)
+        if check is None:
+            try:
+                check = self._checks[name] = self._compile(schema)
+            except ValueError as error:
+                logger.warning("the output schema of the tool %r is unusable: %s", name, error)
+                del self._outputs[name]
+                return
+        if problems := check(result.structured_content):
+            raise InvalidResponse(
+                "tools/call",
+                f"the result of the tool {name!r} breaks its schema: {'; '.join(problems)}",
+            )
+
+    def _learn(self, tool: Tool) -> bool:
+        if self._strict:
+            try:
+                mirrored = header_params(tool.input_schema)
+            except ValueError as error:
+                logger.warning("the tool %r is left out: %s", tool.name, error)
+                self._headers.pop(tool.name, None)
+                return False
+            _put(self._headers, tool.name, mirrored, self._limit)
+        self._checks.pop(tool.name, None)
+        if tool.output_schema is UNSET:
+            self._outputs.pop(tool.name, None)
+        else:
+            _put(self._outputs, tool.name, tool.output_schema, self._limit)
+        return True
+
+
+def _put(table: dict[str, Any], name: str, value: Any, limit: int) -> None:
+    table.pop(name, None)
+    table[name] = value
+    if len(table) > limit:
+        del table[next(iter(table))]

@@ -1,0 +1,251 @@
+"""The typer application: which commands there are, what they take, what their help says.
+
+A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
+group of commands under the entry point's name, or a function, added as one command.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from transports.commands.call import call as run_call
+from transports.commands.listing import list_offers
+from transports.commands.output import Exit, Failure, print_error
+from transports.commands.probe import probe as run_probe
+from transports.commands.serve import serve as run_serve
+from transports.commands.target import Options
+from transports.targets import BadTarget
+
+PLUGINS = "mcpcore.commands"
+
+Words = Annotated[list[str] | None, typer.Argument(show_default=False)]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="R", help="Speak only this revision, like 2025-11-25."),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer; default 60."),
+]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option("--header", metavar="'NAME: VALUE'", help="Send this HTTP header; repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show log messages, those of the server too.")
+]
+
+
+def build() -> typer.Typer:
+    """Put the application together, plug-ins included."""
+    app = typer.Typer(
+        help="Serve, call, list and probe Model Context Protocol servers.",
+        epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
+        "3 no connection or no answer.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("serve")(serve)
+    app.command("call")(call)
+    app.command("list")(list_)
+    app.command("probe")(probe)
+    for entry in entry_points(group=PLUGINS):
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            sys.stderr.write(f"warning: the command {entry.name!r} cannot be loaded: {error}\n")
+            continue
+        if isinstance(plugin, typer.Typer):
+            app.add_typer(plugin, name=entry.name)
+        else:
+            app.command(entry.name)(plugin)
+    return app
+
+
+def serve(
+    service: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODULE:SERVICE]", help="Default: the reference server."),
+    ] = None,
+    stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False,
+    http: Annotated[
+        list[str] | None,
+        typer.Option("--http", metavar="HOST:PORT", help="Streamable HTTP; port 0 for a free one."),
+    ] = None,
+    ws: Annotated[
+        list[str] | None, typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Host that requests may name."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
+    ] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Serve a service on any number of bindings at once.
+
+    Without a binding it listens on http://127.0.0.1:8000/mcp. Each binding is announced on
+    standard error as "listening on URL". SIGINT and SIGTERM end it when running requests are done.
+
+    \b
+    Examples:
+      mcpcore serve                                    the reference server
+      mcpcore serve weather:server --stdio             server = Server(...) in weather.py
+      mcpcore serve weather:server --http 127.0.0.1:8000 --ws 127.0.0.1:8001
+      mcpcore serve weather:server --http 0.0.0.0:80 --allow-host mcp.example.com
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    _guarded(
+        verbose,
+        lambda: run_serve(
+            service,
+            stdio=stdio,
+            http=http or (),
+            ws=ws or (),
+            allowed_hosts=allow_host or (),
+            allowed_origins=allow_origin or (),
+        ),
+    )
+
+
+def call(
+    context: typer.Context,
+    tool: Annotated[str, typer.Argument(metavar="TOOL")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]... (URL | -- COMMAND...)", show_default=False),
+    ] = None,
+    arguments: Annotated[
+        str | None, typer.Option("--arguments", metavar="JSON", help="All arguments as an object.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="JSON", help="Answer forms with this object.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option("--sample", metavar="TEXT", help="Answer as the model would.")
+    ] = None,
+    root: Annotated[
+        list[str] | None, typer.Option("--root", metavar="URI", help="A root; repeatable.")
+    ] = None,
+    revision: RevisionOption = None,
+    timeout: TimeoutOption = None,
+    header: HeaderOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Call a tool and print what it says.
+
+    A value is text where the tool's schema says so, and JSON everywhere else. Progress and log
+    messages go to standard error.
+
+    \b
+    Examples:
+      mcpcore call add a=1 b=2 http://127.0.0.1:8000/mcp
+      mcpcore call search query="two words" tags='["a","b"]' -- python server.py
+      mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
+    """  # noqa: D301
+    options = _options(context, revision, timeout, header, verbose)
+    _guarded(
+        verbose,
+        lambda: run_call(
+            tool,
+            words or (),
+            options,
+            arguments=arguments,
+            answer=answer,
+            sample=sample,
+            roots=root or (),
+            as_json=as_json,
+        ),
+    )
+
+
+def list_(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[tools|resources|templates|prompts]... (URL | -- COMMAND...)",
+            show_default=False,
+        ),
+    ] = None,
+    revision: RevisionOption = None,
+    timeout: TimeoutOption = None,
+    header: HeaderOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List what a server offers: everything, or what is named.
+
+    \b
+    Examples:
+      mcpcore list http://127.0.0.1:8000/mcp
+      mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
+      mcpcore list resources --json ws://127.0.0.1:8001/mcp
+    """  # noqa: D301
+    options = _options(context, revision, timeout, header, verbose)
+    _guarded(verbose, lambda: list_offers(words or (), options, as_json=as_json))
+
+
+def probe(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="(URL | -- COMMAND...)", show_default=False)
+    ] = None,
+    revision: RevisionOption = None,
+    timeout: TimeoutOption = None,
+    header: HeaderOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Find out a server's era, revisions, capabilities and speed.
+
+    A legacy server is started, or connected to, once for each revision.
+
+    \b
+    Examples:
+      mcpcore probe http://127.0.0.1:8000/mcp
+      mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+      mcpcore probe --json -- uvx mcp-server-time
+    """  # noqa: D301
+    options = _options(context, revision, timeout, header, verbose)
+    _guarded(verbose, lambda: run_probe(words or (), options, as_json=as_json))
+
+
+def _options(
+    context: typer.Context,
+    revision: str | None,
+    timeout: float | None,
+    header: list[str] | None,
+    verbose: bool,
+) -> Options:
+    return Options(context.obj, revision, timeout, tuple(header or ()), verbose)
+
+
+def _guarded(verbose: bool, work: Callable[[], int]) -> None:
+    """Run a command; what can be expected to go wrong ends in one sentence and a status."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        status = work()
+    except Failure as failure:
+        print_error(str(failure))
+        status = failure.status
+    except BadTarget as error:
+        print_error(str(error))
+        status = Exit.USAGE
+    except KeyboardInterrupt:
+        status = Exit.INTERRUPTED
+    raise typer.Exit(status)

@@ -1,0 +1,103 @@
+"""What the command prints: tables for people, JSON for programs, errors in one sentence."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mcpcore.spec.types.content import ResourceContents
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
+
+
+class Exit(IntEnum):
+    """What the exit status says."""
+
+    OK = 0
+    REFUSED = 1
+    """The server answered with an error, or the tool failed."""
+    USAGE = 2
+    FAILED = 3
+    """No connection, no common protocol, no answer in time."""
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """Ends the command with a message and a status."""
+
+    def __init__(self, message: str, status: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def print_error(message: str) -> None:
+    """Say what went wrong, on standard error."""
+    errors.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, indented; what is absent on the wire is absent here."""
+    json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; an empty one as a single line."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, header_style="dim", overflow="fold", no_wrap=index == 0)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if table.row_count:
+        # Cut lines are of no use in a pipe, so that only a terminal sets the width.
+        (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
+    else:
+        out.print(f"[bold]{escape(title)}[/]: none")
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, aligned."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, escape(value))
+    (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
+
+
+def print_block(block: Any) -> None:
+    """Print a content block: text as it is, everything else described."""
+    kind = getattr(block, "type", None) or type(block).__struct_config__.tag
+    if kind == "text":
+        sys.stdout.write(block.text + "\n")
+    elif kind in ("image", "audio"):
+        size = len(block.data) * 3 // 4
+        out.print(f"[dim]\\[{kind} {escape(block.mime_type)}, about {size} bytes][/]")
+    elif kind == "resource":
+        print_contents(block.resource)
+    elif kind == "resource_link":
+        out.print(f"[dim]\\[resource {escape(block.uri)}: {escape(block.name)}][/]")
+    else:
+        print_json(block)
+
+
+def print_contents(contents: ResourceContents) -> None:
+    """Print what is in a resource."""
+    mime_type = "" if contents.mime_type is UNSET else f" {contents.mime_type}"
+    out.print(f"[dim]\\[resource {escape(contents.uri)}{escape(mime_type)}][/]")
+    if contents.text is not UNSET:
+        sys.stdout.write(contents.text + "\n")
+
+
+def first_line(text: Any) -> str:
+    """The first line of a description, empty if there is none."""
+    return "" if text is UNSET or not text else str(text).strip().splitlines()[0]

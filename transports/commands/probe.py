@@ -1,0 +1,111 @@
+"""`mcpcore probe`: what a server speaks, who it is, what it can do, how fast it answers."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import UNSET, structs
+
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.revisions import LEGACY
+from transports.client import Client, connect
+from transports.commands.output import Exit, print_facts, print_json
+from transports.commands.target import Options, client_settings, converse, split_target
+from transports.targets import Target, describe
+
+_ROUNDS = 10
+
+
+def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
+    """Probe a server; return the exit status."""
+    rest, target = split_target(words, options)
+    if rest:
+        from transports.targets import BadTarget
+
+        raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
+    began = time.perf_counter()
+
+    async def talk(client: Client) -> dict[str, Any]:
+        connected = time.perf_counter() - began
+        return {
+            "target": describe(target),
+            "era": "modern" if client.revision.modern else "legacy",
+            "revision": client.revision.name,
+            "revisions": await _revisions(client, target, options),
+            "server": client.server_info,
+            "instructions": client.instructions,
+            "capabilities": client.capabilities,
+            "connectMs": round(connected * 1000, 3),
+            "roundTripMs": round(await _round_trip(client) * 1000, 3),
+        }
+
+    found = converse(target, options, talk)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts(_facts(found))
+    return Exit.OK
+
+
+async def _revisions(client: Client, target: Target, options: Options) -> list[str]:
+    """The revisions that the server speaks: as it says itself, or found out one by one."""
+    if client.revision.modern or options.revision is not None:
+        return list(client.supported)
+    spoken = []
+    for row in reversed(LEGACY):
+        if row is client.revision:
+            spoken.append(row.name)
+            continue
+        pinned = structs.replace(options, revision=row.name)
+        try:
+            async with connect(target, revision=row.name, settings=client_settings(pinned)):
+                spoken.append(row.name)
+        except (LocalError, McpError, OSError):
+            continue  # it does not speak this one
+    return spoken
+
+
+async def _round_trip(client: Client) -> float:
+    """Median of some pings, in seconds."""
+    times = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        await client.ping()
+        times.append(time.perf_counter() - began)
+        await anyio.lowlevel.checkpoint()
+    return statistics.median(times)
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    server = found["server"]
+    name = "unknown"
+    if server is not None:
+        name = f"{server.name} {server.version}"
+        if server.title is not UNSET:
+            name += f" ({server.title})"
+    capabilities = msgspec.to_builtins(found["capabilities"])
+    facts = [
+        ("server", name),
+        ("era", found["era"]),
+        ("revision", found["revision"]),
+        ("revisions", ", ".join(found["revisions"])),
+        ("capabilities", ", ".join(_paths(capabilities)) or "none"),
+        ("connected in", f"{found['connectMs']:.1f} ms"),
+        ("round trip", f"{found['roundTripMs']:.2f} ms (median of {_ROUNDS})"),
+    ]
+    if found["instructions"]:
+        facts.append(("instructions", found["instructions"]))
+    return facts
+
+
+def _paths(capabilities: dict[str, Any], prefix: str = "") -> list[str]:
+    paths = []
+    for name, value in capabilities.items():
+        if isinstance(value, dict) and value:
+            paths += _paths(value, f"{prefix}{name}.")
+        elif value is not False:
+            paths.append(prefix + name)
+    return paths

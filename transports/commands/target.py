@@ -1,0 +1,105 @@
+"""From the words of a command line to an open client."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import anyio
+from msgspec import Struct, structs
+
+from mcpcore.engine.config import Limits
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.revisions import parse_revisions
+from mcpcore.spec.types.base import Implementation
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import PeerError
+from transports.client_open import ClientSettings
+from transports.commands.output import Exit, Failure
+from transports.targets import BadTarget, StdioTarget, Target, parse_target
+
+T = TypeVar("T")
+
+
+class Options(Struct, frozen=True):
+    """What all commands that connect have in common."""
+
+    command: tuple[str, ...] | None = None
+    """What stood behind ``--``."""
+    revision: str | None = None
+    timeout: float | None = None
+    headers: tuple[str, ...] = ()
+    verbose: bool = False
+
+
+def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Target]:
+    """Separate the target from the other words: the command behind ``--``, or the last word.
+
+    Raises BadTarget, and Failure for an unknown revision.
+    """
+    if options.revision is not None:
+        try:
+            parse_revisions([options.revision])
+        except ValueError as error:
+            raise Failure(str(error), Exit.USAGE) from None
+    if options.command is not None:
+        if not options.command:
+            raise BadTarget("no command stands after --")
+        return list(words), StdioTarget(options.command)
+    if not words:
+        raise BadTarget("no server: give a URL, or -- and the command that starts one")
+    return list(words[:-1]), parse_target(words[-1], headers=_headers(options.headers))
+
+
+def converse(
+    target: Target,
+    options: Options,
+    talk: Callable[[Client], Awaitable[T]],
+    callbacks: Callbacks | None = None,
+) -> T:
+    """Connect, talk, close.  Raises :class:`Failure` for everything that can be expected."""
+    try:
+        return anyio.run(partial(_converse, target, options, talk, callbacks))
+    except PeerError as error:
+        raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
+    except McpError as error:
+        raise Failure(str(error), Exit.REFUSED) from error
+    except BadTarget as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    except (LocalError, OSError) as error:
+        raise Failure(str(error)) from error
+
+
+async def _converse(
+    target: Target,
+    options: Options,
+    talk: Callable[[Client], Awaitable[T]],
+    callbacks: Callbacks | None,
+) -> T:
+    async with connect(
+        target, callbacks=callbacks, revision=options.revision, settings=client_settings(options)
+    ) as client:
+        return await talk(client)
+
+
+def client_settings(options: Options) -> ClientSettings:
+    """Turn options into settings of the client."""
+    limits = Limits()
+    if options.timeout is not None:
+        limits = structs.replace(
+            limits,
+            request_timeout=options.timeout,
+            max_timeout=max(options.timeout, limits.max_timeout or 0.0),
+            probe_timeout=min(options.timeout, limits.probe_timeout),
+        )
+    return ClientSettings(limits=limits, info=Implementation(name="mcpcore-cli", version="0.1.0"))
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise BadTarget(f"{line!r} is no header; expected 'Name: value'")
+        headers[name.strip()] = value.strip()
+    return headers

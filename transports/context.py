@@ -1,0 +1,375 @@
+"""What a handler sees of its request, and how it talks to the client while it works.
+
+One handler source serves both eras.  ``await context.elicit(...)`` sends a request and waits where
+the era allows that.  In the modern era it leaves the handler with :class:`InputNeeded`; the client
+retries with the answers, the handler runs again from its beginning, and this time finds them.
+What must not be done twice is kept with :meth:`Context.remember`.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import anyio
+import msgspec
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.service import HandlerError
+from mcpcore.spec.capabilities import declares, requirement
+from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY, LocalProtocolError, McpError
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+from mcpcore.wire.message import RequestId
+from transports.inputs import (
+    Elicit,
+    Elicited,
+    ElicitUrl,
+    Input,
+    InvalidAnswer,
+    ListRoots,
+    Sample,
+)
+from transports.link import clock
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_ATTEMPTS = 3
+"""How often a legacy client is asked again after an answer that does not fit."""
+
+
+class InputNeeded(BaseException):
+    """Leaves a handler of the modern era to ask the client first.
+
+    No Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
+    """
+
+    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
+        super().__init__(f"input needed: {', '.join(requests)}")
+        self.requests = dict(requests)
+
+
+class InputUnavailable(HandlerError):
+    """The client cannot be asked, refused to answer, or gave no usable answer."""
+
+
+class RoundState(Struct, array_like=True):
+    """What travels through the client between the rounds of one request, sealed."""
+
+    round: int = 0
+    answers: dict[str, Raw] = {}
+    """Answers of earlier rounds that the handler has used."""
+    kept: dict[str, Raw] = {}
+    """What the handler asked to remember."""
+
+
+class Context:
+    """The request being worked on. Annotate a parameter of a handler with this class to get it.
+
+    ``progress``, ``log`` and its shorthands may be called from any handler, everything that is
+    awaited only from ``async def`` ones.
+    """
+
+    __mcp_context__ = True
+
+    __slots__ = ("_counts", "_request", "_runtime", "_state", "scope")
+
+    def __init__(
+        self, request: RequestReceived, runtime: "ServerRuntime", state: RoundState | None
+    ) -> None:
+        self._request = request
+        self._runtime = runtime
+        self._state = state
+        self._counts: dict[str, int] | None = None
+        self.scope: anyio.CancelScope | None = None
+        """The scope that is cancelled with the request; None for a plain function."""
+
+    # Facts
+
+    @property
+    def request_id(self) -> RequestId:
+        """The client's id of the request."""
+        return self._request.id
+
+    @property
+    def method(self) -> str:
+        """For instance ``tools/call``."""
+        return self._request.method
+
+    @property
+    def meta(self) -> RequestMeta:
+        """The request's ``_meta``: progress token, ``traceparent`` and so on."""
+        return self._request.meta
+
+    @property
+    def client_info(self) -> Implementation | None:
+        """The client's identity, as it says itself."""
+        return self._request.client_info
+
+    @property
+    def client_capabilities(self) -> ClientCapabilities:
+        """What the client declared."""
+        return self._request.client_capabilities
+
+    @property
+    def revision(self) -> Revision:
+        """The revision that the request speaks."""
+        return self._request.revision
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._request.session
+
+    @property
+    def principal(self) -> str | None:
+        """Who was authenticated, if anyone was."""
+        return self._request.principal
+
+    @property
+    def cancelled(self) -> bool:
+        """The client no longer wants an answer; in ``async def`` every ``await`` raises now."""
+        return self.scope is not None and self.scope.cancel_called
+
+    def supports(self, capability: str) -> bool:
+        """Whether the client declared ``capability``, for instance ``elicitation.url``."""
+        return declares(self._request.client_capabilities, capability)
+
+    def require(self, capability: str) -> None:
+        """Refuse the request unless the client declared ``capability``.
+
+        Raises McpError -32021 (modern) or InputUnavailable (legacy).
+        """
+        if self.supports(capability):
+            return
+        message = f"the client does not support {capability}"
+        if self.revision.input_rounds:
+            data = {"requiredCapabilities": requirement(capability)}
+            raise McpError(MISSING_CLIENT_CAPABILITY, message, data)
+        raise InputUnavailable(message)
+
+    # Telling the client
+
+    def progress(
+        self, value: float, total: float | None = None, message: str | None = None
+    ) -> bool:
+        """Report progress, which must increase; False if the client did not ask for it."""
+        sent = self._runtime.machine.progress(self._request.key, value, total, message)
+        if sent:
+            self._runtime.flush()
+        return sent
+
+    def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
+        """Send a log message, any JSON value; False if the client does not want it."""
+        sent = self._runtime.machine.log(self._request.key, level, data, logger)
+        if sent:
+            self._runtime.flush()
+        return sent
+
+    def debug(self, data: Any, logger: str | None = None) -> bool:
+        """Log at level ``debug``."""
+        return self.log("debug", data, logger)
+
+    def info(self, data: Any, logger: str | None = None) -> bool:
+        """Log at level ``info``."""
+        return self.log("info", data, logger)
+
+    def warning(self, data: Any, logger: str | None = None) -> bool:
+        """Log at level ``warning``."""
+        return self.log("warning", data, logger)
+
+    def error(self, data: Any, logger: str | None = None) -> bool:
+        """Log at level ``error``."""
+        return self.log("error", data, logger)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was sent; for handlers that send very much."""
+        await self._runtime.drained(self._request.key)
+
+    # Asking the client
+
+    @overload
+    async def elicit(
+        self, message: str, schema: type[T], *, key: str | None = None
+    ) -> Elicited[T]: ...
+
+    @overload
+    async def elicit(
+        self,
+        message: str,
+        schema: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        validate: bool = True,
+    ) -> Elicited[dict[str, Any]]: ...
+
+    async def elicit(
+        self, message: str, schema: Any, *, key: str | None = None, validate: bool = True
+    ) -> Elicited[Any]:
+        """Ask the user to fill in a form; see :class:`transports.inputs.Elicit`.
+
+        ``key`` names the question among those of this request.  Without it the question itself
+        does: one that is put differently when the handler runs again is asked again.
+        """
+        return await self.ask(Elicit(message, schema, validate=validate), key=key)
+
+    async def elicit_url(
+        self, message: str, url: str, *, key: str | None = None, elicitation_id: str | None = None
+    ) -> Elicited[None]:
+        """Ask the user to visit ``url``, for what must not pass through the client."""
+        return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), key=key)
+
+    async def sample(
+        self,
+        messages: str | Sequence[SamplingMessage | Mapping[str, Any]],
+        max_tokens: int,
+        *,
+        key: str | None = None,
+        **options: Any,
+    ) -> CreateMessageResult:
+        """Ask the client's model; ``options`` are members of the request by their wire names."""
+        return await self.ask(Sample(messages, max_tokens, options), key=key)
+
+    async def list_roots(self, *, key: str | None = None) -> list[Root]:
+        """Ask which directories and files the client lets us work on."""
+        return await self.ask(ListRoots(), key=key)
+
+    async def ask(self, wanted: Input[R], *, key: str | None = None) -> R:
+        """Ask one thing."""
+        name = self._automatic_key(wanted) if key is None else key
+        answers = await self.gather_inputs({name: wanted})
+        answer: R = answers[name]
+        return answer
+
+    async def gather_inputs(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+        """Ask several things at once, each under its key; answers that do not fit are asked again.
+
+        Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare
+        what a question needs, InputUnavailable if it refuses to answer.
+        """
+        for question in wanted.values():
+            self.require(question.capability)
+        if self.revision.input_rounds:
+            return self._look_up(wanted)
+        for question in wanted.values():
+            if lookup(question.method, "server", self.revision) is None:
+                raise InputUnavailable(f"{self.revision.name} has no {question.method}")
+        return await self._send(wanted)
+
+    async def remember(
+        self,
+        key: str,
+        factory: Callable[[], T | Awaitable[T]],
+        type: Any = Any,
+    ) -> T:
+        """Return what ``factory`` made the first time, in this and in all later rounds.
+
+        For what must not be done twice, or must not change, when the handler runs again.  The
+        value travels through the client: it cannot be altered there, but it can be read.  It is
+        JSON, decoded as ``type``, in every round and era.
+        """
+        kept = self.state.kept
+        if key not in kept:
+            value = factory()
+            if inspect.isawaitable(value):
+                value = await value
+            kept[key] = Raw(msgspec.json.encode(value))
+        remembered: T = msgspec.json.decode(kept[key], type=type)
+        return remembered
+
+    # How it is done
+
+    @property
+    def state(self) -> RoundState:
+        """What a further round needs to know."""
+        if self._state is None:
+            self._state = RoundState()
+        return self._state
+
+    def _automatic_key(self, wanted: Input[Any]) -> str:
+        # Named by what is asked, not by how many questions came before: an answer to one question
+        # can never be taken for the answer to another, whatever the handler does the second time.
+        name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
+        counts = self._counts = self._counts or {}
+        count = counts[name] = counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}-{count}"
+
+    def _look_up(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+        row = lookup(self.method, "client", self.revision)
+        if row is None or not row.needs_input:
+            raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
+        given, used = self._request.input_responses or {}, self.state.answers
+        answers: dict[str, Any] = {}
+        missing: dict[str, InputRequest] = {}
+        for key, question in wanted.items():
+            answer = used.get(key, given.get(key))
+            problem = None
+            if answer is not None:
+                try:
+                    answers[key] = question.parse(answer)
+                    used[key] = answer
+                    continue
+                except InvalidAnswer as error:
+                    problem = str(error)
+            params = question.wire_params(self.revision, problem)
+            missing[key] = InputRequest(question.method, params)
+        if missing:
+            raise InputNeeded(missing)
+        return answers
+
+    async def _send(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+        sent: dict[str, RequestId] = {}
+        answers: dict[str, Any] = {}
+        try:
+            for key, question in wanted.items():
+                sent[key] = self._send_one(question)
+            for key, question in wanted.items():
+                answers[key] = await self._receive(key, question, sent)
+        finally:
+            for request in sent.values():
+                self._runtime.withdraw(request)
+        return answers
+
+    def _send_one(self, question: Input[Any], problem: str | None = None) -> RequestId:
+        runtime = self._runtime
+        request = runtime.machine.request(
+            question.method,
+            question.wire_params(self.revision, problem),
+            now=clock(),
+            timeout=runtime.settings.input_timeout,
+            parent=self._request.key,
+        )
+        runtime.waiting.expect(request)
+        runtime.flush()
+        return request
+
+    async def _receive(
+        self, key: str, question: Input[R], sent: dict[str, RequestId], attempt: int = 1
+    ) -> R:
+        outcome = await self._runtime.waiting.outcome(sent[key])
+        del sent[key]
+        if isinstance(outcome, ErrorReceived):
+            raise InputUnavailable(
+                f"the client refused {question.method}: {outcome.error.message}"
+            ) from McpError.of(outcome.error)
+        if not isinstance(outcome, ResultReceived):
+            reason = getattr(outcome, "message", "it asked for input itself")
+            raise InputUnavailable(f"the client did not answer {question.method}: {reason}")
+        try:
+            return question.parse(outcome.result)
+        except InvalidAnswer as error:
+            if attempt == _ATTEMPTS:
+                raise InputUnavailable(
+                    f"the client's answer to {question.method} does not fit: {error}"
+                ) from error
+            sent[key] = self._send_one(question, str(error))
+        return await self._receive(key, question, sent, attempt + 1)

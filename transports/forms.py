@@ -1,0 +1,125 @@
+"""Forms of elicitation: check what was filled in against the requested schema, fill in defaults.
+
+The specification restricts these schemas to flat objects of primitive properties (elicitation
+page, "Requested Schema"), so that no JSON Schema library is needed here.
+"""
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with ``content``, each entry naming its field; empty if all is well.
+
+    Fields that the schema does not know are accepted.
+    """
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    problems = [
+        f"{name}: missing" for name in schema.get("required", ()) if content.get(name) is None
+    ]
+    for name, rules in properties.items():
+        value = content.get(name)
+        if value is not None:
+            wrong = _value_problem(rules, value)
+            if wrong:
+                problems.append(f"{name}: {wrong}")
+    return problems
+
+
+def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``content`` with the schema's defaults for the fields that it leaves out."""
+    filled = dict(content)
+    for name, rules in schema.get("properties", {}).items():
+        if name not in filled and isinstance(rules, Mapping) and "default" in rules:
+            filled[name] = rules["default"]
+    return filled
+
+
+def _value_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    check = _CHECKS.get(rules.get("type", ""))
+    return check(rules, value) if check else None
+
+
+def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    if not isinstance(value, str):
+        return f"expected a string, got {_type_name(value)}"
+    if wrong := _choice_problem(rules, value):
+        return wrong
+    if len(value) < rules.get("minLength", 0):
+        return f"expected at least {rules['minLength']} characters"
+    if "maxLength" in rules and len(value) > rules["maxLength"]:
+        return f"expected at most {rules['maxLength']} characters"
+    matches = _FORMATS.get(rules.get("format", ""))
+    if matches and not matches(value):
+        return f"expected the format {rules['format']}"
+    return None
+
+
+def _number_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    whole = rules["type"] == "integer"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"expected {'an integer' if whole else 'a number'}, got {_type_name(value)}"
+    if whole and isinstance(value, float) and not value.is_integer():
+        return "expected an integer, got a fraction"
+    if "minimum" in rules and value < rules["minimum"]:
+        return f"expected at least {rules['minimum']}"
+    if "maximum" in rules and value > rules["maximum"]:
+        return f"expected at most {rules['maximum']}"
+    return None
+
+
+def _boolean_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    return None if isinstance(value, bool) else f"expected a boolean, got {_type_name(value)}"
+
+
+def _array_problem(rules: Mapping[str, Any], value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f"expected an array, got {_type_name(value)}"
+    if len(value) < rules.get("minItems", 0):
+        return f"expected at least {rules['minItems']} choices"
+    if "maxItems" in rules and len(value) > rules["maxItems"]:
+        return f"expected at most {rules['maxItems']} choices"
+    items = {"type": "string", **rules.get("items", {})}
+    return next((wrong for item in value if (wrong := _string_problem(items, item))), None)
+
+
+def _choice_problem(rules: Mapping[str, Any], value: str) -> str | None:
+    choices = rules.get("enum")
+    if choices is None:
+        titled = rules.get("oneOf") or rules.get("anyOf")
+        choices = None if titled is None else [choice.get("const") for choice in titled]
+    if choices is None or value in choices:
+        return None
+    return f"expected one of {', '.join(map(str, choices))}"
+
+
+def _type_name(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    return names.get(type(value), "a number")
+
+
+def _parses(parse: Callable[[str], object]) -> Callable[[str], bool]:
+    def matches(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return matches
+
+
+_CHECKS: dict[str, Callable[[Mapping[str, Any], Any], str | None]] = {
+    "string": _string_problem,
+    "number": _number_problem,
+    "integer": _number_problem,
+    "boolean": _boolean_problem,
+    "array": _array_problem,
+}
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "date": _parses(datetime.date.fromisoformat),
+    "date-time": _parses(datetime.datetime.fromisoformat),
+    "email": lambda text: "@" in text[1:-1],
+    "uri": lambda text: ":" in text[1:],
+}

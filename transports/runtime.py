@@ -1,0 +1,267 @@
+"""The server's runtime: runs the handlers of a server for one connection or HTTP endpoint."""
+
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import Struct, field
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.events import (
+    ErrorReceived,
+    Event,
+    Key,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    StreamDrained,
+    Violation,
+)
+from mcpcore.engine.peer import Peer
+from mcpcore.http.server import HttpServer
+from mcpcore.service import Prepared, Server, is_masked
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    ErrorData,
+    LocalProtocolError,
+    McpError,
+)
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.wire.message import RequestId
+from transports.context import Context, InputNeeded, RoundState
+from transports.link import Link, clock
+from transports.running import Handlers, Waiting
+from transports.seal import Seal, SealBroken, request_binding
+
+logger = logging.getLogger("mcpcore.server")
+
+ServerMachine = Peer | HttpServer
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True):
+    """How a server runs its handlers. Times in seconds."""
+
+    revisions: tuple[Revision, ...] = REVISIONS
+    limits: Limits = field(default_factory=Limits)
+    seal: Seal = field(default_factory=lambda: Seal(secrets.token_bytes(32)))
+    """Seals ``requestState``; workers that serve the same clients share the key."""
+    input_timeout: float | None = 600.0
+    """How long a legacy client may take to answer a question: there may be a person behind it."""
+    input_rounds: int = 50
+    """Rounds of input that one request may take (modern)."""
+
+
+class ServerRuntime:
+    """Answers the requests of one machine with the handlers of a server: the machine's App.
+
+    Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
+    handlers have one each, in a task group that ends with the link.
+    """
+
+    def __init__(
+        self, server: Server, machine: ServerMachine, settings: RuntimeSettings | None = None
+    ) -> None:
+        self.machine = machine
+        self.settings = settings or RuntimeSettings()
+        self.link: Link | None = None
+        self.waiting = Waiting()
+        """The handlers that wait for an answer of a legacy client."""
+        self._server = server
+        self._handlers: Handlers
+        self._drains: dict[Key, anyio.Event] = {}
+        self._table: dict[type[Event], Callable[[Any], object]] = {
+            RequestReceived: self._on_request,
+            RequestCancelled: self._on_cancelled,
+            ResultReceived: self.waiting.settle,
+            ErrorReceived: self.waiting.settle,
+            RequestEnded: self.waiting.settle,
+            StreamDrained: self._on_drained,
+            Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
+        }
+
+    async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
+        """Run the link to its end; what handlers are still at work then is cancelled."""
+        async with anyio.create_task_group() as group:
+            self._handlers = Handlers(group, self._release)
+            self._server.watch(self._publish)
+            try:
+                await link_run()
+            finally:
+                self._server.unwatch(self._publish)
+                group.cancel_scope.cancel()
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the machine."""
+        handler = self._table.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def flush(self) -> None:
+        """The machine was called: have the link write what it has to send."""
+        if self.link is not None:
+            self.link.flush_soon()
+
+    async def idle(self) -> None:
+        """Wait until no ``async`` handler runs."""
+        await self._handlers.idle()
+
+    # For contexts
+
+    def withdraw(self, request: RequestId) -> None:
+        """Give up a question to a legacy client."""
+        self.waiting.forget(request)
+        self.machine.cancel(request, now=clock())
+        self.flush()
+
+    async def drained(self, key: Key) -> None:
+        """Wait until what was sent for a request has been taken."""
+        while self.machine.queued(key):
+            event = self._drains.setdefault(key, anyio.Event())
+            await event.wait()
+
+    # Requests
+
+    def _on_request(self, event: RequestReceived) -> None:
+        try:
+            state = self._open_state(event)
+            prepared = self._server.prepare(event.method, event.params, event.revision)
+        except McpError as error:
+            self.machine.fail(event.key, error.error)
+            return
+        except Exception as error:
+            self._fail(event, error)
+            return
+        if prepared.result is not None:
+            self.machine.respond(event.key, prepared.result)
+        elif prepared.is_async:
+            context = Context(event, self, state)
+            context.scope = self._handlers.start(
+                event.key, lambda: self._run_async(event, prepared, context)
+            )
+        else:
+            self._run_sync(event, prepared, Context(event, self, state))
+
+    def _run_sync(self, event: RequestReceived, prepared: Prepared, context: Context) -> None:
+        try:
+            value = prepared.call(context)
+            if inspect.isawaitable(value):  # a plain function that returns an awaitable
+                context.scope = self._handlers.start(
+                    event.key, lambda: self._run_async(event, prepared, context, value)
+                )
+                return
+            self.machine.respond(event.key, prepared.finish(value))
+        except Exception as error:
+            self._fail(event, error, prepared)
+
+    async def _run_async(
+        self,
+        event: RequestReceived,
+        prepared: Prepared,
+        context: Context,
+        begun: Awaitable[Any] | None = None,
+    ) -> None:
+        try:
+            value = await (prepared.call(context) if begun is None else begun)
+            self.machine.respond(event.key, prepared.finish(value))
+        except InputNeeded as needed:
+            self._require_input(event, context, needed)
+        except BaseExceptionGroup as group:
+            asked, rest = group.split(InputNeeded)
+            if rest is None and asked is not None:
+                self._require_input(event, context, _joined(asked))
+                return
+            only = _single(group if rest is None else rest)
+            if not isinstance(only, Exception):
+                raise
+            self._fail(event, only, prepared)
+        except Exception as error:
+            self._fail(event, error, prepared)
+        finally:
+            self._drains.pop(event.key, None)
+            self.flush()
+
+    def _fail(
+        self, event: RequestReceived, error: Exception, prepared: Prepared | None = None
+    ) -> None:
+        if is_masked(error):
+            logger.error("the handler of %s failed", _name(event), exc_info=error)
+        try:
+            if prepared is None:
+                raise McpError(INTERNAL_ERROR, "Internal error")
+            self.machine.respond(event.key, prepared.failure(error))
+        except McpError as shown:
+            self.machine.fail(event.key, shown.error)
+
+    def _on_cancelled(self, event: RequestCancelled) -> None:
+        self._handlers.cancel(event.key)
+
+    def _release(self, key: Key) -> None:
+        self._drains.pop(key, None)
+        self.machine.release(key)
+        self.flush()
+
+    def _on_drained(self, event: StreamDrained) -> None:
+        waiting = self._drains.pop(event.key, None)
+        if waiting is not None:
+            waiting.set()
+
+    # Input rounds (modern)
+
+    def _open_state(self, event: RequestReceived) -> RoundState | None:
+        if event.request_state is None:
+            return None
+        binding = request_binding(event.principal, event.method, event.params)
+        try:
+            payload = self.settings.seal.open(event.request_state, binding)
+        except SealBroken as broken:
+            raise McpError(INVALID_PARAMS, str(broken)) from None
+        return msgspec.json.decode(payload, type=RoundState)
+
+    def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
+        state = context.state
+        state.round += 1
+        if state.round > self.settings.input_rounds:
+            text = f"no usable input after {self.settings.input_rounds} rounds"
+            self.machine.fail(event.key, ErrorData(INVALID_REQUEST, text))
+            return
+        binding = request_binding(event.principal, event.method, event.params)
+        try:
+            sealed = self.settings.seal.seal(msgspec.json.encode(state), binding)
+            self.machine.require_input(event.key, needed.requests, sealed)
+        except (ValueError, TypeError, LocalProtocolError) as error:
+            self._fail(event, error)
+
+    # Changes
+
+    def _publish(self, method: str, params: Struct | None) -> None:
+        self.machine.notify(method, params)
+        self.flush()
+
+
+def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:
+    """Ask everything at once that the tasks of one handler asked for."""
+    requests = {}
+    for error in group.exceptions:
+        inner = _joined(error) if isinstance(error, BaseExceptionGroup) else error
+        requests.update(inner.requests)
+    return InputNeeded(requests)
+
+
+def _single(error: BaseException) -> BaseException:
+    """The one exception of a handler that used a task group, so that a ToolError stays one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _name(event: RequestReceived) -> str:
+    members = msgspec.json.decode(event.params)
+    what = members.get("name") or members.get("uri")
+    return event.method if what is None else f"{event.method} {what!r}"

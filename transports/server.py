@@ -1,0 +1,285 @@
+"""Serving: one server on standard input and output, HTTP and WebSocket, any of them at once.
+
+::
+
+    anyio.run(partial(serve, server, http="127.0.0.1:8000"))     # in a program of your own
+    run(server, stdio=True)                                      # as the whole program
+"""
+
+import secrets
+import signal
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec import Struct, field, structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.peer import Peer
+from mcpcore.http.origin import LOOPBACK_HOSTS
+from mcpcore.http.server import HttpServer
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import Server
+from transports.client_core import ClientCore
+from transports.http_server import HttpServerLink
+from transports.http_settings import HttpServerSettings
+from transports.link import App, Link
+from transports.memory import memory_links
+from transports.pump import Connection
+from transports.runtime import RuntimeSettings, ServerRuntime
+from transports.stdio import StdioServerLink, StdioSettings
+from transports.targets import parse_address
+from transports.websocket import Handshake, WebSocketSettings
+from transports.websocket_server import LinkFactory, serve_websocket
+
+S = TypeVar("S", HttpSettings, WebSocketSettings)
+
+STDIO_URL = "stdio"
+"""What is announced for standard input and output."""
+
+
+class ServeSettings(Struct, frozen=True, kw_only=True):
+    """How a server is offered. Hosts and origins concern HTTP and WebSocket alike."""
+
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    allowed_hosts: tuple[str, ...] | None = None
+    """Names by which we may be reached; None: loopback names, and each host that is bound."""
+    allowed_origins: tuple[str, ...] | None = None
+    """Origins of web pages that may call; None: the server's own pages."""
+    http: HttpSettings = field(default_factory=HttpSettings)
+    http_link: HttpServerSettings = field(default_factory=HttpServerSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
+    ssl_context: ssl.SSLContext | None = None
+
+
+async def serve(
+    server: Server,
+    *,
+    stdio: bool = False,
+    http: str | Sequence[str] = (),
+    ws: str | Sequence[str] = (),
+    settings: ServeSettings | None = None,
+    on_listening: Callable[[str], None] | None = None,
+    stop: anyio.Event | None = None,
+) -> None:
+    """Serve on every binding named, until all of them have ended or ``stop`` is set.
+
+    ``http`` and ``ws`` are addresses, ``HOST:PORT``, port 0 for a free one; ``stdio`` ends with
+    standard input.  ``on_listening`` gets the URL of each binding once it accepts connections.
+    Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
+    or OSError if a binding cannot be opened.
+    """
+    bindings = _Bindings(server, settings or ServeSettings(), on_listening or (lambda url: None))
+    try:
+        async with anyio.create_task_group() as watching:
+            async with anyio.create_task_group() as bindings.group:
+                for address in _listed(http):
+                    await bindings.open_http(*parse_address(address))
+                for address in _listed(ws):
+                    await bindings.open_websocket(*parse_address(address))
+                if stdio:
+                    bindings.open_stdio()
+                if stop is not None:
+                    watching.start_soon(bindings.close_after, stop)
+            watching.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        only: BaseException = group
+        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
+            only = only.exceptions[0]
+        raise only from None
+
+
+def run(
+    server: Server,
+    *,
+    stdio: bool = False,
+    http: str | Sequence[str] = (),
+    ws: str | Sequence[str] = (),
+    settings: ServeSettings | None = None,
+    on_listening: Callable[[str], None] | None = None,
+    backend: str = "asyncio",
+) -> None:
+    """Serve as a whole program: SIGINT and SIGTERM end it in good order.
+
+    Without any binding it serves on standard input and output.
+    """
+    if not http and not ws:
+        stdio = True
+    serving = partial(
+        serve, server, stdio=stdio, http=http, ws=ws, settings=settings, on_listening=on_listening
+    )
+    anyio.run(_until_signalled, serving, backend=backend)
+
+
+async def _until_signalled(serving: Callable[..., object]) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for _ in signals:
+                    if stop.is_set():
+                        group.cancel_scope.cancel()
+                    stop.set()
+
+        group.start_soon(watch)
+        await serving(stop=stop)  # type: ignore[misc]
+        group.cancel_scope.cancel()
+
+
+async def serve_connection(
+    server: Server,
+    make_link: LinkFactory,
+    handshake: Handshake,
+    *,
+    config: Config | None = None,
+    settings: RuntimeSettings | None = None,
+    links: set[Link] | None = None,
+) -> None:
+    """Serve one connection, made by ``make_link``, to its end.
+
+    ``links`` holds the link for as long as it lives.
+    """
+    settings = settings or RuntimeSettings()
+    peer = Peer(Role.SERVER, config or server_config(server, settings))
+    runtime = ServerRuntime(server, peer, settings)
+    link = runtime.link = make_link(peer, runtime)
+    links = set() if links is None else links
+    links.add(link)
+    try:
+        await runtime.run(link.run)
+    finally:
+        links.discard(link)
+
+
+async def join_in_memory(client: Peer, app: ClientCore, server: Server, group: TaskGroup) -> Link:
+    """Serve a client of this process in ``group``; returns the client's link, yet to be run."""
+    settings = RuntimeSettings()
+    peer = Peer(Role.SERVER, server_config(server, settings))
+    runtime = ServerRuntime(server, peer, settings)
+    ours, theirs = memory_links((client, app), (peer, runtime))
+    runtime.link = theirs
+    group.start_soon(runtime.run, theirs.run)
+    return ours
+
+
+def server_config(server: Server, settings: RuntimeSettings) -> Config:
+    """Say to the engine who the server is and what it offers."""
+    return Config(
+        info=server.info,
+        capabilities=server.capabilities(),
+        instructions=server.instructions,
+        revisions=settings.revisions,
+        limits=settings.limits,
+        header_params=server.header_params,
+    )
+
+
+class _Bindings:
+    group: TaskGroup
+
+    def __init__(
+        self, server: Server, settings: ServeSettings, on_listening: Callable[[str], None]
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._on_listening = on_listening
+        self._config = server_config(server, settings.runtime)
+        self._links: set[Link] = set()
+        self._scopes: list[anyio.CancelScope] = []
+
+    async def open_http(self, host: str, port: int) -> None:
+        """Accept HTTP connections."""
+        settings = self._settings
+        machine = HttpServer(
+            self._config,
+            secret=secrets.token_bytes(32),
+            settings=self._guarded(settings.http, host),
+        )
+        runtime = ServerRuntime(self._server, machine, settings.runtime)
+        link = runtime.link = HttpServerLink(
+            machine, runtime, settings=settings.http_link, ssl_context=settings.ssl_context
+        )
+        self._links.add(link)
+
+        async def serve_http(*, task_status: TaskStatus[list[tuple[str, int]]]) -> None:
+            await runtime.run(partial(link.serve, host, port, task_status=task_status))
+
+        await self.group.start(serve_http)
+        scheme = "https" if settings.ssl_context else "http"
+        for address in link.addresses:
+            self._on_listening(f"{scheme}://{_authority(*address)}{settings.http.path}")
+
+    async def open_websocket(self, host: str, port: int) -> None:
+        """Accept WebSocket connections."""
+        settings = self._settings
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def serve_ws(*, task_status: TaskStatus[int]) -> None:
+            with scope:
+                await serve_websocket(
+                    host,
+                    port,
+                    self._serve_one,
+                    settings=self._guarded(settings.websocket, host),
+                    ssl_context=settings.ssl_context,
+                    task_status=task_status,
+                )
+
+        bound = await self.group.start(serve_ws)
+        scheme = "wss" if settings.ssl_context else "ws"
+        self._on_listening(f"{scheme}://{_authority(host, bound)}{settings.websocket.path}")
+
+    def open_stdio(self) -> None:
+        """Serve the program that started us."""
+
+        def make_link(peer: Peer, app: App) -> Connection:
+            return StdioServerLink(peer, app, settings=self._settings.stdio)
+
+        self.group.start_soon(self._serve_one, make_link, Handshake())
+        self._on_listening(STDIO_URL)
+
+    async def close_after(self, stop: anyio.Event) -> None:
+        """Then let what runs finish, for a bounded time, and end every binding."""
+        await stop.wait()
+        async with anyio.create_task_group() as closing:
+            for link in tuple(self._links):
+                closing.start_soon(link.aclose)
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _serve_one(self, make_link: LinkFactory, handshake: Handshake) -> None:
+        await serve_connection(
+            self._server,
+            make_link,
+            handshake,
+            config=self._config,
+            settings=self._settings.runtime,
+            links=self._links,
+        )
+
+    def _guarded(self, settings: S, host: str) -> S:
+        """Apply the policy for Host and Origin that all bindings share."""
+        hosts = self._settings.allowed_hosts
+        name = _authority(host)
+        if hosts is None and name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
+            hosts = (*LOOPBACK_HOSTS, name)
+        return structs.replace(
+            settings,
+            allowed_hosts=hosts or settings.allowed_hosts,
+            allowed_origins=self._settings.allowed_origins or settings.allowed_origins,
+        )
+
+
+def _listed(addresses: str | Sequence[str]) -> Sequence[str]:
+    return [addresses] if isinstance(addresses, str) else addresses
+
+
+def _authority(host: str, port: int | None = None) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"

@@ -1,0 +1,114 @@
+"""What a client can be connected to, and where a server can listen, as plain values."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+
+from mcpcore.service import Server
+from mcpcore.spec.errors import LocalError
+
+
+class BadTarget(LocalError, ValueError):
+    """What was given cannot be connected to or listened on; the message says why."""
+
+
+class HttpTarget(Struct, frozen=True):
+    """A Streamable HTTP endpoint. ``headers`` go with every request, for instance authorization."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class WebSocketTarget(Struct, frozen=True):
+    """A WebSocket endpoint. ``headers`` go with the opening handshake."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class StdioTarget(Struct, frozen=True):
+    """A server to be started as a child process and spoken to over its standard streams.
+
+    ``command``: program and arguments.  ``env``: added to our environment.  ``cwd``: where it runs.
+    """
+
+    command: Sequence[str]
+    env: Mapping[str, str] | None = None
+    cwd: str | os.PathLike[str] | None = None
+
+
+class MemoryTarget(Struct, frozen=True):
+    """A server in this process."""
+
+    server: Server
+
+
+Target = HttpTarget | WebSocketTarget | StdioTarget | MemoryTarget
+
+_HTTP_SCHEMES = {"http": 80, "https": 443}
+_WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
+
+
+def parse_target(target: Any, *, headers: Mapping[str, str] | None = None) -> Target:
+    """Turn a URL, a command (list of strings), a Server or a Target into a Target.
+
+    Raises :class:`BadTarget`.
+    """
+    if isinstance(target, HttpTarget | WebSocketTarget | StdioTarget | MemoryTarget):
+        return target
+    if isinstance(target, Server):
+        return MemoryTarget(target)
+    if isinstance(target, str):
+        return _parse_url(target, headers or {})
+    if isinstance(target, Sequence) and target and all(isinstance(part, str) for part in target):
+        return StdioTarget(tuple(target))
+    raise BadTarget(
+        "a target is a URL, a command as a list of strings, a Server or a Target, "
+        f"not {type(target).__name__}"
+    )
+
+
+def describe(target: Target) -> str:
+    """Name a target in a message."""
+    if isinstance(target, StdioTarget):
+        return shlex.join(target.command)
+    if isinstance(target, MemoryTarget):
+        return f"the server {target.server.info.name!r} in this process"
+    return target.url
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; without host it is loopback.
+
+    Raises :class:`BadTarget`.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = "", text
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise BadTarget(f"{text!r} is not an address: expected HOST:PORT with a port up to 65535")
+    return host, int(port)
+
+
+def _parse_url(url: str, headers: Mapping[str, str]) -> Target:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadTarget(f"{url!r} is not a URL: {error}") from None
+    if parts.scheme not in _HTTP_SCHEMES | _WEBSOCKET_SCHEMES:
+        hint = " (a command is given as a list of strings)" if not parts.scheme else ""
+        raise BadTarget(
+            f"{url!r} is no target: expected a URL that begins with http://, https://, ws:// "
+            f"or wss://{hint}"
+        )
+    if not host:
+        raise BadTarget(f"{url!r} names no host")
+    if parts.scheme in _HTTP_SCHEMES:
+        return HttpTarget(url, headers)
+    return WebSocketTarget(url, headers)
