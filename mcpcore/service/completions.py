@@ -61,13 +61,13 @@ class CompletionCall(Bound[CompletionEntry]):
 
     def finish(self, value: Any) -> Raw:
         """Shape proposals into the result: the first 100, and whether there are more."""
+        if isinstance(value, CompleteResult):
+            value = self.own(value).completion
         return complete_result(value)
 
 
 def complete_result(value: Any) -> Raw:
     """Shape proposals: None, an iterable of strings, or a Completion."""
-    if isinstance(value, CompleteResult):
-        value = value.completion
     if isinstance(value, Completion):
         completion = value
         if len(completion.values) > MAX_VALUES:

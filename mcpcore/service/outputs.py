@@ -114,8 +114,6 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
     Raises :class:`OutputMismatch` if it breaks the tool's declaration, ValueError or TypeError if
     it has no JSON form.
     """
-    if isinstance(value, CallToolResult):
-        return _given_result(value, output, revision)
     if output is not None:
         encoded = json_value(value)
         _check(encoded, output)
@@ -146,12 +144,11 @@ def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> R
     )
 
 
-def _given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
-    """Check a result that the tool made itself, and fit it into the revision."""
+def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
+    """Check a result that the tool made itself, fit it into the revision (``result`` changes)."""
     structured = result.structured_content
-    result = msgspec.structs.replace(
-        result, content=for_revision(result.content, revision), structured_content=UNSET
-    )
+    result.structured_content = UNSET
+    result.content = for_revision(result.content, revision)
     if structured is UNSET:
         if output is not None and result.is_error is not True:
             raise OutputMismatch("structured_content is missing, which the output schema asks for")

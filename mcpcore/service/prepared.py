@@ -2,11 +2,13 @@
 
 from typing import Any, Generic, Protocol, TypeVar
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from mcpcore.service.errors import MASKED, HandlerError
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Result
 
 
 class Prepared:
@@ -21,7 +23,7 @@ class Prepared:
                 value = prepared.call(context)
                 if inspect.isawaitable(value):      # if prepared.is_async it is, surely
                     value = await value
-                body = prepared.finish(value)
+                body = prepared.finish(value)       # and prepared.meta
             except Exception as error:
                 if is_masked(error):
                     log(error)
@@ -30,7 +32,7 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = ("is_async", "result", "revision")
+    __slots__ = ("is_async", "meta", "result", "revision")
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
@@ -40,6 +42,11 @@ class Prepared:
         """The answer, if no handler is needed."""
         self.is_async = is_async
         """The handler is a coroutine function."""
+        self.meta: dict[str, Any] | None = None
+        """After :meth:`finish`: what the handler put into the result's ``_meta``.
+
+        It is not part of the body, as ``_meta`` belongs to the engine.
+        """
 
     def call(self, context: Any) -> Any:
         """Call the handler: its value, or a coroutine."""
@@ -57,7 +64,11 @@ class Prepared:
 
         The message of an error that :func:`is_masked` never gets out.
         """
-        raise protocol_error(error) from error
+        if isinstance(error, McpError):
+            raise error
+        if isinstance(error, HandlerError):
+            raise McpError(error.code, str(error)) from error
+        raise McpError(INTERNAL_ERROR, MASKED) from error
 
 
 class Entry(Protocol):
@@ -72,6 +83,7 @@ class Entry(Protocol):
 
 
 E = TypeVar("E", bound=Entry)
+R = TypeVar("R", bound=Result)
 
 
 class Bound(Prepared, Generic[E]):
@@ -88,16 +100,12 @@ class Bound(Prepared, Generic[E]):
         """Call the handler."""
         return self._entry.call(context, self._values)
 
+    def own(self, result: R) -> R:
+        """Return a copy of a result that the handler made, without what belongs to the engine."""
+        self.meta = None if result.meta is UNSET else result.meta
+        return replace(result, meta=UNSET, result_type=UNSET)
+
 
 def is_masked(error: BaseException) -> bool:
     """Whether the client must not see this error, so that it should be logged here."""
     return not isinstance(error, McpError | HandlerError)
-
-
-def protocol_error(error: Exception) -> McpError:
-    """Return what the client gets to see of ``error`` as an error of the protocol."""
-    if isinstance(error, McpError):
-        return error
-    if isinstance(error, HandlerError):
-        return McpError(error.code, str(error))
-    return McpError(INTERNAL_ERROR, MASKED)

@@ -114,7 +114,8 @@ class PromptGet(Bound[PromptEntry]):
     def finish(self, value: Any) -> Raw:
         """Shape strings, content and messages into the result."""
         if isinstance(value, GetPromptResult):
-            result = msgspec.structs.replace(value, messages=self._fitted(value.messages))
+            result = self.own(value)
+            result.messages = self._fitted(value.messages)
         else:
             items = value if isinstance(value, list | tuple) else [value]
             result = GetPromptResult(

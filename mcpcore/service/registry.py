@@ -168,11 +168,10 @@ class Registry:
         """
         name = _name(function, name)
         entry = ToolEntry(function, name, self.validator, options)
+        self._tools.add(name, entry, replace=replace)
+        self.header_params.pop(name, None)
         if entry.header_params:
             self.header_params[name] = entry.header_params
-        else:
-            self.header_params.pop(name, None)
-        self._tools.add(name, entry, replace=replace)
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away.  Raises KeyError if there is none of that name."""
@@ -222,8 +221,9 @@ class Registry:
         kind.add(uri, entry, replace=replace)
 
     def remove_resource(self, uri: str) -> None:
-        """Take a resource or a template away.  Raises KeyError if there is none."""
+        """Take a resource or a template away, completions included; KeyError if there is none."""
         (self._templates if uri in self._templates else self._resources).remove(uri)
+        self._forget_completions("template", uri)
 
     def resource_updated(self, uri: str) -> None:
         """Tell those who watch (:meth:`watch`) that a resource has changed."""
@@ -280,8 +280,9 @@ class Registry:
         self._prompts.add(name, PromptEntry(function, name, options), replace=replace)
 
     def remove_prompt(self, name: str) -> None:
-        """Take a prompt away.  Raises KeyError if there is none of that name."""
+        """Take a prompt away, completions included; KeyError if there is none of that name."""
         self._prompts.remove(name)
+        self._forget_completions("prompt", name)
 
     def completion(
         self,
@@ -311,6 +312,10 @@ class Registry:
             return function
 
         return declare
+
+    def _forget_completions(self, kind: str, owner: str) -> None:
+        for key in [key for key in self._completions if key[:2] == (kind, owner)]:
+            del self._completions[key]
 
     # What has been declared
 

@@ -198,7 +198,7 @@ class ResourceRead(Bound[ResourceEntry]):
     def finish(self, value: Any) -> Raw:
         """Shape text, bytes, contents, or data (as JSON) into the result."""
         if isinstance(value, ReadResourceResult):
-            result = msgspec.structs.replace(value)
+            result = self.own(value)
         else:
             result = ReadResourceResult(contents=self._contents(value))
         if not self.revision.cache_hints:

@@ -15,7 +15,14 @@ from mcpcore.service.declarations import check_icons, check_tool_name, given, ty
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.errors import MASKED, HandlerError, InvalidValue
 from mcpcore.service.handlers import Handler, values_type
-from mcpcore.service.outputs import Output, compiled, error_result, refuse, tool_result
+from mcpcore.service.outputs import (
+    Output,
+    compiled,
+    error_result,
+    given_result,
+    refuse,
+    tool_result,
+)
 from mcpcore.service.prepared import Bound
 from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
 from mcpcore.spec.errors import McpError
@@ -164,6 +171,8 @@ class ToolCall(Bound[ToolEntry]):
 
     def finish(self, value: Any) -> Raw:
         """Shape content and structured content."""
+        if isinstance(value, CallToolResult):
+            return given_result(self.own(value), self._entry.output, self.revision)
         return tool_result(value, self._entry.output, self.revision)
 
     def failure(self, error: Exception) -> Raw:

@@ -16,25 +16,26 @@ Time is linear in the length of the URI for a given template: no backtracking.
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
-from msgspec import Struct
+from mcpcore.service.uri_grammar import (
+    Expression,
+    Literal,
+    TemplateError,
+    expand_expression,
+    parse,
+    percent_decode,
+)
+from mcpcore.service.uri_matching import compile_pieces, match_pieces
+
+__all__ = ["MAX_URI", "TemplateError", "UnsafeValue", "UriTemplate", "hazard"]
 
 MAX_URI = 8192
 """Longest URI that is matched by default, in characters."""
 
-_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_RESERVED = ":/?#[]@!$&'()*+,;="
 _ASCII = "".join(map(chr, range(128)))
-_NAME = re.compile(r"(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+(?:\.(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})+)*")
-_TRIPLET = re.compile(r"%[0-9A-Fa-f]{2}")
-_NOT_LITERAL = re.compile(r"""[\x00-\x20"<>\\^`{|}\x7f]|%(?![0-9A-Fa-f]{2})""")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
-
-
-class TemplateError(ValueError):
-    """The text is no template of level 3 or below, or cannot be matched."""
 
 
 class UnsafeValue(ValueError):
@@ -43,62 +44,6 @@ class UnsafeValue(ValueError):
     def __init__(self, variable: str, reason: str) -> None:
         super().__init__(f"variable {variable!r}: {reason}")
         self.variable = variable
-
-
-class _Operator(Struct, frozen=True):
-    """One row of the table in RFC 6570 appendix A."""
-
-    first: str = ""
-    separator: str = ","
-    named: bool = False
-    empty: str = ""
-    """What follows the name of a named variable that is empty."""
-    reserved: bool = False
-
-
-_OPERATORS = {
-    "": _Operator(),
-    "+": _Operator(reserved=True),
-    "#": _Operator(first="#", reserved=True),
-    ".": _Operator(first=".", separator="."),
-    "/": _Operator(first="/", separator="/"),
-    ";": _Operator(first=";", separator=";", named=True),
-    "?": _Operator(first="?", separator="&", named=True, empty="="),
-    "&": _Operator(first="&", separator="&", named=True, empty="="),
-}
-
-
-class _Expression(Struct, frozen=True):
-    operator: _Operator
-    names: tuple[str, ...]
-
-
-class _Literal(Struct, frozen=True):
-    """A piece of the URI that is always the same."""
-
-    text: str
-
-
-class _Span(Struct, frozen=True):
-    """``prefix`` and at least one character for the variable ``name``."""
-
-    name: str
-    prefix: str
-    alphabet: frozenset[str]
-    skip: int = 0
-    """How many pieces are left out if this one is missing; 0: it must be there."""
-
-
-class _Pairs(Struct, frozen=True):
-    """``name=value`` pairs, each at most once, in any order; may be missing altogether."""
-
-    names: frozenset[str]
-    operator: _Operator
-
-
-_Piece = _Literal | _Span | _Pairs
-_SIMPLE = frozenset(_UNRESERVED)
-_ANY = frozenset(_UNRESERVED + _RESERVED)
 
 
 class UriTemplate:
@@ -123,9 +68,9 @@ class UriTemplate:
         self, text: str, *, unchecked: Collection[str] = (), max_length: int = MAX_URI
     ) -> None:
         self.text = text
-        self._parts = _parse(text)
+        self._parts = parse(text)
         self.variables: tuple[str, ...] = tuple(
-            name for part in self._parts if isinstance(part, _Expression) for name in part.names
+            name for part in self._parts if isinstance(part, Expression) for name in part.names
         )
         """Names in the order of the template."""
         if len(set(self.variables)) != len(self.variables):
@@ -133,7 +78,7 @@ class UriTemplate:
         self.unchecked = frozenset(unchecked)
         if unknown := self.unchecked.difference(self.variables):
             raise TemplateError(f"template {text!r} has no variable {min(unknown)!r}")
-        self._pieces = _compile(text, self._parts)
+        self._pieces = compile_pieces(text, self._parts)
         self._limit = max_length
 
     def __repr__(self) -> str:
@@ -145,7 +90,7 @@ class UriTemplate:
         RFC 6570 section 3.2.  Raises TypeError for a list or another compound value (level 4).
         """
         return "".join(
-            part.text if isinstance(part, _Literal) else _expand(part, values)
+            part.text if isinstance(part, Literal) else expand_expression(part, values)
             for part in self._parts
         )
 
@@ -163,12 +108,12 @@ class UriTemplate:
                 uri = quote(uri, safe=_ASCII)
             except UnicodeEncodeError:  # a lone surrogate
                 return None
-        found = _match(self._pieces, uri)
+        found = match_pieces(self._pieces, uri)
         if found is None:
             return None
         values: dict[str, str] = {}
         for name, raw in found:
-            value = _decode(raw)
+            value = percent_decode(raw)
             if value is None:
                 return None
             if name not in self.unchecked and (reason := hazard(raw, value)):
@@ -188,7 +133,7 @@ def hazard(raw: str, value: str) -> str | None:
     if "%2f" in lowered or "%5c" in lowered:
         return "it holds an encoded slash or backslash"
     # A handler may decode once more, so what that would bring to light counts as well.
-    for text in (value, _decode(value) or value) if "%" in value else (value,):
+    for text in (value, percent_decode(value) or value) if "%" in value else (value,):
         if _CONTROL.search(text):
             return "it holds a control character"
         path = text.replace("\\", "/")
@@ -197,241 +142,3 @@ def hazard(raw: str, value: str) -> str | None:
         if path.startswith("/") or _DRIVE.match(path):
             return "it is an absolute path"
     return None
-
-
-def _parse(text: str) -> list[_Literal | _Expression]:
-    parts: list[_Literal | _Expression] = []
-    for index, chunk in enumerate(re.split(r"(\{[^{}]*\})", text)):
-        if index % 2:
-            parts.append(_parse_expression(text, chunk[1:-1]))
-        elif chunk:
-            if wrong := _NOT_LITERAL.search(chunk):
-                raise TemplateError(f"template {text!r}: {wrong[0]!r} is not allowed in a literal")
-            # RFC 6570 section 3.1: what may not stand in a URI is percent-encoded.
-            parts.append(_Literal(_encode(chunk, _UNRESERVED + _RESERVED, keep_triplets=True)))
-    return parts
-
-
-def _parse_expression(text: str, body: str) -> _Expression:
-    operator = body[:1] if body[:1] in _OPERATORS else ""
-    names = body[len(operator) :].split(",")
-    for name in names:
-        if name.endswith("*") or re.search(r":\d{1,4}$", name):
-            raise TemplateError(
-                f"template {text!r}: the modifier in {name!r} is level 4; levels 1 to 3 are known"
-            )
-        if not _NAME.fullmatch(name):
-            raise TemplateError(f"template {text!r}: {name!r} is no variable name")
-    return _Expression(_OPERATORS[operator], tuple(names))
-
-
-def _expand(part: _Expression, values: Mapping[str, Any]) -> str:
-    operator = part.operator
-    allowed = _UNRESERVED + _RESERVED if operator.reserved else _UNRESERVED
-    expanded = []
-    for name in part.names:
-        value = values.get(name)
-        if value is None:
-            continue
-        text = _text(name, value)
-        encoded = _encode(text, allowed, keep_triplets=operator.reserved)
-        if operator.named:
-            encoded = f"{name}={encoded}" if encoded else name + operator.empty
-        expanded.append(encoded)
-    return operator.first + operator.separator.join(expanded) if expanded else ""
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise TypeError(f"variable {name!r}: expected a string or a number, got {type(value).__name__}")
-
-
-def _encode(text: str, allowed: str, *, keep_triplets: bool) -> str:
-    if not keep_triplets:
-        return quote(text, safe=allowed)
-    pieces = re.split(f"({_TRIPLET.pattern})", text)
-    return "".join(
-        piece if index % 2 else quote(piece, safe=allowed) for index, piece in enumerate(pieces)
-    )
-
-
-def _decode(raw: str) -> str | None:
-    """Percent-decode once; None if the bytes are not UTF-8."""
-    if "%" not in raw:
-        return raw
-    try:
-        return unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _compile(text: str, parts: list[_Literal | _Expression]) -> list[_Piece]:
-    """Turn the parts into pieces to match; refuses templates in which pairs have no clear end."""
-    pieces: list[_Piece] = []
-    for position, part in enumerate(parts):
-        if isinstance(part, _Literal):
-            pieces.append(part)
-        elif part.operator.named:
-            pieces.append(_Pairs(frozenset(part.names), part.operator))
-        else:
-            operator = part.operator
-            alphabet = _SIMPLE
-            if operator.reserved:
-                later = (p.operator for p in parts[position + 1 :] if isinstance(p, _Expression))
-                alphabet = _ANY.difference(
-                    op.first for op in later if op.named or (op.reserved and op.first)
-                )
-            for index, name in enumerate(part.names):
-                prefix = operator.separator if index else operator.first
-                skip = len(part.names) - index if operator.first else 0
-                pieces.append(_Span(name, prefix, alphabet, skip))
-    for index, piece in enumerate(pieces):
-        if isinstance(piece, _Pairs):
-            _check_end_of_pairs(text, piece, pieces[index + 1 :])
-    return pieces
-
-
-def _check_end_of_pairs(text: str, pairs: _Pairs, rest: list[_Piece]) -> None:
-    for piece in rest:
-        if isinstance(piece, _Pairs):
-            opening = piece.operator.first
-        else:
-            opening = piece.text[0] if isinstance(piece, _Literal) else piece.prefix[:1]
-        if not opening or opening in _SIMPLE or opening in ("%", "=", pairs.operator.separator):
-            raise TemplateError(
-                f"template {text!r}: what follows {{{pairs.operator.first}...}} cannot be told "
-                f"from its values; put all of them into one expression"
-            )
-        if isinstance(piece, _Literal):
-            return
-
-
-Values = list[tuple[str, str]]
-_PAIR = re.compile(r"([A-Za-z0-9_.%]+)(?:(=)((?:[A-Za-z0-9\-._~]|%[0-9A-Fa-f]{2})*))?")
-
-
-def _match(pieces: list[_Piece], uri: str) -> Values | None:
-    """Find the values, undecoded.
-
-    Two passes over a table instead of backtracking: the first, from the right, notes from which
-    positions the rest of the pieces matches the rest of the URI; the second takes from the left
-    the longest value that leads to such a position.
-    """
-    start, end = 0, len(uri)
-    low, high = 0, len(pieces)
-    # Literals at both ends are cheap to check and leave little to the table.
-    while low < high and isinstance(piece := pieces[low], _Literal):
-        if not uri.startswith(piece.text, start):
-            return None
-        start, low = start + len(piece.text), low + 1
-    while low < high and isinstance(piece := pieces[high - 1], _Literal):
-        if not uri.endswith(piece.text, start, end):
-            return None
-        end, high = end - len(piece.text), high - 1
-    pieces, uri = pieces[low:high], uri[start:end]
-    size = len(uri)
-    reach = [bytearray(size + 1) for _ in range(len(pieces) + 1)]
-    reach[-1][size] = 1
-    for index in range(len(pieces) - 1, -1, -1):
-        _fill(pieces[index], uri, reach, index)
-    if not reach[0][0]:
-        return None
-    return _take(pieces, uri, reach)
-
-
-def _fill(piece: _Piece, uri: str, reach: list[bytearray], index: int) -> None:
-    """Set ``reach[index][i]`` where ``piece`` and all after it match ``uri[i:]``."""
-    here, after = reach[index], reach[index + 1]
-    if isinstance(piece, _Literal):
-        at = uri.find(piece.text)
-        while at >= 0:
-            here[at] = after[at + len(piece.text)]
-            at = uri.find(piece.text, at + 1)
-    elif isinstance(piece, _Pairs):
-        here[:] = after
-        for at in range(len(uri)):
-            if uri[at] == piece.operator.first and (taken := _pairs(piece, uri, at)):
-                here[at] = here[at] or after[taken[1]]
-    else:
-        ends = _run_ends(uri, piece.alphabet, after)
-        width = len(piece.prefix)
-        for at in range(len(uri) - width):
-            here[at] = ends[at + width] and uri.startswith(piece.prefix, at)
-        if piece.skip:
-            skipped = reach[index + piece.skip]
-            for at, reached in enumerate(skipped):
-                here[at] |= reached
-
-
-def _run_ends(uri: str, alphabet: frozenset[str], after: bytearray) -> bytearray:
-    """Mark where a non-empty run of the alphabet starts that ends at a marked position."""
-    size = len(uri)
-    marks = bytearray(size + 1)
-    for at in range(size - 1, -1, -1):
-        step = _step(uri, at, alphabet)
-        if step:
-            marks[at] = after[at + step] | marks[at + step]
-    return marks
-
-
-def _step(uri: str, at: int, alphabet: frozenset[str]) -> int:
-    """Width of the character at ``at``: 3 for a percent triplet, 0 if it is not in the alphabet."""
-    if uri[at] in alphabet:
-        return 1
-    return 3 if _TRIPLET.match(uri, at) else 0
-
-
-def _take(pieces: list[_Piece], uri: str, reach: list[bytearray]) -> Values:
-    found: Values = []
-    at = index = 0
-    while index < len(pieces):
-        piece = pieces[index]
-        if isinstance(piece, _Literal):
-            at += len(piece.text)
-        elif isinstance(piece, _Pairs):
-            taken = _pairs(piece, uri, at)
-            if taken and reach[index + 1][taken[1]]:
-                found += taken[0]
-                at = taken[1]
-        else:
-            end = _longest(piece, uri, at, reach[index + 1])
-            if end:
-                found.append((piece.name, uri[at + len(piece.prefix) : end]))
-                at = end
-            else:
-                index += piece.skip - 1
-        index += 1
-    return found
-
-
-def _longest(piece: _Span, uri: str, at: int, after: bytearray) -> int:
-    """Where the longest value ends that leaves a matching rest, 0 if there is none."""
-    if not uri.startswith(piece.prefix, at):
-        return 0
-    end = 0
-    at += len(piece.prefix)
-    while at < len(uri) and (step := _step(uri, at, piece.alphabet)):
-        at += step
-        if after[at]:
-            end = at
-    return end
-
-
-def _pairs(piece: _Pairs, uri: str, at: int) -> tuple[Values, int] | None:
-    """Read pairs from ``at``: the values and the end; None for unknown or repeated names."""
-    operator = piece.operator
-    opening = operator.first
-    values: dict[str, str] = {}
-    while uri.startswith(opening, at):
-        pair = _PAIR.match(uri, at + 1)
-        if pair is None:
-            return None
-        name, equals, value = pair.groups()
-        if name not in piece.names or name in values or (operator.empty and not equals):
-            return None
-        values[name] = value or ""
-        at, opening = pair.end(), operator.separator
-    return (list(values.items()), at) if values else None
