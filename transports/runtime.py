@@ -156,7 +156,7 @@ class ServerRuntime:
                     event.key, lambda: self._run_async(event, prepared, context, value)
                 )
                 return
-            self.machine.respond(event.key, prepared.finish(value))
+            self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
         except Exception as error:
             self._fail(event, error, prepared)
 
@@ -169,7 +169,7 @@ class ServerRuntime:
     ) -> None:
         try:
             value = await (prepared.call(context) if begun is None else begun)
-            self.machine.respond(event.key, prepared.finish(value))
+            self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
         except InputNeeded as needed:
             self._require_input(event, context, needed)
         except BaseExceptionGroup as group:
