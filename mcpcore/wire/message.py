@@ -57,6 +57,7 @@ MAX_BATCH = 100
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
 _NULL = Raw(b"null")
+_BRACE = ord("{")
 _WORTH_A_COPY = 64 * 1024
 """From this many bytes on a small Raw is copied rather than left to keep its text alive."""
 
@@ -187,7 +188,7 @@ def _find_flaw(message: Message) -> str | None:
     if message.method is not UNSET:
         if message.result is not UNSET or message.error is not UNSET:
             return "method stands beside result or error"
-        if message.params is UNSET or memoryview(message.params)[0] == 0x7B:
+        if message.params is UNSET or memoryview(message.params)[0] == _BRACE:
             return None
         return "params must be an object"
     if message.result is not UNSET:
@@ -195,7 +196,7 @@ def _find_flaw(message: Message) -> str | None:
             return "both result and error are present"
         if message.id is UNSET:
             return "a result needs the id of its request"
-        if memoryview(message.result)[0] != 0x7B:
+        if memoryview(message.result)[0] != _BRACE:
             return "result must be an object"
         return None
     if message.error is UNSET:
