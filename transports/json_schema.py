@@ -1,0 +1,188 @@
+"""JSON Schema for schemas written by hand: the ``jsonschema`` library behind a Validator.
+
+Needs the extra: ``pip install mcpcore[schema]``.  Use: ``Server(..., validator=compile_schema)``.
+
+Dialects: 2020-12 (the default), 2019-09, draft-07, draft-06, draft-04, by ``$schema``.  References
+are resolved within the schema and the published meta-schemas only; nothing is ever fetched.
+``format`` is an annotation and not checked.  Schemas are bounded in size and depth, and the work
+for one value is bounded too; patterns run on Python's ``re``, whose worst case is not, so take
+patterns from whom you trust.
+
+Source: base protocol page, "JSON Schema Usage"; JSON Schema 2020-12.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from mcpcore.spec.json_schema import DIALECT, subschemas, walk
+
+try:
+    from jsonschema import validators
+    from jsonschema.exceptions import SchemaError, ValidationError
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+    from referencing import Resource, Specification
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import specification_with
+except ImportError as error:
+    raise ImportError(
+        "validating JSON Schemas written by hand needs an extra: pip install mcpcore[schema]"
+    ) from error
+
+MAX_SUBSCHEMAS = 10_000
+MAX_DEPTH = 64
+MAX_STEPS = 100_000
+"""Keywords evaluated for one value, less than a second's work; a reference counts as several."""
+_REFERENCE_STEPS = 5
+
+_DIALECTS: dict[str, Any] = {
+    DIALECT: validators.Draft202012Validator,
+    "https://json-schema.org/draft/2019-09/schema": validators.Draft201909Validator,
+    "http://json-schema.org/draft-07/schema": validators.Draft7Validator,
+    "http://json-schema.org/draft-06/schema": validators.Draft6Validator,
+    "http://json-schema.org/draft-04/schema": validators.Draft4Validator,
+}
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_PROBLEMS = 10
+"""Most problems that are reported of one value."""
+_QUOTED = 60
+"""Longest value, in characters, that is quoted in a problem."""
+_MESSAGE = 300
+
+
+class _TooMuchWork(Exception):
+    """The steps for one value are used up."""
+
+
+class _Steps:
+    """Counts the steps for one value."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise _TooMuchWork
+
+
+def compile_schema(
+    schema: Mapping[str, Any],
+    *,
+    max_subschemas: int = MAX_SUBSCHEMAS,
+    max_depth: int = MAX_DEPTH,
+    max_steps: int = MAX_STEPS,
+) -> Callable[[Any], list[str]]:
+    """Compile a schema; the result says what is wrong with a value (``path: what``).
+
+    The path is relative to the value: ``user.age``, ``[0].name``, nothing for the value itself.
+    Raises ValueError if the schema is not sound: unknown dialect, not valid in its dialect, a
+    reference that leads out of it or nowhere, too large or too deep.
+
+    >>> check = compile_schema({"type": "object", "properties": {"age": {"type": "integer"}}})
+    >>> check({"age": "old"})
+    ["age: 'old' is not of type 'integer'"]
+    """
+    # A copy of our own: what is taken out below must stay in the original.
+    own: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(schema)), type=dict)
+    dialect = _dialect(own)
+    _check_bounds(own, max_subschemas, max_depth)
+    base = _DIALECTS[dialect]
+    try:
+        base.check_schema(own)
+    except SchemaError as error:
+        raise ValueError(f"not a valid schema: {_problem(error)}") from None
+    for node in walk(own):
+        # The library would go back to its own validator, which counts no steps.
+        if node.pop("$schema", dialect).rstrip("#") != dialect:
+            raise ValueError("a schema of one dialect cannot hold one of another")
+    specification = specification_with(dialect)
+    _check_references(own, specification)
+
+    steps = _Steps()
+    counting = {
+        keyword: _counted(check, steps, _REFERENCE_STEPS if keyword in _REFERENCES else 1)
+        for keyword, check in base.VALIDATORS.items()
+    }
+    counting_validator: Any = validators.extend(base, counting)  # type: ignore[no-untyped-call]
+    validator = counting_validator(own, registry=REGISTRY)
+
+    def problems(value: Any) -> list[str]:
+        steps.left = max_steps
+        try:
+            return [_problem(error) for error in islice(validator.iter_errors(value), _PROBLEMS)]
+        except _TooMuchWork:
+            return [": validating this takes too much work"]
+        except RecursionError:
+            return [": nested too deeply, or the schema refers to itself without end"]
+
+    return problems
+
+
+def _dialect(schema: Mapping[str, Any]) -> str:
+    named = schema.get("$schema", DIALECT)
+    dialect = named.rstrip("#") if isinstance(named, str) else ""
+    if dialect not in _DIALECTS:
+        known = ", ".join(_DIALECTS)
+        raise ValueError(f"$schema {named!r} is not supported; supported are: {known}")
+    return dialect
+
+
+def _check_bounds(schema: dict[str, Any], max_subschemas: int, max_depth: int) -> None:
+    pending = [(schema, 1)]
+    count = 0
+    while pending:
+        node, depth = pending.pop()
+        count += 1
+        if depth > max_depth:
+            raise ValueError(f"the schema is nested deeper than {max_depth} levels")
+        if count > max_subschemas:
+            raise ValueError(f"the schema has more than {max_subschemas} subschemas")
+        pending.extend((inner, depth + 1) for _, inner in subschemas(node))
+
+
+def _check_references(schema: dict[str, Any], specification: Specification[Any]) -> None:
+    root = specification.create_resource(schema)
+    pending: list[tuple[Resource[Any], Any]] = [(root, REGISTRY.resolver_with_root(root))]
+    while pending:
+        resource, resolver = pending.pop()
+        if isinstance(resource.contents, Mapping):
+            for reference in _references(resource.contents):
+                try:
+                    resolver.lookup(reference)
+                except Unresolvable:
+                    raise ValueError(
+                        f"the reference {reference!r} leads nowhere within the schema, and "
+                        "references are not fetched"
+                    ) from None
+        pending.extend((inner, resolver.in_subresource(inner)) for inner in resource.subresources())
+
+
+def _references(node: Mapping[str, Any]) -> Iterator[str]:
+    for keyword in _REFERENCES:
+        if isinstance(node.get(keyword), str):
+            yield node[keyword]
+
+
+def _counted(check: Callable[..., Any], steps: _Steps, cost: int) -> Callable[..., Any]:
+    def counted(*arguments: Any) -> Any:
+        steps.take(cost)
+        return check(*arguments)
+
+    return counted
+
+
+def _problem(error: ValidationError | SchemaError) -> str:
+    path = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path
+    )
+    message = error.message
+    value = repr(error.instance)
+    if len(value) > _QUOTED and message.startswith(value):
+        message = f"the value{message[len(value) :]}"
+    problem = f"{path.removeprefix('.')}: {message}"
+    return problem if len(problem) <= _MESSAGE else problem[: _MESSAGE - 3] + "..."
