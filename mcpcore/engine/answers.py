@@ -4,7 +4,7 @@ Every request of ours ends exactly once: in a result, an error, a demand for inp
 (timeout, cancellation, end of the transport, an answer that is not valid).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -73,8 +73,8 @@ class Answers(Opener):
         if request is None or request.state is not Request.ACTIVE:
             # A late answer to a request that was given up is no violation, only an echo.
             if id is UNSET:
-                told = _decode_error(message.error) if message.error is not UNSET else None
-                self.violation(route, INVALID_REQUEST, f"error without id: {told}")
+                told = _decode_error(cast("Raw", message.error))
+                self.violation(route, INVALID_REQUEST, f"error without id: {told.message}")
             return
         if message.error is not UNSET:
             self._failed(request, _decode_error(message.error), now, proves)

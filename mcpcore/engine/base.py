@@ -91,6 +91,7 @@ class PeerBase:
         """Why negotiation failed."""
         self.half_closed = False
         self._mirrors = mirrors
+        self._scoped = config.route_scoped_ids
         self._modern = modern_of(config.revisions)
         self._legacy = legacy_of(config.revisions)
         self._by_name = {revision.name: revision for revision in self._modern}
@@ -114,6 +115,7 @@ class PeerBase:
         self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
         self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         self._lines: LineReader | None = None
+        self._default_timeout = config.limits.request_timeout
 
     # Facts
 
@@ -326,7 +328,7 @@ class PeerBase:
         if after is Request.DONE:
             del self.hub.inbound[record.key]
             self._in_flight.pop(self.slot(record.route, record.id), None)
-            if self.config.route_scoped_ids:
+            if self._scoped:
                 self._by_route.pop(record.route, None)
             if record.stream is not None:
                 self.streams.pop(record.key, None)
@@ -334,7 +336,7 @@ class PeerBase:
 
     def slot(self, route: Route, id: RequestId) -> Any:
         """Where an inbound id is unique."""
-        return (route, id) if self.config.route_scoped_ids else id
+        return (route, id) if self._scoped else id
 
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
         """Forget a listen stream of the other side and tell our owner."""

@@ -35,14 +35,14 @@ class EndReason(Enum):
     """Not sent: negotiation failed or the transport refused it."""
 
 
-class Event(Struct, frozen=True, kw_only=True):
-    """Base of all events."""
+class Event(Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all events; they refer to nothing that refers back."""
 
 
 # What arrived
 
 
-class RequestReceived(Event, frozen=True):
+class RequestReceived(Event, frozen=True, gc=False):
     """The other side asks for something; answer ``key`` with respond, fail or require_input."""
 
     key: Key
@@ -65,7 +65,7 @@ class RequestReceived(Event, frozen=True):
     principal: str | None = None
 
 
-class NotificationReceived(Event, frozen=True):
+class NotificationReceived(Event, frozen=True, gc=False):
     """A notification that the engine does not consume itself."""
 
     method: str
@@ -77,14 +77,14 @@ class NotificationReceived(Event, frozen=True):
     session: str | None = None
 
 
-class RequestCancelled(Event, frozen=True):
+class RequestCancelled(Event, frozen=True, gc=False):
     """The other side no longer wants ``key``; stop, then call ``release(key)``."""
 
     key: Key
     reason: str | None
 
 
-class SubscriptionOpened(Event, frozen=True):
+class SubscriptionOpened(Event, frozen=True, gc=False):
     """Server: a ``subscriptions/listen`` stream was opened and acknowledged with ``filter``."""
 
     key: Key
@@ -93,13 +93,13 @@ class SubscriptionOpened(Event, frozen=True):
     principal: str | None = None
 
 
-class SubscriptionClosed(Event, frozen=True):
+class SubscriptionClosed(Event, frozen=True, gc=False):
     """Server: that stream has ended."""
 
     key: Key
 
 
-class ResourceSubscribed(Event, frozen=True):
+class ResourceSubscribed(Event, frozen=True, gc=False):
     """Server, legacy: the client subscribed to (or with ``active`` false, left) a resource."""
 
     uri: str
@@ -110,7 +110,7 @@ class ResourceSubscribed(Event, frozen=True):
 # What became of a request of ours: exactly one of these four
 
 
-class ResultReceived(Event, frozen=True):
+class ResultReceived(Event, frozen=True, gc=False):
     """The request succeeded. ``result`` is the object as received."""
 
     request: RequestId
@@ -119,7 +119,7 @@ class ResultReceived(Event, frozen=True):
     revision: Revision
 
 
-class ErrorReceived(Event, frozen=True):
+class ErrorReceived(Event, frozen=True, gc=False):
     """The other side answered with an error."""
 
     request: RequestId
@@ -127,7 +127,7 @@ class ErrorReceived(Event, frozen=True):
     error: ErrorData
 
 
-class InputRequired(Event, frozen=True):
+class InputRequired(Event, frozen=True, gc=False):
     """Client, modern: the server needs input; gather it and call ``retry``, or ``abandon``."""
 
     request: RequestId
@@ -138,7 +138,7 @@ class InputRequired(Event, frozen=True):
     """1 for the first."""
 
 
-class RequestEnded(Event, frozen=True):
+class RequestEnded(Event, frozen=True, gc=False):
     """The request ended here, without an answer; never to be mistaken for an error received."""
 
     request: RequestId
@@ -150,7 +150,7 @@ class RequestEnded(Event, frozen=True):
 # What arrived for a request of ours that is still running
 
 
-class ProgressReceived(Event, frozen=True):
+class ProgressReceived(Event, frozen=True, gc=False):
     """Progress of a request of ours that asked for it."""
 
     request: RequestId
@@ -159,14 +159,14 @@ class ProgressReceived(Event, frozen=True):
     message: str | None
 
 
-class SubscriptionAcknowledged(Event, frozen=True):
+class SubscriptionAcknowledged(Event, frozen=True, gc=False):
     """Client: our ``subscriptions/listen`` is open; ``filter`` is what the server honours."""
 
     request: RequestId
     filter: SubscriptionFilter
 
 
-class SubscriptionNotification(Event, frozen=True):
+class SubscriptionNotification(Event, frozen=True, gc=False):
     """Client: a notification on the listen stream of ``request``."""
 
     request: RequestId
@@ -177,7 +177,7 @@ class SubscriptionNotification(Event, frozen=True):
 # What happened to the conversation
 
 
-class Ready(Event, frozen=True):
+class Ready(Event, frozen=True, gc=False):
     """Client: negotiation succeeded.  Server: a legacy client finished its handshake."""
 
     revision: Revision
@@ -190,21 +190,21 @@ class Ready(Event, frozen=True):
     session: str | None = None
 
 
-class NegotiationFailed(Event, frozen=True):
+class NegotiationFailed(Event, frozen=True, gc=False):
     """Client: no common ground; every pending request has ended or will with REFUSED."""
 
     message: str
     error: ErrorData | None = None
 
 
-class LogLevelChanged(Event, frozen=True):
+class LogLevelChanged(Event, frozen=True, gc=False):
     """Server, legacy: the client asked for log messages from this level on."""
 
     level: str
     session: str | None = None
 
 
-class Violation(Event, frozen=True):
+class Violation(Event, frozen=True, gc=False):
     """The other side broke a rule and was told so, where it is owed an answer."""
 
     code: int
@@ -213,13 +213,13 @@ class Violation(Event, frozen=True):
     session: str | None = None
 
 
-class StreamDrained(Event, frozen=True):
+class StreamDrained(Event, frozen=True, gc=False):
     """The bytes waiting on the stream of ``key`` have been taken."""
 
     key: Key
 
 
-class ConnectionEnded(Event, frozen=True):
+class ConnectionEnded(Event, frozen=True, gc=False):
     """The transport is gone; nothing follows."""
 
     reason: str

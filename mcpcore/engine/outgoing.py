@@ -70,16 +70,15 @@ class Outgoing(PeerBase):
     def check(self, request: Outbound, revision: Revision) -> None:
         """Raise LocalProtocolError if ``request`` may not be sent in ``revision``."""
         method = request.method
-        try:
-            row = self.our_rows[method]
-        except KeyError:
+        row = self.our_rows.get(method)
+        if row is None:
             known = lookup(method, self.role.value, revision)
             if known is None:
                 if method in self.config.extension_methods:
                     return
                 raise LocalProtocolError(
                     f"a {self.role.value} does not send {method} in {revision.name}"
-                ) from None
+                )
             row = self.our_rows[method] = known
         request.row = row
         if self.role is Role.CLIENT and method in self.permitted_methods:

@@ -168,7 +168,7 @@ class Peer(Responder):
             raise LocalProtocolError(
                 f"{self.config.limits.pending} requests wait for an answer already"
             )
-        extra = _own_meta(meta)
+        extra = _own_meta(meta) if meta else {}
         if log_level is not None:
             extra[META_LOG_LEVEL] = log_level
         route = MAIN
@@ -185,7 +185,7 @@ class Peer(Responder):
             parent=parent,
             route=route,
             started=now,
-            timeout=self._timeout(timeout),
+            timeout=self._default_timeout if timeout is DEFAULT_TIMEOUT else timeout,
             state=Request.HELD,
             want_progress=progress,
             forced=force,
@@ -193,11 +193,6 @@ class Peer(Responder):
         )
         self.submit(request, now)
         return request.id
-
-    def _timeout(self, timeout: float | None) -> float | None:
-        if timeout is not None and math.isnan(timeout):
-            return self.config.limits.request_timeout
-        return timeout
 
     def retry(
         self,
@@ -216,7 +211,7 @@ class Peer(Responder):
             id=self.new_id(),
             state=Request.HELD,
             started=now,
-            timeout=self._timeout(timeout),
+            timeout=self._default_timeout if timeout is DEFAULT_TIMEOUT else timeout,
             deadline=None,
             progress=None,
             input_state=None,
@@ -320,7 +315,12 @@ class Peer(Responder):
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
         """The same for newline-framed streams: one buffer of whole lines."""
-        return b"".join([frame.line() for frame in self.hub.data_to_send(limit)])
+        parts: list[bytes] = []
+        for frame in self.hub.data_to_send(limit):
+            if frame.data:
+                parts += frame.data
+                parts.append(b"\n")
+        return b"".join(parts)
 
     def queued(self, key: Key) -> int:
         """Bytes waiting on the stream of ``key``; StreamDrained follows if there are any."""
@@ -339,10 +339,8 @@ class Peer(Responder):
         self.hub.handle_timeout(now)
 
 
-def _own_meta(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+def _own_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Check ``_meta`` members of our owner: what the engine sets is not theirs to set."""
-    if not meta:
-        return {}
     for key in meta:
         if key == META_PROGRESS_TOKEN or (key.startswith(META_PREFIX) and key in _RESERVED):
             raise LocalProtocolError(f"_meta key {key!r} is set by the engine")

@@ -28,12 +28,13 @@ from mcpcore.engine.negotiation import is_modern, unsupported
 from mcpcore.engine.notices import End, Failure, Notices
 from mcpcore.engine.requests import Batch, Inbound
 from mcpcore.engine.transmit import FrameKind
+from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
-    PARSE_ERROR,
+    MISSING_CLIENT_CAPABILITY,
     ErrorData,
     busy_code,
 )
@@ -48,7 +49,7 @@ from mcpcore.spec.types.base import (
     Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import Message, Reject, decode
+from mcpcore.wire.message import Message, Reject, decode, refuse_oversized
 
 EMPTY = Raw(b"{}")
 _NO_SKIM = Skim()
@@ -70,9 +71,10 @@ class Receiver(Notices):
         proves_modern: bool = False,
     ) -> None:
         """Advance by one thing that arrived: a frame, a line, an end or a failure."""
-        if isinstance(frame, bytes):
-            frame = decode(frame, max_depth=self.config.limits.depth)
-        if isinstance(frame, Message):
+        if type(frame) is bytes:
+            limits = self.config.limits
+            frame = decode(frame, max_depth=limits.depth, max_batch=limits.batch)
+        if type(frame) is Message:
             self._message(frame, now, route, mirror, principal, None, proves_modern)
         elif isinstance(frame, Reject):
             self._reject(frame, route, None)
@@ -86,10 +88,7 @@ class Receiver(Notices):
                 self.transport_failed(request, frame.reason, frame.message, frame.evidence, now)
         else:
             # What is left is TooLong, the framing's word for an over-long line.
-            limit = self.config.limits.message_size
-            self._reject(
-                Reject(PARSE_ERROR, f"the message is longer than {limit} bytes"), route, None
-            )
+            self._reject(refuse_oversized(frame.head, frame.limit), route, None)
 
     # Frames
 
@@ -183,7 +182,7 @@ class Receiver(Notices):
             )
             return
         meta = _NO_META if skim.meta is UNSET else skim.meta
-        facts = self._facts(id, method, params, skim, meta, mirror)
+        facts = self._facts(method, params, skim, meta, mirror, batch)
         if isinstance(facts, ErrorData):
             modern = is_modern(meta, mirror.version if mirror else None, method)
             self.refuse(
@@ -197,7 +196,8 @@ class Receiver(Notices):
             return
         revision, capabilities, client_info = facts
         row = self.row(method, revision)
-        refusal = self._gate(id, method, row, revision, route, batch)
+        slot = (route, id) if self._scoped else id
+        refusal = self._gate(slot, method, row, revision, capabilities, batch)
         if refusal is not None:
             if self.is_modern_client:
                 # The modern client never sends responses, so there is nobody to tell.
@@ -239,7 +239,8 @@ class Receiver(Notices):
                     state = msgspec.json.decode(skim.request_state, type=str)
             except msgspec.MsgspecError as error:
                 text = f"invalid params: inputResponses or requestState: {error}"
-                self.refuse(route, id, ErrorData(INVALID_PARAMS, text), revision=revision)
+                error_data = ErrorData(INVALID_PARAMS, text)
+                self.refuse(route, id, error_data, method=method, revision=revision)
                 return
         self.register(record)
         self.emit(
@@ -264,22 +265,24 @@ class Receiver(Notices):
         """Put a request of the other side into the tables."""
         self.hub.inbound[record.key] = record
         self._in_flight[self.slot(record.route, record.id)] = record
-        if self.config.route_scoped_ids:
+        if self._scoped:
             self._by_route[record.route] = record
 
     def _facts(
         self,
-        id: RequestId,
         method: str,
         params: Raw,
         skim: Skim,
         meta: RequestMeta,
         mirror: Mirror | None,
+        batch: Batch | None,
     ) -> tuple[Revision, ClientCapabilities, Implementation | None] | ErrorData:
         """In which revision, and with which capabilities, a request is to be read."""
         if self.role is Role.SERVER:
             header = mirror.version if mirror is not None else None
             if is_modern(meta, header, method) or not self._legacy:
+                if batch is not None:
+                    return ErrorData(INVALID_REQUEST, f"{method}: not possible in a batch")
                 return self._modern_facts(method, params, skim, meta, mirror)
         info = self.peer_info
         if isinstance(self.peer_capabilities, ClientCapabilities):
@@ -319,18 +322,18 @@ class Receiver(Notices):
 
     def _gate(
         self,
-        id: RequestId,
+        slot: Any,
         method: str,
         row: Method | None,
         revision: Revision,
-        route: Route,
+        capabilities: ClientCapabilities,
         batch: Batch | None,
     ) -> ErrorData | None:
         """Say why a request may not be served now, or None."""
-        extension = method in self.config.extension_methods
-        if row is None and not extension:
-            return ErrorData(METHOD_NOT_FOUND, f"method not found: {method}")
-        if row is not None and row.kind is not MethodKind.REQUEST:
+        if row is None:
+            if method not in self.config.extension_methods:
+                return ErrorData(METHOD_NOT_FOUND, f"method not found: {method}")
+        elif row.kind is not MethodKind.REQUEST:
             return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
         if not revision.modern:
             text = self._too_early(method, batch)
@@ -342,10 +345,18 @@ class Receiver(Notices):
                 f"method not found: {method} (this {self.role.value} does not declare"
                 f" {row.capability!r})",
             )
-        if self.state in (Session.CLOSING, Session.CLOSED):
+        if row is not None and row.peer_capability is not None:
+            missing = row.peer_capability
+            if not declares(capabilities, missing):
+                return ErrorData.make(
+                    MISSING_CLIENT_CAPABILITY,
+                    f"{method} needs the client capability {missing!r}",
+                    {"requiredCapabilities": requirement(missing)},
+                )
+        if self.state is Session.CLOSING or self.state is Session.CLOSED:
             return ErrorData(busy_code(revision), f"this {self.role.value} is shutting down")
-        if self.slot(route, id) in self._in_flight:
-            return ErrorData(INVALID_REQUEST, f"a request with the id {id!r} is already in flight")
+        if slot in self._in_flight:
+            return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
         limit = self.config.limits.in_flight
         if len(self._in_flight) >= limit:
             return ErrorData(busy_code(revision), f"busy: {limit} requests are in flight")

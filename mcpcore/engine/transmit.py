@@ -75,7 +75,8 @@ class Outbox:
     def push(self, frame: Transmit) -> None:
         """Append a frame."""
         self._frames.append(frame)
-        self.size += frame.size
+        for part in frame.data:
+            self.size += len(part)
 
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> None:
         """Give a frame that still waits other bytes."""

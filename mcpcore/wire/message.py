@@ -172,7 +172,8 @@ def refuse_oversized(head: bytes, limit: int) -> Reject:
 
     Its id is found if it stands before the first object or array in the envelope.
     """
-    return _reject(_INVALID_REQUEST, f"larger than {limit} bytes", read_leniently(head, 1))
+    members = read_leniently(head, 1)
+    return _reject(_PARSE_ERROR, f"the text is longer than {limit} bytes", members)
 
 
 def _examine(message: Message, size: int) -> Message | Reject:
@@ -329,9 +330,12 @@ def encode_result(id: RequestId, result: bytes, members: bytes = b"") -> bytes:
 
 
 def encode_error(id: RequestId | None, error: Body) -> bytes:
-    """An error response; its id is null where that of the request could not be read."""
-    text = b"null" if id is None else _encode_id(id)
-    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (text, to_json(error))
+    """An error response; it has no id where that of the request could not be read.
+
+    JSON-RPC would have null there; the schema of the protocol (since 2025-11-25) has no member.
+    """
+    member = b"" if id is None else b'"id":%b,' % _encode_id(id)
+    return b'{"jsonrpc":"2.0",%b"error":%b}' % (member, to_json(error))
 
 
 def encode_batch(items: Iterable[bytes]) -> bytes:

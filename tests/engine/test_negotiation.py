@@ -403,7 +403,9 @@ def test_a_modern_refusal_never_falls_back(code: int) -> None:
         peer.request("tools/list", now=0)
 
 
-@pytest.mark.parametrize("data", [None, {}, {"supported": []}, {"supported": 7}, {"supported": ["v9"]}])
+@pytest.mark.parametrize(
+    "data", [None, {}, {"supported": []}, {"supported": 7}, {"supported": ["v9"]}]
+)
 def test_no_common_version_is_told_and_never_falls_back(data: Any) -> None:
     peer, request = started()
     [failed] = feed(peer, error(request["id"], -32022, data=data))

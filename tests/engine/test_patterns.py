@@ -281,7 +281,9 @@ def test_acknowledgement_names_only_what_is_honoured() -> None:
     assert sent(peer) == []
 
 
-@pytest.mark.parametrize("params", [{}, {"notifications": 7}, {"notifications": {"toolsListChanged": 1}}])
+@pytest.mark.parametrize(
+    "params", [{}, {"notifications": 7}, {"notifications": {"toolsListChanged": 1}}]
+)
 def test_malformed_listen_is_refused(params: Any) -> None:
     peer = modern_server()
     feed(peer, call(1, "subscriptions/listen", params, modern=True))
@@ -291,7 +293,7 @@ def test_malformed_listen_is_refused(params: Any) -> None:
 
 def test_listen_streams_are_bounded() -> None:
     peer = modern_server(server_config(limits=limits(subscriptions=1)))
-    params = {"notifications": {"resourceSubscriptions": ["a:1", "a:2"]}}
+    params: Any = {"notifications": {"resourceSubscriptions": ["a:1", "a:2"]}}
     feed(peer, call(1, "subscriptions/listen", params, modern=True))
     assert sent(peer)[0]["error"]["code"] == -32602
     listening(peer, 2, {"toolsListChanged": True})
@@ -568,7 +570,7 @@ def asked(peer: Peer, **members: Any) -> tuple[Any, list[Any]]:
 def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
     peer = modern_client()
     question = {"method": "elicitation/create", "params": {"message": "m"}}
-    state = "AE\u00e9\"\\\u2028+/="
+    state = 'AE\u00e9"\\\u2028+/='
     request, [event] = asked(peer, inputRequests={"k": question}, requestState=state)
     assert isinstance(event, InputRequired)
     assert (event.request, event.round) == (request, 1)
@@ -653,7 +655,7 @@ def test_input_required_on_a_method_without_it_is_an_error() -> None:
 
 
 def test_tasks_are_taken_by_clients_that_declared_them() -> None:
-    declared = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    declared: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     peer = modern_client(client_config(declared))
     request = peer.request("tools/call", {"name": "t"}, now=0)
     [event] = feed(peer, answer(request, {"resultType": "task", "taskId": "1"}))

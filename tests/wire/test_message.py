@@ -408,7 +408,7 @@ def test_elements_of_a_batch_do_not_keep_it_alive() -> None:
 )
 def test_oversized(head: bytes, id: RequestId | None, owed: bool, response: bool) -> None:
     assert refuse_oversized(head, 4096) == Reject(
-        -32600, "Invalid request: larger than 4096 bytes", id, owed, response
+        -32700, "Parse error: the text is longer than 4096 bytes", id, owed, response
     )
 
 

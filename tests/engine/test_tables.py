@@ -1,0 +1,134 @@
+"""State tables and their diagrams, deadlines, the outbox."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine.base import PeerBase
+from mcpcore.engine.config import Role
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.diagrams import render
+from mcpcore.engine.lifecycle import (
+    REQUEST,
+    SESSION,
+    STREAM,
+    Request,
+    RequestSignal,
+    Session,
+    SessionSignal,
+    Stream,
+    StreamSignal,
+    step,
+)
+from mcpcore.engine.transmit import FrameKind, Outbox, Transmit, describe
+from tests.engine.bench import server_config
+
+PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+
+
+def test_diagrams_in_the_docs_are_current() -> None:
+    assert PAGE.read_text() == render()
+
+
+@pytest.mark.parametrize(
+    ("table", "states", "signals", "final"),
+    [
+        (SESSION, Session, SessionSignal, Session.CLOSED),
+        (REQUEST, Request, RequestSignal, Request.DONE),
+        (STREAM, Stream, StreamSignal, Stream.ENDED),
+    ],
+)
+def test_tables_are_whole(table, states, signals, final) -> None:  # type: ignore[no-untyped-def]
+    """Every state but the last can be left and (but the first) reached, every signal matters."""
+    assert {state for state, _ in table} == set(states) - {final}
+    first = next(iter(table))[0]
+    assert set(table.values()) | {first} == set(states)
+    assert {signal for _, signal in table} == set(signals)
+    assert all(step(table, final, signal) is None for signal in signals)
+
+
+class Item:
+    """Something with a deadline."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 7), st.one_of(st.none(), st.integers(0, 30).map(float))),
+        max_size=300,
+    ),
+    st.lists(st.integers(0, 31).map(float), max_size=5),
+)
+def test_deadlines_agree_with_a_plain_table(
+    changes: list[tuple[int, float | None]], times: list[float]
+) -> None:
+    items = [Item() for _ in range(8)]
+    plain: dict[int, float] = {}
+    deadlines: Deadlines[Item] = Deadlines()
+    for index, when in changes:
+        deadlines.set(items[index], when)
+        plain.pop(index, None)
+        if when is not None:
+            plain[index] = when
+        assert deadlines.next() == min(plain.values(), default=None)
+    for now in sorted(times):
+        due = deadlines.due(now)
+        assert {items.index(item) for item in due} == {i for i, t in plain.items() if t <= now}
+        plain = {i: t for i, t in plain.items() if t > now}
+        assert deadlines.next() == min(plain.values(), default=None)
+
+
+def test_dead_deadlines_do_not_pile_up() -> None:
+    deadlines: Deadlines[Item] = Deadlines()
+    item = Item()
+    for turn in range(10_000):
+        deadlines.set(item, float(10_000 - turn))
+        deadlines.set(item, None)
+    assert len(deadlines._heap) + len(deadlines._queue) < 200
+    assert deadlines.next() is None
+
+
+def frame(size: int) -> Transmit:
+    """A frame of so many bytes."""
+    return Transmit(
+        peer=PeerBase(Role.SERVER, server_config()),
+        route=0,
+        data=(b"x" * size,),
+        kind=FrameKind.NOTIFICATION,
+        method="m",
+    )
+
+
+@given(st.lists(st.integers(0, 20), max_size=20), st.integers(1, 40))
+def test_outbox_keeps_order_and_counts(sizes: list[int], limit: int) -> None:
+    outbox = Outbox()
+    frames = [frame(size) for size in sizes]
+    for each in frames:
+        outbox.push(each)
+    assert (len(outbox), outbox.size) == (len(sizes), sum(sizes))
+    taken: list[Transmit] = []
+    while some := outbox.take(limit):
+        assert len(some) == 1 or sum(each.size for each in some) <= limit
+        taken += some
+        assert outbox.size == sum(sizes) - sum(each.size for each in taken)
+    assert [id(each) for each in taken] == [id(each) for each in frames]
+
+
+def test_frames_describe_themselves() -> None:
+    assert describe(frame(3)) == {
+        "kind": "notification",
+        "route": 0,
+        "method": "m",
+        "request": None,
+        "key": None,
+        "code": None,
+        "size": 3,
+    }
+    assert frame(2).line() == b"xx\n"
+    empty = frame(0)
+    empty.data = ()
+    assert empty.line() == b""
