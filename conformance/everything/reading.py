@@ -57,7 +57,7 @@ def prompt_with_embedded_resource(resourceUri: str) -> list[PromptMessage]:  # n
     Args:
         resourceUri: URI of the resource to embed
     """
-    embedded = Embedded(resourceUri, "Embedded resource content for testing.", "text/plain")
+    embedded = Embedded("Embedded resource content for testing.", resourceUri, "text/plain")
     return [user(embedded), user("Please process the embedded resource above.")]
 
 

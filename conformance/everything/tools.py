@@ -52,19 +52,18 @@ def test_audio_content() -> Audio:
 def test_embedded_resource() -> Embedded:
     """Returns a resource with its contents."""
     return Embedded(
-        "test://embedded-resource", "This is an embedded resource content.", "text/plain"
+        "This is an embedded resource content.", "test://embedded-resource", "text/plain"
     )
 
 
 @server.tool(structured=False)
 def test_multiple_content_types() -> list[Any]:
     """Returns a text, an image and a resource."""
+    data = '{"test":"data","value":123}'
     return [
         "Multiple content types test:",
         Image(png()),
-        Embedded(
-            "test://mixed-content-resource", '{"test":"data","value":123}', "application/json"
-        ),
+        Embedded(data, "test://mixed-content-resource", "application/json"),
     ]
 
 

@@ -1,0 +1,206 @@
+"""The reference client: does what a scenario of the official suite asks of a client.
+
+``python -m conformance.everything.client URL``; the scenario, the revision and its details come in
+the environment (``MCP_CONFORMANCE_SCENARIO``, ``MCP_CONFORMANCE_PROTOCOL_VERSION``,
+``MCP_CONFORMANCE_CONTEXT``).  An unknown scenario, or none, gets a tour of everything.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import UNSET
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.tools import Tool
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_open import ClientSettings
+
+SCENARIO = "MCP_CONFORMANCE_SCENARIO"
+REVISION = "MCP_CONFORMANCE_PROTOCOL_VERSION"
+CONTEXT = "MCP_CONFORMANCE_CONTEXT"
+
+logger = logging.getLogger("everything.client")
+
+_SAMPLES: dict[str, Any] = {
+    "string": "test",
+    "integer": 1,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+    "object": {},
+}
+"""An argument of each type."""
+
+
+async def list_tools(client: Client) -> None:
+    """List the tools and nothing more."""
+    await client.tools()
+
+
+async def call_tools(client: Client) -> None:
+    """Call every tool that may be called, with arguments made from its schema."""
+    for tool in await client.tools():
+        await call_tool(client, tool)
+
+
+async def call_tool(client: Client, tool: Tool) -> None:
+    """Call one tool; its failure is told, and stops nothing."""
+    try:
+        await client.call_tool(tool.name, sample_arguments(tool))
+    except (McpError, LocalError) as error:
+        logger.warning("tool %s: %s", tool.name, error)
+
+
+def sample_arguments(tool: Tool) -> dict[str, Any]:
+    """Make up a value for each required argument."""
+    properties = tool.input_schema.get("properties", {})
+    wanted = tool.input_schema.get("required", list(properties))
+    return {
+        name: _SAMPLES.get(properties.get(name, {}).get("type", "string"), "test")
+        for name in wanted
+    }
+
+
+async def add_numbers(client: Client) -> None:
+    """Call the calculator."""
+    await client.tools()
+    await client.call_tool("add_numbers", {"a": 5, "b": 3})
+
+
+async def fill_form(client: Client) -> None:
+    """Call the tool that sends a form with defaults; the callback leaves all fields out."""
+    await client.tools()
+    await client.call_tool("test_client_elicitation_defaults", {})
+
+
+async def reconnect(client: Client) -> None:
+    """Call the tool whose stream breaks off before the answer."""
+    await client.tools()
+    await client.call_tool("test_reconnection", {})
+
+
+async def discover(client: Client) -> None:
+    """Send some plain requests."""
+    await client.discover()
+    await call_tools(client)
+
+
+async def tour(client: Client) -> None:
+    """Use everything that the server declares."""
+    await call_tools(client)
+    if client.capabilities.resources is not UNSET:
+        for resource in await client.resources():
+            await client.read_resource(resource.uri)
+    if client.capabilities.prompts is not UNSET:
+        for prompt in await client.prompts():
+            arguments = [] if prompt.arguments is UNSET else prompt.arguments
+            await client.get_prompt(prompt.name, {each.name: "test" for each in arguments} or None)
+
+
+async def mirror_arguments(client: Client) -> None:
+    """Make exactly the calls that the context names."""
+    await client.tools()
+    for call in context().get("toolCalls", []):
+        await client.call_tool(call["name"], call.get("arguments"))
+
+
+async def keep_state(client: Client) -> None:
+    """Go through input rounds with and without state."""
+    await client.tools()
+    for kind in ("echo_state", "unrelated", "no_state", "no_result_type"):
+        await client.call_tool(f"test_mrtr_{kind}", {})
+
+
+async def echo_schema(client: Client) -> None:
+    """Send a tool's input schema back as it came."""
+    tools = {tool.name: tool for tool in await client.tools()}
+    schema = tools["json_schema_2020_12_tool"].input_schema
+    await client.call_tool("json_schema_echo", {"schema": schema})
+
+
+Scenario = Callable[[Client], Awaitable[None]]
+
+SCENARIOS: dict[str, Scenario] = {
+    "initialize": list_tools,
+    "tools_call": add_numbers,
+    "elicitation-sep1034-client-defaults": fill_form,
+    "sse-retry": reconnect,
+    "request-metadata": discover,
+    "http-standard-headers": tour,
+    "http-custom-headers": mirror_arguments,
+    "http-invalid-tool-headers": call_tools,
+    "sep-2322-client-request-state": keep_state,
+    "json-schema-ref-no-deref": list_tools,
+    "json-schema-2020-12-preservation": echo_schema,
+}
+"""Scenario to what it takes."""
+
+
+def context() -> dict[str, Any]:
+    """The details of the scenario."""
+    return msgspec.json.decode(os.environ.get(CONTEXT) or "{}", type=dict[str, Any])
+
+
+def elicit(params: ElicitParams) -> dict[str, Any]:
+    """Agree to everything; what is left out has a default, or must be true."""
+    properties = {} if params.requested_schema is UNSET else params.requested_schema["properties"]
+    return {
+        name: _SAMPLES[rules.get("type", "string")]
+        for name, rules in properties.items()
+        if "default" not in rules
+    }
+
+
+def sample(params: CreateMessageParams) -> CreateMessageResult:
+    """Answer as a model would."""
+    text = TextContent(text="This is a test response from the client")
+    return CreateMessageResult(role="assistant", content=text, model="test-model")
+
+
+async def run(url: str, scenario: Scenario, revision: str | None) -> None:
+    """Play a scenario against a server."""
+    row = None if revision is None else BY_NAME.get(revision)
+    negotiation = Negotiation.AUTO
+    if row is not None:
+        # A mock may choose an older revision of the same era.
+        negotiation = Negotiation.MODERN if row.modern else Negotiation.LEGACY
+    settings = ClientSettings(
+        info=Implementation(name="mcpcore-everything-client", version="0.1.0"),
+        negotiation=negotiation,
+        limits=Limits(request_timeout=20.0),
+    )
+    callbacks = Callbacks(elicitation=elicit, sampling=sample, roots=["file:///test/root"])
+    async with connect(url, callbacks=callbacks, settings=settings) as client:
+        await scenario(client)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play the scenario that the environment names against the URL; 0 if all went well."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if len(words) != 1:
+        print("usage: python -m conformance.everything.client URL", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.WARNING)
+    scenario = SCENARIOS.get(os.environ.get(SCENARIO, ""), tour)
+    try:
+        anyio.run(run, words[0], scenario, os.environ.get(REVISION))
+    except (McpError, LocalError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
