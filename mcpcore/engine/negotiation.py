@@ -130,7 +130,8 @@ def _choose(
     config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
 ) -> Opening:
     modern = select(offered, modern_of(config.revisions))
-    if modern is not None and modern is not tried:
+    if modern is not None:
+        # Also the one just refused: the caller bounds how often a server may contradict itself.
         return Opening(Verdict.MODERN if tried is None else Verdict.RETRY, modern)
     if config.negotiation is not Negotiation.MODERN:
         legacy = select(offered, legacy_of(config.revisions))

@@ -422,9 +422,14 @@ def test_no_common_version_in_discovery() -> None:
     assert "v9" in failed.message
 
 
-def test_unsupported_version_that_we_have_just_tried_does_not_loop() -> None:
+def test_unsupported_version_that_is_named_as_supported_is_tried_once_more() -> None:
     peer, request = started()
-    [failed] = feed(peer, error(request["id"], -32022, data={"supported": [MODERN_NAMES[-1]]}))
+    refusal = {"supported": [MODERN_NAMES[-1]]}
+    assert feed(peer, error(request["id"], -32022, data=refusal)) == []
+    [again] = sent(peer)
+    assert again["method"] == "server/discover"
+    assert again["id"] != request["id"]
+    [failed] = feed(peer, error(again["id"], -32022, data=refusal))
     assert isinstance(failed, NegotiationFailed)
     assert sent(peer) == []
 
