@@ -72,6 +72,8 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
 
     Raises :class:`BadHead` as soon as it can never become an acceptable one.
     """
+    if buffer and buffer[0] < 0x21 and buffer[0] != 0x0D:
+        raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
     end = buffer.find(b"\r\n\r\n")
     part = buffer if end < 0 else buffer[: end + 4]
     line = part.find(b"\r\n", 0, limits.first_line + 2)
@@ -87,8 +89,6 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
         if part.count(b"\n") - 2 > limits.count:
             raise BadHead(431, f"more than {limits.count} header lines")
         return end + 4
-    if part and part[0] < 0x21 and part[0] != 0x0D:
-        raise BadHead(400, "this is not HTTP/1 (TLS on a plain port?)")
     return 0
 
 
@@ -223,7 +223,7 @@ _STATUS_LINES: dict[int, bytes] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
     for status in HTTPStatus
 }
-_date: tuple[int, bytes] = (0, b"")
+_date: tuple[int, bytes] = (-1, b"")
 
 
 def date_header() -> bytes:

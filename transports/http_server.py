@@ -85,6 +85,7 @@ class HttpServerLink(HttpLink):
         Port 0 picks a free one, the same for all; started with the bound addresses.  Raises
         OSError with a readable message if an address cannot be listened on.
         """
+        self._once()
         listeners: list[SocketListener] = []
         try:
             for name in [host] if isinstance(host, str) else host:
@@ -103,8 +104,7 @@ class HttpServerLink(HttpLink):
         task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve on listeners made elsewhere, which are closed in the end."""
-        if self._tasks is not None:
-            raise RuntimeError("a link serves once")
+        self._once()
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_time)
@@ -131,6 +131,10 @@ class HttpServerLink(HttpLink):
         self._closing.set()
         if self._tasks is not None:
             await self._ended.wait()
+
+    def _once(self) -> None:
+        if self._tasks is not None:
+            raise RuntimeError("a link serves once")
 
     # What connections need
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import anyio
 from anyio.abc import ByteStream
-from msgspec import Raw, Struct
+from anyio.streams.tls import TLSStream
+from msgspec import Struct, field
 
 from mcpcore.engine.config import Config
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
@@ -17,7 +18,7 @@ from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
-from mcpcore.spec.types.lifecycle import ServerCapabilities
+from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from tests.transports.malformed import META
 from transports.http_server import HttpServerLink, HttpServerSettings, Upgrade
 
@@ -84,9 +85,18 @@ class Running(Struct):
     link: HttpServerLink
     machine: HttpServer
     port: int
+    clients: list["Client"] = field(default_factory=list)
 
-    async def connect(self) -> "Client":
-        return Client(await anyio.connect_tcp("127.0.0.1", self.port))
+    async def connect(self, ssl_context: ssl.SSLContext | None = None) -> "Client":
+        """Open a connection, to be closed by the end of the test at the latest."""
+        stream: ByteStream = await anyio.connect_tcp("127.0.0.1", self.port)
+        if ssl_context is not None:
+            stream = await TLSStream.wrap(
+                stream, hostname="localhost", ssl_context=ssl_context, standard_compatible=False
+            )
+        client = Client(stream)
+        self.clients.append(client)
+        return client
 
 
 @asynccontextmanager
@@ -100,7 +110,7 @@ async def server(
     """Serve a fresh machine; check in the end that nothing is left."""
     config = Config(
         info=Implementation(name="test", version="1"),
-        capabilities=ServerCapabilities(tools=Raw(b"{}")),
+        capabilities=ServerCapabilities(tools=ToolsCapability(list_changed=True)),
     )
     app = Tools()
     app.machine = machine = HttpServer(config, secret=secrets.token_bytes(32), settings=http)
@@ -110,11 +120,16 @@ async def server(
     with anyio.fail_after(PATIENCE * 2):
         async with anyio.create_task_group() as tasks:
             addresses = await tasks.start(link.serve, "127.0.0.1", 0)
-            yield Running(app, link, machine, addresses[0][1])
-            for key in app.waiting:
-                machine.fail(key, GONE)
-            link.flush_soon()
-            await link.aclose()
+            running = Running(app, link, machine, addresses[0][1])
+            try:
+                yield running
+                for key in set(app.waiting) - set(app.cancelled):
+                    machine.fail(key, GONE)
+                link.flush_soon()
+                await link.aclose()
+            finally:
+                for client in running.clients:
+                    await client.aclose()
         assert link.connections == 0
         assert machine.exchanges == 0
 
@@ -261,9 +276,7 @@ def tool(
         "Mcp-Method": "tools/call",
         "Mcp-Name": name,
     }
-    return http(
-        json.dumps(body).encode(), headers={**mirrored, **(headers or {})}, version=version
-    )
+    return http(json.dumps(body).encode(), headers={**mirrored, **(headers or {})}, version=version)
 
 
 LEGACY = "2025-11-25"

@@ -1,0 +1,126 @@
+"""Bodies: every framing, whole, split anywhere, and followed by something else."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+
+NEXT = b"POST / HTTP/1.1\r\n"
+
+
+def feed(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """The content, and what is left in the buffer."""
+    buffer = bytearray()
+    content = b""
+    for piece in pieces:
+        buffer += piece
+        if not body.done:
+            content += body.take(buffer)
+    return content, bytes(buffer)
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def chunked(contents: list[bytes], *, extension: bytes = b"", trailers: bytes = b"") -> bytes:
+    chunks = [b"%x%b\r\n%b\r\n" % (len(data), extension, data) for data in contents if data]
+    return b"".join((*chunks, b"0\r\n", trailers, b"\r\n"))
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5), st.lists(st.integers(0, 10**6), max_size=8))
+def test_chunks_split_anywhere(contents: list[bytes], cuts: list[int]) -> None:
+    body = ChunkedBody()
+    got, left = feed(body, split(chunked(contents) + NEXT, cuts))
+    assert (got, left, body.done) == (b"".join(contents), NEXT, True)
+
+
+@given(st.binary(max_size=100), st.lists(st.integers(0, 10**6), max_size=8))
+def test_length_split_anywhere(content: bytes, cuts: list[int]) -> None:
+    body = LengthBody(len(content))
+    got, left = feed(body, split(content + NEXT, cuts))
+    assert (got, left, body.done) == (content, NEXT, True)
+
+
+def test_chunks_byte_by_byte() -> None:
+    data = chunked([b"abc", b"d" * 300], extension=b' ; a="b"', trailers=b"X-Sum: 1\r\nY:\r\n")
+    body = ChunkedBody()
+    assert feed(body, [bytes([byte]) for byte in data]) == (b"abc" + b"d" * 300, b"")
+    assert body.done
+
+
+def test_upper_case_sizes_and_leading_zeros() -> None:
+    assert feed(ChunkedBody(), [b"00A\r\n" + b"x" * 10 + b"\r\n000\r\n\r\n"]) == (b"x" * 10, b"")
+
+
+def test_body_of_length_zero_is_done_at_once() -> None:
+    assert LengthBody(0).done
+
+
+def test_stream_ends_with_the_stream() -> None:
+    body = StreamBody()
+    assert feed(body, [b"ab", b"c"]) == (b"abc", b"")
+    assert not body.done
+    assert body.end()
+
+
+@pytest.mark.parametrize("body", [LengthBody(5), ChunkedBody()])
+def test_other_bodies_must_not_end_with_the_stream(body: Body) -> None:
+    feed(body, [b"5\r\na"])
+    assert not body.end()
+
+
+def test_the_end_of_a_complete_body_is_a_proper_end() -> None:
+    for body, data in ((LengthBody(2), b"ab"), (ChunkedBody(), b"0\r\n\r\n")):
+        feed(body, [data])
+        assert body.end()
+
+
+BAD_CHUNKS: dict[str, bytes] = {
+    "no size": b"\r\nabc",
+    "not a number": b"xyz\r\n",
+    "a sign": b"+1\r\na\r\n",
+    "a negative size": b"-1\r\na\r\n",
+    "a prefix": b"0x1\r\na\r\n",
+    "an underscore": b"1_0\r\n",
+    "white space in front": b" 1\r\na\r\n",
+    "white space behind": b"1 \r\na\r\n",
+    "a huge size": b"ffffffffffffffff\r\n",
+    "LF after the size": b"1\na\r\n",
+    "LF in an extension": b"1;a\nb\r\na\r\n",
+    "CR in an extension": b"1;a\rb\r\na\r\n",
+    "a long extension": b"1;" + b"a" * 300,
+    "a long complete extension": b"1;" + b"a" * 300 + b"\r\n",
+    "a chunk that is too long": b"1\r\nab\r\n",
+    "a chunk that is far too long": b"1\r\n" + b"a" * 300,
+    "LF after a chunk": b"1\r\na\n",
+    "a trailer without a colon": b"0\r\nabc\r\n\r\n",
+    "a folded trailer": b"0\r\nA: b\r\n c\r\n\r\n",
+    "LF after the last chunk": b"0\n\n",
+    "LF in the trailers": b"0\r\nA: b\n\r\n",
+    "a CR in a trailer": b"0\r\nA: b\rc\r\n\r\n",
+    "endless trailers": b"0\r\n" + b"A: b\r\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHUNKS)
+@pytest.mark.parametrize("bytewise", [False, True])
+def test_bad_chunks_are_refused(name: str, bytewise: bool) -> None:
+    data = BAD_CHUNKS[name]
+    pieces = [bytes([byte]) for byte in data] if bytewise else [data]
+    with pytest.raises(BadBody):
+        feed(ChunkedBody(), pieces)
+
+
+@given(st.binary(max_size=300))
+def test_garbage_never_raises_anything_else(data: bytes) -> None:
+    body = ChunkedBody()
+    try:
+        content, left = feed(body, [data])
+    except BadBody:
+        return
+    assert len(content) + len(left) <= len(data)

@@ -1,0 +1,299 @@
+"""Heads: what is found in a buffer, what is understood, what is refused and with which status."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transports.http_heads import (
+    BadHead,
+    RequestParser,
+    error_response,
+    find_head,
+    format_request,
+    format_response,
+    parse_response,
+)
+from transports.http_settings import HeadLimits, HttpServerSettings
+
+LIMITS = HttpServerSettings().head_limits
+
+
+def head(*lines: str, first: str = "POST /mcp HTTP/1.1", host: str | None = "localhost") -> bytes:
+    names = [first, *([] if host is None else [f"Host: {host}"]), *lines, "", ""]
+    return "\r\n".join(names).encode("latin-1")
+
+
+BAD_REQUESTS: dict[str, tuple[bytes, int]] = {
+    "no host": (head(host=None), 400),
+    "two hosts": (head("Host: localhost"), 400),
+    "two content lengths": (head("Content-Length: 1", "Content-Length: 2"), 400),
+    "the same content length twice": (head("Content-Length: 1", "Content-Length: 1"), 400),
+    "a list of content lengths": (head("Content-Length: 1, 1"), 400),
+    "a negative content length": (head("Content-Length: -1"), 400),
+    "a signed content length": (head("Content-Length: +1"), 400),
+    "a hexadecimal content length": (head("Content-Length: 0x1"), 400),
+    "a content length with an underscore": (head("Content-Length: 1_0"), 400),
+    "an endless content length": (head("Content-Length: " + "9" * 40), 400),
+    "an empty content length": (head("Content-Length:"), 400),
+    "length and encoding": (head("Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+    "encoding and length": (head("Transfer-Encoding: chunked", "Content-Length: 1"), 400),
+    "an unknown transfer encoding": (head("Transfer-Encoding: gzip"), 501),
+    "two transfer encodings": (head("Transfer-Encoding: gzip, chunked"), 501),
+    "an encoding twice": (head("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), 501),
+    "an encoding in HTTP/1.0": (
+        head("Transfer-Encoding: chunked", first="POST /mcp HTTP/1.0"),
+        400,
+    ),
+    "a folded line": (head("X-A: 1", " 2"), 400),
+    "a folded line with a tab": (head("X-A: 1", "\t2"), 400),
+    "a folded first header": (head(first="POST /mcp HTTP/1.1\r\n X: 1"), 400),
+    "white space before the colon": (head("X-A : 1"), 400),
+    "a header without a colon": (head("X-A"), 400),
+    "an empty header name": (head(": 1"), 400),
+    "a NUL in a value": (head("X-A: a\x00b"), 400),
+    "a NUL in a name": (head("X\x00A: a"), 400),
+    "a name beyond ASCII": (head("X-\xe9: a"), 400),
+    "HTTP/2.0": (head(first="POST /mcp HTTP/2.0"), 505),
+    "HTTP/0.9": (head(first="POST /mcp HTTP/0.9"), 505),
+    "HTTP/1.2": (head(first="POST /mcp HTTP/1.2"), 505),
+    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\n", 505),
+    "no version": (head(first="GET /mcp"), 400),
+    "a version in lower case": (head(first="GET /mcp http/1.1"), 400),
+    "two spaces": (head(first="GET  /mcp HTTP/1.1"), 400),
+    "a tab for a space": (head(first="GET\t/mcp HTTP/1.1"), 400),
+    "a space in the target": (head(first="GET /a b HTTP/1.1"), 400),
+    "a target beyond ASCII": (head(first="GET /\xe9 HTTP/1.1"), 400),
+    "a fragment": (head(first="GET /mcp#a HTTP/1.1"), 400),
+    "another host in the target": (head(first="POST http://evil/mcp HTTP/1.1"), 400),
+    "an unknown expectation": (head("Expect: 200-ok"), 417),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_bad_request_head_is_refused(name: str) -> None:
+    data, status = BAD_REQUESTS[name]
+    assert find_head(bytearray(data), LIMITS) == len(data)
+    with pytest.raises(BadHead) as raised:
+        RequestParser().parse(data)
+    assert raised.value.status == status
+    assert raised.value.message
+
+
+UNFINDABLE: dict[str, tuple[bytes, int]] = {
+    "LF only": (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    "LF for one line": (b"GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+    "LF in the first line": (b"GET / HTTP/1.1\nHost: a", 400),
+    "a CR alone": (b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01", 400),
+    "a NUL": (b"\x00", 400),
+    "a space in front": (head(first=" GET /mcp HTTP/1.1"), 400),
+    "a long first line": (b"GET /" + b"a" * 8192, 414),
+    "a complete long first line": (b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\n\r\n", 414),
+    "a long header": (b"GET / HTTP/1.1\r\nX: " + b"a" * 32768, 431),
+    "a complete long header": (b"GET / HTTP/1.1\r\nX: " + b"a" * 32768 + b"\r\n\r\n", 431),
+    "many headers": (b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 101 + b"\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("name", UNFINDABLE)
+def test_unacceptable_head_is_refused_before_it_is_parsed(name: str) -> None:
+    data, status = UNFINDABLE[name]
+    with pytest.raises(BadHead) as raised:
+        find_head(bytearray(data), LIMITS)
+    assert raised.value.status == status
+
+
+def test_limits_are_inclusive() -> None:
+    data = b"GET /" + b"a" * 10 + b" HTTP/1.1\r\n" + b"X: 1\r\n" * 3 + b"\r\n"
+    exact = HeadLimits(data.index(b"\r\n"), len(data), 3)
+    assert find_head(bytearray(data), exact) == len(data)
+    for tighter in (
+        HeadLimits(exact.first_line - 1, exact.size, exact.count),
+        HeadLimits(exact.first_line, exact.size - 1, exact.count),
+        HeadLimits(exact.first_line, exact.size, exact.count - 1),
+    ):
+        with pytest.raises(BadHead):
+            find_head(bytearray(data), tighter)
+
+
+@pytest.mark.parametrize("size", range(len(head("X: 1"))))
+def test_no_prefix_of_a_good_head_is_complete_or_refused(size: int) -> None:
+    assert find_head(bytearray(head("X: 1")[:size]), LIMITS) == 0
+
+
+def test_what_follows_a_head_is_left_alone() -> None:
+    good = head("X: 1")
+    assert find_head(bytearray(good + b"\n\n\x00 anything"), LIMITS) == len(good)
+
+
+def test_request_is_understood() -> None:
+    parsed = RequestParser("1.2.3.4:5").parse(
+        head("Content-Length: 12", "X-Padded:  \t a b \t ", first="POST /mcp?a=b?c HTTP/1.1")
+    )
+    request = parsed.request
+    assert (request.method, request.path, request.query) == ("POST", "/mcp", "a=b?c")
+    assert request.peer == "1.2.3.4:5"
+    assert list(request.headers) == [
+        (b"host", b"localhost"),
+        (b"content-length", b"12"),
+        (b"x-padded", b"a b"),
+    ]
+    assert parsed.length == 12
+    assert parsed.keep_alive
+    assert not parsed.http_1_0
+    assert not parsed.upgrade
+
+
+@pytest.mark.parametrize(
+    ("lines", "first", "keep_alive"),
+    [
+        ((), "GET / HTTP/1.1", True),
+        (("Connection: close",), "GET / HTTP/1.1", False),
+        (("Connection: X, Close",), "GET / HTTP/1.1", False),
+        (("Connection: x", "Connection: close"), "GET / HTTP/1.1", False),
+        (("Connection: keep-alive",), "GET / HTTP/1.0", False),
+        ((), "GET / HTTP/1.0", False),
+    ],
+)
+def test_keep_alive(lines: tuple[str, ...], first: str, keep_alive: bool) -> None:
+    assert RequestParser().parse(head(*lines, first=first)).keep_alive is keep_alive
+
+
+def test_body_and_expectation() -> None:
+    parse = RequestParser().parse
+    assert parse(head()).length == 0
+    chunked = parse(head("Transfer-Encoding: Chunked", "Expect: 100-Continue"))
+    assert (chunked.length, chunked.expects_continue) == (None, True)
+    assert not parse(head("Expect: 100-continue")).expects_continue  # no body to wait for
+    old = parse(head("Content-Length: 1", "Expect: any", first="POST /mcp HTTP/1.0"))
+    assert not old.expects_continue  # RFC 9110 section 10.1.1: ignored
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("http://LOCALHOST/mcp?x=1", "/mcp", "x=1"),
+        ("http://localhost", "/", ""),
+        ("HTTPS://localhost?x", "/", "x"),
+        ("*", "*", ""),
+        ("//a/b", "//a/b", ""),
+    ],
+)
+def test_forms_of_the_target(target: str, path: str, query: str) -> None:
+    request = RequestParser().parse(head(first=f"GET {target} HTTP/1.1")).request
+    assert (request.path, request.query) == (path, query)
+
+
+def test_upgrade_must_be_named_by_connection() -> None:
+    parse = RequestParser().parse
+    assert parse(head("Upgrade: websocket", "Connection: keep-alive, Upgrade")).upgrade
+    assert not parse(head("Upgrade: websocket")).upgrade
+    assert not parse(
+        head("Upgrade: websocket", "Connection: Upgrade", first="GET / HTTP/1.0")
+    ).upgrade
+
+
+def test_repeated_head_is_the_same_and_another_is_not() -> None:
+    parser = RequestParser()
+    first = parser.parse(head("X: 1"))
+    assert parser.parse(head("X: 1")) is first
+    assert (b"x", b"2") in parser.parse(head("X: 2")).request.headers
+
+
+@given(st.binary(max_size=200))
+def test_garbage_never_raises_anything_else(data: bytes) -> None:
+    statuses: set[int] = set()
+    for prefix in (b"", b"POST /mcp HTTP/1.1\r\nHost: a\r\n"):
+        buffer = bytearray(prefix + data + b"\r\n\r\n")
+        try:
+            if size := find_head(buffer, LIMITS):
+                RequestParser().parse(bytes(buffer[:size]))
+        except BadHead as error:
+            statuses.add(error.status)
+    assert statuses <= {400, 414, 417, 431, 501, 505}
+
+
+BAD_RESPONSES: dict[str, bytes] = {
+    "no status": b"HTTP/1.1\r\n\r\n",
+    "a word for the status": b"HTTP/1.1 abc OK\r\n\r\n",
+    "HTTP/2": b"HTTP/2.0 200 OK\r\n\r\n",
+    "HTTP/3 without a minor version": b"HTTP/3 200 OK\r\n\r\n",
+    "not HTTP": b"SSH-2.0-OpenSSH\r\n\r\n",
+    "length and encoding": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ),
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+    "a folded line": b"HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\n\r\n",
+    "an unknown encoding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: br\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESPONSES)
+def test_bad_response_head_is_refused(name: str) -> None:
+    with pytest.raises(BadHead):
+        parse_response(BAD_RESPONSES[name])
+
+
+@pytest.mark.parametrize(
+    ("data", "length", "chunked", "keep_alive"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 3, False, True),
+        (b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", None, True, True),
+        (b"HTTP/1.1 200 OK\r\n\r\n", None, False, False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", 3, False, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n", 3, False, False),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 0, False, True),
+    ],
+)
+def test_framing_of_responses(
+    data: bytes, length: int | None, chunked: bool, keep_alive: bool
+) -> None:
+    parsed = parse_response(data)
+    assert (parsed.length, parsed.chunked, parsed.keep_alive) == (length, chunked, keep_alive)
+
+
+def test_response_head_has_a_date_of_the_current_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    for second, date in ((0, b"00:00:00"), (59, b"00:00:59")):
+        monkeypatch.setattr("time.time", lambda now=second: now + 0.9)
+        made = format_response(200, [(b"a", b"b")])
+        assert made == (
+            b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 1970 " + date + b" GMT\r\na: b\r\n\r\n"
+        )
+    assert format_response(299, []).startswith(b"HTTP/1.1 299 \r\n")
+
+
+def test_error_response_is_complete() -> None:
+    made = error_response(413, "too much")
+    top, _, body = made.partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in top
+    match = re.search(rb"content-length: (\d+)", top)
+    assert match is not None
+    assert int(match[1]) == len(body)
+    assert b'"too much"' in body
+    assert b'"id"' not in body
+
+
+def test_request_head_is_formatted() -> None:
+    made = format_request("POST", "/mcp?x", [(b"host", b"a"), (b"content-length", b"0")])
+    assert made == b"POST /mcp?x HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "value"),
+    [
+        ("POST", "/mcp", b"a\r\nx: 1"),
+        ("POST", "/mcp", b"a\nx: 1"),
+        ("POST", "/mcp", b"a\rx: 1"),
+        ("POST", "/mcp", b"a\x00"),
+        ("POST", "/mcp HTTP/1.1\r\nx: 1", b"a"),
+        ("POST", "/mcp x", b"a"),
+        ("PO ST", "/mcp", b"a"),
+        ("POST", "/\u00e9", b"a"),
+    ],
+)
+def test_request_head_cannot_be_split(method: str, target: str, value: bytes) -> None:
+    with pytest.raises(ValueError):
+        format_request(method, target, [(b"host", b"localhost"), (b"x", value)])

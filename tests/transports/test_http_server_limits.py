@@ -1,0 +1,189 @@
+"""Every limit of the HTTP server, over real sockets: what crosses one is answered, and no more."""
+
+import anyio
+import pytest
+
+from mcpcore.http.settings import HttpSettings
+from tests.transports.http_fixture import Client, http, server, tool
+from transports.http_server import HttpServerSettings
+
+pytestmark = pytest.mark.anyio
+
+SHORT = 0.05
+
+
+async def refused(client: Client, status: int, words: str) -> None:
+    """The client is refused, told why, and sees the end."""
+    response = await client.response()
+    assert response.status == status
+    assert response.headers["connection"] == "close"
+    error = response.json["error"]
+    assert words in error["message"]
+    assert response.json.get("id") is None
+    assert await client.closed()
+    await client.aclose()
+
+
+async def test_long_request_line() -> None:
+    async with server() as running:
+        client = await running.connect()
+        await client.send(b"GET /" + b"a" * 9000)
+        await refused(client, 414, "first line")
+
+
+async def test_large_header_section() -> None:
+    async with server(HttpServerSettings(header_bytes=2000)) as running:
+        client = await running.connect()
+        await client.send(http(method="GET", headers={"X": "a" * 2000}))
+        await refused(client, 431, "2000 bytes")
+
+
+async def test_many_headers() -> None:
+    async with server(HttpServerSettings(header_count=5)) as running:
+        client = await running.connect()
+        good = {f"X-{i}": "1" for i in range(4)}
+        assert (await client.call(http(method="GET", target="/health", headers=good))).status == 200
+        await client.send(http(method="GET", headers={f"X-{i}": "1" for i in range(5)}))
+        await refused(client, 431, "5 header lines")
+
+
+async def test_announced_body_that_is_too_large_is_not_read() -> None:
+    async with server(http=HttpSettings(max_body=1000)) as running:
+        client = await running.connect()
+        head, _, _ = tool("echo", text="x" * 2000).partition(b"\r\n\r\n")
+        response = await client.call(head + b"\r\n\r\n")
+        assert response.status == 413
+        assert response.headers["connection"] == "close"
+        assert await client.closed()
+        await client.aclose()
+
+
+async def test_unannounced_body_that_is_too_large_is_not_read_to_its_end() -> None:
+    async with server(http=HttpSettings(max_body=1000)) as running:
+        client = await running.connect()
+        headers = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+        await client.send(http(b"", headers=headers), b"800\r\n" + b"x" * 0x800 + b"\r\n")
+        response = await client.response()
+        assert response.status == 413
+        assert response.headers["connection"] == "close"
+        assert await client.closed()
+        await client.aclose()
+
+
+async def test_body_within_the_limit_in_chunks() -> None:
+    whole = tool("echo", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
+    head, _, body = whole.partition(b"\r\n\r\n")
+    async with server(http=HttpSettings(max_body=len(body))) as running:
+        client = await running.connect()
+        chunked = b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        assert (await client.call(head + chunked)).status == 200
+
+
+async def test_slow_head() -> None:
+    async with server(HttpServerSettings(head_time=SHORT)) as running:
+        client = await running.connect()
+        await client.send(b"POST /mcp HTTP/1.1\r\nHost:")
+        await refused(client, 408, "head")
+
+
+async def test_slow_second_head() -> None:
+    async with server(HttpServerSettings(head_time=SHORT)) as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        await client.send(b"P")
+        await refused(client, 408, "head")
+
+
+async def test_slow_body() -> None:
+    async with server(HttpServerSettings(body_time=SHORT)) as running:
+        client = await running.connect()
+        await client.send(tool("echo")[:-1])
+        await refused(client, 408, "body")
+        assert running.machine.exchanges == 0
+
+
+async def test_silent_new_connection() -> None:
+    async with server(HttpServerSettings(head_time=SHORT)) as running:
+        assert await (await running.connect()).closed()
+
+
+async def test_idle_connection() -> None:
+    async with server(HttpServerSettings(idle_time=SHORT)) as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        assert await client.closed()
+
+
+async def test_running_request_is_not_idle() -> None:
+    times = HttpServerSettings(idle_time=SHORT, head_time=SHORT, body_time=SHORT, write_time=SHORT)
+    async with server(times) as running:
+        client = await running.connect()
+        idle = await running.connect()
+        await client.send(tool("wait"))
+        await running.app.until(lambda: running.app.waiting)
+        assert await idle.closed()  # so much time has passed
+        assert await (await running.connect()).closed()
+        running.app.finish(running.app.waiting.pop())
+        assert (await client.response()).result == "late"
+        assert await client.closed()  # idle now
+
+
+async def test_client_that_does_not_read() -> None:
+    async with server(HttpServerSettings(write_time=SHORT)) as running:
+        client = await running.connect()
+        await client.send(tool("big", size=20_000_000))
+        other = await running.connect()
+        while running.machine.exchanges or running.link.connections > 1:
+            await other.call(tool("echo"))
+        received = await client.rest()
+        assert 0 < len(received) < 20_000_000
+
+
+async def test_client_of_a_late_reply_that_does_not_read() -> None:
+    async with server(HttpServerSettings(write_time=SHORT)) as running:
+        client = await running.connect()
+        await client.send(tool("wait"))
+        await running.app.until(lambda: running.app.waiting)
+        running.app.finish(running.app.waiting.pop(), "x" * 20_000_000)
+        other = await running.connect()
+        while running.machine.exchanges or running.link.connections > 1:
+            await other.call(tool("echo"))
+        assert len(await client.rest()) < 20_000_000
+
+
+async def test_connections() -> None:
+    async with server(HttpServerSettings(connections=2)) as running:
+        first, second = await running.connect(), await running.connect()
+        for client in (first, second):
+            assert (await client.call(tool("echo"))).status == 200
+        for _ in range(3):
+            await refused(await running.connect(), 503, "too many connections")
+        await first.aclose()
+        while True:
+            third = await running.connect()
+            if (await third.call(http(method="GET", target="/health"))).status == 200:
+                break
+        assert (await second.call(tool("echo"))).status == 200
+
+
+async def test_refusals_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transports.http_server._TURNED_AWAY", 1)
+    async with server(HttpServerSettings(connections=1)) as running:
+        first = await running.connect()
+        assert (await first.call(tool("echo"))).status == 200
+        second = await running.connect()
+        assert (await second.response()).status == 503
+        # The second holds the only place for refusals until it leaves.
+        third = await running.connect()
+        assert await third.closed()
+        await second.aclose()
+
+
+async def test_timer_sleeps_when_nobody_is_there() -> None:
+    async with server(HttpServerSettings(idle_time=SHORT)) as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        assert await client.closed()
+        with anyio.fail_after(5):
+            while running.link._sweep_at != float("inf"):
+                await anyio.lowlevel.checkpoint()
