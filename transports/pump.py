@@ -68,6 +68,7 @@ class Connection(Link):
         self._turning = False
         self._again = False
         self._draining = False
+        self._leaving = False
         self._armed = math.inf  # when the timer task will wake
         self._sleep: anyio.CancelScope | None = None
         self._wake = anyio.Event()
@@ -135,7 +136,7 @@ class Connection(Link):
                 await self._stopping.wait()
                 self._draining = True
                 with anyio.move_on_after(self.settings.drain):
-                    if not self._at_eof:
+                    if self._leaving:
                         self.peer.close(now=clock())
                     self._turn()
                     await self._drained.wait()
@@ -165,9 +166,14 @@ class Connection(Link):
 
     async def aclose(self) -> None:
         """End the conversation in good order; run() has returned when this does."""
-        self._stop("closed by this side")
+        self._leave("closed by this side")
         if self._state == "running":
             await self._done.wait()
+
+    def _leave(self, reason: str) -> None:
+        """End in good order, of our own accord."""
+        self._leaving = not self._stopping.is_set()
+        self._stop(reason)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
         """Begin the end; ``hard`` leaves running requests no time."""

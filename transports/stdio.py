@@ -92,13 +92,23 @@ class StdioServerLink(DescriptorLink):
         return (self._watch_signals,) if self._stdio.signals and main else ()
 
     async def _watch_signals(self) -> None:
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        handlers = [(number, signal.getsignal(number)) for number in numbers]
         try:
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            with anyio.open_signal_receiver(*numbers) as signals:
+                again = False
                 async for number in signals:
-                    again = self._stopping.is_set()
-                    self._stop(f"ended by {signal.Signals(number).name}", hard=again)
+                    reason = f"ended by {signal.Signals(number).name}"
+                    if again:
+                        self._stop(reason, hard=True)
+                    self._leave(reason)
+                    again = True
         except NotImplementedError:  # Windows: the loop takes none; KeyboardInterrupt cancels run()
             return
+        finally:
+            for number, handler in handlers:  # asyncio leaves the system's default behind
+                if handler is not None:  # None: it was not set from Python
+                    signal.signal(number, handler)
 
     async def _close(self) -> None:
         self._detach()

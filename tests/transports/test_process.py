@@ -1,0 +1,306 @@
+"""Spawned servers: real processes, how they start, speak, misbehave and end."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import EndReason, RequestEnded, Violation
+from tests.transports.apps import Caller, make_client
+from transports.process import ProcessLink, ProcessSettings
+from transports.pump import LinkError, PumpSettings
+
+pytestmark = pytest.mark.anyio
+
+CHILD = str(Path(__file__).with_name("child.py"))
+FAST = {"close_wait": 0.3, "term_wait": 0.3, "kill_wait": 10.0}
+PATIENT = {"close_wait": 20.0, "term_wait": 20.0, "kill_wait": 20.0}
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def children() -> set[int]:
+    """Our child processes, dead ones that nobody has reaped included."""
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return {int(number) for number in text.split()}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that is dead but not reaped does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def make_link(
+    *command: str, negotiation: Negotiation = Negotiation.MODERN, **settings: Any
+) -> tuple[Caller, ProcessLink]:
+    client = Caller(make_client(negotiation))
+    settings = {**PATIENT, "stderr": "discard", **settings}
+    client.link = link = ProcessLink(
+        client.peer, client, command, settings=ProcessSettings(**settings)
+    )
+    return client, link
+
+
+@asynccontextmanager
+async def spawned(
+    backend: str, *modes: str, **settings: Any
+) -> AsyncIterator[tuple[Caller, ProcessLink]]:
+    """A connected client; afterwards nothing of the process may be left."""
+    before, family = descriptors(), children()
+    client, link = make_link(sys.executable, CHILD, backend, *modes, **settings)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.run)
+        client.begin()
+        yield client, link
+        await link.aclose()
+    assert client.ended
+    assert descriptors() == before
+    assert children() == family
+    assert link.returncode is not None
+
+
+@pytest.mark.parametrize("negotiation", list(Negotiation))
+async def test_calls_in_either_era(anyio_backend_name: str, negotiation: Negotiation) -> None:
+    async with spawned(anyio_backend_name, negotiation=negotiation) as (client, link):
+        for number in range(50):
+            assert await client.echo(n=number) == {"n": number}
+        assert link.pid in children()
+        assert os.getpgid(link.pid or 0) == link.pid
+    assert link.returncode == 0
+    assert link.stderr_tail == ["after serving"]
+
+
+async def test_large_messages_in_both_directions(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name) as (client, _):
+        text = "x" * 1_000_000
+        asked = [client.call("echo", {"text": text}) for _ in range(5)]
+        for request in asked:
+            outcome = await client.outcome(request)
+            assert len(bytes(outcome.result)) > 1_000_000
+
+
+async def test_noise_is_reported_and_skipped(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "noisy") as (client, link):
+        assert await client.echo(a=1) == {"a": 1}
+        assert len(client.of(Violation)) == 3
+        await link.aclose()
+    assert link.stderr_tail[:2] == ["starting up", "warning: � is no UTF-8"]
+
+
+async def test_lines_of_standard_error_go_to_the_callback(anyio_backend_name: str) -> None:
+    lines: list[str] = []
+    async with spawned(anyio_backend_name, "noisy", stderr=lines.append) as (client, _):
+        await client.ready()
+    assert lines == ["starting up", "warning: � is no UTF-8", "after serving"]
+
+
+async def test_a_failing_callback_does_not_stop_the_link(
+    anyio_backend_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(line: str) -> None:
+        raise ZeroDivisionError(line)
+
+    async with spawned(anyio_backend_name, "noisy", stderr=fail) as (client, _):
+        assert await client.echo(a=1) == {"a": 1}
+    assert "the callback for standard error failed" in caplog.text
+
+
+async def test_a_flood_on_standard_error_blocks_nobody(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "flood", stderr_tail=3) as (client, link):
+        assert await client.echo(a=1) == {"a": 1}
+    assert link.stderr_tail == ["line of standard error"] * 2 + ["after serving"]
+
+
+async def test_lines_are_logged_by_default(
+    anyio_backend_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "transports.process")
+    async with spawned(anyio_backend_name, "noisy", stderr="log") as (client, _):
+        await client.ready()
+    assert "starting up" in caplog.text
+
+
+async def test_inherited_standard_error(
+    anyio_backend_name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with spawned(anyio_backend_name, "noisy", stderr="inherit") as (client, link):
+        await client.ready()
+    assert "starting up" in capfd.readouterr().err
+    assert link.stderr_tail == []
+
+
+async def test_the_environment_is_reduced(
+    anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setenv("TERM", "() { :; }")
+    settings = {"env": {"GIVEN": "yes"}, "cwd": tmp_path, "stderr_tail": 100}
+    async with spawned(anyio_backend_name, "environment", **settings) as (client, link):
+        await client.ready()
+    assert "SECRET_TOKEN" not in link.stderr_tail
+    assert "TERM" not in link.stderr_tail
+    assert {"GIVEN", "PATH", f"cwd={tmp_path}"} <= set(link.stderr_tail)
+
+
+async def test_the_whole_environment_on_demand(
+    anyio_backend_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    settings = {"inherit_env": True, "stderr_tail": 1000}
+    async with spawned(anyio_backend_name, "environment", **settings) as (client, link):
+        await client.ready()
+    assert "SECRET_TOKEN" in link.stderr_tail
+
+
+@pytest.mark.parametrize(
+    ("command", "cwd", "message"),
+    [
+        (["/no/such/program"], None, "command not found: /no/such/program"),
+        (["no-such-program"], None, "command not found: no-such-program"),
+        (["/"], None, "cannot start /: Permission denied"),
+        (["a\0b"], None, "cannot start a\0b: embedded null byte"),
+        ([sys.executable], "/no/such/directory", "directory not found: /no/such/directory"),
+        ([], None, "no command was given"),
+    ],
+)
+async def test_what_cannot_be_started_is_said_in_words(
+    command: list[str], cwd: str | None, message: str
+) -> None:
+    before = descriptors()
+    client, link = make_link(*command, cwd=cwd)
+    client.begin()
+    request = client.call("echo")
+    with pytest.raises(LinkError) as caught:
+        await link.run()
+    assert str(caught.value) == message
+    assert message in (await client.outcome(request)).message
+    assert client.ended
+    assert descriptors() == before
+
+
+async def test_a_crash_is_told_with_code_and_last_words(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "crash") as (client, link):
+        ended = await client.outcome(client.call("echo"))
+        assert ended.reason is EndReason.CLOSED
+        assert "exited with code 3; its last words:\n  cannot read the configuration" in (
+            ended.message
+        )
+    assert link.returncode == 3
+
+
+async def test_a_killed_server_is_told_by_the_name_of_the_signal(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "kill") as (client, link):
+        ended = await client.outcome(client.call("echo"))
+        assert "was ended by SIGKILL" in ended.message
+    assert link.returncode == -signal.SIGKILL
+
+
+async def test_a_crash_under_way_ends_every_request(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name) as (client, link):
+        await client.echo(a=1)
+        asked = [client.call("hold") for _ in range(10)]
+        os.kill(link.pid or 0, signal.SIGKILL)
+        for request in asked:
+            assert "SIGKILL" in (await client.outcome(request)).message
+
+
+async def test_a_server_that_closes_its_output(anyio_backend_name: str) -> None:
+    settings = {**FAST, "pump": PumpSettings(drain=0.1)}
+    async with spawned(anyio_backend_name, "mute", "sleep", **settings) as (client, link):
+        ended = await client.outcome(client.call("echo"))
+        assert "closed its output" in ended.message
+    assert link.returncode == -signal.SIGTERM
+
+
+async def test_closing_its_input_is_enough(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name) as (client, link):
+        await client.ready()
+    assert link.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("modes", "code"),
+    [(["linger"], -signal.SIGTERM), (["linger", "stubborn"], -signal.SIGKILL)],
+)
+async def test_signals_escalate(anyio_backend_name: str, modes: list[str], code: int) -> None:
+    async with spawned(anyio_backend_name, *modes, **FAST) as (client, link):
+        await client.ready()
+    assert link.returncode == code
+
+
+@pytest.mark.parametrize("modes", [["linger"], ["linger", "stubborn"], ["sleep"], []])
+async def test_cancellation_leaves_nothing_behind(
+    anyio_backend_name: str, modes: list[str]
+) -> None:
+    before, family = descriptors(), children()
+    client, link = make_link(sys.executable, CHILD, anyio_backend_name, *modes, **FAST)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.run)
+        client.begin()
+        request = client.call("echo")
+        if "sleep" not in modes:
+            await client.outcome(request)
+        tasks.cancel_scope.cancel()
+    assert client.ended
+    assert link.returncode is not None
+    assert descriptors() == before
+    assert children() == family
+
+
+@pytest.mark.parametrize("modes", [["grandchild"], ["grandchild", "linger"]])
+async def test_the_whole_group_goes(anyio_backend_name: str, modes: list[str]) -> None:
+    async with spawned(anyio_backend_name, *modes, **FAST) as (client, link):
+        await client.ready()
+        grandchild = int(link.stderr_tail[0].split()[1])
+        assert alive(grandchild)
+    assert not alive(grandchild)
+
+
+async def test_a_grandchild_that_keeps_the_output_open_hides_no_death(
+    anyio_backend_name: str,
+) -> None:
+    settings = {**FAST, "pump": PumpSettings(drain=0.1)}
+    async with spawned(anyio_backend_name, "grandchild", **settings) as (client, link):
+        await client.echo(a=1)
+        request = client.call("hold")
+        os.kill(link.pid or 0, signal.SIGKILL)
+        ended = await client.outcome(request)
+        assert "SIGKILL" in ended.message
+        grandchild = int(link.stderr_tail[0].split()[1])
+    assert not alive(grandchild)
+
+
+async def test_requests_that_wait_for_a_mute_server_end_in_time(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "sleep", **FAST) as (client, _):
+        ended = await client.outcome(client.call("echo", timeout=0.05))
+        assert ended.reason is EndReason.TIMED_OUT
+    assert len(client.of(RequestEnded)) == 1
+
+
+async def test_many_at_once(anyio_backend_name: str) -> None:
+    before, family = descriptors(), children()
+    clients = [make_link(sys.executable, CHILD, anyio_backend_name) for _ in range(5)]
+    async with anyio.create_task_group() as tasks:
+        for client, link in clients:
+            await tasks.start(link.run)
+            client.begin()
+        for number, (client, _) in enumerate(clients):
+            assert await client.echo(n=number) == {"n": number}
+        for _, link in clients:
+            tasks.start_soon(link.aclose)
+    assert [link.returncode for _, link in clients] == [0] * 5
+    assert descriptors() == before
+    assert children() == family
