@@ -16,6 +16,7 @@ from time import monotonic
 import anyio
 import msgspec
 from msgspec import Struct
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -32,6 +33,9 @@ SDK_CLIENT = (SDK_PYTHON, str(HERE / "sdk_client.py"))
 REVISIONS = ("2025-11-25", "2026-07-28")
 LOOPBACK = "127.0.0.1:0"
 CONVERSATION_SECONDS = 60.0
+NOTE = """\
+pair: client → server; round trip: the median of a feature's rounds. The tools of our server that
+report progress and log pause for 50 ms between messages, as the official suite's fixture asks."""
 
 Told = Callable[[Cell], object]
 Target = str | Sequence[str]
@@ -45,7 +49,7 @@ class Pair(Struct, frozen=True):
     transport: str
 
     def __str__(self) -> str:
-        return f"{self.client} client, {self.server} server"
+        return f"{self.client} → {self.server}"
 
 
 PAIRS = (
@@ -146,20 +150,19 @@ def _teller(pair: Pair, revision: str, told: Callable[[Row], object]) -> Told:
 
 def tabulate(rows: Sequence[Row]) -> Table:
     """Lay the rows out, naming pair, transport and revision where they change."""
-    table = Table(title="Model Context Protocol, every pair", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("pair", "transport", "revision", "feature", "outcome"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("median round trip", justify="right")
-    before = ("", "", "")
+        table.add_column(heading, no_wrap=True)
+    table.add_column("round trip", justify="right", no_wrap=True)
+    before: tuple[str, ...] = ()
     for row in rows:
         place = (str(row.pair), row.pair.transport, row.revision)
-        if place != before and before[0]:
+        if before and place != before:
             table.add_section()
-        shown = place if place != before else ("", "", "")
+        shown = ("", "", "") if place == before else place
         before = place
         cell = row.cell
-        good = cell.outcome == "ok"
-        outcome = "[green]ok[/]" if good else f"[red]failed[/] {cell.detail}"
+        outcome = "[green]ok[/]" if cell.outcome == "ok" else "[red]failed[/]"
         trip = f"{median(cell.ms):.2f} ms" if cell.ms else ""
         table.add_row(*shown, cell.feature, outcome, trip)
     return table
@@ -188,15 +191,17 @@ def main() -> int:
             where = f"{row.pair}, {row.pair.transport}, {row.revision}"
             progress.update(task, advance=1, description=where)
             if not console.is_terminal and len(rows) % len(FEATURES) == 0:
-                console.print(f"{len(rows)} of {total} cells: {where} done", soft_wrap=True)
+                console.print(f"{len(rows)} of {total} cells: {where} done", markup=False)
 
         run(told)
     console.print(tabulate(rows))
-    failed = sum(row.cell.outcome != "ok" for row in rows)
-    console.print(
-        f"{len(rows) - failed} of {len(rows)} cells ok in {monotonic() - began:.0f} s"
-        + (f", [red]{failed} failed[/]" if failed else "")
-    )
+    console.print(NOTE, highlight=False)
+    failed = [row for row in rows if row.cell.outcome != "ok"]
+    for row in failed:
+        where = f"{row.pair}, {row.pair.transport}, {row.revision}, {row.cell.feature}"
+        console.print(f"failed: {where}: {row.cell.detail}", style="red", markup=False)
+    took = monotonic() - began
+    console.print(f"{len(rows) - len(failed)} of {len(rows)} cells ok in {took:.0f} s")
     return 1 if failed else 0
 
 
