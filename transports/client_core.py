@@ -53,6 +53,7 @@ from transports.client_errors import (
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
 from transports.link import Link, clock
+from transports.pump import LinkError
 from transports.running import Waiting
 from transports.typed import Malformed, typed
 
@@ -130,7 +131,7 @@ class ClientCore:
     # Opening
 
     async def opened(self) -> Ready:
-        """Negotiate and wait for the outcome.  Raises NegotiationError or ConnectionClosed."""
+        """Negotiate and wait for the outcome.  Raises NegotiationError or LinkError."""
         self.machine.start(now=clock())
         self.flush()
         await self._opened.wait()
@@ -138,7 +139,7 @@ class ClientCore:
             return self.ready
         if self._failure is not None:
             raise NegotiationError(self._failure.message, self._failure.error)
-        raise ConnectionClosed("connect", self.closed or "the connection ended")
+        raise LinkError(self.closed or "the connection ended")
 
     @property
     def revision(self) -> Revision:

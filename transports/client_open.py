@@ -70,7 +70,7 @@ class Opening:
         )
 
     async def open(self) -> tuple[ClientCore, Ready]:
-        """Start the link and negotiate.  Raises LinkError, NegotiationError, ConnectionClosed."""
+        """Start the link and negotiate.  Raises LinkError or NegotiationError."""
         self._group = await anyio.create_task_group().__aenter__()
         try:
             core = await self._start()

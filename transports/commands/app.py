@@ -8,9 +8,10 @@ import logging
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from transports.commands.call import call as run_call
 from transports.commands.listing import list_offers
@@ -22,7 +23,7 @@ from transports.targets import BadTarget
 
 PLUGINS = "mcpcore.commands"
 
-Words = Annotated[list[str] | None, typer.Argument(show_default=False)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 RevisionOption = Annotated[
     str | None,
     typer.Option("--revision", metavar="R", help="Speak only this revision, like 2025-11-25."),
@@ -54,9 +55,9 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command("serve")(serve)
-    app.command("call")(call)
-    app.command("list")(list_)
-    app.command("probe")(probe)
+    app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(call)
+    app.command("list", cls=_usage("[KIND]..."))(list_)
+    app.command("probe", cls=_usage(""))(probe)
     for entry in entry_points(group=PLUGINS):
         try:
             plugin = entry.load()
@@ -70,10 +71,20 @@ def build() -> typer.Typer:
     return app
 
 
+def _usage(words: str) -> type[TyperCommand]:
+    """A command that takes ``words`` and then a server, which typer has no way to say."""
+
+    class Command(TyperCommand):
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            return ["[OPTIONS]", *([words] if words else []), "(URL | -- COMMAND...)"]
+
+    return Command
+
+
 def serve(
     service: Annotated[
         str | None,
-        typer.Argument(metavar="[MODULE:SERVICE]", help="Default: the reference server."),
+        typer.Argument(metavar="MODULE:SERVICE", help="Default: the reference server."),
     ] = None,
     stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output.")] = False,
     http: Annotated[
@@ -120,11 +131,8 @@ def serve(
 
 def call(
     context: typer.Context,
-    tool: Annotated[str, typer.Argument(metavar="TOOL")],
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]... (URL | -- COMMAND...)", show_default=False),
-    ] = None,
+    tool: Annotated[str, typer.Argument(hidden=True)],
+    words: Words = None,
     arguments: Annotated[
         str | None, typer.Option("--arguments", metavar="JSON", help="All arguments as an object.")
     ] = None,
@@ -172,20 +180,16 @@ def call(
 
 def list_(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[tools|resources|templates|prompts]... (URL | -- COMMAND...)",
-            show_default=False,
-        ),
-    ] = None,
+    words: Words = None,
     revision: RevisionOption = None,
     timeout: TimeoutOption = None,
     header: HeaderOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List what a server offers: everything, or what is named.
+    """List what a server offers: everything, or the kinds named.
+
+    Kinds are tools, resources, templates and prompts.
 
     \b
     Examples:
@@ -199,9 +203,7 @@ def list_(
 
 def probe(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="(URL | -- COMMAND...)", show_default=False)
-    ] = None,
+    words: Words = None,
     revision: RevisionOption = None,
     timeout: TimeoutOption = None,
     header: HeaderOption = None,

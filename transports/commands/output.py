@@ -58,8 +58,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*map(escape, row))
     if table.row_count:
-        # Cut lines are of no use in a pipe, so that only a terminal sets the width.
-        (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
+        _print_aligned(table)
     else:
         out.print(f"[bold]{escape(title)}[/]: none")
 
@@ -71,7 +70,16 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, escape(value))
-    (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
+    _print_aligned(table)
+
+
+def _print_aligned(table: Table) -> None:
+    # Only a terminal bounds the width, as cut lines are of no use in a pipe.
+    console = out if out.is_terminal else Console(width=500, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def print_block(block: Any) -> None:

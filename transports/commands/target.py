@@ -48,6 +48,10 @@ def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Tar
         return list(words), StdioTarget(options.command)
     if not words:
         raise BadTarget("no server: give a URL, or -- and the command that starts one")
+    if "://" not in words[-1]:
+        raise BadTarget(
+            f"{words[-1]!r} is no URL; a server is a URL, or -- and the command that starts one"
+        )
     return list(words[:-1]), parse_target(words[-1], headers=_headers(options.headers))
 
 
