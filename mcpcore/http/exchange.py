@@ -5,6 +5,7 @@ anything else, or the answer takes too long, the response becomes an event strea
 Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 """
 
+import math
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, cast
@@ -92,6 +93,7 @@ class Exchange:
         "session_id",
         "silent",
         "size",
+        "slow_at",
         "version",
     )
 
@@ -124,6 +126,8 @@ class Exchange:
         self.size = 0
         """Bytes that wait to be taken."""
         self.deadline: float | None = None
+        self.slow_at = math.inf
+        """When an answer that has not come makes this an event stream."""
         self.silent = True
         """Nothing was sent since the last look."""
         self.over_since: float | None = None

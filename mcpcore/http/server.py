@@ -147,11 +147,17 @@ class HttpServer(OwnerCalls):
 
         Writing can free room that somebody waits for (StreamDrained), so look again after it.
         """
-        while (event := self._hub.next_event()) is not None:
-            # A session's Peer ends with this; our owner gets SessionClosed, which names it.
-            if not isinstance(event, ConnectionEnded):
+        hub = self._hub
+        while True:
+            event = hub.next_event()
+            if event is None:
+                # Placing what the Peers send can end things, which are events again.
+                self._collect()
+                if not hub.inbox and not hub.events:
+                    return None
+            elif not isinstance(event, ConnectionEnded):
+                # A session's Peer ends with that one; our owner gets SessionClosed, which names it.
                 return event
-        return None
 
     # Out
 
@@ -253,10 +259,9 @@ class HttpServer(OwnerCalls):
             record.session = session
             peer = session.peer
         peer.receive(frame, now=now, route=record.route, mirror=mirror, principal=record.principal)
-        delay = self.settings.json_delay
-        if delay is None or not record.accepts_stream or delay > self._interval:
-            delay = self._interval
-        self._deadlines.set(record, now + delay)
+        if self.settings.json_delay is not None and record.accepts_stream:
+            record.slow_at = now + self.settings.json_delay
+        self._watch(record, now)
 
     def _is_modern(self, record: Exchange, body: bytes) -> bool:
         """The era of a body; what is no request or notification goes by the header alone."""
@@ -320,7 +325,7 @@ class HttpServer(OwnerCalls):
         session.used = True
         record.session = session
         session.attach(record)
-        self._deadlines.set(record, now + self._interval)
+        self._watch(record, now)
 
     # From Peers to exchanges
 
@@ -375,8 +380,9 @@ class HttpServer(OwnerCalls):
 
     def _look_at(self, record: Exchange, now: float) -> None:
         """An answer is slow, or it is time for a heartbeat."""
-        if record.phase is Phase.WAITING and record.accepts_stream and not record.opens:
-            record.open_stream()
+        if record.phase is Phase.WAITING:
+            if now >= record.slow_at and not record.opens:
+                record.open_stream()
         elif record.size <= self.settings.max_queued:
             record.over_since = None
             if record.phase is Phase.STREAMING and self.settings.heartbeat is not None:
@@ -386,7 +392,14 @@ class HttpServer(OwnerCalls):
         elif now - record.over_since >= self.settings.stall_timeout:
             self._give_up(record, now)
             return
-        self._deadlines.set(record, now + self._interval)
+        self._watch(record, now)
+
+    def _watch(self, record: Exchange, now: float) -> None:
+        """Look at an exchange again when something may be due."""
+        when = now + self._interval
+        if record.phase is Phase.WAITING and now < record.slow_at < when:
+            when = record.slow_at
+        self._deadlines.set(record, when)
 
     def _give_up(self, record: Exchange, now: float) -> None:
         """Close a stream whose client does not read."""
@@ -425,7 +438,7 @@ class HttpServer(OwnerCalls):
         if not self._sessions.remove(session):
             return
         self._deadlines.set(session, None)
-        for record in [*session.exchanges.values(), *session.streams]:
+        for record in session.exchanges.values():
             record.session = None
             if record.phase is Phase.WAITING:
                 record.refuse(404, f"the session has ended: {reason}")

@@ -83,6 +83,7 @@ class Session:
     def attach(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and give it what waited."""
         exchange.open_stream()
+        self.exchanges[exchange.route] = exchange
         self.streams.append(exchange)
         while self.backlog:
             exchange.push(self.backlog.popleft())

@@ -1,0 +1,424 @@
+"""Real servers and clients for these tests, and the virtual wire between them."""
+
+import heapq
+import json
+from collections.abc import Callable, Iterator
+from itertools import count, cycle
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.engine.config import Config, Limits, Negotiation
+from mcpcore.engine.events import Event
+from mcpcore.http.client import HttpClient
+from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.server import HttpServer
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.wire.sse import SseDecoder
+
+URL = "http://localhost:8000/mcp"
+SECRET = bytes(range(32))
+MODERN = REVISIONS[-1].name
+LEGACY = REVISIONS[-2].name
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+SERVER_OFFERS = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "logging": {},
+    "completions": {},
+}
+CLIENT_OFFERS = {"sampling": {}, "elicitation": {}, "roots": {"listChanged": True}}
+
+
+def make_server(
+    settings: HttpSettings | None = None,
+    *,
+    revisions: tuple[Revision, ...] = REVISIONS,
+    limits: Limits | None = None,
+    **config: Any,
+) -> HttpServer:
+    return HttpServer(
+        Config(
+            info=Implementation(name="server", version="1"),
+            capabilities=msgspec.convert(SERVER_OFFERS, ServerCapabilities),
+            revisions=revisions,
+            limits=limits or Limits(),
+            **config,
+        ),
+        secret=SECRET,
+        settings=settings,
+    )
+
+
+def make_client(
+    settings: HttpClientSettings | None = None,
+    *,
+    url: str = URL,
+    negotiation: Negotiation = Negotiation.AUTO,
+    revisions: tuple[Revision, ...] = REVISIONS,
+    limits: Limits | None = None,
+    **config: Any,
+) -> HttpClient:
+    return HttpClient(
+        Config(
+            info=Implementation(name="client", version="1"),
+            capabilities=msgspec.convert(CLIENT_OFFERS, ClientCapabilities),
+            negotiation=negotiation,
+            revisions=revisions,
+            limits=limits or Limits(),
+            **config,
+        ),
+        url,
+        settings=settings,
+    )
+
+
+class Reply(Struct):
+    """What has been written on an exchange so far."""
+
+    head: HttpHead | None = None
+    body: bytes = b""
+    end: HttpEnd | None = None
+
+    @property
+    def status(self) -> int:
+        assert self.head is not None, "no head yet"
+        return self.head.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        assert self.head is not None, "no head yet"
+        return {name.decode(): value.decode() for name, value in self.head.headers}
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["content-type"] == "application/json"
+        assert self.end is not None
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> int:
+        return int(self.json["error"]["code"])
+
+    @property
+    def events(self) -> list[Any]:
+        assert self.headers["content-type"] == "text/event-stream"
+        assert "content-length" not in self.headers
+        return [json.loads(event.data) for event in SseDecoder().receive(self.body)]
+
+
+class Bench:
+    """A server without a client: requests written by hand."""
+
+    def __init__(self, server: HttpServer | None = None) -> None:
+        self.server = make_server() if server is None else server
+        self.now = 100.0
+        self.events: list[Any] = []
+        self.replies: dict[int, Reply] = {}
+        self._routes = count(1)
+
+    def send(
+        self,
+        body: Any = None,
+        *,
+        method: str = "POST",
+        path: str = "/mcp",
+        principal: str | None = None,
+        remove: tuple[str, ...] = (),
+        pump: bool = True,
+        **headers: str,
+    ) -> int:
+        """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
+        lines = {
+            "host": "localhost:8000",
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+            "content-length": str(len(data)),
+        }
+        lines.update({name.replace("_", "-"): value for name, value in headers.items()})
+        head = HttpRequest(
+            method=method,
+            path=path,
+            headers=[
+                (name.encode(), value.encode("latin-1"))
+                for name, value in lines.items()
+                if name not in remove
+            ],
+        )
+        route = next(self._routes)
+        self.replies[route] = Reply()
+        wanted = self.server.open(route, head, principal=principal, now=self.now)
+        if wanted:
+            assert len(data) <= wanted
+            self.server.body(route, data, end=True, now=self.now)
+        if pump:
+            self.pump()
+        return route
+
+    def post(self, body: Any, **options: Any) -> Reply:
+        """Send a POST and give its reply (which goes on growing)."""
+        return self.replies[self.send(body, **options)]
+
+    def modern(self, method: str, params: dict[str, Any] | None = None, **options: Any) -> Reply:
+        """Send a modern request with the headers it should have."""
+        return self.replies[self.send_modern(method, params, **options)]
+
+    def send_modern(
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        id: Any = 1,
+        meta: dict[str, Any] = META,
+        **options: Any,
+    ) -> int:
+        body = request(method, {"_meta": meta, **(params or {})}, id=id)
+        named = (params or {}).get("name") or (params or {}).get("uri")
+        headers = {"mcp_protocol_version": MODERN, "mcp_method": method}
+        if named is not None:
+            headers["mcp_name"] = named
+        return self.send(body, **{**headers, **options})
+
+    def pump(self) -> None:
+        """Take all events and write everything that can be written."""
+        while True:
+            while (event := self.server.next_event()) is not None:
+                self.events.append(event)
+            routes = self.server.writable()
+            if not routes:
+                return
+            for route in routes:
+                self.write(route, 1 << 20)
+
+    def write(self, route: int, limit: int) -> list[Any]:
+        items = self.server.data_to_send(route, limit)
+        reply = self.replies[route]
+        for item in items:
+            assert reply.end is None
+            assert item.exchange == route
+            if isinstance(item, HttpHead):
+                assert reply.head is None
+                reply.head = item
+            elif isinstance(item, HttpChunk):
+                assert reply.head is not None
+                assert 0 < len(item.data) <= limit
+                reply.body += item.data
+            else:
+                reply.end = item
+                length = reply.headers.get("content-length")
+                assert length is None or int(length) == len(reply.body)
+        return list(items)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, from deadline to deadline."""
+        until = self.now + seconds
+        while (due := self.server.deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.server.handle_timeout(self.now)
+            self.pump()
+        self.now = until
+
+    def take(self, kind: type[Any]) -> Any:
+        """Remove and give the first event of a kind."""
+        for event in self.events:
+            if isinstance(event, kind):
+                self.events.remove(event)
+                return event
+        raise AssertionError(f"no {kind.__name__} among {self.events}")
+
+    def kinds(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
+    def session(self, version: str = LEGACY, **options: Any) -> str:
+        """Open a legacy session; give its id."""
+        reply = self.post(initialize(version), **options)
+        assert reply.status == 200
+        id = reply.headers["mcp-session-id"]
+        options.pop("id", None)
+        done = self.post(note("notifications/initialized"), mcp_session_id=id, **options)
+        assert done.status == 202
+        assert done.body == b""
+        return id
+
+
+def request(method: str, params: Any = None, *, id: Any = 1) -> dict[str, Any]:
+    message = {"jsonrpc": "2.0", "id": id, "method": method}
+    return message if params is None else {**message, "params": params}
+
+
+def note(method: str, params: Any = None) -> dict[str, Any]:
+    message = {"jsonrpc": "2.0", "method": method}
+    return message if params is None else {**message, "params": params}
+
+
+def initialize(version: str = LEGACY, *, id: Any = 0) -> dict[str, Any]:
+    return request(
+        "initialize",
+        {
+            "protocolVersion": version,
+            "capabilities": CLIENT_OFFERS,
+            "clientInfo": {"name": "hand", "version": "1"},
+        },
+        id=id,
+    )
+
+
+class Wire:
+    """A client and a server joined without sockets, in virtual time.
+
+    ``sizes`` are the sizes in which bodies travel, used in turn.  ``on_server`` and ``on_client``
+    see each event as it comes.  ``broken`` may name exchanges whose connection fails.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        server: HttpServer,
+        *,
+        sizes: tuple[int, ...] = (1 << 20,),
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.now = 1000.0
+        self.client_events: list[Any] = []
+        self.server_events: list[Any] = []
+        self.on_server: Callable[[Any], None] = lambda event: None
+        self.on_client: Callable[[Any], None] = lambda event: None
+        self.sent: list[HttpSend] = []
+        self.heads: dict[int, HttpHead] = {}
+        self.aborted: list[int] = []
+        self.refuse: Callable[[HttpSend], str | None] = lambda send: None
+        self._sizes: Iterator[int] = cycle(sizes)
+        self._delayed: list[tuple[float, int, HttpSend]] = []
+        self._open: set[int] = set()
+
+    def run(self) -> "Wire":
+        """Move everything that can move without time passing."""
+        for _ in range(10_000):
+            moved = self._events()
+            for plan in self.client.requests_to_send():
+                moved = True
+                if isinstance(plan, HttpAbort):
+                    self._abort(plan.exchange)
+                elif plan.after:
+                    heapq.heappush(self._delayed, (self.now + plan.after, plan.exchange, plan))
+                else:
+                    self._send(plan)
+            moved = self._events() or moved
+            for route in self.server.writable():
+                moved = True
+                self._deliver(route)
+            if not moved:
+                return self
+        raise AssertionError("the wire does not come to rest")
+
+    def _events(self) -> bool:
+        moved = False
+        for machine, seen, react in (
+            (self.server, self.server_events, self.on_server),
+            (self.client, self.client_events, self.on_client),
+        ):
+            while (event := machine.next_event()) is not None:  # type: ignore[attr-defined]
+                moved = True
+                seen.append(event)
+                react(event)
+        return moved
+
+    def _send(self, plan: HttpSend) -> None:
+        self.sent.append(plan)
+        problem = self.refuse(plan)
+        if problem is not None:
+            self.client.response_end(plan.exchange, error=problem, now=self.now)
+            return
+        path, _, query = plan.target.partition("?")
+        head = HttpRequest(method=plan.method, path=path, query=query, headers=plan.headers)
+        self._open.add(plan.exchange)
+        wanted = self.server.open(plan.exchange, head, now=self.now)
+        rest = plan.body if wanted else b""
+        while rest:
+            size = next(self._sizes)
+            part, rest = rest[:size], rest[size:]
+            self.server.body(plan.exchange, part, end=not rest, now=self.now)
+
+    def _deliver(self, route: int) -> None:
+        for item in self.server.data_to_send(route, next(self._sizes)):
+            if route not in self._open:
+                continue
+            if isinstance(item, HttpHead):
+                self.heads[route] = item
+                self.client.response_head(route, item.status, item.headers, now=self.now)
+            elif isinstance(item, HttpChunk):
+                self.client.response_data(route, item.data, now=self.now)
+            else:
+                self._open.discard(route)
+                self.client.response_end(route, now=self.now)
+
+    def _abort(self, exchange: int) -> None:
+        self.aborted.append(exchange)
+        self._delayed = [entry for entry in self._delayed if entry[1] != exchange]
+        if exchange in self._open:
+            self._open.discard(exchange)
+            self.server.disconnect(exchange, now=self.now)
+
+    def cut(self, exchange: int, error: str | None = "connection reset") -> None:
+        """Break the connection of an exchange, seen by both sides."""
+        self._open.discard(exchange)
+        self.server.disconnect(exchange, now=self.now)
+        self.client.response_end(exchange, error=error, now=self.now)
+
+    def pass_time(self, seconds: float) -> "Wire":
+        """Let time pass, from deadline to deadline."""
+        until = self.now + seconds
+        while True:
+            self.run()
+            dues = [machine.deadline() for machine in (self.client, self.server)]
+            dues += [self._delayed[0][0]] if self._delayed else []
+            due = min((each for each in dues if each is not None), default=until)
+            if due > until:
+                break
+            self.now = max(self.now, due)
+            while self._delayed and self._delayed[0][0] <= self.now:
+                self._send(heapq.heappop(self._delayed)[2])
+            for machine in (self.client, self.server):
+                deadline = machine.deadline()
+                if deadline is not None and deadline <= self.now:
+                    machine.handle_timeout(self.now)
+            if due >= until:
+                break
+        self.now = until
+        return self.run()
+
+    def start(self) -> "Wire":
+        self.client.start(now=self.now)
+        return self.run()
+
+    def server_saw(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.server_events if isinstance(event, kind)]
+
+    def client_saw(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.client_events if isinstance(event, kind)]
+
+    def exchange_of(self, text: str) -> int:
+        """The exchange of the last request sent whose body or method contains ``text``."""
+        for plan in reversed(self.sent):
+            if text.encode() in plan.body or plan.method == text:
+                return plan.exchange
+        raise AssertionError(f"nothing sent with {text}")
+
+    def methods(self) -> list[str]:
+        """What was sent: HTTP method, or JSON-RPC method of a POST."""
+        return [
+            json.loads(plan.body).get("method", "response") if plan.body else plan.method
+            for plan in self.sent
+        ]

@@ -1,0 +1,661 @@
+"""HttpServer, what it answers to which request: methods, headers, statuses, eras."""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.events import (
+    NotificationReceived,
+    RequestReceived,
+    Violation,
+)
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server import HttpServer
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from mcpcore.spec.revisions import MODERN as MODERN_ROWS
+from tests.http.support import (
+    LEGACY,
+    META,
+    MODERN,
+    Bench,
+    initialize,
+    make_server,
+    note,
+    request,
+)
+
+LIST = request("tools/list")
+MODERN_LIST = request("tools/list", {"_meta": META})
+MODERN_HEADERS = {"mcp_protocol_version": MODERN, "mcp_method": "tools/list"}
+
+
+def modern_only() -> Bench:
+    return Bench(make_server(revisions=MODERN_ROWS))
+
+
+def legacy_only() -> Bench:
+    return Bench(make_server(revisions=LEGACY_ROWS))
+
+
+# The head alone
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "TRACE", "CONNECT", "post"])
+def test_other_methods_are_not_allowed(method: str) -> None:
+    reply = Bench().post(None, method=method)
+    assert reply.status == 405
+    assert reply.headers["allow"] == "POST, GET, DELETE, OPTIONS"
+    assert reply.code == -32600
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_without_sessions_there_is_only_post(method: str) -> None:
+    reply = modern_only().post(None, method=method, mcp_session_id="x", last_event_id="1")
+    assert reply.status == 405
+    assert reply.headers["allow"] == "POST, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_in_the_modern_era_there_is_only_post(method: str) -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version=MODERN)
+    assert reply.status == 405
+    assert reply.headers["allow"] == "POST, OPTIONS"
+    assert bench.server.sessions == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/mcp/", "/MCP", "/mcp2", "/sse"])
+def test_other_paths(path: str) -> None:
+    assert Bench().post(LIST, path=path).status == 404
+
+
+def test_the_path_is_a_setting() -> None:
+    bench = Bench(make_server(HttpSettings(path="/api")))
+    assert bench.post(initialize(), path="/api").status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS", "PUT"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:8000.evil.example"},
+        {"origin": "http://localhost:8001"},
+        {"host": "evil.example", "origin": "http://evil.example"},
+    ],
+)
+def test_host_and_origin_are_checked_on_every_method(method: str, headers: dict[str, str]) -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(LIST, method=method, mcp_session_id=session, **headers)
+    assert reply.status == 403
+    assert reply.json.keys() == {"jsonrpc", "error"}
+    assert bench.server.sessions == 1
+    assert "access-control-allow-origin" not in reply.headers
+
+
+def test_a_missing_or_repeated_host_is_refused() -> None:
+    assert Bench().post(LIST, remove=("host",)).status == 403
+    server = make_server()
+    head = HttpRequest(
+        method="POST", path="/mcp", headers=[(b"host", b"localhost"), (b"host", b"localhost")]
+    )
+    assert server.open(1, head, now=0) == 0
+    assert server.data_to_send(1, 1000)[0].status == 403  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8000", "https://localhost:8000"])
+def test_the_servers_own_pages_may_call(origin: str) -> None:
+    reply = Bench().post(initialize(), origin=origin)
+    assert reply.status == 200
+    assert reply.headers["access-control-allow-origin"] == origin
+    assert reply.headers["access-control-expose-headers"] == "mcp-session-id, mcp-protocol-version"
+    assert reply.headers["vary"] == "Origin"
+
+
+def test_preflight_for_an_allowed_origin() -> None:
+    bench = Bench(make_server(HttpSettings(allowed_origins=("https://app.example",))))
+    reply = bench.post(
+        None,
+        method="OPTIONS",
+        origin="https://app.example",
+        access_control_request_method="POST",
+        access_control_request_headers="Content-Type, Mcp-Session-Id,x-evil,mcp-param-region,"
+        "mcp-param-a b, authorization",
+    )
+    assert reply.status == 204
+    assert reply.headers["access-control-allow-origin"] == "https://app.example"
+    assert reply.headers["access-control-allow-methods"] == "POST, GET, DELETE"
+    assert reply.headers["access-control-allow-headers"] == (
+        "authorization, content-type, mcp-param-region, mcp-session-id"
+    )
+    assert reply.headers["access-control-max-age"] == "600"
+    assert "content-length" not in reply.headers
+    assert bench.post(None, method="OPTIONS", origin="https://evil.example").status == 403
+
+
+def test_options_without_an_origin_tells_the_methods() -> None:
+    reply = Bench().post(None, method="OPTIONS", access_control_request_method="POST")
+    assert reply.status == 204
+    assert reply.headers == {"allow": "POST, GET, DELETE, OPTIONS"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("application/json; charset=utf-8", 200),
+        ("text/plain", 415),
+        ("application/json; charset=utf-16", 415),
+        ("", 415),
+    ],
+)
+def test_content_type(content_type: str, status: int) -> None:
+    reply = Bench().post(initialize(), content_type=content_type)
+    assert reply.status == status
+
+
+def test_a_missing_content_type_is_refused() -> None:
+    assert Bench().post(initialize(), remove=("content-type",)).status == 415
+
+
+@pytest.mark.parametrize(
+    ("accept", "status", "kind"),
+    [
+        ("application/json, text/event-stream", 200, "application/json"),
+        ("*/*", 200, "application/json"),
+        ("application/json", 200, "application/json"),
+        ("text/event-stream", 200, "text/event-stream"),
+        ("text/event-stream, application/json;q=0", 200, "text/event-stream"),
+        ("text/html", 406, "application/json"),
+        ("application/json;q=0, text/event-stream;q=0.0", 406, "application/json"),
+    ],
+)
+def test_accept(accept: str, status: int, kind: str) -> None:
+    reply = Bench().post(initialize(), accept=accept)
+    assert reply.status == status
+    assert reply.headers["content-type"] == kind
+    assert ("mcp-session-id" in reply.headers) is (status == 200)
+
+
+def test_a_missing_accept_takes_everything() -> None:
+    assert Bench().post(initialize(), remove=("accept",)).status == 200
+
+
+def test_an_error_status_is_json_whatever_is_accepted() -> None:
+    reply = Bench().post(MODERN_LIST, accept="text/event-stream", mcp_protocol_version=MODERN)
+    assert (reply.status, reply.code) == (400, -32020)
+
+
+@pytest.mark.parametrize(
+    ("length", "status", "code"),
+    [("101", 413, 1002), ("x", 400, -32600), ("0", 400, -32700), ("1, 1", 400, -32600)],
+)
+def test_announced_length(length: str, status: int, code: int) -> None:
+    bench = Bench(make_server(HttpSettings(max_body=100)))
+    reply = bench.post(None, content_length=length)
+    assert (reply.status, reply.code) == (status, code)
+    assert reply.end is not None
+    assert reply.end.close is (length != "0")
+
+
+def test_a_chunked_body_is_bounded_too() -> None:
+    server = make_server(HttpSettings(max_body=100))
+    head = HttpRequest(
+        method="POST",
+        path="/mcp",
+        headers=[
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"transfer-encoding", b"chunked"),
+        ],
+    )
+    assert server.open(1, head, now=0) == 100
+    server.body(1, b" " * 60, end=False, now=0)
+    assert server.writable() == []
+    server.body(1, b" " * 60, end=False, now=0)
+    reply = server.data_to_send(1, 1000)
+    assert reply[0].status == 413  # type: ignore[union-attr]
+    assert reply[-1].close  # type: ignore[union-attr]
+    server.body(1, b" " * 60, end=True, now=0)
+    assert server.writable() == []
+    assert server.exchanges == 0
+
+
+def test_a_body_in_pieces() -> None:
+    bench = Bench()
+    data = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    session = bench.session()
+    head = HttpRequest(
+        method="POST",
+        path="/mcp",
+        headers=[
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(data)),
+            (b"mcp-session-id", session.encode()),
+        ],
+    )
+    assert bench.server.open(77, head, now=0) == len(data)
+    for byte in data:
+        bench.server.body(77, bytes([byte]), end=False, now=0)
+    bench.server.body(77, b"", end=True, now=0)
+    assert bench.server.next_event() is None
+    assert b'"result":{}' in bench.server.data_to_send(77, 1000)[1].data  # type: ignore[union-attr]
+
+
+def test_a_repeated_version_header_is_refused() -> None:
+    server = make_server()
+    version = (b"mcp-protocol-version", LEGACY.encode())
+    head = HttpRequest(
+        method="POST",
+        path="/mcp",
+        headers=[(b"host", b"localhost"), version, version],
+    )
+    assert server.open(1, head, now=0) == 0
+    reply = server.data_to_send(1, 1000)
+    assert reply[0].status == 400  # type: ignore[union-attr]
+    assert b"-32020" in reply[1].data  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_health(method: str) -> None:
+    bench = Bench()
+    reply = bench.post(None, method=method, path="/health", host="10.0.0.1")
+    assert (reply.status, reply.body) == (200, b"ok\n")
+    bench.server.close(now=0)
+    assert bench.post(None, method=method, path="/health").status == 503
+    switched_off = Bench(make_server(HttpSettings(health_path=None)))
+    assert switched_off.post(None, method=method, path="/health").status == 404
+
+
+def test_the_secret_must_be_long() -> None:
+    config = make_server()._session_config
+    with pytest.raises(ValueError, match="at least 32"):
+        HttpServer(config, secret=b"x" * 31)
+
+
+def test_unreadable_settings_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="app.example"):
+        make_server(HttpSettings(allowed_origins=("app.example",)))
+
+
+# Bodies that are no message
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "id"),
+    [
+        (b"{", -32700, None),
+        (b"{}x", -32700, None),
+        (b"\xff", -32700, None),
+        (b"[]", -32600, None),
+        (b"1", -32600, None),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"1.0","id":7,"method":"ping"}', -32600, 7),
+        (b'{"jsonrpc":"2.0","id":"7","method":1}', -32600, "7"),
+        (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}', -32600, 7),
+    ],
+)
+@pytest.mark.parametrize("era", ["modern", "session", "none"])
+def test_malformed_bodies(body: bytes, code: int, id: Any, era: str) -> None:
+    bench = Bench()
+    headers = {}
+    if era == "modern":
+        headers = {"mcp_protocol_version": MODERN}
+    elif era == "session":
+        headers = {"mcp_session_id": bench.session()}
+    reply = bench.post(body, **headers)
+    assert (reply.status, reply.code, reply.json.get("id")) == (400, code, id)
+    assert bench.server.exchanges == 0
+
+
+def test_a_broken_response_or_notification_is_not_accepted() -> None:
+    bench = Bench()
+    session = bench.session()
+    for body in (
+        b'{"jsonrpc":"2.0","id":5,"result":1}',
+        b'{"jsonrpc":"2.0","method":"x","params":1}',
+    ):
+        reply = bench.post(body, mcp_session_id=session)
+        assert (reply.status, reply.body) == (400, b"")
+        bench.take(Violation)
+
+
+def test_nesting_is_bounded() -> None:
+    bench = Bench(make_server(limits=Limits(depth=10)))
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":' + b"[" * 20 + b"]" * 20 + b"}}"
+    reply = bench.post(body, mcp_protocol_version=MODERN)
+    assert (reply.status, reply.code) == (400, -32700)
+
+
+# The era of a request
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        # _meta names a version, the header says nothing: modern, with a header missing
+        (MODERN_LIST, {}, 400, -32020),
+        # the key of _meta is written with escapes
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.model'
+            b'contextprotocol/protocol\\u0056ersion":"2026-07-28"}}}',
+            {},
+            400,
+            -32602,
+        ),
+        # the header names a modern revision, _meta is missing
+        (LIST, MODERN_HEADERS, 400, -32602),
+        # the method exists only there
+        (request("server/discover"), {}, 400, -32602),
+        (request("subscriptions/listen"), {}, 400, -32602),
+        # _meta names a version that nobody knows
+        (
+            request(
+                "tools/list", {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": "x"}}
+            ),
+            {"mcp_protocol_version": "x", "mcp_method": "tools/list"},
+            400,
+            -32022,
+        ),
+        # legacy: no session
+        (LIST, {}, 400, -32600),
+        (LIST, {"mcp_protocol_version": LEGACY}, 400, -32600),
+        (request("tools/list", {"_meta": {"progressToken": 1}}), {}, 400, -32600),
+        # _meta of the wrong type decides nothing
+        (
+            request("tools/list", {"_meta": {"protocolVersion": 1, "progressToken": []}}),
+            {},
+            400,
+            -32600,
+        ),
+        # legacy: a version that nobody knows
+        (LIST, {"mcp_protocol_version": "1999-01-01"}, 400, -32600),
+        (initialize(), {"mcp_protocol_version": "1999-01-01"}, 400, -32600),
+        # initialize is legacy, unless the header says modern
+        (initialize(), {"mcp_protocol_version": LEGACY}, 200, None),
+        (initialize(), {"mcp_protocol_version": "2024-11-05"}, 200, None),
+    ],
+)
+def test_era_and_refusal(body: Any, headers: dict[str, str], status: int, code: int | None) -> None:
+    reply = Bench().post(body, **headers)
+    assert reply.status == status
+    if code is not None:
+        assert reply.code == code
+
+
+def test_the_message_of_an_unsupported_version_names_what_is_served() -> None:
+    reply = Bench().post(LIST, mcp_protocol_version="1999-01-01")
+    assert "2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05" in reply.json["error"]["message"]
+    bench = Bench(make_server(revisions=LEGACY_ROWS[2:]))
+    assert bench.post(initialize(), mcp_protocol_version="2024-11-05").status == 400
+
+
+def test_a_server_of_one_era_says_so() -> None:
+    reply = modern_only().post(initialize())
+    assert (reply.status, reply.code) == (400, -32022)
+    assert reply.json["error"]["data"]["supported"] == [MODERN]
+    reply = legacy_only().modern("tools/list")
+    assert (reply.status, reply.code) == (400, -32022)
+    assert MODERN not in reply.json["error"]["data"]["supported"]
+
+
+def test_a_modern_only_server_ignores_session_and_event_ids() -> None:
+    bench = modern_only()
+    reply = bench.modern("server/discover", mcp_session_id="x", last_event_id="5")
+    assert reply.status == 200
+    assert "mcp-session-id" not in reply.headers
+
+
+def test_both_eras_at_once_and_a_failed_request_locks_nothing() -> None:
+    bench = Bench()
+    assert bench.post(LIST).status == 400
+    session = bench.session()
+    assert bench.modern("server/discover", mcp_session_id=session).status == 200
+    assert bench.modern("tools/list", mcp_session_id=session).head is None
+    first = bench.take(RequestReceived)
+    assert (first.session, first.revision.name) == (None, MODERN)
+    assert bench.post(LIST, mcp_session_id=session).head is None
+    second = bench.take(RequestReceived)
+    assert (second.session, second.revision.name) == (session, LEGACY)
+
+
+# Modern requests
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ({"mcp_method": "prompts/list"}, "Mcp-Method"),
+        ({"mcp_method": "TOOLS/LIST"}, "Mcp-Method"),
+        ({"remove": ("mcp-method",)}, "Mcp-Method"),
+        ({"mcp_protocol_version": LEGACY}, "MCP-Protocol-Version"),
+        ({"mcp_method": "a\x01b"}, "Mcp-Method"),
+        ({"mcp_name": "=?base64?x?="}, "Mcp-Name"),
+        ({"mcp_param_region": "=?base64?/w==?="}, "Mcp-Param-Region"),
+    ],
+)
+def test_headers_that_contradict_or_cannot_be_read(headers: dict[str, Any], text: str) -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list", id="a", **headers)
+    assert (reply.status, reply.code, reply.json["id"]) == (400, -32020, "a")
+    assert text in reply.json["error"]["message"]
+    violation = bench.take(Violation)
+    assert violation.code == -32020
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "name", "good"),
+    [
+        ("tools/call", {"name": "echo"}, "echo", True),
+        ("tools/call", {"name": "echo"}, "  echo\t", True),
+        ("tools/call", {"name": "echo"}, "=?base64?ZWNobw==?=", True),
+        ("tools/call", {"name": "echo"}, "=?BASE64?ZWNobw==?=", False),
+        ("tools/call", {"name": "echo"}, "Echo", False),
+        ("tools/call", {"name": "echo"}, "", False),
+        ("prompts/get", {"name": "grüße"}, "=?base64?Z3LDvMOfZQ==?=", True),
+        ("prompts/get", {"name": "grüße"}, "gr??e", False),
+        ("resources/read", {"uri": "file:///a"}, "file:///a", True),
+        ("resources/read", {"uri": "file:///a"}, "file:///b", False),
+    ],
+)
+def test_names_are_compared_decoded(
+    method: str, params: dict[str, str], name: str, good: bool
+) -> None:
+    bench = Bench()
+    reply = bench.modern(method, params, mcp_name=name)
+    if good:
+        assert bench.take(RequestReceived).method == method
+        assert reply.head is None
+    else:
+        assert (reply.status, reply.code) == (400, -32020)
+
+
+@pytest.mark.parametrize(
+    ("value", "header", "good"),
+    [
+        ("us-west1", "us-west1", True),
+        ("Hello", "=?base64?SGVsbG8=?=", True),
+        ("Hello", "=?base64?SGVsbG8?=", False),
+        ("SGVsbG8=", "SGVsbG8=", True),
+        (42, "42", True),
+        (42, "42.0", True),
+        (42, "42.5", False),
+        (2**53, str(2**53), False),
+        (True, "true", True),
+        (True, "1", False),
+        (None, "x", False),
+        ("x", None, False),
+        (None, None, True),
+    ],
+)
+def test_mirrored_arguments(value: Any, header: str | None, good: bool) -> None:
+    bench = Bench(make_server(header_params={"t": {"Region": ("where", "region")}}))
+    arguments = {"where": {} if value is None else {"region": value}}
+    headers = {} if header is None else {"mcp_param_REGION": header}
+    reply = bench.modern("tools/call", {"name": "t", "arguments": arguments}, **headers)
+    if good:
+        assert bench.kinds() == ["RequestReceived"]
+    else:
+        assert (reply.status, reply.code) == (400, -32020)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "code"),
+    [
+        ("unknown/method", 404, -32601),
+        ("ping", 404, -32601),
+        ("logging/setLevel", 404, -32601),
+        ("resources/subscribe", 404, -32601),
+        ("initialize", 404, -32601),
+    ],
+)
+def test_unknown_methods_are_404(method: str, status: int, code: int) -> None:
+    reply = Bench().modern(method)
+    assert (reply.status, reply.code, reply.json["id"]) == (status, code, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(-32602, 200), (-32603, 200), (-32601, 200), (-32021, 400), (-32020, 400), (5, 200)],
+)
+def test_the_status_of_a_handlers_error(code: int, status: int) -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list")
+    bench.server.fail(bench.take(RequestReceived).key, ErrorData(code, "no"))
+    bench.pump()
+    assert (reply.status, reply.code) == (status, code)
+
+
+def test_a_status_is_decided_while_the_head_is_not_out() -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list", {"_meta": {**META, "progressToken": 1}})
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.pump()
+    bench.server.fail(key, ErrorData(-32021, "no"))
+    bench.pump()
+    assert reply.status == 200
+    assert [event.get("method", "error") for event in reply.events] == [
+        "notifications/progress",
+        "error",
+    ]
+
+
+def test_overload_is_503() -> None:
+    bench = Bench(make_server(limits=Limits(in_flight=1)))
+    bench.modern("tools/list")
+    reply = bench.modern("tools/list", id=2)
+    assert (reply.status, reply.code) == (503, 1001)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"jsonrpc": "2.0", "id": 1, "result": {}},
+        {"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "x"}},
+        [MODERN_LIST],
+    ],
+)
+def test_modern_clients_send_neither_responses_nor_batches(body: Any) -> None:
+    bench = Bench()
+    reply = bench.post(body, mcp_protocol_version=MODERN)
+    assert (reply.status, reply.code) == (400, -32600)
+    assert "RequestReceived" not in bench.kinds()
+
+
+def test_a_modern_notification_is_accepted() -> None:
+    bench = Bench()
+    reply = bench.post(note("notifications/custom"), mcp_protocol_version=MODERN)
+    assert (reply.status, reply.body) == (202, b"")
+    assert bench.take(NotificationReceived).method == "notifications/custom"
+
+
+def test_equal_ids_on_two_exchanges_do_not_meet() -> None:
+    bench = Bench()
+    replies = [bench.modern("tools/list", id=1) for _ in range(2)]
+    keys = [bench.take(RequestReceived).key for _ in range(2)]
+    for number in (1, 0):
+        bench.server.respond(keys[number], {"tools": [], "n": number})
+    bench.pump()
+    assert [reply.json["result"]["n"] for reply in replies] == [0, 1]
+
+
+# Legacy requests
+
+
+def test_legacy_errors_to_requests_have_status_200() -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(request("no/such"), mcp_session_id=session)
+    assert (reply.status, reply.code) == (200, -32601)
+    reply = bench.post(initialize(), mcp_session_id=session)
+    assert (reply.status, reply.code) == (200, -32600)
+    reply = bench.post(request("tools/list"), mcp_session_id=session)
+    bench.server.fail(bench.take(RequestReceived).key, ErrorData(-32021, "x"))
+    bench.pump()
+    assert reply.status == 200
+
+
+def test_any_supported_legacy_version_header_is_taken_in_a_session() -> None:
+    bench = Bench()
+    session = bench.session()
+    for version in ("2025-03-26", "2025-06-18", LEGACY):
+        reply = bench.post(request("ping"), mcp_session_id=session, mcp_protocol_version=version)
+        assert reply.status == 200
+    bad = bench.post(request("ping"), mcp_session_id=session, mcp_protocol_version="bad")
+    assert (bad.status, bad.code, bad.json["id"]) == (400, -32600, 1)
+
+
+def test_a_client_of_the_first_revision_is_served_without_batches() -> None:
+    bench = Bench()
+    session = bench.session("2024-11-05")
+    assert bench.post(request("ping"), mcp_session_id=session).json["result"] == {}
+    assert bench.post([request("ping")], mcp_session_id=session).status == 400
+
+
+def test_batches_in_the_revision_that_has_them() -> None:
+    bench = Bench()
+    session = bench.session("2025-03-26")
+    reply = bench.post(
+        [request("ping", id=1), note("notifications/x"), request("tools/list", id="1")],
+        mcp_session_id=session,
+    )
+    assert reply.head is None
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    bench.pump()
+    assert reply.status == 200
+    assert {answer["id"] for answer in reply.json} == {1, "1"}
+    silent = bench.post([note("notifications/x")], mcp_session_id=session)
+    assert (silent.status, silent.body) == (202, b"")
+    assert bench.post([request("ping")]).status == 400
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", LEGACY])
+def test_batches_in_other_revisions_are_refused(version: str) -> None:
+    bench = Bench()
+    session = bench.session(version)
+    reply = bench.post([request("tools/list")], mcp_session_id=session)
+    assert (reply.status, reply.code) == (400, -32600)
+    assert "RequestReceived" not in bench.kinds()
+
+
+def test_too_long_a_batch_is_refused() -> None:
+    bench = Bench(make_server(limits=Limits(batch=2)))
+    session = bench.session("2025-03-26")
+    reply = bench.post([request("ping", id=i) for i in range(3)], mcp_session_id=session)
+    assert (reply.status, reply.code) == (400, -32600)
+
+
+def test_an_implementation_is_named() -> None:
+    bench = Bench()
+    reply = bench.modern("server/discover")
+    meta = reply.json["result"]["_meta"]
+    assert meta["io.modelcontextprotocol/serverInfo"] == {"name": "server", "version": "1"}

@@ -1,0 +1,314 @@
+"""HttpServer, legacy sessions: ids, isolation, GET streams, DELETE, expiry, limits."""
+
+import re
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.events import (
+    EndReason,
+    Ready,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+)
+from mcpcore.http.sessions import SessionClosed, SessionOpened, SessionTable
+from mcpcore.http.settings import HttpSettings
+from tests.http.support import SECRET, Bench, initialize, make_server, note, request
+from tests.http.test_httpserver_streams import CALL, methods
+
+LIST = request("tools/list")
+
+
+# Ids
+
+
+def test_ids_are_long_visible_and_unlike_each_other() -> None:
+    table = SessionTable(SECRET)
+    ids = [table.new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(re.fullmatch(r"[\x21-\x7e]{43}", id) for id in ids)
+    for position in range(42):
+        assert len({id[position] for id in ids}) > 30
+
+
+def test_ids_depend_on_the_secret_and_on_nothing_else() -> None:
+    assert SessionTable(SECRET).new_id() == SessionTable(SECRET).new_id()
+    assert SessionTable(SECRET).new_id() != SessionTable(SECRET[::-1]).new_id()
+
+
+def test_opening() -> None:
+    bench = Bench()
+    reply = bench.post(initialize(), principal="ann")
+    session = reply.headers["mcp-session-id"]
+    assert reply.json["result"]["protocolVersion"] == "2025-11-25"
+    assert bench.take(SessionOpened) == SessionOpened(session=session, principal="ann")
+    assert bench.server.sessions == 1
+    assert (
+        bench.post(
+            note("notifications/initialized"), mcp_session_id=session, principal="ann"
+        ).status
+        == 202
+    )
+    assert bench.take(Ready).session == session
+    assert session not in reply.body.decode()
+
+
+def test_a_refused_initialize_opens_nothing() -> None:
+    bench = Bench()
+    body = request("initialize", {"protocolVersion": 5})
+    reply = bench.post(body)
+    assert (reply.status, reply.code) == (200, -32602)
+    assert "mcp-session-id" not in reply.headers
+    assert bench.server.sessions == 0
+    opened = bench.take(SessionOpened)
+    assert bench.take(SessionClosed).session == opened.session
+
+
+def test_a_client_that_leaves_before_its_session_is_open_leaves_nothing() -> None:
+    bench = Bench()
+    route = bench.send(initialize(), pump=False)
+    bench.server.disconnect(route, now=bench.now)
+    bench.pump()
+    assert bench.server.sessions == 0
+    assert bench.take(SessionClosed).session == bench.take(SessionOpened).session
+
+
+def test_initialize_as_a_notification_opens_nothing() -> None:
+    bench = Bench()
+    assert bench.post(note("initialize", initialize()["params"])).status == 400
+    assert bench.server.sessions == 0
+
+
+# Finding
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+def test_without_an_id_400_with_an_unknown_one_404(method: str) -> None:
+    bench = Bench()
+    session = bench.session()
+    body = LIST if method == "POST" else None
+    assert bench.post(body, method=method).status == 400
+    for id in ("", "x", session[:-1], session + "x", session.lower(), "é", "a\x01"):
+        assert bench.post(body, method=method, mcp_session_id=id).status == 404
+    assert bench.server.sessions == 1
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+def test_a_session_belongs_to_its_principal(method: str) -> None:
+    bench = Bench()
+    session = bench.session(principal="ann")
+    body = LIST if method == "POST" else None
+    for principal in ("bob", None):
+        reply = bench.post(body, method=method, mcp_session_id=session, principal=principal)
+        assert reply.status == 404
+    assert bench.server.sessions == 1
+    assert bench.events[-1] != SessionClosed
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_the_version_header_is_checked(method: str) -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(None, method=method, mcp_session_id=session, mcp_protocol_version="x")
+    assert (reply.status, reply.code) == (400, -32600)
+    assert bench.server.sessions == 1
+
+
+def test_sessions_do_not_reach_into_each_other() -> None:
+    bench = Bench()
+    ann, bob = bench.session(), bench.session()
+    first = bench.post({**CALL, "id": 1}, mcp_session_id=ann)
+    second = bench.post({**CALL, "id": 1}, mcp_session_id=bob)
+    keys = [bench.take(RequestReceived).key for _ in range(2)]
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert bench.post(cancel, mcp_session_id=bob).status == 202
+    assert bench.take(RequestCancelled).key == keys[1]
+    assert "RequestCancelled" not in bench.kinds()
+    bench.server.respond(keys[0], {"content": []})
+    bench.pump()
+    assert first.json["id"] == 1
+    assert second.body == b""
+
+
+def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
+    bench = Bench()
+    session = bench.session()
+    first = bench.post(CALL, mcp_session_id=session)
+    second = bench.post(CALL, mcp_session_id=session)
+    assert (second.status, second.code) == (200, -32600)
+    bench.server.respond(bench.take(RequestReceived).key, {"content": []})
+    bench.pump()
+    assert first.json["result"] == {"content": []}
+
+
+# GET streams
+
+
+def test_a_get_stream_opens_at_once() -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(None, method="GET", mcp_session_id=session, last_event_id="whatever")
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "text/event-stream"
+    assert reply.end is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"), [("text/event-stream", 200), ("application/json", 406)]
+)
+def test_a_get_stream_must_be_acceptable(accept: str, status: int) -> None:
+    bench = Bench()
+    session = bench.session()
+    reply = bench.post(None, method="GET", mcp_session_id=session, accept=accept)
+    assert reply.status == status
+
+
+def test_get_streams_are_limited() -> None:
+    bench = Bench(make_server(HttpSettings(session_streams=2)))
+    session = bench.session()
+    routes = [bench.send(None, method="GET", mcp_session_id=session) for _ in range(3)]
+    assert [bench.replies[route].status for route in routes] == [200, 200, 409]
+    bench.server.disconnect(routes[0], now=bench.now)
+    assert bench.post(None, method="GET", mcp_session_id=session).status == 200
+
+
+def test_the_newest_stream_is_used_and_another_takes_over() -> None:
+    bench = Bench()
+    session = bench.session()
+    routes = [bench.send(None, method="GET", mcp_session_id=session) for _ in range(2)]
+    old, new = (bench.replies[route] for route in routes)
+    bench.server.notify("notifications/a")
+    bench.pump()
+    assert methods(new.events) == ["notifications/a"]
+    bench.server.notify("notifications/b")
+    bench.server.writable()
+    # not taken when the connection breaks: the other stream brings it
+    bench.server.disconnect(routes[1], now=bench.now)
+    bench.pump()
+    assert methods(old.events) == ["notifications/b"]
+
+
+def test_what_no_stream_takes_waits_within_bounds() -> None:
+    bench = Bench(make_server(HttpSettings(session_queue=1000)))
+    session = bench.session()
+    for number in range(100):
+        bench.server.notify("notifications/n", {"n": number})
+    asked = bench.server.request("roots/list", now=bench.now, session=session)
+    for number in range(100, 105):
+        bench.server.notify("notifications/n", {"n": number})
+    bench.pump()
+    reply = bench.post(None, method="GET", mcp_session_id=session)
+    events = reply.events
+    assert len(reply.body) < 2000
+    assert [event["id"] for event in events if "id" in event] == [asked]
+    numbers = [event["params"]["n"] for event in events if "id" not in event]
+    assert numbers == list(range(105 - len(numbers), 105))
+    assert len(numbers) > 5
+
+
+def test_requests_that_cannot_wait_end_at_once() -> None:
+    bench = Bench(make_server(HttpSettings(session_queue=200)))
+    session = bench.session()
+    asked = [bench.server.request("roots/list", now=bench.now, session=session) for _ in range(10)]
+    bench.pump()
+    ended = [event for event in bench.events if isinstance(event, RequestEnded)]
+    assert [event.request for event in ended] == asked[: len(ended)]
+    assert ended
+    assert all(event.reason is EndReason.REFUSED for event in ended)
+    reply = bench.post(None, method="GET", mcp_session_id=session)
+    assert [event["id"] for event in reply.events] == asked[len(ended) :]
+
+
+# Ends
+
+
+def test_delete_ends_a_session_and_all_that_belongs_to_it() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    waiting = bench.post({**CALL, "id": 1}, mcp_session_id=session)
+    first = bench.take(RequestReceived).key
+    streaming = bench.post({**CALL, "id": 2}, mcp_session_id=session)
+    second = bench.take(RequestReceived).key
+    bench.server.progress(second, 1)
+    asked = bench.server.request("roots/list", now=bench.now, session=session)
+    bench.pump()
+    reply = bench.post(None, method="DELETE", mcp_session_id=session)
+    assert (reply.status, reply.body) == (204, b"")
+    assert waiting.status == 404
+    assert waiting.json["id"] == 1
+    assert streaming.end is not None
+    assert methods(streaming.events) == ["notifications/progress"]
+    assert get.end is not None
+    cancelled = {bench.take(RequestCancelled).key for _ in range(2)}
+    assert cancelled == {first, second}
+    ended = bench.take(RequestEnded)
+    assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
+    assert bench.events[-1] == SessionClosed(session=session, reason="ended by the client")
+    assert "ConnectionEnded" not in bench.kinds()
+    assert bench.server.respond(first, {"content": []}) is False
+    for method in ("POST", "GET", "DELETE"):
+        body = LIST if method == "POST" else None
+        assert bench.post(body, method=method, mcp_session_id=session).status == 404
+    assert bench.server.exchanges == 0
+
+
+def test_waiting_frames_of_an_ended_session_are_dropped() -> None:
+    bench = Bench()
+    session = bench.session()
+    bench.server.notify("notifications/n")
+    bench.server.writable()
+    bench.server.notify("notifications/n")
+    bench.post(None, method="DELETE", mcp_session_id=session)
+    assert bench.server.writable() == []
+    bench.server.notify("notifications/n")
+    bench.pump()
+
+
+def test_idle_sessions_end() -> None:
+    bench = Bench(make_server(HttpSettings(session_idle=100, heartbeat=None)))
+    idle, used, listening, working = (bench.session() for _ in range(4))
+    bench.post(None, method="GET", mcp_session_id=listening)
+    call = bench.send(CALL, mcp_session_id=working)
+    key = bench.take(RequestReceived).key
+    bench.server.disconnect(call, now=bench.now)
+    for _ in range(6):
+        bench.pass_time(50)
+        assert bench.post(request("ping"), mcp_session_id=used).status == 200
+    closed = [event for event in bench.events if isinstance(event, SessionClosed)]
+    assert closed == [SessionClosed(session=idle, reason="idle for too long")]
+    bench.server.respond(key, {"content": []})
+    bench.pass_time(250)
+    closed = [event for event in bench.events if isinstance(event, SessionClosed)]
+    assert {event.session for event in closed} == {idle, used, working}
+    assert bench.server.sessions == 1
+
+
+def test_sessions_need_not_expire() -> None:
+    bench = Bench(make_server(HttpSettings(session_idle=None)))
+    bench.session()
+    bench.pass_time(1e6)
+    assert bench.server.sessions == 1
+
+
+def test_sessions_are_limited() -> None:
+    bench = Bench(make_server(HttpSettings(max_sessions=2)))
+    first = bench.session()
+    bench.session()
+    reply = bench.post(initialize(id=9))
+    assert (reply.status, reply.code, reply.json["id"]) == (503, -32000, 9)
+    assert reply.headers["retry-after"] == "60"
+    bench.post(None, method="DELETE", mcp_session_id=first)
+    bench.session()
+
+
+def test_a_session_has_its_own_limits() -> None:
+    bench = Bench(make_server(limits=Limits(in_flight=1)))
+    ann, bob = bench.session(), bench.session()
+    bench.post(CALL, mcp_session_id=ann)
+    busy = bench.post({**CALL, "id": 2}, mcp_session_id=ann)
+    assert (busy.status, busy.code) == (200, -32000)
+    free: Any = bench.post(CALL, mcp_session_id=bob)
+    assert free.head is None

@@ -1,0 +1,598 @@
+"""HttpServer, how answers travel: JSON or events, streams, back-pressure, disconnects, time."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.events import (
+    EndReason,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    StreamDrained,
+    SubscriptionClosed,
+    SubscriptionOpened,
+)
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from tests.http.support import LEGACY, META, MODERN, Bench, make_server, note, request
+
+PROGRESS = {"_meta": {**META, "progressToken": "p"}}
+LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///a"]}}
+CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
+
+
+def methods(events: list[Any]) -> list[str]:
+    return [event.get("method", "answer") for event in events]
+
+
+# The lazily written head
+
+
+def test_an_answer_that_is_first_goes_as_json() -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list")
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    bench.pump()
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.json["result"]["tools"] == []
+    assert reply.end is not None
+    assert not reply.end.close
+    assert bench.server.exchanges == 0
+
+
+def test_anything_else_first_makes_an_event_stream() -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    assert bench.server.progress(key, 1, 2, "half")
+    bench.pump()
+    assert reply.headers == {
+        "content-type": "text/event-stream",
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",
+    }
+    assert reply.end is None
+    bench.server.respond(key, {"tools": []})
+    bench.pump()
+    progress, answer = reply.events
+    assert progress["params"] == {
+        "progressToken": "p",
+        "progress": 1,
+        "total": 2,
+        "message": "half",
+    }
+    assert answer["id"] == 1
+    assert reply.end is not None
+
+
+def test_order_holds_even_if_nothing_was_taken_in_between() -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    for value in (1, 2, 3):
+        bench.server.progress(key, value)
+    bench.server.respond(key, {"tools": []})
+    bench.pump()
+    assert methods(reply.events) == ["notifications/progress"] * 3 + ["answer"]
+
+
+def test_a_slow_answer_becomes_an_event_stream() -> None:
+    bench = Bench(make_server(HttpSettings(json_delay=2.0)))
+    reply = bench.modern("tools/list")
+    bench.pass_time(1.9)
+    assert reply.head is None
+    bench.pass_time(0.2)
+    assert reply.headers["content-type"] == "text/event-stream"
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    bench.pump()
+    assert methods(reply.events) == ["answer"]
+
+
+def test_without_a_delay_json_is_waited_for() -> None:
+    bench = Bench(make_server(HttpSettings(json_delay=None, heartbeat=None)))
+    reply = bench.modern("tools/list")
+    bench.pass_time(1000)
+    assert reply.head is None
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    bench.pump()
+    assert reply.headers["content-type"] == "application/json"
+
+
+def test_a_client_that_takes_json_only_gets_nothing_but_its_answer() -> None:
+    bench = Bench()
+    reply = bench.modern("tools/list", PROGRESS, accept="application/json")
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.pump()
+    bench.pass_time(100)
+    assert reply.head is None
+    bench.server.respond(key, {"tools": []})
+    bench.pump()
+    assert reply.json["result"]["tools"] == []
+
+
+def test_input_rounds_are_answers() -> None:
+    bench = Bench()
+    meta = {**META, "io.modelcontextprotocol/clientCapabilities": {"roots": {}}}
+    reply = bench.modern("tools/call", {"name": "x"}, meta=meta)
+    from mcpcore.engine.input_rounds import InputRequest
+
+    key = bench.take(RequestReceived).key
+    assert bench.server.require_input(key, {"r": InputRequest(method="roots/list")}, "state")
+    bench.pump()
+    assert reply.json["result"]["resultType"] == "input_required"
+
+
+# Back-pressure
+
+
+@given(limits=st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_output_in_pieces_of_any_size(limits: list[int]) -> None:
+    bench = Bench()
+    route = bench.send_modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.server.respond(key, {"tools": [], "x": "ä" * 40})
+    reply = bench.replies[route]
+    turn = 0
+    while reply.end is None:
+        assert bench.write(route, limits[turn % len(limits)])
+        turn += 1
+    assert methods(reply.events) == ["notifications/progress", "answer"]
+    assert bench.server.data_to_send(route, 100) == []
+
+
+def test_what_is_not_taken_waits_and_is_reported_when_gone() -> None:
+    bench = Bench()
+    route = bench.send_modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    assert bench.server.queued(key) == 0
+    bench.server.progress(key, 1)
+    assert bench.server.writable() == [route]
+    assert bench.server.queued(key) > 0
+    assert bench.server.next_event() is None
+    bench.write(route, 1 << 20)
+    bench.pump()
+    assert bench.take(StreamDrained).key == key
+    assert bench.server.queued(key) == 0
+
+
+def test_progress_and_logs_of_a_client_that_does_not_read_are_bounded() -> None:
+    bench = Bench(make_server(limits=Limits(queued=1000)))
+    meta = {**PROGRESS["_meta"], "io.modelcontextprotocol/logLevel": "debug"}
+    route = bench.send_modern("tools/list", {"_meta": meta})
+    key = bench.take(RequestReceived).key
+    for value in range(1, 500):
+        bench.server.progress(key, value)
+        bench.server.log(key, "info", "x" * 50)
+        assert bench.server.writable() == [route]
+    assert bench.server.queued(key) < 1500
+    bench.server.respond(key, {"tools": []})
+    bench.pump()
+    reply = bench.replies[route]
+    progress = [
+        event["params"]["progress"]
+        for event in reply.events
+        if "progress" in event.get("params", {})
+    ]
+    assert progress == sorted(progress)
+    assert progress[-1] == 499
+    assert reply.events[-1]["id"] == 1
+
+
+def test_a_stream_that_stays_full_is_closed() -> None:
+    settings = HttpSettings(max_queued=500, stall_timeout=40, heartbeat=10)
+    bench = Bench(make_server(settings))
+    route = bench.send_modern("subscriptions/listen", LISTEN)
+    opened = bench.take(SubscriptionOpened)
+    assert len(bench.replies[route].events) == 1
+    for _ in range(8):
+        bench.server.notify("notifications/tools/list_changed")
+    server = bench.server
+    for _ in range(5):
+        assert server.writable() == [route]
+        due = server.deadline()
+        assert due is not None
+        server.handle_timeout(due)
+    bench.pump()
+    assert bench.take(SubscriptionClosed).key == opened.key
+    end = bench.replies[route].end
+    assert end is not None
+    assert end.close
+    assert len(bench.replies[route].events) == 1
+    server.disconnect(route, now=bench.now)
+    assert server.exchanges == 0
+
+
+def test_a_stream_that_drains_in_time_is_not_closed() -> None:
+    bench = Bench(make_server(HttpSettings(max_queued=500, stall_timeout=40, heartbeat=10)))
+    route = bench.send_modern("subscriptions/listen", LISTEN)
+    for _ in range(8):
+        bench.server.notify("notifications/tools/list_changed")
+    for _ in range(3):
+        assert bench.server.writable() == [route]
+        bench.now += 10
+        bench.server.handle_timeout(bench.now)
+    bench.pump()
+    bench.pass_time(100)
+    assert bench.replies[route].end is None
+    assert len(bench.replies[route].events) == 9
+
+
+def test_a_stream_far_over_its_limit_is_closed_at_once() -> None:
+    bench = Bench(make_server(HttpSettings(max_queued=100)))
+    modern = bench.send_modern("subscriptions/listen", LISTEN)
+    session = bench.session()
+    get = bench.send(None, method="GET", mcp_session_id=session)
+    for _ in range(20):
+        bench.server.notify("notifications/tools/list_changed")
+        bench.server.writable()
+    bench.pump()
+    assert bench.kinds().count("SubscriptionClosed") == 1
+    for route in (modern, get):
+        end = bench.replies[route].end
+        assert end is not None
+        assert end.close
+
+
+# Disconnects
+
+
+def test_a_modern_disconnect_cancels() -> None:
+    bench = Bench()
+    route = bench.send_modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    bench.server.disconnect(route, now=bench.now)
+    bench.pump()
+    assert bench.take(RequestCancelled).key == key
+    assert bench.server.progress(key, 1) is False
+    assert bench.server.respond(key, {"tools": []}) is False
+    bench.server.disconnect(route, now=bench.now)
+    assert bench.server.writable() == []
+    assert bench.server.exchanges == 0
+
+
+def test_a_disconnect_after_the_answer_cancels_nothing() -> None:
+    bench = Bench()
+    route = bench.send_modern("tools/list")
+    bench.server.respond(bench.take(RequestReceived).key, {"tools": []})
+    assert bench.server.writable() == [route]
+    bench.server.disconnect(route, now=bench.now)
+    assert bench.server.next_event() is None
+    assert bench.server.exchanges == 0
+
+
+def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
+    bench = Bench()
+    route = bench.send(None, content_length="10", pump=False)
+    bench.server.body(route, b"{", end=False, now=bench.now)
+    bench.server.disconnect(route, now=bench.now)
+    bench.server.body(route, b"}", end=True, now=bench.now)
+    bench.pump()
+    assert bench.events == []
+    assert bench.server.exchanges == 0
+
+
+def test_a_legacy_disconnect_does_not_cancel() -> None:
+    bench = Bench()
+    session = bench.session()
+    route = bench.send(CALL, mcp_session_id=session)
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.server.writable()
+    bench.server.disconnect(route, now=bench.now)
+    bench.pump()
+    assert "RequestCancelled" not in bench.kinds()
+    assert bench.server.progress(key, 2)
+    assert bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert bench.server.exchanges == 0
+
+
+def test_a_request_whose_stream_is_gone_takes_the_get_stream() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    route = bench.send(CALL, mcp_session_id=session)
+    key = bench.take(RequestReceived).key
+    bench.server.disconnect(route, now=bench.now)
+    bench.server.request("roots/list", now=bench.now, parent=key)
+    bench.server.progress(key, 1)
+    bench.pump()
+    assert methods(get.events) == ["roots/list"]
+
+
+def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    call = bench.post(CALL, mcp_session_id=session, accept="application/json")
+    key = bench.take(RequestReceived).key
+    bench.server.request("roots/list", now=bench.now, parent=key)
+    bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert methods(get.events) == ["roots/list"]
+    assert call.json["id"] == 1
+
+
+def test_a_cancelled_legacy_request_ends_its_exchange_without_an_answer() -> None:
+    bench = Bench()
+    session = bench.session()
+    waiting = bench.post(CALL, mcp_session_id=session)
+    streaming = bench.post({**CALL, "id": 2}, mcp_session_id=session)
+    bench.take(RequestReceived)
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.pump()
+    for id in (1, 2):
+        reply = bench.post(
+            note("notifications/cancelled", {"requestId": id}), mcp_session_id=session
+        )
+        assert reply.status == 202
+    assert bench.kinds().count("RequestCancelled") == 2
+    assert (waiting.status, waiting.body) == (202, b"")
+    assert methods(streaming.events) == ["notifications/progress"]
+    assert streaming.end is not None
+
+
+# Requests of ours, legacy
+
+
+def test_elicitation_travels_on_the_stream_of_its_call() -> None:
+    bench = Bench()
+    session = bench.session()
+    call = bench.post(CALL, mcp_session_id=session)
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    key = bench.take(RequestReceived).key
+    params = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+    asked = bench.server.request("elicitation/create", params, now=bench.now, parent=key)
+    bench.pump()
+    (question,) = call.events
+    assert question["id"] == asked
+    answer = {"jsonrpc": "2.0", "id": asked, "result": {"action": "decline"}}
+    assert bench.post(answer, mcp_session_id=session).status == 202
+    result = bench.take(ResultReceived)
+    assert result.request == asked
+    bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert methods(call.events) == ["elicitation/create", "answer"]
+    assert get.body == b""
+
+
+def test_ids_of_our_requests_are_unique_across_sessions_and_answers_stay_in_theirs() -> None:
+    bench = Bench()
+    sessions = [bench.session() for _ in range(3)]
+    asked = [
+        bench.server.request("roots/list", now=bench.now, session=session) for session in sessions
+    ]
+    assert len(set(asked)) == 3
+    foreign = {"jsonrpc": "2.0", "id": asked[0], "result": {"roots": []}}
+    assert bench.post(foreign, mcp_session_id=sessions[1]).status == 202
+    assert "ResultReceived" not in bench.kinds()
+    assert bench.post(foreign, mcp_session_id=sessions[0]).status == 202
+    assert bench.take(ResultReceived).request == asked[0]
+    bench.server.cancel(asked[1], now=bench.now, reason="enough")
+    bench.server.cancel(asked[1], now=bench.now)
+    bench.server.cancel("nothing", now=bench.now)
+    bench.pump()
+    assert bench.take(RequestEnded).reason is EndReason.CANCELLED
+    get = bench.post(None, method="GET", mcp_session_id=sessions[1])
+    assert methods(get.events) == ["roots/list", "notifications/cancelled"]
+
+
+def test_a_request_needs_somebody_to_ask() -> None:
+    bench = Bench()
+    with pytest.raises(LocalProtocolError, match="parent= or session="):
+        bench.server.request("roots/list", now=0)
+    with pytest.raises(LocalProtocolError, match="no such session"):
+        bench.server.request("roots/list", now=0, session="x")
+    with pytest.raises(LocalProtocolError, match="no request with key 5"):
+        bench.server.request("roots/list", now=0, parent=5)
+    with pytest.raises(LocalProtocolError, match="no request with key 5"):
+        bench.server.notify("notifications/progress", parent=5)
+
+
+# Streams of events
+
+
+def test_each_message_appears_on_exactly_one_stream() -> None:
+    bench = Bench()
+    session = bench.session()
+    gets = [bench.post(None, method="GET", mcp_session_id=session) for _ in range(2)]
+    posts = [bench.post({**CALL, "id": id}, mcp_session_id=session) for id in range(1, 4)]
+    keys = [bench.take(RequestReceived).key for _ in posts]
+    for number, key in enumerate(keys):
+        bench.server.progress(key, number + 1)
+        bench.server.notify("notifications/custom", {"n": number})
+    for key in keys:
+        bench.server.respond(key, {"content": []})
+    bench.pump()
+    for number, post in enumerate(posts):
+        progress, answer = post.events
+        assert progress["params"]["progress"] == number + 1
+        assert answer["id"] == number + 1
+    seen = [event["params"]["n"] for get in gets for event in get.events]
+    assert seen == [0, 1, 2]
+    assert all("result" not in event for get in gets for event in get.events)
+
+
+def test_a_listen_stream() -> None:
+    bench = Bench()
+    reply = bench.modern("subscriptions/listen", LISTEN, id="sub")
+    opened = bench.take(SubscriptionOpened)
+    bench.server.notify("notifications/tools/list_changed")
+    bench.server.notify("notifications/prompts/list_changed")
+    bench.server.notify("notifications/resources/updated", {"uri": "file:///a"})
+    bench.server.notify("notifications/resources/updated", {"uri": "file:///b"})
+    bench.pump()
+    assert methods(reply.events) == [
+        "notifications/subscriptions/acknowledged",
+        "notifications/tools/list_changed",
+        "notifications/resources/updated",
+    ]
+    assert all(
+        event["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "sub"
+        for event in reply.events
+    )
+    bench.server.narrow(opened.key, SubscriptionFilter(tools_list_changed=True))
+    bench.server.notify("notifications/resources/updated", {"uri": "file:///a"})
+    bench.server.end_subscription(opened.key)
+    bench.pump()
+    assert reply.events[-1]["result"]["resultType"] == "complete"
+    assert "notifications/resources/updated" not in methods(reply.events[3:])
+    assert reply.end is not None
+    assert bench.take(SubscriptionClosed).key == opened.key
+
+
+def test_a_listen_stream_for_a_client_that_takes_json_only_says_nothing() -> None:
+    bench = Bench()
+    reply = bench.modern("subscriptions/listen", LISTEN, accept="application/json")
+    bench.server.notify("notifications/tools/list_changed")
+    bench.pump()
+    assert reply.head is None
+
+
+def test_changes_reach_both_eras() -> None:
+    bench = Bench()
+    modern = bench.modern("subscriptions/listen", LISTEN)
+    sessions = [bench.session() for _ in range(2)]
+    gets = [bench.post(None, method="GET", mcp_session_id=session) for session in sessions]
+    bench.server.notify("notifications/tools/list_changed")
+    bench.server.notify("notifications/tools/list_changed", session=sessions[0])
+    bench.pump()
+    assert [len(get.events) for get in gets] == [2, 1]
+    assert len(modern.events) == 2
+
+
+def test_logs_to_sessions_and_requests() -> None:
+    bench = Bench()
+    sessions = [bench.session() for _ in range(2)]
+    gets = [bench.post(None, method="GET", mcp_session_id=session) for session in sessions]
+    level = request("logging/setLevel", {"level": "error"})
+    assert bench.post(level, mcp_session_id=sessions[1]).status == 200
+    assert bench.server.log(None, "info", "to all who want it")
+    assert not bench.server.log(None, "debug", "to nobody")
+    assert not bench.server.log(None, "info", "not wanted", session=sessions[1])
+    assert bench.server.log(None, "error", "wanted", session=sessions[1])
+    call = bench.post(CALL, mcp_session_id=sessions[0])
+    key = bench.take(RequestReceived).key
+    assert bench.server.log(key, "warning", {"a": 1}, "logger")
+    bench.server.respond(key, {"content": []})
+    bench.pump()
+    data = [[event["params"]["data"] for event in get.events] for get in gets]
+    assert data == [["to all who want it"], ["wanted"]]
+    assert call.events[0]["params"] == {"level": "warning", "data": {"a": 1}, "logger": "logger"}
+
+
+# Time
+
+
+def test_silent_streams_get_comments_and_others_do_not() -> None:
+    bench = Bench(make_server(HttpSettings(heartbeat=10)))
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    bench.pass_time(9)
+    assert get.body == b""
+    bench.pass_time(2)
+    assert get.body == b":\n\n"
+    bench.server.notify("notifications/custom")
+    bench.pump()
+    before = len(get.body)
+    bench.pass_time(10)
+    assert len(get.body) == before
+    bench.pass_time(10)
+    assert get.body.endswith(b"\n\n:\n\n")
+    assert methods(get.events) == ["notifications/custom"]
+
+
+def test_comments_do_not_pile_up() -> None:
+    bench = Bench(make_server(HttpSettings(heartbeat=10)))
+    session = bench.session()
+    route = bench.send(None, method="GET", mcp_session_id=session)
+    for _ in range(20):
+        bench.now += 10
+        bench.server.handle_timeout(bench.now)
+    bench.pump()
+    assert bench.replies[route].body == b":\n\n"
+
+
+def test_heartbeats_can_be_switched_off() -> None:
+    bench = Bench(make_server(HttpSettings(heartbeat=None, stall_timeout=5)))
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    bench.pass_time(100)
+    assert get.body == b""
+
+
+def test_the_deadline_is_the_nearest() -> None:
+    bench = Bench(make_server(HttpSettings(session_idle=None, heartbeat=10)))
+    assert bench.server.deadline() is None
+    session = bench.session()
+    assert bench.server.deadline() is None
+    bench.server.request("roots/list", now=bench.now, session=session, timeout=3)
+    assert bench.server.deadline() == bench.now + 3
+    bench.post(None, method="GET", mcp_session_id=session)
+    assert bench.server.deadline() == bench.now + 3
+    bench.pass_time(4)
+    assert bench.take(RequestEnded).reason is EndReason.TIMED_OUT
+    assert bench.server.deadline() == bench.now + 6
+
+
+# The end
+
+
+def test_a_graceful_end() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    listen = bench.modern("subscriptions/listen", LISTEN)
+    working = bench.modern("tools/list", id=2)
+    modern_key = bench.take(RequestReceived).key
+    legacy = bench.post(CALL, mcp_session_id=session)
+    key = bench.take(RequestReceived).key
+    idle = bench.session()
+    server = bench.server
+    server.close(now=bench.now)
+    server.close(now=bench.now)
+    bench.pump()
+    assert listen.events[-1]["result"]["resultType"] == "complete"
+    assert listen.end is not None
+    assert get.end is not None
+    closed = [event.session for event in bench.events if type(event).__name__ == "SessionClosed"]
+    assert closed == [idle]
+    assert not server.finished
+    refused = bench.modern("tools/list", id=3)
+    assert (refused.status, refused.code) == (503, 1001)
+    assert refused.end is not None
+    assert refused.end.close
+    refused = bench.post(CALL, mcp_session_id=session, mcp_protocol_version=LEGACY)
+    assert (refused.status, refused.code) == (503, -32000)
+    server.respond(modern_key, {"tools": []})
+    server.respond(key, {"content": []})
+    bench.pump()
+    assert working.json["id"] == 2
+    assert legacy.json["id"] == 1
+    assert server.finished
+    assert server.sessions == 0
+    bench.pump()
+    assert "SessionClosed" in bench.kinds()
+
+
+def test_json_never_holds_a_line_break() -> None:
+    bench = Bench()
+    route = bench.send_modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    bench.server.progress(key, 1)
+    bench.server.respond(key, {"tools": [], "text": "a\r\nb\n"})
+    bench.pump()
+    reply = bench.replies[route]
+    assert b"\r" not in reply.body
+    assert json.loads(reply.body.split(b"data: ")[2])["result"]["text"] == "a\r\nb\n"
+    assert MODERN
