@@ -2,19 +2,21 @@
 
 import argparse
 import sys
+from collections import Counter
 
 from conformance.launch import LaunchError
 from conformance.official import expected, suite
 
 
-def _line(result: suite.Scenario) -> str:
+def _report(result: suite.Scenario, verdict: expected.Verdict) -> None:
+    """Print one scenario, and of a failing one what was not expected."""
     passed, failed = result.counts
-    mark = "pass" if result.passed else "FAIL"
     note = "" if result.scored else "  (not scored)"
-    return f"  {mark}  {result.name:<52} {passed:>3} passed {failed:>3} failed{note}"
-
-
-def _explain(result: suite.Scenario) -> None:
+    if result.name in verdict.expected:
+        note += f"  expected: {verdict.expected[result.name]}"
+    print(f"  {result.outcome}  {result.name:<52} {passed:>3} passed {failed:>3} failed{note}")
+    if result.name in verdict.expected:
+        return
     if result.problem is not None:
         print(f"          could not run: {result.problem}")
     for check in result.failures:
@@ -29,20 +31,22 @@ def run(side: str, revision: str, only: list[str]) -> bool:
         if not scenarios:
             return True
     print(f"\n{side}, requirements of {revision}: {len(scenarios)} scenarios", flush=True)
+    entries = expected.load()
     results = []
     for result in suite.RUNNERS[side](revision, scenarios):
         results.append(result)
-        print(_line(result), flush=True)
-        _explain(result)
-    verdict = expected.judge(results, expected.load(), side=side, revision=revision)
+        alone = expected.judge([result], entries, side=side, revision=revision)
+        _report(result, alone)
+        sys.stdout.flush()
+    verdict = expected.judge(results, entries, side=side, revision=revision)
     if only:  # entries about scenarios that were not run say nothing
         verdict.stale = [name for name in verdict.stale if name.partition(":")[0] in scenarios]
-    scored = [result for result in results if result.scored]
-    print(
-        f"{side} {revision}: {sum(r.passed for r in scored)} of {len(scored)} scored scenarios"
-        f" pass, {sum(r.passed for r in results if not r.scored)} of"
-        f" {len(results) - len(scored)} unscored; {len(verdict.expected)} expected failures"
-    )
+    for kind, chosen in (("scored", True), ("unscored", False)):
+        outcomes = Counter(result.outcome for result in results if result.scored is chosen)
+        print(
+            f"{side} {revision}, {kind}: {outcomes['pass']} of {outcomes.total()} scenarios pass,"
+            f" {outcomes['FAIL']} fail, {outcomes['skip']} check nothing"
+        )
     for name in verdict.unexpected:
         print(f"  unexpected failure: {name}")
     for name in verdict.stale:

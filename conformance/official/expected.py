@@ -50,7 +50,7 @@ class Verdict(Struct):
     unexpected: list[str] = field(default_factory=list)
     """Failures that the file does not name, as ``scenario`` or ``scenario:check-id``."""
     stale: list[str] = field(default_factory=list)
-    """Entries of the file that passed, or that the suite does not have."""
+    """Entries of the file that passed, or that the suite does not have (not: that it skipped)."""
     expected: dict[str, str] = field(default_factory=dict)
     """Failures that the file names, with the reason."""
 
@@ -73,7 +73,9 @@ def judge(
     verdict = Verdict()
     met: set[str] = set()
     for result in results:
-        if result.passed:
+        if result.outcome != "FAIL":
+            if result.outcome == "skip":
+                met.update(name for name in reasons if name.partition(":")[0] == result.name)
             continue
         failing = [f"{result.name}:{check}" for check in {c.id for c in result.failures}]
         if result.name in reasons:

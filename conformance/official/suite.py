@@ -67,9 +67,11 @@ class Scenario(Struct):
         return [check for check in self.checks if check.failed]
 
     @property
-    def passed(self) -> bool:
-        """Whether it ran and nothing failed."""
-        return self.problem is None and not self.failures
+    def outcome(self) -> str:
+        """``pass``, ``FAIL``, or ``skip`` if it ran without checking anything."""
+        if self.problem is not None or self.failures:
+            return "FAIL"
+        return "pass" if self.counts[0] else "skip"
 
     @property
     def counts(self) -> tuple[int, int]:

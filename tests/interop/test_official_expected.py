@@ -29,6 +29,8 @@ def entry(*scenarios: str, side: str = "server", revision: str = "2025-11-25") -
         ([OK], [entry("s")], [], ["s"], []),
         ([OK, BAD], [entry("s:a", "s:b")], [], ["s:a"], ["s:b"]),
         ([OK], [entry("other")], [], ["other"], []),
+        ([INFO], [entry("s")], [], [], []),
+        ([INFO], [entry("s:b")], [], [], []),
         ([OK, BAD], [entry("s", side="client")], ["s:b"], [], []),
         ([OK, BAD], [entry("s", revision="2026-07-28")], ["s:b"], [], []),
         ([BAD, BAD], [entry("s", "s:b")], [], [], ["s", "s:b"]),
@@ -49,9 +51,17 @@ def test_judge(
     assert verdict.ok is (not unexpected and not stale)
 
 
+@pytest.mark.parametrize(
+    ("checks", "outcome"),
+    [([OK, INFO], "pass"), ([INFO], "skip"), ([], "skip"), ([OK, BAD], "FAIL")],
+)
+def test_outcome(checks: list[Check], outcome: str) -> None:
+    assert Scenario("s", True, checks).outcome == outcome
+
+
 def test_scenario_that_could_not_run_fails() -> None:
     broken = Scenario("s", True, problem="no server")
-    assert not broken.passed
+    assert broken.outcome == "FAIL"
     assert judge([broken], [], side="server", revision="2025-11-25").unexpected == ["s"]
     assert judge([broken], [entry("s")], side="server", revision="2025-11-25").ok
 
