@@ -50,6 +50,23 @@ def test_program_runs_and_prints_what_is_shown(
         assert done.stdout == output
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
+    files = []
+    for number, (source, _) in enumerate(programs()):
+        files.append(tmp_path / f"program_{number}.py")
+        files[-1].write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", *map(str, files)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_embedding_example_is_short_and_drives_a_peer() -> None:
     (example,) = [source for source, _ in programs() if "Peer(" in source]
     lines = [line for line in example.splitlines() if line.strip()]
