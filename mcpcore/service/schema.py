@@ -136,10 +136,15 @@ def _form_field(name: str, rules: Schema, definitions: Schema) -> tuple[Schema, 
             rules = {**others[0], **rules}
     kind = rules.get("type")
     items = _resolved(rules.get("items") or {}, definitions)
-    if kind not in _FORM_KEYWORDS or (kind == "array" and "enum" not in items):
+    if (
+        kind not in _FORM_KEYWORDS
+        or (kind == "array" and items.get("type") != "string")
+        or (kind == "array" and "enum" not in items)
+        or (kind != "string" and "enum" in rules)
+    ):
         raise TypeError(
             f"field {name!r}: a form holds strings, numbers, booleans, choices and lists of "
-            "choices only"
+            "choices (which are strings) only"
         )
     field: Schema = {w: rules[w] for w in ("type", "title", "description") if w in rules}
     for word in _FORM_KEYWORDS[kind]:
@@ -192,7 +197,7 @@ def _name_type_of_enum(node: Schema) -> None:
 def _set_default(rules: Schema, parameter: Parameter) -> None:
     """Say what the default is if it has a JSON form that the type itself accepts."""
     try:
-        default = msgspec.to_builtins(parameter.default, str_keys=True)
+        default = msgspec.json.decode(msgspec.json.encode(parameter.default))
         msgspec.convert(default, parameter.type)
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         return

@@ -1,0 +1,190 @@
+"""Cursors and the pages of a changing list."""
+
+import base64
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.service.pagination import Collection, Cursors
+from mcpcore.spec.errors import INVALID_PARAMS, McpError
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
+
+
+def collection(page_size: int = 2, calls: list[str] | None = None) -> Collection[str]:
+    def encode(item: str, revision: Revision) -> bytes:
+        if calls is not None:
+            calls.append(item)
+        return msgspec.json.encode(item)
+
+    return Collection(
+        "thing",
+        "things",
+        encode,
+        hints=b'"ttlMs":5,"cacheScope":"private"',
+        cursors=Cursors("test things"),
+        page_size=page_size,
+        changed=lambda: None,
+    )
+
+
+def page(of: Collection[str], cursor: str | None = None, revision: Revision = LATEST) -> Any:
+    return msgspec.json.decode(of.page(cursor, revision))
+
+
+@given(st.integers(0, 2**48 - 1))
+def test_cursors_come_back(number: int) -> None:
+    cursors = Cursors("a")
+    cursor = cursors.make(number)
+    assert cursors.read(cursor) == number
+    with pytest.raises(McpError):
+        Cursors("b").read(cursor)
+
+
+GOOD = Cursors("a").make(3)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "1",
+        "x",
+        "not base64!",
+        "ümlaut",
+        "\ud800",
+        GOOD[:-1],
+        GOOD + "A",
+        GOOD + "=",
+        GOOD + "\n",
+        " " + GOOD,
+        GOOD.swapcase(),
+        base64.urlsafe_b64encode(b"\0" * 14).decode(),
+        base64.urlsafe_b64encode(b"\0" * 5).decode(),
+        "A" * 10_000,
+        Cursors("b").make(3),
+    ],
+)
+def test_foreign_cursors_are_bad_params(cursor: str) -> None:
+    with pytest.raises(McpError, match="cursor: not a cursor of this list") as caught:
+        Cursors("a").read(cursor)
+    assert caught.value.code == INVALID_PARAMS
+
+
+@given(st.binary(max_size=20).map(lambda data: base64.urlsafe_b64encode(data).decode()))
+def test_forged_cursors_are_found_out(cursor: str) -> None:
+    with pytest.raises(McpError):
+        Cursors("a").read(cursor)
+
+
+def test_spare_bits_do_not_make_a_second_cursor() -> None:
+    # 14 bytes leave 4 bits of the last character unused
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    accepted = []
+    for character in last:
+        try:
+            Cursors("a").read(GOOD[:-1] + character)
+        except McpError:
+            continue
+        accepted.append(character)
+    assert accepted == [GOOD[-1]]
+
+
+def test_pages() -> None:
+    things = collection()
+    for name in "abcde":
+        things.add(name, name.upper())
+    first = page(things)
+    assert first == {
+        "things": ["A", "B"],
+        "nextCursor": first["nextCursor"],
+        "ttlMs": 5,
+        "cacheScope": "private",
+    }
+    second = page(things, first["nextCursor"])
+    assert second["things"] == ["C", "D"]
+    third = page(things, second["nextCursor"])
+    assert third["things"] == ["E"]
+    assert "nextCursor" not in third
+    assert "ttlMs" not in page(things, revision=LATEST_LEGACY)
+
+
+def test_no_cursor_when_the_last_page_is_full() -> None:
+    things = collection()
+    for name in "ab":
+        things.add(name, name)
+    assert "nextCursor" not in page(things)
+
+
+def test_an_empty_list_has_a_page() -> None:
+    assert page(collection(), revision=LATEST_LEGACY) == {"things": []}
+
+
+def test_pages_are_encoded_once_until_something_changes() -> None:
+    calls: list[str] = []
+    things = collection(calls=calls)
+    things.add("a", "a")
+    first = things.page(None, LATEST)
+    assert things.page(None, LATEST) is first
+    assert calls == ["a"]
+    things.page(None, LATEST_LEGACY)
+    assert calls == ["a", "a"]
+    things.add("b", "b")
+    assert page(things)["things"] == ["a", "b"]
+    things.remove("a")
+    assert page(things)["things"] == ["b"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.integers(0, 9)), max_size=30))
+def test_paging_through_changes_skips_and_repeats_nothing(
+    changes: list[tuple[str, int]],
+) -> None:
+    things = collection(page_size=3)
+    for number in range(10):
+        things.add(f"old{number}", f"old{number}")
+    seen: list[str] = []
+    cursor = None
+    removed = set()
+    while True:
+        got = page(things, cursor)
+        seen += got["things"]
+        if (cursor := got.get("nextCursor")) is None:
+            break
+        for kind, number in changes[:5]:
+            if kind == "add" and f"new{number}" not in things:
+                things.add(f"new{number}", f"new{number}")
+            elif kind == "remove" and f"old{number}" in things:
+                things.remove(f"old{number}")
+                removed.add(f"old{number}")
+        del changes[:5]
+    assert len(seen) == len(set(seen))
+    assert {f"old{number}" for number in range(10)} - removed <= set(seen)
+    assert seen == sorted(seen, key=lambda name: (name.startswith("new"), seen.index(name)))
+
+
+def test_replacing_keeps_the_place() -> None:
+    things = collection(page_size=9)
+    for name in "abc":
+        things.add(name, name)
+    with pytest.raises(ValueError, match="thing 'b' is declared already"):
+        things.add("b", "B")
+    things.add("b", "B", replace=True)
+    assert page(things)["things"] == ["a", "B", "c"]
+    things.add("d", "D", replace=True)
+    assert list(things) == ["a", "B", "c", "D"]
+    assert len(things) == 4
+    assert things.get("b") == "B"
+    assert things.get("z") is None
+    with pytest.raises(KeyError, match="there is no thing 'z'"):
+        things.remove("z")
+
+
+def test_forged_cursors_do_not_fill_the_cache() -> None:
+    things = collection()
+    things.add("a", "a")
+    cursors = Cursors("test things")
+    for number in range(100):
+        assert page(things, cursors.make(number + 1))["things"] == []
+    assert len(things._pages) <= 2 * len(REVISIONS)
