@@ -48,7 +48,8 @@ class HttpClientLink(HttpLink):
         self.machine = machine
         self.settings = settings or HttpClientLinkSettings()
         self.origin = Origin.of(url, ssl_context)
-        shortest = min(self.settings.idle_time, self.settings.write_time)
+        times = self.settings
+        shortest = min(times.idle_time, times.write_time, times.body_time)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self._tasks: TaskGroup | None = None
         self._connections: set[PooledConnection] = set()
@@ -202,5 +203,5 @@ class HttpClientLink(HttpLink):
         for connection in tuple(self._connections):
             if connection.deadline <= now:
                 self._forget_idle(connection)
-                connection.stop()
+                connection.expire()
         return bool(self._connections)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 _INTERIM = 64
 """Interim (1xx) responses borne before a final one."""
+_OWN_HEADERS = ((b"accept-encoding", b"identity"),)
+_EVENT_STREAM = b"text/event-stream"
+_WRITING = "does not take the request"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -103,6 +106,9 @@ class PooledConnection:
         self._stream: ByteStream | None = None
         self._poll: _Poll | None = None
         self._received = False  # something of the response to this request
+        self._sent = False  # all of the request
+        self._phase = ""  # what an expired deadline would say
+        self._overdue = False
         self._buffer = bytearray()
         self._scope = anyio.CancelScope()
         self._signal = anyio.Event()
@@ -122,6 +128,11 @@ class PooledConnection:
         """Close at once; an exchange that the machine did not abort fails."""
         self._scope.cancel()
 
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self._overdue = True
+        self._scope.cancel()
+
     async def run(self) -> None:
         """Carry out exchanges until there was none for ``idle_time``."""
         error: str | None = f"the connection to {self._link.origin} was closed"
@@ -129,20 +140,22 @@ class PooledConnection:
             with self._scope:
                 while (send := self._send) is not None:
                     result = await self._carry_out(send)
-                    if not self._scope.cancel_called:
-                        self._send = None
-                        self._signal = anyio.Event()
-                        self.deadline = clock() + self._settings.idle_time
-                        self._link.finish(self, send.exchange, result)  # may resume us
-                    if self._send is None and self.usable:
+                    self._send = None
+                    self._signal = anyio.Event()
+                    self.deadline = clock() + self._settings.idle_time
+                    self._link.finish(self, send.exchange, result)  # may resume us
+                    if self._idle():
                         await self._signal.wait()
-            if self.deadline < clock():
-                error = f"{self._link.origin} does not take the request"
+            if self._overdue:
+                error = f"{self._link.origin} {self._phase}"
         finally:
             if self._send is not None:
                 self._link.finish(self, self._send.exchange, error)
             await self._close()
             self._link.discard(self)
+
+    def _idle(self) -> bool:
+        return self._send is None and self.usable
 
     async def _carry_out(self, send: HttpSend) -> str | None:
         """Send one request and feed the response; return what went wrong.
@@ -151,7 +164,7 @@ class PooledConnection:
         the server had most likely closed it before the request came: that is tried once more.
         """
         try:
-            head = format_request(send.method, send.target, send.headers)
+            head = format_request(send.method, send.target, [*send.headers, *_OWN_HEADERS])
         except ValueError as error:
             return str(error)
         while True:
@@ -160,8 +173,7 @@ class PooledConnection:
             try:
                 if not reused:
                     await self._connect()
-                await self._write(head, send.body)
-                await self._read(send.exchange)
+                await self._converse(head + send.body, send.exchange)
                 return None
             except Failure as failure:
                 problem = str(failure)
@@ -194,17 +206,44 @@ class PooledConnection:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
-    async def _write(self, head: bytes, body: bytes) -> None:
-        assert self._stream is not None  # noqa: S101 - connected by the caller
-        data = head + body
-        size = self._settings.write_size
+    async def _converse(self, data: bytes, exchange: Route) -> None:
+        """Send a request and feed the response.
+
+        While a large one is being sent the response is listened for already, as it may say that
+        it is too large (RFC 9112 section 9.5).
+        """
+        if len(data) <= self._settings.write_size:
+            await self._write(data)
+            await self._read(exchange)
+            return
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._write, data)
+            try:
+                await self._read(exchange)
+            except (Failure, BadHead, BadBody, *_LOST) as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not self._sent:  # the rest, that nobody wants
+            await self._close()
+
+    async def _write(self, data: bytes) -> None:
+        stream, size = self._stream, self._settings.write_size
+        assert stream is not None  # noqa: S101 - connected by the caller
+        self._phase, self._sent = _WRITING, False
         try:
             for start in range(0, len(data), size):
-                self.deadline = clock() + self._settings.write_time
-                await self._stream.send(data if len(data) <= size else data[start : start + size])
-        except (anyio.BrokenResourceError, OSError):
-            pass  # the server may have answered without reading everything
-        self.deadline = math.inf
+                if self._phase == _WRITING:
+                    self.deadline = clock() + self._settings.write_time
+                await stream.send(data if len(data) <= size else data[start : start + size])
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            return  # the server may have answered without reading everything
+        self._sent = True
+        if self._phase == _WRITING:
+            self._phase = ""
+            self.deadline = math.inf
 
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it comes."""
@@ -214,6 +253,9 @@ class PooledConnection:
         if any(value.lower() != b"identity" for value in encodings):
             raise Failure(f"{link.origin} sent the content encoding {encodings[0]!r} unasked")
         machine.response_head(exchange, head.status, head.headers, now=clock())
+        if not any(n == b"content-type" and _EVENT_STREAM in v.lower() for n, v in head.headers):
+            self._phase = "took too long to send its response"
+            self.deadline = clock() + self._settings.body_time
         body: Body
         if head.chunked:
             body = ChunkedBody()

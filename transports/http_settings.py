@@ -57,6 +57,8 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     """For the server to take ``write_size`` bytes of a request."""
     write_size: int = 64 * 1024
     """Most that is written at once."""
+    body_time: float = 60.0
+    """From the head of a response that is no event stream to its end."""
     close_time: float = 2.0
     """What the last requests get when the client closes."""
     header_bytes: int = 64 * 1024

@@ -1,0 +1,592 @@
+"""The HTTP client over real sockets: its own server, and servers that misbehave in any way."""
+
+import json
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    EndReason,
+    ErrorReceived,
+    ProgressReceived,
+    Ready,
+    RequestEnded,
+    ResultReceived,
+)
+from mcpcore.http.settings import HttpClientSettings
+from tests.transports.http_client_fixture import (
+    GOOD,
+    ServerSide,
+    caller,
+    scripted,
+)
+from tests.transports.http_fixture import Running, server
+from transports.http_client import HttpClientLink, HttpClientLinkSettings
+from transports.link import clock
+
+pytestmark = pytest.mark.anyio
+
+CERTIFICATE = Path(__file__).parent / "localhost.pem"
+
+
+def url_of(running: Running, *, scheme: str = "http", host: str = "127.0.0.1") -> str:
+    return f"{scheme}://{host}:{running.port}/mcp"
+
+
+# With a good server
+
+
+@pytest.mark.parametrize("negotiation", list(Negotiation))
+async def test_calls_share_a_connection(negotiation: Negotiation) -> None:
+    async with server() as running, caller(url_of(running), negotiation=negotiation) as client:
+        for number in range(5):
+            assert await client.call(n=number) == f'{{"n": {number}}}'
+        # A legacy session has its own stream beside it.
+        assert client.link.connections <= 2
+        assert isinstance(client.events[0], Ready)
+
+
+async def test_concurrent_calls() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        requests = [client.request(n=number) for number in range(50)]
+        for number, request in enumerate(requests):
+            outcome = await client.outcome(request)
+            assert isinstance(outcome, ResultReceived)
+            assert f'\\"n\\": {number}}}'.encode() in bytes(outcome.result)
+
+
+async def test_calls_beyond_the_limit_of_connections_wait() -> None:
+    settings = HttpClientLinkSettings(connections=2)
+    async with server() as running, caller(url_of(running), settings=settings) as client:
+        requests = [client.request("wait") for _ in range(5)]
+        for _ in requests:
+            await running.app.until(lambda: running.app.waiting)
+            assert len(running.app.waiting) <= 2
+            assert client.link.connections <= 2
+            running.app.finish(running.app.waiting.pop())
+        for request in requests:
+            assert isinstance(await client.outcome(request), ResultReceived)
+
+
+async def test_waiting_call_can_be_cancelled() -> None:
+    settings = HttpClientLinkSettings(connections=1)
+    async with server() as running, caller(url_of(running), settings=settings) as client:
+        first, second, third = [client.request("wait") for _ in range(3)]
+        await running.app.until(lambda: running.app.waiting)
+        client.machine.cancel(second, now=clock())
+        client.link.flush_soon()
+        running.app.finish(running.app.waiting.pop())
+        assert isinstance(await client.outcome(first), ResultReceived)
+        await running.app.until(lambda: running.app.waiting)
+        running.app.finish(running.app.waiting.pop())
+        assert isinstance(await client.outcome(third), ResultReceived)
+        assert isinstance(await client.outcome(second), RequestEnded)
+
+
+async def test_stream_with_progress() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        params = {"name": "progress", "arguments": {"steps": 3}}
+        request = client.machine.request("tools/call", params, now=clock(), progress=True)
+        client.link.flush_soon()
+        await client.until(
+            lambda: len([e for e in client.events if isinstance(e, ProgressReceived)]) == 3
+        )
+        running.app.finish(running.app.waiting.pop())
+        assert isinstance(await client.outcome(request), ResultReceived)
+        assert await client.call() == "{}"
+        assert client.link.connections == 1
+
+
+async def test_cancelled_call_closes_its_connection() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        request = client.request("wait")
+        await running.app.until(lambda: running.app.waiting)
+        client.machine.cancel(request, now=clock())
+        client.link.flush_soon()
+        await running.app.until(lambda: running.app.cancelled)
+        assert await client.call() == "{}"
+
+
+async def test_call_that_times_out_closes_its_connection() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        outcome = await client.outcome(client.request("wait", timeout=0.05))
+        assert isinstance(outcome, RequestEnded)
+        assert outcome.reason is EndReason.TIMED_OUT
+        await running.app.until(lambda: running.app.cancelled)
+
+
+async def test_large_request_and_response() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        assert len(await client.call(text="x" * 3_000_000)) > 3_000_000
+        assert len(await client.call("big", size=10_000_000)) == 10_000_000
+
+
+async def test_idle_connection_is_closed() -> None:
+    settings = HttpClientLinkSettings(idle_time=0.05)
+    async with server() as running, caller(url_of(running), settings=settings) as client:
+        await client.call()
+        with anyio.fail_after(5):
+            while client.link.connections:
+                await anyio.lowlevel.checkpoint()
+        assert await client.call() == "{}"
+
+
+async def test_tls() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with server(ssl_context=context) as running:
+        for host in ("localhost", "127.0.0.1"):
+            url = url_of(running, scheme="https", host=host)
+            async with caller(url, ssl_context=trusting) as client:
+                for _ in range(3):
+                    assert await client.call() == "{}"
+                assert client.link.connections == 1
+        async with caller(url_of(running, scheme="https")) as client:
+            assert "self-signed certificate" in await client.failure()
+        async with caller(url_of(running)) as client:
+            assert "closed the connection" in await client.failure()
+
+
+async def test_tls_with_a_server_that_speaks_plain_http() -> None:
+    async with (
+        server() as running,
+        caller(url_of(running, scheme="https"), ssl_context=ssl.create_default_context()) as client,
+    ):
+        assert f"TLS with 127.0.0.1:{running.port} failed" in await client.failure()
+
+
+# Closing
+
+
+async def test_closing_ends_what_is_running() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        request = client.request("wait")
+        await running.app.until(lambda: running.app.waiting)
+        await client.link.aclose()
+        outcome = await client.outcome(request)
+        assert isinstance(outcome, RequestEnded)
+        assert isinstance(client.events[-1], ConnectionEnded)
+        await running.app.until(lambda: running.app.cancelled)
+        await client.link.aclose()
+        # Too late, and said so.
+        with pytest.raises(Exception, match="clos"):
+            client.request()
+
+
+async def test_closing_deletes_the_session() -> None:
+    legacy = Negotiation.LEGACY
+    async with server() as running:
+        async with caller(url_of(running), negotiation=legacy) as client:
+            await client.call()
+            assert running.machine.sessions == 1
+        assert running.machine.sessions == 0
+
+
+async def test_cancelled_client_closes_at_once() -> None:
+    async with server() as running, caller(url_of(running), start=False) as template:
+        link = HttpClientLink(template.machine, template, url=template.machine.url)
+        template.machine.start(now=clock())
+        link.flush_soon()  # before it runs: remembered
+        request = template.machine.request("tools/call", {"name": "wait"}, now=clock())
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(link.run)
+            await running.app.until(lambda: running.app.waiting)
+            tasks.cancel_scope.cancel()
+        assert isinstance(await template.outcome(request), RequestEnded)
+        assert link.connections == 0
+        await running.app.until(lambda: running.app.cancelled)
+        with pytest.raises(RuntimeError, match="once"):
+            await link.run()
+
+
+async def test_closed_before_it_runs() -> None:
+    async with server() as running, caller(url_of(running), start=False) as template:
+        link = HttpClientLink(template.machine, template, url=template.machine.url)
+        await link.aclose()
+        await link.run()
+        assert isinstance(template.events[-1], ConnectionEnded)
+
+
+@pytest.mark.parametrize("url", ["ftp://a/", "http://", "localhost:80", "", "/mcp"])
+def test_bad_url(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        HttpClientLink(None, None, url=url)  # type: ignore[arg-type]
+
+
+# With nobody there
+
+
+async def test_refused_connection() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            async with caller(f"http://{host}:{port}/mcp") as client:
+                assert f"connection refused: {host}:{port}" in await client.failure()
+
+
+async def test_unknown_host() -> None:
+    async with caller("http://nowhere.invalid/mcp") as client:
+        assert "unknown host: nowhere.invalid:80" in await client.failure()
+
+
+async def test_server_that_never_accepts() -> None:
+    settings = HttpClientLinkSettings(connect_time=0.05)
+    with socket.socket() as deaf, socket.socket() as filler:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        filler.setblocking(False)
+        filler.connect_ex(deaf.getsockname())  # the backlog is full now
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/mcp"
+        async with caller(url, settings=settings) as client:
+            assert "took more than 0.05 s" in await client.failure()
+
+
+# With a server that misbehaves
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "closed the connection without a response"),
+    "half a status line": (b"HTTP/1.1 2", "within a response"),
+    "half a head": (b"HTTP/1.1 200 OK\r\nContent-Type: appl", "within a response"),
+    "half a JSON body": (GOOD[:-6] + b'{"jsonrpc"', "within a response"),
+    "half a chunk": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n10\r\n{",
+        "within a response",
+    ),
+    "no last chunk": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n:\n\r\n",
+        "",
+    ),
+    "a stream without an answer": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hello\n\n",
+        "the stream ended",
+    ),
+    "not HTTP": (b"220 smtp.example ESMTP\r\n\r\n", "malformed response"),
+    "binary": (b"\x00\x01\x02\x03" * 10, "malformed response"),
+    "TLS": (b"\x15\x03\x01\x00\x02\x02\x16", "malformed response"),
+    "LF only": (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", "malformed response"),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "malformed response",
+    ),
+    "length and chunks": (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "malformed response",
+    ),
+    "a malformed chunk": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "malformed response",
+    ),
+    "an endless head": (b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 20_000, "malformed response"),
+    "HTTP/2": (b"HTTP/2 200 OK\r\n\r\n", "malformed response"),
+    "an encoding nobody asked for": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        b"Content-Encoding: gzip\r\nContent-Length: 0\r\n\r\n",
+        "content encoding",
+    ),
+    "another protocol": (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        "switched protocols",
+    ),
+    "interim responses without end": (b"HTTP/1.1 102 Processing\r\n\r\n" * 70, "interim"),
+    "404": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
+    "401": (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", "401"),
+    "500": (b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops", "500"),
+    "a redirect": (
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
+        "redirects are not followed",
+    ),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", "without answering"),
+    "a page": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\n<p>",
+        "neither JSON nor an event stream",
+    ),
+    "no JSON": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n{..",
+        "Parse error",
+    ),
+    "an empty body": (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_broken_response_ends_its_request_only(name: str) -> None:
+    data, words = BROKEN[name]
+
+    async def broken(side: ServerSide) -> None:
+        await side.reply(data)
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    http = HttpClientSettings(max_resumes=0)
+    async with scripted(broken, good) as script, caller(script.url, http=http) as client:
+        if name == "nothing":
+            # That is tried again, on a new connection.
+            assert await client.call() == "hello"
+            return
+        message = await client.failure()
+        assert words in message, message
+        assert await client.call() == "hello"
+
+
+@pytest.mark.parametrize("cut", range(0, len(GOOD), 7))
+async def test_connection_closed_at_any_point(cut: int) -> None:
+    async def broken(side: ServerSide) -> None:
+        await side.request()
+        await side.send(GOOD.replace(b"LENGTH", b"1000")[:cut])
+
+    async def good(side: ServerSide) -> None:
+        await side.good(1 if cut else 2)
+
+    async with scripted(broken, good) as script, caller(script.url) as client:
+        if cut:
+            assert "closed the connection within a response" in await client.failure()
+        else:
+            assert await client.call() == "hello"
+        assert await client.call() == "hello"
+
+
+async def test_response_in_single_bytes() -> None:
+    async def slow(side: ServerSide) -> None:
+        answer = (await side.request()).answer("slow")
+        data = GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer))
+        for byte in b"HTTP/1.1 100 Continue\r\n\r\n" + data:
+            await side.send(bytes([byte]))
+        await side.good()
+
+    async with scripted(slow) as script, caller(script.url) as client:
+        assert await client.call() == "slow"
+        assert await client.call() == "hello"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\nANSWER",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\nANSWER",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Content-Length: LENGTH\r\n\r\nANSWER",
+        GOOD + b"HTTP/1.1 200 OK\r\n\r\nwhat nobody asked for",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ANSWER\n\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: identity\r\n\r\n"
+        b"event: message\r\ndata: ANSWER\r\n\r\n",
+    ],
+)
+async def test_response_after_which_the_connection_is_not_used_again(form: bytes) -> None:
+    async def last(side: ServerSide) -> None:
+        await side.reply(form)
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    async with scripted(last, good) as script, caller(script.url) as client:
+        assert await client.call() == "hello"
+        assert await client.call() == "hello"
+
+
+async def test_answer_to_something_else() -> None:
+    async def wrong(side: ServerSide) -> None:
+        answer = (await side.request()).answer(id=999)
+        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
+        await side.good()
+
+    async with scripted(wrong) as script, caller(script.url) as client:
+        assert "holds no answer" in await client.failure()
+        assert await client.call() == "hello"
+
+
+async def test_error_of_the_server_is_an_error_received() -> None:
+    error = b'{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"bad tool"}}'
+
+    async def refuse(side: ServerSide) -> None:
+        await side.reply(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(error), error))
+
+    async with scripted(refuse) as script, caller(script.url) as client:
+        outcome = await client.outcome(client.request())
+        assert isinstance(outcome, ErrorReceived)
+        assert outcome.error.message == "bad tool"
+
+
+async def test_connection_that_the_server_closed_while_idle_is_replaced() -> None:
+    closed = anyio.Event()
+
+    async def leaves(side: ServerSide) -> None:
+        await side.good()
+        await side.stream.aclose()
+        closed.set()
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+        assert await side.closed()
+
+    async with scripted(leaves, good) as script, caller(script.url) as client:
+        assert await client.call() == "hello"
+        await closed.wait()
+        assert await client.call() == "hello"
+
+
+async def test_fresh_connection_is_not_tried_again() -> None:
+    async def leaves(side: ServerSide) -> None:
+        await side.request()
+
+    async with scripted(leaves, leaves) as script, caller(script.url) as client:
+        message = await client.failure()
+        assert "closed the connection without a response" in message
+
+
+@pytest.mark.parametrize("reads_on", [True, False])
+async def test_server_that_answers_before_it_has_read_everything(reads_on: bool) -> None:
+    early = b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge"
+
+    async def refuse(side: ServerSide) -> None:
+        await side.stream.receive()
+        await side.send(early)
+        if reads_on:
+            await side.rest()
+        else:
+            await answered.wait()
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    answered = anyio.Event()
+    async with scripted(refuse, good) as script, caller(script.url) as client:
+        assert "413" in await client.failure(text="x" * 30_000_000)
+        answered.set()
+        assert await client.call() == "hello"
+
+
+async def test_server_that_does_not_take_the_request() -> None:
+    settings = HttpClientLinkSettings(write_time=0.05)
+    hold = anyio.Event()
+
+    async def deaf(side: ServerSide) -> None:
+        await hold.wait()
+
+    async with scripted(deaf) as script, caller(script.url, settings=settings) as client:
+        assert "does not take the request" in await client.failure(text="x" * 30_000_000)
+        hold.set()
+
+
+async def test_response_that_never_ends() -> None:
+    settings = HttpClientLinkSettings(body_time=0.05)
+
+    async def endless(side: ServerSide) -> None:
+        await side.reply(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        assert await side.closed()
+
+    async with scripted(endless) as script, caller(script.url, settings=settings) as client:
+        assert "took too long" in await client.failure()
+
+
+async def test_event_stream_may_last() -> None:
+    settings = HttpClientLinkSettings(body_time=0.02, idle_time=0.02, write_time=0.02)
+
+    async def lasts(side: ServerSide) -> None:
+        answer = (await side.request()).answer("at last")
+        await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for _ in range(30):
+            await side.send(b": still here\n\n")
+            await anyio.sleep(0.005)  # the time that must not end the stream
+        await side.send(b"data: " + answer + b"\n\n")
+
+    async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
+        assert await client.call() == "at last"
+
+
+async def test_what_is_sent() -> None:
+    seen: list[Any] = []
+
+    async def look(side: ServerSide) -> None:
+        request = await side.request()
+        seen.append(request)
+        answer = request.answer()
+        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
+
+    http = HttpClientSettings(headers=(("Authorization", "Bearer x"),))
+    async with scripted(look) as script, caller(script.url, http=http) as client:
+        await client.call()
+        port = script.url.split(":")[2].split("/")[0]
+        assert seen[0].method == "POST"
+        assert seen[0].target == "/mcp"
+        assert seen[0].headers["host"] == f"127.0.0.1:{port}"
+        assert seen[0].headers["authorization"] == "Bearer x"
+        assert seen[0].headers["accept-encoding"] == "identity"
+        assert seen[0].headers["mcp-name"] == "echo"
+
+
+async def test_stream_is_resumed_after_the_time_that_the_server_names() -> None:
+    initialized: list[str] = []
+
+    async def legacy(side: ServerSide) -> None:
+        """All requests of a legacy session but its standalone stream come here, one by one."""
+        request = await side.request()
+        while request.method == "POST" and request.json["method"] != "tools/call":
+            initialized.append(request.json["method"])
+            if "id" in request.json:
+                result = {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "s", "version": "1"},
+                }
+                body = {"jsonrpc": "2.0", "id": request.json["id"], "result": result}
+                answer = json.dumps(body).encode()
+                await side.send(
+                    GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer))
+                )
+            else:
+                await side.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            request = await side.request()
+        event = b"id: e1\nretry: 20\ndata:\n\n"
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        await side.send(head + b"Content-Length: %d\r\n\r\n" % len(event) + event)
+        answer = request.answer("resumed")
+        request = await side.request()
+        assert (request.method, request.headers["last-event-id"]) == ("GET", "e1")
+        await side.send(head + b"\r\ndata: " + answer + b"\n\n")
+
+    http = HttpClientSettings(get_stream=False)
+    async with (
+        scripted(legacy, discover=False) as script,
+        caller(script.url, http=http, negotiation=Negotiation.LEGACY) as client,
+    ):
+        assert await client.call() == "resumed"
+        assert initialized == ["initialize", "notifications/initialized"]
+
+
+def reset(side: ServerSide) -> None:
+    raw = side.stream.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+
+@pytest.mark.parametrize("prepare", [reset, lambda side: None])
+async def test_connection_lost_within_a_stream(prepare: Callable[[ServerSide], None]) -> None:
+    async def lost(side: ServerSide) -> None:
+        await side.request()
+        await side.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: hi\n\n")
+        prepare(side)
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    async with scripted(lost, good) as script, caller(script.url) as client:
+        assert "before the answer" in await client.failure()
+        assert await client.call() == "hello"
