@@ -33,9 +33,11 @@ SDK_CLIENT = (SDK_PYTHON, str(HERE / "sdk_client.py"))
 REVISIONS = ("2025-11-25", "2026-07-28")
 LOOPBACK = "127.0.0.1:0"
 CONVERSATION_SECONDS = 60.0
-NOTE = """\
-pair: client → server; round trip: the median of a feature's rounds. The tools of our server that
-report progress and log pause for 50 ms between messages, as the official suite's fixture asks."""
+NOTE = (
+    "pair: client → server. round trip: the median of a feature's rounds. The tools of our server"
+    " that report progress and log pause for 50 ms between messages, as the official suite's"
+    " fixture asks."
+)
 
 Told = Callable[[Cell], object]
 Target = str | Sequence[str]
