@@ -264,7 +264,9 @@ class ServerConnection:
                         self._release_reader()
                     await self._signal.wait()
             except LOST:
-                self._scope.cancel()
+                pass
+            finally:
+                self._scope.cancel()  # the reader's, and with it the connection
 
     def _release_reader(self) -> None:
         """The reply is out; what the reader waits for has come."""

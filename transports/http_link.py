@@ -45,7 +45,7 @@ class HttpLink(Link):
         self._app = app
         self._context: Context | None = None
         self._pumping = False
-        self._sleep = anyio.CancelScope()
+        self._sleep: anyio.CancelScope | None = None
         self._alarm = math.inf
         self._sweep = sweep
         self._sweep_at = math.inf
@@ -103,10 +103,12 @@ class HttpLink(Link):
 
     def _set_alarm(self, when: float) -> None:
         self._alarm = when
-        self._sleep.deadline = anyio.current_time() + max(when - clock(), _TICK)
+        if self._sleep is not None:
+            self._sleep.deadline = anyio.current_time() + max(when - clock(), _TICK)
 
     async def _keep_time(self) -> None:
         """Sleep until something is due, for as long as the link lives."""
+        self._context = copy_context()
         while True:
             with anyio.CancelScope() as self._sleep:
                 deadline = self._deadline()

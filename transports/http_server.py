@@ -141,7 +141,7 @@ class HttpServerLink(HttpLink):
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``work`` in a task of the link."""
         assert self._tasks is not None  # noqa: S101 - connections exist while serving only
-        self._tasks.start_soon(work)
+        self._tasks.start_soon(_guarded, work)
 
     def register(self, connection: ServerConnection) -> Route:
         """Begin an exchange on ``connection``."""
@@ -179,9 +179,7 @@ class HttpServerLink(HttpLink):
         self._connections.add(connection)
         self._watch()
         try:
-            await connection.run(self._ssl_context)
-        except Exception:
-            logger.exception("a connection failed")
+            await _guarded(lambda: connection.run(self._ssl_context))
         finally:
             self._connections.discard(connection)
             if not self._connections:
@@ -223,6 +221,14 @@ class HttpServerLink(HttpLink):
             if connection.deadline <= now:
                 connection.expire()
         return bool(self._connections)
+
+
+async def _guarded(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A mistake of ours ends one connection, not all of them."""
+    try:
+        await work()
+    except Exception:
+        logger.exception("a connection failed")
 
 
 async def _listen(host: str, port: int) -> list[SocketListener]:

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from mcpcore.engine.events import StreamDrained
-from mcpcore.http.messages import HttpRequest
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
 from tests.transports.http_fixture import (
     PATIENCE,
@@ -445,6 +445,31 @@ async def test_application_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         assert "the application failed to handle RequestReceived" in caplog.text
         await client.aclose()
         await running.app.until(lambda: running.app.cancelled)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_machine_that_fails_ends_one_connection(
+    late: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server() as running:
+        client, other = await running.connect(), await running.connect()
+        assert (await other.call(tool("echo"))).status == 200
+        if late:
+            await client.send(tool("wait"))
+            await running.app.until(lambda: running.app.waiting)
+
+        def fail(exchange: int, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+            raise RuntimeError("a mistake")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(running.machine, "data_to_send", fail)
+            if late:
+                running.app.finish(running.app.waiting.pop())
+            else:
+                await client.send(tool("echo"))
+            assert await client.closed()
+        assert "a connection failed" in caplog.text
+        assert (await other.call(tool("echo"))).status == 200
 
 
 # The end

@@ -1,5 +1,7 @@
 """Every limit of the HTTP server, over real sockets: what crosses one is answered, and no more."""
 
+import socket
+
 import anyio
 import pytest
 
@@ -177,6 +179,26 @@ async def test_refusals_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None
         third = await running.connect()
         assert await third.closed()
         await second.aclose()
+
+
+async def test_lack_of_descriptors_is_survived(caplog: pytest.LogCaptureFixture) -> None:
+    resource = pytest.importorskip("resource")
+    async with server() as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        with socket.socket() as raw:
+            raw.setblocking(False)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            try:
+                raw.connect_ex(("127.0.0.1", running.port))
+                while "cannot accept a connection" not in caplog.text:
+                    assert (await client.call(tool("echo"))).status == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            raw.send(tool("echo"))
+            while running.link.connections < 2:
+                assert (await client.call(tool("echo"))).status == 200
 
 
 async def test_timer_sleeps_when_nobody_is_there() -> None:
