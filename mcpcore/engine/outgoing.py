@@ -139,9 +139,9 @@ class Outgoing(PeerBase):
             member: Any = {"name": skim.name, "uri": skim.uri, "taskId": skim.task_id}[row.header]
             value = None if member is UNSET else msgspec.json.decode(member)
             name = value if isinstance(value, str) else None
-            wanted = self.config.header_params.get(name) if name and row.header_params else None
-            if wanted:
-                params = header_arguments(request.body, wanted)
+            if name is not None and row.header_params:
+                wanted = self.config.header_params.get(name)
+                params = header_arguments(request.body, wanted) if wanted else {}
         return Mirror(version=revision.name, method=request.method, name=name, params=params)
 
     def send_held(self) -> None:
