@@ -60,7 +60,8 @@ class Connection(Link):
         self._outbox = peer.hub.outbox
         self._server = peer.role is Role.SERVER
         self._state = "new"
-        self._reason: str | None = None
+        self._reason = ""
+        self._last_resort = "cancelled"  # the reason if there is no better one
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
         self._writing = False  # the writer task owns the output
         self._broken = False  # output can no longer be written; it is dropped
@@ -189,7 +190,7 @@ class Connection(Link):
 
     def _finish(self) -> None:
         """Give the application its terminal events, and unsent output one last chance."""
-        self.peer.receive_eof(now=clock(), reason=self._reason or "cancelled")
+        self.peer.receive_eof(now=clock(), reason=self._reason or self._last_resort)
         self._state = "ending"
         self._server = False  # no back-pressure any more: drain everything
         self._turn()
@@ -314,4 +315,5 @@ class Connection(Link):
         self._writing = False
         self._rest = memoryview(b"")
         self._room.set()
-        self._stop(reason, hard=self._server)
+        self._last_resort = reason  # the end of input, soon to come, may tell more
+        self._stop("", hard=self._server)

@@ -128,7 +128,8 @@ class WebSocketLink(StreamLink):
     """One Peer on a WebSocket connection; both ends derive from it."""
 
     _half_close = False
-    _ws: WsProtocol
+    _ws: WsProtocol | None = None
+    """Set with ``stream`` once the connection is upgraded."""
 
     def __init__(
         self,
@@ -148,31 +149,34 @@ class WebSocketLink(StreamLink):
         self._pinged: float | None = None  # when the unanswered ping was sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
         self._refused = False
+        self._goodbye: CloseConnection | None = None  # the answer to the other side's close
 
     # In
 
     def _feed(self, data: bytes) -> None:
-        if self._ws.state is not ConnectionState.OPEN or self._refused:
+        ws = self._ws
+        if ws is None or ws.state is not ConnectionState.OPEN or self._refused:
             return
         self._alive = clock()
         self._pinged = None
-        self._ws.receive_data(data)
-        for event in self._ws.events():
+        ws.receive_data(data)
+        for event in ws.events():
             if not self._refused:
-                self._frame(event)
+                self._frame(event, ws)
 
-    def _frame(self, event: Event) -> None:
+    def _frame(self, event: Event, ws: WsProtocol) -> None:
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
             if len(self._control) <= self.settings.queued:  # else it does not read them anyway
-                self._control += self._ws.send(event.response())
+                self._control += ws.send(event.response())
         elif isinstance(event, BytesMessage):
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
         elif isinstance(event, CloseConnection):
-            if self._ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
+            if ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
                 self._refuse(CloseReason(event.code), event.reason or "protocol error")
             else:
+                self._goodbye = event.response()
                 said = f": {event.reason}" if event.reason else ""
                 self._stop(f"closed by the other side with {int(event.code)}{said}", hard=True)
 
@@ -205,7 +209,7 @@ class WebSocketLink(StreamLink):
 
     def _take(self) -> bytes:
         frames = self.peer.data_to_send()
-        if self._ws.state is not ConnectionState.OPEN:
+        if self._ws is None or self._ws.state is not ConnectionState.OPEN:
             return b""
         out, self._control = self._control, bytearray()
         for frame in frames:
@@ -231,15 +235,15 @@ class WebSocketLink(StreamLink):
 
     def _timeout(self, now: float) -> None:
         self.peer.handle_timeout(now)
-        settings = self._ws_settings
+        settings, ws = self._ws_settings, self._ws
         if self._pinged is not None:
             if now >= self._pinged + settings.ping_timeout:
                 reason = f"no answer to a ping within {settings.ping_timeout:g} s"
                 self._refuse(CloseReason.POLICY_VIOLATION, reason)
-        elif settings.ping_interval is None or self._ws.state is not ConnectionState.OPEN:
+        elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
         elif now >= self._alive + settings.ping_interval:
-            self._control += self._ws.send(Ping())
+            self._control += ws.send(Ping())
             self._pinged = now
 
     # End
@@ -252,13 +256,22 @@ class WebSocketLink(StreamLink):
 
     async def _say_goodbye(self) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
-        state = getattr(self, "_ws", None) and self._ws.state
-        if self._writing or state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+        ws = self._ws
+        if ws is None or self._writing:
+            return
+        if ws.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        goodbye = CloseConnection(code=code, reason=self._reason)
-        await self.stream.send(self._ws.send(goodbye))
-        while self._ws.state is ConnectionState.LOCAL_CLOSING:
-            self._ws.receive_data(await self.stream.receive())
-            for _ in self._ws.events():
-                pass  # what still arrives comes too late; the answering close ends the loop
+        goodbye = self._goodbye or CloseConnection(code=code, reason=self._reason)
+        await self.stream.send(ws.send(goodbye))
+        if self._refused:
+            # Its frames can be read no more; leave it time to read ours.
+            with suppress(NotImplementedError):  # TLS ends only both ways
+                await self.stream.send_eof()
+            while True:
+                await self.stream.receive()
+        answering = self._goodbye is not None
+        while not answering:
+            ws.receive_data(await self.stream.receive())
+            # What else still arrives comes too late.
+            answering = any(isinstance(event, CloseConnection) for event in ws.events())

@@ -224,7 +224,7 @@ async def _read_request(http: h11.Connection, stream: ByteStream) -> h11.Request
         if event is not h11.NEED_DATA:
             return None
         try:
-            http.receive_data(await stream.receive())
+            http.receive_data(await stream.receive(4096))
         except anyio.EndOfStream:
             http.receive_data(b"")
 

@@ -1,4 +1,4 @@
-"""Small applications for the tests of the drivers: real Peers, and an App that keeps what it saw."""
+"""Small applications for the tests of the drivers: real Peers, and Apps that keep what they saw."""
 
 import json
 from collections.abc import Callable

@@ -28,7 +28,10 @@ class Malformed(Struct, frozen=True):
     code: int | None
     """The code of the error that is owed; None if nothing is."""
     id: int | None = None
-    """The id of the answer.  After a parse error null will do, whatever could be read."""
+    """The id of the answer, None for null or none (which revisions since 2025-11-25 prefer).
+
+    After a parse error null will do, whatever could be read.
+    """
 
     @property
     def is_text(self) -> bool:
@@ -49,9 +52,8 @@ class Malformed(Struct, frozen=True):
             error.get("code") == self.code
             and isinstance(error.get("message"), str)
             and error["message"] != ""
-            and "id" in answer
-            and type(answer["id"]) in (int, type(None))
-            and answer["id"] in ids
+            and type(answer.get("id")) in (int, type(None))
+            and answer.get("id") in ids
         )
 
 

@@ -194,7 +194,7 @@ async def test_cancelling_run_ends_everything() -> None:
 
 @pytest.mark.parametrize("runner", ["client", "server"])
 async def test_a_failing_application_ends_its_own_link(runner: str) -> None:
-    client, server, ours, theirs = make_links()
+    client, _, ours, theirs = make_links()
     caught: list[str] = []
 
     async def run(name: str, link: MemoryLink) -> None:

@@ -20,8 +20,8 @@ from transports.pump import LinkError, PumpSettings
 pytestmark = pytest.mark.anyio
 
 CHILD = str(Path(__file__).with_name("child.py"))
-FAST = {"close_wait": 0.3, "term_wait": 0.3, "kill_wait": 10.0}
-PATIENT = {"close_wait": 20.0, "term_wait": 20.0, "kill_wait": 20.0}
+FAST: dict[str, Any] = {"close_wait": 0.3, "term_wait": 0.3, "kill_wait": 10.0}
+PATIENT: dict[str, Any] = {"close_wait": 20.0, "term_wait": 20.0, "kill_wait": 20.0}
 
 
 def descriptors() -> set[str]:

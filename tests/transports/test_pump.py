@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, RequestCancelled
@@ -26,7 +26,9 @@ async def make_streams(*, small: bool = False) -> tuple[SocketStream, SocketStre
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
         ours = await anyio.connect_tcp("127.0.0.1", port)
-        theirs = await listener.listeners[0].accept()
+        [accepting] = listener.listeners
+        assert isinstance(accepting, SocketListener)
+        theirs = await accepting.accept()
     if small:
         for stream in (ours, theirs):
             raw = stream.extra(SocketAttribute.raw_socket)
@@ -229,11 +231,13 @@ async def test_a_client_hears_of_the_end_after_the_last_answer() -> None:
             "ttlMs": 0,
             "cacheScope": "public",
         }
-        await lines.send(json.dumps({"jsonrpc": "2.0", "id": discover["id"], "result": result}).encode())
+        await lines.send(
+            json.dumps({"jsonrpc": "2.0", "id": discover["id"], "result": result}).encode()
+        )
         await client.ready()
         first, second = client.call("echo"), client.call("echo")
         assert (await lines.message())["id"] == first
-        answer = {"jsonrpc": "2.0", "id": first, "result": {"content": []}}
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": first, "result": {"content": []}}
         await lines.send(json.dumps(answer).encode())
         await theirs.aclose()
         assert (await client.outcome(second)).reason is EndReason.CLOSED

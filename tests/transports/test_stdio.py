@@ -204,11 +204,11 @@ async def test_files_may_stand_in_for_pipes(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_nothing_may_stand_in_for_input() -> None:
-    with open(os.devnull, "r+b") as nothing:
-        app = ToolServer(make_server())
-        settings = StdioSettings(signals=False)
-        number = nothing.fileno()
-        await StdioServerLink(app.peer, app, settings=settings, stdin=number, stdout=number).run()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    app = ToolServer(make_server())
+    settings = StdioSettings(signals=False)
+    await StdioServerLink(app.peer, app, settings=settings, stdin=nothing, stdout=nothing).run()
+    os.close(nothing)
     assert app.ended
 
 

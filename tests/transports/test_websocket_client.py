@@ -1,0 +1,222 @@
+"""The WebSocket client against our server, and against whatever else answers."""
+
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
+from tests.transports.apps import Caller, make_client
+from tests.transports.sites import raw, site
+from transports.pump import LinkError
+from transports.websocket import WebSocketSettings
+from transports.websocket_client import WebSocketClientLink
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def connected(
+    port: int, negotiation: Negotiation = Negotiation.MODERN, scheme: str = "ws", **options: Any
+) -> AsyncIterator[tuple[Caller, WebSocketClientLink]]:
+    client = Caller(make_client(negotiation))
+    url = f"{scheme}://127.0.0.1:{port}/mcp"
+    client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.run)
+        client.begin()
+        yield client, link
+        await link.aclose()
+    assert client.ended
+
+
+@pytest.mark.parametrize("negotiation", list(Negotiation))
+async def test_calls_in_either_era(negotiation: Negotiation) -> None:
+    async with site() as server:
+        async with connected(server.port, negotiation) as (client, _):
+            for number in range(50):
+                assert await client.echo(n=number) == {"n": number}
+            assert len(client.of(Ready)) == 1
+        await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
+        assert server.app.of(ConnectionEnded)[0].reason.startswith(
+            "closed by the other side with 1000"
+        )
+
+
+async def test_large_and_many_messages() -> None:
+    async with site() as server, connected(server.port) as (client, _):
+        asked = [client.call("echo", {"text": "é" * 100_000}) for _ in range(30)]
+        for id in asked:
+            outcome = await client.outcome(id)
+            assert len(bytes(outcome.result)) > 200_000
+
+
+async def test_several_clients_at_once() -> None:
+    async with site() as server:
+        async with (
+            connected(server.port) as (first, _),
+            connected(server.port, Negotiation.LEGACY) as (second, _),
+        ):
+            assert await first.echo(a=1) == {"a": 1}
+            assert await second.echo(b=2) == {"b": 2}
+        assert len(server.apps) == 2
+
+
+async def test_a_server_that_shuts_down_ends_the_requests() -> None:
+    async with site() as server, connected(server.port) as (client, _):
+        assert await client.echo(a=1) == {"a": 1}
+        asked = client.call("hold")
+        await server.app.until(lambda: bool(server.app.held))
+        server.scope.cancel()
+        ended = await client.outcome(asked)
+    assert ended.reason is EndReason.CLOSED
+    assert "closed by the other side with 1001" in ended.message
+
+
+async def test_headers_and_query_travel() -> None:
+    async with site() as server:
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{server.port}/mcp?tenant=1"
+        client.link = link = WebSocketClientLink(
+            client.peer, client, url, headers=[("Authorization", "Bearer s3cret")]
+        )
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(link.run)
+            await link.aclose()
+        assert (b"authorization", b"Bearer s3cret") in server.handshakes[0].headers
+
+
+async def test_tls(tls_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    ours, theirs = tls_contexts
+    async with site(theirs) as server:
+        async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
+            assert await client.echo(a=1) == {"a": 1}
+        await refused(f"wss://127.0.0.1:{server.port}/mcp", "certificate refused")
+        async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
+            assert await client.echo(b=1) == {"b": 1}
+
+
+async def refused(url: str, message: str, **options: Any) -> None:
+    client = Caller(make_client())
+    client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+    client.begin()
+    request = client.call("echo")
+    with pytest.raises(LinkError) as caught:
+        await link.run()
+    assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    ended = await client.outcome(request)
+    assert ended.reason is EndReason.CLOSED
+    assert client.ended
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1/mcp", "no WebSocket URL"),
+        ("ws:///mcp", "no WebSocket URL"),
+        ("ws://127.0.0.1:99999/mcp", "no WebSocket URL"),
+        ("ws://127.0.0.1/mcp\r\nX: y", "no WebSocket URL"),
+        ("ws://127.0.0.1/a b", "no WebSocket URL"),
+        ("ws://[::1/mcp", "no WebSocket URL"),
+        ("ws://127.0.0.1/mcp#part", "no fragment"),
+        ("ws://me:s3cret@127.0.0.1/mcp", "into a header"),
+        ("ws://127.0.0.1:1/mcp?token=s3cret", "ws://127.0.0.1:1/mcp: cannot connect: "),
+        ("ws://no-such-host.invalid/mcp", "cannot connect: "),
+    ],
+)
+async def test_where_nothing_is_the_client_says_so(url: str, message: str) -> None:
+    await refused(url, message)
+
+
+async def test_a_refusal_of_the_server_is_told() -> None:
+    async with site(allowed_hosts=("other.example",)) as server:
+        await refused(f"ws://127.0.0.1:{server.port}/mcp", "status 403: the Host header is refused")
+        await refused(f"ws://127.0.0.1:{server.port}/nowhere", "status 404: nothing is served")
+
+
+async def test_a_header_that_cannot_be_sent_is_told() -> None:
+    async with site() as server:
+        url = f"ws://127.0.0.1:{server.port}/mcp"
+        await refused(url, "cannot be sent", headers=[("X", "a\r\nY: b")])
+
+
+ANSWERS: list[tuple[bytes, str]] = [
+    (b"", "closed while connecting"),
+    (b"SSH-2.0-OpenSSH\r\n\r\n", "no WebSocket server"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "status 200: hi"),
+    (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "301, pointing to /x"),
+    (b"HTTP/1.1 500 Oops\r\n\r\nsorry", "status 500: sorry"),
+    (b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 100_000, "status 500: xxx"),
+    (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "no WebSocket server"),
+    (
+        b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: wrong\r\n\r\n",
+        "Bad accept token",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), ANSWERS, ids=[message for _, message in ANSWERS])
+async def test_whatever_answers_instead_is_told(answer: bytes, message: str) -> None:
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            if answer:
+                await stream.send(answer)
+            with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.send_eof()
+                await stream.receive()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, respond)
+        port = listener.extra(SocketAttribute.local_port)
+        await refused(f"ws://127.0.0.1:{port}/mcp", message)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        settings = WebSocketSettings(handshake_timeout=0.05)
+        await refused(f"ws://127.0.0.1:{port}/mcp", "no WebSocket within 0.05 s", settings=settings)
+
+
+async def test_nothing_is_left_open() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    async with site() as server:
+        async with connected(server.port) as (client, _):
+            await client.echo(a=1)
+        async with raw(server.port) as stray:
+            await stray.stream.send(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await stray.body()
+    await anyio.wait_all_tasks_blocked()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture(scope="module")
+def tls_contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Contexts of a client and of the server that it trusts."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl makes the certificate for the test of TLS")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    command = [openssl, *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(certificate, key)
+    return ssl.create_default_context(cafile=certificate), theirs
