@@ -10,7 +10,7 @@ The same code works over every transport and in both eras.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 from msgspec import UNSET, Raw, UnsetType
 
@@ -298,16 +298,39 @@ class Client:
         """Send any notification that the revision has; others are dropped."""
         self._core.notify(method, params)
 
+    @overload
     async def request(
         self,
         method: str,
         params: Body = None,
-        expected: type[T] = Raw,  # type: ignore[assignment]
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> T:
+    ) -> Raw: ...
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        params: Body,
+        expected: type[T],
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> T: ...
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        expected: Any = Raw,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Send any request; its result is typed as ``expected``, raw by default."""
         cache = self._cache if method in _CACHEABLE else None
         if cache is not None and (kept := cache.get(method, params, now=clock())) is not None:

@@ -18,7 +18,7 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId
-from transports.client_errors import InvalidResponse, PeerError, ended
+from transports.client_errors import ConnectionClosed, InvalidResponse, PeerError, ended
 from transports.client_news import RESOURCE_UPDATED
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Listening:
         self._error: Exception | None = None
 
     async def __aenter__(self) -> "Listening":
+        if self._core.closed is not None:
+            raise ConnectionClosed(LISTEN, self._core.closed)
         revision = self._core.revision
         if lookup(LISTEN, "client", revision) is not None:
             await self._open_stream()

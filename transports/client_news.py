@@ -2,7 +2,9 @@
 
 import inspect
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from anyio.abc import TaskGroup
@@ -20,14 +22,19 @@ RESOURCE_UPDATED = "notifications/resources/updated"
 
 
 class News:
-    """Tells callbacks what happened: plain functions inline, coroutines in a task of ``group``.
+    """Tells callbacks what happened: plain functions inline, coroutine functions one at a time.
 
-    An error of a callback is logged and harms nobody.
+    So all of them hear things in the order in which they happened.  An error of a callback is
+    logged and harms nobody.  At most ``limit`` calls of coroutine functions wait; what is more
+    is dropped, with a warning.
     """
 
-    def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
+    def __init__(self, callbacks: Callbacks, group: TaskGroup, *, limit: int = 10_000) -> None:
         self._callbacks = callbacks
         self._group = group
+        self._limit = limit
+        self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
+        self._working = False
 
     def announce(self, method: str, params: Raw) -> None:
         """Pass on a notification."""
@@ -41,21 +48,35 @@ class News:
             self.tell(self._callbacks.notification, method, params)
 
     def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
-        """Call a callback of the user; it may return an awaitable."""
+        """Call a callback of the user, now or when those before it have ended."""
+        if inspect.iscoroutinefunction(callback):
+            self._later(partial(callback, *args))
+            return
         try:
             answer = callback(*args)
         except Exception:
             logger.exception("a callback failed")
             return
         if inspect.isawaitable(answer):
-            self._group.start_soon(_finish, answer)
+            self._later(lambda: answer)
 
+    def _later(self, work: Callable[[], Awaitable[object]]) -> None:
+        if len(self._waiting) >= self._limit:
+            logger.warning("news are dropped: %d callbacks wait already", self._limit)
+            return
+        self._waiting.append(work)
+        if not self._working:
+            self._working = True
+            self._group.start_soon(self._work)
 
-async def _finish(answer: Awaitable[None]) -> None:
-    try:
-        await answer
-    except Exception:
-        logger.exception("a callback failed")
+    async def _work(self) -> None:
+        while self._waiting:
+            work = self._waiting.popleft()
+            try:
+                await work()
+            except Exception:
+                logger.exception("a callback failed")
+        self._working = False
 
 
 def _log(news: News, callbacks: Callbacks, params: Raw) -> None:

@@ -60,6 +60,7 @@ class Opening:
         self._headers: dict[str, HeaderParams] = {}
         self._group: TaskGroup
         self._link: Link | None = None
+        self._core: ClientCore | None = None
 
     def tool_book(self, revision: Revision) -> ToolBook:
         """Make the memory of tools that suits the connection."""
@@ -93,6 +94,8 @@ class Opening:
                 await self._link.aclose()
             except anyio.get_cancelled_exc_class() as error:
                 interrupted = error
+        if self._core is not None:
+            self._core.closed = self._core.closed or "closed by this side"
         self._group.cancel_scope.cancel()
         # The caller's own exception must not come out wrapped in a group, so that only a
         # cancellation, which may belong to the group's scope, is shown to it.
@@ -124,7 +127,7 @@ class Opening:
             )
         else:
             machine = Peer(Role.CLIENT, config)
-        core = ClientCore(machine, self.callbacks, self._group)
+        core = self._core = ClientCore(machine, self.callbacks, self._group)
         core.meta.update(settings.meta)
         if self.cache is not None:
             core.watch(self.cache.notified)

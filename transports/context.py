@@ -265,12 +265,15 @@ class Context:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         return await self._send(wanted)
 
+    @overload
     async def remember(
-        self,
-        key: str,
-        factory: Callable[[], T | Awaitable[T]],
-        type: Any = Any,
-    ) -> T:
+        self, key: str, factory: Callable[[], Awaitable[T]], type: Any = Any
+    ) -> T: ...
+
+    @overload
+    async def remember(self, key: str, factory: Callable[[], T], type: Any = Any) -> T: ...
+
+    async def remember(self, key: str, factory: Callable[[], Any], type: Any = Any) -> Any:
         """Return what ``factory`` made the first time, in this and in all later rounds.
 
         For what must not be done twice, or must not change, when the handler runs again.  The
@@ -283,8 +286,7 @@ class Context:
             if inspect.isawaitable(value):
                 value = await value
             kept[key] = Raw(msgspec.json.encode(value))
-        remembered: T = msgspec.json.decode(kept[key], type=type)
-        return remembered
+        return msgspec.json.decode(kept[key], type=type)
 
     # How it is done
 

@@ -1,0 +1,738 @@
+"""The client against real servers, and against servers that misbehave."""
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.service import Server, mirrored
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.roots import Root
+from tests.transports.scripted import DISCOVERY, child, http_server, modern
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import (
+    CallFailed,
+    ConnectionClosed,
+    InputFailed,
+    InvalidResponse,
+    NegotiationError,
+    PeerError,
+    RequestTimeout,
+)
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.pump import LinkError
+from transports.server import serve
+from transports.targets import StdioTarget
+
+pytestmark = pytest.mark.anyio
+
+ERAS = ("2025-11-25", "2026-07-28")
+
+
+@pytest.fixture(params=ERAS)
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def library() -> Server:
+    server = Server("library", version="2", instructions="Be quiet.", page_size=2)
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @server.tool
+    async def wait() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        return (await context.elicit("?", {"type": "object", "properties": {}})).action
+
+    @server.tool
+    def roots(context: Context) -> Any:
+        async def later() -> str:
+            return ",".join(f"{root.uri}|{root.name}" for root in await context.list_roots())
+
+        return later()
+
+    @server.resource("test://a")
+    def a() -> str:
+        return "A"
+
+    server.add_resource("test://b", b"B")
+    server.add_resource("test://c", "C")
+
+    @server.resource("test://x/{id}")
+    def x(id: str) -> str:
+        return f"x {id}"
+
+    @server.prompt
+    def greet(name: str, tone: str = "kind") -> str:
+        return f"Greet {name}, {tone}"
+
+    @server.completion(prompt="greet", argument="name")
+    def names(typed: str, arguments: dict[str, str]) -> list[str]:
+        return [f"{typed}{arguments.get('tone', '')}"]
+
+    return server
+
+
+# Calls
+
+
+async def test_every_call(revision: str) -> None:
+    async with connect(library(), revision=revision) as client:
+        assert client.revision.name == revision
+        assert client.server_info is not None
+        assert (client.server_info.name, client.server_info.version) == ("library", "2")
+        assert client.instructions == "Be quiet."
+        assert revision in client.supported
+        assert client.capabilities.tools is not UNSET
+        assert client.closed is None
+        page = await client.list_tools()
+        assert [tool.name for tool in page.tools] == ["add", "wait"]
+        assert page.next_cursor is not UNSET
+        rest = await client.list_tools(page.next_cursor)
+        assert [tool.name for tool in rest.tools] == ["ask", "roots"]
+        assert len(await client.tools()) == 4
+        assert [r.uri for r in await client.resources()] == ["test://a", "test://b", "test://c"]
+        assert [t.uri_template for t in await client.resource_templates()] == ["test://x/{id}"]
+        assert [p.name for p in await client.prompts()] == ["greet"]
+        result = await client.call_tool("add", {"a": 1, "b": 2})
+        assert isinstance(result.content[0], TextContent)
+        assert result.content[0].text == "3"
+        assert (await client.read_resource("test://x/7")).contents[0].text == "x 7"
+        assert (await client.read_resource("test://b")).contents[0].blob == "Qg=="
+        message = (await client.get_prompt("greet", {"name": "Ada"})).messages[0]
+        assert isinstance(message.content, TextContent)
+        assert message.content.text == "Greet Ada, kind"
+        ref = PromptReference(name="greet")
+        completed = await client.complete(ref, "name", "A", known={"tone": "!"})
+        assert completed.completion.values == ["A!"]
+        await client.ping()
+        raw = await client.request("tools/list")
+        assert isinstance(raw, Raw)
+    assert client.closed is not None
+
+
+async def test_calls_of_one_era_only(revision: str) -> None:
+    async with connect(library(), revision=revision) as client:
+        if client.revision.modern:
+            assert revision in (await client.discover()).supported_versions
+            with pytest.raises(LocalError, match="resources/subscribe"):
+                await client.subscribe("test://a")
+        else:
+            await client.subscribe("test://a")
+            await client.unsubscribe("test://a")
+            with pytest.raises(LocalError, match="server/discover"):
+                await client.discover()
+
+
+async def test_many_calls_at_once(revision: str) -> None:
+    results: dict[int, Any] = {}
+
+    async with connect(library(), revision=revision) as client:
+
+        async def call(number: int) -> None:
+            result = await client.call_tool("add", {"a": number, "b": 0})
+            results[number] = result.content[0]
+
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(call, number)
+    assert {number: block.text for number, block in results.items()} == {
+        number: str(number) for number in range(100)
+    }
+
+
+# Errors and ends
+
+
+async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
+    async with connect(library(), revision=revision) as client:
+        with pytest.raises(PeerError, match="Unknown tool") as caught:
+            await client.call_tool("nope")
+        assert caught.value.code == -32602
+        assert caught.value.method == "tools/call"
+        assert isinstance(caught.value, McpError)
+        assert not isinstance(caught.value, LocalError)
+        with pytest.raises(RequestTimeout, match="no answer within") as timed_out:
+            await client.call_tool("wait", timeout=0.05)
+        assert isinstance(timed_out.value, LocalError)
+        assert isinstance(timed_out.value, TimeoutError)
+        assert not isinstance(timed_out.value, McpError)
+        await client.ping()
+
+
+async def test_cancelling_the_caller_cancels_the_request(revision: str) -> None:
+    server = Server("s")
+    started, stopped = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def wait() -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+        return "never"
+
+    async with connect(server, revision=revision) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "wait")
+            await started.wait()
+            group.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await stopped.wait()
+        await client.ping()
+
+
+async def test_the_exception_of_the_block_comes_out_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with connect(library()):
+            raise ZeroDivisionError
+
+
+async def test_an_outer_cancellation_ends_the_block() -> None:
+    with anyio.move_on_after(5) as scope:
+        async with connect(library()) as client:
+            scope.cancel()
+            await client.call_tool("wait")
+    assert scope.cancelled_caught
+
+
+async def test_nothing_can_be_called_after_the_end(revision: str) -> None:
+    async with connect(library(), revision=revision) as client:
+        pass
+    with pytest.raises(ConnectionClosed):
+        await client.ping()
+    with pytest.raises(ConnectionClosed):
+        async with client.listen(tools=True):
+            pass
+
+
+async def test_a_server_that_dies_ends_what_waits() -> None:
+    async with connect(child({"tools/call": "exit"})) as client:
+        with pytest.raises(ConnectionClosed, match=r"code 7(.|\n)*last words") as caught:
+            await client.call_tool("x")
+        assert isinstance(caught.value, ConnectionError)
+        with pytest.raises(ConnectionClosed):
+            await client.call_tool("x")
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (["/nonexistent/server"], "not found"),
+        (["sh", "-c", "echo oh no >&2; exit 3"], r"code 3(.|\n)*oh no"),
+        ("ws://127.0.0.1:1/mcp", "127.0.0.1:1"),
+        ("http://127.0.0.1:1/mcp", "connection refused"),
+    ],
+)
+async def test_what_cannot_be_reached(target: Any, message: str) -> None:
+    with pytest.raises((LinkError, NegotiationError), match=message):
+        async with connect(target):
+            pytest.fail("connected")
+
+
+async def test_no_common_revision() -> None:
+    discovery = {**DISCOVERY, "supportedVersions": ["2099-01-01"]}
+    with pytest.raises(NegotiationError, match="2099-01-01"):
+        async with connect(child({"server/discover": {"result": discovery}})):
+            pytest.fail("connected")
+
+
+async def test_a_server_that_is_silent_from_the_start() -> None:
+    settings = ClientSettings(
+        limits=Limits(request_timeout=0.2, probe_timeout=0.1), negotiation=Negotiation.LEGACY
+    )
+    with pytest.raises(NegotiationError, match="no answer within"):
+        async with connect(child({"initialize": "silence"}), settings=settings):
+            pytest.fail("connected")
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"resultType": "complete"}, "tools"),
+        ({"resultType": "complete", "tools": [{"name": 7}]}, "name"),
+        ({"resultType": "surprise", "tools": []}, "surprise"),
+        ({"resultType": "input_required", "inputRequests": {}}, "cannot require input"),
+    ],
+)
+async def test_results_that_break_their_promise(result: dict[str, Any], message: str) -> None:
+    async with connect(child({"tools/list": {"result": result}})) as client:
+        with pytest.raises(InvalidResponse, match=message):
+            await client.list_tools()
+
+
+async def test_pages_without_end() -> None:
+    page = {"tools": [{"name": "a", "inputSchema": {"type": "object"}}], "nextCursor": "again"}
+    async with connect(child({"tools/list": {"result": modern(page)}})) as client:
+        with pytest.raises(InvalidResponse, match="do not end"):
+            await client.tools()
+
+
+def test_revisions_and_targets_are_checked_at_once() -> None:
+    with pytest.raises(ValueError, match="known revisions"):
+        connect("http://x/", revision="1999-01-01")
+    with pytest.raises(ValueError, match="no target"):
+        connect("not a url")
+
+
+# What the client does for the server
+
+
+async def test_callbacks_may_be_coroutines(revision: str) -> None:
+    told: list[Any] = []
+
+    async def elicit(params: ElicitParams) -> dict[str, Any]:
+        await anyio.lowlevel.checkpoint()
+        return {}
+
+    async def find_roots() -> list[Root | str]:
+        await anyio.lowlevel.checkpoint()
+        return ["file:///a", Root(uri="file:///b", name="B")]
+
+    async def progress(value: float, total: float | None, message: str | None) -> None:
+        await anyio.lowlevel.checkpoint()
+        told.append(value)
+
+    server = library()
+
+    @server.tool
+    async def work(context: Context) -> str:
+        context.progress(1)
+        context.progress(2)
+        return "done"
+
+    callbacks = Callbacks(elicitation=elicit, roots=find_roots)
+    async with connect(server, revision=revision, callbacks=callbacks) as client:
+        asked = await client.call_tool("ask")
+        assert isinstance(asked.content[0], TextContent)
+        assert asked.content[0].text == "accept"
+        found = await client.call_tool("roots")
+        assert isinstance(found.content[0], TextContent)
+        assert found.content[0].text.startswith("file:///a|")
+        await client.call_tool("work", progress=progress)
+        with anyio.fail_after(5):
+            while len(told) < 2:
+                await anyio.lowlevel.checkpoint()
+    assert told == [1, 2]
+
+
+async def test_roots_can_change(revision: str) -> None:
+    callbacks = Callbacks(roots=["file:///a"])
+    async with connect(library(), revision=revision, callbacks=callbacks) as client:
+        client.set_roots(["file:///b"])
+        found = await client.call_tool("roots")
+        assert isinstance(found.content[0], TextContent)
+        assert found.content[0].text.startswith("file:///b|")
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_callback_that_fails(
+    revision: str, later: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def now(params: ElicitParams) -> dict[str, Any]:
+        raise RuntimeError("the user's secret")
+
+    async def soon(params: ElicitParams) -> dict[str, Any]:
+        raise RuntimeError("the user's secret")
+
+    callbacks = Callbacks(elicitation=soon if later else now)
+    async with connect(library(), revision=revision, callbacks=callbacks) as client:
+        if client.revision.modern:  # it is our own caller's problem
+            with pytest.raises(RuntimeError, match="secret"):
+                await client.call_tool("ask")
+        else:  # the server is told that there was one
+            result = await client.call_tool("ask")
+            assert result.is_error is True
+            assert "secret" not in str(result)
+            assert "secret" in str(caplog.records[0].exc_info)
+        await client.ping()
+
+
+async def test_a_callback_may_refuse(revision: str) -> None:
+    def refuse(params: ElicitParams) -> dict[str, Any]:
+        raise McpError(-1, "user is away")
+
+    callbacks = Callbacks(elicitation=refuse)
+    async with connect(library(), revision=revision, callbacks=callbacks) as client:
+        if client.revision.modern:
+            with pytest.raises(InputFailed, match="user is away"):
+                await client.call_tool("ask")
+        else:
+            assert "user is away" in str(await client.call_tool("ask"))
+
+
+async def test_content_that_breaks_the_form_does_not_leave(revision: str) -> None:
+    server = Server("s")
+
+    class Age(Struct):
+        age: int
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        return str((await context.elicit("?", Age)).content)
+
+    callbacks = Callbacks(elicitation=lambda params: {"age": "old"})
+    async with connect(server, revision=revision, callbacks=callbacks) as client:
+        if client.revision.modern:
+            with pytest.raises(ValueError, match="age: expected an integer"):
+                await client.call_tool("ask")
+        else:
+            assert (await client.call_tool("ask")).is_error is True
+
+
+async def test_a_question_that_was_never_declared() -> None:
+    ask = {
+        "resultType": "input_required",
+        "inputRequests": {"k": {"method": "sampling/createMessage", "params": {}}},
+    }
+    async with connect(child({"tools/call": {"result": ask}})) as client:
+        with pytest.raises(InputFailed, match="'k' was not given"):
+            await client.call_tool("x")
+
+
+async def test_rounds_without_questions_are_retried() -> None:
+    waiting = {"result": {"resultType": "input_required", "requestState": "s"}}
+    done = {"result": modern({"content": []})}
+    async with connect(child({"tools/call": [waiting, done]})) as client:
+        assert (await client.call_tool("x")).content == []
+
+
+async def test_a_server_that_asks_for_ever() -> None:
+    waiting = {"result": {"resultType": "input_required", "requestState": "s"}}
+    settings = ClientSettings(limits=Limits(input_rounds=2))
+    async with connect(child({"tools/call": waiting}), settings=settings) as client:
+        with pytest.raises(CallFailed, match="more than 2 times"):
+            await client.call_tool("x")
+
+
+# News
+
+
+async def test_listening(revision: str) -> None:
+    server = library()
+    async with connect(server, revision=revision) as client:
+        async with client.listen(tools=True, resources=True, uris=["test://a"]) as changes:
+            assert changes.filter.tools_list_changed is True
+            assert changes.filter.prompts_list_changed is UNSET
+            assert changes.filter.resource_subscriptions == ["test://a"]
+            server.resource_updated("test://b")
+            server.resource_updated("test://a")
+            server.resource_updated("test://a")
+            server.remove_prompt("greet")
+            server.remove_tool("add")
+            server.remove_resource("test://c")
+            seen = [await anext(changes) for _ in range(3)]
+        assert [(change.kind, change.uri) for change in seen] == [
+            ("resource", "test://a"),
+            ("tools", None),
+            ("resources", None),
+        ]
+        server.remove_tool("wait")
+        await client.ping()
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+
+async def test_two_listeners_share_a_resource(revision: str) -> None:
+    server = library()
+    async with (
+        connect(server, revision=revision) as client,
+        client.listen(uris=["test://a"]) as first,
+    ):
+        async with client.listen(uris=["test://a"]):
+            pass
+        server.resource_updated("test://a")
+        with anyio.fail_after(5):
+            assert (await anext(first)).uri == "test://a"
+
+
+async def test_a_stream_that_breaks(revision: str) -> None:
+    server = library()
+    async with connect(server, revision=revision) as client:
+        changes = client.listen(tools=True)
+        await changes.__aenter__()
+    with pytest.raises((ConnectionClosed, StopAsyncIteration)):
+        await anext(changes)
+
+
+async def test_callbacks_are_told_of_changes(revision: str) -> None:
+    server = library()
+    told: list[Any] = []
+
+    async def changed() -> None:
+        told.append("tools")
+
+    def note(method: str, params: Raw) -> None:
+        told.append(method.rpartition("/")[0])
+
+    def fail() -> None:
+        raise RuntimeError("a callback's own problem")
+
+    callbacks = Callbacks(
+        tools_changed=changed,
+        prompts_changed=fail,
+        resource_updated=told.append,
+        notification=note,
+    )
+    async with (
+        connect(server, revision=revision, callbacks=callbacks) as client,
+        client.listen(tools=True, prompts=True, uris=["test://a"]),
+    ):
+        server.remove_tool("add")
+        server.remove_prompt("greet")
+        server.resource_updated("test://a")
+        with anyio.fail_after(5):
+            while len(told) < 5:
+                await anyio.lowlevel.checkpoint()
+    assert sorted(told) == [
+        "notifications/prompts",
+        "notifications/resources",
+        "notifications/tools",
+        "test://a",
+        "tools",
+    ]
+
+
+async def test_log_messages(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    def talk(context: Context) -> str:
+        context.info("quiet")
+        context.error({"loud": True})
+        return "said"
+
+    heard: list[Any] = []
+    callbacks = Callbacks(log=lambda message: heard.append((message.level, message.data)))
+    async with connect(server, revision=revision, callbacks=callbacks) as client:
+        await client.set_log_level("warning")
+        await client.call_tool("talk")
+    assert heard == [("error", {"loud": True})]
+
+
+# Tools
+
+
+async def test_results_are_held_against_the_output_schema(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("jsonschema")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    broken = {"type": "object", "properties": {"n": {"type": "nonsense"}}}
+    tools = [
+        {"name": "t", "inputSchema": {"type": "object"}, "outputSchema": schema},
+        {"name": "u", "inputSchema": {"type": "object"}, "outputSchema": broken},
+    ]
+    replies = [
+        {"result": modern({"content": [], "structuredContent": {"n": 1}})},
+        {"result": modern({"content": [], "structuredContent": {"n": "one"}})},
+        {"result": modern({"content": []})},
+        {"result": modern({"content": [], "isError": True})},
+        {"result": modern({"content": [], "structuredContent": {}})},
+    ]
+    listing = {"result": modern({"tools": tools})}
+    async with connect(child({"tools/list": listing, "tools/call": replies})) as client:
+        await client.tools()
+        assert (await client.call_tool("t")).structured_content == {"n": 1}
+        with pytest.raises(InvalidResponse, match="breaks its schema"):
+            await client.call_tool("t")
+        with pytest.raises(InvalidResponse, match="gave none"):
+            await client.call_tool("t")
+        assert (await client.call_tool("t")).is_error is True
+        with caplog.at_level(logging.WARNING):
+            assert (await client.call_tool("u")).structured_content == {}
+        assert "output schema of the tool 'u' is unusable" in caplog.text
+
+
+async def test_checks_of_results_can_be_switched_off() -> None:
+    tools = [{"name": "t", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}}]
+    replies = {
+        "tools/list": {"result": modern({"tools": tools})},
+        "tools/call": {"result": modern({"content": []})},
+    }
+    settings = ClientSettings(check_output=False)
+    async with connect(child(replies), settings=settings) as client:
+        await client.tools()
+        assert (await client.call_tool("t")).content == []
+
+
+async def test_tools_with_broken_annotations_are_left_out_over_http(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def schema(header: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": header}}}
+
+    tools = [
+        {"name": "good", "inputSchema": schema("A")},
+        {"name": "bad", "inputSchema": schema("not a token")},
+    ]
+    mirrored_values: list[str | None] = []
+
+    def respond(message: dict[str, Any], headers: Any) -> tuple[int, dict[str, Any]]:
+        results = {
+            "server/discover": DISCOVERY,
+            "tools/list": modern({"tools": tools}),
+            "tools/call": modern({"content": []}),
+        }
+        if message["method"] == "tools/call":
+            mirrored_values.append(headers.get("mcp-param-a"))
+        result = results[message["method"]]
+        return 200, {"jsonrpc": "2.0", "id": message["id"], "result": result}
+
+    async with http_server(respond) as url, connect(url) as client:
+        with caplog.at_level(logging.WARNING, "mcpcore.client"):
+            assert [tool.name for tool in await client.tools()] == ["good"]
+        assert "the tool 'bad' is left out" in caplog.text
+        await client.call_tool("good", {"a": "x"})
+    assert mirrored_values == ["x"]
+    # Over other transports there are no headers, so that nothing is wrong with the tool.
+    listing = child({"tools/list": {"result": modern({"tools": tools})}})
+    async with connect(listing) as client:
+        assert [tool.name for tool in await client.tools()] == ["good", "bad"]
+
+
+async def test_a_header_mismatch_is_mended_once() -> None:
+    server = Server("s")
+
+    @server.tool
+    def where(region: Annotated[str, mirrored("Region")]) -> str:
+        return region
+
+    urls: list[str] = []
+    listening, stop = anyio.Event(), anyio.Event()
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            await serve(server, http="127.0.0.1:0", on_listening=announce, stop=stop)
+
+        group.start_soon(run)
+        await listening.wait()
+        async with connect(urls[0]) as client:
+            result = await client.call_tool("where", {"region": "eu"})
+            assert isinstance(result.content[0], TextContent)
+            assert result.content[0].text == "eu"
+        stop.set()
+
+
+# Caching
+
+
+class Count:
+    """Counts the calls of a method that arrive."""
+
+    def __init__(self, ttl: int) -> None:
+        self.calls: list[str] = []
+        self.ttl = ttl
+
+    def __call__(self, message: dict[str, Any], headers: Any) -> tuple[int, dict[str, Any]]:
+        method = message["method"]
+        self.calls.append(method)
+        hints = {"ttlMs": self.ttl, "cacheScope": "public"}
+        results: dict[str, Any] = {
+            "server/discover": DISCOVERY,
+            "tools/list": modern({"tools": [], **hints}),
+            "resources/read": modern({"contents": [], **hints}),
+        }
+        return 200, {"jsonrpc": "2.0", "id": message["id"], "result": results[method]}
+
+
+@pytest.mark.parametrize(
+    ("cache", "ttl", "lists", "reads"),
+    [(True, 60_000, 1, 2), (True, 0, 2, 3), (True, -5, 2, 3), (False, 60_000, 2, 3)],
+)
+async def test_results_are_kept_as_long_as_allowed(
+    cache: bool, ttl: int, lists: int, reads: int
+) -> None:
+    count = Count(ttl)
+    settings = ClientSettings(cache=cache)
+    async with http_server(count) as url, connect(url, settings=settings) as client:
+        for _ in range(2):
+            await client.list_tools()
+        for uri in ("test://a", "test://b", "test://a"):
+            await client.read_resource(uri)
+    assert count.calls.count("tools/list") == lists
+    assert count.calls.count("resources/read") == reads
+
+
+async def test_news_make_kept_results_stale() -> None:
+    server = library()
+    async with connect(server, settings=ClientSettings(cache=True)) as client:
+        assert len(await client.tools()) == 4
+        server.remove_tool("add")
+        assert len(await client.tools()) == 4  # nobody has told us
+        async with client.listen(tools=True) as changes:
+            server.remove_tool("wait")
+            await anext(changes)
+            assert len(await client.tools()) == 2
+
+
+# Settings
+
+
+async def test_environment_and_directory_of_a_child(tmp_path: Any) -> None:
+    code = (
+        "import json, os, sys\n"
+        "for line in sys.stdin:\n"
+        "    message = json.loads(line)\n"
+        "    result = {'resultType': 'complete', 'supportedVersions': ['2026-07-28'],\n"
+        "              'capabilities': {}, 'ttlMs': 0, 'cacheScope': 'public',\n"
+        "              'instructions': os.environ['WORD'] + os.getcwd()}\n"
+        "    answer = {'jsonrpc': '2.0', 'id': message['id'], 'result': result}\n"
+        "    print(json.dumps(answer), flush=True)"
+    )
+    target = StdioTarget((sys.executable, "-c", code), env={"WORD": "hello "}, cwd=tmp_path)
+    async with connect(target) as client:
+        assert client.instructions == f"hello {tmp_path}"
+
+
+async def test_meta_of_every_request() -> None:
+    server = Server("s")
+    seen: list[Any] = []
+
+    @server.tool
+    def look(context: Context) -> str:
+        seen.append(context.meta.traceparent)
+        return "seen"
+
+    settings = ClientSettings(meta={"traceparent": "00-0-0-00"})
+    async with connect(server, settings=settings) as client:
+        await client.call_tool("look")
+        await client.call_tool("look", meta={"traceparent": "00-1-1-00"})
+    assert seen == ["00-0-0-00", "00-1-1-00"]
+
+
+async def test_negotiation_can_be_limited_to_an_era() -> None:
+    settings = ClientSettings(negotiation=Negotiation.LEGACY)
+    async with connect(library(), settings=settings) as client:
+        assert isinstance(client, Client)
+        assert client.revision.handshake
+
+
+async def test_nothing_can_be_called_after_the_end_over_http() -> None:
+    async with http_server(Count(0)) as url:
+        async with connect(url) as client:
+            await client.list_tools()
+        with pytest.raises(ConnectionClosed):
+            await client.list_tools()

@@ -1,0 +1,373 @@
+"""One handler source for both eras: what it asks, what it gets, how often it runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+import anyio
+import pytest
+from msgspec import Meta, Struct
+
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.spec.types.tools import CallToolResult
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.context import Context
+from transports.inputs import Elicit, Elicited, ListRoots, Sample
+
+pytestmark = pytest.mark.anyio
+
+ERAS = ("2025-11-25", "2026-07-28")
+
+
+@pytest.fixture(params=ERAS)
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Person(Struct):
+    name: str
+    age: Annotated[int, Meta(ge=0)] = 30
+    mood: Literal["good", "bad"] = "good"
+
+
+def sampled(params: CreateMessageParams) -> CreateMessageResult:
+    block = params.messages[0].content
+    assert isinstance(block, TextContent)
+    answer = TextContent(text=f"{block.text}!")
+    return CreateMessageResult(role="assistant", content=answer, model="m")
+
+
+@asynccontextmanager
+async def serving(
+    server: Server, revision: str, callbacks: Callbacks | None = None
+) -> AsyncIterator[Client]:
+    default = Callbacks(
+        elicitation=lambda params: {"name": "Ada"}, sampling=sampled, roots=["file:///r"]
+    )
+    with anyio.fail_after(20):
+        async with connect(server, revision=revision, callbacks=callbacks or default) as client:
+            yield client
+
+
+def text(result: CallToolResult) -> str:
+    block = result.content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+async def test_typed_form(revision: str) -> None:
+    server = Server("s")
+    seen: list[Elicited[Person]] = []
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        seen.append(await context.elicit("Who are you?", Person))
+        return "done"
+
+    async with serving(server, revision) as client:
+        assert text(await client.call_tool("ask")) == "done"
+    assert seen == [Elicited("accept", Person(name="Ada", age=30, mood="good"))]
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_the_user_may_say_no(revision: str, action: Literal["decline", "cancel"]) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        answer = await context.elicit("Who are you?", Person)
+        return f"{answer.action} {answer.content} {answer.accepted}"
+
+    callbacks = Callbacks(elicitation=lambda params: ElicitResult(action=action))
+    async with serving(server, revision, callbacks) as client:
+        assert text(await client.call_tool("ask")) == f"{action} None False"
+
+
+async def test_every_kind_of_question(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        url = await context.elicit_url("Sign in", "https://x.test/in")
+        form = await context.elicit(
+            "Colour?", {"type": "object", "properties": {"colour": {"type": "string"}}}
+        )
+        words = await context.sample("Hi", 10, systemPrompt="Be kind")
+        roots = await context.list_roots()
+        assert isinstance(words.content, TextContent)
+        return f"{url.action} {form.content} {words.content.text} {roots[0].uri}"
+
+    asked: list[ElicitParams] = []
+
+    def visit(params: ElicitParams) -> ElicitResult:
+        asked.append(params)
+        return ElicitResult(action="accept")
+
+    callbacks = Callbacks(
+        elicitation=lambda params: {"colour": "red"},
+        elicitation_url=visit,
+        sampling=sampled,
+        roots=lambda: ["file:///r"],
+    )
+    async with serving(server, revision, callbacks) as client:
+        said = text(await client.call_tool("ask"))
+    assert said == "accept {'colour': 'red'} Hi! file:///r"
+    assert [params.url for params in asked] == ["https://x.test/in"]
+
+
+async def test_several_questions_at_once(revision: str) -> None:
+    server = Server("s")
+    runs = 0
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        nonlocal runs
+        runs += 1
+        answers = await context.gather_inputs(
+            {"who": Elicit("Who?", Person), "words": Sample("Hi", 10), "where": ListRoots()}
+        )
+        return f"{answers['who'].content.name} {answers['words'].model} {len(answers['where'])}"
+
+    async with serving(server, revision) as client:
+        assert text(await client.call_tool("ask")) == "Ada m 1"
+    assert runs == (2 if revision == ERAS[1] else 1)
+
+
+async def test_questions_one_after_the_other_and_what_is_remembered(revision: str) -> None:
+    server = Server("s")
+    orders: list[int] = []
+
+    async def order() -> dict[str, int]:
+        orders.append(len(orders))
+        return {"order": 7}
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        made = await context.remember("order", order)
+        again = await context.remember("order", order)
+        first = await context.elicit("First?", Person)
+        kept = await context.remember("word", lambda: "kept")
+        second = await context.elicit("Second?", Person)
+        third = await context.elicit("Second?", Person)  # the very same question, asked twice
+        ages = [each.content.age for each in (first, second, third) if each.content]
+        return f"{made} {again} {kept} {sum(ages)}"
+
+    asked: list[str] = []
+
+    def answer(params: ElicitParams) -> dict[str, Any]:
+        asked.append(params.message)
+        return {"name": "Ada", "age": 10 ** (len(asked) - 1)}
+
+    async with serving(server, revision, Callbacks(elicitation=answer)) as client:
+        assert text(await client.call_tool("ask")) == "{'order': 7} {'order': 7} kept 111"
+    assert asked == ["First?", "Second?", "Second?"]
+    assert orders == [0]
+
+
+async def test_remembered_values_have_their_type(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        person = await context.remember("p", lambda: Person(name="Bob"), Person)
+        plain = await context.remember("p", lambda: Person(name="Eve"))
+        await context.elicit("Go on?", Person)
+        return f"{person} {plain}"
+
+    async with serving(server, revision) as client:
+        assert text(await client.call_tool("ask")) == (
+            "Person(name='Bob', age=30, mood='good') {'name': 'Bob', 'age': 30, 'mood': 'good'}"
+        )
+
+
+@pytest.mark.parametrize("typed", [True, False])
+async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typed: bool) -> None:
+    server = Server("s")
+    schema = {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "minimum": 0}},
+        "required": ["age"],
+    }
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        if typed:
+            person = await context.elicit("Age?", Person)
+            assert person.content
+            return str(person.content.age)
+        return str((await context.elicit("Age?", schema)).content)
+
+    messages: list[str] = []
+
+    def answer(params: ElicitParams) -> ElicitResult:
+        messages.append(params.message)
+        age = -1 if len(messages) == 1 else 7
+        return ElicitResult(action="accept", content={"name": "Ada", "age": age})
+
+    async with serving(server, revision, Callbacks(elicitation=answer)) as client:
+        assert "7" in text(await client.call_tool("ask"))
+    assert messages[0] == "Age?"
+    assert len(messages) == 2
+    assert messages[1].startswith("Age?\n\nThe last answer did not fit: ")
+    assert "age" in messages[1]
+
+
+async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        await context.elicit("Age?", Person)
+        return "never"
+
+    callbacks = Callbacks(
+        elicitation=lambda params: ElicitResult(action="accept", content={"name": 5})
+    )
+    async with serving(server, revision, callbacks) as client:
+        if revision == ERAS[0]:
+            result = await client.call_tool("ask")
+            assert result.is_error is True
+            assert "does not fit" in text(result)
+        else:
+            from transports.client_errors import InvalidResponse
+
+            with pytest.raises(InvalidResponse, match="more than 10 times"):
+                await client.call_tool("ask")
+
+
+async def test_unchecked_forms_take_anything(revision: str) -> None:
+    server = Server("s")
+    schema = {"type": "object", "properties": {"c": {"type": "string", "enum": ["a"]}}}
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        return str((await context.elicit("?", schema, validate=False)).content)
+
+    callbacks = Callbacks(
+        elicitation=lambda params: ElicitResult(action="accept", content={"c": "z", "more": 1})
+    )
+    async with serving(server, revision, callbacks) as client:
+        assert text(await client.call_tool("ask")) == "{'c': 'z', 'more': 1}"
+
+
+async def test_questions_from_a_task_group_of_the_handler(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        answers: dict[str, Any] = {}
+
+        async def one(name: str) -> None:
+            answers[name] = await context.elicit(name, Person)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, "a")
+            group.start_soon(one, "b")
+        return ",".join(f"{name}={answers[name].action}" for name in sorted(answers))
+
+    async with serving(server, revision) as client:
+        assert text(await client.call_tool("ask")) == "a=accept,b=accept"
+
+
+async def test_except_exception_does_not_swallow_a_question(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        try:
+            answer = await context.elicit("?", Person)
+        except Exception as error:
+            return f"swallowed {error!r}"
+        return answer.action
+
+    async with serving(server, revision) as client:
+        assert text(await client.call_tool("ask")) == "accept"
+
+
+async def test_prompts_and_resources_may_ask(revision: str) -> None:
+    server = Server("s")
+
+    @server.prompt
+    async def greet(context: Context) -> str:
+        answer = await context.elicit("Who?", Person)
+        assert answer.content
+        return f"Greet {answer.content.name}"
+
+    @server.resource("test://{id}")
+    async def read(id: str, context: Context) -> str:
+        answer = await context.elicit("Who?", Person)
+        assert answer.content
+        return f"{id} for {answer.content.name}"
+
+    async with serving(server, revision) as client:
+        message = (await client.get_prompt("greet")).messages[0]
+        assert isinstance(message.content, TextContent)
+        assert message.content.text == "Greet Ada"
+        contents = (await client.read_resource("test://7")).contents
+        assert contents[0].text == "7 for Ada"
+
+
+async def test_facts_about_the_request(revision: str) -> None:
+    server = Server("s")
+    facts: list[Any] = []
+
+    @server.tool
+    async def look(context: Context) -> str:
+        facts.extend(
+            (
+                context.method,
+                context.revision.name,
+                context.meta.traceparent,
+                context.client_info.name if context.client_info else None,
+                context.supports("elicitation"),
+                context.supports("elicitation.url"),
+                context.session,
+                context.principal,
+                context.cancelled,
+                type(context.request_id),
+            )
+        )
+        return "seen"
+
+    async with serving(server, revision) as client:
+        await client.call_tool("look", meta={"traceparent": "00-1-2-01"})
+    assert facts == [
+        "tools/call",
+        revision,
+        "00-1-2-01",
+        "mcpcore",
+        True,
+        False,
+        None,
+        None,
+        False,
+        int,
+    ]
+
+
+async def test_plain_functions_report_and_log(revision: str) -> None:
+    server = Server("s")
+
+    @server.tool
+    def work(context: Context) -> str:
+        sent = [context.progress(step, 3, f"step {step}") for step in (1, 2, 2, 3)]
+        context.debug("too quiet")
+        context.info({"a": 1}, "worker")
+        context.warning("w")
+        context.error("e")
+        return str(sent)
+
+    logged: list[Any] = []
+    progress: list[Any] = []
+    callbacks = Callbacks(log=lambda m: logged.append((m.level, m.data, m.logger)))
+    async with serving(server, revision, callbacks) as client:
+        await client.set_log_level("info")
+        result = await client.call_tool("work", progress=lambda *args: progress.append(args))
+        assert text(result) == "[True, True, False, True]"
+    assert progress == [(1, 3, "step 1"), (2, 3, "step 2"), (3, 3, "step 3")]
+    assert [entry[:2] for entry in logged] == [("info", {"a": 1}), ("warning", "w"), ("error", "e")]
+    assert logged[0][2] == "worker"

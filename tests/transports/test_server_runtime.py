@@ -1,0 +1,555 @@
+"""The server's runtime: how handlers are run, stopped and answered for."""
+
+import logging
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from msgspec import Struct
+
+from mcpcore.service import Server, ToolError
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from transports.context import Context
+from transports.runtime import RuntimeSettings
+from transports.seal import Seal
+
+pytestmark = pytest.mark.anyio
+
+
+class Consent(Struct):
+    ok: bool
+
+
+ELICITS: dict[str, Any] = {"elicitation": {}}
+AGREED = {"action": "accept", "content": {"ok": True}}
+
+
+def asking() -> Server:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context, what: str = "x") -> str:
+        kept = await context.remember("kept", lambda: f"kept {what}")
+        answer = await context.elicit("Go on?", Consent, key="go")
+        return f"{kept} {answer.action}"
+
+    @server.prompt
+    async def ask_too(context: Context) -> str:
+        return (await context.elicit("Go on?", Consent, key="go")).action
+
+    return server
+
+
+def said(reply: dict[str, Any]) -> str:
+    return str(reply["result"]["content"][0]["text"])
+
+
+# Running
+
+
+async def test_plain_functions_have_no_task_and_coroutines_one() -> None:
+    server = Server("s")
+    tasks: dict[str, int] = {}
+
+    @server.tool
+    def plain() -> str:
+        tasks["plain"] = len(anyio.get_running_tasks())
+        return "plain"
+
+    @server.tool
+    async def coroutine() -> str:
+        tasks["coroutine"] = len(anyio.get_running_tasks())
+        return "coroutine"
+
+    async with bench(server) as made:
+        before = len(anyio.get_running_tasks())
+        id = made.post("tools/call", {"name": "plain"})
+        assert [message["id"] for message in made.sent] == [id]
+        await made.call("tools/call", {"name": "coroutine"})
+    assert tasks == {"plain": before, "coroutine": before + 1}
+
+
+async def test_a_plain_function_may_return_an_awaitable() -> None:
+    server = Server("s")
+
+    async def later() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "later"
+
+    @server.tool
+    def tool() -> Any:
+        return later()
+
+    async with bench(server) as made:
+        assert said(await made.call("tools/call", {"name": "tool"})) == "later"
+
+
+@pytest.mark.parametrize("in_task", [False, True])
+async def test_exceptions_are_masked_and_logged(
+    in_task: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server("s")
+
+    @server.tool
+    def plain() -> str:
+        raise RuntimeError("the password is 1234")
+
+    @server.tool
+    async def coroutine() -> str:
+        raise RuntimeError("the password is 1234")
+
+    @server.resource("test://x")
+    def read() -> str:
+        raise RuntimeError("the password is 1234")
+
+    name = "coroutine" if in_task else "plain"
+    async with bench(server) as made:
+        with caplog.at_level(logging.ERROR, "mcpcore.server"):
+            reply = await made.call("tools/call", {"name": name})
+            read_reply = await made.call("resources/read", {"uri": "test://x"})
+    assert reply["result"]["isError"] is True
+    assert read_reply["error"]["code"] == -32603
+    assert "1234" not in str((reply, read_reply))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the handler of tools/call {name!r} failed",
+        "the handler of resources/read 'test://x' failed",
+    ]
+    assert "1234" in str(caplog.records[0].exc_info)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+async def test_errors_meant_for_the_client_come_out_of_task_groups(
+    depth: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server("s")
+
+    async def fail(levels: int) -> None:
+        if not levels:
+            raise ToolError("no such city")
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail, levels - 1)
+
+    @server.tool
+    async def tool() -> str:
+        await fail(depth)
+        return "never"
+
+    async with bench(server) as made:
+        reply = await made.call("tools/call", {"name": "tool"})
+    assert said(reply) == "no such city"
+    assert caplog.records == []
+
+
+async def test_protocol_errors_pass_through() -> None:
+    server = Server("s")
+
+    @server.tool
+    async def tool() -> str:
+        raise McpError(-32602, "not today", {"until": "Monday"})
+
+    async with bench(server) as made:
+        reply = await made.call("tools/call", {"name": "tool"})
+    assert reply["error"] == {"code": -32602, "message": "not today", "data": {"until": "Monday"}}
+
+
+async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server("s")
+
+    @server.tool
+    def tool() -> CallToolResult:
+        return CallToolResult(content=[], structured_content={"x": float("nan")})
+
+    async with bench(server) as made:
+        reply = await made.call("tools/call", {"name": "tool"})
+        assert reply["result"]["isError"] is True
+        assert (await made.call("tools/list", {}))["result"]["tools"]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("tools/call", {"name": "nope"}, -32602),
+        ("tools/list", {"cursor": "bad"}, -32602),
+        ("prompts/get", {"name": "nope"}, -32602),
+        ("tools/call", {"name": 7}, -32602),
+        ("tasks/get", {"taskId": "x"}, -32601),
+    ],
+)
+async def test_refusals_of_the_service(method: str, params: dict[str, Any], code: int) -> None:
+    async with bench(asking()) as made:
+        assert (await made.call(method, params))["error"]["code"] == code
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: str) -> None:
+    server = Server("s")
+    seen: list[Any] = []
+    started, ended = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            seen.append(context.cancelled)
+            ended.set()
+        return "never"
+
+    async with bench(server) as made:
+        if revision == LEGACY:
+            made.open_legacy()
+        id = made.post("tools/call", {"name": "wait"}, revision=revision)
+        await started.wait()
+        assert made.peer.in_flight == 1
+        cancelled = {"requestId": id}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        await ended.wait()
+        await made.runtime.idle()
+        assert made.peer.in_flight == 0
+        assert [message for message in made.sent if message.get("id") == id] == []
+    assert seen == [True]
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_not_answered_for() -> None:
+    server = Server("s")
+    started = anyio.Event()
+
+    @server.tool
+    async def stubborn() -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            return "done anyway"
+        return "never"
+
+    async with bench(server) as made:
+        id = made.post("tools/call", {"name": "stubborn"})
+        await started.wait()
+        cancelled = {"requestId": id}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        await made.runtime.idle()
+        assert made.peer.in_flight == 0
+        assert [message for message in made.sent if message.get("id") == id] == []
+
+
+async def test_the_end_of_the_link_cancels_what_runs() -> None:
+    server = Server("s")
+    started, ended = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def wait() -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return "never"
+
+    async with bench(server) as made:
+        made.post("tools/call", {"name": "wait"})
+        await started.wait()
+    assert ended.is_set()
+
+
+async def test_a_cancelled_handler_withdraws_its_question() -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        await context.elicit("Go on?", Consent)
+        return "never"
+
+    async with bench(server) as made:
+        made.open_legacy(ELICITS)
+        id = made.post("tools/call", {"name": "ask"}, revision=LEGACY)
+        while not (asked := [m for m in made.sent if m.get("method") == "elicitation/create"]):
+            await anyio.lowlevel.checkpoint()
+        cancelled = {"requestId": id}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        await made.runtime.idle()
+        assert len(made.runtime.waiting) == 0
+        assert made.peer.pending == 0
+        withdrawn = [m for m in made.sent if m.get("method") == "notifications/cancelled"]
+        assert [m["params"]["requestId"] for m in withdrawn] == [asked[0]["id"]]
+
+
+# Capabilities
+
+
+async def test_undeclared_capability_in_the_modern_era() -> None:
+    async with bench(asking()) as made:
+        reply = await made.call("tools/call", {"name": "ask"}, capabilities={"sampling": {}})
+    assert reply["error"]["code"] == -32021
+    assert reply["error"]["data"] == {"requiredCapabilities": {"elicitation": {"form": {}}}}
+
+
+async def test_undeclared_capability_in_the_legacy_era() -> None:
+    async with bench(asking()) as made:
+        made.open_legacy()
+        reply = await made.call("tools/call", {"name": "ask"}, revision=LEGACY)
+        prompt = await made.call("prompts/get", {"name": "ask_too"}, revision=LEGACY)
+    assert reply["result"]["isError"] is True
+    assert said(reply) == "the client does not support elicitation.form"
+    assert prompt["error"]["message"] == "the client does not support elicitation.form"
+
+
+async def test_a_refusal_of_the_client_is_told() -> None:
+    async with bench(asking()) as made:
+        made.open_legacy(ELICITS)
+        id = made.post("tools/call", {"name": "ask"}, revision=LEGACY)
+        while not (asked := [m for m in made.sent if m.get("method") == "elicitation/create"]):
+            await anyio.lowlevel.checkpoint()
+        error = {"code": -1, "message": "user is away"}
+        made.send({"jsonrpc": "2.0", "id": asked[0]["id"], "error": error})
+        reply = await made.reply(id)
+    assert reply["result"]["isError"] is True
+    assert said(reply) == "the client refused elicitation/create: user is away"
+
+
+async def test_a_client_that_takes_too_long() -> None:
+    async with bench(asking(), RuntimeSettings(input_timeout=10.0)) as made:
+        made.open_legacy(ELICITS)
+        id = made.post("tools/call", {"name": "ask"}, revision=LEGACY)
+        while not any(m.get("method") == "elicitation/create" for m in made.sent):
+            await anyio.lowlevel.checkpoint()
+        made.peer.handle_timeout(float("inf"))
+        made.flush_soon()
+        assert "did not answer" in said(await made.reply(id))
+
+
+async def test_only_some_methods_can_ask_in_the_modern_era(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = asking()
+
+    @server.completion(prompt="ask_too")
+    async def complete(typed: str, context: Context) -> list[str]:
+        await context.elicit("Which?", Consent)
+        return []
+
+    params = {
+        "ref": {"type": "ref/prompt", "name": "ask_too"},
+        "argument": {"name": "a", "value": ""},
+    }
+    async with bench(server) as made:
+        reply = await made.call("completion/complete", params, capabilities=ELICITS)
+    assert reply["error"]["code"] == -32603
+    assert "completion/complete cannot ask" in str(caplog.records[0].exc_info)
+
+
+# Input rounds
+
+
+async def rounds(made: Any, **retry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ask once, answer, and return both replies; ``retry`` changes the params of the second."""
+    params = {"name": "ask", "arguments": {"what": "a"}}
+    first = await made.call("tools/call", params, capabilities=ELICITS)
+    state = first["result"]["requestState"]
+    again = {**params, "inputResponses": {"go": AGREED}, "requestState": state}
+    for name, change in retry.items():
+        again[name] = change(again[name])
+    return first, await made.call("tools/call", again, capabilities=ELICITS)
+
+
+async def test_a_round() -> None:
+    async with bench(asking()) as made:
+        first, second = await rounds(made)
+    assert first["result"]["resultType"] == "input_required"
+    assert first["result"]["inputRequests"]["go"]["method"] == "elicitation/create"
+    assert said(second) == "kept a accept"
+    assert second["result"]["resultType"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        {"requestState": lambda state: state + "-TAMPERED"},
+        {"requestState": lambda state: state[:-2]},
+        {"requestState": lambda state: ""},
+        {"arguments": lambda arguments: {"what": "b"}},
+    ],
+    ids=["longer", "shorter", "empty", "other arguments"],
+)
+async def test_a_state_that_does_not_belong_here_is_refused(retry: dict[str, Any]) -> None:
+    async with bench(asking()) as made:
+        _, second = await rounds(made, **retry)
+    assert second["error"]["code"] == -32602
+    assert "requestState" in second["error"]["message"]
+
+
+async def test_a_state_of_another_method_is_refused() -> None:
+    server = Server("s")
+    for declare in (server.tool, server.prompt):
+
+        @declare("same")
+        async def same(context: Context) -> str:
+            return (await context.elicit("?", Consent, key="go")).action
+
+    async with bench(server) as made:
+        first = await made.call("tools/call", {"name": "same"}, capabilities=ELICITS)
+        params = {"name": "same", "requestState": first["result"]["requestState"]}
+        reply = await made.call("prompts/get", params, capabilities=ELICITS)
+    assert reply["error"]["code"] == -32602
+
+
+async def test_a_state_is_refused_even_where_nobody_reads_it() -> None:
+    server = Server("s")
+
+    @server.tool
+    def plain() -> str:
+        return "plain"
+
+    async with bench(server) as made:
+        reply = await made.call("tools/call", {"name": "plain", "requestState": "forged"})
+    assert reply["error"]["code"] == -32602
+
+
+async def test_a_state_expires() -> None:
+    now = [1000.0]
+    seal = Seal(b"k" * 32, lifetime=60, wall=lambda: now[0])
+    async with bench(asking(), RuntimeSettings(seal=seal)) as made:
+        params = {"name": "ask"}
+        first = await made.call("tools/call", params, capabilities=ELICITS)
+        now[0] += 61
+        again = {
+            **params,
+            "inputResponses": {"go": AGREED},
+            "requestState": first["result"]["requestState"],
+        }
+        reply = await made.call("tools/call", again, capabilities=ELICITS)
+    assert reply["error"]["code"] == -32602
+    assert "expired" in reply["error"]["message"]
+
+
+async def test_workers_that_share_a_key_share_their_rounds() -> None:
+    settings = RuntimeSettings(seal=Seal(b"k" * 32))
+    params = {"name": "ask"}
+    async with bench(asking(), settings) as made:
+        first = await made.call("tools/call", params, capabilities=ELICITS)
+    again = {
+        **params,
+        "inputResponses": {"go": AGREED},
+        "requestState": first["result"]["requestState"],
+    }
+    async with bench(asking(), settings) as made:
+        assert said(await made.call("tools/call", again, capabilities=ELICITS)) == "kept x accept"
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [
+        {},
+        {"other": AGREED},
+        {"go": {"action": "maybe"}},
+        {"go": {"action": "accept", "content": {"ok": "yes"}}},
+        {"go": 7},
+        {"go": None},
+    ],
+)
+async def test_what_is_missing_or_does_not_fit_is_asked_again(responses: dict[str, Any]) -> None:
+    async with bench(asking()) as made:
+        _, second = await rounds(made, inputResponses=lambda _: responses)
+    assert second["result"]["resultType"] == "input_required"
+    assert list(second["result"]["inputRequests"]) == ["go"]
+
+
+async def test_answers_count_without_a_state() -> None:
+    async with bench(asking()) as made:
+        params = {"name": "ask", "inputResponses": {"go": AGREED, "more": {}}}
+        assert said(await made.call("tools/call", params, capabilities=ELICITS)) == "kept x accept"
+
+
+async def test_a_question_put_differently_is_asked_again() -> None:
+    server = Server("s")
+    files = [7]
+
+    @server.tool
+    async def delete(context: Context) -> str:
+        answer = await context.elicit(f"Delete {files[0]} files?", Consent)
+        return f"deleted {files[0]}: {answer.action}"
+
+    async with bench(server) as made:
+        first = await made.call("tools/call", {"name": "delete"}, capabilities=ELICITS)
+        (key,) = first["result"]["inputRequests"]
+        files[0] = 5
+        params = {
+            "name": "delete",
+            "inputResponses": {key: AGREED},
+            "requestState": first["result"]["requestState"],
+        }
+        second = await made.call("tools/call", params, capabilities=ELICITS)
+    (question,) = second["result"]["inputRequests"].values()
+    assert question["params"]["message"] == "Delete 5 files?"
+
+
+async def test_rounds_have_an_end() -> None:
+    async with bench(asking(), RuntimeSettings(input_rounds=2)) as made:
+        params: dict[str, Any] = {"name": "ask"}
+        for _ in range(2):
+            reply = await made.call("tools/call", params, capabilities=ELICITS)
+            params = {"name": "ask", "requestState": reply["result"]["requestState"]}
+        reply = await made.call("tools/call", params, capabilities=ELICITS)
+    assert reply["error"]["message"] == "no usable input after 2 rounds"
+
+
+async def test_a_state_that_grows_too_large(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        await context.remember("big", lambda: "x" * 1000)
+        await context.elicit("?", Consent)
+        return "never"
+
+    settings = RuntimeSettings(seal=Seal(b"k" * 32, limit=500))
+    async with bench(server, settings) as made:
+        reply = await made.call("tools/call", {"name": "ask"}, capabilities=ELICITS)
+    assert reply["error"]["code"] == -32603
+    assert "over the limit of 500" in str(caplog.records[0].exc_info)
+
+
+# Telling
+
+
+async def test_changes_reach_those_who_listen() -> None:
+    server = asking()
+    async with bench(server) as made:
+        made.post("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        made.sent.clear()
+        server.remove_tool("ask")
+        server.remove_prompt("ask_too")
+        assert [m["method"] for m in made.sent] == ["notifications/tools/list_changed"]
+    server.add_resource("test://late", "text")  # nobody is there to be told any more
+    assert len(made.sent) == 1
+
+
+async def test_a_handler_can_wait_until_its_output_was_taken() -> None:
+    server = Server("s")
+    steps: list[str] = []
+
+    @server.tool
+    async def much(context: Context) -> str:
+        context.progress(1)
+        steps.append("sent")
+        await context.drained()
+        steps.append("taken")
+        return "done"
+
+    async with bench(server) as made:
+        made.stalled = True
+        id = made.post("tools/call", {"name": "much", "_meta": {"progressToken": "t"}})
+        await anyio.wait_all_tasks_blocked()
+        assert steps == ["sent"]
+        made.stalled = False
+        made.flush_soon()
+        assert said(await made.reply(id)) == "done"
+    assert steps == ["sent", "taken"]
