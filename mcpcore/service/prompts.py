@@ -54,8 +54,6 @@ class PromptEntry:
     __slots__ = ("_handler", "prompt")
 
     def __init__(self, function: Callable[..., Any], name: str, options: PromptOptions) -> None:
-        if not name:
-            raise ValueError("a prompt needs a name")
         what = f"prompt {name!r}"
         self._handler = StringHandler(function, what)
         arguments = [

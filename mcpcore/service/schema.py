@@ -53,15 +53,12 @@ def input_schema(
     ``descriptions``: of parameters, where their types have none.
     Raises TypeError naming the parameter whose type has no schema.
     """
-    try:
-        schema = _derive(type)
-    except (TypeError, NotImplementedError):
-        for parameter in parameters:
-            try:
-                _derive(parameter.type)
-            except (TypeError, NotImplementedError) as error:
-                raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
-        raise
+    for parameter in parameters:
+        try:
+            _derive(parameter.type)
+        except (TypeError, NotImplementedError) as error:
+            raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
+    schema = _derive(type)
     del schema["title"]
     if not schema["required"]:
         del schema["required"]

@@ -143,16 +143,14 @@ class Server(Registry):
 
     def _completed_template(self, uri: str) -> tuple[str, tuple[str, ...]]:
         """The template that a reference means: by its text, or by a URI that it matches."""
-        for entry in self._templates:
-            template = entry.template
-            if template is None:
-                continue
+        templates = [entry.template for entry in self._templates if entry.template is not None]
+        for template in templates:
             if uri == template.text:
                 return uri, template.variables
-        for entry in self._templates:
+        for template in templates:
             try:
-                if entry.template is not None and entry.template.match(uri) is not None:
-                    return entry.uri, entry.template.variables
+                if template.match(uri) is not None:
+                    return template.text, template.variables
             except UnsafeValue:
                 continue
         if uri in self._resources:

@@ -91,7 +91,7 @@ def test_parameters() -> None:
         h: datetime.date = datetime.date(2020, 1, 2),
         i: Literal["x", "y"] = "x",
         j: Literal[1, 2] = 1,
-        k=(1, 2),  # type: ignore[no-untyped-def]
+        k: Any = (1, 2),
         m: str = "m",
         n: Any = object,
     ) -> None: ...
@@ -226,6 +226,8 @@ TYPES: list[Any] = [
     Level,
     Literal["a", "b"],
     Literal[1, 2],
+    Literal["a", 1],
+    Literal["a", None],
     list[int],
     tuple[int, str],
     set[int],

@@ -1,0 +1,356 @@
+"""Resources and templates: declared, listed, found, read."""
+
+import datetime
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from mcpcore.service import ResourceError, ResourceNotFound, Server, ToolError
+from mcpcore.service.errors import OutputMismatch
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
+from mcpcore.spec.types.base import Annotations
+from mcpcore.spec.types.content import BlobResourceContents, TextResourceContents
+from mcpcore.spec.types.resources import ReadResourceResult
+from tests.service.calling import CONTEXT, Context, ask
+
+
+def contents(server: Server, uri: str, revision: Revision = LATEST) -> Any:
+    return ask(server, "resources/read", {"uri": uri}, revision)["contents"]
+
+
+def text_of(server: Server, uri: str) -> str:
+    (only,) = contents(server, uri)
+    assert only["uri"] == uri
+    return str(only["text"])
+
+
+def library() -> Server:
+    server = Server("s")
+
+    @server.resource(
+        "test://full",
+        name="Full",
+        title="T",
+        mime_type="text/markdown",
+        size=3,
+        annotations={"audience": ["user"], "priority": 0.5},
+        icons=["https://example.com/i.png"],
+        meta={"com.example/k": 1},
+    )
+    def full(context: Context) -> str:
+        """Has everything."""
+        assert context is CONTEXT
+        return "abc"
+
+    @server.resource("test://slow")
+    async def slow() -> str:
+        return "slow"
+
+    @server.resource("test://items/{number}{?day,kind}", title="Items")
+    def item(
+        number: int,
+        context: Context,
+        day: datetime.date | None = None,
+        kind: Literal["a", "b"] = "a",
+    ) -> str:
+        """Reads an item."""
+        assert context is CONTEXT
+        return f"{number + 1} {day} {kind}"
+
+    @server.resource("file:///{+path}", annotations=Annotations(priority=1))
+    async def file(path: str) -> str:
+        return path
+
+    server.add_resource("test://text", "h\u00e9llo")
+    server.add_resource("test://bytes", b"\0\1", mime_type="image/png", name="Bytes")
+    return server
+
+
+def test_lists() -> None:
+    server = library()
+    assert ask(server, "resources/list", revision=LATEST_LEGACY)["resources"] == [
+        {
+            "uri": "test://full",
+            "name": "Full",
+            "title": "T",
+            "description": "Has everything.",
+            "mimeType": "text/markdown",
+            "size": 3,
+            "icons": [{"src": "https://example.com/i.png"}],
+            "annotations": {"audience": ["user"], "priority": 0.5},
+            "_meta": {"com.example/k": 1},
+        },
+        {"uri": "test://slow", "name": "slow"},
+        {"uri": "test://text", "name": "test://text", "size": 6},
+        {"uri": "test://bytes", "name": "Bytes", "mimeType": "image/png", "size": 2},
+    ]
+    assert ask(server, "resources/templates/list", revision=LATEST_LEGACY) == {
+        "resourceTemplates": [
+            {
+                "uriTemplate": "test://items/{number}{?day,kind}",
+                "name": "item",
+                "title": "Items",
+                "description": "Reads an item.",
+            },
+            {"uriTemplate": "file:///{+path}", "name": "file", "annotations": {"priority": 1.0}},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("test://full", {"uri": "test://full", "mimeType": "text/markdown", "text": "abc"}),
+        ("test://slow", {"uri": "test://slow", "mimeType": "text/plain", "text": "slow"}),
+        ("test://text", {"uri": "test://text", "mimeType": "text/plain", "text": "h\u00e9llo"}),
+        ("test://bytes", {"uri": "test://bytes", "mimeType": "image/png", "blob": "AAE="}),
+    ],
+)
+def test_read(uri: str, expected: Any) -> None:
+    server = library()
+    assert contents(server, uri) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("test://items/41", "42 None a"),
+        ("test://items/41?kind=b", "42 None b"),
+        ("test://items/41?kind=b&day=2020-01-02", "42 2020-01-02 b"),
+        ("file:///src/a%20b.py", "src/a b.py"),
+    ],
+)
+def test_read_templates(uri: str, expected: str) -> None:
+    assert text_of(library(), uri) == expected
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("test://nothing", None),
+        ("", None),
+        ("test://items/x", None),
+        ("test://items/41?kind=c", None),
+        ("test://items/41?day=soon", None),
+        ("test://items/", None),
+        ("file:///../etc/passwd", "variable 'path': it holds the segment '..'"),
+        ("file:///a/%2e%2e/b", "variable 'path': it holds the segment '..'"),
+        ("file:////etc/passwd", "variable 'path': it is an absolute path"),
+        ("file:///a%00", "variable 'path': it holds a control character"),
+        ("x:" + "a" * 9000, "longer than 8192"),
+    ],
+)
+def test_not_found(uri: str, reason: str | None, revision: Revision) -> None:
+    with pytest.raises(McpError) as caught:
+        contents(library(), uri, revision)
+    error = caught.value.error
+    assert error.code == (INVALID_PARAMS if revision.modern else -32002)
+    assert error.code == revision.resource_not_found
+    assert error.message == "Resource not found"
+    data = msgspec.json.decode(error.data)  # type: ignore[arg-type]
+    assert data["uri"] == (uri if len(uri) <= 500 else uri[:497] + "...")
+    assert data.get("reason") == reason
+
+
+def test_bad_params() -> None:
+    for params, says in ((b"{}", "params.uri: Missing"), (b'{"uri":5}', "params.uri: Expected")):
+        with pytest.raises(McpError, match=says) as caught:
+            ask(library(), "resources/read", params)
+        assert caught.value.code == INVALID_PARAMS
+
+
+def test_unchecked_values() -> None:
+    server = Server("s")
+
+    @server.resource("raw:{+path}{?query}", unchecked=["path"])
+    def raw(path: str, query: str = "") -> str:
+        return f"{path}|{query}"
+
+    assert text_of(server, "raw:../%2Fx?query=1") == "..//x|1"
+    with pytest.raises(McpError):
+        contents(server, "raw:x?query=..")
+
+
+def test_the_resource_goes_before_templates_and_templates_in_order() -> None:
+    server = Server("s")
+    server.add_resource("t:{a}", lambda a: f"first {a}")
+    server.add_resource("t:{+b}", lambda b: f"second {b}")
+    server.add_resource("t:own", "own")
+    assert text_of(server, "t:own") == "own"
+    assert text_of(server, "t:x") == "first x"
+    assert text_of(server, "t:x/y") == "second x/y"
+    # refused by one template, a URI may still belong to another
+    server.add_resource("t:{+c}", lambda c: f"third {c}", unchecked=["c"], replace=True)
+    assert text_of(server, "t:..") == "third .."
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": [1]}, {"text": '{"a":[1]}', "mimeType": "application/json"}),
+        ([], {"text": "[]", "mimeType": "application/json"}),
+        (["x"], {"text": '["x"]', "mimeType": "application/json"}),
+        (5, {"text": "5", "mimeType": "application/json"}),
+        (bytearray(b"\1"), {"blob": "AQ==", "mimeType": "application/octet-stream"}),
+    ],
+)
+def test_other_values(value: Any, expected: Any) -> None:
+    server = Server("s")
+    server.add_resource("t:x", lambda: value)
+    assert contents(server, "t:x") == [{"uri": "t:x", **expected}]
+    server.add_resource("t:x", lambda: value, mime_type="x/y", replace=True)
+    assert contents(server, "t:x") == [{"uri": "t:x", **expected, "mimeType": "x/y"}]
+
+
+def test_own_contents() -> None:
+    server = Server("s")
+    text = TextResourceContents(uri="t:a", text="a", meta={"k": 1})
+    blob = BlobResourceContents(uri="t:b", blob="AA==")
+    server.add_resource("t:one", lambda: text)
+    server.add_resource("t:two", lambda: [text, blob])
+    wire = {"uri": "t:a", "text": "a", "_meta": {"k": 1}}
+    assert contents(server, "t:one") == [wire]
+    assert contents(server, "t:two") == [wire, {"uri": "t:b", "blob": "AA=="}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, object(), [TextResourceContents(uri="t:a", text="a"), "x"], {"a": float("nan")}],
+)
+def test_what_is_no_content_is_masked(value: Any) -> None:
+    server = Server("s")
+    server.add_resource("t:x", lambda: value)
+    with pytest.raises(McpError, match="Internal error") as caught:
+        contents(server, "t:x")
+    assert caught.value.code == INTERNAL_ERROR
+    assert "object" not in caught.value.error.message
+
+
+def test_cache_hints() -> None:
+    server = Server("s", read_ttl_ms=5, read_cache_scope="public")
+    server.add_resource("t:server", "x")
+    server.add_resource("t:own", "x", ttl_ms=9, cache_scope="private")
+    result = ReadResourceResult(
+        contents=[TextResourceContents(uri="t:r", text="x")], ttl_ms=1, meta={"k": 1}
+    )
+    server.add_resource("t:result", lambda: result)
+    scoped = ReadResourceResult(contents=[], cache_scope="private")
+    server.add_resource("t:scoped", lambda: scoped)
+    for uri, hints in (
+        ("t:server", (5, "public")),
+        ("t:own", (9, "private")),
+        ("t:result", (1, "public")),
+        ("t:scoped", (5, "private")),
+    ):
+        read = ask(server, "resources/read", {"uri": uri})
+        assert (read["ttlMs"], read["cacheScope"]) == hints
+        legacy = ask(server, "resources/read", {"uri": uri}, LATEST_LEGACY)
+        assert set(legacy) == {"contents"}
+    prepared = server.prepare("resources/read", b'{"uri":"t:result"}', LATEST)
+    prepared.finish(result)
+    assert prepared.meta == {"k": 1}
+    default = ask(library(), "resources/read", {"uri": "test://text"})
+    assert (default["ttlMs"], default["cacheScope"]) == (0, "private")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message", "data"),
+    [
+        (ResourceError("disk on fire"), INTERNAL_ERROR, "disk on fire", b'{"uri":"t:x"}'),
+        (ResourceNotFound(), INVALID_PARAMS, "Resource not found", b'{"uri":"t:x"}'),
+        (ResourceNotFound("gone"), INVALID_PARAMS, "gone", b'{"uri":"t:x"}'),
+        (ToolError("shown"), INTERNAL_ERROR, "shown", None),
+        (McpError(-1, "mine"), -1, "mine", None),
+        (ValueError("secret"), INTERNAL_ERROR, "Internal error", None),
+    ],
+)
+def test_errors(error: Exception, code: int, message: str, data: bytes | None) -> None:
+    def failing() -> str:
+        raise error
+
+    server = Server("s")
+    server.add_resource("t:x", failing)
+    with pytest.raises(McpError) as caught:
+        contents(server, "t:x")
+    shown = caught.value.error
+    assert (shown.code, shown.message) == (code, message)
+    assert data is None or bytes(shown.data) == data  # type: ignore[arg-type]
+    if isinstance(error, ResourceNotFound):
+        with pytest.raises(McpError) as caught:
+            contents(server, "t:x", LATEST_LEGACY)
+        assert caught.value.code == -32002
+
+
+@pytest.mark.parametrize(
+    ("uri", "function", "options", "kind", "says"),
+    [
+        ("no-scheme", lambda: "", {}, ValueError, "'no-scheme' is no absolute URI"),
+        ("{scheme}://x", lambda scheme: "", {}, ValueError, "no absolute URI"),
+        ("t:a b", lambda: "", {}, ValueError, "no absolute URI"),
+        ("t:{a", lambda a: "", {}, ValueError, "not allowed in a literal"),
+        ("t:{a*}", lambda a: "", {}, ValueError, "level 4"),
+        ("t:{a}", lambda: "", {}, TypeError, "no parameter for the variable 'a'"),
+        ("t:{a}", lambda a, b: "", {}, TypeError, "no variable for the parameter 'b'"),
+        ("t:x", lambda a: "", {}, TypeError, "no variable for the parameter 'a'"),
+        ("t:{a}", lambda **a: "", {}, TypeError, "cannot be filled"),
+        ("t:{a}", lambda a: "", {"size": 1}, TypeError, "a template has no size"),
+        ("t:{a}", lambda a: "", {"unchecked": ["b"]}, ValueError, "no variable 'b'"),
+        ("t:x", lambda: "", {"unchecked": ["b"]}, TypeError, "only a template"),
+        ("t:x", lambda: "", {"ttl_ms": -1}, ValueError, "ttl_ms must not be negative"),
+        ("t:x", lambda: "", {"cache_scope": "shared"}, ValueError, "'public' or 'private'"),
+        ("t:x", lambda: "", {"icons": ["ftp://x"]}, ValueError, "resource 't:x': icon"),
+        ("t:x", lambda: "", {"annotations": {"priority": "x"}}, ValueError, "priority"),
+    ],
+)
+def test_what_cannot_be_declared(
+    uri: str, function: Any, options: Any, kind: type[Exception], says: str
+) -> None:
+    server = Server("s")
+    with pytest.raises(kind, match=says):
+        server.add_resource(uri, function, **options)
+    assert ask(server, "resources/list")["resources"] == []
+    assert ask(server, "resources/templates/list")["resourceTemplates"] == []
+
+
+def test_types_that_no_string_can_fill() -> None:
+    def function(a: list[int]) -> str:
+        return str(a)
+
+    with pytest.raises(TypeError, match=r"resource 't:\{a\}': parameter 'a' cannot be made"):
+        Server("s").add_resource("t:{a}", function)
+
+
+def test_default_parameters_of_a_resource() -> None:
+    server = Server("s")
+
+    @server.resource("t:x")
+    def function(a: int = 5) -> str:
+        return str(a)
+
+    assert text_of(server, "t:x") == "5"
+
+
+def test_removing_and_replacing() -> None:
+    server = library()
+    with pytest.raises(ValueError, match="resource 'test://text' is declared already"):
+        server.add_resource("test://text", "x")
+    server.add_resource("test://text", "new", replace=True)
+    assert text_of(server, "test://text") == "new"
+    server.remove_resource("test://text")
+    server.remove_resource("file:///{+path}")
+    for uri in ("test://text", "file:///a"):
+        with pytest.raises(McpError, match="not found"):
+            contents(server, uri)
+    with pytest.raises(KeyError, match="there is no resource 'test://text'"):
+        server.remove_resource("test://text")
+
+
+def test_the_reason_is_there_for_the_log() -> None:
+    server = Server("s")
+    server.add_resource("t:x", lambda: None)
+    prepared = server.prepare("resources/read", b'{"uri":"t:x"}', LATEST)
+    with pytest.raises(OutputMismatch, match="must have contents"):
+        prepared.finish(None)
