@@ -34,7 +34,6 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body, RequestId
 
 CANCELLED = "notifications/cancelled"
-_ANSWERS = (FrameKind.RESULT, FrameKind.ERROR)
 _NEGOTIATING = ("server/discover", INITIALIZE)
 _BARREN_SESSIONS = 2
 """So many sessions in a row that were lost without any use, and we stop opening new ones."""
@@ -219,17 +218,10 @@ class HttpClient(Responses):
             self._revision = frame.revision
             self._post(frame)
             return
-        elif frame.kind in _ANSWERS and not self._answers_wanted():
-            return
         if self._barrier and frame.method != INITIALIZE:
             self._waiting.append(frame)
         else:
             self._post(frame)
-
-    def _answers_wanted(self) -> bool:
-        """A modern server takes no responses, whatever it may have asked."""
-        revision = self._peer.revision
-        return revision is None or revision.server_requests
 
     def _forget(self, request: RequestId, revision: Revision | None) -> bool:
         """Our owner gave a request up; True if the server has to be told."""
@@ -277,8 +269,6 @@ class HttpClient(Responses):
 
     def _confirmed(self) -> None:
         """The server knows that we are ready: what waited may go, and it may speak first."""
-        if not self._barrier or self._closing:
-            return
         self._barrier = False
         saved, self._saved = self._saved, {}
         waiting, self._waiting = self._waiting, []
@@ -311,7 +301,7 @@ class HttpClient(Responses):
         if frame is None or call.again:
             self._fail(call, f"{call.method}: the server has lost the session", now)
             return
-        self._by_request.pop(request, None)
+        del self._by_request[request]
         call.request = None
         if self._barrier:
             self._saved[request] = frame

@@ -3,6 +3,7 @@
 Source: the Streamable HTTP pages, for 2026-07-28 its section "Request Metadata".
 """
 
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from mcpcore.engine.events import Route
@@ -86,13 +87,13 @@ class Planner:
         _add_context(lines, session, version)
         mirror = frame.mirror
         if mirror is not None:
-            if mirror.method is not None:
-                lines.append((MCP_METHOD, encode_value(mirror.method).encode("ascii")))
-            if mirror.name is not None:
-                lines.append((MCP_NAME, encode_value(mirror.name).encode("ascii")))
-            for name, value in mirror.params.items():
-                field = MCP_PARAM_PREFIX + name.lower().encode("ascii")
-                lines.append((field, encode_value(value).encode("ascii")))
+            for field, value in (
+                (MCP_METHOD, mirror.method),
+                (MCP_NAME, mirror.name),
+                *_mirrored(mirror.params),
+            ):
+                if value is not None:
+                    lines.append((field, encode_value(value).encode("ascii")))
         return HttpSend(exchange=route, method="POST", target=self.target, headers=lines, body=body)
 
     def get(
@@ -119,6 +120,11 @@ class Planner:
         lines = [*self._base]
         _add_context(lines, session, version)
         return HttpSend(exchange=route, method="DELETE", target=self.target, headers=lines)
+
+
+def _mirrored(params: Mapping[str, str]) -> Iterator[tuple[bytes, str]]:
+    for name, text in params.items():
+        yield MCP_PARAM_PREFIX + name.lower().encode("ascii"), text
 
 
 def _add_context(lines: Lines, session: str | None, version: Revision | None) -> None:

@@ -104,8 +104,8 @@ class Responses(ABC):
         call = self._calls.get(exchange)
         if call is None or call.over:
             return
-        if call.reading is Reading.EVENTS:
-            self._read_events(call, data, now)
+        if call.decoder is not None:
+            self._read_events(call, call.decoder, data, now)
             return
         call.size += len(data)
         if call.size > self.settings.max_body:
@@ -152,12 +152,14 @@ class Responses(ABC):
             text = f"the answer to {call.method} is neither JSON nor an event stream"
             self._fail(call, text, now, reason=EndReason.INVALID)
         else:
-            self._fruitful = self._fruitful or call.epoch == self._epoch
+            if call.in_session and call.epoch == self._epoch:
+                self._fruitful = True
             self._begin(call, kind)
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
-            self._streamed = self._streamed or call.purpose is Purpose.STREAM
+            if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
+                self._streamed = True
             self._begin(call, Reading.EVENTS)
         elif status >= 500 or status == 429:
             call.reading = Reading.NOTHING
@@ -188,10 +190,7 @@ class Responses(ABC):
 
     # Bodies
 
-    def _read_events(self, call: Call, data: bytes, now: float) -> None:
-        decoder = call.decoder
-        if decoder is None:  # only a call without events has none
-            return
+    def _read_events(self, call: Call, decoder: SseDecoder, data: bytes, now: float) -> None:
         broken: str | None = None
         try:
             events = decoder.receive(data)
@@ -242,7 +241,7 @@ class Responses(ABC):
             return None
         if id is None:
             item = structs.replace(item, id=call.request)
-        self._settle(call, now)
+        self._settle(call, call.request, now)
         return item
 
     # Ends
@@ -271,28 +270,28 @@ class Responses(ABC):
 
     def _refused(self, call: Call, body: bytes, now: float) -> None:
         """A status of 400 or more: the body decides what it means, if it is a JSON-RPC error."""
-        frame, status = self._decode(body), call.status
+        frame, status, asks = self._decode(body), call.status, call.request is not None
         if isinstance(frame, Message) and frame.kind is Kind.ERROR:
             error = _decode_error(cast(Raw, frame.error))
             modern = proves_modern(status, error)
             row = ERRORS.get(error.code)
             clear = modern or (row is not None and row.proves_modern)
-            if call.request is not None and (clear or not call.negotiating or tells_era(status)):
+            if asks and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)
-                return
             detail = error.message
         else:
             text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
         message = f"{call.method}: {refusal_text(status, detail)}"
-        if call.request is None:
+        if asks:
+            self._fail(call, message, now, reason=EndReason.REFUSED, evidence=tells_era(status))
+        else:
             self._violation(call, message)
-        self._fail(call, message, now, reason=EndReason.REFUSED, evidence=tells_era(status))
 
     def _broken(self, call: Call, error: str, now: float) -> None:
         """A stream has ended early: pick it up where that is possible."""
         wanted = call.purpose is Purpose.STREAM or call.request is not None
-        if not wanted or self._closing:
+        if not wanted:
             return
         current = call.epoch == self._epoch
         possible = current and (call.purpose is Purpose.STREAM or call.resumable)
@@ -308,12 +307,13 @@ class Responses(ABC):
     def _resume(self, call: Call) -> None:
         delay = call.retry
         if delay is None:
-            delay = self.settings.retry_delay * 2**call.resumes
+            delay = self.settings.retry_delay * 2 ** min(call.resumes, 20)
         call.resumes += 1
         call.route = self._new_route()
         if call.purpose is Purpose.POST:
             call.purpose = Purpose.RESUME
         call.reading = Reading.HEAD
+        call.decoder = None
         call.in_session = self._session is not None
         self._calls[call.route] = call
         self._plans.append(
@@ -337,11 +337,10 @@ class Responses(ABC):
         revision = self._revision
         return revision if revision is not None and revision.version_header else None
 
-    def _settle(self, call: Call, now: float) -> None:
+    def _settle(self, call: Call, request: RequestId, now: float) -> None:
         """The request of ``call`` has its outcome."""
-        if call.request is not None:
-            self._by_request.pop(call.request, None)
-            call.request = None
+        del self._by_request[request]
+        call.request = None
         if call.reading is Reading.EVENTS:
             self._deadlines.set(call, now + _LINGER)
 
@@ -358,7 +357,7 @@ class Responses(ABC):
         request = call.request
         if request is None:
             return
-        self._settle(call, now)
+        self._settle(call, request, now)
         self._peer.receive_failure(
             request, now=now, reason=reason, message=message, evidence=evidence
         )
@@ -371,11 +370,10 @@ class Responses(ABC):
 
     def _abort(self, call: Call) -> None:
         """Give an exchange up."""
-        if self._calls.pop(call.route, None) is None:
-            return
+        del self._calls[call.route]
         if call.deadline is not None:
             self._deadlines.set(call, None)
         if call.request is not None:
-            self._by_request.pop(call.request, None)
+            del self._by_request[call.request]
             call.request = None
         self._plans.append(HttpAbort(call.route))

@@ -276,7 +276,7 @@ class HttpServer(OwnerCalls):
                 try:
                     skim = _decode_skim(message.params)
                     meta = None if skim.meta is UNSET else skim.meta
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     meta = None
         return is_modern(meta, record.version, method)
 
@@ -419,14 +419,11 @@ class HttpServer(OwnerCalls):
         if record.deadline is not None:
             self._deadlines.set(record, None)
         session = record.session
-        if session is None:
-            for frame in record.drop_queued():
-                taken_over(frame)
-            return
-        session.detach(record, limit=self.settings.session_queue, now=self._now)
+        if session is not None:
+            session.detach(record, limit=self.settings.session_queue, now=self._now)
         for frame in record.drop_queued():
             taken_over(frame)
-        if self._closing:
+        if session is not None and self._closing:
             self._end_if_unused(session)
 
     def _end_if_unused(self, session: Session) -> None:
@@ -435,8 +432,7 @@ class HttpServer(OwnerCalls):
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
         """The one way out for a session: its streams, its requests, its place in the table."""
-        if not self._sessions.remove(session):
-            return
+        self._sessions.remove(session)
         self._deadlines.set(session, None)
         for record in session.exchanges.values():
             record.session = None

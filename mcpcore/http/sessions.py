@@ -158,6 +158,6 @@ class SessionTable:
         """Return the session with an id of our own making."""
         return None if id is None else self._sessions.get(id)
 
-    def remove(self, session: Session) -> bool:
-        """Forget a session; False if that was done before."""
-        return self._sessions.pop(session.id, None) is not None
+    def remove(self, session: Session) -> None:
+        """Forget a session."""
+        del self._sessions[session.id]

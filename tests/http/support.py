@@ -18,7 +18,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.sse import SseDecoder
+from mcpcore.wire.sse import SseDecoder, encode_event
 
 URL = "http://localhost:8000/mcp"
 SECRET = bytes(range(32))
@@ -137,9 +137,9 @@ class Bench:
         **headers: str,
     ) -> int:
         """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
-        data = (
-            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        )
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if body is None:
+            data = b""
         lines = {
             "host": "localhost:8000",
             "accept": "application/json, text/event-stream",
@@ -329,7 +329,7 @@ class Wire:
             (self.server, self.server_events, self.on_server),
             (self.client, self.client_events, self.on_client),
         ):
-            while (event := machine.next_event()) is not None:  # type: ignore[attr-defined]
+            while (event := machine.next_event()) is not None:
                 moved = True
                 seen.append(event)
                 react(event)
@@ -422,3 +422,149 @@ class Wire:
             json.loads(plan.body).get("method", "response") if plan.body else plan.method
             for plan in self.sent
         ]
+
+
+class Hand:
+    """A client without a server: responses written by hand."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self.client = client
+        self.now = 50.0
+        self.events: list[Any] = []
+        self.sent: list[HttpSend] = []
+        self.aborted: list[int] = []
+
+    def pump(self) -> "Hand":
+        while True:
+            while (event := self.client.next_event()) is not None:
+                self.events.append(event)
+            plans = self.client.requests_to_send()
+            if not plans:
+                return self
+            for plan in plans:
+                if isinstance(plan, HttpSend):
+                    self.sent.append(plan)
+                else:
+                    self.aborted.append(plan.exchange)
+
+    def next(self) -> HttpSend:
+        """The oldest request that was not looked at."""
+        self.pump()
+        assert self.sent, "nothing is sent"
+        return self.sent.pop(0)
+
+    def body_of(self, send: HttpSend) -> Any:
+        return json.loads(send.body)
+
+    def fields_of(self, send: HttpSend) -> dict[str, str]:
+        names = [name for name, _ in send.headers]
+        assert len(names) == len(set(names))
+        return {name.decode(): value.decode() for name, value in send.headers}
+
+    def head(self, send: HttpSend, status: int, kind: str | None, **headers: str) -> None:
+        lines = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        if kind is not None:
+            lines.append((b"content-type", kind.encode()))
+        self.client.response_head(send.exchange, status, lines, now=self.now)
+
+    def data(self, send: HttpSend, data: bytes) -> None:
+        self.client.response_data(send.exchange, data, now=self.now)
+
+    def end(self, send: HttpSend, error: str | None = None) -> None:
+        self.client.response_end(send.exchange, error=error, now=self.now)
+        self.pump()
+
+    def reply(
+        self,
+        send: HttpSend,
+        status: int = 200,
+        body: Any = None,
+        kind: str | None = "application/json",
+        **headers: str,
+    ) -> None:
+        """Answer at once."""
+        self.head(send, status, kind if body is not None else None, **headers)
+        if body is not None:
+            self.data(send, body if isinstance(body, bytes) else json.dumps(body).encode())
+        self.end(send)
+
+    def result(self, send: HttpSend, result: Any, **headers: str) -> None:
+        """Answer a request with a result, as JSON."""
+        message = {"jsonrpc": "2.0", "id": self.body_of(send)["id"], "result": result}
+        self.reply(send, 200, message, "application/json", **headers)
+
+    def stream(self, send: HttpSend, *messages: Any, id: str | None = None) -> None:
+        """Begin an event stream and send messages on it."""
+        self.head(send, 200, "text/event-stream")
+        for message in messages:
+            self.event(send, message, id=id)
+
+    def event(self, send: HttpSend, message: Any, *, id: str | None = None) -> None:
+        self.data(send, encode_event(json.dumps(message).encode(), id=id))
+        self.pump()
+
+    def take(self, kind: type[Any]) -> Any:
+        self.pump()
+        for event in self.events:
+            if isinstance(event, kind):
+                self.events.remove(event)
+                return event
+        raise AssertionError(f"no {kind.__name__} among {self.events}")
+
+    def kinds(self) -> list[str]:
+        self.pump()
+        return [type(event).__name__ for event in self.events]
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while (due := self.client.deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.client.handle_timeout(self.now)
+            self.pump()
+        self.now = until
+
+    def open_modern(self) -> "Hand":
+        """Negotiate the modern era."""
+        self.client.start(now=self.now)
+        self.result(self.next(), DISCOVERED)
+        self.events.clear()
+        return self
+
+    def open_legacy(
+        self, version: str = LEGACY, session: str | None = "s-1", *, stream: bool = False
+    ) -> "Hand":
+        """Go through the handshake of a client that speaks the legacy era only."""
+        self.client.start(now=self.now)
+        first = self.next()
+        if session is None:
+            self.result(first, initialize_result(version))
+        else:
+            self.result(first, initialize_result(version), mcp_session_id=session)
+        self.reply(self.next(), 202)
+        get = self.next()
+        assert get.method == "GET"
+        if stream:
+            self.stream(get)
+            self.sent.insert(0, get)
+        else:
+            self.reply(get, 405)
+        self.events.clear()
+        return self
+
+
+DISCOVERED = {
+    "resultType": "complete",
+    "supportedVersions": [MODERN, LEGACY],
+    "capabilities": SERVER_OFFERS,
+    "ttlMs": 1000,
+    "cacheScope": "public",
+    "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "hand", "version": "1"}},
+}
+
+
+def initialize_result(version: str = LEGACY) -> dict[str, Any]:
+    return {
+        "protocolVersion": version,
+        "capabilities": SERVER_OFFERS,
+        "serverInfo": {"name": "hand", "version": "1"},
+    }

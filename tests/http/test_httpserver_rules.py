@@ -16,6 +16,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from tests.http.support import (
     LEGACY,
     META,
@@ -282,7 +283,7 @@ def test_the_secret_must_be_long() -> None:
 
 
 def test_unreadable_settings_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="app.example"):
+    with pytest.raises(ValueError, match=r"app\.example"):
         make_server(HttpSettings(allowed_origins=("app.example",)))
 
 
@@ -358,9 +359,7 @@ def test_nesting_is_bounded() -> None:
         (request("subscriptions/listen"), {}, 400, -32602),
         # _meta names a version that nobody knows
         (
-            request(
-                "tools/list", {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": "x"}}
-            ),
+            request("tools/list", {"_meta": {**META, META_PROTOCOL_VERSION: "x"}}),
             {"mcp_protocol_version": "x", "mcp_method": "tools/list"},
             400,
             -32022,
@@ -371,11 +370,12 @@ def test_nesting_is_bounded() -> None:
         (request("tools/list", {"_meta": {"progressToken": 1}}), {}, 400, -32600),
         # _meta of the wrong type decides nothing
         (
-            request("tools/list", {"_meta": {"protocolVersion": 1, "progressToken": []}}),
+            request("tools/list", {"_meta": {"protocolVersion": 1, "x": []}}),
             {},
             400,
             -32600,
         ),
+        (request("tools/list", {"_meta": {META_PROTOCOL_VERSION: []}}), {}, 400, -32600),
         # legacy: a version that nobody knows
         (LIST, {"mcp_protocol_version": "1999-01-01"}, 400, -32600),
         (initialize(), {"mcp_protocol_version": "1999-01-01"}, 400, -32600),

@@ -21,7 +21,7 @@ from mcpcore.engine.events import (
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from tests.http.support import LEGACY, META, MODERN, Bench, make_server, note, request
+from tests.http.support import LEGACY, META, Bench, make_server, note, request
 
 PROGRESS = {"_meta": {**META, "progressToken": "p"}}
 LISTEN = {"notifications": {"toolsListChanged": True, "resourceSubscriptions": ["file:///a"]}}
@@ -342,6 +342,22 @@ def test_a_cancelled_legacy_request_ends_its_exchange_without_an_answer() -> Non
     assert streaming.end is not None
 
 
+def test_notifications_of_a_request_and_the_place_of_a_cancelled_one() -> None:
+    bench = Bench(make_server(limits=Limits(in_flight=1)))
+    route = bench.send_modern("tools/list")
+    key = bench.take(RequestReceived).key
+    bench.server.notify("notifications/custom", {"a": 1}, parent=key)
+    bench.pump()
+    assert methods(bench.replies[route].events) == ["notifications/custom"]
+    bench.server.notify("notifications/custom", {"a": 2}, parent=key)
+    assert bench.server.writable() == [route]
+    bench.server.disconnect(route, now=bench.now)
+    bench.pump()
+    assert bench.modern("tools/list").status == 503
+    bench.server.release(key)
+    assert bench.modern("tools/list").head is None
+
+
 # Requests of ours, legacy
 
 
@@ -373,7 +389,7 @@ def test_ids_of_our_requests_are_unique_across_sessions_and_answers_stay_in_thei
         bench.server.request("roots/list", now=bench.now, session=session) for session in sessions
     ]
     assert len(set(asked)) == 3
-    foreign = {"jsonrpc": "2.0", "id": asked[0], "result": {"roots": []}}
+    foreign: dict[str, Any] = {"jsonrpc": "2.0", "id": asked[0], "result": {"roots": []}}
     assert bench.post(foreign, mcp_session_id=sessions[1]).status == 202
     assert "ResultReceived" not in bench.kinds()
     assert bench.post(foreign, mcp_session_id=sessions[0]).status == 202
@@ -567,7 +583,7 @@ def test_a_graceful_end() -> None:
     assert get.end is not None
     closed = [event.session for event in bench.events if type(event).__name__ == "SessionClosed"]
     assert closed == [idle]
-    assert not server.finished
+    finished = server.finished
     refused = bench.modern("tools/list", id=3)
     assert (refused.status, refused.code) == (503, 1001)
     assert refused.end is not None
@@ -579,7 +595,7 @@ def test_a_graceful_end() -> None:
     bench.pump()
     assert working.json["id"] == 2
     assert legacy.json["id"] == 1
-    assert server.finished
+    assert (finished, server.finished) == (False, True)
     assert server.sessions == 0
     bench.pump()
     assert "SessionClosed" in bench.kinds()
@@ -595,4 +611,3 @@ def test_json_never_holds_a_line_break() -> None:
     reply = bench.replies[route]
     assert b"\r" not in reply.body
     assert json.loads(reply.body.split(b"data: ")[2])["result"]["text"] == "a\r\nb\n"
-    assert MODERN

@@ -1,0 +1,859 @@
+"""HttpClient, what it sends and how it reads what comes back."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    EndReason,
+    ErrorReceived,
+    NegotiationFailed,
+    NotificationReceived,
+    ProgressReceived,
+    Ready,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    SubscriptionAcknowledged,
+    SubscriptionNotification,
+    Violation,
+)
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.errors import ErrorData
+from tests.http.support import (
+    DISCOVERED,
+    LEGACY,
+    MODERN,
+    Hand,
+    initialize_result,
+    make_client,
+    note,
+)
+
+ECHO = {"name": "echo", "arguments": {}}
+DONE: dict[str, Any] = {"resultType": "complete", "content": []}
+
+
+def modern(**options: Any) -> Hand:
+    return Hand(make_client(**options)).open_modern()
+
+
+def legacy(version: str = LEGACY, session: str | None = "s-1", **options: Any) -> Hand:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY, **options))
+    return hand.open_legacy(version, session)
+
+
+def result(id: Any, value: Any = DONE) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "result": value}
+
+
+def error(id: Any, code: int, **more: Any) -> dict[str, Any]:
+    message = {"jsonrpc": "2.0", "error": {"code": code, "message": "no", **more}}
+    return message if id is None else {**message, "id": id}
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "target"),
+    [
+        ("http://localhost:8000/mcp", "localhost:8000", "/mcp"),
+        ("https://example.com", "example.com", "/"),
+        ("http://[::1]:9/a%20b?c=d#e", "[::1]:9", "/a%20b?c=d"),
+        ("http://bücher.example/", "xn--bcher-kva.example", "/"),
+    ],
+)
+def test_where_it_goes(url: str, host: str, target: str) -> None:
+    hand = Hand(make_client(url=url))
+    hand.client.start(now=0)
+    send = hand.next()
+    assert hand.fields_of(send)["host"] == host
+    assert (send.method, send.target) == ("POST", target)
+    assert hand.client.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost", "ftp://a/b", "http://", "http://u:p@a/", "http://a/b c", "http://a/ä"],
+)
+def test_urls_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(ValueError):
+        make_client(url=url)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("a b", "x"), ("x", "a\r\nb: c"), ("x", "ä"), ("Mcp-Param-X", "x"), ("Content-Length", "1")],
+)
+def test_own_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="header"):
+        make_client(HttpClientSettings(headers=(header,)))
+
+
+def test_the_headers_of_a_modern_request() -> None:
+    settings = HttpClientSettings(headers=(("Authorization", "Bearer x"),))
+    hand = Hand(make_client(settings))
+    hand.client.start(now=0)
+    send = hand.next()
+    assert hand.fields_of(send) == {
+        "host": "localhost:8000",
+        "authorization": "Bearer x",
+        "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+        "content-length": str(len(send.body)),
+        "mcp-protocol-version": MODERN,
+        "mcp-method": "server/discover",
+    }
+    assert send.after is None
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "name"),
+    [
+        ("tools/call", {"name": "echo"}, "echo"),
+        ("prompts/get", {"name": "grüße"}, "=?base64?Z3LDvMOfZQ==?="),
+        ("prompts/get", {"name": "a\r\nx: y"}, "=?base64?YQ0KeDogeQ==?="),
+        ("resources/read", {"uri": "file:///a%20b?c"}, "file:///a%20b?c"),
+        ("tools/list", {}, None),
+    ],
+)
+def test_names_are_mirrored(method: str, params: dict[str, str], name: str | None) -> None:
+    hand = modern()
+    hand.client.request(method, params, now=hand.now)
+    fields = hand.fields_of(hand.next())
+    assert fields["mcp-method"] == method
+    assert fields.get("mcp-name") == name
+
+
+def test_arguments_are_mirrored() -> None:
+    paths = {"Region": ("region",), "Priority": ("p", "q"), "Debug": ("debug",), "Gone": ("x",)}
+    hand = modern(header_params={"echo": paths})
+    arguments = {"region": " ä ", "p": {"q": 42}, "debug": True, "x": None}
+    hand.client.request("tools/call", {"name": "echo", "arguments": arguments}, now=hand.now)
+    fields = hand.fields_of(hand.next())
+    assert {name: value for name, value in fields.items() if "param" in name} == {
+        "mcp-param-region": "=?base64?IMOkIA==?=",
+        "mcp-param-priority": "42",
+        "mcp-param-debug": "true",
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [("2024-11-05", None), ("2025-03-26", None), ("2025-06-18", "2025-06-18"), (LEGACY, LEGACY)],
+)
+def test_the_headers_of_legacy_requests(version: str, header: str | None) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    first = hand.next()
+    assert "mcp-protocol-version" not in hand.fields_of(first)
+    assert "mcp-method" not in hand.fields_of(first)
+    hand.result(first, initialize_result(version), mcp_session_id="s~!")
+    assert hand.client.session == "s~!"
+    initialized = hand.next()
+    hand.reply(initialized, 202)
+    get = hand.next()
+    hand.reply(get, 405)
+    hand.client.request("tools/call", ECHO, now=0)
+    call = hand.next()
+    hand.client.close(now=0)
+    delete = hand.next()
+    for send, method in (
+        (initialized, "POST"),
+        (get, "GET"),
+        (call, "POST"),
+        (delete, "DELETE"),
+    ):
+        fields = hand.fields_of(send)
+        assert send.method == method
+        assert fields.get("mcp-protocol-version") == header
+        assert fields["mcp-session-id"] == "s~!"
+        assert "mcp-name" not in fields
+    assert hand.fields_of(get)["accept"] == "text/event-stream"
+    assert "content-type" not in hand.fields_of(get)
+
+
+def test_without_a_session_id_none_is_sent() -> None:
+    hand = legacy(session=None)
+    hand.client.request("tools/list", now=hand.now)
+    assert "mcp-session-id" not in hand.fields_of(hand.next())
+    hand.client.close(now=hand.now)
+    assert hand.pump().sent == []
+    hand.take(ConnectionEnded)
+
+
+@pytest.mark.parametrize("session", ["a b", "a\x7f", "ä"])
+def test_a_session_id_that_may_not_be_sent_back_fails_the_handshake(session: str) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.result(hand.next(), initialize_result(), mcp_session_id=session)
+    assert "session id" in hand.take(NegotiationFailed).message
+    assert hand.client.session is None
+
+
+def test_requests_wait_until_the_server_knows_that_we_are_ready() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    ids = [hand.client.request("tools/list", now=0) for _ in range(2)]
+    hand.result(hand.next(), initialize_result())
+    initialized = hand.next()
+    assert hand.body_of(initialized)["method"] == "notifications/initialized"
+    hand.client.notify("notifications/roots/list_changed")
+    third = hand.client.request("prompts/list", now=0)
+    assert hand.pump().sent == []
+    hand.client.cancel(ids[0], now=0)
+    assert hand.take(RequestEnded).request == ids[0]
+    assert hand.pump().sent == []
+    hand.head(initialized, 202, None)
+    assert hand.next().method == "GET"
+    bodies = [hand.body_of(hand.next()) for _ in range(3)]
+    assert bodies[0]["id"] == ids[1]
+    assert bodies[1]["method"] == "notifications/roots/list_changed"
+    assert bodies[2]["id"] == third
+
+
+@pytest.mark.parametrize("how", ["refused", "broken"])
+def test_requests_go_even_if_the_announcement_failed(how: str) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.client.request("tools/list", now=0)
+    hand.result(hand.next(), initialize_result())
+    initialized = hand.next()
+    if how == "refused":
+        hand.reply(initialized, 500)
+        assert "notifications/initialized" in hand.take(Violation).message
+    else:
+        hand.end(initialized, "connection reset")
+    assert hand.next().method == "GET"
+    assert hand.body_of(hand.next())["method"] == "tools/list"
+
+
+def test_the_standalone_stream_can_be_declined() -> None:
+    hand = Hand(make_client(HttpClientSettings(get_stream=False), negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.result(hand.next(), initialize_result())
+    hand.reply(hand.next(), 202)
+    assert hand.sent == []
+
+
+def test_one_message_per_post() -> None:
+    hand = legacy("2025-03-26")
+    for _ in range(5):
+        hand.client.request("tools/list", now=hand.now)
+    assert [type(hand.body_of(hand.next())) for _ in range(5)] == [dict] * 5
+
+
+# Answers
+
+
+def test_json_and_events_for_the_same_call() -> None:
+    hand = modern()
+    for kind in ("json", "events"):
+        request = hand.client.request("tools/call", ECHO, now=hand.now)
+        send = hand.next()
+        if kind == "json":
+            hand.reply(send, body=result(request))
+        else:
+            hand.stream(send, result(request))
+            hand.end(send)
+        received = hand.take(ResultReceived)
+        assert received.request == request
+        assert hand.kinds() == []
+    assert hand.client.exchanges == 0
+
+
+def test_notifications_and_progress_on_a_stream() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
+    send = hand.next()
+    progress = note("notifications/progress", {"progressToken": request, "progress": 1})
+    hand.stream(send, progress, note("notifications/message", {"level": "info", "data": 1}))
+    assert hand.take(ProgressReceived).request == request
+    assert hand.take(NotificationReceived).method == "notifications/message"
+    hand.data(send, b": comment\n\nevent: other\ndata: {}\n\ndata:\n\n")
+    assert hand.kinds() == []
+    hand.event(send, result(request))
+    hand.end(send)
+    assert hand.kinds() == ["ResultReceived"]
+
+
+def test_a_subscription_stays_open() -> None:
+    hand = modern()
+    wanted = {"notifications": {"toolsListChanged": True}}
+    request = hand.client.request("subscriptions/listen", wanted, now=hand.now)
+    send = hand.next()
+    meta = {"io.modelcontextprotocol/subscriptionId": request}
+    hand.stream(
+        send,
+        note("notifications/subscriptions/acknowledged", {**wanted, "_meta": meta}),
+        note("notifications/tools/list_changed", {"_meta": meta}),
+    )
+    assert hand.take(SubscriptionAcknowledged).request == request
+    assert hand.take(SubscriptionNotification).request == request
+    hand.pass_time(10_000)
+    assert hand.kinds() == []
+    hand.end(send)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+
+
+@pytest.mark.parametrize("kind", ["json", "events"])
+@pytest.mark.parametrize("foreign", [99, "1", "other"])
+def test_an_answer_to_another_request_is_refused(kind: str, foreign: Any) -> None:
+    hand = modern()
+    first = hand.client.request("tools/call", ECHO, now=hand.now)
+    second = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.next()
+    for id in (foreign, second):
+        hand.events.clear()
+        if kind == "events":
+            if id == foreign:
+                hand.head(send, 200, "text/event-stream")
+            hand.event(send, result(id))
+            assert hand.kinds() == ["Violation"]
+    if kind == "json":
+        hand.reply(send, body=result(second))
+        assert sorted(hand.kinds()) == ["RequestEnded", "Violation"]
+        ended = hand.take(RequestEnded)
+        assert (ended.request, ended.reason) == (first, EndReason.INVALID)
+
+
+def test_answers_do_not_belong_on_the_standalone_stream() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy(stream=True)
+    get = hand.next()
+    request = hand.client.request("tools/list", now=hand.now)
+    hand.event(get, result(request))
+    assert hand.kinds() == ["Violation"]
+    hand.event(get, {"jsonrpc": "2.0", "id": request, "result": 5})
+    assert hand.kinds() == ["Violation"] * 2
+
+
+def test_an_error_without_id_answers_the_request_of_its_exchange() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 400, error(None, -32600))
+    received = hand.take(ErrorReceived)
+    assert (received.request, received.error.code) == (request, -32600)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "id": None, "error": {"code": 5, "message": "x"}})
+    assert hand.take(ErrorReceived).error == ErrorData(5, "x")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "text"),
+    [
+        (b"{", "application/json", "no valid message"),
+        (b"", "application/json", "no valid message"),
+        (b'{"jsonrpc":"2.0","method":"notifications/x"}', "application/json", "holds no answer"),
+        (b"hello", "text/plain", "neither JSON nor an event stream"),
+        (b"<html>", "text/html; charset=utf-8", "neither JSON nor an event stream"),
+        (b"x", "nonsense", "neither JSON nor an event stream"),
+    ],
+)
+def test_successes_that_are_no_answer(body: bytes, kind: str, text: str) -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 200, body, kind)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+    assert text in ended.message
+    assert "RequestEnded" not in hand.kinds()
+
+
+@pytest.mark.parametrize("header", [("content-type", "a"), ("x", "y")])
+def test_a_repeated_content_type_is_no_answer(header: tuple[str, str]) -> None:
+    hand = modern()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    kind = (b"content-type", b"application/json")
+    again = (header[0].encode(), header[1].encode())
+    hand.client.response_head(send.exchange, 200, [kind, again], now=hand.now)
+    assert ("RequestEnded" in hand.kinds()) is (header[0] == "content-type")
+
+
+def test_a_broken_result_ends_its_request() -> None:
+    hand = modern()
+    for body in ({"result": 5}, {"result": {}, "error": {"code": 1, "message": ""}}):
+        request = hand.client.request("tools/call", ECHO, now=hand.now)
+        hand.reply(hand.next(), 200, {"jsonrpc": "2.0", "id": request, **body})
+        ended = hand.take(RequestEnded)
+        assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+
+
+def test_several_messages_at_once() -> None:
+    hand = legacy("2025-03-26")
+    request = hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), 200, [note("notifications/x"), result(request, {"tools": []})])
+    assert hand.kinds() == ["NotificationReceived", "ResultReceived"]
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_a_request_that_is_only_accepted_has_no_answer(status: int) -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), status)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+    assert "without answering" in ended.message
+
+
+def test_a_notification_may_be_answered_with_anything() -> None:
+    hand = legacy()
+    for status, body in ((202, None), (200, b"ok"), (204, None)):
+        hand.client.notify("notifications/roots/list_changed")
+        hand.reply(hand.next(), status, body, "text/plain")
+    assert hand.kinds() == []
+    hand.client.notify("notifications/roots/list_changed")
+    hand.reply(hand.next(), 400, error(None, -32600))
+    assert "HTTP status 400" in hand.take(Violation).message
+    assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "texts"),
+    [
+        (301, None, ["301", "redirects are not followed"]),
+        (401, None, ["401", "authorization"]),
+        (403, b"go away", ["403", "forbids", "go away"]),
+        (404, b"<html>nothing</html>", ["404"]),
+        (418, b"I'm a teapot", ["418", "I'm a teapot"]),
+        (429, None, ["429", "too often"]),
+        (500, b"\xff\x00", ["500"]),
+        (503, b"x" * 1000, ["503", "x" * 200]),
+    ],
+)
+def test_refusals_end_their_request_with_a_clear_message(
+    status: int, body: bytes | None, texts: list[str]
+) -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), status, body, "text/plain")
+    ended = hand.take(RequestEnded)
+    assert ended.request == request
+    assert all(text in ended.message for text in texts)
+    assert "html" not in ended.message
+    assert len(ended.message) < 400
+    assert hand.kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, -32602), (404, -32601), (500, -32603), (503, 1001), (401, 5)]
+)
+def test_json_rpc_errors_under_any_status_are_errors(status: int, code: int) -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), status, error(request, code, data=[1]))
+    received = hand.take(ErrorReceived)
+    assert (received.request, received.error.code) == (request, code)
+
+
+def test_an_error_for_another_request_under_a_status_ends_ours() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 400, error(99, -32600))
+    assert hand.take(RequestEnded).request == request
+    assert hand.kinds() == ["Violation"]
+
+
+@pytest.mark.parametrize("part", ["head", "json", "events", "error"])
+def test_connections_that_break(part: str) -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    if part == "json":
+        hand.head(send, 200, "application/json")
+        hand.data(send, b'{"json')
+    elif part == "events":
+        hand.stream(send)
+        hand.data(send, b'id: 5\ndata: {"json')
+    elif part == "error":
+        hand.head(send, 500, "text/plain")
+    hand.end(send, "connection reset")
+    ended = hand.take(RequestEnded)
+    assert ended.request == request
+    assert ended.reason is (EndReason.REFUSED if part == "error" else EndReason.CLOSED)
+    assert ("connection reset" in ended.message) is (part != "error")
+    assert hand.pump().sent == []
+
+
+def test_an_end_without_a_head_is_a_break() -> None:
+    hand = modern()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.end(hand.next())
+    assert "before the response" in hand.take(RequestEnded).message
+
+
+def test_replies_that_had_arrived_come_before_the_end() -> None:
+    hand = modern()
+    requests = [hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2)]
+    sends = [hand.next() for _ in requests]
+    hand.head(sends[0], 200, "text/event-stream")
+    hand.head(sends[1], 200, "text/event-stream")
+    answer = b"data: " + json.dumps(result(requests[0])).encode() + b"\n\n"
+    hand.data(sends[0], answer)
+    hand.client.response_end(sends[0].exchange, error="reset", now=0)
+    hand.client.response_end(sends[1].exchange, error="reset", now=0)
+    assert hand.kinds() == ["ResultReceived", "RequestEnded"]
+
+
+def test_limits() -> None:
+    hand = modern(settings=HttpClientSettings(max_body=1000, max_event=1000))
+    for kind in ("application/json", "text/event-stream"):
+        request = hand.client.request("tools/call", ECHO, now=hand.now)
+        send = hand.next()
+        hand.head(send, 200, kind)
+        if kind == "text/event-stream":
+            hand.data(send, b'data: {"jsonrpc":"2.0","method":"notifications/a"}\n\n')
+        for _ in range(3):
+            hand.data(send, b"data: " + b"x" * 600)
+        ended = hand.take(RequestEnded)
+        assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+        assert "1000 bytes" in ended.message
+        assert hand.aborted.pop() == send.exchange
+    assert hand.kinds() == ["NotificationReceived"]
+    assert hand.client.exchanges == 0
+
+
+def test_depth_is_limited() -> None:
+    hand = modern(limits=Limits(depth=20))
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    deep: Any = 0
+    for _ in range(30):
+        deep = [deep]
+    hand.reply(hand.next(), body=result(request, {"a": deep}))
+    assert hand.take(RequestEnded).reason is EndReason.INVALID
+
+
+# Cancellation
+
+
+def test_modern_cancellation_is_the_end_of_the_exchange() -> None:
+    hand = modern()
+    first = hand.client.request("tools/call", ECHO, now=hand.now)
+    second = hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
+    sends = [hand.next(), hand.next()]
+    hand.stream(sends[0])
+    hand.client.cancel(first, now=hand.now)
+    hand.pump()
+    assert hand.aborted == [sends[0].exchange]
+    hand.pass_time(6)
+    assert hand.aborted == [send.exchange for send in sends]
+    assert hand.sent == []
+    assert {hand.take(RequestEnded).request for _ in range(2)} == {first, second}
+    hand.event(sends[0], result(first))
+    hand.end(sends[0])
+    assert hand.kinds() == []
+    assert hand.client.exchanges == 0
+
+
+def test_legacy_cancellation_is_said() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.client.cancel(request, now=hand.now, reason="enough")
+    cancel = hand.next()
+    assert hand.body_of(cancel)["params"] == {"requestId": request, "reason": "enough"}
+    assert hand.aborted == [send.exchange]
+    hand.reply(cancel, 202)
+    assert hand.client.exchanges == 0
+
+
+def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, result(request))
+    assert hand.client.deadline() is not None
+    hand.pass_time(4)
+    assert hand.aborted == []
+    hand.pass_time(2)
+    assert hand.aborted == [send.exchange]
+    assert hand.client.deadline() is None
+    assert hand.client.exchanges == 0
+
+
+# The era
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, None, None),
+        (400, b"Bad Request", "text/plain"),
+        (400, error(None, -32000), "application/json"),
+        (400, error(None, -32600), "application/json"),
+        (400, error(1, -32602), "application/json"),
+        (404, None, None),
+        (404, b"<html>", "text/html"),
+        (405, None, None),
+        (406, None, None),
+        (415, None, None),
+        (422, b"{}", "application/json"),
+        (200, error(1, -32601), "application/json"),
+        (202, None, None),
+    ],
+)
+def test_evidence_of_a_legacy_server(status: int, body: Any, kind: str | None) -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    hand.reply(hand.next(), status, body, kind)
+    send = hand.next()
+    assert hand.body_of(send)["method"] == "initialize"
+    assert "mcp-protocol-version" not in hand.fields_of(send)
+    hand.result(send, initialize_result())
+    assert hand.take(Ready).revision.name == LEGACY
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (301, None),
+        (401, None),
+        (403, error(None, -32600)),
+        (429, error(1, -32000)),
+        (408, None),
+        (413, None),
+        (500, None),
+        (500, error(1, -32603)),
+        (502, b"<html>"),
+        (503, error(1, 1001)),
+        (400, error(1, -32021)),
+        (400, error(None, -32020)),
+    ],
+)
+def test_no_evidence(status: int, body: Any) -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    request = hand.client.request("tools/list", now=0)
+    hand.reply(hand.next(), status, body)
+    assert hand.take(NegotiationFailed).message
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    assert hand.pump().sent == []
+
+
+def test_a_connection_that_fails_is_no_evidence() -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    hand.end(hand.next(), "connection refused")
+    assert "connection refused" in hand.take(NegotiationFailed).message
+    assert hand.sent == []
+
+
+def test_404_with_method_not_found_proves_a_modern_server() -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    hand.client.request("tools/list", now=0)
+    hand.reply(hand.next(), 404, error(1, -32601))
+    assert hand.take(Ready).revision.name == MODERN
+    assert hand.fields_of(hand.next())["mcp-method"] == "tools/list"
+
+
+def test_an_unsupported_version_is_negotiated_further() -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    supported = {"supported": [LEGACY], "requested": MODERN}
+    hand.reply(hand.next(), 400, error(1, -32022, data=supported))
+    assert hand.body_of(hand.next())["method"] == "initialize"
+
+
+def test_silence_is_a_legacy_server_and_the_probe_is_given_up() -> None:
+    hand = Hand(make_client(limits=Limits(probe_timeout=5)))
+    hand.client.start(now=hand.now)
+    probe = hand.next()
+    hand.pass_time(6)
+    assert hand.aborted == [probe.exchange]
+    assert hand.body_of(hand.next())["method"] == "initialize"
+
+
+def test_a_probe_that_answers_as_a_stream() -> None:
+    hand = Hand(make_client())
+    hand.client.start(now=0)
+    send = hand.next()
+    hand.stream(send, result(1, DISCOVERED))
+    hand.end(send)
+    assert hand.take(Ready).revision.name == MODERN
+
+
+def test_a_refused_initialize_is_explained() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.reply(hand.next(), 404, b"no such page", "text/plain")
+    failed = hand.take(NegotiationFailed)
+    assert "HTTP status 404" in failed.message
+    assert "no such page" in failed.message
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.reply(hand.next(), 400, error(1, -32602))
+    failed = hand.take(NegotiationFailed)
+    assert failed.error is not None
+    assert failed.error.code == -32602
+
+
+def test_a_modern_client_sends_no_responses() -> None:
+    hand = modern()
+    hand.client.request("subscriptions/listen", {"notifications": {}}, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert hand.pump().sent == []
+    hand.event(send, {"jsonrpc": "2.0", "id": 2, "method": 5})
+    hand.event(send, {"jsonrpc": "2.0", "id": 2, "method": "sampling/createMessage"})
+    assert hand.pump().sent == []
+    assert "RequestReceived" not in hand.kinds()
+
+
+# Answers of ours, legacy
+
+
+def test_questions_of_a_legacy_server_are_answered_by_post() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    question = {"jsonrpc": "2.0", "id": "q", "method": "roots/list"}
+    hand.stream(send, question, {**question, "id": "r"}, {**question, "id": "p", "method": "ping"})
+    assert hand.body_of(hand.next()) == {"jsonrpc": "2.0", "id": "p", "result": {}}
+    first, second = hand.take(RequestReceived), hand.take(RequestReceived)
+    assert hand.client.progress(first.key, 1) is False
+    hand.client.respond(first.key, {"roots": []})
+    hand.client.fail(second.key, ErrorData(-1, "no"))
+    answer, refusal = hand.next(), hand.next()
+    assert hand.body_of(answer) == {"jsonrpc": "2.0", "id": "q", "result": {"roots": []}}
+    assert hand.body_of(refusal)["error"] == {"code": -1, "message": "no"}
+    assert hand.fields_of(answer)["mcp-session-id"] == "s-1"
+    hand.reply(answer, 202)
+    hand.reply(refusal, 202)
+    hand.event(send, result(request))
+    assert hand.kinds() == ["ResultReceived"]
+
+
+def test_a_question_that_is_taken_back() -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "id": "q", "method": "roots/list"})
+    key = hand.take(RequestReceived).key
+    hand.event(send, note("notifications/cancelled", {"requestId": "q"}))
+    assert hand.kinds() == ["RequestCancelled"]
+    assert hand.client.respond(key, {"roots": []}) is False
+    hand.client.release(key)
+    assert hand.pump().sent == []
+
+
+# Input rounds
+
+
+def test_an_input_round() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    asked = {
+        "resultType": "input_required",
+        "inputRequests": {"r": {"method": "roots/list"}},
+        "requestState": "state",
+    }
+    hand.reply(hand.next(), body=result(request, asked))
+    assert hand.kinds() == ["InputRequired"]
+    again = hand.client.retry(request, {"r": {"roots": []}}, now=hand.now)
+    send = hand.next()
+    assert hand.fields_of(send)["mcp-name"] == "echo"
+    assert hand.body_of(send)["id"] == again != request
+    assert hand.body_of(send)["params"]["requestState"] == "state"
+    hand.reply(send, body=result(again, asked))
+    hand.client.abandon(again)
+    assert hand.pump().sent == []
+
+
+# The end
+
+
+def test_closing_a_modern_client() -> None:
+    hand = modern()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.client.close(now=hand.now)
+    hand.client.close(now=hand.now)
+    assert hand.kinds() == ["RequestEnded", "ConnectionEnded"]
+    assert hand.take(RequestEnded).request == request
+    assert hand.aborted == [send.exchange]
+    assert hand.sent == []
+
+
+@pytest.mark.parametrize("status", [204, 200, 405, 404, 500])
+def test_closing_deletes_the_session_once(status: int) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy(stream=True)
+    get = hand.next()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    post = hand.next()
+    hand.client.close(now=hand.now)
+    delete = hand.next()
+    assert delete.method == "DELETE"
+    assert hand.sent == []
+    assert sorted(hand.aborted) == sorted([get.exchange, post.exchange])
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    assert hand.kinds() == []
+    hand.reply(delete, status)
+    assert hand.kinds() == ["ConnectionEnded"]
+    assert hand.sent == []
+
+
+def test_the_session_can_be_left_alone() -> None:
+    settings = HttpClientSettings(delete_session=False)
+    hand = legacy(settings=settings)
+    hand.client.close(now=hand.now)
+    assert hand.pump().sent == []
+    hand.take(ConnectionEnded)
+
+
+def test_closing_before_anything() -> None:
+    hand = Hand(make_client())
+    hand.client.close(now=0)
+    assert hand.kinds() == ["ConnectionEnded"]
+    assert hand.client.revision is None
+
+
+def test_a_delete_that_fails_ends_too() -> None:
+    hand = legacy()
+    hand.client.close(now=hand.now)
+    hand.end(hand.next(), "connection refused")
+    assert hand.kinds() == ["ConnectionEnded"]
+
+
+def test_the_deadline_is_the_nearest() -> None:
+    hand = modern()
+    assert hand.client.deadline() is None
+    answered = hand.client.request("tools/call", ECHO, now=hand.now, timeout=2)
+    hand.stream(hand.next(), result(answered))
+    assert hand.client.deadline() == hand.now + 5
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=3)
+    assert hand.client.deadline() == hand.now + 3
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
+    hand.pass_time(10)
+    assert hand.client.deadline() is None
+
+
+def test_a_request_given_up_at_the_moment_it_fails_ends_once() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.client.response_end(send.exchange, error="reset", now=hand.now)
+    hand.client.cancel(request, now=hand.now)
+    assert hand.kinds() == ["RequestEnded"]
+    assert hand.aborted == []
+
+
+def test_what_comes_for_unknown_exchanges_is_ignored() -> None:
+    hand = modern()
+    hand.client.response_head(99, 200, [], now=0)
+    hand.client.response_data(99, b"x", now=0)
+    hand.client.response_end(99, now=0)
+    request = hand.client.request("tools/call", ECHO, now=0)
+    send = hand.next()
+    hand.head(send, 102, None)
+    hand.reply(send, body=result(request))
+    assert hand.kinds() == ["ResultReceived"]

@@ -1,0 +1,449 @@
+"""HttpClient, legacy sessions: the standalone stream, resuming, and sessions that are lost."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.events import (
+    EndReason,
+    NotificationReceived,
+    Ready,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+)
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.settings import HttpClientSettings
+from tests.http.support import LEGACY, Hand, initialize_result, make_client, note
+from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
+
+
+def streaming(**options: Any) -> tuple[Hand, HttpSend]:
+    """A client in a session with its standalone stream open."""
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY, **options)).open_legacy(stream=True)
+    return hand, hand.next()
+
+
+# The standalone stream
+
+
+def test_the_standalone_stream_brings_what_belongs_to_no_request() -> None:
+    hand, get = streaming()
+    hand.event(get, note("notifications/tools/list_changed"))
+    hand.event(get, {"jsonrpc": "2.0", "id": 1, "method": "roots/list"})
+    assert hand.take(NotificationReceived).method == "notifications/tools/list_changed"
+    hand.client.respond(hand.take(RequestReceived).key, {"roots": []})
+    answer = hand.next()
+    assert hand.body_of(answer)["id"] == 1
+    hand.pass_time(1e6)
+    assert hand.aborted == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 409])
+def test_a_server_need_not_offer_it(status: int) -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    hand.reply(hand.next(), 202)
+    hand.reply(hand.next(), status, b"no", "text/plain")
+    assert hand.sent == []
+    assert hand.client.session == "s-1"
+    assert hand.kinds() == ["Ready"]
+
+
+def test_an_answer_that_is_no_event_stream_is_none() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.result(hand.next(), initialize_result())
+    hand.reply(hand.next(), 202)
+    hand.reply(hand.next(), 200, {"hello": 1})
+    assert hand.sent == []
+    assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize("error", [None, "connection reset"])
+def test_it_is_opened_again(error: str | None) -> None:
+    hand, get = streaming()
+    hand.event(get, note("notifications/a"))
+    hand.end(get, error)
+    again = hand.next()
+    assert (again.method, again.after) == ("GET", 1.0)
+    assert "last-event-id" not in hand.fields_of(again)
+    hand.stream(again)
+    hand.event(again, note("notifications/b"), id="e 7 é")
+    hand.end(again)
+    third = hand.next()
+    assert third.after == 1.0
+    assert dict(third.headers)[b"last-event-id"] == "e 7 é".encode()
+
+
+def test_it_is_given_up_if_it_never_lasts() -> None:
+    hand, get = streaming(settings=HttpClientSettings(max_resumes=3, retry_delay=2.0))
+    delays = []
+    hand.end(get)
+    while hand.sent:
+        again = hand.next()
+        delays.append(again.after)
+        if len(delays) == 2:
+            hand.reply(again, 503)
+        else:
+            hand.end(again, "connection refused")
+    assert delays == [2.0, 4.0, 8.0]
+    assert hand.client.exchanges == 0
+    request = hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), body=result(request, {"tools": []}))
+    assert hand.kinds() == ["ResultReceived"]
+
+
+# Resuming
+
+
+def test_a_broken_answer_is_resumed() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
+    send = hand.next()
+    hand.head(send, 200, "text/event-stream")
+    hand.data(send, b"id: e-1\nretry: 500\ndata:\n\n")
+    hand.end(send)
+    again = hand.next()
+    fields = hand.fields_of(again)
+    assert (again.method, again.after, again.body) == ("GET", 0.5, b"")
+    assert fields["last-event-id"] == "e-1"
+    assert fields["mcp-session-id"] == "s-1"
+    assert fields["mcp-protocol-version"] == LEGACY
+    assert fields["accept"] == "text/event-stream"
+    hand.stream(again)
+    hand.event(again, note("notifications/x"), id="e-2")
+    hand.end(again, "connection reset")
+    third = hand.next()
+    assert hand.fields_of(third)["last-event-id"] == "e-2"
+    assert third.after == 0.5
+    hand.stream(third, result(request), id="e-3")
+    hand.end(third)
+    assert hand.kinds() == ["NotificationReceived", "ResultReceived"]
+    assert hand.client.exchanges == 0
+
+
+def test_without_an_event_id_nothing_can_be_resumed() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, note("notifications/x"))
+    hand.end(send)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    assert hand.sent == []
+
+
+@pytest.mark.parametrize("id", [b"a\x01b", b""])
+def test_an_id_that_cannot_be_sent_back_cannot_be_resumed(id: bytes) -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: " + id + b"\ndata: \n\n")
+    hand.end(send)
+    assert hand.kinds() == ["RequestEnded"]
+
+
+def test_modern_streams_are_never_resumed() -> None:
+    hand = modern()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, note("notifications/x"), id="e-1")
+    hand.end(send)
+    assert hand.kinds() == ["NotificationReceived", "RequestEnded"]
+    assert hand.sent == []
+
+
+@pytest.mark.parametrize(
+    ("retry", "after"), [(b"0", 0.0), (b"1500", 1.5), (b"999999999", 20.0), (b"x", 1.0)]
+)
+def test_the_delay_is_the_servers_within_bounds(retry: bytes, after: float) -> None:
+    hand = legacy(settings=HttpClientSettings(max_retry_delay=20.0))
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: 1\nretry: " + retry + b"\n\n")
+    hand.end(send)
+    assert hand.next().after == after
+
+
+@pytest.mark.parametrize("how", ["refused", "broken", "busy", "json"])
+def test_resuming_is_given_up(how: str) -> None:
+    hand = legacy(settings=HttpClientSettings(max_resumes=2))
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: 1\n\n")
+    hand.end(send)
+    attempts = 0
+    while hand.sent:
+        attempts += 1
+        again = hand.next()
+        if how == "refused":
+            hand.reply(again, 405)
+        elif how == "busy":
+            hand.reply(again, 503)
+        elif how == "json":
+            hand.reply(again, 200, result(request))
+        else:
+            hand.stream(again)
+            hand.end(again, "connection reset")
+    assert attempts == (1 if how in ("refused", "json") else 2)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    assert hand.kinds() == []
+
+
+def test_a_request_that_times_out_is_not_resumed() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: 1\nretry: 60000\n\n")
+    hand.end(send)
+    again = hand.next()
+    hand.pass_time(6)
+    assert hand.aborted == [again.exchange]
+    assert hand.body_of(hand.next())["params"]["requestId"] == request
+    hand.end(again)
+    assert hand.sent == []
+
+
+def test_a_resumed_stream_is_ended_after_its_answer() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: 1\n\n")
+    hand.end(send)
+    again = hand.next()
+    hand.stream(again, result(request))
+    hand.pass_time(6)
+    assert hand.aborted == [again.exchange]
+    assert hand.sent == []
+
+
+def test_nothing_is_resumed_while_closing() -> None:
+    hand, get = streaming()
+    hand.client.close(now=hand.now)
+    hand.end(get)
+    hand.reply(hand.next(), 204)
+    assert hand.sent == []
+
+
+# Lost sessions
+
+
+def reopen(hand: Hand, session: str = "s-2") -> None:
+    """Answer the handshake of a new session."""
+    again = hand.next()
+    assert hand.body_of(again)["method"] == "initialize"
+    assert "mcp-session-id" not in hand.fields_of(again)
+    hand.result(again, initialize_result(), mcp_session_id=session)
+    initialized = hand.next()
+    assert hand.body_of(initialized)["method"] == "notifications/initialized"
+    assert hand.fields_of(initialized)["mcp-session-id"] == session
+    assert hand.sent == []
+    hand.reply(initialized, 202)
+    get = hand.next()
+    assert get.method == "GET"
+    hand.reply(get, 405)
+
+
+def test_a_lost_session_is_opened_again_and_its_requests_are_saved() -> None:
+    hand = legacy()
+    requests = [hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(3)]
+    sends = [hand.next() for _ in requests]
+    for send in sends[:2]:
+        hand.reply(send, 404, {"jsonrpc": "2.0", "error": {"code": -32600, "message": "lost"}})
+    assert hand.client.session is None
+    assert len(hand.sent) == 1
+    later = hand.client.request("prompts/list", now=hand.now)
+    reopen(hand)
+    hand.reply(sends[2], 404)
+    # the two saved ones, the one that waited, and the one that noticed late
+    ids = []
+    while hand.sent:
+        send = hand.next()
+        assert hand.fields_of(send)["mcp-session-id"] == "s-2"
+        ids.append(hand.body_of(send)["id"])
+        hand.reply(send, body=result(ids[-1]))
+    assert ids == [*requests[:2], later, requests[2]]
+    assert hand.take(Ready).revision.name == LEGACY
+    received = {hand.take(ResultReceived).request for _ in range(4)}
+    assert received == {*requests, later}
+    assert hand.kinds() == []
+    assert hand.client.exchanges == 0
+
+
+def test_what_cannot_be_saved_ends_once() -> None:
+    hand = legacy()
+    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
+    first = hand.next()
+    hand.stream(first)
+    hand.data(first, b"id: 1\n\n")
+    noticed = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    hand.end(first)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (streamed, EndReason.CLOSED)
+    assert "session was lost" in ended.message
+    reopen(hand)
+    again = hand.next()
+    hand.reply(again, body=result(noticed))
+    assert hand.kinds() == ["Ready", "ResultReceived"]
+
+
+def test_a_stream_of_the_lost_session_may_still_answer() -> None:
+    hand = legacy()
+    streamed = hand.client.request("tools/call", ECHO, now=hand.now)
+    first = hand.next()
+    hand.stream(first)
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    hand.event(first, result(streamed))
+    assert hand.take(ResultReceived).request == streamed
+
+
+def test_a_resumption_that_finds_no_session_ends_its_request() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: 1\n\n")
+    hand.end(send)
+    hand.reply(hand.next(), 404)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    reopen(hand)
+
+
+def test_a_standalone_stream_that_was_open_notices_too() -> None:
+    hand, get = streaming()
+    hand.end(get)
+    hand.reply(hand.next(), 404)
+    reopen(hand)
+    assert hand.sent == []
+
+
+def test_a_saved_request_is_sent_once_more_only() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    reopen(hand, "s-2")
+    hand.reply(hand.next(), 404)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    assert hand.client.session is None
+
+
+def test_a_saved_request_can_be_cancelled() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    hand.client.cancel(request, now=hand.now)
+    reopen(hand)
+    assert hand.sent == []
+    assert hand.take(RequestEnded).reason is EndReason.CANCELLED
+
+
+def test_a_saved_request_keeps_its_deadline() -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
+    hand.reply(hand.next(), 404)
+    hand.pass_time(6)
+    assert hand.take(RequestEnded).reason is EndReason.TIMED_OUT
+    reopen(hand)
+    assert hand.sent == []
+
+
+def test_a_server_that_never_keeps_a_session_is_given_up() -> None:
+    hand = legacy()
+    for _ in range(3):
+        hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.pump()
+    rounds = 0
+    while True:
+        while hand.sent and hand.body_of(hand.sent[0]).get("method") == "tools/call":
+            hand.reply(hand.next(), 404)
+        if not hand.pump().sent:
+            break
+        rounds += 1
+        assert rounds < 5
+        reopen(hand, f"s-{rounds + 1}")
+    assert rounds == 1
+    assert hand.kinds().count("RequestEnded") == 3
+    assert "ConnectionEnded" in hand.kinds()
+    assert hand.client.exchanges == 0
+
+
+def test_a_server_that_forgets_at_once_is_given_up() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    request = hand.client.request("tools/list", now=0)
+    rounds = 0
+    while hand.pump().sent:
+        rounds += 1
+        assert rounds < 5
+        hand.result(hand.next(), initialize_result(), mcp_session_id=f"s-{rounds}")
+        hand.reply(hand.next(), 404)
+    assert rounds == 2
+    assert hand.take(RequestEnded).request == request
+
+
+def test_a_session_that_cannot_be_opened_again_ends_everything() -> None:
+    hand = legacy()
+    requests = [hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2)]
+    sends = [hand.next() for _ in requests]
+    hand.stream(sends[1])
+    hand.reply(sends[0], 404)
+    hand.reply(hand.next(), 500)
+    ended = [event for event in hand.events if isinstance(event, RequestEnded)]
+    assert sorted(event.request for event in ended) == requests
+    assert "NegotiationFailed" in hand.kinds()
+    assert hand.aborted == [sends[1].exchange]
+    assert hand.client.exchanges == 0
+
+
+def test_a_loss_while_closing_opens_nothing() -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.client.response_head(send.exchange, 404, [], now=hand.now)
+    hand.client.close(now=hand.now)
+    assert hand.pump().sent == []
+    assert hand.kinds() == ["RequestEnded", "ConnectionEnded"]
+
+
+def test_answers_before_the_loss_come_first() -> None:
+    hand = legacy()
+    requests = [hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2)]
+    sends = [hand.next() for _ in requests]
+    client = hand.client
+    client.response_head(sends[0].exchange, 200, [(b"content-type", b"application/json")], now=0)
+    answer = json.dumps(result(requests[0])).encode()
+    client.response_data(sends[0].exchange, answer, now=0)
+    client.response_end(sends[0].exchange, now=0)
+    client.response_head(sends[1].exchange, 404, [], now=0)
+    client.response_end(sends[1].exchange, now=0)
+    assert hand.take(ResultReceived).request == requests[0]
+    reopen(hand)
+    assert hand.body_of(hand.next())["id"] == requests[1]
+
+
+def test_the_probe_of_a_server_without_sessions_is_no_loss() -> None:
+    hand = Hand(make_client(limits=Limits(probe_timeout=5)))
+    hand.client.start(now=0)
+    hand.reply(hand.next(), 404)
+    hand.result(hand.next(), initialize_result())
+    hand.reply(hand.next(), 202)
+    hand.reply(hand.next(), 405)
+    request = hand.client.request("tools/call", ECHO, now=0)
+    hand.reply(hand.next(), 404)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    assert hand.sent == []
