@@ -5,12 +5,13 @@ Needs the extra: ``pip install mcpcore[schema]``.  Use: ``Server(..., validator=
 Dialects: 2020-12 (the default), 2019-09, draft-07, draft-06, draft-04, by ``$schema``.  References
 are resolved within the schema and the published meta-schemas only; nothing is ever fetched.
 ``format`` is an annotation and not checked.  Schemas are bounded in size and depth, and the work
-for one value is bounded too; patterns run on Python's ``re``, whose worst case is not, so take
-patterns from whom you trust.
+for one value is bounded too.  Patterns run on Python's ``re``, whose worst case is not bounded: for
+schemas of others say ``trusted=False``, which lets pass only patterns that cannot run away.
 
 Source: base protocol page, "JSON Schema Usage"; JSON Schema 2020-12.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -50,10 +51,16 @@ _PROBLEMS = 10
 _QUOTED = 60
 """Longest value, in characters, that is quoted in a problem."""
 _MESSAGE = 300
+_MATCHED = 2000
+"""Longest string that a pattern of somebody else is matched against."""
 
 
 class _TooMuchWork(Exception):
     """The steps for one value are used up."""
+
+
+class _Undecided(Exception):
+    """Whether a value fits cannot be said at a bounded cost."""
 
 
 class _Steps:
@@ -76,12 +83,14 @@ def compile_schema(
     max_subschemas: int = MAX_SUBSCHEMAS,
     max_depth: int = MAX_DEPTH,
     max_steps: int = MAX_STEPS,
+    trusted: bool = True,
 ) -> Callable[[Any], list[str]]:
     """Compile a schema; the result says what is wrong with a value (``path: what``).
 
     The path is relative to the value: ``user.age``, ``[0].name``, nothing for the value itself.
     Raises ValueError if the schema is not sound: unknown dialect, not valid in its dialect, a
-    reference that leads out of it or nowhere, too large or too deep.
+    reference that leads out of it or nowhere, too large or too deep, and unless it is ``trusted``
+    a pattern that could take very long.
 
     >>> check = compile_schema({"type": "object", "properties": {"age": {"type": "integer"}}})
     >>> check({"age": "old"})
@@ -100,13 +109,18 @@ def compile_schema(
         # The library would go back to its own validator, which counts no steps.
         if node.pop("$schema", dialect).rstrip("#") != dialect:
             raise ValueError("a schema of one dialect cannot hold one of another")
+        if not trusted:
+            _check_patterns(node)
     specification = specification_with(dialect)
     _check_references(own, specification)
 
     steps = _Steps()
+    checks = dict(base.VALIDATORS)
+    if not trusted:
+        checks["pattern"] = _on_short_strings(checks["pattern"])
     counting = {
         keyword: _counted(check, steps, _REFERENCE_STEPS if keyword in _REFERENCES else 1)
-        for keyword, check in base.VALIDATORS.items()
+        for keyword, check in checks.items()
     }
     counting_validator: Any = validators.extend(base, counting)  # type: ignore[no-untyped-call]
     validator = counting_validator(own, registry=REGISTRY)
@@ -117,6 +131,8 @@ def compile_schema(
             return [_problem(error) for error in islice(validator.iter_errors(value), _PROBLEMS)]
         except _TooMuchWork:
             return [": validating this takes too much work"]
+        except _Undecided:
+            return []
         except RecursionError:
             return [": nested too deeply, or the schema refers to itself without end"]
 
@@ -174,6 +190,39 @@ def _counted(check: Callable[..., Any], steps: _Steps, cost: int) -> Callable[..
         return check(*arguments)
 
     return counted
+
+
+# What a pattern of somebody else may hold: its escapes and sets stand for single characters.
+_SINGLE = re.compile(r"\\[^1-9]|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEATED = re.compile(r"[*+{]")
+_RISKY = re.compile(r"\)[*+{]|\(\?[P(]|\\[1-9]")
+"""A repeated group, a reference back."""
+_OPTIONAL = re.compile(r"(?<!\()\?")
+_MOST_OPTIONAL = 8
+
+
+def _check_patterns(node: Mapping[str, Any]) -> None:
+    """Refuse what could take more than quadratic time, and more than linear time on names."""
+    patterns = [(pattern, 0) for pattern in node.get("patternProperties", ())]
+    if "pattern" in node:
+        patterns.append((node["pattern"], 1))
+    for pattern, allowed in patterns:
+        plain = _SINGLE.sub("a", pattern)
+        if (
+            _RISKY.search(plain)
+            or len(_REPEATED.findall(plain)) > allowed
+            or len(_OPTIONAL.findall(plain)) > _MOST_OPTIONAL
+        ):
+            raise ValueError(f"the pattern {pattern[:_QUOTED]!r} could take very long")
+
+
+def _on_short_strings(check: Callable[..., Any]) -> Callable[..., Any]:
+    def bounded(validator: Any, pattern: str, value: Any, schema: Any) -> Any:
+        if isinstance(value, str) and len(value) > _MATCHED:
+            raise _Undecided
+        return check(validator, pattern, value, schema)
+
+    return bounded
 
 
 def _problem(error: ValidationError | SchemaError) -> str:

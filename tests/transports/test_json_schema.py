@@ -162,6 +162,74 @@ def test_references_cannot_multiply_the_work() -> None:
     assert check(1) == [": validating this takes too much work"]
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^x-",
+        "^[a-z]+$",
+        "^[+*{]*$",
+        r"^\(\+\*\{\)\*$",
+        "^(a|b|c)$",
+        "^[]a]{3}$",
+        "colou?r",
+        "(?:a|b)?",
+    ],
+)
+def test_harmless_patterns_of_others(pattern: str) -> None:
+    check = compile_schema({"pattern": pattern}, trusted=False)
+    assert check("x" * 2000) == compile_schema({"pattern": pattern})("x" * 2000)
+    assert check("x" * 2001) == []
+    assert check(5) == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|a)*$",
+        "(a|a){9,}$",
+        "a*a*$",
+        "[^@]+@[^@]+",
+        r"(a)\1",
+        "(?P<a>x)(?P=a)",
+        "a?" * 9 + "a" * 9,
+    ],
+)
+def test_patterns_of_others_that_could_run_away(pattern: str) -> None:
+    assert compile_schema({"pattern": pattern})("!") is not None
+    with pytest.raises(ValueError, match="could take very long"):
+        compile_schema({"properties": {"a": {"pattern": pattern}}}, trusted=False)
+    with pytest.raises(ValueError, match="could take very long"):
+        compile_schema({"patternProperties": {pattern: {}}}, trusted=False)
+
+
+def test_names_of_others() -> None:
+    schema = {"patternProperties": {"^x-": {"type": "integer"}}, "additionalProperties": False}
+    check = compile_schema(schema, trusted=False)
+    assert check({"x-a": 1}) == []
+    assert len(check({"x-a": "b", "y": 1})) == 2
+    with pytest.raises(ValueError, match="could take very long"):
+        compile_schema({"patternProperties": {"a+": {}}}, trusted=False)
+
+
+@pytest.mark.parametrize("pattern", ["(", "[", "\\p{L}", "*"])
+def test_patterns_that_python_does_not_know(pattern: str) -> None:
+    for schema in ({"pattern": pattern}, {"patternProperties": {pattern: {}}}):
+        with pytest.raises(ValueError, match="not a valid schema"):
+            compile_schema(schema)
+
+
+def test_steps_are_counted_behind_a_reference_to_the_root() -> None:
+    schema = {
+        "$schema": DIALECTS[0],
+        "properties": {"next": {"$ref": "#"}},
+        "items": {"minimum": 0},
+    }
+    check = compile_schema(schema, max_steps=50)
+    assert check({"next": [1] * 5}) == []
+    assert check({"next": [1] * 50}) == [": validating this takes too much work"]
+
+
 def test_a_schema_without_end() -> None:
     (problem,) = compile_schema({"$ref": "#"})(1)
     assert "refers to itself without end" in problem
