@@ -214,7 +214,8 @@ def test_names_of_others() -> None:
 
 @pytest.mark.parametrize("pattern", ["(", "[", "\\p{L}", "*"])
 def test_patterns_that_python_does_not_know(pattern: str) -> None:
-    for schema in ({"pattern": pattern}, {"patternProperties": {pattern: {}}}):
+    schemas: list[dict[str, Any]] = [{"pattern": pattern}, {"patternProperties": {pattern: {}}}]
+    for schema in schemas:
         with pytest.raises(ValueError, match="not a valid schema"):
             compile_schema(schema)
 
