@@ -81,19 +81,21 @@ class Exchange:
         "deadline",
         "extra",
         "fields",
-        "frame",
         "modern",
         "opens",
         "over_since",
         "phase",
         "principal",
         "received",
+        "rejected",
+        "request_id",
         "route",
         "session",
         "session_id",
         "silent",
         "size",
         "slow_at",
+        "sound",
         "version",
     )
 
@@ -112,8 +114,12 @@ class Exchange:
         self.chunks: list[bytes] = []
         self.received = 0
         """Bytes of the body so far."""
-        self.frame: Frame | None = None
-        """The body, decoded."""
+        self.request_id: RequestId | None = None
+        """The id that an error must carry."""
+        self.sound = False
+        """The body is one well-formed message."""
+        self.rejected = False
+        """The body is no message."""
         self.version: str | None = None
         self.session_id: str | None = None
         self.accepts_json = self.accepts_stream = True
@@ -168,13 +174,16 @@ class Exchange:
             params=self.fields.mirrored(),
         )
 
-    @property
-    def request_id(self) -> RequestId | None:
-        """The id that an error is to carry: of the request in the body, if that could be read."""
-        frame = self.frame
-        if isinstance(frame, Message) and frame.kind is Kind.REQUEST:
-            return cast(RequestId, frame.id)
-        return frame.id if isinstance(frame, Reject) and frame.owed else None
+    def look_at_body(self, frame: Frame) -> None:
+        """Remember of the body what the response depends on, and forget the body itself."""
+        self.chunks = []
+        if isinstance(frame, Message):
+            self.sound = True
+            if frame.kind is Kind.REQUEST:
+                self.request_id = cast(RequestId, frame.id)
+        elif isinstance(frame, Reject):
+            self.rejected = True
+            self.request_id = frame.id if frame.owed else None
 
     # The response
 
@@ -239,7 +248,7 @@ class Exchange:
         """Make the response if ``frame`` is all there is to it."""
         if frame.kind is FrameKind.ACCEPTED:
             # What is no valid message but is owed no answer either was not accepted.
-            self.reply(400 if isinstance(self.frame, Reject) else 202)
+            self.reply(400 if self.rejected else 202)
             return True
         if not frame.ends:
             return False
@@ -258,7 +267,7 @@ class Exchange:
         if frame.kind is not FrameKind.ERROR:
             return 200
         if not self.modern:
-            return 200 if isinstance(self.frame, Message) else 400
+            return 200 if self.sound else 400
         row = None if frame.code is None else ERRORS.get(frame.code)
         if frame.key is None:
             return 400 if row is None else row.status

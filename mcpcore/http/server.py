@@ -15,18 +15,18 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
-from typing import Any, cast
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
-from mcpcore.engine.negotiation import is_modern, legacy_of
+from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.era import LISTEN, is_modern_body, opens_session
 from mcpcore.http.exchange import Exchange, Phase, taken_over
 from mcpcore.http.gate import Gate
 from mcpcore.http.headers import RETRY_AFTER, SESSION_ID, HeaderError
@@ -34,12 +34,10 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.owner import OwnerCalls
 from mcpcore.http.sessions import Session, SessionClosed, SessionOpened, SessionTable
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import HEADER_MISMATCH, LEGACY_BUSY, ErrorData
+from mcpcore.spec.errors import HEADER_MISMATCH, LEGACY_BUSY, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
-from mcpcore.spec.types.base import Skim
-from mcpcore.wire.message import Kind, Message, Reject, decode
+from mcpcore.wire.message import Frame, Message, Reject, decode
 
-_decode_skim = msgspec.json.Decoder(Skim).decode
 _HARD_FACTOR = 8
 """A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
 
@@ -86,9 +84,11 @@ class HttpServer(OwnerCalls):
 
         0 means that no body is wanted: the request is refused or is one without a body, and a
         reply is ready or will be.  ``principal`` is who was authenticated; sessions are bound to
-        it.
+        it.  Raises LocalProtocolError for a number that is in use, or 0.
         """
         self._now = now
+        if exchange == MAIN or exchange in self._exchanges:
+            raise LocalProtocolError(f"the exchange number {exchange} is taken")
         record = Exchange(exchange, head.headers, principal, self._ready)
         self._exchanges[exchange] = record
         if not self._gate.admit(record, head, closing=self._closing):
@@ -119,7 +119,6 @@ class HttpServer(OwnerCalls):
         record.chunks.append(data)
         if end:
             body = data if len(record.chunks) == 1 else b"".join(record.chunks)
-            record.chunks = []
             record.phase = Phase.WAITING
             self._dispatch(record, body, now)
 
@@ -237,66 +236,59 @@ class HttpServer(OwnerCalls):
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:
         limits = self._session_config.limits
-        frame = record.frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
-        record.modern = self._is_modern(record, body)
+        frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
+        record.look_at_body(frame)
+        record.modern = not self._stateful or is_modern_body(frame, body, record.claimed)
         if record.modern:
-            try:
-                mirror = record.mirror()
-            except HeaderError as error:
-                refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
-                self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
-                return
-            peer = self._modern
-        else:
-            mirror = None
-            if not self._gate.version_served(record):
-                return
-            session = self._session_of(record, now)
-            if session is None:
-                return
-            session.used = True
-            session.exchanges[record.route] = record
-            record.session = session
-            peer = session.peer
-        peer.receive(frame, now=now, route=record.route, mirror=mirror, principal=record.principal)
+            self._receive_modern(record, frame, now)
+        elif self._gate.version_served(record):
+            self._receive_legacy(record, frame, now)
+
+    def _receive_modern(self, record: Exchange, frame: Frame, now: float) -> None:
+        try:
+            mirror = record.mirror()
+        except HeaderError as error:
+            refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
+            self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
+            return
+        if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
+            record.refuse(406, f"{LISTEN} is answered by an event stream")
+            return
+        self._modern.receive(
+            frame, now=now, route=record.route, mirror=mirror, principal=record.principal
+        )
+        self._await(record, now)
+
+    def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
+        session = self._session_of(record, frame, now)
+        if session is None:
+            return
+        session.used = True
+        session.exchanges[record.route] = record
+        record.session = session
+        session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
+        self._await(record, now)
+
+    def _await(self, record: Exchange, now: float) -> None:
+        """From now on an answer is due."""
         if self.settings.json_delay is not None and record.accepts_stream:
             record.slow_at = now + self.settings.json_delay
         self._watch(record, now)
 
-    def _is_modern(self, record: Exchange, body: bytes) -> bool:
-        """The era of a body; what is no request or notification goes by the header alone."""
-        if not self._stateful:
-            return True
-        message, meta = record.frame, None
-        method = ""
-        if isinstance(message, Message) and message.method is not UNSET:
-            method = message.method
-            # Nearly all legacy messages are told by this look; escapes could hide the name.
-            if message.params is not UNSET and (b"protocolVersion" in body or b"\\u" in body):
-                try:
-                    skim = _decode_skim(message.params)
-                    meta = None if skim.meta is UNSET else skim.meta
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    meta = None
-        return is_modern(meta, record.version, method)
-
-    def _session_of(self, record: Exchange, now: float) -> Session | None:
+    def _session_of(self, record: Exchange, frame: Frame, now: float) -> Session | None:
         """The session that a legacy body belongs to, opened if it asks for one; None: refused."""
         if record.session_id is not None:
             return self._find(record)
-        frame = record.frame
         if isinstance(frame, Reject):
             record.refuse(400, frame.message, code=frame.code)
-            return None
-        request = isinstance(frame, Message) and frame.kind is Kind.REQUEST
-        if not request or cast(Message, frame).method != "initialize":
+        elif not opens_session(frame):
             record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
-            return None
-        if len(self._sessions) >= self.settings.max_sessions:
+        elif len(self._sessions) >= self.settings.max_sessions:
             text = f"busy: {self.settings.max_sessions} sessions are open"
             record.refuse(503, text, ((RETRY_AFTER, b"60"),), code=LEGACY_BUSY)
-            return None
-        return self._new_session(record, now)
+        else:
+            return self._new_session(record, now)
+        return None
 
     def _new_session(self, record: Exchange, now: float) -> Session:
         id = self._sessions.new_id()

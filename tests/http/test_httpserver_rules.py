@@ -13,7 +13,7 @@ from mcpcore.engine.events import (
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.revisions import MODERN as MODERN_ROWS
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
@@ -249,6 +249,15 @@ def test_a_body_in_pieces() -> None:
     bench.server.body(77, b"", end=True, now=0)
     assert bench.server.next_event() is None
     assert b'"result":{}' in bench.server.data_to_send(77, 1000)[1].data  # type: ignore[union-attr]
+
+
+def test_exchange_numbers_are_not_used_twice() -> None:
+    server = make_server()
+    head = HttpRequest(method="GET", path="/health", headers=[])
+    assert server.open(1, head, now=0) == 0
+    for taken in (0, 1):
+        with pytest.raises(LocalProtocolError, match=f"number {taken} is taken"):
+            server.open(taken, head, now=0)
 
 
 def test_a_repeated_version_header_is_refused() -> None:

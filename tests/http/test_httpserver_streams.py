@@ -467,12 +467,11 @@ def test_a_listen_stream() -> None:
     assert bench.take(SubscriptionClosed).key == opened.key
 
 
-def test_a_listen_stream_for_a_client_that_takes_json_only_says_nothing() -> None:
+def test_a_listen_stream_needs_a_client_that_takes_streams() -> None:
     bench = Bench()
     reply = bench.modern("subscriptions/listen", LISTEN, accept="application/json")
-    bench.server.notify("notifications/tools/list_changed")
-    bench.pump()
-    assert reply.head is None
+    assert (reply.status, reply.json["id"]) == (406, 1)
+    assert bench.events == []
 
 
 def test_changes_reach_both_eras() -> None:

@@ -1,0 +1,26 @@
+"""Many conversations behind one HTTP endpoint, and one conversation with one URL, without sockets.
+
+:class:`HttpServer` and :class:`HttpClient` know methods, headers, statuses and streams; a driver
+moves their heads and bodies.
+"""
+
+from mcpcore.http.client import HttpClient
+from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.server import HttpServer
+from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+
+__all__ = [
+    "HttpAbort",
+    "HttpChunk",
+    "HttpClient",
+    "HttpClientSettings",
+    "HttpEnd",
+    "HttpHead",
+    "HttpRequest",
+    "HttpSend",
+    "HttpServer",
+    "HttpSettings",
+    "SessionClosed",
+    "SessionOpened",
+]

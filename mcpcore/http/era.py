@@ -1,0 +1,50 @@
+"""To which era a request body belongs (2026-07-28, versioning page, "Backward Compatibility").
+
+The rule itself is the engine's (:func:`mcpcore.engine.negotiation.is_modern`); this is how to apply
+it before a Peer has been chosen, at next to no cost.
+"""
+
+import msgspec
+from msgspec import UNSET
+
+from mcpcore.engine.negotiation import is_modern
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import RequestMeta, Skim
+from mcpcore.wire.message import Frame, Kind, Message
+
+LISTEN = "subscriptions/listen"
+
+_decode_skim = msgspec.json.Decoder(Skim).decode
+
+
+def is_modern_body(frame: Frame, body: bytes, claimed: Revision | None) -> bool:
+    """Tell the era of a body; ``claimed`` is the revision that the version header names, if any.
+
+    What has no method (responses, batches, what is no message) goes by the header alone.
+    """
+    if claimed is not None and claimed.modern:
+        return True
+    if not isinstance(frame, Message) or frame.method is UNSET:
+        return False
+    return is_modern(_meta_of(frame, body), None, frame.method)
+
+
+def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
+    """The ``_meta`` of a message if it may name a protocol version; None also if it is malformed.
+
+    A look at the bytes spares nearly all legacy messages the decode; escapes could hide the name.
+    """
+    if message.params is UNSET or not (b"protocolVersion" in body or b"\\u" in body):
+        return None
+    try:
+        meta = _decode_skim(message.params).meta
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if meta is UNSET else meta
+
+
+def opens_session(frame: Frame) -> bool:
+    """Whether a legacy body is the request that opens a session."""
+    return (
+        isinstance(frame, Message) and frame.kind is Kind.REQUEST and frame.method == "initialize"
+    )
