@@ -1,7 +1,7 @@
 """What all declarations share: names, icons, hints, absent members."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from msgspec import UNSET, UnsetType, convert
@@ -28,6 +28,12 @@ def check_tool_name(name: str) -> str:
             f"tool name {name!r}: must be 1 to 128 characters out of A-Z a-z 0-9 _ . / -"
         )
     return name
+
+
+def check_options(options: Mapping[str, Any], known: type, what: str) -> None:
+    """Raise TypeError for an option that the TypedDict ``known`` does not have."""
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise TypeError(f"{what}: there is no option {min(unknown)!r}")
 
 
 def check_uri(uri: str) -> str:

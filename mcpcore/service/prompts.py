@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import check_icons, given
+from mcpcore.service.declarations import check_icons, check_options, given
 from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.prepared import Bound
 from mcpcore.service.strings import StringHandler
@@ -55,6 +55,7 @@ class PromptEntry:
 
     def __init__(self, function: Callable[..., Any], name: str, options: PromptOptions) -> None:
         what = f"prompt {name!r}"
+        check_options(options, PromptOptions, what)
         self._handler = StringHandler(function, what)
         arguments = [
             PromptArgument(

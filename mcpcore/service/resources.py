@@ -14,6 +14,7 @@ from mcpcore.service.declarations import (
     CacheScope,
     cache_hints,
     check_icons,
+    check_options,
     check_uri,
     given,
     typed,
@@ -79,6 +80,7 @@ class ResourceEntry:
         max_uri: int,
     ) -> None:
         what = f"resource {uri!r}"
+        check_options(options, ResourceOptions, what)
         self.uri = uri
         self._handler = StringHandler(function, what)
         self.mime_type = options.get("mime_type")

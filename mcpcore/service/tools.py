@@ -11,7 +11,7 @@ from msgspec import Raw
 from msgspec.structs import astuple
 
 from mcpcore.service.content import is_content
-from mcpcore.service.declarations import check_icons, check_tool_name, given, typed
+from mcpcore.service.declarations import check_icons, check_options, check_tool_name, given, typed
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.errors import MASKED, HandlerError, InvalidValue
 from mcpcore.service.handlers import Handler, values_type
@@ -80,6 +80,7 @@ class ToolEntry:
         options: ToolOptions,
     ) -> None:
         what = f"tool {check_tool_name(name)!r}"
+        check_options(options, ToolOptions, what)
         handler = Handler(function, what)
         doc = parse_docstring(handler.doc)
         self.is_async = handler.is_async

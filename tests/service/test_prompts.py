@@ -238,6 +238,7 @@ def takes_unknown(a: Server) -> str:
         (takes_list, "p", {}, TypeError, "prompt 'p': parameter 'a' cannot be made from a string"),
         (takes_unknown, "p", {}, TypeError, "prompt 'p': parameter 'a': .*Server"),
         (Context(), None, {}, TypeError, "have no name"),
+        (lambda: "", "p", {"size": 1}, TypeError, "prompt 'p': there is no option 'size'"),
         (lambda: "", "p", {"icons": ["ws://x"]}, ValueError, "prompt 'p': icon"),
     ],
 )

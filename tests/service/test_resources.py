@@ -299,6 +299,13 @@ def test_errors(error: Exception, code: int, message: str, data: bytes | None) -
         ("t:{a}", lambda a: "", {"size": 1}, TypeError, "a template has no size"),
         ("t:{a}", lambda a: "", {"unchecked": ["b"]}, ValueError, "no variable 'b'"),
         ("t:x", lambda: "", {"unchecked": ["b"]}, TypeError, "only a template"),
+        (
+            "t:x",
+            lambda: "",
+            {"mime": "x/y"},
+            TypeError,
+            "resource 't:x': there is no option 'mime'",
+        ),
         ("t:x", lambda: "", {"ttl_ms": -1}, ValueError, "ttl_ms must not be negative"),
         ("t:x", lambda: "", {"cache_scope": "shared"}, ValueError, "'public' or 'private'"),
         ("t:x", lambda: "", {"icons": ["ftp://x"]}, ValueError, "resource 't:x': icon"),

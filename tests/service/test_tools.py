@@ -175,6 +175,7 @@ def nullable(a: Annotated[str | None, mirrored("X")]) -> str:
         (doubled, None, {}, ValueError, "'x' is used more than once"),
         (number, None, {}, ValueError, "not 'number'"),
         (nullable, None, {}, ValueError, "tool 'nullable': x-mcp-header"),
+        (lambda: "", "x", {"tilte": "T"}, TypeError, "tool 'x': there is no option 'tilte'"),
         (lambda: "", "x", {"icons": ["javascript:alert(1)"]}, ValueError, "tool 'x': icon"),
         (lambda: "", "x", {"icons": ["file:///x.png"]}, ValueError, "tool 'x': icon"),
         (lambda: "", "x", {"icons": ["data:text/html,x"]}, ValueError, "tool 'x': icon"),
