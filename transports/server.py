@@ -9,7 +9,8 @@
 import secrets
 import signal
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from msgspec import Struct, field, structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.peer import Peer
-from mcpcore.http.origin import LOOPBACK_HOSTS
+from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
@@ -31,7 +32,7 @@ from transports.memory import memory_links
 from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.stdio import StdioServerLink, StdioSettings
-from transports.targets import parse_address
+from transports.targets import BadTarget, parse_address
 from transports.websocket import Handshake, WebSocketSettings
 from transports.websocket_server import LinkFactory, serve_websocket
 
@@ -74,7 +75,7 @@ async def serve(
     or OSError if a binding cannot be opened.
     """
     bindings = _Bindings(server, settings or ServeSettings(), on_listening or (lambda url: None))
-    try:
+    with _ungrouped():
         async with anyio.create_task_group() as watching:
             async with anyio.create_task_group() as bindings.group:
                 for address in _listed(http):
@@ -86,11 +87,6 @@ async def serve(
                 if stop is not None:
                     watching.start_soon(bindings.close_after, stop)
             watching.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        only: BaseException = group
-        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
-            only = only.exceptions[0]
-        raise only from None
 
 
 def run(
@@ -115,20 +111,33 @@ def run(
     anyio.run(_until_signalled, serving, backend=backend)
 
 
-async def _until_signalled(serving: Callable[..., object]) -> None:
+async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
     stop = anyio.Event()
-    async with anyio.create_task_group() as group:
+    with _ungrouped():
+        async with anyio.create_task_group() as group:
 
-        async def watch() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for _ in signals:
-                    if stop.is_set():
-                        group.cancel_scope.cancel()
-                    stop.set()
+            async def watch() -> None:
+                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    async for _ in signals:
+                        if stop.is_set():  # the second one has no patience
+                            group.cancel_scope.cancel()
+                        stop.set()
 
-        group.start_soon(watch)
-        await serving(stop=stop)  # type: ignore[misc]
-        group.cancel_scope.cancel()
+            group.start_soon(watch)
+            await serving(stop=stop)
+            group.cancel_scope.cancel()
+
+
+@contextmanager
+def _ungrouped() -> Iterator[None]:
+    """Let a single exception come out of task groups as it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        only: BaseException = group
+        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
+            only = only.exceptions[0]
+        raise only from None
 
 
 async def serve_connection(
@@ -265,14 +274,18 @@ class _Bindings:
 
     def _guarded(self, settings: S, host: str) -> S:
         """Apply the policy for Host and Origin that all bindings share."""
-        hosts = self._settings.allowed_hosts
+        hosts, origins = self._settings.allowed_hosts, self._settings.allowed_origins
+        try:
+            OriginPolicy(hosts, origins)
+        except ValueError as error:
+            raise BadTarget(str(error)) from None
         name = _authority(host)
         if hosts is None and name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
             hosts = (*LOOPBACK_HOSTS, name)
         return structs.replace(
             settings,
             allowed_hosts=hosts or settings.allowed_hosts,
-            allowed_origins=self._settings.allowed_origins or settings.allowed_origins,
+            allowed_origins=origins or settings.allowed_origins,
         )
 
 

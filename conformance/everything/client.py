@@ -154,13 +154,17 @@ def context() -> dict[str, Any]:
 
 
 def elicit(params: ElicitParams) -> dict[str, Any]:
-    """Agree to everything; what is left out has a default, or must be true."""
+    """Agree to everything, and take the first of every choice; defaults are left to the engine."""
     properties = {} if params.requested_schema is UNSET else params.requested_schema["properties"]
-    return {
-        name: _SAMPLES[rules.get("type", "string")]
-        for name, rules in properties.items()
-        if "default" not in rules
-    }
+    return {name: _field(rules) for name, rules in properties.items() if "default" not in rules}
+
+
+def _field(rules: dict[str, Any]) -> Any:
+    if rules.get("type") == "array":
+        return [_field(rules.get("items", {}))]
+    titled = rules.get("oneOf") or rules.get("anyOf") or []
+    choices = rules.get("enum") or [option["const"] for option in titled]
+    return choices[0] if choices else _SAMPLES[rules.get("type", "string")]
 
 
 def sample(params: CreateMessageParams) -> CreateMessageResult:

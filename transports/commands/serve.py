@@ -1,6 +1,7 @@
 """`mcpcore serve`: offer a server on any number of bindings."""
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from transports.commands.output import Exit, Failure
 from transports.server import ServeSettings, run
+from transports.targets import BadTarget
+
+logger = logging.getLogger("mcpcore.cli")
 
 REFERENCE = "conformance.everything.server:server"
 """What is served when nothing is named: loaded by name, as nothing here may depend on it."""
@@ -33,7 +37,9 @@ def serve(
     )
     try:
         run(server, stdio=stdio, http=http, ws=ws, settings=settings, on_listening=_announce)
-    except (LocalError, OSError, ValueError) as error:
+    except BadTarget as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    except (LocalError, OSError) as error:
         raise Failure(str(error)) from error
     return Exit.OK
 
@@ -44,12 +50,14 @@ def load(name: str) -> Server:
     sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # the module is there, but lacks something itself
-        raise Failure(f"there is no module {module_name!r}", Exit.USAGE) from None
-    except ValueError:
-        raise Failure(f"{name!r} is no MODULE:SERVICE", Exit.USAGE) from None
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise Failure(f"there is no module {module_name!r}", Exit.USAGE) from None
+        logger.debug("importing %s", module_name, exc_info=True)
+        raise Failure(
+            f"{module_name!r} cannot be imported: {type(error).__name__}: {error}", Exit.USAGE
+        ) from None
     found = getattr(module, attribute or "server", None)
     if not isinstance(found, Server):
         kind = "nothing" if found is None else f"a {type(found).__name__}"

@@ -1,0 +1,250 @@
+"""serve(): several bindings at once, how they are announced, and how they end."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from transports.client import Client, connect
+from transports.client_errors import CallFailed, NegotiationError
+from transports.context import Context
+from transports.pump import LinkError
+from transports.server import ServeSettings, serve
+from transports.targets import BadTarget, StdioTarget
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+ERAS = ("2025-11-25", "2026-07-28")
+
+
+class Served:
+    """A server that is being served, its URLs, and what stops it."""
+
+    def __init__(self) -> None:
+        self.urls: list[str] = []
+        self.stop = anyio.Event()
+        self.ended = anyio.Event()
+
+
+@asynccontextmanager
+async def served(server: Server, count: int, **bindings: Any) -> AsyncIterator[Served]:
+    state = Served()
+    all_there = anyio.Event()
+
+    def announce(url: str) -> None:
+        state.urls.append(url)
+        if len(state.urls) == count:
+            all_there.set()
+
+    async def run() -> None:
+        await serve(server, on_listening=announce, stop=state.stop, **bindings)
+        state.ended.set()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await all_there.wait()
+            yield state
+            state.stop.set()
+            await state.ended.wait()
+
+
+def counter() -> Server:
+    server = Server("counter")
+    calls = [0]
+
+    @server.tool
+    def count() -> str:
+        calls[0] += 1
+        return str(calls[0])
+
+    return server
+
+
+@pytest.mark.parametrize("revision", ERAS)
+async def test_one_server_on_several_bindings(revision: str) -> None:
+    bindings = {"http": ["127.0.0.1:0", "localhost:0"], "ws": "127.0.0.1:0"}
+    async with served(counter(), 3, **bindings) as state:
+        assert [url.partition(":")[0] for url in state.urls] == ["http", "http", "ws"]
+        counts = []
+        for url in state.urls:
+            async with connect(url, revision=revision) as client:
+                block = (await client.call_tool("count")).content[0]
+                assert isinstance(block, TextContent)
+                counts.append(block.text)
+        assert counts == ["1", "2", "3"]
+    with pytest.raises(NegotiationError, match="connection refused"):
+        async with connect(state.urls[0]):
+            pytest.fail("still there")
+
+
+@pytest.mark.parametrize("binding", ["http", "ws"])
+async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
+    server = Server("s")
+    started, go = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def slow() -> str:
+        started.set()
+        await go.wait()
+        return "finished"
+
+    results: list[Any] = []
+
+    async def call(client: Client) -> None:
+        results.append((await client.call_tool("slow")).content[0])
+
+    async with (
+        served(server, 1, **{binding: "127.0.0.1:0"}) as state,
+        connect(state.urls[0]) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(call, client)
+        await started.wait()
+        state.stop.set()
+        await anyio.wait_all_tasks_blocked()
+        go.set()
+    assert [block.text for block in results] == ["finished"]
+
+
+async def test_stopping_ends_what_does_not_finish() -> None:
+    server = Server("s")
+    started, stopped = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def endless() -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+        return "never"
+
+    async def call(client: Client) -> None:
+        with pytest.raises(CallFailed):
+            await client.call_tool("endless")
+
+    async with (
+        served(server, 1, ws="127.0.0.1:0") as state,
+        connect(state.urls[0]) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(call, client)
+        await started.wait()
+        state.stop.set()
+    assert stopped.is_set()
+
+
+async def test_an_address_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(OSError, match="in use"):
+            await serve(counter(), http=address)
+        with pytest.raises(LinkError, match="in use"):
+            await serve(counter(), ws=address)
+
+
+async def test_an_address_that_is_none() -> None:
+    with pytest.raises(BadTarget, match="HOST:PORT"):
+        await serve(counter(), http="nonsense")
+
+
+async def test_hosts_that_are_not_ours_are_refused() -> None:
+    settings = ServeSettings(allowed_hosts=("mcp.example.com",))
+    async with served(
+        counter(), 2, http="127.0.0.1:0", ws="127.0.0.1:0", settings=settings
+    ) as state:
+        for url in state.urls:
+            with pytest.raises((LinkError, NegotiationError), match="403"):
+                async with connect(url):
+                    pytest.fail("connected")
+
+
+async def test_changes_reach_clients_of_all_bindings() -> None:
+    server = counter()
+    async with (
+        served(server, 2, http="127.0.0.1:0", ws="127.0.0.1:0") as state,
+        connect(state.urls[0]) as first,
+        connect(state.urls[1]) as second,
+        first.listen(tools=True) as news,
+        second.listen(tools=True) as more,
+    ):
+        server.remove_tool("count")
+        assert (await anext(news)).kind == "tools"
+        assert (await anext(more)).kind == "tools"
+
+
+async def test_a_request_on_http_ends_with_its_client() -> None:
+    server = Server("s")
+    started, stopped = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+        return "never"
+
+    async with served(server, 1, http="127.0.0.1:0") as state:
+        async with connect(state.urls[0]) as client, anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "wait")
+            await started.wait()
+            group.cancel_scope.cancel()
+        await stopped.wait()
+
+
+PROGRAM = """
+from mcpcore.service import Server
+from transports.server import run
+
+server = Server("program")
+
+@server.tool
+def hello() -> str:
+    print("a stray print")
+    return "hello"
+
+if __name__ == "__main__":
+    run(server{arguments})
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_a_whole_program_on_stdio(tmp_path: Path, backend: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace("{arguments}", f", backend={backend!r}"))
+    command = [sys.executable, str(program)]
+    target = StdioTarget(command, env={"PYTHONPATH": str(ROOT)})
+    async with connect(target) as client:
+        block = (await client.call_tool("hello")).content[0]
+        assert isinstance(block, TextContent)
+        assert block.text == "hello"
+
+
+def test_end_of_standard_input_ends_the_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace("{arguments}", ""))
+    request = '{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        input=request,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout == '{"jsonrpc":"2.0","id":1,"result":{}}\n'
