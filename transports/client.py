@@ -41,7 +41,7 @@ from mcpcore.wire.message import Body
 from transports.callbacks import Callbacks, ProgressCallback, Roots
 from transports.client_cache import ResultCache
 from transports.client_core import ClientCore
-from transports.client_errors import InvalidResponse, PeerError
+from transports.client_errors import InvalidResponse, PeerError, promised
 from transports.client_listen import Listening
 from transports.client_open import ClientSettings, Opening
 from transports.client_tools import ToolBook
@@ -334,11 +334,11 @@ class Client:
         """Send any request; its result is typed as ``expected``, raw by default."""
         cache = self._cache if method in _CACHEABLE else None
         if cache is not None and (kept := cache.get(method, params, now=clock())) is not None:
-            return self._core.decode(kept, expected, method)
+            return promised(kept, expected, method)
         outcome = await self._core.request(
             method, params, timeout=timeout, progress=progress, meta=meta
         )
-        result = self._core.decode(outcome.result, expected, method)
+        result = promised(outcome.result, expected, method)
         if cache is not None and not outcome.with_input:
             cache.put(method, params, outcome.result, now=clock())
         return result

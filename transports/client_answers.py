@@ -1,27 +1,31 @@
-"""The server's requests on the wire (legacy), answered by the client's callbacks."""
+"""What the server asks, answered by the client's callbacks: on the wire, and in input rounds."""
 
 import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct
+from msgspec import UNSET, Raw, Struct
 
-from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
+from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
-from transports.callbacks import Callbacks
+from mcpcore.spec.types.base import InputRequest
+from transports.callbacks import Answer, Callbacks
+from transports.client_errors import InputFailed, promised
 from transports.running import Handlers
 
 logger = logging.getLogger("mcpcore.client")
 
 
 class Answers:
-    """Answers requests: plain callbacks inline, coroutines in a task of ``group``.
+    """Answers requests on the wire (legacy).
 
-    ``flush`` is called after the machine was used outside of the link's own stack.
+    Plain callbacks run inline, coroutines in a task of ``group``.  ``flush`` is called after the
+    machine was used outside of the link's own stack.
     """
 
     def __init__(
@@ -78,3 +82,23 @@ class Answers:
     def _release(self, key: Key) -> None:
         self._machine.release(key)
         self._flush()
+
+
+async def answer_inputs(asked: InputRequired, callbacks: Callbacks) -> dict[str, Answer]:
+    """Gather the answers of one input round (modern), one after the other.
+
+    Raises InputFailed if an input cannot or may not be given, and what a callback raises.
+    """
+    answers = {}
+    for key, raw in asked.requests.items():
+        wanted = promised(raw, InputRequest, asked.method)
+        params = Raw(b"{}") if wanted.params is UNSET else wanted.params
+        try:
+            answer = callbacks.answer(wanted.method, params)
+            answers[key] = await answer if inspect.isawaitable(answer) else answer
+        except McpError as error:
+            raise InputFailed(asked.method, f"the input {key!r} was not given: {error}") from error
+    if not answers:
+        # Only state came back: the server waits for something outside of this conversation.
+        await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
+    return answers

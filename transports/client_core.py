@@ -4,15 +4,14 @@
 :class:`transports.client.Client`.
 """
 
-import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from mcpcore.engine.events import (
     ConnectionEnded,
@@ -33,33 +32,29 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.http.client import HttpClient
-from mcpcore.spec.errors import LocalProtocolError, McpError
+from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import InputRequest, LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
-from transports.callbacks import Answer, Callbacks, ProgressCallback
-from transports.client_answers import Answers
+from transports.callbacks import Callbacks, ProgressCallback
+from transports.client_answers import Answers, answer_inputs
 from transports.client_errors import (
     ConnectionClosed,
-    InputFailed,
     InvalidResponse,
     NegotiationError,
-    PeerError,
-    ended,
+    result_of,
 )
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
 from transports.link import Link, clock
 from transports.pump import LinkError
 from transports.running import Waiting
-from transports.typed import Malformed, typed
 
 logger = logging.getLogger("mcpcore.client")
 
-T = TypeVar("T")
 ClientMachine = Peer | HttpClient
 
 Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
@@ -96,6 +91,7 @@ class ClientCore:
         """They take what arrives on a listen stream of ours."""
         self.interest: Counter[str] = Counter()
         """How many listeners share the subscription of a resource (legacy)."""
+        self._group = group
         self._news = News(callbacks, group)
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
@@ -193,7 +189,7 @@ class ClientCore:
         while True:
             outcome = await self._outcome(request, progress)
             if not isinstance(outcome, InputRequired):
-                return Outcome(_result(outcome), rounds > 0)
+                return Outcome(result_of(outcome), rounds > 0)
             rounds += 1
             request = await self._answer_round(outcome, timeout)
 
@@ -229,6 +225,7 @@ class ClientCore:
         try:
             return await self._waiting.outcome(request)
         except anyio.get_cancelled_exc_class():
+            self.machine.abandon(request)  # in case it has just asked for input
             self.cancel(request)
             raise
         finally:
@@ -236,25 +233,13 @@ class ClientCore:
 
     async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
         try:
-            answers = {key: await self._input(asked, key) for key in asked.requests}
-            if not answers:
-                # Only state came back: the server waits for something outside of this conversation.
-                await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
+            answers = await answer_inputs(asked, self.callbacks)
             if self.closed is not None:
                 raise ConnectionClosed(asked.method, self.closed)
         except BaseException:
             self.machine.abandon(asked.request)
             raise
         return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
-
-    async def _input(self, asked: InputRequired, key: str) -> Answer:
-        wanted = self.decode(asked.requests[key], InputRequest, asked.method)
-        params = Raw(b"{}") if wanted.params is UNSET else wanted.params
-        try:
-            answer = self.callbacks.answer(wanted.method, params)
-            return await answer if inspect.isawaitable(answer) else answer
-        except McpError as error:
-            raise InputFailed(asked.method, f"the input {key!r} was not given: {error}") from error
 
     def _settle(self, outcome: Settled) -> None:
         if self._waiting.settle(outcome):
@@ -269,14 +254,6 @@ class ClientCore:
         callback = self._progress.get(event.request)
         if callback is not None:
             self._news.tell(callback, event.progress, event.total, event.message)
-
-    @staticmethod
-    def decode(raw: Raw, expected: type[T], method: str) -> T:
-        """Type what the server sent.  Raises InvalidResponse."""
-        try:
-            return typed(raw, expected)
-        except Malformed as error:
-            raise InvalidResponse(method, f"the server's message is malformed: {error}") from None
 
     # News
 
@@ -308,8 +285,22 @@ class ClientCore:
     # The conversation
 
     def _on_ready(self, event: Ready) -> None:
+        again = self.ready is not None
         self.ready = event
         self._opened.set()
+        if again:
+            self._group.start_soon(self._renew)
+
+    async def _renew(self) -> None:
+        """Tell a new session of a server that lost the old one (legacy HTTP) what that one knew."""
+        wishes = [("resources/subscribe", {"uri": uri}) for uri in self.interest]
+        if self.log_level is not None:
+            wishes.append(("logging/setLevel", {"level": self.log_level}))
+        for method, params in wishes:
+            try:
+                await self.request(method, params)
+            except (McpError, LocalError) as error:
+                logger.warning("the server's new session refuses %s: %s", method, error)
 
     def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
         self._failure = event
@@ -320,13 +311,3 @@ class ClientCore:
         self._opened.set()
         for listener in self.listeners:
             listener.broken(ConnectionClosed(LISTEN, event.reason))
-
-
-def _result(outcome: Settled) -> Raw:
-    if isinstance(outcome, ResultReceived):
-        return outcome.result
-    if isinstance(outcome, ErrorReceived):
-        raise PeerError(outcome.method, outcome.error)
-    if isinstance(outcome, RequestEnded):
-        raise ended(outcome)
-    raise InvalidResponse(outcome.method, "it cannot ask for input")

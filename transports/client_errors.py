@@ -4,8 +4,21 @@
 :class:`~mcpcore.spec.errors.LocalError`: it happened here and was never said by the server.
 """
 
-from mcpcore.engine.events import EndReason, RequestEnded
+from typing import TypeVar
+
+from msgspec import Raw
+
+from mcpcore.engine.events import (
+    EndReason,
+    ErrorReceived,
+    InputRequired,
+    RequestEnded,
+    ResultReceived,
+)
 from mcpcore.spec.errors import ErrorData, LocalError, McpError
+from transports.typed import Malformed, typed
+
+T = TypeVar("T")
 
 
 class PeerError(McpError):
@@ -54,6 +67,25 @@ class NegotiationError(LocalError):
     def __init__(self, message: str, error: ErrorData | None = None) -> None:
         super().__init__(message)
         self.error = error
+
+
+def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestEnded) -> Raw:
+    """Return the result, or raise what became of the request instead."""
+    if isinstance(outcome, ResultReceived):
+        return outcome.result
+    if isinstance(outcome, ErrorReceived):
+        raise PeerError(outcome.method, outcome.error)
+    if isinstance(outcome, RequestEnded):
+        raise ended(outcome)
+    raise InvalidResponse(outcome.method, "it cannot ask for input")
+
+
+def promised(raw: Raw, expected: type[T], method: str) -> T:
+    """Type what the server sent in answer to ``method``.  Raises InvalidResponse."""
+    try:
+        return typed(raw, expected)
+    except Malformed as error:
+        raise InvalidResponse(method, f"the server's message is malformed: {error}") from None
 
 
 _BY_REASON: dict[EndReason, type[CallFailed]] = {

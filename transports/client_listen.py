@@ -18,7 +18,13 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId
-from transports.client_errors import ConnectionClosed, InvalidResponse, PeerError, ended
+from transports.client_errors import (
+    ConnectionClosed,
+    InvalidResponse,
+    PeerError,
+    ended,
+    promised,
+)
 from transports.client_news import RESOURCE_UPDATED
 
 if TYPE_CHECKING:
@@ -125,7 +131,7 @@ class Listening:
         """A notification arrived."""
         change = Change(method)
         if method == RESOURCE_UPDATED:
-            change = Change(method, self._core.decode(params, _Uri, method).uri)
+            change = Change(method, promised(params, _Uri, method).uri)
         if self._wants(change):
             if len(self._pending) >= _PENDING_LIMIT:
                 del self._pending[next(iter(self._pending))]
@@ -195,7 +201,9 @@ class Listening:
             # A server may report something inside of the resource that was subscribed to.
             return self.filter.resource_subscriptions not in (UNSET, [])
         flag = _FLAGS.get(change.method)
-        return flag is None or getattr(self.filter, flag[0]) is True
+        if flag is None:  # of an extension, if it came on our own stream
+            return self._request is not None
+        return getattr(self.filter, flag[0]) is True
 
     async def _wait(self) -> None:
         self._news = anyio.Event()

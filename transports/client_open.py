@@ -3,7 +3,7 @@
 import functools
 import ssl
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +23,10 @@ from transports.client_tools import ToolBook
 from transports.link import Link
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
 
+if TYPE_CHECKING:
+    from transports.process import ProcessSettings
+    from transports.websocket import WebSocketSettings
+
 
 class ClientSettings(Struct, frozen=True, kw_only=True):
     """How a client behaves; what is None is left to the transport's own defaults."""
@@ -41,10 +45,8 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     """Check structured results against the tool's schema, where the `schema` extra is installed."""
     http: HttpClientSettings | None = None
     ssl_context: ssl.SSLContext | None = None
-    process: Any = None
-    """:class:`transports.process.ProcessSettings`."""
-    websocket: Any = None
-    """:class:`transports.websocket.WebSocketSettings`."""
+    process: "ProcessSettings | None" = None
+    websocket: "WebSocketSettings | None" = None
 
 
 class Opening:

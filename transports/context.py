@@ -191,6 +191,17 @@ class Context:
         """Log at level ``error``."""
         return self.log("error", data, logger)
 
+    def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
+        """Send another notification on the request's stream; False if the revision has none such.
+
+        For instance ``notifications/elicitation/complete`` when the visit to a URL has ended.
+        """
+        if self.cancelled or lookup(method, "server", self.revision) is None:
+            return False
+        self._runtime.machine.notify(method, params, parent=self._request.key)
+        self._runtime.flush()
+        return True
+
     async def drained(self) -> None:
         """Wait until the client has taken what was sent; for handlers that send very much."""
         await self._runtime.drained(self._request.key)

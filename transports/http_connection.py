@@ -73,8 +73,8 @@ class ServerConnection:
 
     @property
     def idle(self) -> bool:
-        """Between two requests."""
-        return self._exchange is None and not self._buffer and not self._upgraded
+        """Between two requests, the last reply sent."""
+        return not (self._exchange or self._writing or self._buffer or self._upgraded)
 
     def stop(self) -> None:
         """Close at once."""
@@ -270,7 +270,7 @@ class ServerConnection:
 
     def _release_reader(self) -> None:
         """The reply is out; what the reader waits for has come."""
-        if self._reply is None or self._reply.close:
+        if self._reply is None or self._reply.close or self._link.draining:
             self._scope.cancel()
         elif self._buffer and self._watching is not None:
             self._watching.cancel()

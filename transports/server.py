@@ -10,7 +10,7 @@ import secrets
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -117,7 +117,10 @@ async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
-                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                with (
+                    suppress(NotImplementedError),  # Windows: KeyboardInterrupt is all there is
+                    anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+                ):
                     async for _ in signals:
                         if stop.is_set():  # the second one has no patience
                             group.cancel_scope.cancel()

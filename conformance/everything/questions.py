@@ -4,6 +4,7 @@ Each handler is written once and serves both eras.
 """
 
 import json
+import secrets
 from typing import Any
 
 from msgspec import Struct
@@ -84,7 +85,11 @@ async def test_elicitation_sep1330_enums(context: Context) -> str:
 @server.tool
 async def test_elicitation_url(context: Context) -> str:
     """Asks the user to visit a page."""
-    answer = await context.elicit_url("Please sign in", "https://example.com/sign-in", key="visit")
+    visit = await context.remember("visit", lambda: secrets.token_hex(8))
+    url = f"https://example.com/sign-in?visit={visit}"
+    answer = await context.elicit_url("Please sign in", url, key="visit", elicitation_id=visit)
+    if answer.accepted:  # nobody signs in here, so that the visit ends at once
+        context.notify("notifications/elicitation/complete", {"elicitationId": visit})
     return f"Elicitation completed: action={answer.action}"
 
 

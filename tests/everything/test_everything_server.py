@@ -207,6 +207,13 @@ async def test_progress_logging_and_cancellation(target: Any, revision: str) -> 
             await anyio.lowlevel.checkpoint()
 
 
+async def test_the_end_of_a_visit_is_told(target: Any, revision: str) -> None:
+    ended: list[str] = []
+    async with connected(target, revision, elicitation_complete=ended.append) as client:
+        assert "accept" in text(await client.call_tool("test_elicitation_url"))
+        assert len(ended) == (0 if client.revision.modern else 1)
+
+
 async def test_changes(target: Any, revision: str) -> None:
     watched = "test://watched-resource"
     async with (

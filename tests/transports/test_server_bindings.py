@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcpcore.service import Server
@@ -182,6 +183,36 @@ async def test_changes_reach_clients_of_all_bindings() -> None:
         server.remove_tool("count")
         assert (await anext(news)).kind == "tools"
         assert (await anext(more)).kind == "tools"
+
+
+async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
+    server = counter()
+    server.add_resource("test://a", "A")
+
+    @server.tool
+    def warn(context: Context) -> str:
+        return str(context.info("quiet"))
+
+    async with served(server, 1, http="127.0.0.1:0") as first:
+        address = first.urls[0].removeprefix("http://").removesuffix("/mcp")
+        async with connect(first.urls[0], revision=ERAS[0]) as client:
+            await client.set_log_level("error")
+            async with client.listen(uris=["test://a"]) as changes:
+                first.stop.set()
+                await first.ended.wait()
+                async with served(server, 1, http=address):
+                    while True:
+                        try:
+                            block = (await client.call_tool("warn")).content[0]
+                            break
+                        except CallFailed:
+                            continue  # the connection of before was still thought to be alive
+                    assert isinstance(block, TextContent)
+                    with anyio.fail_after(5):
+                        while "False" not in str((await client.call_tool("warn")).content):
+                            await anyio.lowlevel.checkpoint()
+                    server.resource_updated("test://a")
+                    assert (await anext(changes)).uri == "test://a"
 
 
 async def test_a_request_on_http_ends_with_its_client() -> None:
