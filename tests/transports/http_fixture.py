@@ -230,8 +230,13 @@ class Client:
             return data
 
     async def closed(self) -> bool:
-        """Whether the server closes now, without another byte."""
-        return await self.rest() == b""
+        """Whether the server closes now, without another byte and without a reset."""
+        data, self.buffer = self.buffer, b""
+        with anyio.fail_after(PATIENCE):
+            try:
+                return not data + await self.stream.receive()
+            except anyio.EndOfStream:
+                return not data
 
     async def aclose(self) -> None:
         await self.stream.aclose()

@@ -1,9 +1,12 @@
 """The HTTP client over real sockets: its own server, and servers that misbehave in any way."""
 
 import json
+import math
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
     ErrorReceived,
+    Event,
     ProgressReceived,
     Ready,
     RequestEnded,
@@ -24,6 +28,8 @@ from mcpcore.engine.events import (
 from mcpcore.http.settings import HttpClientSettings
 from tests.transports.http_client_fixture import (
     GOOD,
+    Caller,
+    Request,
     ServerSide,
     caller,
     scripted,
@@ -117,7 +123,9 @@ async def test_cancelled_call_closes_its_connection() -> None:
 
 async def test_call_that_times_out_closes_its_connection() -> None:
     async with server() as running, caller(url_of(running)) as client:
-        outcome = await client.outcome(client.request("wait", timeout=0.05))
+        request = client.request("wait", timeout=0.05)
+        assert client.link._alarm <= clock() + 0.05
+        outcome = await client.outcome(request)
         assert isinstance(outcome, RequestEnded)
         assert outcome.reason is EndReason.TIMED_OUT
         await running.app.until(lambda: running.app.cancelled)
@@ -382,7 +390,6 @@ async def test_response_in_single_bytes() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\nANSWER",
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n"
         b"Content-Length: LENGTH\r\n\r\nANSWER",
-        GOOD + b"HTTP/1.1 200 OK\r\n\r\nwhat nobody asked for",
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ANSWER\n\n",
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: identity\r\n\r\n"
         b"event: message\r\ndata: ANSWER\r\n\r\n",
@@ -398,6 +405,71 @@ async def test_response_after_which_the_connection_is_not_used_again(form: bytes
     async with scripted(last, good) as script, caller(script.url) as client:
         assert await client.call() == "hello"
         assert await client.call() == "hello"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        GOOD.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"),
+        GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        GOOD + b"HTTP/1.1 200 OK\r\n\r\nwhat nobody asked for",
+    ],
+)
+async def test_client_closes_a_connection_that_cannot_be_used_again(form: bytes) -> None:
+    async def last(side: ServerSide) -> None:
+        await side.reply(form)
+        assert await side.closed()
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    async with scripted(last, good) as script, caller(script.url) as client:
+        assert await client.call() == "hello"
+        assert await client.call() == "hello"
+
+
+async def test_idle_connection_on_which_the_server_spoke_is_not_used_again() -> None:
+    spoken = anyio.Event()
+
+    async def speaks(side: ServerSide) -> None:
+        await side.good()
+        await side.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        spoken.set()
+        assert await side.closed()
+
+    async def good(side: ServerSide) -> None:
+        await side.good()
+
+    async with scripted(speaks, good) as script, caller(script.url) as client:
+        assert await client.call() == "hello"
+        await spoken.wait()
+        assert await client.call() == "hello"
+
+
+async def test_connection_that_expires_is_not_given_another_request() -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        await client.call()
+        client.link._expire(math.inf)
+        assert await client.call() == "{}"
+
+
+async def test_events_are_handled_in_the_context_of_the_link() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="the link's")
+    seen: list[str] = []
+    async with server() as running, caller(url_of(running)) as client:
+        request = client.request("wait")
+        await running.app.until(lambda: running.app.waiting)
+        handle = client.handle
+
+        def look(event: Event) -> None:
+            seen.append(variable.get())
+            handle(event)
+
+        client.handle = look  # type: ignore[method-assign]
+        variable.set("the caller's")
+        client.machine.cancel(request, now=clock())
+        client.link.flush_soon()
+        assert seen == ["the link's"]
 
 
 async def test_answer_to_something_else() -> None:
@@ -533,43 +605,76 @@ async def test_what_is_sent() -> None:
         assert seen[0].headers["mcp-name"] == "echo"
 
 
-async def test_stream_is_resumed_after_the_time_that_the_server_names() -> None:
-    initialized: list[str] = []
+async def legacy_session(side: ServerSide) -> Request:
+    """Answer the handshake; return the first call."""
+    while (request := await side.request()).json["method"] != "tools/call":
+        if "id" not in request.json:
+            await side.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            continue
+        result = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "s", "version": "1"},
+        }
+        body = {"jsonrpc": "2.0", "id": request.json["id"], "result": result}
+        answer = json.dumps(body).encode()
+        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
+    return request
 
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+
+async def interrupted(side: ServerSide, retry: int) -> Request:
+    """A call whose stream ends early and is to be resumed after ``retry`` ms."""
+    call = await legacy_session(side)
+    event = b"id: e1\nretry: %d\ndata:\n\n" % retry
+    await side.send(STREAM + b"Content-Length: %d\r\n\r\n" % len(event) + event)
+    return call
+
+
+def resuming(url: str) -> AbstractAsyncContextManager[Caller]:
+    http = HttpClientSettings(get_stream=False)
+    return caller(url, http=http, negotiation=Negotiation.LEGACY)
+
+
+async def test_stream_is_resumed() -> None:
     async def legacy(side: ServerSide) -> None:
-        """All requests of a legacy session but its standalone stream come here, one by one."""
-        request = await side.request()
-        while request.method == "POST" and request.json["method"] != "tools/call":
-            initialized.append(request.json["method"])
-            if "id" in request.json:
-                result = {
-                    "protocolVersion": "2025-11-25",
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "s", "version": "1"},
-                }
-                body = {"jsonrpc": "2.0", "id": request.json["id"], "result": result}
-                answer = json.dumps(body).encode()
-                await side.send(
-                    GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer))
-                )
-            else:
-                await side.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
-            request = await side.request()
-        event = b"id: e1\nretry: 20\ndata:\n\n"
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-        await side.send(head + b"Content-Length: %d\r\n\r\n" % len(event) + event)
-        answer = request.answer("resumed")
+        call = await interrupted(side, 20)
         request = await side.request()
         assert (request.method, request.headers["last-event-id"]) == ("GET", "e1")
-        await side.send(head + b"\r\ndata: " + answer + b"\n\n")
+        await side.send(STREAM + b"\r\ndata: " + call.answer("resumed") + b"\n\n")
 
-    http = HttpClientSettings(get_stream=False)
-    async with (
-        scripted(legacy, discover=False) as script,
-        caller(script.url, http=http, negotiation=Negotiation.LEGACY) as client,
-    ):
+    async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
         assert await client.call() == "resumed"
-        assert initialized == ["initialize", "notifications/initialized"]
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given_up: bool) -> None:
+    async def legacy(side: ServerSide) -> None:
+        await interrupted(side, 600_000)
+        while not await_cancel.is_set():
+            request = await side.request()
+            assert request.method == "POST"  # and not the GET that would resume it
+            await side.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            await_cancel.set()
+
+    await_cancel = anyio.Event()
+    async with scripted(legacy, discover=False) as script, resuming(script.url) as client:
+        request = client.request()
+        with anyio.fail_after(5):
+            while not client.link._delayed:
+                await anyio.lowlevel.checkpoint()
+        if given_up:
+            client.machine.cancel(request, now=clock())
+            client.link.flush_soon()
+            assert not client.link._delayed
+        else:
+            client.machine.notify("notifications/roots/list_changed")
+            client.link.flush_soon()
+        await await_cancel.wait()
+        await client.link.aclose()
+        assert isinstance(await client.outcome(request), RequestEnded)
 
 
 def reset(side: ServerSide) -> None:
