@@ -372,12 +372,14 @@ class HttpServer(OwnerCalls):
 
     def _look_at(self, record: Exchange, now: float) -> None:
         """An answer is slow, or it is time for a heartbeat."""
+        if record.phase is Phase.DONE:
+            return  # how long writing may take is the driver's affair
         if record.phase is Phase.WAITING:
             if now >= record.slow_at and not record.opens:
                 record.open_stream()
         elif record.size <= self.settings.max_queued:
             record.over_since = None
-            if record.phase is Phase.STREAMING and self.settings.heartbeat is not None:
+            if self.settings.heartbeat is not None:
                 record.heartbeat()
         elif record.over_since is None:
             record.over_since = now

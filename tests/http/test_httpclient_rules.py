@@ -10,6 +10,7 @@ from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
     ErrorReceived,
+    InputRequired,
     NegotiationFailed,
     NotificationReceived,
     ProgressReceived,
@@ -22,7 +23,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from tests.http.support import (
     DISCOVERED,
     LEGACY,
@@ -764,8 +765,11 @@ def test_an_input_round() -> None:
     assert hand.body_of(send)["id"] == again != request
     assert hand.body_of(send)["params"]["requestState"] == "state"
     hand.reply(send, body=result(again, asked))
+    hand.take(InputRequired)
     hand.client.abandon(again)
     assert hand.pump().sent == []
+    with pytest.raises(LocalProtocolError):
+        hand.client.retry(again, {}, now=hand.now)
 
 
 # The end

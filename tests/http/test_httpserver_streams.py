@@ -226,6 +226,26 @@ def test_a_stream_that_drains_in_time_is_not_closed() -> None:
     assert len(bench.replies[route].events) == 9
 
 
+def test_a_large_answer_is_not_cut() -> None:
+    bench = Bench(make_server(HttpSettings(max_queued=100, stall_timeout=10, heartbeat=5)))
+    routes = [bench.send_modern("tools/list", PROGRESS), bench.send_modern("tools/list")]
+    keys = [bench.take(RequestReceived).key for _ in routes]
+    bench.server.progress(keys[0], 1)
+    for key in keys:
+        bench.server.respond(key, {"tools": [], "x": "x" * 5000})
+    assert bench.server.writable() == routes
+    for _ in range(20):
+        bench.now += 5
+        bench.server.handle_timeout(bench.now)
+    assert bench.server.deadline() is None
+    bench.pump()
+    for route in routes:
+        reply = bench.replies[route]
+        assert len(reply.body) > 5000
+        assert reply.end is not None
+        assert not reply.end.close
+
+
 def test_a_stream_far_over_its_limit_is_closed_at_once() -> None:
     bench = Bench(make_server(HttpSettings(max_queued=100)))
     modern = bench.send_modern("subscriptions/listen", LISTEN)
