@@ -16,7 +16,8 @@ from mcpcore.engine.events import Route
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
 from transports.http_link import HttpLink
-from transports.http_pool import Origin, PooledConnection
+from transports.http_origin import Origin
+from transports.http_pool import PooledConnection
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App, clock
 

@@ -24,10 +24,9 @@ from transports.http_heads import (
     BadHead,
     RequestHead,
     RequestParser,
-    error_response,
     find_head,
 )
-from transports.http_reply import Reply
+from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 
 if TYPE_CHECKING:
@@ -38,11 +37,6 @@ Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
 and what was read behind it.  Returns when the connection may be closed; False, with nothing read
 or written, leaves the request to plain HTTP."""
 
-LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
-"""What the end of a connection raises."""
-
-_LINGER_TIME = 1.0
-_LINGER_BYTES = 1024 * 1024
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
@@ -121,9 +115,9 @@ class ServerConnection:
                 refusal = BadHead(408, self._overdue)
             self._leave()
             if refusal is not None:
-                await self._refuse(refusal)
+                await refuse(self._stream, refusal.status, refusal.message)
             elif self._unread:
-                await self._linger()
+                await linger(self._stream)
         finally:
             self._leave()
             if self._writer is not None:
@@ -312,25 +306,3 @@ class ServerConnection:
             self._link.unregister(exchange)
             self._machine.disconnect(exchange, now=clock())
             self._link.flush_soon()
-
-    async def _refuse(self, error: BadHead) -> None:
-        """Answer what never became a request of the machine."""
-        with anyio.move_on_after(_LINGER_TIME):
-            try:
-                await self._stream.send(error_response(error.status, error.message))
-                await self._linger()
-            except LOST:
-                pass
-
-    async def _linger(self) -> None:
-        """Let the client read the reply: closing with unread input would reset the connection."""
-        if isinstance(self._stream, TLSStream):
-            return
-        with anyio.move_on_after(_LINGER_TIME):
-            try:
-                await self._stream.send_eof()
-                left = _LINGER_BYTES
-                while left > 0:
-                    left -= len(await self._stream.receive())
-            except LOST:
-                pass

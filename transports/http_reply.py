@@ -1,9 +1,22 @@
-"""The reply to one request, from what the machine says to the bytes of an HTTP/1.x message."""
+"""The reply to one request, from what the machine says to the bytes of an HTTP/1.x message.
+
+And the replies that the driver makes itself, to what never became a request.
+"""
 
 from collections.abc import Iterable
 
+import anyio
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
+
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
-from transports.http_heads import RequestHead, format_response
+from transports.http_heads import RequestHead, error_response, format_response
+
+LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""What the end of a connection raises."""
+
+_LINGER_TIME = 1.0
+_LINGER_BYTES = 1024 * 1024
 
 
 class Reply:
@@ -59,3 +72,27 @@ class Reply:
         if self.close:
             headers = [*headers, (b"connection", b"close")]
         return format_response(head.status, headers)
+
+
+async def refuse(stream: ByteStream, status: int, message: str) -> None:
+    """Answer with an error and end the connection, in bounded time."""
+    with anyio.move_on_after(_LINGER_TIME):
+        try:
+            await stream.send(error_response(status, message))
+        except LOST:
+            return
+        await linger(stream)
+
+
+async def linger(stream: ByteStream) -> None:
+    """Let the client read the reply: closing with unread input would reset the connection."""
+    if isinstance(stream, TLSStream):
+        return
+    with anyio.move_on_after(_LINGER_TIME):
+        try:
+            await stream.send_eof()
+            left = _LINGER_BYTES
+            while left > 0:
+                left -= len(await stream.receive())
+        except LOST:
+            pass

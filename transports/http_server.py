@@ -17,8 +17,8 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, 
 from mcpcore.engine.events import Route
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_heads import error_response
 from transports.http_link import HttpLink
+from transports.http_reply import refuse
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 
@@ -188,13 +188,8 @@ class HttpServerLink(HttpLink):
     async def _turn_away(self, stream: SocketStream) -> None:
         self._turned_away += 1
         try:
-            with anyio.move_on_after(1.0):
-                if self._ssl_context is None:
-                    await stream.send(error_response(503, "too many connections"))
-                    await stream.send_eof()
-                    await stream.receive()
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
-            pass
+            if self._ssl_context is None:
+                await refuse(stream, 503, "too many connections")
         finally:
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):
