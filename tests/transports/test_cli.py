@@ -310,7 +310,7 @@ def test_a_tool_that_fails(served: list[str]) -> None:
 def test_an_error_of_the_server(served: list[str]) -> None:
     done = mcpcore("call", "test_missing_capability", served[0])
     assert done.returncode == 1
-    assert "does not support sampling (-32021)" in done.stderr
+    assert "tools/call: the client does not support sampling (-32021)" in done.stderr
     assert "Traceback" not in done.stderr
 
 
