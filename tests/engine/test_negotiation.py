@@ -47,6 +47,7 @@ from tests.engine.bench import (
 # The server's handshake
 
 
+@pytest.mark.requirement("basic/lifecycle/initialize-answered", "basic/lifecycle/same-version")
 @pytest.mark.parametrize("revision", LEGACY_NAMES)
 def test_server_echoes_a_supported_legacy_revision(revision: str) -> None:
     peer = Peer(Role.SERVER, server_config())
@@ -63,6 +64,7 @@ def test_server_echoes_a_supported_legacy_revision(revision: str) -> None:
     assert ready.info.name == "client"
 
 
+@pytest.mark.requirement("basic/lifecycle/same-version", "basic/lifecycle/answer-latest")
 @pytest.mark.parametrize("requested", ["1999-01-01", "", MODERN_NAMES[-1]])
 def test_server_answers_an_unknown_version_with_its_newest_legacy_one(requested: str) -> None:
     peer = Peer(Role.SERVER, server_config())
@@ -70,12 +72,14 @@ def test_server_answers_an_unknown_version_with_its_newest_legacy_one(requested:
     assert sent(peer)[0]["result"]["protocolVersion"] == LEGACY_NAMES[-1]
 
 
+@pytest.mark.requirement("basic/lifecycle/answer-latest")
 def test_server_restricted_to_old_revisions_offers_the_newest_of_them() -> None:
     peer = Peer(Role.SERVER, server_config(revisions=rows(*LEGACY_NAMES[:2])))
     feed(peer, initialize(1, LEGACY_NAMES[-1]))
     assert sent(peer)[0]["result"]["protocolVersion"] == LEGACY_NAMES[1]
 
 
+@pytest.mark.requirement("basic/versioning/initialize-error-names-versions")
 @pytest.mark.parametrize("requested", [LEGACY_NAMES[-1], "1999-01-01"])
 def test_modern_only_server_names_its_versions_to_initialize(requested: str) -> None:
     peer = Peer(Role.SERVER, server_config(revisions=rows(*MODERN_NAMES)))
@@ -108,6 +112,7 @@ def test_malformed_initialize_is_refused_and_may_be_repeated(params: Any) -> Non
     assert "result" in sent(peer)[0]
 
 
+@pytest.mark.requirement("basic/lifecycle/initialize-before-all")
 @pytest.mark.parametrize(
     "method", ["tools/list", "tools/call", "logging/setLevel", "resources/subscribe"]
 )
@@ -120,6 +125,7 @@ def test_requests_before_initialize_are_refused(method: str) -> None:
     assert "initialize" in reply["error"]["message"]
 
 
+@pytest.mark.requirement("basic/utilities/ping/answered")
 def test_ping_is_answered_before_initialize() -> None:
     peer = Peer(Role.SERVER, server_config())
     assert feed(peer, call("p", "ping")) == []
@@ -158,6 +164,7 @@ def test_requests_between_initialize_and_initialized_are_served() -> None:
     assert [type(event) for event in events] == [RequestReceived]
 
 
+@pytest.mark.requirement("basic/lifecycle/server-waits")
 def test_server_holds_its_requests_until_initialized() -> None:
     peer = Peer(Role.SERVER, server_config())
     [received] = feed(peer, initialize(0, **CLIENT_ALL), call(1, "tools/call", {"name": "t"}))
@@ -202,6 +209,7 @@ def test_era_of_a_request(
     assert is_modern(meta, header, method) is modern
 
 
+@pytest.mark.requirement("basic/index/meta-missing")
 @pytest.mark.parametrize("missing", sorted(META))
 def test_modern_request_without_required_metadata(missing: str) -> None:
     peer = modern_server()
@@ -212,6 +220,9 @@ def test_modern_request_without_required_metadata(missing: str) -> None:
     assert missing in reply["error"]["message"]
 
 
+@pytest.mark.requirement(
+    "server/utilities/logging/level-invalid", "basic/patterns/progress/token-type"
+)
 @pytest.mark.parametrize(
     "meta",
     [
@@ -232,6 +243,7 @@ def test_malformed_metadata_is_named(meta: Any) -> None:
     assert "_meta" in reply["error"]["message"]
 
 
+@pytest.mark.requirement("basic/versioning/unsupported-version")
 @pytest.mark.parametrize("version", ["v999.0.0", "2027-01-01", ""])
 def test_unsupported_modern_version(version: str) -> None:
     peer = modern_server()
@@ -258,6 +270,12 @@ def test_legacy_only_server_refuses_modern_requests_by_version() -> None:
     assert reply["error"]["data"]["supported"] == LEGACY_NAMES[::-1]
 
 
+@pytest.mark.requirement(
+    "basic/versioning/discover",
+    "server/discover/probe-answered",
+    "basic/index/server-info",
+    "server/utilities/caching/hints",
+)
 def test_discover() -> None:
     peer = modern_server(server_config(instructions="Be kind."))
     assert feed(peer, call(1, "server/discover", modern=True)) == []
@@ -271,6 +289,7 @@ def test_discover() -> None:
     assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "server"
 
 
+@pytest.mark.requirement("basic/lifecycle/respect-version")
 @pytest.mark.parametrize(
     "method", ["initialize", "ping", "logging/setLevel", "resources/subscribe", "no/such"]
 )
@@ -281,6 +300,7 @@ def test_methods_that_the_modern_era_lacks(method: str) -> None:
     assert reply["error"]["code"] == -32601
 
 
+@pytest.mark.requirement("basic/index/stateless")
 def test_both_eras_on_one_connection() -> None:
     peer = legacy_server(LEGACY_NAMES[0])
     events = feed(peer, call(1, "tools/list"), call(2, "tools/list", modern=True))
@@ -294,6 +314,7 @@ def test_both_eras_on_one_connection() -> None:
     assert modern["resultType"] == "complete"
 
 
+@pytest.mark.requirement("basic/index/stateless", "basic/index/capabilities-not-assumed")
 def test_capabilities_of_one_request_are_not_those_of_the_next() -> None:
     peer = modern_server()
     rich = {"_meta": {**META, "io.modelcontextprotocol/clientCapabilities": CLIENT_ALL}}
@@ -316,6 +337,12 @@ def started(**settings: Any) -> tuple[Peer, Any]:
     return peer, request
 
 
+@pytest.mark.requirement(
+    "basic/index/meta-required",
+    "basic/index/client-info",
+    "basic/transports/stdio/probe",
+    "server/discover/probe-first",
+)
 def test_probe_carries_the_metadata() -> None:
     _, request = started()
     assert request["method"] == "server/discover"
@@ -342,6 +369,7 @@ def test_discovery_opens_the_client() -> None:
     assert ready.supported == ("v999", MODERN_NAMES[-1], LEGACY_NAMES[-1])
 
 
+@pytest.mark.requirement("basic/transports/stdio/probe-fallback", "basic/lifecycle/initialized")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -375,6 +403,7 @@ def test_what_is_not_modern_falls_back_to_initialize(reply: Any) -> None:
     assert isinstance(result_event, ResultReceived)
 
 
+@pytest.mark.requirement("basic/transports/stdio/probe-fallback")
 def test_silence_means_legacy() -> None:
     peer, request = started(limits=limits(probe_timeout=3.0))
     assert peer.deadline() == 3.0
@@ -387,6 +416,7 @@ def test_silence_means_legacy() -> None:
     assert feed(peer, error(request["id"], -32601)) == []
 
 
+@pytest.mark.requirement("basic/transports/stdio/probe-modern-error")
 @pytest.mark.parametrize("code", [-32020, -32021])
 def test_a_modern_refusal_never_falls_back(code: int) -> None:
     peer, request = started()
@@ -403,6 +433,9 @@ def test_a_modern_refusal_never_falls_back(code: int) -> None:
         peer.request("tools/list", now=0)
 
 
+@pytest.mark.requirement(
+    "basic/transports/stdio/probe-modern-error", "basic/versioning/select-and-retry"
+)
 @pytest.mark.parametrize(
     "data", [None, {}, {"supported": []}, {"supported": 7}, {"supported": ["v9"]}]
 )
@@ -422,6 +455,7 @@ def test_no_common_version_in_discovery() -> None:
     assert "v9" in failed.message
 
 
+@pytest.mark.requirement("basic/versioning/select-and-retry")
 def test_unsupported_version_that_is_named_as_supported_is_tried_once_more() -> None:
     peer, request = started()
     refusal = {"supported": [MODERN_NAMES[-1]]}
@@ -434,6 +468,7 @@ def test_unsupported_version_that_is_named_as_supported_is_tried_once_more() -> 
     assert sent(peer) == []
 
 
+@pytest.mark.requirement("basic/transports/stdio/probe-modern-only")
 @pytest.mark.parametrize("reply", [lambda id: error(id, -32601), None])
 def test_modern_only_client_says_that_the_server_is_legacy(reply: Any) -> None:
     peer, request = started(revisions=rows(*MODERN_NAMES), limits=limits(request_timeout=9.0))
@@ -492,6 +527,9 @@ def test_legacy_client_follows_the_servers_choice(revision: str) -> None:
     assert peer.state is Session.OPEN
 
 
+@pytest.mark.requirement(
+    "basic/lifecycle/unsupported-disconnect", "basic/lifecycle/version-mismatch"
+)
 @pytest.mark.parametrize("chosen", ["1999-01-01", MODERN_NAMES[-1], ""])
 def test_client_leaves_when_the_server_chooses_what_it_does_not_speak(chosen: str) -> None:
     peer, request = started(negotiation=Negotiation.LEGACY)
@@ -519,6 +557,9 @@ def test_refused_or_malformed_initialize_fails(reply: Any) -> None:
     assert peer.state is Session.CLOSED
 
 
+@pytest.mark.requirement(
+    "basic/lifecycle/initialize-timeout", "basic/utilities/cancellation/initialize-not-cancelled"
+)
 def test_initialize_timeout_fails_and_is_never_cancelled_on_the_wire() -> None:
     peer, _ = started(negotiation=Negotiation.LEGACY, limits=limits(request_timeout=5.0))
     peer.handle_timeout(5.0)
@@ -528,6 +569,7 @@ def test_initialize_timeout_fails_and_is_never_cancelled_on_the_wire() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.requirement("basic/utilities/cancellation/initialize-not-cancelled")
 def test_initialize_cannot_be_cancelled() -> None:
     peer, request = started(negotiation=Negotiation.LEGACY)
     with pytest.raises(LocalProtocolError):
@@ -535,6 +577,7 @@ def test_initialize_cannot_be_cancelled() -> None:
     assert peer.pending == 1
 
 
+@pytest.mark.requirement("basic/lifecycle/client-waits")
 def test_client_waits_for_the_handshake() -> None:
     peer, request = started(negotiation=Negotiation.LEGACY)
     peer.request("tools/list", now=0)
@@ -614,6 +657,7 @@ ERAS = {
 }
 
 
+@pytest.mark.requirement("basic/index/components")
 @pytest.mark.parametrize(
     ("client", "server", "revision"),
     [

@@ -57,6 +57,7 @@ def requests_of(events: list[Any]) -> list[RequestReceived]:
 # Batches
 
 
+@pytest.mark.requirement("basic/index/batch-received")
 def test_a_batch_is_answered_by_one_array_when_the_last_answer_is_known() -> None:
     peer = legacy_server(BATCHING)
     batch = [
@@ -108,6 +109,7 @@ def test_progress_of_a_member_leaves_at_once() -> None:
     assert sent(peer) == [[answer(1)]]
 
 
+@pytest.mark.requirement("basic/lifecycle/respect-version", "basic/lifecycle/respect-version-early")
 @pytest.mark.parametrize("revision", [name for name in LEGACY_NAMES if name != BATCHING])
 def test_other_revisions_refuse_batches_whole(revision: str) -> None:
     peer = legacy_server(revision)
@@ -125,6 +127,7 @@ def test_batches_before_initialize_are_refused() -> None:
     assert reply["error"]["code"] == -32600
 
 
+@pytest.mark.requirement("basic/lifecycle/initialize-not-batched")
 def test_initialize_inside_a_batch_is_refused() -> None:
     peer = legacy_server(BATCHING)
     feed(peer, [initialize(1, BATCHING), call(2, "ping")])
@@ -193,6 +196,11 @@ def test_legacy_subscriptions_are_bounded() -> None:
     assert ["error" in reply for reply in sent(peer)] == [False, False, True]
 
 
+@pytest.mark.requirement(
+    "server/tools/list-changed-legacy",
+    "server/prompts/list-changed-legacy",
+    "server/resources/list-changed",
+)
 @pytest.mark.parametrize("kind", ["tools", "prompts", "resources"])
 def test_list_changes_are_sent_where_they_were_announced(kind: str) -> None:
     method = f"notifications/{kind}/list_changed"
@@ -236,6 +244,9 @@ def listening(peer: Peer, id: Any = 1, notifications: Any = None) -> Subscriptio
     return event
 
 
+@pytest.mark.requirement(
+    "basic/patterns/subscriptions/acknowledged-first", "basic/index/subscription-id"
+)
 @pytest.mark.parametrize("id", [0, 1, "a", 2**53])
 def test_listen_is_acknowledged_first_with_its_id(id: Any) -> None:
     peer = modern_server()
@@ -250,6 +261,12 @@ def test_listen_is_acknowledged_first_with_its_id(id: Any) -> None:
         assert type(found) is type(id)
 
 
+@pytest.mark.requirement(
+    "basic/patterns/subscriptions/requested-only",
+    "server/tools/list-changed",
+    "server/prompts/list-changed",
+    "server/resources/list-changed",
+)
 def test_listen_streams_carry_what_they_asked_for_and_nothing_else() -> None:
     peer = modern_server()
     listening(peer, 1, {"toolsListChanged": True})
@@ -314,6 +331,9 @@ def test_client_cancels_a_listen_stream() -> None:
     assert peer.in_flight == 0
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/server-ends-listen", "basic/patterns/subscriptions/server-ends"
+)
 def test_server_ends_a_listen_stream() -> None:
     peer = modern_server()
     event = listening(peer, "s")
@@ -377,6 +397,7 @@ def meta(id: Any) -> dict[str, Any]:
     return {"_meta": {"io.modelcontextprotocol/subscriptionId": id}}
 
 
+@pytest.mark.requirement("basic/patterns/subscriptions/correlate")
 def test_client_demultiplexes_its_streams() -> None:
     peer = modern_client()
     first, second = (
@@ -469,6 +490,7 @@ def asking(peer: Peer, capabilities: Any = None, **params: Any) -> RequestReceiv
     return event
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/questions-by-result")
 def test_server_requires_input() -> None:
     peer = modern_server()
     event = asking(peer)
@@ -494,6 +516,9 @@ def test_server_gets_answers_and_state_as_they_came() -> None:
     assert event.request_state == "s\u00e9\n"
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/responses-validated", "basic/patterns/mrtr/protocol-errors"
+)
 @pytest.mark.parametrize(
     "params", [{"inputResponses": None}, {"inputResponses": [1]}, {"requestState": 7}]
 )
@@ -509,6 +534,7 @@ def test_legacy_requests_know_no_answers() -> None:
     assert event.input_responses is None
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/request-kinds", "basic/patterns/mrtr/one-of-both")
 @pytest.mark.parametrize(
     ("requests", "state", "match"),
     [
@@ -525,6 +551,13 @@ def test_what_cannot_be_asked(requests: Any, state: Any, match: str) -> None:
     assert peer.respond(event.key, {})
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/declared-only",
+    "basic/index/capabilities-not-assumed",
+    "client/elicitation/declared-modes",
+    "client/sampling/tools-undeclared",
+    "client/roots/server-checks-capability",
+)
 @pytest.mark.parametrize(
     ("question", "declared", "missing"),
     [
@@ -549,6 +582,7 @@ def test_only_what_the_client_declared_is_asked(
     assert caught.value.capability == missing
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/supported-methods")
 def test_input_is_required_only_where_the_specification_allows_it() -> None:
     peer = modern_server()
     [event] = requests_of(feed(peer, call(1, "tools/list", modern=True)))
@@ -567,6 +601,12 @@ def asked(peer: Peer, **members: Any) -> tuple[Any, list[Any]]:
     return request, feed(peer, answer(request, {"resultType": "input_required", **members}))
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/state-opaque",
+    "basic/patterns/mrtr/echo-state",
+    "basic/patterns/mrtr/new-id",
+    "basic/index/meta-required",
+)
 def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
     peer = modern_client()
     question = {"method": "elicitation/create", "params": {"message": "m"}}
@@ -588,6 +628,7 @@ def test_client_retries_with_answers_and_the_state_byte_for_byte() -> None:
         peer.retry(request, {}, now=0)
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/echo-state", "basic/patterns/mrtr/one-retry-only")
 def test_state_and_answers_are_used_once() -> None:
     peer = modern_client()
     request, _ = asked(peer, requestState="one")
@@ -629,6 +670,11 @@ def test_abandoned_input_is_forgotten() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.requirement(
+    "basic/index/result-type-unknown",
+    "basic/index/result-type-set",
+    "basic/versioning/extension-fallback",
+)
 @pytest.mark.parametrize(
     "result",
     [
@@ -654,6 +700,7 @@ def test_input_required_on_a_method_without_it_is_an_error() -> None:
     assert isinstance(ended, RequestEnded)
 
 
+@pytest.mark.requirement("basic/index/result-type-set", "basic/versioning/extension-fallback")
 def test_tasks_are_taken_by_clients_that_declared_them() -> None:
     declared: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
     peer = modern_client(client_config(declared))
@@ -662,6 +709,7 @@ def test_tasks_are_taken_by_clients_that_declared_them() -> None:
     assert isinstance(event, ResultReceived)
 
 
+@pytest.mark.requirement("basic/index/result-type-absent")
 @pytest.mark.parametrize("result", [{}, {"resultType": "complete"}])
 def test_absent_result_type_means_complete(result: Any) -> None:
     peer = modern_client()
@@ -744,6 +792,7 @@ def test_metadata_is_checked_before_headers_and_headers_before_the_version() -> 
     assert [reply["error"]["code"] for reply in sent(peer)] == [-32602, -32020, -32022]
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/param-type")
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -789,6 +838,7 @@ def test_header_values_compare_with_the_body(claimed: str, value: Any, same: boo
     assert same_value(claimed, value) is same
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/param-mirrored")
 def test_client_computes_its_headers() -> None:
     config = client_config(header_params=HEADER_PARAMS)
     peer = Peer(Role.CLIENT, config, mirrors=True)

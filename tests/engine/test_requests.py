@@ -55,6 +55,7 @@ def received(peer: Peer, *messages: Any) -> RequestReceived:
 # Theirs: ids and limits
 
 
+@pytest.mark.requirement("basic/index/result-id")
 @pytest.mark.parametrize("id", [0, -1, 7, "7", "", 2**53 + 1, 10**30, "ü", '"'])
 def test_ids_are_echoed_in_type_and_value(id: Any) -> None:
     peer = modern_server()
@@ -78,6 +79,7 @@ def test_seven_and_seven_in_quotes_are_two_requests() -> None:
     assert sent(peer) == [answer("7")]
 
 
+@pytest.mark.requirement("basic/index/request-id-unique")
 def test_duplicate_id_in_flight_is_refused_and_the_first_is_answered() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list"))
@@ -106,6 +108,7 @@ def test_full_table_answers_busy_and_cancellations_get_through(modern: bool, cod
     assert isinstance(received(peer, call(5, "tools/list", modern=modern)), RequestReceived)
 
 
+@pytest.mark.requirement("server/prompts/capabilities-respected")
 @pytest.mark.parametrize(
     ("method", "capability"),
     [
@@ -136,12 +139,14 @@ def test_methods_of_extensions_reach_the_owner() -> None:
     assert event.method == "skills/list"
 
 
+@pytest.mark.requirement("basic/index/notification-no-id")
 def test_notification_method_with_an_id_is_refused() -> None:
     peer = legacy_server()
     feed(peer, call(1, "notifications/initialized"))
     assert sent(peer)[0]["error"]["code"] == -32600
 
 
+@pytest.mark.requirement("basic/index/notification-unanswered")
 def test_request_method_without_an_id_is_a_violation_without_answer() -> None:
     peer = legacy_server()
     [event] = feed(peer, tell("tools/list"))
@@ -149,6 +154,7 @@ def test_request_method_without_an_id_is_a_violation_without_answer() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.requirement("basic/index/notification-unanswered")
 def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None:
     peer = legacy_server(LEGACY_NAMES[0])
     [custom] = feed(peer, tell("notifications/acme/custom", {"a": 1}))
@@ -204,6 +210,7 @@ def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
     assert peer.respond(event.key, {})
 
 
+@pytest.mark.requirement("basic/index/result-type", "basic/index/server-info")
 @pytest.mark.parametrize(
     ("body", "meta", "expected"),
     [
@@ -230,6 +237,7 @@ def test_result_bodies_and_their_meta(body: Any, meta: Any, expected: Any) -> No
     assert {**result, **({"_meta": own} if own else {})} == expected
 
 
+@pytest.mark.requirement("basic/index/retired-codes", "basic/index/reserved-codes")
 @pytest.mark.parametrize(
     ("modern", "code", "expected"),
     [
@@ -253,6 +261,9 @@ def test_error_codes_of_another_era_are_not_sent(modern: bool, code: int, expect
 # Theirs: cancellation
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/no-response", "basic/transports/stdio/cancelled-silent"
+)
 def test_a_cancelled_request_is_never_answered() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": "t"}}))
@@ -278,6 +289,7 @@ def test_fail_after_cancellation_is_dropped() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/invalid-ignored")
 @pytest.mark.parametrize(
     ("params", "violation"),
     [
@@ -296,6 +308,7 @@ def test_odd_cancellations_are_ignored(params: Any, violation: bool) -> None:
     assert peer.respond(event.key, {})
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/races")
 def test_cancellation_after_the_answer_is_ignored() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list"))
@@ -313,6 +326,7 @@ def test_release_is_for_cancelled_requests_only() -> None:
 # Theirs: progress and log messages
 
 
+@pytest.mark.requirement("basic/patterns/progress/token-type")
 @pytest.mark.parametrize("token", ["t", "", 0, 1, "1", 10**20])
 def test_progress_carries_the_token_as_it_came(token: Any) -> None:
     peer = legacy_server()
@@ -333,6 +347,11 @@ def test_progress_carries_the_token_as_it_came(token: Any) -> None:
     assert reply == answer(1)
 
 
+@pytest.mark.requirement(
+    "basic/patterns/progress/increases",
+    "basic/patterns/progress/active-tokens-only",
+    "basic/patterns/progress/stops",
+)
 def test_progress_must_increase_and_be_asked_for() -> None:
     peer = legacy_server()
     silent = received(peer, call(1, "tools/list"))
@@ -403,6 +422,7 @@ def test_log_levels(wanted: str, modern: bool) -> None:
     assert frames[0]["params"] == {"level": wanted, "data": {"a": 1}, "logger": "me"}
 
 
+@pytest.mark.requirement("server/utilities/logging/level-needed")
 def test_modern_requests_without_a_level_get_no_log_messages() -> None:
     peer = legacy_server()
     event = received(peer, call(1, "tools/list", modern=True))
@@ -417,6 +437,7 @@ def test_legacy_log_messages_outside_of_requests() -> None:
     assert modern_server().log(None, "error", "nobody") is False
 
 
+@pytest.mark.requirement("server/utilities/logging/declared")
 def test_log_messages_need_the_capability_and_a_known_level() -> None:
     peer = legacy_server(config=server_config({"tools": {}}))
     assert peer.log(None, "error", "x") is False
@@ -424,6 +445,7 @@ def test_log_messages_need_the_capability_and_a_known_level() -> None:
         peer.log(None, "loud", "x")
 
 
+@pytest.mark.requirement("server/utilities/logging/level-invalid-legacy")
 @pytest.mark.parametrize("level", [None, "loud", 3])
 def test_unknown_level_is_refused(level: Any) -> None:
     peer = legacy_server()
@@ -435,6 +457,7 @@ def test_unknown_level_is_refused(level: Any) -> None:
 # Ours
 
 
+@pytest.mark.requirement("basic/index/request-id-unique", "basic/index/request-id-fresh")
 def test_requests_of_ours_never_share_an_id() -> None:
     peer = legacy_client()
     ids = [peer.request("tools/list", now=0) for _ in range(500)]
@@ -477,6 +500,9 @@ def test_error_without_id_is_a_violation() -> None:
     assert "what" in event.message
 
 
+@pytest.mark.requirement(
+    "basic/index/result-xor-error", "basic/index/error-member", "basic/index/error-code-integer"
+)
 @pytest.mark.parametrize(
     "broken",
     [
@@ -500,6 +526,11 @@ def test_a_broken_answer_ends_its_request_once(broken: Any) -> None:
     assert feed(peer, answer(request)) == []
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/send-cancellation",
+    "basic/patterns/cancellation/own-requests-only",
+    "basic/patterns/cancellation/late-response-ignored",
+)
 def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     peer = legacy_client()
     request = peer.request("tools/list", now=0)
@@ -516,6 +547,9 @@ def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     assert sent(peer) == []
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/timeout-cancels", "basic/patterns/cancellation/timeout-per-request"
+)
 def test_timeout_ends_and_cancels() -> None:
     peer = legacy_client()
     request = peer.request("tools/list", now=10.0, timeout=2.5)
@@ -538,6 +572,7 @@ def test_no_timeout_at_all() -> None:
     assert peer.deadline() is None
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/timeouts")
 def test_default_timeout_is_the_configured_one() -> None:
     config = client_config(negotiation=Negotiation.LEGACY, limits=limits(request_timeout=7.0))
     peer = legacy_client(config=config)
@@ -545,6 +580,7 @@ def test_default_timeout_is_the_configured_one() -> None:
     assert peer.deadline() == 8.0
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/timeout-maximum")
 def test_progress_restarts_the_timeout_up_to_the_maximum() -> None:
     config = client_config(negotiation=Negotiation.LEGACY, limits=limits(max_timeout=25.0))
     peer = legacy_client(config=config)
@@ -573,6 +609,7 @@ def test_progress_without_timeout() -> None:
     assert peer.deadline() is None
 
 
+@pytest.mark.requirement("basic/patterns/progress/tokens-tracked")
 @pytest.mark.parametrize(
     ("params", "violation"),
     [
@@ -601,6 +638,7 @@ def test_progress_that_does_not_increase_is_a_violation() -> None:
     assert kinds == [ProgressReceived, Violation, Violation, ProgressReceived]
 
 
+@pytest.mark.requirement("basic/patterns/progress/tokens-tracked")
 def test_progress_that_nobody_asked_for_is_dropped() -> None:
     peer = legacy_client()
     request = peer.request("tools/list", now=0)
@@ -628,6 +666,9 @@ def test_trace_context_reaches_the_handler() -> None:
     assert event.meta.baggage == "k=v"
 
 
+@pytest.mark.requirement(
+    "basic/lifecycle/respect-capabilities", "basic/lifecycle/respect-capabilities-early"
+)
 @pytest.mark.parametrize("method", ["prompts/list", "resources/subscribe", "logging/setLevel"])
 def test_client_does_not_use_what_the_server_lacks(method: str) -> None:
     peer = Peer(Role.CLIENT, client_config(negotiation=Negotiation.LEGACY))
@@ -647,6 +688,13 @@ def test_client_does_not_use_what_the_server_lacks(method: str) -> None:
     assert len(sent(peer)) == 1
 
 
+@pytest.mark.requirement(
+    "basic/lifecycle/respect-capabilities",
+    "basic/lifecycle/respect-capabilities-early",
+    "client/elicitation/declared-modes",
+    "client/sampling/tools-undeclared",
+    "client/roots/server-checks-capability",
+)
 @pytest.mark.parametrize(
     ("method", "params", "declared", "missing"),
     [
@@ -689,6 +737,7 @@ def test_server_request_travels_on_the_route_of_its_parent() -> None:
     assert isinstance(result, ResultReceived)
 
 
+@pytest.mark.requirement("basic/patterns/index/no-server-requests")
 def test_server_has_no_requests_of_its_own_in_the_modern_era() -> None:
     peer = modern_server()
     received(peer, call(1, "tools/list", modern=True))
@@ -696,6 +745,7 @@ def test_server_has_no_requests_of_its_own_in_the_modern_era() -> None:
         peer.request("roots/list", now=0)
 
 
+@pytest.mark.requirement("basic/utilities/ping/answered")
 def test_client_answers_server_requests() -> None:
     peer = legacy_client()
     event = received(peer, call(5, "elicitation/create", {"message": "m"}))
@@ -706,6 +756,7 @@ def test_client_answers_server_requests() -> None:
     assert sent(peer) == [answer(6)]
 
 
+@pytest.mark.requirement("client/roots/errors")
 def test_client_refuses_undeclared_server_requests() -> None:
     config = client_config({}, negotiation=Negotiation.LEGACY)
     peer = legacy_client(config=config)
@@ -713,6 +764,9 @@ def test_client_refuses_undeclared_server_requests() -> None:
     assert [reply["error"]["code"] for reply in sent(peer)] == [-32601, -32601]
 
 
+@pytest.mark.requirement(
+    "basic/patterns/index/no-client-responses", "basic/transports/index/directions"
+)
 def test_modern_client_never_responds() -> None:
     peer = modern_client()
     events = feed(peer, call(1, "roots/list"), call(2, "ping"), b'{"jsonrpc":"1.0","id":3}')

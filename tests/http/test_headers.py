@@ -26,6 +26,7 @@ STREAM = "text/event-stream"
 # Fields
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/names-case-insensitive")
 def test_names_are_case_insensitive_and_values_lose_their_white_space() -> None:
     fields = Fields([(b"Mcp-Method", b" \t tools/call\t "), (b"other", b"x")])
     assert b"mcp-method" in fields
@@ -76,6 +77,7 @@ def test_a_broken_name_is_refused_and_named(fields: list[tuple[bytes, bytes]], t
         Fields(fields).name()
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/param-invalid-characters")
 def test_a_broken_parameter_is_refused_and_named() -> None:
     fields = Fields([(b"mcp-param-region", b"=?base64?SGVs!!!bG8=?=")])
     with pytest.raises(HeaderError, match="the Mcp-Param-Region header is no valid base64"):
@@ -85,6 +87,12 @@ def test_a_broken_parameter_is_refused_and_named() -> None:
 # Values
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/value-encoded",
+    "basic/transports/streamable-http/value-base64",
+    "basic/transports/streamable-http/value-sentinel-exact",
+    "basic/transports/streamable-http/value-sentinel-escaped",
+)
 @pytest.mark.parametrize(
     ("value", "encoded"),
     [
@@ -110,6 +118,10 @@ def test_values_are_encoded_where_they_must_be(value: str, encoded: str) -> None
     assert decode_value(encoded) == value
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/value-encoded",
+    "basic/transports/streamable-http/value-base64",
+)
 @given(st.text(st.characters(codec="utf-8")))
 @example("\r\nX-Injected: 1")
 @example("\x00")

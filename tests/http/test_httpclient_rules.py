@@ -95,6 +95,9 @@ def test_own_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
         make_client(HttpClientSettings(headers=(header,)))
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/accept", "basic/transports/streamable-http/metadata-headers"
+)
 def test_the_headers_of_a_modern_request() -> None:
     settings = HttpClientSettings(headers=(("Authorization", "Bearer x"),))
     hand = Hand(make_client(settings))
@@ -112,6 +115,10 @@ def test_the_headers_of_a_modern_request() -> None:
     assert send.after is None
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/metadata-headers",
+    "basic/transports/streamable-http/name-encoded",
+)
 @pytest.mark.parametrize(
     ("method", "params", "name"),
     [
@@ -130,6 +137,10 @@ def test_names_are_mirrored(method: str, params: dict[str, str], name: str | Non
     assert fields.get("mcp-name") == name
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/param-mirrored",
+    "basic/transports/streamable-http/param-null-omitted",
+)
 def test_arguments_are_mirrored() -> None:
     paths = {"Region": ("region",), "Priority": ("p", "q"), "Debug": ("debug",), "Gone": ("x",)}
     hand = modern(header_params={"echo": paths})
@@ -143,6 +154,13 @@ def test_arguments_are_mirrored() -> None:
     }
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/post",
+    "basic/transports/get-stream-accept",
+    "basic/transports/session-id-sent",
+    "basic/transports/version-header",
+    "basic/transports/version-header-negotiated",
+)
 @pytest.mark.parametrize(
     ("version", "header"),
     [("2024-11-05", None), ("2025-03-26", None), ("2025-06-18", "2025-06-18"), (LEGACY, LEGACY)],
@@ -196,6 +214,7 @@ def test_a_session_id_that_may_not_be_sent_back_fails_the_handshake(session: str
     assert hand.client.session is None
 
 
+@pytest.mark.requirement("basic/lifecycle/client-waits", "basic/lifecycle/initialized")
 def test_requests_wait_until_the_server_knows_that_we_are_ready() -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
@@ -241,6 +260,12 @@ def test_the_standalone_stream_can_be_declined() -> None:
     assert hand.sent == []
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/one-message-per-post",
+    "basic/transports/streamable-http/body-single",
+    "basic/transports/batch-bodies",
+    "basic/lifecycle/initialize-not-batched",
+)
 def test_one_message_per_post() -> None:
     hand = legacy("2025-03-26")
     for _ in range(5):
@@ -251,6 +276,7 @@ def test_one_message_per_post() -> None:
 # Answers
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/client-json-and-sse")
 def test_json_and_events_for_the_same_call() -> None:
     hand = modern()
     for kind in ("json", "events"):
@@ -534,6 +560,11 @@ def test_depth_is_limited() -> None:
 # Cancellation
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/timeout-cancels",
+    "basic/patterns/cancellation/send-cancellation",
+    "basic/patterns/cancellation/late-response-ignored",
+)
 def test_modern_cancellation_is_the_end_of_the_exchange() -> None:
     hand = modern()
     first = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -553,6 +584,7 @@ def test_modern_cancellation_is_the_end_of_the_exchange() -> None:
     assert hand.client.exchanges == 0
 
 
+@pytest.mark.requirement("basic/transports/cancel-explicit")
 def test_legacy_cancellation_is_said() -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -582,6 +614,7 @@ def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
 # The era
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/inspect-400")
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
@@ -611,6 +644,7 @@ def test_evidence_of_a_legacy_server(status: int, body: Any, kind: str | None) -
     assert hand.take(Ready).revision.name == LEGACY
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/inspect-400")
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -697,6 +731,7 @@ def test_a_refused_initialize_is_explained() -> None:
     assert failed.error.code == -32602
 
 
+@pytest.mark.requirement("basic/patterns/index/no-client-responses")
 def test_a_modern_client_sends_no_responses() -> None:
     hand = modern()
     hand.client.request("subscriptions/listen", {"notifications": {}}, now=hand.now)
@@ -787,6 +822,7 @@ def test_closing_a_modern_client() -> None:
     assert hand.sent == []
 
 
+@pytest.mark.requirement("basic/transports/session-delete")
 @pytest.mark.parametrize("status", [204, 200, 405, 404, 500])
 def test_closing_deletes_the_session_once(status: int) -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy(stream=True)

@@ -100,6 +100,9 @@ def test_it_is_given_up_if_it_never_lasts() -> None:
 # Resuming
 
 
+@pytest.mark.requirement(
+    "basic/transports/client-polls", "basic/transports/resume", "basic/transports/retry-respected"
+)
 def test_a_broken_answer_is_resumed() -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now, progress=True)
@@ -158,6 +161,7 @@ def test_modern_streams_are_never_resumed() -> None:
     assert hand.sent == []
 
 
+@pytest.mark.requirement("basic/transports/retry-respected")
 @pytest.mark.parametrize(
     ("retry", "after"), [(b"0", 0.0), (b"1500", 1.5), (b"999999999", 20.0), (b"x", 1.0)]
 )
@@ -254,6 +258,7 @@ def reopen(hand: Hand, session: str = "s-2") -> None:
     hand.reply(get, 405)
 
 
+@pytest.mark.requirement("basic/transports/session-lost")
 def test_a_lost_session_is_opened_again_and_its_requests_are_saved() -> None:
     hand = legacy()
     requests = [hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(3)]

@@ -52,6 +52,9 @@ def test_other_methods_are_not_allowed(method: str) -> None:
     assert reply.code == -32600
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/old-methods-405", "basic/transports/get-stream-or-405"
+)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_without_sessions_there_is_only_post(method: str) -> None:
     reply = modern_only().post(None, method=method, mcp_session_id="x", last_event_id="1")
@@ -59,6 +62,7 @@ def test_without_sessions_there_is_only_post(method: str) -> None:
     assert reply.headers["allow"] == "POST, OPTIONS"
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/old-methods-405")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_in_the_modern_era_there_is_only_post(method: str) -> None:
     bench = Bench()
@@ -69,16 +73,22 @@ def test_in_the_modern_era_there_is_only_post(method: str) -> None:
     assert bench.server.sessions == 1
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/single-endpoint")
 @pytest.mark.parametrize("path", ["/", "/mcp/", "/MCP", "/mcp2", "/sse"])
 def test_other_paths(path: str) -> None:
     assert Bench().post(LIST, path=path).status == 404
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/single-endpoint")
 def test_the_path_is_a_setting() -> None:
     bench = Bench(make_server(HttpSettings(path="/api")))
     assert bench.post(initialize(), path="/api").status == 200
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/origin-validated",
+    "basic/transports/streamable-http/origin-403",
+)
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE", "OPTIONS", "PUT"])
 @pytest.mark.parametrize(
     "headers",
@@ -299,6 +309,12 @@ def test_unreadable_settings_are_refused_at_once() -> None:
 # Bodies that are no message
 
 
+@pytest.mark.requirement(
+    "basic/index/jsonrpc",
+    "basic/index/request-id-not-null",
+    "basic/index/error-id",
+    "basic/transports/index/utf8",
+)
 @pytest.mark.parametrize(
     ("body", "code", "id"),
     [
@@ -326,6 +342,7 @@ def test_malformed_bodies(body: bytes, code: int, id: Any, era: str) -> None:
     assert bench.server.exchanges == 0
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/refused-status")
 def test_a_broken_response_or_notification_is_not_accepted() -> None:
     bench = Bench()
     session = bench.session()
@@ -348,6 +365,12 @@ def test_nesting_is_bounded() -> None:
 # The era of a request
 
 
+@pytest.mark.requirement(
+    "basic/index/meta-missing",
+    "basic/transports/streamable-http/version-missing",
+    "basic/transports/streamable-http/version-unsupported",
+    "basic/transports/version-header-invalid",
+)
 @pytest.mark.parametrize(
     ("body", "headers", "status", "code"),
     [
@@ -407,6 +430,10 @@ def test_the_message_of_an_unsupported_version_names_what_is_served() -> None:
     assert bench.post(initialize(), mcp_protocol_version="2024-11-05").status == 400
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/version-unsupported",
+    "basic/versioning/initialize-error-names-versions",
+)
 def test_a_server_of_one_era_says_so() -> None:
     reply = modern_only().post(initialize())
     assert (reply.status, reply.code) == (400, -32022)
@@ -416,6 +443,10 @@ def test_a_server_of_one_era_says_so() -> None:
     assert MODERN not in reply.json["error"]["data"]["supported"]
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/old-session-ignored",
+    "basic/transports/streamable-http/old-event-id-ignored",
+)
 def test_a_modern_only_server_ignores_session_and_event_ids() -> None:
     bench = modern_only()
     reply = bench.modern("server/discover", mcp_session_id="x", last_event_id="5")
@@ -423,6 +454,7 @@ def test_a_modern_only_server_ignores_session_and_event_ids() -> None:
     assert "mcp-session-id" not in reply.headers
 
 
+@pytest.mark.requirement("basic/index/stateless")
 def test_both_eras_at_once_and_a_failed_request_locks_nothing() -> None:
     bench = Bench()
     assert bench.post(LIST).status == 400
@@ -439,6 +471,12 @@ def test_both_eras_at_once_and_a_failed_request_locks_nothing() -> None:
 # Modern requests
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/version-matches-body",
+    "basic/transports/streamable-http/headers-match-body",
+    "basic/transports/streamable-http/mismatch-error",
+    "basic/transports/streamable-http/param-invalid-characters",
+)
 @pytest.mark.parametrize(
     ("headers", "text"),
     [
@@ -460,6 +498,11 @@ def test_headers_that_contradict_or_cannot_be_read(headers: dict[str, Any], text
     assert violation.code == -32020
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/value-decoded",
+    "basic/transports/streamable-http/values-case-sensitive",
+    "basic/transports/streamable-http/headers-match-body",
+)
 @pytest.mark.parametrize(
     ("method", "params", "name", "good"),
     [
@@ -487,6 +530,14 @@ def test_names_are_compared_decoded(
         assert (reply.status, reply.code) == (400, -32020)
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/param-compared",
+    "basic/transports/streamable-http/param-missing",
+    "basic/transports/streamable-http/param-null-not-expected",
+    "basic/transports/streamable-http/integers-numeric",
+    "basic/transports/streamable-http/names-case-insensitive",
+    "basic/transports/streamable-http/value-decoded",
+)
 @pytest.mark.parametrize(
     ("value", "header", "good"),
     [
@@ -516,6 +567,7 @@ def test_mirrored_arguments(value: Any, header: str | None, good: bool) -> None:
         assert (reply.status, reply.code) == (400, -32020)
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/method-unknown")
 @pytest.mark.parametrize(
     ("method", "status", "code"),
     [
@@ -531,6 +583,7 @@ def test_unknown_methods_are_404(method: str, status: int, code: int) -> None:
     assert (reply.status, reply.code, reply.json["id"]) == (status, code, 1)
 
 
+@pytest.mark.requirement("basic/index/undeclared-capability")
 @pytest.mark.parametrize(
     ("code", "status"),
     [(-32602, 200), (-32603, 200), (-32601, 200), (-32021, 400), (-32020, 400), (5, 200)],
@@ -565,6 +618,7 @@ def test_overload_is_503() -> None:
     assert (reply.status, reply.code) == (503, 1001)
 
 
+@pytest.mark.requirement("basic/transports/index/directions")
 @pytest.mark.parametrize(
     "body",
     [
@@ -580,6 +634,7 @@ def test_modern_clients_send_neither_responses_nor_batches(body: Any) -> None:
     assert "RequestReceived" not in bench.kinds()
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/accepted-202")
 def test_a_modern_notification_is_accepted() -> None:
     bench = Bench()
     reply = bench.post(note("notifications/custom"), mcp_protocol_version=MODERN)
@@ -587,6 +642,7 @@ def test_a_modern_notification_is_accepted() -> None:
     assert bench.take(NotificationReceived).method == "notifications/custom"
 
 
+@pytest.mark.requirement("basic/index/many-conversations")
 def test_equal_ids_on_two_exchanges_do_not_meet() -> None:
     bench = Bench()
     replies = [bench.modern("tools/list", id=1) for _ in range(2)]
@@ -613,6 +669,7 @@ def test_legacy_errors_to_requests_have_status_200() -> None:
     assert reply.status == 200
 
 
+@pytest.mark.requirement("basic/transports/version-header-invalid")
 def test_any_supported_legacy_version_header_is_taken_in_a_session() -> None:
     bench = Bench()
     session = bench.session()
@@ -630,6 +687,9 @@ def test_a_client_of_the_first_revision_is_served_without_batches() -> None:
     assert bench.post([request("ping")], mcp_session_id=session).status == 400
 
 
+@pytest.mark.requirement(
+    "basic/index/batch-received", "basic/transports/streamable-http/accepted-202"
+)
 def test_batches_in_the_revision_that_has_them() -> None:
     bench = Bench()
     session = bench.session("2025-03-26")

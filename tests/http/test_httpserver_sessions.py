@@ -24,6 +24,9 @@ LIST = request("tools/list")
 # Ids
 
 
+@pytest.mark.requirement(
+    "basic/transports/session-id-secure", "basic/transports/session-id-characters"
+)
 def test_ids_are_long_visible_and_unlike_each_other() -> None:
     table = SessionTable(SECRET)
     ids = [table.new_id() for _ in range(1000)]
@@ -84,6 +87,7 @@ def test_initialize_as_a_notification_opens_nothing() -> None:
 # Finding
 
 
+@pytest.mark.requirement("basic/transports/session-id-missing")
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 def test_without_an_id_400_with_an_unknown_one_404(method: str) -> None:
     bench = Bench()
@@ -107,6 +111,7 @@ def test_a_session_belongs_to_its_principal(method: str) -> None:
     assert bench.events[-1] != SessionClosed
 
 
+@pytest.mark.requirement("basic/transports/version-header-invalid")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_the_version_header_is_checked(method: str) -> None:
     bench = Bench()
@@ -146,6 +151,7 @@ def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
 # GET streams
 
 
+@pytest.mark.requirement("basic/transports/get-stream-or-405")
 def test_a_get_stream_opens_at_once() -> None:
     bench = Bench()
     session = bench.session()
@@ -224,6 +230,7 @@ def test_requests_that_cannot_wait_end_at_once() -> None:
 # Ends
 
 
+@pytest.mark.requirement("basic/transports/session-ended")
 def test_delete_ends_a_session_and_all_that_belongs_to_it() -> None:
     bench = Bench()
     session = bench.session()

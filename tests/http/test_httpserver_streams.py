@@ -35,6 +35,7 @@ def methods(events: list[Any]) -> list[str]:
 # The lazily written head
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/json-or-sse")
 def test_an_answer_that_is_first_goes_as_json() -> None:
     bench = Bench()
     reply = bench.modern("tools/list")
@@ -47,6 +48,11 @@ def test_an_answer_that_is_first_goes_as_json() -> None:
     assert bench.server.exchanges == 0
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/json-or-sse",
+    "basic/transports/streamable-http/response-ends",
+    "basic/transports/streamable-http/no-buffering",
+)
 def test_anything_else_first_makes_an_event_stream() -> None:
     bench = Bench()
     reply = bench.modern("tools/list", PROGRESS)
@@ -265,6 +271,7 @@ def test_a_stream_far_over_its_limit_is_closed_at_once() -> None:
 # Disconnects
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/http-disconnect")
 def test_a_modern_disconnect_cancels() -> None:
     bench = Bench()
     route = bench.send_modern("tools/list", PROGRESS)
@@ -300,6 +307,7 @@ def test_a_disconnect_within_the_body_leaves_nothing_behind() -> None:
     assert bench.server.exchanges == 0
 
 
+@pytest.mark.requirement("basic/transports/disconnect-no-cancel")
 def test_a_legacy_disconnect_does_not_cancel() -> None:
     bench = Bench()
     session = bench.session()
@@ -381,6 +389,11 @@ def test_notifications_of_a_request_and_the_place_of_a_cancelled_one() -> None:
 # Requests of ours, legacy
 
 
+@pytest.mark.requirement(
+    "basic/transports/related-messages",
+    "basic/transports/response-comes",
+    "basic/transports/stream-kept-open",
+)
 def test_elicitation_travels_on_the_stream_of_its_call() -> None:
     bench = Bench()
     session = bench.session()
@@ -438,6 +451,12 @@ def test_a_request_needs_somebody_to_ask() -> None:
 # Streams of events
 
 
+@pytest.mark.requirement(
+    "basic/transports/no-broadcast",
+    "basic/transports/get-stream-unrelated",
+    "basic/transports/get-stream-no-response",
+    "basic/transports/related-messages",
+)
 def test_each_message_appears_on_exactly_one_stream() -> None:
     bench = Bench()
     session = bench.session()
@@ -459,6 +478,12 @@ def test_each_message_appears_on_exactly_one_stream() -> None:
     assert all("result" not in event for get in gets for event in get.events)
 
 
+@pytest.mark.requirement(
+    "basic/index/subscription-id",
+    "basic/patterns/subscriptions/requested-only",
+    "basic/patterns/subscriptions/acknowledged-first",
+    "basic/patterns/subscriptions/server-ends",
+)
 def test_a_listen_stream() -> None:
     bench = Bench()
     reply = bench.modern("subscriptions/listen", LISTEN, id="sub")

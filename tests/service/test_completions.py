@@ -69,6 +69,11 @@ def test_a_uri_stands_for_its_template() -> None:
     assert found["values"][0] == "dir="
 
 
+@pytest.mark.requirement(
+    "server/utilities/completion/errors",
+    "server/utilities/completion/server-validates",
+    "server/utilities/completion/inputs-validated",
+)
 @pytest.mark.parametrize(
     ("params", "says"),
     [

@@ -46,6 +46,9 @@ def test_cursors_come_back(number: int) -> None:
 GOOD = Cursors("a").make(3)
 
 
+@pytest.mark.requirement(
+    "server/utilities/pagination/cursor-error", "server/utilities/pagination/invalid-cursors"
+)
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -73,6 +76,7 @@ def test_foreign_cursors_are_bad_params(cursor: str) -> None:
     assert caught.value.code == INVALID_PARAMS
 
 
+@pytest.mark.requirement("server/utilities/pagination/invalid-cursors")
 @given(st.binary(max_size=20).map(lambda data: base64.urlsafe_b64encode(data).decode()))
 def test_forged_cursors_are_found_out(cursor: str) -> None:
     with pytest.raises(McpError):
@@ -92,6 +96,7 @@ def test_spare_bits_do_not_make_a_second_cursor() -> None:
     assert accepted == [GOOD[-1]]
 
 
+@pytest.mark.requirement("server/utilities/caching/hints", "server/utilities/caching/scope-same")
 def test_pages() -> None:
     things = collection()
     for name in "abcde":
@@ -137,6 +142,7 @@ def test_pages_are_encoded_once_until_something_changes() -> None:
     assert page(things)["things"] == ["b"]
 
 
+@pytest.mark.requirement("server/utilities/pagination/stable-cursors")
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.integers(0, 9)), max_size=30))
 def test_paging_through_changes_skips_and_repeats_nothing(
     changes: list[tuple[str, int]],

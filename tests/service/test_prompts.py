@@ -55,6 +55,7 @@ def prompts() -> Server:
     return server
 
 
+@pytest.mark.requirement("server/prompts/list-answered")
 def test_list() -> None:
     assert ask(prompts(), "prompts/list", revision=LATEST_LEGACY)["prompts"] == [
         {"name": "simple", "description": "Says hello."},
@@ -96,6 +97,7 @@ def test_get(arguments: Any, expected: str, revision: Revision) -> None:
     }
 
 
+@pytest.mark.requirement("server/prompts/errors", "server/prompts/arguments-validated")
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
 @pytest.mark.parametrize(
     ("params", "says"),
@@ -133,6 +135,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 TEXT = {"type": "text", "text": "x"}
 
 
+@pytest.mark.requirement("server/prompts/image-content", "server/prompts/embedded-resource")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -204,6 +207,7 @@ def test_what_is_no_message_is_masked(value: Any) -> None:
     assert caught.value.code == INTERNAL_ERROR
 
 
+@pytest.mark.requirement("server/prompts/errors")
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

@@ -44,6 +44,13 @@ def test_identity() -> None:
     assert plain.instructions is None
 
 
+@pytest.mark.requirement(
+    "server/tools/declared",
+    "server/prompts/declared",
+    "server/resources/declared",
+    "server/utilities/completion/declared",
+    "server/utilities/logging/declared",
+)
 def test_capabilities_follow_what_there_is() -> None:
     server = Server("s")
     expected: dict[str, Any] = {"logging": {}}
@@ -85,6 +92,7 @@ def test_capabilities_that_are_asked_for() -> None:
     }
 
 
+@pytest.mark.requirement("server/utilities/caching/ttl-not-negative")
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -68,6 +68,7 @@ def library() -> Server:
     return server
 
 
+@pytest.mark.requirement("server/resources/list-answered")
 def test_lists() -> None:
     server = library()
     assert ask(server, "resources/list", revision=LATEST_LEGACY)["resources"] == [
@@ -99,6 +100,7 @@ def test_lists() -> None:
     }
 
 
+@pytest.mark.requirement("server/resources/binary-encoded")
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
@@ -126,6 +128,13 @@ def test_read_templates(uri: str, expected: str) -> None:
     assert text_of(library(), uri) == expected
 
 
+@pytest.mark.requirement(
+    "server/resources/not-found",
+    "server/resources/not-found-legacy",
+    "server/resources/not-found-not-empty",
+    "server/resources/paths-sanitized",
+    "server/resources/uris-validated",
+)
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
 @pytest.mark.parametrize(
     ("uri", "reason"),
@@ -155,6 +164,7 @@ def test_not_found(uri: str, reason: str | None, revision: Revision) -> None:
     assert data.get("reason") == reason
 
 
+@pytest.mark.requirement("server/resources/uris-validated")
 def test_bad_params() -> None:
     for params, says in ((b"{}", "params.uri: Missing"), (b'{"uri":5}', "params.uri: Expected")):
         with pytest.raises(McpError, match=says) as caught:
@@ -229,6 +239,7 @@ def test_what_is_no_content_is_masked(value: Any) -> None:
     assert "object" not in caught.value.error.message
 
 
+@pytest.mark.requirement("server/utilities/caching/hints")
 def test_cache_hints() -> None:
     server = Server("s", read_ttl_ms=5, read_cache_scope="public")
     server.add_resource("t:server", "x")
@@ -256,6 +267,7 @@ def test_cache_hints() -> None:
     assert (default["ttlMs"], default["cacheScope"]) == (0, "private")
 
 
+@pytest.mark.requirement("server/resources/internal-errors")
 @pytest.mark.parametrize(
     ("error", "code", "message", "data"),
     [
@@ -284,6 +296,7 @@ def test_errors(error: Exception, code: int, message: str, data: bytes | None) -
         assert caught.value.code == -32002
 
 
+@pytest.mark.requirement("server/resources/custom-schemes")
 @pytest.mark.parametrize(
     ("uri", "function", "options", "kind", "says"),
     [

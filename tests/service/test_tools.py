@@ -124,6 +124,7 @@ def test_everything_that_a_declaration_says() -> None:
     assert listed(server)["typed"]["annotations"] == {"destructiveHint": False}
 
 
+@pytest.mark.requirement("server/tools/name-length", "server/tools/name-characters")
 @pytest.mark.parametrize("name", ["a", "A-b_c.d/e0", "x" * 128])
 def test_good_names(name: str) -> None:
     server = Server("s")
@@ -159,6 +160,12 @@ def nullable(a: Annotated[str | None, mirrored("X")]) -> str:
     return str(a)
 
 
+@pytest.mark.requirement(
+    "server/tools/name-length",
+    "server/tools/name-characters",
+    "server/tools/input-schema",
+    "basic/index/schema-valid",
+)
 @pytest.mark.parametrize(
     ("function", "name", "options", "kind", "says"),
     [
@@ -215,6 +222,7 @@ def test_a_written_schema_needs_a_validator(options: Any, says: str) -> None:
     assert "pip install mcpcore[schema]" in str(caught.value)
 
 
+@pytest.mark.requirement("server/tools/name-unique")
 def test_names_are_unique() -> None:
     server = Server("s")
     server.add_tool(lambda: "first", "x")
@@ -297,6 +305,7 @@ BAD_ARGUMENTS: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.requirement("server/tools/inputs-validated")
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
 @pytest.mark.parametrize(("arguments", "says"), BAD_ARGUMENTS)
 def test_bad_arguments(arguments: Any, says: str, revision: Revision) -> None:
@@ -388,6 +397,7 @@ def test_written_schema(tool: str, arguments: Any, expected: str) -> None:
     assert call(written_server(), tool, arguments)["content"][0]["text"] == expected
 
 
+@pytest.mark.requirement("server/tools/inputs-validated")
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
@@ -577,6 +587,7 @@ STRUCTURED: list[tuple[Any, Any, Any, str]] = [
 ]
 
 
+@pytest.mark.requirement("server/tools/structured-as-text")
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
 @pytest.mark.parametrize(("annotation", "value", "expected", "kind"), STRUCTURED)
 def test_structured_content(
@@ -666,6 +677,7 @@ def test_data_without_a_schema() -> None:
 MASKED = {"content": [text("Internal error")], "isError": True}
 
 
+@pytest.mark.requirement("server/tools/output-conforms")
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
@@ -732,6 +744,7 @@ def test_own_result(revision: Revision) -> None:
     assert prepared.meta == {"com.example/k": 1}
 
 
+@pytest.mark.requirement("server/tools/output-conforms")
 def test_written_output_schema() -> None:
     server = Server("s", validator=compile_schema)
     server.add_tool(lambda: [1, 2], "good", output_schema=OUTPUT)

@@ -256,6 +256,7 @@ HAZARDS = [
 ]
 
 
+@pytest.mark.requirement("server/resources/paths-sanitized")
 @pytest.mark.parametrize(("template", "uri", "says"), HAZARDS)
 def test_dangerous_values_are_refused(template: str, uri: str, says: str) -> None:
     with pytest.raises(UnsafeValue, match=says) as caught:

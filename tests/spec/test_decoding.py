@@ -184,6 +184,7 @@ def test_skim_reads_the_metadata_and_leaves_the_rest_raw() -> None:
     ]
 
 
+@pytest.mark.requirement("basic/patterns/progress/token-type")
 def test_progress_tokens_keep_their_type() -> None:
     for token in ("7", 7, 10**30, ""):
         data = msgspec.json.encode({"progressToken": token})

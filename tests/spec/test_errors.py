@@ -46,6 +46,11 @@ def test_every_constant_has_a_row() -> None:
     assert constants == ERRORS.keys()
 
 
+@pytest.mark.requirement(
+    "basic/index/legacy-codes-not-allocated",
+    "basic/index/legacy-codes-unused",
+    "basic/index/new-codes",
+)
 def test_codes_of_our_own_in_the_modern_era_are_outside_the_reserved_range() -> None:
     ours = {errors.BUSY, errors.TOO_LARGE, errors.TIMED_OUT}
     assert not any(-32768 <= code <= -32000 for code in ours)

@@ -38,6 +38,14 @@ def test_mirrored_arguments(schema: dict[str, Any], expected: dict[str, tuple[st
     assert list(found) == list(expected)
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/param-name-not-empty",
+    "basic/transports/streamable-http/param-name-token",
+    "basic/transports/streamable-http/param-name-no-controls",
+    "basic/transports/streamable-http/param-name-unique",
+    "basic/transports/streamable-http/param-type",
+    "basic/transports/streamable-http/param-reachable",
+)
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
@@ -71,6 +79,7 @@ def test_a_deep_schema_needs_no_stack() -> None:
     assert sum(1 for _ in walk(schema)) == 5001
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/param-reachable")
 def test_every_keyword_with_subschemas_is_walked() -> None:
     leaf = {"title": "leaf"}
     for keyword in SCHEMA:

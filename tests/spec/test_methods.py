@@ -185,6 +185,7 @@ def test_what_may_run_as_an_experimental_task(
     assert row(method, "client", revision).task_capability == path
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/server-only-listen")
 def test_a_modern_server_may_cancel_nothing_but_its_listen_streams() -> None:
     only = frozenset({"subscriptions/listen"})
     assert row("notifications/cancelled", "server", LATEST).about == only

@@ -92,6 +92,12 @@ def library() -> Server:
 # Calls
 
 
+@pytest.mark.requirement(
+    "server/prompts/client-pages",
+    "server/utilities/pagination/end",
+    "server/utilities/pagination/both-flows",
+    "server/utilities/pagination/page-size",
+)
 async def test_every_call(revision: str) -> None:
     async with connect(library(), revision=revision) as client:
         assert client.revision.name == revision
@@ -160,6 +166,7 @@ async def test_many_calls_at_once(revision: str) -> None:
 # Errors and ends
 
 
+@pytest.mark.requirement("server/tools/timeouts")
 async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
     async with connect(library(), revision=revision) as client:
         with pytest.raises(PeerError, match="Unknown tool") as caught:
@@ -176,6 +183,7 @@ async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
         await client.ping()
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/stdio-notification")
 async def test_cancelling_the_caller_cancels_the_request(revision: str) -> None:
     server = Server("s")
     started, stopped = anyio.Event(), anyio.Event()
@@ -247,6 +255,7 @@ async def test_what_cannot_be_reached(target: Any, message: str) -> None:
             pytest.fail("connected")
 
 
+@pytest.mark.requirement("basic/lifecycle/version-mismatch")
 async def test_no_common_revision() -> None:
     discovery = {**DISCOVERY, "supportedVersions": ["2099-01-01"]}
     with pytest.raises(NegotiationError, match="2099-01-01"):
@@ -263,6 +272,7 @@ async def test_a_server_that_is_silent_from_the_start() -> None:
             pytest.fail("connected")
 
 
+@pytest.mark.requirement("server/tools/results-validated")
 @pytest.mark.parametrize(
     ("result", "message"),
     [
@@ -342,6 +352,7 @@ async def test_roots_can_change(revision: str) -> None:
         assert found.content[0].text.startswith("file:///b|")
 
 
+@pytest.mark.requirement("client/roots/errors")
 @pytest.mark.parametrize("later", [False, True])
 async def test_a_callback_that_fails(
     revision: str, later: bool, caplog: pytest.LogCaptureFixture
@@ -365,6 +376,7 @@ async def test_a_callback_that_fails(
         await client.ping()
 
 
+@pytest.mark.requirement("client/sampling/rejection-errors")
 async def test_a_callback_may_refuse(revision: str) -> None:
     def refuse(params: ElicitParams) -> dict[str, Any]:
         raise McpError(-1, "user is away")
@@ -378,6 +390,7 @@ async def test_a_callback_may_refuse(revision: str) -> None:
             assert "user is away" in str(await client.call_tool("ask"))
 
 
+@pytest.mark.requirement("client/elicitation/client-validates", "client/elicitation/both-validate")
 async def test_content_that_breaks_the_form_does_not_leave(revision: str) -> None:
     server = Server("s")
 
@@ -397,6 +410,7 @@ async def test_content_that_breaks_the_form_does_not_leave(revision: str) -> Non
             assert (await client.call_tool("ask")).is_error is True
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/fulfil-first")
 async def test_a_question_that_was_never_declared() -> None:
     ask = {
         "resultType": "input_required",
@@ -425,6 +439,7 @@ async def test_a_server_that_asks_for_ever() -> None:
 # News
 
 
+@pytest.mark.requirement("basic/patterns/subscriptions/acknowledged-checked")
 async def test_listening(revision: str) -> None:
     server = library()
     async with connect(server, revision=revision) as client:
@@ -530,6 +545,7 @@ async def test_log_messages(revision: str) -> None:
 # Tools
 
 
+@pytest.mark.requirement("server/tools/output-validated")
 async def test_results_are_held_against_the_output_schema(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -573,6 +589,11 @@ async def test_checks_of_results_can_be_switched_off() -> None:
         assert (await client.call_tool("t")).content == []
 
 
+@pytest.mark.requirement(
+    "basic/transports/streamable-http/invalid-tool-excluded",
+    "basic/transports/streamable-http/invalid-tool-warning",
+    "basic/transports/streamable-http/param-mirrored",
+)
 async def test_tools_with_broken_annotations_are_left_out_over_http(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -608,6 +629,7 @@ async def test_tools_with_broken_annotations_are_left_out_over_http(
         assert [tool.name for tool in await client.tools()] == ["good", "bad"]
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/refresh-on-mismatch")
 async def test_a_header_mismatch_is_mended_once() -> None:
     server = Server("s")
 
@@ -658,6 +680,12 @@ class Count:
         return 200, {"jsonrpc": "2.0", "id": message["id"], "result": results[method]}
 
 
+@pytest.mark.requirement(
+    "server/utilities/caching/key",
+    "server/utilities/caching/ttl-positive",
+    "server/utilities/caching/ttl-zero",
+    "server/utilities/caching/ttl-negative",
+)
 @pytest.mark.parametrize(
     ("cache", "ttl", "lists", "reads"),
     [(True, 60_000, 1, 2), (True, 0, 2, 3), (True, -5, 2, 3), (False, 60_000, 2, 3)],

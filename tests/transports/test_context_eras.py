@@ -73,6 +73,7 @@ async def test_typed_form(revision: str) -> None:
     assert seen == [Elicited("accept", Person(name="Ada", age=30, mood="good"))]
 
 
+@pytest.mark.requirement("client/elicitation/refusals-handled")
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 async def test_the_user_may_say_no(revision: str, action: Literal["decline", "cancel"]) -> None:
     server = Server("s")
@@ -87,6 +88,9 @@ async def test_the_user_may_say_no(revision: str, action: Literal["decline", "ca
         assert text(await client.call_tool("ask")) == f"{action} None False"
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/questions-by-result", "basic/patterns/mrtr/fulfil-first"
+)
 async def test_every_kind_of_question(revision: str) -> None:
     server = Server("s")
 
@@ -119,6 +123,7 @@ async def test_every_kind_of_question(revision: str) -> None:
     assert [params.url for params in asked] == ["https://x.test/in"]
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/keys-unique")
 async def test_several_questions_at_once(revision: str) -> None:
     server = Server("s")
     runs = 0
@@ -184,6 +189,7 @@ async def test_remembered_values_have_their_type(revision: str) -> None:
         )
 
 
+@pytest.mark.requirement("client/elicitation/server-validates", "client/elicitation/both-validate")
 @pytest.mark.parametrize("typed", [True, False])
 async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typed: bool) -> None:
     server = Server("s")

@@ -57,6 +57,7 @@ def test_required_fields() -> None:
     assert form_problems(schema, {"a": "x", "b": "y"}) == []
 
 
+@pytest.mark.requirement("client/elicitation/defaults-filled")
 def test_defaults_fill_what_was_left_out() -> None:
     schema = {
         "properties": {

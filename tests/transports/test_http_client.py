@@ -584,6 +584,7 @@ async def test_event_stream_may_last() -> None:
         assert await client.call() == "at last"
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/post")
 async def test_what_is_sent() -> None:
     seen: list[Any] = []
 
@@ -649,6 +650,7 @@ async def test_stream_is_resumed() -> None:
         assert await client.call() == "resumed"
 
 
+@pytest.mark.requirement("basic/transports/retry-respected")
 @pytest.mark.parametrize("given_up", [False, True])
 async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given_up: bool) -> None:
     async def legacy(side: ServerSide) -> None:

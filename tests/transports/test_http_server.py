@@ -361,6 +361,7 @@ async def leave_by_reset(client: Client) -> None:
 Leave = Callable[[Client], Awaitable[None]]
 
 
+@pytest.mark.requirement("basic/patterns/cancellation/http-disconnect")
 @pytest.mark.parametrize("leave", [leave_by_close, leave_by_reset])
 @pytest.mark.parametrize("pipelined", [b"", b"POST"])
 async def test_leaving_cancels_a_modern_request(leave: Leave, pipelined: bytes) -> None:
@@ -383,6 +384,7 @@ async def test_leaving_a_stream_cancels_a_modern_request(leave: Leave) -> None:
         await running.app.until(lambda: running.app.cancelled)
 
 
+@pytest.mark.requirement("basic/transports/disconnect-no-cancel")
 async def test_leaving_does_not_cancel_a_legacy_request() -> None:
     async with server() as running:
         client = await running.connect()

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 
+@pytest.mark.requirement("basic/index/schema-2020-12")
 @pytest.mark.parametrize(
     ("schema", "value", "expected"),
     [
@@ -105,6 +106,7 @@ DIALECTS = [
 ]
 
 
+@pytest.mark.requirement("basic/index/schema-2020-12", "basic/index/schema-declared-dialect")
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_dialects(dialect: str) -> None:
     schema = {"$schema": dialect, "definitions": {"a": {"type": "string"}}, "items": {"$ref": "#/definitions/a"}}  # fmt: skip # noqa: E501
@@ -120,6 +122,15 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+@pytest.mark.requirement(
+    "basic/index/schema-dialect-unsupported",
+    "basic/index/schema-valid",
+    "basic/index/ref-no-network",
+    "basic/index/ref-fetch-opt-in",
+    "basic/index/ref-unresolved",
+    "basic/index/schema-bounds",
+    "server/tools/refs-followed",
+)
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
@@ -142,6 +153,7 @@ def test_schemas_that_are_refused(schema: dict[str, Any], says: str) -> None:
         compile_schema(schema)
 
 
+@pytest.mark.requirement("basic/index/schema-bounds")
 def test_bounds_are_settings() -> None:
     assert compile_schema(nested(MAX_DEPTH))({}) is not None
     with pytest.raises(ValueError, match="deeper than 3"):

@@ -33,6 +33,7 @@ def test_what_was_sealed_opens_with_its_binding_alone(payload: bytes, binding: b
         seal.open(token, binding + b"x")
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/state-protected")
 @given(st.data())
 def test_no_altered_token_opens(data: st.DataObject) -> None:
     seal = Seal(KEY)
@@ -90,6 +91,7 @@ def test_limits() -> None:
         seal.seal(b"x" * 101, BINDING)
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 @pytest.mark.parametrize(
     ("principal", "method", "params", "same"),
     [

@@ -264,6 +264,7 @@ async def test_a_whole_program_on_stdio(tmp_path: Path, backend: str) -> None:
         assert block.text == "hello"
 
 
+@pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
 def test_end_of_standard_input_ends_the_program(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.replace("{arguments}", ""))

@@ -87,6 +87,7 @@ async def test_a_plain_function_may_return_an_awaitable() -> None:
         assert said(await made.call("tools/call", {"name": "tool"})) == "later"
 
 
+@pytest.mark.requirement("server/resources/internal-errors")
 @pytest.mark.parametrize("in_task", [False, True])
 async def test_exceptions_are_masked_and_logged(
     in_task: bool, caplog: pytest.LogCaptureFixture
@@ -169,6 +170,7 @@ async def test_a_result_that_is_no_json_is_masked(caplog: pytest.LogCaptureFixtu
     assert len(caplog.records) == 1
 
 
+@pytest.mark.requirement("server/utilities/pagination/cursor-error")
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
@@ -187,6 +189,11 @@ async def test_refusals_of_the_service(method: str, params: dict[str, Any], code
 # Stopping
 
 
+@pytest.mark.requirement(
+    "basic/patterns/cancellation/stop-and-free",
+    "basic/transports/stdio/cancel-stops",
+    "basic/transports/stdio/cancelled-silent",
+)
 @pytest.mark.parametrize("revision", [LEGACY, MODERN])
 async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: str) -> None:
     server = Server("s")
@@ -285,6 +292,7 @@ async def test_a_cancelled_handler_withdraws_its_question() -> None:
 # Capabilities
 
 
+@pytest.mark.requirement("basic/index/undeclared-capability")
 async def test_undeclared_capability_in_the_modern_era() -> None:
     async with bench(asking()) as made:
         reply = await made.call("tools/call", {"name": "ask"}, capabilities={"sampling": {}})
@@ -302,6 +310,7 @@ async def test_undeclared_capability_in_the_legacy_era() -> None:
     assert prompt["error"]["message"] == "the client does not support elicitation.form"
 
 
+@pytest.mark.requirement("client/elicitation/refusals-handled")
 async def test_a_refusal_of_the_client_is_told() -> None:
     async with bench(asking()) as made:
         made.open_legacy(ELICITS)
@@ -315,6 +324,7 @@ async def test_a_refusal_of_the_client_is_told() -> None:
     assert said(reply) == "the client refused elicitation/create: user is away"
 
 
+@pytest.mark.requirement("client/elicitation/success-not-assumed")
 async def test_a_client_that_takes_too_long() -> None:
     async with bench(asking(), RuntimeSettings(input_timeout=10.0)) as made:
         made.open_legacy(ELICITS)
@@ -326,6 +336,7 @@ async def test_a_client_that_takes_too_long() -> None:
         assert "did not answer" in said(await made.reply(id))
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/supported-methods")
 async def test_only_some_methods_can_ask_in_the_modern_era(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -369,6 +380,11 @@ async def test_a_round() -> None:
     assert second["result"]["resultType"] == "complete"
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/state-untrusted",
+    "basic/patterns/mrtr/state-protected",
+    "basic/patterns/mrtr/state-bound",
+)
 @pytest.mark.parametrize(
     "retry",
     [
@@ -386,6 +402,7 @@ async def test_a_state_that_does_not_belong_here_is_refused(retry: dict[str, Any
     assert "requestState" in second["error"]["message"]
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 async def test_a_state_of_another_method_is_refused() -> None:
     server = Server("s")
     for declare in (server.tool, server.prompt):
@@ -401,6 +418,7 @@ async def test_a_state_of_another_method_is_refused() -> None:
     assert reply["error"]["code"] == -32602
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/state-untrusted")
 async def test_a_state_is_refused_even_where_nobody_reads_it() -> None:
     server = Server("s")
 
@@ -413,6 +431,7 @@ async def test_a_state_is_refused_even_where_nobody_reads_it() -> None:
     assert reply["error"]["code"] == -32602
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 async def test_a_state_expires() -> None:
     now = [1000.0]
     seal = Seal(b"k" * 32, lifetime=60, wall=lambda: now[0])
@@ -430,6 +449,7 @@ async def test_a_state_expires() -> None:
     assert "expired" in reply["error"]["message"]
 
 
+@pytest.mark.requirement("basic/index/any-connection", "basic/patterns/mrtr/no-promise")
 async def test_workers_that_share_a_key_share_their_rounds() -> None:
     settings = RuntimeSettings(seal=Seal(b"k" * 32))
     params = {"name": "ask"}
@@ -444,6 +464,9 @@ async def test_workers_that_share_a_key_share_their_rounds() -> None:
         assert said(await made.call("tools/call", again, capabilities=ELICITS)) == "kept x accept"
 
 
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/missing-asked-again", "basic/patterns/mrtr/responses-validated"
+)
 @pytest.mark.parametrize(
     "responses",
     [
@@ -462,6 +485,7 @@ async def test_what_is_missing_or_does_not_fit_is_asked_again(responses: dict[st
     assert list(second["result"]["inputRequests"]) == ["go"]
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/extra-responses-ignored")
 async def test_answers_count_without_a_state() -> None:
     async with bench(asking()) as made:
         params = {"name": "ask", "inputResponses": {"go": AGREED, "more": {}}}

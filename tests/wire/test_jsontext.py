@@ -155,6 +155,7 @@ cyclic: dict[str, Any] = {}
 cyclic["self"] = cyclic
 
 
+@pytest.mark.requirement("basic/transports/stdio/no-newlines")
 @pytest.mark.parametrize(
     ("body", "text"),
     [

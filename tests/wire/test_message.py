@@ -60,6 +60,7 @@ def request_with_id(text: str) -> bytes:
 # What is refused
 
 
+@pytest.mark.requirement("basic/index/jsonrpc")
 @pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case.name)
 def test_malformed(case: Malformed) -> None:
     reject = rejected(case.data)
@@ -161,6 +162,7 @@ def test_seven_is_not_the_string_seven() -> None:
     assert message(request_with_id("7")).id != message(request_with_id('"7"')).id
 
 
+@pytest.mark.requirement("basic/index/request-id-type", "basic/index/request-id-not-null")
 @pytest.mark.parametrize("bad", [True, None, 1.5, b"7", ["a"]])
 def test_our_own_ids_are_strings_or_integers(bad: Any) -> None:
     with pytest.raises(TypeError, match="id must be a str or an int"):
@@ -172,6 +174,7 @@ def test_our_own_ids_are_text() -> None:
         encode_request("\ud800", "ping")
 
 
+@pytest.mark.requirement("basic/index/error-id")
 @given(ids, objects)
 def test_the_id_of_a_broken_request_is_found(id: RequestId, extra: dict[str, Any]) -> None:
     envelope = {**extra, "jsonrpc": "2.0", "id": id, "method": 5}
@@ -428,6 +431,7 @@ def test_requests_round_trip(id: RequestId, method: str, params: dict[str, Any] 
         assert msgspec.json.decode(got.params) == params
 
 
+@pytest.mark.requirement("basic/index/notification-no-id")
 @given(methods, st.none() | objects)
 def test_notifications_round_trip(method: str, params: dict[str, Any] | None) -> None:
     body = None if params is None else to_json(params)
@@ -438,6 +442,7 @@ def test_notifications_round_trip(method: str, params: dict[str, Any] | None) ->
     )
 
 
+@pytest.mark.requirement("basic/index/result-member")
 @given(ids, objects)
 def test_results_round_trip(id: RequestId, result: dict[str, Any]) -> None:
     text = encode_result(id, to_json(result))
@@ -448,6 +453,7 @@ def test_results_round_trip(id: RequestId, result: dict[str, Any]) -> None:
     assert msgspec.json.decode(got.result) == result
 
 
+@pytest.mark.requirement("basic/index/error-member")
 @given(st.none() | ids, st.integers(), st.text(), values)
 def test_errors_round_trip(id: RequestId | None, code: int, text: str, data: Any) -> None:
     body = {"code": code, "message": text, "data": data}
