@@ -168,8 +168,7 @@ class WebSocketLink(StreamLink):
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
-            if len(self._control) <= self.settings.queued:  # else it does not read them anyway
-                self._control += ws.send(event.response())
+            self._control += ws.send(event.response())
         elif isinstance(event, BytesMessage):
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
         elif isinstance(event, CloseConnection):

@@ -25,7 +25,7 @@ class Chatty(ToolServer):
     """Prints, runs programs that print, and reads standard input, while it serves."""
 
     def react(self, event: Event) -> None:
-        if isinstance(event, RequestReceived):
+        if isinstance(event, RequestReceived) and event.id == 0:
             print("printed while serving")
             subprocess.run(["echo", "said by a program"], check=True)
             print(f"read {sys.stdin.readline()!r} from standard input")
@@ -67,6 +67,8 @@ def main() -> None:
     if "environment" in modes:
         os.write(2, ("\n".join(sorted(os.environ)) + f"\ncwd={os.getcwd()}\n").encode())
     anyio.run(serve, modes, backend=backend)
+    if "bulky" in modes:
+        os.write(1, b"more than the pipe holds\n" * 10_000)
     if "linger" in modes:
         time.sleep(600)
     os.write(2, b"after serving\n")

@@ -231,6 +231,12 @@ async def test_closing_its_input_is_enough(anyio_backend_name: str) -> None:
     assert link.returncode == 0
 
 
+async def test_a_server_may_say_much_while_it_ends(anyio_backend_name: str) -> None:
+    async with spawned(anyio_backend_name, "bulky") as (client, link):
+        await client.ready()
+    assert link.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("modes", "code"),
     [(["linger"], -signal.SIGTERM), (["linger", "stubborn"], -signal.SIGKILL)],

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
@@ -184,6 +185,37 @@ async def test_whatever_answers_instead_is_told(answer: bytes, message: str) -> 
         port = listener.extra(SocketAttribute.local_port)
         await refused(f"ws://127.0.0.1:{port}/mcp", message)
         tasks.cancel_scope.cancel()
+
+
+async def test_frames_that_came_with_the_answer_are_read() -> None:
+    received: list[bytes] = []
+
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            head = await stream.receive()
+            [key] = [
+                line.split(b": ")[1]
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"sec-websocket-key")
+            ]
+            await stream.send(
+                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + generate_accept_token(key) + b"\r\n\r\n"
+                b"\x89\x01p"  # a ping
+            )
+            received.append(await stream.receive())
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, respond)
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        await WebSocketClientLink(client.peer, client, url).run()
+        tasks.cancel_scope.cancel()
+    assert received[0][:2] == b"\x8a\x81"  # a pong, masked, of one byte
+    assert client.ended
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:

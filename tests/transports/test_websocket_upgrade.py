@@ -2,10 +2,11 @@
 
 from contextlib import suppress
 
+import anyio
 import pytest
 
 from tests.transports.malformed import good
-from tests.transports.sites import TEXT, raw, site, upgrade, upgraded
+from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
 from transports.pump import LinkError
 from transports.websocket import Handshake, Refusal, Token, read_offers
 from transports.websocket_server import serve_websocket
@@ -144,6 +145,16 @@ async def test_more_connections_than_allowed_are_refused() -> None:
         await client.stream.send(upgrade(server.port))
         status, headers = await client.head()
         assert (status, headers["retry-after"]) == (503, "1")
+
+
+async def test_connections_that_have_ended_do_not_count() -> None:
+    async with site(max_connections=1) as server:
+        for _ in range(3):
+            async with upgraded(server.port) as client:
+                await client.frame(CLOSE)
+                assert (await client.receive())[0] == CLOSE
+                assert await client.body() == ""
+            await anyio.wait_all_tasks_blocked()
 
 
 async def test_an_address_in_use_is_said_in_words() -> None:
