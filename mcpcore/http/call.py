@@ -29,13 +29,11 @@ class Reading(Enum):
     """What the response is, as far as it is known."""
 
     HEAD = "head"
-    """Nothing has arrived."""
+    """Nothing that matters has arrived."""
     JSON = "json"
     EVENTS = "events"
     ERROR = "error"
     """A status that says no; the body may say why."""
-    NOTHING = "nothing"
-    """The body is of no interest."""
 
 
 class Call(Struct, kw_only=True, eq=False):

@@ -17,7 +17,7 @@ owner sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import Event, Key
@@ -243,9 +243,9 @@ class HttpClient(Responses):
         call.frame = frame
         call.method = frame.method
         call.again = again
-        if frame.kind is FrameKind.REQUEST and frame.request is not None:
-            call.request = frame.request
-            self._by_request[frame.request] = call
+        if frame.kind is FrameKind.REQUEST:
+            call.request = cast(RequestId, frame.request)
+            self._by_request[call.request] = call
             if frame.method in _NEGOTIATING:
                 call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
         version = self._version()

@@ -65,14 +65,16 @@ class OwnerCalls:
         logger: str | None = None,
         *,
         session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Log for a request; or with ``key`` None to one session, or to all of them.
 
         True if at least one message leaves.  See :meth:`Peer.log <mcpcore.engine.peer.Peer.log>`.
         """
         if key is not None:
-            return self._modern.log(key, level, data, logger)
-        sent = [each.peer.log(None, level, data, logger) for each in self._chosen(session)]
+            return self._modern.log(key, level, data, logger, meta=meta)
+        chosen = self._chosen(session)
+        sent = [each.peer.log(None, level, data, logger, meta=meta) for each in chosen]
         return any(sent)
 
     def queued(self, key: Key) -> int:

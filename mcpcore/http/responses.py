@@ -107,6 +107,8 @@ class Responses(ABC):
         if call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
             return
+        if call.reading is Reading.HEAD:
+            return
         call.size += len(data)
         if call.size > self.settings.max_body:
             text = f"the response is larger than {self.settings.max_body} bytes"
@@ -161,12 +163,11 @@ class Responses(ABC):
             if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
                 self._streamed = True
             self._begin(call, Reading.EVENTS)
-        elif status >= 500 or status == 429:
-            call.reading = Reading.NOTHING
-        else:
-            # A server need not offer the standalone stream; a lost one is lost.
+        elif status < 500 and status != 429:
+            # A server need not offer the standalone stream; what it forgot it forgot.
             call.over = True
             self._fail(call, f"{call.method} cannot be resumed: {refusal_text(status)}", now)
+        # Else it may go better the next time, which comes with the end of this response.
 
     def _begin(self, call: Call, kind: Reading) -> None:
         call.reading = kind

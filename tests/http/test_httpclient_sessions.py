@@ -202,6 +202,32 @@ def test_resuming_is_given_up(how: str) -> None:
     assert hand.kinds() == []
 
 
+def test_a_server_may_let_itself_be_polled_for_long() -> None:
+    hand = legacy(settings=HttpClientSettings(max_resumes=2))
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    for number in range(10):
+        hand.stream(send)
+        hand.data(send, b"id: e-%d\nretry: 10\ndata:\n\n" % number)
+        hand.end(send)
+        send = hand.next()
+        assert hand.fields_of(send)["last-event-id"] == f"e-{number}"
+    hand.stream(send, result(request))
+    assert hand.kinds() == ["ResultReceived"]
+
+
+def test_the_body_of_a_refused_stream_is_not_kept() -> None:
+    hand, get = streaming(settings=HttpClientSettings(max_body=10_000))
+    hand.end(get)
+    again = hand.next()
+    hand.head(again, 503, "text/plain")
+    for _ in range(3):
+        hand.data(again, b"x" * 5000)
+    assert hand.aborted == []
+    hand.end(again)
+    assert hand.next().method == "GET"
+
+
 def test_a_request_that_times_out_is_not_resumed() -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
@@ -247,6 +273,7 @@ def reopen(hand: Hand, session: str = "s-2") -> None:
     again = hand.next()
     assert hand.body_of(again)["method"] == "initialize"
     assert "mcp-session-id" not in hand.fields_of(again)
+    assert "mcp-protocol-version" not in hand.fields_of(again)
     hand.result(again, initialize_result(), mcp_session_id=session)
     initialized = hand.next()
     assert hand.body_of(initialized)["method"] == "notifications/initialized"

@@ -293,6 +293,29 @@ def test_idle_sessions_end() -> None:
     assert bench.server.sessions == 1
 
 
+def test_a_session_is_not_idle_right_after_a_long_stream() -> None:
+    bench = Bench(make_server(HttpSettings(session_idle=100, heartbeat=None)))
+    session = bench.session()
+    get = bench.send(None, method="GET", mcp_session_id=session)
+    bench.pass_time(295)
+    bench.server.disconnect(get, now=bench.now)
+    bench.pass_time(90)
+    assert bench.server.sessions == 1
+    bench.pass_time(200)
+    assert bench.server.sessions == 0
+
+
+def test_the_server_closes_while_the_streams_of_an_ended_session_are_written() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.send(None, method="GET", mcp_session_id=session)
+    bench.send(None, method="DELETE", mcp_session_id=session, pump=False)
+    bench.server.close(now=bench.now)
+    bench.pump()
+    assert bench.replies[get].end is not None
+    assert bench.server.finished
+
+
 def test_sessions_need_not_expire() -> None:
     bench = Bench(make_server(HttpSettings(session_idle=None)))
     bench.session()

@@ -101,6 +101,15 @@ def test_a_slow_answer_becomes_an_event_stream() -> None:
     assert methods(reply.events) == ["answer"]
 
 
+def test_a_slow_legacy_answer_becomes_an_event_stream_too() -> None:
+    bench = Bench(make_server(HttpSettings(json_delay=2.0, heartbeat=10)))
+    reply = bench.post(CALL, mcp_session_id=bench.session())
+    bench.pass_time(2.1)
+    assert reply.headers["content-type"] == "text/event-stream"
+    bench.pass_time(25)
+    assert reply.body.count(b":\n\n") == 2
+
+
 def test_without_a_delay_json_is_waited_for() -> None:
     bench = Bench(make_server(HttpSettings(json_delay=None, heartbeat=None)))
     reply = bench.modern("tools/list")
