@@ -77,9 +77,9 @@ def _shallow_part(text: bytes, limit: int) -> bytes:
 # Faults
 
 _AT_BYTE = re.compile(r"\(byte (\d+)\)")
-_LONE_SURROGATE = re.compile(
-    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])"
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+\\u[dD][89a-fA-F]",
+# A pair of surrogates, (1) a surrogate alone, or any other escape: what a scan of escapes meets.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F])|\\.",
     re.DOTALL,
 )
 
@@ -118,7 +118,7 @@ def _explain(text: bytes, reason: str) -> str:
         for constant in ("NaN", "Infinity"):
             if text.startswith(constant.encode(), position):
                 return f"{constant} is not a JSON value (byte {position})"
-    if _LONE_SURROGATE.match(text):
+    if any(escape[1] for escape in _ESCAPE.finditer(text)):
         return "a string contains a lone surrogate"
     if reason == "Input data was truncated":
         return "the text is truncated"
