@@ -7,7 +7,7 @@ Every request of ours ends exactly once: in a result, an error, a demand for inp
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.events import (
     EndReason,
@@ -34,7 +34,7 @@ from mcpcore.engine.negotiation import (
 from mcpcore.engine.opening import Opener
 from mcpcore.engine.requests import Batch, Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
+from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import (
     INVALID_REQUEST,
     ErrorData,
@@ -48,9 +48,17 @@ from mcpcore.spec.types.base import (
 from mcpcore.spec.types.subscriptions import SubscriptionsAcknowledgedParams
 from mcpcore.wire.message import Message
 
+
+class _Created(Struct):
+    """The result of a request that was accepted as an experimental task."""
+
+    task: Raw | UnsetType = UNSET
+
+
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _decode_skim = msgspec.json.Decoder(ResultSkim).decode
 _decode_params = msgspec.json.Decoder(Skim).decode
+_decode_created = msgspec.json.Decoder(_Created).decode
 _decode_notification = msgspec.json.Decoder(NotificationSkim).decode
 
 
@@ -109,11 +117,24 @@ class Answers(Opener):
                 self.abort(request, RequestSignal.ANSWER, EndReason.INVALID, text)
                 return
         if self.conclude(request, RequestSignal.ANSWER):
+            if request.want_progress and request.row and request.row.task_capability:
+                self._remember_progress(request, result)
             self.emit(
                 ResultReceived(
                     request=request.id, method=request.method, result=result, revision=revision
                 )
             )
+
+    def _remember_progress(self, request: Outbound, result: Raw) -> None:
+        """Progress of an experimental task goes on when its request has been answered."""
+        try:
+            if _decode_created(result).task is UNSET:
+                return
+        except msgspec.MsgspecError:
+            return
+        self.task_progress[request.id] = request.progress
+        if len(self.task_progress) > self.config.limits.in_flight:
+            del self.task_progress[next(iter(self.task_progress))]
 
     def _look_closer(self, request: Outbound, result: Any) -> str | None:
         """Read ``resultType``; say what is wrong with it, or None."""
@@ -124,7 +145,7 @@ class Answers(Opener):
         kind = skim.result_type
         if kind is UNSET or kind == "complete":
             return None
-        if kind == "task" and declares(self.config.capabilities, f"extensions.{TASKS_EXTENSION}"):
+        if kind == "task" and self._may_become_task(request):
             return None
         if kind != "input_required":
             return f"invalid result: unknown resultType {kind!r}"
@@ -148,6 +169,12 @@ class Answers(Opener):
                 )
             )
         return None
+
+    def _may_become_task(self, request: Outbound) -> bool:
+        """Whether a task answers ``request``: it can become one, and we declared to follow it."""
+        extension = None if request.row is None else request.row.task_extension
+        offered = self.config.capabilities
+        return extension is not None and declares(offered, f"extensions.{extension}")
 
     def transport_failed(
         self, request: Outbound, reason: EndReason, message: str, evidence: bool, now: float

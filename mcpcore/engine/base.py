@@ -35,7 +35,7 @@ from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
 from mcpcore.engine.subscriptions import capabilities_of
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.capabilities import declares
+from mcpcore.spec.capabilities import declares, in_revision
 from mcpcore.spec.errors import (
     ERRORS,
     INTERNAL_ERROR,
@@ -106,6 +106,8 @@ class PeerBase:
         self._pending: dict[RequestId, Outbound] = {}
         self.waiting_input: dict[RequestId, Outbound] = {}
         """Requests of ours whose server waits for our retry."""
+        self.task_progress: dict[RequestId, float | None] = {}
+        """Requests of ours that became experimental tasks: the progress that was heard of last."""
         self.our_rows: dict[str, Method] = {}
         self.permitted_methods: set[str] = set()
         """Methods of ours that the other side's capabilities were found to allow."""
@@ -176,7 +178,7 @@ class PeerBase:
             members = {
                 META_PROTOCOL_VERSION: revision.name,
                 META_CLIENT_INFO: self.config.info,
-                META_CLIENT_CAPABILITIES: self.config.capabilities,
+                META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
             }
             meta = b'"_meta":' + msgspec.json.encode(members)[:-1]
             self._client_meta[revision.position] = meta

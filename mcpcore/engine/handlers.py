@@ -6,7 +6,7 @@ of 2025-11-25; the discovery and subscriptions pages of 2026-07-28.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Raw, structs
@@ -21,9 +21,16 @@ from mcpcore.engine.events import (
 from mcpcore.engine.lifecycle import Session, SessionSignal, Stream
 from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Batch, Inbound
-from mcpcore.engine.subscriptions import honoured
+from mcpcore.engine.subscriptions import honoured, undeclared
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, busy_code
+from mcpcore.spec.capabilities import requirement
+from mcpcore.spec.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    MISSING_CLIENT_CAPABILITY,
+    ErrorData,
+    busy_code,
+)
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
     from mcpcore.engine.receiver import Receiver
 
 T = TypeVar("T")
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 Immediate = Callable[["Receiver", RequestId, Raw, Revision, Route, Batch | None], None]
 Lasting = Callable[["Receiver", Inbound, Raw, str | None], None]
@@ -157,12 +166,21 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
         asked = honoured(typed.notifications, peer.config.capabilities)
         wanted = asked.resource_subscriptions
         limit = peer.config.limits.subscriptions
-        if len(peer.streams) >= limit:
+        missing = undeclared(asked, record.capabilities)
+        if missing is not None:
+            asked = ErrorData.make(
+                MISSING_CLIENT_CAPABILITY,
+                f"what the filter asks for needs the client capability {missing!r}",
+                {"requiredCapabilities": requirement(missing)},
+            )
+        elif len(peer.streams) >= limit:
             asked = ErrorData(busy_code(record.revision), f"busy: {limit} streams are open")
         elif wanted is not UNSET and len(wanted) > limit:
             asked = ErrorData(
                 INVALID_PARAMS, f"resourceSubscriptions lists more than {limit} resources"
             )
+        elif asked.task_ids is not UNSET and len(asked.task_ids) > limit:
+            asked = ErrorData(INVALID_PARAMS, f"taskIds lists more than {limit} tasks")
     if isinstance(asked, ErrorData):
         peer.refuse(record.route, record.id, asked, method=record.method, revision=record.revision)
         return
@@ -171,11 +189,9 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
     record.uris = frozenset(() if asked.resource_subscriptions is UNSET else wanted)
     peer.register(record)
     peer.streams[record.key] = record
-    acknowledged = SubscriptionsAcknowledgedParams(notifications=asked)
-    body = splice(to_json(acknowledged), subscription_meta(record))
-    peer.send_notification(
-        "notifications/subscriptions/acknowledged",
-        body,
+    record.acknowledgement = peer.send_notification(
+        ACKNOWLEDGED,
+        acknowledgement(record),
         route=record.route,
         record=record,
         revision=record.revision,
@@ -183,6 +199,12 @@ def _listen(peer: "Receiver", record: Inbound, params: Raw, principal: str | Non
     peer.emit(
         SubscriptionOpened(key=record.key, filter=asked, route=record.route, principal=principal)
     )
+
+
+def acknowledgement(record: Inbound) -> bytes:
+    """The params that tell the client what its listen stream will carry."""
+    acknowledged = SubscriptionsAcknowledgedParams(notifications=cast(Any, record.filter))
+    return splice(to_json(acknowledged), subscription_meta(record))
 
 
 def subscription_meta(record: Inbound) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.config import Config, Negotiation
+from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
 from mcpcore.spec.methods import modern_only
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
@@ -75,7 +76,7 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     chosen = select([requested], legacy) or newest(legacy) or LATEST
     result = InitializeResult(
         protocol_version=chosen.name,
-        capabilities=config.capabilities,  # type: ignore[arg-type]
+        capabilities=in_revision(config.capabilities, chosen),  # type: ignore[arg-type]
         server_info=config.info,
         instructions=UNSET if config.instructions is None else config.instructions,
     )
@@ -86,7 +87,7 @@ def discover_result(config: Config) -> bytes:
     """Build the result of ``server/discover``."""
     result = DiscoverResult(
         supported_versions=names(config.revisions),
-        capabilities=config.capabilities,  # type: ignore[arg-type]
+        capabilities=in_revision(config.capabilities, LATEST),  # type: ignore[arg-type]
         instructions=UNSET if config.instructions is None else config.instructions,
         ttl_ms=config.discover_ttl_ms,
         cache_scope=config.discover_cache_scope,  # type: ignore[arg-type]

@@ -139,23 +139,28 @@ class Notices(Answers):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.violation(route, INVALID_PARAMS, f"notifications/progress: {error}")
             return
-        request = self._pending.get(progress.progress_token)
-        if request is None or not request.want_progress or request.state is not Request.ACTIVE:
+        token, value = progress.progress_token, progress.progress
+        request = self._pending.get(token)
+        if request is not None and request.want_progress and request.state is Request.ACTIVE:
+            before = request.progress
+        elif token in self.task_progress:
+            before = self.task_progress[token]
+        else:
             # Progress may cross the answer on its way; an unknown token is no news either.
             return
-        if request.progress is not None and progress.progress <= request.progress:
-            self.violation(
-                route,
-                INVALID_PARAMS,
-                f"progress went from {request.progress} to {progress.progress}; it must increase",
-            )
+        if before is not None and value <= before:
+            text = f"progress went from {before} to {value}; it must increase"
+            self.violation(route, INVALID_PARAMS, text)
             return
-        request.progress = progress.progress
-        self.extend(request, now)
+        if request is None:
+            self.task_progress[token] = value
+        else:
+            request.progress = value
+            self.extend(request, now)
         self.emit(
             ProgressReceived(
-                request=request.id,
-                progress=progress.progress,
+                request=token,
+                progress=value,
                 total=None if progress.total is UNSET else progress.total,
                 message=None if progress.message is UNSET else progress.message,
             )

@@ -28,6 +28,7 @@ from mcpcore.engine.negotiation import (
 )
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.requests import Outbound, Purpose
+from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import (
     INVALID_REQUEST,
     ErrorData,
@@ -130,7 +131,9 @@ class Opener(Outgoing):
         self.move(SessionSignal.INITIALIZE)
         params = InitializeParams(
             protocol_version=revision.name,
-            capabilities=cast("ClientCapabilities", self.config.capabilities),
+            capabilities=in_revision(
+                cast("ClientCapabilities", self.config.capabilities), revision
+            ),
             client_info=self.config.info,
         )
         request = self._ask("initialize", to_json(params), revision, Purpose.INITIALIZE, now)

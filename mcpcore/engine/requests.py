@@ -78,6 +78,8 @@ class Inbound(Struct, kw_only=True, weakref=False, eq=False):
     stream: Stream | None = None
     """Set on ``subscriptions/listen`` only."""
     filter: SubscriptionFilter | None = None
+    acknowledgement: Transmit | None = None
+    """The first frame of a listen stream, which says what its filter is."""
     uris: frozenset[str] = frozenset()
 
 

@@ -8,7 +8,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
 from mcpcore.engine.events import MAIN, Key, SubscriptionClosed
-from mcpcore.engine.handlers import narrowed, subscription_meta
+from mcpcore.engine.handlers import (
+    ACKNOWLEDGED,
+    acknowledgement,
+    narrowed,
+    subscription_meta,
+)
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import STREAM as STREAM_TABLE
 from mcpcore.engine.lifecycle import (
@@ -171,7 +176,15 @@ class Responder(Receiver):
         )
         return True
 
-    def log(self, key: Key | None, level: str, data: Any, logger: str | None = None) -> bool:
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Send a log message; False where level, era or back-pressure say no.
 
         Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
@@ -195,6 +208,8 @@ class Responder(Receiver):
         if (record.queued if record else peer.hub.outbox.size) > peer.config.limits.queued:
             return False
         params: dict[str, Any] = {"level": level, "data": data}
+        if meta:
+            params["_meta"] = meta
         if logger is not None:
             params["logger"] = logger
         peer.send_notification(
@@ -209,13 +224,22 @@ class Responder(Receiver):
     # Listen streams, server side
 
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """Let a listen stream carry no more than ``filter``."""
+        """Let a listen stream carry no more than ``filter``.
+
+        Called while its SubscriptionOpened is handled, the client is told no more than that: the
+        acknowledgement has not left yet.
+        """
         record = self._active(key)
         if record.filter is None:
             raise LocalProtocolError(f"the request with key {key} is no listen stream")
         record.filter = narrowed(record.filter, filter)
         uris = record.filter.resource_subscriptions
         record.uris = frozenset(() if uris is UNSET else uris)
+        first, outbox = record.acknowledgement, record.peer.hub.outbox
+        if first is not None and outbox.holds(first):
+            record.queued -= first.size
+            outbox.replace(first, (encode_notification(ACKNOWLEDGED, acknowledgement(record)),))
+            record.queued += first.size
 
     def end_subscription(self, key: Key) -> None:
         """End a listen stream gracefully: ``notifications/cancelled`` for it, then its result."""

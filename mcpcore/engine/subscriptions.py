@@ -19,6 +19,8 @@ class Topic(Struct, frozen=True, kw_only=True):
 
     field: str
     capability: str | None
+    peer_capability: str | None = None
+    """What the client must have declared to ask for it."""
     subject: str | None = None
     """The params member that a filter lists; None if the filter only says yes."""
 
@@ -26,7 +28,12 @@ class Topic(Struct, frozen=True, kw_only=True):
 _SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
 
 TOPICS: dict[str, Topic] = {
-    row.name: Topic(field=row.filter, capability=row.capability, subject=_SUBJECTS.get(row.filter))
+    row.name: Topic(
+        field=row.filter,
+        capability=row.capability,
+        peer_capability=row.peer_capability,
+        subject=_SUBJECTS.get(row.filter),
+    )
     for row in METHODS
     if row.filter is not None
 }
@@ -51,6 +58,17 @@ def honoured(asked: SubscriptionFilter, capabilities: Capabilities) -> Subscript
         if topic.capability is None or declares(capabilities, topic.capability):
             fields[topic.field] = value
     return SubscriptionFilter(**fields)
+
+
+def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | None:
+    """What a client with ``capabilities`` would have to declare to ask for this, or None."""
+    for topic in TOPICS.values():
+        path = topic.peer_capability
+        if path is None or getattr(asked, topic.field) is UNSET:
+            continue
+        if not declares(capabilities, path):
+            return path
+    return None
 
 
 def wants(

@@ -78,6 +78,10 @@ class Outbox:
         for part in frame.data:
             self.size += len(part)
 
+    def holds(self, frame: Transmit) -> bool:
+        """Whether a frame still waits here."""
+        return any(waiting is frame for waiting in self._frames)
+
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> None:
         """Give a frame that still waits other bytes."""
         self.size -= frame.size

@@ -8,14 +8,16 @@ pages of the client features.
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
+from mcpcore.spec.revisions import BY_NAME, MODERN, Revision
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 
 Capabilities = ClientCapabilities | ServerCapabilities
+C = TypeVar("C", bound=Capabilities)
 
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 """The identifier of the tasks extension."""
@@ -25,6 +27,9 @@ _KEYED = frozenset({"extensions", "experimental"})
 
 _FLAGS = frozenset({"listChanged", "subscribe"})
 """Members that are true or false; all others are objects."""
+
+_EXPERIMENTAL_TASKS = (BY_NAME["2025-11-25"],)
+"""The revisions that have the capability ``tasks``."""
 
 _IMPLIED = {"elicitation.form": ("elicitation", "elicitation.url")}
 """A capability that is also declared when the first path is and the second is not."""
@@ -76,6 +81,21 @@ def requirement(path: str) -> dict[str, Any]:
     for step in reversed(steps):
         value = {step: value}
     return dict(value)
+
+
+def in_revision(capabilities: C, revision: Revision) -> C:
+    """Return what of ``capabilities`` may be declared in ``revision``.
+
+    Tasks are a capability in one revision and an extension in later ones; declared in the wrong
+    one they would promise a protocol that is not spoken there.
+    """
+    if capabilities.tasks is not UNSET and revision not in _EXPERIMENTAL_TASKS:
+        capabilities = structs.replace(capabilities, tasks=UNSET)
+    extensions = capabilities.extensions
+    if extensions is not UNSET and TASKS_EXTENSION in extensions and revision not in MODERN:
+        rest = {name: value for name, value in extensions.items() if name != TASKS_EXTENSION}
+        capabilities = structs.replace(capabilities, extensions=rest or UNSET)
+    return capabilities
 
 
 class _Need(Struct, frozen=True):
