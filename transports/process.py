@@ -178,8 +178,7 @@ class ProcessLink(DescriptorLink):
     async def _watch(self) -> None:
         """End the link when the child is gone though a grandchild keeps its output open."""
         await self._exited()
-        with anyio.move_on_after(self.settings.drain):
-            await anyio.sleep_forever()
+        await anyio.sleep(self.settings.drain)
         self._stop(self._obituary(), hard=True)
 
     async def _end_of_input(self) -> str:

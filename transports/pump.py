@@ -64,8 +64,8 @@ class Connection(Link):
         self._last_resort = "cancelled"  # the reason if there is no better one
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
         self._writing = False  # the writer task owns the output
+        self._moved = 0.0  # when some of the output was last written
         self._broken = False  # output can no longer be written; it is dropped
-        self._at_eof = False
         self._turning = False
         self._again = False
         self._draining = False
@@ -173,7 +173,8 @@ class Connection(Link):
 
     def _leave(self, reason: str) -> None:
         """End in good order, of our own accord."""
-        self._leaving = not self._stopping.is_set()
+        if not self._stopping.is_set():
+            self._leaving = True
         self._stop(reason)
 
     def _stop(self, reason: str, *, hard: bool = False) -> None:
@@ -198,17 +199,19 @@ class Connection(Link):
     # The three tasks
 
     async def _read(self) -> None:
-        try:
-            while data := await self._receive():
-                self._feed(data)
-                self._turn()
-                while self._full():
-                    self._room = anyio.Event()
-                    await self._room.wait()
-        except (OSError, *STREAM_ERRORS) as error:
-            self._stop(f"connection lost: {str(error) or type(error).__name__}", hard=True)
-            return
-        self._at_eof = True
+        while True:
+            try:
+                data = await self._receive()
+            except (OSError, *STREAM_ERRORS) as error:
+                self._stop(f"connection lost: {str(error) or type(error).__name__}", hard=True)
+                return
+            if not data:
+                break
+            self._feed(data)
+            self._turn()
+            while self._full():
+                self._room = anyio.Event()
+                await self._room.wait()
         reason = await self._end_of_input()
         half = self._server and self._half_close
         if half:
@@ -222,14 +225,11 @@ class Connection(Link):
             self._wake = anyio.Event()
             while self._writing:
                 try:
-                    with anyio.fail_after(self.settings.stall):
-                        count = await self._send(self._rest)
-                except TimeoutError:
-                    self._write_failed(f"the other side read nothing for {self.settings.stall} s")
-                    return
+                    count = await self._send(self._rest)
                 except (OSError, *STREAM_ERRORS):
                     self._write_failed()
                     return
+                self._moved = clock()
                 self._rest = self._rest[count:]
                 self._room.set()
                 if not self._rest:
@@ -239,13 +239,20 @@ class Connection(Link):
 
     async def _timer(self) -> None:
         while True:
-            deadline = self._deadline()
-            self._armed = math.inf if deadline is None else deadline
+            self._armed = self._due()
             with anyio.CancelScope() as self._sleep:
                 self._arm(self._armed)
                 await anyio.sleep_forever()
-            self._timeout(clock())
+            now = clock()
+            if self._writing and now >= self._moved + self.settings.stall:
+                self._write_failed(f"the other side read nothing for {self.settings.stall:g} s")
+            self._timeout(now)
             self._turn()
+
+    def _due(self) -> float:
+        deadline = self._deadline()
+        due = math.inf if deadline is None else deadline
+        return min(due, self._moved + self.settings.stall) if self._writing else due
 
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
@@ -273,9 +280,9 @@ class Connection(Link):
                     break  # if it is writing, the writer turns again when it has made room
         finally:
             self._turning = False
-        deadline = self._deadline()
-        if deadline is not None and deadline < self._armed:
-            self._arm(deadline)
+        due = self._due()
+        if due < self._armed:
+            self._arm(due)
         if self._draining and self._idle():
             self._drained.set()
 
@@ -302,6 +309,7 @@ class Connection(Link):
         if count < len(data):
             self._rest = memoryview(data)[count:]
             self._writing = True
+            self._moved = clock()
             self._wake.set()
 
     def _idle(self) -> bool:

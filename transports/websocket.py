@@ -256,7 +256,7 @@ class WebSocketLink(StreamLink):
     async def _say_goodbye(self) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._writing:
+        if ws is None or self._writing or self._broken:
             return
         if ws.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return

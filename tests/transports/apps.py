@@ -90,7 +90,7 @@ class Recorder:
 
 
 class ToolServer(Recorder):
-    """Answers ``tools/call``: ``echo`` at once, ``hold`` when told to, ``fail`` by raising.
+    """Answers ``tools/call``: ``echo`` at once, ``hold`` when told to, ``fail`` and ``break`` by raising.
 
     ``echo`` gives its arguments back as a text; ``size`` among them asks for that many bytes.
     """
@@ -109,6 +109,8 @@ class ToolServer(Recorder):
         name, arguments = params.get("name"), params.get("arguments", {})
         if name == "fail":
             raise ZeroDivisionError("the application failed")
+        if name == "break":
+            raise ConnectionResetError("not the connection of the link")
         if name == "hold":
             self.held.append(event.key)
             return

@@ -164,17 +164,19 @@ async def test_close_waits_for_the_answer_of_a_running_request() -> None:
 
 
 async def test_close_works_from_any_task_and_more_than_once() -> None:
-    client, _, ours, theirs = make_links()
+    client, server, ours, theirs = make_links()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ours.run)
         tasks.start_soon(theirs.run)
         client.begin()
-        await client.ready()
+        request = client.call("hold")
+        await server.until(lambda: bool(server.held))
         async with anyio.create_task_group() as closers:
             for _ in range(3):
                 closers.start_soon(ours.aclose)
     await ours.aclose()
     assert client.ended
+    assert (await client.outcome(request)).message == "closed by this side"
 
 
 async def test_cancelling_run_ends_everything() -> None:

@@ -169,13 +169,18 @@ async def test_close_tells_the_other_side() -> None:
     assert served.app.of(ConnectionEnded)[0].reason == "closed by this side"
 
 
-async def test_an_exception_of_the_application_comes_out_of_run() -> None:
+@pytest.mark.parametrize(
+    ("tool", "exception"), [("fail", ZeroDivisionError), ("break", ConnectionResetError)]
+)
+async def test_an_exception_of_the_application_comes_out_of_run(
+    tool: str, exception: type[Exception]
+) -> None:
     ours, theirs = await make_streams()
     app = ToolServer(make_server())
     link = StreamLink(app.peer, app, theirs)
     async with ours:
-        await Lines(ours).send(call(1, "fail"))
-        with pytest.raises(ZeroDivisionError):
+        await Lines(ours).send(call(1, tool))
+        with pytest.raises(exception):
             await link.run()
         await Lines(ours).end()
     assert app.ended
