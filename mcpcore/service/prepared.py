@@ -6,6 +6,7 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from mcpcore.service.errors import MASKED, HandlerError
+from mcpcore.service.task_views import TaskSupport
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
@@ -32,7 +33,7 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = ("is_async", "meta", "result", "revision")
+    __slots__ = ("is_async", "meta", "result", "revision", "task")
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
@@ -47,6 +48,8 @@ class Prepared:
 
         It is not part of the body, as ``_meta`` belongs to the engine.
         """
+        self.task: TaskSupport | None = None
+        """How the request may run as a task; None: it may not."""
 
     def call(self, context: Any) -> Any:
         """Call the handler: its value, or a coroutine."""

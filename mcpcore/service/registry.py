@@ -13,6 +13,7 @@ from mcpcore.service.resources import ResourceEntry, ResourceOptions
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import ToolEntry, ToolOptions
 from mcpcore.service.uri_templates import MAX_URI
+from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Icon, Implementation
 from mcpcore.spec.types.capabilities import (
@@ -20,7 +21,10 @@ from mcpcore.spec.types.capabilities import (
     ResourcesCapability,
     ServerCapabilities,
     Settings,
+    TaskRequests,
+    TasksCapability,
     ToolsCapability,
+    ToolTasks,
 )
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 
@@ -34,7 +38,7 @@ _RESOURCES_CHANGED = "notifications/resources/list_changed"
 _PROMPTS_CHANGED = "notifications/prompts/list_changed"
 _RESOURCE_UPDATED = "notifications/resources/updated"
 
-_KINDS = ("tools", "resources", "prompts", "completions")
+_KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
 class Registry:
@@ -326,6 +330,10 @@ class Registry:
         def offered(kind: str, *found: Any) -> bool:
             return kind in self._offers or any(found)
 
+        extensions = self._extensions
+        with_tasks = offered("tasks", *(entry.task for entry in self._tools))
+        if with_tasks:
+            extensions = {TASKS_EXTENSION: {}, **extensions}
         return ServerCapabilities(
             tools=ToolsCapability(list_changed=changed) if offered("tools", self._tools) else UNSET,
             resources=ResourcesCapability(
@@ -338,7 +346,12 @@ class Registry:
             else UNSET,
             completions={} if offered("completions", self._completions) else UNSET,
             logging={} if self._logging else UNSET,
-            extensions=given(self._extensions),
+            tasks=TasksCapability(
+                list={}, cancel={}, requests=TaskRequests(tools=ToolTasks(call={}))
+            )
+            if with_tasks
+            else UNSET,
+            extensions=given(extensions),
             experimental=given(self._experimental),
         )
 

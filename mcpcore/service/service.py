@@ -8,7 +8,7 @@ request asks for, and shapes what a handler returned; calling the handler is the
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.service.completions import CompletionCall, complete_result
 from mcpcore.service.errors import InvalidValue
@@ -27,7 +27,6 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.prompts import GetPromptParams
 from mcpcore.spec.types.resources import ReadResourceParams
-from mcpcore.spec.types.tools import CallToolParams
 
 P = TypeVar("P", bound=Struct)
 
@@ -36,6 +35,13 @@ class _ListParams(Struct):
     """The params of a list; a cursor of null counts as none, as some clients send it."""
 
     cursor: str | None = None
+
+
+class _Call(Struct):
+    """What a call of a tool says to the service; ``task`` is the runtime's, where it is known."""
+
+    name: str
+    arguments: Raw | UnsetType = UNSET
 
 
 class Server(Registry):
@@ -47,8 +53,8 @@ class Server(Registry):
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
-    ``offers``: which of tools, resources, prompts and completions to declare as capabilities
-    even while there are none.
+    ``offers``: which of tools, resources, prompts, completions and tasks to declare as
+    capabilities even while there are none.
     ``list_changed``, ``subscribe``, ``logging``: whether to declare these capabilities.
     ``extensions``, ``experimental``: capabilities declared as they are.
     ``max_uri``: longest URI, in characters, that is matched against templates.
@@ -85,7 +91,7 @@ class Server(Registry):
         return Prepared(revision, result=list.page(cursor, revision))
 
     def _call_tool(self, params: Raw | bytes, revision: Revision) -> Prepared:
-        call = _read(params, CallToolParams)
+        call = _read(params, _Call)
         entry = self._tools.get(call.name)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {call.name}"))
@@ -95,10 +101,13 @@ class Server(Registry):
         try:
             values = entry.bind(arguments)
         except InvalidValue as error:
-            if revision.tool_errors_in_result:
-                return Prepared(revision, result=error_result(str(error)))
-            raise McpError(INVALID_PARAMS, str(error)) from None
-        return ToolCall(entry, values, revision)
+            if not revision.tool_errors_in_result:
+                raise McpError(INVALID_PARAMS, str(error)) from None
+            prepared = Prepared(revision, result=error_result(str(error)))
+        else:
+            prepared = ToolCall(entry, values, revision)
+        prepared.task = entry.task
+        return prepared
 
     def _read_resource(self, params: Raw | bytes, revision: Revision) -> Prepared:
         uri = _read(params, ReadResourceParams).uri

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from mcpcore.service.content import is_content
@@ -25,11 +25,12 @@ from mcpcore.service.outputs import (
 )
 from mcpcore.service.prepared import Bound
 from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
+from mcpcore.service.task_views import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Icon
-from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations
+from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
 
 _encode = msgspec.json.Encoder().encode
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
@@ -52,6 +53,17 @@ class ToolOptions(TypedDict, total=False):
     """True: derive an output schema even for a string; False: derive none."""
     meta: Mapping[str, Any]
     """The declaration's ``_meta``."""
+    task: TaskMode
+    """Whether a call may (``optional``) or must (``required``) run as a task; default: neither."""
+    task_after: float | None
+    """Extension: seconds until a call that has not ended becomes a task (default: at once).
+
+    None: when the handler calls ``start_task`` of its context.
+    """
+    task_ttl: float | None
+    """Seconds that its tasks are kept from their creation; None: for ever."""
+    task_poll: float
+    """Seconds between two looks at a task that clients are asked to leave."""
 
 
 class ToolEntry:
@@ -69,6 +81,7 @@ class ToolEntry:
         "header_params",
         "is_async",
         "output",
+        "task",
         "tool",
     )
 
@@ -104,6 +117,12 @@ class ToolEntry:
                 if handler.rest is not None:
                     self._known = handler.taken()
             self.output = _output(handler, validator, what, options)
+            self.task = support_of(
+                options.get("task", "forbidden"),
+                options.get("task_after", 0.0),
+                options.get("task_ttl", UNSET),
+                options.get("task_poll"),
+            )
             self.header_params = header_params(schema)
             """Mirrored arguments: header part to property path."""
             self.tool = Tool(
@@ -125,6 +144,9 @@ class ToolEntry:
         if self.output is not None and revision.structured_content:
             schema = self.output.schema_for(revision)
             tool = msgspec.structs.replace(tool, output_schema=schema)
+        if self.task is not None and task_form(revision) is TaskForm.EXPERIMENTAL:
+            execution = ToolExecution(task_support="required" if self.task.required else "optional")
+            tool = msgspec.structs.replace(tool, execution=execution)
         return _encode(tool)
 
     def bind(self, arguments: bytes | Raw) -> tuple[Any, ...]:

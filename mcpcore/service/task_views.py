@@ -1,0 +1,140 @@
+"""Tasks on the wire: the two forms that the protocol has, and what a tool says about them.
+
+The experimental tasks of 2025-11-25 say ``ttl`` and ``pollInterval``, call a tool's failure
+``failed`` and give the result on request; the extension of the modern era says ``ttlMs`` and
+``pollIntervalMs``, keeps ``failed`` for errors of the protocol and carries result, error and open
+questions in the task.
+"""
+
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.service.tasks import TaskRecord
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import META_RELATED_TASK
+from mcpcore.spec.types.tasks import Task, TaskStatus
+from mcpcore.wire.message import splice, to_json
+
+TaskMode = Literal["forbidden", "optional", "required"]
+
+
+class TaskForm(Enum):
+    """How a revision has calls run as tasks."""
+
+    EXPERIMENTAL = "experimental"
+    """The client asks for it with the ``task`` parameter."""
+    EXTENSION = "extension"
+    """The server decides, if the client declared the extension."""
+
+
+@lru_cache(maxsize=64)
+def task_form(revision: Revision, method: str = "tools/call") -> TaskForm | None:
+    """How ``method`` can become a task in a revision; None: not at all."""
+    row = lookup(method, "client", revision) or lookup(method, "server", revision)
+    if row is None:
+        return None
+    if row.task_capability is not None:
+        return TaskForm.EXPERIMENTAL
+    return TaskForm.EXTENSION if row.task_extension is not None else None
+
+
+class TaskSupport(Struct, frozen=True, kw_only=True):
+    """What a tool declared: whether, and when, a call of it becomes a task."""
+
+    required: bool = False
+    """It runs as a task or not at all."""
+    after: float | None = 0.0
+    """Extension: seconds until a call that has not ended becomes one; None: when it says so."""
+    ttl: int | UnsetType | None = UNSET
+    """Milliseconds that its tasks are kept."""
+    poll_interval: int | None = None
+    """Milliseconds."""
+
+
+def support_of(
+    mode: TaskMode, after: float | None, ttl: float | UnsetType | None, poll: float | None
+) -> TaskSupport | None:
+    """Check a tool's options; times in seconds.  Raises ValueError naming the one that is wrong."""
+    if mode not in ("forbidden", "optional", "required"):
+        raise ValueError(f"task must be 'forbidden', 'optional' or 'required', not {mode!r}")
+    if mode == "forbidden":
+        return None
+    if after is not None and after < 0:
+        raise ValueError(f"task_after must not be negative, got {after}")
+    if ttl is not UNSET and ttl is not None and ttl <= 0:
+        raise ValueError(f"task_ttl must be positive, got {ttl}")
+    if poll is not None and poll <= 0:
+        raise ValueError(f"task_poll must be positive, got {poll}")
+    return TaskSupport(
+        required=mode == "required",
+        after=after,
+        ttl=ttl if ttl is UNSET or ttl is None else _ms(ttl),
+        poll_interval=None if poll is None else _ms(poll),
+    )
+
+
+def describe(record: TaskRecord, form: TaskForm) -> Task:
+    """A task without what it asks and what came of it."""
+    view = Task(
+        task_id=record.id,
+        status=record.status,
+        created_at=timestamp(record.created),
+        last_updated_at=timestamp(record.updated),
+        status_message=UNSET if record.message is None else record.message,
+    )
+    if form is TaskForm.EXTENSION:
+        view.ttl_ms, view.poll_interval_ms = record.ttl, record.poll_interval
+    else:
+        view.ttl, view.poll_interval = record.ttl, record.poll_interval
+        view.status = _experimental_status(record)
+    return view
+
+
+def detail(record: TaskRecord) -> Raw:
+    """A task of the extension with everything that its status brings along."""
+    view = to_json(describe(record, TaskForm.EXTENSION))
+    payload = b""
+    if record.status == "input_required":
+        payload = b'"inputRequests":' + msgspec.json.encode(record.questions)
+    elif record.result is not None:
+        payload = b'"result":' + _inlined(record.result, record.meta)
+    elif record.error is not None:
+        payload = b'"error":' + msgspec.json.encode(record.error)
+    return Raw(splice(view, payload))
+
+
+def related(id: str) -> dict[str, Any]:
+    """The ``_meta`` that ties a message to an experimental task."""
+    return {META_RELATED_TASK: {"taskId": id}}
+
+
+def timestamp(wall: float) -> str:
+    """Seconds since the epoch in ISO 8601 (RFC 3339), to the millisecond.
+
+    >>> timestamp(1764000000.5)
+    '2025-11-24T16:00:00.500Z'
+    """
+    text = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _experimental_status(record: TaskRecord) -> TaskStatus:
+    return "failed" if record.is_error else record.status
+
+
+def _inlined(result: Raw, meta: Any) -> bytes:
+    """The result as the call would have been answered, but for the server's identity."""
+    members = b'"resultType":"complete"'
+    if meta:
+        members += b',"_meta":' + to_json(meta)
+    return splice(to_json(result), members)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

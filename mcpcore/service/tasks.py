@@ -1,0 +1,434 @@
+"""Tasks: calls whose results come later, as a table without I/O.
+
+:class:`TaskTable` knows every task of a server (or of a client that works for its server): who may
+see it, where it stands, what it asks, how it ended and when it is forgotten.  It neither runs nor
+waits; time is passed in as ``wall``, seconds since the epoch, as tasks outlive connections.  One
+record serves both forms of tasks; how it looks on the wire is in
+:mod:`mcpcore.service.task_views`.
+
+Source: the tasks page of 2025-11-25; the specification of the extension
+``io.modelcontextprotocol/tasks`` of 2026-07-28.
+"""
+
+import hashlib
+import hmac
+import math
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from enum import Enum
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.service.pagination import Cursors
+from mcpcore.service.schema import shorten
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    TIMED_OUT,
+    ErrorData,
+    LocalError,
+    McpError,
+)
+from mcpcore.spec.types.tasks import TERMINAL, TaskStatus
+
+MIN_SECRET = 32
+"""Bytes of a table's secret."""
+
+
+class Signal(Enum):
+    """What moves a task."""
+
+    ASK = "asks its client"
+    ANSWERED = "has all answers"
+    COMPLETE = "ends with a result"
+    FAIL = "ends with an error"
+    CANCEL = "is cancelled"
+
+
+_OPEN: tuple[TaskStatus, ...] = ("working", "input_required")
+
+TRANSITIONS: Mapping[tuple[TaskStatus, Signal], TaskStatus] = {
+    ("working", Signal.ASK): "input_required",
+    ("input_required", Signal.ASK): "input_required",
+    ("input_required", Signal.ANSWERED): "working",
+    **{(status, Signal.COMPLETE): "completed" for status in _OPEN},
+    **{(status, Signal.FAIL): "failed" for status in _OPEN},
+    **{(status, Signal.CANCEL): "cancelled" for status in _OPEN},
+}
+"""Where a task goes; what is not here leaves it where it is."""
+
+
+class TaskSettings(Struct, frozen=True, kw_only=True):
+    """Bounds and habits of one table. Times in milliseconds, sizes in bytes."""
+
+    tasks: int = 10_000
+    """Tasks at one time, those that have ended and are kept included."""
+    per_owner: int = 1_000
+    """The same for one owner; what has no owner counts against ``tasks`` alone."""
+    result_size: int = 4 * 1024 * 1024
+    """The result of one task; a larger one becomes an error."""
+    stored: int = 256 * 1024 * 1024
+    """The results of all tasks."""
+    questions: int = 1_000
+    """What one task may ask in its life."""
+    ttl: int | None = 3_600_000
+    """How long a task is kept, from its creation, if nobody says otherwise; None: for ever."""
+    max_ttl: int = 86_400_000
+    """The most that a client gets."""
+    min_ttl: int = 1_000
+    keep: int = 60_000
+    """How long a task is kept at least after its end, whatever its ttl was."""
+    poll_interval: int = 500
+    """How often a client should ask."""
+    page_size: int = 100
+
+
+class TableFull(LocalError):
+    """There is no room for another task."""
+
+
+class TooManyQuestions(LocalError):
+    """A task has asked as much as one may."""
+
+
+class TaskRecord:
+    """One task. Changed by its table alone."""
+
+    __slots__ = (
+        "created",
+        "error",
+        "id",
+        "is_error",
+        "message",
+        "meta",
+        "number",
+        "owner",
+        "poll_interval",
+        "questions",
+        "result",
+        "status",
+        "ttl",
+        "updated",
+        "used",
+    )
+
+    def __init__(
+        self, id: str, number: int, owner: str | None, *, wall: float, ttl: int | None, poll: int
+    ) -> None:
+        self.id = id
+        self.number = number
+        """Its place in the order of creation."""
+        self.owner = owner
+        """Who alone may see it; None: whoever knows its id."""
+        self.created = wall
+        self.updated = wall
+        """When status or message changed last."""
+        self.ttl = ttl
+        """Milliseconds from creation, None for ever."""
+        self.poll_interval = poll
+        self.status: TaskStatus = "working"
+        self.message: str | None = None
+        self.questions: dict[str, Raw] = {}
+        """What the client has to answer: key to a request object without id."""
+        self.used: set[str] = set()
+        """Every key that was ever asked under."""
+        self.result: Raw | None = None
+        """The result object of the call, without ``_meta``."""
+        self.meta: Mapping[str, Any] | None = None
+        """The result's ``_meta``."""
+        self.is_error = False
+        """The result says that the tool failed."""
+        self.error: ErrorData | None = None
+
+    @property
+    def ended(self) -> bool:
+        """It will not change any more."""
+        return self.status in TERMINAL
+
+    @property
+    def expires(self) -> float:
+        """When it is forgotten."""
+        return math.inf if self.ttl is None else self.created + self.ttl / 1000
+
+
+class _Block(Struct):
+    text: str = ""
+
+
+class _Outcome(Struct, rename="camel"):
+    content: list[_Block] = []
+    is_error: bool = False
+
+
+_outcome = msgspec.json.Decoder(_Outcome)
+
+
+class TaskTable:
+    """All tasks of one side.
+
+    ``secret``: at least 32 fresh random bytes; ids are derived from it, so that nobody can guess
+    them, and it must not be used for another table.
+    """
+
+    def __init__(self, secret: bytes, settings: TaskSettings | None = None) -> None:
+        if len(secret) < MIN_SECRET:
+            raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
+        self.settings = settings or TaskSettings()
+        self._key = hmac.new(secret, b"mcpcore task ids", hashlib.sha256).digest()
+        self._tasks: dict[str, TaskRecord] = {}
+        self._owned: dict[str, dict[str, TaskRecord]] = {}
+        self._expiries: list[tuple[float, int, str]] = []
+        self._stored = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def stored(self) -> int:
+        """Bytes of results that are kept."""
+        return self._stored
+
+    # Coming and going
+
+    def create(
+        self,
+        owner: str | None,
+        *,
+        wall: float,
+        ttl: int | UnsetType | None = UNSET,
+        poll: int | None = None,
+    ) -> TaskRecord:
+        """Add a task that is being worked on.
+
+        ``ttl`` in milliseconds, None for ever, by default that of the settings.  Raises TableFull.
+        """
+        settings = self.settings
+        owned = {} if owner is None else self._owned.get(owner, {})
+        if len(self._tasks) >= settings.tasks or len(owned) >= settings.per_owner:
+            limit = settings.per_owner if len(owned) >= settings.per_owner else settings.tasks
+            raise TableFull(f"busy: {limit} tasks are kept already")
+        self._count += 1
+        record = TaskRecord(
+            self._new_id(),
+            self._count,
+            owner,
+            wall=wall,
+            ttl=settings.ttl if ttl is UNSET else ttl,
+            poll=poll or settings.poll_interval,
+        )
+        self._tasks[record.id] = record
+        if owner is not None:
+            self._owned.setdefault(owner, {})[record.id] = record
+        self._schedule(record)
+        return record
+
+    def granted(self, asked: int | None) -> int | None:
+        """The time to live that a client gets that asked for ``asked`` milliseconds, or for none.
+
+        Raises McpError (-32602) for a negative time.
+        """
+        settings = self.settings
+        if asked is None:
+            return settings.ttl
+        if asked < 0:
+            raise McpError(INVALID_PARAMS, "task.ttl: must not be negative")
+        return min(max(asked, settings.min_ttl), settings.max_ttl)
+
+    def find(self, id: str, owner: str | None, *, wall: float) -> TaskRecord:
+        """Return the task that ``owner`` means.
+
+        Raises McpError (-32602) if there is none (any more); a foreign one looks like none.
+        """
+        record = self._tasks.get(id)
+        if record is None or record.owner != owner or record.expires <= wall:
+            raise McpError(INVALID_PARAMS, "there is no such task (any more)")
+        return record
+
+    def page(
+        self, owner: str | None, cursor: str | None, *, wall: float
+    ) -> tuple[list[TaskRecord], str | None]:
+        """Return tasks of ``owner`` in the order of creation, and the cursor of the next page.
+
+        What has no owner is listed to nobody.  Raises McpError (-32602) for a bad cursor.
+        """
+        cursors = Cursors(f"tasks\n{owner}")
+        after = 0 if cursor is None else cursors.read(cursor)
+        owned = {} if owner is None else self._owned.get(owner, {})
+        rest = (
+            record for record in owned.values() if record.number > after and record.expires > wall
+        )
+        chosen = list(islice(rest, self.settings.page_size))
+        more = next(rest, None) is not None
+        return chosen, cursors.make(chosen[-1].number) if more else None
+
+    def owned(self, owner: str) -> list[TaskRecord]:
+        """Return all tasks of ``owner``."""
+        return list(self._owned.get(owner, {}).values())
+
+    def remove(self, record: TaskRecord) -> None:
+        """Forget a task."""
+        if self._tasks.pop(record.id, None) is None:
+            return
+        if record.result is not None:
+            self._stored -= len(bytes(record.result))
+        if record.owner is not None:
+            owned = self._owned[record.owner]
+            del owned[record.id]
+            if not owned:
+                del self._owned[record.owner]
+
+    def deadline(self) -> float | None:
+        """When :meth:`expire` is next needed, in seconds since the epoch; None if never."""
+        while self._expiries:
+            when, _, id = self._expiries[0]
+            record = self._tasks.get(id)
+            if record is not None and record.expires == when:
+                return when
+            heappop(self._expiries)
+        return None
+
+    def expire(self, wall: float) -> list[TaskRecord]:
+        """Forget the tasks whose time is over.
+
+        Those that have not ended yet fail first, and are kept a while for their clients to see;
+        they are returned.
+        """
+        failed = []
+        while (when := self.deadline()) is not None and when <= wall:
+            record = self._tasks[heappop(self._expiries)[2]]
+            if record.ended:
+                self.remove(record)
+            else:
+                text = f"the task did not end within its ttl of {record.ttl} ms"
+                self.fail(record, ErrorData(TIMED_OUT, text), wall=wall)
+                failed.append(record)
+        return failed
+
+    # What happens to a task
+
+    def say(self, record: TaskRecord, message: str, *, wall: float) -> bool:
+        """Describe where a task stands; False if it has ended, or says so already."""
+        message = shorten(message)
+        if record.ended or record.message == message:
+            return False
+        record.message = message
+        record.updated = wall
+        return True
+
+    def ask(
+        self, record: TaskRecord, key: str, method: str, params: bytes, *, wall: float
+    ) -> str | None:
+        """Have the client asked; returns the key that the answer will have, None if it has ended.
+
+        ``params`` is a JSON object.  A key is never used twice in the life of a task: one that was
+        gets a number behind it.  Raises TooManyQuestions.
+        """
+        after = TRANSITIONS.get((record.status, Signal.ASK))
+        if after is None:
+            return None
+        if len(record.used) >= self.settings.questions:
+            raise TooManyQuestions(f"a task may ask {self.settings.questions} questions")
+        name, count = key, 1
+        while name in record.used:
+            count += 1
+            name = f"{key}-{count}"
+        record.used.add(name)
+        question: dict[str, Any] = {"method": method, "params": Raw(params)}
+        record.questions[name] = Raw(msgspec.json.encode(question))
+        self._move(record, after, wall)
+        return name
+
+    def answer(
+        self, record: TaskRecord, answers: Mapping[str, Raw], *, wall: float
+    ) -> dict[str, Raw]:
+        """Take the answers to open questions out of ``answers``; all others are ignored."""
+        taken = {key: answers[key] for key in list(record.questions) if key in answers}
+        for key in taken:
+            self.withdraw(record, key, wall=wall)
+        return taken
+
+    def withdraw(self, record: TaskRecord, key: str, *, wall: float) -> None:
+        """A question is no longer open."""
+        if record.questions.pop(key, None) is None or record.questions:
+            return
+        after = TRANSITIONS.get((record.status, Signal.ANSWERED))
+        if after is not None:
+            self._move(record, after, wall)
+
+    def complete(
+        self,
+        record: TaskRecord,
+        result: Raw | bytes,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        wall: float,
+    ) -> bool:
+        """End a task with the result of its call; False if it has ended before.
+
+        A result for which there is no room ends it with an error.
+        """
+        if record.ended:
+            return False
+        size, settings = len(bytes(result)), self.settings
+        if size > settings.result_size or self._stored + size > settings.stored:
+            limit = min(settings.result_size, settings.stored - self._stored)
+            text = f"the result of the task has {size} bytes; there is room for {limit}"
+            return self.fail(record, ErrorData(INTERNAL_ERROR, text), wall=wall)
+        if record.id in self._tasks:
+            self._stored += size
+        record.result, record.meta = Raw(bytes(result)), meta
+        outcome = _outcome.decode(result)
+        record.is_error = outcome.is_error
+        message = next((block.text for block in outcome.content if block.text), None)
+        return self._end(record, Signal.COMPLETE, message if outcome.is_error else None, wall)
+
+    def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
+        """End a task with an error of the protocol; False if it has ended before."""
+        if record.ended:
+            return False
+        record.error = error
+        return self._end(record, Signal.FAIL, error.message, wall)
+
+    def cancel(self, record: TaskRecord, message: str, *, wall: float) -> bool:
+        """End a task without a result; False if it has ended before."""
+        return self._end(record, Signal.CANCEL, message, wall)
+
+    # How it is done
+
+    def _end(self, record: TaskRecord, signal: Signal, message: str | None, wall: float) -> bool:
+        after = TRANSITIONS.get((record.status, signal))
+        if after is None:
+            return False
+        record.questions.clear()
+        record.message = None if message is None else shorten(message)
+        self._move(record, after, wall)
+        if record.ttl is not None:
+            lived = math.ceil((wall - record.created) * 1000)
+            record.ttl = max(record.ttl, lived + self.settings.keep)
+            self._schedule(record)
+        return True
+
+    def _move(self, record: TaskRecord, status: TaskStatus, wall: float) -> None:
+        record.status = status
+        record.updated = wall
+
+    def _schedule(self, record: TaskRecord) -> None:
+        if record.ttl is None or record.id not in self._tasks:
+            return
+        heappush(self._expiries, (record.expires, record.number, record.id))
+        if len(self._expiries) > 4 * len(self._tasks) + 64:  # most of it is dead
+            self._expiries = [
+                (kept.expires, kept.number, kept.id)
+                for kept in self._tasks.values()
+                if kept.ttl is not None
+            ]
+            heapify(self._expiries)
+
+    def _new_id(self) -> str:
+        digest = hmac.new(self._key, b"%d" % self._count, hashlib.sha256).digest()
+        return urlsafe_b64encode(digest[:24]).decode("ascii")
