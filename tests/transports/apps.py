@@ -90,7 +90,7 @@ class Recorder:
 
 
 class ToolServer(Recorder):
-    """Answers ``tools/call``: ``echo`` at once, ``hold`` when told to, ``fail`` and ``break`` by raising.
+    """Answers ``tools/call``: ``echo`` at once, ``hold`` when told to; others raise exceptions.
 
     ``echo`` gives its arguments back as a text; ``size`` among them asks for that many bytes.
     """

@@ -20,7 +20,8 @@ from transports.pump import LinkError, PumpSettings
 pytestmark = pytest.mark.anyio
 
 CHILD = str(Path(__file__).with_name("child.py"))
-FAST: dict[str, Any] = {"close_wait": 0.3, "term_wait": 0.3, "kill_wait": 10.0}
+FAST: dict[str, Any] = {"close_wait": 0.2, "term_wait": 20.0, "kill_wait": 20.0}
+BRIEF: dict[str, Any] = {**FAST, "term_wait": 0.2}
 PATIENT: dict[str, Any] = {"close_wait": 20.0, "term_wait": 20.0, "kill_wait": 20.0}
 
 
@@ -238,11 +239,13 @@ async def test_a_server_may_say_much_while_it_ends(anyio_backend_name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("modes", "code"),
-    [(["linger"], -signal.SIGTERM), (["linger", "stubborn"], -signal.SIGKILL)],
+    ("modes", "settings", "code"),
+    [(["linger"], FAST, -signal.SIGTERM), (["linger", "stubborn"], BRIEF, -signal.SIGKILL)],
 )
-async def test_signals_escalate(anyio_backend_name: str, modes: list[str], code: int) -> None:
-    async with spawned(anyio_backend_name, *modes, **FAST) as (client, link):
+async def test_signals_escalate(
+    anyio_backend_name: str, modes: list[str], settings: dict[str, Any], code: int
+) -> None:
+    async with spawned(anyio_backend_name, *modes, **settings) as (client, link):
         await client.ready()
     assert link.returncode == code
 
@@ -252,7 +255,7 @@ async def test_cancellation_leaves_nothing_behind(
     anyio_backend_name: str, modes: list[str]
 ) -> None:
     before, family = descriptors(), children()
-    client, link = make_link(sys.executable, CHILD, anyio_backend_name, *modes, **FAST)
+    client, link = make_link(sys.executable, CHILD, anyio_backend_name, *modes, **BRIEF)
     async with anyio.create_task_group() as tasks:
         await tasks.start(link.run)
         client.begin()

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -154,10 +155,13 @@ async def test_a_reset_connection_cancels_what_was_asked() -> None:
     async with serve() as served:
         await served.lines.send(call(1, "hold"))
         await served.app.until(lambda: bool(served.app.held))
+        raw = served.stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await served.stream.aclose()
         await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
     assert len(served.app.of(RequestCancelled)) == 1
     assert served.app.ended
+    assert served.app.of(ConnectionEnded)[0].reason.startswith("connection lost: ")
 
 
 async def test_close_tells_the_other_side() -> None:

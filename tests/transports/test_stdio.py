@@ -265,10 +265,13 @@ async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None
         await reader.read()
     assert scope.cancelled_caught
     os.write(sink, b"x")
-    if kind != "thread":  # an abandoned thread may take one more read with it
+    if kind != "thread":
         assert await reader.read() == b"x"
     os.close(sink)
-    assert await reader.read() == b""
+    last = await reader.read()
+    if kind == "thread" and last == b"x":  # unless the abandoned thread has taken it
+        last = await reader.read()
+    assert last == b""
     reader.close()
     reader.close()
     os.close(source)

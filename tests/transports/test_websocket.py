@@ -221,6 +221,8 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
     waiting = 0
     async with site(pump=settings, ping_interval=None, close_timeout=0.1) as server:
         async with upgraded(server.port) as client:
+            await client.frame(TEXT, good(1))
+            await client.message()
             flood = frame(PING, b"x" * 125) * 1000
             link = server.app.link
             assert isinstance(link, WebSocketLink)
