@@ -55,6 +55,16 @@ from mcpcore.wire.message import (
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout (None is a value of its own: wait for ever)."""
 
+_NOT_BY_HAND = frozenset(
+    {
+        "notifications/cancelled",
+        "notifications/initialized",
+        "notifications/message",
+        "notifications/progress",
+        "notifications/subscriptions/acknowledged",
+    }
+)
+
 
 class Peer(Responder):
     """One end of a conversation, client or server, in either era."""
@@ -253,7 +263,10 @@ class Peer(Responder):
 
         With ``parent`` it travels on that request's stream.  Without, changes (list_changed,
         resources/updated) go to whoever subscribed, in either era, and to nobody else.
+        Raises LocalProtocolError for those that have rules which other calls see to.
         """
+        if method in _NOT_BY_HAND:
+            raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
         body = to_json(params)
         topic = TOPICS.get(method)
         if self.role is Role.SERVER and topic is not None and parent is None:
