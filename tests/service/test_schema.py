@@ -260,6 +260,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.requirement("basic/index/schema-recommended")
 @given(st.sampled_from(TYPES), values)
 def test_what_the_schema_says_is_what_is_checked(type: Any, value: Any) -> None:
     schema = output_schema(type)

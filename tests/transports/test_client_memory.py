@@ -15,6 +15,9 @@ def result(ttl: Any) -> Raw:
     return Raw(msgspec.json.encode({"ttlMs": ttl, "tools": []}))
 
 
+@pytest.mark.requirement(
+    "server/utilities/caching/ttl-positive", "server/utilities/caching/stale-fetched"
+)
 def test_a_result_is_fresh_until_its_time_is_over() -> None:
     cache = ResultCache()
     cache.put("tools/list", None, result(1500), now=10.0)
@@ -23,6 +26,11 @@ def test_a_result_is_fresh_until_its_time_is_over() -> None:
     assert len(cache) == 0
 
 
+@pytest.mark.requirement(
+    "server/utilities/caching/ttl-absent",
+    "server/utilities/caching/ttl-zero",
+    "server/utilities/caching/ttl-negative",
+)
 @pytest.mark.parametrize("hints", [{}, {"ttlMs": 0}, {"ttlMs": -1}])
 def test_results_without_a_time_are_not_kept(hints: dict[str, Any]) -> None:
     cache = ResultCache()
@@ -30,6 +38,7 @@ def test_results_without_a_time_are_not_kept(hints: dict[str, Any]) -> None:
     assert len(cache) == 0
 
 
+@pytest.mark.requirement("server/utilities/caching/key")
 def test_params_tell_results_apart_whatever_their_order() -> None:
     cache = ResultCache()
     cache.put("resources/read", {"uri": "a", "x": 1}, result(1000), now=0.0)

@@ -73,6 +73,7 @@ async def spawned(
     assert link.returncode is not None
 
 
+@pytest.mark.requirement("basic/transports/stdio/client-support")
 @pytest.mark.parametrize("negotiation", list(Negotiation))
 async def test_calls_in_either_era(anyio_backend_name: str, negotiation: Negotiation) -> None:
     async with spawned(anyio_backend_name, negotiation=negotiation) as (client, link):
@@ -101,6 +102,7 @@ async def test_noise_is_reported_and_skipped(anyio_backend_name: str) -> None:
     assert link.stderr_tail[:2] == ["starting up", "warning: � is no UTF-8"]
 
 
+@pytest.mark.requirement("basic/transports/stdio/stderr-not-error")
 async def test_lines_of_standard_error_go_to_the_callback(anyio_backend_name: str) -> None:
     lines: list[str] = []
     async with spawned(anyio_backend_name, "noisy", stderr=lines.append) as (client, _):
@@ -226,6 +228,7 @@ async def test_a_server_that_closes_its_output(anyio_backend_name: str) -> None:
     assert link.returncode == -signal.SIGTERM
 
 
+@pytest.mark.requirement("basic/transports/stdio/shutdown")
 async def test_closing_its_input_is_enough(anyio_backend_name: str) -> None:
     async with spawned(anyio_backend_name) as (client, link):
         await client.ready()
@@ -238,6 +241,9 @@ async def test_a_server_may_say_much_while_it_ends(anyio_backend_name: str) -> N
     assert link.returncode == 0
 
 
+@pytest.mark.requirement(
+    "basic/transports/stdio/shutdown", "basic/transports/stdio/shutdown-signals"
+)
 @pytest.mark.parametrize(
     ("modes", "settings", "code"),
     [(["linger"], FAST, -signal.SIGTERM), (["linger", "stubborn"], BRIEF, -signal.SIGKILL)],

@@ -145,6 +145,7 @@ async def test_answers_larger_than_the_pipe_come_whole() -> None:
         assert (await served.lines.message())["id"] == 2
 
 
+@pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
 @pytest.mark.anyio
 async def test_end_of_input_ends_the_link_after_the_answers() -> None:
     async with serve() as served:
@@ -212,6 +213,7 @@ async def test_nothing_may_stand_in_for_input() -> None:
     assert app.ended
 
 
+@pytest.mark.requirement("basic/transports/index/stdio-framing")
 @pytest.mark.anyio
 async def test_one_socket_may_be_both() -> None:
     near, far = socket.socketpair()
@@ -305,6 +307,7 @@ def ask(process: subprocess.Popen[bytes], *messages: bytes) -> list[dict[str, An
     return [json.loads(process.stdout.readline()) for _ in messages]
 
 
+@pytest.mark.requirement("basic/transports/stdio/stdout-clean")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_stray_output_goes_to_standard_error(backend: str) -> None:
     # More than the server reads at once: something is left to be stolen by whoever reads it.

@@ -63,6 +63,7 @@ def test_bad_targets(given: Any, message: str) -> None:
         parse_target(given)
 
 
+@pytest.mark.requirement("basic/transports/streamable-http/bind-localhost")
 @pytest.mark.parametrize(
     ("text", "address"),
     [

@@ -39,6 +39,7 @@ async def connected(
     assert client.ended
 
 
+@pytest.mark.requirement("basic/transports/index/custom-format")
 @pytest.mark.parametrize("negotiation", list(Negotiation))
 async def test_calls_in_either_era(negotiation: Negotiation) -> None:
     async with site() as server:
