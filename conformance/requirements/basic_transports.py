@@ -1,6 +1,7 @@
 """What the specification's page basic/transports demands."""
 
 from conformance.requirements.model import client, server, span
+from conformance.requirements.reasons import HTTP_SSE, RESUMPTION
 
 ROWS = (
     client.must(
@@ -32,6 +33,7 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#listening-for-messages-from-the-server",
         "Closing the connection of a GET stream follows the polling rules.",
+        untested=RESUMPTION,
     ),
     client.must(
         "basic/transports/batch-bodies",
@@ -45,6 +47,7 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#sending-messages-to-the-server",
         "An event stream opens with an event that has an id and no data.",
+        untested=RESUMPTION,
     ),
     client.should(
         "basic/transports/client-polls",
@@ -57,6 +60,7 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#sending-messages-to-the-server",
         "A server that closes a connection early sends retry first.",
+        untested=RESUMPTION,
     ),
     client.must(
         "basic/transports/retry-respected",
@@ -105,12 +109,14 @@ ROWS = (
         span("2025-03-26", "2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "Event ids are unique over all streams of a session.",
+        untested=RESUMPTION,
     ),
     server.should(
         "basic/transports/event-ids-name-stream",
         span("2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "An event id tells which stream it belongs to.",
+        untested=RESUMPTION,
     ),
     client.should(
         "basic/transports/resume",
@@ -123,6 +129,7 @@ ROWS = (
         span("2025-03-26", "2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "Messages of another stream are not replayed.",
+        untested=RESUMPTION,
     ),
     server.should(
         "basic/transports/session-id-secure",
@@ -189,6 +196,9 @@ ROWS = (
         span("2025-06-18", "2025-11-25"),
         "basic/transports#protocol-version-header",
         "Without header and session a request counts as 2025-03-26.",
+        untested=(
+            "Never needed: a session knows its revision, and without one only initialize is served."
+        ),
     ),
     server.must(
         "basic/transports/version-header-invalid",
@@ -201,17 +211,20 @@ ROWS = (
         span("2024-11-05"),
         "basic/transports#security-warning",
         "HTTP+SSE has an endpoint for events and one for POSTs.",
+        untested=HTTP_SSE,
     ),
     server.must(
         "basic/transports/sse-endpoint-event",
         span("2024-11-05"),
         "basic/transports#security-warning",
         "The event stream of HTTP+SSE opens with an endpoint event naming the URI for POSTs.",
+        untested=HTTP_SSE,
     ),
     client.must(
         "basic/transports/sse-client-posts",
         span("2024-11-05"),
         "basic/transports#security-warning",
         "Over HTTP+SSE messages are posted to the URI of the endpoint event.",
+        untested=HTTP_SSE,
     ),
 )

@@ -62,6 +62,9 @@ ROWS = (
         MODERN,
         "basic/transports/stdio#unexpected-termination",
         "A server process that died is started again.",
+        application=(
+            "A connection is one child process; whoever opened it decides whether to open another."
+        ),
     ),
     client.should(
         "basic/transports/stdio/probe",

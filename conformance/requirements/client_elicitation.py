@@ -4,6 +4,7 @@ from conformance.requirements.model import MODERN, both, client, server, span
 from conformance.requirements.reasons import (
     AUTHOR_OF_QUESTIONS,
     CALLBACK_RATE,
+    URL_REQUIRED,
     USER_INTERFACE,
     USER_STATE,
 )
@@ -104,6 +105,7 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "client/elicitation#url-mode-elicitation-requests",
         "url is a valid URL.",
+        untested="not built yet: a server sends the URL that it is given.",
     ),
     client.should(
         "client/elicitation/manual-controls",
@@ -129,24 +131,31 @@ ROWS = (
         span("2025-11-25"),
         "client/elicitation#completion-notifications-for-url-mode-elicitation",
         "Completions of unknown or finished ids are ignored.",
+        untested="not built yet: the callback is told of every id.",
     ),
     server.must(
         "client/elicitation/required-error-only",
         span("2025-11-25"),
         "client/elicitation#url-elicitation-required-error",
         "-32042 is sent only when a URL elicitation is required.",
+        application=(
+            "Only the handler knows that one is required; the engine sends the code in 2025-11-25 "
+            "alone."
+        ),
     ),
     server.must(
         "client/elicitation/required-error-list",
         span("2025-11-25"),
         "client/elicitation#url-elicitation-required-error",
         "-32042 lists the elicitations that are required.",
+        untested=URL_REQUIRED,
     ),
     server.must(
         "client/elicitation/required-error-url",
         span("2025-11-25"),
         "client/elicitation#url-elicitation-required-error",
         "The elicitations of -32042 are in URL mode and have an elicitationId.",
+        untested=URL_REQUIRED,
     ),
     server.must(
         "client/elicitation/state-per-user",

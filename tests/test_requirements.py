@@ -1,0 +1,180 @@
+"""The manifest of requirements and the tests agree, in both directions."""
+
+from pathlib import Path
+
+import pytest
+
+from conformance.requirements import REQUIREMENTS, Duty, Requirement, Side, Strength
+from conformance.requirements.__main__ import main
+from conformance.requirements.evidence import Evidence, MarkerError, claims, collect
+from conformance.requirements.model import ALL
+from conformance.requirements.report import coverage, markdown, problems
+
+ROOT = Path(__file__).parent.parent
+NOT_BUILT = "not built yet: "
+
+
+def row(
+    identifier: str = "basic/page/rule",
+    duty: Duty = Duty.ENGINE,
+    reason: str = "",
+    strength: Strength = Strength.MUST,
+) -> Requirement:
+    return Requirement(
+        id=identifier,
+        text="Something holds.",
+        revisions=ALL,
+        side=Side.BOTH,
+        strength=strength,
+        clause="basic/page#section",
+        duty=duty,
+        reason=reason,
+    )
+
+
+def test_every_requirement_has_its_test_and_every_marker_its_row() -> None:
+    assert problems(REQUIREMENTS, collect(ROOT / "tests")) == []
+
+
+def test_the_written_report_is_current() -> None:
+    tested = {claim.requirement for claim in collect(ROOT / "tests")}
+    written = (ROOT / "docs" / "requirements.md").read_text(encoding="utf-8")
+    assert written == markdown(REQUIREMENTS, tested), (
+        "run: python -m conformance.requirements --write docs/requirements.md"
+    )
+
+
+def test_ids_are_unique() -> None:
+    ids = [row.id for row in REQUIREMENTS]
+    assert len(ids) == len(set(ids))
+
+
+def well_formed(row: Requirement) -> bool:
+    part, _, name = row.id.partition("/")
+    untested_must = row.strength is Strength.MUST and bool(row.reason)
+    return (
+        part in {"basic", "client", "server"}
+        and name.replace("/", "").replace("-", "").isalnum()
+        and row.clause.startswith(f"{part}/")
+        and row.text.endswith(".")
+        and "\n" not in row.text + row.reason
+        and row.revisions.first in row.revisions
+        and row.revisions.last in row.revisions
+        and (
+            not untested_must or row.reason.startswith(NOT_BUILT)
+            if row.duty is Duty.ENGINE
+            else bool(row.reason)
+        )
+    )
+
+
+def test_rows_are_well_formed() -> None:
+    assert [row.id for row in REQUIREMENTS if not well_formed(row)] == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "evidence", "problem"),
+    [
+        ([row()], [], "basic/page/rule: MUST without a test or a reason"),
+        ([row(strength=Strength.SHOULD)], [], "basic/page/rule: SHOULD without"),
+        (
+            [row(duty=Duty.APPLICATION, reason="theirs")],
+            [Evidence("basic/page/rule", "test_a.py", 3, "test_a")],
+            "test_a.py:3: basic/page/rule is not the engine's (application)",
+        ),
+        (
+            [row(reason=NOT_BUILT + "nothing")],
+            [Evidence("basic/page/rule", "test_a.py", 3, "test_a")],
+            "test_a.py:3: basic/page/rule says that it is not tested",
+        ),
+        (
+            [],
+            [Evidence("basic/page/rule", "test_a.py", 3, "test_a")],
+            "test_a.py:3: there is no requirement 'basic/page/rule'",
+        ),
+    ],
+)
+def test_problems_are_seen(rows: list[Requirement], evidence: list[Evidence], problem: str) -> None:
+    found = problems(rows, evidence)
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_what_is_in_order_is_no_problem() -> None:
+    rows = [row(), row("basic/page/theirs", Duty.APPLICATION, "theirs")]
+    assert problems(rows, [Evidence("basic/page/rule", "test_a.py", 3, "test_a")]) == []
+
+
+SOURCE = """
+import pytest
+
+CASES = [pytest.param(1, marks=pytest.mark.requirement("a/b"))]
+
+@pytest.mark.anyio
+@pytest.mark.requirement("a/c", "a/d")
+async def test_one() -> None:
+    pass
+
+class TestTwo:
+    @pytest.mark.parametrize("x", [1])
+    @pytest.mark.requirement("a/e")
+    def test_three(self) -> None:
+        pass
+"""
+
+
+def test_markers_are_read_from_decorators_and_tables() -> None:
+    assert claims(SOURCE, "test_a.py") == [
+        Evidence("a/b", "test_a.py", 4, ""),
+        Evidence("a/c", "test_a.py", 7, "test_one"),
+        Evidence("a/d", "test_a.py", 7, "test_one"),
+        Evidence("a/e", "test_a.py", 13, "test_three"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("@pytest.mark.requirement('a')\ndef helper(): pass", "t.py:1: helper is no test"),
+        ("@pytest.mark.requirement()\ndef test_a(): pass", "t.py:1: the marker takes"),
+        ("@pytest.mark.requirement(x='a')\ndef test_a(): pass", "t.py:1: the marker takes"),
+        ("@pytest.mark.requirement(NAME)\ndef test_a(): pass", "t.py:1: a requirement id"),
+    ],
+)
+def test_markers_that_prove_nothing_are_refused(source: str, error: str) -> None:
+    with pytest.raises(MarkerError) as raised:
+        claims(source, "t.py")
+    assert str(raised.value).startswith(error)
+
+
+def test_coverage_counts_by_duty_and_strength() -> None:
+    rows = [
+        row("basic/page/a"),
+        row("basic/page/b"),
+        row("basic/page/c", strength=Strength.SHOULD, reason="nothing to see"),
+        row("basic/page/d", Duty.APPLICATION, "theirs"),
+        row("basic/page/e", Duty.AUTHORIZATION, "theirs"),
+    ]
+    lines = coverage(rows, {"basic/page/a"}).splitlines()
+    assert lines[2] == "| 2024-11-05 | 5 | 1 of 2 | 0 of 1 | 1 | 1 |"
+    assert len(lines) == 2 + 5
+
+
+def test_the_command_writes_and_checks_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "report.md"
+    arguments = ["--tests", str(ROOT / "tests")]
+    assert main([*arguments, "--write", str(target)]) == 0
+    assert "2026-07-28" in capsys.readouterr().out
+    assert main([*arguments, "--check", str(target)]) == 0
+    target.write_text("old", encoding="utf-8")
+    assert main([*arguments, "--check", str(target)]) == 1
+    assert "out of date" in capsys.readouterr().err
+
+
+def test_the_command_fails_where_tests_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--tests", str(tmp_path)]) == 1
+    assert "MUST without a test" in capsys.readouterr().err
