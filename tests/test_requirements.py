@@ -178,3 +178,13 @@ def test_the_command_fails_where_tests_are_missing(
 ) -> None:
     assert main(["--tests", str(tmp_path)]) == 1
     assert "MUST without a test" in capsys.readouterr().err
+
+
+def test_the_command_shows_the_tests_of_a_requirement(capsys: pytest.CaptureFixture[str]) -> None:
+    tests = str(ROOT / "tests")
+    assert main(["--tests", tests, "--show", "basic/index/result-id"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert f"{tests}/engine/test_requests.py::test_ids_are_echoed_in_type_and_value" in shown
+    with pytest.raises(SystemExit):
+        main(["--tests", tests, "--show", "basic/index/no-such-row"])
+    assert "no such requirement" in capsys.readouterr().err

@@ -1,4 +1,7 @@
-"""Report how the requirements are covered: ``python -m conformance.requirements``."""
+"""Report how the requirements are covered: ``python -m conformance.requirements``.
+
+``--show ID`` prints the tests of one requirement in the form that pytest takes.
+"""
 
 import argparse
 import sys
@@ -20,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--check", type=Path, metavar="FILE", help="fail if the report there is out of date"
     )
+    parser.add_argument("--show", metavar="ID", help="print the tests that prove a requirement")
     options = parser.parse_args(arguments)
     if not options.tests.is_dir():
         parser.error(f"no such folder: {options.tests}")
@@ -28,6 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     except MarkerError as error:
         print(error, file=sys.stderr)
         return 1
+    if options.show is not None:
+        if all(row.id != options.show for row in REQUIREMENTS):
+            parser.error(f"no such requirement: {options.show}")
+        for claim in evidence:
+            if claim.requirement == options.show:
+                path = options.tests / claim.path
+                print(f"{path}::{claim.test}" if claim.test else path)
+        return 0
     tested = {claim.requirement for claim in evidence}
     print(coverage(REQUIREMENTS, tested))
     found = problems(REQUIREMENTS, evidence)

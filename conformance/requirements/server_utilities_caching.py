@@ -108,8 +108,7 @@ ROWS = (
         "server/utilities/caching#security-considerations",
         "A server reckons with public responses being shared.",
         application=(
-            "Only the application knows which results hold private data; the default scope is "
-            "private."
+            "Only the application knows which results hold private data; it names their scope."
         ),
     ),
     server.must(

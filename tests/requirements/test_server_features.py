@@ -6,6 +6,7 @@ import pytest
 
 from mcpcore.service import Audio, Server
 from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.service.calling import ask
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
 from transports.client import Client, connect
@@ -145,11 +146,39 @@ async def test_cursors_go_back_as_they_came_and_no_further() -> None:
     assert pages.asked == [None, *cursors] * 2
 
 
+@pytest.mark.requirement("server/utilities/caching/hints", "server/utilities/caching/scope-same")
+@pytest.mark.parametrize("scope", ["public", "private"])
+@pytest.mark.parametrize("list", ["tools", "prompts", "resources"])
+def test_every_page_of_a_list_has_the_same_hints(list: str, scope: Any) -> None:
+    server = Server("s", page_size=2, list_ttl_ms=7, list_cache_scope=scope)
+    for number in range(5):
+        server.add_tool(lambda: "x", f"t{number}")
+        server.add_prompt(lambda: "x", f"p{number}")
+        server.add_resource(f"test://{number}", "x")
+    params: dict[str, str] = {}
+    hints = []
+    while True:
+        result = ask(server, f"{list}/list", params)
+        hints.append((result["ttlMs"], result["cacheScope"]))
+        if "nextCursor" not in result:
+            break
+        params = {"cursor": result["nextCursor"]}
+    assert hints == [(7, scope)] * 3
+
+
 @pytest.mark.requirement("server/utilities/caching/hints")
-@pytest.mark.parametrize(
-    "method", ["tools/list", "prompts/list", "resources/list", "resources/templates/list"]
-)
-def test_every_page_of_every_list_has_hints(method: str) -> None:
-    result = ask(library(), method)
-    assert result["ttlMs"] >= 0
-    assert result["cacheScope"] in ("public", "private")
+def test_templates_have_hints() -> None:
+    result = ask(Server("s", list_ttl_ms=7), "resources/templates/list")
+    assert (result["ttlMs"], result["cacheScope"]) == (7, "public")
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("basic/patterns/subscriptions/acknowledged-checked")
+async def test_what_a_server_does_not_honour_is_told() -> None:
+    server = Server("s")
+    server.add_tool(lambda: "x", "t")
+    async with (
+        connect(server) as client,
+        client.listen(tools=True, prompts=True, uris=["test://x"]) as changes,
+    ):
+        assert changes.filter == SubscriptionFilter(tools_list_changed=True)
