@@ -39,6 +39,7 @@ from transports.link import clock
 
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
+    from transports.tasks_server import TaskCall
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,10 +82,14 @@ class Context:
 
     __mcp_context__ = True
 
-    __slots__ = ("_counts", "_request", "_runtime", "_state", "scope")
+    __slots__ = ("_counts", "_request", "_runtime", "_state", "call", "scope")
 
     def __init__(
-        self, request: RequestReceived, runtime: "ServerRuntime", state: RoundState | None
+        self,
+        request: RequestReceived,
+        runtime: "ServerRuntime",
+        state: RoundState | None,
+        call: "TaskCall | None" = None,
     ) -> None:
         self._request = request
         self._runtime = runtime
@@ -92,6 +97,8 @@ class Context:
         self._counts: dict[str, int] | None = None
         self.scope: anyio.CancelScope | None = None
         """The scope that is cancelled with the request; None for a plain function."""
+        self.call = call
+        """The call of a tool that is a task or may become one; None for all other requests."""
 
     # Facts
 
@@ -104,6 +111,11 @@ class Context:
     def method(self) -> str:
         """For instance ``tools/call``."""
         return self._request.method
+
+    @property
+    def params(self) -> Raw:
+        """The request's params object, as sent."""
+        return self._request.params
 
     @property
     def meta(self) -> RequestMeta:
@@ -162,7 +174,12 @@ class Context:
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
-        """Report progress, which must increase; False if the client did not ask for it."""
+        """Report progress, which must increase; False if the client did not ask for it.
+
+        In a task it is also the task's status message.
+        """
+        if (task := self._task) is not None:
+            return task.progress(value, total, message)
         sent = self._runtime.machine.progress(self._request.key, value, total, message)
         if sent:
             self._runtime.flush()
@@ -170,6 +187,8 @@ class Context:
 
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
         """Send a log message, any JSON value; False if the client does not want it."""
+        if (task := self._task) is not None:
+            return task.log(level, data, logger)
         sent = self._runtime.machine.log(self._request.key, level, data, logger)
         if sent:
             self._runtime.flush()
@@ -198,9 +217,33 @@ class Context:
         """
         if self.cancelled or lookup(method, "server", self.revision) is None:
             return False
+        if (task := self._task) is not None:
+            return task.notify(method, params)
         self._runtime.machine.notify(method, params, parent=self._request.key)
         self._runtime.flush()
         return True
+
+    # Tasks
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that the call is, None if it is none (yet)."""
+        task = self._task
+        return None if task is None or task.record is None else task.record.id
+
+    def start_task(self) -> bool:
+        """Go on as a task from here: the client gets its handle and asks for the result later.
+
+        What was asked before was asked in the request, in rounds that end here (modern); what is
+        asked later is asked in the task.  False if the client cannot follow tasks, the tool does
+        not declare them, or there are too many; the call then goes on as it is.
+        """
+        return self.call is not None and self.call.begin_if_possible()
+
+    @property
+    def _task(self) -> "TaskCall | None":
+        call = self.call
+        return None if call is None or call.record is None else call
 
     async def drained(self) -> None:
         """Wait until the client has taken what was sent; for handlers that send very much."""
@@ -269,12 +312,13 @@ class Context:
         """
         for question in wanted.values():
             self.require(question.capability)
+        task = self._task
         if self.revision.input_rounds:
-            return self._look_up(wanted)
+            return self._look_up(wanted) if task is None else await task.ask(wanted)
         for question in wanted.values():
             if lookup(question.method, "server", self.revision) is None:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
-        return await self._send(wanted)
+        return await (self._send(wanted) if task is None else task.ask(wanted))
 
     @overload
     async def remember(

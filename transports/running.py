@@ -32,6 +32,9 @@ class Handlers:
     def __len__(self) -> int:
         return len(self._scopes)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._scopes
+
     def start(self, key: Key, work: Callable[[], Awaitable[None]]) -> anyio.CancelScope:
         """Run ``work`` in a task of its own, in the scope returned; it must not raise."""
         scope = self._scopes[key] = anyio.CancelScope()

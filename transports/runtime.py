@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, field
 
 from mcpcore.engine.config import Limits
 from mcpcore.engine.events import (
@@ -20,11 +20,15 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
     StreamDrained,
+    SubscriptionClosed,
+    SubscriptionOpened,
     Violation,
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server import HttpServer
+from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server, is_masked
+from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -37,12 +41,17 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import RequestId
 from transports.context import Context, InputNeeded, RoundState
 from transports.link import Link, clock
-from transports.running import Handlers, Waiting
+from transports.middleware import ServerMiddleware, guarded
+from transports.running import Handlers, Outcome, Waiting
 from transports.seal import Seal, SealBroken, request_binding
+from transports.tasks import TaskHost
+from transports.tasks_server import ServerTasks, TaskCall
 
 logger = logging.getLogger("mcpcore.server")
 
 ServerMachine = Peer | HttpServer
+Replies = ServerMachine | TaskCall
+"""What a request is answered with: the machine, or what stands between in a call with tasks."""
 
 
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
@@ -56,6 +65,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """How long a legacy client may take to answer a question: there may be a person behind it."""
     input_rounds: int = 50
     """Rounds of input that one request may take (modern)."""
+    middleware: tuple[ServerMiddleware, ...] = ()
+    """Around every request that reaches the service, the first outermost."""
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    """Tasks of tools that declare them."""
 
 
 class ServerRuntime:
@@ -66,7 +79,12 @@ class ServerRuntime:
     """
 
     def __init__(
-        self, server: Server, machine: ServerMachine, settings: RuntimeSettings | None = None
+        self,
+        server: Server,
+        machine: ServerMachine,
+        settings: RuntimeSettings | None = None,
+        *,
+        tasks: TaskHost | None = None,
     ) -> None:
         self.machine = machine
         self.settings = settings or RuntimeSettings()
@@ -74,27 +92,39 @@ class ServerRuntime:
         self.waiting = Waiting()
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
+        self._prepare = guarded(server.prepare, self.settings.middleware)
         self._handlers: Handlers
         self._drains: dict[Key, anyio.Event] = {}
+        self._tasks: ServerTasks | None = None
+        if tasks is not None or server.capabilities().tasks is not UNSET:
+            self._tasks = ServerTasks(self, tasks or TaskHost(self.settings.tasks))
         self._table: dict[type[Event], Callable[[Any], object]] = {
             RequestReceived: self._on_request,
             RequestCancelled: self._on_cancelled,
-            ResultReceived: self.waiting.settle,
-            ErrorReceived: self.waiting.settle,
-            RequestEnded: self.waiting.settle,
+            ResultReceived: self._settle,
+            ErrorReceived: self._settle,
+            RequestEnded: self._settle,
             StreamDrained: self._on_drained,
             Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
+        if self._tasks is not None:
+            self._table[SubscriptionOpened] = self._tasks.opened
+            self._table[SubscriptionClosed] = self._tasks.closed
+            self._table[SessionClosed] = self._tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end; what handlers are still at work then is cancelled."""
         async with anyio.create_task_group() as group:
             self._handlers = Handlers(group, self._release)
+            if self._tasks is not None:
+                self._tasks.begin(group)
             self._server.watch(self._publish)
             try:
                 await link_run()
             finally:
                 self._server.unwatch(self._publish)
+                if self._tasks is not None:
+                    self._tasks.close()
                 group.cancel_scope.cancel()
 
     def handle(self, event: Event) -> None:
@@ -129,9 +159,14 @@ class ServerRuntime:
     # Requests
 
     def _on_request(self, event: RequestReceived) -> None:
+        tasks = self._tasks
+        if tasks is not None and tasks.serve(event):
+            return
         try:
             state = self._open_state(event)
-            prepared = self._server.prepare(event.method, event.params, event.revision)
+            prepared = self._prepare(event.method, event.params, event.revision)
+            if tasks is not None and tasks.takes(event, prepared, state):
+                return
         except McpError as error:
             self.machine.fail(event.key, error.error)
             return
@@ -143,7 +178,7 @@ class ServerRuntime:
         elif prepared.is_async:
             context = Context(event, self, state)
             context.scope = self._handlers.start(
-                event.key, lambda: self._run_async(event, prepared, context)
+                event.key, lambda: self.work(event, prepared, context)
             )
         else:
             self._run_sync(event, prepared, Context(event, self, state))
@@ -153,23 +188,27 @@ class ServerRuntime:
             value = prepared.call(context)
             if inspect.isawaitable(value):  # a plain function that returns an awaitable
                 context.scope = self._handlers.start(
-                    event.key, lambda: self._run_async(event, prepared, context, value)
+                    event.key, lambda: self.work(event, prepared, context, value)
                 )
                 return
             self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
         except Exception as error:
             self._fail(event, error, prepared)
 
-    async def _run_async(
+    async def work(
         self,
         event: RequestReceived,
         prepared: Prepared,
         context: Context,
         begun: Awaitable[Any] | None = None,
     ) -> None:
+        """Run a handler to its end, and answer with what comes of it."""
+        replies = context.call or self.machine
         try:
-            value = await (prepared.call(context) if begun is None else begun)
-            self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
+            value = prepared.call(context) if begun is None else begun
+            if inspect.isawaitable(value):
+                value = await value
+            replies.respond(event.key, prepared.finish(value), meta=prepared.meta)
         except InputNeeded as needed:
             self._require_input(event, context, needed)
         except BaseExceptionGroup as group:
@@ -180,27 +219,37 @@ class ServerRuntime:
             only = _single(group if rest is None else rest)
             if not isinstance(only, Exception):
                 raise
-            self._fail(event, only, prepared)
+            self._fail(event, only, prepared, replies)
         except Exception as error:
-            self._fail(event, error, prepared)
+            self._fail(event, error, prepared, replies)
         finally:
             self._drains.pop(event.key, None)
             self.flush()
 
     def _fail(
-        self, event: RequestReceived, error: Exception, prepared: Prepared | None = None
+        self,
+        event: RequestReceived,
+        error: Exception,
+        prepared: Prepared | None = None,
+        replies: Replies | None = None,
     ) -> None:
+        replies = replies or self.machine
         if is_masked(error):
             logger.error("the handler of %s failed", _name(event), exc_info=error)
         try:
             if prepared is None:
                 raise McpError(INTERNAL_ERROR, "Internal error")
-            self.machine.respond(event.key, prepared.failure(error))
+            replies.respond(event.key, prepared.failure(error))
         except McpError as shown:
-            self.machine.fail(event.key, shown.error)
+            replies.fail(event.key, shown.error)
 
     def _on_cancelled(self, event: RequestCancelled) -> None:
-        self._handlers.cancel(event.key)
+        if self._tasks is None or not self._tasks.cancelled(event.key):
+            self._handlers.cancel(event.key)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self._tasks is None or not self._tasks.settle(outcome):
+            self.waiting.settle(outcome)
 
     def _release(self, key: Key) -> None:
         self._drains.pop(key, None)
@@ -225,18 +274,18 @@ class ServerRuntime:
         return msgspec.json.decode(payload, type=RoundState)
 
     def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
-        state = context.state
+        state, replies = context.state, context.call or self.machine
         state.round += 1
         if state.round > self.settings.input_rounds:
             text = f"no usable input after {self.settings.input_rounds} rounds"
-            self.machine.fail(event.key, ErrorData(INVALID_REQUEST, text))
+            replies.fail(event.key, ErrorData(INVALID_REQUEST, text))
             return
         binding = request_binding(event.principal, event.method, event.params)
         try:
             sealed = self.settings.seal.seal(msgspec.json.encode(state), binding)
-            self.machine.require_input(event.key, needed.requests, sealed)
+            replies.require_input(event.key, needed.requests, sealed)
         except (ValueError, TypeError, LocalProtocolError) as error:
-            self._fail(event, error)
+            self._fail(event, error, replies=replies)
 
     # Changes
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from msgspec import Struct, field, structs
+from msgspec import UNSET, Struct, field, structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.peer import Peer
@@ -33,6 +33,7 @@ from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import BadTarget, parse_address
+from transports.tasks import TaskHost
 from transports.websocket import Handshake, WebSocketSettings
 from transports.websocket_server import LinkFactory, serve_websocket
 
@@ -77,6 +78,7 @@ async def serve(
     bindings = _Bindings(server, settings or ServeSettings(), on_listening or (lambda url: None))
     with _ungrouped():
         async with anyio.create_task_group() as watching:
+            bindings.begin(watching)
             async with anyio.create_task_group() as bindings.group:
                 for address in _listed(http):
                     await bindings.open_http(*parse_address(address))
@@ -151,14 +153,15 @@ async def serve_connection(
     config: Config | None = None,
     settings: RuntimeSettings | None = None,
     links: set[Link] | None = None,
+    tasks: TaskHost | None = None,
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
 
-    ``links`` holds the link for as long as it lives.
+    ``links`` holds the link for as long as it lives; ``tasks`` the tasks, if they outlive it.
     """
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, config or server_config(server, settings))
-    runtime = ServerRuntime(server, peer, settings)
+    runtime = ServerRuntime(server, peer, settings, tasks=tasks)
     link = runtime.link = make_link(peer, runtime)
     links = set() if links is None else links
     links.add(link)
@@ -203,6 +206,13 @@ class _Bindings:
         self._config = server_config(server, settings.runtime)
         self._links: set[Link] = set()
         self._scopes: list[anyio.CancelScope] = []
+        self._tasks: TaskHost | None = None
+
+    def begin(self, group: TaskGroup) -> None:
+        """Let tasks live as long as ``group``, beyond the connections that asked for them."""
+        if self._server.capabilities().tasks is not UNSET:
+            self._tasks = TaskHost(self._settings.runtime.tasks)
+            self._tasks.begin(group)
 
     async def open_http(self, host: str, port: int) -> None:
         """Accept HTTP connections."""
@@ -212,7 +222,7 @@ class _Bindings:
             secret=secrets.token_bytes(32),
             settings=self._guarded(settings.http, host),
         )
-        runtime = ServerRuntime(self._server, machine, settings.runtime)
+        runtime = ServerRuntime(self._server, machine, settings.runtime, tasks=self._tasks)
         link = runtime.link = HttpServerLink(
             machine, runtime, settings=settings.http_link, ssl_context=settings.ssl_context
         )
@@ -273,6 +283,7 @@ class _Bindings:
             config=self._config,
             settings=self._settings.runtime,
             links=self._links,
+            tasks=self._tasks,
         )
 
     def _guarded(self, settings: S, host: str) -> S:

@@ -16,7 +16,7 @@ from transports.server import run
 __all__ = ["main", "server"]
 
 # What is declared first is listed first.
-for part in ("tools", "questions", "reading"):
+for part in ("tools", "questions", "tasks", "reading"):
     import_module(f"conformance.everything.{part}")
 
 
