@@ -27,7 +27,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed
-from mcpcore.service import Prepared, Server, is_masked
+from mcpcore.service import Prepared, Server
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -40,6 +40,7 @@ from mcpcore.spec.errors import (
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import RequestId
 from transports.context import Context, InputNeeded, RoundState
+from transports.failures import report, simplified
 from transports.link import Link, clock
 from transports.middleware import ServerMiddleware, guarded
 from transports.running import Handlers, Outcome, Waiting
@@ -209,19 +210,14 @@ class ServerRuntime:
             if inspect.isawaitable(value):
                 value = await value
             replies.respond(event.key, prepared.finish(value), meta=prepared.meta)
-        except InputNeeded as needed:
-            self._require_input(event, context, needed)
-        except BaseExceptionGroup as group:
-            asked, rest = group.split(InputNeeded)
-            if rest is None and asked is not None:
-                self._require_input(event, context, _joined(asked))
-                return
-            only = _single(group if rest is None else rest)
-            if not isinstance(only, Exception):
+        except BaseException as error:
+            only = simplified(error)
+            if isinstance(only, InputNeeded):
+                self._require_input(event, context, only)
+            elif isinstance(only, Exception):
+                self._fail(event, only, prepared, replies)
+            else:
                 raise
-            self._fail(event, only, prepared, replies)
-        except Exception as error:
-            self._fail(event, error, prepared, replies)
         finally:
             self._drains.pop(event.key, None)
             self.flush()
@@ -234,8 +230,7 @@ class ServerRuntime:
         replies: Replies | None = None,
     ) -> None:
         replies = replies or self.machine
-        if is_masked(error):
-            logger.error("the handler of %s failed", _name(event), exc_info=error)
+        report(event.method, event.params, error)
         try:
             if prepared is None:
                 raise McpError(INTERNAL_ERROR, "Internal error")
@@ -292,25 +287,3 @@ class ServerRuntime:
     def _publish(self, method: str, params: Struct | None) -> None:
         self.machine.notify(method, params)
         self.flush()
-
-
-def _joined(group: BaseExceptionGroup[InputNeeded]) -> InputNeeded:
-    """Ask everything at once that the tasks of one handler asked for."""
-    requests = {}
-    for error in group.exceptions:
-        inner = _joined(error) if isinstance(error, BaseExceptionGroup) else error
-        requests.update(inner.requests)
-    return InputNeeded(requests)
-
-
-def _single(error: BaseException) -> BaseException:
-    """The one exception of a handler that used a task group, so that a ToolError stays one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _name(event: RequestReceived) -> str:
-    members = msgspec.json.decode(event.params)
-    what = members.get("name") or members.get("uri")
-    return event.method if what is None else f"{event.method} {what!r}"
