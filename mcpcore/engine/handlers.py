@@ -23,7 +23,7 @@ from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Batch, Inbound
 from mcpcore.engine.subscriptions import honoured, undeclared
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.capabilities import requirement
+from mcpcore.spec.capabilities import in_revision, requirement
 from mcpcore.spec.errors import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -94,7 +94,7 @@ def _initialize(
     peer.move(SessionSignal.INITIALIZE)
     peer.agree(chosen)
     peer.peer_info = typed.client_info
-    peer.peer_capabilities = typed.capabilities
+    peer.peer_capabilities = in_revision(typed.capabilities, chosen)
     _reply(peer, id, "initialize", chosen, route, batch, result)
 
 

@@ -13,8 +13,13 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
-from mcpcore.spec.revisions import BY_NAME, MODERN, Revision
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.revisions import BY_NAME, MODERN, REVISIONS, Revision, Span
+from mcpcore.spec.types.capabilities import (
+    ClientCapabilities,
+    ElicitationCapability,
+    SamplingCapability,
+    ServerCapabilities,
+)
 
 Capabilities = ClientCapabilities | ServerCapabilities
 C = TypeVar("C", bound=Capabilities)
@@ -30,6 +35,11 @@ _FLAGS = frozenset({"listChanged", "subscribe"})
 
 _EXPERIMENTAL_TASKS = (BY_NAME["2025-11-25"],)
 """The revisions that have the capability ``tasks``."""
+
+_ELICITATION = Span(BY_NAME["2025-06-18"], REVISIONS[-1])
+"""The revisions that have elicitation at all."""
+_KINDS_OF_INPUT = Span(BY_NAME["2025-11-25"], REVISIONS[-1])
+"""The revisions in which elicitation has modes, and sampling has tools and context."""
 
 _IMPLIED = {"elicitation.form": ("elicitation", "elicitation.url")}
 """A capability that is also declared when the first path is and the second is not."""
@@ -87,7 +97,8 @@ def in_revision(capabilities: C, revision: Revision) -> C:
     """Return what of ``capabilities`` may be declared in ``revision``.
 
     Tasks are a capability in one revision and an extension in later ones; declared in the wrong
-    one they would promise a protocol that is not spoken there.
+    one they would promise a protocol that is not spoken there.  The same holds for what a client
+    declares before it knows the revision: where elicitation has no modes it means forms.
     """
     if capabilities.tasks is not UNSET and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=UNSET)
@@ -95,7 +106,20 @@ def in_revision(capabilities: C, revision: Revision) -> C:
     if extensions is not UNSET and TASKS_EXTENSION in extensions and revision not in MODERN:
         rest = {name: value for name, value in extensions.items() if name != TASKS_EXTENSION}
         capabilities = structs.replace(capabilities, extensions=rest or UNSET)
+    if isinstance(capabilities, ClientCapabilities):
+        capabilities = _input_in_revision(capabilities, revision)
     return capabilities
+
+
+def _input_in_revision(capabilities: Any, revision: Revision) -> Any:
+    if revision in _KINDS_OF_INPUT:
+        return capabilities
+    forms = revision in _ELICITATION and declares(capabilities, "elicitation.form")
+    return structs.replace(
+        capabilities,
+        elicitation=ElicitationCapability() if forms else UNSET,
+        sampling=UNSET if capabilities.sampling is UNSET else SamplingCapability(),
+    )
 
 
 class _Need(Struct, frozen=True):

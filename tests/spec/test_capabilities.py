@@ -12,11 +12,13 @@ from mcpcore.spec import types
 from mcpcore.spec.capabilities import (
     TASKS_EXTENSION,
     declares,
+    in_revision,
     input_capability,
     requirement,
 )
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.methods import METHODS
+from mcpcore.spec.revisions import BY_NAME
 
 TASKS = f"extensions.{TASKS_EXTENSION}"
 
@@ -170,3 +172,29 @@ def test_what_a_typed_request_to_a_client_needs() -> None:
 def test_raw_params_that_are_no_object() -> None:
     with pytest.raises(msgspec.DecodeError):
         input_capability("elicitation/create", Raw(b"[1]"))
+
+
+EVERY_INPUT = {
+    "roots": {"listChanged": True},
+    "sampling": {"tools": {}, "context": {}},
+    "elicitation": {"form": {}, "url": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("declared", "revision", "expected"),
+    [
+        (EVERY_INPUT, "2026-07-28", EVERY_INPUT),
+        (EVERY_INPUT, "2025-11-25", EVERY_INPUT),
+        (EVERY_INPUT, "2025-06-18", {**EVERY_INPUT, "sampling": {}, "elicitation": {}}),
+        (EVERY_INPUT, "2025-03-26", {"roots": {"listChanged": True}, "sampling": {}}),
+        ({"elicitation": {"url": {}}}, "2025-06-18", {}),
+        ({"elicitation": {}}, "2025-06-18", {"elicitation": {}}),
+        ({}, "2024-11-05", {}),
+    ],
+)
+def test_what_a_client_can_do_in_a_revision(
+    declared: dict[str, Any], revision: str, expected: dict[str, Any]
+) -> None:
+    found = in_revision(client(**declared), BY_NAME[revision])
+    assert msgspec.to_builtins(found) == expected
