@@ -39,6 +39,7 @@ from mcpcore.spec.capabilities import declares, in_revision
 from mcpcore.spec.errors import (
     ERRORS,
     INTERNAL_ERROR,
+    RESERVED,
     RESOURCE_NOT_FOUND,
     ErrorData,
     LocalProtocolError,
@@ -374,9 +375,13 @@ class PeerBase:
             )
 
     def permitted(self, error: ErrorData, revision: Revision) -> ErrorData:
-        """The error as ``revision`` may carry it: codes of another era are replaced."""
+        """The error as ``revision`` may carry it: codes that are not its own are replaced."""
         row = ERRORS.get(error.code)
-        if row is None or revision in row.revisions:
+        if row is None:
+            allowed = error.code not in RESERVED or not revision.modern
+        else:
+            allowed = revision in row.revisions
+        if allowed:
             return error
         code = INTERNAL_ERROR
         if error.code == RESOURCE_NOT_FOUND:

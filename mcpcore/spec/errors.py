@@ -31,6 +31,9 @@ TOO_LARGE = 1002
 TIMED_OUT = 1003
 """Ours: the work took longer than this side allows."""
 
+RESERVED = range(-32099, -32019)
+"""Codes that only the specification gives out since 2026-07-28 ("Error Codes")."""
+
 
 class ErrorData(Struct, frozen=True):
     """The ``error`` member of a response (JSON-RPC 2.0 section 5.1)."""

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.spec.errors import ErrorData
 from tests.engine.bench import META, answer, call, error, feed, modern_client, modern_server, sent
 
 INFO = "io.modelcontextprotocol/clientInfo"
@@ -50,3 +51,18 @@ def test_the_name_of_the_other_side_changes_nothing() -> None:
         feed(server, call(2, "server/discover", {"_meta": {**META, **info}}))
         replies.append(sent(server))
     assert replies[0] == replies[1] == replies[2]
+
+
+@pytest.mark.requirement("basic/index/reserved-codes")
+@pytest.mark.parametrize(
+    ("code", "sent_as"),
+    [(-32019, -32019), (-32020, -32020), (-32023, -32603), (-32050, -32603), (-32099, -32603)],
+)
+def test_codes_that_the_specification_keeps_for_itself_are_not_made_up(
+    code: int, sent_as: int
+) -> None:
+    server = modern_server()
+    [received] = feed(server, call(1, "tools/list", modern=True))
+    assert isinstance(received, RequestReceived)
+    server.fail(received.key, ErrorData(code, "no"))
+    assert sent(server)[0]["error"]["code"] == sent_as

@@ -2,8 +2,17 @@
 
 import pytest
 
-from mcpcore.engine import Negotiation, Peer, Role
-from tests.engine.bench import CLIENT_ALL, LEGACY_NAMES, client_config, rows, sent
+from mcpcore.engine import Peer, Role
+from tests.engine.bench import (
+    CLIENT_ALL,
+    LEGACY_NAMES,
+    MODERN_NAMES,
+    client_config,
+    error,
+    feed,
+    rows,
+    sent,
+)
 
 
 @pytest.mark.requirement(
@@ -11,13 +20,17 @@ from tests.engine.bench import CLIENT_ALL, LEGACY_NAMES, client_config, rows, se
     "basic/lifecycle/offer-supported",
     "basic/lifecycle/offer-latest",
 )
+@pytest.mark.parametrize("probe", [False, True])
 @pytest.mark.parametrize("count", range(1, len(LEGACY_NAMES) + 1))
-def test_the_first_message_is_initialize_with_the_newest_revision(count: int) -> None:
-    config = client_config(revisions=rows(*LEGACY_NAMES[:count]), negotiation=Negotiation.LEGACY)
-    peer = Peer(Role.CLIENT, config)
+def test_the_first_message_is_initialize_with_the_newest_revision(count: int, probe: bool) -> None:
+    known = [*LEGACY_NAMES[:count], *(MODERN_NAMES if probe else [])]
+    peer = Peer(Role.CLIENT, client_config(revisions=rows(*known)))
     peer.start(now=0)
     peer.request("tools/list", now=0)
     [first] = sent(peer)
+    if probe:
+        feed(peer, error(first["id"], -32601))
+        [first] = sent(peer)
     assert first["method"] == "initialize"
     assert first["params"] == {
         "protocolVersion": LEGACY_NAMES[count - 1],
