@@ -1,8 +1,11 @@
 """basic/lifecycle: what the client's first message says."""
 
+import msgspec
 import pytest
 
 from mcpcore.engine import Peer, Role
+from mcpcore.spec.capabilities import in_revision
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from tests.engine.bench import (
     CLIENT_ALL,
     LEGACY_NAMES,
@@ -25,6 +28,7 @@ from tests.engine.bench import (
 def test_the_first_message_is_initialize_with_the_newest_revision(count: int, probe: bool) -> None:
     known = [*LEGACY_NAMES[:count], *(MODERN_NAMES if probe else [])]
     peer = Peer(Role.CLIENT, client_config(revisions=rows(*known)))
+    declared = msgspec.convert(CLIENT_ALL, ClientCapabilities)
     peer.start(now=0)
     peer.request("tools/list", now=0)
     [first] = sent(peer)
@@ -34,6 +38,8 @@ def test_the_first_message_is_initialize_with_the_newest_revision(count: int, pr
     assert first["method"] == "initialize"
     assert first["params"] == {
         "protocolVersion": LEGACY_NAMES[count - 1],
-        "capabilities": CLIENT_ALL,
+        "capabilities": msgspec.to_builtins(
+            in_revision(declared, rows(LEGACY_NAMES[count - 1])[0])
+        ),
         "clientInfo": {"name": "client", "version": "1"},
     }
