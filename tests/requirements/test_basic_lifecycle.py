@@ -29,6 +29,7 @@ def test_the_first_message_is_initialize_with_the_newest_revision(count: int, pr
     known = [*LEGACY_NAMES[:count], *(MODERN_NAMES if probe else [])]
     peer = Peer(Role.CLIENT, client_config(revisions=rows(*known)))
     declared = msgspec.convert(CLIENT_ALL, ClientCapabilities)
+    [newest] = rows(LEGACY_NAMES[count - 1])
     peer.start(now=0)
     peer.request("tools/list", now=0)
     [first] = sent(peer)
