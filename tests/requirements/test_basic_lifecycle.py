@@ -39,8 +39,6 @@ def test_the_first_message_is_initialize_with_the_newest_revision(count: int, pr
     assert first["method"] == "initialize"
     assert first["params"] == {
         "protocolVersion": LEGACY_NAMES[count - 1],
-        "capabilities": msgspec.to_builtins(
-            in_revision(declared, rows(LEGACY_NAMES[count - 1])[0])
-        ),
+        "capabilities": msgspec.to_builtins(in_revision(declared, newest)),
         "clientInfo": {"name": "client", "version": "1"},
     }
