@@ -241,6 +241,33 @@ async def test_a_url_is_left_to_the_callback(action: Any, revision: str) -> None
     assert visits == []
 
 
+@pytest.mark.requirement("basic/patterns/mrtr/keys-unique")
+async def test_the_same_question_put_twice_has_two_keys() -> None:
+    server = Server("s")
+
+    @server.tool
+    async def twice(context: Context) -> str:
+        first = await context.list_roots()
+        second = await context.list_roots()
+        return f"{len(first)} {len(second)}"
+
+    params: dict[str, Any] = {"name": "twice"}
+    keys = []
+    async with bench(server) as made:
+        for count in (1, 2):
+            reply = await made.call("tools/call", params, capabilities={"roots": {}})
+            [key] = reply["result"]["inputRequests"]
+            keys.append(key)
+            params = {
+                "name": "twice",
+                "inputResponses": {key: {"roots": [{"uri": "file:///r"}] * count}},
+                "requestState": reply["result"]["requestState"],
+            }
+        reply = await made.call("tools/call", params, capabilities={"roots": {}})
+    assert keys[0] != keys[1]
+    assert reply["result"]["content"] == [{"type": "text", "text": "1 2"}]
+
+
 # Roots
 
 

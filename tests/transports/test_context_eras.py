@@ -123,7 +123,6 @@ async def test_every_kind_of_question(revision: str) -> None:
     assert [params.url for params in asked] == ["https://x.test/in"]
 
 
-@pytest.mark.requirement("basic/patterns/mrtr/keys-unique")
 async def test_several_questions_at_once(revision: str) -> None:
     server = Server("s")
     runs = 0
