@@ -8,7 +8,7 @@
 The same code works over every transport and in both eras.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -43,6 +43,7 @@ from transports.client_cache import ResultCache
 from transports.client_core import ClientCore
 from transports.client_errors import InvalidResponse, PeerError, promised
 from transports.client_listen import Listening
+from transports.client_middleware import ClientMiddleware
 from transports.client_open import ClientSettings, Opening
 from transports.client_tools import ToolBook
 from transports.link import clock
@@ -373,7 +374,8 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``target``: an http, https, ws or wss URL; a command as a list of strings; a ``Server`` of this
     process; or a Target.  ``callbacks`` say what the client does for the server.  ``revision``
     names the only revision to speak; without it the newest common one is found.  ``headers`` go
-    with HTTP requests and the WebSocket handshake.  Raises BadTarget, LinkError, NegotiationError.
+    with HTTP requests and the WebSocket handshake.  ``middleware`` is run around every request
+    that is sent, the first outermost.  Raises BadTarget, LinkError, NegotiationError.
     """
 
     def __init__(
@@ -384,10 +386,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         revision: str | None = None,
         headers: Mapping[str, str] | None = None,
         settings: ClientSettings | None = None,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
         self._opening = Opening(
-            self.target, callbacks or Callbacks(), settings or ClientSettings(), revision
+            self.target,
+            callbacks or Callbacks(),
+            settings or ClientSettings(),
+            revision,
+            middleware,
         )
 
     async def __aenter__(self) -> Client:

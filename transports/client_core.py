@@ -35,7 +35,7 @@ from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.spec.types.base import LoggingLevel, full_meta
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
@@ -60,11 +60,18 @@ ClientMachine = Peer | HttpClient
 Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
-class Outcome(Struct, frozen=True):
-    """A result as received, and whether answers of ours went into it (never to be cached)."""
+class Outcome(Struct):
+    """What a request of ours was answered with."""
 
     result: Raw
-    with_input: bool
+    """The result object as received."""
+    with_input: bool = False
+    """Answers of ours went into it, so that it is never cached."""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The result's ``_meta``, decoded."""
+        return full_meta(self.result)
 
 
 class ClientCore:
@@ -193,17 +200,27 @@ class ClientCore:
             rounds += 1
             request = await self._answer_round(outcome, timeout)
 
-    def listen(self, listening: Listening, wanted: SubscriptionFilter) -> RequestId:
+    async def open_stream(
+        self,
+        listening: Listening,
+        wanted: SubscriptionFilter,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
         """Open a listen stream, without a deadline; what happens on it is told to ``listening``."""
         if self.closed is not None:
             raise ConnectionClosed(LISTEN, self.closed)
         params = SubscriptionsListenParams(notifications=wanted)
         request = self.machine.request(
-            LISTEN, params, now=clock(), timeout=None, meta=self.meta or None
+            LISTEN,
+            params,
+            now=clock(),
+            timeout=None,
+            meta={**self.meta, **(meta or {})} or None,
         )
         self.streams[request] = listening
         self.flush()
-        return request
+        await listening.opened(request)
 
     def cancel(self, request: RequestId) -> None:
         """Withdraw a request; its outcome, if any, is dropped."""

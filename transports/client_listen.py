@@ -156,13 +156,17 @@ class Listening:
     # How it opens
 
     async def _open_stream(self) -> None:
-        self._request = self._core.listen(self, self.filter)
         try:
-            while not self._open and not self._ended:
-                await self._wait()
+            await self._core.open_stream(self, self.filter)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
+
+    async def opened(self, request: RequestId) -> None:
+        """Wait until the stream that ``request`` asks for is open.  Raises what prevented it."""
+        self._request = request
+        while not self._open and not self._ended:
+            await self._wait()
         if not self._open:
             raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
 

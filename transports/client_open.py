@@ -2,6 +2,7 @@
 
 import functools
 import ssl
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from mcpcore.spec.types.base import Implementation
 from transports.callbacks import Callbacks
 from transports.client_cache import ResultCache
 from transports.client_core import ClientCore
+from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook
 from transports.link import Link
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
@@ -53,13 +55,19 @@ class Opening:
     """One connection from its first to its last moment. Used by ``connect``."""
 
     def __init__(
-        self, target: Target, callbacks: Callbacks, settings: ClientSettings, revision: str | None
+        self,
+        target: Target,
+        callbacks: Callbacks,
+        settings: ClientSettings,
+        revision: str | None,
+        middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.target = target
         self.callbacks = callbacks
         self.settings = settings
         self.cache = ResultCache() if settings.cache else None
         self._revisions = REVISIONS if revision is None else parse_revisions([revision])
+        self._middleware = middleware
         self._headers: dict[str, HeaderParams] = {}
         self._group: TaskGroup
         self._link: Link | None = None
@@ -130,7 +138,11 @@ class Opening:
             )
         else:
             machine = Peer(Role.CLIENT, config)
-        core = self._core = ClientCore(machine, self.callbacks, self._group)
+        core = self._core = (
+            GuardedCore(machine, self.callbacks, self._group, self._middleware)
+            if self._middleware
+            else ClientCore(machine, self.callbacks, self._group)
+        )
         core.meta.update(settings.meta)
         if self.cache is not None:
             core.watch(self.cache.notified)

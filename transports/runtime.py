@@ -42,9 +42,9 @@ from mcpcore.wire.message import RequestId
 from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.link import Link, clock
-from transports.middleware import ServerMiddleware, guarded
 from transports.running import Handlers, Outcome, Waiting
 from transports.seal import Seal, SealBroken, request_binding
+from transports.server_middleware import ServerMiddleware, guarded
 from transports.tasks import TaskHost
 from transports.tasks_server import ServerTasks, TaskCall
 

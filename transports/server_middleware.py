@@ -1,0 +1,118 @@
+"""Middleware of the server: around every request that reaches the service.
+
+See :mod:`transports.middleware` for what a middleware is.  Unknown tools, bad arguments and the
+like pass it; what the engine answers or refuses itself (``ping``, discovery, unknown methods) does
+not.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+from mcpcore.service import Prepared
+from mcpcore.spec.revisions import Revision
+from transports.context import Context
+from transports.failures import report, simplified
+from transports.middleware import Around, Chain
+
+
+class Answer(Struct):
+    """What a server is going to answer; a middleware may change it."""
+
+    result: Raw
+    """The result object, without ``_meta``."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Members for the result's ``_meta``."""
+    error: Exception | None = None
+    """What the handler raised, where the result tells of it (a tool that failed)."""
+
+
+ServerMiddleware = Around[Context, Answer]
+"""Takes the context that the handler gets.  An error of the protocol is raised as McpError.
+
+That the client has to be asked first (modern) is raised as
+:class:`~transports.context.InputNeeded`: no Exception, let it pass.
+"""
+
+Prepare = Callable[[str, Raw, Revision], Prepared]
+
+
+def guarded(prepare: Prepare, middleware: Sequence[ServerMiddleware]) -> Prepare:
+    """Have what ``prepare`` returns run inside of middleware; ``prepare`` itself without any."""
+    if not middleware:
+        return prepare
+    chain = Chain(middleware)
+
+    def prepare_guarded(method: str, params: Raw, revision: Revision) -> Prepared:
+        try:
+            return _Guarded(chain, revision, prepare(method, params, revision))
+        except Exception as error:
+            return _Guarded(chain, revision, error)
+
+    return prepare_guarded
+
+
+class _Guarded(Prepared):
+    """A prepared request, or the refusal of one, inside of middleware."""
+
+    __slots__ = ("_chain", "_inner")
+
+    def __init__(
+        self, chain: Chain[Context, Answer], revision: Revision, inner: Prepared | Exception
+    ) -> None:
+        super().__init__(revision, is_async=chain.is_async)
+        if isinstance(inner, Prepared):
+            self.is_async = inner.is_async or chain.is_async
+            self.task = inner.task
+        self._chain = chain
+        self._inner = inner
+
+    def call(self, context: Any) -> Any:
+        return self._chain(context, partial(self._handle, context))
+
+    def finish(self, value: Any) -> Raw:
+        if not isinstance(value, Answer):
+            raise TypeError(f"a middleware answered with {type(value).__name__}, not an Answer")
+        self.meta = value.meta or None
+        return value.result
+
+    def failure(self, error: Exception) -> Raw:
+        if isinstance(self._inner, Prepared):
+            return self._inner.failure(error)
+        return super().failure(error)
+
+    def _handle(self, context: Context) -> Answer | Awaitable[Answer]:
+        inner = self._inner
+        if isinstance(inner, Exception):
+            raise inner
+        if inner.result is not None:
+            return Answer(inner.result)
+        try:
+            value = inner.call(context)
+            if inspect.isawaitable(value):
+                return self._later(context, inner, value)
+            return self._answer(inner, value)
+        except Exception as error:
+            return self._failed(context, inner, error)
+
+    async def _later(self, context: Context, inner: Prepared, value: Awaitable[Any]) -> Answer:
+        try:
+            return self._answer(inner, await value)
+        except BaseException as error:
+            only = simplified(error)
+            if isinstance(only, Exception):
+                return self._failed(context, inner, only)
+            if only is error:
+                raise
+            raise only from error
+
+    def _answer(self, inner: Prepared, value: Any) -> Answer:
+        result = inner.finish(value)
+        return Answer(result, dict(inner.meta or {}))
+
+    def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
+        report(context.method, context.params, error)
+        return Answer(inner.failure(error), error=error)
