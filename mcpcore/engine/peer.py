@@ -60,7 +60,6 @@ _NOT_BY_HAND = frozenset(
         "notifications/cancelled",
         "notifications/initialized",
         "notifications/message",
-        "notifications/progress",
         "notifications/subscriptions/acknowledged",
     }
 )

@@ -52,7 +52,6 @@ def test_a_server_keeps_nothing_of_a_request_that_needs_input() -> None:
         "notifications/cancelled",
         "notifications/initialized",
         "notifications/message",
-        "notifications/progress",
         "notifications/subscriptions/acknowledged",
     ],
 )
