@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from mcpcore.engine.config import Config, Negotiation
 from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
+from mcpcore.spec.members import known_members
 from mcpcore.spec.methods import modern_only
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
 from mcpcore.spec.types.base import META_SERVER_INFO, RequestMeta
@@ -77,7 +78,7 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     result = InitializeResult(
         protocol_version=chosen.name,
         capabilities=in_revision(config.capabilities, chosen),  # type: ignore[arg-type]
-        server_info=config.info,
+        server_info=known_members(config.info, chosen),
         instructions=UNSET if config.instructions is None else config.instructions,
     )
     return chosen, to_json(result)

@@ -33,6 +33,7 @@ from mcpcore.spec.errors import (
     INVALID_REQUEST,
     ErrorData,
 )
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.spec.types.base import (
     Implementation,
@@ -134,7 +135,7 @@ class Opener(Outgoing):
             capabilities=in_revision(
                 cast("ClientCapabilities", self.config.capabilities), revision
             ),
-            client_info=self.config.info,
+            client_info=known_members(self.config.info, revision),
         )
         request = self._ask("initialize", to_json(params), revision, Purpose.INITIALIZE, now)
         self.submit(request, now)

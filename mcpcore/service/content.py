@@ -9,8 +9,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Struct
 
+from mcpcore.service.declarations import check_icons
 from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.handlers import is_union
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -177,22 +179,29 @@ def json_value(value: Any) -> bytes:
 
 
 def for_revision(found: list[ContentBlock], revision: Revision) -> list[ContentBlock]:
-    """Say with older kinds of blocks what a revision has no newer one for.
+    """Say it with what a revision knows: kinds of blocks, and their members.
 
-    Sound becomes an embedded resource, a link becomes text.
+    Where there is no sound, it becomes an embedded resource; where there are no links, a link
+    becomes text.  Raises :class:`OutputMismatch` for a block of a kind that no revision has, and
+    for an icon that no client may show.
     """
-    if revision.audio_content and revision.resource_links:
-        return found
-    return [_older(each, revision) for each in found]
+    return known_members([_known(each, revision) for each in found], revision)
 
 
-def _older(each: ContentBlock, revision: Revision) -> ContentBlock:
+def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
     if isinstance(each, AudioContent) and not revision.audio_content:
         resource = BlobResourceContents(
             uri="embedded:audio", blob=each.data, mime_type=each.mime_type
         )
         return EmbeddedResource(resource=resource, annotations=each.annotations, meta=each.meta)
-    if isinstance(each, ResourceLink) and not revision.resource_links:
-        text = f"{each.title or each.name}: {each.uri}"
-        return TextContent(text=text, annotations=each.annotations, meta=each.meta)
+    if isinstance(each, ResourceLink):
+        if not revision.resource_links:
+            text = f"{each.title or each.name}: {each.uri}"
+            return TextContent(text=text, annotations=each.annotations, meta=each.meta)
+        try:
+            check_icons(each.icons or ())
+        except ValueError as error:
+            raise OutputMismatch(str(error)) from None
+    elif isinstance(each, UnknownContent):
+        raise OutputMismatch(f"content of the kind {each.type!r} is in no revision")
     return each

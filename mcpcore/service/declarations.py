@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import UNSET, UnsetType, convert
 
+from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.types.base import Icon
 
 T = TypeVar("T")
@@ -13,7 +14,6 @@ T = TypeVar("T")
 CacheScope = Literal["public", "private"]
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
-_ICON_SCHEMES = ("https://", "http://", "data:image/")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
 
@@ -46,14 +46,14 @@ def check_uri(uri: str) -> str:
 def check_icons(icons: Iterable[Icon | str] | None) -> list[Icon] | UnsetType:
     """Return icons, each given as an Icon or by its URI.
 
-    Raises ValueError for a URI that is neither http(s) nor an image in a data URI: clients must
-    refuse those (base protocol page, "Icons").
+    Raises ValueError for a URI that is neither https nor an image in a data URI: clients must
+    refuse those.
     """
     if not icons:
         return UNSET
     found = [Icon(src=icon) if isinstance(icon, str) else icon for icon in icons]
     for icon in found:
-        if not icon.src.lower().startswith(_ICON_SCHEMES):
+        if not is_safe_icon(icon.src):
             raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
     return found
 

@@ -15,6 +15,7 @@ from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.prepared import Bound
 from mcpcore.service.strings import StringHandler
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
@@ -91,7 +92,7 @@ class PromptEntry:
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed."""
-        return _encode(self.prompt)
+        return _encode(known_members(self.prompt, revision))
 
     def bind(self, arguments: Mapping[str, str]) -> tuple[Any, ...]:
         """Check the arguments.  Raises McpError (-32602) naming the one that is wrong."""
@@ -124,11 +125,8 @@ class PromptGet(Bound[PromptEntry]):
         return Raw(to_json(result))
 
     def _fitted(self, messages: list[PromptMessage]) -> list[PromptMessage]:
-        revision = self.revision
-        if revision.audio_content and revision.resource_links:
-            return messages
         return [
-            msgspec.structs.replace(each, content=for_revision([each.content], revision)[0])
+            msgspec.structs.replace(each, content=for_revision([each.content], self.revision)[0])
             for each in messages
         ]
 

@@ -24,6 +24,7 @@ from mcpcore.service.prepared import Bound
 from mcpcore.service.strings import StringHandler
 from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 from mcpcore.spec.errors import McpError
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Annotations, Icon
 from mcpcore.spec.types.content import ResourceContents
@@ -132,7 +133,7 @@ class ResourceEntry:
 
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed."""
-        return _encode(self.declaration)
+        return _encode(known_members(self.declaration, revision))
 
     def bind(self, uri: str) -> tuple[Any, ...] | None:
         """Return what the handler takes for ``uri``, None if that is not one of ours.
@@ -210,7 +211,7 @@ class ResourceRead(Bound[ResourceEntry]):
                 result.ttl_ms = self._entry.ttl_ms
             if result.cache_scope is UNSET:
                 result.cache_scope = self._entry.cache_scope
-        return Raw(to_json(result))
+        return Raw(to_json(known_members(result, self.revision)))
 
     def _contents(self, value: Any) -> list[ResourceContents]:
         mime_type = self._entry.mime_type

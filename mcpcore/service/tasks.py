@@ -160,11 +160,15 @@ class _Block(Struct):
 
 
 class _Outcome(Struct, rename="camel"):
-    content: list[_Block] = []
     is_error: bool = False
 
 
+class _Failure(Struct):
+    content: list[_Block] = []
+
+
 _outcome = msgspec.json.Decoder(_Outcome)
+_failure = msgspec.json.Decoder(_Failure)
 
 
 class TaskTable:
@@ -382,10 +386,12 @@ class TaskTable:
         if record.id in self._tasks:
             self._stored += size
         record.result, record.meta = Raw(bytes(result)), meta
-        outcome = _outcome.decode(result)
-        record.is_error = outcome.is_error
-        message = next((block.text for block in outcome.content if block.text), None)
-        return self._end(record, Signal.COMPLETE, message if outcome.is_error else None, wall)
+        record.is_error = _outcome.decode(result).is_error
+        message = None
+        if record.is_error:
+            blocks = _failure.decode(result).content
+            message = next((block.text for block in blocks if block.text), None)
+        return self._end(record, Signal.COMPLETE, message, wall)
 
     def fail(self, record: TaskRecord, error: ErrorData, *, wall: float) -> bool:
         """End a task with an error of the protocol; False if it has ended before."""

@@ -28,6 +28,7 @@ from mcpcore.service.schema import Schema, Validator, input_schema, is_object_sc
 from mcpcore.service.task_views import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
+from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
@@ -141,6 +142,9 @@ class ToolEntry:
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed in a revision."""
         tool = self.tool
+        if tool.title is not UNSET and "title" in unknown_members(Tool, revision):
+            tool = _titled_by_annotation(tool)
+        tool = known_members(tool, revision)
         if self.output is not None and revision.structured_content:
             schema = self.output.schema_for(revision)
             tool = msgspec.structs.replace(tool, output_schema=schema)
@@ -171,6 +175,14 @@ class ToolEntry:
             if name in (self._known or ()):
                 raise InvalidValue(f"arguments.{name}: the name is taken")
         return rest
+
+
+def _titled_by_annotation(tool: Tool) -> Tool:
+    """Say the title where it stood before declarations had one."""
+    hints = ToolAnnotations() if tool.annotations is UNSET else tool.annotations
+    if hints.title is UNSET:
+        hints = msgspec.structs.replace(hints, title=tool.title)
+    return msgspec.structs.replace(tool, annotations=hints)
 
 
 def _output(

@@ -451,10 +451,6 @@ def text(content: str) -> dict[str, Any]:
     return {"type": "text", "text": content}
 
 
-class UnknownBlock(UnknownContent):
-    pass
-
-
 CONTENT: list[tuple[Any, list[dict[str, Any]]]] = [
     ("plain", [text("plain")]),
     ('q"\n\u2028é', [text('q"\n\u2028é')]),
@@ -468,7 +464,6 @@ CONTENT: list[tuple[Any, list[dict[str, Any]]]] = [
     (Image(PNG), [IMAGE]),
     ([Image(PNG), "words", TextContent(text="t")], [IMAGE, text("words"), BLOCK]),
     ((TextContent(text="t"), {"a": 1}, 2), [BLOCK, text('{"a":1}'), text("2")]),
-    (UnknownBlock(type="new", x=1), [{"type": "new", "x": 1}]),
     (
         b"\0\1",
         [
@@ -544,7 +539,7 @@ def test_older_revisions_get_older_kinds_of_content() -> None:
         "resource": {"uri": "embedded:audio", "blob": "AA==", "mimeType": "audio/wav"},
         "annotations": {"priority": 1.0},
     }
-    as_text = {"type": "text", "text": "A: file:///a", "_meta": {"k": 1}}
+    as_text = text("A: file:///a")
     for revision in REVISIONS:
         content = call(server, "x", revision=revision)["content"]
         assert content[0] == (as_audio if revision.audio_content else as_resource)
@@ -554,6 +549,38 @@ def test_older_revisions_get_older_kinds_of_content() -> None:
             assert content[1:3] == [as_text, text("b: file:///b")]
         assert content[3] == text("end")
         assert call(server, "y", revision=revision)["content"] == content[:2]
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+@pytest.mark.parametrize(
+    "value",
+    [
+        UnknownContent(type="hologram", x=1),
+        ["words", UnknownContent(type="hologram", x=1)],
+        CallToolResult(content=[UnknownContent(type="hologram", x=1)]),
+    ],
+)
+def test_content_of_no_revision_is_refused(value: Any, revision: Revision) -> None:
+    server = Server("s")
+    server.add_tool(lambda: value, "x")
+    result = call(server, "x", revision=revision)
+    assert result["isError"] is True
+    assert "hologram" not in str(result)
+    prepared = server.prepare("tools/call", b'{"name":"x"}', revision)
+    with pytest.raises(OutputMismatch, match="'hologram' is in no revision"):
+        prepared.finish(value)
+
+
+def test_icons_of_links_are_checked_like_those_of_declarations() -> None:
+    server = Server("s")
+    link = ResourceLink(uri="t:a", name="a", icons=[Icon(src="javascript:alert(1)")])
+    server.add_tool(lambda: link, "x")
+    assert call(server, "x")["isError"] is True
+    prepared = server.prepare("tools/call", b'{"name":"x"}', REVISIONS[-1])
+    with pytest.raises(OutputMismatch, match="icon 'javascript:"):
+        prepared.finish(link)
+    as_text = call(server, "x", revision=REVISIONS[0])
+    assert as_text == {"content": [text("a: t:a")]}
 
 
 class Weather(Struct):
