@@ -39,7 +39,7 @@ from transports.link import clock
 
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
-    from transports.tasks_server import TaskCall
+    from transports.tasks_calls import TaskCall
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -46,7 +46,8 @@ from transports.running import Handlers, Outcome, Waiting
 from transports.seal import Seal, SealBroken, request_binding
 from transports.server_middleware import ServerMiddleware, guarded
 from transports.tasks import TaskHost
-from transports.tasks_server import ServerTasks, TaskCall
+from transports.tasks_calls import TaskCall
+from transports.tasks_server import ServerTasks
 
 logger = logging.getLogger("mcpcore.server")
 

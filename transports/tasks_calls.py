@@ -1,0 +1,298 @@
+"""One call of a tool that is a task, or may become one.
+
+A :class:`TaskCall` stands between a handler and the machine.  As long as the call is no task it
+passes everything on; from then on results go into the task, questions are put to the client as the
+task's, and the handler goes on when the request, and even the connection, is gone.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from msgspec import UNSET, Raw, UnsetType
+
+from mcpcore.engine.events import Key, RequestReceived
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.http.server import HttpServer
+from mcpcore.service.task_views import TaskForm, TaskSupport, describe, related
+from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError, busy_code
+from mcpcore.spec.types.base import LoggingLevel
+from mcpcore.wire.message import Body, RequestId, to_json
+from transports.context import InputUnavailable
+from transports.inputs import Input, InvalidAnswer
+from transports.tasks import form_of
+
+if TYPE_CHECKING:
+    from transports.tasks_server import ServerTasks
+
+_ATTEMPTS = 3
+"""How often a question is put again after an answer that does not fit."""
+
+
+class Question:
+    """One question of a task, until it is answered."""
+
+    __slots__ = (
+        "_answer",
+        "_event",
+        "_problem",
+        "desk",
+        "key",
+        "method",
+        "outlet",
+        "params",
+        "request",
+    )
+
+    def __init__(self, key: str, method: str, params: bytes) -> None:
+        self.key = key
+        self.method = method
+        self.params = params
+        self.desk: ServerTasks | None = None
+        self.request: RequestId | None = None
+        """Our request that puts it to a legacy client, while that is on its way."""
+        self.outlet: Key | None = None
+        """The request of the client on whose stream it went."""
+        self._answer: Raw | None = None
+        self._problem: str | None = None
+        self._event = anyio.Event()
+
+    def answered(self, answer: Raw) -> None:
+        """The client answered."""
+        self._answer = answer
+        self._event.set()
+
+    def refused(self, problem: str) -> None:
+        """There will be no answer."""
+        self._problem = problem
+        self._event.set()
+
+    async def wait(self) -> Raw:
+        """Wait for the answer.  Raises InputUnavailable if there will be none."""
+        await self._event.wait()
+        if self._answer is None:
+            raise InputUnavailable(self._problem or "the question was not answered")
+        return self._answer
+
+
+class TaskCall:
+    """One call of a tool that is a task, or may become one.
+
+    The runtime answers it as it would the machine.  ``record`` is None as long as it is no task.
+    """
+
+    def __init__(
+        self,
+        desk: "ServerTasks",
+        event: RequestReceived,
+        support: TaskSupport,
+        ttl: int | UnsetType | None,
+    ) -> None:
+        self.event = event
+        self.support = support
+        self.record: TaskRecord | None = None
+        self.scope: anyio.CancelScope | None = None
+        self._desk = desk
+        self._form = form_of(event)
+        self._ttl = ttl
+        self._over = False
+        self._questions: dict[str, Question] = {}
+        self._progress = -math.inf
+
+    # Becoming a task
+
+    def begin(self) -> bool:
+        """Become a task; False if the request is over.  Raises McpError if there is no room."""
+        if self.record is not None:
+            return True
+        if self._over or (self.scope is not None and self.scope.cancel_called):
+            return False
+        desk, event = self._desk, self.event
+        host = desk.host
+        try:
+            record = host.create(desk.owner(event), ttl=self._ttl, poll=self.support.poll_interval)
+        except TableFull as full:
+            raise McpError(busy_code(event.revision), str(full)) from None
+        if self._form is TaskForm.EXTENSION:
+            view: Body = describe(record, TaskForm.EXTENSION)
+            sent = desk.runtime.machine.respond(event.key, view, result_type="task")
+        else:
+            view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
+            sent = desk.runtime.machine.respond(event.key, view, meta=related(record.id))
+        if not sent:
+            host.table.remove(record)
+            return False
+        if self._form is TaskForm.EXPERIMENTAL:
+            desk.follow(record, event.session)
+        self.record = record
+        host.employ(record, self)
+        desk.flush()
+        return True
+
+    def begin_if_possible(self) -> bool:
+        """Become a task; False if the request is over or there is no room for another task."""
+        try:
+            return self.begin()
+        except McpError:
+            return False
+
+    def end(self) -> None:
+        """The handler has ended."""
+        self._over = True
+        if self.record is not None:
+            self._desk.host.dismiss(self.record)
+
+    # What answers: as the machine
+
+    def respond(self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None) -> bool:
+        """The handler has a result."""
+        self._over = True
+        if self.record is None:
+            return self._desk.runtime.machine.respond(key, result, meta=meta)
+        return self._desk.host.complete(self.record, result, meta)
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """The handler failed with an error of the protocol."""
+        self._over = True
+        if self.record is None:
+            return self._desk.runtime.machine.fail(key, error)
+        return self._desk.host.fail(self.record, error)
+
+    def require_input(
+        self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
+    ) -> bool:
+        """The handler needs answers before it can become a task."""
+        self._over = True
+        if self.record is None:
+            return self._desk.runtime.machine.require_input(key, requests, state)
+        text = "the handler asked in the request after it had become a task"
+        return self._desk.host.fail(self.record, ErrorData(INTERNAL_ERROR, text))
+
+    # What works on the task: as the host sees it
+
+    def stop(self) -> None:
+        """The task has ended."""
+        if self.scope is not None and not self._over:
+            self.scope.cancel()
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """The client answered a question."""
+        question = self._questions.pop(key, None)
+        if question is not None:
+            question.answered(answer)
+
+    # What the handler does
+
+    def progress(self, value: float, total: float | None, message: str | None) -> bool:
+        """Report progress: in the task's status, and where there is a token, to its owner."""
+        record = self.record
+        if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
+            return False
+        self._progress = value
+        share = f"{value:g}" if total is None else f"{value:g} of {total:g}"
+        self._desk.host.say(record, message or share)
+        token = self.event.meta.progress_token
+        if self._form is TaskForm.EXPERIMENTAL and token is not UNSET:
+            params: dict[str, Any] = {"progressToken": token, "progress": value}
+            if total is not None:
+                params["total"] = total
+            if message is not None:
+                params["message"] = message
+            self.notify("notifications/progress", params)
+        return True
+
+    def log(self, level: LoggingLevel, data: Any, logger: str | None) -> bool:
+        """Log; the extension has no place for it."""
+        record = self.record
+        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+            return False
+        machine, outlet, meta = self._desk.runtime.machine, self._outlet(), related(record.id)
+        try:
+            if isinstance(machine, HttpServer):
+                session = self.event.session
+                return machine.log(outlet, level, data, logger, session=session, meta=meta)
+            return machine.log(outlet, level, data, logger, meta=meta)
+        except LocalError:
+            return False
+        finally:
+            self._desk.flush()
+
+    def notify(self, method: str, params: Body) -> bool:
+        """Send a notification to the session that asked for the task; the extension has none."""
+        record = self.record
+        if record is None or record.ended or self._form is TaskForm.EXTENSION:
+            return False
+        session, meta = self.event.session, related(record.id)
+        self._desk.tell(method, params, session=session, parent=self._outlet(), meta=meta)
+        return True
+
+    async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+        """Put questions to the client as those of the task, and wait for all answers.
+
+        Raises InputUnavailable.
+        """
+        open: dict[str, Question] = {}
+        answers: dict[str, Any] = {}
+        try:
+            for name, question in wanted.items():
+                open[name] = self._put(name, question)
+            for name, question in wanted.items():
+                answers[name] = await self._answer(name, question, open)
+        finally:
+            for put in open.values():
+                self._take_back(put)
+        return answers
+
+    def unsent(self) -> list[Question]:
+        """The questions that no client has been asked yet (experimental tasks)."""
+        if self._form is not TaskForm.EXPERIMENTAL:
+            return []
+        return [each for each in self._questions.values() if each.request is None]
+
+    def refuse(self, question: Question, problem: str) -> None:
+        """A question will not be answered."""
+        self._questions.pop(question.key, None)
+        if self.record is not None:
+            self._desk.host.withdraw(self.record, question.key)
+        question.refused(problem)
+
+    async def _answer(self, name: str, question: Input[Any], open: dict[str, Question]) -> Any:
+        attempt = 1
+        while True:
+            answer = await open[name].wait()
+            del open[name]
+            try:
+                return question.parse(answer)
+            except InvalidAnswer as error:
+                if attempt == _ATTEMPTS:
+                    text = f"the client's answer to {question.method} does not fit: {error}"
+                    raise InputUnavailable(text) from error
+                attempt += 1
+                open[name] = self._put(name, question, str(error))
+
+    def _put(self, name: str, question: Input[Any], problem: str | None = None) -> Question:
+        assert self.record is not None  # noqa: S101 - only tasks ask here
+        params = to_json(question.wire_params(self.event.revision, problem))
+        try:
+            key = self._desk.host.ask(self.record, name, question.method, params)
+        except TooManyQuestions as error:
+            raise InputUnavailable(str(error)) from None
+        if key is None:
+            raise InputUnavailable("the task has ended")
+        put = self._questions[key] = Question(key, question.method, params)
+        self._desk.offer_everywhere(self)
+        return put
+
+    def _take_back(self, question: Question) -> None:
+        if self._questions.pop(question.key, None) is None:
+            return
+        if question.desk is not None:
+            question.desk.recall(question)
+        if self.record is not None:
+            self._desk.host.withdraw(self.record, question.key)
+
+    def _outlet(self) -> Key | None:
+        waiting = [] if self.record is None else self._desk.waiting_for(self.record)
+        return waiting[-1] if waiting else None
