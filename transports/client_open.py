@@ -185,7 +185,7 @@ class Opening:
         assert isinstance(target, MemoryTarget)  # noqa: S101 - the last kind of target
         from transports.server import join_in_memory
 
-        return await join_in_memory(peer, core, target.server, self._group)
+        return await join_in_memory(peer, core, target.server, self._group, target.settings)
 
 
 def _schema_compiler() -> Any:

@@ -171,9 +171,15 @@ async def serve_connection(
         links.discard(link)
 
 
-async def join_in_memory(client: Peer, app: ClientCore, server: Server, group: TaskGroup) -> Link:
+async def join_in_memory(
+    client: Peer,
+    app: ClientCore,
+    server: Server,
+    group: TaskGroup,
+    settings: RuntimeSettings | None = None,
+) -> Link:
     """Serve a client of this process in ``group``; returns the client's link, yet to be run."""
-    settings = RuntimeSettings()
+    settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
     ours, theirs = memory_links((client, app), (peer, runtime))

@@ -3,13 +3,16 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+
+if TYPE_CHECKING:
+    from transports.runtime import RuntimeSettings
 
 
 class BadTarget(LocalError, ValueError):
@@ -42,9 +45,10 @@ class StdioTarget(Struct, frozen=True):
 
 
 class MemoryTarget(Struct, frozen=True):
-    """A server in this process."""
+    """A server in this process, and how its handlers are run."""
 
     server: Server
+    settings: "RuntimeSettings | None" = None
 
 
 Target = HttpTarget | WebSocketTarget | StdioTarget | MemoryTarget

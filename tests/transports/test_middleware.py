@@ -1,0 +1,650 @@
+"""Middleware of both sides, and the request log that is built on it."""
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+from msgspec import UNSET, Raw, Struct
+
+from mcpcore.engine.config import Role
+from mcpcore.engine.peer import Peer
+from mcpcore.service import Server, ToolError
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.client_core import ClientCore, Outcome
+from transports.client_errors import PeerError
+from transports.client_middleware import ClientMiddleware, OutgoingRequest
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.middleware import AnsweringSteps, CallNext, Chain, Steps
+from transports.request_log import log_incoming, log_outgoing
+from transports.runtime import RuntimeSettings, ServerRuntime
+from transports.server import server_config
+from transports.server_middleware import Answer, ServerMiddleware
+from transports.targets import MemoryTarget
+
+pytestmark = pytest.mark.anyio
+
+current: ContextVar[str] = ContextVar("current", default="nobody")
+
+
+class Nothing(Struct):
+    pass
+
+
+def library() -> Server:
+    server = Server("library")
+
+    @server.tool
+    def echo(text: str = "") -> str:
+        return text
+
+    @server.tool
+    async def slow(text: str = "") -> str:
+        await anyio.lowlevel.checkpoint()
+        return text
+
+    @server.tool
+    def late() -> Any:
+        async def later() -> str:
+            await anyio.lowlevel.checkpoint()
+            return current.get()
+
+        return later()
+
+    @server.tool
+    def who() -> str:
+        return current.get()
+
+    @server.tool
+    async def who_later() -> str:
+        await anyio.lowlevel.checkpoint()
+        return current.get()
+
+    @server.tool
+    def refuse() -> str:
+        raise ToolError("not today")
+
+    @server.tool
+    async def crash() -> str:
+        raise ZeroDivisionError("a secret")
+
+    @server.tool
+    async def ask(context: Context) -> str:
+        return (await context.elicit("Well?", Nothing)).action
+
+    @server.tool
+    async def ask_in_tasks(context: Context) -> str:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: context.elicit("One?", Nothing))
+            group.start_soon(lambda: context.elicit("Two?", Nothing))
+        return "both"
+
+    @server.tool
+    async def wait() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    @server.resource("test://a")
+    def a() -> str:
+        return "A"
+
+    return server
+
+
+def settings(*middleware: ServerMiddleware) -> RuntimeSettings:
+    return RuntimeSettings(middleware=middleware)
+
+
+def call(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
+
+
+def said(reply: dict[str, Any]) -> str:
+    return str(reply["result"]["content"][0]["text"])
+
+
+class Seen:
+    """A middleware that writes down what passes; ``name`` tells several apart."""
+
+    def __init__(self, log: list[str], name: str = "seen") -> None:
+        self.log = log
+        self.name = name
+
+    def __call__(self, request: Context) -> Steps[Answer]:
+        self.log.append(f"{self.name} {request.method}")
+        try:
+            answer = yield
+        except BaseException as error:
+            self.log.append(f"{self.name} {type(error).__name__}")
+            raise
+        self.log.append(f"{self.name} answer {type(answer.error).__name__}")
+
+
+class Awaiting(Seen):
+    """The same as a coroutine function."""
+
+    async def __call__(  # type: ignore[override]
+        self, request: Context, call_next: CallNext[Answer]
+    ) -> Answer:
+        self.log.append(f"{self.name} {request.method}")
+        try:
+            answer = await call_next()
+        except BaseException as error:
+            self.log.append(f"{self.name} {type(error).__name__}")
+            raise
+        self.log.append(f"{self.name} answer {type(answer.error).__name__}")
+        return answer
+
+
+KINDS: list[type[Seen]] = [Seen, Awaiting]
+ANSWERED = ["seen answer NoneType"]
+
+
+# The server's side
+
+
+def test_without_middleware_nothing_is_between() -> None:
+    server = library()
+    peer = Peer(Role.SERVER, server_config(server, RuntimeSettings()))
+    assert ServerRuntime(server, peer)._prepare == server.prepare
+
+
+@pytest.mark.parametrize("link", [lambda request: None, 3, print])
+def test_what_is_no_middleware_is_refused(link: Any) -> None:
+    with pytest.raises(TypeError, match="generator function or a coroutine function"):
+        Chain([link])
+
+
+@pytest.mark.parametrize("tool", ["echo", "slow", "late"])
+@pytest.mark.parametrize(("outer", "inner"), [(a, b) for a in KINDS for b in KINDS])
+async def test_the_first_is_the_outermost(
+    tool: str, outer: Callable[..., Any], inner: Callable[..., Any]
+) -> None:
+    log: list[str] = []
+    async with bench(library(), settings(outer(log, "outer"), inner(log, "inner"))) as made:
+        reply = await made.call("tools/call", call(tool))
+    assert "error" not in reply
+    assert log == [
+        "outer tools/call",
+        "inner tools/call",
+        "inner answer NoneType",
+        "outer answer NoneType",
+    ]
+
+
+async def test_plain_handlers_stay_inline_within_generators() -> None:
+    log: list[str] = []
+    async with bench(library(), settings(Seen(log))) as made:
+        made.post("tools/call", call("echo", text="at once"))
+        # Nothing was awaited since: there was no task to wait for.
+        [reply] = made.sent
+        assert said(reply) == "at once"
+        made.post("tools/list", {})
+        assert len(made.sent) == 2
+    assert log == ["seen tools/call", *ANSWERED, "seen tools/list", *ANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "ends"),
+    [
+        ("tools/list", {}, "answer NoneType"),
+        ("resources/read", {"uri": "test://a"}, "answer NoneType"),
+        ("resources/read", {"uri": "test://z"}, "McpError"),
+        ("tools/list", {"cursor": "bad"}, "McpError"),
+        ("tools/call", call("unknown"), "McpError"),
+        ("tools/call", call("echo", text=7), "answer NoneType"),
+        ("tools/call", call("refuse"), "answer ToolError"),
+        ("tools/call", call("crash"), "answer ZeroDivisionError"),
+        ("tools/call", call("ask"), "InputNeeded"),
+        ("tools/call", call("ask_in_tasks"), "InputNeeded"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_a_middleware_sees(
+    kind: Callable[..., Any], method: str, params: dict[str, Any], ends: str
+) -> None:
+    log: list[str] = []
+    capabilities: dict[str, Any] = {"elicitation": {}}
+    plain: list[dict[str, Any]] = []
+    for chosen in ((), (kind(log),)):
+        async with bench(library(), settings(*chosen)) as made:
+            plain.append(await made.call(method, params, capabilities=capabilities))
+    assert log == [f"seen {method}", f"seen {ends}"]
+    # Who only looks changes nothing; the sealed state is another every time.
+    for reply in plain:
+        reply.get("result", {}).pop("requestState", None)
+    assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_errors_of_handlers_are_logged_once(
+    kind: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(library(), settings(kind([]))) as made:
+        reply = await made.call("tools/call", call("crash"))
+        assert said(reply) == "Internal error"
+        await made.call("tools/call", call("refuse"))
+        await made.call("tools/call", call("unknown"))
+    [record] = caplog.records
+    assert record.getMessage() == "the handler of tools/call 'crash' failed"
+    assert "a secret" in caplog.text
+
+
+def stamps(request: Context) -> Steps[Answer]:
+    answer = yield
+    answer.meta["com.example/node"] = 7
+
+
+def replaces(request: Context) -> AnsweringSteps[Answer]:
+    yield
+    return Answer(Raw(b'{"content":[{"type":"text","text":"another"}]}'))
+
+
+def answers_early(request: Context) -> AnsweringSteps[Answer]:
+    if request.method == "tools/call":
+        return Answer(Raw(b'{"content":[{"type":"text","text":"early"}]}'))
+    yield
+    return None
+
+
+def forgives(request: Context) -> AnsweringSteps[Answer]:
+    try:
+        yield
+    except McpError as error:
+        text = msgspec.json.encode(error.error.message).decode()
+        return Answer(Raw(b'{"content":[{"type":"text","text":%b}]}' % text.encode()))
+    return None
+
+
+async def answers_early_too(request: Context, call_next: CallNext[Answer]) -> Answer:
+    return Answer(Raw(b'{"content":[{"type":"text","text":"early"}]}'))
+
+
+async def twice(request: Context, call_next: CallNext[Answer]) -> Answer:
+    await call_next()
+    return await call_next()
+
+
+@pytest.mark.parametrize(
+    ("link", "tool", "text"),
+    [
+        (stamps, "echo", "hello"),
+        (replaces, "echo", "another"),
+        (replaces, "slow", "another"),
+        (answers_early, "echo", "early"),
+        (answers_early, "slow", "early"),
+        (answers_early_too, "echo", "early"),
+        (forgives, "unknown", "Unknown tool: unknown"),
+        (twice, "echo", "hello"),
+    ],
+)
+async def test_what_a_middleware_may_do(link: ServerMiddleware, tool: str, text: str) -> None:
+    async with bench(library(), settings(link)) as made:
+        reply = await made.call("tools/call", call(tool, text="hello"))
+    assert said(reply) == text
+    assert (reply["result"]["_meta"].get("com.example/node") == 7) is (link is stamps)
+
+
+def refuses(request: Context) -> Steps[Answer]:
+    if request.method:
+        raise McpError(-31999, "no entry", {"why": "closed"})
+    yield
+
+
+def refuses_kindly(request: Context) -> Steps[Answer]:
+    if request.method:
+        raise ToolError("closed for lunch")
+    yield
+
+
+def does_nothing(request: Context) -> Steps[Answer]:
+    if request.method == "never":
+        yield
+
+
+def swallows(request: Context) -> Steps[Answer]:
+    try:
+        yield
+    except McpError:
+        return
+
+
+def yields_again(request: Context) -> Steps[Answer]:
+    yield
+    yield
+
+
+def yields_again_on_error(request: Context) -> Steps[Answer]:
+    try:
+        yield
+    except McpError:
+        yield
+
+
+async def answers_wrong(request: Context, call_next: CallNext[Answer]) -> Any:
+    return {"content": []}
+
+
+def breaks(request: Context) -> Steps[Answer]:
+    yield
+    raise LookupError("a secret")
+
+
+@pytest.mark.parametrize(
+    ("link", "tool", "code", "message", "logged"),
+    [
+        (refuses, "echo", -31999, "no entry", None),
+        (refuses_kindly, "echo", None, "closed for lunch", None),
+        (refuses_kindly, "unknown", INTERNAL_ERROR, "closed for lunch", None),
+        (does_nothing, "echo", None, "Internal error", "neither went on (yield) nor answered"),
+        (swallows, "unknown", INTERNAL_ERROR, "Internal error", "swallowed an exception"),
+        (yields_again, "echo", None, "Internal error", "yielded twice"),
+        (yields_again_on_error, "unknown", INTERNAL_ERROR, "Internal error", "yielded twice"),
+        (answers_wrong, "echo", None, "Internal error", "answered with dict, not an Answer"),
+        (breaks, "slow", None, "Internal error", "a secret"),
+    ],
+)
+async def test_middleware_that_refuses_or_is_wrong(
+    link: ServerMiddleware,
+    tool: str,
+    code: int | None,
+    message: str,
+    logged: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with bench(library(), settings(link)) as made:
+        reply = await made.call("tools/call", call(tool))
+        if code is None:
+            assert reply["result"]["isError"] is True
+            assert said(reply) == message
+        else:
+            assert (reply["error"]["code"], reply["error"]["message"]) == (code, message)
+        assert len(caplog.records) == (logged is not None)
+        assert logged is None or logged in caplog.text
+        assert "result" in await made.call("server/discover", {})  # the connection goes on
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_client_may_be_asked_from_within(kind: Callable[..., Any]) -> None:
+    log: list[str] = []
+    target = MemoryTarget(library(), settings(kind(log)))
+    callbacks = Callbacks(elicitation=lambda params: {})
+    async with connect(target, revision=MODERN, callbacks=callbacks) as client:
+        result = await client.call_tool("ask_in_tasks")
+        assert isinstance(result.content[0], TextContent)
+        assert result.content[0].text == "both"
+    assert log == [
+        "seen tools/call",
+        "seen InputNeeded",
+        "seen tools/call",
+        "seen answer NoneType",
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cancellation_passes(kind: Callable[..., Any]) -> None:
+    log: list[str] = []
+    async with bench(library(), settings(kind(log))) as made:
+        id = made.post("tools/call", call("wait"))
+        await anyio.wait_all_tasks_blocked()
+        cancelled = {"requestId": id}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        await made.runtime.idle()
+        assert made.peer.in_flight == 0
+        cancellation = anyio.get_cancelled_exc_class().__name__
+    assert log == ["seen tools/call", f"seen {cancellation}"]
+
+
+def names_user(request: Context) -> Steps[Answer]:
+    token = current.set("Ada")
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+@pytest.mark.parametrize("tool", ["who", "who_later"])
+async def test_context_variables_reach_the_handler(tool: str) -> None:
+    async with bench(library(), settings(names_user)) as made:
+        assert said(await made.call("tools/call", call(tool))) == "Ada"
+        assert current.get() == "nobody"
+
+
+async def test_what_the_engine_answers_does_not_pass() -> None:
+    log: list[str] = []
+    async with bench(library(), settings(Seen(log))) as made:
+        await made.call("server/discover", {})
+        assert "error" in await made.call("no/such/method", {})
+        made.open_legacy()
+        await made.call("ping", {}, revision=LEGACY)
+    assert log == []
+
+
+# The client's side
+
+
+class Noted:
+    """A middleware that writes down what is sent and what comes back."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Any]] = []
+        self.came: list[Any] = []
+
+    def __call__(self, request: OutgoingRequest) -> Steps[Outcome]:
+        self.sent.append((request.method, dict(request.meta)))
+        try:
+            outcome = yield
+        except Exception as error:
+            self.came.append(error)
+            raise
+        self.came.append(outcome)
+
+
+def traced(request: OutgoingRequest) -> Steps[Outcome]:
+    request.meta["traceparent"] = "00-1-2-01"
+    yield
+
+
+async def patient(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+    """Try again what failed."""
+    try:
+        return await call_next()
+    except PeerError:
+        return await call_next()
+
+
+def text_of(result: CallToolResult) -> str:
+    block = result.content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+def echoing() -> Server:
+    server = Server("echoing")
+    calls: list[int] = []
+
+    @server.tool
+    def trace(context: Context) -> CallToolResult:
+        meta = context.meta
+        found = [meta.traceparent, meta.tracestate, meta.baggage]
+        text = ",".join("" if each is UNSET else each for each in found)
+        back = {"traceparent": "00-1-3-01", "baggage": "from=server"}
+        return CallToolResult(content=[TextContent(text=text)], meta=back)
+
+    @server.tool
+    def moody() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise McpError(INVALID_PARAMS, "not in the mood")
+        return "well then"
+
+    return server
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_trace_context_goes_there_and_back(revision: str) -> None:
+    noted = Noted()
+    middleware: list[ClientMiddleware] = [traced, noted]
+    meta = {"tracestate": "vendor=1", "baggage": "user=ada"}
+    async with connect(echoing(), revision=revision, middleware=middleware) as client:
+        result = await client.call_tool("trace", meta=meta)
+        assert text_of(result) == "00-1-2-01,vendor=1,user=ada"
+        assert result.meta is not UNSET
+        assert result.meta["traceparent"] == "00-1-3-01"
+        assert noted.sent == [("tools/call", {**meta, "traceparent": "00-1-2-01"})]
+        assert noted.came[0].meta["baggage"] == "from=server"
+
+
+async def test_outgoing_requests_can_be_sent_again() -> None:
+    noted = Noted()
+    async with connect(echoing(), middleware=[patient, noted]) as client:
+        assert text_of(await client.call_tool("moody")) == "well then"
+    assert [type(each) for each in noted.came] == [PeerError, Outcome]
+
+
+async def test_an_outgoing_request_can_be_changed_and_answered() -> None:
+    def redirected(request: OutgoingRequest) -> AnsweringSteps[Outcome]:
+        if request.method == "tools/list":
+            return Outcome(Raw(b'{"tools":[]}'))
+        request.params = call("trace")
+        yield
+        return None
+
+    async with connect(echoing(), middleware=[redirected]) as client:
+        assert await client.tools() == []
+        assert text_of(await client.call_tool("nowhere")) == ",,"
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_every_request_passes(revision: str) -> None:
+    noted = Noted()
+    server = library()
+    callbacks = Callbacks(elicitation=lambda params: {})
+    kept = ClientSettings(cache=True, meta={"baggage": "b"})
+    async with connect(
+        server, revision=revision, callbacks=callbacks, settings=kept, middleware=[noted]
+    ) as client:
+        await client.tools()
+        await client.tools()  # the second time from the cache, where there is one
+        await client.call_tool("ask")
+        await client.ping()
+        async with client.listen(tools=True) as changes:
+            server.remove_tool("who")
+            assert (await anext(changes)).kind == "tools"
+        with pytest.raises(PeerError):
+            await client.read_resource("test://z")
+    methods = [method for method, _ in noted.sent]
+    modern = revision == MODERN
+    lists = ["tools/list"] if modern else ["tools/list", "tools/list"]
+    rest = ["server/discover", "subscriptions/listen"] if modern else ["ping"]
+    assert methods == [*lists, "tools/call", *rest, "resources/read"]
+    assert all(meta == {"baggage": "b"} for _, meta in noted.sent)
+    assert isinstance(noted.came[-1], PeerError)
+    if modern:
+        assert b"toolsListChanged" in bytes(noted.came[-2].result)
+
+
+async def test_a_client_without_middleware_has_nothing_between() -> None:
+    async with connect(library()) as client:
+        assert type(client._core) is ClientCore
+
+
+# The request log
+
+
+RECORDED = [
+    ("tools/call", call("echo"), "tools/call 'echo': answered", {"outcome": "answered"}),
+    ("tools/call", call("refuse"), "tools/call 'refuse': failed", {"outcome": "failed"}),
+    (
+        "tools/call",
+        call("unknown"),
+        f"tools/call 'unknown': refused ({INVALID_PARAMS})",
+        {"outcome": "refused", "code": INVALID_PARAMS},
+    ),
+    ("tools/list", {}, "tools/list: answered", {"outcome": "answered", "subject": None}),
+    (
+        "resources/read",
+        {"uri": "test://a"},
+        "resources/read 'test://a': answered",
+        {"subject": "test://a"},
+    ),
+    ("tools/call", call("ask"), "tools/call 'ask': asked", {"outcome": "asked"}),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "message", "facts"), RECORDED)
+async def test_incoming_requests_are_logged(
+    method: str,
+    params: dict[str, Any],
+    message: str,
+    facts: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "mcpcore.requests")
+    params = {**params, "_meta": {"traceparent": "00-1-2-01"}}
+    async with bench(library(), settings(log_incoming())) as made:
+        await made.call(method, params, capabilities={"elicitation": {}})
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{message} in ")
+    told = {key: value for key, value in vars(record).items() if key.startswith("mcp_")}
+    expected = {"side": "server", "method": method, "revision": MODERN, "traceparent": "00-1-2-01"}
+    assert {f"mcp_{key}": value for key, value in {**expected, **facts}.items()}.items() <= (
+        told.items()
+    )
+    assert told["mcp_duration"] >= 0
+
+
+async def test_ends_without_an_answer_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mcpcore.requests")
+    async with bench(library(), settings(log_incoming(), breaks_before)) as made:
+        await made.call("tools/call", call("echo"))
+        id = made.post("tools/call", call("wait"))
+        await anyio.wait_all_tasks_blocked()
+        cancelled = {"requestId": id}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+        await made.runtime.idle()
+    told = [vars(record).get("mcp_outcome") for record in caplog.records]
+    assert told == ["ended", None, "cancelled"]  # between them, the error itself
+
+
+def breaks_before(request: Context) -> Steps[Answer]:
+    if b"echo" in bytes(request.params):
+        raise LookupError
+    yield
+
+
+async def test_outgoing_requests_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mcpcore.requests")
+    async with connect(library(), middleware=[traced, log_outgoing()]) as client:
+        await client.call_tool("echo", {"text": "a secret"})
+        await client.call_tool("refuse")
+        with pytest.raises(PeerError):
+            await client.read_resource("test://z")
+    told = [
+        [getattr(record, f"mcp_{name}") for name in ("side", "subject", "outcome", "traceparent")]
+        for record in caplog.records
+    ]
+    assert told == [
+        ["client", "echo", "answered", "00-1-2-01"],
+        ["client", "refuse", "failed", "00-1-2-01"],
+        ["client", "test://z", "refused", "00-1-2-01"],
+    ]
+    assert "a secret" not in caplog.text
+
+
+async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "mcpcore.requests")
+    target = MemoryTarget(library(), settings(log_incoming()))
+    async with connect(target, middleware=[log_outgoing()]) as client:
+        assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
+    assert caplog.records == []
