@@ -1,7 +1,6 @@
 """What the specification's page basic/utilities/progress demands."""
 
 from conformance.requirements.model import both, span
-from conformance.requirements.reasons import TASKS
 
 ROWS = (
     both.must(
@@ -9,20 +8,17 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/progress#behavior-requirements",
         "The token of a task's request stays valid until the task ends.",
-        untested=TASKS,
     ),
     both.must(
         "basic/utilities/progress/task-same-token",
         span("2025-11-25"),
         "basic/utilities/progress#behavior-requirements",
         "Progress of a task uses the token of the request that made it.",
-        untested=TASKS,
     ),
     both.must(
         "basic/utilities/progress/task-stops",
         span("2025-11-25"),
         "basic/utilities/progress#behavior-requirements",
         "Progress of a task stops when the task has ended.",
-        untested=TASKS,
     ),
 )
