@@ -1,7 +1,7 @@
 """What the specification's page server/tools demands."""
 
 from conformance.requirements.model import ALL, LEGACY, MODERN, both, client, server, span
-from conformance.requirements.reasons import PERMISSIONS, RATE_LIMITS, USER_INTERFACE
+from conformance.requirements.reasons import PERMISSIONS, USER_INTERFACE
 
 ROWS = (
     client.should(
@@ -164,7 +164,6 @@ ROWS = (
         ALL,
         "server/tools#security-considerations",
         "Tool calls are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     server.must(
         "server/tools/outputs-sanitized",

@@ -1,7 +1,7 @@
 """What the specification's page server/utilities/completion demands."""
 
 from conformance.requirements.model import ALL, client, server, span
-from conformance.requirements.reasons import PERMISSIONS, RATE_LIMITS, USER_INTERFACE
+from conformance.requirements.reasons import PERMISSIONS, USER_INTERFACE
 
 ROWS = (
     server.must(
@@ -28,7 +28,6 @@ ROWS = (
         ALL,
         "server/utilities/completion#implementation-considerations",
         "Completion requests are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     server.should(
         "server/utilities/completion/server-validates",
@@ -60,7 +59,6 @@ ROWS = (
         ALL,
         "server/utilities/completion#security",
         "Completions are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     server.must(
         "server/utilities/completion/access-controlled",
