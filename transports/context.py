@@ -178,7 +178,10 @@ class Context:
 
         In a task it is also the task's status message.
         """
-        if (task := self._task) is not None:
+        task, throttle = self._task, self._runtime.throttle
+        if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
+            return False
+        if task is not None:
             return task.progress(value, total, message)
         sent = self._runtime.machine.progress(self._request.key, value, total, message)
         if sent:
@@ -187,7 +190,10 @@ class Context:
 
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
         """Send a log message, any JSON value; False if the client does not want it."""
-        if (task := self._task) is not None:
+        task, throttle = self._task, self._runtime.throttle
+        if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
+            return False
+        if task is not None:
             return task.log(level, data, logger)
         sent = self._runtime.machine.log(self._request.key, level, data, logger)
         if sent:

@@ -28,6 +28,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server
+from mcpcore.service.rate import RateLimiter
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -42,6 +43,7 @@ from mcpcore.wire.message import RequestId
 from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.link import Link, clock
+from transports.rate_limits import Throttle
 from transports.running import Handlers, Outcome, Waiting
 from transports.seal import Seal, SealBroken, request_binding
 from transports.server_middleware import ServerMiddleware, guarded
@@ -69,6 +71,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Rounds of input that one request may take (modern)."""
     middleware: tuple[ServerMiddleware, ...] = ()
     """Around every request that reaches the service, the first outermost."""
+    limiter: RateLimiter | None = None
+    """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Tasks of tools that declare them."""
 
@@ -109,6 +113,10 @@ class ServerRuntime:
             StreamDrained: self._on_drained,
             Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
+        self.throttle: Throttle | None = None
+        if self.settings.limiter is not None:
+            self.throttle = Throttle(self.settings.limiter, machine)
+            self._table[RequestReceived] = self._on_limited_request
         if self._tasks is not None:
             self._table[SubscriptionOpened] = self._tasks.opened
             self._table[SubscriptionClosed] = self._tasks.closed
@@ -159,6 +167,13 @@ class ServerRuntime:
             await event.wait()
 
     # Requests
+
+    def _on_limited_request(self, event: RequestReceived) -> None:
+        refusal = None if self.throttle is None else self.throttle.refusal(event)
+        if refusal is None:
+            self._on_request(event)
+        else:
+            self.machine.fail(event.key, refusal)
 
     def _on_request(self, event: RequestReceived) -> None:
         tasks = self._tasks

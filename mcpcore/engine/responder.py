@@ -148,7 +148,7 @@ class Responder(Receiver):
     ) -> bool:
         """Report progress; False if nobody asked, the request is over, or it did not increase."""
         record = self.hub.inbound.get(key)
-        if record is None or record.state is not Request.ACTIVE or record.token is None:
+        if record is None or not _wants_progress(record):
             return False
         if not math.isfinite(value) or (record.progress is not None and value <= record.progress):
             return False
@@ -190,6 +190,28 @@ class Responder(Receiver):
         Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
         client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
         """
+        if not self.wants_log(key, level):
+            return False
+        record = None if key is None else self.hub.inbound[key]
+        peer: Any = self if record is None else record.peer
+        if (record.queued if record else peer.hub.outbox.size) > peer.config.limits.queued:
+            return False
+        params: dict[str, Any] = {"level": level, "data": data}
+        if meta:
+            params["_meta"] = meta
+        if logger is not None:
+            params["logger"] = logger
+        peer.send_notification(
+            "notifications/message",
+            to_json(params),
+            route=MAIN if record is None else record.route,
+            record=record,
+            revision=peer.revision if record is None else record.revision,
+        )
+        return True
+
+    def wants_log(self, key: Key | None, level: str) -> bool:
+        """Whether a log message of this level would be sent; see :meth:`log`."""
         if level not in SEVERITY:
             raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
         record = None if key is None else self.hub.inbound.get(key)
@@ -203,23 +225,12 @@ class Responder(Receiver):
             wanted: str | None = None if record is None else record.log_level
         else:
             wanted = peer.log_level or DEFAULT_LOG_LEVEL
-        if wanted is None or SEVERITY[level] < SEVERITY[wanted]:
-            return False
-        if (record.queued if record else peer.hub.outbox.size) > peer.config.limits.queued:
-            return False
-        params: dict[str, Any] = {"level": level, "data": data}
-        if meta:
-            params["_meta"] = meta
-        if logger is not None:
-            params["logger"] = logger
-        peer.send_notification(
-            "notifications/message",
-            to_json(params),
-            route=MAIN if record is None else record.route,
-            record=record,
-            revision=revision,
-        )
-        return True
+        return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
+
+    def wants_progress(self, key: Key) -> bool:
+        """Whether somebody asked for the progress of a request that is being worked on."""
+        record = self.hub.inbound.get(key)
+        return record is not None and _wants_progress(record)
 
     # Listen streams, server side
 
@@ -257,6 +268,10 @@ class Responder(Receiver):
         record.stream = step(STREAM_TABLE, record.stream, StreamSignal.FINISH)
         self._finish_result(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, "complete")
         peer.emit(SubscriptionClosed(key=key))
+
+
+def _wants_progress(record: Inbound) -> bool:
+    return record.state is Request.ACTIVE and record.token is not None
 
 
 def _take_meta(

@@ -77,6 +77,14 @@ class OwnerCalls:
         sent = [each.peer.log(None, level, data, logger, meta=meta) for each in chosen]
         return any(sent)
 
+    def wants_log(self, key: Key, level: str) -> bool:
+        """See :meth:`Peer.wants_log <mcpcore.engine.peer.Peer.wants_log>`."""
+        return self._modern.wants_log(key, level)
+
+    def wants_progress(self, key: Key) -> bool:
+        """See :meth:`Peer.wants_progress <mcpcore.engine.peer.Peer.wants_progress>`."""
+        return self._modern.wants_progress(key)
+
     def queued(self, key: Key) -> int:
         """See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`."""
         return self._modern.queued(key)

@@ -1,0 +1,109 @@
+"""Limits of rates: how often a caller may do something.  Pure state; the time is passed in.
+
+The specification asks servers to limit tool calls, completions, log messages, progress and the
+requests about tasks ("Security Considerations" of their pages).  A :class:`RateLimiter` decides;
+:class:`RateLimits`, which has a token bucket for each caller, is the one that comes along.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Activity(Enum):
+    """What can be limited."""
+
+    TOOLS = "tool calls"
+    COMPLETION = "completions"
+    TASKS = "requests about tasks"
+    LOGGING = "log messages"
+    PROGRESS = "progress notifications"
+
+
+class RateLimiter(Protocol):
+    """Decides whether a caller may do something now."""
+
+    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+        """Return 0.0, and count it, or the seconds after which it may be tried again.
+
+        ``caller``: who was authenticated, else the session, else the connection; in stateless HTTP
+        without authentication all callers are one.  ``now``: seconds of a clock that never goes
+        back.  A request that is not admitted is refused, a notification dropped.
+        """
+
+
+class Rate(Struct, frozen=True):
+    """``amount`` in ``per`` seconds, evenly; but up to ``burst`` at once after a pause.
+
+    Raises ValueError for what is not positive.
+    """
+
+    amount: float
+    per: float = 1.0
+    burst: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("amount", "per", "burst"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"the {name} of a rate must be positive, got {value}")
+
+
+class RateLimits:
+    """A token bucket for each activity and caller; what has no rate is not limited.
+
+    At most ``callers`` buckets are kept for an activity: that of the caller who was away longest
+    is forgotten, which makes it full.
+
+    >>> limits = RateLimits({Activity.TOOLS: Rate(2, per=1.0, burst=2)})
+    >>> [limits.admit(Activity.TOOLS, "ada", now=now) for now in (0.0, 0.0, 0.25, 0.5)]
+    [0.0, 0.0, 0.25, 0.0]
+    >>> limits.refused[Activity.TOOLS]
+    1
+    """
+
+    def __init__(self, rates: Mapping[Activity, Rate], *, callers: int = 10_000) -> None:
+        if callers < 1:
+            raise ValueError(f"callers must be at least 1, got {callers}")
+        self._buckets = {
+            activity: _Buckets(rate.per / rate.amount, rate.burst, callers)
+            for activity, rate in rates.items()
+        }
+        self.refused: Counter[Activity] = Counter()
+        """How much was not admitted."""
+
+    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+        """See :meth:`RateLimiter.admit`."""
+        buckets = self._buckets.get(activity)
+        if buckets is None:
+            return 0.0
+        wait = buckets.take(caller, now)
+        if wait > 0.0:
+            self.refused[activity] += 1
+        return wait
+
+
+class _Buckets:
+    """The buckets of one activity, each kept as the time at which it will be full."""
+
+    __slots__ = ("_full", "_interval", "_limit", "_slack")
+
+    def __init__(self, interval: float, burst: int, limit: int) -> None:
+        self._interval = interval
+        self._slack = interval * (burst - 1)
+        self._limit = limit
+        self._full: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, caller: str, now: float) -> float:
+        full = max(self._full.get(caller, now), now)
+        wait = full - self._slack - now
+        if wait > self._interval * 1e-6:  # less is a rounding error
+            return wait
+        self._full[caller] = full + self._interval
+        self._full.move_to_end(caller)
+        if len(self._full) > self._limit:
+            self._full.popitem(last=False)
+        return 0.0
