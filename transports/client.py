@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
-from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS
+from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
 from mcpcore.spec.methods import METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel
@@ -48,6 +48,7 @@ from transports.client_open import ClientSettings, Opening
 from transports.client_tools import ToolBook
 from transports.link import clock
 from transports.targets import Target, parse_target
+from transports.tasks_client import ClientTasks
 
 T = TypeVar("T")
 P = TypeVar("P", bound="_Page")
@@ -134,30 +135,39 @@ class Client:
     ) -> CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
-        Answers what the server asks meanwhile through the callbacks.  A result that breaks the
-        tool's output schema raises InvalidResponse, if the schema is known and can be checked.
+        Answers what the server asks meanwhile through the callbacks, and follows the task that the
+        call may become to its end; ``timeout`` bounds that too if it is given.  A result that
+        breaks the tool's output schema raises InvalidResponse, if the schema is known and can be
+        checked.
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
 
         async def call() -> CallToolResult:
-            return await self.request(
-                "tools/call", params, CallToolResult, timeout=timeout, progress=progress, meta=meta
+            support = self._tools.task_support(name)
+            return await self.tasks.call(
+                params, support=support, timeout=timeout, progress=progress, meta=meta
             )
 
         try:
             result = await call()
         except PeerError as error:
-            if error.code != HEADER_MISMATCH:
+            as_task = error.code == METHOD_NOT_FOUND and self.tasks.experimental
+            if error.code != HEADER_MISMATCH and not as_task:
                 raise
-            # Our picture of the tool's mirrored arguments is missing or outdated.
+            # Our picture of the tool, its mirrored arguments or its tasks, is missing or outdated.
             if self._cache is not None:
                 self._cache.drop("tools/list")
             await self.tools()
             result = await call()
         self._tools.check(name, result)
         return result
+
+    @property
+    def tasks(self) -> ClientTasks:
+        """Calls that go on by themselves: to start them, and to come back to them."""
+        return self._core.tasks
 
     # Resources
 
@@ -282,8 +292,9 @@ class Client:
         prompts: bool = False,
         resources: bool = False,
         uris: "list[str] | tuple[str, ...]" = (),
+        task_ids: "list[str] | tuple[str, ...]" = (),
     ) -> Listening:
-        """Open a stream of changes: of the lists named, and of the resources in ``uris``.
+        """Open a stream of changes: of the lists named, and of the resources and tasks given.
 
         ``async with client.listen(tools=True) as changes: async for change in changes: ...``
         """
@@ -292,6 +303,7 @@ class Client:
             prompts_list_changed=prompts or UNSET,
             resources_list_changed=resources or UNSET,
             resource_subscriptions=list(uris) or UNSET,
+            task_ids=list(task_ids) or UNSET,
         )
         return Listening(self._core, wanted)
 

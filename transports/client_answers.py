@@ -17,6 +17,7 @@ from mcpcore.spec.types.base import InputRequest
 from transports.callbacks import Answer, Callbacks
 from transports.client_errors import InputFailed, promised
 from transports.running import Handlers
+from transports.tasks_answers import ClientDesk, same_task
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -39,9 +40,14 @@ class Answers:
         self._callbacks = callbacks
         self._flush = flush
         self._handlers = Handlers(group, self._release)
+        self.desk: ClientDesk | None = None
+        """Where requests of the server run as tasks, if they may."""
 
     def begin(self, event: RequestReceived) -> None:
         """Answer a request, now or later."""
+        desk = self.desk
+        if desk is not None and (desk.serve(event) or desk.takes(event)):
+            return
         try:
             answer = self._callbacks.answer(event.method, event.params)
         except Exception as error:
@@ -64,11 +70,12 @@ class Answers:
 
     def cancel(self, event: RequestCancelled) -> None:
         """The server no longer wants it."""
-        self._handlers.cancel(event.key)
+        if self.desk is None or not self.desk.cancelled(event.key):
+            self._handlers.cancel(event.key)
 
     def _respond(self, event: RequestReceived, answer: Struct | Mapping[str, Any]) -> None:
         try:
-            self._machine.respond(event.key, answer)
+            self._machine.respond(event.key, answer, meta=same_task(event.params))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             self._fail(event, error)
 
@@ -89,16 +96,25 @@ async def answer_inputs(asked: InputRequired, callbacks: Callbacks) -> dict[str,
 
     Raises InputFailed if an input cannot or may not be given, and what a callback raises.
     """
-    answers = {}
-    for key, raw in asked.requests.items():
-        wanted = promised(raw, InputRequest, asked.method)
-        params = Raw(b"{}") if wanted.params is UNSET else wanted.params
-        try:
-            answer = callbacks.answer(wanted.method, params)
-            answers[key] = await answer if inspect.isawaitable(answer) else answer
-        except McpError as error:
-            raise InputFailed(asked.method, f"the input {key!r} was not given: {error}") from error
+    answers = {
+        key: await answer_input(raw, key, asked.method, callbacks)
+        for key, raw in asked.requests.items()
+    }
     if not answers:
         # Only state came back: the server waits for something outside of this conversation.
         await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
     return answers
+
+
+async def answer_input(raw: Raw, key: str, method: str, callbacks: Callbacks) -> Answer:
+    """Answer one question of ``method``, a request without id, known by ``key``.
+
+    Raises InputFailed if the input cannot or may not be given, and what the callback raises.
+    """
+    wanted = promised(raw, InputRequest, method)
+    params = Raw(b"{}") if wanted.params is UNSET else wanted.params
+    try:
+        answer = callbacks.answer(wanted.method, params)
+        return await answer if inspect.isawaitable(answer) else answer
+    except McpError as error:
+        raise InputFailed(method, f"the input {key!r} was not given: {error}") from error

@@ -32,11 +32,12 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.http.client import HttpClient
+from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel, full_meta
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
 from transports.callbacks import Callbacks, ProgressCallback
@@ -52,6 +53,9 @@ from transports.client_news import News
 from transports.link import Link, clock
 from transports.pump import LinkError
 from transports.running import Waiting
+from transports.tasks import TaskHost
+from transports.tasks_answers import ClientDesk
+from transports.tasks_client import ClientTasks
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -67,6 +71,8 @@ class Outcome(Struct):
     """The result object as received."""
     with_input: bool = False
     """Answers of ours went into it, so that it is never cached."""
+    request: RequestId | None = None
+    """The request it answers."""
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -106,6 +112,7 @@ class ClientCore:
         self._waiting = Waiting()
         self._progress: dict[RequestId, ProgressCallback] = {}
         self._answers = Answers(machine, callbacks, group, self.flush)
+        self.tasks = ClientTasks(self)
         self._table: dict[type[Event], Callable[[Any], None]] = {
             ResultReceived: self._settle,
             ErrorReceived: self._settle,
@@ -196,7 +203,7 @@ class ClientCore:
         while True:
             outcome = await self._outcome(request, progress)
             if not isinstance(outcome, InputRequired):
-                return Outcome(result_of(outcome), rounds > 0)
+                return Outcome(result_of(outcome), rounds > 0, request)
             rounds += 1
             request = await self._answer_round(outcome, timeout)
 
@@ -221,6 +228,25 @@ class ClientCore:
         self.streams[request] = listening
         self.flush()
         await listening.opened(request)
+
+    def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
+        """Go on hearing of the progress of a request that was answered with a task."""
+        self._progress[request] = progress
+
+    def drop_progress(self, request: RequestId) -> None:
+        """Its task has ended."""
+        self._progress.pop(request, None)
+
+    def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
+        """Let the server have its requests run as tasks, as ``capabilities`` promise."""
+        self._answers.desk = ClientDesk(
+            TaskHost(settings),
+            self.machine,
+            self.flush,
+            self.callbacks,
+            capabilities,
+            self._group,
+        )
 
     def cancel(self, request: RequestId) -> None:
         """Withdraw a request; its outcome, if any, is dropped."""
@@ -289,6 +315,7 @@ class ClientCore:
         try:
             for listener in listeners:
                 listener.notify(method, params)
+            self.tasks.heard(method, params)
         except InvalidResponse as error:
             logger.warning("%s", error)
         for watcher in self._watchers:

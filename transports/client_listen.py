@@ -17,6 +17,7 @@ from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
 from transports.client_errors import (
     ConnectionClosed,
@@ -25,7 +26,7 @@ from transports.client_errors import (
     ended,
     promised,
 )
-from transports.client_news import RESOURCE_UPDATED
+from transports.client_news import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
 
 if TYPE_CHECKING:
     from transports.client_core import ClientCore
@@ -43,15 +44,19 @@ _FLAGS = {
 
 
 class Change(Struct, frozen=True):
-    """Something changed on the server. ``uri``: which resource, for ``resources/updated``."""
+    """Something changed on the server. ``uri``: which resource; ``task_id``: which task."""
 
     method: str
     uri: str | None = None
+    task_id: str | None = None
 
     @property
     def kind(self) -> str:
-        """``tools``, ``prompts``, ``resources`` (their lists) or ``resource`` (one's contents)."""
-        return "resource" if self.method == RESOURCE_UPDATED else self.method.split("/")[1]
+        """``tools``, ``prompts``, ``resources`` (their lists), ``resource`` or ``task`` (one)."""
+        return _KINDS.get(self.method) or self.method.split("/")[1]
+
+
+_KINDS = {RESOURCE_UPDATED: "resource", TASK_CHANGED: "task", TASK_STATUS: "task"}
 
 
 class _Uri(Struct):
@@ -70,6 +75,8 @@ class Listening:
     def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
         self.filter = wanted
         """What was asked for; once open, what the server honours of it."""
+        self.tasks: dict[str, Task] = {}
+        """The last that was heard of each task; what the extension says is complete."""
         self._core = core
         self._request: RequestId | None = None
         self._uris: list[str] = []
@@ -129,14 +136,25 @@ class Listening:
 
     def notify(self, method: str, params: Raw) -> None:
         """A notification arrived."""
-        change = Change(method)
+        change, task = Change(method), None
         if method == RESOURCE_UPDATED:
             change = Change(method, promised(params, _Uri, method).uri)
-        if self._wants(change):
-            if len(self._pending) >= _PENDING_LIMIT:
-                del self._pending[next(iter(self._pending))]
-            self._pending[change] = None
-            self._news.set()
+        elif method in (TASK_CHANGED, TASK_STATUS):
+            task = promised(params, Task, method)
+            change = Change(method, task_id=task.task_id)
+        if not self._wants(change):
+            return
+        if task is not None:
+            self.tasks[task.task_id] = task
+        if len(self._pending) >= _PENDING_LIMIT:
+            del self._pending[next(iter(self._pending))]
+        self._pending[change] = None
+        self._news.set()
+
+    def carries(self, task_id: str) -> bool:
+        """Whether the stream is open and tells of a task."""
+        wanted = self.filter.task_ids
+        return self._open and not self._ended and wanted is not UNSET and task_id in wanted
 
     def end(self, outcome: ResultReceived | ErrorReceived | RequestEnded) -> None:
         """The stream is over."""
@@ -178,6 +196,8 @@ class Listening:
                 setattr(honoured, member, True)
         if wanted.resource_subscriptions and declares(offered, "resources.subscribe"):
             honoured.resource_subscriptions = wanted.resource_subscriptions
+        if wanted.task_ids and declares(offered, "tasks"):
+            honoured.task_ids = wanted.task_ids
         self.filter = honoured
         self._core.listeners.append(self)
         interest = self._core.interest
@@ -204,6 +224,9 @@ class Listening:
         if change.uri is not None:
             # A server may report something inside of the resource that was subscribed to.
             return self.filter.resource_subscriptions not in (UNSET, [])
+        if change.task_id is not None:
+            wanted = self.filter.task_ids
+            return wanted is not UNSET and change.task_id in wanted
         flag = _FLAGS.get(change.method)
         if flag is None:  # of an extension, if it came on our own stream
             return self._request is not None

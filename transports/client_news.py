@@ -19,6 +19,8 @@ from transports.typed import Malformed, typed
 logger = logging.getLogger("mcpcore.client")
 
 RESOURCE_UPDATED = "notifications/resources/updated"
+TASK_CHANGED = "notifications/tasks"
+TASK_STATUS = "notifications/tasks/status"
 
 
 class News:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct, field, structs
+from msgspec import UNSET, Struct, field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
@@ -24,6 +24,7 @@ from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook
 from transports.link import Link
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
+from transports.tasks_client import TaskOptions
 
 if TYPE_CHECKING:
     from transports.process import ProcessSettings
@@ -45,6 +46,8 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     """Keep results for as long as the server allows (modern)."""
     check_output: bool = True
     """Check structured results against the tool's schema, where the `schema` extra is installed."""
+    tasks: TaskOptions | None = None
+    """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
     http: HttpClientSettings | None = None
     ssl_context: ssl.SSLContext | None = None
     process: "ProcessSettings | None" = None
@@ -120,9 +123,12 @@ class Opening:
 
     async def _start(self) -> ClientCore:
         settings = self.settings
+        capabilities = self.callbacks.capabilities()
+        if settings.tasks is not None:
+            capabilities = settings.tasks.declare(capabilities)
         config = Config(
             info=settings.info,
-            capabilities=self.callbacks.capabilities(),
+            capabilities=capabilities,
             revisions=self._revisions,
             negotiation=settings.negotiation,
             limits=settings.limits,
@@ -144,6 +150,10 @@ class Opening:
             else ClientCore(machine, self.callbacks, self._group)
         )
         core.meta.update(settings.meta)
+        if settings.tasks is not None:
+            core.tasks.options = settings.tasks
+            if capabilities.tasks is not UNSET:
+                core.run_tasks(capabilities, settings.tasks.own)
         if self.cache is not None:
             core.watch(self.cache.notified)
         if isinstance(machine, HttpClient):

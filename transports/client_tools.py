@@ -40,6 +40,11 @@ class ToolBook:
         self._limit = limit
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._checks: dict[str, Check] = {}
+        self._tasks: dict[str, str] = {}
+
+    def task_support(self, name: str) -> str | None:
+        """What a tool said of being called as a task (2025-11-25), None if it said nothing."""
+        return self._tasks.get(name)
 
     def learn(self, tools: list[Tool]) -> list[Tool]:
         """Remember ``tools`` and return those that may be used."""
@@ -78,6 +83,9 @@ class ToolBook:
                 return False
             _put(self._headers, tool.name, mirrored, self._limit)
         self._checks.pop(tool.name, None)
+        self._tasks.pop(tool.name, None)
+        if tool.execution is not UNSET and tool.execution.task_support is not UNSET:
+            _put(self._tasks, tool.name, tool.execution.task_support, self._limit)
         if tool.output_schema is UNSET:
             self._outputs.pop(tool.name, None)
         else:

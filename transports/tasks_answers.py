@@ -1,0 +1,149 @@
+"""Requests of the server that it has its client run as tasks (2025-11-25).
+
+Sampling and elicitation may take long, as a person is behind them; with tasks the server need not
+keep a request open for that.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.engine.events import Key, RequestReceived
+from mcpcore.engine.peer import Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.service.task_views import TaskForm, describe, related
+from mcpcore.service.tasks import TableFull, TaskRecord
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    ErrorData,
+    McpError,
+    busy_code,
+)
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.types.base import META_RELATED_TASK, full_meta
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.tasks import TaskMetadata
+from transports.callbacks import Answer, Callbacks
+from transports.running import Handlers
+from transports.tasks import TaskDesk, TaskHost
+from transports.typed import Malformed, typed
+
+logger = logging.getLogger("mcpcore.client")
+
+
+class _Wanted(Struct):
+    task: TaskMetadata | UnsetType = UNSET
+
+
+class ClientDesk(TaskDesk):
+    """The tasks of a client: what its server asks of it and fetches later.
+
+    ``capabilities`` says which requests may be run as tasks; ``group`` is where they run.
+    """
+
+    def __init__(
+        self,
+        host: TaskHost,
+        machine: Peer | HttpClient,
+        flush: Callable[[], None],
+        callbacks: Callbacks,
+        capabilities: ClientCapabilities,
+        group: TaskGroup,
+    ) -> None:
+        super().__init__(host, machine, flush)
+        self._callbacks = callbacks
+        self._capabilities = capabilities
+        self._group = group
+        self._handlers: Handlers | None = None
+
+    def takes(self, event: RequestReceived) -> bool:
+        """Run a request as a task, if the server wants that; False if it does not."""
+        row = lookup(event.method, "server", event.revision)
+        if row is None or row.task_capability is None:
+            return False
+        if not declares(self._capabilities, row.task_capability):
+            return False
+        try:
+            task = typed(event.params, _Wanted).task
+            if task is UNSET:
+                return False
+            ttl = self.host.table.granted(None if task.ttl is UNSET else task.ttl)
+            record = self.host.create(self.owner(event), ttl=ttl)
+        except McpError as error:
+            self.machine.fail(event.key, error.error)
+        except Malformed as error:
+            self.machine.fail(event.key, ErrorData(INVALID_PARAMS, f"invalid params: {error}"))
+        except TableFull as full:
+            self.machine.fail(event.key, ErrorData(busy_code(event.revision), str(full)))
+        else:
+            self._start(event, record)
+        return True
+
+    def _start(self, event: RequestReceived, record: TaskRecord) -> None:
+        if self._handlers is None:
+            self._handlers = Handlers(self.host.begin(self._group), self._nothing)
+        view = {"task": describe(record, TaskForm.EXPERIMENTAL)}
+        self.machine.respond(event.key, view, meta=related(record.id))
+        self.follow(record, None)
+        worker = _Worker()
+        self.host.employ(record, worker)
+
+        async def work() -> None:
+            try:
+                await self._work(event, record)
+            finally:
+                worker.scope = None
+                self.host.dismiss(record)
+
+        worker.scope = self._handlers.start(event.key, work)
+
+    async def _work(self, event: RequestReceived, record: TaskRecord) -> None:
+        try:
+            answer = self._callbacks.answer(event.method, event.params)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            body, meta = _parted(answer)
+            self.host.complete(record, body, meta)
+        except McpError as error:
+            self.host.fail(record, error.error)
+        except Exception as error:
+            logger.error("the callback for %s failed", event.method, exc_info=error)
+            self.host.fail(record, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
+
+    def _nothing(self, key: Key) -> None:
+        """The request itself was answered long ago."""
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self.scope: anyio.CancelScope | None = None
+
+    def stop(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def deliver(self, key: str, answer: Raw) -> None:
+        """Requests of a server ask nothing."""
+
+
+def same_task(params: Raw) -> dict[str, Any] | None:
+    """The ``_meta`` of an answer to a request that belongs to a task of the server."""
+    if b"related-task" not in bytes(params):
+        return None
+    task = full_meta(params).get(META_RELATED_TASK)
+    return None if task is None else {META_RELATED_TASK: task}
+
+
+def _parted(answer: Answer) -> tuple[Raw, Mapping[str, Any] | None]:
+    """The result object and its ``_meta``, apart."""
+    members = msgspec.to_builtins(answer)
+    meta = members.pop("_meta", None)
+    return Raw(msgspec.json.encode(members)), meta
