@@ -1,7 +1,6 @@
 """What the specification's page basic/patterns/progress demands."""
 
 from conformance.requirements.model import ALL, both, span
-from conformance.requirements.reasons import RATE_LIMITS
 
 ROWS = (
     both.must(
@@ -46,7 +45,6 @@ ROWS = (
         ALL,
         "basic/patterns/progress#implementation-notes",
         "Progress notifications are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     both.must(
         "basic/patterns/progress/stops",

@@ -1,7 +1,7 @@
 """What the specification's page basic/utilities/tasks demands."""
 
 from conformance.requirements.model import both, client, server, span
-from conformance.requirements.reasons import CLIENT_TASKS, RATE_LIMITS
+from conformance.requirements.reasons import CLIENT_TASKS
 
 ROWS = (
     both.must(
@@ -361,7 +361,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#task-isolation-and-access-control",
         "Operations on tasks are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     server.should(
         "basic/utilities/tasks/limit-concurrent",

@@ -1,7 +1,7 @@
 """What the specification's page server/utilities/logging demands."""
 
 from conformance.requirements.model import ALL, LEGACY, MODERN, both, server
-from conformance.requirements.reasons import DEPRECATED_FEATURE, LOG_CONTENTS, RATE_LIMITS
+from conformance.requirements.reasons import DEPRECATED_FEATURE, LOG_CONTENTS
 
 ROWS = (
     server.should(
@@ -53,7 +53,6 @@ ROWS = (
         ALL,
         "server/utilities/logging#implementation-considerations",
         "Log messages are limited in rate.",
-        untested=RATE_LIMITS,
     ),
     server.must(
         "server/utilities/logging/nothing-secret",

@@ -1,0 +1,233 @@
+"""Rate limits of a server: what is refused, what is dropped, and who is counted as one."""
+
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import Raw
+
+from mcpcore.service import Server
+from mcpcore.service.rate import Activity, Rate, RateLimits
+from mcpcore.spec.errors import BUSY, LEGACY_BUSY
+from mcpcore.spec.types.completion import PromptReference
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.client_errors import PeerError
+from transports.context import Context
+from transports.link import clock
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, serve
+from transports.targets import MemoryTarget
+
+pytestmark = pytest.mark.anyio
+
+SELDOM = 1e-9
+"""A rate at which nothing comes back while a test runs, so that only the burst counts."""
+
+
+def busy_server() -> Server:
+    server = Server("busy")
+
+    @server.tool
+    def count(context: Context, progress: int = 0, debug: int = 0, error: int = 0) -> str:
+        done = [context.progress(step) for step in range(progress)]
+        told = [context.debug(step) for step in range(debug)]
+        told += [context.error(step) for step in range(error)]
+        return f"{sum(done)} {sum(told)}"
+
+    @server.tool(task="required")
+    async def work(context: Context) -> str:
+        return str(sum(context.progress(step) for step in range(5)))
+
+    @server.prompt
+    def greet(name: str) -> str:
+        return f"Greet {name}"
+
+    @server.completion(prompt="greet")
+    def names(typed: str) -> list[str]:
+        return [f"{typed}!"]
+
+    return server
+
+
+def limited(**bursts: int) -> tuple[RuntimeSettings, RateLimits]:
+    rates = {Activity[name]: Rate(SELDOM, burst=burst) for name, burst in bursts.items()}
+    limits = RateLimits(rates)
+    return RuntimeSettings(limiter=limits), limits
+
+
+def text_of(result: CallToolResult) -> str:
+    block = result.content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+def count(**arguments: int) -> dict[str, Any]:
+    return {"name": "count", "arguments": arguments}
+
+
+@pytest.mark.requirement(
+    "server/tools/rate-limited",
+    "server/utilities/completion/server-rate-limit",
+    "server/utilities/completion/rate-limited",
+)
+@pytest.mark.parametrize(("revision", "code"), [(LEGACY, LEGACY_BUSY), (MODERN, BUSY)])
+@pytest.mark.parametrize("activity", ["TOOLS", "COMPLETION"])
+async def test_requests_over_the_limit_are_refused(activity: str, revision: str, code: int) -> None:
+    settings, limits = limited(**{activity: 3})
+    target = MemoryTarget(busy_server(), settings)
+    async with connect(target, revision=revision) as client:
+
+        async def call(times: int) -> None:
+            for _ in range(times):
+                await client.call_tool("count")
+
+        async def complete(times: int) -> None:
+            for _ in range(times):
+                await client.complete(PromptReference(name="greet"), "name", "a")
+
+        use, other = (call, complete) if activity == "TOOLS" else (complete, call)
+        await use(3)
+        for _ in range(2):
+            with pytest.raises(PeerError, match=f"busy: too many {Activity[activity].value}") as e:
+                await use(1)
+            assert e.value.code == code
+            assert isinstance(e.value.error.data, Raw)
+            assert b"retryAfterMs" in bytes(e.value.error.data)
+        await other(5)
+        await client.ping()
+    assert limits.refused == {Activity[activity]: 2}
+
+
+@pytest.mark.requirement("basic/patterns/progress/rate-limited")
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_progress_over_the_limit_is_dropped(revision: str) -> None:
+    settings, limits = limited(PROGRESS=3)
+    seen: list[float] = []
+    async with connect(MemoryTarget(busy_server(), settings), revision=revision) as client:
+        unasked = await client.call_tool("count", {"progress": 9})
+        result = await client.call_tool(
+            "count", {"progress": 9}, progress=lambda value, total, message: seen.append(value)
+        )
+    assert [text_of(each) for each in (unasked, result)] == [
+        "0 0",
+        "3 0",
+    ]  # what nobody asked for uses nothing up
+    assert seen == [0, 1, 2]
+    assert limits.refused == {Activity.PROGRESS: 6}
+
+
+@pytest.mark.requirement("server/utilities/logging/server-rate-limit")
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+async def test_log_messages_over_the_limit_are_dropped(revision: str) -> None:
+    settings, limits = limited(LOGGING=3)
+    seen: list[Any] = []
+    callbacks = Callbacks(log=lambda message: seen.append((message.level, message.data)))
+    target = MemoryTarget(busy_server(), settings)
+    async with connect(target, revision=revision, callbacks=callbacks) as client:
+        await client.set_log_level("info")
+        result = await client.call_tool("count", {"debug": 9, "error": 5})
+    assert text_of(result) == "0 3"
+    assert seen == [("error", 0), ("error", 1), ("error", 2)]
+    assert limits.refused == {Activity.LOGGING: 2}
+
+
+@pytest.mark.requirement("basic/utilities/tasks/rate-limited")
+@pytest.mark.parametrize(("revision", "code"), [(LEGACY, LEGACY_BUSY), (MODERN, BUSY)])
+async def test_tasks_are_limited_too(revision: str, code: int) -> None:
+    settings, limits = limited(PROGRESS=2, TASKS=2)
+    modern = revision == MODERN
+    capabilities: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    async with bench(busy_server(), settings) as made:
+        if not modern:
+            made.open_legacy()
+
+        async def ask(method: str, params: dict[str, Any]) -> dict[str, Any]:
+            return await made.call(method, params, capabilities=capabilities, revision=revision)
+
+        call: dict[str, Any] = {"name": "work", "_meta": {"progressToken": 1}}
+        created = (await ask("tools/call", call if modern else {**call, "task": {}}))["result"]
+        task = {"taskId": (created if modern else created["task"])["taskId"]}
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            assert (await ask("tasks/get", task))["result"]["status"] == "completed"
+        third = await ask("tasks/get", task)
+        assert third["error"]["code"] == code
+        assert third["error"]["message"].startswith("busy: too many requests about tasks")
+    assert limits.refused == {Activity.PROGRESS: 3, Activity.TASKS: 1}
+
+
+class Spy:
+    """A limiter that writes down who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Activity, str]] = []
+
+    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+        self.asked.append((activity, caller))
+        return 0.0
+
+
+async def test_who_is_counted_as_one() -> None:
+    """Connections and sessions are callers of their own; stateless HTTP is one."""
+    spy = Spy()
+    settings = ServeSettings(runtime=RuntimeSettings(limiter=spy))
+    urls: list[str] = []
+    listening = anyio.Event()
+
+    def told(url: str) -> None:
+        urls.append(url)
+        if len(urls) == 2:
+            listening.set()
+
+    async def calls(url: str, revision: str) -> list[str]:
+        before = len(spy.asked)
+        async with connect(url, revision=revision) as one, connect(url, revision=revision) as two:
+            for client in (one, two, one):
+                await client.call_tool("count")
+        return [caller for _, caller in spy.asked[before:]]
+
+    stop = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                lambda: serve(
+                    busy_server(),
+                    http="127.0.0.1:0",
+                    ws="127.0.0.1:0",
+                    settings=settings,
+                    on_listening=told,
+                    stop=stop,
+                )
+            )
+            await listening.wait()
+            http, ws = urls
+            sessions = await calls(http, LEGACY)
+            stateless = await calls(http, MODERN)
+            sockets = await calls(ws, MODERN)
+            stop.set()
+    for callers in (sessions, sockets):
+        assert callers[0] == callers[2] != callers[1]
+    assert all(caller.startswith("session ") for caller in sessions)
+    assert len(set(stateless)) == 1
+    assert len({*sessions, *stateless, *sockets}) == 5
+
+
+async def test_who_was_authenticated_is_one_wherever_he_comes_from() -> None:
+    spy = Spy()
+    settings = RuntimeSettings(limiter=spy)
+    line = (
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count","_meta":'
+        b'{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
+        b'"io.modelcontextprotocol/clientCapabilities":{}}}}'
+    )
+    for principal in ("ada", "ada", "bob", None):
+        async with bench(busy_server(), settings) as made:
+            made.peer.receive(line, now=clock(), principal=principal)
+            made.flush_soon()
+    callers = [caller for _, caller in spy.asked]
+    assert callers[:3] == ["principal ada", "principal ada", "principal bob"]
+    assert callers[3].startswith("connection ")
