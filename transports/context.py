@@ -14,9 +14,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
-from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.service import HandlerError
+from mcpcore.engine.events import RequestReceived
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
@@ -26,16 +24,16 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.roots import Root
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
 from mcpcore.wire.message import RequestId
-from transports.inputs import (
-    Elicit,
-    Elicited,
-    ElicitUrl,
-    Input,
-    InvalidAnswer,
-    ListRoots,
-    Sample,
+from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample
+from transports.questions import (
+    InputNeeded,
+    InputUnavailable,
+    RoundState,
+    WireQuestions,
+    read_answers,
 )
-from transports.link import clock
+
+__all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
@@ -43,34 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_ATTEMPTS = 3
-"""How often a legacy client is asked again after an answer that does not fit."""
-
-
-class InputNeeded(BaseException):
-    """Leaves a handler of the modern era to ask the client first.
-
-    No Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
-    """
-
-    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
-        super().__init__(f"input needed: {', '.join(requests)}")
-        self.requests = dict(requests)
-
-
-class InputUnavailable(HandlerError):
-    """The client cannot be asked, refused to answer, or gave no usable answer."""
-
-
-class RoundState(Struct, array_like=True):
-    """What travels through the client between the rounds of one request, sealed."""
-
-    round: int = 0
-    answers: dict[str, Raw] = {}
-    """Answers of earlier rounds that the handler has used."""
-    kept: dict[str, Raw] = {}
-    """What the handler asked to remember."""
 
 
 class Context:
@@ -317,14 +287,17 @@ class Context:
         what a question needs, InputUnavailable if it refuses to answer.
         """
         for question in wanted.values():
-            self.require(question.capability)
+            for capability in question.needs(self.revision):
+                self.require(capability)
         task = self._task
         if self.revision.input_rounds:
             return self._look_up(wanted) if task is None else await task.ask(wanted)
         for question in wanted.values():
             if lookup(question.method, "server", self.revision) is None:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
-        return await (self._send(wanted) if task is None else task.ask(wanted))
+        if task is not None:
+            return await task.ask(wanted)
+        return await WireQuestions(self._runtime, self._request.key, self.revision).ask(wanted)
 
     @overload
     async def remember(
@@ -370,69 +343,5 @@ class Context:
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
-        given, used = self._request.input_responses or {}, self.state.answers
-        answers: dict[str, Any] = {}
-        missing: dict[str, InputRequest] = {}
-        for key, question in wanted.items():
-            answer = used.get(key, given.get(key))
-            problem = None
-            if answer is not None:
-                try:
-                    answers[key] = question.parse(answer)
-                    used[key] = answer
-                    continue
-                except InvalidAnswer as error:
-                    problem = str(error)
-            params = question.wire_params(self.revision, problem)
-            missing[key] = InputRequest(question.method, params)
-        if missing:
-            raise InputNeeded(missing)
-        return answers
-
-    async def _send(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
-        sent: dict[str, RequestId] = {}
-        answers: dict[str, Any] = {}
-        try:
-            for key, question in wanted.items():
-                sent[key] = self._send_one(question)
-            for key, question in wanted.items():
-                answers[key] = await self._receive(key, question, sent)
-        finally:
-            for request in sent.values():
-                self._runtime.withdraw(request)
-        return answers
-
-    def _send_one(self, question: Input[Any], problem: str | None = None) -> RequestId:
-        runtime = self._runtime
-        request = runtime.machine.request(
-            question.method,
-            question.wire_params(self.revision, problem),
-            now=clock(),
-            timeout=runtime.settings.input_timeout,
-            parent=self._request.key,
-        )
-        runtime.waiting.expect(request)
-        runtime.flush()
-        return request
-
-    async def _receive(
-        self, key: str, question: Input[R], sent: dict[str, RequestId], attempt: int = 1
-    ) -> R:
-        outcome = await self._runtime.waiting.outcome(sent[key])
-        del sent[key]
-        if isinstance(outcome, ErrorReceived):
-            raise InputUnavailable(
-                f"the client refused {question.method}: {outcome.error.message}"
-            ) from McpError.of(outcome.error)
-        if not isinstance(outcome, ResultReceived):
-            reason = getattr(outcome, "message", "it asked for input itself")
-            raise InputUnavailable(f"the client did not answer {question.method}: {reason}")
-        try:
-            return question.parse(outcome.result)
-        except InvalidAnswer as error:
-            if attempt == _ATTEMPTS:
-                raise InputUnavailable(
-                    f"the client's answer to {question.method} does not fit: {error}"
-                ) from error
-            sent[key] = self._send_one(question, str(error))
-        return await self._receive(key, question, sent, attempt + 1)
+        given = self._request.input_responses or {}
+        return read_answers(wanted, given, self.state.answers, self.revision)

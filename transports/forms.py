@@ -8,11 +8,63 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+from msgspec import UNSET
+
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.forms import PrimitiveSchema
+from transports.typed import Unsayable
+
+
+def check_form(schema: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the field, for a schema that is none of a form's."""
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, Mapping):
+        raise ValueError('the schema of a form has "type": "object" and "properties"')
+    for name, rules in properties.items():
+        try:
+            field = msgspec.convert(rules, PrimitiveSchema)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"field {name!r} of the form: {error}") from None
+        items = field.items
+        if field.type == "array" and (items is UNSET or not (items.enum or items.any_of)):
+            raise ValueError(f"field {name!r} of the form: a list holds choices only")
+    for name in schema.get("required", ()):
+        if name not in properties:
+            raise ValueError(f"required field {name!r} of the form is not among its properties")
+
+
+def form_for(schema: Mapping[str, Any], revision: Revision) -> Mapping[str, Any]:
+    """Say a form as ``revision`` can.  Raises :class:`Unsayable` for multiple choices.
+
+    Before forms were rich, choices had their titles beside them, and only a yes or no a default.
+    """
+    if revision.rich_forms:
+        return schema
+    properties = {
+        name: _plain_field(name, rules, revision)
+        for name, rules in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties}
+
+
+def _plain_field(name: str, rules: Mapping[str, Any], revision: Revision) -> dict[str, Any]:
+    if rules.get("type") == "array":
+        raise Unsayable(f"{revision.name} has no multiple choice in forms (field {name!r})")
+    plain = dict(rules)
+    if rules.get("type") != "boolean":
+        plain.pop("default", None)
+    titled = plain.pop("oneOf", None)
+    if titled:
+        plain["enum"] = [choice["const"] for choice in titled]
+        plain["enumNames"] = [choice["title"] for choice in titled]
+    return plain
+
 
 def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with ``content``, each entry naming its field; empty if all is well.
 
-    Fields that the schema does not know are accepted.
+    Fields that the schema does not know, or whose rules are none of a form's, are accepted.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     problems = [
@@ -20,7 +72,7 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
     ]
     for name, rules in properties.items():
         value = content.get(name)
-        if value is not None:
+        if value is not None and _is_field(rules):
             wrong = _value_problem(rules, value)
             if wrong:
                 problems.append(f"{name}: {wrong}")
@@ -34,6 +86,14 @@ def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict
         if name not in filled and isinstance(rules, Mapping) and "default" in rules:
             filled[name] = rules["default"]
     return filled
+
+
+def _is_field(rules: Any) -> bool:
+    try:
+        msgspec.convert(rules, PrimitiveSchema)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _value_problem(rules: Mapping[str, Any], value: Any) -> str | None:

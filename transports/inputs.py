@@ -17,12 +17,19 @@ from msgspec import UNSET, Raw, Struct
 from mcpcore.service.errors import InvalidValue
 from mcpcore.service.schema import form_schema, read
 from mcpcore.spec.capabilities import input_capability
+from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.elicitation import ElicitResult
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
-from transports.forms import form_problems
-from transports.typed import Malformed, typed
+from mcpcore.spec.types.sampling import (
+    CreateMessageParams,
+    CreateMessageResult,
+    SamplingMessage,
+)
+from transports.forms import check_form, form_for, form_problems
+from transports.sampling import message_problem, params_for
+from transports.targets import is_web_url
+from transports.typed import Malformed, Unsayable, typed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,8 +61,15 @@ class Input(ABC, Generic[R]):
         """Return the params that every revision sends."""
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
-        """Return the params for one revision; ``problem``: why the last answer was refused."""
+        """Return the params for one revision; ``problem``: why the last answer was refused.
+
+        Raises :class:`~transports.typed.Unsayable` for what the revision cannot ask.
+        """
         return self.params()
+
+    def needs(self, revision: Revision) -> tuple[str, ...]:
+        """The capabilities, as dotted paths, that a client of ``revision`` must have declared."""
+        return (self.capability,)
 
     @abstractmethod
     def parse(self, answer: Raw) -> R:
@@ -80,6 +94,7 @@ class Elicit(Input[Elicited[T]]):
     ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict), or a
     JSON Schema as the elicitation page restricts it.  With a type the answer's content is one.
     ``validate``: refuse, and ask again, content that breaks a JSON Schema.
+    Raises TypeError or ValueError for what is no form, naming the field.
     """
 
     method = "elicitation/create"
@@ -90,6 +105,7 @@ class Elicit(Input[Elicited[T]]):
         self.message = message
         self._decoder: msgspec.json.Decoder[T] | None = None
         if isinstance(schema, Mapping):
+            check_form(schema)
             self.schema = schema
         else:
             self.schema = form_schema(schema)
@@ -102,7 +118,7 @@ class Elicit(Input[Elicited[T]]):
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Tell the user why the form comes back."""
-        params = self.params()
+        params = {**self.params(), "requestedSchema": form_for(self.schema, revision)}
         if problem:
             params["message"] = f"{self.message}\n\nThe last answer did not fit: {problem}"
         return params
@@ -127,12 +143,14 @@ class ElicitUrl(Input[Elicited[None]]):
     """Ask the user to visit a URL; acceptance means consent, not that the visit is over.
 
     ``elicitation_id`` names it in ``notifications/elicitation/complete`` where the revision has
-    that.
+    that.  Raises ValueError for what is no http or https URL.
     """
 
     method = "elicitation/create"
 
     def __init__(self, message: str, url: str, *, elicitation_id: str | None = None) -> None:
+        if not is_web_url(url):
+            raise ValueError(f"{url!r} is no URL that a user could visit")
         self.message = message
         self.url = url
         self.elicitation_id = elicitation_id or secrets.token_hex(16)
@@ -143,8 +161,11 @@ class ElicitUrl(Input[Elicited[None]]):
 
     def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
         """Name the elicitation where the server can refer to it later."""
+        unknown = unknown_members(ElicitParams, revision)
+        if "url" in unknown:
+            raise Unsayable(f"{revision.name} has no elicitation by URL")
         params = self.params()
-        if revision.server_requests:
+        if "elicitation_id" not in unknown:
             params["elicitationId"] = self.elicitation_id
         return params
 
@@ -158,6 +179,7 @@ class Sample(Input[CreateMessageResult]):
 
     ``messages``: a prompt or a conversation.  ``options``: further members of
     ``CreateMessageRequestParams`` by their wire names, such as ``systemPrompt`` or ``tools``.
+    Raises TypeError for an option that does not exist, ValueError for what is no conversation.
     """
 
     method = "sampling/createMessage"
@@ -168,21 +190,45 @@ class Sample(Input[CreateMessageResult]):
         max_tokens: int,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        options = dict(options or {})
+        if unknown := options.keys() - _SAMPLING_OPTIONS:
+            known = ", ".join(sorted(_SAMPLING_OPTIONS))
+            raise TypeError(f"sampling has no option {min(unknown)!r}; it has {known}")
         if isinstance(messages, str):
             messages = [{"role": "user", "content": {"type": "text", "text": messages}}]
-        self._params = {
-            "messages": msgspec.to_builtins(list(messages)),
-            "maxTokens": max_tokens,
-            **msgspec.to_builtins(dict(options or {})),
-        }
+        given = {"messages": list(messages), "maxTokens": max_tokens, **options}
+        self._typed = typed(msgspec.json.encode(given), CreateMessageParams)
+        if problem := message_problem(self._typed.messages):
+            raise ValueError(problem)
+        self._params: dict[str, Any] = msgspec.to_builtins(self._typed)
 
     def params(self) -> dict[str, Any]:
         """The request as given."""
         return self._params
 
+    def wire_params(self, revision: Revision, problem: str | None = None) -> dict[str, Any]:
+        """The request as far as the revision can say it."""
+        found: dict[str, Any] = msgspec.to_builtins(params_for(self._typed, revision))
+        return found
+
+    def needs(self, revision: Revision) -> tuple[str, ...]:
+        """Context of servers needs a capability of its own, where there is one."""
+        context = self._typed.include_context
+        if revision.sampling_tools and context not in (UNSET, "none"):
+            return (self.capability, "sampling.context")
+        return (self.capability,)
+
     def parse(self, answer: Raw) -> CreateMessageResult:
         """Type the model's message."""
         return _decode(answer, CreateMessageResult)
+
+
+_SAMPLING_OPTIONS = {field.encode_name for field in msgspec.structs.fields(CreateMessageParams)} - {
+    "_meta",
+    "maxTokens",
+    "messages",
+    "task",
+}
 
 
 class ListRoots(Input[list[Root]]):

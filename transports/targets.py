@@ -99,6 +99,16 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def is_web_url(url: str) -> bool:
+    """Whether a browser could be sent there: http or https, with a host, without blanks."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in _HTTP_SCHEMES and bool(host) and url.isprintable() and " " not in url
+
+
 def _parse_url(url: str, headers: Mapping[str, str]) -> Target:
     try:
         parts = urlsplit(url)

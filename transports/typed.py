@@ -1,10 +1,11 @@
-"""The typed decode with one exception for everything that can be wrong with the bytes."""
+"""Typed values: one exception for all that can be wrong with bytes, one for what cannot be said."""
 
 from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
 
+from mcpcore.service.errors import HandlerError
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.errors import LocalError
 
@@ -13,6 +14,10 @@ T = TypeVar("T")
 
 class Malformed(LocalError, ValueError):
     """A message, or a part of one, does not have the type it should; the text names the member."""
+
+
+class Unsayable(HandlerError, ValueError):
+    """The revision that is spoken has nothing to say this with; the text names what and where."""
 
 
 def typed(raw: bytes | Raw, expected: type[T]) -> T:

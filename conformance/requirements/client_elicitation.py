@@ -105,7 +105,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "client/elicitation#url-mode-elicitation-requests",
         "url is a valid URL.",
-        untested="not built yet: a server sends the URL that it is given.",
     ),
     client.should(
         "client/elicitation/manual-controls",

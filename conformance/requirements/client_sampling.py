@@ -5,7 +5,6 @@ from conformance.requirements.reasons import (
     CALLBACK_RATE,
     DEPRECATED_FEATURE,
     MODEL_CALLS,
-    UNCHECKED_MESSAGES,
     USER_INTERFACE,
 )
 
@@ -66,14 +65,12 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "client/sampling#tool-result-messages",
         "A message with tool results has nothing else.",
-        untested=UNCHECKED_MESSAGES,
     ),
     server.must(
         "client/sampling/balance",
         span("2025-11-25", "2026-07-28"),
         "client/sampling#tool-use-and-result-balance",
         "Every tool use is followed by one message with its results.",
-        untested=UNCHECKED_MESSAGES,
     ),
     client.must(
         "client/sampling/choice-required",

@@ -24,4 +24,3 @@ URL_REQUIRED = (
     "not built yet: an exception that builds the data of -32042; a handler writes it by hand."
 )
 UNCHECKED_ROOTS = "not built yet: roots are sent as they are given."
-UNCHECKED_MESSAGES = "not built yet: the messages of a sampling request are sent as they are given."

@@ -63,6 +63,10 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
     """Content blocks may be audio."""
     resource_links: bool = True
     """Content blocks may be links to resources."""
+    sampling_tools: bool = False
+    """Sampling has tools, and messages of several blocks."""
+    rich_forms: bool = False
+    """Forms have defaults in all fields, choices with titles, and multiple choices."""
     disconnect_cancels: bool = False
     """HTTP: the end of the response stream cancels the request."""
     resource_not_found: int = -32002
@@ -111,6 +115,8 @@ _V2025_11_25 = Revision(
     structured_content=True,
     priming=True,
     tool_errors_in_result=True,
+    sampling_tools=True,
+    rich_forms=True,
 )
 _V2026_07_28 = Revision(
     name="2026-07-28",
@@ -131,6 +137,8 @@ _V2026_07_28 = Revision(
     tool_errors_in_result=True,
     structured_content=True,
     any_structured_content=True,
+    sampling_tools=True,
+    rich_forms=True,
     disconnect_cancels=True,
     resource_not_found=-32602,
 )

@@ -43,6 +43,8 @@ def test_the_rows_stand_in_order_of_time() -> None:
         ("version_header", {"2025-06-18", "2025-11-25", "2026-07-28"}),
         ("mirror_headers", {"2026-07-28"}),
         ("tool_errors_in_result", {"2025-11-25", "2026-07-28"}),
+        ("sampling_tools", {"2025-11-25", "2026-07-28"}),
+        ("rich_forms", {"2025-11-25", "2026-07-28"}),
         ("disconnect_cancels", {"2026-07-28"}),
         ("modern", {"2026-07-28"}),
         ("batches", {"2025-03-26"}),

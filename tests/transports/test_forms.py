@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from transports.forms import fill_defaults, form_problems
+from mcpcore.spec.revisions import BY_NAME, LATEST
+from tests.spec.oracle import definitions, needs_schemas
+from transports.forms import check_form, fill_defaults, form_for, form_problems
+from transports.typed import Unsayable
+
+TITLED = {"const": "a", "title": "A"}
 
 
 @pytest.mark.parametrize(
@@ -18,7 +23,7 @@ from transports.forms import fill_defaults, form_problems
         ({"type": "string", "maxLength": 3}, "abcd", "f: expected at most 3 characters"),
         ({"type": "string", "enum": ["a", "b"]}, "a", None),
         ({"type": "string", "enum": ["a", "b"]}, "c", "f: expected one of a, b"),
-        ({"type": "string", "oneOf": [{"const": "a", "title": "A"}]}, "A", "f: expected one of a"),
+        ({"type": "string", "oneOf": [TITLED]}, "A", "f: expected one of a"),
         ({"type": "string", "format": "email"}, "a@b.c", None),
         ({"type": "string", "format": "email"}, "ab", "f: expected the format email"),
         ({"type": "string", "format": "uri"}, "x:y", None),
@@ -39,14 +44,18 @@ from transports.forms import fill_defaults, form_problems
         ({"type": "boolean"}, 0, "f: expected a boolean, got a number"),
         ({"type": "array", "items": {"type": "string", "enum": ["a"]}}, ["a"], None),
         ({"type": "array", "items": {"enum": ["a"]}}, ["b"], "f: expected one of a"),
-        ({"type": "array", "items": {"anyOf": [{"const": "a"}]}}, ["b"], "f: expected one of a"),
+        ({"type": "array", "items": {"anyOf": [TITLED]}}, ["b"], "f: expected one of a"),
         ({"type": "array", "minItems": 2}, ["a"], "f: expected at least 2 choices"),
         ({"type": "array", "maxItems": 1}, ["a", "b"], "f: expected at most 1 choices"),
         ({"type": "array"}, "a", "f: expected an array, got a string"),
         ({"type": "array"}, [1], "f: expected a string, got a number"),
+        # Rules that no form may have say nothing.
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, 1, None),
+        ({"type": "string", "minLength": "many"}, "x", None),
+        ("string", 1, None),
     ],
 )
-def test_values(rules: dict[str, Any], value: Any, problem: str | None) -> None:
+def test_values(rules: Any, value: Any, problem: str | None) -> None:
     schema = {"type": "object", "properties": {"f": rules}}
     assert form_problems(schema, {"f": value, "unknown": 1}) == ([problem] if problem else [])
 
@@ -67,3 +76,70 @@ def test_defaults_fill_what_was_left_out() -> None:
         }
     }
     assert fill_defaults(schema, {"name": "Eve"}) == {"name": "Eve", "verified": False}
+
+
+def form(*required: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(required)}
+
+
+RICH = form(
+    "name",
+    name={"type": "string", "title": "Name", "default": "Ada", "minLength": 1},
+    age={"type": "integer", "default": 1},
+    ok={"type": "boolean", "default": True},
+    plain={"type": "string", "enum": ["a", "b"], "default": "a"},
+    titled={"type": "string", "oneOf": [TITLED, {"const": "b", "title": "B"}]},
+    older={"type": "string", "enum": ["a"], "enumNames": ["A"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({}, '"type": "object"'),
+        ({"type": "object"}, '"properties"'),
+        (form(a={"type": "object"}), "field 'a' of the form: Invalid enum value"),
+        (form(a={}), "field 'a' of the form: .*missing required field `type`"),
+        (form(a={"type": "string", "format": "uuid"}), "field 'a' of the form: Invalid enum"),
+        (form(a={"type": "array"}), "a list holds choices only"),
+        (form(a={"type": "array", "items": {"type": "string"}}), "a list holds choices only"),
+        (form(a={"type": "array", "items": {"type": "integer"}}), "field 'a' of the form"),
+        (form("b", a={"type": "string"}), "required field 'b'"),
+    ],
+)
+def test_schemas_that_are_no_form(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_form(schema)
+
+
+def test_older_revisions_get_older_forms() -> None:
+    check_form(RICH)
+    assert form_for(RICH, LATEST) is RICH
+    assert form_for(RICH, BY_NAME["2025-06-18"]) == form(
+        "name",
+        name={"type": "string", "title": "Name", "minLength": 1},
+        age={"type": "integer"},
+        ok={"type": "boolean", "default": True},
+        plain={"type": "string", "enum": ["a", "b"]},
+        titled={"type": "string", "enum": ["a", "b"], "enumNames": ["A", "B"]},
+        older={"type": "string", "enum": ["a"], "enumNames": ["A"]},
+    )
+
+
+@needs_schemas
+def test_older_forms_have_what_their_revision_has() -> None:
+    row = BY_NAME["2025-06-18"]
+    kinds = ("BooleanSchema", "EnumSchema", "NumberSchema", "StringSchema")
+    known = {word for kind in kinds for word in definitions(row)[kind]["properties"]}
+    assert "default" in known  # of a yes or no
+    with_default = [kind for kind in kinds if "default" in definitions(row)[kind]["properties"]]
+    assert with_default == ["BooleanSchema"]
+    for rules in form_for(RICH, row)["properties"].values():
+        assert rules.keys() <= known
+
+
+def test_multiple_choices_cannot_be_said_before_2025_11_25() -> None:
+    schema = form(many={"type": "array", "items": {"type": "string", "enum": ["a"]}})
+    check_form(schema)
+    with pytest.raises(Unsayable, match=r"2025-06-18 has no multiple choice.*'many'"):
+        form_for(schema, BY_NAME["2025-06-18"])

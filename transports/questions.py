@@ -1,0 +1,140 @@
+"""How the questions of a handler reach the client and come back: in rounds, or on the wire."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import ErrorReceived, Key, ResultReceived
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.service import HandlerError
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import RequestId
+from transports.inputs import Input, InvalidAnswer
+from transports.link import clock
+from transports.typed import Unsayable
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+
+R = TypeVar("R")
+
+_ATTEMPTS = 3
+"""How often a legacy client is asked again after an answer that does not fit."""
+
+
+class InputNeeded(BaseException):
+    """Leaves a handler of the modern era to ask the client first.
+
+    No Exception, so that ``except Exception`` in a handler does not swallow it; let it pass.
+    """
+
+    def __init__(self, requests: Mapping[str, InputRequest]) -> None:
+        super().__init__(f"input needed: {', '.join(requests)}")
+        self.requests = dict(requests)
+
+
+class InputUnavailable(HandlerError):
+    """The client cannot be asked, refused to answer, or gave no usable answer."""
+
+
+class RoundState(Struct, array_like=True):
+    """What travels through the client between the rounds of one request, sealed."""
+
+    round: int = 0
+    answers: dict[str, Raw] = {}
+    """Answers of earlier rounds that the handler has used."""
+    kept: dict[str, Raw] = {}
+    """What the handler asked to remember."""
+
+
+def read_answers(
+    wanted: Mapping[str, Input[Any]],
+    given: Mapping[str, Raw],
+    used: dict[str, Raw],
+    revision: Revision,
+) -> dict[str, Any]:
+    """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
+
+    Raises :class:`InputNeeded` for those that are missing or do not fit.
+    """
+    answers: dict[str, Any] = {}
+    missing: dict[str, InputRequest] = {}
+    for key, question in wanted.items():
+        answer = used.get(key, given.get(key))
+        problem = None
+        if answer is not None:
+            try:
+                answers[key] = question.parse(answer)
+                used[key] = answer
+                continue
+            except InvalidAnswer as error:
+                problem = str(error)
+        missing[key] = InputRequest(question.method, params_of(question, revision, problem))
+    if missing:
+        raise InputNeeded(missing)
+    return answers
+
+
+def params_of(question: Input[Any], revision: Revision, problem: str | None) -> dict[str, Any]:
+    """Return the question's params.  Raises InputUnavailable if the revision cannot ask it."""
+    try:
+        return question.wire_params(revision, problem)
+    except Unsayable as error:
+        raise InputUnavailable(str(error)) from error
+
+
+class WireQuestions:
+    """Questions that a handler of the legacy era asks, on the stream of its request ``parent``."""
+
+    def __init__(self, runtime: "ServerRuntime", parent: Key, revision: Revision) -> None:
+        self._runtime = runtime
+        self._parent = parent
+        self._revision = revision
+        self._sent: dict[str, RequestId] = {}
+
+    async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+        """Send all, wait for all.  Raises InputUnavailable; what still waits is withdrawn."""
+        answers: dict[str, Any] = {}
+        try:
+            for key, question in wanted.items():
+                self._send(key, question)
+            for key, question in wanted.items():
+                answers[key] = await self._receive(key, question)
+        finally:
+            for request in self._sent.values():
+                self._runtime.withdraw(request)
+        return answers
+
+    def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
+        runtime = self._runtime
+        request = self._sent[key] = runtime.machine.request(
+            question.method,
+            params_of(question, self._revision, problem),
+            now=clock(),
+            timeout=runtime.settings.input_timeout,
+            parent=self._parent,
+        )
+        runtime.waiting.expect(request)
+        runtime.flush()
+
+    async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
+        outcome = await self._runtime.waiting.outcome(self._sent[key])
+        del self._sent[key]
+        if isinstance(outcome, ErrorReceived):
+            raise InputUnavailable(
+                f"the client refused {question.method}: {outcome.error.message}"
+            ) from McpError.of(outcome.error)
+        if not isinstance(outcome, ResultReceived):
+            reason = getattr(outcome, "message", "it asked for input itself")
+            raise InputUnavailable(f"the client did not answer {question.method}: {reason}")
+        try:
+            return question.parse(outcome.result)
+        except InvalidAnswer as error:
+            if attempt == _ATTEMPTS:
+                raise InputUnavailable(
+                    f"the client's answer to {question.method} does not fit: {error}"
+                ) from error
+            self._send(key, question, str(error))
+        return await self._receive(key, question, attempt + 1)
