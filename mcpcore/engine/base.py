@@ -4,15 +4,16 @@ Every frame that leaves goes through one of the ``send_`` methods here, every in
 in :meth:`PeerBase.finish`, every outbound one in :meth:`PeerBase.conclude`.
 """
 
+from collections.abc import Hashable
 from typing import Any
-
-import msgspec
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import (
+    ENGINE,
     MAIN,
     EndReason,
     Event,
+    Key,
     RequestEnded,
     Route,
     StreamDrained,
@@ -31,37 +32,49 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
-from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
-from mcpcore.engine.subscriptions import capabilities_of
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.spec.capabilities import declares, in_revision
-from mcpcore.spec.errors import (
-    ERRORS,
-    INTERNAL_ERROR,
-    RESERVED,
-    RESOURCE_NOT_FOUND,
-    ErrorData,
-    LocalProtocolError,
-)
-from mcpcore.spec.methods import Method, lookup
-from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_CLIENT_INFO,
-    META_PROTOCOL_VERSION,
-    META_SERVER_INFO,
-    Implementation,
-)
+from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.spec.methods import Method
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import RequestId, encode_error, encode_notification
 
-NO_CAPABILITIES = ClientCapabilities()
-
 
 class PeerBase:
     """State and exits of one conversation. Use :class:`~mcpcore.engine.peer.Peer`."""
+
+    __slots__ = (
+        "_by_route",
+        "_held",
+        "_in_flight",
+        "_lines",
+        "_mirrors",
+        "_pending",
+        "_permitted",
+        "_replaceable",
+        "_scoped",
+        "config",
+        "ended",
+        "failure",
+        "half_closed",
+        "hub",
+        "log_level",
+        "logs_lost",
+        "peer_capabilities",
+        "peer_info",
+        "profile",
+        "revision",
+        "role",
+        "session",
+        "state",
+        "streams",
+        "task_progress",
+        "uris",
+        "waiting_input",
+    )
 
     def __init__(
         self,
@@ -75,11 +88,13 @@ class PeerBase:
         """Make one end of a conversation.
 
         ``hub`` is given where several Peers share an endpoint, ``session`` names this one in
-        events; ``mirrors`` asks for header mirrors on the frames of a client.
+        events; ``mirrors`` asks for header mirrors on the frames of a client.  Raises TypeError
+        or ValueError for a config that makes no sense in this role.
         """
         self.role = role
         self.config = config
         self.hub = Hub() if hub is None else hub
+        self.profile = self.hub.profile(role, config)
         self.session = session
         self.state = Session.NEW
         self.revision: Revision | None = None
@@ -88,43 +103,49 @@ class PeerBase:
         self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
         """What the other side declared; None if unknown."""
         self.log_level: str | None = None
+        self.logs_lost = 0
         self.failure: str | None = None
         """Why negotiation failed."""
         self.half_closed = False
-        self._mirrors = mirrors
+        """The other side has finished writing."""
+        self.ended = False
+        """ConnectionEnded was told."""
+        self._lines: LineReader | None = None
+        # Theirs
         self._scoped = config.route_scoped_ids
-        self._modern = modern_of(config.revisions)
-        self._legacy = legacy_of(config.revisions)
-        self._by_name = {revision.name: revision for revision in self._modern}
         self._in_flight: dict[Any, Inbound] = {}
         self._by_route: dict[Route, Inbound] = {}
-        self.streams: dict[int, Inbound] = {}
+        self.streams: dict[Key, Inbound] = {}
         """Listen streams of the other side, by key."""
         self.uris: set[str] = set()
         """Resources that a legacy client subscribed to."""
-        self._announced = capabilities_of(config.capabilities)
-        self._held: list[Outbound] = []
+        self._replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
+        """Frames that newer news may replace while they wait, by key and subject."""
+        # Ours
+        self._mirrors = mirrors
+        self._held: dict[RequestId, Outbound] = {}
         self._pending: dict[RequestId, Outbound] = {}
+        """All that wait for an answer; the held ones among them."""
         self.waiting_input: dict[RequestId, Outbound] = {}
         """Requests of ours whose server waits for our retry."""
         self.task_progress: dict[RequestId, float | None] = {}
         """Requests of ours that became experimental tasks: the progress that was heard of last."""
-        self.our_rows: dict[str, Method] = {}
-        self.permitted_methods: set[str] = set()
+        self._permitted: dict[str, Method] = {}
         """Methods of ours that the other side's capabilities were found to allow."""
-        self._offered: dict[str, bool] = {}
-        self._rows: list[dict[str, Method | None]] = [{} for _ in REVISIONS]
-        self._client_meta: list[bytes | None] = [None for _ in REVISIONS]
-        self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
-        self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
-        self._lines: LineReader | None = None
-        self._default_timeout = config.limits.request_timeout
 
     # Facts
 
     @property
+    def ready(self) -> bool:
+        """Negotiation has succeeded, and the end has not begun."""
+        return self.state is Session.OPEN
+
+    @property
     def in_flight(self) -> int:
-        """How many requests of the other side are being worked on (cancelled ones included)."""
+        """How many requests of the other side are open.
+
+        Listen streams are among them, and cancelled requests until they are released.
+        """
         return len(self._in_flight)
 
     @property
@@ -136,7 +157,7 @@ class PeerBase:
     def finished(self) -> bool:
         """Whether nothing can follow.
 
-        The transport has ended, or the other side stopped writing and has all its answers.
+        The conversation has ended, or the other side stopped writing and has all its answers.
         """
         if self.state is Session.CLOSED:
             return True
@@ -151,39 +172,23 @@ class PeerBase:
             and not self.revision.server_requests
         )
 
-    def row(self, method: str, revision: Revision) -> Method | None:
-        """The row of a method that the other side may send us, None if there is none."""
-        rows = self._rows[revision.position]
-        try:
-            return rows[method]
-        except KeyError:
-            row = lookup(method, self.role.other.value, revision)
-            if row is not None and len(rows) < len(REVISIONS) * 64:
-                rows[method] = row
-            return row
+    def slot(self, route: Route, id: RequestId) -> Any:
+        """Where an inbound id is unique."""
+        return (route, id) if self._scoped else id
 
-    def offers(self, row: Method) -> bool:
-        """Whether we declared what the other side needs to use ``row``."""
-        path = row.capability
-        if path is None:
+    def has_in_flight(self, route: Route, id: RequestId) -> bool:
+        """Whether a request of the other side with this id is in flight."""
+        return ((route, id) if self._scoped else id) in self._in_flight
+
+    def crowded(self, record: Inbound | None) -> bool:
+        """Whether so much waits to be sent that news must make way.
+
+        Counted on the stream of ``record``; on MAIN, which all share, everything counts.
+        """
+        limit = self.config.limits.queued
+        if record is not None and record.queued > limit:
             return True
-        offered = self._offered.get(path)
-        if offered is None:
-            offered = self._offered[path] = declares(self.config.capabilities, path)
-        return offered
-
-    def client_meta(self, revision: Revision) -> bytes:
-        """The ``_meta`` member of every modern request of ours, without its closing brace."""
-        meta = self._client_meta[revision.position]
-        if meta is None:
-            members = {
-                META_PROTOCOL_VERSION: revision.name,
-                META_CLIENT_INFO: self.config.info,
-                META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
-            }
-            meta = b'"_meta":' + msgspec.json.encode(members)[:-1]
-            self._client_meta[revision.position] = meta
-        return meta
+        return (record is None or record.route == MAIN) and self.hub.outbox.size > limit
 
     # States
 
@@ -199,26 +204,32 @@ class PeerBase:
     def agree(self, revision: Revision | None) -> None:
         """Note what was negotiated; what was derived from an earlier agreement is forgotten."""
         self.revision = revision
-        self.our_rows.clear()
-        self.permitted_methods.clear()
+        self._permitted = {}
 
     def emit(self, event: Event) -> None:
         """Queue an event for our owner."""
         self.hub.events.append(event)
 
     def violation(self, route: Route, code: int, message: str) -> None:
-        """Tell our owner that the other side broke a rule."""
-        self.emit(Violation(code=code, message=message, route=route, session=self.session))
+        """Tell our owner that the other side broke a rule (nothing is told after the end)."""
+        if not self.ended:
+            self.emit(Violation(code=code, message=message, route=route, session=self.session))
 
     # Ways out
+
+    def send(self, frame: Transmit, record: Inbound | None = None) -> None:
+        """Send a frame; ``record`` is the inbound request on whose stream it travels."""
+        if record is not None:
+            record.queued += frame.size
+        self.hub.outbox.push(frame)
 
     def send_last(
         self,
         route: Route,
         kind: FrameKind,
-        data: tuple[bytes, ...],
+        data: tuple[bytes, ...] = (),
         *,
-        key: int | None = None,
+        key: Key | None = None,
         code: int | None = None,
         method: str | None = None,
         revision: Revision | None = None,
@@ -246,7 +257,7 @@ class PeerBase:
         kind: FrameKind,
         data: bytes,
         *,
-        key: int | None = None,
+        key: Key | None = None,
         code: int | None = None,
         method: str | None = None,
         revision: Revision | None = None,
@@ -286,38 +297,74 @@ class PeerBase:
         method: str,
         body: bytes,
         *,
-        route: Route,
+        members: bytes = b"",
         record: Inbound | None = None,
+        route: Route = MAIN,
         request: RequestId | None = None,
         revision: Revision | None = None,
-    ) -> Transmit:
-        """Send a notification; ``record`` is the inbound request whose stream carries it."""
+        subject: Hashable = None,
+    ) -> None:
+        """Send a notification with ``members`` put first into its params.
+
+        ``record``: the inbound request whose stream carries it.  ``subject``: what it is news of;
+        where the stream is crowded it takes the place of what still waits about the same.
+        """
+        data = encode_notification(method, body, members)
+        key: Key | None = None
+        if record is not None:
+            key, route, revision = record.key, record.route, record.revision
+        elif subject is not None:
+            key = ENGINE
+        if subject is not None and self.crowded(record) and self.renew(record, subject, data):
+            return
         frame = Transmit(
             peer=self,
             route=route,
-            data=(encode_notification(method, body),),
+            data=(data,),
             kind=FrameKind.NOTIFICATION,
-            key=None if record is None else record.key,
+            key=key,
             request=request,
             method=method,
             revision=revision,
+            subject=subject,
         )
+        if subject is not None:
+            self._replaceable[key, subject] = frame
+        self.send(frame, record)
+
+    def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
+        """Put ``data`` in place of what still waits about ``subject``; False if nothing does."""
+        waiting = self._replaceable.get((ENGINE if record is None else record.key, subject))
+        if waiting is None:
+            return False
+        growth = self.hub.outbox.replace(waiting, (data,))
         if record is not None:
-            record.queued += frame.size
-        self.hub.outbox.push(frame)
-        return frame
+            record.queued += growth
+        return True
 
     def taken(self, frame: Transmit) -> None:
-        """Our owner took a frame that belongs to an inbound request."""
-        record = self.hub.inbound.get(frame.key) if frame.key is not None else None
+        """Our owner took a frame that has a key (or dropped it)."""
+        place = (frame.key, frame.subject)
+        if frame.subject is not None and self._replaceable.get(place) is frame:
+            del self._replaceable[place]
+        record = None if frame.key is None else self.hub.inbound.get(frame.key)
         if record is None:
             return
-        if record.waiting_progress is frame:
-            record.waiting_progress = None
-        record.queued = max(0, record.queued - frame.size)
+        record.queued -= frame.size
         if record.drain_wanted and not record.queued:
             record.drain_wanted = False
-            self.emit(StreamDrained(key=record.key))
+            if not self.ended:
+                self.emit(StreamDrained(key=record.key))
+
+    def withdraw(self, record: Inbound) -> None:
+        """Do not send what waits for a request that is no longer wanted."""
+
+        def unwanted(frame: Transmit) -> bool:
+            return frame.key == record.key and frame.kind is FrameKind.NOTIFICATION
+
+        if record.queued:
+            for frame in self.hub.outbox.discard(unwanted):
+                self.taken(frame)
 
     # Ends
 
@@ -337,25 +384,19 @@ class PeerBase:
                 self.streams.pop(record.key, None)
         return before is Request.ACTIVE and after is Request.DONE
 
-    def slot(self, route: Route, id: RequestId) -> Any:
-        """Where an inbound id is unique."""
-        return (route, id) if self._scoped else id
-
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
         """Forget a listen stream of the other side and tell our owner."""
-        after = step(STREAM, record.stream or Stream.LISTENING, signal)
-        record.stream = after or Stream.ENDED
+        record.stream = step(STREAM, Stream.LISTENING, signal)
         self.finish(record, RequestSignal.RELEASE)
         self.emit(SubscriptionClosed(key=record.key))
 
     def conclude(self, request: Outbound, signal: RequestSignal) -> bool:
         """Advance a request of ours to its end; False if it has ended before."""
-        if step(REQUEST, request.state, signal) is None or request.state is Request.CANCELLED:
+        if step(REQUEST, request.state, signal) is None:
             return False
-        if request.state is Request.HELD:
-            self._held.remove(request)
         request.state = Request.DONE
         self.hub.deadlines.set(request, None)
+        self._held.pop(request.id, None)
         self._pending.pop(request.id, None)
         self.hub.outbound.pop(request.id, None)
         return True
@@ -374,19 +415,7 @@ class PeerBase:
                 )
             )
 
-    def permitted(self, error: ErrorData, revision: Revision) -> ErrorData:
-        """The error as ``revision`` may carry it: codes that are not its own are replaced."""
-        row = ERRORS.get(error.code)
-        if row is None:
-            allowed = error.code not in RESERVED or not revision.modern
-        else:
-            allowed = revision in row.revisions
-        if allowed:
-            return error
-        code = INTERNAL_ERROR
-        if error.code == RESOURCE_NOT_FOUND:
-            code = revision.resource_not_found
-        return ErrorData(code, error.message, error.data)
+    # What lower layers ask of higher ones
 
     def expire(self, request: Outbound, now: float) -> None:
         """A deadline of a request of ours has come."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import Literal, TypeVar
 
 from msgspec import Struct, field
 
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
+
+C = TypeVar("C", ClientCapabilities, ServerCapabilities)
 
 HeaderParams = Mapping[str, tuple[str, ...]]
 """Header name (the part after ``Mcp-Param-``) to the property path of the argument."""
@@ -40,22 +43,28 @@ class Limits(Struct, frozen=True, kw_only=True):
     message_size: int = 4 * 1024 * 1024
     depth: int = 128
     in_flight: int = 1024
-    """Requests of the other side that are being worked on, per conversation."""
+    """Requests of the other side that are being worked on, per conversation; listen streams are
+    counted apart."""
     pending: int = 1024 * 16
-    """Requests of ours that wait for an answer."""
+    """Requests of ours that wait for an answer, or for the input that their server asked for."""
     batch: int = 100
     """Messages in one batch."""
     subscriptions: int = 1024
-    """Resource URIs (legacy) or listen streams (modern) per conversation."""
+    """Resource URIs (legacy) or listen streams (modern) per conversation, and what one of these
+    streams may list."""
     queued: int = 1024 * 1024
-    """Bytes waiting to be sent beyond which log messages are dropped and progress coalesces."""
+    """Bytes waiting to be sent beyond which log messages are dropped (and counted), and progress
+    and changes take the place of what they make obsolete."""
     input_rounds: int = 10
+    """How often a server may ask for input before it has answered one request."""
     request_timeout: float | None = 60.0
     """Default time for an answer; None waits for ever."""
     max_timeout: float | None = 300.0
     """Upper bound whatever progress arrives (progress resets ``request_timeout``)."""
     probe_timeout: float = 5.0
-    """How long the era probe may stay unanswered."""
+    """How long the era probe may stay unanswered before we open as with a legacy server."""
+    farewell: float = 5.0
+    """How long the result of a subscription that the server has cancelled may take."""
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -69,7 +78,7 @@ class Config(Struct, frozen=True, kw_only=True):
     negotiation: Negotiation = Negotiation.AUTO
     limits: Limits = field(default_factory=Limits)
     discover_ttl_ms: int = 3_600_000
-    discover_cache_scope: str = "public"
+    discover_cache_scope: Literal["public", "private"] = "public"
     header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
     """Tool name to its mirrored arguments; may be a live mapping that its owner keeps changing."""
     extension_methods: frozenset[str] = frozenset()
@@ -78,3 +87,9 @@ class Config(Struct, frozen=True, kw_only=True):
     """Inbound ids are unique per route only, and the end of a route cancels what it asked for."""
     id_prefix: str | None = None
     """Ids of our requests become strings with this prefix (several workers, one session)."""
+
+    def declared(self, kind: type[C]) -> C:
+        """The capabilities as those of one role. Raises TypeError if they are of the other."""
+        if not isinstance(self.capabilities, kind):
+            raise TypeError(f"the capabilities must be {kind.__name__} in this role")
+        return self.capabilities

@@ -18,6 +18,8 @@ from mcpcore.wire.message import RequestId
 
 Key = int
 """Our handle for one inbound request; never the id on the wire."""
+ENGINE: Key = 0
+"""Stands in a frame for the key of a request that the engine answers itself; never issued."""
 Route = int
 """Which HTTP exchange or stream a frame belongs to."""
 MAIN: Route = 0
@@ -220,6 +222,7 @@ class StreamDrained(Event, frozen=True, gc=False):
 
 
 class ConnectionEnded(Event, frozen=True, gc=False):
-    """The transport is gone; nothing follows."""
+    """The conversation is over; nothing follows."""
 
     reason: str
+    session: str | None = None

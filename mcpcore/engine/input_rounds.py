@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
+from mcpcore.engine.config import Config
 from mcpcore.engine.requests import Inbound, Outbound
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
 from mcpcore.spec.methods import lookup_embedded
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import InputRequest as WireInputRequest
 from mcpcore.wire.message import Body, splice, to_json
+
+_decode_question = msgspec.json.Decoder(WireInputRequest).decode
 
 
 class InputRequest(Struct, frozen=True):
@@ -21,6 +26,9 @@ class InputRequest(Struct, frozen=True):
 
     method: str
     params: Body = None
+
+
+# The server's side
 
 
 def input_required(
@@ -31,27 +39,51 @@ def input_required(
     Raises LocalProtocolError where the method or the revision has no input rounds, or nothing is
     asked; CapabilityMissing where the client did not declare what a question needs.
     """
-    row = record.row
-    if row is None or not row.needs_input or not record.revision.input_rounds:
+    if record.row is None or not record.row.needs_input:
         raise LocalProtocolError(f"{record.method} cannot require input in {record.revision.name}")
     if not requests and state is None:
         raise LocalProtocolError("input_required needs requests, a state, or both")
     members: dict[str, Any] = {}
     if requests:
-        questions: dict[str, Raw] = {}
-        for key, request in requests.items():
-            if lookup_embedded(request.method, record.revision) is None:
-                raise LocalProtocolError(f"{request.method} cannot be asked in an input round")
-            params = Raw(to_json(request.params))
-            path = input_capability(request.method, params)
-            if path is not None and not declares(record.capabilities, path):
-                raise CapabilityMissing(path)
-            question: dict[str, Any] = {"method": request.method, "params": params}
-            questions[key] = Raw(msgspec.json.encode(question))
-        members["inputRequests"] = questions
+        members["inputRequests"] = {
+            key: _question(record, request) for key, request in requests.items()
+        }
     if state is not None:
         members["requestState"] = state
     return to_json(members)
+
+
+def _question(record: Inbound, request: InputRequest) -> dict[str, Any]:
+    if lookup_embedded(request.method, record.revision) is None:
+        raise LocalProtocolError(f"{request.method} cannot be asked in an input round")
+    params = Raw(to_json(request.params))
+    path = input_capability(request.method, params)
+    if path is not None and not declares(record.capabilities, path):
+        raise CapabilityMissing(path)
+    return {"method": request.method, "params": params}
+
+
+# The client's side
+
+
+def refuse_questions(
+    questions: Mapping[str, Raw], revision: Revision, config: Config
+) -> str | None:
+    """Say which question a server may not ask us, and why; None if it may ask all of them."""
+    for key, raw in questions.items():
+        try:
+            question = _decode_question(raw)
+            params = Raw(b"{}") if question.params is UNSET else question.params
+            path = input_capability(question.method, params)
+        except msgspec.MsgspecError as error:
+            return f"invalid result: inputRequests.{key}: {error}"
+        if question.method in config.extension_methods:
+            continue
+        if lookup_embedded(question.method, revision) is None:
+            return f"invalid result: the server cannot ask for {question.method}"
+        if path is not None and not declares(config.capabilities, path):
+            return f"the server asks for {question.method}, but we did not declare {path!r}"
+    return None
 
 
 def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
@@ -62,4 +94,4 @@ def retry_body(request: Outbound, responses: Mapping[str, Body]) -> bytes:
         members.append(b'"inputResponses":' + msgspec.json.encode(answers))
     if request.input_state is not None:
         members.append(b'"requestState":' + msgspec.json.encode(request.input_state))
-    return splice(request.body, b",".join(members)) if members else request.body
+    return splice(request.original, b",".join(members))

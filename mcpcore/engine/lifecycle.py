@@ -22,7 +22,7 @@ class State(Enum):
 
 
 class Session(State):
-    """Where a conversation stands. Modern requests are served in every state but CLOSED."""
+    """Where a conversation stands. Modern requests are served until it is CLOSING."""
 
     NEW = "new"
     PROBING = "probing"
@@ -97,11 +97,15 @@ _LIVE = (Session.NEW, Session.PROBING, Session.OPENING, Session.OPEN)
 SESSION: Table[Session, SessionSignal] = {
     (Session.NEW, SessionSignal.PROBE): Session.PROBING,
     (Session.NEW, SessionSignal.INITIALIZE): Session.OPENING,
+    (Session.NEW, SessionSignal.FAILED): Session.CLOSED,
     (Session.PROBING, SessionSignal.PROBE): Session.PROBING,
     (Session.PROBING, SessionSignal.DISCOVERED): Session.OPEN,
     (Session.PROBING, SessionSignal.INITIALIZE): Session.OPENING,
     (Session.PROBING, SessionSignal.FAILED): Session.CLOSED,
     (Session.OPENING, SessionSignal.INITIALIZED): Session.OPEN,
+    # The answer to the probe came after all, from a modern server that was slow to start.
+    (Session.OPENING, SessionSignal.DISCOVERED): Session.OPEN,
+    (Session.OPENING, SessionSignal.PROBE): Session.PROBING,
     (Session.OPENING, SessionSignal.FAILED): Session.CLOSED,
     (Session.OPENING, SessionSignal.RESTART): Session.NEW,
     (Session.OPEN, SessionSignal.RESTART): Session.NEW,

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.config import HeaderParams
 from mcpcore.spec.methods import Method
+from mcpcore.spec.types.base import Skim
 
 SAFE_INTEGER = 2**53 - 1
 
@@ -30,6 +31,12 @@ class Mirror(Struct, frozen=True, kw_only=True):
 
 class _Arguments(Struct):
     arguments: dict[str, Any] = {}
+
+
+_decode_skim = msgspec.json.Decoder(Skim).decode
+_decode_arguments = msgspec.json.Decoder(_Arguments).decode
+
+# Values
 
 
 def text_of(value: Any) -> str | None:
@@ -55,13 +62,6 @@ def value_at(arguments: Any, path: tuple[str, ...]) -> Any:
     return arguments
 
 
-def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
-    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``."""
-    arguments = msgspec.json.decode(params, type=_Arguments).arguments
-    texts = {name: text_of(value_at(arguments, path)) for name, path in wanted.items()}
-    return {name: text for name, text in texts.items() if text is not None}
-
-
 def same_value(claimed: str, value: Any) -> bool:
     """Whether a header text stands for the value in the body; integers compare as numbers."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -74,20 +74,61 @@ def same_value(claimed: str, value: Any) -> bool:
     return text_of(value) == claimed
 
 
+def name_in(skim: Skim, row: Method) -> str | None:
+    """The member that ``Mcp-Name`` mirrors, if it is there and a string."""
+    members: dict[str, Raw | UnsetType] = {
+        "name": skim.name,
+        "uri": skim.uri,
+        "taskId": skim.task_id,
+    }
+    member = members[row.header] if row.header is not None else UNSET
+    value = None if member is UNSET else msgspec.json.decode(member)
+    return value if isinstance(value, str) else None
+
+
+# The client's side
+
+
+def mirror_of(
+    params: bytes,
+    *,
+    version: str,
+    method: str,
+    row: Method | None,
+    header_params: Mapping[str, HeaderParams],
+) -> Mirror:
+    """Compute what the headers of a request with ``params`` must say."""
+    if row is None or row.header is None:
+        return Mirror(version=version, method=method)
+    name = name_in(_decode_skim(params), row)
+    wanted = header_params.get(name) if name is not None and row.header_params else None
+    texts = header_arguments(params, wanted) if wanted else {}
+    return Mirror(version=version, method=method, name=name, params=texts)
+
+
+def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
+    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``."""
+    arguments = _decode_arguments(params).arguments
+    texts = {name: text_of(value_at(arguments, path)) for name, path in wanted.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+# The server's side
+
+
 def mismatch(
     mirror: Mirror,
     *,
     version: str,
     method: str,
     row: Method | None,
-    body_name: Raw | Any,
+    skim: Skim,
     params: Raw,
     header_params: Mapping[str, HeaderParams],
 ) -> str | None:
     """Say how the headers contradict the body, or None if they do not.
 
-    ``row`` is the method's row if the method is known; ``body_name`` the member that its
-    ``Mcp-Name`` mirrors, as Raw.
+    ``row`` is the method's row if the method is known.
     """
     for header, claimed, actual in (
         ("MCP-Protocol-Version", mirror.version, version),
@@ -99,21 +140,21 @@ def mismatch(
             return f"the {header} header says {claimed!r}, the body says {actual!r}"
     if row is None or row.header is None:
         return None
-    name = _string(body_name)
     if mirror.name is None:
         return f"the Mcp-Name header is missing; {method} requires it"
+    name = name_in(skim, row)
     if name is None:
         # A name of the wrong type is refused with the parameters, by whoever types them.
         return None
     if mirror.name != name:
         return f"the Mcp-Name header says {mirror.name!r}, params.{row.header} says {name!r}"
-    wanted = header_params.get(name) if row.header == "name" and row.header_params else None
+    wanted = header_params.get(name) if row.header_params else None
     return _argument_mismatch(mirror, wanted, params) if wanted else None
 
 
 def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:
     try:
-        arguments = msgspec.json.decode(params, type=_Arguments).arguments
+        arguments = _decode_arguments(params).arguments
     except msgspec.MsgspecError:
         return None
     for name, path in wanted.items():
@@ -128,13 +169,3 @@ def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str
         elif not same_value(claimed, value):
             return f"the Mcp-Param-{name} header does not match arguments.{where}"
     return None
-
-
-def _string(raw: Any) -> str | None:
-    if raw is UNSET:
-        return None
-    try:
-        value = msgspec.json.decode(raw)
-    except msgspec.MsgspecError:
-        return None
-    return value if isinstance(value, str) else None

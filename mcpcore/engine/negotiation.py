@@ -6,7 +6,6 @@ page of 2026-07-28 ("Backward Compatibility"), the lifecycle page of 2025-11-25.
 
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -17,18 +16,24 @@ from mcpcore.spec.errors import ERRORS, UNSUPPORTED_PROTOCOL_VERSION, ErrorData
 from mcpcore.spec.members import known_members
 from mcpcore.spec.methods import modern_only
 from mcpcore.spec.revisions import BY_NAME, LATEST, Revision, newest, select
-from mcpcore.spec.types.base import META_SERVER_INFO, RequestMeta
-from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeResult
+from mcpcore.spec.types.base import META_SERVER_INFO, Implementation, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 from mcpcore.wire.message import to_json
+
+COMPLETE = "complete"
+"""The ``resultType`` of a final result; one that is absent means the same."""
 
 
 def is_modern(meta: RequestMeta | None, version_header: str | None, method: str) -> bool:
     """Tell the era of a request on a server.
 
-    Modern if its ``_meta`` names a protocol version, or the version header names a modern
-    revision, or the method exists only there; otherwise legacy.
+    Modern if its ``_meta`` names a protocol version or the client's capabilities, or the version
+    header names a modern revision, or the method exists only there; otherwise legacy.
     """
-    if meta is not None and meta.protocol_version is not UNSET:
+    if meta is not None and (
+        meta.protocol_version is not UNSET or meta.client_capabilities is not UNSET
+    ):
         return True
     if version_header is not None:
         row = BY_NAME.get(version_header)
@@ -77,21 +82,31 @@ def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:
     chosen = select([requested], legacy) or newest(legacy) or LATEST
     result = InitializeResult(
         protocol_version=chosen.name,
-        capabilities=in_revision(config.capabilities, chosen),  # type: ignore[arg-type]
+        capabilities=in_revision(config.declared(ServerCapabilities), chosen),
         server_info=known_members(config.info, chosen),
         instructions=UNSET if config.instructions is None else config.instructions,
     )
     return chosen, to_json(result)
 
 
+def initialize_params(config: Config, revision: Revision) -> bytes:
+    """Build the params of ``initialize``."""
+    params = InitializeParams(
+        protocol_version=revision.name,
+        capabilities=in_revision(config.declared(ClientCapabilities), revision),
+        client_info=known_members(config.info, revision),
+    )
+    return to_json(params)
+
+
 def discover_result(config: Config) -> bytes:
     """Build the result of ``server/discover``."""
     result = DiscoverResult(
         supported_versions=names(config.revisions),
-        capabilities=in_revision(config.capabilities, LATEST),  # type: ignore[arg-type]
+        capabilities=in_revision(config.declared(ServerCapabilities), LATEST),
         instructions=UNSET if config.instructions is None else config.instructions,
         ttl_ms=config.discover_ttl_ms,
-        cache_scope=config.discover_cache_scope,  # type: ignore[arg-type]
+        cache_scope=config.discover_cache_scope,
     )
     return to_json(result)
 
@@ -128,6 +143,11 @@ def first_step(config: Config) -> Opening:
     return Opening(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
 
 
+def falls_back(config: Config) -> bool:
+    """Whether a client opens with a handshake where the probe shows a legacy server."""
+    return config.negotiation is Negotiation.AUTO and bool(legacy_of(config.revisions))
+
+
 def _choose(
     config: Config, offered: Iterable[str], tried: Revision | None, supported_text: str
 ) -> Opening:
@@ -149,6 +169,23 @@ def _choose(
 
 class _Versions(Struct):
     supported: list[str] | UnsetType = UNSET
+
+
+def read_discover_result(result: Raw) -> DiscoverResult:
+    """Type the result of ``server/discover``. Raises msgspec.MsgspecError."""
+    discovered = msgspec.json.decode(result, type=DiscoverResult)
+    if discovered.result_type is not UNSET and discovered.result_type != COMPLETE:
+        raise msgspec.ValidationError(f"unknown resultType {discovered.result_type!r}")
+    return discovered
+
+
+def identity_in(discovered: DiscoverResult) -> Implementation | None:
+    """The server's self-reported identity; it decides nothing, so a malformed one is none."""
+    meta = {} if discovered.meta is UNSET else discovered.meta
+    try:
+        return msgspec.convert(meta.get(META_SERVER_INFO), Implementation | None)
+    except msgspec.ValidationError:
+        return None
 
 
 def read_discovery(config: Config, result: DiscoverResult) -> Opening:
@@ -187,7 +224,7 @@ def read_probe_error(
     if modern:
         return Opening(Verdict.MODERN, tried)
     legacy = newest(legacy_of(config.revisions))
-    if config.negotiation is Negotiation.MODERN or legacy is None:
+    if legacy is None or not falls_back(config):
         said = "did not answer" if error is None else f"answered {error.message!r} ({error.code})"
         ours = ", ".join(names(modern_of(config.revisions)))
         return Opening(
@@ -196,8 +233,3 @@ def read_probe_error(
             f"the server {said} to server/discover, so it is a legacy server; we speak {ours} only",
         )
     return Opening(Verdict.LEGACY, legacy)
-
-
-def server_info_of(meta: dict[str, Any]) -> Any:
-    """The server's self-reported identity in a result's ``_meta``, as decoded JSON, or None."""
-    return meta.get(META_SERVER_INFO)

@@ -1,144 +1,159 @@
-"""Notifications and ends: what arrives and is never answered."""
+"""Notifications: what arrives and is never answered."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
+from msgspec.json import Decoder
 
 from mcpcore.engine.answers import Answers
+from mcpcore.engine.config import Role
 from mcpcore.engine.events import (
-    MAIN,
-    ConnectionEnded,
-    EndReason,
     NotificationReceived,
     ProgressReceived,
+    Ready,
     RequestCancelled,
     Route,
+    SubscriptionAcknowledged,
+    SubscriptionNotification,
 )
-from mcpcore.engine.handlers import NOTIFIED
 from mcpcore.engine.lifecycle import (
     REQUEST,
+    STREAM,
     Request,
     RequestSignal,
     Session,
     SessionSignal,
+    Stream,
     StreamSignal,
     step,
 )
-from mcpcore.engine.requests import Inbound
+from mcpcore.engine.profile import KNOWN
+from mcpcore.engine.requests import Inbound, Outbound
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.errors import (
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-)
-from mcpcore.spec.methods import METHODS, MethodKind
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND
+from mcpcore.spec.methods import Method, MethodKind
 from mcpcore.spec.types.base import (
     CancelledParams,
+    NotificationSkim,
     ProgressParams,
     RequestId,
 )
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.subscriptions import SubscriptionsAcknowledgedParams
 
-if TYPE_CHECKING:
-    from mcpcore.engine.receiver import Receiver
+_ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
-_KNOWN = frozenset(row.name for row in METHODS)
-_decode_progress = msgspec.json.Decoder(ProgressParams).decode
-_decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
-
-
-class End(Struct, frozen=True):
-    """The end of a route, queued like a frame."""
-
-    reason: str
-    half: bool = False
-
-
-class Failure(Struct, frozen=True):
-    """A request of ours to which the transport knows no answer can come, queued like a frame."""
-
-    request: RequestId
-    reason: EndReason
-    message: str
-    evidence: bool = False
+_decode_skim = Decoder(NotificationSkim).decode
+_decode_cancelled = Decoder(CancelledParams).decode
+_decode_progress = Decoder(ProgressParams).decode
+_decode_acknowledged = Decoder(SubscriptionsAcknowledgedParams).decode
 
 
 class Notices(Answers):
-    """The part of a Peer that takes notifications and the ends of routes."""
+    """The part of a Peer that takes notifications."""
 
-    def _notification(self, method: str, params: Raw, route: Route, now: float) -> None:
-        if method == "notifications/cancelled":
-            self._cancelled(params, route)
-        elif method == "notifications/progress":
-            self._progress(params, route, now)
-        else:
-            revision = self.revision
-            row = None
-            if revision is not None:
-                row = self.row(method, revision)
-                if row is None and method in _KNOWN:
-                    text = f"{method} is not sent by a {self.role.other.value} in {revision.name}"
-                    self.violation(route, METHOD_NOT_FOUND, text)
-                    return
-                if row is not None and row.kind is MethodKind.REQUEST:
-                    self.violation(route, INVALID_REQUEST, f"{method} is a request and needs an id")
-                    return
-            handler = NOTIFIED.get(method)
-            if handler is not None:
-                handler(cast("Receiver", self), params, route)
-                return
-            if self.is_modern_client and self.listening(method, params, route):
-                return
-            self.emit(
-                NotificationReceived(
-                    method=method,
-                    params=params,
-                    route=route,
-                    revision=revision,
-                    session=self.session,
-                )
-            )
+    __slots__ = ()
 
-    def _cancelled(self, params: Raw, route: Route) -> None:
+    def notification(self, method: str, params: Raw, route: Route, now: float) -> None:
+        """Take a notification. "Malformed notifications SHOULD be ignored": they are reported."""
+        row = None
+        if self.revision is not None:
+            row = self.profile.theirs[self.revision.position].get(method)
+            if row is None and method in KNOWN:
+                text = f"{method} is not sent by a {self.role.other.value} in {self.revision.name}"
+                self.violation(route, METHOD_NOT_FOUND, text)
+                return
+            if row is not None and row.kind is MethodKind.REQUEST:
+                self.violation(route, INVALID_REQUEST, f"{method} is a request and needs an id")
+                return
+        handler = _CONSUMED.get(method)
         try:
-            cancelled = _decode_cancelled(params)
+            if handler is not None:
+                handler(self, params, row, route, now)
+            elif not (self.is_modern_client and self._on_stream(method, params, route)):
+                self.emit(
+                    NotificationReceived(
+                        method=method,
+                        params=params,
+                        route=route,
+                        revision=self.revision,
+                        session=self.session,
+                    )
+                )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            # "Malformed notifications SHOULD be ignored": reported, never answered.
-            self.violation(route, INVALID_PARAMS, f"notifications/cancelled: {error}")
+            self.violation(route, INVALID_PARAMS, f"{method}: {error}")
+
+    # The legacy handshake
+
+    def _initialized(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        revision = self.revision
+        if self.role is Role.CLIENT or self.state is not Session.OPENING or revision is None:
+            text = f"notifications/initialized while the session is {self.state.value}"
+            self.violation(route, INVALID_REQUEST, text)
             return
-        if cancelled.request_id is UNSET:
-            return
-        record = self._in_flight.get(self.slot(route, cancelled.request_id))
-        if record is None:
+        self.move(SessionSignal.INITIALIZED)
+        self.emit(
+            Ready(
+                revision=revision,
+                info=self.peer_info,
+                capabilities=self.peer_capabilities or ClientCapabilities(),
+                session=self.session,
+            )
+        )
+        self.send_held()
+
+    # Cancellation
+
+    def _cancelled(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        cancelled = _decode_cancelled(params)
+        id = cancelled.request_id
+        if id is UNSET:
             return
         reason = None if cancelled.reason is UNSET else cancelled.reason
-        self.drop(record, RequestSignal.CANCEL, reason)
+        if row is not None and row.about is not None:
+            self._ended_by_server(id, reason, row.about, route, now)
+            return
+        record = self._in_flight.get(self.slot(route, id))
+        if record is not None:
+            self.drop(record, RequestSignal.CANCEL, reason)
 
     def drop(self, record: Inbound, signal: RequestSignal, reason: str | None) -> None:
         """The other side no longer wants an answer to ``record``."""
+        cancelled = signal is RequestSignal.CANCEL
         if record.stream is not None:
-            end = StreamSignal.CANCEL if signal is RequestSignal.CANCEL else StreamSignal.END
-            self.end_stream(record, end)
-            if signal is RequestSignal.CANCEL:
-                self.send_last(record.route, FrameKind.ACCEPTED, (), key=record.key)
+            self.withdraw(record)
+            self.end_stream(record, StreamSignal.CANCEL if cancelled else StreamSignal.END)
+        elif record.state is Request.ACTIVE:
+            record.state = step(REQUEST, record.state, signal) or record.state
+            self.emit(RequestCancelled(key=record.key, reason=reason))
+            self.withdraw(record)
+        else:
             return
-        after = step(REQUEST, record.state, signal)
-        if record.state is not Request.ACTIVE or after is None:
-            return
-        record.state = after
-        if signal is RequestSignal.CANCEL:
-            if record.batch is not None:
-                record.batch.settle()
-            else:
-                self.send_last(record.route, FrameKind.ACCEPTED, (), key=record.key)
-        self.emit(RequestCancelled(key=record.key, reason=reason))
+        if cancelled and record.batch is not None:
+            record.batch.settle()
+        elif cancelled:
+            self.send_last(record.route, FrameKind.ACCEPTED, key=record.key)
 
-    def _progress(self, params: Raw, route: Route, now: float) -> None:
-        try:
-            progress = _decode_progress(params)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.violation(route, INVALID_PARAMS, f"notifications/progress: {error}")
+    def _ended_by_server(
+        self, id: RequestId, reason: str | None, about: frozenset[str], route: Route, now: float
+    ) -> None:
+        """A modern server takes back what it may: a subscription of ours. Its result may follow."""
+        request = self._pending.get(id)
+        if request is None:
             return
+        if request.method not in about:
+            text = f"notifications/cancelled from a server for {request.method}"
+            self.violation(route, INVALID_REQUEST, text)
+        elif request.farewell is None:
+            request.farewell = f"the server ended the subscription: {reason or 'no reason given'}"
+            request.stream = step(STREAM, request.stream or Stream.OPENING, StreamSignal.FINISH)
+            self.hub.deadlines.set(request, now + self.config.limits.farewell)
+
+    # Progress
+
+    def _progress(self, params: Raw, row: Method | None, route: Route, now: float) -> None:
+        progress = _decode_progress(params)
         token, value = progress.progress_token, progress.progress
         request = self._pending.get(token)
         if request is not None and request.want_progress and request.state is Request.ACTIVE:
@@ -166,29 +181,40 @@ class Notices(Answers):
             )
         )
 
-    # Ends
+    # Listen streams of ours
 
-    def _end(self, end: End, route: Route) -> None:
-        if self.config.route_scoped_ids and route != MAIN:
-            record = self._by_route.get(route)
-            if record is not None:
-                self.drop(record, RequestSignal.END, end.reason)
+    def _on_stream(self, method: str, params: Raw, route: Route) -> bool:
+        """Take a notification that belongs to a listen stream of ours; False if it does not."""
+        meta = _decode_skim(params).meta
+        if meta is UNSET or meta.subscription_id is UNSET:
+            if method == _ACKNOWLEDGED:
+                self.violation(route, INVALID_REQUEST, f"{method} names no subscription")
+            return method == _ACKNOWLEDGED
+        request = self._pending.get(meta.subscription_id)
+        if request is None or request.stream is None:
+            return True  # it crossed the end of its stream
+        if method == _ACKNOWLEDGED:
+            self._acknowledged(request, params)
+        elif request.stream is Stream.LISTENING:
+            self.emit(SubscriptionNotification(request=request.id, method=method, params=params))
+        else:
+            text = f"{method} came while its subscription is {request.stream.value}"
+            self.violation(route, INVALID_REQUEST, text)
+        return True
+
+    def _acknowledged(self, request: Outbound, params: Raw) -> None:
+        acknowledged = _decode_acknowledged(params)
+        after = step(STREAM, request.stream or Stream.OPENING, StreamSignal.ACKNOWLEDGE)
+        if after is None:
             return
-        if self.state is Session.CLOSED and self.half_closed:
-            return
-        for request in [*self._held, *self._pending.values()]:
-            self.abort(
-                request, RequestSignal.END, EndReason.CLOSED, f"connection closed: {end.reason}"
-            )
-        streams = [record for record in self._in_flight.values() if record.stream is not None]
-        for record in streams:
-            self.drop(record, RequestSignal.END, end.reason)
-        if end.half:
-            self.half_closed = True
-            return
-        self.half_closed = True
-        for record in list(self._in_flight.values()):
-            self.drop(record, RequestSignal.END, end.reason)
-        if self.state is not Session.CLOSED:
-            self.move(SessionSignal.EOF)
-        self.emit(ConnectionEnded(reason=end.reason))
+        request.stream = after
+        self.hub.deadlines.set(request, None)
+        self.emit(SubscriptionAcknowledged(request=request.id, filter=acknowledged.notifications))
+
+
+_CONSUMED: dict[str, Callable[[Notices, Raw, Method | None, Route, float], None]] = {
+    "notifications/initialized": Notices._initialized,
+    "notifications/cancelled": Notices._cancelled,
+    "notifications/progress": Notices._progress,
+}
+"""The notifications that only move our own state."""

@@ -1,161 +1,181 @@
-"""How a client finds common ground: the era probe, discovery, the handshake."""
+"""How a client finds common ground: the era probe, discovery, the handshake.
 
-from collections.abc import Iterable
-from typing import Any, cast
+What an answer means is decided by the pure functions of :mod:`mcpcore.engine.negotiation`; here it
+is carried out.
+"""
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
-from mcpcore.engine.events import (
-    MAIN,
-    EndReason,
-    NegotiationFailed,
-    Ready,
-)
-from mcpcore.engine.lifecycle import (
-    Request,
-    RequestSignal,
-    Session,
-    SessionSignal,
-)
+from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
+from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
 from mcpcore.engine.negotiation import (
     Opening,
     Verdict,
+    falls_back,
     first_step,
+    identity_in,
+    initialize_params,
+    read_discover_result,
     read_discovery,
     read_probe_error,
-    server_info_of,
 )
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.requests import Outbound, Purpose
-from mcpcore.spec.capabilities import in_revision
-from mcpcore.spec.errors import (
-    INVALID_REQUEST,
-    ErrorData,
-)
-from mcpcore.spec.members import known_members
+from mcpcore.spec.errors import INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, Revision
-from mcpcore.spec.types.base import (
-    Implementation,
-    NotificationSkim,
-    RequestId,
-    ResultSkim,
-    Skim,
-    full_meta,
-)
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
-from mcpcore.wire.message import to_json
-
-_decode_error = msgspec.json.Decoder(ErrorData).decode
-_decode_skim = msgspec.json.Decoder(ResultSkim).decode
-_decode_params = msgspec.json.Decoder(Skim).decode
-_decode_notification = msgspec.json.Decoder(NotificationSkim).decode
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeResult
 
 
 class Opener(Outgoing):
     """The part of a Peer that negotiates as a client."""
 
-    def expire(self, request: Outbound, now: float) -> None:
-        """The time for an answer is over."""
-        if request.purpose is Purpose.PROBE:
-            if self.conclude(request, RequestSignal.EXPIRE):
-                self.send_cancelled(request, "no answer in time")
-                self._follow(self._silence(request), now)
-            return
-        sent = request.state is Request.ACTIVE
-        waited = now - request.started
-        text = f"{request.method}: no answer within {waited:g} seconds"
-        self.abort(request, RequestSignal.EXPIRE, EndReason.TIMED_OUT, text)
-        if request.purpose is Purpose.INITIALIZE:
-            self.fail_negotiation(text)
-        elif sent:
-            self.send_cancelled(request, "timed out")
+    __slots__ = ()
 
     def begin(self, now: float) -> None:
         """Begin to negotiate."""
         self._follow(first_step(self.config), now, first=True)
 
+    def negotiation_answered(self, request: Outbound, result: Raw, now: float) -> None:
+        """A request of the engine's own has succeeded."""
+        self.conclude(request, RequestSignal.ANSWER)
+        if request.purpose is Purpose.PROBE:
+            self._discovered(request, result, now)
+        else:
+            self._initialize_answered(result)
+
+    def negotiation_refused(
+        self, request: Outbound, error: ErrorData, now: float, *, modern: bool
+    ) -> None:
+        """A request of the engine's own was answered with an error.
+
+        ``modern``: the transport tells that the server is modern.
+        """
+        self.conclude(request, RequestSignal.ANSWER)
+        if request.purpose is Purpose.PROBE:
+            tried = request.revision or LATEST
+            opening = read_probe_error(self.config, error, tried, modern=modern)
+            if request.tries > 1 and opening.verdict is Verdict.RETRY:
+                opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
+            self._follow(opening, now, error, tries=request.tries + 1)
+        else:
+            self.fail_negotiation(f"the server refused initialize: {error.message}", error)
+
+    def negotiation_broken(
+        self, request: Outbound, message: str, now: float, *, legacy: bool
+    ) -> None:
+        """A request of the engine's own gets no answer, or one that cannot be read.
+
+        ``legacy``: that is how a legacy server behaves when it is probed.
+        """
+        self.conclude(request, RequestSignal.END)
+        if request.purpose is Purpose.PROBE and legacy:
+            self._follow(self._silence(request), now)
+        else:
+            self.fail_negotiation(message)
+
+    def negotiation_timed_out(self, request: Outbound, message: str, now: float) -> None:
+        """A request of the engine's own was not answered in time.
+
+        Silence means a legacy server, or a modern one that takes long to start: until the
+        handshake is over, an answer to the probe still counts.
+        """
+        if request.purpose is Purpose.PROBE:
+            self._follow(self._silence(request), now)
+        else:
+            self.fail_negotiation(message)
+
     def _silence(self, request: Outbound) -> Opening:
         return read_probe_error(self.config, None, request.revision or LATEST)
 
     def _follow(
-        self, opening: Opening, now: float, error: ErrorData | None = None, *, first: bool = False
+        self,
+        opening: Opening,
+        now: float,
+        error: ErrorData | None = None,
+        *,
+        first: bool = False,
+        tries: int = 1,
     ) -> None:
         """Carry out a step of negotiation."""
         verdict, revision = opening.verdict, opening.revision
+        if self.state is Session.OPENING:
+            if verdict in (Verdict.LEGACY, Verdict.IMPOSSIBLE):
+                return  # a late answer to the probe; the handshake will tell
+            self._forget(Purpose.INITIALIZE)
         if verdict is Verdict.IMPOSSIBLE or revision is None:
             self.fail_negotiation(opening.message, error)
         elif verdict is Verdict.LEGACY:
             self._initialize(revision, now)
         elif verdict is Verdict.RETRY or first:
-            self._probe(revision, now, retry=not first)
+            self._probe(revision, now, tries)
         else:
             self._open_modern(revision, None)
 
     def _ask(
-        self, method: str, body: bytes, revision: Revision, purpose: Purpose, now: float
-    ) -> Outbound:
-        limits = self.config.limits
-        timeout = limits.request_timeout
-        if purpose is Purpose.PROBE and self._legacy:
-            timeout = limits.probe_timeout
-        return Outbound(
+        self,
+        method: str,
+        body: bytes,
+        revision: Revision,
+        purpose: Purpose,
+        now: float,
+        *,
+        timeout: float | None,
+        tries: int = 1,
+    ) -> None:
+        request = Outbound(
             peer=self,
             id=self.new_id(),
             method=method,
+            original=body,
             body=body,
-            meta={},
             purpose=purpose,
-            parent=None,
-            route=MAIN,
             started=now,
             timeout=timeout,
-            state=Request.ACTIVE,
-            want_progress=False,
             revision=revision,
+            tries=tries,
         )
-
-    def new_id(self) -> RequestId:
-        """An id for a request of ours."""
-        serial = self.hub.new_serial()
-        prefix = self.config.id_prefix
-        return serial if prefix is None else f"{prefix}{serial}"
-
-    def _probe(self, revision: Revision, now: float, *, retry: bool) -> None:
-        self.move(SessionSignal.PROBE)
-        request = self._ask("server/discover", b"{}", revision, Purpose.PROBE, now)
-        request.round = int(retry)
         self.submit(request, now)
+
+    def _probe(self, revision: Revision, now: float, tries: int) -> None:
+        limits = self.config.limits
+        timeout = limits.probe_timeout if falls_back(self.config) else limits.request_timeout
+        self.move(SessionSignal.PROBE)
+        self._ask(
+            "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries
+        )
 
     def _initialize(self, revision: Revision, now: float) -> None:
         self.move(SessionSignal.INITIALIZE)
-        params = InitializeParams(
-            protocol_version=revision.name,
-            capabilities=in_revision(
-                cast("ClientCapabilities", self.config.capabilities), revision
-            ),
-            client_info=known_members(self.config.info, revision),
-        )
-        request = self._ask("initialize", to_json(params), revision, Purpose.INITIALIZE, now)
-        self.submit(request, now)
+        body = initialize_params(self.config, revision)
+        timeout = self.config.limits.request_timeout
+        self._ask("initialize", body, revision, Purpose.INITIALIZE, now, timeout=timeout)
 
-    def _discovered(self, request: Outbound, result: Any, now: float) -> None:
-        self.conclude(request, RequestSignal.ANSWER)
+    def initialize_again(self, now: float) -> None:
+        """The session is lost: open another one."""
+        revision = self.revision
+        self.move(SessionSignal.RESTART)
+        self._forget(Purpose.INITIALIZE)
+        self.agree(None)
+        if revision is None:
+            self.begin(now)
+        else:
+            self._initialize(revision, now)
+
+    def _discovered(self, request: Outbound, result: Raw, now: float) -> None:
         try:
-            discovered = msgspec.json.decode(result, type=DiscoverResult)
-            meta = full_meta(result)
-            info = server_info_of(meta)
-            identity = None if info is None else msgspec.convert(info, Implementation)
+            discovered = read_discover_result(result)
         except msgspec.MsgspecError as error:
-            self._follow(self._silence(request), now)
             self.violation(MAIN, INVALID_REQUEST, f"server/discover: {error}")
+            self._follow(self._silence(request), now)
             return
         opening = read_discovery(self.config, discovered)
         if opening.verdict is not Verdict.MODERN or opening.revision is None:
             self._follow(opening, now)
             return
-        self.peer_info = identity
+        self._forget(Purpose.INITIALIZE)
+        self.peer_info = identity_in(discovered)
         self._open_modern(opening.revision, discovered)
 
     def _open_modern(self, revision: Revision, discovered: DiscoverResult | None) -> None:
@@ -174,16 +194,16 @@ class Opener(Outgoing):
         )
         self.send_held()
 
-    def _initialize_answered(self, request: Outbound, result: Any, now: float) -> None:
-        self.conclude(request, RequestSignal.ANSWER)
+    def _initialize_answered(self, result: Raw) -> None:
         try:
             answer = msgspec.json.decode(result, type=InitializeResult)
         except msgspec.MsgspecError as error:
             self.fail_negotiation(f"invalid initialize result: {error}")
             return
-        chosen = next((r for r in self._legacy if r.name == answer.protocol_version), None)
+        legacy = self.profile.legacy
+        chosen = next((row for row in legacy if row.name == answer.protocol_version), None)
         if chosen is None:
-            ours = ", ".join(revision.name for revision in self._legacy)
+            ours = ", ".join(revision.name for revision in legacy)
             self.fail_negotiation(
                 f"the server chose protocol version {answer.protocol_version!r}; we speak {ours}"
             )
@@ -192,7 +212,9 @@ class Opener(Outgoing):
         self.peer_info = answer.server_info
         self.peer_capabilities = answer.capabilities
         self.move(SessionSignal.INITIALIZED)
-        self.send_notification("notifications/initialized", b"{}", route=MAIN, revision=chosen)
+        self.send_notification("notifications/initialized", b"{}", revision=chosen)
+        for probe in self._forget(Purpose.PROBE):
+            self.send_cancelled(probe, "no answer in time")
         self.emit(
             Ready(
                 revision=chosen,
@@ -203,14 +225,17 @@ class Opener(Outgoing):
         )
         self.send_held()
 
+    def _forget(self, purpose: Purpose) -> list[Outbound]:
+        """Take out requests of the engine's own whose answers no longer matter."""
+        found = [request for request in self._pending.values() if request.purpose is purpose]
+        for request in found:
+            self.conclude(request, RequestSignal.END)
+        return found
+
     def fail_negotiation(self, message: str, error: ErrorData | None = None) -> None:
         """There is no common ground: everything that waits ends."""
-        if self.state in (Session.PROBING, Session.OPENING):
-            self.move(SessionSignal.FAILED)
+        self.move(SessionSignal.FAILED)
         self.failure = message
         self.emit(NegotiationFailed(message=message, error=error))
-        self._end_all(list(self._pending.values()), EndReason.REFUSED, message)
-
-    def _end_all(self, requests: Iterable[Outbound], reason: EndReason, message: str) -> None:
-        for request in requests:
-            self.abort(request, RequestSignal.END, reason, message)
+        for request in list(self._pending.values()):
+            self.abort(request, RequestSignal.END, EndReason.REFUSED, message)

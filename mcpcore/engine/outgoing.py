@@ -3,45 +3,34 @@
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from mcpcore.engine.base import PeerBase
+from mcpcore.engine.bodies import becomes_task
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import (
-    EndReason,
-)
-from mcpcore.engine.lifecycle import (
-    Request,
-    RequestSignal,
-    Session,
-)
-from mcpcore.engine.mirror import Mirror, header_arguments
+from mcpcore.engine.events import EndReason
+from mcpcore.engine.lifecycle import Request, RequestSignal, Session
+from mcpcore.engine.mirror import mirror_of
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares, input_capability
-from mcpcore.spec.errors import (
-    CapabilityMissing,
-    ErrorData,
-    LocalProtocolError,
-)
-from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
-from mcpcore.spec.types.base import (
-    META_PROGRESS_TOKEN,
-    NotificationSkim,
-    ResultSkim,
-    Skim,
-)
+from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
+from mcpcore.spec.methods import Method
+from mcpcore.spec.revisions import LATEST_LEGACY, Revision
+from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
 from mcpcore.wire.message import encode_request, to_json
-
-_decode_error = msgspec.json.Decoder(ErrorData).decode
-_decode_skim = msgspec.json.Decoder(ResultSkim).decode
-_decode_params = msgspec.json.Decoder(Skim).decode
-_decode_notification = msgspec.json.Decoder(NotificationSkim).decode
 
 
 class Outgoing(PeerBase):
     """The part of a Peer that sends requests."""
+
+    __slots__ = ()
+
+    def new_id(self) -> RequestId:
+        """An id for a request of ours."""
+        serial = self.hub.new_serial()
+        prefix = self.config.id_prefix
+        return serial if prefix is None else f"{prefix}{serial}"
 
     def submit(self, request: Outbound, now: float) -> None:
         """Send a request, or hold it until negotiation has ended.
@@ -49,11 +38,7 @@ class Outgoing(PeerBase):
         Raises LocalProtocolError if it may not be sent, and then nothing has changed.
         """
         if request.purpose is Purpose.OWNER and self._must_wait(request.method):
-            if self.role is Role.SERVER and self.revision is None:
-                raise LocalProtocolError(
-                    f"no client has initialized; {request.method} cannot be sent"
-                )
-            self._held.append(request)
+            self._held[request.id] = request
         else:
             self._send(request)
         self.hub.outbound[request.id] = request
@@ -64,52 +49,62 @@ class Outgoing(PeerBase):
     def _must_wait(self, method: str) -> bool:
         if self.state is Session.OPEN:
             return False
+        if self.revision is None:
+            if self.role is Role.SERVER:
+                raise LocalProtocolError(f"no client has initialized; {method} cannot be sent")
+            return True
         # The one request that either side may send at any time (lifecycle, "Initialization").
-        return method != "ping" or self.state is not Session.OPENING or self.revision is None
+        return method != "ping"
 
-    def check(self, request: Outbound, revision: Revision) -> None:
-        """Raise LocalProtocolError if ``request`` may not be sent in ``revision``."""
+    def _check(self, request: Outbound, revision: Revision) -> None:
+        """Find the row of a request; raise LocalProtocolError if it may not be sent."""
         method = request.method
-        row = self.our_rows.get(method)
+        row = self._permitted.get(method)
         if row is None:
-            known = lookup(method, self.role.value, revision)
-            if known is None:
-                if method in self.config.extension_methods:
-                    return
+            row = self.profile.ours[revision.position].get(method)
+            if row is not None:
+                if not request.forced:
+                    self._check_capability(row, request)
+            elif method not in self.config.extension_methods:
                 raise LocalProtocolError(
                     f"a {self.role.value} does not send {method} in {revision.name}"
                 )
-            row = self.our_rows[method] = known
         request.row = row
-        if self.role is Role.CLIENT and method in self.permitted_methods:
-            return
-        if request.forced or self.peer_capabilities is None:
+
+    def _check_capability(self, row: Method, request: Outbound) -> None:
+        if self.peer_capabilities is None:
             return
         path = row.capability
         if self.role is Role.SERVER:
-            path = input_capability(method, Raw(request.body)) or path
+            path = input_capability(row.name, Raw(request.body)) or path
         if path is not None and not declares(self.peer_capabilities, path):
             raise CapabilityMissing(path)
-        self.permitted_methods.add(method)
+        if self.role is Role.CLIENT:  # what a client needs never depends on the params
+            self._permitted[row.name] = row
 
     def _send(self, request: Outbound) -> None:
-        if request.purpose is Purpose.OWNER:
-            assigned = self.revision or LATEST_LEGACY
-            self.check(request, assigned)
-            request.revision = assigned
-        revision = request.revision or LATEST
-        request.state = Request.ACTIVE
+        revision = request.revision
+        if revision is None:
+            revision = self.revision or LATEST_LEGACY
+            self._check(request, revision)
         mirror = None
         if self._mirrors and revision.mirror_headers:
-            mirror = self._mirror_of(request, revision)
+            mirror = mirror_of(
+                request.body,
+                version=revision.name,
+                method=request.method,
+                row=request.row,
+                header_params=self.config.header_params,
+            )
+        data = encode_request(
+            request.id, request.method, request.body, self._meta_member(request, revision)
+        )
+        request.revision = revision
+        request.state = Request.ACTIVE
         frame = Transmit(
             peer=self,
             route=request.route,
-            data=(
-                encode_request(
-                    request.id, request.method, request.body, self._meta_member(request, revision)
-                ),
-            ),
+            data=(data,),
             kind=FrameKind.REQUEST,
             key=request.parent,
             request=request.id,
@@ -117,41 +112,27 @@ class Outgoing(PeerBase):
             revision=revision,
             mirror=mirror,
         )
-        self.hub.outbox.push(frame)
+        self.send(frame, None if request.parent is None else self.hub.inbound.get(request.parent))
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
         """The ``_meta`` member of a request's params, or nothing."""
-        own = dict(request.meta) if request.meta else {}
+        own: dict[str, Any] = dict(request.meta) if request.meta else {}
         if request.want_progress:
             own[META_PROGRESS_TOKEN] = request.id
+        if request.log_level is not None and revision.per_request_log_level:
+            own[META_LOG_LEVEL] = request.log_level
         if self.role is Role.CLIENT and revision.modern:
-            common = self.client_meta(revision)
-            if not own:
-                return common + b"}"
-            return common + b"," + to_json(own)[1:]
+            common = self.profile.client_meta(revision)
+            return common[:-1] + b"," + to_json(own)[1:] if own else common
         return b'"_meta":' + to_json(own) if own else b""
 
-    def _mirror_of(self, request: Outbound, revision: Revision) -> Mirror:
-        row = request.row or lookup(request.method, self.role.value, revision)
-        name, params = None, {}
-        if row is not None and row.header is not None:
-            skim = _decode_params(request.body)
-            member: Any = {"name": skim.name, "uri": skim.uri, "taskId": skim.task_id}[row.header]
-            value = None if member is UNSET else msgspec.json.decode(member)
-            name = value if isinstance(value, str) else None
-            if name is not None and row.header_params:
-                wanted = self.config.header_params.get(name)
-                params = header_arguments(request.body, wanted) if wanted else {}
-        return Mirror(version=revision.name, method=request.method, name=name, params=params)
-
     def send_held(self) -> None:
-        """Send what waited for negotiation; what the result forbids ends here."""
-        held, self._held = self._held, []
-        for request in held:
+        """Send what waited for negotiation; what its result forbids ends here."""
+        held, self._held = self._held, {}
+        for request in held.values():
             try:
                 self._send(request)
-            except LocalProtocolError as error:
-                request.state = Request.ACTIVE
+            except (LocalProtocolError, msgspec.MsgspecError) as error:
                 self.abort(request, RequestSignal.END, EndReason.REFUSED, str(error))
 
     def extend(self, request: Outbound, now: float) -> None:
@@ -164,8 +145,25 @@ class Outgoing(PeerBase):
             when = min(when, max(request.started + maximum, request.deadline))
         self.hub.deadlines.set(request, when)
 
+    def give_up(
+        self,
+        request: Outbound,
+        signal: RequestSignal,
+        reason: EndReason,
+        message: str,
+        why: str | None,
+    ) -> None:
+        """End a request of ours and, if it was sent, tell the other side that nobody waits."""
+        sent = request.state is Request.ACTIVE
+        self.abort(request, signal, reason, message)
+        if sent:
+            self.send_cancelled(request, why)
+
     def send_cancelled(self, request: Outbound, reason: str | None) -> None:
         """Tell the other side that we no longer wait (never for ``initialize``)."""
+        row = request.row
+        if row is not None and row.task_capability and becomes_task(request.body):
+            return  # such a request is ended by tasks/cancel only (2025-11-25, cancellation)
         body: dict[str, Any] = {"requestId": request.id}
         if reason is not None:
             body["reason"] = reason

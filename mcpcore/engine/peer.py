@@ -19,54 +19,33 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore.engine.bodies import checked_meta, take_apart
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
-from mcpcore.engine.handlers import subscription_meta
 from mcpcore.engine.input_rounds import retry_body
-from mcpcore.engine.lifecycle import (
-    Request,
-    RequestSignal,
-    Session,
-    SessionSignal,
-    Stream,
-)
+from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal, Stream
 from mcpcore.engine.mirror import Mirror
-from mcpcore.engine.notices import End, Failure
+from mcpcore.engine.publisher import Publisher
+from mcpcore.engine.receiver import End, Failure
 from mcpcore.engine.requests import Outbound, Purpose
-from mcpcore.engine.responder import Responder
-from mcpcore.engine.subscriptions import TOPICS, subject_of, wants
 from mcpcore.engine.transmit import Transmit
 from mcpcore.spec.errors import LocalProtocolError
-from mcpcore.spec.revisions import LATEST_LEGACY
-from mcpcore.spec.types.base import (
-    META_LOG_LEVEL,
-    META_PREFIX,
-    META_PROGRESS_TOKEN,
-)
+from mcpcore.spec.types.logging import SEVERITY
 from mcpcore.wire.framing import LineReader
-from mcpcore.wire.message import (
-    Body,
-    Frame,
-    RequestId,
-    splice,
-    to_json,
-)
+from mcpcore.wire.message import Body, Frame, RequestId
 
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout (None is a value of its own: wait for ever)."""
 
-_NOT_BY_HAND = frozenset(
-    {
-        "notifications/cancelled",
-        "notifications/initialized",
-        "notifications/message",
-        "notifications/subscriptions/acknowledged",
-    }
-)
 
+class Peer(Publisher):
+    """One end of a conversation, client or server, in either era.
 
-class Peer(Responder):
-    """One end of a conversation, client or server, in either era."""
+    Answers, progress and log messages are in :mod:`mcpcore.engine.responder`, notifications and
+    listen streams in :mod:`mcpcore.engine.publisher`.
+    """
+
+    __slots__ = ()
 
     # In: only queued
 
@@ -123,9 +102,18 @@ class Peer(Responder):
         """The transport knows that ``request`` of ours can get no answer.
 
         ``evidence``: it failed in a way that tells a legacy server (versioning page), so that the
-        era probe falls back instead of giving up.
+        era probe falls back instead of giving up.  Ignored if the request has ended.
         """
         self.hub.inbox.append((self, Failure(request, reason, message, evidence), now))
+
+    def end(self, *, now: float, reason: str = "closed") -> None:
+        """End the conversation at once, from our side, and leave the hub.
+
+        Queued like the end of the transport, behind what has arrived: every request ends, then
+        ConnectionEnded is told, and nothing follows.  Frames that were not taken by then are
+        dropped.  The keys of handlers that still run stay valid until they are released.
+        """
+        self.hub.inbox.append((self, End(reason, forget=True), now))
 
     def next_event(self) -> Event | None:
         """Advance until there is something to tell; None when all input is used up.
@@ -143,11 +131,14 @@ class Peer(Responder):
         self.begin(now)
 
     def restart(self, *, now: float) -> None:
-        """Client, legacy: the session is lost; initialize again (what is pending stays)."""
-        revision = self.revision
-        self.move(SessionSignal.RESTART)
-        self.agree(None)
-        self._initialize(revision or LATEST_LEGACY, now)
+        """Client, legacy: the session is lost; initialize again.
+
+        What is pending stays (the transport sends it again or fails it); what the server asked
+        in the lost session is cancelled.
+        """
+        self.initialize_again(now)
+        for record in list(self._in_flight.values()):
+            self.drop(record, RequestSignal.END, "the session was lost")
 
     def request(
         self,
@@ -167,38 +158,33 @@ class Peer(Responder):
         ``timeout`` in seconds (the configured one by default, None for none); ``parent`` the
         inbound request on whose stream it travels; ``progress`` asks for progress, which also
         restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends what
-        the other side did not declare.  Raises LocalProtocolError, CapabilityMissing.
+        the other side did not declare.
+
+        Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
+        no JSON object; msgspec.MsgspecError for Raw params that cannot be read where the engine
+        has to.
         """
-        if self.state in (Session.CLOSING, Session.CLOSED):
-            raise LocalProtocolError(self.failure or "the conversation is closed")
-        if self.role is Role.CLIENT and self.state is Session.NEW:
-            raise LocalProtocolError("start the client before its first request")
-        if len(self._pending) >= self.config.limits.pending:
+        self._check_open(len(self._pending) + len(self.waiting_input))
+        if log_level is not None and log_level not in SEVERITY:
             raise LocalProtocolError(
-                f"{self.config.limits.pending} requests wait for an answer already"
+                f"unknown log level {log_level!r}; known: {', '.join(SEVERITY)}"
             )
-        extra = _own_meta(meta) if meta else {}
-        if log_level is not None:
-            extra[META_LOG_LEVEL] = log_level
-        route = MAIN
-        if parent is not None:
-            route = self._active(parent).route
-        listen = method == "subscriptions/listen"
+        body, meta = take_apart(params, meta)
         request = Outbound(
             peer=self,
             id=self.new_id(),
             method=method,
-            body=to_json(params),
-            meta=extra,
-            purpose=Purpose.OWNER,
+            original=body,
+            body=body,
+            meta=checked_meta(meta) if meta else {},
+            log_level=log_level,
             parent=parent,
-            route=route,
+            route=MAIN if parent is None else self._route_of(parent),
             started=now,
-            timeout=self._default_timeout if timeout is DEFAULT_TIMEOUT else timeout,
-            state=Request.HELD,
+            timeout=self._timeout(timeout),
             want_progress=progress,
             forced=force,
-            stream=Stream.OPENING if listen else None,
+            stream=Stream.OPENING if method == "subscriptions/listen" else None,
         )
         self.submit(request, now)
         return request.id
@@ -212,23 +198,23 @@ class Peer(Responder):
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> RequestId:
         """Answer an InputRequired: the original request again, with answers and state, new id."""
-        waiting = self.waiting_input.pop(request, None)
+        self._check_open(len(self._pending))
+        waiting = self.waiting_input.get(request)
         if waiting is None:
             raise LocalProtocolError(f"request {request!r} does not wait for input")
         again = structs.replace(
             waiting,
             id=self.new_id(),
-            state=Request.HELD,
+            # The answers and the state are for this one retry; a further round begins anew.
+            body=retry_body(waiting, responses),
+            input_state=None,
             started=now,
-            timeout=self._default_timeout if timeout is DEFAULT_TIMEOUT else timeout,
+            timeout=self._timeout(timeout),
             deadline=None,
             progress=None,
-            input_state=None,
         )
-        # The answers go to this one retry only; a further round starts from the original body.
-        again.body = retry_body(waiting, responses)
         self.submit(again, now)
-        again.body = waiting.body
+        del self.waiting_input[request]
         return again.id
 
     def abandon(self, request: RequestId) -> None:
@@ -238,69 +224,16 @@ class Peer(Responder):
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
         """Give up a request of ours: its terminal event is RequestEnded; a late answer is dropped.
 
-        A request that has ended already is left alone.
+        A request that has ended already is left alone; one that waits for input is abandoned.
         """
+        self.abandon(request)
         pending = self._pending.get(request)
         if pending is None:
             return
-        if pending.purpose is Purpose.INITIALIZE:
-            raise LocalProtocolError("initialize must not be cancelled")
-        sent = pending.state is Request.ACTIVE
-        self.abort(pending, RequestSignal.CANCEL, EndReason.CANCELLED, reason or "cancelled")
-        if sent:
-            self.send_cancelled(pending, reason)
-
-    def notify(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        parent: Key | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Send a notification, or publish a change.
-
-        With ``parent`` it travels on that request's stream.  Without, changes (list_changed,
-        resources/updated) go to whoever subscribed, in either era, and to nobody else.
-        Raises LocalProtocolError for those that have rules which other calls see to.
-        """
-        if method in _NOT_BY_HAND:
-            raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
-        body = to_json(params)
-        topic = TOPICS.get(method)
-        if self.role is Role.SERVER and topic is not None and parent is None:
-            self._publish(method, body)
-            return
-        if meta:
-            body = splice(body, b'"_meta":' + to_json(meta))
-        record = None if parent is None else self._active(parent)
-        if record is None and (self.revision is None or self.state is Session.CLOSED):
-            return
-        self.send_notification(
-            method,
-            body,
-            route=MAIN if record is None else record.route,
-            record=record,
-            revision=self.revision if record is None else record.revision,
-        )
-
-    def _publish(self, method: str, body: bytes) -> None:
-        if not self._announced[method]:
-            return
-        topic = TOPICS[method]
-        subject = subject_of(topic, body)
-        heard = topic.subject is None or (topic.subject == "uri" and subject in self.uris)
-        if heard and self.state is Session.OPEN:
-            self.send_notification(method, body, route=MAIN, revision=self.revision)
-        for record in self.streams.values():
-            if record.filter is not None and wants(topic, subject, record.filter, record.uris):
-                self.send_notification(
-                    method,
-                    splice(body, subscription_meta(record)),
-                    route=record.route,
-                    record=record,
-                    revision=record.revision,
-                )
+        if pending.purpose is not Purpose.OWNER:
+            raise LocalProtocolError(f"{pending.method} is not yours to cancel")
+        text = reason or "cancelled"
+        self.give_up(pending, RequestSignal.CANCEL, EndReason.CANCELLED, text, reason)
 
     def close(self, *, now: float) -> None:
         """End gracefully: listen streams get their results, nothing new begins.
@@ -311,13 +244,44 @@ class Peer(Responder):
             return
         for key in list(self.streams):
             self.end_subscription(key)
+        text = "closed by this side"
         for pending in list(self._pending.values()):
-            sent = pending.state is Request.ACTIVE and pending.purpose is Purpose.OWNER
-            self.abort(pending, RequestSignal.END, EndReason.CLOSED, "closed by this side")
-            if sent:
-                self.send_cancelled(pending, "closed")
+            if pending.purpose is Purpose.OWNER:
+                self.give_up(pending, RequestSignal.END, EndReason.CLOSED, text, "closed")
+            else:
+                self.conclude(pending, RequestSignal.END)
         self.waiting_input.clear()
         self.move(SessionSignal.CLOSE)
+
+    def _check_open(self, open_requests: int) -> None:
+        if self.state is Session.CLOSING or self.state is Session.CLOSED:
+            raise LocalProtocolError(self.failure or "the conversation is closed")
+        if self.half_closed:
+            raise LocalProtocolError("the other side has finished writing and cannot answer")
+        if self.role is Role.CLIENT and self.state is Session.NEW:
+            raise LocalProtocolError("start the client before its first request")
+        limit = self.config.limits.pending
+        if open_requests >= limit:
+            raise LocalProtocolError(f"{limit} requests wait for an answer already")
+
+    def _route_of(self, parent: Key) -> Route:
+        record = self.hub.inbound.get(parent)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {parent} is in flight")
+        if record.state is not Request.ACTIVE:
+            raise LocalProtocolError(f"the request with key {parent} was cancelled")
+        if not record.revision.server_requests:
+            raise LocalProtocolError(
+                f"{record.revision.name} has no requests on the stream of another"
+            )
+        return record.route
+
+    def _timeout(self, timeout: float | None) -> float | None:
+        if timeout is DEFAULT_TIMEOUT:
+            return self.config.limits.request_timeout
+        if timeout is not None and not timeout >= 0:
+            raise LocalProtocolError(f"a timeout cannot be {timeout!r}")
+        return timeout
 
     # Out
 
@@ -349,17 +313,3 @@ class Peer(Responder):
     def handle_timeout(self, now: float) -> None:
         """Let what is due at ``now`` time out; events follow from :meth:`next_event`."""
         self.hub.handle_timeout(now)
-
-
-def _own_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Check ``_meta`` members of our owner: what the engine sets is not theirs to set."""
-    for key in meta:
-        if key == META_PROGRESS_TOKEN or (key.startswith(META_PREFIX) and key in _RESERVED):
-            raise LocalProtocolError(f"_meta key {key!r} is set by the engine")
-    return dict(meta)
-
-
-_RESERVED = frozenset(
-    META_PREFIX + name
-    for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
-)

@@ -1,94 +1,102 @@
-"""What arrives: the ladder from a frame to an event, each rung with its own specific refusal.
+"""What arrives: from a frame to an event.
 
-frame -> message -> kind -> facts (session, or ``_meta`` and headers) -> the method's row ->
-lifecycle -> capability -> in-flight table -> event.  Answers to requests of ours are in
-:mod:`mcpcore.engine.answers`.
+frame -> message -> kind -> the ladder (:mod:`mcpcore.engine.ladder`) -> event.  What a frame owes
+is counted: one end of its route, one array for a batch.
 """
 
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
+from msgspec.json import Decoder
 
-from mcpcore.engine.base import NO_CAPABILITIES
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import (
     MAIN,
+    ConnectionEnded,
     EndReason,
     RequestReceived,
     Route,
 )
-from mcpcore.engine.handlers import AFTER, BEFORE
-from mcpcore.engine.lifecycle import (
-    RequestSignal,
-    Session,
+from mcpcore.engine.handlers import IMMEDIATE, LASTING
+from mcpcore.engine.ladder import (
+    NO_CAPABILITIES,
+    NO_META,
+    NO_PARAMS,
+    NO_SKIM,
+    Arrival,
+    climb,
+    finds_room,
+    is_early_enough,
 )
-from mcpcore.engine.mirror import Mirror, mismatch
-from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.notices import End, Failure, Notices
+from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
+from mcpcore.engine.mirror import Mirror
+from mcpcore.engine.notices import Notices
 from mcpcore.engine.requests import Batch, Inbound
-from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.capabilities import declares, requirement
-from mcpcore.spec.errors import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY,
-    ErrorData,
-    busy_code,
-)
-from mcpcore.spec.methods import Method, MethodKind
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_PROTOCOL_VERSION,
-    Implementation,
-    RequestId,
-    RequestMeta,
-    Skim,
-)
-from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import Message, Reject, decode, refuse_oversized
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+from mcpcore.spec.types.base import RequestId
+from mcpcore.wire.framing import TooLong
+from mcpcore.wire.message import Frame, Message, Reject, decode, refuse_oversized
 
-EMPTY = Raw(b"{}")
-_NO_SKIM = Skim()
-_NO_META = RequestMeta()
-_decode_skim = msgspec.json.Decoder(Skim).decode
-_decode_responses = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_responses = Decoder(dict[str, Raw]).decode
+_decode_state = Decoder(str).decode
+
+
+class End(Struct, frozen=True):
+    """The end of a route or of the conversation, queued like a frame."""
+
+    reason: str
+    half: bool = False
+    """The other side has finished writing but still reads."""
+    forget: bool = False
+    """It is our owner that ends the conversation; what was not taken is not sent."""
+
+
+class Failure(Struct, frozen=True):
+    """A request of ours to which the transport knows no answer can come, queued like a frame."""
+
+    request: RequestId
+    reason: EndReason
+    message: str
+    evidence: bool = False
 
 
 class Receiver(Notices):
     """The inbound half of a Peer."""
 
+    __slots__ = ()
+
     def take_in(
         self,
-        frame: Any,
+        item: Frame | bytes | End | Failure | TooLong,
         now: float,
         route: Route = MAIN,
         mirror: Mirror | None = None,
         principal: str | None = None,
         proves_modern: bool = False,
     ) -> None:
-        """Advance by one thing that arrived: a frame, a line, an end or a failure."""
-        if type(frame) is bytes:
+        """Advance by one thing that arrived."""
+        if isinstance(item, bytes):
             limits = self.config.limits
-            frame = decode(frame, max_depth=limits.depth, max_batch=limits.batch)
-        if type(frame) is Message:
-            self._message(frame, now, route, mirror, principal, None, proves_modern)
-        elif isinstance(frame, Reject):
-            self._reject(frame, route, None)
-        elif isinstance(frame, list):
-            self._batch(frame, now, route, principal)
-        elif isinstance(frame, End):
-            self._end(frame, route)
-        elif isinstance(frame, Failure):
-            request = self._pending.get(frame.request)
+            item = decode(item, max_depth=limits.depth, max_batch=limits.batch)
+        if self.ended:
+            self._too_late(item, route)
+        elif isinstance(item, Message):
+            self._message(item, now, route, mirror, principal, None, proves_modern)
+        elif isinstance(item, Reject):
+            self._reject(item, now, route, None)
+        elif isinstance(item, list):
+            self._batch(item, now, route, principal)
+        elif isinstance(item, End):
+            self._end(item, route)
+        elif isinstance(item, Failure):
+            request = self._pending.get(item.request)
             if request is not None:
-                self.transport_failed(request, frame.reason, frame.message, frame.evidence, now)
+                self.transport_failed(request, item.reason, item.message, item.evidence, now)
         else:
-            # What is left is TooLong, the framing's word for an over-long line.
-            self._reject(refuse_oversized(frame.head, frame.limit), route, None)
+            self._reject(refuse_oversized(item.head, item.limit), now, route, None)
 
     # Frames
 
@@ -102,291 +110,217 @@ class Receiver(Notices):
         batch: Batch | None,
         proves_modern: bool = False,
     ) -> None:
-        method = message.method
+        method, id = message.method, message.id
+        params = NO_PARAMS if message.params is UNSET else message.params
         if method is UNSET:
-            self._response(message, now, route, batch, proves_modern)
-        elif message.id is UNSET:
-            params = EMPTY if message.params is UNSET else message.params
-            self._notification(method, params, route, now)
-            if batch is None:
-                self.send_last(route, FrameKind.ACCEPTED, ())
+            if self._scoped:
+                error = ErrorData(INVALID_REQUEST, "a response is not expected here")
+                self.refuse(route, None, error, revision=LATEST)
+                return
+            self.response(message, now, route, modern=proves_modern)
+        elif id is UNSET:
+            self.notification(method, params, route, now)
         else:
             if batch is not None:
                 batch.expect()
-            params = EMPTY if message.params is UNSET else message.params
-            self._request(message.id, method, params, now, route, mirror, principal, batch)
+            era = self.revision or LATEST_LEGACY
+            arrival = Arrival(
+                id,
+                method,
+                params,
+                route,
+                mirror,
+                principal,
+                batch,
+                era,
+                NO_SKIM,
+                NO_META,
+                NO_CAPABILITIES,
+            )
+            refusal = climb(self, arrival)
+            if refusal is None:
+                refusal = self._serve(arrival)
+            if refusal is not None:
+                self.refuse_arrival(arrival, refusal)
+            return
+        if batch is None:
+            self.send_last(route, FrameKind.ACCEPTED)
 
-    def _reject(self, reject: Reject, route: Route, batch: Batch | None) -> None:
+    def _reject(self, reject: Reject, now: float, route: Route, batch: Batch | None) -> None:
+        """Take what is no valid message."""
         if reject.response and reject.id is not None:
             request = self._pending.get(reject.id)
             if request is not None:
-                self.abort(request, RequestSignal.ANSWER, EndReason.INVALID, reject.message)
+                self.invalid_answer(request, reject.message, now)
         owed = reject.owed
         if self.role is Role.CLIENT:
             # Noise on a server's standard output is not a request; only what has an id is.
             owed = owed and reject.id is not None and not self.is_modern_client
-        if not owed:
-            self.violation(route, reject.code, reject.message)
-            if batch is None:
-                self.send_last(route, FrameKind.ACCEPTED, ())
+        if owed:
+            if batch is not None:
+                batch.expect()
+            error = ErrorData(reject.code, reject.message)
+            self.refuse(route, reject.id, error, batch=batch, revision=self.revision)
             return
-        if batch is not None:
-            batch.expect()
-        error = ErrorData(reject.code, reject.message)
-        self.refuse(route, reject.id, error, batch=batch, revision=self.revision)
+        self.violation(route, reject.code, reject.message)
+        if batch is None:
+            self.send_last(route, FrameKind.ACCEPTED)
 
     def _batch(
         self, frames: list[Message | Reject], now: float, route: Route, principal: str | None
     ) -> None:
         revision = self.revision
         if revision is None or not revision.batches:
-            text = "batches are not supported" + (
-                " before initialize" if revision is None else f" in {revision.name}"
-            )
-            self.refuse(route, None, ErrorData(INVALID_REQUEST, text), revision=revision)
+            where = "before initialize" if revision is None else f"in {revision.name}"
+            self._reject_batch(f"batches are not supported {where}", now, route)
             return
-        if len(frames) > self.config.limits.batch:
-            text = f"the batch has {len(frames)} messages; the limit is {self.config.limits.batch}"
-            self.refuse(route, None, ErrorData(INVALID_REQUEST, text), revision=revision)
+        limit = self.config.limits.batch
+        if len(frames) > limit:
+            text = f"the batch has {len(frames)} messages; the limit is {limit}"
+            self._reject_batch(text, now, route)
             return
         batch = Batch(self, route, revision)
         for frame in frames:
             if isinstance(frame, Reject):
-                self._reject(frame, route, batch)
+                self._reject(frame, now, route, batch)
             else:
                 self._message(frame, now, route, None, principal, batch)
         batch.settle()
 
+    def _reject_batch(self, text: str, now: float, route: Route) -> None:
+        self._reject(Reject(INVALID_REQUEST, f"Invalid request: {text}"), now, route, None)
+
+    def _too_late(self, item: Any, route: Route) -> None:
+        """The conversation is over and nothing is told any more, but no exchange may hang."""
+        if route == MAIN or isinstance(item, End | Failure):
+            return
+        id = item.id if isinstance(item, Message) and item.method is not UNSET else UNSET
+        owed = id is not UNSET or (isinstance(item, Reject) and item.owed)
+        if owed or isinstance(item, list):
+            error = ErrorData(INVALID_REQUEST, "the conversation has ended")
+            self.refuse(route, None if id is UNSET else id, error, revision=self.revision)
+        else:
+            self.send_last(route, FrameKind.ACCEPTED)
+
     # Requests
 
-    def _request(
-        self,
-        id: RequestId,
-        method: str,
-        params: Raw,
-        now: float,
-        route: Route,
-        mirror: Mirror | None,
-        principal: str | None,
-        batch: Batch | None,
-    ) -> None:
-        try:
-            skim = _decode_skim(params) if params is not EMPTY else _NO_SKIM
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self.refuse(
-                route,
-                id,
-                ErrorData(INVALID_PARAMS, f"invalid params: {error}"),
-                batch=batch,
-                revision=self.revision,
-            )
+    def refuse_arrival(self, arrival: Arrival, error: ErrorData) -> None:
+        """Answer a request with an error of the engine's own."""
+        if self.is_modern_client:
+            # The modern client never sends responses, so there is nobody to tell.
+            self.violation(arrival.route, error.code, error.message)
             return
-        meta = _NO_META if skim.meta is UNSET else skim.meta
-        facts = self._facts(method, params, skim, meta, mirror, batch)
-        if isinstance(facts, ErrorData):
-            modern = is_modern(meta, mirror.version if mirror else None, method)
-            self.refuse(
-                route,
-                id,
-                facts,
-                batch=batch,
-                method=method,
-                revision=LATEST if modern else self.revision,
-            )
-            return
-        revision, capabilities, client_info = facts
-        row = self.row(method, revision)
-        slot = (route, id) if self._scoped else id
-        refusal = self._gate(slot, method, row, revision, capabilities, batch)
-        if refusal is not None:
-            if self.is_modern_client:
-                # The modern client never sends responses, so there is nobody to tell.
-                self.violation(route, refusal.code, refusal.message)
-                return
-            self.refuse(route, id, refusal, batch=batch, method=method, revision=revision)
-            return
-        before = BEFORE.get(method)
-        if before is not None and (row is not None):
-            before(self, id, params, revision, route, batch)
-            return
-        record = Inbound(
-            peer=self,
-            key=self.hub.new_key(),
-            id=id,
-            method=method,
-            row=row,
-            revision=revision,
-            route=route,
-            capabilities=capabilities,
-            meta=meta,
-            batch=batch,
-            token=None if meta.progress_token is UNSET else meta.progress_token,
-            log_level=None if meta.log_level is UNSET else meta.log_level,
+        self.refuse(
+            arrival.route,
+            arrival.id,
+            error,
+            batch=arrival.batch,
+            method=arrival.method,
+            revision=arrival.revision,
         )
-        after = AFTER.get(method)
-        if after is not None:
-            after(self, record, params, principal)
-            return
-        responses: Any = None
-        state: Any = None
-        if revision.input_rounds and (
-            skim.input_responses is not UNSET or skim.request_state is not UNSET
-        ):
+
+    def _serve(self, arrival: Arrival) -> ErrorData | None:
+        """Answer a request that has climbed the ladder, or tell our owner of it."""
+        immediate = IMMEDIATE.get(arrival.method)
+        if immediate is not None:
+            return immediate(self, arrival)
+        lasting = LASTING.get(arrival.method)
+        refusal = is_early_enough(self, arrival)
+        if refusal is None and lasting is None:
+            refusal = finds_room(self, arrival)
+        if refusal is not None:
+            return refusal
+        if lasting is not None:
+            return lasting(self, arrival)
+        skim, revision = arrival.skim, arrival.revision
+        responses: dict[str, Raw] | None = None
+        state: str | None = None
+        if revision.input_rounds:
             try:
                 if skim.input_responses is not UNSET:
                     responses = _decode_responses(skim.input_responses)
                 if skim.request_state is not UNSET:
-                    state = msgspec.json.decode(skim.request_state, type=str)
+                    state = _decode_state(skim.request_state)
             except msgspec.MsgspecError as error:
                 text = f"invalid params: inputResponses or requestState: {error}"
-                error_data = ErrorData(INVALID_PARAMS, text)
-                self.refuse(route, id, error_data, method=method, revision=revision)
-                return
-        self.register(record)
+                return ErrorData(INVALID_PARAMS, text)
+        record = self.register(arrival)
         self.emit(
             RequestReceived(
                 key=record.key,
-                id=id,
-                method=method,
-                params=params,
-                meta=meta,
+                id=arrival.id,
+                method=arrival.method,
+                params=arrival.params,
+                meta=arrival.meta,
                 revision=revision,
-                client_info=client_info,
-                client_capabilities=capabilities,
-                route=route,
+                client_info=arrival.client_info,
+                client_capabilities=arrival.capabilities,
+                route=arrival.route,
                 input_responses=responses,
                 request_state=state,
                 session=self.session,
-                principal=principal,
+                principal=arrival.principal,
             )
         )
+        return None
 
-    def register(self, record: Inbound) -> None:
+    def register(self, arrival: Arrival) -> Inbound:
         """Put a request of the other side into the tables."""
-        self.hub.inbound[record.key] = record
-        self._in_flight[self.slot(record.route, record.id)] = record
+        hub, meta, route = self.hub, arrival.meta, arrival.route
+        record = Inbound(
+            peer=self,
+            key=hub.new_key(),
+            id=arrival.id,
+            method=arrival.method,
+            row=arrival.row,
+            revision=arrival.revision,
+            route=route,
+            capabilities=arrival.capabilities,
+            batch=arrival.batch,
+            token=None if meta.progress_token is UNSET else meta.progress_token,
+            log_level=None if meta.log_level is UNSET else meta.log_level,
+        )
+        hub.inbound[record.key] = record
         if self._scoped:
-            self._by_route[record.route] = record
+            self._in_flight[(route, record.id)] = record
+            self._by_route[route] = record
+        else:
+            self._in_flight[record.id] = record
+        return record
 
-    def _facts(
-        self,
-        method: str,
-        params: Raw,
-        skim: Skim,
-        meta: RequestMeta,
-        mirror: Mirror | None,
-        batch: Batch | None,
-    ) -> tuple[Revision, ClientCapabilities, Implementation | None] | ErrorData:
-        """In which revision, and with which capabilities, a request is to be read."""
-        if self.role is Role.SERVER:
-            header = mirror.version if mirror is not None else None
-            if is_modern(meta, header, method) or not self._legacy:
-                if batch is not None:
-                    return ErrorData(INVALID_REQUEST, f"{method}: not possible in a batch")
-                return self._modern_facts(method, params, skim, meta, mirror)
-        info = self.peer_info
-        if isinstance(self.peer_capabilities, ClientCapabilities):
-            return self.revision or LATEST_LEGACY, self.peer_capabilities, info
-        return self.revision or LATEST_LEGACY, NO_CAPABILITIES, info
+    # Ends
 
-    def _modern_facts(
-        self, method: str, params: Raw, skim: Skim, meta: RequestMeta, mirror: Mirror | None
-    ) -> tuple[Revision, ClientCapabilities, Implementation | None] | ErrorData:
-        version, capabilities = meta.protocol_version, meta.client_capabilities
-        if version is UNSET and method == "initialize":
-            requested = _requested_version(params)
-            return unsupported(requested, self.config.revisions)
-        if version is UNSET:
-            return _missing(META_PROTOCOL_VERSION)
-        if capabilities is UNSET:
-            return _missing(META_CLIENT_CAPABILITIES)
-        if mirror is not None:
-            row = self.row(method, self._by_name.get(version, LATEST))
-            body_name = UNSET if row is None or row.header is None else _member(skim, row.header)
-            text = mismatch(
-                mirror,
-                version=version,
-                method=method,
-                row=row,
-                body_name=body_name,
-                params=params,
-                header_params=self.config.header_params,
-            )
-            if text is not None:
-                return ErrorData(HEADER_MISMATCH, f"header mismatch: {text}")
-        revision = self._by_name.get(version)
-        if revision is None:
-            return unsupported(version, self.config.revisions)
-        info = None if meta.client_info is UNSET else meta.client_info
-        return revision, capabilities, info
+    def _end(self, end: End, route: Route) -> None:
+        if route != MAIN:
+            # One exchange.  Only where it carries all of a request does its end cancel it.
+            record = self._by_route.get(route)
+            if record is not None:
+                self.drop(record, RequestSignal.END, end.reason)
+            return
+        self.waiting_input.clear()
+        self.task_progress.clear()
+        for request in list(self._pending.values()):
+            text = f"connection closed: {end.reason}"
+            self.abort(request, RequestSignal.END, EndReason.CLOSED, text)
+        for record in list(self.streams.values()):
+            self.drop(record, RequestSignal.END, end.reason)
+        self.half_closed = True
+        if end.half:
+            return
+        for record in list(self._in_flight.values()):
+            self.drop(record, RequestSignal.END, end.reason)
+        if end.forget:
+            self._discard_all()
+        if self.state is not Session.CLOSED:
+            self.move(SessionSignal.EOF)
+        self.emit(ConnectionEnded(reason=end.reason, session=self.session))
+        self.ended = True
 
-    def _gate(
-        self,
-        slot: Any,
-        method: str,
-        row: Method | None,
-        revision: Revision,
-        capabilities: ClientCapabilities,
-        batch: Batch | None,
-    ) -> ErrorData | None:
-        """Say why a request may not be served now, or None."""
-        if row is None:
-            if method not in self.config.extension_methods:
-                return ErrorData(METHOD_NOT_FOUND, f"method not found: {method}")
-        elif row.kind is not MethodKind.REQUEST:
-            return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
-        if not revision.modern:
-            text = self._too_early(method, batch)
-            if text is not None:
-                return ErrorData(INVALID_REQUEST, text)
-        if row is not None and not self.offers(row):
-            return ErrorData(
-                METHOD_NOT_FOUND,
-                f"method not found: {method} (this {self.role.value} does not declare"
-                f" {row.capability!r})",
-            )
-        if row is not None and row.peer_capability is not None:
-            missing = row.peer_capability
-            if not declares(capabilities, missing):
-                return ErrorData.make(
-                    MISSING_CLIENT_CAPABILITY,
-                    f"{method} needs the client capability {missing!r}",
-                    {"requiredCapabilities": requirement(missing)},
-                )
-        if self.state is Session.CLOSING or self.state is Session.CLOSED:
-            return ErrorData(busy_code(revision), f"this {self.role.value} is shutting down")
-        if slot in self._in_flight:
-            return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
-        limit = self.config.limits.in_flight
-        if len(self._in_flight) >= limit:
-            return ErrorData(busy_code(revision), f"busy: {limit} requests are in flight")
-        return None
+    def _discard_all(self) -> None:
+        """Nothing of ours is to be sent any more."""
 
-    def _too_early(self, method: str, batch: Batch | None) -> str | None:
-        if method == "initialize":
-            if batch is not None:
-                return "initialize must not be part of a batch"
-            if self.state is not Session.NEW:
-                return "initialize was already received"
-        elif self.revision is None and method != "ping":
-            return f"{method} came before initialize"
-        return None
+        def unwanted(frame: Transmit) -> bool:
+            return frame.peer is self
 
-
-def _member(skim: Skim, header: str) -> Any:
-    return {"name": skim.name, "uri": skim.uri, "taskId": skim.task_id}[header]
-
-
-def _missing(key: str) -> ErrorData:
-    return ErrorData(INVALID_PARAMS, f"invalid params: _meta is missing {key!r}")
-
-
-class _Requested(Struct, rename="camel"):
-    protocol_version: Any = ""
-
-
-def _requested_version(params: Raw) -> str:
-    try:
-        return str(msgspec.json.decode(params, type=_Requested).protocol_version)
-    except msgspec.MsgspecError:
-        return ""
+        for frame in self.hub.outbox.discard(unwanted):
+            self.taken(frame)

@@ -5,20 +5,23 @@ by its ``key``, an outbound one by the id that we gave it.  Both are unique in t
 """
 
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event, Key, Route
 from mcpcore.engine.lifecycle import Request, Stream
+from mcpcore.engine.profile import Profile
+from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from mcpcore.spec.methods import Method
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel, ProgressToken, RequestMeta
+from mcpcore.spec.types.base import LoggingLevel, ProgressToken
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId, encode_batch
 
 if TYPE_CHECKING:
@@ -55,32 +58,29 @@ class Batch:
 
 
 class Inbound(Struct, kw_only=True, weakref=False, eq=False):
-    """A request of the other side."""
+    """A request of the other side that is in flight."""
 
     peer: "PeerBase"
     key: Key
     id: RequestId
     method: str
     row: Method | None
+    """None for a method of an extension that our owner knows."""
     revision: Revision
     route: Route
     capabilities: ClientCapabilities
-    meta: RequestMeta
     batch: Batch | None
     token: ProgressToken | None
     log_level: LoggingLevel | None
     state: Request = Request.ACTIVE
     progress: float | None = None
-    waiting_progress: Transmit | None = None
-    """The progress frame of this request that has not been taken yet."""
     queued: int = 0
+    """Bytes sent on its stream that have not been taken."""
     drain_wanted: bool = False
+    logs_lost: int = 0
     stream: Stream | None = None
-    """Set on ``subscriptions/listen`` only."""
-    filter: SubscriptionFilter | None = None
-    acknowledgement: Transmit | None = None
-    """The first frame of a listen stream, which says what its filter is."""
-    uris: frozenset[str] = frozenset()
+    """Set on a listen stream only, as is ``interest``."""
+    interest: Interest | None = None
 
 
 class Purpose(Enum):
@@ -97,36 +97,59 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     peer: "PeerBase"
     id: RequestId
     method: str
-    body: bytes
-    """The params without ``_meta``."""
-    meta: dict[str, Any]
-    purpose: Purpose
-    parent: Key | None
-    route: Route
+    original: bytes
+    """The params as our owner gave them, without ``_meta``."""
     started: float
     timeout: float | None
-    state: Request
-    want_progress: bool
+    body: bytes
+    """The params as they are sent; in a retry with the answers and the state."""
+    meta: Mapping[str, Any] = {}
+    log_level: str | None = None
+    parent: Key | None = None
+    route: Route = 0
+    purpose: Purpose = Purpose.OWNER
+    state: Request = Request.HELD
+    want_progress: bool = False
     forced: bool = False
+    """Sent even if the other side did not declare what it needs."""
     row: Method | None = None
     revision: Revision | None = None
+    """The revision in which it was sent; None while it is held."""
     deadline: float | None = None
     progress: float | None = None
+    tries: int = 1
+    """Probes so far (the probe)."""
     round: int = 0
     """Input rounds so far."""
     input_state: str | None = None
     """The server's ``requestState``, between its answer and our retry."""
     stream: Stream | None = None
+    """Set on ``subscriptions/listen`` only."""
+    farewell: str | None = None
+    """Why the server has ended the stream, if it said so and the result is still to come."""
+
+
+_PROFILES = 8
+"""So many are kept; an endpoint has one or two Configs, unless each Peer has its own."""
+
+
+class TakesIn(Protocol):
+    """Whatever the hub can hand an item of its queue to."""
+
+    def take_in(self, *item: Any) -> None:
+        """Advance by one thing that arrived."""
 
 
 class Hub:
     """What the Peers of one endpoint share: counters, queues, in-flight tables, deadlines.
 
-    Frames that arrived wait in ``inbox``; :meth:`next_event` advances the state by one at a time.
+    What arrived waits in ``inbox``, each item behind the Peer (or other machine of the endpoint)
+    that takes it in; :meth:`next_event` advances the state by one item at a time.
     """
 
     __slots__ = (
         "_keys",
+        "_profiles",
         "_serial",
         "deadlines",
         "events",
@@ -145,11 +168,29 @@ class Hub:
         self.outbound: dict[RequestId, Outbound] = {}
         self._keys = 0
         self._serial = 0
+        self._profiles: list[Profile] = []
+
+    def profile(self, role: Role, config: Config) -> Profile:
+        """The profile of a Config, shared by all Peers of this hub that have it."""
+        for profile in self._profiles:
+            if profile.config is config and profile.role is role:
+                return profile
+        profile = Profile(role, config)
+        self._profiles = [*self._profiles[-_PROFILES:], profile]
+        return profile
+
+    def queue(self, target: TakesIn, *item: Any) -> None:
+        """Queue an item for ``target`` behind everything that has arrived already."""
+        self.inbox.append((target, *item))
 
     def new_key(self) -> Key:
         """A handle for one inbound request."""
         self._keys += 1
         return self._keys
+
+    def was_issued(self, key: Key) -> bool:
+        """Whether ``key`` is or was the handle of a request."""
+        return 0 < key <= self._keys
 
     def new_serial(self) -> int:
         """A number for one request of ours, never used twice."""

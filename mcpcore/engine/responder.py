@@ -1,65 +1,39 @@
-"""What our owner says to requests of the other side: answers, progress, log messages, changes."""
+"""What our owner says to requests of the other side: answers, demands for input, progress, logs."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, structs
 
-from mcpcore.engine.events import MAIN, Key, SubscriptionClosed
-from mcpcore.engine.handlers import (
-    ACKNOWLEDGED,
-    acknowledgement,
-    narrowed,
-    subscription_meta,
-)
+from mcpcore.engine.answers import INPUT_REQUIRED, TASK
+from mcpcore.engine.base import PeerBase
+from mcpcore.engine.bodies import Meta, permitted, take_result_apart
+from mcpcore.engine.events import Key
 from mcpcore.engine.input_rounds import InputRequest, input_required
-from mcpcore.engine.lifecycle import STREAM as STREAM_TABLE
-from mcpcore.engine.lifecycle import (
-    Request,
-    RequestSignal,
-    StreamSignal,
-    step,
-)
+from mcpcore.engine.lifecycle import Request, RequestSignal
+from mcpcore.engine.negotiation import COMPLETE
 from mcpcore.engine.receiver import Receiver
 from mcpcore.engine.requests import Inbound
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import (
-    META_SUBSCRIPTION_ID,
-)
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.types.logging import SEVERITY
-from mcpcore.spec.types.subscriptions import SubscriptionFilter
-from mcpcore.wire.message import (
-    Body,
-    encode_error,
-    encode_notification,
-    encode_result,
-    splice,
-    to_json,
-)
+from mcpcore.wire.message import Body, encode_error, encode_result, to_json
 
 DEFAULT_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent from."""
+LOST_LOGGER = "mcpcore"
+LOST_LEVEL = "warning"
+"""How a client is told that log messages were dropped."""
 
 
 class Responder(Receiver):
     """The part of a Peer that answers."""
 
-    def _record(self, key: Key) -> Inbound:
-        record = self.hub.inbound.get(key)
-        if record is None:
-            raise LocalProtocolError(f"no request with key {key} is in flight")
-        return record
+    __slots__ = ()
 
-    def _active(self, key: Key) -> Inbound:
-        record = self._record(key)
-        if record.state is not Request.ACTIVE:
-            raise LocalProtocolError(f"the request with key {key} was cancelled")
-        return record
+    # Answers
 
     def respond(
         self,
@@ -67,64 +41,26 @@ class Responder(Receiver):
         result: Body,
         *,
         meta: Mapping[str, Any] | None = None,
-        result_type: str = "complete",
+        result_type: str = COMPLETE,
     ) -> bool:
         """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
 
-        A Struct with ``meta`` set, or a mapping with ``_meta``, gives its ``_meta`` too; a Raw
-        must not contain one.
+        A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``.
+        Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
+        is no JSON object.
         """
-        record = self._record(key)
-        result, meta = _take_meta(result, meta)
-        return self._finish_result(record, to_json(result), meta, result_type)
-
-    def _finish_result(
-        self, record: Inbound, body: bytes, meta: Mapping[str, Any] | None, result_type: str
-    ) -> bool:
-        peer = record.peer
-        members = b""
-        if record.revision.result_type:
-            members = peer.complete
-            if meta or result_type != "complete":
-                members = b'"resultType":%b,"_meta":%b' % (
-                    msgspec.json.encode(result_type),
-                    to_json({**peer.server_meta, **(meta or {})}),
-                )
-        elif meta:
-            members = b'"_meta":' + to_json(meta)
-        data = encode_result(record.id, body, members)
-        if not peer.finish(record, RequestSignal.ANSWER):
-            return False
-        peer.answer(
-            record.route,
-            record.batch,
-            FrameKind.RESULT,
-            data,
-            key=record.key,
-            method=record.method,
-            revision=record.revision,
-        )
-        return True
+        record = self._answerable(key)
+        text, meta, own_type = take_result_apart(result, meta)
+        result_type = own_type or result_type
+        if result_type != COMPLETE:
+            _check_result_type(record, result_type)
+        return self.answer_with(record, text, meta, result_type)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error; False if the request was cancelled meanwhile."""
-        record = self._record(key)
-        peer = record.peer
-        error = peer.permitted(error, record.revision)
-        data = encode_error(record.id, error)
-        if not peer.finish(record, RequestSignal.ANSWER):
-            return False
-        peer.answer(
-            record.route,
-            record.batch,
-            FrameKind.ERROR,
-            data,
-            key=record.key,
-            code=error.code,
-            method=record.method,
-            revision=record.revision,
-        )
-        return True
+        record = self._answerable(key)
+        error = permitted(error, record.revision)
+        return _finish(record, FrameKind.ERROR, encode_error(record.id, error), error.code)
 
     def require_input(
         self, key: Key, requests: Mapping[str, InputRequest], state: str | None = None
@@ -133,15 +69,42 @@ class Responder(Receiver):
 
         Raises LocalProtocolError, CapabilityMissing.
         """
-        record = self._record(key)
+        record = self._answerable(key)
         body = input_required(record, requests, state)
-        return self._finish_result(record, body, None, "input_required")
+        return self.answer_with(record, body, None, INPUT_REQUIRED)
 
     def release(self, key: Key) -> None:
         """The handler of a cancelled request has ended; its place is free."""
         record = self.hub.inbound.get(key)
         if record is not None and record.state is Request.CANCELLED:
             record.peer.finish(record, RequestSignal.RELEASE)
+
+    def _answerable(self, key: Key) -> Inbound:
+        record = self.hub.inbound.get(key)
+        if record is None:
+            raise LocalProtocolError(f"no request with key {key} is in flight")
+        if record.stream is not None:
+            raise LocalProtocolError("a listen stream ends with end_subscription")
+        return record
+
+    def answer_with(
+        self, record: Inbound, body: bytes, meta: Meta | None, result_type: str
+    ) -> bool:
+        """Send a result with the members that its revision adds; False if it was cancelled."""
+        members = b""
+        if record.revision.result_type:
+            profile = record.peer.profile
+            members = profile.complete
+            if meta or result_type != COMPLETE:
+                members = b'"resultType":%b,"_meta":%b' % (
+                    msgspec.json.encode(result_type),
+                    to_json({**profile.server_meta, **(meta or {})}),
+                )
+        elif meta:
+            members = b'"_meta":' + to_json(meta)
+        return _finish(record, FrameKind.RESULT, encode_result(record.id, body, members))
+
+    # What precedes the answer
 
     def progress(
         self, key: Key, value: float, total: float | None = None, message: str | None = None
@@ -158,21 +121,8 @@ class Responder(Receiver):
             params["total"] = total
         if message is not None:
             params["message"] = message
-        peer = record.peer
-        waiting = record.waiting_progress
-        if waiting is not None and record.queued > peer.config.limits.queued:
-            before = waiting.size
-            peer.hub.outbox.replace(
-                waiting, (encode_notification("notifications/progress", to_json(params)),)
-            )
-            record.queued += waiting.size - before
-            return True
-        record.waiting_progress = peer.send_notification(
-            "notifications/progress",
-            to_json(params),
-            route=record.route,
-            record=record,
-            revision=record.revision,
+        record.peer.send_notification(
+            "notifications/progress", to_json(params), record=record, subject="progress"
         )
         return True
 
@@ -189,25 +139,22 @@ class Responder(Receiver):
 
         Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
         client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
+        What back-pressure drops is counted; the client is told how many with the next message.
         """
         if not self.wants_log(key, level):
             return False
         record = None if key is None else self.hub.inbound[key]
-        peer: Any = self if record is None else record.peer
-        if (record.queued if record else peer.hub.outbox.size) > peer.config.limits.queued:
+        peer: PeerBase = self if record is None else record.peer
+        counter: PeerBase | Inbound = self if record is None else record
+        if peer.crowded(record):
+            counter.logs_lost += 1
             return False
-        params: dict[str, Any] = {"level": level, "data": data}
-        if meta:
-            params["_meta"] = meta
-        if logger is not None:
-            params["logger"] = logger
-        peer.send_notification(
-            "notifications/message",
-            to_json(params),
-            route=MAIN if record is None else record.route,
-            record=record,
-            revision=peer.revision if record is None else record.revision,
-        )
+        if counter.logs_lost:
+            lost, counter.logs_lost = counter.logs_lost, 0
+            if self.wants_log(key, LOST_LEVEL):
+                text = f"{lost} log messages were dropped: they were not read in time"
+                _send_log(peer, record, LOST_LEVEL, text, LOST_LOGGER, None)
+        _send_log(peer, record, level, data, logger, meta)
         return True
 
     def wants_log(self, key: Key | None, level: str) -> bool:
@@ -215,11 +162,11 @@ class Responder(Receiver):
         if level not in SEVERITY:
             raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
         record = None if key is None else self.hub.inbound.get(key)
-        if key is not None and (record is None or record.state is not Request.ACTIVE):
+        if key is not None and (record is None or not _takes_news(record)):
             return False
-        peer: Any = self if record is None else record.peer
-        revision: Revision | None = peer.revision if record is None else record.revision
-        if revision is None or not declares(peer.config.capabilities, "logging"):
+        peer: PeerBase = self if record is None else record.peer
+        revision = peer.revision if record is None else record.revision
+        if revision is None or peer.ended or not peer.profile.offers("logging"):
             return False
         if revision.per_request_log_level:
             wanted: str | None = None if record is None else record.log_level
@@ -232,67 +179,58 @@ class Responder(Receiver):
         record = self.hub.inbound.get(key)
         return record is not None and _wants_progress(record)
 
-    # Listen streams, server side
 
-    def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
-        """Let a listen stream carry no more than ``filter``.
-
-        Called while its SubscriptionOpened is handled, the client is told no more than that: the
-        acknowledgement has not left yet.
-        """
-        record = self._active(key)
-        if record.filter is None:
-            raise LocalProtocolError(f"the request with key {key} is no listen stream")
-        record.filter = narrowed(record.filter, filter)
-        uris = record.filter.resource_subscriptions
-        record.uris = frozenset(() if uris is UNSET else uris)
-        first, outbox = record.acknowledgement, record.peer.hub.outbox
-        if first is not None and outbox.holds(first):
-            record.queued -= first.size
-            outbox.replace(first, (encode_notification(ACKNOWLEDGED, acknowledgement(record)),))
-            record.queued += first.size
-
-    def end_subscription(self, key: Key) -> None:
-        """End a listen stream gracefully: ``notifications/cancelled`` for it, then its result."""
-        record = self._active(key)
-        if record.stream is None:
-            raise LocalProtocolError(f"the request with key {key} is no listen stream")
-        peer = record.peer
-        peer.send_notification(
-            "notifications/cancelled",
-            splice(to_json({"requestId": record.id}), subscription_meta(record)),
-            route=record.route,
-            record=record,
-            revision=record.revision,
-        )
-        record.stream = step(STREAM_TABLE, record.stream, StreamSignal.FINISH)
-        self._finish_result(record, b"{}", {META_SUBSCRIPTION_ID: record.id}, "complete")
-        peer.emit(SubscriptionClosed(key=key))
+def _takes_news(record: Inbound) -> bool:
+    """Whether progress and log messages may be sent for a request; a listen stream has none."""
+    return record.state is Request.ACTIVE and record.stream is None
 
 
 def _wants_progress(record: Inbound) -> bool:
-    return record.state is Request.ACTIVE and record.token is not None
+    return record.token is not None and _takes_news(record)
 
 
-def _take_meta(
-    result: Body, meta: Mapping[str, Any] | None
-) -> tuple[Body, Mapping[str, Any] | None]:
-    """Separate a body from the ``_meta`` that it brings along."""
-    own: Any = None
-    if isinstance(result, Mapping):
-        if "_meta" in result:
-            own = result["_meta"]
-            result = {name: value for name, value in result.items() if name != "_meta"}
-    elif isinstance(result, Struct):
-        own = getattr(result, "meta", UNSET)
-        changes: dict[str, Any] = {} if own is UNSET else {"meta": UNSET}
-        if getattr(result, "result_type", UNSET) is not UNSET:
-            changes["result_type"] = UNSET
-        if changes:
-            result = structs.replace(result, **changes)
-        own = None if own is UNSET else own
-    if isinstance(own, Raw):
-        own = msgspec.json.decode(own)
-    if own:
-        meta = {**own, **(meta or {})}
-    return result, meta
+def _check_result_type(record: Inbound, result_type: str) -> None:
+    """Raise LocalProtocolError if a request may not be answered with this type of result."""
+    if result_type == INPUT_REQUIRED:
+        raise LocalProtocolError("an input_required result is made by require_input")
+    extension = None if record.row is None else record.row.task_extension
+    if result_type == TASK and extension is not None:
+        path = f"extensions.{extension}"
+        if not declares(record.capabilities, path):
+            raise CapabilityMissing(path)
+
+
+def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = None) -> bool:
+    """Send the answer to a request, unless it was cancelled."""
+    peer = record.peer
+    if not peer.finish(record, RequestSignal.ANSWER):
+        return False
+    peer.answer(
+        record.route,
+        record.batch,
+        kind,
+        data,
+        key=record.key,
+        code=code,
+        method=record.method,
+        revision=record.revision,
+    )
+    return True
+
+
+def _send_log(
+    peer: PeerBase,
+    record: Inbound | None,
+    level: str,
+    data: Any,
+    logger: str | None,
+    meta: Mapping[str, Any] | None,
+) -> None:
+    params: dict[str, Any] = {"level": level, "data": data}
+    if meta:
+        params["_meta"] = meta
+    if logger is not None:
+        params["logger"] = logger
+    peer.send_notification(
+        "notifications/message", to_json(params), record=record, revision=peer.revision
+    )

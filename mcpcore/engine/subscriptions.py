@@ -17,18 +17,21 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 class Topic(Struct, frozen=True, kw_only=True):
     """A kind of change: how a filter asks for it and which capability announces it."""
 
+    method: str
     field: str
+    """The field of the filter."""
     capability: str | None
     peer_capability: str | None = None
     """What the client must have declared to ask for it."""
     subject: str | None = None
-    """The params member that a filter lists; None if the filter only says yes."""
+    """The params member that names what changed; None for a topic without subjects."""
 
 
 _SUBJECTS = {"resource_subscriptions": "uri", "task_ids": "taskId"}
 
 TOPICS: dict[str, Topic] = {
     row.name: Topic(
+        method=row.name,
         field=row.filter,
         capability=row.capability,
         peer_capability=row.peer_capability,
@@ -40,22 +43,53 @@ TOPICS: dict[str, Topic] = {
 """The notifications that are published rather than sent for a request."""
 
 
-def subject_of(topic: Topic, body: bytes) -> str | None:
-    """What a published notification is about, for topics that are subscribed to one by one."""
+class Change(Struct, frozen=True):
+    """A change to be told: its topic, and what has changed where the topic has subjects."""
+
+    topic: Topic
+    subject: str | None
+
+
+def change_of(topic: Topic, body: bytes) -> Change:
+    """Return the change that a notification with ``body`` as params announces."""
     if topic.subject is None:
-        return None
+        return Change(topic, None)
     value: Any = msgspec.json.decode(body, type=dict[str, Raw]).get(topic.subject)
-    return None if value is None else str(msgspec.json.decode(value))
+    return Change(topic, None if value is None else str(msgspec.json.decode(value)))
 
 
-def honoured(asked: SubscriptionFilter, capabilities: Capabilities) -> SubscriptionFilter:
-    """The part of a filter that a server with ``capabilities`` can honour."""
+class Interest:
+    """What one listen stream carries: its filter, with the listed subjects as sets."""
+
+    __slots__ = ("_subjects", "filter")
+
+    def __init__(self, filter: SubscriptionFilter) -> None:
+        self.filter = filter
+        self._subjects: dict[str, frozenset[str]] = {
+            field: frozenset(listed)
+            for field in _SUBJECTS
+            if (listed := getattr(filter, field)) is not UNSET
+        }
+
+    def wants(self, change: Change) -> bool:
+        """Whether the stream carries this change."""
+        field = change.topic.field
+        if change.topic.subject is None:
+            return getattr(self.filter, field) is True
+        return change.subject in self._subjects.get(field, ())
+
+    @property
+    def size(self) -> int:
+        """How many subjects are listed."""
+        return sum(map(len, self._subjects.values()))
+
+
+def honoured(asked: SubscriptionFilter, announced: Mapping[str, bool]) -> SubscriptionFilter:
+    """The part of a filter that a server can honour which announces these notifications."""
     fields: dict[str, Any] = {}
     for topic in TOPICS.values():
         value = getattr(asked, topic.field)
-        if value is UNSET or value is False:
-            continue
-        if topic.capability is None or declares(capabilities, topic.capability):
+        if value is not UNSET and value is not False and announced[topic.method]:
             fields[topic.field] = value
     return SubscriptionFilter(**fields)
 
@@ -71,21 +105,16 @@ def undeclared(asked: SubscriptionFilter, capabilities: Capabilities) -> str | N
     return None
 
 
-def wants(
-    topic: Topic, subject: str | None, asked: SubscriptionFilter, uris: frozenset[str]
-) -> bool:
-    """Whether a stream with this filter carries a notification of this topic and subject."""
-    value = getattr(asked, topic.field)
-    if topic.subject is None:
-        return value is True
-    if value is UNSET:
-        return False
-    return subject in (uris if topic.subject == "uri" else value)
-
-
-def capabilities_of(capabilities: Any) -> Mapping[str, bool]:
-    """Which topics a server with ``capabilities`` announces, by notification method."""
-    return {
-        method: topic.capability is None or declares(capabilities, topic.capability)
-        for method, topic in TOPICS.items()
-    }
+def narrowed(current: SubscriptionFilter, wanted: SubscriptionFilter) -> SubscriptionFilter:
+    """The intersection of two filters."""
+    fields: dict[str, Any] = {}
+    for name in current.__struct_fields__:
+        have, want = getattr(current, name), getattr(wanted, name)
+        if have is UNSET or want is UNSET:
+            continue
+        if isinstance(have, list):
+            kept = frozenset(want)
+            fields[name] = [item for item in have if item in kept]
+        else:
+            fields[name] = have and want
+    return SubscriptionFilter(**fields)

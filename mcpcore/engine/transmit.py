@@ -1,7 +1,8 @@
 """What the engine wants sent: frames with what a transport needs to place them."""
 
+from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -36,7 +37,8 @@ class Transmit(Struct, kw_only=True):
     ends: bool = False
     """Nothing more is owed on this route."""
     key: Key | None = None
-    """The inbound request it belongs to; None marks a rejection by the engine."""
+    """The inbound request it belongs to; ENGINE if the engine answers it or speaks for itself;
+    None marks a rejection by the engine, and requests and notifications that belong to none."""
     request: RequestId | None = None
     """Our request that this is, or that this cancels."""
     method: str | None = None
@@ -45,6 +47,10 @@ class Transmit(Struct, kw_only=True):
     revision: Revision | None = None
     mirror: Mirror | None = None
     """Client: what the HTTP headers must say."""
+    subject: Hashable = None
+    """What this is news of: while it waits, newer news of the same may take its place."""
+    waits: bool = True
+    """It has not been taken out of the outbox."""
 
     @property
     def size(self) -> int:
@@ -78,15 +84,25 @@ class Outbox:
         for part in frame.data:
             self.size += len(part)
 
-    def holds(self, frame: Transmit) -> bool:
-        """Whether a frame still waits here."""
-        return any(waiting is frame for waiting in self._frames)
+    def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> int:
+        """Give a frame other bytes; return by how many it has grown.
 
-    def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> None:
-        """Give a frame that still waits other bytes."""
-        self.size -= frame.size
+        It may have left the outbox and wait elsewhere, as long as nothing of it was sent.
+        """
+        before = frame.size
         frame.data = data
-        self.size += frame.size
+        growth = frame.size - before
+        if frame.waits:
+            self.size += growth
+        return growth
+
+    def discard(self, unwanted: Callable[[Transmit], bool]) -> list[Transmit]:
+        """Take out the frames that are not to be sent any more."""
+        dropped = [frame for frame in self._frames if unwanted(frame)]
+        if dropped:
+            self._frames = [frame for frame in self._frames if not unwanted(frame)]
+            self.size -= sum(frame.size for frame in dropped)
+        return dropped
 
     def take(self, limit: int | None = None) -> list[Transmit]:
         """Take frames, at least one if there is any, until ``limit`` bytes are reached."""
@@ -94,24 +110,13 @@ class Outbox:
         if limit is None or self.size <= limit:
             self._frames = []
             self.size = 0
-            return frames
-        size = count = 0
-        while count < len(frames) and (count == 0 or size + frames[count].size <= limit):
-            size += frames[count].size
-            count += 1
-        self._frames = frames[count:]
-        self.size -= size
-        return frames[:count]
-
-
-def describe(frame: Transmit) -> dict[str, Any]:
-    """Return the fields of a frame that matter to a reader of a log."""
-    return {
-        "kind": frame.kind.value,
-        "route": frame.route,
-        "method": frame.method,
-        "request": frame.request,
-        "key": frame.key,
-        "code": frame.code,
-        "size": frame.size,
-    }
+        else:
+            size = count = 0
+            while count < len(frames) and (count == 0 or size + frames[count].size <= limit):
+                size += frames[count].size
+                count += 1
+            frames, self._frames = frames[:count], frames[count:]
+            self.size -= size
+        for frame in frames:
+            frame.waits = False
+        return frames

@@ -19,6 +19,7 @@ from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,
@@ -207,6 +208,17 @@ def test_era_of_a_request(
 ) -> None:
     meta = RequestMeta() if version is None else RequestMeta(protocol_version=version)
     assert is_modern(meta, header, method) is modern
+    assert is_modern(None, header, method) is (modern and version is None)
+    assert is_modern(RequestMeta(client_capabilities=ClientCapabilities()), header, method)
+
+
+def test_a_request_that_forgot_its_version_is_told_so() -> None:
+    peer = modern_server()
+    meta: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {}}
+    feed(peer, call(1, "tools/list", {"_meta": meta}))
+    [reply] = sent(peer)
+    assert reply["error"]["code"] == -32602
+    assert "protocolVersion" in reply["error"]["message"]
 
 
 @pytest.mark.requirement("basic/index/meta-missing")
@@ -328,6 +340,13 @@ def test_capabilities_of_one_request_are_not_those_of_the_next() -> None:
 
 # The client
 
+HANDSHAKE = {
+    "protocolVersion": LEGACY_NAMES[-1],
+    "capabilities": SERVER_ALL,
+    "serverInfo": {"name": "s", "version": "1"},
+}
+DISCOVERED = {"supportedVersions": MODERN_NAMES, "capabilities": SERVER_ALL}
+
 
 def started(**settings: Any) -> tuple[Peer, Any]:
     """A client that has sent its first request, and that request."""
@@ -382,6 +401,7 @@ def test_discovery_opens_the_client() -> None:
         lambda id: answer(id, {}),
         lambda id: answer(id, {"supportedVersions": "yes"}),
         lambda id: answer(id, {"supportedVersions": [LEGACY_NAMES[2]], "capabilities": {}}),
+        lambda id: answer(id, {**DISCOVERED, "resultType": "input_required"}),
     ],
 )
 def test_what_is_not_modern_falls_back_to_initialize(reply: Any) -> None:
@@ -410,10 +430,98 @@ def test_silence_means_legacy() -> None:
     peer.handle_timeout(2.9)
     assert sent(peer) == []
     peer.handle_timeout(3.0)
-    cancelled, handshake = sent(peer)
-    assert cancelled["params"]["requestId"] == request["id"]
+    [handshake] = sent(peer)
     assert handshake["method"] == "initialize"
     assert feed(peer, error(request["id"], -32601)) == []
+    assert sent(peer) == [], "the handshake is on its way already"
+    [ready] = feed(peer, answer(handshake["id"], HANDSHAKE))
+    assert isinstance(ready, Ready)
+    assert [frame["method"] for frame in sent(peer)] == ["notifications/initialized"]
+
+
+def test_a_probe_that_is_never_answered_is_cancelled_after_the_handshake() -> None:
+    peer, request = started()
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    feed(peer, answer(handshake["id"], HANDSHAKE))
+    initialized, cancelled = sent(peer)
+    assert initialized["method"] == "notifications/initialized"
+    assert cancelled["params"]["requestId"] == request["id"]
+    assert (peer.pending, peer.deadline()) == (0, None)
+    assert feed(peer, answer(request["id"], DISCOVERED)) == []
+
+
+def test_a_late_discovery_opens_the_client_after_all() -> None:
+    peer, request = started()
+    held = peer.request("tools/list", now=0)
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    [ready] = feed(peer, answer(request["id"], DISCOVERED))
+    assert isinstance(ready, Ready)
+    assert ready.revision.name == MODERN_NAMES[-1]
+    assert [frame["id"] for frame in sent(peer)] == [held]
+    assert feed(peer, error(handshake["id"], -32601)) == [], "its answer no longer matters"
+    assert peer.pending == 1
+
+
+def test_a_late_refusal_of_the_version_is_followed() -> None:
+    peer, request = started()
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    refusal = {"supported": [MODERN_NAMES[-1]]}
+    assert feed(peer, error(request["id"], -32022, data=refusal)) == []
+    [again] = sent(peer)
+    assert again["method"] == "server/discover"
+    assert feed(peer, error(handshake["id"], -32601)) == []
+    [ready] = feed(peer, answer(again["id"], DISCOVERED))
+    assert isinstance(ready, Ready)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda id: answer(id, {}),
+        lambda id: answer(id, {"supportedVersions": [], "capabilities": {}}),
+        lambda id: error(id, -32021),
+        lambda id: {"jsonrpc": "2.0", "id": id, "result": 7},
+    ],
+)
+def test_other_late_answers_leave_it_to_the_handshake(reply: Any) -> None:
+    peer, request = started()
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    feed(peer, reply(request["id"]))
+    assert (sent(peer), peer.pending) == ([], 1)
+    [ready] = feed(peer, answer(handshake["id"], HANDSHAKE))
+    assert isinstance(ready, Ready)
+
+
+def test_handshake_and_probe_may_both_be_refused() -> None:
+    peer, _ = started()
+    held = peer.request("tools/list", now=0)
+    peer.handle_timeout(5.0)
+    [handshake] = sent(peer)
+    failed, ended = feed(peer, error(handshake["id"], -32601))
+    assert isinstance(failed, NegotiationFailed)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, peer.pending) == (held, 0)
+
+
+@pytest.mark.parametrize("broken", [{"result": 7}, {"error": 7}, {"result": {}, "error": {}}])
+def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) -> None:
+    peer, request = started()
+    [violation] = feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken})
+    assert isinstance(violation, Violation)
+    assert [frame["method"] for frame in sent(peer)] == ["initialize"]
+
+
+@pytest.mark.parametrize("broken", [{"result": 7}, {"error": {"code": "x"}}])
+def test_an_answer_to_initialize_that_cannot_be_read_fails(broken: Any) -> None:
+    peer, request = started(negotiation=Negotiation.LEGACY)
+    failed, violation = feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken})
+    assert isinstance(failed, NegotiationFailed)
+    assert isinstance(violation, Violation)
+    assert peer.state is Session.CLOSED
 
 
 @pytest.mark.requirement("basic/transports/stdio/probe-modern-error")
@@ -570,11 +678,36 @@ def test_initialize_timeout_fails_and_is_never_cancelled_on_the_wire() -> None:
 
 
 @pytest.mark.requirement("basic/utilities/cancellation/initialize-not-cancelled")
-def test_initialize_cannot_be_cancelled() -> None:
-    peer, request = started(negotiation=Negotiation.LEGACY)
-    with pytest.raises(LocalProtocolError):
+@pytest.mark.parametrize("negotiation", list(Negotiation))
+def test_negotiation_cannot_be_cancelled(negotiation: Negotiation) -> None:
+    peer, request = started(negotiation=negotiation)
+    with pytest.raises(LocalProtocolError, match=request["method"]):
         peer.cancel(request["id"], now=0)
     assert peer.pending == 1
+
+
+def test_close_while_negotiating() -> None:
+    peer, _ = started()
+    held = peer.request("tools/list", now=0)
+    peer.close(now=0)
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (held, EndReason.CLOSED)
+    assert (sent(peer), peer.pending, peer.deadline()) == ([], 0, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "deadline"),
+    [
+        ({}, 5.0),
+        ({"revisions": rows(*MODERN_NAMES)}, 60.0),
+        ({"negotiation": Negotiation.MODERN}, 60.0),
+        ({"negotiation": Negotiation.LEGACY}, 60.0),
+    ],
+)
+def test_only_a_probe_that_may_fall_back_is_short(settings: Any, deadline: float) -> None:
+    peer, _ = started(**settings)
+    assert peer.deadline() == deadline
 
 
 @pytest.mark.requirement("basic/lifecycle/client-waits")
@@ -583,6 +716,15 @@ def test_client_waits_for_the_handshake() -> None:
     peer.request("tools/list", now=0)
     assert sent(peer) == []
     assert request["method"] == "initialize"
+
+
+@pytest.mark.parametrize("info", [{}, {"name": 7, "version": "1"}, 7, None])
+def test_an_identity_that_cannot_be_read_decides_nothing(info: Any) -> None:
+    peer, request = started()
+    meta = {"io.modelcontextprotocol/serverInfo": info}
+    [ready] = feed(peer, answer(request["id"], {**DISCOVERED, "_meta": meta}))
+    assert isinstance(ready, Ready)
+    assert ready.info is None
 
 
 def test_what_the_handshake_forbids_ends_when_it_is_over() -> None:
@@ -631,6 +773,18 @@ def test_no_revision_left() -> None:
     peer.start(now=0)
     [failed] = drain(peer)
     assert isinstance(failed, NegotiationFailed)
+    assert peer.state is Session.CLOSED
+    with pytest.raises(LocalProtocolError, match="no revision is left"):
+        peer.request("tools/list", now=0)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_config_must_fit_its_role(role: Role) -> None:
+    wrong = server_config() if role is Role.CLIENT else client_config()
+    with pytest.raises(TypeError, match="Capabilities"):
+        Peer(role, wrong)
+    with pytest.raises(ValueError, match="no revision"):
+        Peer(Role.SERVER, server_config(revisions=()))
 
 
 def test_restart_initializes_again_and_keeps_what_waits() -> None:

@@ -1,6 +1,7 @@
 """Requests in flight in both directions: ids, cancellation, progress, timeouts, ends."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -183,7 +184,7 @@ def test_answers_come_once() -> None:
 
 def test_unknown_keys_are_mistakes_of_the_owner() -> None:
     peer = legacy_server()
-    for act in (
+    acts: list[Callable[[], object]] = [
         lambda: peer.respond(99, {}),
         lambda: peer.fail(99, ErrorData(1, "x")),
         lambda: peer.require_input(99, {}, "s"),
@@ -191,7 +192,8 @@ def test_unknown_keys_are_mistakes_of_the_owner() -> None:
         lambda: peer.notify("notifications/x", parent=99),
         lambda: peer.narrow(99, None),  # type: ignore[arg-type]
         lambda: peer.end_subscription(99),
-    ):
+    ]
+    for act in acts:
         with pytest.raises(LocalProtocolError):
             act()
     assert peer.progress(99, 1) is False

@@ -22,7 +22,7 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
-from mcpcore.engine.transmit import FrameKind, Outbox, Transmit, describe
+from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from tests.engine.bench import server_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
@@ -118,16 +118,7 @@ def test_outbox_keeps_order_and_counts(sizes: list[int], limit: int) -> None:
     assert [id(each) for each in taken] == [id(each) for each in frames]
 
 
-def test_frames_describe_themselves() -> None:
-    assert describe(frame(3)) == {
-        "kind": "notification",
-        "route": 0,
-        "method": "m",
-        "request": None,
-        "key": None,
-        "code": None,
-        "size": 3,
-    }
+def test_frames_as_lines() -> None:
     assert frame(2).line() == b"xx\n"
     empty = frame(0)
     empty.data = ()

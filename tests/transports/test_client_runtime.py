@@ -418,7 +418,7 @@ async def test_a_question_that_was_never_declared() -> None:
         "inputRequests": {"k": {"method": "sampling/createMessage", "params": {}}},
     }
     async with connect(child({"tools/call": {"result": ask}})) as client:
-        with pytest.raises(InputFailed, match="'k' was not given"):
+        with pytest.raises(CallFailed, match="did not declare 'sampling'"):
             await client.call_tool("x")
 
 

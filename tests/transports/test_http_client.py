@@ -672,7 +672,7 @@ async def test_stream_is_not_resumed_before_the_time_that_the_server_names(given
             client.link.flush_soon()
             assert not client.link._delayed
         else:
-            client.machine.notify("notifications/roots/list_changed")
+            client.machine.notify("notifications/acme")
             client.link.flush_soon()
         await await_cancel.wait()
         await client.link.aclose()

@@ -1,0 +1,122 @@
+"""Bodies as our owner gives them, with the members taken out that the engine writes itself.
+
+``_meta`` travels beside a body so that the engine can add to it without writing it twice; a body
+that brings one along (typed results do, and so does what a relay passes on) is taken apart here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.spec.errors import (
+    ERRORS,
+    INTERNAL_ERROR,
+    RESERVED,
+    RESOURCE_NOT_FOUND,
+    ErrorData,
+    LocalProtocolError,
+)
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import META_PREFIX, META_PROGRESS_TOKEN
+from mcpcore.wire.message import Body, to_json
+
+Meta = Mapping[str, Any]
+T = TypeVar("T")
+
+_RESERVED = frozenset(
+    [
+        META_PROGRESS_TOKEN,
+        *(
+            META_PREFIX + name
+            for name in ("protocolVersion", "clientInfo", "clientCapabilities", "logLevel")
+        ),
+    ]
+)
+_members_of = msgspec.json.Decoder(dict[str, Raw]).decode
+_meta_of = msgspec.json.Decoder(dict[str, Any]).decode
+_text_of = msgspec.json.Decoder(str).decode
+
+
+def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
+    """Encode a body without its own ``_meta``; return both. ``meta`` wins where they differ.
+
+    Raises ValueError or TypeError for a body that is no JSON object.
+    """
+    text = to_json(body)
+    if b'"_meta"' not in text:
+        return text, meta
+    members = _members(text)
+    if "_meta" not in members:
+        return text, meta
+    return _without_meta(members, meta)
+
+
+def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None, str | None]:
+    """The same for a result, which may bring its ``resultType`` along too."""
+    text = to_json(body)
+    if b'"_meta"' not in text and b'"resultType"' not in text:
+        return text, meta, None
+    members = _members(text)
+    result_type = members.pop("resultType", None)
+    if result_type is None and "_meta" not in members:
+        return text, meta, None
+    text, meta = _without_meta(members, meta)
+    return text, meta, None if result_type is None else _typed(_text_of, result_type, "resultType")
+
+
+def _members(text: bytes) -> dict[str, Raw]:
+    return _typed(_members_of, text, "the body")
+
+
+def _without_meta(members: dict[str, Raw], meta: Meta | None) -> tuple[bytes, Meta | None]:
+    own = members.pop("_meta", None)
+    if own is not None:
+        meta = {**_typed(_meta_of, own, "_meta"), **(meta or {})}
+    return to_json(members), meta
+
+
+def _typed(decode: Callable[[bytes | Raw], T], text: bytes | Raw, what: str) -> T:
+    try:
+        return decode(text)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{what} is malformed: {error}") from None
+
+
+class _TaskSkim(Struct):
+    task: Raw | UnsetType = UNSET
+
+
+_task_of = msgspec.json.Decoder(_TaskSkim).decode
+
+
+def becomes_task(body: bytes | Raw) -> bool:
+    """Whether params ask for an experimental task, or a result says that there is one."""
+    return _task_of(body).task is not UNSET
+
+
+def permitted(error: ErrorData, revision: Revision) -> ErrorData:
+    """The error as ``revision`` may carry it: codes of another era, or of none, are replaced."""
+    row = ERRORS.get(error.code)
+    if row is None:
+        allowed = error.code not in RESERVED or not revision.modern
+    else:
+        allowed = revision in row.revisions
+    if allowed:
+        return error
+    code = INTERNAL_ERROR
+    if error.code == RESOURCE_NOT_FOUND:
+        code = revision.resource_not_found
+    return ErrorData(code, error.message, error.data)
+
+
+def checked_meta(meta: Meta) -> dict[str, Any]:
+    """The ``_meta`` of a request as our owner wants it; what the engine sets is not theirs to set.
+
+    Raises LocalProtocolError.
+    """
+    for key in meta:
+        if key in _RESERVED:
+            raise LocalProtocolError(f"_meta key {key!r} is set by the engine")
+    return dict(meta)

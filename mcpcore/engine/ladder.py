@@ -1,0 +1,293 @@
+"""The inbound ladder: what a request of the other side has to pass before it is served.
+
+Each rung is one function that passes a request on, noting what it found out, or says why it may
+not.  The order is the specification's: what stands in the message, then what the headers claim,
+the revision, the method, the state of the session, the capabilities, the table of requests in
+flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable HTTP ("Server
+Validation"); the lifecycle page of 2025-11-25.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+from msgspec.json import Decoder
+
+from mcpcore.engine.base import PeerBase
+from mcpcore.engine.config import Role
+from mcpcore.engine.events import Route
+from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
+from mcpcore.engine.mirror import Mirror, mismatch
+from mcpcore.engine.negotiation import is_modern, unsupported
+from mcpcore.engine.profile import KNOWN
+from mcpcore.engine.requests import Batch
+from mcpcore.spec.capabilities import declares, requirement
+from mcpcore.spec.errors import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY,
+    ErrorData,
+    busy_code,
+)
+from mcpcore.spec.methods import Method, MethodKind
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_PROTOCOL_VERSION,
+    Implementation,
+    RequestId,
+    RequestMeta,
+    Skim,
+)
+from mcpcore.spec.types.capabilities import ClientCapabilities
+
+NO_PARAMS = Raw(b"{}")
+NO_SKIM = Skim()
+NO_META = RequestMeta()
+NO_CAPABILITIES = ClientCapabilities()
+
+
+class Arrival(Struct):
+    """A request that has arrived, and what the rungs have found out about it."""
+
+    id: RequestId
+    method: str
+    params: Raw
+    route: Route
+    mirror: Mirror | None
+    principal: str | None
+    batch: Batch | None
+    revision: Revision
+    """The one in which it is to be read; before that is known, one of its era."""
+    skim: Skim
+    meta: RequestMeta
+    capabilities: ClientCapabilities
+    """On a server: what the client declared."""
+    client_info: Implementation | None = None
+    row: Method | None = None
+
+
+Rung = Callable[[PeerBase, Arrival], ErrorData | None]
+
+_decode_skim = Decoder(Skim).decode
+
+
+def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """Take a request up the ladder; say why it may not be served, or None if it may."""
+    refusal = read_metadata(arrival)
+    if refusal is not None:
+        return refusal
+    for rung in MODERN if _speaks_modern(peer, arrival) else LEGACY:
+        refusal = rung(peer, arrival)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def read_metadata(arrival: Arrival) -> ErrorData | None:
+    """The second look at a message: ``_meta``, and the members that headers mirror."""
+    if arrival.params is NO_PARAMS:
+        return None
+    try:
+        skim = arrival.skim = _decode_skim(arrival.params)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+    if skim.meta is not UNSET:
+        arrival.meta = skim.meta
+    return None
+
+
+def _speaks_modern(peer: PeerBase, arrival: Arrival) -> bool:
+    """The era belongs to the request, not to the connection."""
+    if peer.role is Role.CLIENT:
+        return False
+    header = None if arrival.mirror is None else arrival.mirror.version
+    return is_modern(arrival.meta, header, arrival.method) or not peer.profile.legacy
+
+
+# The modern era: everything stands in the request
+
+
+def is_alone(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """No revision of the modern era has batches."""
+    arrival.revision = LATEST
+    if arrival.batch is None:
+        return None
+    return ErrorData(INVALID_REQUEST, f"{arrival.method}: not possible in a batch")
+
+
+def names_its_terms(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """``_meta`` must name the protocol version and the client's capabilities."""
+    meta = arrival.meta
+    if meta.protocol_version is UNSET:
+        if arrival.method == "initialize":
+            # A legacy client cannot read anything but this error (versioning page).
+            return unsupported(_requested_version(arrival.params), peer.config.revisions)
+        return _missing(META_PROTOCOL_VERSION)
+    if meta.client_capabilities is UNSET:
+        return _missing(META_CLIENT_CAPABILITIES)
+    arrival.capabilities = meta.client_capabilities
+    if meta.client_info is not UNSET:
+        arrival.client_info = meta.client_info
+    return None
+
+
+def agrees_with_headers(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """What the HTTP headers mirror must be what the body says."""
+    if arrival.mirror is None:
+        return None
+    version = str(arrival.meta.protocol_version)
+    revision = peer.profile.by_name.get(version, LATEST)
+    flaw = mismatch(
+        arrival.mirror,
+        version=version,
+        method=arrival.method,
+        row=peer.profile.theirs[revision.position].get(arrival.method),
+        skim=arrival.skim,
+        params=arrival.params,
+        header_params=peer.config.header_params,
+    )
+    return None if flaw is None else ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
+
+
+def speaks_our_revision(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """We must serve the revision that it names."""
+    version = str(arrival.meta.protocol_version)
+    revision = peer.profile.by_name.get(version)
+    if revision is None:
+        return unsupported(version, peer.config.revisions)
+    arrival.revision = revision
+    return None
+
+
+# The legacy era: what was agreed in the handshake
+
+
+def belongs_to_session(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """It is read as the handshake says (before one, as of the newest revision that has any)."""
+    arrival.revision = peer.revision or LATEST_LEGACY
+    arrival.client_info = peer.peer_info
+    if isinstance(peer.peer_capabilities, ClientCapabilities):
+        arrival.capabilities = peer.peer_capabilities
+    return None
+
+
+def comes_in_order(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """``initialize`` comes first, once and alone; nothing but ``ping`` comes before it."""
+    text = None
+    if arrival.method == "initialize":
+        if arrival.batch is not None:
+            text = "initialize must not be part of a batch"
+        elif step(SESSION, peer.state, SessionSignal.INITIALIZE) is None:
+            text = "initialize was already received"
+    elif peer.revision is None and arrival.method != "ping":
+        text = f"{arrival.method} came before initialize"
+    return None if text is None else ErrorData(INVALID_REQUEST, text)
+
+
+# Both eras
+
+
+def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """The other side must be able to send this request in this revision."""
+    method, revision = arrival.method, arrival.revision
+    row = arrival.row = peer.profile.theirs[revision.position].get(method)
+    if row is not None:
+        if row.kind is MethodKind.REQUEST:
+            return None
+        return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
+    if method in peer.config.extension_methods:
+        return None
+    text = f"method not found: {method}"
+    if method in KNOWN:
+        text += f" (no request of a {peer.role.other.value} in {revision.name})"
+    return ErrorData(METHOD_NOT_FOUND, text)
+
+
+def is_offered(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """We must have declared what the method needs of us."""
+    row = arrival.row
+    if row is None or row.capability is None or peer.profile.offers(row.capability):
+        return None
+    text = f"this {peer.role.value} does not declare {row.capability!r}"
+    return ErrorData(METHOD_NOT_FOUND, f"method not found: {arrival.method} ({text})")
+
+
+def declares_its_part(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """The client must have declared what the method needs of the client."""
+    missing = None if arrival.row is None else arrival.row.peer_capability
+    if missing is None or declares(arrival.capabilities, missing):
+        return None
+    return lacks_capability(arrival.method, missing)
+
+
+def has_its_own_id(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """No other request with this id may be in flight."""
+    if not peer.has_in_flight(arrival.route, arrival.id):
+        return None
+    return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
+
+
+MODERN: tuple[Rung, ...] = (
+    is_alone,
+    names_its_terms,
+    agrees_with_headers,
+    speaks_our_revision,
+    names_a_method,
+    is_offered,
+    declares_its_part,
+    has_its_own_id,
+)
+LEGACY: tuple[Rung, ...] = (
+    belongs_to_session,
+    names_a_method,
+    comes_in_order,
+    is_offered,
+    has_its_own_id,
+)
+
+
+# The last rungs, for requests that stay in flight
+
+
+def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """Nothing new begins once the end has begun."""
+    if peer.state is not Session.CLOSING and peer.state is not Session.CLOSED:
+        return None
+    text = f"this {peer.role.value} is shutting down"
+    return ErrorData(busy_code(arrival.revision), text)
+
+
+def finds_room(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """The table must have room for one more; listen streams have a limit of their own."""
+    limit = peer.config.limits.in_flight
+    if peer.in_flight - len(peer.streams) < limit:
+        return None
+    return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
+
+
+def lacks_capability(what: str, missing: str) -> ErrorData:
+    """The error for something that takes a capability which the client did not declare."""
+    return ErrorData.make(
+        MISSING_CLIENT_CAPABILITY,
+        f"{what} needs the client capability {missing!r}",
+        {"requiredCapabilities": requirement(missing)},
+    )
+
+
+def _missing(key: str) -> ErrorData:
+    return ErrorData(INVALID_PARAMS, f"invalid params: _meta is missing {key!r}")
+
+
+class _Requested(Struct, rename="camel"):
+    protocol_version: Any = ""
+
+
+_decode_requested = Decoder(_Requested).decode
+
+
+def _requested_version(params: Raw) -> str:
+    return str(_decode_requested(params).protocol_version)

@@ -1,0 +1,111 @@
+"""What follows from a role and a Config alone: worked out once, shared by all Peers that have them.
+
+An endpoint with ten thousand sessions has ten thousand Peers and one or two of these.
+"""
+
+from typing import Any
+
+import msgspec
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.negotiation import legacy_of, modern_of
+from mcpcore.engine.subscriptions import TOPICS
+from mcpcore.spec.capabilities import Capabilities, declares, in_revision
+from mcpcore.spec.methods import METHODS, Method, lookup
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_PROTOCOL_VERSION,
+    META_SERVER_INFO,
+)
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+
+Rows = tuple[dict[str, Method], ...]
+"""What one side may send, by the position of the revision, then by method."""
+
+
+def _sent_by(role: Role) -> Rows:
+    return tuple(
+        {
+            method.name: row
+            for method in METHODS
+            if (row := lookup(method.name, role.value, revision)) is not None
+        }
+        for revision in REVISIONS
+    )
+
+
+KNOWN = frozenset(method.name for method in METHODS)
+"""Every method of every revision."""
+ROWS: dict[Role, Rows] = {role: _sent_by(role) for role in Role}
+
+
+class Profile:
+    """The facts of one Config in one role.
+
+    Raises TypeError or ValueError for a Config that makes no sense in this role.
+    """
+
+    __slots__ = (
+        "_client_meta",
+        "_offered",
+        "announced",
+        "by_name",
+        "complete",
+        "config",
+        "legacy",
+        "modern",
+        "ours",
+        "role",
+        "server_meta",
+        "theirs",
+    )
+
+    def __init__(self, role: Role, config: Config) -> None:
+        capabilities: Capabilities
+        if role is Role.CLIENT:
+            capabilities = config.declared(ClientCapabilities)
+        else:
+            capabilities = config.declared(ServerCapabilities)
+        if not config.revisions:
+            raise ValueError("no revision is left to speak")
+        self.role = role
+        self.config = config
+        self.modern = modern_of(config.revisions)
+        self.legacy = legacy_of(config.revisions)
+        self.by_name = {revision.name: revision for revision in self.modern}
+        """The revisions that we serve statelessly."""
+        self.ours = ROWS[role]
+        self.theirs = ROWS[role.other]
+        self.announced = {
+            method: topic.capability is None or declares(capabilities, topic.capability)
+            for method, topic in TOPICS.items()
+        }
+        """Which changes we said we would announce, by notification method."""
+        self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
+        self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
+        """The members that every complete result of ours carries in the modern era."""
+        self._offered: dict[str, bool] = {}
+        self._client_meta: dict[str, bytes] = {}
+
+    def offers(self, capability: str) -> bool:
+        """Whether we declared ``capability``."""
+        offered = self._offered.get(capability)
+        if offered is None:
+            offered = declares(self.config.capabilities, capability)
+            self._offered[capability] = offered
+        return offered
+
+    def client_meta(self, revision: Revision) -> bytes:
+        """The ``_meta`` member of every request of ours in a modern ``revision``."""
+        meta = self._client_meta.get(revision.name)
+        if meta is None:
+            members: dict[str, Any] = {
+                META_PROTOCOL_VERSION: revision.name,
+                META_CLIENT_INFO: self.config.info,
+                META_CLIENT_CAPABILITIES: in_revision(self.config.capabilities, revision),
+            }
+            meta = b'"_meta":' + msgspec.json.encode(members)
+            self._client_meta[revision.name] = meta
+        return meta

@@ -1,0 +1,80 @@
+"""What keeps ``requestState`` honest on its way through the client: the interface.
+
+The engine hands the state of an input round out and in as an opaque string.  Whoever makes it
+seals it, so that the client, which the specification treats as an attacker, can neither alter it
+nor use it for another request, for somebody else, or later than allowed.  Time is passed in;
+randomness belongs to the implementations, of which :mod:`transports.seal` has two.
+
+Source: 2026-07-28, patterns, "Multi Round-Trip Requests", server requirements 4 and 5.
+"""
+
+import hashlib
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw, Struct
+
+from mcpcore.spec.errors import LocalError
+
+_NOT_BOUND = frozenset({"_meta", "inputResponses", "requestState"})
+"""Params that differ between a request and its retry: trace ids and progress tokens, answers."""
+
+
+class Binding(Struct, frozen=True):
+    """The request that a state belongs to; :func:`request_binding` makes it."""
+
+    principal: str | None
+    """Who was authenticated, None if nobody was."""
+    method: str
+    params: bytes
+    """A digest of the salient parameters."""
+
+
+class Refusal(StrEnum):
+    """Why a state is refused; the value is what may be told to anybody."""
+
+    FOREIGN = "requestState was not given out by this server, or under a key that it has no more"
+    ALTERED = "requestState was altered"
+    EXPIRED = "requestState has expired; send the request again without it"
+    PRINCIPAL = "requestState was given to another principal"
+    METHOD = "requestState belongs to a request of another method"
+    PARAMS = "requestState belongs to a request with other parameters"
+
+
+class SealBroken(LocalError):
+    """A state is refused; the message is safe to show and says why, as ``reason`` does."""
+
+    def __init__(self, reason: Refusal) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Seal(Protocol):
+    """Seals states and opens them again. ``wall``: seconds since the epoch, for the expiry."""
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        """Return a text that :meth:`open` turns back into ``payload`` for the same ``binding``.
+
+        Raises ValueError if the payload is larger than allowed.
+        """
+        ...
+
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        """Return the payload.  Raises :class:`SealBroken` for any text that is not to be used."""
+        ...
+
+
+def request_binding(principal: str | None, method: str, params: Raw | bytes) -> Binding:
+    """Say what a request and its retries have in common.
+
+    ``params``: the JSON object as sent.  All of it counts but ``_meta``, ``inputResponses`` and
+    ``requestState``, regardless of the order of members and of blanks.
+    """
+    try:
+        members = msgspec.json.decode(params)
+    except msgspec.DecodeError:  # a number that no float holds: as it is written, then
+        members = msgspec.json.decode(params, type=dict[str, Raw])
+    salient = {name: value for name, value in members.items() if name not in _NOT_BOUND}
+    digest = hashlib.sha256(msgspec.json.encode(salient, order="deterministic")).digest()
+    return Binding(principal, method, digest)
