@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,6 +25,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.seal import Refusal, Seal, SealBroken, request_binding
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server
@@ -45,7 +46,7 @@ from transports.failures import report, simplified
 from transports.link import Link, clock
 from transports.rate_limits import Throttle
 from transports.running import Handlers, Outcome, Waiting
-from transports.seal import Seal, SealBroken, request_binding
+from transports.seal import make_seal
 from transports.server_middleware import ServerMiddleware, guarded
 from transports.tasks import TaskHost
 from transports.tasks_calls import TaskCall
@@ -63,8 +64,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
 
     revisions: tuple[Revision, ...] = REVISIONS
     limits: Limits = field(default_factory=Limits)
-    seal: Seal = field(default_factory=lambda: Seal(secrets.token_bytes(32)))
-    """Seals ``requestState``; workers that serve the same clients share the key."""
+    seal: Seal = field(default_factory=make_seal)
+    """Seals ``requestState``; workers that serve the same clients share its keys."""
+    wall: Callable[[], float] = time.time
+    """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
     input_timeout: float | None = 600.0
     """How long a legacy client may take to answer a question: there may be a person behind it."""
     input_rounds: int = 50
@@ -279,10 +282,14 @@ class ServerRuntime:
             return None
         binding = request_binding(event.principal, event.method, event.params)
         try:
-            payload = self.settings.seal.open(event.request_state, binding)
+            payload = self.settings.seal.open(
+                event.request_state, binding, wall=self.settings.wall()
+            )
+            return msgspec.json.decode(payload, type=RoundState)
         except SealBroken as broken:
             raise McpError(INVALID_PARAMS, str(broken)) from None
-        return msgspec.json.decode(payload, type=RoundState)
+        except msgspec.DecodeError:  # sealed by a worker of another version
+            raise McpError(INVALID_PARAMS, Refusal.FOREIGN) from None
 
     def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
         state, replies = context.state, context.call or self.machine
@@ -293,7 +300,9 @@ class ServerRuntime:
             return
         binding = request_binding(event.principal, event.method, event.params)
         try:
-            sealed = self.settings.seal.seal(msgspec.json.encode(state), binding)
+            sealed = self.settings.seal.seal(
+                msgspec.json.encode(state), binding, wall=self.settings.wall()
+            )
             replies.require_input(event.key, needed.requests, sealed)
         except (ValueError, TypeError, LocalProtocolError) as error:
             self._fail(event, error, replies=replies)

@@ -1,106 +1,289 @@
-"""Seals for ``requestState``: authenticated, bound to its request, with an expiry.
+"""Seals for ``requestState``: AES-256-GCM where ``cryptography`` is installed, else HMAC-SHA-256.
 
-The state of an input round travels through the client, which the specification treats as an
-attacker (2026-07-28, "Multi Round-Trip Requests", server requirements 4 and 5).  A seal is
-readable by the client but cannot be altered, moved to another principal, method or parameters, or
-used after its expiry.  What must stay secret does not belong into it; what must happen only once
-must be enforced by the server itself.
+A sealed state is URL-safe base64 of: one byte for the kind of seal, the key's id, and a body that
+holds the expiry, fingerprints of principal, method and parameters, and the payload.  With AES-GCM
+(NIST SP 800-38D; the extra ``auth``) the body is encrypted and authenticated, with HMAC (RFC 2104)
+only authenticated: then the client can read it.  The fingerprints are keyed, so that they tell
+nobody anything.
+
+What must happen only once has to be enforced by the server itself: within its lifetime a state
+opens as often as it is presented.  See docs/sealed-state.md.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-import time
-from collections.abc import Callable
+import secrets
+from abc import ABC, abstractmethod
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
-from msgspec import Raw
+from msgspec import Struct, field
 
-from mcpcore.spec.errors import LocalError
+from mcpcore.engine.seal import Binding, Refusal, Seal, SealBroken, request_binding
 
-_VERSION = b"\x01"
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+__all__ = [
+    "AeadSeal",
+    "Binding",
+    "HmacSeal",
+    "Refusal",
+    "Seal",
+    "SealBroken",
+    "SealKey",
+    "SealSettings",
+    "make_seal",
+    "request_binding",
+]
+
+_SECRET_SIZE = 32
+_ID_SIZE = 8
+_HEAD_SIZE = 1 + _ID_SIZE
 _EXPIRY_SIZE = 8
+_PRINT_SIZE = 16
+_BODY_SIZE = _EXPIRY_SIZE + 3 * _PRINT_SIZE
 _TAG_SIZE = 32
-_NOT_BOUND = frozenset({"_meta", "inputResponses", "requestState"})
+_NONCE_SIZE = 12
+_GCM_TAG_SIZE = 16
 
 
-class SealBroken(LocalError):
-    """The token was not made here, was altered, belongs to another request, or has expired."""
+class SealKey:
+    """A secret under which states are sealed. Its id, which is public, is derived from it.
 
-
-class Seal:
-    """Seals payloads with HMAC-SHA-256 (RFC 2104) under one key.
-
-    ``key``: at least 32 random bytes; workers that serve the same clients share it.
-    ``lifetime``: seconds until a token expires.  ``limit``: bytes of a payload.  ``wall``: the
-    clock of the expiry, in seconds since the epoch, as tokens outlive the process.
+    ``secret``: at least 32 random bytes.  Everything that is done with it is done with keys
+    derived from it, one for each purpose (HKDF, RFC 5869), so that the same secret serves either
+    kind of seal.
     """
 
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        lifetime: float = 3600.0,
-        limit: int = 256 * 1024,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        if len(key) < _TAG_SIZE:
-            raise ValueError(f"the key of a seal has at least {_TAG_SIZE} bytes, not {len(key)}")
-        self._key = bytes(key)
-        self._lifetime = lifetime
-        self._limit = limit
-        self._wall = wall
+    __slots__ = ("__dict__", "_secret")
 
-    def seal(self, payload: bytes, binding: bytes) -> str:
-        """Return a token of URL-safe ASCII that :meth:`open` accepts with the same ``binding``.
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < _SECRET_SIZE:
+            raise ValueError(
+                f"the secret of a key has at least {_SECRET_SIZE} bytes, not {len(secret)}"
+            )
+        self._secret = bytes(secret)
 
-        Raises ValueError if ``payload`` is over the limit.
+    @classmethod
+    def random(cls) -> "SealKey":
+        """Make a key that only this process has, and that ends with it."""
+        return cls(secrets.token_bytes(_SECRET_SIZE))
+
+    @classmethod
+    def derive(cls, secret: bytes, label: str) -> "SealKey":
+        """Make the key named ``label`` from a secret that several workers share.
+
+        The same secret and label give the same key everywhere; a new label gives a new key, from
+        which neither the secret nor other keys can be found.
         """
-        if len(payload) > self._limit:
+        return cls(cls(secret)._subkey(b"key\0" + label.encode()))
+
+    def __repr__(self) -> str:
+        return f"SealKey(id={self.id.hex()!r})"
+
+    @cached_property
+    def id(self) -> bytes:
+        """Names the key in what it seals."""
+        return self._subkey(b"id")[:_ID_SIZE]
+
+    @cached_property
+    def mac_key(self) -> bytes:
+        """For HMAC-SHA-256."""
+        return self._subkey(b"hmac-sha-256")
+
+    @cached_property
+    def cipher(self) -> "AESGCM":
+        """For AES-256-GCM."""
+        # Here and not above: the import takes longer than starting a server does otherwise.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self._subkey(b"aes-256-gcm"))
+
+    def fingerprints(self, binding: Binding) -> tuple[bytes, bytes, bytes]:
+        """Return what stands for principal, method and params in a state."""
+        principal = "" if binding.principal is None else "=" + binding.principal
+        return (
+            self._fingerprint(b"principal", principal.encode(errors="surrogatepass")),
+            self._fingerprint(b"method", binding.method.encode()),
+            self._fingerprint(b"params", binding.params),
+        )
+
+    @cached_property
+    def _print_key(self) -> bytes:
+        return self._subkey(b"fingerprint")
+
+    def _fingerprint(self, what: bytes, value: bytes) -> bytes:
+        return hmac.digest(self._print_key, what + b"\0" + value, hashlib.sha256)[:_PRINT_SIZE]
+
+    def _subkey(self, purpose: bytes) -> bytes:
+        # HKDF with one block of output.
+        extracted = hmac.digest(b"mcpcore requestState 1", self._secret, hashlib.sha256)
+        return hmac.digest(extracted, purpose + b"\x01", hashlib.sha256)
+
+
+class SealSettings(Struct, frozen=True, kw_only=True):
+    """How states are sealed."""
+
+    keys: tuple[SealKey, ...] = field(default_factory=lambda: (SealKey.random(),))
+    """The newest first: it seals. All of them open. Workers with the same clients share them."""
+    lifetime: float = 3600.0
+    """Seconds until a state expires; there may be a person behind an answer."""
+    limit: int = 256 * 1024
+    """Bytes of a payload, at most."""
+
+    def __post_init__(self) -> None:
+        if not self.lifetime > 0:
+            raise ValueError(f"lifetime must be positive, got {self.lifetime}")
+        if self.limit < 0:
+            raise ValueError(f"limit must not be negative, got {self.limit}")
+
+
+class _KeyedSeal(ABC):
+    """What both kinds have in common: keys, expiry, binding, size."""
+
+    _KIND: ClassVar[bytes]
+    _OVERHEAD: ClassVar[int]
+    """Bytes that protection adds to a body."""
+
+    def __init__(self, settings: SealSettings | None = None) -> None:
+        self.settings = settings or SealSettings()
+        self.rotate(*self.settings.keys)
+        longest = _HEAD_SIZE + self._OVERHEAD + _BODY_SIZE + self.settings.limit
+        self._longest = (longest * 4 + 2) // 3
+
+    @property
+    def keys(self) -> tuple[SealKey, ...]:
+        """The keys in use, the one that seals first."""
+        return tuple(self._keys.values())
+
+    def rotate(self, *keys: SealKey) -> None:
+        """From now on seal with the first of ``keys``, and open what any of them has sealed."""
+        if not keys:
+            raise ValueError("a seal needs at least one key")
+        self._keys = {key.id: key for key in keys}
+        self._newest = keys[0]
+
+    def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
+        """Return a text that :meth:`open` turns back into ``payload`` for the same ``binding``.
+
+        Raises ValueError if the payload is over the limit.
+        """
+        if len(payload) > self.settings.limit:
             raise ValueError(
                 f"the state of an input round is {len(payload)} bytes, over the limit of "
-                f"{self._limit}"
+                f"{self.settings.limit}"
             )
-        expiry = int((self._wall() + self._lifetime) * 1000).to_bytes(_EXPIRY_SIZE, "big")
-        body = _VERSION + expiry + payload
-        return _encode(self._tag(body, binding) + body)
+        key = self._newest
+        expiry = int((wall + self.settings.lifetime) * 1000).to_bytes(_EXPIRY_SIZE, "big")
+        head = self._KIND + key.id
+        body = b"".join((expiry, *key.fingerprints(binding), payload))
+        return _encode(head + self._protect(key, head, body))
 
-    def open(self, token: str, binding: bytes) -> bytes:
-        """Return the payload.  Raises :class:`SealBroken` with a reason safe to show."""
-        if len(token) > self._limit * 2 + 256:
-            raise SealBroken("requestState is longer than any that was given out")
-        try:
-            data = base64.urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-        except (UnicodeEncodeError, binascii.Error):
-            data = b""
-        if _encode(data) != token:  # the decoder skips what it does not know
-            raise SealBroken("requestState was altered or is not one that was given out")
+    def open(self, text: str, binding: Binding, *, wall: float) -> bytes:
+        """Return the payload.  Raises :class:`SealBroken` with a reason that is safe to show."""
+        if len(text) > self._longest:
+            raise SealBroken(Refusal.FOREIGN)
+        data = _decode(text)
+        head = data[:_HEAD_SIZE]
+        key = self._keys.get(head[1:]) if head[:1] == self._KIND else None
+        if key is None:
+            raise SealBroken(Refusal.FOREIGN)
+        body = self._reveal(key, head, data[_HEAD_SIZE:])
+        if body is None or len(body) < _BODY_SIZE:
+            raise SealBroken(Refusal.ALTERED)
+        if wall * 1000 >= int.from_bytes(body[:_EXPIRY_SIZE], "big"):
+            raise SealBroken(Refusal.EXPIRED)
+        start = _EXPIRY_SIZE
+        wanted = key.fingerprints(binding)
+        for expected, reason in zip(wanted, _MISMATCHES, strict=True):
+            if not hmac.compare_digest(body[start : start + _PRINT_SIZE], expected):
+                raise SealBroken(reason)
+            start += _PRINT_SIZE
+        return body[start:]
+
+    @abstractmethod
+    def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:
+        """Return ``body`` in a form that cannot be altered, and neither can ``head``."""
+
+    @abstractmethod
+    def _reveal(self, key: SealKey, head: bytes, data: bytes) -> bytes | None:
+        """Return the body, None if it or the head was altered."""
+
+
+_MISMATCHES = (Refusal.PRINCIPAL, Refusal.METHOD, Refusal.PARAMS)
+
+
+class HmacSeal(_KeyedSeal):
+    """Authenticates states with HMAC-SHA-256. Clients can read them. Needs no extra."""
+
+    _KIND = b"\x01"
+    _OVERHEAD = _TAG_SIZE
+
+    def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:
+        return hmac.digest(key.mac_key, head + body, hashlib.sha256) + body
+
+    def _reveal(self, key: SealKey, head: bytes, data: bytes) -> bytes | None:
         tag, body = data[:_TAG_SIZE], data[_TAG_SIZE:]
-        genuine = hmac.compare_digest(tag, self._tag(body, binding))
-        if not genuine or len(body) < 1 + _EXPIRY_SIZE or body[:1] != _VERSION:
-            raise SealBroken("requestState was altered or belongs to another request")
-        expiry = int.from_bytes(body[1 : 1 + _EXPIRY_SIZE], "big")
-        if self._wall() * 1000 >= expiry:
-            raise SealBroken("requestState has expired")
-        return body[1 + _EXPIRY_SIZE :]
+        genuine = hmac.digest(key.mac_key, head + body, hashlib.sha256)
+        return body if hmac.compare_digest(tag, genuine) else None
 
-    def _tag(self, body: bytes, binding: bytes) -> bytes:
-        bound = len(binding).to_bytes(8, "big") + binding + body
-        return hmac.new(self._key, bound, hashlib.sha256).digest()
+
+class AeadSeal(_KeyedSeal):
+    """Encrypts and authenticates states with AES-256-GCM and random nonces.
+
+    Under one key no more than 2**32 states are to be sealed (NIST SP 800-38D, section 8.3), which
+    takes seven weeks at a thousand a second: rotate keys.  Raises ImportError without the extra.
+    """
+
+    _KIND = b"\x02"
+    _OVERHEAD = _NONCE_SIZE + _GCM_TAG_SIZE
+
+    def __init__(self, settings: SealSettings | None = None) -> None:
+        if find_spec("cryptography") is None:
+            raise ImportError("encrypting states needs an extra: pip install mcpcore[auth]")
+        super().__init__(settings)
+
+    def _protect(self, key: SealKey, head: bytes, body: bytes) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_SIZE)
+        return nonce + key.cipher.encrypt(nonce, body, head)
+
+    def _reveal(self, key: SealKey, head: bytes, data: bytes) -> bytes | None:
+        from cryptography.exceptions import InvalidTag
+
+        if len(data) < self._OVERHEAD:
+            return None
+        try:
+            return key.cipher.decrypt(data[:_NONCE_SIZE], data[_NONCE_SIZE:], head)
+        except InvalidTag:
+            return None
+
+
+def make_seal(settings: SealSettings | None = None) -> AeadSeal | HmacSeal:
+    """Return the best seal that can be had here: encryption needs the extra ``auth``.
+
+    The two kinds do not open each other's states: workers that share keys must all have the extra,
+    or all use :class:`HmacSeal`.
+    """
+    try:
+        return AeadSeal(settings)
+    except ImportError:
+        return HmacSeal(settings)
 
 
 def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def request_binding(principal: str | None, method: str, params: Raw | bytes) -> bytes:
-    """Digest what a state is bound to: who asks, for what, with which parameters.
-
-    ``params`` counts without ``_meta``, ``inputResponses`` and ``requestState``, and regardless of
-    the order of members, so that an honest retry has the same binding.
-    """
-    members = msgspec.json.decode(params)
-    salient = {name: value for name, value in members.items() if name not in _NOT_BOUND}
-    identity = msgspec.json.encode([principal, method, salient], order="deterministic")
-    return hashlib.sha256(identity).digest()
+def _decode(text: str) -> bytes:
+    """The bytes of a text, which must be as :func:`_encode` writes it."""
+    try:
+        data = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except (UnicodeEncodeError, binascii.Error):
+        raise SealBroken(Refusal.ALTERED) from None
+    if _encode(data) != text:  # the decoder skips what it does not know
+        raise SealBroken(Refusal.ALTERED)
+    return data

@@ -14,7 +14,7 @@ from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from transports.context import Context
 from transports.runtime import RuntimeSettings
-from transports.seal import Seal
+from transports.seal import SealSettings, make_seal
 
 pytestmark = pytest.mark.anyio
 
@@ -434,8 +434,9 @@ async def test_a_state_is_refused_even_where_nobody_reads_it() -> None:
 @pytest.mark.requirement("basic/patterns/mrtr/state-bound")
 async def test_a_state_expires() -> None:
     now = [1000.0]
-    seal = Seal(b"k" * 32, lifetime=60, wall=lambda: now[0])
-    async with bench(asking(), RuntimeSettings(seal=seal)) as made:
+    seal = make_seal(SealSettings(lifetime=60))
+    settings = RuntimeSettings(seal=seal, wall=lambda: now[0])
+    async with bench(asking(), settings) as made:
         params = {"name": "ask"}
         first = await made.call("tools/call", params, capabilities=ELICITS)
         now[0] += 61
@@ -451,7 +452,7 @@ async def test_a_state_expires() -> None:
 
 @pytest.mark.requirement("basic/index/any-connection", "basic/patterns/mrtr/no-promise")
 async def test_workers_that_share_a_key_share_their_rounds() -> None:
-    settings = RuntimeSettings(seal=Seal(b"k" * 32))
+    settings = RuntimeSettings(seal=make_seal())
     params = {"name": "ask"}
     async with bench(asking(), settings) as made:
         first = await made.call("tools/call", params, capabilities=ELICITS)
@@ -534,7 +535,7 @@ async def test_a_state_that_grows_too_large(caplog: pytest.LogCaptureFixture) ->
         await context.elicit("?", Consent)
         return "never"
 
-    settings = RuntimeSettings(seal=Seal(b"k" * 32, limit=500))
+    settings = RuntimeSettings(seal=make_seal(SealSettings(limit=500)))
     async with bench(server, settings) as made:
         reply = await made.call("tools/call", {"name": "ask"}, capabilities=ELICITS)
     assert reply["error"]["code"] == -32603
