@@ -65,6 +65,7 @@ class PeerBase:
         "logs_lost",
         "peer_capabilities",
         "peer_info",
+        "probing",
         "profile",
         "revision",
         "role",
@@ -106,6 +107,8 @@ class PeerBase:
         self.logs_lost = 0
         self.failure: str | None = None
         """Why negotiation failed."""
+        self.probing = False
+        """The era probe was sent and, as far as we know, has not made a handshake necessary."""
         self.half_closed = False
         """The other side has finished writing."""
         self.ended = False

@@ -76,6 +76,11 @@ class Config(Struct, frozen=True, kw_only=True):
     revisions: tuple[Revision, ...] = REVISIONS
     """What we speak; both eras may be restricted to any subset."""
     negotiation: Negotiation = Negotiation.AUTO
+    assumed: Negotiation = Negotiation.AUTO
+    """A client's memory of the server's era (AUTO: none), where ``negotiation`` leaves it open.
+
+    LEGACY: no probe, unless the handshake is refused.  MODERN: a probe that may take its time.
+    """
     limits: Limits = field(default_factory=Limits)
     discover_ttl_ms: int = 3_600_000
     discover_cache_scope: Literal["public", "private"] = "public"

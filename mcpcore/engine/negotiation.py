@@ -136,16 +136,30 @@ def first_step(config: Config) -> Opening:
         legacy = ()
     elif config.negotiation is Negotiation.LEGACY:
         modern = ()
-    if modern:
+    if modern and not (legacy and config.assumed is Negotiation.LEGACY):
         return Opening(Verdict.MODERN, newest(modern))
     if legacy:
         return Opening(Verdict.LEGACY, newest(legacy))
     return Opening(Verdict.IMPOSSIBLE, None, "no revision is left to negotiate")
 
 
+def second_step(config: Config) -> Revision | None:
+    """What to probe for when a handshake was refused that no probe had shown to be right."""
+    if config.negotiation is not Negotiation.AUTO or config.assumed is not Negotiation.LEGACY:
+        return None
+    return newest(modern_of(config.revisions))
+
+
 def falls_back(config: Config) -> bool:
     """Whether a client opens with a handshake where the probe shows a legacy server."""
     return config.negotiation is Negotiation.AUTO and bool(legacy_of(config.revisions))
+
+
+def probe_timeout(config: Config) -> float | None:
+    """How long the probe may stay unanswered: not long, where silence tells something."""
+    if falls_back(config) and config.assumed is not Negotiation.MODERN:
+        return config.limits.probe_timeout
+    return config.limits.request_timeout
 
 
 def _choose(

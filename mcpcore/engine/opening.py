@@ -12,13 +12,15 @@ from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
 from mcpcore.engine.negotiation import (
     Opening,
     Verdict,
-    falls_back,
     first_step,
     identity_in,
     initialize_params,
+    names,
+    probe_timeout,
     read_discover_result,
     read_discovery,
     read_probe_error,
+    second_step,
 )
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.requests import Outbound, Purpose
@@ -60,7 +62,9 @@ class Opener(Outgoing):
                 opening = Opening(Verdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         else:
-            self.fail_negotiation(f"the server refused initialize: {error.message}", error)
+            ours = ", ".join(names(self.profile.legacy))
+            text = f"the server refused initialize: {error.message} (we speak {ours})"
+            self._handshake_failed(request, text, now, error)
 
     def negotiation_broken(
         self, request: Outbound, message: str, now: float, *, legacy: bool
@@ -72,8 +76,19 @@ class Opener(Outgoing):
         self.conclude(request, RequestSignal.END)
         if request.purpose is Purpose.PROBE and legacy:
             self._follow(self._silence(request), now)
+        elif legacy:
+            self._handshake_failed(request, message, now)
         else:
             self.fail_negotiation(message)
+
+    def _handshake_failed(
+        self, request: Outbound, message: str, now: float, error: ErrorData | None = None
+    ) -> None:
+        revision = None if request.tries else second_step(self.config)
+        if revision is None:
+            self.fail_negotiation(message, error)
+        else:
+            self._probe(revision, now, 1)
 
     def negotiation_timed_out(self, request: Outbound, message: str, now: float) -> None:
         """A request of the engine's own was not answered in time.
@@ -107,7 +122,7 @@ class Opener(Outgoing):
         if verdict is Verdict.IMPOSSIBLE or revision is None:
             self.fail_negotiation(opening.message, error)
         elif verdict is Verdict.LEGACY:
-            self._initialize(revision, now)
+            self._initialize(revision, now, 0 if first else tries)
         elif verdict is Verdict.RETRY or first:
             self._probe(revision, now, tries)
         else:
@@ -139,18 +154,21 @@ class Opener(Outgoing):
         self.submit(request, now)
 
     def _probe(self, revision: Revision, now: float, tries: int) -> None:
-        limits = self.config.limits
-        timeout = limits.probe_timeout if falls_back(self.config) else limits.request_timeout
+        timeout = probe_timeout(self.config)
         self.move(SessionSignal.PROBE)
+        self.probing = True
         self._ask(
             "server/discover", b"{}", revision, Purpose.PROBE, now, timeout=timeout, tries=tries
         )
 
-    def _initialize(self, revision: Revision, now: float) -> None:
+    def _initialize(self, revision: Revision, now: float, tries: int = 1) -> None:
         self.move(SessionSignal.INITIALIZE)
+        self.probing = False
         body = initialize_params(self.config, revision)
         timeout = self.config.limits.request_timeout
-        self._ask("initialize", body, revision, Purpose.INITIALIZE, now, timeout=timeout)
+        self._ask(
+            "initialize", body, revision, Purpose.INITIALIZE, now, timeout=timeout, tries=tries
+        )
 
     def initialize_again(self, now: float) -> None:
         """The session is lost: open another one."""

@@ -118,7 +118,7 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     deadline: float | None = None
     progress: float | None = None
     tries: int = 1
-    """Probes so far (the probe)."""
+    """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
     round: int = 0
     """Input rounds so far."""
     input_state: str | None = None
