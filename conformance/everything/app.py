@@ -1,9 +1,13 @@
 """The reference server's Server object; what it offers is declared in the modules beside this."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcpcore.service import Server, Validator
+
+PAGE_SIZE = "MCP_CONFORMANCE_PAGE_SIZE"
+"""Names the variable of the environment that makes pages smaller."""
 
 
 def accept_all(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
@@ -26,4 +30,5 @@ server = Server(
     title="Everything server",
     instructions="Offers every feature of the protocol, for tests and demonstrations.",
     validator=validator(),
+    page_size=int(os.environ.get(PAGE_SIZE, "500")),
 )

@@ -12,7 +12,8 @@ from msgspec import Struct
 from conformance.everything.app import server
 from conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
 from mcpcore.service import user
-from mcpcore.spec.types import CreateMessageResult, PromptMessage, TextContent
+from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, McpError
+from mcpcore.spec.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
 from transports.context import Context
 from transports.inputs import Elicit, Elicited, Input, ListRoots, Sample
 
@@ -63,6 +64,22 @@ async def test_sampling(context: Context, prompt: str) -> str:
 
 
 @server.tool
+async def test_sampling_with_tools(context: Context) -> str:
+    """Asks the client's model, and gives it a tool that it must use."""
+    numbers = {"a": {"type": "integer"}, "b": {"type": "integer"}}
+    add = {"name": "add", "inputSchema": {"type": "object", "properties": numbers}}
+    answer = await context.sample(
+        "Two and two?", MAX_TOKENS, tools=[add], toolChoice={"mode": "required"}
+    )
+    blocks = answer.content if isinstance(answer.content, list) else [answer.content]
+    for block in blocks:
+        if isinstance(block, ToolUseContent):
+            given = " ".join(f"{name}={value}" for name, value in block.input.items())
+            return f"the model uses {block.name} with {given}"
+    return f"LLM response: {text_of(answer)}"
+
+
+@server.tool
 async def test_elicitation(context: Context, message: str) -> str:
     """Asks the user."""
     return f"User response: {said(await context.elicit(message, PERSON_FORM))}"
@@ -91,6 +108,19 @@ async def test_elicitation_url(context: Context) -> str:
     if answer.accepted:  # nobody signs in here, so that the visit ends at once
         context.notify("notifications/elicitation/complete", {"elicitationId": visit})
     return f"Elicitation completed: action={answer.action}"
+
+
+@server.tool
+def test_url_elicitation_required() -> str:
+    """Refuses to work until the user has visited a page, with the code of 2025-11-25."""
+    visit = secrets.token_hex(8)
+    wanted = {
+        "mode": "url",
+        "elicitationId": visit,
+        "url": f"https://example.com/sign-in?visit={visit}",
+        "message": "Please sign in first",
+    }
+    raise McpError(URL_ELICITATION_REQUIRED, "Sign in first", {"elicitations": [wanted]})
 
 
 @server.tool

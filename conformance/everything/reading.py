@@ -1,5 +1,7 @@
 """Resources, prompts and completion."""
 
+from collections.abc import Mapping
+
 from conformance.everything.app import server
 from conformance.everything.media import png
 from conformance.everything.tools import WATCHED
@@ -71,6 +73,14 @@ def test_prompt_with_image() -> list[PromptMessage]:
 def complete_argument(typed: str) -> list[str]:
     """Propose words that begin with what was typed."""
     return [word for word in _WORDS if word.startswith(typed)]
+
+
+@server.completion(prompt="test_prompt_with_arguments", argument="arg2")
+def complete_second_argument(typed: str, arguments: Mapping[str, str]) -> list[str]:
+    """Propose words made from the first argument, or as for that one if it is not known."""
+    first = arguments.get("arg1")
+    words = complete_argument(typed) if first is None else [f"{first}-1", f"{first}-2"]
+    return [word for word in words if word.startswith(typed)]
 
 
 @server.completion(template="test://template/{id}/data", argument="id")

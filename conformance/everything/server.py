@@ -1,8 +1,8 @@
 """The reference server: every feature of the protocol, in every revision.
 
 ``python -m conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]``; without
-a binding it serves on standard input and output.  What it offers follows the official suite's
-fixture; the first tool takes no arguments.
+a binding it serves on standard input and output.  ``--revision NAME`` restricts it to revisions.
+What it offers follows the official suite's fixture; the first tool takes no arguments.
 """
 
 import argparse
@@ -11,7 +11,9 @@ import sys
 from importlib import import_module
 
 from conformance.everything.app import server
-from transports.server import run
+from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, run
 
 __all__ = ["main", "server"]
 
@@ -26,14 +28,17 @@ def main() -> int:
     parser.add_argument("--stdio", action="store_true", help="standard input and output")
     parser.add_argument("--http", metavar="HOST:PORT", action="append", default=[])
     parser.add_argument("--ws", metavar="HOST:PORT", action="append", default=[])
+    parser.add_argument("--revision", metavar="NAME", action="append", default=[])
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     try:
+        revisions = parse_revisions(chosen.revision) or REVISIONS
         run(
             server,
             stdio=chosen.stdio,
             http=chosen.http,
             ws=chosen.ws,
+            settings=ServeSettings(runtime=RuntimeSettings(revisions=revisions)),
             on_listening=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
         )
     except (OSError, ValueError) as error:
