@@ -1,4 +1,4 @@
-"""The client's engine room: requests and their outcomes, input rounds, the server's requests.
+"""The client's engine room: what its machine tells, and who is to hear of it.
 
 :class:`ClientCore` is the App of a client machine.  What the protocol offers, as typed methods, is
 :class:`transports.client.Client`.
@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from mcpcore.engine.events import (
     ConnectionEnded,
@@ -30,57 +30,32 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
-from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
-from mcpcore.http.client import HttpClient
 from mcpcore.service.tasks import TaskSettings
-from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
+from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel, full_meta
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
-from transports.callbacks import Callbacks, ProgressCallback
-from transports.client_answers import Answers, answer_inputs
+from transports.callbacks import Callbacks
+from transports.client_answers import Answers
+from transports.client_calls import ClientCalls, ClientMachine, Settled
 from transports.client_errors import (
     ConnectionClosed,
     InvalidResponse,
     NegotiationError,
-    result_of,
 )
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
-from transports.link import Link, clock
+from transports.link import clock
 from transports.pump import LinkError
-from transports.running import Waiting
 from transports.tasks import TaskHost
 from transports.tasks_answers import ClientDesk
 from transports.tasks_client import ClientTasks
 
 logger = logging.getLogger("mcpcore.client")
 
-ClientMachine = Peer | HttpClient
 
-Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
-
-
-class Outcome(Struct):
-    """What a request of ours was answered with."""
-
-    result: Raw
-    """The result object as received."""
-    with_input: bool = False
-    """Answers of ours went into it, so that it is never cached."""
-    request: RequestId | None = None
-    """The request it answers."""
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """The result's ``_meta``, decoded."""
-        return full_meta(self.result)
-
-
-class ClientCore:
+class ClientCore(ClientCalls):
     """Owns the waiting callers of one connection and answers what its server asks."""
 
     def __init__(
@@ -89,15 +64,7 @@ class ClientCore:
         callbacks: Callbacks,
         group: TaskGroup,
     ) -> None:
-        self.machine = machine
-        self.callbacks = callbacks
-        self.link: Link | None = None
-        self.ready: Ready | None = None
-        self.closed: str | None = None
-        """Why the connection ended, once it has."""
-        self.log_level: LoggingLevel | None = None
-        self.meta: dict[str, Any] = {}
-        """Members for the ``_meta`` of every request."""
+        super().__init__(machine, callbacks)
         self.listeners: list[Listening] = []
         """They take the notifications that belong to no listen stream."""
         self.streams: dict[RequestId, Listening] = {}
@@ -109,8 +76,6 @@ class ClientCore:
         self._watchers: list[Callable[[str], None]] = []
         self._opened = anyio.Event()
         self._failure: NegotiationFailed | None = None
-        self._waiting = Waiting()
-        self._progress: dict[RequestId, ProgressCallback] = {}
         self._answers = Answers(machine, callbacks, group, self.flush)
         self.tasks = ClientTasks(self)
         self._table: dict[type[Event], Callable[[Any], None]] = {
@@ -152,60 +117,10 @@ class ClientCore:
         raise LinkError(self.closed or "the connection ended")
 
     @property
-    def revision(self) -> Revision:
-        """What was negotiated."""
-        return self._negotiated.revision
-
-    @property
     def capabilities(self) -> ServerCapabilities:
         """What the server declared."""
         declared = self._negotiated.capabilities
         return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
-
-    @property
-    def _negotiated(self) -> Ready:
-        if self.ready is None:
-            raise LocalProtocolError("the connection is not open yet")
-        return self.ready
-
-    def flush(self) -> None:
-        """The machine was called: have the link write what it has to send."""
-        if self.link is not None:
-            self.link.flush_soon()
-
-    # Requests of ours
-
-    async def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> Outcome:
-        """Send a request, serve the input rounds it takes, return its result.
-
-        Cancelling the caller cancels the request.  Raises PeerError or a CallFailed.
-        """
-        if self.closed is not None:
-            raise ConnectionClosed(method, self.closed)
-        request = self.machine.request(
-            method,
-            params,
-            now=clock(),
-            timeout=timeout,
-            progress=progress is not None,
-            meta={**self.meta, **(meta or {})} or None,
-            log_level=self.log_level if self.revision.per_request_log_level else None,
-        )
-        rounds = 0
-        while True:
-            outcome = await self._outcome(request, progress)
-            if not isinstance(outcome, InputRequired):
-                return Outcome(result_of(outcome), rounds > 0, request)
-            rounds += 1
-            request = await self._answer_round(outcome, timeout)
 
     async def open_stream(
         self,
@@ -229,14 +144,6 @@ class ClientCore:
         self.flush()
         await listening.opened(request)
 
-    def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
-        """Go on hearing of the progress of a request that was answered with a task."""
-        self._progress[request] = progress
-
-    def drop_progress(self, request: RequestId) -> None:
-        """Its task has ended."""
-        self._progress.pop(request, None)
-
     def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""
         self._answers.desk = ClientDesk(
@@ -248,41 +155,12 @@ class ClientCore:
             self._group,
         )
 
-    def cancel(self, request: RequestId) -> None:
-        """Withdraw a request; its outcome, if any, is dropped."""
-        self.machine.cancel(request, now=clock())
-        self.flush()
-
     def notify(self, method: str, params: Body = None) -> None:
         """Send a notification, where the negotiated revision has it."""
         ready = self.ready
         if ready is not None and lookup(method, "client", ready.revision) is not None:
             self.machine.notify(method, params)
             self.flush()
-
-    async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
-        self._waiting.expect(request)
-        if progress is not None:
-            self._progress[request] = progress
-        self.flush()
-        try:
-            return await self._waiting.outcome(request)
-        except anyio.get_cancelled_exc_class():
-            self.machine.abandon(request)  # in case it has just asked for input
-            self.cancel(request)
-            raise
-        finally:
-            self._progress.pop(request, None)
-
-    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
-        try:
-            answers = await answer_inputs(asked, self.callbacks)
-            if self.closed is not None:
-                raise ConnectionClosed(asked.method, self.closed)
-        except BaseException:
-            self.machine.abandon(asked.request)
-            raise
-        return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
 
     def _settle(self, outcome: Settled) -> None:
         if self._waiting.settle(outcome):

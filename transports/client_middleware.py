@@ -16,7 +16,8 @@ from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body
 from transports.callbacks import Callbacks, ProgressCallback
-from transports.client_core import ClientCore, ClientMachine, Outcome
+from transports.client_calls import ClientMachine, Outcome
+from transports.client_core import ClientCore
 from transports.client_listen import LISTEN, Listening
 from transports.middleware import Around, Chain
 

@@ -20,7 +20,7 @@ from msgspec import UNSET, Raw, Struct, structs
 
 from mcpcore.spec.errors import McpError
 from mcpcore.wire.message import to_json
-from transports.client_core import Outcome
+from transports.client_calls import Outcome
 from transports.client_middleware import ClientMiddleware, OutgoingRequest
 from transports.context import Context, InputNeeded
 from transports.failures import subject

@@ -20,7 +20,8 @@ from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from transports.callbacks import Callbacks
 from transports.client import connect
-from transports.client_core import ClientCore, Outcome
+from transports.client_calls import Outcome
+from transports.client_core import ClientCore
 from transports.client_errors import PeerError
 from transports.client_middleware import ClientMiddleware, OutgoingRequest
 from transports.client_open import ClientSettings

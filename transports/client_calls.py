@@ -1,0 +1,148 @@
+"""Requests of the client: sent, their input rounds served, their outcomes told to who waits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import (
+    ErrorReceived,
+    InputRequired,
+    Ready,
+    RequestEnded,
+    ResultReceived,
+)
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import LoggingLevel, full_meta
+from mcpcore.wire.message import Body, RequestId
+from transports.callbacks import Callbacks, ProgressCallback
+from transports.client_answers import answer_inputs
+from transports.client_errors import ConnectionClosed, result_of
+from transports.link import Link, clock
+from transports.running import Waiting
+
+ClientMachine = Peer | HttpClient
+
+Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
+
+
+class Outcome(Struct):
+    """What a request of ours was answered with."""
+
+    result: Raw
+    """The result object as received."""
+    with_input: bool = False
+    """Answers of ours went into it, so that it is never cached."""
+    request: RequestId | None = None
+    """The request it answers."""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The result's ``_meta``, decoded."""
+        return full_meta(self.result)
+
+
+class ClientCalls:
+    """The requests of one connection, and the callers that wait for them."""
+
+    def __init__(self, machine: ClientMachine, callbacks: Callbacks) -> None:
+        self.machine = machine
+        self.callbacks = callbacks
+        self.link: Link | None = None
+        self.ready: Ready | None = None
+        self.closed: str | None = None
+        """Why the connection ended, once it has."""
+        self.log_level: LoggingLevel | None = None
+        self.meta: dict[str, Any] = {}
+        """Members for the ``_meta`` of every request."""
+        self._waiting = Waiting()
+        self._progress: dict[RequestId, ProgressCallback] = {}
+
+    @property
+    def revision(self) -> Revision:
+        """What was negotiated."""
+        return self._negotiated.revision
+
+    @property
+    def _negotiated(self) -> Ready:
+        if self.ready is None:
+            raise LocalProtocolError("the connection is not open yet")
+        return self.ready
+
+    def flush(self) -> None:
+        """The machine was called: have the link write what it has to send."""
+        if self.link is not None:
+            self.link.flush_soon()
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Send a request, serve the input rounds it takes, return its result.
+
+        Cancelling the caller cancels the request.  Raises PeerError or a CallFailed.
+        """
+        if self.closed is not None:
+            raise ConnectionClosed(method, self.closed)
+        request = self.machine.request(
+            method,
+            params,
+            now=clock(),
+            timeout=timeout,
+            progress=progress is not None,
+            meta={**self.meta, **(meta or {})} or None,
+            log_level=self.log_level if self.revision.per_request_log_level else None,
+        )
+        rounds = 0
+        while True:
+            outcome = await self._outcome(request, progress)
+            if not isinstance(outcome, InputRequired):
+                return Outcome(result_of(outcome), rounds > 0, request)
+            rounds += 1
+            request = await self._answer_round(outcome, timeout)
+
+    def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
+        """Go on hearing of the progress of a request that was answered with a task."""
+        self._progress[request] = progress
+
+    def drop_progress(self, request: RequestId) -> None:
+        """Its task has ended."""
+        self._progress.pop(request, None)
+
+    def cancel(self, request: RequestId) -> None:
+        """Withdraw a request; its outcome, if any, is dropped."""
+        self.machine.cancel(request, now=clock())
+        self.flush()
+
+    async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
+        self._waiting.expect(request)
+        if progress is not None:
+            self._progress[request] = progress
+        self.flush()
+        try:
+            return await self._waiting.outcome(request)
+        except anyio.get_cancelled_exc_class():
+            self.machine.abandon(request)  # in case it has just asked for input
+            self.cancel(request)
+            raise
+        finally:
+            self._progress.pop(request, None)
+
+    async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
+        try:
+            answers = await answer_inputs(asked, self.callbacks)
+            if self.closed is not None:
+                raise ConnectionClosed(asked.method, self.closed)
+        except BaseException:
+            self.machine.abandon(asked.request)
+            raise
+        return self.machine.retry(asked.request, answers, now=clock(), timeout=timeout)
