@@ -297,7 +297,7 @@ class Context:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted)
-        return await WireQuestions(self._runtime, self._request.key, self.revision).ask(wanted)
+        return await WireQuestions(self._runtime, self._request).ask(wanted)
 
     @overload
     async def remember(

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -55,6 +55,17 @@ class Input(ABC, Generic[R]):
     """One request to the client."""
 
     method: ClassVar[str]
+    task: dict[str, int] | None = None
+    """The client is asked to run it as a task, with these terms."""
+
+    def as_task(self, ttl: float | None = None) -> Self:
+        """Have the client run it as a task, where it can do that (2025-11-25); return self.
+
+        The client then keeps no request open while its user or its model takes their time.
+        ``ttl``: seconds that it is asked to keep the task.
+        """
+        self.task = {} if ttl is None else {"ttl": max(1, round(ttl * 1000))}
+        return self
 
     @abstractmethod
     def params(self) -> dict[str, Any]:

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import ErrorReceived, Key, ResultReceived
+from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service import HandlerError
+from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import McpError
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.inputs import Input, InvalidAnswer
 from transports.link import clock
+from transports.tasks_questions import task_outcome
 from transports.typed import Unsayable
 
 if TYPE_CHECKING:
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_ATTEMPTS = 3
-"""How often a legacy client is asked again after an answer that does not fit."""
+ATTEMPTS = 3
+"""How often a client is asked again, where it can be, after an answer that does not fit."""
 
 
 class InputNeeded(BaseException):
@@ -86,12 +89,11 @@ def params_of(question: Input[Any], revision: Revision, problem: str | None) -> 
 
 
 class WireQuestions:
-    """Questions that a handler of the legacy era asks, on the stream of its request ``parent``."""
+    """Questions that a handler of the legacy era asks, on the stream of its request."""
 
-    def __init__(self, runtime: "ServerRuntime", parent: Key, revision: Revision) -> None:
+    def __init__(self, runtime: "ServerRuntime", request: RequestReceived) -> None:
         self._runtime = runtime
-        self._parent = parent
-        self._revision = revision
+        self._request = request
         self._sent: dict[str, RequestId] = {}
 
     async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
@@ -109,19 +111,30 @@ class WireQuestions:
 
     def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
         runtime = self._runtime
+        params = params_of(question, self._request.revision, problem)
+        if question.task is not None and self._runs_tasks(question.method):
+            params["task"] = question.task
         request = self._sent[key] = runtime.machine.request(
             question.method,
-            params_of(question, self._revision, problem),
+            params,
             now=clock(),
             timeout=runtime.settings.input_timeout,
-            parent=self._parent,
+            parent=self._request.key,
         )
         runtime.waiting.expect(request)
         runtime.flush()
 
+    def _runs_tasks(self, method: str) -> bool:
+        row = lookup(method, "server", self._request.revision)
+        if row is None or row.task_capability is None:
+            return False
+        return declares(self._request.client_capabilities, row.task_capability)
+
     async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])
         del self._sent[key]
+        if question.task is not None and isinstance(outcome, ResultReceived):
+            outcome = await task_outcome(self._runtime, self._request, outcome)
         if isinstance(outcome, ErrorReceived):
             raise InputUnavailable(
                 f"the client refused {question.method}: {outcome.error.message}"
@@ -132,7 +145,7 @@ class WireQuestions:
         try:
             return question.parse(outcome.result)
         except InvalidAnswer as error:
-            if attempt == _ATTEMPTS:
+            if attempt == ATTEMPTS:
                 raise InputUnavailable(
                     f"the client's answer to {question.method} does not fit: {error}"
                 ) from error

@@ -20,15 +20,12 @@ from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError, busy_code
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
-from transports.context import InputUnavailable
 from transports.inputs import Input, InvalidAnswer
+from transports.questions import ATTEMPTS, InputUnavailable, params_of
 from transports.tasks import form_of
 
 if TYPE_CHECKING:
     from transports.tasks_server import ServerTasks
-
-_ATTEMPTS = 3
-"""How often a question is put again after an answer that does not fit."""
 
 
 class Question:
@@ -266,7 +263,7 @@ class TaskCall:
             try:
                 return question.parse(answer)
             except InvalidAnswer as error:
-                if attempt == _ATTEMPTS:
+                if attempt == ATTEMPTS:
                     text = f"the client's answer to {question.method} does not fit: {error}"
                     raise InputUnavailable(text) from error
                 attempt += 1
@@ -274,7 +271,7 @@ class TaskCall:
 
     def _put(self, name: str, question: Input[Any], problem: str | None = None) -> Question:
         assert self.record is not None  # noqa: S101 - only tasks ask here
-        params = to_json(question.wire_params(self.event.revision, problem))
+        params = to_json(params_of(question, self.event.revision, problem))
         try:
             key = self._desk.host.ask(self.record, name, question.method, params)
         except TooManyQuestions as error:

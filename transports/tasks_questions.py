@@ -1,0 +1,99 @@
+"""Questions that a client runs as tasks of its own (2025-11-25), seen from the server."""
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from msgspec import UNSET, Struct, UnsetType
+
+from mcpcore.engine.events import (
+    EndReason,
+    Key,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+)
+from mcpcore.http.server import HttpServer
+from mcpcore.spec.errors import LocalError
+from mcpcore.spec.types.tasks import TERMINAL, Task
+from transports.link import clock
+from transports.running import Outcome
+from transports.typed import Malformed, typed
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+
+_PAUSE = 1.0
+"""Seconds between two looks, if the client names none."""
+_MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
+
+
+class _Created(Struct):
+    task: Task | UnsetType = UNSET
+
+
+async def task_outcome(
+    runtime: "ServerRuntime", asker: RequestReceived, answered: ResultReceived
+) -> Outcome:
+    """Wait for what comes of a question that the client may have made a task of.
+
+    ``asker`` is the request of the client that the question belongs to.  If nobody waits for the
+    answer any more, the task is cancelled.
+    """
+    try:
+        task = typed(answered.result, _Created).task
+    except Malformed:
+        return answered  # whoever reads the answer says what is wrong with it
+    if task is UNSET:
+        return answered
+    about = {"taskId": task.task_id}
+    try:
+        with anyio.move_on_after(runtime.settings.input_timeout):
+            while task.status not in TERMINAL:
+                await anyio.sleep(_pause(task))
+                outcome = await _ask(runtime, asker.key, "tasks/get", about)
+                if not isinstance(outcome, ResultReceived):
+                    return outcome
+                task = typed(outcome.result, Task)
+            return await _ask(runtime, asker.key, "tasks/result", about)
+        return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
+    except Malformed as error:
+        return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
+    finally:
+        if task.status not in TERMINAL:
+            _cancel(runtime, asker.session, about)
+
+
+def _ended(answered: ResultReceived, reason: EndReason, message: str) -> RequestEnded:
+    return RequestEnded(
+        request=answered.request, method=answered.method, reason=reason, message=message
+    )
+
+
+def _pause(task: Task) -> float:
+    wanted = _PAUSE if task.poll_interval is UNSET else task.poll_interval / 1000
+    return min(max(wanted, _MIN_PAUSE), _MAX_PAUSE)
+
+
+async def _ask(
+    runtime: "ServerRuntime", parent: Key, method: str, params: dict[str, Any]
+) -> Outcome:
+    request = runtime.machine.request(method, params, now=clock(), parent=parent)
+    runtime.waiting.expect(request)
+    runtime.flush()
+    try:
+        return await runtime.waiting.outcome(request)
+    except anyio.get_cancelled_exc_class():
+        runtime.withdraw(request)
+        raise
+
+
+def _cancel(runtime: "ServerRuntime", session: str | None, params: dict[str, Any]) -> None:
+    machine = runtime.machine
+    try:
+        if isinstance(machine, HttpServer):
+            machine.request("tasks/cancel", params, now=clock(), session=session)
+        else:
+            machine.request("tasks/cancel", params, now=clock())
+    except LocalError:
+        return  # the client cannot be told, or has gone
+    runtime.flush()
