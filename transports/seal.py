@@ -193,7 +193,7 @@ class _KeyedSeal(ABC):
         if key is None:
             raise SealBroken(Refusal.FOREIGN)
         body = self._reveal(key, head, data[_HEAD_SIZE:])
-        if body is None or len(body) < _BODY_SIZE:
+        if body is None:
             raise SealBroken(Refusal.ALTERED)
         if wall * 1000 >= int.from_bytes(body[:_EXPIRY_SIZE], "big"):
             raise SealBroken(Refusal.EXPIRED)

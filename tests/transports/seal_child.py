@@ -1,4 +1,4 @@
-"""A server whose tools ask; as a program it serves them on standard input and output."""
+"""A server whose tools ask; as a program, ``seal_child.py SEAL``, it serves them on stdio."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from msgspec import Struct
 
 from mcpcore.service import Server
+from transports import seal
 from transports.context import Context
-from transports.server import run
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, run
 
 
 class Consent(Struct):
@@ -35,4 +37,5 @@ def make_server() -> Server:
 
 
 if __name__ == "__main__":
-    run(make_server(), stdio=True)
+    kind = getattr(seal, sys.argv[1])
+    run(make_server(), stdio=True, settings=ServeSettings(runtime=RuntimeSettings(seal=kind())))

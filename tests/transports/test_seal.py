@@ -343,6 +343,8 @@ def test_fingerprints_tell_nothing() -> None:
     assert b"alice" not in sealed
     other = decoded(HmacSeal(settings(1)).seal(b"", MINE, wall=NOW))
     assert other[-48:-32] != sealed[-48:-32]
+    alike = Binding("a", "=a", b"=a")
+    assert len(set(KEYS[0].fingerprints(alike))) == 3
 
 
 # Without the extra

@@ -1,0 +1,273 @@
+"""A hostile client with a state of its own making, against real servers on real transports."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from mcpcore.engine.config import Role
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.seal import Binding, request_binding
+from mcpcore.wire.message import decode
+from tests.transports.http_fixture import Client, http
+from tests.transports.runtime_bench import MODERN, Bench, bench
+from tests.transports.seal_child import make_server
+from transports.link import clock
+from transports.memory import MemoryLink
+from transports.runtime import RuntimeSettings, ServerRuntime
+from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings
+from transports.server import ServeSettings, serve, server_config
+
+pytestmark = pytest.mark.anyio
+
+Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Sends one message and returns the answer."""
+
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": {"name": "hostile", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+}
+CALL = {"name": "ask", "arguments": {"what": "a"}}
+AGREED = {"go": {"action": "accept", "content": {"ok": True}}}
+
+
+class Wiretap:
+    """The other end of a memory link, which speaks no protocol."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.more = anyio.Event()
+        self._parted = anyio.Event()
+
+    def _arrived(self, data: bytes) -> None:
+        self.received += data
+        self.more.set()
+        self.more = anyio.Event()
+
+    async def line(self) -> bytes:
+        while b"\n" not in self.received:
+            await self.more.wait()
+        line, _, self.received = self.received.partition(b"\n")
+        return line
+
+
+@asynccontextmanager
+async def memory(settings: RuntimeSettings) -> AsyncIterator[Ask]:
+    server, tap = make_server(), Wiretap()
+    peer = Peer(Role.SERVER, server_config(server, settings))
+    runtime = ServerRuntime(server, peer, settings)
+    link = MemoryLink(peer, runtime)
+    link._other = tap  # type: ignore[assignment]
+    runtime.link = link
+
+    async def ask(message: dict[str, Any]) -> dict[str, Any]:
+        link._arrived(json.dumps(message).encode() + b"\n")
+        reply: dict[str, Any] = json.loads(await tap.line())
+        return reply
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(runtime.run, link.run)
+        yield ask
+        tap._parted.set()
+        link._parted.set()
+
+
+@asynccontextmanager
+async def stdio(settings: RuntimeSettings) -> AsyncIterator[Ask]:
+    program = str(Path(__file__).with_name("seal_child.py"))
+    command = [sys.executable, program, type(settings.seal).__name__]
+    async with await anyio.open_process(command, stderr=None) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        output = BufferedByteReceiveStream(child.stdout)
+
+        async def ask(message: dict[str, Any]) -> dict[str, Any]:
+            assert child.stdin is not None
+            await child.stdin.send(json.dumps(message).encode() + b"\n")
+            reply: dict[str, Any] = json.loads(await output.receive_until(b"\n", 1 << 20))
+            return reply
+
+        yield ask
+        await child.stdin.aclose()
+
+
+@asynccontextmanager
+async def streamable_http(settings: RuntimeSettings) -> AsyncIterator[Ask]:
+    listening, stop = anyio.Event(), anyio.Event()
+    urls: list[str] = []
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async def run() -> None:
+        await serve(
+            make_server(),
+            http="127.0.0.1:0",
+            settings=ServeSettings(runtime=settings),
+            on_listening=announce,
+            stop=stop,
+        )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await listening.wait()
+        port = int(urls[0].split(":")[2].split("/")[0])
+        client = Client(await anyio.connect_tcp("127.0.0.1", port))
+
+        async def ask(message: dict[str, Any]) -> dict[str, Any]:
+            headers = {
+                "MCP-Protocol-Version": MODERN,
+                "Mcp-Method": message["method"],
+                "Mcp-Name": message["params"]["name"],
+            }
+            response = await client.call(http(json.dumps(message).encode(), headers=headers))
+            reply: dict[str, Any] = json.loads(response.body)
+            return reply
+
+        yield ask
+        await client.aclose()
+        stop.set()
+
+
+class Hostile:
+    """Numbers its messages and keeps the state of one honest first round."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._serial = 0
+
+    async def send(self, params: dict[str, Any], method: str = "tools/call") -> dict[str, Any]:
+        self._serial += 1
+        params = {"_meta": META, **params}
+        message = {"jsonrpc": "2.0", "id": self._serial, "method": method, "params": params}
+        reply = await self._ask(message)
+        assert reply["id"] == self._serial
+        return reply
+
+    async def state(self, params: dict[str, Any]) -> str:
+        reply = await self.send(params)
+        assert reply["result"]["resultType"] == "input_required"
+        state: str = reply["result"]["requestState"]
+        return state
+
+
+def said(reply: dict[str, Any]) -> str:
+    text: str = reply["result"]["content"][0]["text"]
+    return text
+
+
+def flipped(state: str) -> str:
+    middle = len(state) // 2
+    return state[:middle] + ("A" if state[middle] != "A" else "B") + state[middle + 1 :]
+
+
+OTHER = "requestState belongs to a request with other parameters"
+
+
+@pytest.mark.requirement(
+    "basic/patterns/mrtr/state-untrusted",
+    "basic/patterns/mrtr/state-protected",
+    "basic/patterns/mrtr/state-bound",
+)
+@pytest.mark.parametrize("kind", [AeadSeal, HmacSeal])
+@pytest.mark.parametrize("site", [memory, stdio, streamable_http])
+async def test_a_hostile_client_gets_nowhere(site: Any, kind: Any) -> None:
+    with anyio.fail_after(30):
+        async with site(RuntimeSettings(seal=kind())) as ask:
+            client = Hostile(ask)
+            mine = await client.state(CALL)
+            foreign = kind().seal(b"[]", Binding(None, "tools/call", b""), wall=2e9)
+            retry = {**CALL, "inputResponses": AGREED}
+            elsewhere = {**retry, "name": "ask_too"}
+            changed = {**retry, "arguments": {"what": "b"}}
+            plain = {"name": "plain"}
+            rows: list[tuple[dict[str, Any], str, str, str]] = [
+                (retry, "tools/call", flipped(mine), "requestState was altered"),
+                (retry, "tools/call", mine + "-TAMPERED", "requestState was altered"),
+                (retry, "tools/call", mine[:-4], "requestState was altered"),
+                (retry, "tools/call", "", "requestState was not given out by this server"),
+                (retry, "tools/call", foreign, "was not given out"),
+                (elsewhere, "tools/call", mine, OTHER),
+                (changed, "tools/call", mine, OTHER),
+                (plain, "tools/call", mine, OTHER),
+                (retry, "prompts/get", mine, "requestState belongs to a request of another method"),
+                (plain, "tools/call", "forged", "requestState was"),
+            ]
+            for params, method, state, says in rows:
+                reply = await client.send({**params, "requestState": state}, method)
+                assert reply["error"]["code"] == -32602, (params, method)
+                assert says in reply["error"]["message"]
+            # None of this has spoilt it for the honest retry, with another token and trace.
+            meta = {**META, "progressToken": "another", "traceparent": "00-0-0-00"}
+            reordered = {"arguments": CALL["arguments"], "name": CALL["name"]}
+            honest = {**reordered, "inputResponses": AGREED, "requestState": mine, "_meta": meta}
+            assert said(await client.send(honest)) == "a accept"
+
+
+@pytest.mark.requirement("basic/patterns/mrtr/state-bound")
+async def test_another_principal_is_refused() -> None:
+    async with bench(make_server()) as made:
+
+        async def ask_as(principal: str | None, **more: Any) -> dict[str, Any]:
+            params = {**CALL, "_meta": META, **more}
+            id = len(made.sent) + 1
+            message = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
+            frame = decode(json.dumps(message).encode())
+            made.peer.receive(frame, now=clock(), principal=principal)
+            made.flush_soon()
+            return await made.reply(id)
+
+        state = (await ask_as("alice"))["result"]["requestState"]
+        retry = {"inputResponses": AGREED, "requestState": state}
+        for thief in ("bob", "", None):
+            error = (await ask_as(thief, **retry))["error"]
+            assert error["code"] == -32602
+            assert error["message"] == "requestState was given to another principal"
+        assert said(await ask_as("alice", **retry)) == "a accept"
+
+
+async def test_workers_share_and_rotate_keys() -> None:
+    old, new = (SealKey.derive(b"shared secret of all the workers", n) for n in ("1", "2"))
+
+    def worker(*keys: SealKey) -> Any:
+        return bench(make_server(), RuntimeSettings(seal=HmacSeal(SealSettings(keys=keys))))
+
+    async with worker(old) as one, worker(new, old) as two, worker(new) as three:
+        reply = await Hostile(asker(one)).send(CALL)
+        retry = {
+            **CALL,
+            "inputResponses": AGREED,
+            "requestState": reply["result"]["requestState"],
+        }
+        assert said(await Hostile(asker(two)).send(retry)) == "a accept"
+        error = (await Hostile(asker(three)).send(retry))["error"]
+        assert error["code"] == -32602
+        assert "under a key that it has no more" in error["message"]
+
+
+async def test_a_state_of_another_version_of_the_program_is_refused() -> None:
+    seal = HmacSeal()
+    async with bench(make_server(), RuntimeSettings(seal=seal, wall=lambda: 0.0)) as made:
+        client = Hostile(asker(made))
+        binding = request_binding(None, "tools/call", json.dumps(CALL).encode())
+        for payload in (b"{}", b'["x"]', b"\xff", b""):
+            state = seal.seal(payload, binding, wall=0.0)
+            error = (await client.send({**CALL, "requestState": state}))["error"]
+            assert error["code"] == -32602
+            assert "requestState was not given out" in error["message"]
+
+
+def asker(made: Bench) -> Ask:
+    async def ask(message: dict[str, Any]) -> dict[str, Any]:
+        made.send(message)
+        return await made.reply(message["id"])
+
+    return ask
