@@ -385,9 +385,10 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
 
     ``target``: an http, https, ws or wss URL; a command as a list of strings; a ``Server`` of this
     process; or a Target.  ``callbacks`` say what the client does for the server.  ``revision``
-    names the only revision to speak; without it the newest common one is found.  ``headers`` go
-    with HTTP requests and the WebSocket handshake.  ``middleware`` is run around every request
-    that is sent, the first outermost.  Raises BadTarget, LinkError, NegotiationError.
+    names the only revision to speak, ``revisions`` several; the newest common one is found.
+    ``headers`` go with HTTP requests and the WebSocket handshake.  ``middleware`` is run around
+    every request that is sent, the first outermost.  Raises BadTarget, LinkError,
+    NegotiationError, and ValueError for an unknown revision.
     """
 
     def __init__(
@@ -396,6 +397,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         *,
         callbacks: Callbacks | None = None,
         revision: str | None = None,
+        revisions: Sequence[str] | None = None,
         headers: Mapping[str, str] | None = None,
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
@@ -405,7 +407,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             self.target,
             callbacks or Callbacks(),
             settings or ClientSettings(),
-            revision,
+            revisions if revision is None else [revision],
             middleware,
         )
 

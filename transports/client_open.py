@@ -20,9 +20,12 @@ from mcpcore.spec.types.base import Implementation
 from transports.callbacks import Callbacks
 from transports.client_cache import ResultCache
 from transports.client_core import ClientCore
+from transports.client_errors import NegotiationError
 from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook
-from transports.link import Link
+from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
+from transports.link import Link, clock
+from transports.pump import LinkError
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
 from transports.tasks_client import TaskOptions
 
@@ -40,6 +43,8 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     """``request_timeout`` among them."""
     negotiation: Negotiation = Negotiation.AUTO
+    eras: EraCache | None = None
+    """Where the eras of servers are remembered; None: where all of this process are."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
     cache: bool = False
@@ -62,14 +67,20 @@ class Opening:
         target: Target,
         callbacks: Callbacks,
         settings: ClientSettings,
-        revision: str | None,
+        revisions: Sequence[str] | None = None,
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.target = target
         self.callbacks = callbacks
         self.settings = settings
         self.cache = ResultCache() if settings.cache else None
-        self._revisions = REVISIONS if revision is None else parse_revisions([revision])
+        self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
+        modern = any(revision.modern for revision in self._revisions)
+        legacy = any(revision.handshake for revision in self._revisions)
+        self._open_era = modern and legacy and settings.negotiation is Negotiation.AUTO
+        """The server decides which era is spoken."""
+        self._eras = ERAS if settings.eras is None else settings.eras
+        self._place = place_of(target)
         self._middleware = middleware
         self._headers: dict[str, HeaderParams] = {}
         self._group: TaskGroup
@@ -89,10 +100,23 @@ class Opening:
         self._group = await anyio.create_task_group().__aenter__()
         try:
             core = await self._start()
-            return core, await core.opened()
+            ready = await core.opened()
         except BaseException as error:
             await self.close(type(error), error, error.__traceback__)
+            if isinstance(error, LinkError | NegotiationError):
+                self._eras.forget(self._place)
+            if isinstance(error, LinkError) and self._died_of_the_probe():
+                self._eras.learn(self._place, Negotiation.LEGACY, now=clock())
+                raise LinkError(f"{error} {ENDED_WHEN_PROBED}") from error
             raise
+        if self._open_era and self._place is not None:
+            era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
+            self._eras.learn(self._place, era, now=clock())
+        return core, ready
+
+    def _died_of_the_probe(self) -> bool:
+        machine = None if self._core is None else self._core.machine
+        return self._open_era and isinstance(machine, Peer) and machine.probing
 
     async def close(
         self,
@@ -131,6 +155,7 @@ class Opening:
             capabilities=capabilities,
             revisions=self._revisions,
             negotiation=settings.negotiation,
+            assumed=self._eras.get(self._place, now=clock()),
             limits=settings.limits,
             header_params=self._headers,
         )

@@ -24,6 +24,7 @@ from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from mcpcore.spec.revisions import parse_revisions
 from transports.client_core import ClientCore
 from transports.http_server import HttpServerLink
 from transports.http_settings import HttpServerSettings
@@ -65,17 +66,23 @@ async def serve(
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
+    revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
     stop: anyio.Event | None = None,
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
     ``http`` and ``ws`` are addresses, ``HOST:PORT``, port 0 for a free one; ``stdio`` ends with
-    standard input.  ``on_listening`` gets the URL of each binding once it accepts connections.
+    standard input.  ``revisions`` names those that are spoken, in the place of what ``settings``
+    say.  ``on_listening`` gets the URL of each binding once it accepts connections.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
-    bindings = _Bindings(server, settings or ServeSettings(), on_listening or (lambda url: None))
+    settings = settings or ServeSettings()
+    if revisions is not None:
+        runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
+        settings = structs.replace(settings, runtime=runtime)
+    bindings = _Bindings(server, settings, on_listening or (lambda url: None))
     with _ungrouped():
         async with anyio.create_task_group() as watching:
             bindings.begin(watching)
@@ -98,6 +105,7 @@ def run(
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
+    revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
     backend: str = "asyncio",
 ) -> None:
@@ -108,7 +116,14 @@ def run(
     if not http and not ws:
         stdio = True
     serving = partial(
-        serve, server, stdio=stdio, http=http, ws=ws, settings=settings, on_listening=on_listening
+        serve,
+        server,
+        stdio=stdio,
+        http=http,
+        ws=ws,
+        settings=settings,
+        revisions=revisions,
+        on_listening=on_listening,
     )
     anyio.run(_until_signalled, serving, backend=backend)
 

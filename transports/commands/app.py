@@ -25,8 +25,10 @@ PLUGINS = "mcpcore.commands"
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 RevisionOption = Annotated[
-    str | None,
-    typer.Option("--revision", metavar="R", help="Speak only this revision, like 2025-11-25."),
+    list[str] | None,
+    typer.Option(
+        "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
+    ),
 ]
 TimeoutOption = Annotated[
     float | None,
@@ -102,6 +104,7 @@ def serve(
         list[str] | None,
         typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
     ] = None,
+    revision: RevisionOption = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Serve a service on any number of bindings at once.
@@ -115,6 +118,7 @@ def serve(
       mcpcore serve weather:server --stdio             server = Server(...) in weather.py
       mcpcore serve weather:server --http 127.0.0.1:8000 --ws 127.0.0.1:8001
       mcpcore serve weather:server --http 0.0.0.0:80 --allow-host mcp.example.com
+      mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     _guarded(
         verbose,
@@ -125,6 +129,8 @@ def serve(
             ws=ws or (),
             allowed_hosts=allow_host or (),
             allowed_origins=allow_origin or (),
+            revisions=revision or None,
+            log_requests=verbose,
         ),
     )
 
@@ -226,12 +232,13 @@ def probe(
 
 def _options(
     context: typer.Context,
-    revision: str | None,
+    revision: list[str] | None,
     timeout: float | None,
     header: list[str] | None,
     verbose: bool,
 ) -> Options:
-    return Options(context.obj, revision, timeout, tuple(header or ()), verbose)
+    revisions = tuple(revision) if revision else None
+    return Options(context.obj, revisions, timeout, tuple(header or ()), verbose)
 
 
 def _guarded(verbose: bool, work: Callable[[], int]) -> None:

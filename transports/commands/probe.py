@@ -52,14 +52,14 @@ def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
 
 async def _revisions(client: Client, target: Target, options: Options) -> list[str]:
     """The revisions that the server speaks: as it says itself, or found out one by one."""
-    if client.revision.modern or options.revision is not None:
+    if client.revision.modern or options.revisions is not None:
         return list(client.supported)
     spoken = []
     for row in reversed(LEGACY):
         if row is client.revision:
             spoken.append(row.name)
             continue
-        pinned = structs.replace(options, revision=row.name)
+        pinned = structs.replace(options, revisions=(row.name,))
         try:
             async with connect(target, revision=row.name, settings=client_settings(pinned)):
                 spoken.append(row.name)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from transports.commands.output import Exit, Failure
+from transports.commands.target import check_revisions
+from transports.request_log import log_incoming
+from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
 from transports.targets import BadTarget
 
@@ -27,16 +30,29 @@ def serve(
     ws: Sequence[str],
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
+    revisions: Sequence[str] | None = None,
+    log_requests: bool = False,
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status."""
+    check_revisions(revisions)
     server = load(service or REFERENCE)
     if not (stdio or http or ws):
         http = [DEFAULT_ADDRESS]
     settings = ServeSettings(
-        allowed_hosts=tuple(allowed_hosts) or None, allowed_origins=tuple(allowed_origins) or None
+        runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
+        allowed_hosts=tuple(allowed_hosts) or None,
+        allowed_origins=tuple(allowed_origins) or None,
     )
     try:
-        run(server, stdio=stdio, http=http, ws=ws, settings=settings, on_listening=_announce)
+        run(
+            server,
+            stdio=stdio,
+            http=http,
+            ws=ws,
+            settings=settings,
+            revisions=revisions,
+            on_listening=_announce,
+        )
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError) as error:

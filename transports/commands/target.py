@@ -16,6 +16,7 @@ from transports.client import Client, connect
 from transports.client_errors import PeerError
 from transports.client_open import ClientSettings
 from transports.commands.output import Exit, Failure
+from transports.request_log import log_outgoing
 from transports.targets import BadTarget, StdioTarget, Target, parse_target
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Options(Struct, frozen=True):
 
     command: tuple[str, ...] | None = None
     """What stood behind ``--``."""
-    revision: str | None = None
+    revisions: tuple[str, ...] | None = None
     timeout: float | None = None
     headers: tuple[str, ...] = ()
     verbose: bool = False
@@ -37,11 +38,7 @@ def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Tar
 
     Raises BadTarget, and Failure for an unknown revision.
     """
-    if options.revision is not None:
-        try:
-            parse_revisions([options.revision])
-        except ValueError as error:
-            raise Failure(str(error), Exit.USAGE) from None
+    check_revisions(options.revisions)
     if options.command is not None:
         if not options.command:
             raise BadTarget("no command stands after --")
@@ -53,6 +50,14 @@ def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Tar
             f"{words[-1]!r} is no URL; a server is a URL, or -- and the command that starts one"
         )
     return list(words[:-1]), parse_target(words[-1], headers=_headers(options.headers))
+
+
+def check_revisions(names: Sequence[str] | None) -> None:
+    """Raise :class:`Failure` for a revision that does not exist."""
+    try:
+        parse_revisions(names or ())
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from None
 
 
 def converse(
@@ -81,7 +86,11 @@ async def _converse(
     callbacks: Callbacks | None,
 ) -> T:
     async with connect(
-        target, callbacks=callbacks, revision=options.revision, settings=client_settings(options)
+        target,
+        callbacks=callbacks,
+        revisions=options.revisions,
+        settings=client_settings(options),
+        middleware=[log_outgoing()] if options.verbose else (),
     ) as client:
         return await talk(client)
 
