@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Raw, Struct
 
-from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
+from mcpcore.service.schema import shorten
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
+from mcpcore.spec.members import known_members
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import (
     ClientCapabilities,
     ElicitationCapability,
@@ -22,7 +25,9 @@ from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from transports.forms import fill_defaults, form_problems
-from transports.typed import Malformed, typed
+from transports.sampling import message_problem, result_for
+from transports.targets import is_web_url
+from transports.typed import Malformed, Unsayable, typed
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -53,9 +58,10 @@ class Callbacks(Struct, kw_only=True):
     the result is checked against it), an :class:`ElicitResult`, or None to decline.
     ``elicitation_url`` gets URLs to visit: it returns an :class:`ElicitResult`, or None to
     decline.  ``sampling_tools`` declares that ``sampling`` understands tools.  ``roots`` is a
-    list of Roots or URIs, or a function that returns one.  ``resource_updated`` and
+    list of Roots or file URIs, or a function that returns one.  ``resource_updated`` and
     ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
-    notification, by method and params.
+    notification, by method and params.  ``at_once``: where a server asks several things in one
+    round, so many callbacks run at the same time.
     """
 
     elicitation: ElicitationCallback | None = None
@@ -70,6 +76,13 @@ class Callbacks(Struct, kw_only=True):
     resource_updated: UpdateCallback | None = None
     elicitation_complete: UpdateCallback | None = None
     notification: NotificationCallback | None = None
+    at_once: int = 8
+
+    def __post_init__(self) -> None:
+        if self.at_once < 1:
+            raise ValueError(f"at_once must be at least 1, got {self.at_once}")
+        if self.roots is not None and not callable(self.roots):
+            checked_roots(self.roots)
 
     def capabilities(self) -> ClientCapabilities:
         """Declare what there is a callback for."""
@@ -86,21 +99,28 @@ class Callbacks(Struct, kw_only=True):
             declared.roots = RootsCapability(list_changed=True)
         return declared
 
-    def answer(self, method: str, params: Raw) -> Answer | Awaitable[Answer]:
-        """Answer a request of the server.  Raises McpError, also out of the awaitable."""
+    def answer(self, method: str, params: Raw, revision: Revision) -> Answer | Awaitable[Answer]:
+        """Answer a request of the server, in the words of ``revision``.
+
+        Raises McpError, also out of the awaitable.
+        """
         answer = _ANSWERS.get(method)
         if answer is None:
             raise McpError(METHOD_NOT_FOUND, f"this client does not answer {method!r}")
-        return answer(self, params)
+        return answer(self, params, revision)
 
 
-def _answer_elicitation(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+def _answer_elicitation(
+    callbacks: Callbacks, raw: Raw, revision: Revision
+) -> Answer | Awaitable[Answer]:
     params = _decode_params(raw, ElicitParams)
     by_url = params.mode == "url"
     callback = callbacks.elicitation_url if by_url else callbacks.elicitation
     if callback is None:
         mode = "url" if by_url else "form"
         raise McpError(INVALID_PARAMS, f"this client does not support elicitation of mode {mode!r}")
+    if by_url and not is_web_url(str(params.url)):
+        raise McpError(INVALID_PARAMS, f"url: {shorten(str(params.url))!r} cannot be visited")
     schema = {} if params.requested_schema is UNSET else params.requested_schema
 
     def finish(answer: ElicitResult | Mapping[str, Any] | None) -> Answer:
@@ -116,29 +136,47 @@ def _answer_elicitation(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[An
     return _then(callback(params), finish)
 
 
-def _answer_sampling(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+def _answer_sampling(
+    callbacks: Callbacks, raw: Raw, revision: Revision
+) -> Answer | Awaitable[Answer]:
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
     params = _decode_params(raw, CreateMessageParams)
     with_tools = params.tools is not UNSET or params.tool_choice is not UNSET
     if with_tools and not callbacks.sampling_tools:
         raise McpError(INVALID_PARAMS, "this client does not support sampling with tools")
-    return callbacks.sampling(params)
+    if problem := message_problem(params.messages):
+        raise McpError(INVALID_PARAMS, problem)
+
+    def finish(answer: CreateMessageResult) -> Answer:
+        try:
+            return result_for(answer, revision)
+        except Unsayable as error:
+            raise McpError(INTERNAL_ERROR, f"the model's answer cannot be sent: {error}") from error
+
+    return _then(callbacks.sampling(params), finish)
 
 
-def _answer_roots(callbacks: Callbacks, raw: Raw) -> Answer | Awaitable[Answer]:
+def _answer_roots(callbacks: Callbacks, raw: Raw, revision: Revision) -> Answer | Awaitable[Answer]:
     if callbacks.roots is None:
         raise McpError(METHOD_NOT_FOUND, "this client has no roots")
     roots = callbacks.roots() if callable(callbacks.roots) else callbacks.roots
     return _then(
         roots,
-        lambda given: ListRootsResult(
-            roots=[Root(uri=root) if isinstance(root, str) else root for root in given]
-        ),
+        lambda given: known_members(ListRootsResult(roots=checked_roots(given)), revision),
     )
 
 
-_ANSWERS: dict[str, Callable[[Callbacks, Raw], Answer | Awaitable[Answer]]] = {
+def checked_roots(roots: Roots) -> list[Root]:
+    """Return roots, each given as a Root or by its URI.  Raises ValueError for one of no file."""
+    found = [Root(uri=root) if isinstance(root, str) else root for root in roots]
+    for root in found:
+        if not root.uri.startswith("file://"):
+            raise ValueError(f"{root.uri!r} is no root: its URI must begin with file://")
+    return found
+
+
+_ANSWERS: dict[str, Callable[[Callbacks, Raw, Revision], Answer | Awaitable[Answer]]] = {
     "elicitation/create": _answer_elicitation,
     "sampling/createMessage": _answer_sampling,
     "roots/list": _answer_roots,

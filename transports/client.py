@@ -38,7 +38,7 @@ from mcpcore.spec.types.resources import (
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
 from mcpcore.wire.message import Body
-from transports.callbacks import Callbacks, ProgressCallback, Roots
+from transports.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
 from transports.client_cache import ResultCache
 from transports.client_core import ClientCore
 from transports.client_errors import InvalidResponse, PeerError, promised
@@ -281,8 +281,11 @@ class Client:
             await self.request("logging/setLevel", {"level": level})
 
     def set_roots(self, roots: Roots) -> None:
-        """Change what the server is told when it asks for our roots, and say so where one can."""
-        self._core.callbacks.roots = roots
+        """Change what the server is told when it asks for our roots, and say so where one can.
+
+        Raises ValueError for a root that is no file URI.
+        """
+        self._core.callbacks.roots = checked_roots(roots)
         self._core.notify("notifications/roots/list_changed")
 
     def listen(

@@ -13,6 +13,7 @@ from mcpcore.engine.events import InputRequired, Key, RequestCancelled, RequestR
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest
 from transports.callbacks import Answer, Callbacks
 from transports.client_errors import InputFailed, promised
@@ -49,7 +50,7 @@ class Answers:
         if desk is not None and (desk.serve(event) or desk.takes(event)):
             return
         try:
-            answer = self._callbacks.answer(event.method, event.params)
+            answer = self._callbacks.answer(event.method, event.params, event.revision)
         except Exception as error:
             self._fail(event, error)
             return
@@ -91,22 +92,47 @@ class Answers:
         self._flush()
 
 
-async def answer_inputs(asked: InputRequired, callbacks: Callbacks) -> dict[str, Answer]:
-    """Gather the answers of one input round (modern), one after the other.
+async def answer_inputs(
+    asked: InputRequired, callbacks: Callbacks, revision: Revision
+) -> dict[str, Answer]:
+    """Gather the answers of one input round (modern).  Raises as :func:`answer_questions`."""
+    if asked.requests:
+        return await answer_questions(asked.requests, asked.method, callbacks, revision)
+    # Only state came back: the server waits for something outside of this conversation.
+    await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
+    return {}
 
-    Raises InputFailed if an input cannot or may not be given, and what a callback raises.
+
+async def answer_questions(
+    questions: Mapping[str, Raw], method: str, callbacks: Callbacks, revision: Revision
+) -> dict[str, Answer]:
+    """Answer the questions of ``method``, each a request without id, all at the same time.
+
+    At most ``callbacks.at_once`` of them.  Raises InputFailed if an input cannot or may not be
+    given, and what a callback raises; the other callbacks are cancelled then.
     """
-    answers = {
-        key: await answer_input(raw, key, asked.method, callbacks)
-        for key, raw in asked.requests.items()
-    }
-    if not answers:
-        # Only state came back: the server waits for something outside of this conversation.
-        await anyio.sleep(min(0.05 * 2**asked.round, 2.0))
-    return answers
+    if len(questions) == 1:
+        [(key, question)] = questions.items()
+        return {key: await answer_input(question, key, method, callbacks, revision)}
+    answers: dict[str, Answer] = {}
+    free = anyio.Semaphore(callbacks.at_once)
+
+    async def work(key: str, question: Raw) -> None:
+        async with free:
+            answers[key] = await answer_input(question, key, method, callbacks, revision)
+
+    try:
+        async with anyio.create_task_group() as group:
+            for key, question in questions.items():
+                group.start_soon(work, key, question)
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+    return {key: answers[key] for key in questions}
 
 
-async def answer_input(raw: Raw, key: str, method: str, callbacks: Callbacks) -> Answer:
+async def answer_input(
+    raw: Raw, key: str, method: str, callbacks: Callbacks, revision: Revision
+) -> Answer:
     """Answer one question of ``method``, a request without id, known by ``key``.
 
     Raises InputFailed if the input cannot or may not be given, and what the callback raises.
@@ -114,7 +140,13 @@ async def answer_input(raw: Raw, key: str, method: str, callbacks: Callbacks) ->
     wanted = promised(raw, InputRequest, method)
     params = Raw(b"{}") if wanted.params is UNSET else wanted.params
     try:
-        answer = callbacks.answer(wanted.method, params)
+        answer = callbacks.answer(wanted.method, params, revision)
         return await answer if inspect.isawaitable(answer) else answer
     except McpError as error:
         raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -21,7 +21,8 @@ from mcpcore.spec.types.base import LoggingLevel, full_meta
 from mcpcore.wire.message import Body, RequestId
 from transports.callbacks import Callbacks, ProgressCallback
 from transports.client_answers import answer_inputs
-from transports.client_errors import ConnectionClosed, result_of
+from transports.client_errors import ConnectionClosed, PeerError, result_of
+from transports.client_visits import Visits
 from transports.link import Link, clock
 from transports.running import Waiting
 
@@ -59,6 +60,7 @@ class ClientCalls:
         self.log_level: LoggingLevel | None = None
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""
+        self.visits = Visits(callbacks)
         self._waiting = Waiting()
         self._progress: dict[RequestId, ProgressCallback] = {}
 
@@ -87,10 +89,30 @@ class ClientCalls:
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Send a request, serve the input rounds it takes, return its result.
+        """Send a request, serve the input rounds and visits it takes, return its result.
 
         Cancelling the caller cancels the request.  Raises PeerError or a CallFailed.
         """
+        tries = 0
+        while True:
+            try:
+                return await self._attempt(
+                    method, params, timeout=timeout, progress=progress, meta=meta
+                )
+            except PeerError as error:
+                tries += 1
+                if tries > self.visits.rounds or not await self.visits.made(error, self.revision):
+                    raise
+
+    async def _attempt(
+        self,
+        method: str,
+        params: Body,
+        *,
+        timeout: float | None,
+        progress: ProgressCallback | None,
+        meta: Mapping[str, Any] | None,
+    ) -> Outcome:
         if self.closed is not None:
             raise ConnectionClosed(method, self.closed)
         request = self.machine.request(
@@ -139,7 +161,7 @@ class ClientCalls:
 
     async def _answer_round(self, asked: InputRequired, timeout: float | None) -> RequestId:
         try:
-            answers = await answer_inputs(asked, self.callbacks)
+            answers = await answer_inputs(asked, self.callbacks, self.revision)
             if self.closed is not None:
                 raise ConnectionClosed(asked.method, self.closed)
         except BaseException:

@@ -46,11 +46,13 @@ from transports.client_errors import (
 )
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
+from transports.client_visits import COMPLETE
 from transports.link import clock
 from transports.pump import LinkError
 from transports.tasks import TaskHost
 from transports.tasks_answers import ClientDesk
 from transports.tasks_client import ClientTasks
+from transports.typed import Malformed
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -84,7 +86,7 @@ class ClientCore(ClientCalls):
             InputRequired: self._settle,
             RequestEnded: self._settle,
             ProgressReceived: self._on_progress,
-            RequestReceived: self._answers.begin,
+            RequestReceived: self._on_request,
             RequestCancelled: self._answers.cancel,
             NotificationReceived: self._on_notification,
             SubscriptionNotification: self._on_stream_notification,
@@ -171,6 +173,10 @@ class ClientCore(ClientCalls):
         elif stream is not None:
             stream.end(outcome)
 
+    def _on_request(self, event: RequestReceived) -> None:
+        self.visits.asked(event)
+        self._answers.begin(event)
+
     def _on_progress(self, event: ProgressReceived) -> None:
         callback = self._progress.get(event.request)
         if callback is not None:
@@ -191,10 +197,12 @@ class ClientCore(ClientCalls):
 
     def _announce(self, method: str, params: Raw, *listeners: Listening) -> None:
         try:
+            if method == COMPLETE and not self.visits.completed(params):
+                return  # the specification: "MUST ignore"
             for listener in listeners:
                 listener.notify(method, params)
             self.tasks.heard(method, params)
-        except InvalidResponse as error:
+        except (InvalidResponse, Malformed) as error:
             logger.warning("%s", error)
         for watcher in self._watchers:
             watcher(method)

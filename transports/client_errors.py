@@ -4,9 +4,10 @@
 :class:`~mcpcore.spec.errors.LocalError`: it happened here and was never said by the server.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from mcpcore.engine.events import (
     EndReason,
@@ -15,7 +16,9 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
-from mcpcore.spec.errors import ErrorData, LocalError, McpError
+from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalError, McpError
+from mcpcore.spec.types.elicitation import ElicitUrlParams
+from mcpcore.spec.types.errors import UrlElicitationRequiredData
 from transports.typed import Malformed, typed
 
 T = TypeVar("T")
@@ -27,6 +30,16 @@ class PeerError(McpError):
     def __init__(self, method: str, error: ErrorData) -> None:
         super().__init__(error.code, error.message, error.data)
         self.method = method
+
+
+class UrlElicitationRequired(PeerError):
+    """The server wants its user to visit URLs first; ``elicitations`` says which (2025-11-25)."""
+
+    def __init__(
+        self, method: str, error: ErrorData, elicitations: Sequence[ElicitUrlParams]
+    ) -> None:
+        super().__init__(method, error)
+        self.elicitations = tuple(elicitations)
 
 
 class CallFailed(LocalError):
@@ -74,10 +87,22 @@ def result_of(outcome: ResultReceived | ErrorReceived | InputRequired | RequestE
     if isinstance(outcome, ResultReceived):
         return outcome.result
     if isinstance(outcome, ErrorReceived):
-        raise PeerError(outcome.method, outcome.error)
+        raise peer_error(outcome.method, outcome.error)
     if isinstance(outcome, RequestEnded):
         raise ended(outcome)
     raise InvalidResponse(outcome.method, "it cannot ask for input")
+
+
+def peer_error(method: str, error: ErrorData) -> PeerError:
+    """Make the exception for an error of the server."""
+    if error.code == URL_ELICITATION_REQUIRED and error.data is not UNSET:
+        try:
+            wanted = typed(error.data, UrlElicitationRequiredData).elicitations
+        except Malformed:
+            return PeerError(method, error)
+        if wanted and all(each.elicitation_id is not UNSET for each in wanted):
+            return UrlElicitationRequired(method, error, wanted)
+    return PeerError(method, error)
 
 
 def promised(raw: Raw, expected: type[T], method: str) -> T:

@@ -47,6 +47,9 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     """Where the eras of servers are remembered; None: where all of this process are."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the ``_meta`` of every request, for instance ``traceparent``."""
+    visit_timeout: float = 60.0
+    """Seconds to wait for word that the user has visited a URL, before the request that requires
+    it is tried again anyway (2025-11-25)."""
     cache: bool = False
     """Keep results for as long as the server allows (modern)."""
     check_output: bool = True
@@ -175,6 +178,8 @@ class Opening:
             else ClientCore(machine, self.callbacks, self._group)
         )
         core.meta.update(settings.meta)
+        core.visits.patience = settings.visit_timeout
+        core.visits.rounds = settings.limits.input_rounds
         if settings.tasks is not None:
             core.tasks.options = settings.tasks
             if capabilities.tasks is not UNSET:

@@ -8,7 +8,7 @@ What must not be done twice is kept with :meth:`Context.remember`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import anyio
 import msgspec
@@ -16,7 +16,13 @@ from msgspec import Raw, Struct
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.spec.capabilities import declares, requirement
-from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY, LocalProtocolError, McpError
+from mcpcore.spec.errors import (
+    ERRORS,
+    MISSING_CLIENT_CAPABILITY,
+    URL_ELICITATION_REQUIRED,
+    LocalProtocolError,
+    McpError,
+)
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
@@ -30,6 +36,7 @@ from transports.questions import (
     InputUnavailable,
     RoundState,
     WireQuestions,
+    params_of,
     read_answers,
 )
 
@@ -299,6 +306,37 @@ class Context:
             return await task.ask(wanted)
         return await WireQuestions(self._runtime, self._request).ask(wanted)
 
+    def url_elicitation_required(self, *visits: ElicitUrl) -> NoReturn:
+        """Refuse the request until the user has made these visits; for any handler of a request.
+
+        The client learns of them as it can: by the error -32042, and tries again when it sees fit
+        (2025-11-25), or by a round of input, and the handler runs again until it no longer calls
+        this (modern).  Raises InputUnavailable where neither is possible or the user refuses.
+        """
+        for visit in visits:
+            self.require(visit.capability)
+        if self.revision.input_rounds and self._task is None:
+            self._visit_first(visits)
+        wanted = [params_of(visit, self.revision, None) for visit in visits]
+        if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
+            raise InputUnavailable("a task cannot wait for a visit")
+        text = "; ".join(visit.message for visit in visits)
+        raise McpError(URL_ELICITATION_REQUIRED, text, {"elicitations": wanted})
+
+    def elicitation_completer(self, elicitation_id: str) -> Callable[[], bool]:
+        """Return what tells this client, at any later time, that a visit to a URL is over.
+
+        It may be called long after the request; it returns False where the revision has no such
+        message or the client's session has ended.
+        """
+        method, runtime, session = "notifications/elicitation/complete", self._runtime, self.session
+        known = lookup(method, "server", self.revision) is not None
+
+        def complete() -> bool:
+            return known and runtime.tell(session, method, {"elicitationId": elicitation_id})
+
+        return complete
+
     @overload
     async def remember(
         self, key: str, factory: Callable[[], Awaitable[T]], type: Any = Any
@@ -338,6 +376,13 @@ class Context:
         counts = self._counts = self._counts or {}
         count = counts[name] = counts.get(name, 0) + 1
         return name if count == 1 else f"{name}-{count}"
+
+    def _visit_first(self, visits: Sequence[ElicitUrl]) -> NoReturn:
+        asked = {f"elicitation-{visit.digest()}": visit for visit in visits}
+        for key, answer in self._look_up(asked).items():
+            if not answer.accepted:
+                raise InputUnavailable(f"the user does not visit {asked[key].url}")
+        raise InputNeeded({})  # they agreed, but it takes its time
 
     def _look_up(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
         row = lookup(self.method, "client", self.revision)

@@ -3,11 +3,10 @@
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
-import msgspec
 from msgspec import UNSET, Struct, field
 
 from mcpcore.engine.config import Limits
@@ -25,26 +24,27 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.seal import Refusal, Seal, SealBroken, request_binding
+from mcpcore.engine.seal import Seal
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server
 from mcpcore.service.rate import RateLimiter
 from mcpcore.service.tasks import TaskSettings
+from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    ErrorData,
+    MISSING_CLIENT_CAPABILITY,
+    CapabilityMissing,
     LocalProtocolError,
     McpError,
 )
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import RequestId
-from transports.context import Context, InputNeeded, RoundState
+from transports.context import Context, InputNeeded
 from transports.failures import report, simplified
 from transports.link import Link, clock
 from transports.rate_limits import Throttle
+from transports.rounds import Rounds
 from transports.running import Handlers, Outcome, Waiting
 from transports.seal import make_seal
 from transports.server_middleware import ServerMiddleware, guarded
@@ -102,6 +102,7 @@ class ServerRuntime:
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
         self._prepare = guarded(server.prepare, self.settings.middleware)
+        self._rounds = Rounds(self.settings.seal, self.settings.wall, self.settings.input_rounds)
         self._handlers: Handlers
         self._drains: dict[Key, anyio.Event] = {}
         self._tasks: ServerTasks | None = None
@@ -169,6 +170,18 @@ class ServerRuntime:
             event = self._drains.setdefault(key, anyio.Event())
             await event.wait()
 
+    def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
+        """Notify the client of a session, or of the connection; False if it is gone."""
+        try:
+            if isinstance(self.machine, HttpServer):
+                self.machine.notify(method, params, session=session)
+            else:
+                self.machine.notify(method, params)
+        except LocalProtocolError:
+            return False
+        self.flush()
+        return True
+
     # Requests
 
     def _on_limited_request(self, event: RequestReceived) -> None:
@@ -183,7 +196,7 @@ class ServerRuntime:
         if tasks is not None and tasks.serve(event):
             return
         try:
-            state = self._open_state(event)
+            state = self._rounds.open(event)
             prepared = self._prepare(event.method, event.params, event.revision)
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
@@ -212,6 +225,8 @@ class ServerRuntime:
                 )
                 return
             self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
+        except InputNeeded as needed:
+            self._require_input(event, context, needed)
         except Exception as error:
             self._fail(event, error, prepared)
 
@@ -277,33 +292,16 @@ class ServerRuntime:
 
     # Input rounds (modern)
 
-    def _open_state(self, event: RequestReceived) -> RoundState | None:
-        if event.request_state is None:
-            return None
-        binding = request_binding(event.principal, event.method, event.params)
-        try:
-            payload = self.settings.seal.open(
-                event.request_state, binding, wall=self.settings.wall()
-            )
-            return msgspec.json.decode(payload, type=RoundState)
-        except SealBroken as broken:
-            raise McpError(INVALID_PARAMS, str(broken)) from None
-        except msgspec.DecodeError:  # sealed by a worker of another version
-            raise McpError(INVALID_PARAMS, Refusal.FOREIGN) from None
-
     def _require_input(self, event: RequestReceived, context: Context, needed: InputNeeded) -> None:
-        state, replies = context.state, context.call or self.machine
-        state.round += 1
-        if state.round > self.settings.input_rounds:
-            text = f"no usable input after {self.settings.input_rounds} rounds"
-            replies.fail(event.key, ErrorData(INVALID_REQUEST, text))
-            return
-        binding = request_binding(event.principal, event.method, event.params)
+        replies = context.call or self.machine
         try:
-            sealed = self.settings.seal.seal(
-                msgspec.json.encode(state), binding, wall=self.settings.wall()
-            )
-            replies.require_input(event.key, needed.requests, sealed)
+            state = self._rounds.close(event, context.state)
+            replies.require_input(event.key, needed.requests, state)
+        except McpError as error:
+            replies.fail(event.key, error.error)
+        except CapabilityMissing as missing:
+            data = {"requiredCapabilities": requirement(missing.capability)}
+            replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
         except (ValueError, TypeError, LocalProtocolError) as error:
             self._fail(event, error, replies=replies)
 

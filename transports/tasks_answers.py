@@ -107,7 +107,7 @@ class ClientDesk(TaskDesk):
 
     async def _work(self, event: RequestReceived, record: TaskRecord) -> None:
         try:
-            answer = self._callbacks.answer(event.method, event.params)
+            answer = self._callbacks.answer(event.method, event.params, event.revision)
             if inspect.isawaitable(answer):
                 answer = await answer
             body, meta = _parted(answer)

@@ -392,7 +392,8 @@ class _Follower:
                 limit = self._options.questions
                 raise InputFailed(CALL, f"the task asked more than {limit} questions")
             self._answered.add(key)
-            answers[key] = await answer_input(question, key, CALL, self._core.callbacks)
+            core = self._core
+            answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
         if answers:
             params = {"taskId": state.task_id, "inputResponses": answers}
             await self._core.request("tasks/update", params)

@@ -1,0 +1,93 @@
+"""Visits to URLs that a server asks for: which are under way, and requests that wait for them.
+
+Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode Elicitation" and
+"URL Elicitation Required Error".
+"""
+
+from collections.abc import Iterable
+
+import anyio
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.elicitation import ElicitationCompleteParams, ElicitResult
+from transports.callbacks import Callbacks
+from transports.client_answers import answer_questions
+from transports.client_errors import PeerError, UrlElicitationRequired
+from transports.typed import Malformed, typed
+
+COMPLETE = "notifications/elicitation/complete"
+_LIMIT = 1000
+
+
+class _Asked(Struct, rename="camel"):
+    elicitation_id: str | UnsetType = UNSET
+
+
+class Visits:
+    """The visits of one connection, by elicitation id; the oldest are forgotten first."""
+
+    def __init__(self, callbacks: Callbacks, *, limit: int = _LIMIT) -> None:
+        self._callbacks = callbacks
+        self._limit = limit
+        self._under_way: dict[str, anyio.Event] = {}
+        self.patience = 0.0
+        """Seconds to wait for word that a visit is over before a request is tried again."""
+        self.rounds = 1
+        """How often one request is tried again."""
+
+    def asked(self, event: RequestReceived) -> None:
+        """The server asks something, perhaps for a visit."""
+        if event.method == "elicitation/create":
+            try:
+                asked = typed(event.params, _Asked)
+            except Malformed:
+                return  # which whoever answers it will say
+            if asked.elicitation_id is not UNSET:
+                self._expect(asked.elicitation_id)
+
+    def completed(self, params: Raw) -> bool:
+        """A visit is over; False if it is unknown, or was over already.  Raises Malformed."""
+        visit = self._under_way.pop(typed(params, ElicitationCompleteParams).elicitation_id, None)
+        if visit is not None:
+            visit.set()
+        return visit is not None
+
+    async def made(self, error: PeerError, revision: Revision) -> bool:
+        """Have the user make the visits that ``error`` requires; True: it is worth trying again.
+
+        Raises InputFailed, and what the callback raises.
+        """
+        if (
+            not isinstance(error, UrlElicitationRequired)
+            or revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions
+            or self._callbacks.elicitation_url is None
+        ):
+            return False
+        questions: dict[str, Raw] = {}
+        for wanted in error.elicitations:
+            key = str(wanted.elicitation_id)
+            self._expect(key)
+            question = {"method": "elicitation/create", "params": wanted}
+            questions[key] = Raw(msgspec.json.encode(question))
+        answers = await answer_questions(questions, error.method, self._callbacks, revision)
+        for answer in answers.values():
+            if not isinstance(answer, ElicitResult) or answer.action != "accept":
+                return False
+        await self._wait(questions)
+        return True
+
+    def _expect(self, elicitation_id: str) -> None:
+        self._under_way.setdefault(elicitation_id, anyio.Event())
+        if len(self._under_way) > self._limit:
+            del self._under_way[next(iter(self._under_way))]
+
+    async def _wait(self, ids: Iterable[str]) -> None:
+        with anyio.move_on_after(self.patience):
+            for elicitation_id in ids:
+                visit = self._under_way.get(elicitation_id)
+                if visit is not None:
+                    await visit.wait()

@@ -1,0 +1,44 @@
+"""What a server keeps between the rounds of one request: in the client's hands, sealed."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.seal import Refusal, Seal, SealBroken, request_binding
+from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, McpError
+from transports.questions import RoundState
+
+
+class Rounds:
+    """Seals and opens ``requestState``, and counts: a request may take ``limit`` rounds."""
+
+    def __init__(self, seal: Seal, wall: Callable[[], float], limit: int) -> None:
+        self._seal = seal
+        self._wall = wall
+        self._limit = limit
+
+    def open(self, event: RequestReceived) -> RoundState | None:
+        """Return what earlier rounds left, None in the first.  Raises McpError (-32602)."""
+        if event.request_state is None:
+            return None
+        binding = request_binding(event.principal, event.method, event.params)
+        try:
+            payload = self._seal.open(event.request_state, binding, wall=self._wall())
+            return msgspec.json.decode(payload, type=RoundState)
+        except SealBroken as broken:
+            raise McpError(INVALID_PARAMS, str(broken)) from None
+        except msgspec.DecodeError:  # sealed by a worker of another version
+            raise McpError(INVALID_PARAMS, Refusal.FOREIGN) from None
+
+    def close(self, event: RequestReceived, state: RoundState) -> str:
+        """End a round: return its state, sealed.
+
+        Raises McpError (-32600) if there were too many, ValueError or TypeError for a state that
+        is too large or no JSON.
+        """
+        state.round += 1
+        if state.round > self._limit:
+            raise McpError(INVALID_REQUEST, f"no usable input after {self._limit} rounds")
+        binding = request_binding(event.principal, event.method, event.params)
+        return self._seal.seal(msgspec.json.encode(state), binding, wall=self._wall())
