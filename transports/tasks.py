@@ -97,7 +97,13 @@ class TaskHost:
 
     def find(self, id: str, owner: str | None) -> TaskRecord:
         """See :meth:`TaskTable.find <mcpcore.service.tasks.TaskTable.find>`."""
+        self._expire()
         return self.table.find(id, owner, wall=self.wall())
+
+    def page(self, owner: str | None, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
+        """See :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
+        self._expire()
+        return self.table.page(owner, cursor, wall=self.wall())
 
     def employ(self, record: TaskRecord, worker: Worker) -> None:
         """``worker`` works on a task, until :meth:`dismiss`."""
@@ -198,8 +204,12 @@ class TaskHost:
             now = clock()
             while self._calls and self._calls[0][0] <= now:
                 heapq.heappop(self._calls)[2]()
-            for record in self.table.expire(self.wall()):
-                self._end(record, True)
+            self._expire()
+
+    def _expire(self) -> None:
+        """Nobody sees a task that should have failed, or gone, before the clock came to it."""
+        for record in self.table.expire(self.wall()):
+            self._end(record, True)
 
     def _due(self) -> float:
         call = self._calls[0][0] if self._calls else math.inf
@@ -314,9 +324,7 @@ class TaskDesk:
 
     def _list(self, event: RequestReceived) -> None:
         cursor = typed(event.params, PaginatedParams).cursor
-        records, following = self.host.table.page(
-            self.owner(event), None if cursor is UNSET else cursor, wall=self.host.wall()
-        )
+        records, following = self.host.page(self.owner(event), None if cursor is UNSET else cursor)
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
         if following is not None:
             result.next_cursor = following
