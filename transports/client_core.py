@@ -52,7 +52,6 @@ from transports.pump import LinkError
 from transports.tasks import TaskHost
 from transports.tasks_answers import ClientDesk
 from transports.tasks_client import ClientTasks
-from transports.typed import Malformed
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -196,13 +195,13 @@ class ClientCore(ClientCalls):
         self._watchers.append(watcher)
 
     def _announce(self, method: str, params: Raw, *listeners: Listening) -> None:
+        if method == COMPLETE and not self.visits.completed(params):
+            return
         try:
-            if method == COMPLETE and not self.visits.completed(params):
-                return  # the specification: "MUST ignore"
             for listener in listeners:
                 listener.notify(method, params)
             self.tasks.heard(method, params)
-        except (InvalidResponse, Malformed) as error:
+        except InvalidResponse as error:
             logger.warning("%s", error)
         for watcher in self._watchers:
             watcher(method)

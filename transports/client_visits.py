@@ -4,6 +4,7 @@ Source: elicitation page of 2025-11-25, "Completion Notifications for URL Mode E
 "URL Elicitation Required Error".
 """
 
+import logging
 from collections.abc import Iterable
 
 import anyio
@@ -18,6 +19,8 @@ from transports.callbacks import Callbacks
 from transports.client_answers import answer_questions
 from transports.client_errors import PeerError, UrlElicitationRequired
 from transports.typed import Malformed, typed
+
+logger = logging.getLogger("mcpcore.client")
 
 COMPLETE = "notifications/elicitation/complete"
 _LIMIT = 1000
@@ -50,8 +53,13 @@ class Visits:
                 self._expect(asked.elicitation_id)
 
     def completed(self, params: Raw) -> bool:
-        """A visit is over; False if it is unknown, or was over already.  Raises Malformed."""
-        visit = self._under_way.pop(typed(params, ElicitationCompleteParams).elicitation_id, None)
+        """A visit is over; False if it is unknown, or was over already, which is to be ignored."""
+        try:
+            done = typed(params, ElicitationCompleteParams)
+        except Malformed as error:
+            logger.warning("the server's %s is malformed: %s", COMPLETE, error)
+            return False
+        visit = self._under_way.pop(done.elicitation_id, None)
         if visit is not None:
             visit.set()
         return visit is not None

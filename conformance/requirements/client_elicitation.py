@@ -4,7 +4,6 @@ from conformance.requirements.model import MODERN, both, client, server, span
 from conformance.requirements.reasons import (
     AUTHOR_OF_QUESTIONS,
     CALLBACK_RATE,
-    URL_REQUIRED,
     USER_INTERFACE,
     USER_STATE,
 )
@@ -130,7 +129,6 @@ ROWS = (
         span("2025-11-25"),
         "client/elicitation#completion-notifications-for-url-mode-elicitation",
         "Completions of unknown or finished ids are ignored.",
-        untested="not built yet: the callback is told of every id.",
     ),
     server.must(
         "client/elicitation/required-error-only",
@@ -147,14 +145,12 @@ ROWS = (
         span("2025-11-25"),
         "client/elicitation#url-elicitation-required-error",
         "-32042 lists the elicitations that are required.",
-        untested=URL_REQUIRED,
     ),
     server.must(
         "client/elicitation/required-error-url",
         span("2025-11-25"),
         "client/elicitation#url-elicitation-required-error",
         "The elicitations of -32042 are in URL mode and have an elicitationId.",
-        untested=URL_REQUIRED,
     ),
     server.must(
         "client/elicitation/state-per-user",

@@ -1,7 +1,7 @@
 """What the specification's page client/roots demands."""
 
 from conformance.requirements.model import ALL, LEGACY, MODERN, both, client, server
-from conformance.requirements.reasons import DEPRECATED_FEATURE, ROOTS_OF_THE_USER, UNCHECKED_ROOTS
+from conformance.requirements.reasons import DEPRECATED_FEATURE, ROOTS_OF_THE_USER
 
 ROWS = (
     both.should(
@@ -34,7 +34,6 @@ ROWS = (
         ALL,
         "client/roots#root",
         "A root is a file:// URI.",
-        untested=UNCHECKED_ROOTS,
     ),
     client.should(
         "client/roots/errors",
@@ -54,7 +53,6 @@ ROWS = (
         ALL,
         "client/roots#security-considerations",
         "Root URIs are validated.",
-        untested=UNCHECKED_ROOTS,
     ),
     server.should(
         "client/roots/server-respects",

@@ -20,7 +20,3 @@ LOG_CONTENTS = "The contents of log messages are written by the handler."
 CLIENT_TASKS = "not built yet: a client that has its calls run as tasks."
 RESUMPTION = "not built yet: a server that numbers its events and lets streams be resumed."
 HTTP_SSE = "not built yet: the HTTP+SSE transport of 2024-11-05."
-URL_REQUIRED = (
-    "not built yet: an exception that builds the data of -32042; a handler writes it by hand."
-)
-UNCHECKED_ROOTS = "not built yet: roots are sent as they are given."

@@ -2,7 +2,8 @@
 
 It is a program of its own on stdio.  A line that is no JSON-RPC message ends it.  The tool ``ask``
 sends its client a request (``method``, ``params``) and returns the client's answer as text; the
-tool ``seen`` returns everything that the client has sent so far, as a JSON list.
+tool ``seen`` returns everything that the client has sent so far, as a JSON list; the tool ``tell``
+sends a notification.
 """
 
 import sys
@@ -38,6 +39,9 @@ for line in sys.stdin:
         })
     elif method == "tools/call" and message["params"]["name"] == "seen":
         send(id=id, result=text(seen))
+    elif method == "tools/call" and message["params"]["name"] == "tell":
+        send(**message["params"]["arguments"])
+        send(id=id, result=text("told"))
     elif method == "tools/call":
         asking = id
         send(id="asked", **message["params"]["arguments"])
@@ -54,6 +58,11 @@ PROGRAM = [sys.executable, "-c", _PROGRAM]
 async def ask(client: Client, method: str, params: dict[str, Any] | None = None) -> Any:
     """Have the server ask ``client`` something; the result or the error object."""
     return _value(await client.call_tool("ask", {"method": method, "params": params or {}}))
+
+
+async def tell(client: Client, method: str, params: dict[str, Any] | None = None) -> None:
+    """Have the server send ``client`` a notification."""
+    await client.call_tool("tell", {"method": method, "params": params or {}})
 
 
 async def seen(client: Client) -> list[Any]:

@@ -1,0 +1,245 @@
+"""What the client answers its server: together where several things are asked, and only good."""
+
+import logging
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.service import Server
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.types.content import TextContent, ToolUseContent
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
+from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from tests.requirements.looking_glass import PROGRAM, ask
+from tests.transports.runtime_bench import bench
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.client_errors import InputFailed
+from transports.client_open import ClientSettings
+from transports.context import Context, InputNeeded
+from transports.inputs import Elicit
+
+pytestmark = pytest.mark.anyio
+
+MODERN = "2026-07-28"
+LEGACY = ClientSettings(negotiation=Negotiation.LEGACY)
+FORM: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+def asking(count: int) -> Server:
+    server = Server("s")
+
+    @server.tool
+    async def sum_up(context: Context) -> str:
+        questions: dict[str, Elicit[Any]] = {
+            str(number): Elicit(str(number), FORM) for number in range(count)
+        }
+        answers = await context.gather_inputs(questions)
+        return ",".join(f"{key}={answers[key].content['n']}" for key in answers)
+
+    return server
+
+
+class Dialogs:
+    """Forms that are answered when all that can be open at once are open."""
+
+    def __init__(self, wanted: int) -> None:
+        self.open = 0
+        self.most = 0
+        self._wanted = wanted
+        self._enough = anyio.Event()
+
+    async def __call__(self, params: ElicitParams) -> dict[str, Any]:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        if self.open == self._wanted:
+            self._enough.set()
+        await self._enough.wait()
+        await anyio.lowlevel.checkpoint()
+        self.open -= 1
+        return {"n": int(params.message)}
+
+
+@pytest.mark.parametrize(("count", "at_once", "most"), [(1, 8, 1), (5, 8, 5), (5, 2, 2), (5, 1, 1)])
+async def test_the_questions_of_a_round_are_answered_together(
+    count: int, at_once: int, most: int
+) -> None:
+    dialogs = Dialogs(wanted=most)
+    callbacks = Callbacks(elicitation=dialogs, at_once=at_once)
+    with anyio.fail_after(10):
+        async with connect(asking(count), revision=MODERN, callbacks=callbacks) as client:
+            result = await client.call_tool("sum_up")
+    assert isinstance(result.content[0], TextContent)
+    assert result.content[0].text == ",".join(f"{n}={n}" for n in range(count))
+    assert dialogs.most == most
+
+
+async def test_where_one_answer_fails_the_others_are_given_up() -> None:
+    closed: list[str] = []
+
+    async def answer(params: ElicitParams) -> dict[str, Any]:
+        if params.message == "1":
+            raise McpError(-1, "the user is away")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closed.append(params.message)
+        return {}
+
+    callbacks = Callbacks(elicitation=answer)
+    with anyio.fail_after(10):
+        async with connect(asking(3), revision=MODERN, callbacks=callbacks) as client:
+            with pytest.raises(InputFailed, match="'1' was not given: the user is away"):
+                await client.call_tool("sum_up")
+            await client.ping()
+    assert sorted(closed) == ["0", "2"]
+
+
+def test_at_least_one_callback_runs() -> None:
+    with pytest.raises(ValueError, match="at_once must be at least 1"):
+        Callbacks(at_once=0)
+
+
+# A question that the client cannot be asked
+
+
+@pytest.mark.requirement("client/elicitation/declared-modes", "basic/index/undeclared-capability")
+async def test_the_engine_lets_no_undeclared_question_out() -> None:
+    server = Server("s")
+
+    @server.tool
+    async def careless(context: Context) -> str:
+        params = {"mode": "url", "message": "m", "url": "https://x.test/"}
+        raise InputNeeded({"k": InputRequest("elicitation/create", params)})
+
+    async with bench(server) as made:
+        forms: dict[str, Any] = {"elicitation": {"form": {}}}
+        reply = await made.call("tools/call", {"name": "careless"}, capabilities=forms)
+    assert reply["error"]["code"] == -32021
+    required: dict[str, Any] = {"requiredCapabilities": {"elicitation": {"url": {}}}}
+    assert reply["error"]["data"] == required
+
+
+# Roots
+
+
+@pytest.mark.requirement("client/roots/file-uri", "client/roots/validate-uris")
+async def test_roots_are_files() -> None:
+    with pytest.raises(ValueError, match="is no root: its URI must begin with file://"):
+        Callbacks(roots=["file:///a", "https://x.test"])
+    callbacks = Callbacks(roots=lambda: [Root(uri="file:///a"), Root(uri="/b")])
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        assert (await ask(client, "roots/list"))["code"] == -32603
+        with pytest.raises(ValueError, match="'c' is no root"):
+            client.set_roots(["c"])
+        client.set_roots(["file:///c"])
+        assert await ask(client, "roots/list") == {"roots": [{"uri": "file:///c"}]}
+
+
+# Sampling
+
+
+def say(*blocks: Any) -> CreateMessageResult:
+    return CreateMessageResult(role="assistant", content=list(blocks), model="m")
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+RESULT = {"type": "tool_result", "toolUseId": "1", "content": [text("x")]}
+USE = {"type": "tool_use", "id": "1", "name": "t", "input": {}}
+
+
+@pytest.mark.requirement("client/sampling/rejection-errors", "client/sampling/content-validated")
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([{"role": "user", "content": RESULT}], "answers no tool use"),
+        ([{"role": "assistant", "content": USE}], "tool result missing for 1"),
+        (
+            [
+                {"role": "assistant", "content": [USE]},
+                {"role": "user", "content": [RESULT, text("x")]},
+            ],
+            "tool results are mixed with other content",
+        ),
+        ([{"role": "user", "content": {"type": "text"}}], "text"),
+    ],
+)
+async def test_conversations_that_break_the_rules(messages: list[Any], says: str) -> None:
+    def fail(params: CreateMessageParams) -> CreateMessageResult:
+        raise AssertionError("it must not come this far")
+
+    callbacks = Callbacks(sampling=fail, sampling_tools=True)
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        params = {"messages": messages, "maxTokens": 5}
+        error = await ask(client, "sampling/createMessage", params)
+    assert error["code"] == -32602
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "answer", "expected"),
+    [
+        ("2025-11-25", say(TextContent(text="a")), [text("a")]),
+        ("2025-06-18", say(TextContent(text="a")), text("a")),
+        ("2025-03-26", say(TextContent(text="a", meta={"k": 1})), text("a")),
+        ("2025-06-18", say(TextContent(text="a"), TextContent(text="b")), "one block of content"),
+        ("2025-03-26", say(ToolUseContent(id="1", name="t", input={})), "has no tools in sampling"),
+    ],
+)
+async def test_answers_of_the_model_in_the_words_of_the_revision(
+    revision: str, answer: CreateMessageResult, expected: Any
+) -> None:
+    callbacks = Callbacks(sampling=lambda params: answer)
+    params = {"messages": [{"role": "user", "content": text("?")}], "maxTokens": 5}
+    async with connect(PROGRAM, callbacks=callbacks, revision=revision) as client:
+        reply = await ask(client, "sampling/createMessage", params)
+    if isinstance(expected, str):
+        assert reply["code"] == -32603
+        assert expected in reply["message"]
+    else:
+        assert reply == {"role": "assistant", "content": expected, "model": "m"}
+
+
+# Elicitation
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "x", "https://"])
+async def test_urls_that_nobody_should_visit(url: str) -> None:
+    asked: list[Any] = []
+    callbacks = Callbacks(elicitation_url=asked.append)
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        params = {"mode": "url", "message": "m", "url": url, "elicitationId": "e"}
+        reply = await ask(client, "elicitation/create", params)
+    assert reply["code"] == -32602
+    assert "cannot be visited" in reply["message"]
+    assert asked == []
+
+
+async def test_fields_that_no_form_may_have_are_left_to_the_callback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    callbacks = Callbacks(elicitation=lambda params: {"a": 1, "n": 2})
+    nullable = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    schema = {"type": "object", "properties": {"a": nullable, "n": {"type": "integer"}, "b": "?"}}
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        params = {"message": "m", "requestedSchema": schema}
+        with caplog.at_level(logging.ERROR):
+            reply = await ask(client, "elicitation/create", params)
+    assert reply == {"action": "accept", "content": {"a": 1, "n": 2}}
+    assert caplog.records == []
+
+
+async def test_answers_by_hand_are_sent_as_they_are() -> None:
+    answer = ElicitResult(action="accept", content={"n": "by hand"})
+    callbacks = Callbacks(elicitation=lambda params: answer)
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        reply = await ask(client, "elicitation/create", {"message": "m", "requestedSchema": FORM})
+    assert reply == {"action": "accept", "content": {"n": "by hand"}}
