@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -19,6 +19,10 @@ async def http_server(respond: Responder) -> AsyncIterator[str]:
     """Answer each POST with what ``respond`` says, and everything else with 405; yields the URL."""
 
     async def serve(stream: SocketStream) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the client thought otherwise
+            await answer(stream)
+
+    async def answer(stream: SocketStream) -> None:
         async with stream:
             data = b""
             while b"\r\n\r\n" not in data:
@@ -40,12 +44,13 @@ async def http_server(respond: Responder) -> AsyncIterator[str]:
                 + out
             )
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with anyio.create_task_group() as group:
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+    ):
         group.start_soon(listener.serve, serve)
         yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
         group.cancel_scope.cancel()
-    await listener.aclose()
 
 
 def modern(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""The same servers on every transport: for tests that must come out alike wherever they run.
+
+As a program, ``offers.py NAME [REVISION...]``, it serves one of them on standard input and output.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import anyio
+from msgspec import Struct
+
+from mcpcore.service import Server
+from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from mcpcore.spec.types.content import TextContent
+from transports.context import Context
+from transports.inputs import Elicit, Input, ListRoots, Sample
+from transports.runtime import RuntimeSettings
+from transports.server import run, serve
+from transports.targets import MemoryTarget, StdioTarget, Target, parse_target
+
+TRANSPORTS = ("memory", "stdio", "http", "ws")
+PIDS = "OFFERS_PIDS"
+"""The environment variable that names a file to which each process adds its id."""
+
+
+def echo() -> Server:
+    """A server with one tool."""
+    server = Server("echo", version="1")
+
+    @server.tool
+    def echo(text: str) -> str:
+        return text
+
+    return server
+
+
+class Person(Struct):
+    """The form of these handlers."""
+
+    name: str
+    age: int = 30
+
+
+def questions() -> Server:
+    """Handlers that ask the client, each written once for all revisions."""
+    server = Server("questions", version="1")
+
+    @server.tool
+    async def elicit(context: Context) -> str:
+        answer = await context.elicit("Who are you?", Person)
+        return f"{answer.action} {answer.content}"
+
+    @server.tool
+    async def sample(context: Context) -> str:
+        return await _sampled(context, "Hello")
+
+    @server.tool
+    async def roots(context: Context) -> str:
+        return " ".join(root.uri for root in await context.list_roots())
+
+    @server.tool
+    async def combined(context: Context) -> str:
+        """One question after the other, where each depends on what came before."""
+        [root, *_] = await context.list_roots()
+        said = await _sampled(context, f"Summarize {root.uri}")
+        if not context.supports("elicitation"):
+            return said
+        answer = await context.elicit(f"Is it right that {said}", Person)
+        return f"{said} {answer.action} {answer.content and answer.content.name}"
+
+    @server.tool
+    async def gathered(context: Context) -> str:
+        """Several at once."""
+        wanted: dict[str, Input[Any]] = {"words": Sample("Hello", 10), "places": ListRoots()}
+        if context.supports("elicitation"):
+            wanted["who"] = Elicit("Who are you?", Person)
+        answers = await context.gather_inputs(wanted)
+        parts = [answers["words"].content.text, answers["places"][0].uri]
+        if "who" in answers:
+            parts.append(answers["who"].content.name)
+        return " ".join(parts)
+
+    @server.tool
+    async def in_tasks(context: Context) -> str:
+        """The same from tasks of the handler's own."""
+        found: dict[str, str] = {}
+
+        async def ask_model() -> None:
+            found["words"] = await _sampled(context, "Hello")
+
+        async def ask_places() -> None:
+            found["places"] = (await context.list_roots())[0].uri
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_model)
+            group.start_soon(ask_places)
+        return f"{found['words']} {found['places']}"
+
+    @server.tool
+    async def remembered(context: Context) -> str:
+        """What must not be done twice, between questions that may run the handler again."""
+        first = await context.remember("first", _next, int)
+        await context.list_roots()
+        second = await context.remember("second", _next, int)
+        await _sampled(context, f"{first} {second}")
+        return f"{first} {second} {await context.remember('first', _next, int)}"
+
+    return server
+
+
+async def _sampled(context: Context, prompt: str) -> str:
+    block = (await context.sample(prompt, 10)).content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+_numbers = iter(range(1, 10_000))
+
+
+def _next() -> int:
+    return next(_numbers)
+
+
+SERVERS: dict[str, Callable[[], Server]] = {"echo": echo, "questions": questions}
+
+
+@asynccontextmanager
+async def offered(
+    transport: str,
+    name: str,
+    revisions: Sequence[str] | None = None,
+    env: dict[str, str] | None = None,
+) -> AsyncIterator[Target]:
+    """Offer a server on a transport, restricted to revisions; yields what to connect to."""
+    rows = REVISIONS if revisions is None else parse_revisions(revisions)
+    if transport == "memory":
+        yield MemoryTarget(SERVERS[name](), RuntimeSettings(revisions=rows))
+        return
+    if transport == "stdio":
+        yield StdioTarget([sys.executable, __file__, name, *(row.name for row in rows)], env)
+        return
+    listening, stop = anyio.Event(), anyio.Event()
+    urls: list[str] = []
+
+    def told(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async def run_server() -> None:
+        address = "127.0.0.1:0"
+        await serve(
+            SERVERS[name](),
+            http=address if transport == "http" else (),
+            ws=address if transport == "ws" else (),
+            revisions=revisions,
+            on_listening=told,
+            stop=stop,
+        )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run_server)
+        await listening.wait()
+        yield parse_target(urls[0])
+        stop.set()
+
+
+if __name__ == "__main__":
+    if PIDS in os.environ:
+        with open(os.environ[PIDS], "a") as pids:
+            pids.write(f"{os.getpid()}\n")
+    run(SERVERS[sys.argv[1]](), revisions=sys.argv[2:])
