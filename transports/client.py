@@ -203,10 +203,16 @@ class Client:
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> ReadResourceResult:
         """Return a resource's contents."""
         return await self.request(
-            "resources/read", {"uri": uri}, ReadResourceResult, timeout=timeout, progress=progress
+            "resources/read",
+            {"uri": uri},
+            ReadResourceResult,
+            timeout=timeout,
+            progress=progress,
+            meta=meta,
         )
 
     async def subscribe(self, uri: str) -> None:
@@ -236,13 +242,14 @@ class Client:
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> GetPromptResult:
         """Return a prompt, filled in."""
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
         return await self.request(
-            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress
+            "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
         )
 
     async def complete(
@@ -253,6 +260,7 @@ class Client:
         *,
         known: Mapping[str, str] | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        meta: Mapping[str, Any] | None = None,
     ) -> CompleteResult:
         """Propose values for an ``argument`` of which ``value`` has been typed.
 
@@ -261,7 +269,9 @@ class Client:
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
         if known is not None:
             params["context"] = {"arguments": known}
-        return await self.request("completion/complete", params, CompleteResult, timeout=timeout)
+        return await self.request(
+            "completion/complete", params, CompleteResult, timeout=timeout, meta=meta
+        )
 
     # The conversation
 

@@ -14,11 +14,13 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import anyio
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from mcpcore.service import Server
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
+from mcpcore.spec.types.tools import CallToolResult
 from transports.context import Context
 from transports.inputs import Elicit, Input, ListRoots, Sample
 from transports.runtime import RuntimeSettings
@@ -115,6 +117,37 @@ def questions() -> Server:
     return server
 
 
+def tracing() -> Server:
+    """Handlers that say which trace they belong to, and put another one into their result."""
+    server = Server("tracing", version="1")
+    back = {"traceparent": "00-1-3-01", "baggage": "from=server"}
+
+    def heard(context: Context) -> str:
+        meta = context.meta
+        found = (meta.traceparent, meta.tracestate, meta.baggage)
+        return ",".join("" if each is UNSET else each for each in found)
+
+    @server.tool
+    def call(context: Context) -> CallToolResult:
+        return CallToolResult(content=[TextContent(text=heard(context))], meta=back)
+
+    @server.tool
+    async def ask(context: Context) -> CallToolResult:
+        await context.list_roots()
+        return CallToolResult(content=[TextContent(text=heard(context))], meta=back)
+
+    @server.resource("trace://now")
+    def read(context: Context) -> str:
+        return heard(context)
+
+    @server.prompt
+    def prompt(context: Context) -> GetPromptResult:
+        message = PromptMessage(role="user", content=TextContent(text=heard(context)))
+        return GetPromptResult(messages=[message], meta=back)
+
+    return server
+
+
 async def _sampled(context: Context, prompt: str) -> str:
     block = (await context.sample(prompt, 10)).content
     assert isinstance(block, TextContent)
@@ -128,7 +161,11 @@ def _next() -> int:
     return next(_numbers)
 
 
-SERVERS: dict[str, Callable[[], Server]] = {"echo": echo, "questions": questions}
+SERVERS: dict[str, Callable[[], Server]] = {
+    "echo": echo,
+    "questions": questions,
+    "tracing": tracing,
+}
 
 
 @asynccontextmanager

@@ -15,8 +15,10 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -470,17 +472,9 @@ def text_of(result: CallToolResult) -> str:
     return block.text
 
 
-def echoing() -> Server:
-    server = Server("echoing")
+def moody() -> Server:
+    server = Server("moody")
     calls: list[int] = []
-
-    @server.tool
-    def trace(context: Context) -> CallToolResult:
-        meta = context.meta
-        found = [meta.traceparent, meta.tracestate, meta.baggage]
-        text = ",".join("" if each is UNSET else each for each in found)
-        back = {"traceparent": "00-1-3-01", "baggage": "from=server"}
-        return CallToolResult(content=[TextContent(text=text)], meta=back)
 
     @server.tool
     def moody() -> str:
@@ -489,26 +483,44 @@ def echoing() -> Server:
             raise McpError(INVALID_PARAMS, "not in the mood")
         return "well then"
 
+    @server.tool
+    def other() -> str:
+        return "another"
+
     return server
 
 
-@pytest.mark.parametrize("revision", [LEGACY, MODERN])
-async def test_trace_context_goes_there_and_back(revision: str) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("revision", [row.name for row in REVISIONS])
+async def test_trace_context_goes_there_and_back(revision: str, transport: str) -> None:
+    """By ``meta`` of a call or by a middleware, also through input rounds; as the result's meta."""
     noted = Noted()
     middleware: list[ClientMiddleware] = [traced, noted]
-    meta = {"tracestate": "vendor=1", "baggage": "user=ada"}
-    async with connect(echoing(), revision=revision, middleware=middleware) as client:
-        result = await client.call_tool("trace", meta=meta)
-        assert text_of(result) == "00-1-2-01,vendor=1,user=ada"
+    given = {"tracestate": "vendor=1", "baggage": "user=ada"}
+    callbacks = Callbacks(roots=["file:///r"])
+    async with (
+        offered(transport, "tracing") as target,
+        connect(target, revision=revision, callbacks=callbacks, middleware=middleware) as client,
+    ):
+        results = [await client.call_tool(name, meta=given) for name in ("call", "ask")]
+        said = [text_of(result) for result in results]
+        contents = (await client.read_resource("trace://now", meta=given)).contents
+        said.append(str(contents[0].text))
+        prompt = await client.get_prompt("prompt", meta=given)
+        assert isinstance(prompt.messages[0].content, TextContent)
+        said.append(prompt.messages[0].content.text)
+    assert said == ["00-1-2-01,vendor=1,user=ada"] * 4
+    assert [meta for _, meta in noted.sent] == [{**given, "traceparent": "00-1-2-01"}] * 4
+    for result in (*results, prompt):
         assert result.meta is not UNSET
         assert result.meta["traceparent"] == "00-1-3-01"
-        assert noted.sent == [("tools/call", {**meta, "traceparent": "00-1-2-01"})]
-        assert noted.came[0].meta["baggage"] == "from=server"
+    backs = [outcome.meta.get("baggage") for outcome in noted.came]
+    assert backs == ["from=server", "from=server", None, "from=server"]
 
 
 async def test_outgoing_requests_can_be_sent_again() -> None:
     noted = Noted()
-    async with connect(echoing(), middleware=[patient, noted]) as client:
+    async with connect(moody(), middleware=[patient, noted]) as client:
         assert text_of(await client.call_tool("moody")) == "well then"
     assert [type(each) for each in noted.came] == [PeerError, Outcome]
 
@@ -517,13 +529,13 @@ async def test_an_outgoing_request_can_be_changed_and_answered() -> None:
     def redirected(request: OutgoingRequest) -> AnsweringSteps[Outcome]:
         if request.method == "tools/list":
             return Outcome(Raw(b'{"tools":[]}'))
-        request.params = call("trace")
+        request.params = call("other")
         yield
         return None
 
-    async with connect(echoing(), middleware=[redirected]) as client:
+    async with connect(moody(), middleware=[redirected]) as client:
         assert await client.tools() == []
-        assert text_of(await client.call_tool("nowhere")) == ",,"
+        assert text_of(await client.call_tool("nowhere")) == "another"
 
 
 @pytest.mark.parametrize("revision", [LEGACY, MODERN])
