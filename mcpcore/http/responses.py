@@ -342,7 +342,7 @@ class Responses(ABC):
         """The request of ``call`` has its outcome."""
         del self._by_request[request]
         call.request = None
-        if call.reading is Reading.EVENTS:
+        if call.reading is Reading.EVENTS and call.route in self._calls:
             self._deadlines.set(call, now + _LINGER)
 
     def _fail(

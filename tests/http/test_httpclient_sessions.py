@@ -159,6 +159,9 @@ def test_modern_streams_are_never_resumed() -> None:
     hand.end(send)
     assert hand.kinds() == ["NotificationReceived", "RequestEnded"]
     assert hand.sent == []
+    assert hand.client.deadline() is None, "nothing is left to be waited for"
+    hand.pass_time(60)
+    assert hand.aborted == []
 
 
 @pytest.mark.requirement("basic/transports/retry-respected")
