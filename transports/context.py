@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.http.server import HttpServer
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     ERRORS,
@@ -31,6 +32,7 @@ from mcpcore.spec.types.roots import Root
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
 from mcpcore.wire.message import RequestId
 from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample
+from transports.link import clock
 from transports.questions import (
     InputNeeded,
     InputUnavailable,
@@ -205,6 +207,20 @@ class Context:
         self._runtime.machine.notify(method, params, parent=self._request.key)
         self._runtime.flush()
         return True
+
+    def close_stream(self, retry: float | None = None) -> bool:
+        """Close the connection on which the client waits for this request, which goes on.
+
+        The client comes back after ``retry`` seconds (None: the server's setting) for what it has
+        missed; so nothing need be held open while the work takes long.  False where that is not
+        possible: only Streamable HTTP of 2025-11-25 has it.
+        """
+        machine = self._runtime.machine
+        if not isinstance(machine, HttpServer):
+            return False
+        closed = machine.close_stream(self._request.key, retry=retry, now=clock())
+        self._runtime.flush()
+        return closed
 
     # Tasks
 

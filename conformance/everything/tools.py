@@ -73,7 +73,11 @@ def test_resource_link() -> ResourceLink:
     return ResourceLink(uri="test://static-text", name="static-text", mime_type="text/plain")
 
 
-@server.tool
+@server.tool(
+    title="Weather",
+    annotations={"readOnlyHint": True, "openWorldHint": False},
+    icons=["https://example.com/weather.png"],
+)
 def test_structured_output(city: str) -> Weather:
     """Returns an object that follows an output schema."""
     return Weather(city=city, temperature=21.5)
@@ -129,8 +133,9 @@ def test_cancelled_count() -> int:
 
 
 @server.tool
-async def test_reconnection() -> str:
-    """Answers late enough for a client to lose its stream and come back."""
+async def test_reconnection(context: Context) -> str:
+    """Closes the connection that its client waits on, and answers when that has come back."""
+    context.close_stream(retry=2 * _PAUSE)
     await anyio.sleep(2 * _PAUSE)
     return "Reconnection test completed"
 

@@ -1,7 +1,7 @@
 """What the specification's page basic/transports demands."""
 
 from conformance.requirements.model import client, server, span
-from conformance.requirements.reasons import HTTP_SSE, RESUMPTION
+from conformance.requirements.reasons import HTTP_SSE
 
 ROWS = (
     client.must(
@@ -33,7 +33,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#listening-for-messages-from-the-server",
         "Closing the connection of a GET stream follows the polling rules.",
-        untested=RESUMPTION,
     ),
     client.must(
         "basic/transports/batch-bodies",
@@ -47,7 +46,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#sending-messages-to-the-server",
         "An event stream opens with an event that has an id and no data.",
-        untested=RESUMPTION,
     ),
     client.should(
         "basic/transports/client-polls",
@@ -60,7 +58,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/transports#sending-messages-to-the-server",
         "A server that closes a connection early sends retry first.",
-        untested=RESUMPTION,
     ),
     client.must(
         "basic/transports/retry-respected",
@@ -109,14 +106,12 @@ ROWS = (
         span("2025-03-26", "2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "Event ids are unique over all streams of a session.",
-        untested=RESUMPTION,
     ),
     server.should(
         "basic/transports/event-ids-name-stream",
         span("2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "An event id tells which stream it belongs to.",
-        untested=RESUMPTION,
     ),
     client.should(
         "basic/transports/resume",
@@ -129,7 +124,6 @@ ROWS = (
         span("2025-03-26", "2025-11-25"),
         "basic/transports#resumability-and-redelivery",
         "Messages of another stream are not replayed.",
-        untested=RESUMPTION,
     ),
     server.should(
         "basic/transports/session-id-secure",

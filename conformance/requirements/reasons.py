@@ -18,5 +18,4 @@ PERMISSIONS = "Only the application knows who may do what; the handler is given 
 CHOSEN_SCHEMES = "Schemes are chosen by the server's author."
 LOG_CONTENTS = "The contents of log messages are written by the handler."
 CLIENT_TASKS = "not built yet: a client that has its calls run as tasks."
-RESUMPTION = "not built yet: a server that numbers its events and lets streams be resumed."
 HTTP_SSE = "not built yet: the HTTP+SSE transport of 2024-11-05."

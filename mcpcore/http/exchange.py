@@ -35,6 +35,7 @@ from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode
 from mcpcore.wire.sse import encode_comment, encode_event
 
 if TYPE_CHECKING:
+    from mcpcore.http.eventlog import EventStream
     from mcpcore.http.sessions import Session
 
 _JSON_TYPE = (CONTENT_TYPE, JSON.encode())
@@ -96,6 +97,7 @@ class Exchange:
         "size",
         "slow_at",
         "sound",
+        "stream",
         "version",
     )
 
@@ -125,6 +127,8 @@ class Exchange:
         self.accepts_json = self.accepts_stream = True
         self.modern = False
         self.session: Session | None = None
+        self.stream: EventStream | None = None
+        """The stream of a session that this exchange carries."""
         self.opens = False
         """The body is the ``initialize`` that opens ``session``."""
         self.extra: list[tuple[bytes, bytes]] = []
@@ -221,6 +225,8 @@ class Exchange:
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
+        if self.session is not None and self.stream is None:
+            self.session.begin(self, self.route)
         self.phase = Phase.STREAMING
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
         self._ready[self.route] = self
@@ -242,7 +248,19 @@ class Exchange:
             self._append(frame, frame.size)
         if frame.ends:
             self.finish()
+            if self.stream is not None:
+                self.stream.log.end(self.stream)
         return True
+
+    def write(self, event: bytes) -> None:
+        """Send an event that is encoded already."""
+        self._append(event, len(event))
+
+    def settle(self) -> None:
+        """Give everything that waits its place in the log of the stream."""
+        items, self._out, self.size = self._out, deque(), 0
+        for item in items:
+            self.write(self._encoded(item) if isinstance(item, Transmit) else bytes(item))
 
     def _answered(self, frame: Transmit) -> bool:
         """Make the response if ``frame`` is all there is to it."""
@@ -309,9 +327,8 @@ class Exchange:
         while self._out and room > 0:
             item = self._out.popleft()
             if isinstance(item, Transmit):
-                data: bytes | memoryview = encode_event(b"".join(item.data))
                 self.size -= item.size
-                taken_over(item)
+                data: bytes | memoryview = self._encoded(item)
             else:
                 data = item
                 self.size -= len(item)
@@ -324,9 +341,17 @@ class Exchange:
             room -= len(data)
         if parts:
             taken.append(HttpChunk(self.route, b"".join(parts)))
+            if self.stream is not None:
+                self.stream.taken()
         if not self._out:
             self.size = 0
             del self._ready[self.route]
             if self.phase is Phase.DONE:
                 taken.append(HttpEnd(self.route, self._close))
         return taken
+
+    def _encoded(self, frame: Transmit) -> bytes:
+        """A frame as an event, with an id if it can be asked for again."""
+        data = b"".join(frame.data)
+        taken_over(frame)
+        return encode_event(data, id=None if self.stream is None else self.stream.append(data))

@@ -15,7 +15,7 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from msgspec import structs
 
@@ -25,24 +25,21 @@ from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
-from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.era import LISTEN, is_modern_body, opens_session
-from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.eventlog import EventLog
+from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
-from mcpcore.http.headers import RETRY_AFTER, SESSION_ID, HeaderError
+from mcpcore.http.headers import RETRY_AFTER, HeaderError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.owner import OwnerCalls
-from mcpcore.http.sessions import Session, SessionClosed, SessionOpened, SessionTable
+from mcpcore.http.placing import Placing
+from mcpcore.http.sessions import Session, SessionOpened, SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, LEGACY_BUSY, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
 from mcpcore.wire.message import Frame, Message, Reject, decode
 
-_HARD_FACTOR = 8
-"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
 
-
-class HttpServer(OwnerCalls):
+class HttpServer(Placing):
     """The server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes; session ids are derived from it, so it must not be
@@ -67,7 +64,7 @@ class HttpServer(OwnerCalls):
         self._ready: dict[Route, Exchange] = {}
         self._deadlines: Deadlines[Any] = Deadlines()
         self._interval = settings.heartbeat or settings.stall_timeout
-        self._now = 0.0
+        self._log = EventLog(secret, settings)
         self._closing = False
 
     # In
@@ -86,7 +83,7 @@ class HttpServer(OwnerCalls):
         reply is ready or will be.  ``principal`` is who was authenticated; sessions are bound to
         it.  Raises LocalProtocolError for a number that is in use, or 0.
         """
-        self._now = now
+        self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
         record = Exchange(exchange, head.headers, principal, self._ready)
@@ -108,7 +105,7 @@ class HttpServer(OwnerCalls):
 
     def body(self, exchange: Route, data: bytes, *, end: bool, now: float) -> None:
         """Take a part of the body that :meth:`open` wanted; ``end`` with the last."""
-        self._now = now
+        self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None or record.phase is not Phase.READING:
             return
@@ -125,9 +122,10 @@ class HttpServer(OwnerCalls):
     def disconnect(self, exchange: Route, *, now: float) -> None:
         """The client has left, or the driver has given up on it; the exchange is forgotten.
 
-        Modern: that cancels the request.  Legacy: work goes on without its stream.
+        Modern: that cancels the request.  Legacy: work goes on, and what is made for a stream that
+        the client can ask for again is kept for it.
         """
-        self._now = now
+        self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None:
             return
@@ -181,15 +179,16 @@ class HttpServer(OwnerCalls):
 
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
-        ours, theirs = self._deadlines.next(), self._hub.deadline()
-        if ours is None or theirs is None:
-            return theirs if ours is None else ours
-        return min(ours, theirs)
+        dues = (self._deadlines.next(), self._hub.deadline(), self._log.deadline())
+        return min((due for due in dues if due is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """Let what is due at ``now`` happen: timeouts, slow answers, heartbeats, idle sessions."""
-        self._now = now
+        self._log.now = now
         self._hub.handle_timeout(now)
+        due = self._log.deadline()
+        if due is not None and due <= now:
+            self._log.sweep()
         for item in self._deadlines.due(now):
             if isinstance(item, Exchange):
                 self._look_at(item, now)
@@ -206,15 +205,15 @@ class HttpServer(OwnerCalls):
 
         A driver goes on writing until :attr:`finished`, for as long as it wants to wait.
         """
-        self._now = now
+        self._log.now = now
         if self._closing:
             return
         self._closing = True
         self._modern.close(now=now)
         for session in self._sessions:
             session.peer.close(now=now)
-            for stream in list(session.streams):
-                stream.finish()
+            for stream in session.gets:
+                cast(Exchange, stream.exchange).finish()
             self._end_if_unused(session)
 
     @property
@@ -293,7 +292,7 @@ class HttpServer(OwnerCalls):
     def _new_session(self, record: Exchange, now: float) -> Session:
         id = self._sessions.new_id()
         peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
-        session = Session(id, peer, record.principal)
+        session = Session(id, peer, record.principal, self._log, self.settings)
         self._sessions.add(session)
         record.opens = True
         if self.settings.session_idle is not None:
@@ -307,66 +306,6 @@ class HttpServer(OwnerCalls):
         if session is None:
             record.refuse(404, "there is no such session (any more); initialize again")
         return session
-
-    def _listen(self, record: Exchange, session: Session, now: float) -> None:
-        """Make an exchange a GET stream of its session."""
-        limit = self.settings.session_streams
-        if len(session.streams) >= limit:
-            record.refuse(409, f"the session has {limit} GET streams open already")
-            return
-        session.used = True
-        record.session = session
-        session.attach(record)
-        self._watch(record, now)
-
-    # From Peers to exchanges
-
-    def _collect(self) -> None:
-        outbox = self._hub.outbox
-        if outbox:
-            for frame in outbox.take():
-                self._place(frame)
-
-    def _place(self, frame: Transmit) -> None:
-        """Give a frame of a Peer to the exchange that carries it.
-
-        Everything that leaves passes here, in order and with its stream (session and route) known.
-        """
-        session = self._sessions.get(frame.peer.session)
-        if frame.route == MAIN:
-            self._to_session(frame, session)
-            return
-        record = self._exchanges.get(frame.route)
-        if record is not None and record.opens and session is not None:
-            if frame.kind is FrameKind.RESULT:
-                record.extra.append((SESSION_ID, session.id.encode("ascii")))
-                record.opens = False
-            else:
-                record.push(frame)
-                self._end_session(session, "initialize was refused", self._now)
-                return
-        if record is not None:
-            if frame.kind is FrameKind.NOTIFICATION and self._overfull(record):
-                self._give_up(record, self._now)
-            if record.push(frame):
-                return
-        if frame.kind is FrameKind.REQUEST:
-            # Its stream is gone, or carries nothing but an answer: any other may bring it.
-            self._to_session(frame, session)
-        else:
-            taken_over(frame)
-
-    def _overfull(self, record: Exchange) -> bool:
-        return record.size > _HARD_FACTOR * self.settings.max_queued
-
-    def _to_session(self, frame: Transmit, session: Session | None) -> None:
-        if session is None:
-            taken_over(frame)
-        else:
-            for stream in list(session.streams):
-                if self._overfull(stream):
-                    self._give_up(stream, self._now)
-            session.place(frame, limit=self.settings.session_queue, now=self._now)
 
     # Time
 
@@ -394,52 +333,3 @@ class HttpServer(OwnerCalls):
         if record.phase is Phase.WAITING and now < record.slow_at < when:
             when = record.slow_at
         self._deadlines.set(record, when)
-
-    def _give_up(self, record: Exchange, now: float) -> None:
-        """Close a stream whose client does not read."""
-        for frame in record.drop_queued():
-            taken_over(frame)
-        record.finish(close=True)
-        if record.modern:
-            text = "the client does not read its stream"
-            self._modern.receive_eof(now=now, route=record.route, reason=text)
-
-    # Ends
-
-    def _forget(self, record: Exchange) -> None:
-        """The one way out for an exchange."""
-        del self._exchanges[record.route]
-        self._ready.pop(record.route, None)
-        if record.deadline is not None:
-            self._deadlines.set(record, None)
-        session = record.session
-        if session is not None:
-            session.detach(record, limit=self.settings.session_queue, now=self._now)
-        for frame in record.drop_queued():
-            taken_over(frame)
-        if session is not None and self._closing:
-            self._end_if_unused(session)
-
-    def _end_if_unused(self, session: Session) -> None:
-        if not session.exchanges:
-            self._end_session(session, "the server is shutting down", self._now)
-
-    def _end_session(self, session: Session, reason: str, now: float) -> None:
-        """The one way out for a session: its streams, its requests, its place in the table."""
-        self._sessions.remove(session)
-        self._deadlines.set(session, None)
-        for record in session.exchanges.values():
-            record.session = None
-            if record.phase is Phase.WAITING:
-                record.refuse(404, f"the session has ended: {reason}")
-            elif record.phase is Phase.STREAMING:
-                record.finish()
-        for frame in session.backlog:
-            taken_over(frame)
-        session.peer.receive_eof(now=now, reason=reason)
-        # Queued behind the end itself, so that it follows all events of the session.
-        self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
-
-    def take_in(self, event: Event) -> None:
-        """Pass on an event of our own at its place in the queue (called by the hub)."""
-        self._hub.events.append(event)

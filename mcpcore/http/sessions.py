@@ -1,7 +1,7 @@
 """Legacy sessions at a server: one conversation each, found by an id that nobody can guess.
 
 Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management", "Listening
-for Messages from the Server" and "Multiple Connections".
+for Messages from the Server", "Multiple Connections" and "Resumability and Redelivery".
 """
 
 import hashlib
@@ -9,11 +9,15 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections import deque
 from collections.abc import Iterator
+from typing import cast
 
-from mcpcore.engine.events import EndReason, Event
+from mcpcore.engine.events import EndReason, Event, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.eventlog import EventLog, EventStream, LogEntry, SessionLog
 from mcpcore.http.exchange import Exchange, taken_over
+from mcpcore.http.settings import HttpSettings
+from mcpcore.wire.sse import encode_event
 
 MIN_SECRET = 32
 
@@ -33,70 +37,180 @@ class SessionClosed(Event, frozen=True, kw_only=True):
 
 
 class Session:
-    """One legacy conversation and the streams that its client holds open."""
+    """One legacy conversation, and its streams."""
 
     __slots__ = (
+        "_broken_off",
+        "_settings",
         "backlog",
         "backlog_size",
         "deadline",
         "exchanges",
+        "gets",
         "id",
+        "log",
         "peer",
         "principal",
-        "streams",
         "used",
     )
 
-    def __init__(self, id: str, peer: Peer, principal: str | None) -> None:
+    def __init__(
+        self, id: str, peer: Peer, principal: str | None, log: EventLog, settings: HttpSettings
+    ) -> None:
         self.id = id
         self.peer = peer
         self.principal = principal
-        self.exchanges: dict[int, Exchange] = {}
+        self.log = SessionLog(log, id)
+        self.exchanges: dict[Route, Exchange] = {}
         """All open exchanges, by route."""
-        self.streams: list[Exchange] = []
-        """The GET streams among them, oldest first."""
+        self.gets: list[EventStream] = []
+        """The streams that belong to no request and have a connection, oldest first."""
+        self._broken_off: deque[EventStream] = deque()
+        """Those that have lost it, oldest first."""
         self.backlog: deque[Transmit] = deque()
-        """What waits for a GET stream."""
+        """What waits for such a stream."""
         self.backlog_size = 0
         self.deadline: float | None = None
         self.used = True
         """It was used since it was last looked at."""
+        self._settings = settings
 
     @property
     def busy(self) -> bool:
         """Something is open or being worked on."""
         return bool(self.exchanges) or self.peer.in_flight > 0
 
-    def place(self, frame: Transmit, *, limit: int, now: float) -> None:
+    # What belongs to no request
+
+    def place(self, frame: Transmit, now: float) -> None:
         """Send what belongs to no exchange: on one GET stream, or once there is one.
 
         The newest stream takes it, as an older one may be dead without anybody knowing.
         """
-        for stream in reversed(self.streams):
-            if stream.push(frame):
+        for stream in reversed(self.gets):
+            if cast(Exchange, stream.exchange).push(frame):
                 return
         self.backlog.append(frame)
         self.backlog_size += frame.size
-        while self.backlog_size > limit:
+        while self.backlog_size > self._settings.session_queue:
             self._give_up_one(now)
 
-    def attach(self, exchange: Exchange) -> None:
+    # Streams and the connections that carry them
+
+    def begin(self, exchange: Exchange, route: Route | None) -> EventStream:
+        """Make an exchange the beginning of an event stream, of the request that it brought."""
+        revision = self.peer.revision
+        numbered = self._settings.resumable and revision is not None and revision.resumable
+        stream = self.log.new_stream(route, numbered=numbered)
+        self._join(stream, exchange)
+        if numbered and revision is not None and revision.priming:
+            stream.primed = True
+            exchange.write(self._poll(stream, self._settings.reconnect_delay))
+        return stream
+
+    def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and give it what waited."""
-        exchange.open_stream()
         self.exchanges[exchange.route] = exchange
-        self.streams.append(exchange)
+        exchange.session = self
+        self.begin(exchange, None)
+        exchange.open_stream()
+        self._serve_backlog(exchange)
+
+    def resume(self, stream: EventStream, exchange: Exchange, entries: list[LogEntry]) -> None:
+        """Go on with ``stream`` on another connection, after sending ``entries`` again.
+
+        Its old connection may seem alive; what that has not sent moves with the stream.
+        """
+        unsent: list[Transmit] = []
+        old = self._part(stream)
+        if old is not None:
+            unsent = old.drop_queued()
+            old.finish(close=True)
+        self.exchanges[exchange.route] = exchange
+        exchange.session = self
+        self._join(stream, exchange)
+        exchange.open_stream()
+        for entry in entries:
+            exchange.write(encode_event(entry.data, id=stream.id(entry.place)))
+        for frame in unsent:
+            exchange.push(frame)
+        if stream.ended:
+            exchange.finish()
+        elif stream.route is None:
+            self._serve_backlog(exchange)
+
+    def hang_up(self, stream: EventStream, retry: float) -> bool:
+        """Close the connection of a stream that goes on; the client is to come back for it."""
+        exchange = stream.exchange
+        if exchange is None or stream.ended or not stream.numbered:
+            return False
+        exchange.settle()
+        exchange.write(self._poll(stream, retry))
+        stream.named = True
+        self._part(stream)
+        if stream.route is None:
+            self._remember(stream)
+        exchange.finish()
+        return True
+
+    def let_go(self, exchange: Exchange, now: float) -> None:
+        """An exchange carries its stream no longer; what it has not sent is kept for the next."""
+        stream = exchange.stream
+        if stream is None:
+            return
+        if stream.named and stream.route is not None:
+            exchange.settle()
+        self._part(stream)
+        if not stream.named:
+            self.log.forget(stream)
+        elif stream.route is None:
+            self._remember(stream)
+        else:
+            self.log.tidy(stream)
+        for frame in exchange.drop_queued():
+            if stream.route is None:
+                self.place(frame, now)
+            else:
+                taken_over(frame)
+
+    def detach(self, exchange: Exchange, now: float) -> None:
+        """Forget an exchange."""
+        self.exchanges.pop(exchange.route, None)
+        self.used = True
+        self.let_go(exchange, now)
+
+    def _join(self, stream: EventStream, exchange: Exchange) -> None:
+        stream.exchange = exchange
+        exchange.stream = stream
+        if stream.route is None:
+            if stream in self._broken_off:
+                self._broken_off.remove(stream)
+            self.gets.append(stream)
+
+    def _part(self, stream: EventStream) -> Exchange | None:
+        """Take a stream off its connection, if it has one, and return that."""
+        exchange, stream.exchange = stream.exchange, None
+        if exchange is not None:
+            exchange.stream = None
+            if stream.route is None:
+                self.gets.remove(stream)
+        return exchange
+
+    def _remember(self, stream: EventStream) -> None:
+        """Keep a GET stream that has lost its connection, in case it is asked for again."""
+        self._broken_off.append(stream)
+        if len(self._broken_off) > self._settings.session_streams:
+            self.log.forget(self._broken_off.popleft())
+
+    def _poll(self, stream: EventStream, delay: float) -> bytes:
+        """An event that says nothing but where the stream stands and when to come back."""
+        id = stream.id(stream.last)
+        return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
+
+    def _serve_backlog(self, exchange: Exchange) -> None:
         while self.backlog:
             exchange.push(self.backlog.popleft())
         self.backlog_size = 0
-
-    def detach(self, exchange: Exchange, *, limit: int, now: float) -> None:
-        """Forget an exchange; what it had not sent, and was meant for any GET stream, waits on."""
-        self.exchanges.pop(exchange.route, None)
-        self.used = True
-        if exchange in self.streams:
-            self.streams.remove(exchange)
-            for frame in exchange.drop_queued():
-                self.place(frame, limit=limit, now=now)
 
     def _give_up_one(self, now: float) -> None:
         """Make room: the oldest notification goes, or if there is none, the oldest request ends."""

@@ -25,13 +25,25 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     session_idle: float | None = 3600.0
     """A session without a request or an open stream for this long ends."""
     session_streams: int = 4
-    """GET streams per session at a time; more gives 409."""
+    """GET streams per session at a time; more gives 409.  As many that broke off are remembered."""
     session_queue: int = 256 * 1024
     """Bytes kept for a session while it has no GET stream; the oldest notifications go first."""
     max_queued: int = 1024 * 1024
     """Bytes waiting on one exchange beyond which its log messages and outdated progress go."""
     stall_timeout: float = 60.0
     """An event stream that is over ``max_queued`` for this long is closed."""
+    resumable: bool = True
+    """Give events of legacy sessions ids, and send them again to a client that comes back."""
+    replay_events: int = 1000
+    """Events kept per session; the oldest go first, as with the limits that follow."""
+    replay_bytes: int = 4 * 1024 * 1024
+    """Bytes of events kept per session."""
+    replay_total: int = 64 * 1024 * 1024
+    """Bytes of events kept for all sessions together."""
+    replay_age: float = 300.0
+    """Events are kept for this long."""
+    reconnect_delay: float = 1.0
+    """What a client is told to wait before it comes back, where the protocol has polling."""
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):

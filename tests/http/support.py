@@ -18,7 +18,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
-from mcpcore.wire.sse import SseDecoder, encode_event
+from mcpcore.wire.sse import ServerSentEvent, SseDecoder, encode_event
 
 URL = "http://localhost:8000/mcp"
 SECRET = bytes(range(32))
@@ -112,7 +112,24 @@ class Reply(Struct):
     def events(self) -> list[Any]:
         assert self.headers["content-type"] == "text/event-stream"
         assert "content-length" not in self.headers
-        return [json.loads(event.data) for event in SseDecoder().receive(self.body)]
+        events = SseDecoder().receive(self.body)
+        return [json.loads(event.data) for event in events if event.data]
+
+    @property
+    def raw_events(self) -> list[ServerSentEvent]:
+        """All events, those without data included."""
+        return SseDecoder().receive(self.body)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the events."""
+        return [event.id or "" for event in self.raw_events]
+
+    @property
+    def comments(self) -> bytes:
+        """What the stream holds besides events."""
+        blocks = self.body.split(b"\n\n")
+        return b"".join(block + b"\n\n" for block in blocks if block.startswith(b":"))
 
 
 class Bench:

@@ -155,7 +155,7 @@ def test_a_duplicate_id_in_flight_crosses_nothing() -> None:
 def test_a_get_stream_opens_at_once() -> None:
     bench = Bench()
     session = bench.session()
-    reply = bench.post(None, method="GET", mcp_session_id=session, last_event_id="whatever")
+    reply = bench.post(None, method="GET", mcp_session_id=session)
     assert reply.status == 200
     assert reply.headers["content-type"] == "text/event-stream"
     assert reply.end is None

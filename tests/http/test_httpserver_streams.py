@@ -103,7 +103,7 @@ def test_a_slow_answer_becomes_an_event_stream() -> None:
 
 def test_a_slow_legacy_answer_becomes_an_event_stream_too() -> None:
     bench = Bench(make_server(HttpSettings(json_delay=2.0, heartbeat=10)))
-    reply = bench.post(CALL, mcp_session_id=bench.session())
+    reply = bench.post(CALL, mcp_session_id=bench.session("2025-06-18"))
     bench.pass_time(2.1)
     assert reply.headers["content-type"] == "text/event-stream"
     bench.pass_time(25)
@@ -421,7 +421,7 @@ def test_elicitation_travels_on_the_stream_of_its_call() -> None:
     bench.server.respond(key, {"content": []})
     bench.pump()
     assert methods(call.events) == ["elicitation/create", "answer"]
-    assert get.body == b""
+    assert get.events == []
 
 
 def test_ids_of_our_requests_are_unique_across_sessions_and_answers_stay_in_theirs() -> None:
@@ -565,12 +565,12 @@ def test_logs_to_sessions_and_requests() -> None:
 
 def test_silent_streams_get_comments_and_others_do_not() -> None:
     bench = Bench(make_server(HttpSettings(heartbeat=10)))
-    session = bench.session()
+    session = bench.session("2025-06-18")
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(9)
-    assert get.body == b""
+    assert get.comments == b""
     bench.pass_time(2)
-    assert get.body == b":\n\n"
+    assert get.comments == b":\n\n"
     bench.server.notify("notifications/custom")
     bench.pump()
     before = len(get.body)
@@ -589,7 +589,7 @@ def test_comments_do_not_pile_up() -> None:
         bench.now += 10
         bench.server.handle_timeout(bench.now)
     bench.pump()
-    assert bench.replies[route].body == b":\n\n"
+    assert bench.replies[route].comments == b":\n\n"
 
 
 def test_heartbeats_can_be_switched_off() -> None:
@@ -597,7 +597,7 @@ def test_heartbeats_can_be_switched_off() -> None:
     session = bench.session()
     get = bench.post(None, method="GET", mcp_session_id=session)
     bench.pass_time(100)
-    assert get.body == b""
+    assert get.comments == b""
 
 
 def test_the_deadline_is_the_nearest() -> None:

@@ -1,0 +1,265 @@
+"""Event ids, and a bounded log of the events that a client may ask for again.
+
+An id names its stream and its place there, and is authenticated for the session that it was given
+to, so that nobody can ask for what was never meant for him.  The log keeps events for a time, up to
+limits on their number and bytes; the oldest go first.  Source: the Streamable HTTP pages of
+2025-03-26 to 2025-11-25, "Resumability and Redelivery".
+"""
+
+import hmac
+import math
+import re
+from base64 import urlsafe_b64encode
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mcpcore.engine.events import Route
+from mcpcore.http.settings import HttpSettings
+
+if TYPE_CHECKING:
+    from mcpcore.http.exchange import Exchange
+
+_ID = re.compile(r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}")
+_MAC_BYTES = 16
+_SWEEPS = 8
+"""The log is looked through so many times within the age of an event, at most."""
+
+
+class EventIds:
+    """Makes and reads the ids of one server: ``stream.position.authenticator``."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = hmac.digest(secret, b"mcpcore event ids", "sha256")
+
+    def make(self, session: str, stream: int, position: int) -> str:
+        """The id of an event; position 0 is the beginning of its stream."""
+        place = f"{stream:x}.{position:x}."
+        mac = hmac.digest(self._key, f"{session}\n{place}".encode(), "sha256")[:_MAC_BYTES]
+        return place + urlsafe_b64encode(mac).rstrip(b"=").decode("ascii")
+
+    def read(self, session: str, id: str) -> tuple[int, int] | None:
+        """Return stream and position of an id of ``session``; None for everything else."""
+        match = _ID.fullmatch(id)
+        if match is None:
+            return None
+        stream, position = int(match[1], 16), int(match[2], 16)
+        genuine = self.make(session, stream, position)
+        return (stream, position) if hmac.compare_digest(genuine, id) else None
+
+
+class LogEntry(Struct, eq=False, weakref=False):
+    """One event that was sent or should have been."""
+
+    stream: "EventStream"
+    place: int
+    data: bytes
+    """The JSON text."""
+    time: float
+    gone: bool = False
+    """Not kept any more."""
+
+
+class EventStream:
+    """A stream of events of one session, which outlives the connections that carry it.
+
+    ``route`` is the exchange of the request whose answer the stream brings, None for a stream that
+    a GET has opened.
+    """
+
+    __slots__ = (
+        "ended",
+        "entries",
+        "exchange",
+        "last",
+        "log",
+        "lost",
+        "named",
+        "number",
+        "numbered",
+        "primed",
+        "route",
+    )
+
+    def __init__(
+        self, log: "SessionLog", number: int, route: Route | None, *, numbered: bool
+    ) -> None:
+        self.log = log
+        self.number = number
+        self.route = route
+        self.numbered = numbered
+        """Its events have ids."""
+        self.primed = False
+        """It opens with an event that has an id and nothing else."""
+        self.named = False
+        """The client has been given an id, so that it can ask for what followed."""
+        self.exchange: Exchange | None = None
+        """The connection that carries it at present."""
+        self.ended = False
+        """Nothing will be added."""
+        self.entries: deque[LogEntry] = deque()
+        """What is kept of it, oldest first."""
+        self.last = 0
+        """The position of the newest event."""
+        self.lost = 0
+        """The position of the newest event that is not kept any more."""
+
+    def append(self, data: bytes) -> str | None:
+        """Add an event and return its id, None if the stream has no ids."""
+        if not self.numbered:
+            return None
+        self.last += 1
+        self.log.keep(self, data)
+        return self.id(self.last)
+
+    def taken(self) -> None:
+        """Something of it goes out to the client."""
+        self.named = self.numbered and (self.primed or self.last > 0)
+
+    def id(self, position: int) -> str:
+        """The id of the event at a position."""
+        return self.log.owner.ids.make(self.log.session, self.number, position)
+
+    def after(self, position: int) -> list[LogEntry] | None:
+        """What followed on a position, None if some of it is not kept any more."""
+        self.log.owner.sweep()
+        if position < self.lost:
+            return None
+        return [entry for entry in self.entries if entry.place > position]
+
+
+class SessionLog:
+    """The streams of one session and what is kept of them."""
+
+    __slots__ = ("_count", "entries", "owner", "posts", "session", "size", "streams")
+
+    def __init__(self, owner: "EventLog", session: str) -> None:
+        self.owner = owner
+        self.session = session
+        self.streams: dict[int, EventStream] = {}
+        """All streams that can be resumed or still grow, by number."""
+        self.posts: dict[Route, EventStream] = {}
+        """Those among them that wait for an answer, by the exchange that asked for it."""
+        self.entries: deque[LogEntry] = deque()
+        self.size = 0
+        """Bytes in ``entries``."""
+        self._count = 0
+
+    def new_stream(self, route: Route | None, *, numbered: bool) -> EventStream:
+        """Begin a stream."""
+        self._count += 1
+        stream = EventStream(self, self._count, route, numbered=numbered)
+        self.streams[stream.number] = stream
+        if route is not None:
+            self.posts[route] = stream
+        return stream
+
+    def keep(self, stream: EventStream, data: bytes) -> None:
+        """Keep an event; what is too much, the oldest first, is not kept any more."""
+        if stream.number in self.streams:
+            self.owner.keep(LogEntry(stream, stream.last, data, self.owner.now))
+        else:
+            stream.lost = stream.last
+
+    def end(self, stream: EventStream) -> None:
+        """Nothing will be added to ``stream``."""
+        stream.ended = True
+        if stream.route is not None:
+            self.posts.pop(stream.route, None)
+        self.tidy(stream)
+
+    def tidy(self, stream: EventStream) -> None:
+        """Forget a stream that has ended once nothing of it is kept or being sent."""
+        if stream.ended and not stream.entries and stream.exchange is None:
+            self.streams.pop(stream.number, None)
+
+    def forget(self, stream: EventStream) -> None:
+        """Forget a stream that nobody can name, or that nobody shall ask for any more."""
+        del self.streams[stream.number]
+        if stream.route is not None:
+            self.posts.pop(stream.route, None)
+        for entry in stream.entries:
+            self.owner.drop(entry)
+        self.entries = deque(entry for entry in self.entries if not entry.gone)
+        stream.entries.clear()
+        stream.lost = stream.last
+
+    def close(self) -> None:
+        """The session has ended: keep nothing."""
+        for entry in self.entries:
+            self.owner.drop(entry)
+        self.entries.clear()
+        self.streams.clear()
+        self.posts.clear()
+
+
+class EventLog:
+    """What a server keeps of all its sessions, in memory."""
+
+    def __init__(self, secret: bytes, settings: HttpSettings) -> None:
+        self.ids = EventIds(secret)
+        self.now = 0.0
+        """The time, as far as the server has been told."""
+        self.size = 0
+        """Bytes kept."""
+        self._settings = settings
+        self._order: deque[LogEntry] = deque()
+        """All entries, oldest first; those that are gone are skipped."""
+        self._kept = 0
+        self._swept = -math.inf
+
+    def __len__(self) -> int:
+        return self._kept
+
+    def keep(self, entry: LogEntry) -> None:
+        """Take in an event, and give up the oldest while there is too much."""
+        settings, session = self._settings, entry.stream.log
+        session.entries.append(entry)
+        session.size += len(entry.data)
+        entry.stream.entries.append(entry)
+        self._order.append(entry)
+        self._kept += 1
+        self.size += len(entry.data)
+        while len(session.entries) > settings.replay_events or session.size > settings.replay_bytes:
+            self._evict(session.entries[0])
+        while self.size > settings.replay_total and (oldest := self._oldest()) is not None:
+            self._evict(oldest)
+        if len(self._order) > 64 + 4 * self._kept:
+            self._order = deque(entry for entry in self._order if not entry.gone)
+
+    def drop(self, entry: LogEntry) -> None:
+        """Count an entry out; whoever held it forgets it."""
+        entry.gone = True
+        entry.stream.log.size -= len(entry.data)
+        self.size -= len(entry.data)
+        self._kept -= 1
+
+    def sweep(self) -> None:
+        """Give up what is too old."""
+        self._swept = self.now
+        age = self._settings.replay_age
+        while (oldest := self._oldest()) is not None and oldest.time + age <= self.now:
+            self._evict(oldest)
+
+    def deadline(self) -> float | None:
+        """When :meth:`sweep` is next needed, None if nothing is kept."""
+        oldest = self._oldest()
+        if oldest is None:
+            return None
+        age = self._settings.replay_age
+        return max(oldest.time + age, self._swept + age / _SWEEPS)
+
+    def _evict(self, entry: LogEntry) -> None:
+        """Give up the oldest entry of a session, which is also the oldest of its stream."""
+        stream = entry.stream
+        stream.entries.popleft()
+        stream.log.entries.popleft()
+        stream.lost = entry.place
+        self.drop(entry)
+        stream.log.tidy(stream)
+
+    def _oldest(self) -> LogEntry | None:
+        while self._order and self._order[0].gone:
+            self._order.popleft()
+        return self._order[0] if self._order else None

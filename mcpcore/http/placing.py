@@ -1,0 +1,226 @@
+"""Where each message of an HTTP server goes, and how streams, exchanges and sessions end.
+
+Source: the Streamable HTTP pages, "Sending Messages", "Multiple Connections" and "Resumability and
+Redelivery".
+"""
+
+from typing import Any, cast
+
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import MAIN, Event, Key, Route
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.eventlog import EventLog
+from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
+from mcpcore.http.owner import OwnerCalls
+from mcpcore.http.sessions import Session, SessionClosed
+from mcpcore.http.settings import HttpSettings
+
+_HARD_FACTOR = 8
+"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
+
+
+class Placing(OwnerCalls):
+    """The part of an HttpServer that knows exchanges, streams and sessions."""
+
+    settings: HttpSettings
+    _log: EventLog
+    _exchanges: dict[Route, Exchange]
+    _ready: dict[Route, Exchange]
+    _deadlines: Deadlines[Any]
+    _closing: bool
+
+    # What the owner calls
+
+    def close_stream(self, key: Key, *, retry: float | None = None, now: float) -> bool:
+        """Close the connection that is to bring the answer to ``key``; the request goes on.
+
+        The client is told to come back after ``retry`` seconds (None: ``reconnect_delay``) and
+        then gets what it has missed.  False, and nothing happens, where the client's revision has
+        no such polling, the client takes no event stream, the connection is gone or the request
+        has ended.
+        """
+        self._log.now = now
+        record = self._hub.inbound.get(key)
+        if record is None or not record.revision.priming:
+            return False
+        # What was made before this leaves before it.
+        self._collect()
+        session = self._sessions.get(record.peer.session)
+        exchange = self._exchanges.get(record.route)
+        if session is None:
+            return False
+        waiting = exchange is not None and exchange.phase is Phase.WAITING
+        if exchange is not None and waiting and exchange.accepts_stream:
+            exchange.open_stream()
+        stream = session.log.posts.get(record.route)
+        return stream is not None and session.hang_up(stream, self._delay(retry))
+
+    def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
+        """Close the connections of a session's GET streams, as :meth:`close_stream` does.
+
+        Returns how many were closed.  Raises LocalProtocolError if there is no such session.
+        """
+        self._log.now = now
+        found = self._session(session)
+        self._collect()
+        revision = found.peer.revision
+        if revision is None or not revision.priming:
+            return 0
+        return sum(found.hang_up(stream, self._delay(retry)) for stream in list(found.gets))
+
+    def _delay(self, retry: float | None) -> float:
+        return self.settings.reconnect_delay if retry is None else max(retry, 0.0)
+
+    # Streams that a GET opens or picks up
+
+    def _listen(self, record: Exchange, session: Session, now: float) -> None:
+        """Make an exchange a GET stream of its session, or the next connection of a stream."""
+        try:
+            cursor = record.fields.one(LAST_EVENT_ID)
+        except HeaderError as error:
+            record.refuse(400, str(error))
+            return
+        session.used = True
+        if cursor:
+            self._resume(record, session, cursor)
+        elif self._room(record, session):
+            session.listen(record)
+        if record.phase is Phase.STREAMING:
+            self._watch(record, now)
+
+    def _resume(self, record: Exchange, session: Session, cursor: str) -> None:
+        place = self._log.ids.read(session.id, cursor)
+        if place is None:
+            record.refuse(400, "the Last-Event-ID is none that this session was given")
+            return
+        number, position = place
+        self._log.sweep()
+        stream = session.log.streams.get(number)
+        entries = None if stream is None else stream.after(position)
+        if stream is None or entries is None:
+            record.refuse(410, "what followed the Last-Event-ID is not kept any more")
+        elif stream.exchange or stream.route is not None or self._room(record, session):
+            session.resume(stream, record, entries)
+
+    def _room(self, record: Exchange, session: Session) -> bool:
+        """Whether the session may have one more GET stream; the reply says so if not."""
+        limit = self.settings.session_streams
+        if len(session.gets) >= limit:
+            record.refuse(409, f"the session has {limit} GET streams open already")
+            return False
+        return True
+
+    def _watch(self, record: Exchange, now: float) -> None:
+        """Look at an exchange again when something may be due."""
+        raise NotImplementedError
+
+    # From Peers to exchanges
+
+    def _collect(self) -> None:
+        outbox = self._hub.outbox
+        if outbox:
+            for frame in outbox.take():
+                self._place(frame)
+
+    def _place(self, frame: Transmit) -> None:
+        """Give a frame of a Peer to the exchange or stream that carries it.
+
+        Everything that leaves passes here, in order and with its stream (session and route) known.
+        """
+        session = self._sessions.get(frame.peer.session)
+        if frame.route == MAIN:
+            self._to_session(frame, session)
+            return
+        record = self._exchanges.get(frame.route)
+        if record is not None and record.opens and session is not None:
+            if frame.kind is FrameKind.RESULT:
+                record.extra.append((SESSION_ID, session.id.encode("ascii")))
+                record.opens = False
+            else:
+                record.push(frame)
+                self._end_session(session, "initialize was refused", self._log.now)
+                return
+        stream = None if session is None else session.log.posts.get(frame.route)
+        carrier = record if stream is None else stream.exchange
+        if carrier is not None:
+            if frame.kind is FrameKind.NOTIFICATION and self._overfull(carrier):
+                self._give_up(carrier, self._log.now)
+            if carrier.push(frame):
+                return
+        if stream is not None and session is not None and stream.number in session.log.streams:
+            if frame.data:
+                stream.append(b"".join(frame.data))
+            if frame.ends:
+                session.log.end(stream)
+            taken_over(frame)
+        elif frame.kind is FrameKind.REQUEST:
+            # Its stream is gone, or carries nothing but an answer: any other may bring it.
+            self._to_session(frame, session)
+        else:
+            taken_over(frame)
+
+    def _overfull(self, record: Exchange) -> bool:
+        return record.size > _HARD_FACTOR * self.settings.max_queued
+
+    def _to_session(self, frame: Transmit, session: Session | None) -> None:
+        if session is None:
+            taken_over(frame)
+        else:
+            for stream in list(session.gets):
+                carrier = cast(Exchange, stream.exchange)
+                if self._overfull(carrier):
+                    self._give_up(carrier, self._log.now)
+            session.place(frame, self._log.now)
+
+    # Ends
+
+    def _give_up(self, record: Exchange, now: float) -> None:
+        """Close a stream whose client does not read."""
+        if record.session is not None:
+            record.session.let_go(record, now)
+        for frame in record.drop_queued():
+            taken_over(frame)
+        record.finish(close=True)
+        if record.modern:
+            text = "the client does not read its stream"
+            self._modern.receive_eof(now=now, route=record.route, reason=text)
+
+    def _forget(self, record: Exchange) -> None:
+        """The one way out for an exchange."""
+        del self._exchanges[record.route]
+        if record.deadline is not None:
+            self._deadlines.set(record, None)
+        session = record.session
+        if session is not None:
+            session.detach(record, self._log.now)
+        for frame in record.drop_queued():
+            taken_over(frame)
+        self._ready.pop(record.route, None)
+        if session is not None and self._closing:
+            self._end_if_unused(session)
+
+    def _end_if_unused(self, session: Session) -> None:
+        if not session.exchanges:
+            self._end_session(session, "the server is shutting down", self._log.now)
+
+    def _end_session(self, session: Session, reason: str, now: float) -> None:
+        """The one way out for a session: its streams, its requests, its place in the table."""
+        self._sessions.remove(session)
+        self._deadlines.set(session, None)
+        session.log.close()
+        for record in session.exchanges.values():
+            record.session = None
+            if record.phase is Phase.WAITING:
+                record.refuse(404, f"the session has ended: {reason}")
+            elif record.phase is Phase.STREAMING:
+                record.finish()
+        for frame in session.backlog:
+            taken_over(frame)
+        session.peer.receive_eof(now=now, reason=reason)
+        # Queued behind the end itself, so that it follows all events of the session.
+        self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
+
+    def take_in(self, event: Event) -> None:
+        """Pass on an event of our own at its place in the queue (called by the hub)."""
+        self._hub.events.append(event)
