@@ -16,7 +16,7 @@ from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.service.task_views import TaskForm, task_form
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION, declares
-from mcpcore.spec.errors import ErrorData, LocalError, McpError
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalError, McpError
 from mcpcore.spec.types.capabilities import (
     ClientCapabilities,
     ElicitationTasks,
@@ -352,6 +352,9 @@ class _Follower:
         while True:
             try:
                 outcome = await self._core.request("tasks/get", params)
+            except CapabilityMissing:
+                text = "the server made a task of the call and has no tasks"
+                raise InvalidResponse(CALL, text) from None
             except RequestTimeout:
                 if self._gives_up():
                     raise

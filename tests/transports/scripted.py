@@ -74,13 +74,15 @@ for line in sys.stdin:
     message = json.loads(line)
     method, id = message["method"], message.get("id")
     reply = replies.get(method, {"error": {"code": -32601, "message": "no such method"}})
-    if id is None or reply == "silence":
+    if id is None:
+        continue
+    if isinstance(reply, list):
+        reply = reply.pop(0) if len(reply) > 1 else reply[0]
+    if reply == "silence":
         continue
     if reply == "exit":
         print("last words", file=sys.stderr, flush=True)
         sys.exit(7)
-    if isinstance(reply, list):
-        reply = reply.pop(0) if len(reply) > 1 else reply[0]
     print(json.dumps({"jsonrpc": "2.0", "id": id, **reply}), flush=True)
 """
 
