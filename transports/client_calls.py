@@ -57,6 +57,8 @@ class ClientCalls:
         self.ready: Ready | None = None
         self.closed: str | None = None
         """Why the connection ended, once it has."""
+        self.closing = False
+        """This side is about to end it."""
         self.log_level: LoggingLevel | None = None
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""

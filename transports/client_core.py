@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Raw
 
@@ -30,6 +31,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
+from mcpcore.http.client import HttpClient
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import lookup
@@ -39,6 +41,7 @@ from mcpcore.wire.message import Body, RequestId
 from transports.callbacks import Callbacks
 from transports.client_answers import Answers
 from transports.client_calls import ClientCalls, ClientMachine, Settled
+from transports.client_changes import Change
 from transports.client_errors import (
     ConnectionClosed,
     InvalidResponse,
@@ -142,8 +145,9 @@ class ClientCore(ClientCalls):
             meta={**self.meta, **(meta or {})} or None,
         )
         self.streams[request] = listening
+        listening.begun(request)
         self.flush()
-        await listening.opened(request)
+        await listening.opened()
 
     def run_tasks(self, capabilities: ClientCapabilities, settings: TaskSettings) -> None:
         """Let the server have its requests run as tasks, as ``capabilities`` promise."""
@@ -211,6 +215,26 @@ class ClientCore(ClientCalls):
         if stream := self.streams.get(event.request):
             stream.acknowledged(event.filter)
 
+    def assume(self, change: Change) -> None:
+        """A change may have been missed: treat it as if the server had told of it."""
+        params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
+        for watcher in self._watchers:
+            watcher(change.method)
+        if change.task_id is None:
+            self._news.announce(change.method, params, assumed=True)
+
+    def reopen(self, listening: Listening) -> bool:
+        """Open a broken stream anew, in the background; False if there is no way to do that."""
+        if self.closing or self.closed is not None or not isinstance(self.machine, HttpClient):
+            return False
+        http = self.machine.settings
+        if http.max_resumes < 1:
+            return False
+        self._group.start_soon(
+            listening.reopen, http.max_resumes, http.retry_delay, http.max_retry_delay
+        )
+        return True
+
     # The conversation
 
     def _on_ready(self, event: Ready) -> None:
@@ -230,6 +254,8 @@ class ClientCore(ClientCalls):
                 await self.request(method, params)
             except (McpError, LocalError) as error:
                 logger.warning("the server's new session refuses %s: %s", method, error)
+        for listener in tuple(self.listeners):
+            listener.missed()
 
     def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
         self._failure = event

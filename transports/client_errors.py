@@ -46,7 +46,8 @@ class CallFailed(LocalError):
     """A request ended without an answer of the server."""
 
     def __init__(self, method: str, message: str) -> None:
-        super().__init__(f"{method}: {message}")
+        told = message.startswith(f"{method}:")
+        super().__init__(message if told else f"{method}: {message}")
         self.method = method
 
 

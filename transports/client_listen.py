@@ -4,6 +4,8 @@ In the modern era it is a ``subscriptions/listen`` stream.  In the legacy one th
 the connection, and resources are subscribed to one by one.
 """
 
+import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import TracebackType
@@ -14,12 +16,14 @@ from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.errors import ERRORS, LocalError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tasks import Task
 from mcpcore.wire.message import RequestId
+from transports.client_changes import LIST_CHANGES, Change, missed, wants
 from transports.client_errors import (
+    CallFailed,
     ConnectionClosed,
     InvalidResponse,
     PeerError,
@@ -27,6 +31,7 @@ from transports.client_errors import (
     promised,
 )
 from transports.client_news import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
+from transports.link import clock
 
 if TYPE_CHECKING:
     from transports.client_core import ClientCore
@@ -34,29 +39,10 @@ if TYPE_CHECKING:
 LISTEN = "subscriptions/listen"
 _UNSUBSCRIBE_TIME = 2.0
 _PENDING_LIMIT = 4096
+_STEADY = 10.0
+"""A stream that lived for so many seconds did not fail; something cuts idle connections."""
 
-_FLAGS = {
-    "notifications/tools/list_changed": ("tools_list_changed", "tools.listChanged"),
-    "notifications/prompts/list_changed": ("prompts_list_changed", "prompts.listChanged"),
-    "notifications/resources/list_changed": ("resources_list_changed", "resources.listChanged"),
-}
-"""Notification to the filter's member and the server's capability."""
-
-
-class Change(Struct, frozen=True):
-    """Something changed on the server. ``uri``: which resource; ``task_id``: which task."""
-
-    method: str
-    uri: str | None = None
-    task_id: str | None = None
-
-    @property
-    def kind(self) -> str:
-        """``tools``, ``prompts``, ``resources`` (their lists), ``resource`` or ``task`` (one)."""
-        return _KINDS.get(self.method) or self.method.split("/")[1]
-
-
-_KINDS = {RESOURCE_UPDATED: "resource", TASK_CHANGED: "task", TASK_STATUS: "task"}
+logger = logging.getLogger("mcpcore.client")
 
 
 class _Uri(Struct):
@@ -67,14 +53,20 @@ class Listening:
     """An open stream of changes: ``async with client.listen(...) as changes: async for ...``.
 
     Changes that wait to be looked at are joined: the same change twice is one, so that a slow
-    reader loses nothing that matters.  The iteration ends when the server ends the stream
-    gracefully; if it breaks, the iteration raises PeerError, ConnectionClosed or another
-    CallFailed.
+    reader loses nothing that matters.  A stream that breaks over HTTP is opened anew, as often and
+    as patiently as the settings of HTTP say (``max_resumes``, ``retry_delay``,
+    ``max_retry_delay``); then all that it tells of is reported as changed, with ``missed``.  The
+    iteration ends when the server ends the stream gracefully; if it is broken for good, the
+    iteration raises PeerError, ConnectionClosed or another CallFailed.
     """
 
     def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
+        self.wanted = wanted
+        """What was asked for."""
         self.filter = wanted
-        """What was asked for; once open, what the server honours of it."""
+        """Once open, what the server honours of that."""
+        self.reopened = 0
+        """How often the stream broke and was opened anew."""
         self.tasks: dict[str, Task] = {}
         """The last that was heard of each task; what the extension says is complete."""
         self._core = core
@@ -83,6 +75,9 @@ class Listening:
         self._pending: dict[Change, None] = {}
         self._news = anyio.Event()
         self._open = False
+        self._since = 0.0
+        self._tries = 0
+        self._reopening = False
         self._ended = False
         self._error: Exception | None = None
 
@@ -110,17 +105,17 @@ class Listening:
             self._core.listeners.remove(self)
             with anyio.move_on_after(_UNSUBSCRIBE_TIME, shield=True):
                 await self._leave()
-        self._ended = True
+        if not self._ended:
+            self._request, self._error, self._ended = None, None, True
+            self._wake()
 
     def __aiter__(self) -> AsyncIterator[Change]:
         return self
 
     async def __anext__(self) -> Change:
         while not self._pending:
-            if self._error is not None:
-                raise self._error
             if self._ended:
-                raise StopAsyncIteration
+                raise self._error or StopAsyncIteration
             await self._wait()
         change = next(iter(self._pending))
         del self._pending[change]
@@ -131,25 +126,26 @@ class Listening:
     def acknowledged(self, honoured: SubscriptionFilter) -> None:
         """The server opened the stream."""
         self.filter = honoured
-        self._open = True
-        self._news.set()
+        self._open, self._since = True, clock()
+        self._wake()
 
     def notify(self, method: str, params: Raw) -> None:
         """A notification arrived."""
+        self._tries = 0
         change, task = Change(method), None
         if method == RESOURCE_UPDATED:
             change = Change(method, promised(params, _Uri, method).uri)
         elif method in (TASK_CHANGED, TASK_STATUS):
             task = promised(params, Task, method)
             change = Change(method, task_id=task.task_id)
-        if not self._wants(change):
+        wanted = wants(self.filter, change)
+        if wanted is None:  # of an extension, if it came on our own stream
+            wanted = self._request is not None
+        if not wanted:
             return
         if task is not None:
             self.tasks[task.task_id] = task
-        if len(self._pending) >= _PENDING_LIMIT:
-            del self._pending[next(iter(self._pending))]
-        self._pending[change] = None
-        self._news.set()
+        self._add(change)
 
     def carries(self, task_id: str) -> bool:
         """Whether the stream is open and tells of a task."""
@@ -158,40 +154,99 @@ class Listening:
 
     def end(self, outcome: ResultReceived | ErrorReceived | RequestEnded) -> None:
         """The stream is over."""
-        if isinstance(outcome, ErrorReceived):
-            self._error = PeerError(outcome.method, outcome.error)
-        elif isinstance(outcome, RequestEnded):
-            self._error = ended(outcome)
-        self._ended = True
-        self._news.set()
+        was_open, self._open, self._request = self._open, False, None
+        if was_open and clock() - self._since > _STEADY:
+            self._tries = 0
+        if isinstance(outcome, ResultReceived):
+            self._ended = True
+        else:
+            self._error = (
+                ended(outcome)
+                if isinstance(outcome, RequestEnded)
+                else PeerError(outcome.method, outcome.error)
+            )
+            if not (was_open and _passes(self._error) and self._core.reopen(self)):
+                self._ended = not self._reopening
+        self._wake()
 
     def broken(self, error: Exception) -> None:
         """The connection is gone."""
         self._error = error
         self._ended = True
-        self._news.set()
+        self._wake()
+
+    def _add(self, change: Change) -> None:
+        if len(self._pending) >= _PENDING_LIMIT:
+            del self._pending[next(iter(self._pending))]
+        self._pending[change] = None
+        self._wake()
 
     # How it opens
 
     async def _open_stream(self) -> None:
         try:
-            await self._core.open_stream(self, self.filter)
+            await self._core.open_stream(self, self.wanted)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
 
-    async def opened(self, request: RequestId) -> None:
-        """Wait until the stream that ``request`` asks for is open.  Raises what prevented it."""
-        self._request = request
-        while not self._open and not self._ended:
+    def begun(self, request: RequestId) -> None:
+        """The stream is asked for by ``request``."""
+        self._request, self._error = request, None
+
+    async def opened(self) -> None:
+        """Wait until the stream is open.  Raises what prevented it."""
+        while not self._open and self._request is not None:
             await self._wait()
         if not self._open:
             raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
 
+    async def reopen(self, attempts: int, delay: float, longest: float) -> None:
+        """The stream broke: ask for a new one, at most ``attempts`` times in a row.
+
+        They are ``delay`` seconds apart, which doubles each time, up to ``longest``, and varies, so
+        that the clients of a server that comes back do not all come at once.
+        """
+        logger.info("a listen stream broke: %s", self._error)
+        self._reopening = True
+        try:
+            while self._tries < attempts:
+                pause = min(delay * 2**self._tries, longest)
+                self._tries += 1
+                await anyio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                if self._over():
+                    return
+                try:
+                    await self._core.open_stream(self, self.wanted)
+                except (CallFailed, PeerError) as error:
+                    if self._over():
+                        return
+                    self._error = error
+                    if not _passes(error):
+                        break
+                else:
+                    self.missed()
+                    return
+        finally:
+            self._reopening = False
+        if not self._over():
+            self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
+
+    def _over(self) -> bool:
+        """Nobody listens any more; asked again after every wait."""
+        return self._ended
+
+    def missed(self) -> None:
+        """There was a time in which changes could not be heard of: tell of all that may be."""
+        self.reopened += 1
+        for change in missed(self.filter):
+            self._add(change)
+            self._core.assume(change)
+
     async def _subscribe(self) -> None:
-        wanted, offered = self.filter, self._core.capabilities
+        wanted, offered = self.wanted, self._core.capabilities
         honoured = SubscriptionFilter()
-        for member, capability in _FLAGS.values():
+        for member, capability in LIST_CHANGES.values():
             if getattr(wanted, member) is True and declares(offered, capability):
                 setattr(honoured, member, True)
         if wanted.resource_subscriptions and declares(offered, "resources.subscribe"):
@@ -220,18 +275,17 @@ class Listening:
                 with suppress(McpError, LocalError):
                     await self._core.request("resources/unsubscribe", {"uri": uri})
 
-    def _wants(self, change: Change) -> bool:
-        if change.uri is not None:
-            # A server may report something inside of the resource that was subscribed to.
-            return self.filter.resource_subscriptions not in (UNSET, [])
-        if change.task_id is not None:
-            wanted = self.filter.task_ids
-            return wanted is not UNSET and change.task_id in wanted
-        flag = _FLAGS.get(change.method)
-        if flag is None:  # of an extension, if it came on our own stream
-            return self._request is not None
-        return getattr(self.filter, flag[0]) is True
-
     async def _wait(self) -> None:
-        self._news = anyio.Event()
         await self._news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it may go better the next time."""
+    if isinstance(error, PeerError):
+        row = ERRORS.get(error.code)
+        return row is not None and row.retryable
+    return isinstance(error, CallFailed) and not isinstance(error, InvalidResponse)

@@ -38,15 +38,15 @@ class News:
         self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
         self._working = False
 
-    def announce(self, method: str, params: Raw) -> None:
-        """Pass on a notification."""
+    def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
+        """Pass on a notification; one that is only ``assumed`` is no notification of the server."""
         announce = _ANNOUNCEMENTS.get(method)
         if announce is not None:
             try:
                 announce(self, self._callbacks, params)
             except Malformed as error:
                 logger.warning("the server's %s is malformed: %s", method, error)
-        if self._callbacks.notification is not None:
+        if self._callbacks.notification is not None and not assumed:
             self.tell(self._callbacks.notification, method, params)
 
     def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:

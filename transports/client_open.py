@@ -130,6 +130,8 @@ class Opening:
         """End the connection in good order, or at once if the caller was cancelled."""
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         interrupted: BaseException | None = exc if cancelled else None
+        if self._core is not None:
+            self._core.closing = True
         if not cancelled and self._link is not None:
             try:
                 await self._link.aclose()

@@ -1,0 +1,277 @@
+"""Listen streams that break: opened anew, as patiently as allowed, and never in silence."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.http.settings import HttpClientSettings
+from tests.transports.http_client_fixture import Request, ServerSide
+from tests.transports.scripted import DISCOVERY, child, modern
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_changes import Change
+from transports.client_errors import ConnectionClosed, PeerError
+from transports.client_listen import Listening
+from transports.client_open import ClientSettings
+
+pytestmark = pytest.mark.anyio
+
+TOOLS = "notifications/tools/list_changed"
+UPDATED = "notifications/resources/updated"
+OFFER = {"tools": {"listChanged": True}, "resources": {"subscribe": True}}
+QUICK = HttpClientSettings(max_resumes=3, retry_delay=0.001, max_retry_delay=0.002)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+class Stream:
+    """The server's end of a listen stream."""
+
+    def __init__(self, side: ServerSide, request: Request) -> None:
+        self.side = side
+        self.id = request.json["id"]
+        self.wanted = request.json["params"]["notifications"]
+        self.over = anyio.Event()
+
+    async def say(self, message: dict[str, Any]) -> None:
+        data = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        await self.side.send(b"data: " + data + b"\n\n")
+
+    async def tell(self, method: str, **params: Any) -> None:
+        meta = {"io.modelcontextprotocol/subscriptionId": self.id}
+        await self.say({"method": method, "params": {**params, "_meta": meta}})
+
+    async def acknowledge(self) -> None:
+        await self.side.send(HEAD)
+        method = "notifications/subscriptions/acknowledged"
+        await self.tell(method, notifications=self.wanted)
+
+    def drop(self) -> None:
+        self.over.set()
+
+
+class Site:
+    """A modern server that hands each request for a stream to the test."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.lists = 0
+        self._send, self.streams = anyio.create_memory_object_stream[Stream](100)
+
+    async def serve(self, stream: SocketStream) -> None:
+        async with stream:
+            side = ServerSide(stream)
+            while True:
+                try:
+                    request = await side.request()
+                except (anyio.EndOfStream, anyio.BrokenResourceError):
+                    return
+                method = request.json["method"]
+                if method == "subscriptions/listen":
+                    listening = Stream(side, request)
+                    self._send.send_nowait(listening)
+                    await listening.over.wait()
+                    return
+                self.lists += method == "tools/list"
+                results = {
+                    "server/discover": {**DISCOVERY, "capabilities": OFFER},
+                    "tools/list": modern({"tools": [], "ttlMs": 60_000, "cacheScope": "public"}),
+                }
+                reply = {"jsonrpc": "2.0", "id": request.json["id"], "result": results[method]}
+                body = json.dumps(reply).encode()
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d"
+                await side.send(head % len(body) + b"\r\n\r\n" + body)
+
+    async def stream(self) -> Stream:
+        with anyio.fail_after(10):
+            return await self.streams.receive()
+
+    async def opened(self) -> Stream:
+        listening = await self.stream()
+        await listening.acknowledge()
+        return listening
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    found = Site()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    found.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+    with anyio.fail_after(20):
+        async with found._send, found.streams, listener, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, found.serve)
+            yield found
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def listening(
+    place: Site, *, http: HttpClientSettings = QUICK, callbacks: Callbacks | None = None
+) -> AsyncIterator[tuple[Client, Listening, Stream]]:
+    settings = ClientSettings(http=http, cache=True)
+    async with connect(place.url, settings=settings, callbacks=callbacks) as client:
+        changes = client.listen(tools=True, uris=["t:a"])
+        first: list[Stream] = []
+
+        async def open_first() -> None:
+            first.append(await place.opened())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(open_first)
+            await changes.__aenter__()
+        try:
+            yield client, changes, first[0]
+        finally:
+            await changes.__aexit__(None, None, None)
+
+
+@pytest.mark.requirement("basic/patterns/subscriptions/listen-again")
+async def test_a_stream_that_breaks_is_opened_anew() -> None:
+    async with site() as place, listening(place) as (_, changes, stream):
+        await stream.tell(TOOLS)
+        assert await anext(changes) == Change(TOOLS)
+        assert changes.reopened == 0
+        stream.drop()
+        second = await place.opened()
+        assert second.id != stream.id
+        assert second.wanted == {"toolsListChanged": True, "resourceSubscriptions": ["t:a"]}
+        # What happened in between nobody knows, so that everything may have changed.
+        assert await anext(changes) == Change(TOOLS, missed=True)
+        assert await anext(changes) == Change(UPDATED, uri="t:a", missed=True)
+        assert changes.reopened == 1
+        await second.tell(UPDATED, uri="t:a")
+        assert await anext(changes) == Change(UPDATED, uri="t:a")
+
+
+async def test_what_may_have_changed_is_told_everywhere() -> None:
+    told: list[Any] = []
+    notified: list[str] = []
+    callbacks = Callbacks(
+        tools_changed=lambda: told.append("tools"),
+        prompts_changed=lambda: told.append("prompts"),
+        resource_updated=told.append,
+        notification=lambda method, params: notified.append(method),
+    )
+    async with site() as place, listening(place, callbacks=callbacks) as (client, changes, stream):
+        await client.tools()
+        await client.tools()
+        assert place.lists == 1
+        stream.drop()
+        await place.opened()
+        await anext(changes)
+        await client.tools()
+        assert place.lists == 2, "what was kept is of before"
+    assert told == ["tools", "t:a"]
+    assert notified == [], "the server has said nothing of the kind"
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_attempts_are_bounded(heard: bool) -> None:
+    async with site() as place, listening(place) as (_, changes, stream):
+        # Word of a change proves that the stream works, a mere acknowledgement does not.
+        for _ in range(5 if heard else QUICK.max_resumes):
+            stream.drop()
+            stream = await place.opened()
+            assert (await anext(changes)).missed
+            if heard:
+                await stream.tell(UPDATED, uri="t:a/1")
+                while await anext(changes) != Change(UPDATED, uri="t:a/1"):
+                    pass
+        stream.drop()
+        if heard:
+            await place.opened()
+        else:
+            with pytest.raises(ConnectionClosed, match="subscriptions/listen"):
+                [change async for change in changes]
+            with pytest.raises(ConnectionClosed):
+                await anext(changes)
+
+
+async def test_a_server_that_stays_away() -> None:
+    async with site() as place, listening(place) as (_, changes, stream):
+        stream.drop()
+        for _ in range(QUICK.max_resumes):
+            (await place.stream()).drop()
+        with pytest.raises(ConnectionClosed):
+            await anext(changes)
+
+
+Refusal = Callable[[Stream], Any]
+
+
+@pytest.mark.parametrize(("code", "again"), [(1001, True), (-32601, False)])
+async def test_refusals_on_the_way(code: int, again: bool) -> None:
+    async with site() as place, listening(place) as (_, changes, stream):
+        stream.drop()
+        refused = await place.stream()
+        await refused.side.send(HEAD)
+        await refused.say({"id": refused.id, "error": {"code": code, "message": "not now"}})
+        refused.drop()
+        if again:
+            await place.opened()
+            assert (await anext(changes)).missed
+        else:
+            with pytest.raises(PeerError, match="not now"):
+                await anext(changes)
+
+
+async def test_a_graceful_end_is_an_end() -> None:
+    async with site() as place, listening(place) as (client, changes, stream):
+        meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
+        await stream.tell(TOOLS)
+        await stream.say({"id": stream.id, "result": modern({"_meta": meta})})
+        stream.drop()
+        assert [change async for change in changes] == [Change(TOOLS)]
+        await client.tools()
+        assert changes.reopened == 0
+
+
+async def test_it_can_be_turned_off() -> None:
+    http = HttpClientSettings(max_resumes=0)
+    async with site() as place, listening(place, http=http) as (_, changes, stream):
+        stream.drop()
+        with pytest.raises(ConnectionClosed):
+            await anext(changes)
+
+
+async def test_who_leaves_meanwhile_is_not_brought_back() -> None:
+    slow = HttpClientSettings(max_resumes=3, retry_delay=60.0)
+    async with site() as place:
+        async with listening(place, http=slow) as (_, changes, stream):
+            stream.drop()
+            with anyio.move_on_after(0.05):
+                await anext(changes)
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+        async with listening(place) as (_, changes, stream):
+            stream.drop()
+            asked = await place.stream()  # the new stream has been asked for, not acknowledged
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+        asked.drop()
+
+
+async def test_the_end_of_the_client_is_no_reason_to_come_back() -> None:
+    async with site() as place:
+        settings = ClientSettings(http=QUICK)
+        async with connect(place.url, settings=settings) as client, anyio.create_task_group() as g:
+            g.start_soon(place.opened)
+            changes = client.listen(tools=True)
+            await changes.__aenter__()
+        with pytest.raises(ConnectionClosed):
+            await anext(changes)
+        assert place.streams.statistics().current_buffer_used == 0
+
+
+async def test_a_dead_process_is_not_asked_again() -> None:
+    discovery = {**DISCOVERY, "capabilities": OFFER}
+    replies = {"server/discover": {"result": discovery}, "subscriptions/listen": "exit"}
+    with anyio.fail_after(10):
+        async with connect(child(replies)) as client:
+            with pytest.raises(ConnectionClosed, match="code 7"):
+                async with client.listen(tools=True):
+                    pytest.fail("opened")

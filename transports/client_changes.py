@@ -1,0 +1,54 @@
+"""Changes on a server: what they are called, who wants to hear of them, what may be missed."""
+
+from collections.abc import Iterator
+
+from msgspec import UNSET, Struct
+
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from transports.client_news import RESOURCE_UPDATED, TASK_CHANGED, TASK_STATUS
+
+LIST_CHANGES = {
+    "notifications/tools/list_changed": ("tools_list_changed", "tools.listChanged"),
+    "notifications/prompts/list_changed": ("prompts_list_changed", "prompts.listChanged"),
+    "notifications/resources/list_changed": ("resources_list_changed", "resources.listChanged"),
+}
+"""Notification to the filter's member and the server's capability."""
+
+_KINDS = {RESOURCE_UPDATED: "resource", TASK_CHANGED: "task", TASK_STATUS: "task"}
+
+
+class Change(Struct, frozen=True):
+    """Something changed on the server. ``uri``: which resource; ``task_id``: which task."""
+
+    method: str
+    uri: str | None = None
+    task_id: str | None = None
+    missed: bool = False
+    """Nobody said so, but the stream was broken for a while and it may have changed meanwhile."""
+
+    @property
+    def kind(self) -> str:
+        """``tools``, ``prompts``, ``resources`` (their lists), ``resource`` or ``task`` (one)."""
+        return _KINDS.get(self.method) or self.method.split("/")[1]
+
+
+def wants(filter: SubscriptionFilter, change: Change) -> bool | None:
+    """Whether ``filter`` asks for a change; None for a kind that it knows nothing of."""
+    if change.uri is not None:
+        # A server may report something inside of the resource that was subscribed to.
+        return filter.resource_subscriptions not in (UNSET, [])
+    if change.task_id is not None:
+        return filter.task_ids is not UNSET and change.task_id in filter.task_ids
+    row = LIST_CHANGES.get(change.method)
+    return None if row is None else getattr(filter, row[0]) is True
+
+
+def missed(filter: SubscriptionFilter) -> Iterator[Change]:
+    """Everything that may have changed while a stream with ``filter`` was broken."""
+    for method, (member, _) in LIST_CHANGES.items():
+        if getattr(filter, member) is True:
+            yield Change(method, missed=True)
+    for uri in filter.resource_subscriptions or ():
+        yield Change(RESOURCE_UPDATED, uri=uri, missed=True)
+    for task_id in filter.task_ids or ():
+        yield Change(TASK_CHANGED, task_id=task_id, missed=True)
