@@ -38,9 +38,5 @@ ROWS = (
         MODERN,
         "basic/patterns/subscriptions#graceful-closure",
         "After a new connection the client subscribes again.",
-        untested=(
-            "not built yet: a client does not connect again by itself; its owner does, and "
-            "listens anew."
-        ),
     ),
 )

@@ -211,8 +211,12 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
                     with anyio.fail_after(5):
                         while "False" not in str((await client.call_tool("warn")).content):
                             await anyio.lowlevel.checkpoint()
+                    between = await anext(changes)
+                    assert (between.uri, between.missed) == ("test://a", True)
                     server.resource_updated("test://a")
-                    assert (await anext(changes)).uri == "test://a"
+                    told = await anext(changes)
+                    assert (told.uri, told.missed) == ("test://a", False)
+                    assert changes.reopened == 1
 
 
 async def test_a_request_on_http_ends_with_its_client() -> None:
