@@ -5,6 +5,7 @@ Each handler is written once and serves both eras.
 
 import json
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -12,10 +13,9 @@ from msgspec import Struct
 from conformance.everything.app import server
 from conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
 from mcpcore.service import user
-from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, McpError
 from mcpcore.spec.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
 from transports.context import Context
-from transports.inputs import Elicit, Elicited, Input, ListRoots, Sample
+from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample
 
 MAX_TOKENS = 100
 PERSON_FORM: dict[str, Any] = {
@@ -26,6 +26,11 @@ PERSON_FORM: dict[str, Any] = {
     },
     "required": ["username", "email"],
 }
+
+_under_way: dict[str, Callable[[], bool]] = {}
+"""Session to what tells its client that the visit has ended."""
+_visited: set[str] = set()
+"""Sessions whose visit has ended."""
 
 
 class Name(Struct):
@@ -111,16 +116,31 @@ async def test_elicitation_url(context: Context) -> str:
 
 
 @server.tool
-def test_url_elicitation_required() -> str:
-    """Refuses to work until the user has visited a page, with the code of 2025-11-25."""
-    visit = secrets.token_hex(8)
-    wanted = {
-        "mode": "url",
-        "elicitationId": visit,
-        "url": f"https://example.com/sign-in?visit={visit}",
-        "message": "Please sign in first",
-    }
-    raise McpError(URL_ELICITATION_REQUIRED, "Sign in first", {"elicitations": [wanted]})
+async def test_url_elicitation_required(context: Context) -> str:
+    """Refuses to work until test_finish_visit was called; where there are rounds, asks instead."""
+    url = "https://example.com/sign-in"
+    if context.revision.input_rounds:
+        answer = await context.elicit_url("Please sign in first", url, key="visit")
+        return "signed in" if answer.accepted else "not signed in"
+    session = context.session or ""
+    if session in _visited:
+        _visited.discard(session)
+        return "signed in"
+    visit = ElicitUrl("Please sign in first", url)
+    _under_way[session] = context.elicitation_completer(visit.elicitation_id)
+    context.url_elicitation_required(visit)
+
+
+@server.tool
+async def test_finish_visit(context: Context) -> str:
+    """Ends the visit that test_url_elicitation_required waits for."""
+    session = context.session or ""
+    complete = _under_way.pop(session, None)
+    if complete is None:
+        return "nobody is on their way"
+    _visited.add(session)
+    complete()
+    return "the user has signed in"
 
 
 @server.tool

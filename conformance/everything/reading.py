@@ -11,7 +11,13 @@ from mcpcore.spec.types import PromptMessage
 _WORDS = ("paris", "park", "party", "test", "tested", "testing")
 
 
-@server.resource("test://static-text", name="static-text", mime_type="text/plain")
+@server.resource(
+    "test://static-text",
+    name="static-text",
+    title="A text",
+    mime_type="text/plain",
+    annotations={"audience": ["user"], "priority": 0.5},
+)
 def static_text() -> str:
     """A fixed text."""
     return "This is the content of the static text resource."
@@ -41,7 +47,7 @@ def test_simple_prompt() -> str:
     return "This is a simple prompt for testing."
 
 
-@server.prompt
+@server.prompt(title="Two arguments")
 def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
     """A prompt made from its arguments.
 

@@ -1,0 +1,1 @@
+"""Interoperation: our programs and those of the official Python SDK, feature by feature."""

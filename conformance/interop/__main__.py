@@ -1,0 +1,79 @@
+"""``python -m conformance.interop``: both lines of the official SDK, every feature, one table.
+
+Exits with 1 if a cell is red, with 2 if an SDK is not installed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from time import monotonic
+
+from conformance.interop.drivers.features import BY_NAME as FEATURE
+from conformance.interop.drivers.features import FEATURES
+from conformance.interop.known import load
+from conformance.interop.matrix import LINES, SIDES, TRANSPORTS, Judged, run, talks
+from conformance.interop.report import full, markdown, summary
+from mcpcore.spec.revisions import BY_NAME as REVISION
+from mcpcore.spec.revisions import REVISIONS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the conversations that are chosen, by default all, and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.interop",
+        description="Interoperation with both lines of the official Python SDK.",
+    )
+    lines = {line.name: line for line in LINES}
+    parser.add_argument("--line", action="append", choices=lines)
+    parser.add_argument("--side", action="append", choices=SIDES, help="what the SDK is")
+    parser.add_argument("--transport", action="append", choices=TRANSPORTS)
+    parser.add_argument("--revision", action="append", choices=REVISION)
+    parser.add_argument("--feature", action="append", choices=FEATURE)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE", help="fail if the report there is out of date"
+    )
+    chosen = parser.parse_args(arguments)
+    narrowed = chosen.line or chosen.side or chosen.transport or chosen.revision or chosen.feature
+    if narrowed and (chosen.write or chosen.check):
+        parser.error("a report is of everything: choose nothing")
+    wanted = [lines[name] for name in chosen.line or lines]
+    for line in wanted:
+        if not line.installed:
+            print(f"the official SDK {line.version} is not installed: make sdk", file=sys.stderr)
+            return 2
+    known = load()
+    features = [FEATURE[name] for name in chosen.feature] if chosen.feature else FEATURES
+    began = monotonic()
+    cells: list[Judged] = []
+    for talk, found in run(
+        talks(
+            wanted,
+            chosen.side or SIDES,
+            chosen.transport or TRANSPORTS,
+            [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS,
+        ),
+        features,
+        known,
+    ):
+        red = sum(cell.verdict.red for cell in found)
+        print(f"{talk}: {len(found)} features{f', {red} FAIL' if red else ''}", file=sys.stderr)
+        cells += found
+    print(full(cells, features))
+    print(f"\n{summary(cells)}\n")
+    problems = [cell for cell in cells if cell.verdict.red]
+    for cell in problems:
+        print(f"FAIL: {cell.talk}: {cell.feature}: {cell.note}")
+    took = monotonic() - began
+    print(f"{len(cells)} cells tried, {len(problems)} red, in {took:.0f} s")
+    page = markdown(cells, known)
+    if chosen.write:
+        chosen.write.write_text(page, encoding="utf-8")
+    if chosen.check and page != chosen.check.read_text(encoding="utf-8"):
+        print(f"{chosen.check} is out of date: write it again with --write", file=sys.stderr)
+        return 1
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The list of features, and the driving of them."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import anyio
+
+from conformance.interop.drivers import conversation, offers, questions
+from conformance.interop.drivers.caller import Caller, Unavailable
+
+PATIENCE = 10.0
+"""Seconds that any one feature may take."""
+DETAIL = 300
+"""Characters of what went wrong."""
+
+FIRST, V2025_03, V2025_06, V2025_11, LAST = (
+    "2024-11-05",
+    "2025-03-26",
+    "2025-06-18",
+    "2025-11-25",
+    "2026-07-28",
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that both sides have: one call of ``run`` is one round of it."""
+
+    name: str
+    run: Callable[[Caller], Awaitable[None]]
+    since: str = FIRST
+    until: str = LAST
+    """The first and the last revision that have it."""
+    transports: tuple[str, ...] = ("stdio", "http", "websocket")
+
+
+@dataclass
+class Cell:
+    """The outcome of a feature between one client and one server."""
+
+    feature: str
+    outcome: str
+    """``ok``, ``failed`` or ``unavailable``."""
+    detail: str = ""
+    ms: list[float] = field(default_factory=list)
+    """The time of each round, in milliseconds."""
+
+    def line(self) -> str:
+        """Return it as a line of JSON."""
+        return json.dumps(asdict(self))
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("initialize, discover", conversation.opening),
+    Feature("ping", conversation.ping, until=V2025_11),
+    Feature("tools/list", offers.tools_list),
+    Feature("titles, icons, annotations", offers.titles, since=V2025_11),
+    Feature("tools/call", offers.tools_call),
+    Feature("long texts", offers.long_texts),
+    Feature("parallel calls", offers.parallel_calls),
+    Feature("pagination", offers.pagination),
+    Feature("progress", conversation.progress),
+    Feature("structured output", offers.structured_output, since=V2025_06),
+    Feature("tool error", offers.tool_error),
+    Feature("invalid arguments", offers.invalid_arguments),
+    Feature("unknown tool", offers.unknown_tool),
+    Feature("unknown prompt", offers.unknown_prompt),
+    Feature("unknown method", offers.unknown_method),
+    Feature("image content", offers.image_content),
+    Feature("audio content", offers.audio_content, since=V2025_03),
+    Feature("resource link", offers.resource_link, since=V2025_06),
+    Feature("embedded resource", offers.embedded_resource),
+    Feature("resources/list", offers.resources_list),
+    Feature("resources/read: text", offers.read_text),
+    Feature("resources/read: blob", offers.read_blob),
+    Feature("resource templates", offers.templates),
+    Feature("resource not found", offers.resource_not_found),
+    Feature("prompts/list", offers.prompts_list),
+    Feature("prompts/get", offers.prompts_get),
+    Feature("prompt content", offers.prompt_content),
+    Feature("completion", offers.completion),
+    Feature("completion context", offers.completion_context, since=V2025_06),
+    Feature("logging", conversation.logging),
+    Feature("logging levels", conversation.logging_levels),
+    Feature("elicitation: accept", questions.elicitation_accept, since=V2025_06),
+    Feature("elicitation: decline", questions.elicitation_decline, since=V2025_06),
+    Feature("elicitation: cancel", questions.elicitation_cancel, since=V2025_06),
+    Feature("elicitation: fields", questions.elicitation_fields, since=V2025_11),
+    Feature("elicitation: URL", questions.elicitation_url, since=V2025_11),
+    Feature("elicitation: required", questions.url_required, since=V2025_11, until=V2025_11),
+    Feature("several questions", questions.several_questions, since=V2025_06),
+    Feature("sampling", questions.sampling),
+    Feature("sampling with tools", questions.sampling_with_tools, since=V2025_11),
+    Feature("roots", questions.roots),
+    Feature("roots changed", questions.roots_changed, until=V2025_11),
+    Feature("cancellation", conversation.cancellation),
+    Feature("timeout", conversation.timeout),
+    Feature("timeout cancels", conversation.timeout_cancels),
+    Feature("tools changed", conversation.tools_changed),
+    Feature("prompts changed", conversation.prompts_changed),
+    Feature("resources changed", conversation.resources_changed),
+    Feature("resource updated", conversation.resource_updated),
+    Feature("task: result", conversation.task_result, since=V2025_11, until=V2025_11),
+    Feature("task: input", conversation.task_input, since=V2025_11, until=V2025_11),
+    Feature("task: cancel", conversation.task_cancel, since=V2025_11, until=V2025_11),
+    Feature("task: modes", conversation.task_modes, since=V2025_11, until=V2025_11),
+    Feature("cache hints", offers.cache_hints, since=LAST),
+    Feature("header mirroring", offers.header_mirroring, since=LAST, transports=("http",)),
+    Feature("missing capability", questions.missing_capability),
+    Feature("session: end", conversation.session_end, until=V2025_11, transports=("http",)),
+    Feature("session: lost", conversation.session_lost, until=V2025_11, transports=("http",)),
+)
+
+BY_NAME = {feature.name: feature for feature in FEATURES}
+
+
+async def measure(name: str, one_round: Callable[[], Awaitable[None]], rounds: int = 1) -> Cell:
+    """Run one feature a number of times; what it raises becomes its outcome."""
+    cell = Cell(name, "ok")
+    try:
+        with anyio.fail_after(PATIENCE):
+            for _ in range(rounds):
+                began = time.perf_counter()
+                await one_round()
+                cell.ms.append((time.perf_counter() - began) * 1000)
+    except Exception as raised:
+        error: BaseException = raised
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        cell.outcome = "unavailable" if isinstance(error, Unavailable) else "failed"
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
+        cell.detail = detail.rstrip(": ")[:DETAIL]
+    return cell
+
+
+async def drive(caller: Caller, rounds: Mapping[str, int], tell: Callable[[Cell], object]) -> None:
+    """Run the features named in ``rounds``, each so many times, and tell each outcome."""
+    for name, count in rounds.items():
+        run = BY_NAME[name].run
+        tell(await measure(name, lambda run=run: run(caller), count))  # type: ignore[misc]

@@ -1,0 +1,76 @@
+"""What the SDK's lines cannot do, and what they provably do wrong: ``known.toml``.
+
+Every entry is tried in every run: one that works after all is out of date, and fails the run until
+it is removed.
+"""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from conformance.interop.drivers.features import BY_NAME
+from mcpcore.spec import revisions
+
+KNOWN_FILE = Path(__file__).with_name("known.toml")
+
+
+class Gap(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Features that a line of the SDK does not have on one side.
+
+    Without ``transports`` or ``revisions`` it holds for all of them.
+    """
+
+    lines: list[str]
+    side: str
+    """What the SDK is: ``client`` or ``server``."""
+    features: list[str]
+    transports: list[str] = []
+    revisions: list[str] = []
+    reason: str
+
+    def covers(self, line: str, side: str, transport: str, revision: str, feature: str) -> bool:
+        """Whether a cell is meant."""
+        return (
+            line in self.lines
+            and side == self.side
+            and feature in self.features
+            and (not self.transports or transport in self.transports)
+            and (not self.revisions or revision in self.revisions)
+        )
+
+
+class Fault(Gap, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Features that a line of the SDK gets wrong; ``clause``: the page that says so, and what."""
+
+    clause: str
+
+
+class Known(Struct, frozen=True, forbid_unknown_fields=True):
+    """All entries."""
+
+    gap: list[Gap] = []
+    fault: list[Fault] = []
+
+    def find(self, line: str, side: str, transport: str, revision: str, feature: str) -> Gap | None:
+        """Return the first entry that a cell falls under."""
+        for entry in (*self.fault, *self.gap):
+            if entry.covers(line, side, transport, revision, feature):
+                return entry
+        return None
+
+
+def load(path: Path = KNOWN_FILE) -> Known:
+    """Read the file.  Raises ValueError naming what is wrong with it."""
+    known = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Known)
+    for entry in (*known.gap, *known.fault):
+        if entry.side not in ("client", "server"):
+            raise ValueError(f"side: {entry.side!r} is neither client nor server")
+        if unknown := set(entry.features) - BY_NAME.keys():
+            raise ValueError(f"features: there is no {min(unknown)!r}")
+        if unknown := set(entry.revisions) - revisions.BY_NAME.keys():
+            raise ValueError(f"revisions: there is no {min(unknown)!r}")
+        if not entry.reason.strip() or not getattr(entry, "clause", "x").strip():
+            raise ValueError(f"{entry.features[0]!r}: reason and clause must say something")
+    return known

@@ -1,0 +1,184 @@
+"""All cells: feature, line of the SDK, side, transport and revision; run and judged."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from itertools import product
+from pathlib import Path
+
+from msgspec import Struct
+
+from conformance.everything.app import PAGE_SIZE
+from conformance.interop.drivers.features import FEATURES, Cell, Feature
+from conformance.interop.known import Fault, Known
+from conformance.interop.talk import OUR_CLIENT, OUR_SERVER, PROGRAMS, ROOT, converse, offered
+from conformance.launch import LaunchError
+from mcpcore.spec.revisions import BY_NAME as REVISION
+from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
+
+SIDES = ("client", "server")
+TRANSPORTS = ("stdio", "http")
+SMALL_PAGES = "3"
+
+
+class Line(Struct, frozen=True):
+    """A line of the official SDK, and where it is installed."""
+
+    name: str
+    version: str
+    environment: str
+    revisions: tuple[Revision, ...]
+    """What it speaks, oldest first."""
+    programs: str
+    """How its programs' names begin."""
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of its environment."""
+        return ROOT / self.environment / "bin" / "python"
+
+    @property
+    def installed(self) -> bool:
+        """Whether the environment is complete, as the Makefile marks it."""
+        stamp = self.python.parents[1] / f".installed-{self.version}"
+        return self.python.exists() and stamp.exists()
+
+    def program(self, side: str) -> list[str]:
+        """The command of its client or its server."""
+        return [str(self.python), str(PROGRAMS / f"{self.programs}_{side}.py")]
+
+
+LINES = (
+    Line("2.x", "2.3.0", ".venv-sdk", REVISIONS, "sdk2"),
+    Line("1.x", "1.30.0", ".venv-sdk1", LEGACY, "sdk1"),
+)
+
+
+class Talk(Struct, frozen=True):
+    """A conversation; ``side`` is what the SDK is in it."""
+
+    line: Line
+    side: str
+    transport: str
+    revision: Revision
+
+    def __str__(self) -> str:
+        return f"{self.line.name} as {self.side}, {self.transport}, {self.revision.name}"
+
+
+class Verdict(Enum):
+    """What to think of a cell."""
+
+    OK = "ok"
+    RED = "FAIL"
+    STALE = "FAIL (listed as known)"
+    FAULT = "fault of the SDK"
+    NONE = "n/a"
+
+    @property
+    def red(self) -> bool:
+        """Whether it fails the run."""
+        return self in (Verdict.RED, Verdict.STALE)
+
+
+class Judged(Struct, frozen=True):
+    """One cell."""
+
+    talk: Talk
+    feature: str
+    verdict: Verdict
+    note: str = ""
+    """The reason, or what went wrong."""
+
+
+def talks(
+    lines: Iterable[Line] = LINES,
+    sides: Iterable[str] = SIDES,
+    transports: Iterable[str] = TRANSPORTS,
+    revisions: Iterable[Revision] = REVISIONS,
+) -> list[Talk]:
+    """All conversations that can be had."""
+    return [
+        talk
+        for talk in map(Talk, *zip(*product(lines, sides, transports, revisions), strict=True))
+        if absence(talk) is None
+    ]
+
+
+def absence(talk: Talk, feature: Feature | None = None) -> str | None:
+    """Say why the specification or the line has no such conversation, or no such feature in it."""
+    if talk.revision not in talk.line.revisions:
+        return f"SDK {talk.line.name} does not speak {talk.revision.name}"
+    if talk.transport == "http" and not talk.revision.streamable_http:
+        return f"{talk.revision.name} has no Streamable HTTP"
+    if feature is None:
+        return None
+    if talk.revision not in Span(REVISION[feature.since], REVISION[feature.until]):
+        return "not in this revision"
+    if talk.transport not in feature.transports:
+        return f"only over {' and '.join(feature.transports)}"
+    return None
+
+
+def present(talk: Talk, features: Iterable[Feature] = FEATURES) -> list[Feature]:
+    """The features that are tried in a conversation."""
+    return [feature for feature in features if absence(talk, feature) is None]
+
+
+def hold(talk: Talk, features: Sequence[Feature], tell: Callable[[Cell], object]) -> None:
+    """Hold a conversation.
+
+    An SDK's client finds the revision by itself, as it would everywhere: our server is restricted
+    to the one that is wanted.  The SDK's servers cannot be restricted, so that our client is, but
+    for the newest, which it finds by itself.
+    """
+    rounds = dict.fromkeys([feature.name for feature in features], 1)
+    ours = ["env", f"{PAGE_SIZE}={SMALL_PAGES}", *OUR_SERVER, "--revision", talk.revision.name]
+    if talk.side == "client":
+        client, server, automatic = talk.line.program("client"), ours, True
+    else:
+        client, server = list(OUR_CLIENT), talk.line.program("server")
+        automatic = talk.revision is talk.line.revisions[-1]
+    try:
+        with offered(server, talk.transport) as target:
+            converse(client, target, talk.revision, rounds, tell, automatic=automatic)
+    except LaunchError as error:
+        for name in rounds:
+            tell(Cell(name, "failed", str(error)))
+
+
+def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
+    """Say what to think of an outcome."""
+    entry = known.find(talk.line.name, talk.side, talk.transport, talk.revision.name, cell.feature)
+    if cell.outcome == "ok":
+        if entry is None:
+            return Judged(talk, cell.feature, Verdict.OK)
+        return Judged(talk, cell.feature, Verdict.STALE, f"it works, so it is not: {entry.reason}")
+    if entry is None:
+        return Judged(talk, cell.feature, Verdict.RED, cell.detail)
+    if isinstance(entry, Fault):
+        note = f"{entry.reason} ({entry.clause})"
+        return Judged(talk, cell.feature, Verdict.FAULT, note)
+    return Judged(talk, cell.feature, Verdict.NONE, entry.reason)
+
+
+def run(
+    chosen: Sequence[Talk],
+    features: Sequence[Feature],
+    known: Known,
+    *,
+    workers: int | None = None,
+) -> Iterator[tuple[Talk, list[Judged]]]:
+    """Hold the conversations, some at a time, and yield each when it is over."""
+
+    def one(talk: Talk) -> tuple[Talk, list[Judged]]:
+        found: list[Judged] = []
+        wanted = present(talk, features)
+        if wanted:
+            hold(talk, wanted, lambda cell: found.append(judge(talk, cell, known)))
+        return talk, found
+
+    # Most of the time is spent in waiting, by tools that take their time.
+    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
+        yield from pool.map(one, chosen)

@@ -1,0 +1,139 @@
+"""The report: one table of all cells, with notes."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from conformance.interop.drivers.features import FEATURES, Feature
+from conformance.interop.known import Gap, Known
+from conformance.interop.matrix import (
+    LINES,
+    SIDES,
+    TRANSPORTS,
+    Judged,
+    Line,
+    Talk,
+    Verdict,
+    absence,
+)
+from mcpcore.spec.revisions import REVISIONS
+
+INTRODUCTION = """\
+# Interoperation
+
+Our client and our server against programs written with the official Python SDK, both of its lines
+({versions}), each in an environment of its own: every feature that both sides have, in both
+directions, over stdio and Streamable HTTP, in every revision that the line speaks. The same drivers
+(`conformance/interop/drivers`) drive the clients of all libraries; the SDK's programs are in
+`conformance/interop/sdk`, ours are `conformance.everything.server` and
+`conformance.interop.our_client`.
+
+`make interop` runs all of it, prints the table and fails if a cell is red. This page is written by
+`python -m conformance.interop --write docs/interoperability.md`.
+
+* **ok**: the feature works.
+* **FAIL**: it does not.
+* **fault**: the SDK provably breaks the specification; the note names the clause.
+* **n/a**: the revision, the transport or the SDK does not have it; the note says which.
+
+What is listed as a fault or as missing is tried in every run all the same, and fails the run as
+soon as it works. When the SDK is the client, our server speaks the one revision and the SDK's
+client finds it out by itself; when it is the server, our client is told the revision, and finds out
+the newest."""
+
+
+def markdown(cells: Iterable[Judged], known: Known) -> str:
+    """Write the whole page."""
+    cells = list(cells)
+    versions = " and ".join(f"`mcp` {line.version}" for line in LINES)
+    parts = [INTRODUCTION.format(versions=versions), "## Summary", summary(cells)]
+    if known.fault:
+        rows = [
+            (*_whose(entry), ", ".join(entry.revisions) or "all", entry.reason, entry.clause)
+            for entry in known.fault
+        ]
+        header = ("SDK", "Features", "Revisions", "What it does", "Clause")
+        parts += ["## Faults of the SDK", table(header, rows)]
+    if known.gap:
+        gaps = [(*_whose(entry), entry.reason) for entry in known.gap]
+        parts += ["## What is missing", table(("SDK", "Features", "Why"), gaps)]
+    parts += ["## All cells", full(cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(cells: Sequence[Judged]) -> str:
+    """Count the verdicts of each conversation."""
+    counts: dict[Talk, Counter[Verdict]] = {}
+    for cell in cells:
+        counts.setdefault(cell.talk, Counter())[cell.verdict] += 1
+    rows = []
+    for line, side, transport in _places():
+        row = [f"{line.name} as {side}", transport]
+        for revision in REVISIONS:
+            talk = Talk(line, side, transport, revision)
+            count = counts.get(talk)
+            row.append(_counted(count) if count else "n/a")
+        rows.append(row)
+    return table(("SDK", "Transport", *(row.name for row in REVISIONS)), rows)
+
+
+def full(cells: Sequence[Judged], features: Sequence[Feature] = FEATURES) -> str:
+    """Write every cell, and the notes below."""
+    found = {(cell.talk, cell.feature): cell for cell in cells}
+    notes: dict[str, int] = {}
+
+    def shown(talk: Talk, feature: Feature) -> str:
+        cell = found.get((talk, feature.name))
+        if cell is None:
+            reason = absence(talk, feature)
+            return "" if reason is None else _noted(Verdict.NONE, reason, notes)
+        return _noted(cell.verdict, cell.note, notes)
+
+    rows = []
+    for feature in features:
+        for line, side, transport in _places():
+            row = [feature.name, f"{line.name} as {side}", transport]
+            row += [shown(Talk(line, side, transport, each), feature) for each in REVISIONS]
+            if any(row[3:]):
+                rows.append(row)
+    header = ("Feature", "SDK", "Transport", *(revision.name for revision in REVISIONS))
+    listed = "\n".join(f"{number}. {note}" for note, number in notes.items())
+    return f"{table(header, rows)}\n\n{listed}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a table of Markdown that can be read as it is."""
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "| "
+        + " | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    )
+
+
+def _whose(entry: Gap) -> tuple[str, str]:
+    return f"{' and '.join(entry.lines)} as {entry.side}", ", ".join(entry.features)
+
+
+def _places() -> list[tuple[Line, str, str]]:
+    return [(line, side, transport) for line in LINES for side in SIDES for transport in TRANSPORTS]
+
+
+def _counted(count: Counter[Verdict]) -> str:
+    red = sum(number for verdict, number in count.items() if verdict.red)
+    parts = [f"{count[Verdict.OK]} ok"]
+    parts += [f"{red} FAIL"] if red else []
+    parts += [f"{count[Verdict.FAULT]} fault"] if count[Verdict.FAULT] else []
+    parts += [f"{count[Verdict.NONE]} n/a"] if count[Verdict.NONE] else []
+    return ", ".join(parts)
+
+
+_WORDS = {Verdict.RED: "FAIL", Verdict.STALE: "FAIL", Verdict.FAULT: "fault", Verdict.NONE: "n/a"}
+
+
+def _noted(verdict: Verdict, note: str, notes: dict[str, int]) -> str:
+    if verdict is Verdict.OK:
+        return "ok"
+    return f"{_WORDS[verdict]} ({notes.setdefault(note, len(notes) + 1)})"

@@ -1,0 +1,100 @@
+"""One conversation: a server program, a client program, and the outcomes of the features."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from conformance.interop.drivers.features import Cell
+from conformance.interop.drivers.script import Target
+from conformance.launch import serving
+from mcpcore.spec.revisions import Revision
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(__file__).resolve().parent / "sdk"
+OUR_SERVER = (sys.executable, "-m", "conformance.everything.server")
+OUR_CLIENT = (sys.executable, "-m", "conformance.interop.our_client")
+LOOPBACK = "127.0.0.1:0"
+BINDINGS = {"stdio": ["--stdio"], "http": ["--http", LOOPBACK], "websocket": ["--ws", LOOPBACK]}
+SECONDS = 120.0
+"""How long one conversation may take."""
+
+Tell = Callable[[Cell], object]
+
+
+class ClientFailed(Exception):
+    """The client ended before it had driven every feature."""
+
+
+@contextmanager
+def offered(command: Sequence[str], transport: str) -> Iterator[Target]:
+    """Start a server where it stands by itself, and yield what to connect to."""
+    whole = [*command, *BINDINGS[transport]]
+    if transport == "stdio":
+        yield whole
+    else:
+        with serving(whole) as (url,):
+            yield url
+
+
+def converse(
+    client: Sequence[str],
+    target: Target,
+    revision: Revision,
+    rounds: Mapping[str, int],
+    tell: Tell,
+    *,
+    automatic: bool = False,
+) -> None:
+    """Have a client drive the features named in ``rounds``; each is told exactly once.
+
+    ``automatic``: the client is to find the revision by itself.  What is missing at the end is
+    told as failed.
+    """
+    missing = list(rounds)
+
+    def told(cell: Cell) -> None:
+        missing.remove(cell.feature)
+        tell(cell)
+
+    try:
+        _drive(client, target, revision, rounds, told, automatic=automatic)
+    except ClientFailed as error:
+        problem = str(error)
+    else:
+        problem = "the client did not drive it"
+    for feature in missing:
+        tell(Cell(feature, "failed", problem))
+
+
+def _drive(
+    client: Sequence[str],
+    target: Target,
+    revision: Revision,
+    rounds: Mapping[str, int],
+    tell: Tell,
+    *,
+    automatic: bool,
+) -> None:
+    facts = msgspec.json.encode(revision).decode()
+    orders = ["--facts", facts, "--rounds", json.dumps(dict(rounds))]
+    orders += ["--automatic"] * automatic
+    where = [target] if isinstance(target, str) else ["--", *target]
+    with subprocess.Popen(
+        [*client, *orders, *where], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        try:
+            out, err = child.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            out, err = child.communicate()
+    for line in out.splitlines():
+        tell(msgspec.json.decode(line, type=Cell))
+    if child.returncode:
+        last = [line for line in err.splitlines() if line.strip(" |+-")][-1:]
+        said = last[0].strip(" |") if last else f"exit status {child.returncode}"
+        raise ClientFailed(f"the client ended early: {said}")
