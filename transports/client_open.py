@@ -1,6 +1,7 @@
 """Opening and closing a client's connection: settings, machine, link, and the tasks they need."""
 
 import functools
+import secrets
 import ssl
 from collections.abc import Sequence
 from types import TracebackType
@@ -18,7 +19,7 @@ from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from transports.callbacks import Callbacks
-from transports.client_cache import ResultCache
+from transports.client_cache import ResultCache, ServerCache
 from transports.client_core import ClientCore
 from transports.client_errors import NegotiationError
 from transports.client_middleware import ClientMiddleware, GuardedCore
@@ -50,8 +51,11 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     visit_timeout: float = 60.0
     """Seconds to wait for word that the user has visited a URL, before the request that requires
     it is tried again anyway (2025-11-25)."""
-    cache: bool = False
-    """Keep results for as long as the server allows (modern)."""
+    cache: ResultCache | bool = True
+    """Keep results for as long as the server allows (modern).  Clients that are given the same
+    ResultCache share what may be shared."""
+    max_pages: int = 1000
+    """Most pages of one list."""
     check_output: bool = True
     """Check structured results against the tool's schema, where the `schema` extra is installed."""
     tasks: TaskOptions | None = None
@@ -76,7 +80,6 @@ class Opening:
         self.target = target
         self.callbacks = callbacks
         self.settings = settings
-        self.cache = ResultCache() if settings.cache else None
         self._revisions = REVISIONS if revisions is None else parse_revisions(revisions)
         modern = any(revision.modern for revision in self._revisions)
         legacy = any(revision.handshake for revision in self._revisions)
@@ -97,6 +100,19 @@ class Opening:
             strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
             compile_schema=_schema_compiler() if self.settings.check_output else None,
         )
+
+    def server_cache(self, core: ClientCore, revision: Revision) -> ServerCache | None:
+        """Make the memory of results that suits the connection, None if there is none."""
+        settings, target = self.settings, self.target
+        if settings.cache is False:
+            return None
+        cache = ResultCache() if settings.cache is True else settings.cache
+        headers = dict(settings.http.headers) if settings.http is not None else {}
+        if isinstance(target, HttpTarget | WebSocketTarget):
+            headers.update(target.headers)
+        kept = cache.connect(target, headers, revision)
+        core.watch(kept.notified)
+        return kept
 
     async def open(self) -> tuple[ClientCore, Ready]:
         """Start the link and negotiate.  Raises LinkError or NegotiationError."""
@@ -170,7 +186,10 @@ class Opening:
             http = settings.http or HttpClientSettings()
             headers = (*http.headers, *target.headers.items())
             machine = HttpClient(
-                config, target.url, settings=structs.replace(http, headers=headers)
+                config,
+                target.url,
+                settings=structs.replace(http, headers=headers),
+                seed=secrets.token_bytes(16),
             )
         else:
             machine = Peer(Role.CLIENT, config)
@@ -186,8 +205,6 @@ class Opening:
             core.tasks.options = settings.tasks
             if capabilities.tasks is not UNSET:
                 core.run_tasks(capabilities, settings.tasks.own)
-        if self.cache is not None:
-            core.watch(self.cache.notified)
         if isinstance(machine, HttpClient):
             assert isinstance(target, HttpTarget)  # noqa: S101 - made just above
             link: Any = self._http_link(machine, core, target)

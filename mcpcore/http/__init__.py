@@ -6,6 +6,7 @@ moves their heads and bodies.
 
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
@@ -21,6 +22,8 @@ __all__ = [
     "HttpSend",
     "HttpServer",
     "HttpSettings",
+    "Recovery",
     "SessionClosed",
     "SessionOpened",
+    "StreamInterrupted",
 ]

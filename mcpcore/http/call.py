@@ -8,6 +8,7 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.headers import CONTENT_TYPE, EVENT_STREAM, JSON, Fields, HeaderError, media_type
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.sse import SseDecoder
@@ -47,7 +48,8 @@ class Call(Struct, kw_only=True, eq=False):
     """It was sent with a session id."""
     revision: Revision | None
     frame: Transmit | None = None
-    """What a POST sent; kept until a head arrives, in case it must be sent again."""
+    """What a POST sent, as long as it may be sent again: until a head arrives, or an answer if
+    asking twice does no harm."""
     method: str | None = None
     request: RequestId | None = None
     """Our request that waits for an answer here; None once that is settled."""
@@ -67,7 +69,7 @@ class Call(Struct, kw_only=True, eq=False):
     retry: float | None = None
     """Seconds to wait before resuming, as the server asked."""
     resumes: int = 0
-    """Attempts to resume since the last event."""
+    """Attempts to pick up the stream since the last event."""
     deadline: float | None = None
     """When to stop waiting for the end of a response that has said everything."""
 
@@ -75,6 +77,10 @@ class Call(Struct, kw_only=True, eq=False):
     def resumable(self) -> bool:
         """The stream can be picked up where it broke off."""
         return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
+
+
+REPEATABLE = frozenset(row.name for row in METHODS if row.cacheable)
+"""Requests that may be answered from a cache: asking twice does no more than asking once."""
 
 
 def content_kind(fields: Fields) -> Reading | None:

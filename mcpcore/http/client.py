@@ -42,15 +42,21 @@ _BARREN_SESSIONS = 2
 class HttpClient(Responses):
     """The client side of one HTTP endpoint.
 
+    ``seed``: random bytes that spread the times of reconnecting; without any they are exact.
     Raises ValueError for a URL or settings that cannot be used.
     """
 
     def __init__(
-        self, config: Config, url: str, *, settings: HttpClientSettings | None = None
+        self,
+        config: Config,
+        url: str,
+        *,
+        settings: HttpClientSettings | None = None,
+        seed: bytes = b"",
     ) -> None:
         settings = HttpClientSettings() if settings is None else settings
         peer = Peer(Role.CLIENT, config, mirrors=True)
-        super().__init__(peer, Planner(url, settings.headers), settings)
+        super().__init__(peer, Planner(url, settings.headers), settings, seed)
         self.url = url
         self._waiting: list[Transmit] = []
         """Frames that wait until the server knows our session."""
@@ -287,7 +293,6 @@ class HttpClient(Responses):
 
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         current = call.epoch == self._epoch
-        request = call.request
         if current:
             self._epoch += 1
             self._session = None
@@ -296,10 +301,14 @@ class HttpClient(Responses):
             self._barrier = True
             # Queued behind the answers that were received before the loss.
             self._peer.hub.inbox.append((self, now))
+        self._save(call, frame, f"{call.method}: the server has lost the session", now)
+
+    def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
+        request = call.request
         if request is None:
             return
         if frame is None or call.again:
-            self._fail(call, f"{call.method}: the server has lost the session", now)
+            self._fail(call, message, now)
             return
         del self._by_request[request]
         call.request = None

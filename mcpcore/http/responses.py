@@ -15,6 +15,7 @@ from mcpcore.engine.events import EndReason, Route, Violation
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.call import (
+    REPEATABLE,
     Call,
     Purpose,
     Reading,
@@ -26,6 +27,7 @@ from mcpcore.http.call import (
 from mcpcore.http.headers import SESSION_ID, Fields, HeaderError, Headers, is_session_id
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner, sendable_event_id
+from mcpcore.http.recovery import Backoff, Recovery, Relay, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import Revision
@@ -38,6 +40,8 @@ INITIALIZED = "notifications/initialized"
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _LINGER = 5.0
 """Seconds that a server gets to end a stream after the answer."""
+_FINAL = frozenset({401, 403, 405, 409})
+"""Refusals of the standalone stream that asking differently will not change."""
 _SHOWN = 200
 """Characters of a plain-text refusal that are worth showing."""
 
@@ -45,8 +49,12 @@ _SHOWN = 200
 class Responses(ABC):
     """The half of an HttpClient that reads."""
 
-    def __init__(self, peer: Peer, planner: Planner, settings: HttpClientSettings) -> None:
+    def __init__(
+        self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
+    ) -> None:
         self._peer = peer
+        self._relay = Relay(peer.hub)
+        self._backoff = Backoff(settings, seed)
         self._planner = planner
         self.settings = settings
         self._calls: dict[Route, Call] = {}
@@ -69,6 +77,10 @@ class Responses(ABC):
         """The server does not know the session that ``call`` was sent in."""
 
     @abstractmethod
+    def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
+        """Send the request of ``call`` again in the next session, or end it."""
+
+    @abstractmethod
     def _confirmed(self) -> None:
         """``notifications/initialized`` has reached the server."""
 
@@ -84,7 +96,9 @@ class Responses(ABC):
         if call is None or status < 200:
             return
         call.status = status
-        frame, call.frame = call.frame, None
+        frame = call.frame
+        if call.method not in REPEATABLE:
+            call.frame = None
         missing = status == 404 and call.in_session
         if call.purpose is Purpose.DELETE:
             call.over = True
@@ -164,9 +178,16 @@ class Responses(ABC):
                 self._streamed = True
             self._begin(call, Reading.EVENTS)
         elif status < 500 and status != 429:
-            # A server need not offer the standalone stream; what it forgot it forgot.
+            if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
+                # What it forgot it forgot; the end of this response begins the stream anew.
+                call.last_event_id = ""
+                return
+            # A server need not offer the standalone stream.
             call.over = True
-            self._fail(call, f"{call.method} cannot be resumed: {refusal_text(status)}", now)
+            text = f"{call.method} cannot be resumed: {refusal_text(status)}"
+            if call.resumes:
+                self._interrupted(call, Recovery.FAIL, 0.0, text)
+            self._fail(call, text, now)
         # Else it may go better the next time, which comes with the end of this response.
 
     def _begin(self, call: Call, kind: Reading) -> None:
@@ -294,22 +315,38 @@ class Responses(ABC):
         wanted = call.purpose is Purpose.STREAM or call.request is not None
         if not wanted:
             return
-        current = call.epoch == self._epoch
-        possible = current and (call.purpose is Purpose.STREAM or call.resumable)
-        if possible and call.resumes < self.settings.max_resumes:
-            self._resume(call)
+        recovery = self._recovery(call)
+        if recovery is not Recovery.FAIL:
+            self._pick_up(call, recovery, error)
             return
+        current = call.epoch == self._epoch
         if not current:
             error = f"{error}, and its session was lost"
         elif call.resumes:
             error = f"{error}; resuming failed {call.resumes} times"
-        self._fail(call, f"{call.method}: {error} before the answer", now)
+        if call.revision is None or call.revision.resumable:
+            self._interrupted(call, recovery, 0.0, error)
+        message = f"{call.method}: {error} before the answer"
+        if current:
+            self._fail(call, message, now)
+        else:
+            self._save(call, call.frame, message, now)
 
-    def _resume(self, call: Call) -> None:
-        delay = call.retry
-        if delay is None:
-            delay = self.settings.retry_delay * 2 ** min(call.resumes, 20)
+    def _recovery(self, call: Call) -> Recovery:
+        """What to do about a stream that has broken off."""
+        if call.epoch == self._epoch and call.resumes < self.settings.max_resumes:
+            if self.settings.resume and call.resumable:
+                return Recovery.RESUME
+            if self.settings.reopen and call.purpose is Purpose.STREAM:
+                return Recovery.REOPEN
+        return Recovery.FAIL
+
+    def _pick_up(self, call: Call, recovery: Recovery, reason: str) -> None:
+        if recovery is Recovery.REOPEN:
+            call.last_event_id = ""
         call.resumes += 1
+        delay = self._backoff.delay(call.resumes, call.retry)
+        self._interrupted(call, recovery, delay, reason)
         call.route = self._new_route()
         if call.purpose is Purpose.POST:
             call.purpose = Purpose.RESUME
@@ -323,7 +360,18 @@ class Responses(ABC):
                 session=self._session,
                 version=self._version(),
                 last_event_id=call.last_event_id,
-                after=min(delay, self.settings.max_retry_delay),
+                after=delay,
+            )
+        )
+
+    def _interrupted(self, call: Call, recovery: Recovery, delay: float, reason: str) -> None:
+        self._relay.push(
+            StreamInterrupted(
+                request=call.request,
+                recovery=recovery,
+                attempt=max(call.resumes, 1),
+                delay=delay,
+                reason=reason,
             )
         )
 

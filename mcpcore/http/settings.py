@@ -59,9 +59,17 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """Longest JSON body taken from the server."""
     max_event: int = 64 * 1024 * 1024
     """Longest server-sent event."""
+    resume: bool = True
+    """Pick a broken stream up after its last event."""
+    reopen: bool = True
+    """Begin the standalone stream anew where it cannot be picked up."""
     max_resumes: int = 5
-    """Attempts to pick up a broken stream without an event in between."""
+    """Attempts in a row without an event in between."""
     retry_delay: float = 1.0
-    """Time before a stream is picked up, where the server names none; doubles each time."""
+    """Time before an attempt, where the server names none; doubles each time."""
+    min_retry_delay: float = 0.1
+    """Lower bound of that time, whatever the server says."""
     max_retry_delay: float = 300.0
     """Upper bound of that time, whatever the server says."""
+    jitter: float = 0.2
+    """So much of that time is added at most, by chance."""

@@ -13,6 +13,7 @@ from mcpcore.engine.config import Config, Limits, Negotiation
 from mcpcore.engine.events import Event
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import REVISIONS, Revision
@@ -65,6 +66,7 @@ def make_client(
     negotiation: Negotiation = Negotiation.AUTO,
     revisions: tuple[Revision, ...] = REVISIONS,
     limits: Limits | None = None,
+    seed: bytes = b"",
     **config: Any,
 ) -> HttpClient:
     return HttpClient(
@@ -78,6 +80,7 @@ def make_client(
         ),
         url,
         settings=settings,
+        seed=seed,
     )
 
 
@@ -529,8 +532,14 @@ class Hand:
         raise AssertionError(f"no {kind.__name__} among {self.events}")
 
     def kinds(self) -> list[str]:
+        """What happened, interruptions aside."""
         self.pump()
-        return [type(event).__name__ for event in self.events]
+        seen = [event for event in self.events if not isinstance(event, StreamInterrupted)]
+        return [type(event).__name__ for event in seen]
+
+    def interruptions(self) -> list[StreamInterrupted]:
+        self.pump()
+        return [event for event in self.events if isinstance(event, StreamInterrupted)]
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds

@@ -560,6 +560,14 @@ def test_logs_to_sessions_and_requests() -> None:
     assert call.events[0]["params"] == {"level": "warning", "data": {"a": 1}, "logger": "logger"}
 
 
+def test_what_a_request_wants_to_hear() -> None:
+    bench = Bench()
+    bench.modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    assert bench.server.wants_progress(key)
+    assert not bench.server.wants_log(key, "error")
+
+
 # Time
 
 

@@ -1,0 +1,85 @@
+"""What a client does about streams that break off, and how long it waits before.
+
+Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and Redelivery"; for
+``retry``, 2025-11-25, "Sending Messages to the Server".
+"""
+
+from enum import Enum
+from hashlib import blake2b
+
+from mcpcore.engine.events import Event
+from mcpcore.engine.requests import Hub
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.wire.message import RequestId
+
+_LONGEST = 30
+"""Doublings beyond which a delay is over every bound."""
+
+
+class Recovery(Enum):
+    """What is done about a stream that broke off before its end."""
+
+    RESUME = "resume"
+    """It is picked up after the last event that arrived: nothing is missed."""
+    REOPEN = "reopen"
+    """The standalone stream begins anew: what was sent meanwhile may be missed."""
+    FAIL = "fail"
+    """It is given up; a request that waited on it has ended, and RequestEnded says why."""
+
+
+class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
+    """Client, legacy: the connection of an event stream broke off, and this is done about it."""
+
+    request: RequestId | None
+    """Whose answer the stream brings; None for the standalone stream."""
+    recovery: Recovery
+    attempt: int
+    """How often in a row, without an event in between; from 1."""
+    delay: float
+    """Seconds until the next attempt; 0 if there is none."""
+    reason: str
+
+
+class Backoff:
+    """How long to wait before an attempt, in seconds; the same seed gives the same delays."""
+
+    def __init__(self, settings: HttpClientSettings, seed: bytes) -> None:
+        """Without a ``seed`` nothing is added to the delays."""
+        self._settings = settings
+        self._seed = seed
+        self._count = 0
+
+    def delay(self, attempt: int, retry: float | None) -> float:
+        """The time before an attempt (from 1), after the server has asked for ``retry``.
+
+        What it asked for is the least; from the second attempt in a row on the delay doubles
+        whatever it asked for.  Part of it is random, so that clients do not come back in step.
+        """
+        settings = self._settings
+        delay: float = settings.retry_delay * 2 ** min(attempt - 1, _LONGEST)
+        if retry is not None:
+            delay = retry if attempt == 1 else max(delay, retry)
+        delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._fraction())
+        return min(delay, settings.max_retry_delay)
+
+    def _fraction(self) -> float:
+        if not self._seed:
+            return 0.0
+        self._count += 1
+        digest = blake2b(b"%d" % self._count, key=self._seed[:64], digest_size=6).digest()
+        return int.from_bytes(digest) / 2**48
+
+
+class Relay:
+    """Puts events of our own behind those that the queue of what arrived will give."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def push(self, event: Event) -> None:
+        """Tell our owner ``event`` after everything that arrived before."""
+        self._hub.inbox.append((self, event))
+
+    def take_in(self, event: Event) -> None:
+        """Pass on an event at its place in the queue (called by the hub)."""
+        self._hub.events.append(event)

@@ -1,0 +1,291 @@
+"""HttpClient, streams that break off: when it comes back, with what, and when it gives up."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import EndReason, RequestEnded, ResultReceived
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.recovery import Backoff, Recovery
+from mcpcore.http.settings import HttpClientSettings
+from tests.http.support import Hand, make_client, note
+from tests.http.test_httpclient_rules import ECHO, legacy, modern, result
+from tests.http.test_httpclient_sessions import reopen, streaming
+
+SEED = bytes(range(16))
+
+
+def broken(method: str = "tools/call", params: Any = ECHO, **options: Any) -> tuple[Hand, int]:
+    """A client whose call has broken off after an event with an id."""
+    hand = legacy(**options)
+    request = hand.client.request(method, params, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: e-1\ndata:\n\n")
+    hand.end(send, "connection reset")
+    assert isinstance(request, int)
+    return hand, request
+
+
+def cursor(hand: Hand, send: HttpSend) -> str | None:
+    return hand.fields_of(send).get("last-event-id")
+
+
+# How long it waits
+
+
+@given(
+    attempt=st.integers(1, 5000),
+    retry=st.none() | st.floats(0, 1e12),
+    seed=st.binary(max_size=100),
+)
+def test_delays_are_within_bounds(attempt: int, retry: float | None, seed: bytes) -> None:
+    settings = HttpClientSettings()
+    delay = Backoff(settings, seed).delay(attempt, retry)
+    assert settings.min_retry_delay <= delay <= settings.max_retry_delay
+    assert delay >= min(retry or 0.0, settings.max_retry_delay)
+    assert delay == Backoff(settings, seed).delay(attempt, retry)
+
+
+@pytest.mark.parametrize(
+    ("retry", "delays"),
+    [
+        (None, [1, 2, 4, 8, 16]),
+        (0.0, [0.1, 2, 4, 8, 16]),
+        (0.5, [0.5, 2, 4, 8, 16]),
+        (5.0, [5, 5, 5, 8, 16]),
+    ],
+)
+def test_delays_double_whatever_the_server_asks_for(
+    retry: float | None, delays: list[float]
+) -> None:
+    backoff = Backoff(HttpClientSettings(), b"")
+    assert [backoff.delay(attempt, retry) for attempt in range(1, 6)] == delays
+
+
+def test_clients_do_not_come_back_in_step() -> None:
+    settings = HttpClientSettings(jitter=0.5)
+    one, two = (Backoff(settings, seed) for seed in (SEED, SEED[::-1]))
+    delays = [each.delay(1, 1.0) for each in (one, two) for _ in range(50)]
+    assert len(set(delays)) == 100
+    assert all(1.0 <= delay <= 1.5 for delay in delays)
+    assert min(delays) < 1.1
+    assert max(delays) > 1.4
+
+
+def test_the_seed_of_a_client_spreads_its_times() -> None:
+    hand, _ = broken(seed=SEED)
+    after = hand.next().after
+    assert after is not None
+    assert 1.0 < after <= 1.2
+
+
+def test_a_server_cannot_cause_a_storm() -> None:
+    """New ids at once, each time with no delay at all."""
+    hand, _ = broken(settings=HttpClientSettings(max_resumes=3))
+    for number in range(50):
+        send = hand.next()
+        assert send.after is not None
+        assert send.after >= 0.1
+        hand.stream(send)
+        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
+        hand.end(send)
+
+
+# What it does, and says
+
+
+def test_what_is_done_is_told() -> None:
+    hand, request = broken(settings=HttpClientSettings(max_resumes=2))
+    hand.end(hand.next(), "connection refused")
+    hand.reply(hand.next(), 503)
+    told = [
+        (event.request, event.recovery, event.attempt, event.delay)
+        for event in hand.interruptions()
+    ]
+    assert told == [
+        (request, Recovery.RESUME, 1, 1.0),
+        (request, Recovery.RESUME, 2, 2.0),
+        (request, Recovery.FAIL, 2, 0.0),
+    ]
+    assert "connection reset" in hand.interruptions()[0].reason
+    assert "connection refused" in hand.interruptions()[1].reason
+    ended = hand.take(RequestEnded)
+    assert ended.reason is EndReason.CLOSED
+    assert "resuming failed 2 times" in ended.message
+    assert hand.kinds() == []
+
+
+def test_what_is_told_follows_what_had_arrived() -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    client = hand.client
+    head = [(b"content-type", b"text/event-stream")]
+    client.response_head(send.exchange, 200, head, now=0)
+    body = b'id: 1\ndata: {"jsonrpc":"2.0","method":"notifications/x"}\n\n'
+    client.response_data(send.exchange, body, now=0)
+    client.response_end(send.exchange, now=0)
+    hand.pump()
+    kinds = [type(event).__name__ for event in hand.events]
+    assert kinds == ["NotificationReceived", "StreamInterrupted"]
+    assert hand.interruptions()[0].request == request
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 422])
+def test_a_cursor_that_the_server_does_not_take_begins_the_stream_anew(status: int) -> None:
+    hand, get = streaming()
+    hand.event(get, note("notifications/a"), id="e-1")
+    hand.end(get)
+    again = hand.next()
+    assert cursor(hand, again) == "e-1"
+    if status == 404:
+        hand.client._session = None  # a server without sessions: 404 means this stream
+        hand.client._calls[again.exchange].in_session = False
+    hand.reply(again, status, b"no", "text/plain")
+    new = hand.next()
+    assert (new.method, cursor(hand, new), new.after) == ("GET", None, 2.0)
+    hand.stream(new)
+    recoveries = [event.recovery for event in hand.interruptions()]
+    assert recoveries == [Recovery.RESUME, Recovery.REOPEN]
+    assert hand.interruptions()[0].request is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 409])
+def test_a_refusal_that_is_final(status: int) -> None:
+    hand, get = streaming()
+    hand.event(get, note("notifications/a"), id="e-1")
+    hand.end(get)
+    hand.reply(hand.next(), status)
+    assert hand.sent == []
+    assert [event.recovery for event in hand.interruptions()] == [Recovery.RESUME, Recovery.FAIL]
+
+
+@pytest.mark.parametrize("status", [400, 410])
+def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
+    hand, request = broken()
+    hand.reply(hand.next(), status, {"jsonrpc": "2.0", "error": {"code": 1, "message": "x"}})
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    assert str(status) in ended.message
+    assert hand.kinds() == []
+    assert hand.interruptions()[-1].recovery is Recovery.FAIL
+
+
+def test_resuming_can_be_switched_off() -> None:
+    hand, _ = broken(settings=HttpClientSettings(resume=False))
+    assert hand.sent == []
+    assert hand.kinds() == ["RequestEnded"]
+    hand, get = streaming(settings=HttpClientSettings(resume=False))
+    hand.event(get, note("notifications/a"), id="e-1")
+    hand.end(get)
+    again = hand.next()
+    assert cursor(hand, again) is None
+    hand.stream(again)
+    hand.event(again, note("notifications/b"))
+    assert [event.recovery for event in hand.interruptions()] == [Recovery.REOPEN]
+
+
+def test_reopening_can_be_switched_off() -> None:
+    hand, get = streaming(settings=HttpClientSettings(reopen=False))
+    hand.end(get)
+    assert hand.sent == []
+    (told,) = hand.interruptions()
+    assert (told.recovery, told.attempt, told.delay) == (Recovery.FAIL, 1, 0.0)
+
+
+def test_the_cursor_is_kept_over_any_number_of_drops() -> None:
+    hand, request = broken(settings=HttpClientSettings(max_resumes=4))
+    for _ in range(3):
+        again = hand.next()
+        assert cursor(hand, again) == "e-1"
+        hand.stream(again)
+        hand.data(again, b"id: e-2\ndata: {")  # an event that is cut does not count
+        hand.end(again, "connection reset")
+    again = hand.next()
+    hand.stream(again, result(request), id="e-2")
+    assert hand.take(ResultReceived).request == request
+    assert len(hand.interruptions()) == 4
+
+
+def test_modern_streams_break_off_without_more_ado() -> None:
+    hand = modern()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send, note("notifications/x"), id="e-1")
+    hand.end(send)
+    assert hand.interruptions() == []
+
+
+# Sessions that are lost on the way
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "saved"),
+    [
+        ("tools/list", None, True),
+        ("resources/read", {"uri": "file:///a"}, True),
+        ("prompts/list", None, True),
+        ("tools/call", ECHO, False),
+        ("prompts/get", {"name": "x"}, False),
+        ("completion/complete", None, False),
+    ],
+)
+@pytest.mark.parametrize("seen", ["by itself", "by another"])
+def test_only_what_is_safe_is_asked_again(method: str, params: Any, saved: bool, seen: str) -> None:
+    hand, request = broken(method, params)
+    again = hand.next()
+    if seen == "by itself":
+        hand.reply(again, 404)
+    else:
+        other = hand.client.request("tools/list", now=hand.now)
+        hand.reply(hand.next(), 404)
+        reopen(hand)
+        late = hand.next()
+        hand.reply(late, body=result(other))
+        hand.end(again, "connection refused")
+    if seen == "by itself":
+        reopen(hand)
+    if saved:
+        retried = hand.next()
+        assert hand.body_of(retried)["id"] == request
+        assert hand.fields_of(retried)["mcp-session-id"] == "s-2"
+        hand.reply(retried, body=result(request))
+        assert [event.request for event in hand.events if isinstance(event, ResultReceived)][
+            -1
+        ] == request
+        assert "RequestEnded" not in hand.kinds()
+    else:
+        ended = hand.take(RequestEnded)
+        assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+        assert "session" in ended.message
+        assert hand.kinds().count("RequestEnded") == 0
+    assert hand.sent == []
+    assert hand.client.exchanges == 0
+
+
+def test_what_was_asked_again_is_not_asked_a_third_time() -> None:
+    hand, request = broken("tools/list", None)
+    hand.reply(hand.next(), 404)
+    reopen(hand)
+    hand.reply(hand.next(), 404)
+    assert hand.take(RequestEnded).request == request
+
+
+def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
+    hand = Hand(make_client(HttpClientSettings(get_stream=False), negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    from tests.http.support import initialize_result
+
+    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
+    hand.reply(hand.next(), 202)
+    request = hand.client.request("tools/call", ECHO, now=0)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: e-1\ndata:\n\n")
+    hand.end(send)
+    hand.stream(hand.next(), result(request))
+    assert hand.take(ResultReceived).request == request
