@@ -1,0 +1,334 @@
+"""Tasks across connections, sessions and principals: who finds them, who hears of them."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from msgspec import Struct
+
+from mcpcore.service import Server
+from mcpcore.spec.types import CallToolResult, Task, TextContent
+from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import PeerError
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.link import clock
+from transports.runtime import RuntimeSettings
+from transports.server import serve
+from transports.tasks import TaskHost
+from transports.tasks_client import TaskOptions
+
+pytestmark = pytest.mark.anyio
+
+FOLLOWS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+QUICK = ClientSettings(tasks=TaskOptions(max_poll=0.01, min_poll=0.001))
+
+
+class Name(Struct):
+    name: str
+
+
+class Workshop(Server):
+    """Tools that wait until a test lets them ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__("workshop")
+        self.go = anyio.Event()
+        self.stopped = anyio.Event()
+        self.add_tool(self._work, "work", task="optional", task_poll=0.001)
+        self.add_tool(self._ask, "ask", task="optional", task_poll=0.001)
+
+    async def _work(self) -> str:
+        try:
+            await self.go.wait()
+        finally:
+            self.stopped.set()
+        return "done"
+
+    async def _ask(self, context: Context) -> str:
+        answer = await context.elicit("Who are you?", Name)
+        return answer.content.name if answer.content else answer.action
+
+
+def text(result: CallToolResult) -> str:
+    block = result.content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+# Real bindings
+
+
+@asynccontextmanager
+async def served(server: Server) -> AsyncIterator[list[str]]:
+    """Serve over HTTP and WebSocket."""
+    urls: list[str] = []
+    ready, stop = anyio.Event(), anyio.Event()
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        if len(urls) == 2:
+            ready.set()
+
+    async def run() -> None:
+        await serve(server, http="127.0.0.1:0", ws="127.0.0.1:0", on_listening=announce, stop=stop)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await ready.wait()
+            yield urls
+            stop.set()
+
+
+def connecting(url: str, revision: str) -> Any:
+    callbacks = Callbacks(elicitation=lambda params: {"name": "Ada"})
+    return connect(url, revision=revision, callbacks=callbacks, settings=QUICK)
+
+
+async def start(client: Client, tool: str) -> str:
+    task = await client.tasks.start(tool)
+    assert isinstance(task, Task)
+    return task.task_id
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["http", "ws"])
+@pytest.mark.parametrize("second", [0, 1], ids=["http", "ws"])
+async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, second: int) -> None:
+    server = Workshop()
+    async with served(server) as urls:
+        async with connecting(urls[first], MODERN) as client:
+            work, ask = await start(client, "work"), await start(client, "ask")
+        server.go.set()
+        async with connecting(urls[second], MODERN) as client:
+            assert text(await client.tasks.wait(work)) == "done"
+            assert text(await client.tasks.wait(ask)) == "Ada"
+
+
+@pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
+async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
+    server = Workshop()
+    async with served(server) as urls:
+        async with (
+            connecting(urls[binding], LEGACY) as client,
+            connecting(urls[binding], LEGACY) as other,
+        ):
+            task = await start(client, "work")
+            assert [each.task_id for each in (await client.tasks.list()).tasks] == [task]
+            assert (await other.tasks.list()).tasks == []
+            with pytest.raises(PeerError, match="no such task"):
+                await other.tasks.get(task)
+        await server.stopped.wait()
+
+
+@pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
+async def test_news_reach_every_connection_that_listens(binding: int) -> None:
+    server = Workshop()
+    async with served(server) as urls, connecting(urls[0], MODERN) as client:
+        task = await start(client, "work")
+        async with (
+            connecting(urls[binding], MODERN) as other,
+            other.listen(task_ids=[task]) as changes,
+        ):
+            server.go.set()
+            assert (await anext(changes)).task_id == task
+            state = changes.tasks[task]
+            assert state.status == "completed"
+            assert state.result is not None
+
+
+# One runtime, by hand
+
+ELICITS: dict[str, Any] = {"elicitation": {}}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+def asked(made: Bench) -> list[dict[str, Any]]:
+    return [each for each in made.sent if each.get("method") == "elicitation/create"]
+
+
+def withdrawn(made: Bench) -> list[Any]:
+    cancelled = [each for each in made.sent if each.get("method") == "notifications/cancelled"]
+    return [each["params"]["requestId"] for each in cancelled]
+
+
+async def legacy_task(made: Bench) -> str:
+    params = {"name": "ask", "task": {}}
+    reply = await made.call("tools/call", params, revision=LEGACY)
+    task_id: str = reply["result"]["task"]["taskId"]
+    return task_id
+
+
+async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
+    async with bench(Workshop()) as made:
+        made.open_legacy(ELICITS)
+        task = await legacy_task(made)
+        about = {"taskId": task}
+        state: dict[str, Any] = {}
+        while state.get("status") != "input_required":
+            await anyio.lowlevel.checkpoint()
+            state = (await made.call("tasks/get", about, revision=LEGACY))["result"]
+        assert asked(made) == []
+
+        first = made.post("tasks/result", about, revision=LEGACY)
+        (question,) = asked(made)
+        assert question["params"]["_meta"] == {
+            "io.modelcontextprotocol/related-task": about,
+        }
+        # It went with that request; without it, it goes with the next.
+        gone = {"requestId": first}
+        made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": gone})
+        assert withdrawn(made) == [question["id"]]
+        second = made.post("tasks/result", about, revision=LEGACY)
+        assert len(asked(made)) == 2
+        third = made.post("tasks/result", about, revision=LEGACY)
+        assert len(asked(made)) == 2
+
+        answer = {"action": "accept", "content": {"name": "Ada"}}
+        made.send({"jsonrpc": "2.0", "id": asked(made)[1]["id"], "result": answer})
+        for request in (second, third):
+            result = (await made.reply(request))["result"]
+            assert result["content"][0]["text"] == "Ada"
+            assert result["_meta"] == {"io.modelcontextprotocol/related-task": about}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"error": {"code": -1, "message": "not now"}}, "refused elicitation/create: not now"),
+        ({"result": {"action": "accept", "content": {"name": 5}}}, None),
+    ],
+)
+async def test_answers_on_the_wire_that_are_none(answer: dict[str, Any], says: str | None) -> None:
+    async with bench(Workshop()) as made:
+        made.open_legacy(ELICITS)
+        about = {"taskId": await legacy_task(made)}
+        request = made.post("tasks/result", about, revision=LEGACY)
+        for number in range(1 if says else 3):
+            while len(asked(made)) <= number:
+                await anyio.lowlevel.checkpoint()
+            made.send({"jsonrpc": "2.0", "id": asked(made)[number]["id"], **answer})
+        result = (await made.reply(request))["result"]
+        assert result["isError"] is True
+        assert (says or "does not fit") in result["content"][0]["text"]
+
+
+async def test_a_question_nobody_answers_in_time() -> None:
+    async with bench(Workshop(), RuntimeSettings(input_timeout=0.0)) as made:
+        made.open_legacy(ELICITS)
+        about = {"taskId": await legacy_task(made)}
+        request = made.post("tasks/result", about, revision=LEGACY)
+        await until(lambda: asked(made))
+        made.peer.handle_timeout(clock() + 1)
+        made.flush_soon()
+        result = (await made.reply(request))["result"]
+        assert "did not answer elicitation/create" in result["content"][0]["text"]
+
+
+async def test_a_cancelled_task_takes_its_question_back() -> None:
+    async with bench(Workshop()) as made:
+        made.open_legacy(ELICITS)
+        about = {"taskId": await legacy_task(made)}
+        request = made.post("tasks/result", about, revision=LEGACY)
+        await until(lambda: asked(made))
+        (question,) = asked(made)
+        await made.call("tasks/cancel", about, revision=LEGACY)
+        assert (await made.reply(request))["error"]["code"] == -32600
+        await until(lambda: withdrawn(made))
+        assert withdrawn(made) == [question["id"]]
+
+
+# Principals
+
+
+class Member(Bench):
+    """A bench whose requests come from somebody."""
+
+    principal: str | None = None
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode()
+        self.peer.receive(data, now=clock(), principal=self.principal)
+        self.flush_soon()
+
+    async def as_(self, principal: str | None, method: str, params: dict[str, Any]) -> Any:
+        self.principal = principal
+        return await self.call(method, params, capabilities=FOLLOWS)
+
+
+@asynccontextmanager
+async def member() -> AsyncIterator[Member]:
+    async with bench(Workshop()) as made:
+        made.__class__ = Member
+        assert isinstance(made, Member)
+        yield made
+
+
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/update", "tasks/cancel"])
+@pytest.mark.parametrize("stranger", [None, "grace"])
+async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: str | None) -> None:
+    async with member() as made:
+        reply = await made.as_("ada", "tools/call", {"name": "work"})
+        params = {"taskId": reply["result"]["taskId"], "inputResponses": {}}
+        refused = await made.as_(stranger, method, params)
+        assert refused["error"]["code"] == -32602
+        assert refused["error"]["message"] == "there is no such task (any more)"
+        allowed = await made.as_("ada", method, params)
+        assert "result" in allowed
+
+
+async def test_strangers_hear_nothing() -> None:
+    async with member() as made:
+        reply = await made.as_("ada", "tools/call", {"name": "work"})
+        task = reply["result"]["taskId"]
+        filters = {}
+        for principal in ("grace", "ada"):
+            made.principal = principal
+            params = {"notifications": {"taskIds": [task]}}
+            made.post("subscriptions/listen", params, capabilities=FOLLOWS)
+            filters[principal] = made.sent.pop()["params"]["notifications"]
+        assert filters == {"grace": {"taskIds": []}, "ada": {"taskIds": [task]}}
+        await made.as_("ada", "tasks/cancel", {"taskId": task})
+        news = [each for each in made.sent if each.get("method") == "notifications/tasks"]
+        assert len(news) == 1
+
+
+# Time
+
+
+async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
+    """Calls at a later time come in their order, and tasks go when their time has come."""
+    now = 1000.0
+    host = TaskHost(wall=lambda: now)
+    called: list[str] = []
+    done = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            assert host.begin(group) is group
+            async with anyio.create_task_group() as other:
+                assert host.begin(other) is group
+            host.later(0.02, done.set)
+            host.later(0.01, lambda: called.append("second"))
+            host.later(0.0, lambda: called.append("first"))
+            record = host.create("a", ttl=60_000)
+            await done.wait()
+            assert called == ["first", "second"]
+            seen = [host.page("a", None)[0]]
+            statuses: list[str] = [record.status]
+            for seconds in (60.0, 120.0):
+                now += seconds
+                seen.append(host.page("a", None)[0])
+                statuses.append(record.status)
+            assert seen == [[record], [record], []]
+            assert statuses == ["working", "failed", "failed"]
+            group.cancel_scope.cancel()
