@@ -32,6 +32,8 @@ class Deadlines(Generic[T]):
 
     def set(self, item: T, when: float | None) -> None:
         """Set, move or (with None) remove the deadline of ``item``."""
+        if item.deadline == when:
+            return
         if item.deadline is not None:
             self._live -= 1
         item.deadline = when
@@ -74,6 +76,15 @@ class Deadlines(Generic[T]):
         return expired
 
     def _compact(self) -> None:
-        self._queue = deque(entry for entry in self._queue if entry[1].deadline == entry[0])
-        self._heap = [entry for entry in self._heap if entry[2].deadline == entry[0]]
+        kept: set[int] = set()
+
+        def wanted(when: float, item: T) -> bool:
+            # Once for each: a deadline that was moved away and back has two entries.
+            if item.deadline != when or id(item) in kept:
+                return False
+            kept.add(id(item))
+            return True
+
+        self._queue = deque(entry for entry in self._queue if wanted(*entry))
+        self._heap = [entry for entry in self._heap if wanted(entry[0], entry[2])]
         heapify(self._heap)

@@ -123,3 +123,19 @@ def test_frames_as_lines() -> None:
     empty = frame(0)
     empty.data = ()
     assert empty.line() == b""
+
+
+def test_a_deadline_that_does_not_move_takes_no_more_room() -> None:
+    deadlines: Deadlines[Item] = Deadlines()
+    item, other = Item(), Item()
+    deadlines.set(other, 5.0)
+    for _ in range(1000):
+        deadlines.set(item, 9.0)
+    assert len(deadlines._heap) + len(deadlines._queue) == 2
+    for _ in range(1000):
+        deadlines.set(item, None)
+        deadlines.set(item, 3.0)
+        deadlines.set(item, 9.0)
+    assert len(deadlines._heap) + len(deadlines._queue) < 300
+    assert [deadlines.due(when) for when in (3.0, 5.0, 9.0)] == [[], [other], [item]]
+    assert deadlines.next() is None
