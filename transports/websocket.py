@@ -148,6 +148,8 @@ class WebSocketLink(StreamLink):
         self._alive = clock()  # when the other side last gave a sign of life
         self._pinged: float | None = None  # when the unanswered ping was sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
+        self._said = ""
+        """What the other side is told beside the code."""
         self._refused = False
         self._goodbye: CloseConnection | None = None  # the answer to the other side's close
 
@@ -201,7 +203,7 @@ class WebSocketLink(StreamLink):
     def _refuse(self, code: CloseReason, reason: str) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True
-        self._code = code
+        self._code, self._said = code, reason
         self._stop(f"closed by this side with {int(code)}: {reason}", hard=True)
 
     # Out
@@ -261,7 +263,9 @@ class WebSocketLink(StreamLink):
         if ws.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        goodbye = self._goodbye or CloseConnection(code=code, reason=self._reason)
+        ordinary = code in (CloseReason.GOING_AWAY, CloseReason.NORMAL_CLOSURE)
+        said = self._said or ("" if ordinary else self._reason)
+        goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         await self.stream.send(ws.send(goodbye))
         if self._refused:
             # Its frames can be read no more; leave it time to read ours.

@@ -87,6 +87,55 @@ def test_help_shows_examples(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_version() -> None:
+    done = mcpcore("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"mcpcore \d+\.\d+\.\d+\n", done.stdout)
+
+
+SLOW = """
+import anyio
+from mcpcore.service import Server
+
+server = Server("slow")
+
+
+@server.tool
+async def slow() -> str:
+    await anyio.sleep(0.8)
+    return "done"
+"""
+
+
+@pytest.mark.parametrize(("words", "answers"), [((), [1]), (("--drain", "30"), [1, 2])])
+def test_running_requests_have_the_time_that_drain_says(
+    tmp_path: Path, words: tuple[str, ...], answers: list[int]
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    handshake = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "c", "version": "1"},
+    }
+    lines = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": handshake},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "slow"}},
+    ]
+    done = subprocess.run(
+        [*MCPCORE, "serve", "slow:server", "--stdio", *words],
+        input="".join(json.dumps(line) + "\n" for line in lines),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == answers
+
+
 def test_without_words_there_is_help() -> None:
     done = mcpcore()
     assert done.returncode == 2

@@ -88,7 +88,8 @@ async def test_bad_frames_close(data: bytes, code: int) -> None:
             await client.stream.send(data)
             found, reason = await client.closed()
         assert found == code
-        assert reason.startswith(f"closed by this side with {code}: ")
+        assert reason
+        assert "closed" not in reason
         await server.app.until(lambda: bool(server.app.of(ConnectionEnded)))
         assert server.app.ended
         assert len(server.app.of(RequestCancelled)) == 1

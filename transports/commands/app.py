@@ -7,7 +7,7 @@ group of commands under the entry point's name, or a function, added as one comm
 import logging
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +56,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_common)
     app.command("serve")(serve)
     app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(call)
     app.command("list", cls=_usage("[KIND]..."))(list_)
@@ -71,6 +72,23 @@ def build() -> typer.Typer:
         else:
             app.command(entry.name)(plugin)
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mcpcore {version('mcpcore')}")
+        raise typer.Exit
+
+
+def _common(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Serve, call, list and probe Model Context Protocol servers."""
 
 
 def _usage(words: str) -> type[TyperCommand]:
@@ -104,13 +122,23 @@ def serve(
         list[str] | None,
         typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
     ] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0,
+            help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
+        ),
+    ] = None,
     revision: RevisionOption = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Serve a service on any number of bindings at once.
 
     Without a binding it listens on http://127.0.0.1:8000/mcp. Each binding is announced on
-    standard error as "listening on URL". SIGINT and SIGTERM end it when running requests are done.
+    standard error as "listening on URL". SIGINT and SIGTERM (and, with --stdio, the end of the
+    input) end it; running requests have the time that --drain says.
 
     \b
     Examples:
@@ -131,6 +159,7 @@ def serve(
             allowed_origins=allow_origin or (),
             revisions=revision or None,
             log_requests=verbose,
+            drain=drain,
         ),
     )
 

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from transports.commands.output import Exit, Failure
@@ -32,6 +34,7 @@ def serve(
     allowed_origins: Sequence[str],
     revisions: Sequence[str] | None = None,
     log_requests: bool = False,
+    drain: float | None = None,
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status."""
     check_revisions(revisions)
@@ -43,6 +46,8 @@ def serve(
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
     )
+    if drain is not None:
+        settings = _draining(settings, drain)
     try:
         run(
             server,
@@ -58,6 +63,17 @@ def serve(
     except (LocalError, OSError) as error:
         raise Failure(str(error)) from error
     return Exit.OK
+
+
+def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
+    """The same settings with so much time for running requests when the end comes."""
+    pump = structs.replace(settings.stdio.pump, drain=seconds)
+    return structs.replace(
+        settings,
+        stdio=structs.replace(settings.stdio, pump=pump),
+        websocket=structs.replace(settings.websocket, pump=pump),
+        http_link=structs.replace(settings.http_link, drain_time=seconds),
+    )
 
 
 def load(name: str) -> Server:
