@@ -70,6 +70,8 @@ class Call(Struct, kw_only=True, eq=False):
     """Seconds to wait before resuming, as the server asked."""
     resumes: int = 0
     """Attempts to pick up the stream since the last event."""
+    opened: float | None = None
+    """When the stream was last opened or picked up; None while it is not."""
     deadline: float | None = None
     """When to stop waiting for the end of a response that has said everything."""
 

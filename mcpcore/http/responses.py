@@ -170,13 +170,13 @@ class Responses(ABC):
         else:
             if call.in_session and call.epoch == self._epoch:
                 self._fruitful = True
-            self._begin(call, kind)
+            self._begin(call, kind, now)
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
             if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
                 self._streamed = True
-            self._begin(call, Reading.EVENTS)
+            self._begin(call, Reading.EVENTS, now)
         elif status < 500 and status != 429:
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
                 # What it forgot it forgot; the end of this response begins the stream anew.
@@ -190,8 +190,9 @@ class Responses(ABC):
             self._fail(call, text, now)
         # Else it may go better the next time, which comes with the end of this response.
 
-    def _begin(self, call: Call, kind: Reading) -> None:
+    def _begin(self, call: Call, kind: Reading, now: float) -> None:
         call.reading = kind
+        call.opened = now
         if kind is Reading.EVENTS:
             call.decoder = SseDecoder(self.settings.max_event)
             call.decoder.last_event_id = call.last_event_id
@@ -315,6 +316,9 @@ class Responses(ABC):
         wanted = call.purpose is Purpose.STREAM or call.request is not None
         if not wanted:
             return
+        if call.opened is not None and now - call.opened >= self.settings.lasting:
+            call.resumes = 0
+        call.opened = None
         recovery = self._recovery(call)
         if recovery is not Recovery.FAIL:
             self._pick_up(call, recovery, error)

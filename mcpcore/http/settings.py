@@ -64,7 +64,9 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     reopen: bool = True
     """Begin the standalone stream anew where it cannot be picked up."""
     max_resumes: int = 5
-    """Attempts in a row without an event in between."""
+    """Attempts in a row without an event in between, and without a connection that lasted."""
+    lasting: float = 10.0
+    """A connection has lasted if it stood for this long."""
     retry_delay: float = 1.0
     """Time before an attempt, where the server names none; doubles each time."""
     min_retry_delay: float = 0.1

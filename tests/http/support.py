@@ -329,12 +329,7 @@ class Wire:
             moved = self._events()
             for plan in self.client.requests_to_send():
                 moved = True
-                if isinstance(plan, HttpAbort):
-                    self._abort(plan.exchange)
-                elif plan.after:
-                    heapq.heappush(self._delayed, (self.now + plan.after, plan.exchange, plan))
-                else:
-                    self._send(plan)
+                self._take(plan)
             moved = self._events() or moved
             for route in self.server.writable():
                 moved = True
@@ -342,6 +337,14 @@ class Wire:
             if not moved:
                 return self
         raise AssertionError("the wire does not come to rest")
+
+    def _take(self, plan: HttpSend | HttpAbort) -> None:
+        if isinstance(plan, HttpAbort):
+            self._abort(plan.exchange)
+        elif plan.after:
+            heapq.heappush(self._delayed, (self.now + plan.after, plan.exchange, plan))
+        else:
+            self._send(plan)
 
     def _events(self) -> bool:
         moved = False

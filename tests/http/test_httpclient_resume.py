@@ -211,6 +211,21 @@ def test_the_cursor_is_kept_over_any_number_of_drops() -> None:
     assert len(hand.interruptions()) == 4
 
 
+@pytest.mark.parametrize(("stood", "attempts"), [(9.9, 3), (10.0, 20)])
+def test_a_stream_that_is_silent_and_cut_now_and_then_is_kept(stood: float, attempts: int) -> None:
+    hand, get = streaming(settings=HttpClientSettings(max_resumes=2))
+    cuts = 0
+    while cuts < 20:
+        hand.now += stood
+        hand.end(get)
+        cuts += 1
+        if not hand.sent:
+            break
+        get = hand.next()
+        hand.stream(get)
+    assert cuts == attempts
+
+
 def test_modern_streams_break_off_without_more_ado() -> None:
     hand = modern()
     hand.client.request("tools/call", ECHO, now=hand.now)
