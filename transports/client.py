@@ -8,20 +8,20 @@
 The same code works over every transport and in both eras.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any
 
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
-from mcpcore.spec.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND
-from mcpcore.spec.methods import METHODS, lookup
-from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation, LoggingLevel
-from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND
+from mcpcore.spec.members import unknown_members
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.completion import (
+    CompleteParams,
     CompleteResult,
     PromptReference,
     ResourceTemplateReference,
@@ -39,29 +39,20 @@ from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.spec.types.tools import CallToolResult, ListToolsResult, Tool
 from mcpcore.wire.message import Body
 from transports.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
-from transports.client_cache import ResultCache
+from transports.client_cache import ServerCache
 from transports.client_core import ClientCore
-from transports.client_errors import InvalidResponse, PeerError, promised
+from transports.client_errors import PeerError
+from transports.client_icons import drop_unsafe_icons
 from transports.client_listen import Listening
 from transports.client_middleware import ClientMiddleware
 from transports.client_open import ClientSettings, Opening
+from transports.client_requests import ClientRequests, page_params
 from transports.client_tools import ToolBook
-from transports.link import clock
 from transports.targets import Target, parse_target
 from transports.tasks_client import ClientTasks
 
-T = TypeVar("T")
-P = TypeVar("P", bound="_Page")
 
-_CACHEABLE = frozenset(row.name for row in METHODS if row.cacheable)
-_MAX_PAGES = 10_000
-
-
-class _Page(Protocol):
-    next_cursor: str | UnsetType
-
-
-class Client:
+class Client(ClientRequests):
     """An open conversation with a server. Made by :func:`connect`.
 
     Every method that sends a request raises :class:`PeerError` for an error of the server, and a
@@ -71,44 +62,16 @@ class Client:
     """
 
     def __init__(
-        self, core: ClientCore, ready: Ready, tools: ToolBook, cache: ResultCache | None
+        self,
+        core: ClientCore,
+        ready: Ready,
+        tools: ToolBook,
+        cache: ServerCache | None,
+        *,
+        max_pages: int,
     ) -> None:
-        self._core = core
-        self._ready = ready
+        super().__init__(core, ready, cache, max_pages)
         self._tools = tools
-        self._cache = cache
-
-    # Facts
-
-    @property
-    def revision(self) -> Revision:
-        """The revision that was negotiated."""
-        return self._ready.revision
-
-    @property
-    def server_info(self) -> Implementation | None:
-        """The server's identity, as it says itself."""
-        return self._ready.info
-
-    @property
-    def capabilities(self) -> ServerCapabilities:
-        """What the server declared."""
-        return self._core.capabilities
-
-    @property
-    def instructions(self) -> str | None:
-        """What the server wants its users to know."""
-        return self._ready.instructions
-
-    @property
-    def supported(self) -> tuple[str, ...]:
-        """The revisions that the server named (modern), or the negotiated one."""
-        return self._ready.supported or (self._ready.revision.name,)
-
-    @property
-    def closed(self) -> str | None:
-        """Why the connection ended, None while it is open."""
-        return self._core.closed
 
     # Tools
 
@@ -116,13 +79,16 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListToolsResult:
         """Return one page of tools; :meth:`tools` returns all of them."""
-        result = await self.request("tools/list", _page(cursor), ListToolsResult, timeout=timeout)
+        result = await self.request(
+            "tools/list", page_params(cursor), ListToolsResult, timeout=timeout
+        )
         result.tools = self._tools.learn(result.tools)
+        drop_unsafe_icons(result.tools)
         return result
 
     async def tools(self) -> list[Tool]:
         """Return all tools."""
-        return [tool async for page in self._pages(self.list_tools) for tool in page.tools]
+        return await self._all(self.list_tools, lambda page: page.tools)
 
     async def call_tool(
         self,
@@ -162,6 +128,7 @@ class Client:
             await self.tools()
             result = await call()
         self._tools.check(name, result)
+        drop_unsafe_icons(result.content)
         return result
 
     @property
@@ -175,27 +142,32 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListResourcesResult:
         """Return one page of resources."""
-        return await self.request(
-            "resources/list", _page(cursor), ListResourcesResult, timeout=timeout
+        result = await self.request(
+            "resources/list", page_params(cursor), ListResourcesResult, timeout=timeout
         )
+        drop_unsafe_icons(result.resources)
+        return result
 
     async def resources(self) -> list[Resource]:
         """Return all resources."""
-        pages = self._pages(self.list_resources)
-        return [resource async for page in pages for resource in page.resources]
+        return await self._all(self.list_resources, lambda page: page.resources)
 
     async def list_resource_templates(
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListResourceTemplatesResult:
         """Return one page of resource templates."""
-        return await self.request(
-            "resources/templates/list", _page(cursor), ListResourceTemplatesResult, timeout=timeout
+        result = await self.request(
+            "resources/templates/list",
+            page_params(cursor),
+            ListResourceTemplatesResult,
+            timeout=timeout,
         )
+        drop_unsafe_icons(result.resource_templates)
+        return result
 
     async def resource_templates(self) -> list[ResourceTemplate]:
         """Return all resource templates."""
-        pages = self._pages(self.list_resource_templates)
-        return [template async for page in pages for template in page.resource_templates]
+        return await self._all(self.list_resource_templates, lambda page: page.resource_templates)
 
     async def read_resource(
         self,
@@ -229,11 +201,15 @@ class Client:
         self, cursor: str | None = None, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ListPromptsResult:
         """Return one page of prompts."""
-        return await self.request("prompts/list", _page(cursor), ListPromptsResult, timeout=timeout)
+        result = await self.request(
+            "prompts/list", page_params(cursor), ListPromptsResult, timeout=timeout
+        )
+        drop_unsafe_icons(result.prompts)
+        return result
 
     async def prompts(self) -> list[Prompt]:
         """Return all prompts."""
-        return [prompt async for page in self._pages(self.list_prompts) for prompt in page.prompts]
+        return await self._all(self.list_prompts, lambda page: page.prompts)
 
     async def get_prompt(
         self,
@@ -248,9 +224,11 @@ class Client:
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
             params["arguments"] = arguments
-        return await self.request(
+        result = await self.request(
             "prompts/get", params, GetPromptResult, timeout=timeout, progress=progress, meta=meta
         )
+        drop_unsafe_icons(message.content for message in result.messages)
+        return result
 
     async def complete(
         self,
@@ -264,10 +242,10 @@ class Client:
     ) -> CompleteResult:
         """Propose values for an ``argument`` of which ``value`` has been typed.
 
-        ``known``: the values of other arguments.
+        ``known``: the values of other arguments, where the revision can tell them.
         """
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
-        if known is not None:
+        if known is not None and "context" not in unknown_members(CompleteParams, self.revision):
             params["context"] = {"arguments": known}
         return await self.request(
             "completion/complete", params, CompleteResult, timeout=timeout, meta=meta
@@ -324,74 +302,6 @@ class Client:
         """Send any notification that the revision has; others are dropped."""
         self._core.notify(method, params)
 
-    @overload
-    async def request(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> Raw: ...
-
-    @overload
-    async def request(
-        self,
-        method: str,
-        params: Body,
-        expected: type[T],
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> T: ...
-
-    async def request(
-        self,
-        method: str,
-        params: Body = None,
-        expected: Any = Raw,
-        *,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        progress: ProgressCallback | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Send any request; its result is typed as ``expected``, raw by default."""
-        cache = self._cache if method in _CACHEABLE else None
-        if cache is not None and (kept := cache.get(method, params, now=clock())) is not None:
-            return promised(kept, expected, method)
-        outcome = await self._core.request(
-            method, params, timeout=timeout, progress=progress, meta=meta
-        )
-        result = promised(outcome.result, expected, method)
-        if cache is not None and not outcome.with_input:
-            cache.put(method, params, outcome.result, now=clock())
-        return result
-
-    async def _pages(self, fetch: Callable[..., Awaitable[P]]) -> AsyncIterator[P]:
-        cursor: str | None = None
-        seen: set[str] = set()
-        for _ in range(_MAX_PAGES):
-            try:
-                page = await fetch(cursor)
-            except PeerError as error:
-                if self._cache is not None and error.code == INVALID_PARAMS:
-                    self._cache.drop(error.method)
-                raise
-            yield page
-            if page.next_cursor is UNSET:
-                return
-            cursor = page.next_cursor
-            if cursor in seen:
-                break
-            seen.add(cursor)
-        raise InvalidResponse("pagination", f"the server's pages do not end (cursor {cursor!r})")
-
-
-def _page(cursor: str | None) -> dict[str, Any] | None:
-    return None if cursor is None else {"cursor": cursor}
-
 
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
@@ -427,7 +337,13 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     async def __aenter__(self) -> Client:
         opening = self._opening
         core, ready = await opening.open()
-        return Client(core, ready, opening.tool_book(ready.revision), opening.cache)
+        return Client(
+            core,
+            ready,
+            opening.tool_book(ready.revision),
+            opening.server_cache(core, ready.revision),
+            max_pages=opening.settings.max_pages,
+        )
 
     async def __aexit__(
         self,

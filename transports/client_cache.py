@@ -1,72 +1,168 @@
 """Results that a server allowed to be kept for a while (2026-07-28, "Caching").
 
-One cache belongs to one connection, and so to one authorization context: private and public
-results may both be kept.
+A :class:`ResultCache` may serve several connections.  What is ``public`` is shared between all that
+lead to the same server, what is ``private`` only within one authorization context: the same
+server, reached with the same headers.
 """
 
-from collections import OrderedDict
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body
+from transports.targets import HttpTarget, Target, WebSocketTarget
 
-_MADE_STALE_BY: dict[str, frozenset[str]] = {
-    "notifications/tools/list_changed": frozenset({"tools/list"}),
-    "notifications/prompts/list_changed": frozenset({"prompts/list"}),
-    "notifications/resources/list_changed": frozenset(
-        {"resources/list", "resources/templates/list"}
-    ),
-    "notifications/resources/updated": frozenset({"resources/read"}),
+_MADE_STALE_BY: dict[str, tuple[str, ...]] = {
+    "notifications/tools/list_changed": ("tools/list",),
+    "notifications/prompts/list_changed": ("prompts/list",),
+    "notifications/resources/list_changed": ("resources/list", "resources/templates/list"),
+    "notifications/resources/updated": ("resources/read",),
 }
+
+_PUBLIC = ""
+
+_Key = tuple[str, str, str, bytes]
+"""Server, authorization context (empty: any), method, params."""
 
 
 class _Hints(Struct, rename="camel"):
-    ttl_ms: int | UnsetType = UNSET
+    ttl_ms: int | float | UnsetType = UNSET
+    cache_scope: str | UnsetType = UNSET
+
+
+class _Kept(Struct):
+    stale_at: float
+    result: Raw
 
 
 class ResultCache:
-    """Keeps at most ``limit`` results, the least recently used one goes first."""
+    """Keeps at most ``limit`` results of together ``size`` bytes; the least used go first.
 
-    def __init__(self, limit: int = 256) -> None:
+    ``longest``: seconds beyond which no result is fresh, whatever the server says.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int = 1024,
+        size: int = 64 * 1024 * 1024,
+        longest: float = 24 * 3600.0,
+    ) -> None:
+        if limit < 1 or size < 1 or longest < 0:
+            raise ValueError("a cache needs room for one result at least, and no negative time")
         self._limit = limit
-        self._results: OrderedDict[tuple[str, bytes], tuple[float, Raw]] = OrderedDict()
+        self._size = size
+        self._longest = longest
+        self._used = 0
+        self._connections = 0
+        self._results: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._changes: Counter[tuple[str, str]] = Counter()
+        """How often the results of a server's method became stale."""
 
     def __len__(self) -> int:
         return len(self._results)
 
-    def get(self, method: str, params: Body, *, now: float) -> Raw | None:
+    def connect(
+        self, target: Target, headers: Mapping[str, str], revision: Revision
+    ) -> "ServerCache":
+        """Return the part of one connection.
+
+        A server that has no URL has no other clients, so that nothing of it is shared.
+        """
+        if isinstance(target, HttpTarget | WebSocketTarget):
+            server = f"{revision.name} {target.url}"
+        else:
+            self._connections += 1
+            server = f"connection {self._connections}"
+        sent = sorted((name.lower(), value) for name, value in headers.items())
+        context = hashlib.sha256(msgspec.json.encode(sent)).hexdigest()
+        return ServerCache(self, server, context)
+
+    def find(self, key: _Key, now: float) -> Raw | None:
         """Return a result that is still fresh, or None."""
-        key = _key(method, params)
         kept = self._results.get(key)
         if kept is None:
             return None
-        if now >= kept[0]:
-            del self._results[key]
+        if now >= kept.stale_at:
+            self._forget(key)
             return None
         self._results.move_to_end(key)
-        return kept[1]
+        return kept.result
 
-    def put(self, method: str, params: Body, result: Raw, *, now: float) -> None:
-        """Keep a result for as long as it says itself."""
-        ttl = msgspec.json.decode(result, type=_Hints).ttl_ms
-        if ttl is UNSET or ttl <= 0:
+    def keep(self, key: _Key, result: Raw, ttl: float, now: float) -> None:
+        """Keep a result for ``ttl`` seconds."""
+        if key in self._results:
+            self._forget(key)
+        copy = Raw(bytes(result))  # of the message alone, not of all that was received with it
+        if ttl <= 0 or len(copy) > self._size:
             return
-        self._results[_key(method, params)] = (now + ttl / 1000, result)
-        if len(self._results) > self._limit:
-            self._results.popitem(last=False)
+        self._results[key] = _Kept(now + min(ttl, self._longest), copy)
+        self._used += len(copy)
+        while len(self._results) > self._limit or self._used > self._size:
+            self._forget(next(iter(self._results)))
+
+    def drop(self, server: str, method: str) -> None:
+        """Drop all results of a method, in every authorization context."""
+        self._changes[server, method] += 1
+        for key in [key for key in self._results if (key[0], key[2]) == (server, method)]:
+            self._forget(key)
+
+    def changes(self, server: str, method: str) -> int:
+        """How often results of a method were dropped."""
+        return self._changes[server, method]
+
+    def _forget(self, key: _Key) -> None:
+        self._used -= len(self._results.pop(key).result)
+
+
+class ServerCache:
+    """What is kept for one connection."""
+
+    def __init__(self, cache: ResultCache, server: str, context: str) -> None:
+        self._cache = cache
+        self._server = server
+        self._context = context
+
+    def get(self, method: str, params: Body, *, now: float) -> Raw | None:
+        """Return a result that is still fresh, or None."""
+        encoded = _encode(params)
+        for context in (self._context, _PUBLIC):
+            found = self._cache.find((self._server, context, method, encoded), now)
+            if found is not None:
+                return found
+        return None
+
+    def mark(self, method: str) -> int:
+        """What :meth:`put` wants to know of the time when the request left."""
+        return self._cache.changes(self._server, method)
+
+    def put(self, method: str, params: Body, result: Raw, mark: int, *, now: float) -> None:
+        """Keep a result for as long as it says itself, unless it became stale on its way."""
+        if mark != self.mark(method):
+            return
+        try:
+            hints = msgspec.json.decode(result, type=_Hints)
+        except msgspec.ValidationError:
+            return
+        ttl = 0.0 if hints.ttl_ms is UNSET else hints.ttl_ms / 1000
+        encoded = _encode(params)
+        public = hints.cache_scope == "public"
+        context = _PUBLIC if public else self._context
+        self._cache.keep((self._server, context, method, encoded), result, ttl, now)
 
     def notified(self, method: str) -> None:
         """Drop what a change notification makes stale."""
-        stale = _MADE_STALE_BY.get(method, frozenset())
-        for key in [key for key in self._results if key[0] in stale]:
-            del self._results[key]
+        for stale in _MADE_STALE_BY.get(method, ()):
+            self.drop(stale)
 
     def drop(self, method: str) -> None:
         """Drop all results of ``method``, for instance when one of its cursors was refused."""
-        for key in [key for key in self._results if key[0] == method]:
-            del self._results[key]
+        self._cache.drop(self._server, method)
 
 
-def _key(method: str, params: Body) -> tuple[str, bytes]:
-    return method, msgspec.json.encode(params, order="sorted")
+def _encode(params: Body) -> bytes:
+    return msgspec.json.encode(params, order="sorted")

@@ -6,24 +6,56 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
 from mcpcore.spec.types.tools import Tool
-from transports.client_cache import ResultCache
+from transports.client_cache import ResultCache, ServerCache
 from transports.client_tools import ToolBook
+from transports.targets import HttpTarget, StdioTarget, Target, WebSocketTarget
+
+HTTP = HttpTarget("http://x.test/mcp")
 
 
-def result(ttl: Any) -> Raw:
-    return Raw(msgspec.json.encode({"ttlMs": ttl, "tools": []}))
+def server(
+    cache: ResultCache | None = None,
+    target: Target = HTTP,
+    headers: dict[str, str] | None = None,
+    revision: Revision = LATEST,
+) -> ServerCache:
+    shared = ResultCache() if cache is None else cache
+    return shared.connect(target, headers or {}, revision)
+
+
+def result(ttl: Any, scope: Any = "private", tools: Any = ()) -> Raw:
+    return Raw(msgspec.json.encode({"ttlMs": ttl, "cacheScope": scope, "tools": tools}))
+
+
+def put(cache: ServerCache, method: str, params: Any = None, *, kept: Raw | None = None) -> None:
+    cache.put(method, params, kept or result(1000), cache.mark(method), now=0.0)
+
+
+def kept(cache: ServerCache, method: str, params: Any = None) -> bool:
+    return cache.get(method, params, now=0.0) is not None
 
 
 @pytest.mark.requirement(
     "server/utilities/caching/ttl-positive", "server/utilities/caching/stale-fetched"
 )
 def test_a_result_is_fresh_until_its_time_is_over() -> None:
-    cache = ResultCache()
-    cache.put("tools/list", None, result(1500), now=10.0)
+    shared = ResultCache()
+    cache = server(shared)
+    cache.put("tools/list", None, result(1500), 0, now=10.0)
     assert cache.get("tools/list", None, now=11.4) == result(1500)
     assert cache.get("tools/list", None, now=11.5) is None
-    assert len(cache) == 0
+    assert len(shared) == 0
+
+
+@pytest.mark.requirement("server/utilities/caching/page-again")
+def test_pages_expire_one_by_one() -> None:
+    cache = server()
+    cache.put("tools/list", None, result(1000), 0, now=0.0)
+    cache.put("tools/list", {"cursor": ""}, result(5000), 0, now=0.5)
+    assert cache.get("tools/list", None, now=2.0) is None
+    assert cache.get("tools/list", {"cursor": ""}, now=2.0) is not None
 
 
 @pytest.mark.requirement(
@@ -31,61 +63,149 @@ def test_a_result_is_fresh_until_its_time_is_over() -> None:
     "server/utilities/caching/ttl-zero",
     "server/utilities/caching/ttl-negative",
 )
-@pytest.mark.parametrize("hints", [{}, {"ttlMs": 0}, {"ttlMs": -1}])
-def test_results_without_a_time_are_not_kept(hints: dict[str, Any]) -> None:
-    cache = ResultCache()
-    cache.put("tools/list", None, Raw(msgspec.json.encode(hints)), now=0.0)
-    assert len(cache) == 0
+@pytest.mark.parametrize("ttl", [None, 0, -1, -1e300, "soon", True])
+def test_results_without_a_time_are_not_kept(ttl: Any) -> None:
+    shared = ResultCache()
+    cache = server(shared)
+    hints = {} if ttl is None else {"ttlMs": ttl}
+    put(cache, "tools/list", kept=Raw(msgspec.json.encode(hints)))
+    assert len(shared) == 0
+
+
+def test_a_result_that_is_no_longer_to_be_kept_makes_way_for_nothing() -> None:
+    cache = server()
+    put(cache, "tools/list")
+    put(cache, "tools/list", kept=result(0))
+    assert not kept(cache, "tools/list")
+
+
+def test_no_result_is_fresh_for_ever() -> None:
+    cache = server(ResultCache(longest=10.0))
+    put(cache, "tools/list", kept=result(1e18))
+    assert cache.get("tools/list", None, now=9.9) is not None
+    assert cache.get("tools/list", None, now=10.0) is None
 
 
 @pytest.mark.requirement("server/utilities/caching/key")
 def test_params_tell_results_apart_whatever_their_order() -> None:
-    cache = ResultCache()
-    cache.put("resources/read", {"uri": "a", "x": 1}, result(1000), now=0.0)
-    assert cache.get("resources/read", {"x": 1, "uri": "a"}, now=0.0) is not None
-    assert cache.get("resources/read", {"uri": "b", "x": 1}, now=0.0) is None
-    assert cache.get("resources/list", {"uri": "a", "x": 1}, now=0.0) is None
+    cache = server()
+    put(cache, "resources/read", {"uri": "a", "x": 1})
+    assert kept(cache, "resources/read", {"x": 1, "uri": "a"})
+    assert not kept(cache, "resources/read", {"uri": "b", "x": 1})
+    assert not kept(cache, "resources/list", {"uri": "a", "x": 1})
 
 
 def test_the_least_used_result_goes_first() -> None:
-    cache = ResultCache(limit=2)
+    cache = server(ResultCache(limit=2))
     for uri in ("a", "b"):
-        cache.put("resources/read", {"uri": uri}, result(1000), now=0.0)
-    cache.get("resources/read", {"uri": "a"}, now=0.0)
-    cache.put("resources/read", {"uri": "c"}, result(1000), now=0.0)
-    kept = [u for u in "abc" if cache.get("resources/read", {"uri": u}, now=0.0) is not None]
-    assert kept == ["a", "c"]
+        put(cache, "resources/read", {"uri": uri})
+    assert kept(cache, "resources/read", {"uri": "a"})
+    put(cache, "resources/read", {"uri": "c"})
+    assert [u for u in "abc" if kept(cache, "resources/read", {"uri": u})] == ["a", "c"]
+
+
+def test_results_take_up_no_more_room_than_allowed() -> None:
+    size = len(result(1000))
+    shared = ResultCache(size=2 * size)
+    cache = server(shared)
+    for uri in ("a", "b", "c", "c"):
+        put(cache, "resources/read", {"uri": uri})
+    assert len(shared) == 2
+    put(cache, "resources/read", {"uri": "d"}, kept=result(1000, tools=["x" * 2 * size]))
+    assert len(shared) == 2
+    assert not kept(cache, "resources/read", {"uri": "d"})
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"size": 0}, {"longest": -1.0}])
+def test_a_cache_without_room(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="room"):
+        ResultCache(**options)
+
+
+METHODS = (
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+)
 
 
 @pytest.mark.parametrize(
-    ("notification", "left"),
+    ("notification", "stale"),
     [
-        ("notifications/tools/list_changed", {"prompts/list", "resources/list", "resources/read"}),
-        ("notifications/prompts/list_changed", {"tools/list", "resources/list", "resources/read"}),
-        ("notifications/resources/list_changed", {"tools/list", "prompts/list", "resources/read"}),
-        ("notifications/resources/updated", {"tools/list", "prompts/list", "resources/list"}),
+        ("notifications/tools/list_changed", {"tools/list"}),
+        ("notifications/prompts/list_changed", {"prompts/list"}),
         (
-            "notifications/message",
-            {"tools/list", "prompts/list", "resources/list", "resources/read"},
+            "notifications/resources/list_changed",
+            {"resources/list", "resources/templates/list"},
         ),
+        ("notifications/resources/updated", {"resources/read"}),
+        ("notifications/message", set()),
     ],
 )
-def test_notifications_make_stale_what_they_concern(notification: str, left: set[str]) -> None:
-    cache = ResultCache()
-    methods = ("tools/list", "prompts/list", "resources/list", "resources/read")
-    for method in methods:
-        cache.put(method, None, result(1000), now=0.0)
-    cache.notified(notification)
-    assert {m for m in methods if cache.get(m, None, now=0.0) is not None} == left
+def test_notifications_make_stale_what_they_concern(notification: str, stale: set[str]) -> None:
+    cache, other = ResultCache(), HttpTarget("http://y.test/mcp")
+    ours, theirs = server(cache), server(cache, other)
+    for method in METHODS:
+        put(ours, method)
+        put(theirs, method)
+    ours.notified(notification)
+    assert {method for method in METHODS if not kept(ours, method)} == stale
+    assert all(kept(theirs, method) for method in METHODS)
+
+
+def test_what_became_stale_on_its_way_is_not_kept() -> None:
+    cache = server()
+    mark = cache.mark("tools/list")
+    cache.notified("notifications/tools/list_changed")
+    cache.put("tools/list", None, result(1000), mark, now=0.0)
+    assert not kept(cache, "tools/list")
+    put(cache, "tools/list")
+    assert kept(cache, "tools/list")
 
 
 def test_a_refused_cursor_drops_all_pages() -> None:
-    cache = ResultCache()
-    cache.put("tools/list", None, result(1000), now=0.0)
-    cache.put("tools/list", {"cursor": "2"}, result(1000), now=0.0)
-    cache.put("prompts/list", None, result(1000), now=0.0)
+    shared = ResultCache()
+    cache = server(shared)
+    put(cache, "tools/list")
+    put(cache, "tools/list", {"cursor": "2"})
+    put(cache, "prompts/list")
     cache.drop("tools/list")
-    assert len(cache) == 1
+    assert len(shared) == 1
+
+
+ADA, BOB = {"Authorization": "Bearer ada"}, {"authorization": "Bearer bob"}
+
+
+@pytest.mark.requirement("server/utilities/caching/private-not-shared")
+@pytest.mark.parametrize(
+    ("scope", "headers", "target", "revision", "shared"),
+    [
+        ("public", BOB, HTTP, LATEST, True),
+        ("private", BOB, HTTP, LATEST, False),
+        ("private", {}, HTTP, LATEST, False),
+        ("private", {"authorization": "Bearer ada"}, HTTP, LATEST, True),
+        ("everybody", BOB, HTTP, LATEST, False),
+        (None, BOB, HTTP, LATEST, False),
+        ("public", ADA, HttpTarget("http://x.test/other"), LATEST, False),
+        ("public", ADA, WebSocketTarget("ws://x.test/mcp"), LATEST, False),
+        ("public", ADA, HTTP, REVISIONS[0], False),
+    ],
+)
+def test_who_shares_what(
+    scope: Any, headers: dict[str, str], target: Target, revision: Revision, shared: bool
+) -> None:
+    cache = ResultCache()
+    put(server(cache, headers=ADA), "tools/list", kept=result(1000, scope))
+    assert kept(server(cache, target, headers, revision), "tools/list") is shared
+
+
+def test_a_server_without_an_address_has_no_other_clients() -> None:
+    cache = ResultCache()
+    target = StdioTarget(("server",))
+    put(server(cache, target), "tools/list", kept=result(1000, "public"))
+    assert not kept(server(cache, target), "tools/list")
 
 
 def tool(name: str, header: Any = None) -> Tool:

@@ -1,0 +1,174 @@
+"""What all calls of a client share: facts of the conversation, one request, all pages of a list."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar, overload
+
+from msgspec import UNSET, Raw, UnsetType
+
+from mcpcore.engine.events import Ready
+from mcpcore.engine.peer import DEFAULT_TIMEOUT
+from mcpcore.spec.errors import INVALID_PARAMS
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore.wire.message import Body
+from transports.callbacks import ProgressCallback
+from transports.client_cache import ServerCache
+from transports.client_core import ClientCore
+from transports.client_errors import ConnectionClosed, InvalidResponse, PeerError, promised
+from transports.client_icons import drop_unsafe_icons
+from transports.link import clock
+
+T = TypeVar("T")
+P = TypeVar("P", bound="Page")
+
+
+class Page(Protocol):
+    """One page of a list."""
+
+    next_cursor: str | UnsetType
+
+
+class ClientRequests:
+    """The half of a client that knows no method of the protocol by name."""
+
+    def __init__(
+        self, core: ClientCore, ready: Ready, cache: ServerCache | None, max_pages: int
+    ) -> None:
+        self._core = core
+        self._ready = ready
+        self._cache = cache
+        self._max_pages = max_pages
+        if ready.info is not None:
+            drop_unsafe_icons([ready.info])
+
+    @property
+    def revision(self) -> Revision:
+        """The revision that was negotiated."""
+        return self._ready.revision
+
+    @property
+    def server_info(self) -> Implementation | None:
+        """The server's identity, as it says itself."""
+        return self._ready.info
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server declared."""
+        return self._core.capabilities
+
+    @property
+    def instructions(self) -> str | None:
+        """What the server wants its users to know."""
+        return self._ready.instructions
+
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """The revisions that the server named (modern), or the negotiated one."""
+        return self._ready.supported or (self._ready.revision.name,)
+
+    @property
+    def closed(self) -> str | None:
+        """Why the connection ended, None while it is open."""
+        return self._core.closed
+
+    # Requests
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Raw: ...
+
+    @overload
+    async def request(
+        self,
+        method: str,
+        params: Body,
+        expected: type[T],
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> T: ...
+
+    async def request(
+        self,
+        method: str,
+        params: Body = None,
+        expected: Any = Raw,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Send any request; its result is typed as ``expected``, raw by default.
+
+        A result that the server allowed to be kept is not asked for again while it is fresh, but
+        for a request with ``meta`` of its own.
+        """
+        if self._core.closed is not None:
+            raise ConnectionClosed(method, self._core.closed)
+        cache = self._cache
+        row = lookup(method, "client", self.revision)
+        if cache is None or row is None or not row.cacheable:
+            outcome = await self._core.request(
+                method, params, timeout=timeout, progress=progress, meta=meta
+            )
+            return promised(outcome.result, expected, method)
+        kept = None if meta else cache.get(method, params, now=clock())
+        if kept is not None:
+            return promised(kept, expected, method)
+        mark = cache.mark(method)
+        try:
+            outcome = await self._core.request(
+                method, params, timeout=timeout, progress=progress, meta=meta
+            )
+        except PeerError as error:
+            if error.code == INVALID_PARAMS:
+                cache.drop(method)  # a cursor that is refused stands for all pages
+            raise
+        result = promised(outcome.result, expected, method)
+        if not outcome.with_input:
+            cache.put(method, params, outcome.result, mark, now=clock())
+        return result
+
+    async def _all(
+        self,
+        fetch: Callable[..., Awaitable[P]],
+        items: Callable[[P], list[T]],
+        *,
+        again: bool = True,
+    ) -> list[T]:
+        """Fetch all pages of a list; from the beginning, once, if a cursor is refused."""
+        found: list[T] = []
+        cursor: str | None = None
+        seen: set[str] = set()
+        for _ in range(self._max_pages):
+            try:
+                page = await fetch(cursor)
+            except PeerError as error:
+                if error.code == INVALID_PARAMS and cursor is not None and again:
+                    return await self._all(fetch, items, again=False)
+                raise
+            found += items(page)
+            if page.next_cursor is UNSET:
+                return found
+            cursor = page.next_cursor
+            if cursor in seen:
+                text = f"the server's pages do not end (they lead back to the cursor {cursor!r})"
+                raise InvalidResponse("pagination", text)
+            seen.add(cursor)
+        text = f"the server's pages do not end (the limit is {self._max_pages})"
+        raise InvalidResponse("pagination", text)
+
+
+def page_params(cursor: str | None) -> dict[str, Any] | None:
+    """The params of a list; an empty cursor is one like any other."""
+    return None if cursor is None else {"cursor": cursor}
