@@ -67,6 +67,8 @@ class _Guarded(Prepared):
         if isinstance(inner, Prepared):
             self.is_async = inner.is_async or chain.is_async
             self.task = inner.task
+        else:
+            self.refused = True
         self._chain = chain
         self._inner = inner
 

@@ -34,6 +34,8 @@ from transports.typed import Malformed, typed
 T = TypeVar("T")
 
 STATUS = "notifications/tasks/status"
+_FEW = 64
+"""Timers that nobody minds, dead or alive."""
 CANCELLED = "The task was cancelled by request."
 
 
@@ -45,6 +47,23 @@ class Worker(Protocol):
 
     def deliver(self, key: str, answer: Raw) -> None:
         """Take the client's answer to a question."""
+
+
+class Timer:
+    """Something to be called at ``when``, on the clock of the drivers."""
+
+    __slots__ = ("call", "when")
+
+    def __init__(self, when: float, call: Callable[[], object]) -> None:
+        self.when = when
+        self.call: Callable[[], object] | None = call
+
+    def __lt__(self, other: "Timer") -> bool:
+        return self.when < other.when
+
+    def cancel(self) -> None:
+        """It is not needed any more."""
+        self.call = None
 
 
 class TaskHost:
@@ -64,7 +83,8 @@ class TaskHost:
         self._working = 0
         self._told: dict[str, float] = {}
         self._names = itertools.count(1)
-        self._calls: list[tuple[float, int, Callable[[], object]]] = []
+        self._timers: list[Timer] = []
+        self._many = _FEW
         self._armed = math.inf
         self._wake = anyio.Event()
 
@@ -189,10 +209,16 @@ class TaskHost:
 
     # Time
 
-    def later(self, delay: float, call: Callable[[], object]) -> None:
+    def later(self, delay: float, call: Callable[[], object]) -> Timer:
         """Have ``call`` called after ``delay`` seconds, unless the host has ended."""
-        heapq.heappush(self._calls, (clock() + delay, next(self._names), call))
+        timer = Timer(clock() + delay, call)
+        if len(self._timers) >= self._many:  # most of them are dead, if they are not many indeed
+            self._timers = [alive for alive in self._timers if alive.call is not None]
+            heapq.heapify(self._timers)
+            self._many = 2 * len(self._timers) + _FEW
+        heapq.heappush(self._timers, timer)
         self._arm()
+        return timer
 
     async def _keep_time(self) -> None:
         while True:
@@ -202,8 +228,9 @@ class TaskHost:
             with anyio.move_on_after(pause):
                 await self._wake.wait()
             now = clock()
-            while self._calls and self._calls[0][0] <= now:
-                heapq.heappop(self._calls)[2]()
+            while self._timers and self._timers[0].when <= now:
+                if (call := heapq.heappop(self._timers).call) is not None:
+                    call()
             self._expire()
 
     def _expire(self) -> None:
@@ -212,9 +239,11 @@ class TaskHost:
             self._end(record, True)
 
     def _due(self) -> float:
-        call = self._calls[0][0] if self._calls else math.inf
+        while self._timers and self._timers[0].call is None:
+            heapq.heappop(self._timers)
+        timer = self._timers[0].when if self._timers else math.inf
         expiry = self.table.deadline()
-        return call if expiry is None else min(call, clock() + expiry - self.wall())
+        return timer if expiry is None else min(timer, clock() + expiry - self.wall())
 
     def _arm(self) -> None:
         if self._due() < self._armed:
@@ -345,7 +374,7 @@ class TaskDesk:
             for key in self.waiting_for(record):
                 del self._waiting[key]
                 self._give(key, record)
-        self.flush()
+                self.flush()
 
     def follow(self, record: TaskRecord, session: str | None) -> None:
         """Report the changes of an experimental task to the session that asked for it."""

@@ -22,7 +22,7 @@ from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
 from transports.inputs import Input, InvalidAnswer
 from transports.questions import ATTEMPTS, InputUnavailable, params_of
-from transports.tasks import form_of
+from transports.tasks import Timer, form_of
 
 if TYPE_CHECKING:
     from transports.tasks_server import ServerTasks
@@ -91,6 +91,8 @@ class TaskCall:
         self.support = support
         self.record: TaskRecord | None = None
         self.scope: anyio.CancelScope | None = None
+        self.timer: Timer | None = None
+        """What makes it a task if it takes too long."""
         self._desk = desk
         self._form = form_of(event)
         self._ttl = ttl
@@ -138,6 +140,8 @@ class TaskCall:
     def end(self) -> None:
         """The handler has ended."""
         self._over = True
+        if self.timer is not None:
+            self.timer.cancel()
         if self.record is not None:
             self._desk.host.dismiss(self.record)
 

@@ -73,35 +73,26 @@ class ServerTasks(TaskDesk):
         Raises McpError for what can only be had as a task, or cannot be had as one.
         """
         support, form = prepared.task, form_of(event)
-        if form is TaskForm.EXPERIMENTAL:
-            try:
-                task = typed(event.params, _Wanted).task
-            except Malformed as error:
-                raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
-            if task is not UNSET:
-                if support is None:
-                    raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
-                asked = None if task.ttl is UNSET else task.ttl
-                ttl = support.ttl if asked is None else self.host.table.granted(asked)
-                self._start(TaskCall(self, event, support, ttl), prepared, state, at_once=True)
-                return True
-            text = "this tool runs only as a task: the call needs the task parameter"
-        elif form is TaskForm.EXTENSION:
-            if support is None or prepared.result is not None:
+        if form is TaskForm.EXPERIMENTAL and (terms := _terms(event.params)) is not None:
+            if prepared.refused:
                 return False
-            if declares(event.client_capabilities, _EXTENSION):
-                call = TaskCall(self, event, support, support.ttl)
-                self._start(call, prepared, state, at_once=support.after == 0)
-                return True
-            text = "this tool runs only as a task, which needs the tasks extension"
-        else:
-            text = f"this tool runs only as a task, which {event.revision.name} does not have"
-        if support is None or not support.required:
+            if support is None:
+                raise McpError(METHOD_NOT_FOUND, "this tool cannot be run as a task")
+            asked = None if terms.ttl is UNSET else terms.ttl
+            ttl = support.ttl if asked is None else self.host.table.granted(asked)
+            self._start(TaskCall(self, event, support, ttl), prepared, state, at_once=True)
+            return True
+        if support is None:
             return False
-        if form is TaskForm.EXTENSION:
-            data = {"requiredCapabilities": requirement(_EXTENSION)}
-            raise McpError(MISSING_CLIENT_CAPABILITY, text, data)
-        raise McpError(METHOD_NOT_FOUND, text)
+        if form is TaskForm.EXTENSION and declares(event.client_capabilities, _EXTENSION):
+            if prepared.result is not None:
+                return False
+            call = TaskCall(self, event, support, support.ttl)
+            self._start(call, prepared, state, at_once=support.after == 0)
+            return True
+        if support.required:
+            raise _refusal(event, form)
+        return False
 
     def _start(
         self, call: TaskCall, prepared: Prepared, state: RoundState | None, *, at_once: bool
@@ -123,7 +114,7 @@ class ServerTasks(TaskDesk):
         context.scope = call.scope = self._handlers.start(call.event.key, work)
         after = call.support.after
         if not at_once and after is not None:
-            self.host.later(after, call.begin_if_possible)
+            call.timer = self.host.later(after, call.begin_if_possible)
 
     def cancelled(self, key: Key) -> bool:
         """A request is no longer wanted; False if it is none of ours."""
@@ -236,6 +227,7 @@ class ServerTasks(TaskDesk):
         """Tell listen streams as well."""
         if record.id in self._heard:
             self.runtime.machine.notify("notifications/tasks", detail(record))
+            self.flush()
         super().changed(record)
 
     def _knows(self, id: str, owner: str | None) -> bool:
@@ -244,3 +236,26 @@ class ServerTasks(TaskDesk):
         except McpError:
             return False
         return True
+
+
+def _terms(params: Raw) -> TaskMetadata | None:
+    """What a call says of the task that it wants to be; None: it wants to be none."""
+    if b'"task"' not in bytes(params):
+        return None
+    try:
+        task = typed(params, _Wanted).task
+    except Malformed as error:
+        raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
+    return None if task is UNSET else task
+
+
+def _refusal(event: RequestReceived, form: TaskForm | None) -> McpError:
+    """Why a tool that runs only as a task cannot be called like that."""
+    text = "this tool runs only as a task"
+    if form is TaskForm.EXTENSION:
+        data = {"requiredCapabilities": requirement(_EXTENSION)}
+        text = f"{text}, which needs the tasks extension"
+        return McpError(MISSING_CLIENT_CAPABILITY, text, data)
+    if form is TaskForm.EXPERIMENTAL:
+        return McpError(METHOD_NOT_FOUND, f"{text}: the call needs the task parameter")
+    return McpError(METHOD_NOT_FOUND, f"{text}, which {event.revision.name} does not have")

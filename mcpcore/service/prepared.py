@@ -33,7 +33,7 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = ("is_async", "meta", "result", "revision", "task")
+    __slots__ = ("is_async", "meta", "refused", "result", "revision", "task")
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
@@ -50,6 +50,8 @@ class Prepared:
         """
         self.task: TaskSupport | None = None
         """How the request may run as a task; None: it may not."""
+        self.refused = False
+        """It will be refused, whatever becomes of it on the way."""
 
     def call(self, context: Any) -> Any:
         """Call the handler: its value, or a coroutine."""
