@@ -19,8 +19,10 @@ from transports.client_errors import PeerError
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.link import clock
+from transports.middleware import Steps
 from transports.runtime import RuntimeSettings
 from transports.server import serve
+from transports.server_middleware import Answer
 from transports.tasks import TaskHost
 from transports.tasks_client import TaskOptions
 
@@ -332,3 +334,68 @@ async def test_the_clock_of_tasks_is_that_of_the_wall() -> None:
             assert seen == [[record], [record], []]
             assert statuses == ["working", "failed", "failed"]
             group.cancel_scope.cancel()
+
+
+async def test_timers_that_nobody_needs_take_no_room() -> None:
+    host = TaskHost()
+    done = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            host.begin(group)
+            for _ in range(10_000):
+                host.later(3600.0, lambda: None).cancel()
+            assert len(host._timers) < 200
+            kept = [host.later(3600.0, lambda: None) for _ in range(500)]
+            host.later(0.0, done.set)
+            await done.wait()
+            assert set(kept) <= set(host._timers)
+            group.cancel_scope.cancel()
+
+
+# Middleware
+
+
+@pytest.mark.parametrize(
+    ("revision", "tool", "code"),
+    [(LEGACY, "unknown", -32602), (MODERN, "unknown", -32602), (LEGACY, "plain", -32601)],
+)
+async def test_what_is_refused_is_refused_inside_of_middleware_too(
+    revision: str, tool: str, code: int
+) -> None:
+    passed: list[str] = []
+
+    def watching(request: Context) -> Steps[Answer]:
+        passed.append(request.method)
+        yield
+
+    server = Workshop()
+    server.add_tool(lambda: "x", "plain")
+    async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
+        made.open_legacy()
+        params = {"name": tool, "task": {}}
+        reply = await made.call("tools/call", params, capabilities=FOLLOWS, revision=revision)
+        assert reply["error"]["code"] == code
+        result = await made.call("tools/call", {"name": "plain"}, capabilities=FOLLOWS)
+        assert result["result"]["resultType"] == "complete"
+
+
+async def test_middleware_is_around_the_work_of_a_task() -> None:
+    seen: list[str] = []
+
+    def watching(request: Context) -> Steps[Answer]:
+        answer = yield
+        seen.append(bytes(answer.result).decode())
+        answer.meta["com.example/seen"] = True
+
+    server = Workshop()
+    server.go.set()
+    async with bench(server, RuntimeSettings(middleware=(watching,))) as made:
+        reply = await made.call("tools/call", {"name": "work"}, capabilities=FOLLOWS)
+        assert reply["result"]["resultType"] == "task"
+        about = {"taskId": reply["result"]["taskId"]}
+        state: dict[str, Any] = {}
+        while "result" not in state:
+            state = (await made.call("tasks/get", about, capabilities=FOLLOWS))["result"]
+            await anyio.lowlevel.checkpoint()
+        assert state["result"]["_meta"] == {"com.example/seen": True}
+        assert len(seen) == 1
