@@ -21,6 +21,8 @@ from transports.client_core import ClientCore
 from transports.client_listen import LISTEN, Listening
 from transports.middleware import Around, Chain
 
+__all__ = ["ClientMiddleware", "GuardedCore", "Outcome", "OutgoingRequest"]
+
 
 class OutgoingRequest(Struct, kw_only=True):
     """A request on its way out, input rounds included; a middleware may change it.
