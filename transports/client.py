@@ -17,7 +17,7 @@ from msgspec import UNSET
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND
-from mcpcore.spec.members import unknown_members
+from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.spec.types.completion import (
@@ -244,6 +244,7 @@ class Client(ClientRequests):
 
         ``known``: the values of other arguments, where the revision can tell them.
         """
+        ref = known_members(ref, self.revision)
         params: dict[str, Any] = {"ref": ref, "argument": {"name": argument, "value": value}}
         if known is not None and "context" not in unknown_members(CompleteParams, self.revision):
             params["context"] = {"arguments": known}

@@ -375,9 +375,6 @@ ROWS = (
         span("2025-11-25", "2026-07-28"),
         "basic/index#icons",
         "Icon URIs are https or data; other schemes are refused.",
-        untested=(
-            "not built yet: servers refuse to declare them, but a client hands icons over as they "
-            "come."
-        ),
+    ),
     ),
 )

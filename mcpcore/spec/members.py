@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, structs
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision, Span
 from mcpcore.spec.types.base import Annotations, Implementation
-from mcpcore.spec.types.completion import CompleteParams
+from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.content import (
     AudioContent,
     EmbeddedResource,
@@ -55,6 +55,7 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             Implementation: ("title",),
             Prompt: ("meta", "title"),
             PromptArgument: ("title",),
+            PromptReference: ("title",),
             Resource: ("meta", "title"),
             ResourceContents: ("meta",),
             ResourceTemplate: ("meta", "title"),

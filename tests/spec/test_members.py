@@ -31,6 +31,7 @@ SENT: tuple[type[msgspec.Struct], ...] = (
     types.Prompt,
     types.PromptArgument,
     types.PromptMessage,
+    types.PromptReference,
     types.ReadResourceResult,
     types.Resource,
     types.ResourceLink,
