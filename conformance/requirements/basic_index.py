@@ -376,5 +376,4 @@ ROWS = (
         "basic/index#icons",
         "Icon URIs are https or data; other schemes are refused.",
     ),
-    ),
 )
