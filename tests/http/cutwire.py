@@ -98,6 +98,13 @@ class CutWire(Wire):
         else:
             super()._send(plan)
 
+    def run(self) -> Wire:
+        """Deliver everything that is under way, and let everything move."""
+        for route in self.alive():
+            if self.cables[route].points is None:
+                self.deliver(route, 1 << 30)
+        return super().run()
+
     def settle(self) -> None:
         """Let both machines act, without anything being delivered to the client."""
         while True:
@@ -293,7 +300,6 @@ class Talk:
             else:
                 assert len(set(got)) == len(got), got
         assert all(len(outcomes) <= 1 for outcomes in self.outcomes.values())
-        assert len(set(self.answered)) == len(self.answered)
 
     def check_end(self) -> None:
         """What must hold in the end: nothing is lost of what could be saved."""
