@@ -12,6 +12,7 @@ import pytest
 from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.config import Role
+from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
@@ -159,7 +160,10 @@ ANSWERED = ["seen answer NoneType"]
 def test_without_middleware_nothing_is_between() -> None:
     server = library()
     peer = Peer(Role.SERVER, server_config(server, RuntimeSettings()))
-    assert ServerRuntime(server, peer)._prepare == server.prepare
+    runtime = ServerRuntime(server, peer)
+    assert runtime._prepare == server.prepare
+    assert runtime._table[RequestReceived] == runtime._on_request
+    assert runtime.throttle is None
 
 
 @pytest.mark.parametrize("link", [lambda request: None, 3, print])
