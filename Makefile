@@ -6,12 +6,14 @@
 
 PYTHON ?= python3
 SDK_VERSION := 2.3.0
+SDK1_VERSION := 1.30.0
 NODE_VERSION := 22
 SUITE_VERSION := 0.2.0-alpha.12
 
 PY := .venv/bin/python
 READY := .venv/.installed
 SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
+SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
@@ -20,17 +22,20 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo test test-core test-rest test-long lint types bench clean clean-all ci-tools
+.PHONY: help setup sdk demo interop test test-core test-rest test-long lint types bench clean clean-all ci-tools
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
-sdk: $(SDK_READY) ## Make .venv-sdk with the official Python SDK (for demo, interop, bench)
+sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
 
 demo: $(READY) $(SDK_READY) ## Our client, our server and the official SDK talk over every transport
 	@$(PY) -m conformance.demo
+
+interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table
+	@$(PY) -m conformance.interop
 
 test: test-core test-rest ## All tests that take seconds; the core's coverage must hold
 
@@ -41,7 +46,7 @@ test-core: $(READY)
 test-rest: $(READY)
 	$(PY) -m pytest -q -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
+test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 tests; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "no long tests here"; else exit $$status; fi
 
@@ -63,7 +68,7 @@ clean: ## Remove what building and testing leave behind
 	  -exec rm -rf {} +
 
 clean-all: clean ## ... and the environments and tools
-	rm -rf .venv .venv-sdk .tools
+	rm -rf .venv .venv-sdk .venv-sdk1 .tools
 
 # Makes a virtual environment in $(1), saying what is missing where Python comes without venv.
 define venv
@@ -81,6 +86,11 @@ $(READY): pyproject.toml
 $(SDK_READY):
 	$(call venv,.venv-sdk)
 	.venv-sdk/bin/python -m pip install -q 'mcp==$(SDK_VERSION)'
+	@touch $@
+
+$(SDK1_READY):
+	$(call venv,.venv-sdk1)
+	.venv-sdk1/bin/python -m pip install -q 'mcp==$(SDK1_VERSION)'
 	@touch $@
 
 $(TOOLS_READY):

@@ -1,1 +1,1 @@
-"""Conformance: reference programs, the official suite, and the demonstration."""
+"""Conformance: reference programs, the official suite, interoperation, and the demonstration."""

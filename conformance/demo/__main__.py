@@ -5,42 +5,48 @@ official SDK's client over stdio and HTTP; the SDK's server is driven by our cli
 HTTP; all in both eras.  Exits with 1 if a cell fails.
 """
 
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import monotonic
 
-import anyio
-import msgspec
 from msgspec import Struct
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from conformance.demo.features import FEATURES, Cell, drive
-from conformance.launch import LaunchError, serving
+from conformance.interop.drivers.features import Cell
+from conformance.interop.matrix import LINES
+from conformance.interop.talk import OUR_CLIENT, OUR_SERVER, Tell, converse, offered
+from conformance.launch import LaunchError
+from mcpcore.spec.revisions import BY_NAME
 
-HERE = Path(__file__).resolve().parent
-SDK_PYTHON = str(HERE.parents[1] / ".venv-sdk" / "bin" / "python")
-OUR_SERVER = (sys.executable, "-m", "conformance.everything.server")
-SDK_SERVER = (SDK_PYTHON, str(HERE / "sdk_server.py"))
-SDK_CLIENT = (SDK_PYTHON, str(HERE / "sdk_client.py"))
-
+SDK = LINES[0]
+ROUNDS = {
+    "tools/list": 9,
+    "tools/call": 15,
+    "progress": 3,
+    "structured output": 9,
+    "tool error": 9,
+    "resources/read: text": 9,
+    "resource templates": 9,
+    "prompts/get": 9,
+    "completion": 9,
+    "elicitation: accept": 5,
+    "sampling": 5,
+    "roots": 5,
+    "cancellation": 3,
+    "tools changed": 3,
+    "logging": 3,
+}
+"""Feature to rounds."""
 REVISIONS = ("2025-11-25", "2026-07-28")
-LOOPBACK = "127.0.0.1:0"
-CONVERSATION_SECONDS = 60.0
 NOTE = (
     "pair: client → server. round trip: the median of a feature's rounds. The tools of our server"
     " that report progress and log pause for 50 ms between messages, as the official suite's"
     " fixture asks."
 )
-
-Told = Callable[[Cell], object]
-Target = str | Sequence[str]
 
 
 class Pair(Struct, frozen=True):
@@ -73,80 +79,29 @@ class Row(Struct):
     cell: Cell
 
 
-@contextmanager
-def offered(pair: Pair) -> Iterator[Target]:
-    """Start the pair's server where it stands by itself, and yield what to connect to."""
-    server = OUR_SERVER if pair.server == "our" else SDK_SERVER
-    if pair.transport == "stdio":
-        yield (*server, "--stdio")
-        return
-    option = "--ws" if pair.transport == "websocket" else "--http"
-    with serving((*server, option, LOOPBACK)) as (url,):
-        yield url
-
-
-def drive_ours(target: Target, revision: str, told: Told) -> None:
-    """Drive our client."""
-
-    async def limited() -> None:
-        with anyio.fail_after(CONVERSATION_SECONDS):
-            await drive(target, revision, told)
-
-    anyio.run(limited)
-
-
-def drive_sdk(target: Target, revision: str, told: Told) -> None:
-    """Drive the SDK's client, which runs in an environment of its own."""
-    where = [target] if isinstance(target, str) else ["--", *target]
-    command = [*SDK_CLIENT, "--revision", revision, *where]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        try:
-            out, err = child.communicate(timeout=CONVERSATION_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            out, err = child.communicate()
-    cells = [msgspec.json.decode(line, type=Cell) for line in out.splitlines()]
-    for cell in cells:
-        told(cell)
-    if len(cells) < len(FEATURES):
-        last = err.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
-        raise RuntimeError(f"the SDK's client ended early: {last[0]}")
-
-
-def converse(pair: Pair, target: Target, revision: str, told: Told) -> None:
-    """Run all features of one pair in one revision; each is told exactly once."""
-    missing = [feature for feature, _, _ in FEATURES]
-
-    def tell(cell: Cell) -> None:
-        missing.remove(cell.feature)
-        told(cell)
-
-    try:
-        (drive_ours if pair.client == "our" else drive_sdk)(target, revision, tell)
-    except Exception as error:
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        for feature in tuple(missing):
-            tell(Cell(feature, "failed", f"{type(error).__name__}: {error}"))
+def program(whose: str, side: str) -> Sequence[str]:
+    """The command of a client or a server."""
+    if whose == "SDK":
+        return SDK.program(side)
+    return OUR_CLIENT if side == "client" else OUR_SERVER
 
 
 def run(told: Callable[[Row], object]) -> None:
-    """Run every pair in every revision."""
+    """Run every pair in every revision; every cell is told exactly once."""
     for pair in PAIRS:
         rows = {revision: _teller(pair, revision, told) for revision in REVISIONS}
+        client, server = program(pair.client, "client"), program(pair.server, "server")
         try:
-            with offered(pair) as target:
+            with offered(server, pair.transport) as target:
                 for revision, tell in rows.items():
-                    converse(pair, target, revision, tell)
+                    converse(client, target, BY_NAME[revision], ROUNDS, tell)
         except LaunchError as error:
             for tell in rows.values():
-                for feature, _, _ in FEATURES:
+                for feature in ROUNDS:
                     tell(Cell(feature, "failed", str(error)))
 
 
-def _teller(pair: Pair, revision: str, told: Callable[[Row], object]) -> Told:
+def _teller(pair: Pair, revision: str, told: Callable[[Row], object]) -> Tell:
     return lambda cell: told(Row(pair, revision, cell))
 
 
@@ -173,7 +128,7 @@ def tabulate(rows: Sequence[Row]) -> Table:
 def main() -> int:
     """Run the demonstration and print its table."""
     console = Console()
-    if not Path(SDK_PYTHON).exists():
+    if not SDK.python.exists():
         print("the official SDK is not installed: run `make demo` or `make sdk`", file=sys.stderr)
         return 2
     rows: list[Row] = []
@@ -185,14 +140,14 @@ def main() -> int:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        total = len(PAIRS) * len(REVISIONS) * len(FEATURES)
+        total = len(PAIRS) * len(REVISIONS) * len(ROUNDS)
         task = progress.add_task("starting", total=total)
 
         def told(row: Row) -> None:
             rows.append(row)
             where = f"{row.pair}, {row.pair.transport}, {row.revision}"
             progress.update(task, advance=1, description=where)
-            if not console.is_terminal and len(rows) % len(FEATURES) == 0:
+            if not console.is_terminal and len(rows) % len(ROUNDS) == 0:
                 console.print(f"{len(rows)} of {total} cells: {where} done", markup=False)
 
         run(told)

@@ -4,6 +4,7 @@ Every entry is tried in every run: one that works after all is out of date, and 
 it is removed.
 """
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Gap(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     features: list[str]
     transports: list[str] = []
     revisions: list[str] = []
+    seen: str
+    """A regular expression for how the cell fails; one that fails differently is red."""
     reason: str
 
     def covers(self, line: str, side: str, transport: str, revision: str, feature: str) -> bool:
@@ -73,4 +76,8 @@ def load(path: Path = KNOWN_FILE) -> Known:
             raise ValueError(f"revisions: there is no {min(unknown)!r}")
         if not entry.reason.strip() or not getattr(entry, "clause", "x").strip():
             raise ValueError(f"{entry.features[0]!r}: reason and clause must say something")
+        try:
+            re.compile(entry.seen)
+        except re.error as error:
+            raise ValueError(f"seen: {entry.seen!r}: {error}") from None
     return known

@@ -1,6 +1,7 @@
 """All cells: feature, line of the SDK, side, transport and revision; run and judged."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -155,7 +156,7 @@ def judge(talk: Talk, cell: Cell, known: Known) -> Judged:
         if entry is None:
             return Judged(talk, cell.feature, Verdict.OK)
         return Judged(talk, cell.feature, Verdict.STALE, f"it works, so it is not: {entry.reason}")
-    if entry is None:
+    if entry is None or not re.search(entry.seen, cell.detail):
         return Judged(talk, cell.feature, Verdict.RED, cell.detail)
     if isinstance(entry, Fault):
         note = f"{entry.reason} ({entry.clause})"

@@ -109,12 +109,12 @@ class OurCaller(Caller):
         """Complete an argument."""
         kind = PromptReference | ResourceTemplateReference
         with _translated():
-            reference: Any = msgspec.convert(ref, kind)  # type: ignore[arg-type]
+            reference: Any = msgspec.convert(ref, kind)
             return _plain(await self.client.complete(reference, argument, value, known=known))
 
     async def set_level(self, level: str) -> None:
         """Set the level."""
-        await self.client.set_log_level(level)
+        await self.client.set_log_level(level)  # type: ignore[arg-type]
 
     async def subscribe(self, uri: str) -> None:
         """Subscribe."""

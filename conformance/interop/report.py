@@ -21,24 +21,25 @@ INTRODUCTION = """\
 # Interoperation
 
 Our client and our server against programs written with the official Python SDK, both of its lines
-({versions}), each in an environment of its own: every feature that both sides have, in both
-directions, over stdio and Streamable HTTP, in every revision that the line speaks. The same drivers
-(`conformance/interop/drivers`) drive the clients of all libraries; the SDK's programs are in
-`conformance/interop/sdk`, ours are `conformance.everything.server` and
-`conformance.interop.our_client`.
+({versions}), each in an environment of its own:
+every feature that both sides have, in both directions, over stdio and Streamable HTTP, in every
+revision that the line speaks. The same drivers (`conformance/interop/drivers`) drive the clients of
+all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
+`conformance.everything.server` and `conformance.interop.our_client`.
 
 `make interop` runs all of it, prints the table and fails if a cell is red. This page is written by
 `python -m conformance.interop --write docs/interoperability.md`.
 
 * **ok**: the feature works.
 * **FAIL**: it does not.
-* **fault**: the SDK provably breaks the specification; the note names the clause.
+* **fault**: the SDK departs from what the specification says; the note names the clause.
 * **n/a**: the revision, the transport or the SDK does not have it; the note says which.
 
-What is listed as a fault or as missing is tried in every run all the same, and fails the run as
-soon as it works. When the SDK is the client, our server speaks the one revision and the SDK's
-client finds it out by itself; when it is the server, our client is told the revision, and finds out
-the newest."""
+What is listed as a fault or as missing is tried in every run all the same: it fails the run if it
+works, or if it fails in any other way than the one that is known
+(`conformance/interop/known.toml`). When the SDK is the client, our server speaks the one revision
+and the SDK's client finds it out by itself; when it is the server, our client is told the revision,
+and finds out the newest."""
 
 
 def markdown(cells: Iterable[Judged], known: Known) -> str:

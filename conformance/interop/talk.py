@@ -1,6 +1,7 @@
 """One conversation: a server program, a client program, and the outcomes of the features."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,13 @@ def _drive(
     for line in out.splitlines():
         tell(msgspec.json.decode(line, type=Cell))
     if child.returncode:
-        last = [line for line in err.splitlines() if line.strip(" |+-")][-1:]
-        said = last[0].strip(" |") if last else f"exit status {child.returncode}"
-        raise ClientFailed(f"the client ended early: {said}")
+        raise ClientFailed(f"the client ended early: {_last_words(err, child.returncode)}")
+
+
+def _last_words(err: str, status: int) -> str:
+    """What a program said last on stderr: the end of a traceback, whole."""
+    lines = [line.strip(" |") for line in err.splitlines() if line.strip(" |+-")]
+    for index in reversed(range(len(lines))):
+        if re.match(r"[\w.]+: ", lines[index]):
+            return " ".join(lines[index:])
+    return lines[-1] if lines else f"exit status {status}"

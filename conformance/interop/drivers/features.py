@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import anyio
 
@@ -116,11 +117,16 @@ FEATURES: tuple[Feature, ...] = (
 BY_NAME = {feature.name: feature for feature in FEATURES}
 
 
-async def measure(name: str, one_round: Callable[[], Awaitable[None]], rounds: int = 1) -> Cell:
+async def measure(
+    name: str,
+    one_round: Callable[[], Awaitable[None]],
+    rounds: int = 1,
+    patience: float = PATIENCE,
+) -> Cell:
     """Run one feature a number of times; what it raises becomes its outcome."""
     cell = Cell(name, "ok")
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             for _ in range(rounds):
                 began = time.perf_counter()
                 await one_round()
@@ -135,8 +141,12 @@ async def measure(name: str, one_round: Callable[[], Awaitable[None]], rounds: i
     return cell
 
 
-async def drive(caller: Caller, rounds: Mapping[str, int], tell: Callable[[Cell], object]) -> None:
+async def drive(
+    caller: Caller,
+    rounds: Mapping[str, int],
+    tell: Callable[[Cell], object],
+    patience: float = PATIENCE,
+) -> None:
     """Run the features named in ``rounds``, each so many times, and tell each outcome."""
     for name, count in rounds.items():
-        run = BY_NAME[name].run
-        tell(await measure(name, lambda run=run: run(caller), count))  # type: ignore[misc]
+        tell(await measure(name, partial(BY_NAME[name].run, caller), count, patience))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import anyio
 
 from conformance.interop.drivers.caller import Caller
-from conformance.interop.drivers.features import Cell, drive
+from conformance.interop.drivers.features import PATIENCE, Cell, drive
 
 Target = str | list[str]
 """A URL, or the command of a server on stdio."""
@@ -38,17 +38,20 @@ def main(open_caller: Open) -> int:
     parser.add_argument(
         "--automatic", action="store_true", help="find the revision without being told"
     )
+    parser.add_argument("--patience", type=float, default=PATIENCE, metavar="SECONDS")
     parser.add_argument("target", nargs="+", help="a URL, or -- and the command of a stdio server")
     chosen = parser.parse_args()
     words: list[str] = chosen.target
     target: Target = words[0] if "://" in words[0] else words
     connect = partial(open_caller, target, chosen.facts, automatic=chosen.automatic)
-    anyio.run(_run, connect, chosen.rounds)
+    anyio.run(_run, connect, chosen.rounds, chosen.patience)
     return 0
 
 
 async def _run(
-    connect: Callable[..., AbstractAsyncContextManager[Caller]], rounds: Mapping[str, int]
+    connect: Callable[..., AbstractAsyncContextManager[Caller]],
+    rounds: Mapping[str, int],
+    patience: float,
 ) -> None:
     def tell(cell: Cell) -> None:
         print(cell.line(), flush=True)
@@ -56,4 +59,4 @@ async def _run(
     async with connect(bare=False) as caller:
         caller.another = partial(connect, bare=False)
         caller.bare = partial(connect, bare=True)
-        await drive(caller, rounds, tell)
+        await drive(caller, rounds, tell, patience)

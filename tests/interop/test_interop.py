@@ -1,0 +1,44 @@
+"""Both lines of the official SDK against ours: no red cell, and the page in docs/ says the same."""
+
+import subprocess
+
+import pytest
+
+from conformance.interop.drivers.features import FEATURES
+from conformance.interop.known import load
+from conformance.interop.matrix import LINES, Judged, Talk, run, talks
+from conformance.interop.report import markdown
+from conformance.interop.talk import ROOT
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+REPORT = ROOT / "docs" / "interoperability.md"
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[Talk, list[Judged]]:
+    """All conversations, held once."""
+    if not all(line.installed for line in LINES):
+        try:
+            done = subprocess.run(["make", "-C", str(ROOT), "sdk"], capture_output=True, text=True)
+            problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+        except FileNotFoundError as missing:
+            problem = [str(missing)]
+        if not all(line.installed for line in LINES):
+            pytest.skip(f"the official SDK is not installed and `make sdk` fails: {problem}")
+    return dict(run(talks(), FEATURES, load()))
+
+
+@pytest.mark.parametrize("talk", talks(), ids=str)
+def test_no_cell_is_red(talk: Talk, outcomes: dict[Talk, list[Judged]]) -> None:
+    cells = outcomes[talk]
+    assert {cell.feature: cell.note for cell in cells if cell.verdict.red} == {}
+    assert len(cells) > 30
+
+
+def test_the_report_is_up_to_date(outcomes: dict[Talk, list[Judged]]) -> None:
+    cells = [cell for found in outcomes.values() for cell in found]
+    written = REPORT.read_text(encoding="utf-8")
+    assert written == markdown(cells, load()), (
+        "write it again: python -m conformance.interop --write docs/interoperability.md"
+    )

@@ -1,0 +1,399 @@
+"""The harness of interoperation: verdicts, lists, reports, and that every driver can fail."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from conformance.interop import __main__ as command
+from conformance.interop import matrix
+from conformance.interop.drivers.caller import Mismatch, Refused, Unavailable, expect
+from conformance.interop.drivers.features import BY_NAME, FEATURES, Cell, measure
+from conformance.interop.known import Known, load
+from conformance.interop.matrix import (
+    LINES,
+    SIDES,
+    Judged,
+    Line,
+    Talk,
+    Verdict,
+    absence,
+    judge,
+    present,
+    talks,
+)
+from conformance.interop.report import full, markdown, summary, table
+from conformance.interop.talk import OUR_CLIENT, ROOT, converse
+from mcpcore.spec.revisions import BY_NAME as REVISION
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
+
+NEW, OLD = LINES
+HERE = Path(__file__).parent
+PACKAGE = ROOT / "conformance" / "interop"
+
+
+def entry(**changes: object) -> str:
+    members = {
+        "lines": ["1.x"],
+        "side": "client",
+        "features": ["ping"],
+        "seen": "x",
+        "reason": "it has none",
+        "clause": "the page",
+        **changes,
+    }
+    lines = [f"{name} = {value!r}" for name, value in members.items() if value is not None]
+    return "[[fault]]\n" + "\n".join(lines)
+
+
+# Cells
+
+
+def test_conversations_are_those_that_the_lines_and_the_specification_have() -> None:
+    found = {(talk.line.name, talk.transport, talk.revision.name) for talk in talks()}
+    assert len(talks()) == 2 * len(found) == 2 * (5 + 4 + 4 + 3)
+    assert ("1.x", "stdio", "2026-07-28") not in found
+    assert ("2.x", "http", "2024-11-05") not in found
+    assert all(len(present(talk)) > 30 for talk in talks())
+
+
+@pytest.mark.parametrize(
+    ("feature", "line", "transport", "revision", "reason"),
+    [
+        ("ping", NEW, "stdio", "2025-11-25", None),
+        ("ping", NEW, "stdio", "2026-07-28", "not in this revision"),
+        ("audio content", NEW, "stdio", "2024-11-05", "not in this revision"),
+        ("audio content", NEW, "http", "2025-03-26", None),
+        ("session: end", OLD, "stdio", "2025-06-18", "only over http"),
+        ("tools/call", OLD, "http", "2024-11-05", "2024-11-05 has no Streamable HTTP"),
+        ("tools/call", OLD, "stdio", "2026-07-28", "SDK 1.x does not speak 2026-07-28"),
+    ],
+)
+def test_absence(
+    feature: str, line: Line, transport: str, revision: str, reason: str | None
+) -> None:
+    talk = Talk(line, "client", transport, REVISION[revision])
+    assert absence(talk, BY_NAME[feature]) == reason
+
+
+KNOWN = """
+[[gap]]
+lines = ["1.x"]
+side = "client"
+features = ["ping"]
+transports = ["stdio"]
+seen = "so it was|so it is"
+reason = "it cannot"
+
+[[fault]]
+lines = ["1.x", "2.x"]
+side = "server"
+features = ["ping"]
+revisions = ["2025-11-25"]
+seen = "^so it"
+reason = "it does not"
+clause = "the page"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "side", "transport", "revision", "outcome", "verdict", "note"),
+    [
+        (OLD, "client", "http", "2025-11-25", "ok", Verdict.OK, ""),
+        (OLD, "client", "http", "2025-11-25", "failed", Verdict.RED, "so it was"),
+        (OLD, "client", "http", "2025-11-25", "unavailable", Verdict.RED, "so it was"),
+        (OLD, "client", "stdio", "2025-11-25", "failed", Verdict.NONE, "it cannot"),
+        (OLD, "client", "stdio", "2024-11-05", "unavailable", Verdict.NONE, "it cannot"),
+        (OLD, "client", "stdio", "2024-11-05", "ok", Verdict.STALE, "it works, so it is not"),
+        (NEW, "client", "stdio", "2025-11-25", "failed", Verdict.RED, "so it was"),
+        (NEW, "server", "http", "2025-11-25", "failed", Verdict.FAULT, "it does not (the page)"),
+        (NEW, "server", "http", "2025-11-25", "ok", Verdict.STALE, "it works, so it is not"),
+        (NEW, "server", "http", "2025-06-18", "failed", Verdict.RED, "so it was"),
+    ],
+)
+def test_judge(
+    line: Line,
+    side: str,
+    transport: str,
+    revision: str,
+    outcome: str,
+    verdict: Verdict,
+    note: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "known.toml"
+    path.write_text(KNOWN)
+    talk = Talk(line, side, transport, REVISION[revision])
+    judged = judge(talk, Cell("ping", outcome, "so it was"), load(path))
+    assert judged.verdict is verdict
+    assert judged.note.startswith(note)
+    assert verdict.red is (verdict in (Verdict.RED, Verdict.STALE))
+    if verdict in (Verdict.NONE, Verdict.FAULT):
+        other = judge(talk, Cell("ping", outcome, "another way"), load(path))
+        assert (other.verdict, other.note) == (Verdict.RED, "another way")
+
+
+# What is known
+
+
+def test_every_entry_means_a_cell_that_is_tried() -> None:
+    known = load()
+    for each in (*known.gap, *known.fault):
+        tried = {
+            (talk.line.name, feature.name)
+            for talk in talks()
+            for feature in present(talk)
+            if each.covers(
+                talk.line.name, talk.side, talk.transport, talk.revision.name, feature.name
+            )
+        }
+        assert tried == {(line, name) for line in each.lines for name in each.features}
+
+
+def test_no_cell_falls_under_two_entries() -> None:
+    known = load()
+    for talk in talks():
+        place = (talk.line.name, talk.side, talk.transport, talk.revision.name)
+        for feature in FEATURES:
+            covering = [
+                each for each in (*known.gap, *known.fault) if each.covers(*place, feature.name)
+            ]
+            assert len(covering) <= 1, (str(talk), feature.name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (entry(side="proxy"), "proxy"),
+        (entry(features=["pong"]), "pong"),
+        (entry(revisions=["2020-01-01"]), "2020-01-01"),
+        (entry(reason=" "), "reason and clause"),
+        (entry(clause=" "), "reason and clause"),
+        (entry(clause=None), "clause"),
+        (entry(reason=None), "reason"),
+        (entry(why="x"), "why"),
+        (entry(seen=None), "seen"),
+        (entry(seen="(x"), "seen: '"),
+    ],
+)
+def test_a_bad_list_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "known.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(path)
+
+
+# The report
+
+
+def cells() -> list[Judged]:
+    one = Talk(NEW, "client", "stdio", LATEST_LEGACY)
+    two = Talk(NEW, "client", "stdio", LATEST)
+    return [
+        Judged(one, "ping", Verdict.OK),
+        Judged(one, "tools/call", Verdict.RED, "it | broke"),
+        Judged(two, "tools/call", Verdict.FAULT, "it is wrong (a page)"),
+        Judged(two, "roots", Verdict.NONE, "it cannot"),
+        Judged(two, "sampling", Verdict.STALE, "it works"),
+    ]
+
+
+def test_table_is_aligned_and_escaped() -> None:
+    laid_out = table(("a", "b"), [("x|y", "1"), ("z", "22")])
+    assert laid_out.splitlines() == [
+        "| a    | b  |",
+        "| ---- | -- |",
+        "| x\\|y | 1  |",
+        "| z    | 22 |",
+    ]
+
+
+def test_full_table_names_every_reason() -> None:
+    shown = full(cells(), [BY_NAME["ping"], BY_NAME["tools/call"]])
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in shown.splitlines()]
+    assert rows[2] == ["ping", "2.x as client", "stdio", "", "", "", "ok", "n/a (1)"]
+    called = next(row for row in rows if row[:3] == ["tools/call", "2.x as client", "stdio"])
+    assert [re.sub(r"\d+", "N", cell) for cell in called[6:]] == ["FAIL (N)", "fault (N)"]
+    notes = dict(re.findall(r"^(\d+)\. (.*)$", shown, re.MULTILINE))
+    assert notes["1"] == "not in this revision"
+    assert notes[re.sub(r"\D", "", called[6])] == "it | broke"
+    assert notes[re.sub(r"\D", "", called[7])] == "it is wrong (a page)"
+
+
+def test_summary_counts() -> None:
+    row = summary(cells()).splitlines()[2]
+    assert row.split("|")[-3:-1] == [" 1 ok, 1 FAIL ", " 0 ok, 1 FAIL, 1 fault, 1 n/a "]
+
+
+def test_page_holds_every_entry() -> None:
+    known = load()
+    page = markdown(cells(), known)
+    assert all(each.reason in page for each in (*known.gap, *known.fault))
+    assert all(each.clause in page for each in known.fault)
+    assert all(line.version in page for line in LINES)
+    assert "## Faults" not in markdown(cells(), Known())
+
+
+# Programs
+
+
+def test_versions_are_those_that_the_makefile_installs() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installed = dict(re.findall(r"^(SDK1?_VERSION) := (\S+)$", text, re.MULTILINE))
+    assert {line.version for line in LINES} == set(installed.values())
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            found.add(node.module or "")
+    return found - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("folder", "libraries", "ours"),
+    [
+        ("drivers", {"anyio"}, r"conformance\.interop\.drivers(\.\w+)?"),
+        (
+            "sdk",
+            {"anyio", "httpx2", "mcp", "mcp_types", "pydantic", "uvicorn"},
+            r"conformance\.(interop\.(drivers|sdk)\.\w+|everything\.media)",
+        ),
+    ],
+)
+def test_programs_of_the_sdk_need_nothing_of_ours(
+    folder: str, libraries: set[str], ours: str
+) -> None:
+    paths = sorted((PACKAGE / folder).glob("*.py"))
+    assert paths
+    for path in paths:
+        for name in imports(path):
+            top = name.partition(".")[0]
+            allowed = top in libraries | sys.stdlib_module_names or re.fullmatch(ours, name)
+            assert allowed, f"{path.name} imports {name}"
+
+
+def test_the_sdk_is_not_on_our_path() -> None:
+    from importlib.util import find_spec
+
+    assert find_spec("mcp") is None
+
+
+@pytest.mark.parametrize(
+    ("client", "problem"),
+    [
+        ([sys.executable, "-c", "raise SystemExit('[no luck]')"], "ended early: [no luck]"),
+        ([sys.executable, "-c", "raise SystemExit(3)"], "ended early: exit status 3"),
+        ([sys.executable, "-c", ""], "did not drive it"),
+        ([*OUR_CLIENT], "exited with code 1; its last words: no server"),
+    ],
+)
+def test_what_a_client_does_not_drive_has_failed(client: list[str], problem: str) -> None:
+    found: list[Cell] = []
+    server = [sys.executable, "-c", "raise SystemExit('no server')"]
+    converse(client, server, LATEST_LEGACY, {"ping": 1, "roots": 1}, found.append)
+    assert [cell.feature for cell in found] == ["ping", "roots"]
+    assert all(cell.outcome == "failed" and problem in cell.detail for cell in found)
+
+
+# Drivers
+
+
+@pytest.mark.parametrize(
+    ("era", "revision"), [("legacy", LATEST_LEGACY), ("modern", LATEST)], ids=["legacy", "modern"]
+)
+def test_every_driver_fails_where_the_server_is_wrong(era: str, revision: object) -> None:
+    assert revision in (LATEST, LATEST_LEGACY)
+    row = LATEST if revision is LATEST else LATEST_LEGACY
+    rounds = {feature.name: 1 for feature in present(Talk(NEW, "server", "stdio", row))}
+    found: list[Cell] = []
+    server = [sys.executable, str(HERE / "wrong_server.py"), era]
+    converse([*OUR_CLIENT, "--patience", "0.3"], server, row, rounds, found.append)
+    outcomes = {cell.feature: cell.outcome for cell in found}
+    assert outcomes.pop("unknown method") == "unavailable"  # our client does not even send it
+    assert set(outcomes.values()) == {"failed"}, outcomes
+    assert not any("ended early" in cell.detail for cell in found)
+
+
+@pytest.mark.parametrize(
+    ("raised", "outcome", "detail"),
+    [
+        (None, "ok", ""),
+        (Refused(-32602, "bad\n  cursor"), "failed", "Refused: error -32602: bad cursor"),
+        (Unavailable("no way"), "unavailable", "Unavailable: no way"),
+        (ExceptionGroup("", [ExceptionGroup("", [ValueError("x")])]), "failed", "ValueError: x"),
+        (ValueError("x" * 1000), "failed", f"ValueError: {'x' * 288}"),
+        (TimeoutError(), "failed", "TimeoutError"),
+    ],
+)
+def test_what_a_round_raises_is_its_outcome(
+    raised: Exception | None, outcome: str, detail: str
+) -> None:
+    async def one_round() -> None:
+        if raised is not None:
+            raise raised
+
+    cell = anyio.run(measure, "prompts", one_round, 3)
+    assert (cell.outcome, cell.detail) == (outcome, detail)
+    assert len(cell.ms) == (3 if outcome == "ok" else 0)
+
+
+def test_a_later_round_can_fail() -> None:
+    answers = ["a good answer", "a wrong answer", "a good answer"]
+
+    async def one_round() -> None:
+        answer = answers.pop(0)
+        expect("good" in answer, answer)
+
+    cell = anyio.run(measure, "prompts", one_round, 3)
+    assert cell.outcome == "failed"
+    assert cell.detail == f"{Mismatch.__name__}: unexpected: a wrong answer"
+    assert len(cell.ms) == 1
+
+
+def test_patience_has_an_end() -> None:
+    cell = anyio.run(measure, "prompts", anyio.sleep_forever, 1, 0.01)
+    assert (cell.outcome, cell.detail) == ("failed", "TimeoutError")
+
+
+# The command
+
+
+def test_missing_sdk_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "LINES", (Line("9.x", "9.9", ".venv-none", (LATEST,), "sdk9"),))
+    assert command.main([]) == 2
+    assert "9.9 is not installed: make sdk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--line", "3.x"], ["--feature", "x"], ["--line", "1.x", "--write", "x.md"]]
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+
+
+def test_a_red_cell_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # An SDK whose programs are none: its interpreter is ours, and the scripts do not exist.
+    environment = tmp_path / "venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    (environment / ".installed-9.9").touch()
+    line = Line("9.x", "9.9", str(environment), (LATEST,), "sdk9")
+    monkeypatch.setattr(command, "LINES", (line,))
+    monkeypatch.setattr(matrix, "LINES", (line,))
+    assert command.main(["--transport", "stdio", "--feature", "tools/call"]) == 1
+    shown = capsys.readouterr().out
+    assert f"{len(SIDES)} cells tried, {len(SIDES)} red" in shown
+    assert shown.count("FAIL: 9.x as ") == len(SIDES)
