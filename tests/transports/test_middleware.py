@@ -1,8 +1,12 @@
 """Middleware of both sides, and the request log that is built on it."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -38,6 +42,7 @@ from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[2]
 current: ContextVar[str] = ContextVar("current", default="nobody")
 
 
@@ -665,3 +670,28 @@ async def test_the_log_is_silent_below_its_level(caplog: pytest.LogCaptureFixtur
     async with connect(target, middleware=[log_outgoing()]) as client:
         assert text_of(await client.call_tool("echo", {"text": "x"})) == "x"
     assert caplog.records == []
+
+
+def test_verbose_commands_log_requests(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from tests.transports.offers import echo\nserver = echo()\n")
+    mcpcore = [sys.executable, "-m", "transports.cli"]
+    serving = ["env", f"PYTHONPATH={ROOT}", *mcpcore, "serve", "mine:server", "--stdio"]
+
+    def stderr(*options: str, serve: str | None = None) -> str:
+        command = [*mcpcore, "list", "tools", *options, "--", *serving]
+        done = subprocess.run(
+            command if serve is None else [*command, serve],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=50,
+            check=True,
+        )
+        return done.stderr
+
+    assert "mcpcore.requests" not in stderr()
+    said = stderr("--verbose", serve="--verbose")
+    told = [line for line in said.splitlines() if "mcpcore.requests: tools/list: answered" in line]
+    # The client's own line, and the server's, which came by its standard error.
+    assert sorted(line.startswith("INFO mcpcore.requests") for line in told) == [False, True]
