@@ -20,6 +20,8 @@ from conformance.interop.drivers.caller import (
 
 WATCHED = "test://watched-resource"
 MESSAGES = "notifications/message"
+PROGRESS = "progress"
+"""What the library's progress callback hears is kept under this name."""
 HTTP_TIMEOUT = 5.0
 
 
@@ -46,17 +48,18 @@ async def ping(caller: Caller) -> None:
 
 async def progress(caller: Caller) -> None:
     """A call reports how far it is."""
-    heard: list[tuple[float, float | None, str | None]] = []
-    result = await caller.call(
-        "test_tool_with_progress",
-        progress=lambda value, total, message: heard.append((value, total, message)),
-    )
+    mark = caller.news.mark
+
+    def hear(value: float, total: float | None, message: str | None) -> None:
+        caller.news.add(PROGRESS, {"value": value, "total": total, "message": message})
+
+    result = await caller.call("test_tool_with_progress", progress=hear)
     expect(text_of(result), result)
-    values = [value for value, _, _ in heard]
-    expect(values == [0, 50, 100], heard)
-    expect(all(total == 100 for _, total, _ in heard), heard)
+    heard = await caller.news.wait(mark, PROGRESS, 3)
+    expect([each["value"] for each in heard] == [0, 50, 100], heard)
+    expect(all(each["total"] == 100 for each in heard), heard)
     if caller.facts["audio_content"]:  # messages came with the revision that has audio
-        expect(all(message for _, _, message in heard), heard)
+        expect(all(each["message"] for each in heard), heard)
 
 
 async def logging(caller: Caller) -> None:
