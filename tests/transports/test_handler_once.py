@@ -96,8 +96,10 @@ async def call(client: Client, tool: str) -> str:
     return block.text
 
 
-@pytest.mark.parametrize("slow", [False, True], ids=["plain", "async"])
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "slow"),
+    [*((each, False) for each in TRANSPORTS), ("memory", True), ("http", True)],
+)
 @pytest.mark.parametrize("revision", NAMES)
 async def test_handlers_written_once(revision: str, transport: str, slow: bool) -> None:
     user = User(slow=slow)
