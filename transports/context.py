@@ -41,6 +41,7 @@ from transports.questions import (
     params_of,
     read_answers,
 )
+from transports.threads import in_loop
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
@@ -55,8 +56,8 @@ R = TypeVar("R")
 class Context:
     """The request being worked on. Annotate a parameter of a handler with this class to get it.
 
-    ``progress``, ``log`` and its shorthands may be called from any handler, everything that is
-    awaited only from ``async def`` ones.
+    ``progress``, ``log`` and its shorthands may be called from any handler, also from one that
+    runs in a thread; everything that is awaited only from ``async def`` ones.
     """
 
     __mcp_context__ = True
@@ -127,8 +128,17 @@ class Context:
         return self._request.principal
 
     @property
+    def thread(self) -> int:
+        """The thread of the event loop, by its identifier."""
+        return self._runtime.thread
+
+    @property
     def cancelled(self) -> bool:
         """The client no longer wants an answer; in ``async def`` every ``await`` raises now."""
+        return self._is_cancelled()
+
+    @in_loop
+    def _is_cancelled(self) -> bool:
         return self.scope is not None and self.scope.cancel_called
 
     def supports(self, capability: str) -> bool:
@@ -150,6 +160,7 @@ class Context:
 
     # Telling the client
 
+    @in_loop
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
@@ -167,6 +178,7 @@ class Context:
             self._runtime.flush()
         return sent
 
+    @in_loop
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
         """Send a log message, any JSON value; False if the client does not want it."""
         task, throttle = self._task, self._runtime.throttle
@@ -195,6 +207,7 @@ class Context:
         """Log at level ``error``."""
         return self.log("error", data, logger)
 
+    @in_loop
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; False if the revision has none such.
 
@@ -208,6 +221,7 @@ class Context:
         self._runtime.flush()
         return True
 
+    @in_loop
     def close_stream(self, retry: float | None = None) -> bool:
         """Close the connection on which the client waits for this request, which goes on.
 
@@ -230,6 +244,7 @@ class Context:
         task = self._task
         return None if task is None or task.record is None else task.record.id
 
+    @in_loop
     def start_task(self) -> bool:
         """Go on as a task from here: the client gets its handle and asks for the result later.
 

@@ -51,6 +51,7 @@ from transports.server_middleware import ServerMiddleware, guarded
 from transports.tasks import TaskHost
 from transports.tasks_calls import TaskCall
 from transports.tasks_server import ServerTasks
+from transports.threads import begin, current
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -98,6 +99,8 @@ class ServerRuntime:
         self.machine = machine
         self.settings = settings or RuntimeSettings()
         self.link: Link | None = None
+        self.thread = current()
+        """The thread of the event loop, by its identifier."""
         self.waiting = Waiting()
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
@@ -128,6 +131,7 @@ class ServerRuntime:
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end; what handlers are still at work then is cancelled."""
+        self.thread = current()
         async with anyio.create_task_group() as group:
             self._handlers = Handlers(group, self._release)
             if self._tasks is not None:
@@ -197,7 +201,7 @@ class ServerRuntime:
             return
         try:
             state = self._rounds.open(event)
-            prepared = self._prepare(event.method, event.params, event.revision)
+            prepared = self._prepare(event.method, event.params, event.revision, event.principal)
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
         except McpError as error:
@@ -208,7 +212,7 @@ class ServerRuntime:
             return
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result)
-        elif prepared.is_async:
+        elif prepared.is_async or prepared.thread:
             context = Context(event, self, state)
             context.scope = self._handlers.start(
                 event.key, lambda: self.work(event, prepared, context)
@@ -240,7 +244,7 @@ class ServerRuntime:
         """Run a handler to its end, and answer with what comes of it."""
         replies = context.call or self.machine
         try:
-            value = prepared.call(context) if begun is None else begun
+            value = begin(prepared, context) if begun is None else begun
             if inspect.isawaitable(value):
                 value = await value
             replies.respond(event.key, prepared.finish(value), meta=prepared.meta)

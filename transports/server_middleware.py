@@ -17,6 +17,7 @@ from mcpcore.spec.revisions import Revision
 from transports.context import Context
 from transports.failures import report, simplified
 from transports.middleware import Around, Chain
+from transports.threads import begin
 
 
 class Answer(Struct):
@@ -37,7 +38,7 @@ That the client has to be asked first (modern) is raised as
 :class:`~transports.context.InputNeeded`: no Exception, let it pass.
 """
 
-Prepare = Callable[[str, Raw, Revision], Prepared]
+Prepare = Callable[[str, Raw, Revision, str | None], Prepared]
 
 
 def guarded(prepare: Prepare, middleware: Sequence[ServerMiddleware]) -> Prepare:
@@ -46,9 +47,11 @@ def guarded(prepare: Prepare, middleware: Sequence[ServerMiddleware]) -> Prepare
         return prepare
     chain = Chain(middleware)
 
-    def prepare_guarded(method: str, params: Raw, revision: Revision) -> Prepared:
+    def prepare_guarded(
+        method: str, params: Raw, revision: Revision, principal: str | None
+    ) -> Prepared:
         try:
-            return _Guarded(chain, revision, prepare(method, params, revision))
+            return _Guarded(chain, revision, prepare(method, params, revision, principal))
         except Exception as error:
             return _Guarded(chain, revision, error)
 
@@ -65,7 +68,7 @@ class _Guarded(Prepared):
     ) -> None:
         super().__init__(revision, is_async=chain.is_async)
         if isinstance(inner, Prepared):
-            self.is_async = inner.is_async or chain.is_async
+            self.is_async = inner.is_async or inner.thread or chain.is_async
             self.task = inner.task
         else:
             self.refused = True
@@ -93,7 +96,7 @@ class _Guarded(Prepared):
         if inner.result is not None:
             return Answer(inner.result)
         try:
-            value = inner.call(context)
+            value = begin(inner, context)
             if inspect.isawaitable(value):
                 return self._later(context, inner, value)
             return self._answer(inner, value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw
 
+from mcpcore.service.declarations import runs_in_thread
 from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.handlers import Handler
 from mcpcore.service.prepared import Bound
@@ -30,9 +31,9 @@ class CompletionEntry:
     values known already); the context is injected as everywhere.
     """
 
-    __slots__ = ("_names", "call", "is_async")
+    __slots__ = ("_names", "call", "is_async", "thread")
 
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
+    def __init__(self, function: Callable[..., Any], what: str, *, thread: bool = False) -> None:
         handler = Handler(function, what)
         names = [parameter.name for parameter in handler.parameters]
         if not names or handler.rest is not None:
@@ -44,6 +45,7 @@ class CompletionEntry:
                     "'arguments' can be filled"
                 )
         self.is_async = handler.is_async
+        self.thread = runs_in_thread({"thread": thread}, handler.is_async, what)
         self._names = tuple(names[1:])
         self.call = handler.binder()
         """``call(context, bound values)``."""

@@ -1,11 +1,12 @@
 """What all declarations share: names, icons, hints, absent members."""
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
 
 from msgspec import UNSET, UnsetType, convert
 
+from mcpcore.service.pagination import Visible
 from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.types.base import Icon
 
@@ -16,6 +17,27 @@ CacheScope = Literal["public", "private"]
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")
+
+
+class Options(TypedDict, total=False):
+    """How tools, resources, templates and prompts are declared alike."""
+
+    title: str
+    icons: Sequence[Icon | str]
+    meta: Mapping[str, Any]
+    """The declaration's ``_meta``."""
+    visible: Visible
+    """Who may see and use it, by principal; to others it does not exist.  Default: everybody."""
+    thread: bool
+    """Run the function, which is no coroutine function, in a worker thread: it may block."""
+
+
+def runs_in_thread(options: Options, is_async: bool, what: str) -> bool:
+    """Whether the handler wants a thread.  Raises TypeError if a coroutine function does."""
+    thread = options.get("thread", False)
+    if thread and is_async:
+        raise TypeError(f"{what}: a coroutine function does not run in a thread")
+    return thread
 
 
 def check_tool_name(name: str) -> str:

@@ -10,7 +10,7 @@ Source: pagination page of the specification.
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -18,6 +18,13 @@ from msgspec import Raw
 
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import REVISIONS, Revision
+
+Visible = Callable[[str | None], bool]
+"""Whether a principal (None: nobody was authenticated) may see and use something.
+
+It must not depend on anything else, such as the connection, and answer at once.
+"""
+
 
 T = TypeVar("T")
 
@@ -67,7 +74,10 @@ class Collection(Generic[T]):
     ``encode``: the wire form of an item in a revision.
     ``hints``: the members for caching, without braces, where the revision has them.
     ``changed``: called after each change.
-    Pages are encoded once per revision and kept until the collection changes.
+    ``visible``: who may see an item; None: everybody.  Where an item is not for everybody, the
+    members for caching are ``private``.
+    Pages are encoded once per revision and kept until the collection changes; where not everybody
+    sees the same, items are.
     """
 
     def __init__(
@@ -80,17 +90,24 @@ class Collection(Generic[T]):
         cursors: Cursors,
         page_size: int,
         changed: Callable[[], None],
+        visible: Callable[[T], Visible | None] = lambda item: None,
+        private: bytes = b"",
     ) -> None:
         self._kind = kind
         self._head = f'"{member}":['.encode()
         self._encode = encode
         self._hints = hints
+        self._private = private
+        self._visible = visible
         self._cursors = cursors
         self._page_size = page_size
         self._changed = changed
         self._items: dict[str, tuple[int, T]] = {}
         self._next = 1
         self._pages: dict[tuple[Revision, str | None], Raw] = {}
+        self._encoded: dict[tuple[Revision, str], bytes] = {}
+        self._guarded = 0
+        """How many items not everybody sees."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -101,10 +118,18 @@ class Collection(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (item for _, item in self._items.values())
 
-    def get(self, key: str) -> T | None:
-        """Return the item with ``key``, or None."""
+    def get(self, key: str, principal: str | None = None) -> T | None:
+        """Return the item with ``key``, or None if there is none that ``principal`` may see."""
         found = self._items.get(key)
-        return found[1] if found else None
+        return found[1] if found and self._sees(principal, found[1]) else None
+
+    def seen_by(self, principal: str | None) -> Iterator[T]:
+        """The items that ``principal`` may see, in order."""
+        return (item for item in self if self._sees(principal, item))
+
+    def _sees(self, principal: str | None, item: T) -> bool:
+        visible = self._visible(item)
+        return visible is None or visible(principal)
 
     def add(self, key: str, item: T, *, replace: bool = False) -> None:
         """Append ``item``; with ``replace`` it may take the place of one with the same key.
@@ -119,8 +144,10 @@ class Collection(Generic[T]):
         self._items[key] = (known[0] if known else self._next, item)
         if known is None:
             self._next += 1
-        self._pages.clear()
-        self._changed()
+        else:
+            self._guarded -= self._visible(known[1]) is not None
+        self._guarded += self._visible(item) is not None
+        self._has_changed()
 
     def remove(self, key: str) -> T:
         """Take the item out.  Raises KeyError if there is none."""
@@ -128,26 +155,57 @@ class Collection(Generic[T]):
             _, item = self._items.pop(key)
         except KeyError:
             raise KeyError(f"there is no {self._kind} {key!r}") from None
-        self._pages.clear()
-        self._changed()
+        self._guarded -= self._visible(item) is not None
+        self._has_changed()
         return item
 
-    def page(self, cursor: str | None, revision: Revision) -> Raw:
+    def _has_changed(self) -> None:
+        self._pages.clear()
+        self._encoded.clear()
+        self._changed()
+
+    def page(self, cursor: str | None, revision: Revision, principal: str | None = None) -> Raw:
         """Return the result object of one page.  Raises McpError (-32602) for a bad cursor."""
+        if self._guarded:
+            return self._page_for(principal, cursor, revision)
         kept = self._pages.get((revision, cursor))
         if kept is not None:
             return kept
-        after = 0 if cursor is None else self._cursors.read(cursor)
-        rest = (entry for entry in self._items.values() if entry[0] > after)
-        chosen = list(islice(rest, self._page_size))
-        items = b",".join(self._encode(item, revision) for _, item in chosen)
-        body = self._head + items + b"]"
-        if next(rest, None) is not None:
-            body += f',"nextCursor":"{self._cursors.make(chosen[-1][0])}"'.encode()
-        if revision.cache_hints:
-            body += b"," + self._hints
-        page = Raw(b"{" + body + b"}")
+        chosen, last = self._choose(cursor, self._items.items())
+        page = self._put_together(
+            [self._encode(item, revision) for _, (_, item) in chosen], last, self._hints, revision
+        )
         # Our own cursors are fewer than this; forged ones must not make the cache grow.
         if len(self._pages) < (len(self._items) + 1) * len(REVISIONS):
             self._pages[revision, cursor] = page
         return page
+
+    def _page_for(self, principal: str | None, cursor: str | None, revision: Revision) -> Raw:
+        seen = (entry for entry in self._items.items() if self._sees(principal, entry[1][1]))
+        chosen, last = self._choose(cursor, seen)
+        parts = []
+        for key, (_, item) in chosen:
+            encoded = self._encoded.get((revision, key))
+            if encoded is None:
+                encoded = self._encoded[revision, key] = self._encode(item, revision)
+            parts.append(encoded)
+        return self._put_together(parts, last, self._private, revision)
+
+    def _choose(
+        self, cursor: str | None, entries: Iterable[tuple[str, tuple[int, T]]]
+    ) -> tuple[list[tuple[str, tuple[int, T]]], int | None]:
+        """The entries of a page, and the number of its last one if there are more behind it."""
+        after = 0 if cursor is None else self._cursors.read(cursor)
+        rest = (entry for entry in entries if entry[1][0] > after)
+        chosen = list(islice(rest, self._page_size))
+        return chosen, None if next(rest, None) is None else chosen[-1][1][0]
+
+    def _put_together(
+        self, parts: list[bytes], last: int | None, hints: bytes, revision: Revision
+    ) -> Raw:
+        body = self._head + b",".join(parts) + b"]"
+        if last is not None:
+            body += f',"nextCursor":"{self._cursors.make(last)}"'.encode()
+        if revision.cache_hints:
+            body += b"," + hints
+        return Raw(b"{" + body + b"}")

@@ -33,7 +33,7 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = ("is_async", "meta", "refused", "result", "revision", "task")
+    __slots__ = ("is_async", "meta", "refused", "result", "revision", "task", "thread")
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
@@ -43,6 +43,8 @@ class Prepared:
         """The answer, if no handler is needed."""
         self.is_async = is_async
         """The handler is a coroutine function."""
+        self.thread = False
+        """The handler may block: :meth:`call` it in a worker thread."""
         self.meta: dict[str, Any] | None = None
         """After :meth:`finish`: what the handler put into the result's ``_meta``.
 
@@ -83,6 +85,10 @@ class Entry(Protocol):
     def is_async(self) -> bool:
         """The handler is a coroutine function."""
 
+    @property
+    def thread(self) -> bool:
+        """The handler wants a thread."""
+
     def call(self, context: Any, values: tuple[Any, ...], /) -> Any:
         """Call the handler with values bound before."""
 
@@ -98,6 +104,7 @@ class Bound(Prepared, Generic[E]):
 
     def __init__(self, entry: E, values: tuple[Any, ...], revision: Revision) -> None:
         super().__init__(revision, is_async=entry.is_async)
+        self.thread = entry.thread
         self._entry = entry
         self._values = values
 

@@ -3,21 +3,26 @@
 Source: the prompts page of each revision.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from mcpcore.service.content import block, for_revision
-from mcpcore.service.declarations import check_icons, check_options, given
+from mcpcore.service.declarations import (
+    Options,
+    check_icons,
+    check_options,
+    given,
+    runs_in_thread,
+)
 from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.prepared import Bound
 from mcpcore.service.strings import StringHandler
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.prompts import GetPromptResult, Prompt, PromptArgument, PromptMessage
 from mcpcore.wire.message import to_json
 
@@ -38,26 +43,24 @@ def assistant(content: Any) -> PromptMessage:
     return PromptMessage(role="assistant", content=block(content))
 
 
-class PromptOptions(TypedDict, total=False):
+class PromptOptions(Options, total=False):
     """How a prompt is declared, beyond its name and its function."""
 
-    title: str
     description: str
     """Default: the docstring, without what it says of parameters."""
-    icons: Sequence[Icon | str]
-    meta: Mapping[str, Any]
-    """The declaration's ``_meta``."""
 
 
 class PromptEntry:
     """One prompt."""
 
-    __slots__ = ("_handler", "prompt")
+    __slots__ = ("_handler", "prompt", "thread", "visible")
 
     def __init__(self, function: Callable[..., Any], name: str, options: PromptOptions) -> None:
         what = f"prompt {name!r}"
         check_options(options, PromptOptions, what)
         self._handler = StringHandler(function, what)
+        self.thread = runs_in_thread(options, self.is_async, what)
+        self.visible = options.get("visible")
         arguments = [
             PromptArgument(
                 name=parameter.name,

@@ -38,6 +38,14 @@ _RESOURCES_CHANGED = "notifications/resources/list_changed"
 _PROMPTS_CHANGED = "notifications/prompts/list_changed"
 _RESOURCE_UPDATED = "notifications/resources/updated"
 
+_LISTS = {
+    "tools": _TOOLS_CHANGED,
+    "resources": _RESOURCES_CHANGED,
+    "templates": _RESOURCES_CHANGED,
+    "prompts": _PROMPTS_CHANGED,
+}
+"""The lists, and what is sent when one changes."""
+
 _KINDS = ("tools", "resources", "prompts", "completions", "tasks")
 
 
@@ -56,8 +64,8 @@ class Registry:
         instructions: str | None = None,
         validator: Validator | None = None,
         page_size: int = 500,
-        list_ttl_ms: int = 60_000,
-        list_cache_scope: CacheScope = "public",
+        list_ttl_ms: int | Mapping[str, int] = 60_000,
+        list_cache_scope: CacheScope | Mapping[str, CacheScope] = "public",
         read_ttl_ms: int = 0,
         read_cache_scope: CacheScope = "private",
         offers: Iterable[str] = (),
@@ -97,19 +105,23 @@ class Registry:
         self._watchers: list[Watcher] = []
         self._changes: set[str] = set()
 
-        hints = cache_hints(list_ttl_ms, list_cache_scope)
+        ttls = _by_list(list_ttl_ms, 60_000, "list_ttl_ms")
+        scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
 
         def collection(
             kind: str, member: str, encode: Callable[[Any, Revision], bytes], notification: str
         ) -> Collection[Any]:
+            list = f"{kind.rpartition(' ')[2]}s"
             return Collection(
                 kind,
                 member,
                 encode,
-                hints=hints,
+                hints=cache_hints(ttls[list], scopes[list]),
                 cursors=Cursors(f"{name}\n{member}"),
                 page_size=page_size,
                 changed=lambda: self._changed(notification),
+                visible=lambda entry: entry.visible,
+                private=cache_hints(ttls[list], "private"),
             )
 
         self._tools: Collection[ToolEntry] = collection(
@@ -294,6 +306,7 @@ class Registry:
         prompt: str | None = None,
         template: str | None = None,
         argument: str | None = None,
+        thread: bool = False,
     ) -> Callable[[F], F]:
         """Declare the decorated function as what completes an argument.
 
@@ -301,7 +314,7 @@ class Registry:
         ``argument``: the argument or variable; None: all that have no function of their own.
         The function takes the text typed so far and, if it has parameters of these names,
         ``argument`` and ``arguments``; it returns proposals, best first, in any number (100 are
-        sent), or a ``Completion``.
+        sent), or a ``Completion``.  ``thread``: run it in a worker thread, as it may block.
 
         Raises ValueError unless exactly one of ``prompt`` and ``template`` is given.
         """
@@ -311,7 +324,7 @@ class Registry:
 
         def declare(function: F) -> F:
             what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
-            entry = CompletionEntry(function, what)
+            entry = CompletionEntry(function, what, thread=thread)
             self._completions[kind, str(owner), argument] = entry
             return function
 
@@ -369,6 +382,13 @@ class Registry:
         if watcher in self._watchers:
             self._watchers.remove(watcher)
 
+    def list_changed(self, list: str) -> None:
+        """Tell those who watch that a list is another for some: ``visible`` says something new.
+
+        ``list``: ``tools``, ``resources``, ``templates`` or ``prompts``.
+        """
+        self._changed(_LISTS[list])
+
     def changes(self) -> set[str]:
         """Return the list_changed notifications due since the last call, for who does not watch."""
         changes, self._changes = self._changes, set()
@@ -380,6 +400,15 @@ class Registry:
         self._changes.add(method)
         for watcher in tuple(self._watchers):
             watcher(method, None)
+
+
+def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:
+    """One value for each list, from one for all or from some by name."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(_LISTS, given)
+    if unknown := given.keys() - _LISTS.keys():
+        raise ValueError(f"{what}: {min(unknown)!r} is none of {', '.join(_LISTS)}")
+    return {list: given.get(list, default) for list in _LISTS}
 
 
 def _name(function: Any, name: str | None) -> str:

@@ -3,8 +3,8 @@
 Source: the resources page of each revision.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -12,11 +12,13 @@ from msgspec import UNSET, Raw
 from mcpcore.service.content import contents, json_value
 from mcpcore.service.declarations import (
     CacheScope,
+    Options,
     cache_hints,
     check_icons,
     check_options,
     check_uri,
     given,
+    runs_in_thread,
     typed,
 )
 from mcpcore.service.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
@@ -26,7 +28,7 @@ from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Annotations, Icon
+from mcpcore.spec.types.base import Annotations
 from mcpcore.spec.types.content import ResourceContents
 from mcpcore.spec.types.resources import ReadResourceResult, Resource, ResourceTemplate
 from mcpcore.wire.message import to_json
@@ -34,20 +36,16 @@ from mcpcore.wire.message import to_json
 _encode = msgspec.json.Encoder().encode
 
 
-class ResourceOptions(TypedDict, total=False):
+class ResourceOptions(Options, total=False):
     """How a resource or a template is declared, beyond its URI and its function."""
 
     name: str
     """Default: the name of the function."""
-    title: str
     description: str
     """Default: the docstring."""
     mime_type: str
     """Of strings and bytes that are read; default: text/plain, application/octet-stream."""
-    icons: Sequence[Icon | str]
     annotations: Annotations | Mapping[str, Any]
-    meta: Mapping[str, Any]
-    """The declaration's ``_meta``."""
     size: int
     """In bytes, before any encoding; resources only."""
     unchecked: Collection[str]
@@ -66,8 +64,10 @@ class ResourceEntry:
         "declaration",
         "mime_type",
         "template",
+        "thread",
         "ttl_ms",
         "uri",
+        "visible",
     )
 
     def __init__(
@@ -84,6 +84,8 @@ class ResourceEntry:
         check_options(options, ResourceOptions, what)
         self.uri = uri
         self._handler = StringHandler(function, what)
+        self.thread = runs_in_thread(options, self.is_async, what)
+        self.visible = options.get("visible")
         self.mime_type = options.get("mime_type")
         self.template: UriTemplate | None = None
         if "{" in uri:

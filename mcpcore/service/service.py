@@ -51,7 +51,9 @@ class Server(Registry):
     ``instructions``: a hint to models on how to use it.
     ``validator``: compiles JSON Schemas written by hand, see :data:`Validator`.
     ``page_size``: items in one page of a list.
-    ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them.
+    ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
+    for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that
+    not everybody sees the same is always private.
     ``read_ttl_ms``, ``read_cache_scope``: the same for resources that declare nothing else.
     ``offers``: which of tools, resources, prompts, completions and tasks to declare as
     capabilities even while there are none.
@@ -75,8 +77,12 @@ class Server(Registry):
     ...     return [topic for topic in ("algebra", "geometry") if topic.startswith(typed)]
     """
 
-    def prepare(self, method: str, params: Raw | bytes, revision: Revision) -> Prepared:
+    def prepare(
+        self, method: str, params: Raw | bytes, revision: Revision, principal: str | None = None
+    ) -> Prepared:
         """Look up and check what a request asks for; ``params`` is its params object.
+
+        ``principal``: who asks, if anybody was authenticated.
 
         Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
         and bad arguments where these are an error of the protocol.
@@ -84,15 +90,23 @@ class Server(Registry):
         handler = _METHODS.get(method)
         if handler is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-        return handler(self, params, revision)
+        return handler(self, params, revision, principal)
 
-    def _page(self, list: Collection[Any], params: Raw | bytes, revision: Revision) -> Prepared:
+    def _page(
+        self,
+        list: Collection[Any],
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None,
+    ) -> Prepared:
         cursor = _read(params, _ListParams).cursor
-        return Prepared(revision, result=list.page(cursor, revision))
+        return Prepared(revision, result=list.page(cursor, revision, principal))
 
-    def _call_tool(self, params: Raw | bytes, revision: Revision) -> Prepared:
+    def _call_tool(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
         call = _read(params, _Call)
-        entry = self._tools.get(call.name)
+        entry = self._tools.get(call.name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {call.name}"))
         arguments = b"{}" if call.arguments is UNSET else bytes(call.arguments)
@@ -109,32 +123,37 @@ class Server(Registry):
         prepared.task = entry.task
         return prepared
 
-    def _read_resource(self, params: Raw | bytes, revision: Revision) -> Prepared:
+    def _read_resource(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
         uri = _read(params, ReadResourceParams).uri
         if len(uri) > self._max_uri:
             raise not_found(shorten(uri), revision, reason=f"longer than {self._max_uri}")
-        entry, values = find(uri, self._resources.get(uri), self._templates, revision)
+        templates = self._templates.seen_by(principal)
+        entry, values = find(uri, self._resources.get(uri, principal), templates, revision)
         return ResourceRead(entry, values, uri, revision)
 
-    def _get_prompt(self, params: Raw | bytes, revision: Revision) -> Prepared:
+    def _get_prompt(
+        self, params: Raw | bytes, revision: Revision, principal: str | None
+    ) -> Prepared:
         get = _read(params, GetPromptParams)
-        entry = self._prompts.get(get.name)
+        entry = self._prompts.get(get.name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {get.name}"))
         arguments = {} if get.arguments is UNSET else get.arguments
         return PromptGet(entry, entry.bind(arguments), revision)
 
-    def _complete(self, params: Raw | bytes, revision: Revision) -> Prepared:
+    def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):
             kind, owner = "prompt", asked.ref.name
-            prompt = self._prompts.get(owner)
+            prompt = self._prompts.get(owner, principal)
             if prompt is None:
                 raise McpError(INVALID_PARAMS, shorten(f"Unknown prompt: {owner}"))
             names = prompt.arguments
         else:
             kind = "template"
-            owner, names = self._completed_template(asked.ref.uri)
+            owner, names = self._completed_template(asked.ref.uri, principal)
         argument = asked.argument.name
         if names and argument not in names:
             raise McpError(
@@ -150,9 +169,10 @@ class Server(Registry):
         values = entry.bind(asked.argument.value, argument, known)
         return CompletionCall(entry, values, revision)
 
-    def _completed_template(self, uri: str) -> tuple[str, tuple[str, ...]]:
+    def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
         """The template that a reference means: by its text, or by a URI that it matches."""
-        templates = [entry.template for entry in self._templates if entry.template is not None]
+        seen = self._templates.seen_by(principal)
+        templates = [entry.template for entry in seen if entry.template is not None]
         for template in templates:
             if uri == template.text:
                 return uri, template.variables
@@ -162,7 +182,7 @@ class Server(Registry):
                     return template.text, template.variables
             except UnsafeValue:
                 continue
-        if uri in self._resources:
+        if self._resources.get(uri, principal) is not None:
             return uri, ()
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
@@ -174,7 +194,7 @@ def _read(params: Raw | bytes, type: type[P]) -> P:
         raise McpError(INVALID_PARAMS, str(error)) from None
 
 
-_Handler = Callable[[Server, Raw | bytes, Revision], Prepared]
+_Handler = Callable[[Server, Raw | bytes, Revision, str | None], Prepared]
 _METHODS: dict[str, _Handler] = {
     "tools/call": Server._call_tool,
     "tools/list": lambda server, *rest: server._page(server._tools, *rest),

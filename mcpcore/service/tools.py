@@ -3,15 +3,23 @@
 Source: the tools page of each revision.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from mcpcore.service.content import is_content
-from mcpcore.service.declarations import check_icons, check_options, check_tool_name, given, typed
+from mcpcore.service.declarations import (
+    Options,
+    check_icons,
+    check_options,
+    check_tool_name,
+    given,
+    runs_in_thread,
+    typed,
+)
 from mcpcore.service.docstrings import parse_docstring
 from mcpcore.service.errors import MASKED, HandlerError, InvalidValue
 from mcpcore.service.handlers import Handler, values_type
@@ -30,20 +38,17 @@ from mcpcore.spec.errors import McpError
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.tools import CallToolResult, Tool, ToolAnnotations, ToolExecution
 
 _encode = msgspec.json.Encoder().encode
 _anything: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
-class ToolOptions(TypedDict, total=False):
+class ToolOptions(Options, total=False):
     """How a tool is declared, beyond its name and its function."""
 
-    title: str
     description: str
     """Default: the docstring, without what it says of parameters and results."""
-    icons: Sequence[Icon | str]
     annotations: ToolAnnotations | Mapping[str, Any]
     """Hints; a mapping has wire names: ``{"readOnlyHint": True}``."""
     input_schema: Mapping[str, Any]
@@ -52,8 +57,6 @@ class ToolOptions(TypedDict, total=False):
     """JSON Schema of the structured content; needs a validator."""
     structured: bool
     """True: derive an output schema even for a string; False: derive none."""
-    meta: Mapping[str, Any]
-    """The declaration's ``_meta``."""
     task: TaskMode
     """Whether a call may (``optional``) or must (``required``) run as a task; default: neither."""
     task_after: float | None
@@ -83,7 +86,9 @@ class ToolEntry:
         "is_async",
         "output",
         "task",
+        "thread",
         "tool",
+        "visible",
     )
 
     def __init__(
@@ -98,6 +103,8 @@ class ToolEntry:
         handler = Handler(function, what)
         doc = parse_docstring(handler.doc)
         self.is_async = handler.is_async
+        self.thread = runs_in_thread(options, handler.is_async, what)
+        self.visible = options.get("visible")
         self.call = handler.binder()
         """``call(context, bound arguments)``."""
         self._problems: Callable[[Any], list[str]] | None = None

@@ -1,0 +1,47 @@
+"""Handlers that block: run in worker threads, and at home in the event loop where they touch it."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import anyio.from_thread
+import anyio.to_thread
+
+from mcpcore.service import Prepared
+
+if TYPE_CHECKING:
+    from transports.context import Context
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+current = threading.get_ident
+
+
+def begin(prepared: Prepared, context: Any) -> Any:
+    """Call a handler: its value, or what is to be awaited for it.
+
+    A thread cannot be stopped.  When its request is cancelled it runs on, and what it returns is
+    dropped; it may look at ``context.cancelled``.  anyio's limit on threads holds until it ends.
+    """
+    if prepared.thread:
+        return anyio.to_thread.run_sync(prepared.call, context, abandon_on_cancel=True)
+    return prepared.call(context)
+
+
+def in_loop(
+    method: "Callable[Concatenate[Context, P], R]",
+) -> "Callable[Concatenate[Context, P], R]":
+    """Have a method of a context run in the thread of the event loop, whoever calls it.
+
+    Raises RuntimeError in a thread that anyio did not start.
+    """
+
+    @functools.wraps(method)
+    def call(context: "Context", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if current() == context.thread:
+            return method(context, *args, **kwargs)
+        return anyio.from_thread.run_sync(functools.partial(method, context, *args, **kwargs))
+
+    return call
