@@ -17,7 +17,7 @@ from transports.client import connect
 from transports.client_errors import RequestTimeout
 from transports.context import Context
 from transports.inputs import ElicitUrl
-from transports.middleware import CallNext
+from transports.middleware import CallNext, Steps
 from transports.runtime import RuntimeSettings
 from transports.server_middleware import Answer, ServerMiddleware
 from transports.targets import MemoryTarget
