@@ -46,7 +46,6 @@ ROWS = (
         MODERN,
         "basic/versioning#backward-compatibility-with-initialization-based-versions",
         "The era of a server is remembered for its process or origin.",
-        untested="not built yet: every connection finds out anew.",
     ),
     server.should(
         "basic/versioning/initialize-error-names-versions",
