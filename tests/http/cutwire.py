@@ -21,6 +21,9 @@ from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.sse import SseDecoder
 from tests.http.support import Wire, make_client, make_server
 
+SEEN, HALF_OPEN, FULL = "seen by both", "half open", "half open and full"
+"""How a connection breaks: the server learns of it, does not, and cannot write either."""
+
 Item = HttpHead | HttpChunk | HttpEnd
 
 
@@ -60,8 +63,7 @@ class Cable(Struct):
 class CutWire(Wire):
     """Holds what the server has written until it is delivered, a byte at a time if need be.
 
-    ``choose`` names the point at which the connection of a request breaks; ``told`` says whether
-    the server learns of it at once.
+    ``choose`` names the point at which the connection of a request breaks.
     """
 
     def __init__(
@@ -83,8 +85,12 @@ class CutWire(Wire):
         self.version = version
         self.cables: dict[int, Cable] = {}
         self.half_open: set[int] = set()
+        """Dead, but the server does not know."""
+        self.full: set[int] = set()
+        """Those among them that take nothing from the server any more."""
         self.choose: Callable[[HttpSend], Point | None] = lambda send: None
-        self.told = True
+        self.dies = SEEN
+        """How connections break where nothing else is said."""
         self.cuts = 0
 
     # Moving
@@ -146,6 +152,9 @@ class CutWire(Wire):
                     continue
             del cable.transit[0]
 
+    def _writable(self) -> list[int]:
+        return [route for route in self.server.writable() if route not in self.full]
+
     def _deliver(self, route: int) -> None:
         self.write(route, next(self._sizes))
         if route not in self._open:
@@ -173,20 +182,28 @@ class CutWire(Wire):
     # Breaking
 
     def cut(
-        self, exchange: int, error: str | None = "connection reset", *, told: bool | None = None
+        self,
+        exchange: int,
+        error: str | None = "connection reset",
+        *,
+        dies: str | None = None,
     ) -> None:
         """Break a connection: the client sees it, the server perhaps not yet."""
         self.cuts += 1
         self._open.discard(exchange)
         self.cables[exchange].transit.clear()
         self.half_open.add(exchange)
-        if self.told if told is None else told:
+        how = self.dies if dies is None else dies
+        if how == FULL:
+            self.full.add(exchange)
+        if how == SEEN:
             self.tell(exchange)
         self.client.response_end(exchange, error=error, now=self.now)
 
     def tell(self, exchange: int) -> None:
         """The server learns that a connection is dead."""
         self.half_open.discard(exchange)
+        self.full.discard(exchange)
         self.server.disconnect(exchange, now=self.now)
 
     def alive(self) -> list[int]:

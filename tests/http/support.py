@@ -331,12 +331,15 @@ class Wire:
                 moved = True
                 self._take(plan)
             moved = self._events() or moved
-            for route in self.server.writable():
+            for route in self._writable():
                 moved = True
                 self._deliver(route)
             if not moved:
                 return self
         raise AssertionError("the wire does not come to rest")
+
+    def _writable(self) -> list[int]:
+        return self.server.writable()
 
     def _take(self, plan: HttpSend | HttpAbort) -> None:
         if isinstance(plan, HttpAbort):

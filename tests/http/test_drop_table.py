@@ -6,7 +6,7 @@ from mcpcore.engine.events import EndReason, RequestEnded
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.recovery import Recovery
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.cutwire import CutWire, Point, Talk
+from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
 
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 PRIMED = [row.name for row in LEGACY_ROWS if row.priming]
@@ -85,15 +85,15 @@ def run(talk: Talk, call: int) -> None:
 
 @every_revision
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize("sizes", [(1 << 20,), (7, 50)])
 @pytest.mark.parametrize("point", ONCE)
 def test_a_call_that_breaks_once(
-    version: str, told: bool, sizes: tuple[int, ...], point: Point
+    version: str, dies: str, sizes: tuple[int, ...], point: Point
 ) -> None:
     wire = CutWire(version, sizes=sizes)
     talk = Talk(wire)
-    wire.told = told
+    wire.dies = dies
     chosen = scripted(wire, "tools/call", (point,))
     call = talk.call()
     run(talk, call)
@@ -111,12 +111,12 @@ def test_a_call_that_breaks_once(
 
 
 @every_revision
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize("points", AGAIN)
-def test_a_call_that_breaks_repeatedly(version: str, told: bool, points: tuple[Point, ...]) -> None:
+def test_a_call_that_breaks_repeatedly(version: str, dies: str, points: tuple[Point, ...]) -> None:
     wire = CutWire(version)
     talk = Talk(wire)
-    wire.told = told
+    wire.dies = dies
     chosen = scripted(wire, "tools/call", points)
     call = talk.call()
     run(talk, call)
@@ -129,7 +129,7 @@ def test_a_call_that_breaks_repeatedly(version: str, told: bool, points: tuple[P
 
 
 @every_revision
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize(
     "points",
     [(Point(events, extra),) for events in range(5) for extra in (0, 5, 70)]
@@ -140,9 +140,9 @@ def test_a_call_that_breaks_repeatedly(version: str, told: bool, points: tuple[P
         (Point(1),) * 6,
     ],
 )
-def test_the_standalone_stream_breaks(version: str, told: bool, points: tuple[Point, ...]) -> None:
+def test_the_standalone_stream_breaks(version: str, dies: str, points: tuple[Point, ...]) -> None:
     wire = CutWire(version)
-    wire.told = told
+    wire.dies = dies
     chosen = scripted(wire, "GET", points)
     talk = Talk(wire)
     for pause in (0, 0, 1, 30, 0, 0, 1, 200):
@@ -189,7 +189,7 @@ def test_several_streams_break_at_once(version: str) -> None:
             talk.tell(call)
         wire.run()
         for exchange in wire.alive():
-            wire.cut(exchange, told=exchange % 2 == 0)
+            wire.cut(exchange, dies=(SEEN, HALF_OPEN, FULL)[exchange % 3])
         for call in (*calls, 0):
             talk.tell(call)
         wire.pass_time(50)
