@@ -117,13 +117,11 @@ class TaskHost:
 
     def find(self, id: str, owner: str | None) -> TaskRecord:
         """See :meth:`TaskTable.find <mcpcore.service.tasks.TaskTable.find>`."""
-        self._expire()
-        return self.table.find(id, owner, wall=self.wall())
+        return self.table.find(id, owner, wall=self._expire())
 
     def page(self, owner: str | None, cursor: str | None) -> tuple[list[TaskRecord], str | None]:
         """See :meth:`TaskTable.page <mcpcore.service.tasks.TaskTable.page>`."""
-        self._expire()
-        return self.table.page(owner, cursor, wall=self.wall())
+        return self.table.page(owner, cursor, wall=self._expire())
 
     def employ(self, record: TaskRecord, worker: Worker) -> None:
         """``worker`` works on a task, until :meth:`dismiss`."""
@@ -233,10 +231,12 @@ class TaskHost:
                     call()
             self._expire()
 
-    def _expire(self) -> None:
-        """Nobody sees a task that should have failed, or gone, before the clock came to it."""
-        for record in self.table.expire(self.wall()):
+    def _expire(self) -> float:
+        """See to what is over; return the time at which nobody sees anything else."""
+        now = self.wall()
+        for record in self.table.expire(now):
             self._end(record, True)
+        return now
 
     def _due(self) -> float:
         while self._timers and self._timers[0].call is None:

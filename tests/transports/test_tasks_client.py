@@ -108,11 +108,12 @@ def text(result: CallToolResult) -> str:
 
 async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> None:
     server = Workshop()
-    async with connected(server, revision) as client, anyio.create_task_group() as group:
-        group.start_soon(client.call_tool, "work")
-        await server.started.wait()
-        group.cancel_scope.cancel()
-    await server.stopped.wait()
+    async with connected(server, revision) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "work")
+            await server.started.wait()
+            group.cancel_scope.cancel()
+        await server.stopped.wait()
 
 
 async def test_a_caller_that_waits_no_longer_than_this(revision: str) -> None:
