@@ -40,7 +40,7 @@ INITIALIZED = "notifications/initialized"
 _decode_error = msgspec.json.Decoder(ErrorData).decode
 _LINGER = 5.0
 """Seconds that a server gets to end a stream after the answer."""
-_FINAL = frozenset({401, 403, 405, 409})
+_FINAL = frozenset({401, 403, 405})
 """Refusals of the standalone stream that asking differently will not change."""
 _SHOWN = 200
 """Characters of a plain-text refusal that are worth showing."""
@@ -177,7 +177,7 @@ class Responses(ABC):
             if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
                 self._streamed = True
             self._begin(call, Reading.EVENTS, now)
-        elif status < 500 and status != 429:
+        elif status < 500 and status != 429 and not (status == 409 and call.resumes):
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
                 # What it forgot it forgot; the end of this response begins the stream anew.
                 call.last_event_id = ""
@@ -188,7 +188,8 @@ class Responses(ABC):
             if call.resumes:
                 self._interrupted(call, Recovery.FAIL, 0.0, text)
             self._fail(call, text, now)
-        # Else it may go better the next time, which comes with the end of this response.
+        # Else it may go better the next time, which comes with the end of this response: a server
+        # may not have noticed yet that a connection of ours is dead (409).
 
     def _begin(self, call: Call, kind: Reading, now: float) -> None:
         call.reading = kind

@@ -154,7 +154,17 @@ def test_a_cursor_that_the_server_does_not_take_begins_the_stream_anew(status: i
     assert hand.interruptions()[0].request is None
 
 
-@pytest.mark.parametrize("status", [401, 403, 405, 409])
+def test_a_server_may_not_have_noticed_yet_that_a_connection_is_dead() -> None:
+    hand, get = streaming()
+    hand.event(get, note("notifications/a"), id="e-1")
+    hand.end(get)
+    hand.reply(hand.next(), 409)
+    again = hand.next()
+    assert (cursor(hand, again), again.after) == ("e-1", 2.0)
+    hand.stream(again)
+
+
+@pytest.mark.parametrize("status", [401, 403, 405])
 def test_a_refusal_that_is_final(status: int) -> None:
     hand, get = streaming()
     hand.event(get, note("notifications/a"), id="e-1")
