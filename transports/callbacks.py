@@ -19,6 +19,7 @@ from mcpcore.spec.types.capabilities import (
     ElicitationCapability,
     RootsCapability,
     SamplingCapability,
+    Settings,
 )
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.logging import LoggingMessageParams
@@ -62,12 +63,16 @@ class Callbacks(Struct, kw_only=True):
     ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
     notification, by method and params.  ``at_once``: where a server asks several things in one
     round, so many callbacks run at the same time.
+
+    ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
+    ``experimental`` are declared as they are.
     """
 
     elicitation: ElicitationCallback | None = None
     elicitation_url: ElicitationCallback | None = None
     sampling: SamplingCallback | None = None
     sampling_tools: bool = False
+    sampling_context: bool = False
     roots: Roots | RootsCallback | None = None
     log: LogCallback | None = None
     tools_changed: ChangeCallback | None = None
@@ -77,6 +82,8 @@ class Callbacks(Struct, kw_only=True):
     elicitation_complete: UpdateCallback | None = None
     notification: NotificationCallback | None = None
     at_once: int = 8
+    extensions: Mapping[str, Settings] = {}
+    experimental: Mapping[str, Settings] = {}
 
     def __post_init__(self) -> None:
         if self.at_once < 1:
@@ -94,9 +101,14 @@ class Callbacks(Struct, kw_only=True):
                 if self.elicitation is not None:
                     declared.elicitation.form = {}
         if self.sampling is not None:
-            declared.sampling = SamplingCapability(tools={} if self.sampling_tools else UNSET)
+            declared.sampling = SamplingCapability(
+                tools={} if self.sampling_tools else UNSET,
+                context={} if self.sampling_context else UNSET,
+            )
         if self.roots is not None:
             declared.roots = RootsCapability(list_changed=True)
+        declared.extensions = dict(self.extensions) or UNSET
+        declared.experimental = dict(self.experimental) or UNSET
         return declared
 
     def answer(self, method: str, params: Raw, revision: Revision) -> Answer | Awaitable[Answer]:

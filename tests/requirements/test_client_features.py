@@ -71,6 +71,12 @@ def say(params: CreateMessageParams) -> CreateMessageResult:
         ),
         (Callbacks(sampling=say), {"sampling": {}}),
         (Callbacks(sampling=say, sampling_tools=True), {"sampling": {"tools": {}}}),
+        (Callbacks(sampling=say, sampling_context=True), {"sampling": {"context": {}}}),
+        (Callbacks(sampling_tools=True, sampling_context=True), {}),
+        (
+            Callbacks(extensions={"com.example/x": {"y": 1}}, experimental={"z": {}}),
+            {"extensions": {"com.example/x": {"y": 1}}, "experimental": {"z": {}}},
+        ),
         (Callbacks(roots=[]), {"roots": {"listChanged": True}}),
     ],
 )

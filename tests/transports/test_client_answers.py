@@ -243,3 +243,58 @@ async def test_answers_by_hand_are_sent_as_they_are() -> None:
     async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
         reply = await ask(client, "elicitation/create", {"message": "m", "requestedSchema": FORM})
     assert reply == {"action": "accept", "content": {"n": "by hand"}}
+
+
+# Sampling with tools, from one source and with the same callback in both eras
+
+
+@pytest.mark.requirement("client/sampling/tools-declared", "client/sampling/tools-undeclared")
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+async def test_a_loop_of_tools_in_sampling(revision: str) -> None:
+    server = Server("s")
+    seen: list[CreateMessageParams] = []
+
+    @server.tool
+    async def weather(context: Context) -> str:
+        tools = [{"name": "measure", "inputSchema": {"type": "object"}}]
+        talk: list[Any] = [{"role": "user", "content": text("How warm is it?")}]
+        first = await context.sample(talk, 100, tools=tools, toolChoice={"mode": "required"})
+        assert isinstance(first.content, list)
+        uses = [block for block in first.content if isinstance(block, ToolUseContent)]
+        talk.append({"role": "assistant", "content": first.content})
+        results = [
+            {"type": "tool_result", "toolUseId": use.id, "content": [text(f"{use.input['at']} C")]}
+            for use in uses
+        ]
+        talk.append({"role": "user", "content": results})
+        last = await context.sample(talk, 100, tools=tools, toolChoice={"mode": "none"})
+        assert isinstance(last.content, TextContent)
+        return last.content.text
+
+    def model(params: CreateMessageParams) -> CreateMessageResult:
+        seen.append(params)
+        if len(params.messages) == 1:
+            return say(
+                *(ToolUseContent(id=str(n), name="measure", input={"at": n}) for n in (1, 2))
+            )
+        last = params.messages[-1].content
+        assert isinstance(last, list)
+        words = TextContent(text=f"{len(last)} results")
+        return CreateMessageResult(role="assistant", content=words, model="m")
+
+    callbacks = Callbacks(sampling=model, sampling_tools=True)
+    async with connect(server, revision=revision, callbacks=callbacks) as client:
+        result = await client.call_tool("weather")
+        assert isinstance(result.content[0], TextContent)
+        assert result.content[0].text == "2 results"
+    choices = [params.tool_choice.mode if params.tool_choice else None for params in seen]
+    assert choices == ["required", "none"]
+    async with connect(server, revision=revision, callbacks=Callbacks(sampling=model)) as client:
+        if client.revision.modern:
+            with pytest.raises(McpError, match=r"sampling\.tools"):
+                await client.call_tool("weather")
+        else:
+            refused = await client.call_tool("weather")
+            assert refused.is_error is True
+            assert "sampling.tools" in str(refused.content)
+    assert len(seen) == 2
