@@ -97,6 +97,8 @@ class TaskCall:
         self._form = form_of(event)
         self._ttl = ttl
         self._over = False
+        self._unwanted = False
+        """The request was cancelled, and the machine knows it before the handler does."""
         self._questions: dict[str, Question] = {}
         self._progress = -math.inf
 
@@ -106,7 +108,7 @@ class TaskCall:
         """Become a task; False if the request is over.  Raises McpError if there is no room."""
         if self.record is not None:
             return True
-        if self._over or (self.scope is not None and self.scope.cancel_called):
+        if self._over or self._unwanted or (self.scope is not None and self.scope.cancel_called):
             return False
         desk, event = self._desk, self.event
         host = desk.host
@@ -122,6 +124,7 @@ class TaskCall:
             sent = desk.runtime.machine.respond(event.key, view, meta=related(record.id))
         if not sent:
             host.table.remove(record)
+            self._unwanted = True
             return False
         if self._form is TaskForm.EXPERIMENTAL:
             desk.follow(record, event.session)
@@ -151,14 +154,15 @@ class TaskCall:
         """The handler has a result."""
         self._over = True
         if self.record is None:
-            return self._desk.runtime.machine.respond(key, result, meta=meta)
+            machine = self._desk.runtime.machine
+            return not self._unwanted and machine.respond(key, result, meta=meta)
         return self._desk.host.complete(self.record, result, meta)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """The handler failed with an error of the protocol."""
         self._over = True
         if self.record is None:
-            return self._desk.runtime.machine.fail(key, error)
+            return not self._unwanted and self._desk.runtime.machine.fail(key, error)
         return self._desk.host.fail(self.record, error)
 
     def require_input(
@@ -167,7 +171,8 @@ class TaskCall:
         """The handler needs answers before it can become a task."""
         self._over = True
         if self.record is None:
-            return self._desk.runtime.machine.require_input(key, requests, state)
+            machine = self._desk.runtime.machine
+            return not self._unwanted and machine.require_input(key, requests, state)
         text = "the handler asked in the request after it had become a task"
         return self._desk.host.fail(self.record, ErrorData(INTERNAL_ERROR, text))
 

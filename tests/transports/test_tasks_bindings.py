@@ -20,7 +20,7 @@ from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.link import clock
 from transports.middleware import Steps
-from transports.runtime import RuntimeSettings
+from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.server import serve
 from transports.server_middleware import Answer
 from transports.tasks import TaskHost
@@ -287,6 +287,67 @@ async def test_a_task_belongs_to_who_was_authenticated(method: str, stranger: st
         assert refused["error"]["message"] == "there is no such task (any more)"
         allowed = await made.as_("ada", method, params)
         assert "result" in allowed
+
+
+@asynccontextmanager
+async def connections(count: int) -> AsyncIterator[list[Member]]:
+    """Several connections of one principal to one server."""
+    server, settings = Workshop(), RuntimeSettings()
+    host = TaskHost()
+    made = [Member(server, settings) for _ in range(count)]
+    done = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            host.begin(group)
+            for each in made:
+                each.principal = "ada"
+                each.runtime = ServerRuntime(server, each.peer, settings, tasks=host)
+                each.runtime.link = each
+                group.start_soon(each.runtime.run, done.wait)
+            await anyio.wait_all_tasks_blocked()
+            yield made
+            done.set()
+            group.cancel_scope.cancel()
+
+
+async def test_a_question_moves_to_the_next_connection_of_its_principal() -> None:
+    async with connections(2) as (first, second):
+        for each in (first, second):
+            each.open_legacy(ELICITS)
+        about = {"taskId": await legacy_task(first)}
+        first.post("tasks/result", about, revision=LEGACY)
+        await until(lambda: asked(first))
+        first.peer.receive_eof(now=clock())
+        first.flush_soon()
+        result = second.post("tasks/result", about, revision=LEGACY)
+        (question,) = asked(second)
+        answer = {"action": "accept", "content": {"name": "Ada"}}
+        second.send({"jsonrpc": "2.0", "id": question["id"], "result": answer})
+        assert (await second.reply(result))["result"]["content"][0]["text"] == "Ada"
+
+
+async def test_no_task_begins_for_a_request_that_was_just_cancelled() -> None:
+    server = Workshop()
+    begun: list[bool] = []
+
+    async def late(context: Context) -> str:
+        await server.go.wait()
+        begun.append(context.start_task())
+        return "done"
+
+    server.add_tool(late, "late", task="optional", task_after=None)
+    async with bench(server) as made:
+        request = made.post("tools/call", {"name": "late"}, capabilities=FOLLOWS)
+        cancelled = {"method": "notifications/cancelled", "params": {"requestId": request}}
+        made.peer.receive_data(json.dumps({"jsonrpc": "2.0", **cancelled}).encode() + b"\n", now=0)
+        event = made.peer.next_event()  # the engine knows, the handler does not yet
+        assert event is not None
+        server.go.set()
+        await until(lambda: begun)
+        assert begun == [False]
+        assert made.runtime._tasks is not None
+        assert len(made.runtime._tasks.host.table) == 0
+        made.runtime.handle(event)
 
 
 async def test_strangers_hear_nothing() -> None:
