@@ -115,14 +115,15 @@ class Responder(Receiver):
             return False
         if not math.isfinite(value) or (record.progress is not None and value <= record.progress):
             return False
-        record.progress = value
         params: dict[str, Any] = {"progressToken": record.token, "progress": value}
         if total is not None:
             params["total"] = total
         if message is not None:
             params["message"] = message
+        body = to_json(params)
+        record.progress = value
         record.peer.send_notification(
-            "notifications/progress", to_json(params), record=record, subject="progress"
+            "notifications/progress", body, record=record, subject="progress"
         )
         return True
 

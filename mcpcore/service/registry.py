@@ -144,13 +144,12 @@ class Registry:
 
     @overload
     def tool(
-        self, name: str | None = None, /, *, replace: bool = False, **options: Unpack[ToolOptions]
+        self, name: str | None = None, *, replace: bool = False, **options: Unpack[ToolOptions]
     ) -> Callable[[F], F]: ...
 
     def tool(
         self,
         name: str | Callable[..., Any] | None = None,
-        /,
         *,
         replace: bool = False,
         **options: Unpack[ToolOptions],
@@ -254,7 +253,6 @@ class Registry:
     def prompt(
         self,
         name: str | None = None,
-        /,
         *,
         replace: bool = False,
         **options: Unpack[PromptOptions],
@@ -263,7 +261,6 @@ class Registry:
     def prompt(
         self,
         name: str | Callable[..., Any] | None = None,
-        /,
         *,
         replace: bool = False,
         **options: Unpack[PromptOptions],

@@ -367,6 +367,16 @@ def test_progress_must_increase_and_be_asked_for() -> None:
     assert len(sent(peer)) == 2
 
 
+def test_progress_that_cannot_be_sent_changes_nothing() -> None:
+    peer = legacy_server()
+    event = received(peer, call(2, "tools/list", {"_meta": {"progressToken": 2}}))
+    with pytest.raises(ValueError, match="NaN"):
+        peer.progress(event.key, 3, float("nan"))
+    assert peer.progress(event.key, 3, 4)
+    [progress] = sent(peer)
+    assert progress["params"]["progress"] == 3
+
+
 def test_progress_coalesces_and_logs_drop_when_nobody_reads() -> None:
     peer = legacy_server(config=server_config(limits=limits(queued=200)))
     event = received(peer, call(1, "tools/list", {"_meta": {"progressToken": 1}}))

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 import mcpcore.service
 from mcpcore.service import Server
+from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.base import Icon
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 
@@ -187,3 +188,20 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
     module = importlib.import_module("mcpcore.service.service")
     assert sum(len(test.examples) for test in finder.find(module)) >= 5
+
+
+def test_names_may_be_given_as_keywords() -> None:
+    server = Server("s")
+
+    @server.tool(name="add")
+    def _add(a: int) -> int:
+        return a
+
+    @server.prompt(name="ask")
+    def _ask() -> str:
+        return "?"
+
+    for kind, name in (("tools", "add"), ("prompts", "ask")):
+        page = server.prepare(f"{kind}/list", Raw(b"{}"), LATEST).result
+        assert page is not None
+        assert [entry["name"] for entry in msgspec.json.decode(page)[kind]] == [name]
