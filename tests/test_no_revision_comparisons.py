@@ -17,7 +17,6 @@ SEARCHED = ("mcpcore", "transports", "conformance/everything")
 EXEMPT = "mcpcore/spec"
 
 CERTAIN_ROWS = {
-    "ASSUMED_WITHOUT_HEADER",
     "BY_NAME",
     "LATEST",
     "LATEST_LEGACY",

@@ -106,11 +106,6 @@ class Method(Struct, frozen=True, kw_only=True):
             return Sender.SERVER
         return Sender.BOTH if self.server or self.embedded else Sender.CLIENT
 
-    @property
-    def embeddable(self) -> bool:
-        """May stand in ``inputRequests``."""
-        return self.embedded is not None
-
 
 _ALWAYS = Span(REVISIONS[0], REVISIONS[-1])
 _LEGACY = Span(LEGACY[0], LEGACY[-1])

@@ -46,9 +46,7 @@ class Revision(Struct, frozen=True, kw_only=True, eq=False):
     input_rounds: bool = False
     """The server asks by ``resultType: input_required`` and the client retries with answers."""
     result_type: bool = False
-    """Results carry ``resultType``."""
-    server_info_meta: bool = False
-    """Results carry the server's identity in ``_meta``."""
+    """Results carry ``resultType``, and the server's identity in ``_meta``."""
     cache_hints: bool = False
     """Cacheable results carry ``ttlMs`` and ``cacheScope``."""
     per_request_log_level: bool = False
@@ -131,7 +129,6 @@ _V2026_07_28 = Revision(
     server_requests=False,
     input_rounds=True,
     result_type=True,
-    server_info_meta=True,
     cache_hints=True,
     per_request_log_level=True,
     tool_errors_in_result=True,
@@ -159,8 +156,6 @@ LEGACY: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.handshake)
 MODERN: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.modern)
 LATEST: Revision = REVISIONS[-1]
 LATEST_LEGACY: Revision = LEGACY[-1]
-ASSUMED_WITHOUT_HEADER: Revision = _V2025_03_26
-"""What an HTTP request without a version header and without a session is taken for."""
 
 
 def newest(candidates: Iterable[Revision]) -> Revision | None:

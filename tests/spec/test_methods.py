@@ -76,7 +76,7 @@ def test_requests_of_the_server_are_embedded_where_they_are_not_on_the_wire(
     for method in ("roots/list", "sampling/createMessage", "elicitation/create"):
         found = lookup_embedded(method, revision)
         assert (found is not None) == revision.input_rounds
-        assert found is None or found.embeddable
+        assert found is None or found.embedded is not None
         assert found is None or lookup(method, "server", revision) is None
     assert lookup_embedded("tools/call", revision) is None
 

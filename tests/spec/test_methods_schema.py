@@ -166,7 +166,7 @@ def test_flags_that_the_schema_shows(revision: Revision) -> None:
     assert revision.batches == ("JSONRPCBatchRequest" in known)
     assert revision.input_rounds == ("InputRequiredResult" in known)
     assert revision.result_type == ("resultType" in result)
-    assert revision.server_info_meta == ("ResultMetaObject" in known)
+    assert revision.result_type == ("ResultMetaObject" in known)
     assert revision.cache_hints == ("CacheableResult" in known)
     assert revision.per_request_log_level == (types.base.META_LOG_LEVEL in meta)
     assert revision.structured_content == ("structuredContent" in result)

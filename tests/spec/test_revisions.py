@@ -6,7 +6,6 @@ import pickle
 import pytest
 
 from mcpcore.spec.revisions import (
-    ASSUMED_WITHOUT_HEADER,
     BY_NAME,
     LATEST,
     LATEST_LEGACY,
@@ -28,7 +27,6 @@ def test_the_rows_stand_in_order_of_time() -> None:
     assert {name: row.name for name, row in BY_NAME.items()} == {name: name for name in BY_NAME}
     assert LATEST_LEGACY in LEGACY
     assert LATEST in MODERN
-    assert ASSUMED_WITHOUT_HEADER.name == "2025-03-26"
 
 
 @pytest.mark.parametrize(
