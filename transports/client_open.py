@@ -1,6 +1,5 @@
 """Opening and closing a client's connection: settings, machine, link, and the tasks they need."""
 
-import functools
 import secrets
 import ssl
 from collections.abc import Sequence
@@ -57,7 +56,7 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     max_pages: int = 1000
     """Most pages of one list."""
     check_output: bool = True
-    """Check structured results against the tool's schema, where the `schema` extra is installed."""
+    """Check structured results against the tool's schema, where `schema` or `schema-fast` is."""
     tasks: TaskOptions | None = None
     """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
     http: HttpClientSettings | None = None
@@ -252,4 +251,4 @@ def _schema_compiler() -> Any:
         from transports.json_schema import compile_schema
     except ImportError:
         return None
-    return functools.partial(compile_schema, trusted=False)
+    return compile_schema

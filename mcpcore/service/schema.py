@@ -21,9 +21,11 @@ T = TypeVar("T")
 
 Schema = dict[str, Any]
 Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
-"""Compiles a JSON Schema: the result lists what is wrong with a value, each entry naming a field.
+"""Compiles a JSON Schema; the result lists what is wrong with a value decoded from JSON.
 
-Raises ValueError if the schema itself is not sound.
+Each entry is ``path: what``, the path relative to the value.  Raises ValueError, naming the place,
+if the schema itself is not sound or its dialect is not supported.  Both calls end within a bounded
+time, whatever schema and value hold, and fetch nothing.  :mod:`transports.json_schema` has two.
 """
 
 WRAPPED = "result"
