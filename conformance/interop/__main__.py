@@ -11,7 +11,7 @@ from time import monotonic
 from conformance.interop.drivers.features import BY_NAME as FEATURE
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
-from conformance.interop.matrix import LINES, SIDES, TRANSPORTS, Judged, run, talks
+from conformance.interop.matrix import LINES, SIDES, TRANSPORTS, Judged, present, run, talks
 from conformance.interop.report import full, markdown, summary
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import REVISIONS
@@ -44,18 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
             return 2
     known = load()
     features = [FEATURE[name] for name in chosen.feature] if chosen.feature else FEATURES
+    revisions = [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS
+    conversations = talks(wanted, chosen.side or SIDES, chosen.transport or TRANSPORTS, revisions)
+    if not any(present(talk, features) for talk in conversations):
+        parser.error("there is nothing of the kind to try")
     began = monotonic()
     cells: list[Judged] = []
-    for talk, found in run(
-        talks(
-            wanted,
-            chosen.side or SIDES,
-            chosen.transport or TRANSPORTS,
-            [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS,
-        ),
-        features,
-        known,
-    ):
+    for talk, found in run(conversations, features, known):
         red = sum(cell.verdict.red for cell in found)
         print(f"{talk}: {len(found)} features{f', {red} FAIL' if red else ''}", file=sys.stderr)
         cells += found

@@ -11,15 +11,23 @@ from pathlib import Path
 from msgspec import Struct
 
 from conformance.everything.app import PAGE_SIZE
-from conformance.interop.drivers.features import FEATURES, Cell, Feature
+from conformance.interop.drivers.features import FEATURES, Cell, Feature, Speaks
 from conformance.interop.known import Fault, Known
-from conformance.interop.talk import OUR_CLIENT, OUR_SERVER, PROGRAMS, ROOT, converse, offered
+from conformance.interop.talk import (
+    OUR_CLIENT,
+    OUR_SERVER,
+    PROGRAMS,
+    ROOT,
+    STATELESS,
+    converse,
+    offered,
+)
 from conformance.launch import LaunchError
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
 
 SIDES = ("client", "server")
-TRANSPORTS = ("stdio", "http")
+TRANSPORTS = ("stdio", "http", STATELESS)
 SMALL_PAGES = "3"
 
 
@@ -111,14 +119,21 @@ def absence(talk: Talk, feature: Feature | None = None) -> str | None:
     """Say why the specification or the line has no such conversation, or no such feature in it."""
     if talk.revision not in talk.line.revisions:
         return f"SDK {talk.line.name} does not speak {talk.revision.name}"
-    if talk.transport == "http" and not talk.revision.streamable_http:
+    stateless = talk.transport == STATELESS
+    if (stateless or talk.transport == "http") and not talk.revision.streamable_http:
         return f"{talk.revision.name} has no Streamable HTTP"
+    if stateless and talk.side == "client":
+        return "a mode of the SDK's servers"
     if feature is None:
         return None
     if talk.revision not in Span(REVISION[feature.since], REVISION[feature.until]):
         return "not in this revision"
     if talk.transport not in feature.transports:
         return f"only over {' and '.join(feature.transports)}"
+    tells = feature.speaks is Speaks.TELLS
+    asks = feature.speaks is Speaks.ASKS and talk.revision.server_requests
+    if stateless and (tells or asks):
+        return "without state and streams the server can only answer"
     return None
 
 

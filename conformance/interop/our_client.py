@@ -15,6 +15,7 @@ from conformance.interop.drivers.caller import Caller, Late, Object, Progress, R
 from conformance.interop.drivers.script import Target, main
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.http.client import HttpClient
+from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types import (
     CreateMessageParams,
@@ -26,7 +27,7 @@ from mcpcore.spec.types import (
 )
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
-from transports.client_errors import PeerError, RequestTimeout
+from transports.client_errors import InputFailed, PeerError, RequestTimeout
 
 
 class OurCaller(Caller):
@@ -49,7 +50,10 @@ class OurCaller(Caller):
         return msgspec.convert(self.answers.elicit(_plain(params)), ElicitResult)
 
     def _sample(self, params: CreateMessageParams) -> CreateMessageResult:
-        return msgspec.convert(self.answers.sample(_plain(params)), CreateMessageResult)
+        try:
+            return msgspec.convert(self.answers.sample(_plain(params)), CreateMessageResult)
+        except Refused as refused:
+            raise McpError(refused.code, refused.text) from None
 
     async def opening(self) -> Object:
         """What came with the handshake or by discovery."""
@@ -162,6 +166,9 @@ class _translated:  # noqa: N801 - used like a function
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, InputFailed):
+            cause = error.__cause__
+            raise Refused(cause.code if isinstance(cause, McpError) else 0, str(error)) from error
         if isinstance(error, PeerError):
             data = error.error.data
             plain = msgspec.json.decode(data) if isinstance(data, Raw) else data

@@ -7,13 +7,12 @@ from conformance.interop.drivers.features import FEATURES, Feature
 from conformance.interop.known import Gap, Known
 from conformance.interop.matrix import (
     LINES,
-    SIDES,
-    TRANSPORTS,
     Judged,
     Line,
     Talk,
     Verdict,
     absence,
+    talks,
 )
 from mcpcore.spec.revisions import REVISIONS
 
@@ -22,8 +21,9 @@ INTRODUCTION = """\
 
 Our client and our server against programs written with the official Python SDK, both of its lines
 ({versions}), each in an environment of its own:
-every feature that both sides have, in both directions, over stdio and Streamable HTTP, in every
-revision that the line speaks. The same drivers (`conformance/interop/drivers`) drive the clients of
+every feature that both sides have, in both directions, over stdio and Streamable HTTP (the SDK's
+servers also without sessions and streams, as many are deployed), in every revision that the line
+speaks. The same drivers (`conformance/interop/drivers`) drive the clients of
 all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
 `conformance.everything.server` and `conformance.interop.our_client`.
 
@@ -119,7 +119,8 @@ def _whose(entry: Gap) -> tuple[str, str]:
 
 
 def _places() -> list[tuple[Line, str, str]]:
-    return [(line, side, transport) for line in LINES for side in SIDES for transport in TRANSPORTS]
+    """Line, side and transport of every conversation, in the order of the table."""
+    return list(dict.fromkeys((talk.line, talk.side, talk.transport) for talk in talks()))
 
 
 def _counted(count: Counter[Verdict]) -> str:

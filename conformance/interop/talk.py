@@ -20,7 +20,14 @@ PROGRAMS = Path(__file__).resolve().parent / "sdk"
 OUR_SERVER = (sys.executable, "-m", "conformance.everything.server")
 OUR_CLIENT = (sys.executable, "-m", "conformance.interop.our_client")
 LOOPBACK = "127.0.0.1:0"
-BINDINGS = {"stdio": ["--stdio"], "http": ["--http", LOOPBACK], "websocket": ["--ws", LOOPBACK]}
+STATELESS = "http, stateless"
+"""Streamable HTTP without sessions, and with answers that are no streams."""
+BINDINGS = {
+    "stdio": ["--stdio"],
+    "http": ["--http", LOOPBACK],
+    STATELESS: ["--http", LOOPBACK, "--stateless"],
+    "websocket": ["--ws", LOOPBACK],
+}
 SECONDS = 120.0
 """How long one conversation may take."""
 

@@ -16,6 +16,8 @@ Object = dict[str, Any]
 Progress = Callable[[float, float | None, str | None], None]
 """Takes progress, total and message."""
 
+UNWILLING = -1
+"""The code with which a user refuses to have the model asked."""
 ROOTS = ("file:///interop/one", "file:///interop/two")
 PERSON: Object = {"username": "ada", "email": "ada@example.org", "name": "Ada", "response": "bees"}
 """What the user fills into a form."""
@@ -38,6 +40,7 @@ class Refused(Exception):
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(f"error {code}: {message}")
         self.code = code
+        self.text = message
         self.data = data
 
 
@@ -98,6 +101,8 @@ class Answers:
         self.action = "accept"
         """What the user does with the next forms and URLs."""
         self.roots: Sequence[str] = ROOTS
+        self.unwilling = False
+        """Whether the user refuses to have the model asked."""
         self.asked: list[tuple[str, Object]] = []
         """What the server asked: method and params."""
         self._changed = anyio.Event()
@@ -122,8 +127,10 @@ class Answers:
         return answer
 
     def sample(self, params: Object) -> Object:
-        """Say "four", or use the first tool there is."""
+        """Say "four", or use the first tool there is.  Raises :class:`Refused`."""
         self._note("sampling/createMessage", params)
+        if self.unwilling:
+            raise Refused(UNWILLING, "User rejected sampling request")
         answer: Object = {"role": "assistant", "model": "interop", "stopReason": "endTurn"}
         if params.get("tools"):
             name = params["tools"][0]["name"]

@@ -43,6 +43,12 @@ async def ping(caller: Caller) -> None:
     await caller.ping()
 
 
+async def ping_back(caller: Caller) -> None:
+    """The server asks whether the client is there."""
+    text = await caller.say("test_ping_client")
+    expect(text == "the client is there", text)
+
+
 # While a call runs
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from functools import partial
 
 import anyio
@@ -25,6 +26,16 @@ FIRST, V2025_03, V2025_06, V2025_11, LAST = (
 )
 
 
+class Speaks(Enum):
+    """When a server speaks in a feature, beside answering."""
+
+    NEVER = "never"
+    ASKS = "asks"
+    """It asks the client something: a request of its own, where the era has these."""
+    TELLS = "tells"
+    """It tells the client something, or listens to it, outside of requests and answers."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """Something that both sides have: one call of ``run`` is one round of it."""
@@ -34,7 +45,8 @@ class Feature:
     since: str = FIRST
     until: str = LAST
     """The first and the last revision that have it."""
-    transports: tuple[str, ...] = ("stdio", "http", "websocket")
+    speaks: Speaks = Speaks.NEVER
+    transports: tuple[str, ...] = ("stdio", "http", "http, stateless", "websocket")
 
 
 @dataclass
@@ -56,13 +68,14 @@ class Cell:
 FEATURES: tuple[Feature, ...] = (
     Feature("initialize, discover", conversation.opening),
     Feature("ping", conversation.ping, until=V2025_11),
+    Feature("ping by the server", conversation.ping_back, speaks=Speaks.ASKS, until=V2025_11),
     Feature("tools/list", offers.tools_list),
     Feature("titles, icons, annotations", offers.titles, since=V2025_11),
     Feature("tools/call", offers.tools_call),
     Feature("long texts", offers.long_texts),
     Feature("parallel calls", offers.parallel_calls),
     Feature("pagination", offers.pagination),
-    Feature("progress", conversation.progress),
+    Feature("progress", conversation.progress, speaks=Speaks.TELLS),
     Feature("structured output", offers.structured_output, since=V2025_06),
     Feature("tool error", offers.tool_error),
     Feature("invalid arguments", offers.invalid_arguments),
@@ -83,33 +96,56 @@ FEATURES: tuple[Feature, ...] = (
     Feature("prompt content", offers.prompt_content),
     Feature("completion", offers.completion),
     Feature("completion context", offers.completion_context, since=V2025_06),
-    Feature("logging", conversation.logging),
-    Feature("logging levels", conversation.logging_levels),
-    Feature("elicitation: accept", questions.elicitation_accept, since=V2025_06),
-    Feature("elicitation: decline", questions.elicitation_decline, since=V2025_06),
-    Feature("elicitation: cancel", questions.elicitation_cancel, since=V2025_06),
-    Feature("elicitation: fields", questions.elicitation_fields, since=V2025_11),
-    Feature("elicitation: URL", questions.elicitation_url, since=V2025_11),
-    Feature("elicitation: required", questions.url_required, since=V2025_11, until=V2025_11),
-    Feature("several questions", questions.several_questions, since=V2025_06),
-    Feature("sampling", questions.sampling),
-    Feature("sampling with tools", questions.sampling_with_tools, since=V2025_11),
-    Feature("roots", questions.roots),
-    Feature("roots changed", questions.roots_changed, until=V2025_11),
-    Feature("cancellation", conversation.cancellation),
+    Feature("logging", conversation.logging, speaks=Speaks.TELLS),
+    Feature("logging levels", conversation.logging_levels, speaks=Speaks.TELLS),
+    Feature(
+        "elicitation: accept", questions.elicitation_accept, speaks=Speaks.ASKS, since=V2025_06
+    ),
+    Feature(
+        "elicitation: decline", questions.elicitation_decline, speaks=Speaks.ASKS, since=V2025_06
+    ),
+    Feature(
+        "elicitation: cancel", questions.elicitation_cancel, speaks=Speaks.ASKS, since=V2025_06
+    ),
+    Feature(
+        "elicitation: fields", questions.elicitation_fields, speaks=Speaks.ASKS, since=V2025_11
+    ),
+    Feature("elicitation: URL", questions.elicitation_url, speaks=Speaks.ASKS, since=V2025_11),
+    Feature(
+        "elicitation: required",
+        questions.url_required,
+        speaks=Speaks.TELLS,
+        since=V2025_11,
+        until=V2025_11,
+    ),
+    Feature("several questions", questions.several_questions, speaks=Speaks.ASKS, since=V2025_06),
+    Feature("sampling", questions.sampling, speaks=Speaks.ASKS),
+    Feature("sampling refused", questions.sampling_refused, speaks=Speaks.ASKS),
+    Feature(
+        "sampling with tools", questions.sampling_with_tools, speaks=Speaks.ASKS, since=V2025_11
+    ),
+    Feature("roots", questions.roots, speaks=Speaks.ASKS),
+    Feature("roots changed", questions.roots_changed, speaks=Speaks.TELLS, until=V2025_11),
+    Feature("cancellation", conversation.cancellation, speaks=Speaks.TELLS),
     Feature("timeout", conversation.timeout),
-    Feature("timeout cancels", conversation.timeout_cancels),
-    Feature("tools changed", conversation.tools_changed),
-    Feature("prompts changed", conversation.prompts_changed),
-    Feature("resources changed", conversation.resources_changed),
-    Feature("resource updated", conversation.resource_updated),
-    Feature("task: result", conversation.task_result, since=V2025_11, until=V2025_11),
-    Feature("task: input", conversation.task_input, since=V2025_11, until=V2025_11),
-    Feature("task: cancel", conversation.task_cancel, since=V2025_11, until=V2025_11),
+    Feature("timeout cancels", conversation.timeout_cancels, speaks=Speaks.TELLS),
+    Feature("tools changed", conversation.tools_changed, speaks=Speaks.TELLS),
+    Feature("prompts changed", conversation.prompts_changed, speaks=Speaks.TELLS),
+    Feature("resources changed", conversation.resources_changed, speaks=Speaks.TELLS),
+    Feature("resource updated", conversation.resource_updated, speaks=Speaks.TELLS),
+    Feature(
+        "task: result", conversation.task_result, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
+    ),
+    Feature(
+        "task: input", conversation.task_input, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
+    ),
+    Feature(
+        "task: cancel", conversation.task_cancel, speaks=Speaks.ASKS, since=V2025_11, until=V2025_11
+    ),
     Feature("task: modes", conversation.task_modes, since=V2025_11, until=V2025_11),
     Feature("cache hints", offers.cache_hints, since=LAST),
     Feature("header mirroring", offers.header_mirroring, since=LAST, transports=("http",)),
-    Feature("missing capability", questions.missing_capability),
+    Feature("missing capability", questions.missing_capability, speaks=Speaks.ASKS),
     Feature("session: end", conversation.session_end, until=V2025_11, transports=("http",)),
     Feature("session: lost", conversation.session_lost, until=V2025_11, transports=("http",)),
 )

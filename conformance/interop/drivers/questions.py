@@ -2,7 +2,14 @@
 
 import anyio
 
-from conformance.interop.drivers.caller import PERSON, ROOTS, Caller, Refused, expect
+from conformance.interop.drivers.caller import (
+    PERSON,
+    ROOTS,
+    UNWILLING,
+    Caller,
+    Refused,
+    expect,
+)
 
 URL_ELICITATION_REQUIRED = -32042
 MISSING_CAPABILITY = -32021
@@ -112,6 +119,20 @@ async def sampling(caller: Caller) -> None:
     content = params["messages"][0]["content"]
     block = content[0] if isinstance(content, list) else content
     expect(block["text"] == "Two and two?" and params["maxTokens"] == 100, params)
+
+
+async def sampling_refused(caller: Caller) -> None:
+    """The user does not let the model be asked; the call fails, and nothing else does."""
+    caller.answers.unwilling = True
+    try:
+        result = await caller.call("test_sampling", {"prompt": "Two and two?"})
+    except Refused as refused:
+        expect(refused.code == UNWILLING or not caller.modern, refused)
+    else:
+        expect(result.get("isError") is True, result)
+    finally:
+        caller.answers.unwilling = False
+    await sampling(caller)
 
 
 async def sampling_with_tools(caller: Caller) -> None:

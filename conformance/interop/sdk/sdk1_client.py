@@ -64,9 +64,12 @@ class Sdk1Caller(Caller):
 
     async def sample(
         self, context: object, params: types.CreateMessageRequestParams
-    ) -> types.CreateMessageResult | types.CreateMessageResultWithTools:
+    ) -> types.CreateMessageResult | types.CreateMessageResultWithTools | types.ErrorData:
         """Answer as a model would."""
-        answer = self.answers.sample(plain(params))
+        try:
+            answer = self.answers.sample(plain(params))
+        except Refused as refused:
+            return types.ErrorData(code=refused.code, message=refused.text)
         listed = isinstance(answer["content"], list)
         kind = types.CreateMessageResultWithTools if listed else types.CreateMessageResult
         return kind.model_validate(answer)

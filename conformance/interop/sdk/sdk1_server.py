@@ -190,6 +190,13 @@ async def test_trigger_resource_change(ctx: Context) -> str:
 # Tools that ask the client
 
 
+@server.tool(structured_output=False)
+async def test_ping_client(ctx: Context) -> str:
+    """Ask whether the client is there."""
+    await ctx.session.send_ping()
+    return "the client is there"
+
+
 @server.tool()
 async def test_elicitation(ctx: Context, message: str) -> str:
     """Ask the user and repeat the answer."""
@@ -469,5 +476,12 @@ def options(*given: Any, **more: Any) -> Any:
 
 low.create_initialization_options = options
 
+
+def app(stateless: bool) -> Any:
+    """Make what serves HTTP."""
+    server.settings.stateless_http = server.settings.json_response = stateless
+    return server.streamable_http_app()
+
+
 if __name__ == "__main__":
-    sys.exit(main(server.run_stdio_async, server.streamable_http_app))
+    sys.exit(main(server.run_stdio_async, app))

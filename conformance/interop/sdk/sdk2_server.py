@@ -239,6 +239,13 @@ async def test_trigger_resource_change(ctx: Context) -> str:
 # Tools that ask the client
 
 
+@server.tool(structured_output=False)
+async def test_ping_client(ctx: Context) -> str:
+    """Ask whether the client is there."""
+    await ctx.session.send_ping()
+    return "the client is there"
+
+
 def ask_person(message: str) -> Elicit[Person]:
     """Ask the user who they are."""
     return Elicit(message, Person)
@@ -512,5 +519,13 @@ low.add_notification_handler(
     "notifications/roots/list_changed", types.NotificationParams, forget_roots
 )
 
+
+def app(stateless: bool) -> Any:
+    """Make what serves HTTP."""
+    return server.streamable_http_app(
+        host="127.0.0.1", stateless_http=stateless, json_response=stateless
+    )
+
+
 if __name__ == "__main__":
-    sys.exit(main(server.run_stdio_async, lambda: server.streamable_http_app(host="127.0.0.1")))
+    sys.exit(main(server.run_stdio_async, app))

@@ -76,17 +76,20 @@ async def _serve_http(app: Any, host: str, port: int) -> None:
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def main(run_stdio: Callable[[], Awaitable[None]], make_app: Callable[[], Any]) -> int:
-    """Serve on the transport that the command line names."""
+def main(run_stdio: Callable[[], Awaitable[None]], make_app: Callable[[bool], Any]) -> int:
+    """Serve on the transport that the command line names; ``make_app`` is told if stateless."""
     parser = argparse.ArgumentParser()
     binding = parser.add_mutually_exclusive_group(required=True)
     binding.add_argument("--stdio", action="store_true")
     binding.add_argument("--http", metavar="HOST:PORT")
+    parser.add_argument(
+        "--stateless", action="store_true", help="HTTP without sessions, answers without streams"
+    )
     chosen = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if chosen.stdio:
         anyio.run(run_stdio)
     else:
         host, _, port = chosen.http.rpartition(":")
-        anyio.run(_serve_http, make_app(), host, int(port))
+        anyio.run(_serve_http, make_app(chosen.stateless), host, int(port))
     return 0
