@@ -6,11 +6,10 @@ keep a request open for that.
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -31,7 +30,8 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import META_RELATED_TASK, full_meta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.tasks import TaskMetadata
-from transports.callbacks import Answer, Callbacks
+from mcpcore.wire.message import to_json
+from transports.callbacks import Callbacks
 from transports.running import Handlers
 from transports.tasks import TaskDesk, TaskHost
 from transports.typed import Malformed, typed
@@ -110,8 +110,7 @@ class ClientDesk(TaskDesk):
             answer = self._callbacks.answer(event.method, event.params, event.revision)
             if inspect.isawaitable(answer):
                 answer = await answer
-            body, meta = _parted(answer)
-            self.host.complete(record, body, meta)
+            self.host.complete(record, Raw(to_json(answer)))
         except McpError as error:
             self.host.fail(record, error.error)
         except Exception as error:
@@ -140,10 +139,3 @@ def same_task(params: Raw) -> dict[str, Any] | None:
         return None
     task = full_meta(params).get(META_RELATED_TASK)
     return None if task is None else {META_RELATED_TASK: task}
-
-
-def _parted(answer: Answer) -> tuple[Raw, Mapping[str, Any] | None]:
-    """The result object and its ``_meta``, apart."""
-    members = msgspec.to_builtins(answer)
-    meta = members.pop("_meta", None)
-    return Raw(msgspec.json.encode(members)), meta
