@@ -1,7 +1,6 @@
 """What the specification's page basic/utilities/cancellation demands."""
 
 from conformance.requirements.model import LEGACY, client, span
-from conformance.requirements.reasons import CLIENT_TASKS
 
 ROWS = (
     client.must(
@@ -15,6 +14,5 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/cancellation#behavior-requirements",
         "A request that became a task is cancelled by tasks/cancel.",
-        untested=CLIENT_TASKS,
     ),
 )

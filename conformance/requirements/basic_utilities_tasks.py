@@ -1,7 +1,6 @@
 """What the specification's page basic/utilities/tasks demands."""
 
 from conformance.requirements.model import both, client, server, span
-from conformance.requirements.reasons import CLIENT_TASKS
 
 ROWS = (
     both.must(
@@ -15,28 +14,24 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#capability-negotiation",
         "Only requests that the receiver declared are made tasks.",
-        untested=CLIENT_TASKS,
     ),
     both.should(
         "basic/utilities/tasks/no-tasks-undeclared",
         span("2025-11-25"),
         "basic/utilities/tasks#capability-negotiation",
         "Without the capability no tasks are made.",
-        untested=CLIENT_TASKS,
     ),
     client.must(
         "basic/utilities/tasks/tool-calls-undeclared",
         span("2025-11-25"),
         "basic/utilities/tasks#tool-level-negotiation",
         "Without tasks.requests.tools.call no tool call is made a task.",
-        untested=CLIENT_TASKS,
     ),
     client.must(
         "basic/utilities/tasks/tool-forbids",
         span("2025-11-25"),
         "basic/utilities/tasks#tool-level-negotiation",
         "A tool that does not allow tasks is not called as one.",
-        untested=CLIENT_TASKS,
     ),
     server.should(
         "basic/utilities/tasks/tool-forbids-error",
@@ -49,7 +44,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#tool-level-negotiation",
         "A tool that requires tasks is called as one.",
-        untested=CLIENT_TASKS,
     ),
     server.must(
         "basic/utilities/tasks/tool-requires-error",
@@ -68,28 +62,24 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#getting-tasks",
         "Polling keeps to pollInterval.",
-        untested=CLIENT_TASKS,
     ),
     client.should(
         "basic/utilities/tasks/poll-to-end",
         span("2025-11-25"),
         "basic/utilities/tasks#getting-tasks",
         "Polling goes on until the task ends or wants input.",
-        untested=CLIENT_TASKS,
     ),
     client.must(
         "basic/utilities/tasks/status-not-relied-on",
         span("2025-11-25"),
         "basic/utilities/tasks#task-status-notification",
         "Nothing depends on status notifications.",
-        untested=CLIENT_TASKS,
     ),
     client.should(
         "basic/utilities/tasks/poll-despite-notifications",
         span("2025-11-25"),
         "basic/utilities/tasks#task-status-notification",
         "Polling goes on in spite of notifications.",
-        untested=CLIENT_TASKS,
     ),
     both.must(
         "basic/utilities/tasks/undeclared-processed",
@@ -138,7 +128,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#input-required-status",
         "Messages of a task are expected on any stream.",
-        untested=CLIENT_TASKS,
     ),
     server.should(
         "basic/utilities/tasks/get-not-streamed",
@@ -163,7 +152,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#input-required-status",
         "On input_required the requestor calls tasks/result.",
-        untested=CLIENT_TASKS,
     ),
     server.should(
         "basic/utilities/tasks/input-left",
@@ -267,7 +255,6 @@ ROWS = (
         span("2025-11-25"),
         "basic/utilities/tasks#task-listing",
         "Cursors of tasks/list are opaque.",
-        untested=CLIENT_TASKS,
     ),
     server.must(
         "basic/utilities/tasks/list-complete",

@@ -106,6 +106,7 @@ def text(result: CallToolResult) -> str:
 # Nobody waits any more
 
 
+@pytest.mark.requirement("basic/utilities/cancellation/tasks-cancelled-by-task")
 async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> None:
     server = Workshop()
     async with connected(server, revision) as client:
