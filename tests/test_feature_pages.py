@@ -22,6 +22,7 @@ NAMES = (
     "tools",
 )
 PAGES = [ROOT / "docs" / "features" / f"{name}.md" for name in NAMES]
+PAGES.append(ROOT / "docs" / "from-the-official-sdk.md")
 PROGRAMS = [program for page in PAGES for program in programs(page)]
 
 
