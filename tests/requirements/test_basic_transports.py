@@ -6,6 +6,7 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import RequestReceived
 from tests.http.support import META, Bench, Hand, make_client
 from tests.requirements.looking_glass import PROGRAM, seen
+from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_open import ClientSettings
 
@@ -61,7 +62,8 @@ def test_a_session_id_goes_nowhere_but_to_its_server(status: int) -> None:
 @pytest.mark.requirement("basic/transports/stdio/stdin-clean")
 async def test_a_client_writes_nothing_but_messages() -> None:
     settings = ClientSettings(negotiation=Negotiation.LEGACY)
-    async with connect(PROGRAM, settings=settings) as client:
+    callbacks = Callbacks(roots=[])
+    async with connect(PROGRAM, settings=settings, callbacks=callbacks) as client:
         with pytest.raises(Exception, match="no such method"):
             await client.request("tools/list")
         client.notify("notifications/roots/list_changed")
