@@ -52,8 +52,6 @@ class Work(Struct, frozen=True):
 
 
 NOTHING = Work(0, 0, 0)
-_STEP = Work(1, 0, 0)
-_UNAFFORDABLE = Work(_CEILING, _CEILING, _CEILING)
 
 _Times: TypeAlias = dict[int, int]
 """How often each schema is evaluated."""
@@ -94,21 +92,28 @@ class Costs:
                 "the schema takes too much work: its parts refer to one another too often"
             )
 
-    def bound(self, measured: Measured) -> Work:
+    def steps(self, measured: Measured) -> int:
         """Return the most that holding a value against the schema can cost, patterns included."""
-        total, above = NOTHING, 0
-        for depth, (nodes, characters) in enumerate(
-            zip(measured.nodes, measured.characters, strict=True)
+        if len(measured.nodes) > len(self._levels):
+            return _CEILING
+        total = above = 0
+        for nodes, characters, level in zip(
+            measured.nodes, measured.characters, self._levels, strict=False
         ):
-            if depth >= len(self._levels):
-                return _UNAFFORDABLE
-            level = self._levels[depth]
-            # The names of members count on the level above, where patternProperties read them;
-            # here they are read by propertyNames.
-            matching = (characters + above) * level.patterns // _PATTERN_UNIT
-            total = total.added(nodes, level).added(matching, _STEP)
+            total += nodes * level.steps
+            if level.patterns:
+                # The names of members count on the level above, where patternProperties read
+                # them; here they are read by propertyNames.
+                total += (characters + above) * level.patterns // _PATTERN_UNIT
             above = characters
         return total
+
+    def problems(self, measured: Measured) -> int:
+        """Return how many keywords a value can break at most, in all alternatives together."""
+        return sum(
+            nodes * level.problems
+            for nodes, level in zip(measured.nodes, self._levels, strict=False)
+        )
 
     def _levels_of(self, root: int, limit: int, depth: int) -> list[Work]:
         """The costs for the root's value, for one inside of it, for one inside of that ..."""

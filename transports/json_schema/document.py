@@ -261,7 +261,7 @@ class _Reader:
             if not is_plain(self._add_pattern(pattern)):
                 raise ValueError(
                     f"the pattern {pattern[:_QUOTED]!r} is not supported: for the names of "
-                    "members there is no lookaround and no \\b"
+                    "members there is no lookaround, no \\b, no [^\\p{..}...]"
                 )
 
     def _add_pattern(self, pattern: str) -> Tree:

@@ -164,14 +164,13 @@ class _Check:
         measured = measure(value, self._limits)
         if isinstance(measured, str):
             return [measured]
-        cost = self._costs.bound(measured)
-        if cost.steps > self._limit:
+        if self._costs.steps(measured) > self._limit:
             return [TOO_MUCH]
         try:
             valid = self._guarded(self._validator.is_valid, value)
             if valid:
                 return []
-            return self._guarded(self._explain, value, cost.problems * _copies(measured))
+            return self._guarded(self._explain, value, measured)
         except TooMuchWork:
             return [TOO_MUCH]
         except ValueError as error:  # what is no JSON: a lone surrogate, an object of some type
@@ -189,8 +188,8 @@ class _Check:
                 raise TooMuchWork
             return result
 
-    def _explain(self, value: Any, cost: int) -> list[str]:
-        if cost <= _EXPLAINED:
+    def _explain(self, value: Any, measured: Measured) -> list[str]:
+        if self._costs.problems(measured) * _copies(measured) <= _EXPLAINED:
             errors = list(self._validator.iter_errors(value))
         elif self._has_alternatives:
             return [": does not fit the schema; it is too large to say where"]

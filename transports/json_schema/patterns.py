@@ -8,6 +8,7 @@ Unicode properties are general categories, ``Any``, ``ASCII`` and ``Assigned``.
 Source: ECMA-262, "RegExp (Regular Expression) Objects"; JSON Schema 2020-12 core, section 6.4.
 """
 
+import re
 import unicodedata
 from typing import Literal, TypeAlias
 
@@ -113,6 +114,7 @@ _CONTROLS = {"f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 0x09, "v": 0x0B}
 _LOOKS = {"(?=": (True, False), "(?!": (True, True), "(?<=": (False, False), "(?<!": (False, True)}
 _HEX = frozenset("0123456789abcdefABCDEF")
 _DIGITS = frozenset("0123456789")
+_LOW_SURROGATE = re.compile(r"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 CATEGORIES = {
     "LC": ("Lu", "Ll", "Lt"),
@@ -209,8 +211,14 @@ def positions(tree: Tree) -> int:
 
 
 def is_plain(tree: Tree) -> bool:
-    """Whether there is no lookaround in it, and no edge of a word."""
+    """Whether it can be written for other engines.
+
+    It cannot with lookaround, with the edge of a word, which others take for that of a Unicode
+    word, and with sets that are all but a category and something else, which Rust reads wrongly.
+    """
     match tree:
+        case Chars(negated=True):
+            return len(tree.items) < 2 or not any(item.categories for item in tree.items)
         case Sequence(parts=inner) | Choice(branches=inner):
             return all(map(is_plain, inner))
         case Repeat():
@@ -408,11 +416,9 @@ class _Parser:
             if self._next("{"):
                 return self._braced()
             point = self._hex(4)
-            if 0xD800 <= point < 0xDC00 and self._next("\\u"):
-                low = self._hex(4)
-                if 0xDC00 <= low < 0xE000:
-                    return 0x10000 + ((point - 0xD800) << 10) + low - 0xDC00
-                raise self.error("half of a surrogate pair")
+            if 0xD800 <= point < 0xDC00 and _LOW_SURROGATE.match(self.text, self.at):
+                self.at += 2
+                return 0x10000 + ((point - 0xD800) << 10) + self._hex(4) - 0xDC00
             return point
         elif not character.isalnum():
             return ord(character)

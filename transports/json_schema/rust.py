@@ -4,14 +4,13 @@ Every set is written as ranges of code points and general categories, as a dot o
 something else there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from transports.json_schema.patterns import (
     CATEGORIES,
     Boundary,
     Chars,
     Choice,
-    Item,
     Look,
     Ranges,
     Repeat,
@@ -56,45 +55,61 @@ def _grouped(tree: Tree) -> str:
 
 
 def _class(chars: Chars) -> str:
-    match chars:
-        case Chars(
-            items=[Item(ranges=[(low, high)], categories=[], negated=False)], negated=False
-        ) if low == high and chr(low).isascii() and chr(low).isalnum():
-            return chr(low)  # so that the library sees fixed texts
-    text = "".join(map(_item, chars.items))
-    if not text:
-        return f"[{_ALL}]" if chars.negated else f"[^{_ALL}]"
-    return f"[{'^' if chars.negated else ''}{text}]"
+    ranges: list[tuple[int, int]] = []
+    named = ""
+    for item in chars.items:
+        if item.categories:
+            name = _GROUP_NAMES.get(item.categories) or min(item.categories)
+            named += f"\\{'P' if item.negated else 'p'}{{{name}}}"
+        else:
+            ranges += _complement(item.ranges) if item.negated else item.ranges
+    if named:
+        return f"[{'^' if chars.negated else ''}{named}{_written(_merged(ranges))}]"
+    # Ranges are never negated there: Rust gets it wrong where they meet around the surrogates.
+    return _one_of(_complement(ranges) if chars.negated else _merged(ranges))
 
 
-def _item(item: Item) -> str:
-    if item.categories:
-        name = _GROUP_NAMES.get(item.categories) or min(item.categories)
-        return f"\\{'P' if item.negated else 'p'}{{{name}}}"
-    ranges = _complement(item.ranges) if item.negated else item.ranges
-    return "".join(f"{_point(low)}-{_point(high)}" for low, high in _without_surrogates(ranges))
+def _one_of(ranges: Ranges) -> str:
+    if not ranges:
+        return rf"[^{_ALL}]"
+    ((low, high), *others) = ranges
+    if low == high and not others and chr(low).isascii() and chr(low).isalnum():
+        return chr(low)  # so that the library sees fixed texts
+    return f"[{_written(ranges)}]"
+
+
+def _written(ranges: Ranges) -> str:
+    return "".join(f"{_point(low)}-{_point(high)}" for low, high in ranges)
 
 
 def _point(point: int) -> str:
     return f"\\u{point:04X}" if point <= 0xFFFF else f"\\u{{{point:X}}}"
 
 
-def _complement(ranges: Ranges) -> Ranges:
-    found = []
-    start = 0
+def _merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """In order, with no two that touch, and none that begins or ends among the surrogates."""
+    first, last = _SURROGATES
+    found: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
-        if start < low:
-            found.append((start, low - 1))
-        start = max(start, high + 1)
-    if start <= _LAST:
-        found.append((start, _LAST))
+        low = last + 1 if first <= low <= last else low
+        high = first - 1 if first <= high <= last else high
+        if low > high:
+            continue
+        end = found[-1][1] if found else -2
+        if low <= (last if end == first - 1 else end) + 1:
+            found[-1] = (found[-1][0], max(end, high))
+        else:
+            found.append((low, high))
     return tuple(found)
 
 
-def _without_surrogates(ranges: Ranges) -> Iterator[tuple[int, int]]:
-    first, last = _SURROGATES
-    for low, high in ranges:
-        if low < first:
-            yield low, min(high, first - 1)
-        if high > last:
-            yield max(low, last + 1), high
+def _complement(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    found = []
+    start = 0
+    for low, high in _merged(ranges):
+        if start < low:
+            found.append((start, low - 1))
+        start = high + 1
+    if start <= _LAST:
+        found.append((start, _LAST))
+    return _merged(found)
