@@ -1,5 +1,7 @@
 """Tools whose calls run as tasks, where the client can follow them."""
 
+from typing import Any
+
 import anyio
 from msgspec import Struct
 
@@ -59,7 +61,7 @@ async def confirm_delete(context: Context, filename: str) -> str:
 @server.tool(task="optional")
 async def multi_input(context: Context) -> str:
     """Asks for two things at once."""
-    questions = {
+    questions: dict[str, Elicit[Any]] = {
         "name": Elicit("What is your name?", Name),
         "confirmation": Elicit("Shall we go on?", Confirmation),
     }

@@ -190,7 +190,7 @@ def test_functions_that_cannot_complete(function: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize("owner", [{}, {"prompt": "p", "template": "t:{a}"}])
-def test_a_completion_has_one_owner(owner: dict[str, str]) -> None:
+def test_a_completion_has_one_owner(owner: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="name one of them"):
         Server("s").completion(**owner)
 
