@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from msgspec import Struct
 
 from conformance.everything.app import server
@@ -45,7 +46,7 @@ async def failing_job() -> str:
 @server.tool(task="optional")
 async def protocol_error_job() -> str:
     """Ends with an error of the protocol."""
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     raise McpError(INTERNAL_ERROR, "This job breaks, always")
 
 
