@@ -52,9 +52,9 @@ from transports.client_news import News
 from transports.client_visits import COMPLETE
 from transports.link import clock
 from transports.pump import LinkError
-from transports.tasks import TaskHost
 from transports.tasks_answers import ClientDesk
 from transports.tasks_client import ClientTasks
+from transports.tasks_host import TaskHost
 
 logger = logging.getLogger("mcpcore.client")
 

@@ -48,8 +48,8 @@ from transports.rounds import Rounds
 from transports.running import Handlers, Outcome, Waiting
 from transports.seal import make_seal
 from transports.server_middleware import ServerMiddleware, guarded
-from transports.tasks import TaskHost
 from transports.tasks_calls import TaskCall
+from transports.tasks_host import TaskHost
 from transports.tasks_server import ServerTasks
 from transports.threads import begin, current
 

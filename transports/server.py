@@ -34,7 +34,7 @@ from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import BadTarget, parse_address
-from transports.tasks import TaskHost
+from transports.tasks_host import TaskHost
 from transports.websocket import Handshake, WebSocketSettings
 from transports.websocket_server import LinkFactory, serve_websocket
 

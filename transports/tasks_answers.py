@@ -33,7 +33,8 @@ from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
 from transports.callbacks import Callbacks
 from transports.running import Handlers
-from transports.tasks import TaskDesk, TaskHost
+from transports.tasks import TaskDesk
+from transports.tasks_host import TaskHost
 from transports.typed import Malformed, typed
 
 logger = logging.getLogger("mcpcore.client")

@@ -22,7 +22,8 @@ from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
 from transports.inputs import Input, InvalidAnswer
 from transports.questions import ATTEMPTS, InputUnavailable, params_of
-from transports.tasks import Timer, form_of
+from transports.tasks import form_of
+from transports.tasks_host import Timer
 
 if TYPE_CHECKING:
     from transports.tasks_server import ServerTasks

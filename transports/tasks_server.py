@@ -33,8 +33,9 @@ from mcpcore.wire.message import RequestId
 from transports.context import Context, RoundState
 from transports.link import clock
 from transports.running import Handlers, Outcome
-from transports.tasks import TaskDesk, TaskHost, form_of
+from transports.tasks import TaskDesk, form_of
 from transports.tasks_calls import Question, TaskCall
+from transports.tasks_host import TaskHost
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from transports.middleware import Steps
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.server import serve
 from transports.server_middleware import Answer
-from transports.tasks import TaskHost
 from transports.tasks_client import TaskOptions
+from transports.tasks_host import TaskHost
 
 pytestmark = pytest.mark.anyio
 
