@@ -27,6 +27,9 @@ from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.model import Model
 from mcpcore.wire.message import Message
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
+
 INPUT_REQUIRED = "input_required"
 TASK = "task"
 """The ``resultType`` of a request that has become a task (the tasks extension)."""
@@ -53,7 +56,7 @@ class Answers(Opener):
         """Take an answer; ``modern``: the transport tells that a modern server gave it."""
         id, result, error = message.id, message.result, message.error
         request = None if id is UNSET else self._pending.get(id)
-        if request is None or request.state is not Request.ACTIVE:
+        if request is None or request.state is not _ACTIVE:
             # A late answer to a request that was given up is no violation, only an echo.
             if id is UNSET and error is not UNSET:
                 text = f"error without id: {_decode_error(error).message}"
@@ -66,20 +69,20 @@ class Answers(Opener):
             self._succeeded(request, result, now)
 
     def _failed(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
-        if request.purpose is not Purpose.OWNER:
+        if request.purpose is not _OWNER:
             self.negotiation_refused(request, error, now, modern=modern)
             return
-        self.conclude(request, RequestSignal.ANSWER)
+        self.conclude(request, _ANSWER)
         self.emit(ErrorReceived(request=request.id, method=request.method, error=error))
 
     def _succeeded(self, request: Outbound, result: Raw, now: float) -> None:
-        if request.purpose is not Purpose.OWNER:
+        if request.purpose is not _OWNER:
             self.negotiation_answered(request, result, now)
             return
         revision = request.revision or LATEST
         if revision.result_type and not self._is_complete(request, result, now):
             return
-        self.conclude(request, RequestSignal.ANSWER)
+        self.conclude(request, _ANSWER)
         if request.want_progress and request.row is not None and request.row.task_capability:
             self._remember_progress(request, result)
         self.emit(
@@ -118,7 +121,7 @@ class Answers(Opener):
 
     def _takes_tasks(self, request: Outbound) -> bool:
         extension = None if request.row is None else request.row.task_extension
-        return extension is not None and self.profile.offers(f"extensions.{extension}")
+        return extension is not None and f"extensions.{extension}" in self.profile.offered
 
     def _input_required(self, request: Outbound, skim: _Skim) -> str | None:
         """The server needs input first; say what is wrong with that, or None."""
@@ -133,7 +136,7 @@ class Answers(Opener):
         flaw = refuse_questions(questions, request.revision or LATEST, self.config)
         if flaw is not None:
             return flaw
-        self.conclude(request, RequestSignal.ANSWER)
+        self.conclude(request, _ANSWER)
         request.round += 1
         request.input_state = None if skim.request_state is UNSET else skim.request_state
         self.waiting_input[request.id] = request
@@ -151,10 +154,10 @@ class Answers(Opener):
 
     def invalid_answer(self, request: Outbound, message: str, now: float) -> None:
         """What came as the answer to a request of ours cannot be read as one."""
-        if request.state is not Request.ACTIVE:
+        if request.state is not _ACTIVE:
             return
-        if request.purpose is Purpose.OWNER:
-            self.abort(request, RequestSignal.ANSWER, EndReason.INVALID, message)
+        if request.purpose is _OWNER:
+            self.abort(request, _ANSWER, EndReason.INVALID, message)
         else:
             self.negotiation_broken(request, message, now, legacy=True)
 
@@ -162,7 +165,7 @@ class Answers(Opener):
         self, request: Outbound, reason: EndReason, message: str, evidence: bool, now: float
     ) -> None:
         """The transport knows that no answer will come."""
-        if request.purpose is Purpose.OWNER:
+        if request.purpose is _OWNER:
             self.abort(request, RequestSignal.END, reason, message)
         else:
             self.negotiation_broken(request, message, now, legacy=evidence)
@@ -170,7 +173,7 @@ class Answers(Opener):
     def expire(self, request: Outbound, now: float) -> None:
         """The time for an answer is over."""
         text = f"{request.method}: no answer within {now - request.started:g} seconds"
-        if request.purpose is not Purpose.OWNER:
+        if request.purpose is not _OWNER:
             self.negotiation_timed_out(request, text, now)
         elif request.farewell is not None:
             self.abort(request, RequestSignal.END, EndReason.CLOSED, request.farewell)

@@ -42,6 +42,10 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import RequestId, encode_error, encode_notification
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACTIVE, _DONE, _HELD = Request.ACTIVE, Request.DONE, Request.HELD
+_OWNER, _ACCEPTED = Purpose.OWNER, FrameKind.ACCEPTED
+
 
 class PeerBase:
     """State and exits of one conversation. Use :class:`~mcpcore.engine.peer.Peer`."""
@@ -49,7 +53,6 @@ class PeerBase:
     __slots__ = (
         "_by_route",
         "_held",
-        "_in_flight",
         "_lines",
         "_mirrors",
         "_pending",
@@ -61,6 +64,7 @@ class PeerBase:
         "failure",
         "half_closed",
         "hub",
+        "in_flight_by_id",
         "log_level",
         "logs_lost",
         "peer_capabilities",
@@ -116,7 +120,8 @@ class PeerBase:
         self._lines: LineReader | None = None
         # Theirs
         self._scoped = config.route_scoped_ids
-        self._in_flight: dict[Any, Inbound] = {}
+        self.in_flight_by_id: dict[Any, Inbound] = {}
+        """Requests of the other side, by what makes an id unique (see :meth:`slot`)."""
         self._by_route: dict[Route, Inbound] = {}
         self.streams: dict[Key, Inbound] = {}
         """Listen streams of the other side, by key."""
@@ -149,7 +154,7 @@ class PeerBase:
 
         Listen streams are among them, and cancelled requests until they are released.
         """
-        return len(self._in_flight)
+        return len(self.in_flight_by_id)
 
     @property
     def pending(self) -> int:
@@ -164,7 +169,7 @@ class PeerBase:
         """
         if self.state is Session.CLOSED:
             return True
-        return self.half_closed and not self._in_flight
+        return self.half_closed and not self.in_flight_by_id
 
     @property
     def is_modern_client(self) -> bool:
@@ -178,10 +183,6 @@ class PeerBase:
     def slot(self, route: Route, id: RequestId) -> Any:
         """Where an inbound id is unique."""
         return (route, id) if self._scoped else id
-
-    def has_in_flight(self, route: Route, id: RequestId) -> bool:
-        """Whether a request of the other side with this id is in flight."""
-        return ((route, id) if self._scoped else id) in self._in_flight
 
     def crowded(self, record: Inbound | None) -> bool:
         """Whether so much waits to be sent that news must make way.
@@ -238,7 +239,7 @@ class PeerBase:
         revision: Revision | None = None,
     ) -> None:
         """Send the frame with which a route is done. MAIN has no end, so nothing is owed there."""
-        if kind is FrameKind.ACCEPTED and route == MAIN:
+        if kind is _ACCEPTED and route == MAIN:
             return
         frame = Transmit(
             peer=self,
@@ -378,14 +379,14 @@ class PeerBase:
         if after is None:
             raise LocalProtocolError(f"the request with key {record.key} is {before.value}")
         record.state = after
-        if after is Request.DONE:
+        if after is _DONE:
             del self.hub.inbound[record.key]
-            self._in_flight.pop(self.slot(record.route, record.id), None)
+            self.in_flight_by_id.pop(self.slot(record.route, record.id), None)
             if self._scoped:
                 self._by_route.pop(record.route, None)
             if record.stream is not None:
                 self.streams.pop(record.key, None)
-        return before is Request.ACTIVE and after is Request.DONE
+        return before is _ACTIVE and after is _DONE
 
     def end_stream(self, record: Inbound, signal: StreamSignal) -> None:
         """Forget a listen stream of the other side and tell our owner."""
@@ -397,11 +398,13 @@ class PeerBase:
         """Advance a request of ours to its end; False if it has ended before."""
         if step(REQUEST, request.state, signal) is None:
             return False
-        request.state = Request.DONE
-        self.hub.deadlines.set(request, None)
-        self._held.pop(request.id, None)
+        if request.state is _HELD:
+            del self._held[request.id]
+        request.state = _DONE
+        hub = self.hub
+        hub.deadlines.set(request, None)
         self._pending.pop(request.id, None)
-        self.hub.outbound.pop(request.id, None)
+        hub.outbound.pop(request.id, None)
         return True
 
     def abort(
@@ -411,7 +414,7 @@ class PeerBase:
 
         The engine's own requests (probe, handshake) have none; negotiation has its own events.
         """
-        if self.conclude(request, signal) and request.purpose is Purpose.OWNER:
+        if self.conclude(request, signal) and request.purpose is _OWNER:
             self.emit(
                 RequestEnded(
                     request=request.id, method=request.method, reason=reason, message=message

@@ -45,7 +45,7 @@ def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
     Raises ValueError or TypeError for a body that is no JSON object.
     """
     text = to_json(body)
-    if b'"_meta"' not in text:
+    if (type(body) is dict and "_meta" not in body) or b'"_meta"' not in text:
         return text, meta
     members = _members(text)
     if "_meta" not in members:
@@ -56,6 +56,8 @@ def take_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None]:
 def take_result_apart(body: Body, meta: Meta | None) -> tuple[bytes, Meta | None, str | None]:
     """The same for a result, which may bring its ``resultType`` along too."""
     text = to_json(body)
+    if type(body) is dict and "_meta" not in body and "resultType" not in body:
+        return text, meta, None
     if b'"_meta"' not in text and b'"resultType"' not in text:
         return text, meta, None
     members = _members(text)

@@ -7,7 +7,6 @@ flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable 
 Validation"); the lifecycle page of 2025-11-25.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -44,6 +43,10 @@ from mcpcore.spec.types.base import (
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
+_CLOSING, _CLOSED = Session.CLOSING, Session.CLOSED
+
 NO_PARAMS = Raw(b"{}")
 NO_SKIM = Skim()
 NO_META = RequestMeta()
@@ -70,8 +73,6 @@ class Arrival(Struct):
     row: Method | None = None
 
 
-Rung = Callable[[PeerBase, Arrival], ErrorData | None]
-
 _decode_skim = Decoder(Skim).decode
 
 
@@ -80,11 +81,23 @@ def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     refusal = read_metadata(arrival)
     if refusal is not None:
         return refusal
-    for rung in MODERN if _speaks_modern(peer, arrival) else LEGACY:
-        refusal = rung(peer, arrival)
-        if refusal is not None:
-            return refusal
-    return None
+    if _speaks_modern(peer, arrival):
+        return (
+            is_alone(arrival)
+            or names_its_terms(peer, arrival)
+            or agrees_with_headers(peer, arrival)
+            or speaks_our_revision(peer, arrival)
+            or names_a_method(peer, arrival)
+            or has_its_capabilities(peer, arrival)
+            or has_its_own_id(peer, arrival)
+        )
+    return (
+        belongs_to_session(peer, arrival)
+        or names_a_method(peer, arrival)
+        or comes_in_order(peer, arrival)
+        or has_its_capabilities(peer, arrival)
+        or has_its_own_id(peer, arrival)
+    )
 
 
 def read_metadata(arrival: Arrival) -> ErrorData | None:
@@ -102,16 +115,16 @@ def read_metadata(arrival: Arrival) -> ErrorData | None:
 
 def _speaks_modern(peer: PeerBase, arrival: Arrival) -> bool:
     """The era belongs to the request, not to the connection."""
-    if peer.role is Role.CLIENT:
+    if peer.role is _CLIENT:
         return False
     header = None if arrival.mirror is None else arrival.mirror.version
-    return is_modern(arrival.meta, header, arrival.method) or not peer.profile.legacy
+    return not peer.profile.legacy or is_modern(arrival.meta, header, arrival.method)
 
 
 # The modern era: everything stands in the request
 
 
-def is_alone(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def is_alone(arrival: Arrival) -> ErrorData | None:
     """No revision of the modern era has batches."""
     arrival.revision = LATEST
     if arrival.batch is None:
@@ -196,7 +209,7 @@ def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     method, revision = arrival.method, arrival.revision
     row = arrival.row = peer.profile.theirs[revision.position].get(method)
     if row is not None:
-        if row.kind is MethodKind.REQUEST:
+        if row.kind is _REQUEST:
             return None
         return ErrorData(INVALID_REQUEST, f"{method} is a notification and has no id")
     if method in peer.config.extension_methods:
@@ -207,47 +220,25 @@ def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return ErrorData(METHOD_NOT_FOUND, text)
 
 
-def is_offered(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
-    """We must have declared what the method needs of us."""
+def has_its_capabilities(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+    """We must have declared what the method needs of us, and the client what it needs of it."""
     row = arrival.row
-    if row is None or row.capability is None or peer.profile.offers(row.capability):
+    if row is None:
         return None
-    text = f"this {peer.role.value} does not declare {row.capability!r}"
-    return ErrorData(METHOD_NOT_FOUND, f"method not found: {arrival.method} ({text})")
-
-
-def declares_its_part(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
-    """The client must have declared what the method needs of the client."""
-    missing = None if arrival.row is None else arrival.row.peer_capability
-    if missing is None or declares(arrival.capabilities, missing):
-        return None
-    return lacks_capability(arrival.method, missing)
+    if row.capability is not None and row.capability not in peer.profile.offered:
+        text = f"this {peer.role.value} does not declare {row.capability!r}"
+        return ErrorData(METHOD_NOT_FOUND, f"method not found: {arrival.method} ({text})")
+    missing = row.peer_capability
+    if missing is not None and not declares(arrival.capabilities, missing):
+        return lacks_capability(arrival.method, missing)
+    return None
 
 
 def has_its_own_id(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """No other request with this id may be in flight."""
-    if not peer.has_in_flight(arrival.route, arrival.id):
+    if peer.slot(arrival.route, arrival.id) not in peer.in_flight_by_id:
         return None
     return ErrorData(INVALID_REQUEST, "a request with this id is already in flight")
-
-
-MODERN: tuple[Rung, ...] = (
-    is_alone,
-    names_its_terms,
-    agrees_with_headers,
-    speaks_our_revision,
-    names_a_method,
-    is_offered,
-    declares_its_part,
-    has_its_own_id,
-)
-LEGACY: tuple[Rung, ...] = (
-    belongs_to_session,
-    names_a_method,
-    comes_in_order,
-    is_offered,
-    has_its_own_id,
-)
 
 
 # The last rungs, for requests that stay in flight
@@ -255,7 +246,7 @@ LEGACY: tuple[Rung, ...] = (
 
 def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """Nothing new begins once the end has begun."""
-    if peer.state is not Session.CLOSING and peer.state is not Session.CLOSED:
+    if peer.state is not _CLOSING and peer.state is not _CLOSED:
         return None
     text = f"this {peer.role.value} is shutting down"
     return ErrorData(busy_code(arrival.revision), text)
@@ -264,7 +255,7 @@ def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 def finds_room(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """The table must have room for one more; listen streams have a limit of their own."""
     limit = peer.config.limits.in_flight
-    if peer.in_flight - len(peer.streams) < limit:
+    if len(peer.in_flight_by_id) - len(peer.streams) < limit:
         return None
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 

@@ -114,7 +114,7 @@ class Notices(Answers):
         if row is not None and row.about is not None:
             self._ended_by_server(id, reason, row.about, route, now)
             return
-        record = self._in_flight.get(self.slot(route, id))
+        record = self.in_flight_by_id.get(self.slot(route, id))
         if record is not None:
             self.drop(record, RequestSignal.CANCEL, reason)
 

@@ -20,6 +20,10 @@ from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
 from mcpcore.wire.message import encode_request, to_json
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_CLIENT, _OWNER, _OPEN = Role.CLIENT, Purpose.OWNER, Session.OPEN
+_ACTIVE, _REQUEST = Request.ACTIVE, FrameKind.REQUEST
+
 
 class Outgoing(PeerBase):
     """The part of a Peer that sends requests."""
@@ -37,7 +41,7 @@ class Outgoing(PeerBase):
 
         Raises LocalProtocolError if it may not be sent, and then nothing has changed.
         """
-        if request.purpose is Purpose.OWNER and self._must_wait(request.method):
+        if request.purpose is _OWNER and self._must_wait(request.method):
             self._held[request.id] = request
         else:
             self._send(request)
@@ -47,7 +51,7 @@ class Outgoing(PeerBase):
             self.hub.deadlines.set(request, now + request.timeout)
 
     def _must_wait(self, method: str) -> bool:
-        if self.state is Session.OPEN:
+        if self.state is _OPEN:
             return False
         if self.revision is None:
             if self.role is Role.SERVER:
@@ -79,7 +83,7 @@ class Outgoing(PeerBase):
             path = input_capability(row.name, Raw(request.body)) or path
         if path is not None and not declares(self.peer_capabilities, path):
             raise CapabilityMissing(path)
-        if self.role is Role.CLIENT:  # what a client needs never depends on the params
+        if self.role is _CLIENT:  # what a client needs never depends on the params
             self._permitted[row.name] = row
 
     def _send(self, request: Outbound) -> None:
@@ -100,12 +104,12 @@ class Outgoing(PeerBase):
             request.id, request.method, request.body, self._meta_member(request, revision)
         )
         request.revision = revision
-        request.state = Request.ACTIVE
+        request.state = _ACTIVE
         frame = Transmit(
             peer=self,
             route=request.route,
             data=(data,),
-            kind=FrameKind.REQUEST,
+            kind=_REQUEST,
             key=request.parent,
             request=request.id,
             method=request.method,
@@ -121,17 +125,17 @@ class Outgoing(PeerBase):
             own[META_PROGRESS_TOKEN] = request.id
         if request.log_level is not None and revision.per_request_log_level:
             own[META_LOG_LEVEL] = request.log_level
-        if self.role is Role.CLIENT and revision.modern:
+        if self.role is _CLIENT and revision.modern:
             common = self.profile.client_meta(revision)
             return common[:-1] + b"," + to_json(own)[1:] if own else common
         return b'"_meta":' + to_json(own) if own else b""
 
     def send_held(self) -> None:
         """Send what waited for negotiation; what its result forbids ends here."""
-        held, self._held = self._held, {}
-        for request in held.values():
+        for request in list(self._held.values()):
             try:
                 self._send(request)
+                del self._held[request.id]
             except (LocalProtocolError, msgspec.MsgspecError) as error:
                 self.abort(request, RequestSignal.END, EndReason.REFUSED, str(error))
 
@@ -154,7 +158,7 @@ class Outgoing(PeerBase):
         why: str | None,
     ) -> None:
         """End a request of ours and, if it was sent, tell the other side that nobody waits."""
-        sent = request.state is Request.ACTIVE
+        sent = request.state is _ACTIVE
         self.abort(request, signal, reason, message)
         if sent:
             self.send_cancelled(request, why)

@@ -34,6 +34,10 @@ from mcpcore.spec.types.logging import SEVERITY
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import Body, Frame, RequestId
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_NEW, _CLOSING, _CLOSED = Session.NEW, Session.CLOSING, Session.CLOSED
+_CLIENT = Role.CLIENT
+
 DEFAULT_TIMEOUT = math.nan
 """Stands for the configured timeout (None is a value of its own: wait for ever)."""
 
@@ -126,7 +130,7 @@ class Peer(Publisher):
 
     def start(self, *, now: float) -> None:
         """Client: begin to negotiate. Requests made before Ready wait for it."""
-        if self.role is not Role.CLIENT or self.state is not Session.NEW:
+        if self.role is not _CLIENT or self.state is not _NEW:
             raise LocalProtocolError("only a new client can start")
         self.begin(now)
 
@@ -137,7 +141,7 @@ class Peer(Publisher):
         in the lost session is cancelled.
         """
         self.initialize_again(now)
-        for record in list(self._in_flight.values()):
+        for record in list(self.in_flight_by_id.values()):
             self.drop(record, RequestSignal.END, "the session was lost")
 
     def request(
@@ -208,6 +212,7 @@ class Peer(Publisher):
             # The answers and the state are for this one retry; a further round begins anew.
             body=retry_body(waiting, responses),
             input_state=None,
+            state=Request.HELD,
             started=now,
             timeout=self._timeout(timeout),
             deadline=None,
@@ -240,7 +245,7 @@ class Peer(Publisher):
 
         Requests of ours that still wait end as CLOSED; requests of the other side may be answered.
         """
-        if self.state in (Session.CLOSING, Session.CLOSED):
+        if self.state in (_CLOSING, _CLOSED):
             return
         for key in list(self.streams):
             self.end_subscription(key)
@@ -254,11 +259,11 @@ class Peer(Publisher):
         self.move(SessionSignal.CLOSE)
 
     def _check_open(self, open_requests: int) -> None:
-        if self.state is Session.CLOSING or self.state is Session.CLOSED:
+        if self.state is _CLOSING or self.state is _CLOSED:
             raise LocalProtocolError(self.failure or "the conversation is closed")
         if self.half_closed:
             raise LocalProtocolError("the other side has finished writing and cannot answer")
-        if self.role is Role.CLIENT and self.state is Session.NEW:
+        if self.role is _CLIENT and self.state is _NEW:
             raise LocalProtocolError("start the client before its first request")
         limit = self.config.limits.pending
         if open_requests >= limit:

@@ -38,6 +38,7 @@ def _sent_by(role: Role) -> Rows:
 
 KNOWN = frozenset(method.name for method in METHODS)
 """Every method of every revision."""
+_PATHS = frozenset(method.capability for method in METHODS if method.capability is not None)
 ROWS: dict[Role, Rows] = {role: _sent_by(role) for role in Role}
 
 
@@ -49,13 +50,13 @@ class Profile:
 
     __slots__ = (
         "_client_meta",
-        "_offered",
         "announced",
         "by_name",
         "complete",
         "config",
         "legacy",
         "modern",
+        "offered",
         "ours",
         "role",
         "server_meta",
@@ -78,24 +79,17 @@ class Profile:
         """The revisions that we serve statelessly."""
         self.ours = ROWS[role]
         self.theirs = ROWS[role.other]
-        self.announced = {
-            method: topic.capability is None or declares(capabilities, topic.capability)
-            for method, topic in TOPICS.items()
-        }
-        """Which changes we said we would announce, by notification method."""
         self.server_meta: dict[str, Any] = {META_SERVER_INFO: config.info}
         self.complete = b'"resultType":"complete","_meta":' + msgspec.json.encode(self.server_meta)
         """The members that every complete result of ours carries in the modern era."""
-        self._offered: dict[str, bool] = {}
+        self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
+        """The capabilities that methods need and we declared, as dotted paths."""
+        self.announced = {
+            method: topic.capability is None or topic.capability in self.offered
+            for method, topic in TOPICS.items()
+        }
+        """Which changes we said we would announce, by notification method."""
         self._client_meta: dict[str, bytes] = {}
-
-    def offers(self, capability: str) -> bool:
-        """Whether we declared ``capability``."""
-        offered = self._offered.get(capability)
-        if offered is None:
-            offered = declares(self.config.capabilities, capability)
-            self._offered[capability] = offered
-        return offered
 
     def client_meta(self, revision: Revision) -> bytes:
         """The ``_meta`` member of every request of ours in a modern ``revision``."""

@@ -75,7 +75,7 @@ class Publisher(Responder):
         row = self.profile.ours[revision.position].get(method)
         if row is None:
             return method not in KNOWN
-        if row.capability is not None and not self.profile.offers(row.capability):
+        if row.capability is not None and row.capability not in self.profile.offered:
             return False
         theirs = self.peer_capabilities
         return row.peer_capability is None or (

@@ -282,10 +282,10 @@ class Receiver(Notices):
         )
         hub.inbound[record.key] = record
         if self._scoped:
-            self._in_flight[(route, record.id)] = record
+            self.in_flight_by_id[(route, record.id)] = record
             self._by_route[route] = record
         else:
-            self._in_flight[record.id] = record
+            self.in_flight_by_id[record.id] = record
         return record
 
     # Ends
@@ -307,7 +307,7 @@ class Receiver(Notices):
         self.half_closed = True
         if end.half:
             return
-        for record in list(self._in_flight.values()):
+        for record in list(self.in_flight_by_id.values()):
             self.drop(record, RequestSignal.END, end.reason)
         if end.forget:
             self._discard_all()

@@ -21,6 +21,9 @@ from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.types.logging import SEVERITY
 from mcpcore.wire.message import Body, encode_error, encode_result, to_json
 
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_RESULT, _ANSWER = FrameKind.RESULT, RequestSignal.ANSWER
+
 DEFAULT_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent from."""
 LOST_LOGGER = "mcpcore"
@@ -102,7 +105,7 @@ class Responder(Receiver):
                 )
         elif meta:
             members = b'"_meta":' + to_json(meta)
-        return _finish(record, FrameKind.RESULT, encode_result(record.id, body, members))
+        return _finish(record, _RESULT, encode_result(record.id, body, members))
 
     # What precedes the answer
 
@@ -167,7 +170,7 @@ class Responder(Receiver):
             return False
         peer: PeerBase = self if record is None else record.peer
         revision = peer.revision if record is None else record.revision
-        if revision is None or peer.ended or not peer.profile.offers("logging"):
+        if revision is None or peer.ended or "logging" not in peer.profile.offered:
             return False
         if revision.per_request_log_level:
             wanted: str | None = None if record is None else record.log_level
@@ -204,7 +207,7 @@ def _check_result_type(record: Inbound, result_type: str) -> None:
 def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = None) -> bool:
     """Send the answer to a request, unless it was cancelled."""
     peer = record.peer
-    if not peer.finish(record, RequestSignal.ANSWER):
+    if not peer.finish(record, _ANSWER):
         return False
     peer.answer(
         record.route,

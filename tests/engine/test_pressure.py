@@ -344,7 +344,7 @@ def test_nothing_is_left_of_what_has_ended() -> None:
         peer.data_to_send()
     hub = peer.hub
     left: list[Sized] = [
-        peer._in_flight,
+        peer.in_flight_by_id,
         peer._pending,
         peer._held,
         peer.streams,
