@@ -316,7 +316,7 @@ def test_a_peer_at_rest_is_small() -> None:
     gc.collect()
     each = (tracemalloc.get_traced_memory()[0] - before) / len(peers)
     tracemalloc.stop()
-    assert each < 4000
+    assert each < 2500, "bytes"
     assert len({id(peer.profile) for peer in peers}) == 1
 
 

@@ -286,6 +286,15 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
         {"a": [], "b": 1},
         [': unexpected "a"'],
     ),
+    (
+        "unevaluated members of alternatives that both fit",
+        {
+            "oneOf": [{"properties": {"a": True}}, {"properties": {"b": True}}],
+            "unevaluatedProperties": False,
+        },
+        {"a": 1},
+        [": fits more than one of the alternatives", ': unexpected "a"'],
+    ),
     # Combinations
     (
         "none of two",
@@ -378,6 +387,23 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
         [],
     ),
     (
+        "a reference long ago hides what is beside it",
+        in_dialect(
+            DRAFT_7,
+            **{
+                "$id": "http://example.com/a/",
+                "definitions": {
+                    "one": {"$id": "b", "type": "string"},
+                    "two": {"$id": "http://example.com/c/", "$ref": "b"},
+                    "other": {"$id": "http://example.com/c/b", "type": "number"},
+                },
+                "items": {"$ref": "#/definitions/two", "allOf": [{"$ref": "#/items"}]},
+            },
+        ),
+        [1],
+        ["[0]: expected string, got 1"],
+    ),
+    (
         "anchor by $id",
         in_dialect(
             DRAFT_7, definitions={"a": {"$id": "#here", "type": "string"}}, items={"$ref": "#here"}
@@ -422,6 +448,23 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
         },
         [1],
         ["[0]: expected string, got 1"],
+    ),
+    (
+        "dynamic only where it starts as that",
+        {
+            "$id": "https://example.com/outer",
+            "$defs": {
+                "a": {"$dynamicAnchor": "here", "type": "string"},
+                "b": {
+                    "$id": "inner",
+                    "items": {"$dynamicRef": "#here"},
+                    "$defs": {"c": {"$anchor": "here", "type": "number"}},
+                },
+            },
+            "$ref": "inner",
+        },
+        ["x"],
+        ['[0]: expected number, got string "x"'],
     ),
     ("tree", TREE, {"children": [{"daat": 1}]}, []),
     (
@@ -672,6 +715,8 @@ def test_values_at_the_limits(compile_schema: Compile) -> None:
 
 
 MANY_STATES = "(x{0,30}y{0,30}[xyz]{0,30}){0,30}"
+SHUFFLED = "".join("abcdefgh"[number * number * 7 // 13 % 8] for number in range(3000))
+"""The same states hardly ever come again."""
 TOO_MUCH = [": validating this takes too much work"]
 
 
@@ -715,6 +760,8 @@ EXPLODES: list[tuple[Schema, Any, bool]] = [
     # Under not, what is given up must not become a verdict.
     ({"items": {"not": {"pattern": f"(?=^{MANY_STATES}!$)"}}}, ["xyz" * 5000 + "!"] * 50, False),
     ({"items": {"not": {"pattern": f"(?={MANY_STATES}!$)"}}}, ["xyz" * 2000] * 50, True),
+    ({"not": {"pattern": "(?=(.{0,60}[a-z]){0,40}!$)"}}, SHUFFLED + "!", False),
+    ({"not": {"not": {"pattern": "(?=(.{0,60}[a-z]){0,40}!$)"}}}, SHUFFLED, False),
 ]
 
 
@@ -728,7 +775,7 @@ def test_the_verdict_is_right_or_refused(
     assert problems == TOO_MUCH or (not problems) is valid
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5, -2])
 def test_the_fast_library_is_not_let_loose(number: int) -> None:
     schema, value, _ = EXPLODES[number]
     assert fast.compile_schema(schema)(value) == TOO_MUCH

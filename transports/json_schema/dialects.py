@@ -42,8 +42,8 @@ class Holder(Struct, frozen=True):
     """A non-empty array of schemas."""
     members: bool = False
     """An object with schemas as its values."""
-    names: bool = False
-    """... or with arrays of names as its values."""
+    names: Callable[[Any], bool] | None = None
+    """... or with arrays of names as its values: tests one."""
     boolean: bool = False
     """True and False, even where they are no schemas."""
     assertion: bool = True
@@ -92,6 +92,10 @@ def _are_names(value: Any) -> bool:
     )
 
 
+def _are_some_names(value: Any) -> bool:
+    return _are_names(value) and bool(value)
+
+
 def _are_types(value: Any) -> bool:
     if isinstance(value, str):
         return value in TYPES
@@ -110,7 +114,6 @@ def _matching(pattern: str, words: str) -> Shape:
 _STRING = _of(str, "a string")
 _BOOLEAN = _of(bool, "a boolean")
 _ARRAY = _of(list, "an array")
-_OBJECT = _of(dict, "an object")
 _ANYTHING = Shape("anything", lambda value: True)
 _NUMBER = Shape("a number", _is_number)
 _COUNT = Shape("a whole number that is not negative", _is_count)
@@ -156,7 +159,7 @@ _COMMON_HOLDERS: dict[str, Holder] = {
     "allOf": _LIST,
     "anyOf": _LIST,
     "definitions": _DEFINITIONS,
-    "dependencies": Holder(Role.SAME, members=True, names=True),
+    "dependencies": Holder(Role.SAME, members=True, names=_are_names),
     "items": Holder(Role.BELOW, single=True, array=True),
     "not": _SINGLE,
     "oneOf": _LIST,
@@ -178,14 +181,18 @@ _SINCE_7: dict[str, Shape] = {
     "contentEncoding": _STRING,
     "contentMediaType": _STRING,
     "readOnly": _BOOLEAN,
-    "writeOnly": _BOOLEAN,
 }
 _HOLDERS_SINCE_7 = {"if": _SINGLE, "then": _SINGLE, "else": _SINGLE}
 
 _SINCE_2019: dict[str, Shape] = {
     "$id": _WITHOUT_FRAGMENT,
     "$anchor": _ANCHOR,
-    "$vocabulary": _OBJECT,
+    "$vocabulary": Shape(
+        "an object of booleans",
+        lambda value: (
+            isinstance(value, dict) and all(isinstance(each, bool) for each in value.values())
+        ),
+    ),
     "dependentRequired": Shape(
         "an object of arrays of different strings",
         lambda value: isinstance(value, dict) and all(map(_are_names, value.values())),
@@ -193,11 +200,12 @@ _SINCE_2019: dict[str, Shape] = {
     "deprecated": _BOOLEAN,
     "maxContains": _COUNT,
     "minContains": _COUNT,
+    "writeOnly": _BOOLEAN,
 }
 _HOLDERS_SINCE_2019 = {
     "$defs": _DEFINITIONS,
     "contentSchema": Holder(Role.NOTHING, single=True, assertion=False),
-    "dependencies": Holder(Role.NOTHING, members=True, names=True, assertion=False),
+    "dependencies": Holder(Role.NOTHING, members=True, names=_are_names, assertion=False),
     "dependentSchemas": Holder(Role.SAME, members=True),
     "unevaluatedItems": _BELOW,
     "unevaluatedProperties": _BELOW,
@@ -215,7 +223,10 @@ DRAFT_4 = Dialect(
             lambda value: _are_names(value) and bool(value),
         ),
     },
-    holders=_COMMON_HOLDERS,
+    holders={
+        **_COMMON_HOLDERS,
+        "dependencies": Holder(Role.SAME, members=True, names=_are_some_names),
+    },
     id="id",
     boolean_schemas=False,
     references_alone=True,
@@ -301,7 +312,7 @@ def children(
         if holder.single:
             return iter(((None, value),))
         if holder.members and all(
-            _is_schema(each, boolean_schemas) or (holder.names and _are_names(each))
+            _is_schema(each, boolean_schemas) or (holder.names is not None and holder.names(each))
             for each in value.values()
         ):
             return ((key, each) for key, each in value.items() if not isinstance(each, list))

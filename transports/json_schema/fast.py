@@ -94,8 +94,8 @@ def compile_schema(
 
 def published(uri: str, dialect: Dialect) -> Mapping[str, Any] | None:
     """Return a published meta-schema; the library carries them with it."""
-    registry = library.Registry([("mcpcore:", {"$ref": uri})], draft=_DRAFTS[dialect.uri])
     try:
+        registry = library.Registry([("mcpcore:", {"$ref": uri})], draft=_DRAFTS[dialect.uri])
         contents = registry.resolver("mcpcore:").lookup(uri).contents
     except (library.ReferencingError, ValueError):
         return None
@@ -121,7 +121,6 @@ class _Check:
         try:
             self._validator = _LIBRARY[plain.dialect.uri](
                 self._schema,
-                validate_formats=False,
                 pattern_options=PATTERN_OPTIONS,
                 offline=True,
                 mask=_MASK,
