@@ -124,6 +124,24 @@ def test_everything_that_a_declaration_says() -> None:
     assert listed(server)["typed"]["annotations"] == {"destructiveHint": False}
 
 
+def test_a_title_stands_where_the_revision_has_one() -> None:
+    server = Server("s")
+    server.add_tool(lambda: "x", "a", title="T")
+    server.add_tool(lambda: "x", "b", title="T", annotations={"title": "A", "readOnlyHint": True})
+    found = {}
+    for revision in REVISIONS:
+        tools = ask(server, "tools/list", revision=revision)["tools"]
+        found[revision.name] = [(t.get("title"), t.get("annotations")) for t in tools]
+    with_titles = [("T", None), ("T", {"title": "A", "readOnlyHint": True})]
+    assert found == {
+        "2024-11-05": [(None, None), (None, None)],
+        "2025-03-26": [(None, {"title": "T"}), (None, {"title": "A", "readOnlyHint": True})],
+        "2025-06-18": with_titles,
+        "2025-11-25": with_titles,
+        "2026-07-28": with_titles,
+    }
+
+
 @pytest.mark.requirement("server/tools/name-length", "server/tools/name-characters")
 @pytest.mark.parametrize("name", ["a", "A-b_c.d/e0", "x" * 128])
 def test_good_names(name: str) -> None:

@@ -1,0 +1,64 @@
+"""Who the two sides say they are, in the words of each revision."""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.service import Server
+from mcpcore.spec.types.base import Icon, Implementation
+from tests.requirements.looking_glass import PROGRAM, seen
+from tests.transports.runtime_bench import bench
+from transports.client import connect
+from transports.client_open import ClientSettings
+
+pytestmark = pytest.mark.anyio
+
+ICON = "https://example.com/i.png"
+WHOLE: dict[str, Any] = {
+    "name": "n",
+    "version": "1",
+    "title": "T",
+    "description": "D",
+    "websiteUrl": "https://example.com",
+    "icons": [{"src": ICON}],
+}
+SHORT = {"name": "n", "version": "1"}
+SAID = {
+    "2024-11-05": SHORT,
+    "2025-03-26": SHORT,
+    "2025-06-18": {**SHORT, "title": "T"},
+    "2025-11-25": WHOLE,
+}
+
+
+@pytest.mark.parametrize("revision", SAID)
+async def test_the_server_in_the_handshake(revision: str) -> None:
+    server = Server(
+        "n",
+        version="1",
+        title="T",
+        description="D",
+        website_url="https://example.com",
+        icons=[ICON],
+    )
+    hello = {"protocolVersion": revision, "capabilities": {}, "clientInfo": SHORT}
+    async with bench(server) as made:
+        reply = await made.call("initialize", hello, revision=revision)
+    assert reply["result"]["protocolVersion"] == revision
+    assert reply["result"]["serverInfo"] == SAID[revision]
+
+
+@pytest.mark.parametrize("revision", SAID)
+async def test_the_client_in_the_handshake(revision: str) -> None:
+    info = Implementation(
+        name="n",
+        version="1",
+        title="T",
+        description="D",
+        website_url="https://example.com",
+        icons=[Icon(src=ICON)],
+    )
+    async with connect(PROGRAM, revision=revision, settings=ClientSettings(info=info)) as client:
+        hello = (await seen(client))[0]
+    assert hello["method"] == "initialize"
+    assert hello["params"]["clientInfo"] == SAID[revision]
