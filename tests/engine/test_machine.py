@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -199,6 +200,8 @@ class Conversation(RuleBasedStateMachine):
         assert self.client.pending == 0
 
 
+# On a busy machine a stateful test takes longer than others may.
+Conversation.TestCase.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]
 Conversation.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestConversation = Conversation.TestCase
 
