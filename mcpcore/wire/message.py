@@ -47,7 +47,10 @@ __all__ = [
 ]
 
 RequestId = str | int
-"""Compared by type and value: 7 and ``"7"`` are two ids. Integers of any size are exact."""
+"""Compared by type and value: 7 and ``"7"`` are two ids. Integers are exact, whatever their size.
+
+Python itself reads no integer of more than 4300 digits; such an id is refused as invalid.
+"""
 
 MAX_DEPTH = 128
 """Default limit of nesting: brackets open at once in one JSON text, the envelope's included."""
