@@ -1,0 +1,265 @@
+"""What an HTTP server keeps outside of its process: records, steps and answers, as data.
+
+Without a store (the default) a server keeps its sessions and their events in memory.  With one
+(``HttpSettings.stored``) it asks its owner for everything that must outlive the process or be
+seen by others: a :class:`Step` is an event of :meth:`HttpServer.next_event`, and its owner answers
+with :meth:`HttpServer.stored`.  Steps are carried out in the order in which they were made; what
+depends on one leaves only when it has been answered.  Nothing here knows what a store is made of.
+
+The servers that share a store are its *workers*.  A session belongs to none of them: each makes
+itself a view of it when a request needs one.  A request belongs to the worker that runs it.
+
+An event stream is an append-only log with positions from 1.  The stream of a request is written
+by the worker that runs it.  What belongs to no request goes into the *queue* of its session; the
+newest GET stream that is open, at whichever worker, is the *carrier*, and takes from the queue
+what it brings, so that each message is on exactly one stream.
+
+Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Management" and
+"Resumability and Redelivery".
+"""
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from mcpcore.engine.events import Event
+
+StreamNumber = int
+"""Names a stream within its session: random, at most 59 bits, so that no two workers collide."""
+
+
+class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A session as it is written down (JSON): what another process needs to take it up.
+
+    Times are of the wall clock, in seconds since 1970, as they outlive the process.
+    """
+
+    id: str
+    principal: str | None = None
+    revision: str
+    client_info: Raw | None = None
+    capabilities: Raw
+    initialized: bool = False
+    log_level: str | None = None
+    subscriptions: tuple[str, ...] = ()
+    """The URIs that the client has subscribed to."""
+    created: float
+    version: int = 1
+    """Grows with each change; an older record never replaces a newer one."""
+
+
+class LogPage(Struct, frozen=True, kw_only=True):
+    """A part of a stream, in order."""
+
+    entries: tuple[tuple[int, bytes], ...] = ()
+    """Position and JSON text of each event."""
+    lost: int = 0
+    """The position of the newest event that is not kept any more; 0: all are kept."""
+    last: int = 0
+    """The position of the newest event of the stream."""
+    ended: bool = False
+    """Nothing will be added to the stream."""
+    orphaned: bool = False
+    """Not ended, but the worker that would write to it is gone."""
+    request: bytes | None = None
+    """The id, as JSON, of the request that the stream answers; None: it belongs to none."""
+
+
+class Step(Event, frozen=True, kw_only=True):
+    """Something to be done in the store; answered by ``stored(token, outcome, now=...)``.
+
+    Each class says what its outcome is.  If the store fails, the outcome is a
+    :class:`StoreFailure`, which ends what depended on the step, with a clear error.
+    """
+
+    token: int
+    session: str
+
+
+class SessionSave(Step, frozen=True, kw_only=True):
+    """Write a session down.  Outcome: None.  Must be durable before it is answered."""
+
+    record: SessionRecord
+
+
+class SessionLoad(Step, frozen=True, kw_only=True):
+    """Find a session.  Outcome: its SessionRecord, or None.  Counts as a use of the session."""
+
+
+class SessionTouch(Step, frozen=True, kw_only=True):
+    """The session was used.  Outcome: whether it is still there."""
+
+
+class SessionDelete(Step, frozen=True, kw_only=True):
+    """Remove a session with all that is kept of it.  Outcome: whether it was there."""
+
+
+class StreamBegin(Step, frozen=True, kw_only=True):
+    """A stream begins, written by this worker.  Outcome: None.
+
+    ``request`` is the id, as JSON, of the request that it answers; None makes it a GET stream,
+    which then is the newest of its session and so its carrier.
+    """
+
+    stream: StreamNumber
+    request: bytes | None = None
+
+
+class StreamAppend(Step, frozen=True, kw_only=True):
+    """Add an event to a stream; ``ends``: it is the last.
+
+    Outcome: its position; None if the stream has ended or is unknown (nothing was added).  Must be
+    durable before it is answered.  ``data`` empty with ``ends``: only ends it, outcome ``last``.
+    """
+
+    stream: StreamNumber
+    data: bytes
+    ends: bool = False
+
+
+class StreamRead(Step, frozen=True, kw_only=True):
+    """Read what follows on position ``after``, at most about ``limit`` bytes (at least one event).
+
+    Outcome: a LogPage, or None for an unknown stream.  If nothing follows, this worker is told with
+    a ``wake`` note once something does (once for each such read), or once the stream is orphaned.
+    """
+
+    stream: StreamNumber
+    after: int
+    limit: int
+
+
+class QueuePut(Step, frozen=True, kw_only=True):
+    """Put a message that belongs to no request into the queue of a session.
+
+    Within bounds: the oldest notifications go first.  With ``once``, a second put with the same
+    value does nothing: so what every worker announces arrives once.  Wakes the worker of the
+    carrier.  Outcome: whether it was put.
+    """
+
+    data: bytes
+    once: str | None = None
+
+
+class QueueTake(Step, frozen=True, kw_only=True):
+    """Move what waits in the queue onto GET stream ``stream``, at most about ``limit`` bytes.
+
+    Outcome: a LogPage with what was moved.  Nothing moves if the stream is not the carrier.  If
+    nothing moved, this worker is woken once something can (also when the stream becomes carrier).
+    """
+
+    stream: StreamNumber
+    limit: int
+
+
+class StreamRelease(Step, frozen=True, kw_only=True):
+    """GET stream ``stream`` has lost its connection and carries no longer.  Outcome: None.
+
+    The next newest that is open becomes the carrier; the stream can still be read.
+    """
+
+    stream: StreamNumber
+
+
+class StreamClaim(Step, frozen=True, kw_only=True):
+    """GET stream ``stream`` has a connection at this worker (again), as the newest.  Outcome: None.
+
+    A connection that it had elsewhere is told to let go: that worker gets a ``moved`` note.
+    For the stream of a request likewise: its writer goes on writing, but sends no longer.
+    """
+
+    stream: StreamNumber
+
+
+class Post(Step, frozen=True, kw_only=True):
+    """Pass a note on to another worker, or with ``to`` None to all others.  Outcome: None.
+
+    ``session`` is "" where it concerns none.  The note is ours: the store does not look into it.
+    The receiving owner calls :meth:`HttpServer.note`.
+    """
+
+    to: str | None
+    note: bytes
+
+
+class StoreFailure(Struct, frozen=True):
+    """The outcome of a step that could not be carried out."""
+
+    reason: str
+
+
+class Note(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="note"):
+    """What one worker tells another, or a store tells a worker, as JSON."""
+
+    session: str
+
+
+class Wake(Note, frozen=True, kw_only=True, tag="wake"):
+    """Made by the store: a read or take of ``stream`` would now find something."""
+
+    stream: StreamNumber
+
+
+class Moved(Note, frozen=True, kw_only=True, tag="moved"):
+    """Made by the store: ``stream`` has a connection at another worker."""
+
+    stream: StreamNumber
+
+
+class Forwarded(Note, frozen=True, kw_only=True, omit_defaults=True, tag="message"):
+    """An answer, a cancellation or progress that concerns a request at another worker."""
+
+    message: Raw
+    principal: str | None = None
+
+
+class Ended(Note, frozen=True, kw_only=True, tag="ended"):
+    """The session is gone."""
+
+    reason: str
+
+
+class Changed(Note, frozen=True, kw_only=True, tag="changed"):
+    """The session has a newer record."""
+
+    record: SessionRecord
+
+
+class Announced(Note, frozen=True, kw_only=True, omit_defaults=True, tag="announced"):
+    """Everybody shall hear of a change: ``session`` is ""; ``once`` names the announcement."""
+
+    method: str
+    params: Raw | None = None
+    meta: dict[str, Any] = {}
+    once: str
+
+
+AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced
+
+__all__ = [
+    "Announced",
+    "AnyNote",
+    "Changed",
+    "Ended",
+    "Forwarded",
+    "LogPage",
+    "Moved",
+    "Note",
+    "Post",
+    "QueuePut",
+    "QueueTake",
+    "SessionDelete",
+    "SessionLoad",
+    "SessionRecord",
+    "SessionSave",
+    "SessionTouch",
+    "Step",
+    "StoreFailure",
+    "StreamAppend",
+    "StreamBegin",
+    "StreamClaim",
+    "StreamNumber",
+    "StreamRead",
+    "StreamRelease",
+    "Wake",
+]
