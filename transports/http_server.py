@@ -1,4 +1,4 @@
-"""Streamable HTTP server: listeners, connections and the one HttpServer behind them.
+"""Streamable HTTP server: the listeners and connections of a host.
 
 HTTP/1.0 and 1.1 (RFC 9110, RFC 9112), keep-alive, pipelining, chunked bodies, TLS; asyncio and
 trio.  What requests mean is the machine's affair (:mod:`mcpcore.http.server`).
@@ -8,19 +8,17 @@ import errno
 import logging
 import os
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskGroup, TaskStatus
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 
-from mcpcore.engine.events import Route
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_link import HttpLink
+from transports.http_host import HttpHost, guarded
 from transports.http_reply import refuse
 from transports.http_settings import HttpServerSettings
-from transports.link import App, clock
+from transports.link import App
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
 
@@ -32,7 +30,7 @@ _PAUSE = 0.1
 _TURNED_AWAY = 100
 
 
-class HttpServerLink(HttpLink):
+class HttpServerLink(HttpHost):
     """Serves one machine on any number of addresses.
 
     ``upgrade`` is offered every request that asks for another protocol, so that WebSocket can
@@ -49,29 +47,18 @@ class HttpServerLink(HttpLink):
         ssl_context: ssl.SSLContext | None = None,
         upgrade: Upgrade | None = None,
     ) -> None:
-        self.machine = machine
-        self.settings = settings or HttpServerSettings()
+        super().__init__(machine, app, settings=settings)
         self.upgrade = upgrade
-        self.draining = False
         self.addresses: list[Address] = []
         """Host and port of each listener, once :meth:`serve` has started."""
-        times = self.settings
-        shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
-        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self._ssl_context = ssl_context
-        self._tasks: TaskGroup | None = None
-        self._last_exchange: Route = 0
-        self._connections: set[ServerConnection] = set()
-        self._exchanges: dict[Route, ServerConnection] = {}
+        self._listeners: Sequence[SocketListener] = ()
         self._turned_away = 0
-        self._closing = anyio.Event()
-        self._empty = anyio.Event()
-        self._ended = anyio.Event()
 
     @property
     def connections(self) -> int:
         """Open connections."""
-        return len(self._connections)
+        return len(self.carriers)
 
     async def serve(
         self,
@@ -105,53 +92,19 @@ class HttpServerLink(HttpLink):
     ) -> None:
         """Serve on listeners made elsewhere, which are closed in the end."""
         self._once()
-        try:
-            async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._keep_time)
-                for listener in listeners:
-                    self._tasks.start_soon(self._accept, listener)
-                self.addresses = [_address(listener) for listener in listeners]
-                task_status.started(self.addresses)
-                await self._closing.wait()
-                await _close_all(listeners)
-                self._begin_end()
-                with anyio.move_on_after(self.settings.drain_time):
-                    while self._connections:
-                        self._empty = anyio.Event()
-                        await self._empty.wait()
-                self._tasks.cancel_scope.cancel()
-        finally:
-            self._begin_end()
-            self.flush_soon()
-            await _close_all(listeners)
-            self._ended.set()
+        self._listeners = listeners
 
-    async def aclose(self) -> None:
-        """Stop accepting, close the machine, let running requests end, close what is left."""
-        self._closing.set()
-        if self._tasks is not None:
-            await self._ended.wait()
+        def started() -> None:
+            assert self._tasks is not None  # noqa: S101 - called while serving only
+            for listener in listeners:
+                self._tasks.start_soon(self._accept, listener)
+            self.addresses = [_address(listener) for listener in listeners]
+            task_status.started(self.addresses)
 
-    def _once(self) -> None:
-        if self._tasks is not None:
-            raise RuntimeError("a link serves once")
+        await self._run(started)
 
-    # What connections need
-
-    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run ``work`` in a task of the link."""
-        assert self._tasks is not None  # noqa: S101 - connections exist while serving only
-        self._tasks.start_soon(_guarded, work)
-
-    def register(self, connection: ServerConnection) -> Route:
-        """Begin an exchange on ``connection``."""
-        self._last_exchange += 1
-        self._exchanges[self._last_exchange] = connection
-        return self._last_exchange
-
-    def unregister(self, exchange: Route) -> None:
-        """The exchange is over."""
-        del self._exchanges[exchange]
+    async def _stop_accepting(self) -> None:
+        await _close_all(self._listeners)
 
     # Connections
 
@@ -167,7 +120,7 @@ class HttpServerLink(HttpLink):
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(_PAUSE)
                 continue
-            if len(self._connections) < self.settings.connections:
+            if self.connections < self.settings.connections:
                 self._tasks.start_soon(self._connection, stream)
             elif self._turned_away < _TURNED_AWAY:
                 self._tasks.start_soon(self._turn_away, stream)
@@ -176,14 +129,11 @@ class HttpServerLink(HttpLink):
 
     async def _connection(self, stream: SocketStream) -> None:
         connection = ServerConnection(self, stream, _peer(stream))
-        self._connections.add(connection)
-        self._watch()
+        self.add(connection)
         try:
-            await _guarded(lambda: connection.run(self._ssl_context))
+            await guarded(lambda: connection.run(self._ssl_context))
         finally:
-            self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
+            self.discard(connection)
 
     async def _turn_away(self, stream: SocketStream) -> None:
         self._turned_away += 1
@@ -194,36 +144,6 @@ class HttpServerLink(HttpLink):
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
-
-    def _begin_end(self) -> None:
-        if not self.draining:
-            self.draining = True
-            self.machine.close(now=clock())
-            self.flush_soon()
-            for connection in tuple(self._connections):
-                if connection.idle:
-                    connection.stop()
-
-    def _move_output(self) -> bool:
-        for exchange in self.machine.writable():
-            connection = self._exchanges.get(exchange)
-            if connection is not None:
-                connection.wake()
-        return False
-
-    def _expire(self, now: float) -> bool:
-        for connection in tuple(self._connections):
-            if connection.deadline <= now:
-                connection.expire()
-        return bool(self._connections)
-
-
-async def _guarded(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """A mistake of ours ends one connection, not all of them."""
-    try:
-        await work()
-    except Exception:
-        logger.exception("a connection failed")
 
 
 async def _listen(host: str, port: int) -> list[SocketListener]:

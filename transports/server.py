@@ -26,6 +26,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.client_core import ClientCore
+from transports.http_host import HttpHost
 from transports.http_server import HttpServerLink
 from transports.http_settings import HttpServerSettings
 from transports.link import App, Link
@@ -39,6 +40,7 @@ from transports.websocket import Handshake, WebSocketSettings
 from transports.websocket_server import LinkFactory, serve_websocket
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
+H = TypeVar("H", bound=HttpHost)
 
 STDIO_URL = "stdio"
 """What is announced for standard input and output."""
@@ -215,6 +217,27 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
     )
 
 
+def http_endpoint(
+    server: Server,
+    make_host: Callable[[HttpServer, App], H],
+    *,
+    settings: ServeSettings,
+    tasks: TaskHost | None = None,
+) -> tuple[H, ServerRuntime]:
+    """Put a server, its runtime and a host of HTTP together; yet to be run.
+
+    ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
+    """
+    machine = HttpServer(
+        server_config(server, settings.runtime),
+        secret=secrets.token_bytes(32),
+        settings=settings.http,
+    )
+    runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
+    host = runtime.link = make_host(machine, runtime)
+    return host, runtime
+
+
 class _Bindings:
     group: TaskGroup
 
@@ -238,14 +261,11 @@ class _Bindings:
     async def open_http(self, host: str, port: int) -> None:
         """Accept HTTP connections."""
         settings = self._settings
-        machine = HttpServer(
-            self._config,
-            secret=secrets.token_bytes(32),
-            settings=self._guarded(settings.http, host),
-        )
-        runtime = ServerRuntime(self._server, machine, settings.runtime, tasks=self._tasks)
-        link = runtime.link = HttpServerLink(
-            machine, runtime, settings=settings.http_link, ssl_context=settings.ssl_context
+        link, runtime = http_endpoint(
+            self._server,
+            partial(HttpServerLink, settings=settings.http_link, ssl_context=settings.ssl_context),
+            settings=structs.replace(settings, http=self._guarded(settings.http, host)),
+            tasks=self._tasks,
         )
         self._links.add(link)
 

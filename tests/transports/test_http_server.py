@@ -24,6 +24,7 @@ from tests.transports.http_fixture import (
     server,
     tool,
 )
+from transports.http_connection import ServerConnection
 from transports.http_server import HttpServerLink, HttpServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -98,7 +99,8 @@ async def test_reading_ahead_is_bounded() -> None:
         await running.app.until(lambda: running.app.waiting)
         count = 3000
         tasks.start_soon(client.send, b"".join(tool("echo", id=i) for i in range(count)))
-        (connection,) = running.link._connections
+        (connection,) = running.link.carriers
+        assert isinstance(connection, ServerConnection)
         other = await running.connect()
         while len(connection._buffer) < 4096:
             await other.call(tool("echo"))

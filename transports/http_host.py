@@ -1,0 +1,165 @@
+"""What every driver of a server's HTTP endpoint shares, however its requests arrive.
+
+A host owns one :class:`~mcpcore.http.server.HttpServer`: the pump of its events, its timer, the
+numbers of its exchanges and the graceful end.  The exchanges' replies are brought to the clients
+by *carriers*: a connection of the h11 driver carries one exchange after the other, a request of a
+framework carries one.
+"""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from mcpcore.engine.events import Route
+from mcpcore.http.server import HttpServer
+from transports.http_link import HttpLink
+from transports.http_settings import HttpServerSettings
+from transports.link import App, clock
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Carrier(Protocol):
+    """Brings replies to a client.  None of its methods blocks."""
+
+    deadline: float
+    """When it has lasted too long at what it is doing; of the drivers' clock."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it carries no exchange, so that a host which ends may stop it."""
+
+    def wake(self) -> None:
+        """The machine has something to send for the exchange that is carried."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+    def stop(self) -> None:
+        """Close at once."""
+
+
+class HttpHost(HttpLink):
+    """One endpoint; run :meth:`run` in a task, whose cancellation closes without draining."""
+
+    def __init__(
+        self, machine: HttpServer, app: App, *, settings: HttpServerSettings | None = None
+    ) -> None:
+        self.machine = machine
+        self.settings = times = settings or HttpServerSettings()
+        shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
+        super().__init__(machine, app, sweep=min(1.0, shortest / 4))
+        self.draining = False
+        """The end has begun: replies are the last of their connections."""
+        self.carriers: set[Carrier] = set()
+        """Those there are."""
+        self._tasks: TaskGroup | None = None
+        self._last_exchange: Route = 0
+        self._exchanges: dict[Route, Carrier] = {}
+        self._closing = anyio.Event()
+        self._empty = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until :meth:`aclose`; started when exchanges can be registered."""
+        await self._run(task_status.started)
+
+    async def aclose(self) -> None:
+        """Take nothing new, close the machine, let running requests end, close what is left."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    async def _run(self, started: Callable[[], None]) -> None:
+        self._once()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_time)
+                started()
+                await self._closing.wait()
+                await self._stop_accepting()
+                self._begin_end()
+                with anyio.move_on_after(self.settings.drain_time):
+                    while self.carriers:
+                        self._empty = anyio.Event()
+                        await self._empty.wait()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._begin_end()
+            self.flush_soon()
+            for carrier in tuple(self.carriers):
+                carrier.stop()
+            await self._stop_accepting()
+            self._ended.set()
+
+    def _once(self) -> None:
+        if self._tasks is not None:
+            raise RuntimeError("a link serves once")
+
+    async def _stop_accepting(self) -> None:
+        """Let no new carriers in; called more than once."""
+
+    # What carriers need
+
+    def start(self, work: Work) -> None:
+        """Run ``work`` in a task of the host."""
+        assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
+        self._tasks.start_soon(guarded, work)
+
+    def add(self, carrier: Carrier) -> None:
+        """Watch the deadline of ``carrier``, and wait for its end when closing."""
+        self.carriers.add(carrier)
+        self._watch()
+
+    def discard(self, carrier: Carrier) -> None:
+        """The carrier is gone."""
+        self.carriers.discard(carrier)
+        if not self.carriers:
+            self._empty.set()
+
+    def register(self, carrier: Carrier) -> Route:
+        """Begin an exchange on ``carrier``."""
+        self._last_exchange += 1
+        self._exchanges[self._last_exchange] = carrier
+        return self._last_exchange
+
+    def unregister(self, exchange: Route) -> None:
+        """The exchange is over."""
+        del self._exchanges[exchange]
+
+    # For the pump
+
+    def _begin_end(self) -> None:
+        if not self.draining:
+            self.draining = True
+            self.machine.close(now=clock())
+            self.flush_soon()
+            for carrier in tuple(self.carriers):
+                if carrier.idle:
+                    carrier.stop()
+
+    def _move_output(self) -> bool:
+        for exchange in self.machine.writable():
+            carrier = self._exchanges.get(exchange)
+            if carrier is not None:
+                carrier.wake()
+        return False
+
+    def _expire(self, now: float) -> bool:
+        for carrier in tuple(self.carriers):
+            if carrier.deadline <= now:
+                carrier.expire()
+        return bool(self.carriers)
+
+
+async def guarded(work: Work) -> None:
+    """A mistake of ours ends one connection, not all of them."""
+    try:
+        await work()
+    except Exception:
+        logger.exception("a connection failed")
