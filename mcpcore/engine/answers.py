@@ -5,7 +5,7 @@ Every request of ours ends exactly once: in a result, an error, a demand for inp
 """
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
 from mcpcore.engine.bodies import becomes_task
@@ -17,6 +17,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     Route,
 )
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.input_rounds import refuse_questions
 from mcpcore.engine.lifecycle import Request, RequestSignal
 from mcpcore.engine.negotiation import COMPLETE
@@ -25,7 +26,7 @@ from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.spec.errors import INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST
 from mcpcore.spec.types.model import Model
-from mcpcore.wire.message import Message
+from mcpcore.wire.message import Message, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
@@ -33,6 +34,16 @@ _ACTIVE, _OWNER, _ANSWER = Request.ACTIVE, Purpose.OWNER, RequestSignal.ANSWER
 INPUT_REQUIRED = "input_required"
 TASK = "task"
 """The ``resultType`` of a request that has become a task (the tasks extension)."""
+
+
+class Failure(Struct, frozen=True):
+    """A request of ours to which the transport knows no answer can come, queued like a frame."""
+
+    request: RequestId
+    reason: EndReason
+    message: str
+    evidence: bool = False
+    fault: Fault | None = None
 
 
 class _Skim(Model):
@@ -161,14 +172,14 @@ class Answers(Opener):
         else:
             self.negotiation_broken(request, message, now, legacy=True)
 
-    def transport_failed(
-        self, request: Outbound, reason: EndReason, message: str, evidence: bool, now: float
-    ) -> None:
+    def transport_failed(self, request: Outbound, failure: Failure, now: float) -> None:
         """The transport knows that no answer will come."""
         if request.purpose is _OWNER:
-            self.abort(request, RequestSignal.END, reason, message)
+            self.abort(request, RequestSignal.END, failure.reason, failure.message, failure.fault)
         else:
-            self.negotiation_broken(request, message, now, legacy=evidence)
+            self.negotiation_broken(
+                request, failure.message, now, legacy=failure.evidence, fault=failure.fault
+            )
 
     def expire(self, request: Outbound, now: float) -> None:
         """The time for an answer is over."""

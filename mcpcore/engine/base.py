@@ -20,6 +20,7 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     Violation,
 )
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import (
     REQUEST,
     SESSION,
@@ -408,7 +409,12 @@ class PeerBase:
         return True
 
     def abort(
-        self, request: Outbound, signal: RequestSignal, reason: EndReason, message: str
+        self,
+        request: Outbound,
+        signal: RequestSignal,
+        reason: EndReason,
+        message: str,
+        fault: Fault | None = None,
     ) -> None:
         """End a request of ours without an answer: its one terminal event.
 
@@ -417,7 +423,11 @@ class PeerBase:
         if self.conclude(request, signal) and request.purpose is _OWNER:
             self.emit(
                 RequestEnded(
-                    request=request.id, method=request.method, reason=reason, message=message
+                    request=request.id,
+                    method=request.method,
+                    reason=reason,
+                    message=message,
+                    fault=fault,
                 )
             )
 

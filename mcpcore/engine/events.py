@@ -9,6 +9,7 @@ from enum import Enum
 
 from msgspec import Raw, Struct
 
+from mcpcore.engine.faults import Fault
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, RequestMeta
@@ -147,6 +148,8 @@ class RequestEnded(Event, frozen=True, gc=False):
     method: str
     reason: EndReason
     message: str
+    fault: Fault | None = None
+    """What exactly happened, where the transport tells."""
 
 
 # What arrived for a request of ours that is still running
@@ -197,6 +200,8 @@ class NegotiationFailed(Event, frozen=True, gc=False):
 
     message: str
     error: ErrorData | None = None
+    fault: Fault | None = None
+    """What happened on the way, where the transport tells."""
 
 
 class LogLevelChanged(Event, frozen=True, gc=False):

@@ -19,7 +19,6 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
 from mcpcore.engine.mirror import Mirror, mismatch
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.profile import KNOWN
 from mcpcore.engine.requests import Batch
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
@@ -31,7 +30,7 @@ from mcpcore.spec.errors import (
     ErrorData,
     busy_code,
 )
-from mcpcore.spec.methods import Method, MethodKind
+from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
@@ -215,7 +214,7 @@ def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     if method in peer.config.extension_methods:
         return None
     text = f"method not found: {method}"
-    if method in KNOWN:
+    if method in KNOWN_METHODS:
         text += f" (no request of a {peer.role.other.value} in {revision.name})"
     return ErrorData(METHOD_NOT_FOUND, text)
 

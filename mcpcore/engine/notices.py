@@ -28,11 +28,10 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
-from mcpcore.engine.profile import KNOWN
 from mcpcore.engine.requests import Inbound, Outbound
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND
-from mcpcore.spec.methods import Method, MethodKind
+from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
 from mcpcore.spec.types.base import (
     CancelledParams,
     NotificationSkim,
@@ -60,7 +59,7 @@ class Notices(Answers):
         row = None
         if self.revision is not None:
             row = self.profile.theirs[self.revision.position].get(method)
-            if row is None and method in KNOWN:
+            if row is None and method in KNOWN_METHODS:
                 text = f"{method} is not sent by a {self.role.other.value} in {self.revision.name}"
                 self.violation(route, METHOD_NOT_FOUND, text)
                 return

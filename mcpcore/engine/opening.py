@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcpcore.engine.events import MAIN, EndReason, NegotiationFailed, Ready
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
 from mcpcore.engine.negotiation import (
     Opening,
@@ -67,7 +68,13 @@ class Opener(Outgoing):
             self._handshake_failed(request, text, now, error)
 
     def negotiation_broken(
-        self, request: Outbound, message: str, now: float, *, legacy: bool
+        self,
+        request: Outbound,
+        message: str,
+        now: float,
+        *,
+        legacy: bool,
+        fault: Fault | None = None,
     ) -> None:
         """A request of the engine's own gets no answer, or one that cannot be read.
 
@@ -77,16 +84,21 @@ class Opener(Outgoing):
         if request.purpose is Purpose.PROBE and legacy:
             self._follow(self._silence(request), now)
         elif legacy:
-            self._handshake_failed(request, message, now)
+            self._handshake_failed(request, message, now, fault=fault)
         else:
-            self.fail_negotiation(message)
+            self.fail_negotiation(message, fault=fault)
 
     def _handshake_failed(
-        self, request: Outbound, message: str, now: float, error: ErrorData | None = None
+        self,
+        request: Outbound,
+        message: str,
+        now: float,
+        error: ErrorData | None = None,
+        fault: Fault | None = None,
     ) -> None:
         revision = None if request.tries else second_step(self.config)
         if revision is None:
-            self.fail_negotiation(message, error)
+            self.fail_negotiation(message, error, fault)
         else:
             self._probe(revision, now, 1)
 
@@ -250,10 +262,12 @@ class Opener(Outgoing):
             self.conclude(request, RequestSignal.END)
         return found
 
-    def fail_negotiation(self, message: str, error: ErrorData | None = None) -> None:
+    def fail_negotiation(
+        self, message: str, error: ErrorData | None = None, fault: Fault | None = None
+    ) -> None:
         """There is no common ground: everything that waits ends."""
         self.move(SessionSignal.FAILED)
         self.failure = message
-        self.emit(NegotiationFailed(message=message, error=error))
+        self.emit(NegotiationFailed(message=message, error=error, fault=fault))
         for request in list(self._pending.values()):
-            self.abort(request, RequestSignal.END, EndReason.REFUSED, message)
+            self.abort(request, RequestSignal.END, EndReason.REFUSED, message, fault)

@@ -15,7 +15,7 @@ from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares, input_capability
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
-from mcpcore.spec.methods import Method
+from mcpcore.spec.methods import KNOWN_METHODS, Method
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision
 from mcpcore.spec.types.base import META_LOG_LEVEL, META_PROGRESS_TOKEN, RequestId
 from mcpcore.wire.message import encode_request, to_json
@@ -69,11 +69,17 @@ class Outgoing(PeerBase):
             if row is not None:
                 if not request.forced:
                     self._check_capability(row, request)
-            elif method not in self.config.extension_methods:
+            elif not self._is_extension(request):
                 raise LocalProtocolError(
                     f"a {self.role.value} does not send {method} in {revision.name}"
                 )
         request.row = row
+
+    def _is_extension(self, request: Outbound) -> bool:
+        method = request.method
+        return method in self.config.extension_methods or (
+            request.forced and method not in KNOWN_METHODS
+        )
 
     def _check_capability(self, row: Method, request: Outbound) -> None:
         if self.peer_capabilities is None:

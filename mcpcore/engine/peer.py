@@ -19,14 +19,16 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore.engine.answers import Failure
 from mcpcore.engine.bodies import checked_meta, take_apart
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.input_rounds import retry_body
 from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal, Stream
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.publisher import Publisher
-from mcpcore.engine.receiver import End, Failure
+from mcpcore.engine.receiver import End
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.transmit import Transmit
 from mcpcore.spec.errors import LocalProtocolError
@@ -102,13 +104,15 @@ class Peer(Publisher):
         reason: EndReason,
         message: str,
         evidence: bool = False,
+        fault: Fault | None = None,
     ) -> None:
         """The transport knows that ``request`` of ours can get no answer.
 
         ``evidence``: it failed in a way that tells a legacy server (versioning page), so that the
-        era probe falls back instead of giving up.  Ignored if the request has ended.
+        era probe falls back instead of giving up.  ``fault``: what exactly happened.  Ignored if
+        the request has ended.
         """
-        self.hub.inbox.append((self, Failure(request, reason, message, evidence), now))
+        self.hub.inbox.append((self, Failure(request, reason, message, evidence, fault), now))
 
     def end(self, *, now: float, reason: str = "closed") -> None:
         """End the conversation at once, from our side, and leave the hub.
@@ -162,7 +166,7 @@ class Peer(Publisher):
         ``timeout`` in seconds (the configured one by default, None for none); ``parent`` the
         inbound request on whose stream it travels; ``progress`` asks for progress, which also
         restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends what
-        the other side did not declare.
+        the other side did not declare, and methods that are nobody's in the specification.
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object; msgspec.MsgspecError for Raw params that cannot be read where the engine

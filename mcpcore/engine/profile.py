@@ -36,8 +36,6 @@ def _sent_by(role: Role) -> Rows:
     )
 
 
-KNOWN = frozenset(method.name for method in METHODS)
-"""Every method of every revision."""
 _PATHS = frozenset(method.capability for method in METHODS if method.capability is not None)
 ROWS: dict[Role, Rows] = {role: _sent_by(role) for role in Role}
 

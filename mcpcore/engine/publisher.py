@@ -9,12 +9,12 @@ from mcpcore.engine.events import Key, SubscriptionClosed
 from mcpcore.engine.handlers import ACKNOWLEDGED, acknowledged, subscription_meta
 from mcpcore.engine.lifecycle import STREAM, Request, Session, Stream, StreamSignal, step
 from mcpcore.engine.negotiation import COMPLETE
-from mcpcore.engine.profile import KNOWN
 from mcpcore.engine.requests import Inbound
 from mcpcore.engine.responder import Responder
 from mcpcore.engine.subscriptions import TOPICS, Change, Interest, change_of, narrowed
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
@@ -74,7 +74,7 @@ class Publisher(Responder):
             return False
         row = self.profile.ours[revision.position].get(method)
         if row is None:
-            return method not in KNOWN
+            return method not in KNOWN_METHODS
         if row.capability is not None and row.capability not in self.profile.offered:
             return False
         theirs = self.peer_capabilities

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 
+from mcpcore.engine.answers import Failure
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import (
     MAIN,
@@ -36,7 +37,6 @@ from mcpcore.engine.requests import Batch, Inbound
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
-from mcpcore.spec.types.base import RequestId
 from mcpcore.wire.framing import TooLong
 from mcpcore.wire.message import Frame, Message, Reject, decode, refuse_oversized
 
@@ -52,15 +52,6 @@ class End(Struct, frozen=True):
     """The other side has finished writing but still reads."""
     forget: bool = False
     """It is our owner that ends the conversation; what was not taken is not sent."""
-
-
-class Failure(Struct, frozen=True):
-    """A request of ours to which the transport knows no answer can come, queued like a frame."""
-
-    request: RequestId
-    reason: EndReason
-    message: str
-    evidence: bool = False
 
 
 class Receiver(Notices):
@@ -94,7 +85,7 @@ class Receiver(Notices):
         elif isinstance(item, Failure):
             request = self._pending.get(item.request)
             if request is not None:
-                self.transport_failed(request, item.reason, item.message, item.evidence, now)
+                self.transport_failed(request, item, now)
         else:
             self._reject(refuse_oversized(item.head, item.limit), now, route, None)
 
