@@ -1,10 +1,11 @@
 """What an HTTP server keeps outside of its process: records, steps and answers, as data.
 
-Without a store (the default) a server keeps its sessions and their events in memory.  With one
-(``HttpSettings.stored``) it asks its owner for everything that must outlive the process or be
-seen by others: a :class:`Step` is an event of :meth:`HttpServer.next_event`, and its owner answers
-with :meth:`HttpServer.stored`.  Steps are carried out in the order in which they were made; what
-depends on one leaves only when it has been answered.  Nothing here knows what a store is made of.
+An :class:`~mcpcore.http.server.HttpServer` keeps its sessions and their events in memory.  A
+:class:`~mcpcore.http.stored.StoredHttpServer` asks its owner for everything that must outlive the
+process or be seen by others: a :class:`Step` is an event of ``next_event()``, and its owner answers
+with ``stored(token, outcome, now=...)``.  Steps are carried out in the order in which they were
+made; what depends on one leaves only when it has been answered.  Nothing here knows what a store
+is made of.
 
 The servers that share a store are its *workers*.  A session belongs to none of them: each makes
 itself a view of it when a request needs one.  A request belongs to the worker that runs it.
@@ -26,6 +27,20 @@ from mcpcore.engine.events import Event
 
 StreamNumber = int
 """Names a stream within its session: random, at most 59 bits, so that no two workers collide."""
+
+
+class StoreBinding(Struct, frozen=True, kw_only=True):
+    """How a server takes part in a store."""
+
+    worker: str
+    """Its name among those that share the store: up to 64 letters, digits, ``-`` and ``_``.
+
+    A new one for each start of a process: what was owed under an old name is owed by nobody.
+    """
+    secret: bytes
+    """At least 32 random bytes that all workers share; event ids are authenticated with it."""
+    epoch: float = 0.0
+    """What to add to ``now`` for the wall clock, in seconds since 1970."""
 
 
 class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,7 +92,12 @@ class Step(Event, frozen=True, kw_only=True):
 
 
 class SessionSave(Step, frozen=True, kw_only=True):
-    """Write a session down.  Outcome: None.  Must be durable before it is answered."""
+    """Write a session down.  Must be durable before it is answered.
+
+    Outcome: None if that was done.  The SessionRecord that stands there if its version is not lower
+    (two workers changed the session at once); it is left as it is.  False if ``record.version`` is
+    above 1 and there is no such session any more.
+    """
 
     record: SessionRecord
 
@@ -144,7 +164,8 @@ class QueuePut(Step, frozen=True, kw_only=True):
 class QueueTake(Step, frozen=True, kw_only=True):
     """Move what waits in the queue onto GET stream ``stream``, at most about ``limit`` bytes.
 
-    Outcome: a LogPage with what was moved.  Nothing moves if the stream is not the carrier.  If
+    Outcome: a LogPage with what was moved, ``last`` as in a read; None for an unknown stream.
+    Nothing moves unless the stream is the carrier and has its connection at this worker.  If
     nothing moved, this worker is woken once something can (also when the stream becomes carrier).
     """
 
@@ -174,7 +195,7 @@ class StreamClaim(Step, frozen=True, kw_only=True):
 class Post(Step, frozen=True, kw_only=True):
     """Pass a note on to another worker, or with ``to`` None to all others.  Outcome: None.
 
-    ``session`` is "" where it concerns none.  The note is ours: the store does not look into it.
+    What is for a worker that is gone, or never was, is dropped.  ``session`` is "" where it concerns none.  The note is ours: the store does not look into it.
     The receiving owner calls :meth:`HttpServer.note`.
     """
 
@@ -254,6 +275,7 @@ __all__ = [
     "SessionSave",
     "SessionTouch",
     "Step",
+    "StoreBinding",
     "StoreFailure",
     "StreamAppend",
     "StreamBegin",
