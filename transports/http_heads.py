@@ -141,7 +141,7 @@ def _request_head(event: h11.Request, head: bytes, peer: str | None) -> RequestH
         length = 0
     if expect and expect != b"100-continue" and not http_1_0:
         raise BadHead(417, "the only expectation supported is 100-continue")
-    path, query = _split_target(event.target.decode("ascii"), host)
+    path, query = split_target(event.target.decode("ascii"), host)
     return RequestHead(
         HttpRequest(
             method=event.method.decode("ascii"), path=path, query=query, headers=headers, peer=peer
@@ -205,7 +205,8 @@ def _content_length(head: bytes) -> int | None:
     return int(found[0])
 
 
-def _split_target(target: str, host: bytes) -> tuple[str, str]:
+def split_target(target: str, host: bytes) -> tuple[str, str]:
+    """Split a request target into path and query.  Raises :class:`BadHead`."""
     if "#" in target:
         raise BadHead(400, "a fragment in the request target")
     absolute = _ABSOLUTE.match(target)
@@ -260,12 +261,14 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
 _ERROR_CODES = {408: TIMED_OUT, 413: TOO_LARGE, 503: busy_code(None)}
 
 
-def error_response(status: int, message: str) -> bytes:
-    """Return a whole response that refuses what never reached the core, and closes."""
+def error_reply(status: int, message: str) -> tuple[Headers, bytes]:
+    """Return headers and body of a response that refuses what never reached the core."""
     body = encode_error(None, ErrorData(_ERROR_CODES.get(status, INVALID_REQUEST), message))
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    return format_response(status, headers) + body
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    return headers, body
+
+
+def error_response(status: int, message: str) -> bytes:
+    """Return such a response whole; the connection ends with it."""
+    headers, body = error_reply(status, message)
+    return format_response(status, [*headers, (b"connection", b"close")]) + body

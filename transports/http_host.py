@@ -81,6 +81,7 @@ class HttpHost(HttpLink):
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_time)
                 started()
+                self.flush_soon()
                 await self._closing.wait()
                 await self._stop_accepting()
                 self._begin_end()
@@ -96,6 +97,11 @@ class HttpHost(HttpLink):
                 carrier.stop()
             await self._stop_accepting()
             self._ended.set()
+
+    def flush_soon(self) -> None:
+        """See :class:`~transports.link.Link`; before :meth:`run` it is remembered."""
+        if self._tasks is not None:
+            super().flush_soon()
 
     def _once(self) -> None:
         if self._tasks is not None:
@@ -163,3 +169,11 @@ async def guarded(work: Work) -> None:
         await work()
     except Exception:
         logger.exception("a connection failed")
+
+
+def peer_name(address: object) -> str | None:
+    """Write the address of a client, as sockets and frameworks have it, for the logs."""
+    if isinstance(address, (tuple, list)) and len(address) >= 2:
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return address if isinstance(address, str) and address else None

@@ -15,7 +15,7 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_host import HttpHost, guarded
+from transports.http_host import HttpHost, guarded, peer_name
 from transports.http_reply import refuse
 from transports.http_settings import HttpServerSettings
 from transports.link import App
@@ -175,7 +175,4 @@ def _peer(stream: SocketStream) -> str | None:
         address = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610 - anyio's
     except OSError:  # already gone
         return None
-    if isinstance(address, tuple):
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        return f"{host}:{address[1]}"
-    return address or None
+    return peer_name(address)

@@ -85,7 +85,7 @@ async def serve(
         runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
         settings = structs.replace(settings, runtime=runtime)
     bindings = _Bindings(server, settings, on_listening or (lambda url: None))
-    with _ungrouped():
+    with ungrouped():
         async with anyio.create_task_group() as watching:
             bindings.begin(watching)
             async with anyio.create_task_group() as bindings.group:
@@ -132,7 +132,7 @@ def run(
 
 async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
     stop = anyio.Event()
-    with _ungrouped():
+    with ungrouped():
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -151,7 +151,7 @@ async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
 
 
 @contextmanager
-def _ungrouped() -> Iterator[None]:
+def ungrouped() -> Iterator[None]:
     """Let a single exception come out of task groups as it is."""
     try:
         yield
@@ -217,7 +217,7 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
     )
 
 
-def http_endpoint(
+def assemble_http(
     server: Server,
     make_host: Callable[[HttpServer, App], H],
     *,
@@ -261,10 +261,10 @@ class _Bindings:
     async def open_http(self, host: str, port: int) -> None:
         """Accept HTTP connections."""
         settings = self._settings
-        link, runtime = http_endpoint(
+        link, runtime = assemble_http(
             self._server,
             partial(HttpServerLink, settings=settings.http_link, ssl_context=settings.ssl_context),
-            settings=structs.replace(settings, http=self._guarded(settings.http, host)),
+            settings=structs.replace(settings, http=guard(settings, settings.http, host)),
             tasks=self._tasks,
         )
         self._links.add(link)
@@ -289,7 +289,7 @@ class _Bindings:
                     host,
                     port,
                     self._serve_one,
-                    settings=self._guarded(settings.websocket, host),
+                    settings=guard(settings, settings.websocket, host),
                     ssl_context=settings.ssl_context,
                     task_status=task_status,
                 )
@@ -327,21 +327,26 @@ class _Bindings:
             tasks=self._tasks,
         )
 
-    def _guarded(self, settings: S, host: str) -> S:
-        """Apply the policy for Host and Origin that all bindings share."""
-        hosts, origins = self._settings.allowed_hosts, self._settings.allowed_origins
-        try:
-            OriginPolicy(hosts, origins)
-        except ValueError as error:
-            raise BadTarget(str(error)) from None
+
+def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
+    """Apply the policy for Host and Origin that all bindings share to the settings of one.
+
+    ``host`` is what it is bound to, if we know.  Raises BadTarget for a policy that is none.
+    """
+    hosts, origins = settings.allowed_hosts, settings.allowed_origins
+    try:
+        OriginPolicy(hosts or binding.allowed_hosts, origins or binding.allowed_origins)
+    except ValueError as error:
+        raise BadTarget(str(error)) from None
+    if host is not None and hosts is None:
         name = _authority(host)
-        if hosts is None and name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
+        if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
             hosts = (*LOOPBACK_HOSTS, name)
-        return structs.replace(
-            settings,
-            allowed_hosts=hosts or settings.allowed_hosts,
-            allowed_origins=origins or settings.allowed_origins,
-        )
+    return structs.replace(
+        binding,
+        allowed_hosts=hosts or binding.allowed_hosts,
+        allowed_origins=origins or binding.allowed_origins,
+    )
 
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:

@@ -1,0 +1,195 @@
+"""An ASGI application around a server, for any ASGI server or framework.
+
+::
+
+    app = asgi_app(server)                                # uvicorn module:app
+    Starlette(routes=[Mount("/tools", app=asgi_app(server))])
+
+HTTP/1.0 to HTTP/2, as the ASGI server has them.  The lifespan protocol is used where it is
+offered and never needed.  Source: the ASGI specification 3.0, "HTTP & WebSocket ASGI Message
+Format" 2.5 and "Lifespan Protocol" 2.0.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any
+
+import anyio
+
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.service import Server
+from transports.http_call import Action, HttpCall
+from transports.http_endpoint import HttpEndpoint
+from transports.http_host import peer_name
+from transports.server import ServeSettings, ungrouped
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Principal = Callable[[Scope], str | None]
+
+_LAST_WORDS = 1.0
+"""Seconds for the reply of a call that was given up to leave."""
+_END = (HttpEnd(0),)
+_NOT_HERE = b"WebSocket is not served here\n"
+
+
+def asgi_app(
+    server: Server,
+    *,
+    settings: ServeSettings | None = None,
+    revisions: Sequence[str] | None = None,
+    principal: Principal | None = None,
+) -> "AsgiApp":
+    """Make an ASGI application of a server.
+
+    ``settings`` and ``revisions``: see :class:`~transports.http_endpoint.HttpEndpoint`.
+    ``settings.http.path`` is looked for below the path at which the application is mounted
+    (``root_path``).  ``principal`` tells whom middleware has authenticated, from the scope.
+    Raises ValueError for settings that cannot be read.
+    """
+    return AsgiApp(HttpEndpoint(server, settings=settings, revisions=revisions), principal)
+
+
+class AsgiApp:
+    """An ASGI 3 application, to be called by an ASGI server."""
+
+    def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
+        self.endpoint = endpoint
+        self._principal = principal or (lambda scope: None)
+        self._protocols = {
+            "http": self._http,
+            "lifespan": self._lifespan,
+            "websocket": self._websocket,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope.  Raises ValueError for a protocol that is not known."""
+        serve = self._protocols.get(scope["type"])
+        if serve is None:
+            raise ValueError(f"the ASGI protocol {scope['type']!r} is not known")
+        await serve(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """End what runs for the application in this event loop: see HttpEndpoint.
+
+        For whoever embeds it without the lifespan protocol, and ends before the event loop does.
+        """
+        await self.endpoint.aclose()
+
+    # HTTP
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = _Reply(send, scope.get("http_version", "1.1"))
+        with self.endpoint.handle(_request(scope), principal=self._principal(scope)) as call:
+            with anyio.CancelScope() as call.over:
+                if not await self._read(call, receive):
+                    return
+                await reply.send(call.ready())
+                if not reply.complete:
+                    await self._stream(call, reply, receive)
+            if not reply.complete:  # it was given up
+                with anyio.move_on_after(_LAST_WORDS):
+                    await reply.send(call.ready() or (_END if reply.begun else ()))
+
+    async def _read(self, call: HttpCall, receive: Receive) -> bool:
+        """Feed the body; False if the client left meanwhile."""
+        while call.wanted:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            call.feed(message.get("body", b""), end=not message.get("more_body", False))
+        return True
+
+    async def _stream(self, call: HttpCall, reply: "_Reply", receive: Receive) -> None:
+        """Send what was not ready when the request had been read, until the client leaves."""
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            reply.complete = True  # there is nobody to complete it for
+            call.close()
+            group.cancel_scope.cancel()
+
+        with ungrouped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                while not reply.complete and (actions := await call.actions()):
+                    await reply.send(actions)
+                group.cancel_scope.cancel()
+
+    # The other protocols
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] == "lifespan.startup":
+            self.endpoint.reopen()
+            await send({"type": "lifespan.startup.complete"})
+        await self.endpoint.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse before the handshake; with a status where the ASGI server can send one."""
+        await receive()
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(_NOT_HERE)),
+        ]
+        await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": _NOT_HERE})
+
+
+class _Reply:
+    """Sends actions as ASGI messages."""
+
+    def __init__(self, send: Send, http_version: str) -> None:
+        self.begun = False
+        self.complete = False
+        """Nothing more is to be sent."""
+        self._send = send
+        self._names_connection = http_version.startswith("1.")
+
+    async def send(self, actions: Iterable[Action]) -> None:
+        """Send what there is: a head, if it is among them, and one part of the body."""
+        part = b""
+        head: HttpHead | None = None
+        end: HttpEnd | None = None
+        for action in actions:
+            if isinstance(action, HttpHead):
+                head = action
+            elif isinstance(action, HttpChunk):
+                part = action.data
+            else:
+                end = action
+        try:
+            if head is not None:
+                headers = list(head.headers)
+                if end is not None and end.close and self._names_connection:
+                    headers.append((b"connection", b"close"))
+                self.begun = True
+                start = {"type": "http.response.start", "status": head.status, "headers": headers}
+                await self._send(start)
+            if head or part or end:
+                # Some servers hold a head back until something follows it.
+                more = end is None
+                await self._send({"type": "http.response.body", "body": part, "more_body": more})
+        except OSError:  # the client has left
+            self.complete = True
+        else:
+            self.complete = self.complete or end is not None
+
+
+def _request(scope: Scope) -> HttpRequest:
+    path: str = scope["path"]
+    root = (scope.get("root_path") or "").rstrip("/")
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :]
+    return HttpRequest(
+        method=scope["method"],
+        path=path or "/",
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
+        peer=peer_name(scope.get("client")),
+    )

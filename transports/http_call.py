@@ -1,0 +1,230 @@
+"""One request that reached a host through a framework, and its reply as a series of actions."""
+
+import math
+from collections import deque
+from types import TracebackType
+
+import anyio
+
+from mcpcore.engine.events import Route
+from mcpcore.http.headers import HOST, RETRY_AFTER, Headers
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from transports.http_heads import error_reply, split_target
+from transports.http_host import HttpHost
+from transports.http_settings import HttpServerSettings
+from transports.link import clock
+
+Action = HttpHead | HttpChunk | HttpEnd
+"""What a framework does next for a reply: send a head, send a part of the body, end it."""
+
+_REFUSED: Route = 0
+"""Stands in the actions of a reply that the machine knows nothing of."""
+
+
+def http_request(
+    method: str, target: str, headers: Headers | list[tuple[str, str]], *, peer: str | None = None
+) -> HttpRequest:
+    """Make the head of a request from what a framework knows of it.
+
+    ``target`` is what stands in the request line, or path and query.  Header names may be in any
+    case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs.
+    Raises BadHead for a target that is none.
+    """
+    lines = [(_octets(name).lower(), _octets(value)) for name, value in headers]
+    host = next((value for name, value in lines if name == HOST), b"")
+    path, query = split_target(target, host)
+    return HttpRequest(method=method, path=path, query=query, headers=lines, peer=peer)
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode("latin-1") if isinstance(text, str) else bytes(text)
+
+
+class HttpCall:
+    """A request and its reply: :meth:`feed` its body, carry out its actions, :meth:`close` it.
+
+    ::
+
+        with endpoint.handle(request, body) as call:
+            async for action in call:
+                ...
+
+    The actions are one HttpHead, any number of HttpChunk, and HttpEnd.  An iteration that ends
+    without HttpEnd has been given up: abort the connection.  What is not asked for is not made:
+    that is the back-pressure.  All methods belong to the event loop of the endpoint.
+    """
+
+    def __init__(self, host: HttpHost, request: HttpRequest, principal: str | None = None) -> None:
+        self.wanted = 0
+        """How many bytes of the body may be fed, at most; 0: none, the reply is being made."""
+        self.over: anyio.CancelScope | None = None
+        """Is cancelled when the call is given up: what the carrier waits for will not come."""
+        self.deadline = clock() + host.settings.body_time
+        self._host = host
+        self._route: Route | None = None
+        self._bodiless = request.method == "HEAD"
+        self._begun = False
+        self._woken = False
+        self._signal: anyio.Event | None = None
+        self._actions: deque[Action] = deque()
+        refusal = _refusal(request, host.settings)
+        if len(host.carriers) >= host.settings.connections:
+            refusal = 503, "too many requests"
+        host.add(self)
+        if refusal is not None:
+            self._refuse(*refusal)
+            return
+        self._route = host.register(self)
+        self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
+        if not self.wanted:
+            self._received()
+
+    def feed(self, data: bytes, *, end: bool = False) -> None:
+        """Take a part of the body that is ``wanted``; ``end`` with the last."""
+        if not self.wanted or self._route is None:
+            return
+        self._host.machine.body(self._route, data, end=end, now=clock())
+        self._woken = False
+        if end:
+            self._received()
+        elif data:
+            self._host.flush_soon()
+            if self._woken:  # refused before its end, as too large for instance
+                self._received()
+
+    def ready(self) -> list[Action]:
+        """Take what can be sent now."""
+        taken = list(self._actions)
+        self._actions.clear()
+        if not taken and self._route is not None:
+            host = self._host
+            taken += host.machine.data_to_send(self._route, host.settings.write_size)
+            if taken and isinstance(taken[-1], HttpEnd):
+                host.unregister(self._route)
+                self._route = None
+            if self._bodiless:
+                taken = [action for action in taken if not isinstance(action, HttpChunk)]
+            host.flush_soon()  # who waited for room has some now
+        if taken:
+            self._begun = True
+            self.deadline = clock() + self._host.settings.write_time
+        return taken
+
+    async def actions(self) -> list[Action]:
+        """Wait for what is to be sent next, in order; [] when nothing follows."""
+        if not self.wanted:
+            self.deadline = math.inf
+        try:
+            while not (taken := self.ready()) and self._route is not None:
+                self._signal = anyio.Event()
+                await self._signal.wait()
+        except BaseException:
+            self.close()
+            raise
+        return taken
+
+    def __aiter__(self) -> "HttpCall":
+        return self
+
+    async def __anext__(self) -> Action:
+        if not self._actions:
+            self._actions.extend(await self.actions())
+        if not self._actions:
+            self.close()
+            raise StopAsyncIteration
+        action = self._actions.popleft()
+        if isinstance(action, HttpEnd):
+            self.close()
+        return action
+
+    def close(self) -> None:
+        """Part with the call, its reply complete or not; may be repeated.
+
+        Not complete means that the client has left: its modern request is cancelled, a legacy
+        one goes on.
+        """
+        self.wanted = 0
+        self._actions.clear()
+        self._leave()
+        self._host.discard(self)
+
+    def __enter__(self) -> "HttpCall":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # As a carrier
+
+    @property
+    def idle(self) -> bool:
+        """See :class:`~transports.http_host.Carrier`."""
+        return False
+
+    def wake(self) -> None:
+        """See :class:`~transports.http_host.Carrier`."""
+        self._woken = True
+        if self._signal is not None:
+            self._signal.set()
+
+    def expire(self) -> None:
+        """See :class:`~transports.http_host.Carrier`."""
+        if self.wanted:
+            self._give_up(408, "the body of the request took too long")
+        else:
+            self._give_up(503, "the reply was not taken in time")
+
+    def stop(self) -> None:
+        """See :class:`~transports.http_host.Carrier`."""
+        self._give_up(503, "the server is shutting down")
+
+    def _give_up(self, status: int, message: str) -> None:
+        self.wanted = 0
+        self._leave()
+        if not self._begun:
+            self._refuse(status, message)
+        else:
+            self._host.discard(self)
+        if self.over is not None:
+            self.over.cancel()
+
+    def _received(self) -> None:
+        """Nothing more of the body is wanted."""
+        self.wanted = 0
+        self.deadline = clock() + self._host.settings.write_time
+        self._host.flush_soon()
+
+    def _leave(self) -> None:
+        if self._route is not None:
+            route, self._route = self._route, None
+            self._host.unregister(route)
+            self._host.machine.disconnect(route, now=clock())
+            self._host.flush_soon()
+        self.wake()
+
+    def _refuse(self, status: int, message: str) -> None:
+        headers, body = error_reply(status, message)
+        if status == 503:
+            headers.append((RETRY_AFTER, b"1"))
+        self._actions.append(HttpHead(_REFUSED, status, headers))
+        if not self._bodiless:
+            self._actions.append(HttpChunk(_REFUSED, body))
+        self._actions.append(HttpEnd(_REFUSED, close=True))
+        self.deadline = clock() + self._host.settings.write_time
+
+
+def _refusal(request: HttpRequest, settings: HttpServerSettings) -> tuple[int, str] | None:
+    """What the head alone is refused for, as our own driver would: a framework may allow more."""
+    if len(request.path) + len(request.query) > settings.request_line:
+        return 414, f"the request target is longer than {settings.request_line} bytes"
+    if len(request.headers) > settings.header_count:
+        return 431, f"more than {settings.header_count} header lines"
+    size = sum(len(name) + len(value) for name, value in request.headers)
+    if size > settings.header_bytes:
+        return 431, f"the header section is larger than {settings.header_bytes} bytes"
+    return None

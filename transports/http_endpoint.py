@@ -1,0 +1,137 @@
+"""A server's HTTP endpoint for frameworks that have sockets and parsers of their own.
+
+:meth:`HttpEndpoint.handle` takes a request and gives what to do for its reply.  There is nothing
+to be initialised: the first request of an event loop starts the endpoint.
+
+::
+
+    endpoint = HttpEndpoint(server)
+    ...
+    request = http_request("POST", "/mcp", [("Host", "localhost"), ...], peer="192.0.2.1:5000")
+    with endpoint.handle(request, body) as call:
+        async for action in call:  # HttpHead, HttpChunk ..., HttpEnd
+            ...
+"""
+
+import logging
+from collections.abc import Sequence
+from contextvars import copy_context
+from functools import partial
+
+import anyio
+from msgspec import structs
+
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.service import Server
+from mcpcore.spec.revisions import parse_revisions
+from transports.background import current_loop, is_over, start_background
+from transports.http_call import Action, HttpCall, http_request
+from transports.http_host import HttpHost
+from transports.runtime import ServerRuntime
+from transports.server import ServeSettings, assemble_http, guard
+
+__all__ = [
+    "Action",
+    "HttpCall",
+    "HttpChunk",
+    "HttpEnd",
+    "HttpEndpoint",
+    "HttpHead",
+    "HttpRequest",
+    "http_request",
+]
+
+logger = logging.getLogger(__name__)
+
+
+class HttpEndpoint:
+    """One server over HTTP, wherever the requests come from.
+
+    Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, and of ``http_link``
+    the bounds of a head, ``connections`` (requests at a time), ``body_time``, ``write_time``,
+    ``write_size`` and ``drain_time``.  ``revisions`` names those that are spoken, in the place of
+    what ``settings`` say.  Raises ValueError for settings that cannot be read.
+
+    Each event loop that brings requests has its own sessions.  What runs for an endpoint ends
+    with :meth:`aclose` or with the loop; it sees the context (``contextvars``) in which the
+    endpoint was made.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        settings: ServeSettings | None = None,
+        revisions: Sequence[str] | None = None,
+    ) -> None:
+        settings = settings or ServeSettings()
+        if revisions is not None:
+            runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
+            settings = structs.replace(settings, runtime=runtime)
+        self.settings = structs.replace(settings, http=guard(settings, settings.http))
+        self._server = server
+        self._context = copy_context()
+        self._running: dict[object, _Running] = {}
+
+    def handle(
+        self, request: HttpRequest, body: bytes | None = None, *, principal: str | None = None
+    ) -> HttpCall:
+        """Take a request; what to do for its reply is for the call to say.
+
+        To be called in the event loop; never blocks.  Without ``body`` the caller feeds it to the
+        call in parts.  ``principal`` is whom the caller has authenticated: sessions and sealed
+        state are bound to it.
+        """
+        call = HttpCall(self._host(), request, principal)
+        if body is not None:
+            call.feed(body, end=True)
+        return call
+
+    async def aclose(self) -> None:
+        """End what runs in this event loop: requests may finish, for a bounded time.
+
+        Afterwards there is status 503.  Safe from any task, and more than once.
+        """
+        running = self._running.get(current_loop())
+        if running is not None:
+            await running.host.aclose()
+            await running.ended.wait()
+
+    def reopen(self) -> None:
+        """After :meth:`aclose`: let the next request start the endpoint again."""
+        loop = current_loop()
+        running = self._running.get(loop)
+        if running is not None and running.ended.is_set():
+            del self._running[loop]
+
+    def _host(self) -> HttpHost:
+        loop = current_loop()
+        running = self._running.get(loop)
+        if running is None:
+            for other in [*self._running]:
+                if is_over(other) or self._running[other].ended.is_set():
+                    del self._running[other]
+            make_host = partial(HttpHost, settings=self.settings.http_link)
+            host, runtime = assemble_http(self._server, make_host, settings=self.settings)
+            running = self._running[loop] = _Running(host, runtime)
+            start_background(partial(self._run, loop, running), self._context.copy())
+        return running.host
+
+    async def _run(self, loop: object, running: "_Running") -> None:
+        try:
+            await running.runtime.run(running.host.run)
+        except Exception:
+            # Nobody awaits this task; what follows starts anew, without the sessions.
+            logger.exception("an HTTP endpoint failed")
+            self._running.pop(loop, None)
+        finally:
+            running.ended.set()
+
+
+class _Running:
+    """An endpoint in one event loop."""
+
+    def __init__(self, host: HttpHost, runtime: ServerRuntime) -> None:
+        self.host = host
+        self.runtime = runtime
+        self.ended = anyio.Event()
