@@ -1,0 +1,247 @@
+"""What every store offers, what it is told, and the one place where a step becomes a call.
+
+A store is a plain blocking object.  Its owner calls :meth:`Store.commit` from one thread, a batch
+of steps at a time, and :meth:`Mailbox.receive` from another; several owners, in one process or in
+many, may share what is behind it.  :mod:`mcpcore.http.storing` says what each step means.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from mcpcore.http.storing import (
+    LogPage,
+    Moved,
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+    Wake,
+)
+
+Outcome = SessionRecord | LogPage | StoreFailure | bool | int | None
+"""What becomes of a step; which of these, the step's class says."""
+
+SECRET_SIZE = 32
+"""Bytes of the secret that the workers of a store share."""
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True):
+    """What a store bears.  Sizes in bytes, times in seconds; the same for all of its workers."""
+
+    events: int = 1000
+    """Events kept per session, and messages in its queue; the oldest go first."""
+    event_bytes: int = 4 * 1024 * 1024
+    """Bytes of events kept per session; the newest event is kept, however long it is."""
+    total_bytes: int = 256 * 1024 * 1024
+    """Bytes of events and messages of all sessions together (memory and SQLite)."""
+    age: float = 300.0
+    """Events are kept for this long, and streams that nobody writes to any more."""
+    streams: int = 4096
+    """Streams known per session; those go first to which nothing will be added."""
+    queue_bytes: int = 256 * 1024
+    """Bytes in the queue of a session; the oldest notifications go first, requests never."""
+    once: int = 1000
+    """So many of the last announcements of a session are remembered, to refuse a second one."""
+    sessions: int = 10_000
+    """Sessions at a time; beyond that the unused go first, then the least recently used."""
+    unused: float = 60.0
+    """A session that is not used again after ``initialize`` ends after this time."""
+    idle: float = 1800.0
+    """A session that is not used ends after this time."""
+    absolute: float = 86400.0
+    """A session ends after this time however much it is used."""
+    lease: float = 10.0
+    """A worker of which nothing was heard for this long is gone."""
+    renew: float = 3.0
+    """A worker tells that it is there about this often."""
+    mailbox: int = 10_000
+    """Notes of other workers that wait for one worker; more are refused."""
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot be reached, or does not do what it was asked."""
+
+
+class StepFailedError(Exception):
+    """A step cannot be carried out, and nothing has changed; becomes a StoreFailure."""
+
+
+class SessionStore(Protocol):
+    """Keeps the records of sessions.  Times are of the wall clock."""
+
+    def save(self, record: SessionRecord, wall: float) -> None:
+        """Write a record down.  One of version 1 makes a session, every other needs one.
+
+        Raises StepFailedError if it needs one and there is none: the session has ended.
+        """
+
+    def load(self, session: str, wall: float) -> SessionRecord | None:
+        """Return the record of a session that has not ended, and count it as used."""
+
+    def touch(self, session: str, wall: float) -> bool:
+        """Count a session as used; return whether it is there."""
+
+    def delete(self, session: str) -> bool:
+        """Remove a session and all that is kept of it; return whether it was there."""
+
+
+class EventStore(Protocol):
+    """Keeps the event streams and the queue of each session."""
+
+    def begin(
+        self, worker: str, session: str, stream: int, request: bytes | None, wall: float
+    ) -> None:
+        """Begin a stream (:class:`StreamBegin`).
+
+        Raises StepFailedError without the session, for a number in use, and beyond the limit.
+        """
+
+    def append(
+        self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
+    ) -> int | None:
+        """Add an event (:class:`StreamAppend`)."""
+
+    def read(
+        self, worker: str, session: str, stream: int, after: int, limit: int, wall: float
+    ) -> LogPage | None:
+        """Return what followed (:class:`StreamRead`)."""
+
+    def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
+        """Put a message into the queue (:class:`QueuePut`)."""
+
+    def take(self, worker: str, session: str, stream: int, limit: int, wall: float) -> LogPage:
+        """Move from the queue onto a stream (:class:`QueueTake`)."""
+
+    def release(self, worker: str, session: str, stream: int, wall: float) -> None:
+        """A stream has lost its connection at ``worker`` (:class:`StreamRelease`)."""
+
+    def claim(self, worker: str, session: str, stream: int, wall: float) -> None:
+        """A stream has a connection at ``worker`` (:class:`StreamClaim`)."""
+
+
+class Mailbox(Protocol):
+    """Passes notes between workers, and knows which of them are there."""
+
+    def post(self, worker: str, to: str | None, note: bytes) -> None:
+        """Pass on a note of ``worker`` (:class:`Post`); nothing happens if nobody is there.
+
+        Raises StepFailedError if the mailbox of ``to`` is full; of all others, those whose
+        mailbox is full do not get it.
+        """
+
+    def receive(self, worker: str, timeout: float) -> list[bytes]:
+        """Wait for notes to ``worker``; return them in order, none after ``timeout`` seconds.
+
+        While it is called again and again the worker counts as there.  Returns nothing once the
+        worker has left.  Raises StoreUnavailableError.
+        """
+
+    def leave(self, worker: str) -> None:
+        """The worker goes: its streams are orphaned and its connections released at once.
+
+        Ends a call of :meth:`receive` that waits.  Raises StoreUnavailableError.
+        """
+
+
+class Store(SessionStore, EventStore, Mailbox, Protocol):
+    """All of that, and a batch at a time."""
+
+    def secret(self) -> bytes:
+        """Return the 32 random bytes that the workers share, made once and kept.
+
+        Raises StoreUnavailableError.
+        """
+
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        """Carry out steps in order; return their outcomes once they are durable.
+
+        Never raises for a store that fails: the steps have StoreFailure as their outcome then.
+        The worker counts as there.
+        """
+
+    def close(self) -> None:
+        """Give up connections and files; what is kept stays kept."""
+
+
+def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
+    """Carry out one step by the call of ``store`` that it stands for."""
+    session = step.session
+    try:
+        match step:
+            case StreamAppend():
+                return store.append(worker, session, step.stream, step.data, step.ends, wall)
+            case StreamRead():
+                return store.read(worker, session, step.stream, step.after, step.limit, wall)
+            case StreamBegin():
+                store.begin(worker, session, step.stream, step.request, wall)
+            case QueuePut():
+                return store.put(session, step.data, step.once, wall)
+            case QueueTake():
+                return store.take(worker, session, step.stream, step.limit, wall)
+            case StreamClaim():
+                store.claim(worker, session, step.stream, wall)
+            case StreamRelease():
+                store.release(worker, session, step.stream, wall)
+            case Post():
+                store.post(worker, step.to, step.note)
+            case SessionTouch():
+                return store.touch(session, wall)
+            case SessionLoad():
+                return store.load(session, wall)
+            case SessionSave():
+                store.save(step.record, wall)
+            case SessionDelete():
+                return store.delete(session)
+            case _:
+                return StoreFailure(f"no store knows the step {type(step).__name__}")
+    except StepFailedError as refused:
+        return StoreFailure(str(refused))
+    return None
+
+
+def ended(record: SessionRecord, used: float | None, wall: float, settings: StoreSettings) -> bool:
+    """Whether the time of a session is over; ``used`` None: never since it was made."""
+    if wall >= record.created + settings.absolute:
+        return True
+    if used is None:
+        return wall >= record.created + min(settings.unused, settings.idle)
+    return wall >= used + settings.idle
+
+
+class _Envelope(Struct):
+    id: msgspec.Raw | UnsetType = UNSET
+
+
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+def is_request(data: bytes) -> bool:
+    """Whether a message in a queue waits for an answer, so that it must not be dropped."""
+    try:
+        return _ENVELOPE.decode(data).id is not UNSET
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def wake(session: str, stream: int) -> bytes:
+    """The note that a read or take would find something."""
+    return msgspec.json.encode(Wake(session=session, stream=stream))
+
+
+def moved(session: str, stream: int) -> bytes:
+    """The note that a stream has its connection elsewhere."""
+    return msgspec.json.encode(Moved(session=session, stream=stream))
