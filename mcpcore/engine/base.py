@@ -60,6 +60,7 @@ class PeerBase:
         "_permitted",
         "_replaceable",
         "_scoped",
+        "changes",
         "config",
         "ended",
         "failure",
@@ -109,6 +110,9 @@ class PeerBase:
         self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
         """What the other side declared; None if unknown."""
         self.log_level: str | None = None
+        self.changes = 0
+        """How often something has changed that a legacy client set for the whole session: what was
+        negotiated, the log level, the subscriptions."""
         self.logs_lost = 0
         self.failure: str | None = None
         """Why negotiation failed."""

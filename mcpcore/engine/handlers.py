@@ -77,6 +77,7 @@ def _initialize(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     peer.agree(chosen)
     peer.peer_info = params.client_info
     peer.peer_capabilities = in_revision(params.capabilities, chosen)
+    peer.changes += 1
     arrival.revision = chosen
     _reply(peer, arrival, result)
     return None
@@ -98,6 +99,7 @@ def _set_level(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     if isinstance(params, ErrorData):
         return params
     peer.log_level = params.level
+    peer.changes += 1
     peer.emit(LogLevelChanged(level=params.level, session=peer.session))
     _reply(peer, arrival)
     return None
@@ -111,6 +113,7 @@ def _subscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     if params.uri not in peer.uris and len(peer.uris) >= limit:
         return ErrorData(busy_code(arrival.revision), f"busy: {limit} resources are subscribed to")
     peer.uris.add(params.uri)
+    peer.changes += 1
     peer.emit(ResourceSubscribed(uri=params.uri, active=True, session=peer.session))
     _reply(peer, arrival)
     return None
@@ -121,6 +124,7 @@ def _unsubscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     if isinstance(params, ErrorData):
         return params
     peer.uris.discard(params.uri)
+    peer.changes += 1
     peer.emit(ResourceSubscribed(uri=params.uri, active=False, session=peer.session))
     _reply(peer, arrival)
     return None
@@ -133,16 +137,17 @@ def _listen(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     params = _typed(arrival.params, SubscriptionsListenParams)
     if isinstance(params, ErrorData):
         return params
-    limit = peer.config.limits.subscriptions
-    if len(peer.streams) >= limit:
-        return ErrorData(busy_code(arrival.revision), f"busy: {limit} streams are open")
+    limits = peer.config.limits
+    if len(peer.streams) >= limits.listen_streams or len(peer.hub.inbound) >= peer.hub.capacity:
+        return ErrorData(busy_code(arrival.revision), f"busy: {len(peer.streams)} streams are open")
     asked = honoured(params.notifications, peer.profile.announced)
     missing = undeclared(asked, arrival.capabilities)
     if missing is not None:
         return lacks_capability("what the filter asks for", missing)
     interest = Interest(asked)
-    if interest.size > limit:
-        return ErrorData(INVALID_PARAMS, f"invalid params: more than {limit} subjects are listed")
+    if interest.size > limits.subscriptions:
+        text = f"invalid params: more than {limits.subscriptions} subjects are listed"
+        return ErrorData(INVALID_PARAMS, text)
     record = peer.register(arrival)
     record.stream = Stream.LISTENING
     record.interest = interest

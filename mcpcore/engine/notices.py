@@ -92,6 +92,7 @@ class Notices(Answers):
             self.violation(route, INVALID_REQUEST, text)
             return
         self.move(SessionSignal.INITIALIZED)
+        self.changes += 1
         self.emit(
             Ready(
                 revision=revision,

@@ -32,6 +32,9 @@ from mcpcore.engine.receiver import End
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.transmit import Transmit
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.logging import SEVERITY
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import Body, Frame, RequestId
@@ -129,6 +132,33 @@ class Peer(Publisher):
         Where several Peers share a hub this is the hub's next event, whichever Peer it concerns.
         """
         return self.hub.next_event()
+
+    # A conversation that began in another process
+
+    def restore(
+        self,
+        revision: Revision,
+        *,
+        info: Implementation | None,
+        capabilities: ClientCapabilities,
+    ) -> None:
+        """Server, legacy: take up a session whose ``initialize`` was answered by somebody else.
+
+        Nothing is told or sent.  :meth:`opened` follows if the client has confirmed it.  Raises
+        LocalProtocolError for a client, and for a conversation that has begun.
+        """
+        if self.role is _CLIENT or self.state is not _NEW:
+            raise LocalProtocolError("only a new server can take up a session")
+        self.move(SessionSignal.INITIALIZE)
+        self.agree(revision)
+        self.peer_info = info
+        self.peer_capabilities = capabilities
+
+    def opened(self) -> None:
+        """The handshake was completed elsewhere; nothing happens if that is known already."""
+        if self.state is Session.OPENING:
+            self.move(SessionSignal.INITIALIZED)
+            self.send_held()
 
     # Requests of ours
 

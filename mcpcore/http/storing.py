@@ -195,8 +195,9 @@ class StreamClaim(Step, frozen=True, kw_only=True):
 class Post(Step, frozen=True, kw_only=True):
     """Pass a note on to another worker, or with ``to`` None to all others.  Outcome: None.
 
-    What is for a worker that is gone, or never was, is dropped.  ``session`` is "" where it concerns none.  The note is ours: the store does not look into it.
-    The receiving owner calls :meth:`HttpServer.note`.
+    What is for a worker that is gone, or never was, is dropped.  ``session`` is "" where the note
+    concerns none.  The note is ours: the store does not look into it.
+    The receiving owner calls ``note(data, now=...)``.
     """
 
     to: str | None
