@@ -50,8 +50,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     batch: int = 100
     """Messages in one batch."""
     subscriptions: int = 1024
-    """Resource URIs (legacy) or listen streams (modern) per conversation, and what one of these
-    streams may list."""
+    """Resource URIs per conversation (legacy), and what one listen stream may list (modern)."""
+    listen_streams: int = 1024
+    """Listen streams per conversation (modern)."""
     queued: int = 1024 * 1024
     """Bytes waiting to be sent beyond which log messages are dropped (and counted), and progress
     and changes take the place of what they make obsolete."""

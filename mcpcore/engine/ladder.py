@@ -252,10 +252,12 @@ def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 
 
 def finds_room(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
-    """The table must have room for one more; listen streams have a limit of their own."""
+    """The tables must have room for one more; listen streams have a limit of their own."""
     limit = peer.config.limits.in_flight
     if len(peer.in_flight_by_id) - len(peer.streams) < limit:
-        return None
+        limit = peer.hub.capacity
+        if len(peer.hub.inbound) < limit:
+            return None
     return ErrorData(busy_code(arrival.revision), f"busy: {limit} requests are in flight")
 
 

@@ -4,6 +4,7 @@ Ids on the wire come from the other side and may be anything; inside, an inbound
 by its ``key``, an outbound one by the id that we gave it.  Both are unique in the hub.
 """
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -151,6 +152,7 @@ class Hub:
         "_keys",
         "_profiles",
         "_serial",
+        "capacity",
         "deadlines",
         "events",
         "inbound",
@@ -165,6 +167,8 @@ class Hub:
         self.outbox = Outbox()
         self.deadlines: Deadlines[Outbound] = Deadlines()
         self.inbound: dict[Key, Inbound] = {}
+        self.capacity = sys.maxsize
+        """So many requests of the other sides may be in flight, listen streams included."""
         self.outbound: dict[RequestId, Outbound] = {}
         self._keys = 0
         self._serial = 0

@@ -4,11 +4,13 @@ The rule itself is the engine's (:func:`mcpcore.engine.negotiation.is_modern`); 
 it before a Peer has been chosen, at next to no cost.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import UNSET
 
 from mcpcore.engine.negotiation import is_modern
-from mcpcore.spec.revisions import Revision
+from mcpcore.spec.revisions import LATEST_LEGACY, Revision, newest
 from mcpcore.spec.types.base import RequestMeta, Skim
 from mcpcore.wire.message import Frame, Kind, Message
 
@@ -48,3 +50,18 @@ def opens_session(frame: Frame) -> bool:
     return (
         isinstance(frame, Message) and frame.kind is Kind.REQUEST and frame.method == "initialize"
     )
+
+
+def is_handshake(frame: Frame) -> bool:
+    """Whether a body does no more than complete the handshake."""
+    return isinstance(frame, Message) and frame.method == "notifications/initialized"
+
+
+def without_header(served: Iterable[Revision]) -> Revision:
+    """The revision of a request that names none and belongs to no session.
+
+    Since 2025-06-18 ("Protocol Version Header") that is the newest one that had no such header.
+    """
+    legacy = tuple(served)
+    nameless = newest(revision for revision in legacy if not revision.version_header)
+    return nameless or newest(legacy) or LATEST_LEGACY

@@ -22,6 +22,7 @@ from mcpcore.http.headers import (
     JSON,
     MCP_METHOD,
     PROTOCOL_VERSION,
+    RETRY_AFTER,
     SESSION_ID,
     Fields,
     HeaderError,
@@ -47,6 +48,8 @@ _STREAM_HEADERS = (
 )
 _COMMENT = encode_comment()
 _NO_BODY = 204
+_BUSY = 503
+_RETRY = ((RETRY_AFTER, b"1"),)
 
 
 class Phase(Enum):
@@ -85,6 +88,7 @@ class Exchange:
         "modern",
         "opens",
         "over_since",
+        "peer",
         "phase",
         "principal",
         "received",
@@ -107,11 +111,15 @@ class Exchange:
         headers: Headers,
         principal: str | None,
         ready: dict[Route, "Exchange"],
+        *,
+        peer: str | None = None,
     ) -> None:
         """Begin; ``ready`` is where the exchange announces that it has something to write."""
         self.route = route
         self.fields = Fields(headers)
         self.principal = principal
+        self.peer = peer
+        """Where the request came from."""
         self.phase = Phase.READING
         self.chunks: list[bytes] = []
         self.received = 0
@@ -273,7 +281,7 @@ class Exchange:
         status = self._status(frame)
         if status == 200 and not self.accepts_json:
             return False
-        self.reply(status, b"".join(frame.data))
+        self.reply(status, b"".join(frame.data), _RETRY if status == _BUSY else ())
         return True
 
     def _status(self, frame: Transmit) -> int:

@@ -61,7 +61,8 @@ class Gate:
         self._settings = settings
         self._versions = frozenset(revision.name for revision in legacy)
         self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self._methods = ("POST", "GET", "DELETE") if self._versions else ("POST",)
+        with_sessions = self._versions and settings.sessions
+        self._methods = ("POST", "GET", "DELETE") if with_sessions else ("POST",)
         self._allow = ((ALLOW, ", ".join((*self._methods, "OPTIONS")).encode()),)
         self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 

@@ -7,7 +7,8 @@ from mcpcore.engine.events import Key
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.requests import Hub
-from mcpcore.http.sessions import Session, SessionTable
+from mcpcore.http.session_table import SessionTable
+from mcpcore.http.sessions import Session
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import Body, RequestId

@@ -81,7 +81,7 @@ class Placing(OwnerCalls):
         except HeaderError as error:
             record.refuse(400, str(error))
             return
-        session.used = True
+        self._sessions.touch(session, now)
         if cursor:
             self._resume(record, session, cursor)
         elif self._room(record, session):
@@ -132,10 +132,17 @@ class Placing(OwnerCalls):
         if frame.route == MAIN:
             self._to_session(frame, session)
             return
+        self._deliver(frame, session)
+        if session is not None and session.temporary and frame.ends:
+            self._end_session(session, "its one request is answered", self._log.now)
+
+    def _deliver(self, frame: Transmit, session: Session | None) -> None:
+        """Send what belongs to a route."""
         record = self._exchanges.get(frame.route)
         if record is not None and record.opens and session is not None:
             if frame.kind is FrameKind.RESULT:
-                record.extra.append((SESSION_ID, session.id.encode("ascii")))
+                if not session.temporary:
+                    record.extra.append((SESSION_ID, session.id.encode("ascii")))
                 record.opens = False
             else:
                 record.push(frame)
@@ -194,6 +201,7 @@ class Placing(OwnerCalls):
         session = record.session
         if session is not None:
             session.detach(record, self._log.now)
+            self._sessions.rest(session, self._log.now)
         for frame in record.drop_queued():
             taken_over(frame)
         self._ready.pop(record.route, None)
@@ -206,8 +214,9 @@ class Placing(OwnerCalls):
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
         """The one way out for a session: its streams, its requests, its place in the table."""
+        if self._sessions.get(session.id) is not session:
+            return
         self._sessions.remove(session)
-        self._deadlines.set(session, None)
         session.log.close()
         for record in session.exchanges.values():
             record.session = None
@@ -217,9 +226,10 @@ class Placing(OwnerCalls):
                 record.finish()
         for frame in session.backlog:
             taken_over(frame)
-        session.peer.receive_eof(now=now, reason=reason)
-        # Queued behind the end itself, so that it follows all events of the session.
-        self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
+        session.peer.end(now=now, reason=reason)
+        if not session.temporary:
+            # Queued behind the end itself, so that it follows all events of the session.
+            self._hub.inbox.append((self, SessionClosed(session=session.id, reason=reason)))
 
     def take_in(self, event: Event) -> None:
         """Pass on an event of our own at its place in the queue (called by the hub)."""

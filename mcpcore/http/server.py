@@ -15,26 +15,35 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
-from typing import Any, cast
+from typing import cast
 
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
+from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
-from mcpcore.http.era import LISTEN, is_modern_body, opens_session
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.era import (
+    LISTEN,
+    is_handshake,
+    is_modern_body,
+    opens_session,
+    without_header,
+)
 from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
-from mcpcore.http.headers import RETRY_AFTER, HeaderError
+from mcpcore.http.headers import HeaderError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.placing import Placing
-from mcpcore.http.sessions import Session, SessionOpened, SessionTable
+from mcpcore.http.session_table import SessionTable, owner_of
+from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import HEADER_MISMATCH, LEGACY_BUSY, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
 from mcpcore.wire.message import Frame, Message, Reject, decode
 
@@ -52,17 +61,23 @@ class HttpServer(Placing):
     ) -> None:
         self.settings = settings = HttpSettings() if settings is None else settings
         self._hub = Hub()
+        self._hub.capacity = most = settings.max_calls
+        # All modern clients share one Peer: what is bounded for each of them is the exchange.
+        limits = structs.replace(config.limits, in_flight=most, listen_streams=most)
         self._modern = Peer(
-            Role.SERVER, structs.replace(config, route_scoped_ids=True), hub=self._hub
+            Role.SERVER,
+            structs.replace(config, route_scoped_ids=True, limits=limits),
+            hub=self._hub,
         )
         self._session_config = structs.replace(config, route_scoped_ids=False)
         legacy = legacy_of(config.revisions)
         self._stateful = bool(legacy)
+        self._unnamed = without_header(legacy)
         self._gate = Gate(settings, legacy)
-        self._sessions = SessionTable(secret)
+        self._sessions = SessionTable(secret, settings)
         self._exchanges: dict[Route, Exchange] = {}
         self._ready: dict[Route, Exchange] = {}
-        self._deadlines: Deadlines[Any] = Deadlines()
+        self._deadlines: Deadlines[Exchange] = Deadlines()
         self._interval = settings.heartbeat or settings.stall_timeout
         self._log = EventLog(secret, settings)
         self._closing = False
@@ -86,7 +101,7 @@ class HttpServer(Placing):
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        record = Exchange(exchange, head.headers, principal, self._ready)
+        record = Exchange(exchange, head.headers, principal, self._ready, peer=head.peer)
         self._exchanges[exchange] = record
         if not self._gate.admit(record, head, closing=self._closing):
             return 0
@@ -179,7 +194,12 @@ class HttpServer(Placing):
 
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
-        dues = (self._deadlines.next(), self._hub.deadline(), self._log.deadline())
+        dues = (
+            self._deadlines.next(),
+            self._hub.deadline(),
+            self._log.deadline(),
+            self._sessions.deadline(),
+        )
         return min((due for due in dues if due is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
@@ -189,14 +209,10 @@ class HttpServer(Placing):
         due = self._log.deadline()
         if due is not None and due <= now:
             self._log.sweep()
-        for item in self._deadlines.due(now):
-            if isinstance(item, Exchange):
-                self._look_at(item, now)
-            elif item.busy or item.used:
-                item.used = False
-                self._deadlines.set(item, now + (self.settings.session_idle or 0.0))
-            else:
-                self._end_session(item, "idle for too long", now)
+        for record in self._deadlines.due(now):
+            self._look_at(record, now)
+        while (overdue := self._sessions.overdue(now)) is not None:
+            self._end_session(*overdue, now)
 
     # The end
 
@@ -262,7 +278,8 @@ class HttpServer(Placing):
         session = self._session_of(record, frame, now)
         if session is None:
             return
-        session.used = True
+        if not (record.opens or is_handshake(frame)):
+            self._sessions.touch(session, now)
         session.exchanges[record.route] = record
         record.session = session
         session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
@@ -276,28 +293,48 @@ class HttpServer(Placing):
 
     def _session_of(self, record: Exchange, frame: Frame, now: float) -> Session | None:
         """The session that a legacy body belongs to, opened if it asks for one; None: refused."""
+        if not self.settings.sessions:
+            return self._temporary_session(record, frame, now)
         if record.session_id is not None:
             return self._find(record)
         if isinstance(frame, Reject):
             record.refuse(400, frame.message, code=frame.code)
         elif not opens_session(frame):
             record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
-        elif len(self._sessions) >= self.settings.max_sessions:
-            text = f"busy: {self.settings.max_sessions} sessions are open"
-            record.refuse(503, text, ((RETRY_AFTER, b"60"),), code=LEGACY_BUSY)
         else:
             return self._new_session(record, now)
         return None
 
-    def _new_session(self, record: Exchange, now: float) -> Session:
+    def _new_session(self, record: Exchange, now: float, *, temporary: bool = False) -> Session:
         id = self._sessions.new_id()
-        peer = Peer(Role.SERVER, self._session_config, hub=self._hub, session=id)
-        session = Session(id, peer, record.principal, self._log, self.settings)
-        self._sessions.add(session)
-        record.opens = True
-        if self.settings.session_idle is not None:
-            self._deadlines.set(session, now + self.settings.session_idle)
-        self._hub.events.append(SessionOpened(session=id, principal=record.principal))
+        principal = record.principal
+        session = Session(
+            id,
+            Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
+            principal,
+            self._log,
+            self.settings,
+            owner=owner_of(principal, share_of(address_of(record.peer))),
+            temporary=temporary,
+        )
+        if not temporary:
+            while (excess := self._sessions.excess(session.owner, now)) is not None:
+                self._end_session(*excess, now)
+            self._hub.events.append(SessionOpened(session=id, principal=principal))
+            record.opens = True
+        self._sessions.add(session, now)
+        return session
+
+    def _temporary_session(self, record: Exchange, frame: Frame, now: float) -> Session:
+        """Somewhere to answer a request that stands on its own, as if there had been a handshake.
+
+        Nothing is known of the client, which therefore cannot be asked for anything.
+        """
+        session = self._new_session(record, now, temporary=True)
+        if not opens_session(frame):
+            session.peer.move(SessionSignal.INITIALIZE)
+            session.peer.move(SessionSignal.INITIALIZED)
+            session.peer.agree(record.claimed or self._unnamed)
         return session
 
     def _find(self, record: Exchange) -> Session | None:

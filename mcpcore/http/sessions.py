@@ -4,11 +4,7 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Manageme
 for Messages from the Server", "Multiple Connections" and "Resumability and Redelivery".
 """
 
-import hashlib
-import hmac
-from base64 import urlsafe_b64encode
 from collections import deque
-from collections.abc import Iterator
 from typing import cast
 
 from mcpcore.engine.events import EndReason, Event, Route
@@ -16,10 +12,9 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.eventlog import EventLog, EventStream, LogEntry, SessionLog
 from mcpcore.http.exchange import Exchange, taken_over
+from mcpcore.http.session_table import Owner
 from mcpcore.http.settings import HttpSettings
 from mcpcore.wire.sse import encode_event
-
-MIN_SECRET = 32
 
 
 class SessionOpened(Event, frozen=True, kw_only=True):
@@ -44,22 +39,38 @@ class Session:
         "_settings",
         "backlog",
         "backlog_size",
-        "deadline",
+        "created",
         "exchanges",
         "gets",
         "id",
         "log",
+        "owner",
         "peer",
         "principal",
-        "used",
+        "temporary",
+        "used_at",
     )
 
     def __init__(
-        self, id: str, peer: Peer, principal: str | None, log: EventLog, settings: HttpSettings
+        self,
+        id: str,
+        peer: Peer,
+        principal: str | None,
+        log: EventLog,
+        settings: HttpSettings,
+        *,
+        owner: Owner,
+        temporary: bool = False,
     ) -> None:
         self.id = id
         self.peer = peer
         self.principal = principal
+        self.owner = owner
+        """Whose share it takes."""
+        self.temporary = temporary
+        """It lasts for one request, and its client does not know of it."""
+        self.created = self.used_at = 0.0
+        """Times of its opening and of its last use."""
         self.log = SessionLog(log, id)
         self.exchanges: dict[Route, Exchange] = {}
         """All open exchanges, by route."""
@@ -70,15 +81,16 @@ class Session:
         self.backlog: deque[Transmit] = deque()
         """What waits for such a stream."""
         self.backlog_size = 0
-        self.deadline: float | None = None
-        self.used = True
-        """It was used since it was last looked at."""
         self._settings = settings
 
     @property
     def busy(self) -> bool:
         """Something is open or being worked on."""
         return bool(self.exchanges) or self.peer.in_flight > 0
+
+    @property
+    def _resumable(self) -> bool:
+        return self._settings.resumable and not self.temporary
 
     # What belongs to no request
 
@@ -100,7 +112,7 @@ class Session:
     def begin(self, exchange: Exchange, route: Route | None) -> EventStream:
         """Make an exchange the beginning of an event stream, of the request that it brought."""
         revision = self.peer.revision
-        numbered = self._settings.resumable and revision is not None and revision.resumable
+        numbered = revision is not None and revision.resumable and self._resumable
         stream = self.log.new_stream(route, numbered=numbered)
         self._join(stream, exchange)
         if numbered and revision is not None and revision.priming:
@@ -176,7 +188,6 @@ class Session:
     def detach(self, exchange: Exchange, now: float) -> None:
         """Forget an exchange."""
         self.exchanges.pop(exchange.route, None)
-        self.used = True
         self.let_go(exchange, now)
 
     def _join(self, stream: EventStream, exchange: Exchange) -> None:
@@ -228,50 +239,3 @@ class Session:
                 reason=EndReason.REFUSED,
                 message="not sent: the client has no stream open and too much waits for one",
             )
-
-
-class SessionTable:
-    """The sessions of one server by id."""
-
-    def __init__(self, secret: bytes) -> None:
-        """Make an empty table; ids are derived from ``secret``, which must never be used again."""
-        if len(secret) < MIN_SECRET:
-            raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
-        self._key = hmac.new(secret, b"mcpcore session ids", hashlib.sha256).digest()
-        self._sessions: dict[str, Session] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def __iter__(self) -> Iterator[Session]:
-        return iter(list(self._sessions.values()))
-
-    def new_id(self) -> str:
-        """A session id: 256 bits, which nobody without the secret can tell, in visible ASCII."""
-        self._count += 1
-        digest = hmac.new(self._key, b"%d" % self._count, hashlib.sha256).digest()
-        return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
-
-    def add(self, session: Session) -> None:
-        """Make a session known."""
-        self._sessions[session.id] = session
-
-    def find(self, id: str, principal: str | None) -> Session | None:
-        """Return the session with this id, if it belongs to ``principal``.
-
-        Ids are compared in constant time once the hash table has found a candidate, and a
-        session of another principal looks like none.
-        """
-        session = self._sessions.get(id)
-        if session is None or not hmac.compare_digest(session.id.encode(), id.encode()):
-            return None
-        return session if session.principal == principal else None
-
-    def get(self, id: str | None) -> Session | None:
-        """Return the session with an id of our own making."""
-        return None if id is None else self._sessions.get(id)
-
-    def remove(self, session: Session) -> None:
-        """Forget a session."""
-        del self._sessions[session.id]

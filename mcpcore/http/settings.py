@@ -20,18 +20,34 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """An answer slower than this is sent as an event stream; None waits for it for ever."""
     heartbeat: float | None = 15.0
     """A comment goes out on every event stream that was silent for about this long."""
+    sessions: bool = True
+    """Legacy clients get sessions.  Without, each of their requests stands on its own: there is no
+    Mcp-Session-Id, no GET stream, and nothing that the server could ask the client."""
     max_sessions: int = 10_000
-    """Legacy sessions at a time; more gives 503."""
-    session_idle: float | None = 3600.0
+    """Legacy sessions at a time.  One more ends another: one that was never used, or else the one
+    that was not used for longest."""
+    sessions_per_client: int = 1_000
+    """Sessions of one principal, or of one peer address where nobody is authenticated; one more
+    ends another of the same client.  To be raised behind a proxy, whose address all clients share.
+    """
+    session_unused: float | None = 60.0
+    """A session that was opened but not used for anything within this time ends."""
+    session_idle: float | None = 1800.0
     """A session without a request or an open stream for this long ends."""
-    session_streams: int = 4
+    session_age: float | None = 86_400.0
+    """A session ends at this age, used or not."""
+    session_streams: int = 16
     """GET streams per session at a time; more gives 409.  As many that broke off are remembered."""
+    max_calls: int = 20_000
+    """Requests being worked on at a time, of all clients together; one more is answered as busy.
+    Those of one session are bounded by ``Limits.in_flight``."""
     session_queue: int = 256 * 1024
     """Bytes kept for a session while it has no GET stream; the oldest notifications go first."""
     max_queued: int = 1024 * 1024
     """Bytes waiting on one exchange beyond which its log messages and outdated progress go."""
-    stall_timeout: float = 60.0
-    """An event stream that is over ``max_queued`` for this long is closed."""
+    stall_timeout: float = 30.0
+    """An event stream that is over ``max_queued`` for this long is closed; at once if it is over
+    twice that."""
     resumable: bool = True
     """Give events of legacy sessions ids, and send them again to a client that comes back."""
     replay_events: int = 1000
@@ -56,9 +72,18 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     delete_session: bool = True
     """End a legacy session with DELETE when closing."""
     max_body: int = 64 * 1024 * 1024
-    """Longest JSON body taken from the server."""
+    """Longest JSON body taken from the server, after decompression."""
     max_event: int = 64 * 1024 * 1024
-    """Longest server-sent event."""
+    """Longest server-sent event, after decompression."""
+    max_refusal: int = 1024 * 1024
+    """Longest body read of a response whose status says no; what is beyond it is left unread."""
+    max_redirects: int = 3
+    """Redirects in a row that a GET follows within its origin; all others are refused."""
+    max_violations: int = 100
+    """Messages on one stream that must not be there; one more ends what it belongs to."""
+    notify_timeout: float = 30.0
+    """For the server to take a message that asks for nothing: notifications, our answers, the end
+    of the session."""
     resume: bool = True
     """Pick a broken stream up after its last event."""
     reopen: bool = True
@@ -68,7 +93,9 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     lasting: float = 10.0
     """A connection has lasted if it stood for this long."""
     retry_delay: float = 1.0
-    """Time before an attempt, where the server names none; doubles each time."""
+    """Time before an attempt, where the server names none; doubles each time.  Also the least
+    from one attempt to the next once ``max_resumes`` of them came quicker, with events or without,
+    whatever the server says."""
     min_retry_delay: float = 0.1
     """Lower bound of that time, whatever the server says."""
     max_retry_delay: float = 300.0

@@ -309,7 +309,8 @@ def test_malformed_listen_is_refused(params: Any) -> None:
 
 
 def test_listen_streams_are_bounded() -> None:
-    peer = modern_server(server_config(limits=limits(subscriptions=1)))
+    bounds = limits(subscriptions=1, listen_streams=1)
+    peer = modern_server(server_config(limits=bounds))
     params: Any = {"notifications": {"resourceSubscriptions": ["a:1", "a:2"]}}
     feed(peer, call(1, "subscriptions/listen", params, modern=True))
     assert sent(peer)[0]["error"]["code"] == -32602

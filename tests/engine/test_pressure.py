@@ -234,7 +234,7 @@ def test_a_closing_peer_still_answers_pings() -> None:
 
 
 def test_listen_streams_leave_room_for_calls() -> None:
-    peer = modern_server(server_config(limits=limits(in_flight=2, subscriptions=5)))
+    peer = modern_server(server_config(limits=limits(in_flight=2, listen_streams=5)))
     for id in range(5):
         opened(peer, id)
     for id in (10, 11):

@@ -154,6 +154,7 @@ class Bench:
         principal: str | None = None,
         remove: tuple[str, ...] = (),
         pump: bool = True,
+        peer: str | None = None,
         **headers: str,
     ) -> int:
         """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
@@ -175,6 +176,7 @@ class Bench:
                 for name, value in lines.items()
                 if name not in remove
             ],
+            peer=peer,
         )
         route = next(self._routes)
         self.replies[route] = Reply()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     ConnectionEnded,
     EndReason,
@@ -487,7 +487,7 @@ def test_any_name_and_argument_survives_mirroring(name: str, value: Any) -> None
 
 
 def test_overload_is_reported_and_passes() -> None:
-    wire = joined(MODERN, limits=Limits(in_flight=1))
+    wire = joined(MODERN, server_settings=HttpSettings(max_calls=1))
     first, second = call(wire), call(wire)
     wire.run()
     (error,) = wire.client_saw(ErrorReceived)

@@ -7,6 +7,7 @@ import pytest
 from mcpcore.engine.config import Limits
 from mcpcore.engine.events import (
     NotificationReceived,
+    RequestCancelled,
     RequestReceived,
     Violation,
 )
@@ -612,10 +613,39 @@ def test_a_status_is_decided_while_the_head_is_not_out() -> None:
 
 
 def test_overload_is_503() -> None:
-    bench = Bench(make_server(limits=Limits(in_flight=1)))
+    bench = Bench(make_server(HttpSettings(max_calls=1)))
     bench.modern("tools/list")
     reply = bench.modern("tools/list", id=2)
     assert (reply.status, reply.code) == (503, 1001)
+    assert reply.headers["retry-after"] == "1"
+
+
+def test_all_clients_together_are_bounded_and_can_cancel() -> None:
+    bench = Bench(make_server(HttpSettings(max_calls=3)))
+    session = bench.session()
+    legacy: Any = {"mcp_session_id": session}
+    streams = {"notifications": {"toolsListChanged": True}}
+    call, slow = bench.send(request("tools/list", id=1), **legacy), bench.send_modern("tools/list")
+    listening = bench.send_modern("subscriptions/listen", streams)
+    for _ in range(2):
+        assert bench.modern("tools/list", id=2).code == 1001
+        assert bench.modern("subscriptions/listen", streams, id=2).code == 1001
+        busy = bench.post(request("tools/list", id=2), **legacy)
+        assert (busy.status, busy.code) == (200, -32000)
+    # What makes room, and what costs none, gets through.
+    assert bench.post(request("ping", id=3), **legacy).json["result"] == {}
+    assert bench.post(initialize()).status == 200
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert bench.post(cancel, **legacy).status == 202
+    keys = [event.key for event in bench.events if isinstance(event, RequestCancelled)]
+    assert bench.modern("tools/list", id=2).status == 503
+    bench.server.release(keys[0])
+    assert bench.modern("tools/list", id=2).head is None
+    for route in (slow, listening):
+        bench.server.disconnect(route, now=bench.now)
+    bench.pump()
+    assert bench.post(request("tools/list", id=4), **legacy).head is None
+    assert bench.replies[call].end is not None
 
 
 @pytest.mark.requirement("basic/transports/index/directions")

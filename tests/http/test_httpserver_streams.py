@@ -380,7 +380,7 @@ def test_a_cancelled_legacy_request_ends_its_exchange_without_an_answer() -> Non
 
 
 def test_notifications_of_a_request_and_the_place_of_a_cancelled_one() -> None:
-    bench = Bench(make_server(limits=Limits(in_flight=1)))
+    bench = Bench(make_server(HttpSettings(max_calls=1)))
     route = bench.send_modern("tools/list")
     key = bench.take(RequestReceived).key
     bench.server.notify("notifications/custom", {"a": 1}, parent=key)
@@ -609,10 +609,11 @@ def test_heartbeats_can_be_switched_off() -> None:
 
 
 def test_the_deadline_is_the_nearest() -> None:
-    bench = Bench(make_server(HttpSettings(session_idle=None, heartbeat=10)))
+    timeless = HttpSettings(session_age=None, session_idle=None, session_unused=80, heartbeat=10)
+    bench = Bench(make_server(timeless))
     assert bench.server.deadline() is None
     session = bench.session()
-    assert bench.server.deadline() is None
+    assert bench.server.deadline() == bench.now + 80
     bench.server.request("roots/list", now=bench.now, session=session, timeout=3)
     assert bench.server.deadline() == bench.now + 3
     bench.post(None, method="GET", mcp_session_id=session)

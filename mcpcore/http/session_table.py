@@ -1,0 +1,203 @@
+"""The legacy sessions of a server: their ids, whose they are, and which of them go first.
+
+Every operation costs the same however many sessions there are.  Source: the Streamable HTTP pages
+of 2025-03-26 to 2025-11-25, "Session Management".
+"""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mcpcore.http.settings import HttpSettings
+
+if TYPE_CHECKING:
+    from mcpcore.http.sessions import Session
+
+MIN_SECRET = 32
+
+_SPARED = 32
+"""So many sessions at work are passed over in the search for one that may go."""
+
+Owner = tuple[str, str]
+"""Whose share a session takes: what kind of name, and the name (principal or address)."""
+
+
+def owner_of(principal: str | None, share: str) -> Owner:
+    """Name the owner of a session: who was authenticated, or else the address."""
+    return ("address", share) if principal is None else ("principal", principal)
+
+
+class Shelf:
+    """Sessions in the order in which they would go."""
+
+    __slots__ = ("fresh", "used")
+
+    def __init__(self) -> None:
+        self.fresh: OrderedDict[Session, None] = OrderedDict()
+        """Never used since they were opened; the oldest first."""
+        self.used: OrderedDict[Session, None] = OrderedDict()
+        """The others; the least recently used first."""
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.used)
+
+    def touch(self, session: "Session") -> None:
+        """It is the most recently used of all from now on."""
+        if session in self.used:
+            self.used.move_to_end(session)
+        else:
+            self.fresh.pop(session, None)
+            self.used[session] = None
+
+    def remove(self, session: "Session") -> None:
+        """Take a session out."""
+        (self.fresh if session in self.fresh else self.used).pop(session)
+
+
+class SessionTable:
+    """The sessions of one server by id, by owner, and by how long ago they were used.
+
+    A *temporary* session lives as long as one request and is known by its id alone.
+    """
+
+    def __init__(self, secret: bytes, settings: HttpSettings) -> None:
+        """Make an empty table; ids are derived from ``secret``, which must never be used again."""
+        if len(secret) < MIN_SECRET:
+            raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
+        self._key = hmac.new(secret, b"mcpcore session ids", hashlib.sha256).digest()
+        self._settings = settings
+        limits = (settings.session_unused, settings.session_idle)
+        self._unused = min((limit for limit in limits if limit is not None), default=None)
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._temporary: dict[str, Session] = {}
+        self._all = Shelf()
+        self._owners: dict[Owner, Shelf] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator["Session"]:
+        return iter(list(self._sessions.values()))
+
+    def new_id(self) -> str:
+        """A session id: 256 bits, which nobody without the secret can tell, in visible ASCII."""
+        self._count += 1
+        digest = hmac.new(self._key, b"%d" % self._count, hashlib.sha256).digest()
+        return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+    # In and out
+
+    def add(self, session: "Session", now: float) -> None:
+        """Make a session known."""
+        session.created = session.used_at = now
+        if session.temporary:
+            self._temporary[session.id] = session
+            return
+        self._sessions[session.id] = session
+        self._all.fresh[session] = None
+        shelf = self._owners.get(session.owner)
+        if shelf is None:
+            shelf = self._owners[session.owner] = Shelf()
+        shelf.fresh[session] = None
+
+    def touch(self, session: "Session", now: float) -> None:
+        """A session is being used."""
+        session.used_at = now
+        if not session.temporary:
+            self._all.touch(session)
+            self._owners[session.owner].touch(session)
+
+    def rest(self, session: "Session", now: float) -> None:
+        """A session was in use until now; a handshake is no use of it."""
+        if session in self._all.used:
+            self.touch(session, now)
+
+    def remove(self, session: "Session") -> None:
+        """Forget a session."""
+        if session.temporary:
+            del self._temporary[session.id]
+            return
+        del self._sessions[session.id]
+        self._all.remove(session)
+        shelf = self._owners[session.owner]
+        shelf.remove(session)
+        if not shelf:
+            del self._owners[session.owner]
+
+    # Finding
+
+    def find(self, id: str, principal: str | None) -> "Session | None":
+        """Return the session with this id, if it belongs to ``principal``.
+
+        Ids are compared in constant time once the hash table has found a candidate, and a
+        session of another principal looks like none.
+        """
+        session = self._sessions.get(id)
+        if session is None or not hmac.compare_digest(session.id.encode(), id.encode()):
+            return None
+        return session if session.principal == principal else None
+
+    def get(self, id: str | None) -> "Session | None":
+        """Return the session with an id of our own making."""
+        return None if id is None else self._sessions.get(id) or self._temporary.get(id)
+
+    # Which of them go
+
+    def excess(self, owner: Owner, now: float) -> "tuple[Session, str] | None":
+        """Which session has to go, and why, before ``owner`` can have one more, if any has to.
+
+        An owner who has all of his share gives up one of his own.  Those that were never used go
+        before others; then the least recently used, and of these the ones at rest.
+        """
+        settings = self._settings
+        shelf = self._owners.get(owner)
+        if shelf is not None and len(shelf) >= settings.sessions_per_client:
+            return self._victim(shelf, now), "its client has opened too many others"
+        if len(self._sessions) >= settings.max_sessions:
+            return self._victim(self._all, now), "there are too many others"
+        return None
+
+    def _victim(self, shelf: Shelf, now: float) -> "Session":
+        if shelf.fresh:
+            return next(iter(shelf.fresh))
+        for _ in range(_SPARED):
+            oldest = next(iter(shelf.used))
+            if not oldest.busy:
+                return oldest
+            self.touch(oldest, now)
+        return next(iter(shelf.used))
+
+    def overdue(self, now: float) -> "tuple[Session, str] | None":
+        """Which session has lived long enough, and why; None if there is none (any more)."""
+        for queue, limit, reason in (
+            (self._all.fresh, self._unused, "it was never used"),
+            (self._all.used, self._settings.session_idle, "idle for too long"),
+        ):
+            while limit is not None and queue:
+                oldest = next(iter(queue))
+                if oldest.used_at + limit > now:
+                    break
+                if not oldest.busy:
+                    return oldest, reason
+                self.touch(oldest, now)
+        age = self._settings.session_age
+        if age is not None and self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if oldest.created + age <= now:
+                return oldest, "too old"
+        return None
+
+    def deadline(self) -> float | None:
+        """When :meth:`overdue` is next needed, None if never."""
+        settings, dues = self._settings, []
+        if self._unused is not None and self._all.fresh:
+            dues.append(next(iter(self._all.fresh)).used_at + self._unused)
+        if settings.session_idle is not None and self._all.used:
+            dues.append(next(iter(self._all.used)).used_at + settings.session_idle)
+        if settings.session_age is not None and self._sessions:
+            dues.append(next(iter(self._sessions.values())).created + settings.session_age)
+        return min(dues, default=None)

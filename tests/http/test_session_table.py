@@ -1,0 +1,319 @@
+"""Which sessions go: limits on their number, on each client's share, and on their times."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.session_table import Shelf
+from mcpcore.http.sessions import SessionClosed
+from mcpcore.http.settings import HttpSettings
+from tests.http.support import Bench, initialize, make_server, note, request
+from tests.http.test_httpserver_streams import CALL, methods
+
+PING = request("ping")
+
+
+def bench_of(**settings: Any) -> Bench:
+    return Bench(make_server(HttpSettings(heartbeat=None, **settings)))
+
+
+def opened(bench: Bench, **options: Any) -> str:
+    """Open a session and complete its handshake, as a client that then does nothing."""
+    session = bench.post(initialize(), **options).headers["mcp-session-id"]
+    principal = options.get("principal")
+    reply = bench.post(
+        note("notifications/initialized"), mcp_session_id=session, principal=principal
+    )
+    assert reply.status == 202
+    return session
+
+
+def used(bench: Bench, session: str, **options: Any) -> bool:
+    """Use a session; whether there was one."""
+    status = bench.post(PING, mcp_session_id=session, **options).status
+    assert status in (200, 404)
+    return status == 200
+
+
+def closed(bench: Bench) -> list[tuple[str, str]]:
+    events = [event for event in bench.events if isinstance(event, SessionClosed)]
+    return [(event.session, event.reason) for event in events]
+
+
+def test_defaults() -> None:
+    settings = HttpSettings()
+    assert (settings.max_sessions, settings.sessions_per_client) == (10_000, 1_000)
+    times = (settings.session_unused, settings.session_idle, settings.session_age)
+    assert times == (60, 1800, 86_400)
+
+
+# How many
+
+
+def test_one_session_more_ends_the_oldest_unused_one() -> None:
+    bench = bench_of(max_sessions=3)
+    first, second, third = (opened(bench) for _ in range(3))
+    assert used(bench, first)
+    assert used(bench, third)
+    fourth = opened(bench)
+    assert closed(bench) == [(second, "there are too many others")]
+    assert bench.server.sessions == 3
+    assert all(used(bench, session) for session in (first, third, fourth))
+
+
+def test_without_unused_ones_the_least_recently_used_goes() -> None:
+    bench = bench_of(max_sessions=3)
+    sessions = [opened(bench) for _ in range(3)]
+    for session in (*sessions, sessions[0]):
+        assert used(bench, session)
+    opened(bench)
+    assert [session for session, _ in closed(bench)] == [sessions[1]]
+
+
+def test_sessions_at_work_are_spared() -> None:
+    bench = bench_of(max_sessions=3)
+    listening, calling, resting = (opened(bench) for _ in range(3))
+    bench.post(None, method="GET", mcp_session_id=listening)
+    call = bench.send(CALL, mcp_session_id=calling)
+    assert used(bench, resting)
+    opened(bench)
+    assert [session for session, _ in closed(bench)] == [resting]
+    key = bench.take(RequestReceived).key
+    bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert bench.replies[call].status == 200
+
+
+def test_where_all_are_at_work_a_new_client_gets_in_all_the_same() -> None:
+    bench = bench_of(max_sessions=2)
+    sessions = [opened(bench) for _ in range(2)]
+    streams = [bench.post(None, method="GET", mcp_session_id=session) for session in sessions]
+    assert used(bench, opened(bench))
+    assert len(closed(bench)) == 1
+    assert sum(stream.end is not None for stream in streams) == 1
+
+
+def test_a_flood_of_initialize_locks_nobody_out() -> None:
+    bench = bench_of(max_sessions=20, sessions_per_client=5)
+    # An honest client that is slower than the flood.
+    honest = opened(bench, principal="honest")
+    assert used(bench, honest, principal="honest")
+    for _ in range(300):
+        assert bench.post(initialize(), principal="evil").status == 200
+        assert bench.server.sessions <= 6
+    assert used(bench, honest, principal="honest")
+    newcomer = opened(bench, principal="newcomer")
+    for number in range(300):
+        assert bench.post(initialize(), principal=f"evil {number}").status == 200
+        assert bench.server.sessions <= 20
+    assert used(bench, honest, principal="honest")
+    # It never used its session, so that it had to go; it gets another.
+    assert not used(bench, newcomer, principal="newcomer")
+    assert used(bench, opened(bench, principal="newcomer"), principal="newcomer")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1:1", "192.0.2.1:2", True),
+        ("192.0.2.1:1", "192.0.2.2:1", False),
+        ("192.0.2.1:1", "[::ffff:192.0.2.1]:1", True),
+        ("[2001:db8::1]:1", "[2001:db8::2]:1", True),
+        ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", False),
+        (None, None, True),
+    ],
+)
+def test_addresses_have_shares(one: str | None, other: str | None, same: bool) -> None:
+    bench = bench_of(sessions_per_client=1)
+    first = bench.post(initialize(), peer=one).headers["mcp-session-id"]
+    bench.post(initialize(), peer=other)
+    expected = [(first, "its client has opened too many others")] if same else []
+    assert closed(bench) == expected
+
+
+def test_a_principal_has_one_share_wherever_it_comes_from() -> None:
+    bench = bench_of(sessions_per_client=1)
+    bench.post(initialize(), peer="192.0.2.1:1", principal="192.0.2.1")
+    bench.post(initialize(), peer="192.0.2.1:2")
+    assert bench.server.sessions == 2
+    bench.post(initialize(), peer="192.0.2.2:1", principal="192.0.2.1")
+    assert bench.server.sessions == 2
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        (None, ""),
+        ("", ""),
+        ("192.0.2.1:80", "192.0.2.1"),
+        ("[2001:db8::1]:80", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("/run/a.sock", "/run/a.sock"),
+        ("localhost:x", "localhost:x"),
+    ],
+)
+def test_the_address_of_a_peer(peer: str | None, address: str) -> None:
+    assert address_of(peer) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "share"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a:b", "a:b"),
+    ],
+)
+def test_the_share_of_an_address(address: str, share: str) -> None:
+    assert share_of(address) == share
+
+
+# How long
+
+
+def test_an_unused_session_ends_soon_and_a_used_one_later() -> None:
+    bench = bench_of()
+    unused, idle, listening = (opened(bench) for _ in range(3))
+    assert used(bench, idle)
+    bench.post(None, method="GET", mcp_session_id=listening)
+    bench.pass_time(59)
+    assert closed(bench) == []
+    bench.pass_time(2)
+    assert closed(bench) == [(unused, "it was never used")]
+    bench.pass_time(1730)
+    assert len(closed(bench)) == 1
+    bench.pass_time(20)
+    assert closed(bench)[1:] == [(idle, "idle for too long")]
+    bench.pass_time(80_000)
+    assert len(closed(bench)) == 2
+    bench.pass_time(10_000)
+    assert closed(bench)[2:] == [(listening, "too old")]
+    assert bench.server.deadline() is None
+
+
+def test_a_session_that_is_used_all_the_time_ends_all_the_same() -> None:
+    bench = bench_of(session_age=990, session_idle=100)
+    session = opened(bench)
+    for _ in range(19):
+        assert used(bench, session)
+        bench.pass_time(50)
+    bench.pass_time(60)
+    assert closed(bench) == [(session, "too old")]
+    assert not used(bench, session)
+
+
+def test_a_handshake_that_is_still_being_answered_is_not_unused() -> None:
+    bench = bench_of(session_unused=10)
+    route = bench.send(initialize(), pump=False)
+    bench.server.next_event()
+    bench.server.next_event()
+    bench.now += 20
+    bench.server.handle_timeout(bench.now)
+    bench.pump()
+    assert bench.replies[route].status == 200
+    assert bench.server.sessions == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("otrx"), st.integers(0, 5)), max_size=60))
+def test_shelves_agree_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
+    """``o``: open, ``t``: touch, ``x``: remove; the model is two lists."""
+    shelf, fresh, worn = Shelf(), [], []  # type: ignore[var-annotated]
+    sessions: list[Any] = [object() for _ in range(6)]
+    for action, number in steps:
+        session = sessions[number]
+        known = session in fresh or session in worn
+        if action == "o" and not known:
+            shelf.fresh[session] = None
+            fresh.append(session)
+        elif action == "t" and known:
+            shelf.touch(session)
+            (fresh if session in fresh else worn).remove(session)
+            worn.append(session)
+        elif action == "x" and known:
+            shelf.remove(session)
+            (fresh if session in fresh else worn).remove(session)
+        assert (list(shelf.fresh), list(shelf.used), len(shelf)) == (
+            fresh,
+            worn,
+            len(fresh) + len(worn),
+        )
+
+
+# Without sessions
+
+
+def test_without_sessions_every_request_stands_on_its_own() -> None:
+    bench = bench_of(sessions=False)
+    reply = bench.post(initialize())
+    assert reply.json["result"]["protocolVersion"] == "2025-11-25"
+    assert "mcp-session-id" not in reply.headers
+    assert bench.post(note("notifications/initialized")).status == 202
+    assert bench.post(PING, mcp_protocol_version="2025-11-25").json["result"] == {}
+    waiting = bench.post(CALL, mcp_protocol_version="2025-06-18")
+    other = bench.post({**CALL, "id": CALL["id"]}, mcp_protocol_version="2025-11-25")
+    first, second = bench.take(RequestReceived), bench.take(RequestReceived)
+    assert (first.revision.name, second.revision.name) == ("2025-06-18", "2025-11-25")
+    bench.server.progress(first.key, 1)
+    bench.server.respond(second.key, {"content": []})
+    bench.server.respond(first.key, {"content": []})
+    bench.pump()
+    assert other.json["result"] == {"content": []}
+    assert methods(waiting.events[:1]) == ["notifications/progress"]
+    assert waiting.events[1]["result"] == {"content": []}
+    assert waiting.ids == ["", ""]
+    assert bench.server.sessions == 0
+    assert closed(bench) == []
+    assert bench.server.deadline() is None
+
+
+def test_without_sessions_an_old_session_id_means_nothing() -> None:
+    bench = bench_of(sessions=False)
+    assert bench.post(PING, mcp_session_id="from before").json["result"] == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_without_sessions_there_is_only_post(method: str) -> None:
+    bench = bench_of(sessions=False)
+    reply = bench.post(None, method=method, mcp_session_id="x", last_event_id="1.1.x")
+    assert reply.status == 405
+    assert reply.headers["allow"] == "POST, OPTIONS"
+
+
+def test_without_sessions_nothing_that_a_client_sets_outlasts_its_request() -> None:
+    bench = bench_of(sessions=False)
+    level = request("logging/setLevel", {"level": "debug"})
+    assert bench.post(level).json["result"] == {}
+    assert bench.post(request("resources/subscribe", {"uri": "a:b"})).json["result"] == {}
+    bench.server.log(None, "error", "x")
+    bench.server.notify("notifications/resources/updated", {"uri": "a:b"})
+    bench.pump()
+    assert all(reply.end is not None for reply in bench.replies.values())
+
+
+def test_without_sessions_the_version_of_a_request_without_header_is_the_assumed_one() -> None:
+    bench = bench_of(sessions=False)
+    batch = [request("ping", id=1), request("ping", id=2)]
+    assert [answer["id"] for answer in bench.post(batch).json] == [1, 2]
+    assert bench.post(batch, mcp_protocol_version="2025-11-25").code == -32600
+
+
+def test_without_sessions_a_client_that_leaves_leaves_nothing_once_its_work_is_done() -> None:
+    bench = bench_of(sessions=False)
+    for body in (CALL, initialize(), note("notifications/initialized")):
+        route = bench.send(body, pump=False)
+        bench.server.disconnect(route, now=bench.now)
+        bench.pump()
+    key = bench.take(RequestReceived).key
+    assert bench.server.respond(key, {"content": []})
+    bench.pump()
+    assert not bench.server._sessions._temporary
+    assert not bench.server._hub.inbound
+    bench.server.close(now=bench.now)
+    assert bench.server.finished
