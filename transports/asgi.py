@@ -31,6 +31,7 @@ Principal = Callable[[Scope], str | None]
 _LAST_WORDS = 1.0
 """Seconds for the reply of a call that was given up to leave."""
 _END = (HttpEnd(0),)
+_SHORT = 64 * 1024
 _NOT_HERE = b"WebSocket is not served here\n"
 
 
@@ -83,7 +84,9 @@ class AsgiApp:
         reply = _Reply(send, scope.get("http_version", "1.1"))
         with self.endpoint.handle(_request(scope), principal=self._principal(scope)) as call:
             with anyio.CancelScope() as call.over:
-                if not await self._read(call, receive):
+                if not call.wanted:
+                    await _skip_body(scope, receive)
+                elif not await self._read(call, receive):
                     return
                 await reply.send(call.ready())
                 if not reply.complete:
@@ -107,9 +110,9 @@ class AsgiApp:
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            reply.complete = True  # there is nobody to complete it for
+            # A message that is being sent is left alone: with it the server may be closing.
+            reply.complete = True
             call.close()
-            group.cancel_scope.cancel()
 
         with ungrouped():
             async with anyio.create_task_group() as group:
@@ -179,6 +182,27 @@ class _Reply:
             self.complete = True
         else:
             self.complete = self.complete or end is not None
+
+
+async def _skip_body(scope: Scope, receive: Receive) -> None:
+    """Read the short body of a request that is refused on its head, before the reply.
+
+    Servers reset connections, and streams of HTTP/2, with input that nobody has read, and the
+    client then may not see the reply.  What is long or slow is not read.
+    """
+    if scope["method"] != "POST":
+        return
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    if b"expect" in headers or not length.isdigit() or int(length[:9]) > _SHORT:
+        return
+    with anyio.move_on_after(_LAST_WORDS):
+        left = _SHORT
+        while left > 0:
+            message = await receive()
+            if not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
 
 
 def _request(scope: Scope) -> HttpRequest:
