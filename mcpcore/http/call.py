@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import Transmit
@@ -61,15 +61,22 @@ class Call(Struct, kw_only=True, eq=False):
     """What is still to come does not matter."""
     reading: Reading = Reading.HEAD
     status: int = 0
-    chunks: list[bytes] = []
-    size: int = 0
-    """Bytes in ``chunks``."""
+    retry_after: float | None = None
+    """Seconds that a refusal asked us to wait."""
+    body: bytearray = field(default_factory=bytearray)
+    skipped: int = 0
+    """Bytes received that do not matter."""
+    violations: int = 0
+    redirects: int = 0
+    """Followed in a row."""
     decoder: SseDecoder | None = None
     last_event_id: str = ""
     retry: float | None = None
     """Seconds to wait before resuming, as the server asked."""
     resumes: int = 0
     """Attempts to pick up the stream since the last event."""
+    hasty: int = 0
+    """Connections in a row that ended sooner than we would have come back by ourselves."""
     opened: float | None = None
     """When the stream was last opened or picked up; None while it is not."""
     deadline: float | None = None
@@ -83,6 +90,8 @@ class Call(Struct, kw_only=True, eq=False):
 
 REPEATABLE = frozenset(row.name for row in METHODS if row.cacheable)
 """Requests that may be answered from a cache: asking twice does no more than asking once."""
+HARMLESS = REPEATABLE | {"initialize", "ping", "server/discover"}
+"""Requests that may reach the server twice: those, and what changes nothing but a connection."""
 
 
 def content_kind(fields: Fields) -> Reading | None:
@@ -101,6 +110,7 @@ _HINTS = {
     403: "it forbids this",
     404: "nothing is there",
     405: "it does not take this method",
+    407: "a proxy wants authorization",
     413: "the message is too large for it",
     429: "it is asked too often",
     503: "it is overloaded or closing",

@@ -172,7 +172,12 @@ class HttpClient(Responses):
             route = self._new_route()
             self._calls[route] = self._call(route, Purpose.DELETE, self._revision)
             self._plans.append(
-                self._planner.delete(route, session=session, version=self._version())
+                self._planner.delete(
+                    route,
+                    session=session,
+                    version=self._version(),
+                    timeout=self.settings.notify_timeout,
+                )
             )
         self._ended(now)
 
@@ -260,7 +265,11 @@ class HttpClient(Responses):
         elif revision is not None and revision.mirror_headers:
             version = revision
         session = self._session if call.in_session else None
-        self._plans.append(self._planner.post(route, frame, session=session, version=version))
+        # What asks for nothing has no deadline in the engine.
+        timeout = self.settings.notify_timeout if call.request is None else None
+        self._plans.append(
+            self._planner.post(route, frame, session=session, version=version, timeout=timeout)
+        )
 
     def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
         return Call(

@@ -61,6 +61,12 @@ class HttpSend(Struct, frozen=True, kw_only=True):
     body: bytes = b""
     after: float | None = None
     """Wait this many seconds first; an abort may come meanwhile."""
+    timeout: float | None = None
+    """Give it up if the response is not complete so many seconds after it was sent; None: the
+    machine watches it."""
+    repeatable: bool = True
+    """It does no harm if it reaches the server twice, so that it may be sent again if a connection
+    that was kept open turns out to be closed."""
 
 
 class HttpAbort(Struct, frozen=True):

@@ -4,10 +4,11 @@ Source: the Streamable HTTP pages, for 2026-07-28 its section "Request Metadata"
 """
 
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from mcpcore.engine.events import Route
-from mcpcore.engine.transmit import Transmit
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.call import HARMLESS
 from mcpcore.http.headers import (
     ACCEPT,
     ACCEPT_BOTH,
@@ -47,6 +48,8 @@ _OURS = frozenset(
         b"connection",
     }
 )
+_LONGEST_ID = 4096
+"""Characters of an event id that are worth sending back."""
 
 
 class Planner:
@@ -62,11 +65,13 @@ class Planner:
             raise ValueError(f"{url!r} is no http:// or https:// URL")
         if parts.username is not None or parts.password is not None:
             raise ValueError("the URL holds credentials; send them in a header")
-        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not self.target.isascii() or any(char <= " " or char == "\x7f" for char in self.target):
+        self._url = url
+        self._origin = _origin(parts)
+        self.target = _target(parts)
+        if not _is_sendable(self.target):
             raise ValueError(f"the path of {url!r} must be percent-encoded")
         host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
-        self._base: Lines = [(HOST, host), *map(_own_header, headers)]
+        self._base: Lines = [(HOST, host), *map(own_header, headers)]
 
     def post(
         self,
@@ -75,6 +80,7 @@ class Planner:
         *,
         session: str | None,
         version: Revision | None,
+        timeout: float | None = None,
     ) -> HttpSend:
         """Send one message; ``version`` is what the version header names, if anything."""
         body = b"".join(frame.data)
@@ -94,7 +100,15 @@ class Planner:
             ):
                 if value is not None:
                     lines.append((field, encode_value(value).encode("ascii")))
-        return HttpSend(exchange=route, method="POST", target=self.target, headers=lines, body=body)
+        return HttpSend(
+            exchange=route,
+            method="POST",
+            target=self.target,
+            headers=lines,
+            body=body,
+            timeout=timeout,
+            repeatable=frame.kind is not FrameKind.REQUEST or frame.method in HARMLESS,
+        )
 
     def get(
         self,
@@ -104,22 +118,64 @@ class Planner:
         version: Revision | None,
         last_event_id: str = "",
         after: float | None = None,
+        target: str | None = None,
     ) -> HttpSend:
-        """Open a stream, or pick one up after ``last_event_id``."""
+        """Open a stream, or pick one up after ``last_event_id``; ``target`` if it has moved."""
         lines = [*self._base, (ACCEPT, EVENT_STREAM.encode())]
         _add_context(lines, session, version)
         if last_event_id:
             # UTF-8, as the HTML standard has it ("Processing model").
             lines.append((LAST_EVENT_ID, last_event_id.encode()))
         return HttpSend(
-            exchange=route, method="GET", target=self.target, headers=lines, after=after
+            exchange=route,
+            method="GET",
+            target=self.target if target is None else target,
+            headers=lines,
+            after=after,
         )
 
-    def delete(self, route: Route, *, session: str, version: Revision | None) -> HttpSend:
+    def delete(
+        self,
+        route: Route,
+        *,
+        session: str,
+        version: Revision | None,
+        timeout: float | None = None,
+    ) -> HttpSend:
         """End a session."""
         lines = [*self._base]
         _add_context(lines, session, version)
-        return HttpSend(exchange=route, method="DELETE", target=self.target, headers=lines)
+        return HttpSend(
+            exchange=route, method="DELETE", target=self.target, headers=lines, timeout=timeout
+        )
+
+    def moved(self, location: str | None) -> str | None:
+        """Where a redirect leads within our origin; None if it leads elsewhere or nowhere."""
+        if not location:
+            return None
+        try:
+            parts = urlsplit(urljoin(self._url, location))
+            target = _target(parts)
+            if _origin(parts) != self._origin or "@" in parts.netloc or not _is_sendable(target):
+                return None
+        except ValueError:
+            return None
+        return target
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_sendable(target: str) -> bool:
+    return target.isascii() and not any(char <= " " or char == "\x7f" for char in target)
 
 
 def _mirrored(params: Mapping[str, str]) -> Iterator[tuple[bytes, str]]:
@@ -134,7 +190,8 @@ def _add_context(lines: Lines, session: str | None, version: Revision | None) ->
         lines.append((PROTOCOL_VERSION, version.name.encode("ascii")))
 
 
-def _own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
+def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Check a header that the user of a client wants sent.  Raises ValueError."""
     name, value = header[0].lower().encode("latin-1"), header[1].encode("latin-1")
     if not is_token(name):
         raise ValueError(f"{header[0]!r} is no header name")
@@ -146,5 +203,5 @@ def _own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
 
 
 def sendable_event_id(id: str) -> bool:
-    """Whether an event id can be sent back in a header: no control characters in it."""
-    return all(char >= " " and char != "\x7f" for char in id)
+    """Whether an event id can be sent back in a header: short, no control characters in it."""
+    return len(id) <= _LONGEST_ID and all(char >= " " and char != "\x7f" for char in id)

@@ -4,14 +4,15 @@ Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redeliv
 2026-07-28 "Backward Compatibility").
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from contextlib import suppress
 from typing import cast
 
 import msgspec
 from msgspec import UNSET, Raw, structs
 
-from mcpcore.engine.deadlines import Deadlines
-from mcpcore.engine.events import EndReason, Route, Violation
+from mcpcore.engine.events import EndReason, Route
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.call import (
@@ -24,61 +25,54 @@ from mcpcore.http.call import (
     refusal_text,
     tells_era,
 )
-from mcpcore.http.headers import SESSION_ID, Fields, HeaderError, Headers, is_session_id
-from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.http.headers import (
+    CONTENT_LENGTH,
+    RETRY_AFTER,
+    SESSION_ID,
+    Fields,
+    HeaderError,
+    Headers,
+    is_session_id,
+)
+from mcpcore.http.messages import HttpAbort
+from mcpcore.http.outcomes import LINGER, Outcomes
 from mcpcore.http.plan import Planner, sendable_event_id
-from mcpcore.http.recovery import Backoff, Recovery, Relay, StreamInterrupted
+from mcpcore.http.recovery import Recovery
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, ErrorData
-from mcpcore.spec.revisions import Revision
-from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, decode
+from mcpcore.spec.errors import ERRORS, ErrorData
+from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder, SseTooLarge
 
 INITIALIZE = "initialize"
 INITIALIZED = "notifications/initialized"
 
 _decode_error = msgspec.json.Decoder(ErrorData).decode
-_LINGER = 5.0
-"""Seconds that a server gets to end a stream after the answer."""
 _FINAL = frozenset({401, 403, 405})
 """Refusals of the standalone stream that asking differently will not change."""
 _SHOWN = 200
 """Characters of a plain-text refusal that are worth showing."""
+_SKIPPED = 64 * 1024
+"""Bytes that do not matter and are read all the same, for the connection to be used again."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_LATER = frozenset({429, 503})
+"""Statuses with which ``Retry-After`` says when it may go better."""
 
 
-class Responses(ABC):
+class Responses(Outcomes):
     """The half of an HttpClient that reads."""
 
     def __init__(
         self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
     ) -> None:
-        self._peer = peer
-        self._relay = Relay(peer.hub)
-        self._backoff = Backoff(settings, seed)
-        self._planner = planner
-        self.settings = settings
-        self._calls: dict[Route, Call] = {}
-        self._by_request: dict[RequestId, Call] = {}
-        self._plans: list[HttpSend | HttpAbort] = []
-        self._deadlines: Deadlines[Call] = Deadlines()
-        self._routes = 0
-        self._session: str | None = None
-        self._revision: Revision | None = None
-        """The legacy revision in use, once it was negotiated."""
-        self._epoch = 0
+        super().__init__(peer, planner, settings, seed)
         self._fruitful = False
         """The session of this epoch has answered a request."""
         self._streamed = False
         """The standalone stream of this epoch was open once."""
-        self._closing = False
 
     @abstractmethod
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         """The server does not know the session that ``call`` was sent in."""
-
-    @abstractmethod
-    def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
-        """Send the request of ``call`` again in the next session, or end it."""
 
     @abstractmethod
     def _confirmed(self) -> None:
@@ -116,30 +110,60 @@ class Responses(ABC):
     def response_data(self, exchange: Route, data: bytes, *, now: float) -> None:
         """Take a part of a response body."""
         call = self._calls.get(exchange)
-        if call is None or call.over:
+        if call is None:
             return
-        if call.decoder is not None:
+        if call.over or (call.reading is Reading.HEAD and call.decoder is None):
+            call.skipped += len(data)
+            if call.skipped > _SKIPPED:
+                self._cut(call, now)
+        elif call.decoder is not None:
             self._read_events(call, call.decoder, data, now)
-            return
-        if call.reading is Reading.HEAD:
-            return
-        call.size += len(data)
-        if call.size > self.settings.max_body:
-            text = f"the response is larger than {self.settings.max_body} bytes"
-            self._fail(call, text, now, reason=EndReason.INVALID)
-            self._abort(call)
-            return
-        call.chunks.append(data)
+        elif call.reading is Reading.ERROR:
+            call.body += data
+            if len(call.body) > self.settings.max_refusal:
+                del call.body[self.settings.max_refusal :]
+                self._refused(call, bytes(call.body), now)
+                self._abort(call)
+        else:
+            call.body += data
+            if len(call.body) > self.settings.max_body:
+                call.body.clear()
+                self._too_large(call, "response", self.settings.max_body, now)
 
-    def response_end(self, exchange: Route, *, error: str | None = None, now: float) -> None:
-        """The response is complete or, with ``error``, broken off; nothing follows."""
+    def _cut(self, call: Call, now: float) -> None:
+        """Read no more of a response that does not matter."""
+        exchange = call.route
+        if call.over or call.purpose is Purpose.POST:
+            self._abort(call)
+            self._ended(now)
+        else:
+            # A GET that was refused for now: its end is when to come back.
+            self.response_end(exchange, error="the refusal has no end", now=now)
+            self._plans.append(HttpAbort(exchange))
+
+    def _too_large(self, call: Call, what: str, limit: int, now: float) -> None:
+        text = f"{call.method}: the {what} is larger than {limit} bytes"
+        self._give_up(call, text, now, fault=Fault(FaultKind.TOO_LARGE))
+
+    def response_end(
+        self,
+        exchange: Route,
+        *,
+        error: str | None = None,
+        fault: Fault | None = None,
+        now: float,
+    ) -> None:
+        """The response is complete or, with ``error``, broken off; nothing follows.
+
+        ``fault`` says what exactly went wrong, if it was more than the loss of a connection.
+        """
         call = self._calls.pop(exchange, None)
         if call is None:
             return
         if call.deadline is not None:
             self._deadlines.set(call, None)
         if not call.over:
-            self._finish(call, error, now)
+            self._finish(call, error, fault, now)
         self._ended(now)
 
     # Heads
@@ -147,10 +171,13 @@ class Responses(ABC):
     def _post_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if status >= 400:
             call.reading = Reading.ERROR
+            call.retry_after = seconds_of(fields)
             return
         if status >= 300:
             call.over = True
-            self._fail(call, refusal_text(status, "redirects are not followed"), now)
+            fault = _refusal(status, fields)
+            text = "redirects of POST are not followed"
+            self._fail(call, f"{call.method}: {refusal_text(status, text)}", now, fault=fault)
             return
         if call.method == INITIALIZE and not self._read_session(call, fields, now):
             return
@@ -170,13 +197,18 @@ class Responses(ABC):
         else:
             if call.in_session and call.epoch == self._epoch:
                 self._fruitful = True
-            self._begin(call, kind, now)
+            if kind is Reading.JSON and _announced(fields) > self.settings.max_body:
+                self._too_large(call, "response", self.settings.max_body, now)
+            else:
+                self._begin(call, kind, now)
 
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
             if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
                 self._streamed = True
             self._begin(call, Reading.EVENTS, now)
+        elif status in _REDIRECTS:
+            self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
                 # What it forgot it forgot; the end of this response begins the stream anew.
@@ -187,9 +219,39 @@ class Responses(ABC):
             text = f"{call.method} cannot be resumed: {refusal_text(status)}"
             if call.resumes:
                 self._interrupted(call, Recovery.FAIL, 0.0, text)
-            self._fail(call, text, now)
+            self._fail(call, text, now, fault=_refusal(status, fields), reason=EndReason.CLOSED)
+        elif status in _LATER:
+            wait = seconds_of(fields)
+            call.retry = call.retry if wait is None else wait
         # Else it may go better the next time, which comes with the end of this response: a server
         # may not have noticed yet that a connection of ours is dead (409).
+
+    def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
+        """A GET is sent elsewhere: follow within our origin, a few times."""
+        fault = _refusal(status, fields)
+        target = self._planner.moved(fault.location)
+        if target is not None and call.redirects < self.settings.max_redirects:
+            left = Call(
+                route=call.route,
+                purpose=call.purpose,
+                epoch=call.epoch,
+                in_session=call.in_session,
+                revision=call.revision,
+                over=True,
+            )
+            self._calls[left.route] = left
+            self._deadlines.set(left, now + LINGER)
+            call.redirects += 1
+            self._get(call, None, target)
+            return
+        call.over = True
+        reason = "redirects to other origins are not followed"
+        if target is not None:
+            reason = f"more than {self.settings.max_redirects} redirects"
+        text = f"{call.method}: {refusal_text(status, reason)}"
+        self._interrupted(call, Recovery.FAIL, 0.0, text)
+        self._deadlines.set(call, now + LINGER)
+        self._fail(call, text, now, fault=fault)
 
     def _begin(self, call: Call, kind: Reading, now: float) -> None:
         call.reading = kind
@@ -228,9 +290,13 @@ class Responses(ABC):
             call.retry = decoder.retry / 1000
         for event in events:
             self._event(call, event, now)
+            if call.violations > self.settings.max_violations:
+                text = "the server breaks the protocol over and over"
+                self._give_up(call, f"{call.method}: {text}", now)
+                return
         if broken is not None:
-            self._fail(call, broken, now, reason=EndReason.INVALID)
-            self._abort(call)
+            fault = Fault(FaultKind.TOO_LARGE)
+            self._give_up(call, f"{call.method}: {broken}", now, fault=fault)
 
     def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
         call.resumes = 0
@@ -256,6 +322,8 @@ class Responses(ABC):
             answer = item.method is UNSET
             id = None if item.id is UNSET else item.id
         if not answer:
+            if isinstance(item, Reject):
+                call.violations += 1
             return item
         if call.request is None or (id is not None and id != call.request):
             text = f"an answer to request {id!r} came where none was asked for"
@@ -270,18 +338,21 @@ class Responses(ABC):
 
     # Ends
 
-    def _finish(self, call: Call, error: str | None, now: float) -> None:
+    def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
         reading = call.reading
         if reading is Reading.HEAD and call.method == INITIALIZED:
             self._confirmed()
         if reading is Reading.EVENTS or call.purpose is not Purpose.POST:
-            self._broken(call, error or "the stream ended", now)
+            self._broken(call, error or "the stream ended", now, fault)
         elif reading is Reading.ERROR:
-            self._refused(call, b"".join(call.chunks), now)
+            self._refused(call, bytes(call.body), now)
         elif error is not None or reading is Reading.HEAD:
-            self._fail(call, error or "the connection ended before the response", now)
+            text = error or "the connection ended before the response"
+            if call.request is None and error is not None and not self._closing:
+                self._violation(call, f"{call.method} was not taken: {error}")
+            self._fail(call, text, now, fault=fault)
         else:
-            self._answered(call, self._decode(b"".join(call.chunks)), now)
+            self._answered(call, self._decode(bytes(call.body)), now)
 
     def _answered(self, call: Call, frame: Frame, now: float) -> None:
         if isinstance(frame, Reject) and not frame.response:
@@ -308,126 +379,34 @@ class Responses(ABC):
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
         message = f"{call.method}: {refusal_text(status, detail)}"
         if asks:
-            self._fail(call, message, now, reason=EndReason.REFUSED, evidence=tells_era(status))
+            fault = Fault(FaultKind.STATUS, status, call.retry_after)
+            self._fail(call, message, now, fault=fault, evidence=tells_era(status))
         else:
             self._violation(call, message)
 
-    def _broken(self, call: Call, error: str, now: float) -> None:
-        """A stream has ended early: pick it up where that is possible."""
-        wanted = call.purpose is Purpose.STREAM or call.request is not None
-        if not wanted:
-            return
-        if call.opened is not None and now - call.opened >= self.settings.lasting:
-            call.resumes = 0
-        call.opened = None
-        recovery = self._recovery(call)
-        if recovery is not Recovery.FAIL:
-            self._pick_up(call, recovery, error)
-            return
-        current = call.epoch == self._epoch
-        if not current:
-            error = f"{error}, and its session was lost"
-        elif call.resumes:
-            error = f"{error}; resuming failed {call.resumes} times"
-        if call.revision is None or call.revision.resumable:
-            self._interrupted(call, recovery, 0.0, error)
-        message = f"{call.method}: {error} before the answer"
-        if current:
-            self._fail(call, message, now)
-        else:
-            self._save(call, call.frame, message, now)
 
-    def _recovery(self, call: Call) -> Recovery:
-        """What to do about a stream that has broken off."""
-        if call.epoch == self._epoch and call.resumes < self.settings.max_resumes:
-            if self.settings.resume and call.resumable:
-                return Recovery.RESUME
-            if self.settings.reopen and call.purpose is Purpose.STREAM:
-                return Recovery.REOPEN
-        return Recovery.FAIL
+def _refusal(status: int, fields: Fields) -> Fault:
+    """What a head that says no amounts to."""
+    kind = FaultKind.REDIRECT if status in _REDIRECTS else FaultKind.STATUS
+    location = None
+    if kind is FaultKind.REDIRECT:
+        with suppress(HeaderError):
+            location = fields.one(b"location")
+    return Fault(kind, status, seconds_of(fields), location)
 
-    def _pick_up(self, call: Call, recovery: Recovery, reason: str) -> None:
-        if recovery is Recovery.REOPEN:
-            call.last_event_id = ""
-        call.resumes += 1
-        delay = self._backoff.delay(call.resumes, call.retry)
-        self._interrupted(call, recovery, delay, reason)
-        call.route = self._new_route()
-        if call.purpose is Purpose.POST:
-            call.purpose = Purpose.RESUME
-        call.reading = Reading.HEAD
-        call.decoder = None
-        call.in_session = self._session is not None
-        self._calls[call.route] = call
-        self._plans.append(
-            self._planner.get(
-                call.route,
-                session=self._session,
-                version=self._version(),
-                last_event_id=call.last_event_id,
-                after=delay,
-            )
-        )
 
-    def _interrupted(self, call: Call, recovery: Recovery, delay: float, reason: str) -> None:
-        self._relay.push(
-            StreamInterrupted(
-                request=call.request,
-                recovery=recovery,
-                attempt=max(call.resumes, 1),
-                delay=delay,
-                reason=reason,
-            )
-        )
+def seconds_of(fields: Fields) -> float | None:
+    """The seconds that ``Retry-After`` names; a date means nothing here, where no clock is."""
+    try:
+        value = fields.one(RETRY_AFTER)
+    except HeaderError:
+        return None
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
+        return None
+    return float(value)
 
-    # Helpers
 
-    def _new_route(self) -> Route:
-        self._routes += 1
-        return self._routes
-
-    def _version(self) -> Revision | None:
-        """What the version header says in the legacy session."""
-        revision = self._revision
-        return revision if revision is not None and revision.version_header else None
-
-    def _settle(self, call: Call, request: RequestId, now: float) -> None:
-        """The request of ``call`` has its outcome."""
-        del self._by_request[request]
-        call.request = None
-        if call.reading is Reading.EVENTS and call.route in self._calls:
-            self._deadlines.set(call, now + _LINGER)
-
-    def _fail(
-        self,
-        call: Call,
-        message: str,
-        now: float,
-        *,
-        reason: EndReason = EndReason.CLOSED,
-        evidence: bool = False,
-    ) -> None:
-        """End the request of ``call``, if it has one that waits, without an answer."""
-        request = call.request
-        if request is None:
-            return
-        self._settle(call, request, now)
-        self._peer.receive_failure(
-            request, now=now, reason=reason, message=message, evidence=evidence
-        )
-
-    def _violation(self, call: Call, message: str) -> None:
-        session = self._session
-        self._peer.hub.events.append(
-            Violation(code=INVALID_REQUEST, message=message, route=call.route, session=session)
-        )
-
-    def _abort(self, call: Call) -> None:
-        """Give an exchange up."""
-        del self._calls[call.route]
-        if call.deadline is not None:
-            self._deadlines.set(call, None)
-        if call.request is not None:
-            del self._by_request[call.request]
-            call.request = None
-        self._plans.append(HttpAbort(call.route))
+def _announced(fields: Fields) -> int:
+    """The length that the head declares, 0 if none; the driver has checked it."""
+    value = fields.all(CONTENT_LENGTH) or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
