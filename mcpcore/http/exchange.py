@@ -8,7 +8,7 @@ Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 import math
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.mirror import Mirror
@@ -30,7 +30,7 @@ from mcpcore.http.headers import (
     quality,
 )
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
-from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, ErrorData
+from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
 from mcpcore.wire.sse import encode_comment, encode_event
@@ -48,6 +48,7 @@ _STREAM_HEADERS = (
 )
 _COMMENT = encode_comment()
 _NO_BODY = 204
+_UNAVAILABLE = 503
 _BUSY = 503
 _RETRY = ((RETRY_AFTER, b"1"),)
 
@@ -71,14 +72,23 @@ def taken_over(frame: Transmit) -> None:
         frame.peer.taken(frame)
 
 
+class Source(Protocol):
+    """Gives an exchange its events, each once it is known under which id it can be had again."""
+
+    def drained(self) -> None:
+        """Something that waited at the exchange goes out to the client."""
+
+
 class Exchange:
     """A request and its response; output waits here until the driver takes it."""
 
     __slots__ = (
         "_close",
         "_head",
+        "_holds",
         "_out",
         "_ready",
+        "_shown",
         "accepts_json",
         "accepts_stream",
         "chunks",
@@ -101,6 +111,7 @@ class Exchange:
         "size",
         "slow_at",
         "sound",
+        "source",
         "stream",
         "version",
     )
@@ -137,6 +148,8 @@ class Exchange:
         self.session: Session | None = None
         self.stream: EventStream | None = None
         """The stream of a session that this exchange carries."""
+        self.source: Source | None = None
+        """Where its events come from, if the stream is kept in a store."""
         self.opens = False
         """The body is the ``initialize`` that opens ``session``."""
         self.extra: list[tuple[bytes, bytes]] = []
@@ -152,7 +165,8 @@ class Exchange:
         self._head: HttpHead | None = None
         self._out: deque[Transmit | bytes | memoryview] = deque()
         self._close = False
-        self._ready = ready
+        self._ready = self._shown = ready
+        self._holds = 0
 
     # What the head says
 
@@ -233,7 +247,7 @@ class Exchange:
 
     def open_stream(self) -> None:
         """Make the response an event stream."""
-        if self.session is not None and self.stream is None:
+        if self.session is not None and self.stream is None and self.source is None:
             self.session.begin(self, self.route)
         self.phase = Phase.STREAMING
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
@@ -247,7 +261,7 @@ class Exchange:
         if self.phase is Phase.DONE:
             return False
         if self.phase is Phase.WAITING:
-            if self._answered(frame):
+            if self.answer(frame):
                 return True
             if not self.accepts_stream:
                 return False
@@ -270,8 +284,8 @@ class Exchange:
         for item in items:
             self.write(self._encoded(item) if isinstance(item, Transmit) else bytes(item))
 
-    def _answered(self, frame: Transmit) -> bool:
-        """Make the response if ``frame`` is all there is to it."""
+    def answer(self, frame: Transmit) -> bool:
+        """Make the whole response if ``frame`` is all there is to it."""
         if frame.kind is FrameKind.ACCEPTED:
             # What is no valid message but is owed no answer either was not accepted.
             self.reply(400 if self.rejected else 202)
@@ -310,6 +324,33 @@ class Exchange:
         self.phase = Phase.DONE
         self._close = close
         self._ready[self.route] = self
+
+    # What must not leave yet
+
+    def hold(self) -> None:
+        """Give out nothing until :meth:`release` was called as often."""
+        self._holds += 1
+        if self._holds == 1:
+            self._ready = {}
+            if self._shown.pop(self.route, None) is not None:
+                self._ready[self.route] = self
+
+    def release(self) -> None:
+        """What a hold was for has happened."""
+        self._holds -= 1
+        if not self._holds:
+            held, self._ready = self._ready, self._shown
+            self._ready.update(held)
+
+    def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
+        """What the response depends on cannot be had: refuse, or end it if it has begun."""
+        self.drop_queued()
+        if self._head is None and self.phase is not Phase.WAITING:
+            self.finish(close=True)
+            return
+        self.extra = [line for line in self.extra if line[0] != SESSION_ID]
+        retry = ((RETRY_AFTER, b"1"),) if status == _UNAVAILABLE else ()
+        self.refuse(status, message, retry, code=code)
 
     def drop_queued(self) -> list[Transmit]:
         """Take out the frames that still wait, in order; the rest is forgotten."""
@@ -351,6 +392,8 @@ class Exchange:
             taken.append(HttpChunk(self.route, b"".join(parts)))
             if self.stream is not None:
                 self.stream.taken()
+            elif self.source is not None:
+                self.source.drained()
         if not self._out:
             self.size = 0
             del self._ready[self.route]

@@ -53,8 +53,7 @@ class Placing(OwnerCalls):
         waiting = exchange is not None and exchange.phase is Phase.WAITING
         if exchange is not None and waiting and exchange.accepts_stream:
             exchange.open_stream()
-        stream = session.log.posts.get(record.route)
-        return stream is not None and session.hang_up(stream, self._delay(retry))
+        return session.poll(record.route, self._delay(retry))
 
     def close_get_streams(self, session: str, *, retry: float | None = None, now: float) -> int:
         """Close the connections of a session's GET streams, as :meth:`close_stream` does.
@@ -67,7 +66,7 @@ class Placing(OwnerCalls):
         revision = found.peer.revision
         if revision is None or not revision.priming:
             return 0
-        return sum(found.hang_up(stream, self._delay(retry)) for stream in list(found.gets))
+        return found.poll_gets(self._delay(retry))
 
     def _delay(self, retry: float | None) -> float:
         return self.settings.reconnect_delay if retry is None else max(retry, 0.0)
@@ -148,6 +147,10 @@ class Placing(OwnerCalls):
                 record.push(frame)
                 self._end_session(session, "initialize was refused", self._log.now)
                 return
+        self._carry(frame, session, record)
+
+    def _carry(self, frame: Transmit, session: Session | None, record: Exchange | None) -> None:
+        """Give a frame to the stream of its request, or to the exchange that is none yet."""
         stream = None if session is None else session.log.posts.get(frame.route)
         carrier = record if stream is None else stream.exchange
         if carrier is not None:
@@ -210,7 +213,11 @@ class Placing(OwnerCalls):
 
     def _end_if_unused(self, session: Session) -> None:
         if not session.exchanges:
-            self._end_session(session, "the server is shutting down", self._log.now)
+            self._evict(session, "the server is shutting down", self._log.now)
+
+    def _evict(self, session: Session, reason: str, now: float) -> None:
+        """Nobody ends a session, but it cannot stay here."""
+        self._end_session(session, reason, now)
 
     def _end_session(self, session: Session, reason: str, now: float) -> None:
         """The one way out for a session: its streams, its requests, its place in the table."""

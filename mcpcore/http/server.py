@@ -15,6 +15,7 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from msgspec import structs
@@ -46,6 +47,9 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
 from mcpcore.wire.message import Frame, Message, Reject, decode
+
+Act = Callable[[Exchange, Session, float], None]
+"""What a GET or DELETE does in its session."""
 
 
 class HttpServer(Placing):
@@ -108,14 +112,7 @@ class HttpServer(Placing):
         if head.method == "POST":
             return self._gate.body_wanted(record)
         if self._gate.stateful(record, head):
-            session = self._find(record)
-            if session is None:
-                pass
-            elif head.method == "GET":
-                self._listen(record, session, now)
-            else:
-                record.reply(204)
-                self._end_session(session, "ended by the client", now)
+            self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
         return 0
 
     def body(self, exchange: Route, data: bytes, *, end: bool, now: float) -> None:
@@ -212,7 +209,7 @@ class HttpServer(Placing):
         for record in self._deadlines.due(now):
             self._look_at(record, now)
         while (overdue := self._sessions.overdue(now)) is not None:
-            self._end_session(*overdue, now)
+            self._evict(*overdue, now)
 
     # The end
 
@@ -306,24 +303,31 @@ class HttpServer(Placing):
         return None
 
     def _new_session(self, record: Exchange, now: float, *, temporary: bool = False) -> Session:
-        id = self._sessions.new_id()
-        principal = record.principal
-        session = Session(
+        session = self._make_session(self._sessions.new_id(), record, temporary=temporary)
+        if not temporary:
+            self._hub.events.append(SessionOpened(session=session.id, principal=record.principal))
+            record.opens = True
+        self._admit(session, now)
+        return session
+
+    def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
+        """A session of the client that sends ``record``."""
+        return Session(
             id,
             Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
-            principal,
+            record.principal,
             self._log,
             self.settings,
-            owner=owner_of(principal, share_of(address_of(record.peer))),
+            owner=owner_of(record.principal, share_of(address_of(record.peer))),
             temporary=temporary,
         )
-        if not temporary:
+
+    def _admit(self, session: Session, now: float) -> None:
+        """Make a session known, and room for it."""
+        if not session.temporary:
             while (excess := self._sessions.excess(session.owner, now)) is not None:
-                self._end_session(*excess, now)
-            self._hub.events.append(SessionOpened(session=id, principal=principal))
-            record.opens = True
+                self._evict(*excess, now)
         self._sessions.add(session, now)
-        return session
 
     def _temporary_session(self, record: Exchange, frame: Frame, now: float) -> Session:
         """Somewhere to answer a request that stands on its own, as if there had been a handshake.
@@ -336,6 +340,17 @@ class HttpServer(Placing):
             session.peer.move(SessionSignal.INITIALIZED)
             session.peer.agree(record.claimed or self._unnamed)
         return session
+
+    def _in_session(self, record: Exchange, act: Act, now: float) -> None:
+        """Go on with the session that the header names, if there is one."""
+        session = self._find(record)
+        if session is not None:
+            act(record, session, now)
+
+    def _delete(self, record: Exchange, session: Session, now: float) -> None:
+        """The client ends its session."""
+        record.reply(204)
+        self._end_session(session, "ended by the client", now)
 
     def _find(self, record: Exchange) -> Session | None:
         """The session named by the header; None: there is none, and the reply says so."""

@@ -151,6 +151,15 @@ class Session:
         elif stream.route is None:
             self._serve_backlog(exchange)
 
+    def poll(self, route: Route, retry: float) -> bool:
+        """Let the client come back for what answers the request that ``route`` has brought."""
+        stream = self.log.posts.get(route)
+        return stream is not None and self.hang_up(stream, retry)
+
+    def poll_gets(self, retry: float) -> int:
+        """Let the client come back for its GET streams; return how many there were."""
+        return sum(self.hang_up(stream, retry) for stream in list(self.gets))
+
     def hang_up(self, stream: EventStream, retry: float) -> bool:
         """Close the connection of a stream that goes on; the client is to come back for it."""
         exchange = stream.exchange
