@@ -25,11 +25,12 @@ from mcpcore.http.headers import (
     body_length,
     is_json,
     is_token,
+    quoted,
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, TOO_LARGE, busy_code
+from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, busy_code, too_large_code
 from mcpcore.spec.revisions import Revision
 
 _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
@@ -84,11 +85,12 @@ class Gate:
             allowed = (b"access-control-allow-origin", origin.encode("ascii"))
             exchange.extra += (allowed, _EXPOSED, _VARY)
         if head.path != self._settings.path:
-            exchange.refuse(404, f"nothing is served at {head.path}")
+            exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
         elif head.method == "OPTIONS":
             self._preflight(exchange, cross_origin=origin is not None)
         elif head.method not in self._methods:
-            exchange.refuse(405, f"the method {head.method} is not allowed here", self._allow)
+            text = f"the method {quoted(head.method)} is not allowed here"
+            exchange.refuse(405, text, self._allow)
         else:
             return self._understood(exchange, closing)
         return False
@@ -109,7 +111,7 @@ class Gate:
         content_type = exchange.fields.all(CONTENT_TYPE)
         limit = self._settings.max_body
         if not is_json(content_type):
-            given = "missing" if content_type is None else repr(content_type)
+            given = "missing" if content_type is None else quoted(content_type)
             exchange.refuse(415, f"the Content-Type must be {JSON} (UTF-8), it is {given}")
         elif not (exchange.accepts_json or exchange.accepts_stream):
             exchange.refuse(406, f"the Accept header allows neither {JSON} nor {EVENT_STREAM}")
@@ -132,7 +134,7 @@ class Gate:
     def too_large(self, exchange: Exchange) -> None:
         """Refuse a body that is longer than the limit."""
         text = f"the body is larger than {self._settings.max_body} bytes"
-        exchange.refuse(413, text, code=TOO_LARGE, close=True)
+        exchange.refuse(413, text, code=too_large_code(exchange.claimed), close=True)
 
     def stateful(self, exchange: Exchange, head: HttpRequest) -> bool:
         """Look at a GET or DELETE, which only legacy revisions have; False if it is refused."""
@@ -156,7 +158,7 @@ class Gate:
         if version is None or version in self._versions:
             return True
         served = ", ".join(sorted(self._versions, reverse=True))
-        exchange.refuse(400, f"unsupported protocol version {version!r}; supported: {served}")
+        exchange.refuse(400, f"unsupported protocol version {quoted(version)}; supported: {served}")
         return False
 
     def _preflight(self, exchange: Exchange, *, cross_origin: bool) -> None:

@@ -42,6 +42,9 @@ _QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 _FIELD_TEXT = re.compile(rb"[\t\x20-\x7e]*")
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
+_QUOTED = 60
+"""Characters of a client's value that an error message repeats."""
+
 _SENTINEL_START = "=?base64?"
 _SENTINEL_END = "?="
 _PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
@@ -116,6 +119,12 @@ class Fields:
             return decode_value(value or "")
         except HeaderError as error:
             raise HeaderError(f"the {_shown(name)} header {error}") from None
+
+
+def quoted(value: str) -> str:
+    """Quote what a client has sent for an error message: visible ASCII, and not much of it."""
+    short = value if len(value) <= _QUOTED else value[:_QUOTED] + "..."
+    return '"' + "".join(c if " " <= c <= "~" and c != '"' else "?" for c in short) + '"'
 
 
 def _shown(name: bytes) -> str:

@@ -11,6 +11,8 @@ from ipaddress import IPv6Address
 
 from msgspec import Struct
 
+from mcpcore.http.headers import quoted
+
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 """Hosts that are believed when nothing is configured, with any port."""
 
@@ -44,7 +46,7 @@ def parse_authority(value: str) -> Authority:
     """Read ``host``, ``host:port`` or ``[ipv6]:port``. Raises ValueError."""
     match = _AUTHORITY.fullmatch(value)
     if match is None or match[2] == ANY:
-        raise ValueError(f"{value!r} is no host with an optional port")
+        raise ValueError(f"{quoted(value)} is no host with an optional port")
     return Authority(_normal_host(match[1]), _port(match[2]))
 
 
@@ -52,7 +54,7 @@ def parse_origin(value: str) -> Origin:
     """Read ``scheme://host[:port]``, and nothing more than that. Raises ValueError."""
     match = _ORIGIN.fullmatch(value)
     if match is None:
-        raise ValueError(f"{value!r} is no origin (scheme://host[:port])")
+        raise ValueError(f"{quoted(value)} is no origin (scheme://host[:port])")
     scheme = match[1].lower()
     authority = parse_authority(match[2])
     port = _DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port
@@ -65,7 +67,7 @@ def _normal_host(host: str) -> str:
     try:
         return f"[{IPv6Address(host[1:-1]).compressed}]"
     except ValueError:
-        raise ValueError(f"{host!r} is no IPv6 address") from None
+        raise ValueError(f"{quoted(host)} is no IPv6 address") from None
 
 
 def _port(text: str | None) -> int | None:
@@ -124,7 +126,8 @@ class OriginPolicy:
         if not self._any_host and (
             authority is None or (authority.host not in self._wide and authority not in self._exact)
         ):
-            return f"the Host header is refused: {host!r} is not served here"
+            named = "it is missing" if host is None else f"{quoted(host)} is not served here"
+            return f"the Host header is refused: {named}"
         if origin is None:
             return None
         try:
@@ -133,7 +136,7 @@ class OriginPolicy:
             return f"the Origin header is refused: {error}"
         if self.allows(parsed, authority):
             return None
-        return f"the Origin header is refused: {origin!r} is not allowed"
+        return f"the Origin header is refused: {quoted(origin)} is not allowed"
 
     def allows(self, origin: Origin, host: Authority | None) -> bool:
         """Whether pages of ``origin`` may call a server reached as ``host``."""

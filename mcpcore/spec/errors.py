@@ -24,6 +24,9 @@ HEADER_MISMATCH = -32020
 MISSING_CLIENT_CAPABILITY = -32021
 UNSUPPORTED_PROTOCOL_VERSION = -32022
 LEGACY_BUSY = -32000
+LEGACY_TIMED_OUT = -32001
+LEGACY_TOO_LARGE = -32003
+"""Ours in the legacy revisions, which leave -32000 to -32099 to implementations; see below."""
 BUSY = 1001
 """Ours, outside the reserved range: too many requests in flight; try again."""
 TOO_LARGE = 1002
@@ -107,17 +110,34 @@ ERRORS: dict[int, ErrorRow] = {
             proves_modern=True,
         ),
         ErrorRow(code=LEGACY_BUSY, name="Busy", revisions=LEGACY, status=503, retryable=True),
+        ErrorRow(
+            code=LEGACY_TIMED_OUT, name="TimedOut", revisions=LEGACY, status=408, retryable=True
+        ),
+        ErrorRow(code=LEGACY_TOO_LARGE, name="TooLarge", revisions=LEGACY, status=413),
         ErrorRow(code=BUSY, name="Busy", revisions=MODERN, status=503, retryable=True),
-        ErrorRow(code=TOO_LARGE, name="TooLarge", status=413),
-        ErrorRow(code=TIMED_OUT, name="TimedOut", status=408, retryable=True),
+        ErrorRow(code=TOO_LARGE, name="TooLarge", revisions=MODERN, status=413),
+        ErrorRow(code=TIMED_OUT, name="TimedOut", revisions=MODERN, status=408, retryable=True),
     )
 }
 """Code to row."""
 
 
 def busy_code(revision: Revision | None) -> int:
-    """The code that says "too many requests in flight" in ``revision``."""
+    """The code that says "too many requests in flight" in ``revision``.
+
+    Here and below: None, where a client names none, stands for the legacy era, as everywhere.
+    """
     return BUSY if revision is not None and revision.modern else LEGACY_BUSY
+
+
+def too_large_code(revision: Revision | None) -> int:
+    """The code that says "this message is larger than I accept" in ``revision``."""
+    return TOO_LARGE if revision is not None and revision.modern else LEGACY_TOO_LARGE
+
+
+def timed_out_code(revision: Revision | None) -> int:
+    """The code that says "this took longer than I allow" in ``revision``."""
+    return TIMED_OUT if revision is not None and revision.modern else LEGACY_TIMED_OUT
 
 
 class McpError(Exception):

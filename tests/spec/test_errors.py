@@ -1,5 +1,7 @@
 """The rows of error codes, the error object and the exceptions."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from msgspec import UNSET, Raw
@@ -12,9 +14,8 @@ from mcpcore.spec.errors import (
     ErrorData,
     LocalError,
     McpError,
-    busy_code,
 )
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, MODERN, REVISIONS
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, MODERN, REVISIONS, Revision
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,22 @@ def test_codes_of_our_own_in_the_modern_era_are_outside_the_reserved_range() -> 
             assert set(row.revisions) <= set(LEGACY), row.name
 
 
-def test_busy() -> None:
-    assert busy_code(LATEST) == errors.BUSY
-    assert busy_code(LATEST_LEGACY) == errors.LEGACY_BUSY
-    assert busy_code(None) == errors.LEGACY_BUSY
+@pytest.mark.parametrize(
+    ("code_in", "name", "status"),
+    [
+        (errors.busy_code, "Busy", 503),
+        (errors.too_large_code, "TooLarge", 413),
+        (errors.timed_out_code, "TimedOut", 408),
+    ],
+)
+def test_our_own_errors_have_a_code_in_each_era(
+    code_in: Callable[[Revision | None], int], name: str, status: int
+) -> None:
+    modern, legacy = ERRORS[code_in(LATEST)], ERRORS[code_in(LATEST_LEGACY)]
+    assert code_in(None) == legacy.code != modern.code
+    assert (modern.revisions, legacy.revisions) == (MODERN, LEGACY)
+    for row in (modern, legacy):
+        assert (row.name, row.status, row.retryable) == (name, status, name != "TooLarge")
 
 
 def test_error_data_leaves_out_what_is_absent_and_keeps_null() -> None:
