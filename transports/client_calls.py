@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel, full_meta
 from mcpcore.wire.message import Body, RequestId
@@ -125,6 +126,7 @@ class ClientCalls:
             progress=progress is not None,
             meta={**self.meta, **(meta or {})} or None,
             log_level=self.log_level if self.revision.per_request_log_level else None,
+            force=method not in KNOWN_METHODS,
         )
         rounds = 0
         while True:

@@ -1,10 +1,7 @@
 """The server's notifications, handed to the client's callbacks."""
 
-import inspect
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from anyio.abc import TaskGroup
@@ -14,6 +11,7 @@ from mcpcore.spec.types.elicitation import ElicitationCompleteParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.resources import ResourceUpdatedParams
 from transports.callbacks import Callbacks
+from transports.in_order import InOrder
 from transports.typed import Malformed, typed
 
 logger = logging.getLogger("mcpcore.client")
@@ -26,17 +24,12 @@ TASK_STATUS = "notifications/tasks/status"
 class News:
     """Tells callbacks what happened: plain functions inline, coroutine functions one at a time.
 
-    So all of them hear things in the order in which they happened.  An error of a callback is
-    logged and harms nobody.  At most ``limit`` calls of coroutine functions wait; what is more
-    is dropped, with a warning.
+    So all of them hear things in the order in which they happened; see :class:`InOrder`.
     """
 
     def __init__(self, callbacks: Callbacks, group: TaskGroup, *, limit: int = 10_000) -> None:
         self._callbacks = callbacks
-        self._group = group
-        self._limit = limit
-        self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
-        self._working = False
+        self._calls = InOrder(group, "a callback", limit=limit)
 
     def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
         """Pass on a notification; one that is only ``assumed`` is no notification of the server."""
@@ -51,34 +44,7 @@ class News:
 
     def tell(self, callback: Callable[..., Awaitable[None] | None], *args: Any) -> None:
         """Call a callback of the user, now or when those before it have ended."""
-        if inspect.iscoroutinefunction(callback):
-            self._later(partial(callback, *args))
-            return
-        try:
-            answer = callback(*args)
-        except Exception:
-            logger.exception("a callback failed")
-            return
-        if inspect.isawaitable(answer):
-            self._later(lambda: answer)
-
-    def _later(self, work: Callable[[], Awaitable[object]]) -> None:
-        if len(self._waiting) >= self._limit:
-            logger.warning("news are dropped: %d callbacks wait already", self._limit)
-            return
-        self._waiting.append(work)
-        if not self._working:
-            self._working = True
-            self._group.start_soon(self._work)
-
-    async def _work(self) -> None:
-        while self._waiting:
-            work = self._waiting.popleft()
-            try:
-                await work()
-            except Exception:
-                logger.exception("a callback failed")
-        self._working = False
+        self._calls.call(callback, *args)
 
 
 def _log(news: News, callbacks: Callbacks, params: Raw) -> None:

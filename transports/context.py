@@ -39,6 +39,7 @@ from transports.questions import (
     RoundState,
     WireQuestions,
     params_of,
+    ping,
     read_answers,
 )
 from transports.threads import in_loop
@@ -259,6 +260,14 @@ class Context:
         call = self.call
         return None if call is None or call.record is None else call
 
+    async def ping(self, *, timeout: float = 10.0) -> None:
+        """Ask the client whether it is still there (legacy).  ``timeout`` in seconds.
+
+        Raises InputUnavailable if it does not answer, and in the modern era, which has no such
+        request: there the end of the request's stream cancels the handler.
+        """
+        await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
+
     async def drained(self) -> None:
         """Wait until the client has taken what was sent; for handlers that send very much."""
         await self._runtime.drained(self._request.key)
@@ -335,7 +344,8 @@ class Context:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted)
-        return await WireQuestions(self._runtime, self._request).ask(wanted)
+        questions = WireQuestions(self._runtime, self.revision, request=self._request)
+        return await questions.ask(wanted)
 
     def url_elicitation_required(self, *visits: ElicitUrl) -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.

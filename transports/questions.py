@@ -9,12 +9,11 @@ from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service import HandlerError
 from mcpcore.spec.capabilities import declares
-from mcpcore.spec.errors import McpError
+from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.inputs import Input, InvalidAnswer
-from transports.link import clock
 from transports.tasks_questions import task_outcome
 from transports.typed import Unsayable
 
@@ -88,12 +87,48 @@ def params_of(question: Input[Any], revision: Revision, problem: str | None) -> 
         raise InputUnavailable(str(error)) from error
 
 
-class WireQuestions:
-    """Questions that a handler of the legacy era asks, on the stream of its request."""
+async def ping(
+    runtime: "ServerRuntime",
+    revision: Revision,
+    *,
+    request: RequestReceived | None = None,
+    session: str | None = None,
+    timeout: float,
+) -> None:
+    """Ask a client whether it is there.  Raises InputUnavailable if it cannot say, or does not."""
+    if lookup("ping", "server", revision) is None:
+        raise InputUnavailable(f"{revision.name} has no ping")
+    try:
+        sent = runtime.send_request("ping", None, request=request, session=session, timeout=timeout)
+    except LocalProtocolError as error:
+        raise InputUnavailable(str(error)) from error
+    try:
+        outcome = await runtime.waiting.outcome(sent)
+    finally:
+        runtime.withdraw(sent)
+    if not isinstance(outcome, ResultReceived):
+        raise InputUnavailable("the client does not answer a ping")
 
-    def __init__(self, runtime: "ServerRuntime", request: RequestReceived) -> None:
+
+class WireQuestions:
+    """Questions that a handler of the legacy era asks.
+
+    One that works on a ``request`` asks on its stream; one that has heard a notification of the
+    client asks in the ``session`` of that.
+    """
+
+    def __init__(
+        self,
+        runtime: "ServerRuntime",
+        revision: Revision,
+        *,
+        request: RequestReceived | None = None,
+        session: str | None = None,
+    ) -> None:
         self._runtime = runtime
+        self._revision = revision
         self._request = request
+        self._session = session
         self._sent: dict[str, RequestId] = {}
 
     async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
@@ -111,30 +146,32 @@ class WireQuestions:
 
     def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
         runtime = self._runtime
-        params = params_of(question, self._request.revision, problem)
+        params = params_of(question, self._revision, problem)
         if question.task is not None and self._runs_tasks(question.method):
             params["task"] = question.task
-        request = self._sent[key] = runtime.machine.request(
-            question.method,
-            params,
-            now=clock(),
-            timeout=runtime.settings.input_timeout,
-            parent=self._request.key,
-        )
-        runtime.waiting.expect(request)
-        runtime.flush()
+        try:
+            self._sent[key] = runtime.send_request(
+                question.method, params, request=self._request, session=self._session
+            )
+        except LocalProtocolError as error:
+            raise InputUnavailable(str(error)) from error
 
     def _runs_tasks(self, method: str) -> bool:
-        row = lookup(method, "server", self._request.revision)
-        if row is None or row.task_capability is None:
+        row = lookup(method, "server", self._revision)
+        if self._request is None or row is None or row.task_capability is None:
             return False
         return declares(self._request.client_capabilities, row.task_capability)
 
     async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])
         del self._sent[key]
-        if question.task is not None and isinstance(outcome, ResultReceived):
-            outcome = await task_outcome(self._runtime, self._request, outcome)
+        request = self._request
+        if (
+            question.task is not None
+            and request is not None
+            and isinstance(outcome, ResultReceived)
+        ):
+            outcome = await task_outcome(self._runtime, request, outcome)
         if isinstance(outcome, ErrorReceived):
             raise InputUnavailable(
                 f"the client refused {question.method}: {outcome.error.message}"

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
-from msgspec import UNSET, Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from mcpcore.engine.config import Limits
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
     Key,
+    NotificationReceived,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
@@ -39,10 +40,11 @@ from mcpcore.spec.errors import (
     McpError,
 )
 from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.wire.message import RequestId
+from mcpcore.wire.message import Body, RequestId
 from transports.context import Context, InputNeeded
 from transports.failures import report, simplified
 from transports.link import Link, clock
+from transports.notices import Notices
 from transports.rate_limits import Throttle
 from transports.rounds import Rounds
 from transports.running import Handlers, Outcome, Waiting
@@ -107,6 +109,7 @@ class ServerRuntime:
         self._prepare = guarded(server.prepare, self.settings.middleware)
         self._rounds = Rounds(self.settings.seal, self.settings.wall, self.settings.input_rounds)
         self._handlers: Handlers
+        self._notices: Notices
         self._drains: dict[Key, anyio.Event] = {}
         self._tasks: ServerTasks | None = None
         if tasks is not None or server.capabilities().tasks is not UNSET:
@@ -118,6 +121,7 @@ class ServerRuntime:
             ErrorReceived: self._settle,
             RequestEnded: self._settle,
             StreamDrained: self._on_drained,
+            NotificationReceived: lambda event: self._notices.hear(event),
             Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
         self.throttle: Throttle | None = None
@@ -136,6 +140,7 @@ class ServerRuntime:
             self._handlers = Handlers(group, self._release)
             if self._tasks is not None:
                 self._tasks.begin(group)
+            self._notices = Notices(self._server, self, group)
             self._server.watch(self._publish)
             try:
                 await link_run()
@@ -161,6 +166,33 @@ class ServerRuntime:
         await self._handlers.idle()
 
     # For contexts
+
+    def send_request(
+        self,
+        method: str,
+        params: Body,
+        *,
+        request: RequestReceived | None = None,
+        session: str | None = None,
+        timeout: float | UnsetType | None = UNSET,
+    ) -> RequestId:
+        """Ask a legacy client: on the stream of its ``request``, or in its ``session``.
+
+        The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
+        Raises LocalProtocolError, also for a capability that the client did not declare.
+        """
+        wait = self.settings.input_timeout if timeout is UNSET else timeout
+        parent = None if request is None else request.key
+        if isinstance(self.machine, HttpServer):
+            session = None if parent is not None else session
+            sent = self.machine.request(
+                method, params, now=clock(), timeout=wait, parent=parent, session=session
+            )
+        else:
+            sent = self.machine.request(method, params, now=clock(), timeout=wait, parent=parent)
+        self.waiting.expect(sent)
+        self.flush()
+        return sent
 
     def withdraw(self, request: RequestId) -> None:
         """Give up a question to a legacy client."""

@@ -214,6 +214,7 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
         revisions=settings.revisions,
         limits=settings.limits,
         header_params=server.header_params,
+        extension_methods=server.extension_methods,
     )
 
 

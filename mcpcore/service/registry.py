@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct
 
 from mcpcore.service.completions import CompletionEntry
 from mcpcore.service.declarations import CacheScope, cache_hints, check_icons, given
+from mcpcore.service.extensions import MethodEntry
 from mcpcore.service.pagination import Collection, Cursors
 from mcpcore.service.prompts import PromptEntry, PromptOptions
 from mcpcore.service.resources import ResourceEntry, ResourceOptions
@@ -14,6 +15,7 @@ from mcpcore.service.schema import Validator
 from mcpcore.service.tools import ToolEntry, ToolOptions
 from mcpcore.service.uri_templates import MAX_URI
 from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Icon, Implementation
 from mcpcore.spec.types.capabilities import (
@@ -102,6 +104,8 @@ class Registry:
         self._extensions = dict(extensions or {})
         self._experimental = dict(experimental or {})
         self._completions: dict[tuple[str, str, str | None], CompletionEntry] = {}
+        self._extension_methods: dict[str, MethodEntry] = {}
+        self._listeners: dict[str, MethodEntry] = {}
         self._watchers: list[Watcher] = []
         self._changes: set[str] = set()
 
@@ -323,6 +327,49 @@ class Registry:
             what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
             entry = CompletionEntry(function, what, thread=thread)
             self._completions[kind, str(owner), argument] = entry
+            return function
+
+        return declare
+
+    # Beyond the features
+
+    def method(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
+        """Declare the decorated function as what answers a request of an extension.
+
+        Its parameters are the members of ``params`` with their names; it returns a Struct, a
+        mapping or None.  Declare it before the server is served.  ``thread``: run it in a worker
+        thread, as it may block.  Raises ValueError for a method of the specification.
+        """
+        if method in KNOWN_METHODS:
+            raise ValueError(f"{method} belongs to the specification, not to an extension")
+        return self._add_method(self._extension_methods, method, thread)
+
+    def notification(self, method: str, *, thread: bool = False) -> Callable[[F], F]:
+        """Declare the decorated function as what hears a notification of clients.
+
+        For instance ``notifications/roots/list_changed``, or one of an extension; those that the
+        engine sees to itself never arrive.  Parameters as for :meth:`method`.  What one client
+        says is heard in order.
+        """
+        return self._add_method(self._listeners, method, thread)
+
+    @property
+    def extension_methods(self) -> frozenset[str]:
+        """The requests that :meth:`method` has declared."""
+        return frozenset(self._extension_methods)
+
+    def listener(self, method: str) -> MethodEntry | None:
+        """What hears a notification, if anything does."""
+        return self._listeners.get(method)
+
+    def _add_method(
+        self, table: dict[str, MethodEntry], method: str, thread: bool
+    ) -> Callable[[F], F]:
+        if method in table:
+            raise ValueError(f"{method} is declared already")
+
+        def declare(function: F) -> F:
+            table[method] = MethodEntry(function, method, thread=thread)
             return function
 
         return declare

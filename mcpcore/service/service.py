@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.service.completions import CompletionCall, complete_result
 from mcpcore.service.errors import InvalidValue
+from mcpcore.service.extensions import MethodCall
 from mcpcore.service.outputs import error_result
 from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Prepared
@@ -88,9 +89,12 @@ class Server(Registry):
         and bad arguments where these are an error of the protocol.
         """
         handler = _METHODS.get(method)
-        if handler is None:
+        if handler is not None:
+            return handler(self, params, revision, principal)
+        entry = self._extension_methods.get(method)
+        if entry is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
-        return handler(self, params, revision, principal)
+        return MethodCall(entry, entry.bind(params), revision)
 
     def _page(
         self,

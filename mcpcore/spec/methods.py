@@ -498,6 +498,10 @@ _MODERN_ONLY = frozenset(row.name for row in METHODS if row.first.modern) - froz
 )
 
 
+KNOWN_METHODS = frozenset(row.name for row in METHODS)
+"""Every method of every revision; whatever else is sent belongs to an extension."""
+
+
 def lookup(method: str, sender: str, revision: Revision) -> Method | None:
     """Return the row of a method that ``sender`` (``client`` or ``server``) may send on the wire.
 

@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import anyio
+import anyio.from_thread
 from msgspec import UNSET, Struct
 
 from mcpcore.service import Server
@@ -21,8 +22,9 @@ from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from mcpcore.spec.types.tools import CallToolResult
-from transports.context import Context
+from transports.context import Context, InputUnavailable
 from transports.inputs import Elicit, Input, ListRoots, Sample
+from transports.notices import NotificationContext
 from transports.runtime import RuntimeSettings
 from transports.server import run, serve
 from transports.targets import MemoryTarget, StdioTarget, Target, parse_target
@@ -148,6 +150,61 @@ def tracing() -> Server:
     return server
 
 
+def listening() -> Server:
+    """Functions that hear notifications, answer methods of an extension, and ping."""
+    server = Server("listening", version="1")
+    told: list[Any] = []
+    more = anyio.Event()
+
+    def tell(thing: Any) -> None:
+        nonlocal more
+        told.append(thing)
+        more.set()
+        more = anyio.Event()
+
+    @server.notification("notifications/roots/list_changed")
+    async def roots_changed(context: NotificationContext) -> None:
+        await context.ping()
+        tell([context.method, *[root.uri for root in await context.list_roots()]])
+
+    @server.notification("notifications/acme/typing")
+    def typing(where: str, speed: int = 1) -> None:
+        tell([where, speed])
+
+    @server.notification("notifications/acme/slow", thread=True)
+    def slow(context: NotificationContext, word: str) -> None:
+        anyio.from_thread.run_sync(tell, [word, context.method])
+
+    @server.tool
+    async def heard(count: int) -> list[Any]:
+        """What was heard so far, once it is at least so much."""
+        while len(told) < count:
+            await more.wait()
+        return told
+
+    @server.method("acme/add")
+    async def add(context: Context, a: int, b: int = 1) -> dict[str, Any]:
+        return {"sum": a + b, "asked": context.method, "told": context.progress(1)}
+
+    @server.method("acme/nothing", thread=True)
+    def nothing() -> None:
+        return None
+
+    @server.method("acme/wrong")
+    def wrong() -> list[int]:
+        return [1]
+
+    @server.tool
+    async def there(context: Context) -> str:
+        try:
+            await context.ping()
+        except InputUnavailable as error:
+            return str(error)
+        return "there"
+
+    return server
+
+
 async def _sampled(context: Context, prompt: str) -> str:
     block = (await context.sample(prompt, 10)).content
     assert isinstance(block, TextContent)
@@ -165,6 +222,7 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "echo": echo,
     "questions": questions,
     "tracing": tracing,
+    "listening": listening,
 }
 
 

@@ -1,0 +1,63 @@
+"""Methods beyond those of a server's features: requests of extensions, notifications of clients.
+
+Source: the "Notifications" section of basic/index, and "Extension Negotiation" of 2026-07-28.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+from msgspec.structs import astuple
+
+from mcpcore.service.declarations import runs_in_thread
+from mcpcore.service.errors import InvalidValue, OutputMismatch
+from mcpcore.service.handlers import Handler, values_type
+from mcpcore.service.prepared import Bound
+from mcpcore.service.schema import read
+from mcpcore.spec.errors import INVALID_PARAMS, McpError
+from mcpcore.spec.types.base import Result
+from mcpcore.wire.message import to_json
+
+
+class MethodEntry:
+    """The function behind a method; its parameters are members of ``params``, by their names.
+
+    Members that it does not take are ignored, as both sides may know more than the other.
+    """
+
+    __slots__ = ("_values", "call", "is_async", "thread")
+
+    def __init__(self, function: Callable[..., Any], method: str, *, thread: bool = False) -> None:
+        handler = Handler(function, method)
+        if handler.rest is not None:
+            raise TypeError(f"{method}: **{handler.rest} cannot be filled: name the members")
+        self._values = Decoder(values_type(handler.parameters, strict=False))
+        self.is_async = handler.is_async
+        self.thread = runs_in_thread({"thread": thread}, handler.is_async, method)
+        self.call = handler.binder()
+        """``call(context, bound values)``."""
+
+    def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
+        """Return what :attr:`call` takes.  Raises McpError (-32602) naming the member at fault."""
+        try:
+            return astuple(read(self._values, params, "params"))
+        except InvalidValue as error:
+            raise McpError(INVALID_PARAMS, str(error)) from None
+
+
+class MethodCall(Bound[MethodEntry]):
+    """One request of an extension."""
+
+    __slots__ = ()
+
+    def finish(self, value: Any) -> Raw:
+        """Shape the result: a Struct or a mapping; None is an empty one."""
+        if isinstance(value, Result):
+            value = self.own(value)
+        if value is not None and not isinstance(value, Struct | Mapping | Raw):
+            raise OutputMismatch(f"expected an object as result, got {type(value).__name__}")
+        body = to_json({} if value is None else value)
+        if not body.startswith(b"{"):
+            raise OutputMismatch("expected an object as result")
+        return Raw(body)

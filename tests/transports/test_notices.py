@@ -1,0 +1,102 @@
+"""Servers hear what clients notify them of, answer methods of extensions, and ping.
+
+The server is :func:`tests.transports.offers.listening`.
+"""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.service import Server
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND
+from mcpcore.spec.revisions import REVISIONS
+from tests.transports.offers import TRANSPORTS, offered
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import PeerError
+
+pytestmark = pytest.mark.anyio
+
+LEGACY = [row.name for row in REVISIONS if row.handshake]
+NAMES = [row.name for row in REVISIONS]
+ROOTS_CHANGED = "notifications/roots/list_changed"
+
+
+async def heard(client: Client, count: int) -> Any:
+    result = await client.call_tool("heard", {"count": count}, timeout=10)
+    return result.structured_content or [each.text for each in result.content]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", LEGACY)
+async def test_roots_are_asked_for_when_they_change(transport: str, name: str) -> None:
+    callbacks = Callbacks(roots=["file:///old"])
+    async with (
+        offered(transport, "listening") as target,
+        connect(target, revision=name, callbacks=callbacks) as client,
+    ):
+        client.set_roots(["file:///new"])
+        client.set_roots(["file:///newer"])
+        told = str(await heard(client, 2))
+    assert told.count(ROOTS_CHANGED) == 2
+    assert "file:///newer" in told
+    assert "file:///old" not in told
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_notifications_of_extensions(transport: str, name: str) -> None:
+    async with offered(transport, "listening") as target, connect(target, revision=name) as client:
+        client.notify("notifications/acme/typing", {"speed": "fast"})  # ignored: where is missing
+        client.notify("notifications/acme/unknown", {})
+        for place in ("here", "there"):
+            client.notify("notifications/acme/typing", {"where": place, "else": None})
+        client.notify("notifications/acme/slow", {"word": "late"})
+        told = str(await heard(client, 3))
+    assert "fast" not in told
+    for word in ("here", "there", "late"):
+        assert told.count(word) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_methods_of_extensions(transport: str, name: str) -> None:
+    async with offered(transport, "listening") as target, connect(target, revision=name) as client:
+        found = await client.request("acme/add", {"a": 2, "c": 3}, dict[str, Any])
+        assert (found["sum"], found["asked"], found["told"]) == (3, "acme/add", False)
+        await client.request("acme/nothing")
+        for method, params, code, message in (
+            ("acme/add", {"a": "2"}, INVALID_PARAMS, "params.a: Expected int, got str"),
+            ("acme/add", {}, INVALID_PARAMS, "`a`"),
+            ("acme/other", {}, METHOD_NOT_FOUND, "acme/other"),
+        ):
+            with pytest.raises(PeerError) as caught:
+                await client.request(method, params)
+            assert caught.value.code == code
+            assert message in str(caught.value)
+        with pytest.raises(PeerError, match="Internal error"):
+            await client.request("acme/wrong")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_ping_from_a_handler(transport: str, name: str) -> None:
+    async with offered(transport, "listening") as target, connect(target, revision=name) as client:
+        [said] = (await client.call_tool("there")).content
+    expected = "there" if name in LEGACY else f"{name} has no ping"
+    assert getattr(said, "text", None) == expected
+
+
+def test_what_cannot_be_declared() -> None:
+    server = Server("strict")
+    with pytest.raises(ValueError, match="belongs to the specification"):
+        server.method("tools/call")
+    server.method("acme/x")(lambda: None)
+    with pytest.raises(ValueError, match="declared already"):
+        server.method("acme/x")
+
+    def rest(**rest: Any) -> None:
+        del rest
+
+    with pytest.raises(TypeError, match="name the members"):
+        server.notification("acme/y")(rest)

@@ -1,0 +1,66 @@
+"""Calling functions of the user one at a time, in the order in which things happened."""
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+logger = logging.getLogger(__name__)
+
+
+class InOrder:
+    """Calls plain functions at once, coroutine functions when those before them have ended.
+
+    An error of a function is logged and harms nobody.  At most ``limit`` calls of coroutine
+    functions wait; what is more is dropped, with a warning.  ``what`` names them in the log.
+    """
+
+    __slots__ = ("_group", "_limit", "_waiting", "_what", "_working")
+
+    def __init__(self, group: TaskGroup, what: str, *, limit: int) -> None:
+        self._group = group
+        self._what = what
+        self._limit = limit
+        self._waiting: deque[Callable[[], Awaitable[object]]] = deque()
+        self._working = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return not self._working
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function, now or when those before it have ended."""
+        if inspect.iscoroutinefunction(function):
+            self.later(partial(function, *args))
+            return
+        try:
+            answer = function(*args)
+        except Exception:
+            logger.exception("%s failed", self._what)
+            return
+        if inspect.isawaitable(answer):
+            self.later(lambda: answer)
+
+    def later(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Await ``work()`` when what came before has ended."""
+        if len(self._waiting) >= self._limit:
+            logger.warning("%s is dropped: %d wait already", self._what, self._limit)
+            return
+        self._waiting.append(work)
+        if not self._working:
+            self._working = True
+            self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            work = self._waiting.popleft()
+            try:
+                await work()
+            except Exception:
+                logger.exception("%s failed", self._what)
+        self._working = False

@@ -1,0 +1,124 @@
+"""What clients notify a server of, handed to the functions that a server declares for it."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from msgspec import Raw
+
+from mcpcore.engine.events import NotificationReceived
+from mcpcore.service import Server
+from mcpcore.spec.errors import McpError
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.roots import Root
+from transports.in_order import InOrder
+from transports.inputs import Input, ListRoots
+from transports.questions import InputUnavailable, WireQuestions, ping
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+
+R = TypeVar("R")
+
+logger = logging.getLogger("mcpcore.server")
+
+_WAITING = 100
+"""Notifications of one session that wait for the functions before them."""
+
+
+class NotificationContext:
+    """The notification that a function hears; annotate a parameter with this class to get it.
+
+    In the legacy era the client may be asked something in turn, for instance for its roots after
+    ``notifications/roots/list_changed``.
+    """
+
+    __mcp_context__ = True
+
+    __slots__ = ("_event", "_runtime")
+
+    def __init__(self, event: NotificationReceived, runtime: "ServerRuntime") -> None:
+        self._event = event
+        self._runtime = runtime
+
+    @property
+    def method(self) -> str:
+        """For instance ``notifications/roots/list_changed``."""
+        return self._event.method
+
+    @property
+    def params(self) -> Raw:
+        """The notification's params object, as sent."""
+        return self._event.params
+
+    @property
+    def revision(self) -> Revision | None:
+        """The revision of the session; None in the modern era, where notifications name none."""
+        return self._event.revision
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._event.session
+
+    async def list_roots(self) -> list[Root]:
+        """Ask which directories and files the client lets us work on; see :meth:`ask`."""
+        return await self.ask(ListRoots())
+
+    async def ask(self, wanted: Input[R]) -> R:
+        """Ask one thing.
+
+        Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.
+        """
+        revision = self._legacy()
+        if lookup(wanted.method, "server", revision) is None:
+            raise InputUnavailable(f"{revision.name} has no {wanted.method}")
+        questions = WireQuestions(self._runtime, revision, session=self.session)
+        answers: Mapping[str, Any] = await questions.ask({wanted.method: wanted})
+        answer: R = answers[wanted.method]
+        return answer
+
+    async def ping(self, *, timeout: float = 10.0) -> None:
+        """Ask the client whether it is still there.  Raises InputUnavailable if it is not."""
+        await ping(self._runtime, self._legacy(), session=self.session, timeout=timeout)
+
+    def _legacy(self) -> Revision:
+        if self.revision is None or not self.revision.server_requests:
+            raise InputUnavailable("in this era nothing is asked outside of a client's request")
+        return self.revision
+
+
+class Notices:
+    """Calls the functions that hear notifications, those of one session in order."""
+
+    def __init__(self, server: Server, runtime: "ServerRuntime", group: TaskGroup) -> None:
+        self._server = server
+        self._runtime = runtime
+        self._group = group
+        self._sessions: dict[str | None, InOrder] = {}
+
+    def hear(self, event: NotificationReceived) -> None:
+        """Take a notification; one that nobody wants, or that is malformed, is ignored."""
+        entry = self._server.listener(event.method)
+        if entry is None:
+            return
+        try:
+            values = entry.bind(event.params)
+        except McpError as error:
+            logger.info("a client's %s is malformed: %s", event.method, error)
+            return
+        queue = self._sessions.get(event.session)
+        if queue is None:
+            self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
+            queue = InOrder(self._group, f"hearing {event.method}", limit=_WAITING)
+            self._sessions[event.session] = queue
+        context = NotificationContext(event, self._runtime)
+        if entry.is_async:
+            queue.later(lambda: entry.call(context, values))
+        elif entry.thread:
+            queue.later(lambda: anyio.to_thread.run_sync(entry.call, context, values))
+        else:
+            queue.call(entry.call, context, values)
