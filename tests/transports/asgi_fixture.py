@@ -1,0 +1,124 @@
+"""ASGI servers as processes, each with the application of :mod:`tests.transports.asgi_site`."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from msgspec import Struct
+
+from tests.transports.http_fixture import Client
+
+ROOT = Path(__file__).parents[2]
+
+
+class Kind(Struct, frozen=True):
+    """An ASGI server: how it is started, and what it says once it is up."""
+
+    command: tuple[str, ...]
+    ready: str
+    path: str = "/mcp"
+    app: str = "tests.transports.asgi_site:app"
+
+
+_UVICORN = ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--lifespan")
+_MOUNTED = "tests.transports.asgi_site:mounted"
+
+KINDS = {
+    "uvicorn": Kind((*_UVICORN, "off"), "Uvicorn running on"),
+    "granian": Kind(
+        ("granian", "--interface", "asginl", "--port", "{port}", "{app}"), "Started worker"
+    ),
+    "hypercorn on trio": Kind(
+        ("hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", "{app}"), "Running on"
+    ),
+    "mounted in Starlette": Kind(
+        (*_UVICORN, "on"), "Uvicorn running on", path="/inner/mcp", app=_MOUNTED
+    ),
+}
+
+
+class Site:
+    """A server process, and the connections that a test has made to it."""
+
+    def __init__(self, port: int, path: str, process: "subprocess.Popen[str]") -> None:
+        self.port = port
+        self.path = path
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}{path}"
+        self._clients: list[SiteClient] = []
+
+    async def connect(self) -> "SiteClient":
+        """Open a connection, to be closed by :meth:`leave` at the latest."""
+        client = SiteClient(await anyio.connect_tcp("127.0.0.1", self.port), self.path)
+        self._clients.append(client)
+        return client
+
+    async def leave(self) -> None:
+        """Close all connections."""
+        for client in self._clients:
+            await client.aclose()
+        self._clients.clear()
+
+
+class SiteClient(Client):
+    """Sends what is written for ``/mcp`` to where the application is."""
+
+    def __init__(self, stream: Any, path: str) -> None:
+        super().__init__(stream)
+        self._path = path.encode()
+
+    async def send(self, *parts: bytes) -> None:
+        await super().send(*(part.replace(b" /mcp ", b" %b " % self._path, 1) for part in parts))
+
+    async def head(self) -> Any:
+        """The head of a response; names are in lower case, whatever the server writes."""
+        response = await super().head()
+        response.headers = {name.lower(): value for name, value in response.headers.items()}
+        return response
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+@contextmanager
+def running(kind: Kind, *options: str) -> Iterator[Site]:
+    """Run a server; check that it ends by a signal, without a complaint."""
+    port = free_port()
+    words = [word.format(port=port, app=kind.app) for word in kind.command]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words, *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    said = ""
+    try:
+        while kind.ready not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        yield Site(port, kind.path, process)
+        process.terminate()
+        said += process.communicate(timeout=20)[0]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert process.returncode in (0, -15), said
+    assert "Traceback" not in said, said
+    assert "ERROR" not in said, said

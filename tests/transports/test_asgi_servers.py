@@ -1,0 +1,302 @@
+"""The ASGI application under real ASGI servers, each a process of its own, over real sockets."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.spec.types.content import TextContent
+from mcpcore.spec.types.tools import CallToolResult
+from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from tests.transports.asgi_fixture import KINDS, Site, SiteClient, running
+from tests.transports.asgi_site import MAX_BODY
+from tests.transports.http_fixture import (
+    LEGACY,
+    PATIENCE,
+    Response,
+    http,
+    initialize,
+    legacy,
+    tool,
+)
+from transports.callbacks import Callbacks
+from transports.client import connect
+
+pytestmark = pytest.mark.anyio
+
+REVISIONS = ["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"]
+TOKEN = {"progressToken": "p"}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loops under test are those of the servers."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def process(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with running(KINDS[request.param]) as site:
+        yield site
+
+
+@pytest.fixture
+async def site(process: Site) -> AsyncIterator[Site]:
+    with anyio.fail_after(PATIENCE * 2):
+        yield process
+        await process.leave()
+
+
+class Events:
+    """The messages of an event stream, one by one."""
+
+    def __init__(self, client: SiteClient, head: Response) -> None:
+        assert head.status == 200, head
+        assert head.headers["content-type"] == "text/event-stream"
+        self._client = client
+        self._decoder = SseDecoder()
+        self._waiting: list[ServerSentEvent] = []
+        self.last = ""
+        """The last event id."""
+
+    async def next(self) -> Any:
+        """The next message; events without one are passed over."""
+        while True:
+            while not self._waiting:
+                self._waiting += self._decoder.receive(await self._client.chunk())
+            event = self._waiting.pop(0)
+            self.last = event.id or self.last
+            if event.data:
+                return json.loads(event.data)
+
+
+def call(name: str, session: str, *, id: int = 2, meta: Any = None, **arguments: Any) -> bytes:
+    """A legacy tools/call."""
+    params: dict[str, Any] = {"name": name, "arguments": arguments}
+    if meta:
+        params["_meta"] = meta
+    return legacy("tools/call", params, id=id, session=session)
+
+
+def listen(session: str, last: str | None = None) -> bytes:
+    """A GET for a stream of a session."""
+    headers = {
+        "Accept": "text/event-stream",
+        "Mcp-Session-Id": session,
+        "MCP-Protocol-Version": LEGACY,
+        "Last-Event-ID": last,
+    }
+    return http(method="GET", headers=headers)
+
+
+def shown(result: CallToolResult) -> str:
+    (block,) = result.content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+async def told(client: SiteClient, name: str, **arguments: Any) -> str:
+    """Call a tool on a connection of its own."""
+    return (await client.call(tool(name, **arguments))).result
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_our_client(site: Site, revision: str) -> None:
+    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
+    async with connect(site.url, revision=revision, callbacks=callbacks) as client:
+        assert shown(await client.call_tool("add", {"a": 2, "b": 3})) == "5"
+        assert {"add", "hold", "greet"} <= {offered.name for offered in await client.tools()}
+        heard: list[float] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def release() -> None:
+                await client.call_tool("write", {"what": f"release {revision}"})
+
+            def progress(value: float, total: float | None, message: str | None) -> None:
+                heard.append(value)
+                if value == 3:
+                    tasks.start_soon(release)
+
+            held = await client.call_tool(
+                "hold", {"label": revision, "steps": 3}, progress=progress
+            )
+        assert shown(held) == f"held {revision}"
+        assert heard == [1, 2, 3]
+        if revision > "2025-03-26":
+            assert shown(await client.call_tool("greet")) == "Hello, Ada!"
+
+
+async def test_events_arrive_while_the_handler_runs(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    await client.send(tool("hold", label="stream", steps=3, meta=TOKEN))
+    events = Events(client, await client.head())
+    assert [(await events.next())["params"]["progress"] for _ in range(3)] == [1, 2, 3]
+    await told(other, "write", what="release stream")
+    assert (await events.next())["result"]["content"][0]["text"] == "held stream"
+    assert await client.chunk() == b""
+
+
+async def test_a_connection_serves_many_requests(site: Site) -> None:
+    client = await site.connect()
+    for number in range(20):
+        assert await told(client, "add", a=number, b=1) == str(number + 1)
+
+
+async def test_a_long_result_arrives_whole(site: Site) -> None:
+    client = await site.connect()
+    assert len(await told(client, "big", size=1_500_000)) == 1_500_000
+
+
+async def test_leaving_cancels_a_modern_request(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    await client.send(tool("hold", label="left", meta=TOKEN))
+    await Events(client, await client.head()).next()
+    await client.aclose()
+    assert await told(other, "read", what="cancelled left") == "seen"
+
+
+async def test_leaving_before_the_reply_has_begun_cancels_too(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    session = await initialize(other)
+    await client.send(tool("read", what="the first sign"))
+    await client.send(b"")
+    await told(other, "write", what="something else")
+    await client.aclose()
+    # The handler of `read` is gone: what it would answer goes nowhere, and nobody minds.
+    await told(other, "write", what="the first sign")
+    assert (await other.call(call("add", session, a=1, b=1))).result == "2"
+
+
+async def test_leaving_detaches_a_legacy_request(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    session = await initialize(client)
+    await client.send(call("hold", session, label="detached", meta=TOKEN))
+    events = Events(client, await client.head())
+    assert (await events.next())["params"]["progress"] == 1
+    await client.aclose()
+    await told(other, "write", what="release detached")
+    assert await told(other, "read", what="ended detached") == "seen"
+
+    back = await site.connect()
+    await back.send(listen(session, events.last))
+    resumed = Events(back, await back.head())
+    assert (await resumed.next())["result"]["content"][0]["text"] == "held detached"
+
+
+async def test_a_legacy_request_is_cancelled_by_notification(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    session = await initialize(client)
+    await client.send(call("hold", session, label="unwanted", meta=TOKEN, id=7))
+    await Events(client, await client.head()).next()
+    cancel = legacy("notifications/cancelled", {"requestId": 7}, id=None, session=session)
+    assert (await other.call(cancel)).status == 202
+    assert await told(other, "read", what="cancelled unwanted") == "seen"
+
+
+async def test_a_get_stream_opens_at_once(site: Site) -> None:
+    client = await site.connect()
+    session = await initialize(client)
+    await client.send(listen(session))
+    Events(client, await client.head())
+    other = await site.connect()
+    end = http(method="DELETE", headers={"Mcp-Session-Id": session})
+    assert (await other.call(end)).status == 204
+    while await client.chunk():
+        pass
+    assert (await other.call(call("add", session, a=1, b=1))).status == 404
+
+
+async def test_who_does_not_read_holds_back_the_handler_and_nobody_else(site: Site) -> None:
+    client, other = await site.connect(), await site.connect()
+    await client.send(
+        tool(
+            "flood",
+            label="unread",
+            count=3000,
+            meta={**TOKEN, "io.modelcontextprotocol/logLevel": "info"},
+        )
+    )
+    await client.head()
+    before = -1
+    while (now := int(await told(other, "sent", label="unread"))) != before or not now:
+        before = now
+        for _ in range(20):
+            assert await told(other, "add", a=1, b=1) == "2"
+    assert now < 2990  # the rest waits until somebody reads
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "reason"),
+    [
+        (http(method="GET", headers={"Host": "evil.example"}), 403, "Host"),
+        (tool("add", headers={"Origin": "http://evil.example"}), 403, "Origin"),
+        (http(method="PUT"), 405, "PUT"),
+        (http(b"{}", headers={"Content-Type": "text/plain"}), 415, "Content-Type"),
+        (http(b"{}", headers={"Accept": "text/html"}), 406, "Accept"),
+        (http(b"{nonsense"), 400, "Parse error"),
+        (http(method="GET", target=f"/mcp?{'x' * 9000}"), 414, "8192"),
+        (http(method="GET", headers={"X-Long": "x" * 33_000}), 431, "32768"),
+        (http(b"x", headers={"Content-Length": str(MAX_BODY + 1)}), 413, str(MAX_BODY)),
+        (call("add", "no-such-session", a=1, b=1), 404, "session"),
+        (legacy("tools/list"), 400, "Mcp-Session-Id"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else None,
+)
+async def test_refusals(site: Site, request_: bytes, status: int, reason: str) -> None:
+    response = await (await site.connect()).call(request_)
+    assert response.status == status
+    assert reason in response.json["error"]["message"]
+
+
+async def test_a_body_without_length_is_bounded(site: Site) -> None:
+    client = await site.connect()
+    head = http(headers={"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+    part = b"%x\r\n%b\r\n" % (MAX_BODY, b" " * MAX_BODY)
+    response = await client.call(head.replace(b"GET", b"POST") + part + part)
+    assert response.status == 413
+
+
+async def test_a_body_that_does_not_come_is_given_up(site: Site) -> None:
+    client = await site.connect()
+    response = await client.call(http(b"{", headers={"Content-Length": "100"}))
+    assert response.status == 408
+
+
+async def test_preflight_health_and_head(site: Site) -> None:
+    client = await site.connect()
+    own = f"http://127.0.0.1:{site.port}"
+    asked = {
+        "Host": f"127.0.0.1:{site.port}",
+        "Origin": own,
+        "Access-Control-Request-Method": "POST",
+    }
+    allowed = await client.call(http(method="OPTIONS", headers=asked))
+    assert allowed.status == 204
+    assert allowed.headers["access-control-allow-origin"] == own
+    health = site.path.removesuffix("/mcp") + "/health"
+    assert (await client.call(http(method="GET", target=health))).body == b"ok\n"
+    await client.send(http(method="HEAD", target=health))
+    response = await client.response(bodiless=True)
+    assert (response.status, response.headers["content-length"]) == (200, "3")
+    assert await told(client, "add", a=1, b=2) == "3"
+
+
+async def test_principals(site: Site) -> None:
+    client = await site.connect()
+    named = tool("whoami", headers={"X-User": "ada"})
+    assert (await client.call(named)).result == "ada"
+    assert await told(client, "whoami") == "nobody"
+
+
+async def test_no_websocket(site: Site) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    response = await (await site.connect()).call(http(method="GET", headers=upgrade))
+    assert (response.status, response.body) == (404, b"WebSocket is not served here\n")
