@@ -299,9 +299,12 @@ class Client(ClientRequests):
         )
         return Listening(self._core, wanted)
 
-    def notify(self, method: str, params: Body = None) -> None:
-        """Send any notification that the revision has; others are dropped."""
-        self._core.notify(method, params)
+    def notify(self, method: str, params: Body = None) -> bool:
+        """Send any notification of the revision or of an extension.
+
+        False if it was not sent: the revision has none such, or a capability is not declared.
+        """
+        return self._core.notify(method, params)
 
 
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are

@@ -34,7 +34,7 @@ from mcpcore.engine.events import (
 from mcpcore.http.client import HttpClient
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.methods import lookup
+from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter, SubscriptionsListenParams
 from mcpcore.wire.message import Body, RequestId
@@ -160,12 +160,16 @@ class ClientCore(ClientCalls):
             self._group,
         )
 
-    def notify(self, method: str, params: Body = None) -> None:
-        """Send a notification, where the negotiated revision has it."""
+    def notify(self, method: str, params: Body = None) -> bool:
+        """Send a notification of the negotiated revision or of an extension; False: not sent."""
         ready = self.ready
-        if ready is not None and lookup(method, "client", ready.revision) is not None:
-            self.machine.notify(method, params)
-            self.flush()
+        if ready is None:
+            return False
+        if method in KNOWN_METHODS and lookup(method, "client", ready.revision) is None:
+            return False
+        sent = self.machine.notify(method, params)
+        self.flush()
+        return sent
 
     def _settle(self, outcome: Settled) -> None:
         if self._waiting.settle(outcome):

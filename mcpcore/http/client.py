@@ -114,9 +114,9 @@ class HttpClient(Responses):
 
     def notify(
         self, method: str, params: Body = None, *, meta: Mapping[str, Any] | None = None
-    ) -> None:
+    ) -> bool:
         """See :meth:`Peer.notify <mcpcore.engine.peer.Peer.notify>`."""
-        self._peer.notify(method, params, meta=meta)
+        return self._peer.notify(method, params, meta=meta)
 
     def respond(self, key: Key, result: Body, *, meta: Mapping[str, Any] | None = None) -> bool:
         """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
