@@ -1,4 +1,4 @@
-"""Where an HTTP client connects to, and why it cannot."""
+"""Where an HTTP client connects to, by which way, and why it cannot."""
 
 import os
 import socket
@@ -9,22 +9,39 @@ import anyio
 from anyio.abc import ByteStream
 from msgspec import Struct
 
+from mcpcore.engine.faults import Fault, FaultKind
+from transports.http_heads import BadHead, find_head, format_request, parse_response
+from transports.http_settings import HeadLimits
+from transports.proxies import Proxy
+from transports.tls import SecureStream, client_tls, tls_problem
+
 _PORTS = {"http": 80, "https": 443}
+_INTERIM = 16
+"""Interim responses of a proxy borne before the final one."""
+LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""How streams say that they are at their end."""
 
 
 class Failure(Exception):
-    """An exchange that came to nothing; the message says why."""
+    """An exchange that came to nothing; the message says why, ``fault`` what kind it is."""
+
+    def __init__(self, message: str, fault: Fault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class Origin(Struct, frozen=True):
-    """Where to connect to."""
+    """Where to connect to, and the proxy that leads there."""
 
     host: str
     port: int
     ssl_context: ssl.SSLContext | None
+    proxy: Proxy | None = None
 
     @classmethod
-    def of(cls, url: str, ssl_context: ssl.SSLContext | None = None) -> "Origin":
+    def of(
+        cls, url: str, ssl_context: ssl.SSLContext | None = None, proxy: Proxy | None = None
+    ) -> "Origin":
         """Take the origin from a URL.  Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
@@ -32,34 +49,111 @@ class Origin(Struct, frozen=True):
         if parts.scheme == "http":
             ssl_context = None
         elif ssl_context is None:
-            ssl_context = ssl.create_default_context()
-        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context)
+            ssl_context = client_tls()
+        return cls(parts.hostname, parts.port or _PORTS[parts.scheme], ssl_context, proxy)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    async def connect(self, seconds: float) -> ByteStream:
-        """Open a connection.  Raises :class:`Failure`."""
+    @property
+    def relay(self) -> Proxy | None:
+        """The proxy that is sent whole URLs; a tunnel is none."""
+        return self.proxy if self.ssl_context is None else None
+
+    async def connect(self, seconds: float, limits: HeadLimits) -> ByteStream:
+        """Open a connection.  ``limits`` are those of a proxy's head.  Raises :class:`Failure`."""
         try:
             with anyio.fail_after(seconds):
-                if self.ssl_context is None:
-                    return await anyio.connect_tcp(self.host, self.port)
-                return await anyio.connect_tcp(
-                    self.host,
-                    self.port,
-                    ssl_context=self.ssl_context,
-                    tls_hostname=self.host,
-                    tls_standard_compatible=False,
-                )
+                return await self._connect(limits)
         except TimeoutError:
-            raise Failure(f"connecting to {self} took more than {seconds:g} s") from None
-        except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", None) or error.reason or str(error)
-            raise Failure(f"TLS with {self} failed: {reason}") from error
-        except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
-            raise Failure(f"TLS with {self} failed: the server closed the connection") from error
-        except OSError as error:
-            raise Failure(f"{_reason(error)}: {self}") from error
+            fault = Fault(FaultKind.CONNECT_TIMEOUT)
+            by = f" by the proxy {self.proxy}" if self.proxy is not None else ""
+            raise Failure(f"connecting to {self}{by} took more than {seconds:g} s", fault) from None
+
+    async def _connect(self, limits: HeadLimits) -> ByteStream:
+        proxy = self.proxy
+        if proxy is None:
+            stream = await _reach(self.host, self.port, str(self), FaultKind.CONNECT)
+        else:
+            shown = f"the proxy {proxy}"
+            stream = await _reach(proxy.host, proxy.port, shown, FaultKind.PROXY)
+            if proxy.secure:
+                context = proxy.ssl_context or client_tls()
+                stream = await _secure(stream, proxy.host, context, shown, FaultKind.PROXY)
+            if self.ssl_context is not None:
+                await self._tunnel(stream, proxy, limits)
+        if self.ssl_context is not None:
+            stream = await _secure(stream, self.host, self.ssl_context, str(self), FaultKind.TLS)
+        return stream
+
+    async def _tunnel(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
+        """Have the proxy connect us (RFC 9110 section 9.3.6)."""
+        try:
+            await self._ask(stream, proxy, limits)
+        except (Failure, BadHead, *LOST) as error:
+            await anyio.aclose_forcefully(stream)
+            if isinstance(error, Failure):
+                raise
+            reason = "closed the connection"
+            if isinstance(error, BadHead):
+                reason = f"sent a malformed response: {error}"
+            raise Failure(f"the proxy {proxy} {reason}", Fault(FaultKind.PROXY)) from error
+        except BaseException:
+            await anyio.aclose_forcefully(stream)
+            raise
+
+    async def _ask(self, stream: ByteStream, proxy: Proxy, limits: HeadLimits) -> None:
+        authority = str(self)
+        headers = [(b"host", authority.encode("idna" if not authority.isascii() else "ascii"))]
+        if proxy.authorization is not None:
+            headers.append((b"proxy-authorization", proxy.authorization))
+        await stream.send(format_request("CONNECT", headers[0][1].decode(), headers))
+        buffer = bytearray()
+        for _ in range(_INTERIM):
+            while not (size := find_head(buffer, limits)):
+                buffer += await stream.receive()
+            head = bytes(buffer[:size])
+            del buffer[:size]
+            if not head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+                break
+        status = parse_response(head).status
+        if not 200 <= status < 300:
+            raise proxy_refusal(proxy, status, str(self))
+        if buffer:
+            # Nobody on the other side speaks first in TLS.
+            text = f"the proxy {proxy} sent something through the tunnel before we did"
+            raise Failure(text, Fault(FaultKind.PROXY))
+
+
+def proxy_refusal(proxy: Proxy, status: int, what: str) -> Failure:
+    """The proxy answered for itself, and says no."""
+    why = "it wants authorization, or other" if status == 407 else "it does not connect us"
+    text = f"the proxy {proxy} answered with HTTP status {status} to {what} ({why})"
+    return Failure(text, Fault(FaultKind.PROXY, status))
+
+
+async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStream:
+    try:
+        return await anyio.connect_tcp(host, port)
+    except OSError as error:
+        raise Failure(f"{_reason(error)}: {shown}", Fault(kind)) from error
+
+
+async def _secure(
+    stream: ByteStream, host: str, context: ssl.SSLContext, shown: str, kind: FaultKind
+) -> ByteStream:
+    try:
+        return await SecureStream.wrap(
+            stream, hostname=host, ssl_context=context, standard_compatible=False
+        )
+    except BaseException as error:
+        await anyio.aclose_forcefully(stream)
+        if not isinstance(error, (ssl.SSLError, ssl.CertificateError, ValueError, *LOST)):
+            raise
+        reason = tls_problem(error)
+        if reason is None:
+            reason = str(error) if isinstance(error, ValueError) else "it closed the connection"
+        raise Failure(f"TLS with {shown} failed: {reason}", Fault(kind)) from error
 
 
 def _reason(error: BaseException) -> str:

@@ -9,11 +9,14 @@ import select
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
 
 from mcpcore.engine.events import Route
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
+from transports.http_coding import BadCoding, Bomb, Inflater, decoder_for
 from transports.http_heads import (
     BadHead,
     ResponseHead,
@@ -21,18 +24,21 @@ from transports.http_heads import (
     format_request,
     parse_response,
 )
-from transports.http_origin import Failure
+from transports.http_origin import LOST, Failure, proxy_refusal
 from transports.link import clock
+from transports.tls import tls_problem
 
 if TYPE_CHECKING:
     from transports.http_client import HttpClientLink
 
-_LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 _INTERIM = 64
 """Interim (1xx) responses borne before a final one."""
-_OWN_HEADERS = ((b"accept-encoding", b"identity"),)
+_CODINGS = {True: b"gzip, deflate", False: b"identity"}
+_OVER_LIMITS = (414, 431)
 _EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
+_READING = "took too long to send its response"
+_EXCHANGE = "did not take the message in time"
 
 
 class _Poll(Protocol):
@@ -50,8 +56,10 @@ class PooledConnection:
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
         self._poll: _Poll | None = None
+        self._until = math.inf  # when the exchange has to be over
         self._received = False  # something of the response to this request
         self._sent = False  # all of the request
+        self._writing = False  # and no response has begun
         self._phase = ""  # what an expired deadline would say
         self._overdue = False
         self._buffer = bytearray()
@@ -65,7 +73,6 @@ class PooledConnection:
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
-        self.deadline = math.inf
         self._send = send
         self._signal.set()
 
@@ -80,10 +87,12 @@ class PooledConnection:
 
     async def run(self) -> None:
         """Carry out exchanges until there was none for ``idle_time``."""
-        error: str | None = f"the connection to {self._link.origin} was closed"
+        failure = Failure(f"the connection to {self._link.origin} was closed")
         try:
             with self._scope:
                 while (send := self._send) is not None:
+                    self._until = math.inf if send.timeout is None else clock() + send.timeout
+                    self._allow(None)
                     result = await self._carry_out(send)
                     self._send = None
                     self._signal = anyio.Event()
@@ -92,26 +101,35 @@ class PooledConnection:
                     if self._idle():
                         await self._signal.wait()
             if self._overdue:
-                error = f"{self._link.origin} {self._phase}"
+                failure = Failure(f"{self._link.origin} {self._phase}", Fault(FaultKind.STALLED))
         finally:
             if self._send is not None:
-                self._link.finish(self, self._send.exchange, error)
+                self._link.finish(self, self._send.exchange, failure)
             await self._close()
             self._link.discard(self)
 
     def _idle(self) -> bool:
         return self._send is None and self.usable
 
-    async def _carry_out(self, send: HttpSend) -> str | None:
+    def _allow(self, seconds: float | None, phase: str = "") -> None:
+        """Bound what comes now, within what the exchange as a whole may take."""
+        self.deadline = math.inf if seconds is None else clock() + seconds
+        self._phase = phase
+        if self._until < self.deadline:
+            self.deadline, self._phase = self._until, _EXCHANGE
+
+    async def _carry_out(self, send: HttpSend) -> Failure | None:
         """Send one request and feed the response; return what went wrong.
 
         If a connection that was used before turns out to be closed, and not a byte was received,
-        the server had most likely closed it before the request came: that is tried once more.
+        the server had most likely closed it before the request came: what may reach it twice is
+        tried once more.
         """
+        link = self._link
         try:
-            head = format_request(send.method, send.target, [*send.headers, *_OWN_HEADERS])
-        except ValueError as error:
-            return str(error)
+            head = await self._head(send)
+        except Failure as failure:
+            return failure
         while True:
             reused = self._stream is not None and not self._stale()
             self._received = False
@@ -121,19 +139,47 @@ class PooledConnection:
                 await self._converse(head + send.body, send.exchange)
                 return None
             except Failure as failure:
-                problem = str(failure)
+                problem = failure
             except (BadHead, BadBody) as error:
-                problem = f"malformed response from {self._link.origin}: {error}"
-            except _LOST:
-                where = "within a response" if self._received else "without a response"
-                problem = f"{self._link.origin} closed the connection {where}"
+                over = isinstance(error, BadHead) and error.status in _OVER_LIMITS
+                kind = FaultKind.TOO_LARGE if over else FaultKind.MALFORMED
+                problem = Failure(f"malformed response from {link.origin}: {error}", Fault(kind))
+            except BadCoding as error:
+                kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
+                problem = Failure(f"{link.origin}: {error}", Fault(kind))
+            except LOST as error:
+                problem = self._loss(error)
             await self._close()
-            if self._received or not reused:
+            if self._received or not reused or not send.repeatable:
                 return problem
+
+    async def _head(self, send: HttpSend) -> bytes:
+        """The head of a request, as this connection needs it.  Raises :class:`Failure`."""
+        link, target = self._link, send.target
+        headers = await link.headers_of(send)
+        headers = [*headers, (b"accept-encoding", _CODINGS[self._settings.compression])]
+        relay = link.origin.relay
+        if relay is not None:
+            host = next(value for name, value in headers if name == b"host")
+            target = f"http://{host.decode('ascii')}{target}"
+            if relay.authorization is not None:
+                headers.append((b"proxy-authorization", relay.authorization))
+        try:
+            return format_request(send.method, target, headers)
+        except ValueError as error:
+            raise Failure(str(error), Fault(FaultKind.HEADERS)) from error
+
+    def _loss(self, error: BaseException) -> Failure:
+        origin = self._link.origin
+        problem = tls_problem(error)
+        if problem is not None:
+            return Failure(f"TLS with {origin} failed: {problem}", Fault(FaultKind.TLS))
+        where = "within a response" if self._received else "without a response"
+        return Failure(f"{origin} closed the connection {where}")
 
     async def _connect(self) -> None:
         await self._close()
-        self._stream = await self._link.origin.connect(self._settings.connect_time)
+        self._stream = await self._link.origin.connect(self._settings.connect_time, self._limits)
         if hasattr(select, "poll"):
             poll = select.poll()
             raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
@@ -166,7 +212,7 @@ class PooledConnection:
             tasks.start_soon(self._write, data)
             try:
                 await self._read(exchange)
-            except (Failure, BadHead, BadBody, *_LOST) as error:
+            except (Failure, BadHead, BadBody, BadCoding, *LOST) as error:
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
@@ -177,30 +223,32 @@ class PooledConnection:
     async def _write(self, data: bytes) -> None:
         stream, size = self._stream, self._settings.write_size
         assert stream is not None  # noqa: S101 - connected by the caller
-        self._phase, self._sent = _WRITING, False
+        self._writing, self._sent = True, False
         try:
             for start in range(0, len(data), size):
-                if self._phase == _WRITING:
-                    self.deadline = clock() + self._settings.write_time
+                if self._writing:
+                    self._allow(self._settings.write_time, _WRITING)
                 await stream.send(data if len(data) <= size else data[start : start + size])
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             return  # the server may have answered without reading everything
         self._sent = True
-        if self._phase == _WRITING:
-            self._phase = ""
-            self.deadline = math.inf
+        if self._writing:
+            self._allow(None)
 
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it comes."""
         link, machine, buffer = self._link, self._link.machine, self._buffer
         head = await self._read_head()
-        encodings = [value for name, value in head.headers if name == b"content-encoding"]
-        if any(value.lower() != b"identity" for value in encodings):
-            raise Failure(f"{link.origin} sent the content encoding {encodings[0]!r} unasked")
+        if head.status == 407 and link.origin.relay is not None:
+            raise proxy_refusal(link.origin.relay, head.status, "the request")
+        codings = [value for name, value in head.headers if name == b"content-encoding"]
+        inflater = decoder_for(codings, self._settings.inflate_ratio) if codings else None
+        self._writing = False
         machine.response_head(exchange, head.status, head.headers, now=clock())
-        if not any(n == b"content-type" and _EVENT_STREAM in v.lower() for n, v in head.headers):
-            self._phase = "took too long to send its response"
-            self.deadline = clock() + self._settings.body_time
+        if any(n == b"content-type" and _EVENT_STREAM in v.lower() for n, v in head.headers):
+            self._allow(None)
+        else:
+            self._allow(self._settings.body_time, _READING)
         body: Body
         if head.chunked:
             body = ChunkedBody()
@@ -210,7 +258,10 @@ class PooledConnection:
             body = StreamBody()
         while True:
             if data := body.take(buffer):
-                machine.response_data(exchange, data, now=clock())
+                if inflater is None:
+                    machine.response_data(exchange, data, now=clock())
+                else:
+                    await self._inflate(inflater, data, exchange)
             if body.done:
                 break
             link.flush_soon()
@@ -220,8 +271,19 @@ class PooledConnection:
                 if not body.end():
                     raise
                 break
+        if inflater is not None:
+            inflater.end()
         if buffer or not head.keep_alive:
             await self._close()
+
+    async def _inflate(self, inflater: Inflater, data: bytes, exchange: Route) -> None:
+        """Feed what was compressed, looking up between the pieces: it may be wanted no more."""
+        link = self._link
+        for piece in inflater.feed(data):
+            link.machine.response_data(exchange, piece, now=clock())
+            link.flush_soon()
+            if self._scope.cancel_called:
+                await anyio.lowlevel.checkpoint()
 
     async def _read_head(self) -> ResponseHead:
         buffer = self._buffer
@@ -233,8 +295,8 @@ class PooledConnection:
             if not raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
                 return parse_response(raw)
             if raw[9:12] == b"101":
-                raise Failure(f"{self._link.origin} switched protocols unasked")
-        raise Failure(f"{self._link.origin} sent {_INTERIM} interim responses")
+                raise BadHead(400, "it switched protocols unasked")
+        raise BadHead(400, f"{_INTERIM} interim responses")
 
     async def _receive(self) -> None:
         assert self._stream is not None  # noqa: S101 - connected by the caller

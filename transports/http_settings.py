@@ -22,11 +22,18 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Header lines of a request; more give 431."""
     connections: int = 10_000
     """At a time; one more gets 503."""
+    connections_per_client: int = 1_000
+    """At a time, of one peer address (of one network, in IPv6); one more gets 503.  To be raised
+    behind a proxy, whose address all clients share."""
     head_time: float = 10.0
     """From the first byte of a request to the end of its head; longer gives 408.  Also what a new
     connection, TLS included, has until that first byte; longer closes it."""
     body_time: float = 30.0
     """From the end of the head to the end of the body; longer gives 408."""
+    body_rate: int = 1024
+    """Bytes of a body that must arrive per second, once ``body_grace`` is over; fewer give 408."""
+    body_grace: float = 5.0
+    """How long a body may be slower than ``body_rate``."""
     idle_time: float = 60.0
     """Between two requests; then the connection is closed."""
     write_time: float = 30.0
@@ -42,6 +49,10 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     def head_limits(self) -> HeadLimits:
         """The bounds of a request's head."""
         return HeadLimits(self.request_line, self.header_bytes, self.header_count)
+
+    def body_deadline(self, began: float, received: int) -> float:
+        """When more of a body must have come than the ``received`` bytes."""
+        return began + min(self.body_time, self.body_grace + received / max(self.body_rate, 1))
 
 
 class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
@@ -61,6 +72,11 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     """From the head of a response that is no event stream to its end."""
     close_time: float = 2.0
     """What the last requests get when the client closes."""
+    compression: bool = False
+    """Ask for compressed responses.  They save bytes, but some servers hold compressed events back.
+    What comes compressed is taken either way: gzip and deflate."""
+    inflate_ratio: int = 100
+    """Bytes that a compressed response may unfold to for one received, beyond its first MiB."""
     header_bytes: int = 64 * 1024
     """Size of a response's head."""
     header_count: int = 200

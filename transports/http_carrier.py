@@ -1,0 +1,184 @@
+"""What HTTP clients share, whatever carries their requests: plans in time, and the orderly end."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from heapq import heapify, heappop, heappush
+from inspect import isawaitable
+from itertools import count
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.client import HttpClient
+from mcpcore.http.messages import HttpAbort, HttpSend
+from mcpcore.http.plan import own_header
+from transports.http_link import HttpLink
+from transports.http_origin import Failure
+from transports.http_settings import HttpClientLinkSettings
+from transports.link import App, clock
+
+logger = logging.getLogger(__name__)
+
+RequestHeaders = Callable[[HttpSend], Mapping[str, str] | Awaitable[Mapping[str, str]]]
+"""Says, for each request as it is sent, which headers go with it: a function or coroutine function.
+They take the place of those of the same name.  What it raises ends that request."""
+
+_CLOSED = "this side is closed"
+_SWEEP = 0.4
+"""Deadlines of connections are looked at this often at least (seconds)."""
+
+
+class HttpCarrier(HttpLink):
+    """Carries out what a client machine plans, until :meth:`aclose`.
+
+    Run :meth:`run` in a task.  It connects when there is something to send, so that starting
+    never fails: what goes wrong is an outcome of the request concerned.  Cancelling that task
+    closes at once.
+    """
+
+    def __init__(
+        self,
+        machine: HttpClient,
+        app: App,
+        settings: HttpClientLinkSettings | None,
+        headers: RequestHeaders | None,
+    ) -> None:
+        self.machine = machine
+        self.settings = settings or HttpClientLinkSettings()
+        times = self.settings
+        shortest = min(times.idle_time, times.write_time, times.body_time)
+        super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
+        self._headers = headers
+        self._tasks: TaskGroup | None = None
+        self._delayed: list[tuple[float, int, HttpSend]] = []
+        self._sequence = count()
+        self._stopped = False
+        self._closing = anyio.Event()
+        self._quiet = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Carry out what the machine plans until :meth:`aclose`."""
+        if self._tasks is not None:
+            raise RuntimeError("a link runs once")
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._keep_time)
+                for send in self._take_waiting():
+                    self._send(send)
+                self.flush_soon()
+                task_status.started()
+                try:
+                    await self._closing.wait()
+                    self.machine.close(now=clock())
+                    self.flush_soon()
+                    with anyio.move_on_after(self.settings.close_time):
+                        while self._busy():
+                            self._quiet = anyio.Event()
+                            await self._quiet.wait()
+                finally:
+                    self._stop()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._stop()
+            self._ended.set()
+
+    async def aclose(self) -> None:
+        """Close the machine, let its last requests go, close the connections."""
+        self._closing.set()
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    def _stop(self) -> None:
+        """Nothing is sent from now on; what is planned has failed."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if not self._closing.is_set():
+            self.machine.close(now=clock())
+        for send in [*self._take_waiting(), *(send for _, _, send in self._delayed)]:
+            self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
+        self._delayed.clear()
+        self.flush_soon()
+
+    # What carries the requests
+
+    @abstractmethod
+    def _send(self, send: HttpSend) -> None:
+        """Carry out one request, or let it wait."""
+
+    @abstractmethod
+    def _stop_exchange(self, exchange: Route) -> None:
+        """The machine wants no more of an exchange that is running or waiting."""
+
+    @abstractmethod
+    def _take_waiting(self) -> list[HttpSend]:
+        """Give the requests that wait, and forget them."""
+
+    @abstractmethod
+    def _busy(self) -> bool:
+        """Whether any exchange is running or waiting."""
+
+    async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
+        """All headers of a request, those of its user included.  Raises :class:`Failure`."""
+        if self._headers is None:
+            return send.headers
+        try:
+            given = self._headers(send)
+            if isawaitable(given):
+                given = await given
+            own = [own_header(pair) for pair in given.items()]
+        except Exception as error:
+            logger.debug("the function for headers failed", exc_info=True)
+            text = f"its headers could not be made: {type(error).__name__}: {error}"
+            raise Failure(text, Fault(FaultKind.HEADERS)) from error
+        names = {name for name, _ in own}
+        return [*(pair for pair in send.headers if pair[0] not in names), *own]
+
+    def ended(self, exchange: Route, failure: Failure | None) -> None:
+        """Tell the machine that a response is complete, or with ``failure`` never will be."""
+        error = None if failure is None else str(failure)
+        fault = None if failure is None else failure.fault
+        self.machine.response_end(exchange, error=error, fault=fault, now=clock())
+
+    # Plans of the machine
+
+    def _move_output(self) -> bool:
+        refused = False
+        for plan in self.machine.requests_to_send():
+            if isinstance(plan, HttpAbort):
+                self._abort(plan.exchange)
+            elif self._stopped:
+                self.machine.response_end(plan.exchange, error=_CLOSED, now=clock())
+                refused = True
+            elif plan.after:
+                heappush(self._delayed, (clock() + plan.after, next(self._sequence), plan))
+            else:
+                self._send(plan)
+        return refused
+
+    def _abort(self, exchange: Route) -> None:
+        self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]
+        heapify(self._delayed)
+        self._stop_exchange(exchange)
+        self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if not self._busy():
+            self._quiet.set()
+
+    # Time
+
+    def _deadline(self) -> float | None:
+        deadline = self.machine.deadline()
+        if self._delayed and (deadline is None or self._delayed[0][0] < deadline):
+            return self._delayed[0][0]
+        return deadline
+
+    def _on_deadline(self, now: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            self._send(heappop(self._delayed)[2])
+        self.machine.handle_timeout(now)

@@ -1,0 +1,134 @@
+"""HTTP proxies: which one leads to a server, and how it is asked.
+
+Plain http goes through a proxy as a request with the whole URL, https through a tunnel that the
+proxy opens (CONNECT).  Sources: RFC 9112 section 3.2.2, RFC 9110 sections 9.3.6 and 11.7.
+"""
+
+import os
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+from mcpcore.spec.errors import LocalError
+
+ENVIRONMENT: Final = "environment"
+"""Take the proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class BadProxy(LocalError, ValueError):
+    """What was given as a proxy is none; the message says why, without its password."""
+
+
+class Proxy(Struct, frozen=True, kw_only=True):
+    """A proxy, as :func:`parse_proxy` reads it from a URL."""
+
+    host: str
+    port: int
+    secure: bool = False
+    """It is itself spoken to over TLS (``https://``)."""
+    authorization: bytes | None = None
+    """The value of ``Proxy-Authorization``."""
+    ssl_context: ssl.SSLContext | None = None
+    """For a secure proxy; None: the system's authorities."""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy:
+    """Read ``[http[s]://][user:password@]host[:port]``.  Raises BadProxy."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise BadProxy("the URL of the proxy is malformed") from None
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if parts.scheme not in _PORTS:
+        raise BadProxy(f"{shown!r} is no HTTP proxy; other kinds are not supported")
+    if not host or not host.isascii() or any(char <= " " for char in host):
+        raise BadProxy(f"{shown!r} names no host that can be a proxy")
+    authorization = None
+    if parts.username is not None:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        if ":" in user:
+            raise BadProxy("the user name for a proxy must not hold a colon")
+        authorization = b"Basic " + b64encode(f"{user}:{password}".encode())
+    return Proxy(
+        host=host,
+        port=port or _PORTS[parts.scheme],
+        secure=parts.scheme == "https",
+        authorization=authorization,
+        ssl_context=ssl_context,
+    )
+
+
+def proxy_for(
+    url: str, proxy: Proxy | str | None, environ: Mapping[str, str] = os.environ
+) -> Proxy | None:
+    """Return the proxy that leads to ``url``, None if it is reached directly.
+
+    ``proxy``: None, a Proxy or its URL, or :data:`ENVIRONMENT`, which never leads to this machine
+    through a proxy.  Raises BadProxy.
+    """
+    if proxy is None or isinstance(proxy, Proxy):
+        return proxy
+    if proxy != ENVIRONMENT:
+        return parse_proxy(proxy)
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    found = _variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy")
+    if not found or _is_local(host) or _is_exempt(host, port, _variable(environ, "no_proxy")):
+        return None
+    return parse_proxy(found)
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    """A variable in either case; lower case wins, as everywhere."""
+    value = environ.get(name)
+    # In a CGI program HTTP_PROXY is the client's header "Proxy", and no setting of anybody.
+    if value is None and not (name == "http_proxy" and "REQUEST_METHOD" in environ):
+        value = environ.get(name.upper())
+    return (value or "").strip()
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_exempt(host: str, port: int, exceptions: str) -> bool:
+    """Whether ``NO_PROXY`` names the host: ``*``, names with all below, addresses, networks."""
+    for entry in exceptions.replace(" ", ",").split(","):
+        if entry == "*" or (entry and _matches(host.lower().rstrip("."), port, entry.lower())):
+            return True
+    return False
+
+
+def _matches(host: str, port: int, entry: str) -> bool:
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isdigit() and (":" not in name or name.endswith("]")):
+        if int(number) != port:
+            return False
+        entry = name
+    entry = entry.removeprefix("[").removesuffix("]")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        name = entry.removeprefix("*").lstrip(".").rstrip(".")
+        return bool(name) and (host == name or host.endswith(f".{name}"))
+    try:
+        return address in ip_network(entry, strict=False)
+    except ValueError:
+        return False

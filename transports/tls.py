@@ -1,0 +1,170 @@
+"""TLS for both ends: contexts with safe settings, and one sentence for what can go wrong.
+
+TLS 1.2 or newer, certificates and host names checked, HTTP/1.1 as the application protocol.
+Sources: RFC 9325 (which versions), RFC 9110 section 4.3.4 (which names), RFC 8446 section 4.4.2
+(client certificates).
+"""
+
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import anyio
+from anyio.streams.tls import TLSStream
+
+from mcpcore.spec.errors import LocalError
+
+T = TypeVar("T")
+PosArgs = TypeVarTuple("PosArgs")
+
+Path = str | os.PathLike[str]
+
+_PROTOCOLS = ["http/1.1"]
+_SSL_ERRORS = (ssl.SSLError, ssl.CertificateError)
+
+
+class SecureStream(TLSStream):
+    """A TLS stream whose other side is told what is wrong, and not only cut off.
+
+    When the handshake fails, anyio leaves the alert that says why unsent.
+    """
+
+    async def _call_sslobject_method(
+        self, func: Callable[[Unpack[PosArgs]], T], *args: *PosArgs
+    ) -> T:
+        try:
+            return await super()._call_sslobject_method(func, *args)
+        except ssl.SSLError:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                await self._flush_write_bio()
+            raise
+
+
+class BadTls(LocalError, ValueError):
+    """A certificate or key that cannot be used; the message says which, and why."""
+
+
+def client_tls(
+    *,
+    ca: Path | Sequence[Path] | None = None,
+    system_ca: bool | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    password: str | None = None,
+) -> ssl.SSLContext:
+    """Make the context of a client.
+
+    ``ca``: files with the certificates of authorities (PEM), or folders of them as OpenSSL hashes
+    them; the system's are trusted beside them only if ``system_ca`` says so, and without any
+    ``ca`` by default.  ``cert``, ``key`` and ``password``: our own certificate with its chain, for
+    servers that ask for one; without ``key`` it is in the same file.
+
+    Raises BadTls for files that cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    given = _listed(ca)
+    if system_ca or (system_ca is None and not given):
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    _trust(context, given)
+    _identify(context, cert, key, password)
+    return context
+
+
+def server_tls(
+    cert: Path,
+    key: Path | None = None,
+    *,
+    password: str | None = None,
+    client_ca: Path | Sequence[Path] | None = None,
+    client_cert_required: bool = True,
+) -> ssl.SSLContext:
+    """Make the context of a server.
+
+    ``cert``, ``key`` and ``password``: its certificate with its chain (PEM); without ``key`` that
+    is in the same file.  With ``client_ca`` clients have to show a certificate of one of these
+    authorities, or may, if ``client_cert_required`` is off.
+
+    Raises BadTls for files that cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    _identify(context, cert, key, password)
+    given = _listed(client_ca)
+    if given:
+        _trust(context, given)
+        context.verify_mode = ssl.CERT_REQUIRED if client_cert_required else ssl.CERT_OPTIONAL
+    return context
+
+
+def tls_problem(error: BaseException) -> str | None:
+    """Say what TLS had against a connection; None if ``error`` is about something else."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, _SSL_ERRORS):
+        seen = seen.__cause__
+    if not isinstance(seen, ssl.SSLError) or isinstance(seen, ssl.SSLEOFError):
+        return None
+    if isinstance(seen, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {seen.verify_message}"
+    reason = str(seen.reason or seen).replace("_", " ").lower()
+    if seen.reason and "ALERT" in seen.reason:
+        return f"it refused: {reason}"
+    return reason
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(_PROTOCOLS)
+
+
+def _listed(paths: Path | Sequence[Path] | None) -> Sequence[Path]:
+    if paths is None:
+        return ()
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def _trust(context: ssl.SSLContext, authorities: Sequence[Path]) -> None:
+    for path in authorities:
+        try:
+            if os.path.isdir(path):
+                context.load_verify_locations(capath=os.fspath(path))
+            else:
+                context.load_verify_locations(cafile=os.fspath(path))
+        except (OSError, ValueError) as error:
+            raise BadTls(f"the authorities in {os.fspath(path)!r}: {_reason(error)}") from None
+
+
+def _identify(
+    context: ssl.SSLContext, cert: Path | None, key: Path | None, password: str | None
+) -> None:
+    if cert is None:
+        if key is not None:
+            raise BadTls("a key without its certificate")
+        return
+    try:
+        # Without a password OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(cert, key, password=password or _no_password)
+    except _NoPassword:
+        raise BadTls(f"the key of {os.fspath(cert)!r} is encrypted; give its password") from None
+    except (OSError, ValueError) as error:
+        files = os.fspath(cert) if key is None else f"{os.fspath(cert)} and {os.fspath(key)}"
+        raise BadTls(f"the certificate and key in {files!r}: {_reason(error)}") from None
+
+
+class _NoPassword(Exception):
+    pass
+
+
+def _no_password() -> str:
+    raise _NoPassword
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or "not PEM").replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return str(error)
