@@ -1,7 +1,7 @@
 """Message bodies of HTTP/1.x: three ways to tell where one ends (RFC 9112 sections 6 and 7).
 
 Each takes what is its own from the front of a buffer, and leaves the rest to the next message.
-Trailers and chunk extensions are checked and dropped.
+Chunk extensions, and trailers where they are accepted, are checked and dropped.
 """
 
 import re
@@ -11,12 +11,23 @@ _LINE = 256
 """Bytes of a chunk's size line; extensions are ignored, so nobody needs long ones."""
 _TRAILERS = 8192
 """Bytes of the trailer section."""
+_OVERHEAD = 16 * 1024
+"""Bytes of size lines that a body may have beyond what its chunks excuse."""
+_EXCUSED = 16
+"""Bytes of a size line that any chunk excuses; as much again as its content besides."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*")
 
 
 class BadBody(Exception):
-    """The framing of a body is broken; nothing behind it can be trusted."""
+    """A body that is refused, so that nothing behind it can be trusted.
+
+    ``status`` is what a server answers.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Body(Protocol):
@@ -24,6 +35,10 @@ class Body(Protocol):
 
     done: bool
     """The end has been seen."""
+
+    @property
+    def announced(self) -> int:
+        """How many bytes are known to follow, beyond what the head has said."""
 
     def take(self, buffer: bytearray) -> bytes:
         """Remove what belongs to the body from ``buffer`` and return its content.
@@ -39,6 +54,8 @@ class LengthBody:
     """A body of ``length`` bytes."""
 
     __slots__ = ("_left", "done")
+
+    announced = 0
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -62,6 +79,8 @@ class StreamBody:
 
     __slots__ = ("done",)
 
+    announced = 0
+
     def __init__(self) -> None:
         self.done = False
 
@@ -77,15 +96,25 @@ class StreamBody:
 
 
 class ChunkedBody:
-    """A body in chunks, read strictly: CRLF only, no white space around sizes."""
+    """A body in chunks, read strictly: CRLF only, no white space around sizes.
 
-    __slots__ = ("_left", "_line", "_trailers", "done")
+    Without ``trailers`` a body that has any is refused.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_left", "_line", "_overhead", "_trailers", "_with_trailers", "done")
+
+    def __init__(self, *, trailers: bool = True) -> None:
         self._left = 0
         self._line = self._size_line
+        self._overhead = 0
         self._trailers = 0
+        self._with_trailers = trailers
         self.done = False
+
+    @property
+    def announced(self) -> int:
+        """See :class:`Body`."""
+        return self._left
 
     def take(self, buffer: bytearray) -> bytes:
         """See :class:`Body`."""
@@ -118,8 +147,12 @@ class ChunkedBody:
     def _size_line(self, line: bytes) -> None:
         match = _SIZE.fullmatch(line)
         if match is None:
-            raise BadBody(f"malformed chunk size {line[:40]!r}")
+            raise BadBody("malformed chunk size")
         self._left = int(match[1], 16)
+        excused = _EXCUSED + 2 * self._left
+        self._overhead = max(self._overhead + len(line) + 2 - excused, 0)
+        if self._overhead > _OVERHEAD:
+            raise BadBody("the chunk lines of the body are longer than what they bring")
         if not self._left:
             self._line = self._trailer_line
 
@@ -132,7 +165,9 @@ class ChunkedBody:
         self._trailers += len(line) + 2
         if not line:
             self.done = True
+        elif not self._with_trailers:
+            raise BadBody("trailers are not accepted", 431)
         elif not _TRAILER.fullmatch(line):
-            raise BadBody(f"malformed trailer {line[:40]!r}")
+            raise BadBody("malformed trailer")
         elif self._trailers > _TRAILERS:
             raise BadBody(f"more than {_TRAILERS} bytes of trailers")

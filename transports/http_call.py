@@ -7,7 +7,7 @@ from types import TracebackType
 import anyio
 
 from mcpcore.engine.events import Route
-from mcpcore.http.headers import HOST, RETRY_AFTER, Headers
+from mcpcore.http.headers import HOST, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from transports.http_heads import error_reply, split_target
 from transports.http_host import HttpHost
@@ -59,7 +59,8 @@ class HttpCall:
         """How many bytes of the body may be fed, at most; 0: none, the reply is being made."""
         self.over: anyio.CancelScope | None = None
         """Is cancelled when the call is given up: what the carrier waits for will not come."""
-        self.deadline = clock() + host.settings.body_time
+        self._began, self._fed = clock(), 0
+        self.deadline = host.settings.body_deadline(self._began, 0)
         self._host = host
         self._route: Route | None = None
         self._bodiless = request.method == "HEAD"
@@ -88,6 +89,8 @@ class HttpCall:
         if end:
             self._received()
         elif data:
+            self._fed += len(data)
+            self.deadline = self._host.settings.body_deadline(self._began, self._fed)
             self._host.flush_soon()
             if self._woken:  # refused before its end, as too large for instance
                 self._received()
@@ -209,8 +212,6 @@ class HttpCall:
 
     def _refuse(self, status: int, message: str) -> None:
         headers, body = error_reply(status, message)
-        if status == 503:
-            headers.append((RETRY_AFTER, b"1"))
         self._actions.append(HttpHead(_REFUSED, status, headers))
         if not self._bodiless:
             self._actions.append(HttpChunk(_REFUSED, body))

@@ -17,6 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
+from mcpcore.spec.revisions import Revision
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_heads import (
     CONTINUE,
@@ -57,6 +58,7 @@ class ServerConnection:
         self._scope = anyio.CancelScope()
         self._expired = False
         self._overdue: str | None = None  # what a 408 would say now
+        self._revision: Revision | None = None  # the one that a refusal is for
         self._upgraded = False
         self._unread = False  # some of the request's body will not be read
         self._writing = False  # a task is taking from the machine, or is about to
@@ -108,14 +110,14 @@ class ServerConnection:
                 except BadHead as error:
                     refusal = error
                 except BadBody as error:
-                    refusal = BadHead(400, str(error))
+                    refusal = BadHead(error.status, str(error))
                 except LOST:
                     pass
             if self._expired and self._overdue is not None:
                 refusal = BadHead(408, self._overdue)
             self._leave()
             if refusal is not None:
-                await refuse(self._stream, refusal.status, refusal.message)
+                await refuse(self._stream, refusal.status, refusal.message, self._revision)
             elif self._unread:
                 await linger(self._stream)
         finally:
@@ -187,18 +189,25 @@ class ServerConnection:
 
     async def _read_body(self, head: RequestHead, exchange: Route, reply: Reply) -> None:
         buffer = self._buffer
-        body = ChunkedBody() if head.length is None else LengthBody(head.length)
+        body: ChunkedBody | LengthBody
+        body = ChunkedBody(trailers=False) if head.length is None else LengthBody(head.length)
         self._overdue = "the body of the request took too long"
-        self.deadline = clock() + self._settings.body_time
+        self._revision = head.revision
+        began, received = clock(), 0
+        self.deadline = self._settings.body_deadline(began, received)
         if head.expects_continue and not buffer:
             await self._stream.send(CONTINUE)
         while True:
             data = body.take(buffer)
-            if data or body.done:
-                self._machine.body(exchange, data, end=body.done, now=clock())
+            ahead = body.announced
+            if data or ahead or body.done:
+                self._machine.body(exchange, data, end=body.done, announced=ahead, now=clock())
             if body.done:
+                self._revision = None
                 return
-            if data:
+            received += len(data)
+            self.deadline = self._settings.body_deadline(began, received)
+            if data or ahead:
                 self._link.flush_soon()
                 if self._woken:
                     # Answered before its end, as too large for instance: the rest is not read.

@@ -18,8 +18,16 @@ from http import HTTPStatus
 import h11
 from msgspec import Struct
 
+from mcpcore.http.headers import PROTOCOL_VERSION, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
-from mcpcore.spec.errors import INVALID_REQUEST, TIMED_OUT, TOO_LARGE, ErrorData, busy_code
+from mcpcore.spec.errors import (
+    INVALID_REQUEST,
+    ErrorData,
+    busy_code,
+    timed_out_code,
+    too_large_code,
+)
+from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import encode_error
 from transports.http_settings import HeadLimits
 
@@ -55,6 +63,14 @@ class RequestHead(Struct):
     length: int | None
     expects_continue: bool
     upgrade: bool
+
+    @property
+    def revision(self) -> Revision | None:
+        """The revision that the request names, if it names one that exists."""
+        for name, value in self.request.headers:
+            if name == PROTOCOL_VERSION:
+                return BY_NAME.get(value.decode("latin-1"))
+        return None
 
 
 class ResponseHead(Struct):
@@ -192,7 +208,12 @@ def _parse(connection: h11.Connection, head: bytes) -> object:
     try:
         return connection.next_event()
     except h11.RemoteProtocolError as error:
-        raise BadHead(error.error_status_hint, str(error)[:200]) from error
+        raise BadHead(error.error_status_hint, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What h11 says, without what was sent, which it quotes as Python would."""
+    return str(error).partition(":")[0].replace("b'", "'")
 
 
 def _content_length(head: bytes) -> int | None:
@@ -258,17 +279,25 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
     return b"\r\n".join(lines)
 
 
-_ERROR_CODES = {408: TIMED_OUT, 413: TOO_LARGE, 503: busy_code(None)}
+_ERROR_CODES = {408: timed_out_code, 413: too_large_code, 503: busy_code}
 
 
-def error_reply(status: int, message: str) -> tuple[Headers, bytes]:
-    """Return headers and body of a response that refuses what never reached the core."""
-    body = encode_error(None, ErrorData(_ERROR_CODES.get(status, INVALID_REQUEST), message))
+def error_reply(
+    status: int, message: str, revision: Revision | None = None
+) -> tuple[Headers, bytes]:
+    """Return headers and body of a response that refuses what never reached the core.
+
+    ``revision`` is the one that the request names, if it is known.
+    """
+    code = _ERROR_CODES[status](revision) if status in _ERROR_CODES else INVALID_REQUEST
+    body = encode_error(None, ErrorData(code, message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == 503:
+        headers.append((RETRY_AFTER, b"1"))
     return headers, body
 
 
-def error_response(status: int, message: str) -> bytes:
+def error_response(status: int, message: str, revision: Revision | None = None) -> bytes:
     """Return such a response whole; the connection ends with it."""
-    headers, body = error_reply(status, message)
+    headers, body = error_reply(status, message, revision)
     return format_response(status, [*headers, (b"connection", b"close")]) + body

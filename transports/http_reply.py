@@ -10,6 +10,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from mcpcore.spec.revisions import Revision
 from transports.http_heads import RequestHead, error_response, format_response
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -74,11 +75,13 @@ class Reply:
         return format_response(head.status, headers)
 
 
-async def refuse(stream: ByteStream, status: int, message: str) -> None:
+async def refuse(
+    stream: ByteStream, status: int, message: str, revision: Revision | None = None
+) -> None:
     """Answer with an error and end the connection, in bounded time."""
     with anyio.move_on_after(_LINGER_TIME):
         try:
-            await stream.send(error_response(status, message))
+            await stream.send(error_response(status, message, revision))
         except LOST:
             return
         await linger(stream)

@@ -8,11 +8,13 @@ import errno
 import logging
 import os
 import ssl
+from collections import Counter
 from collections.abc import Sequence
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 
+from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
 from transports.http_host import HttpHost, guarded, peer_name
@@ -53,6 +55,7 @@ class HttpServerLink(HttpHost):
         """Host and port of each listener, once :meth:`serve` has started."""
         self._ssl_context = ssl_context
         self._listeners: Sequence[SocketListener] = ()
+        self._clients: Counter[str] = Counter()
         self._turned_away = 0
 
     @property
@@ -120,26 +123,41 @@ class HttpServerLink(HttpHost):
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(_PAUSE)
                 continue
-            if self.connections < self.settings.connections:
-                self._tasks.start_soon(self._connection, stream)
+            peer = _peer(stream)
+            client = share_of(address_of(peer))
+            refusal = self._full(client)
+            if refusal is None:
+                self._clients[client] += 1
+                self._tasks.start_soon(self._connection, stream, peer, client)
             elif self._turned_away < _TURNED_AWAY:
-                self._tasks.start_soon(self._turn_away, stream)
+                self._tasks.start_soon(self._turn_away, stream, refusal)
             else:
                 await stream.aclose()
 
-    async def _connection(self, stream: SocketStream) -> None:
-        connection = ServerConnection(self, stream, _peer(stream))
+    def _full(self, client: str) -> str | None:
+        """Why a client can have no further connection, if so."""
+        if self.connections >= self.settings.connections:
+            return "too many connections"
+        if self._clients[client] >= self.settings.connections_per_client:
+            return "too many connections from your address"
+        return None
+
+    async def _connection(self, stream: SocketStream, peer: str | None, client: str) -> None:
+        connection = ServerConnection(self, stream, peer)
         self.add(connection)
         try:
             await guarded(lambda: connection.run(self._ssl_context))
         finally:
             self.discard(connection)
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
 
-    async def _turn_away(self, stream: SocketStream) -> None:
+    async def _turn_away(self, stream: SocketStream, refusal: str) -> None:
         self._turned_away += 1
         try:
             if self._ssl_context is None:
-                await refuse(stream, 503, "too many connections")
+                await refuse(stream, 503, refusal)
         finally:
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):

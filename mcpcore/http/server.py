@@ -115,14 +115,20 @@ class HttpServer(Placing):
             self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
         return 0
 
-    def body(self, exchange: Route, data: bytes, *, end: bool, now: float) -> None:
-        """Take a part of the body that :meth:`open` wanted; ``end`` with the last."""
+    def body(
+        self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0
+    ) -> None:
+        """Take a part of the body that :meth:`open` wanted; ``end`` with the last.
+
+        ``announced``: how many bytes are known to follow, so that what is going to be too large is
+        refused at once.
+        """
         self._log.now = now
         record = self._exchanges.get(exchange)
         if record is None or record.phase is not Phase.READING:
             return
         record.received += len(data)
-        if record.received > self.settings.max_body:
+        if record.received + announced > self.settings.max_body:
             self._gate.too_large(record)
             return
         record.chunks.append(data)

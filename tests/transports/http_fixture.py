@@ -12,7 +12,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 from msgspec import Struct, field
 
-from mcpcore.engine.config import Config
+from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
@@ -104,6 +104,7 @@ async def server(
     settings: HttpServerSettings | None = None,
     *,
     http: HttpSettings | None = None,
+    limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
     upgrade: Upgrade | None = None,
 ) -> AsyncIterator[Running]:
@@ -111,6 +112,7 @@ async def server(
     config = Config(
         info=Implementation(name="test", version="1"),
         capabilities=ServerCapabilities(tools=ToolsCapability(list_changed=True)),
+        limits=limits or Limits(),
     )
     app = Tools()
     app.machine = machine = HttpServer(config, secret=secrets.token_bytes(32), settings=http)

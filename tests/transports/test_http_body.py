@@ -116,6 +116,31 @@ def test_bad_chunks_are_refused(name: str, bytewise: bool) -> None:
         feed(ChunkedBody(), pieces)
 
 
+def test_trailers_are_refused_where_they_are_not_wanted() -> None:
+    assert feed(ChunkedBody(trailers=False), [chunked([b"a"]) + NEXT]) == (b"a", NEXT)
+    with pytest.raises(BadBody) as raised:
+        feed(ChunkedBody(trailers=False), [chunked([b"a"], trailers=b"X: 1\r\n")])
+    assert raised.value.status == 431
+
+
+def test_size_lines_must_be_worth_it() -> None:
+    """Neither small chunks nor short extensions are an offence; many of both together are."""
+    small = chunked([b"a"] * 10_000)
+    assert feed(ChunkedBody(), [small]) == (b"a" * 10_000, b"")
+    padded = b"00000001;" + b"x" * 200 + b"\r\na\r\n"
+    assert feed(ChunkedBody(), [padded * 50 + b"0\r\n\r\n"]) == (b"a" * 50, b"")
+    with pytest.raises(BadBody):
+        feed(ChunkedBody(), [padded * 100 + b"0\r\n\r\n"])
+
+
+def test_a_chunk_announces_what_is_to_come() -> None:
+    body = ChunkedBody()
+    feed(body, [b"5\r\nab"])
+    assert body.announced == 3
+    feed(body, [b"cde\r\n"])
+    assert body.announced == 0
+
+
 @given(st.binary(max_size=300))
 def test_garbage_never_raises_anything_else(data: bytes) -> None:
     body = ChunkedBody()

@@ -12,15 +12,19 @@ from transports.http_server import HttpServerSettings
 pytestmark = pytest.mark.anyio
 
 SHORT = 0.05
+CODES = {408: -32001, 413: -32003, 503: -32000}
+"""What our own errors are called where the revision is not known, or is a legacy one."""
 
 
-async def refused(client: Client, status: int, words: str) -> None:
+async def refused(client: Client, status: int, words: str, code: int | None = None) -> None:
     """The client is refused, told why, and sees the end."""
     response = await client.response()
     assert response.status == status
     assert response.headers["connection"] == "close"
     error = response.json["error"]
     assert words in error["message"]
+    assert error["code"] == (code or CODES.get(status, -32600))
+    assert response.headers.get("retry-after") == ("1" if status == 503 else None)
     assert response.json.get("id") is None
     assert await client.closed()
     await client.aclose()
@@ -72,6 +76,28 @@ async def test_unannounced_body_that_is_too_large_is_not_read_to_its_end() -> No
         await client.aclose()
 
 
+async def test_chunk_that_will_be_too_large_is_refused_before_it_comes() -> None:
+    async with server(http=HttpSettings(max_body=1000)) as running:
+        for beginning in (b"401\r\n", b"fffffffffffff\r\n", b"3e7\r\n" + b"x" * 999 + b"\r\n2\r\n"):
+            client = await running.connect()
+            headers = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+            response = await client.call(http(b"", headers=headers) + beginning)
+            assert response.status == 413
+            assert response.json["error"]["code"] == -32003
+            assert response.headers["connection"] == "close"
+            assert await client.closed()
+            await client.aclose()
+
+
+async def test_trailers() -> None:
+    headers = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+    async with server() as running:
+        client = await running.connect()
+        await client.send(http(b"", headers=headers), b"1\r\n{\r\n0\r\nX-Sum: 1\r\n\r\n")
+        await refused(client, 431, "trailers")
+        assert running.machine.exchanges == 0
+
+
 async def test_body_within_the_limit_in_chunks() -> None:
     whole = tool("echo", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
     head, _, body = whole.partition(b"\r\n\r\n")
@@ -100,8 +126,29 @@ async def test_slow_body() -> None:
     async with server(HttpServerSettings(body_time=SHORT)) as running:
         client = await running.connect()
         await client.send(tool("echo")[:-1])
-        await refused(client, 408, "body")
+        await refused(client, 408, "body", 1003)  # the head names the modern revision
         assert running.machine.exchanges == 0
+
+
+async def test_dripping_body() -> None:
+    """It would be complete in time, but hardly anything comes."""
+    times = HttpServerSettings(body_grace=SHORT, body_rate=1_000_000)
+    async with server(times) as running:
+        client = await running.connect()
+        whole = tool("echo", text="x" * 1000)
+        await client.send(whole[:-1])
+        await refused(client, 408, "body", 1003)
+
+
+async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace() -> None:
+    times = HttpServerSettings(body_grace=SHORT, body_rate=1, head_time=SHORT)
+    async with server(times) as running:
+        client = await running.connect()
+        whole = tool("echo", text="x" * 1000)
+        await client.send(whole[:-1])
+        for _ in range(3):  # more than the grace passes
+            assert await (await running.connect()).closed()
+        assert (await client.call(whole[-1:])).status == 200
 
 
 async def test_silent_new_connection() -> None:
@@ -166,6 +213,31 @@ async def test_connections() -> None:
             if (await third.call(http(method="GET", target="/health"))).status == 200:
                 break
         assert (await second.call(tool("echo"))).status == 200
+
+
+async def test_connections_of_one_address() -> None:
+    async with server(HttpServerSettings(connections_per_client=2)) as running:
+        clients = [await running.connect() for _ in range(2)]
+        for client in clients:
+            assert (await client.call(tool("echo"))).status == 200
+        await refused(await running.connect(), 503, "from your address")
+        stream = await anyio.connect_tcp("127.0.0.1", running.port, local_host="127.0.0.2")
+        other = Client(stream)
+        running.clients.append(other)
+        for client in (other, *clients):
+            assert (await client.call(tool("echo"))).status == 200
+        await clients.pop().aclose()
+        while True:
+            third = await running.connect()
+            if (await third.call(http(method="GET", target="/health"))).status == 200:
+                break
+        for client in (other, *clients):
+            await client.aclose()
+        await third.aclose()
+        with anyio.fail_after(5):
+            while running.link.carriers:
+                await anyio.lowlevel.checkpoint()
+        assert not running.link._clients
 
 
 async def test_refusals_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,10 @@ async def test_malformed_http() -> None:
             response = await client.response()
             assert (name, response.status) == (name, status)
             assert response.headers["connection"] == "close", name
-            assert response.json["error"]["message"], name
+            message = response.json["error"]["message"]
+            assert message, name
+            for leak in ("b'", 'b"', "bytearray", "\\x", "Traceback", "h11"):
+                assert leak not in message, (name, message)
             await client.aclose()
             other = await running.connect()
             assert (await other.call(tool("echo"))).status == 200
@@ -58,7 +61,7 @@ async def test_malformed_chunks() -> None:
             client = await running.connect()
             await client.send(http(b"", headers=headers) + data)
             response = await client.response()
-            assert (name, response.status) == (name, 400)
+            assert (name, response.status) == (name, 431 if "trailer" in name else 400)
             assert running.machine.exchanges == 0
             await client.aclose()
 
