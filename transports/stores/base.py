@@ -95,7 +95,7 @@ class SessionStore(Protocol):
     def touch(self, session: str, wall: float) -> bool:
         """Count a session as used; return whether it is there."""
 
-    def delete(self, session: str) -> bool:
+    def delete(self, session: str, wall: float) -> bool:
         """Remove a session and all that is kept of it; return whether it was there."""
 
 
@@ -205,7 +205,7 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
             case SessionSave():
                 store.save(step.record, wall)
             case SessionDelete():
-                return store.delete(session)
+                return store.delete(session, wall)
             case _:
                 return StoreFailure(f"no store knows the step {type(step).__name__}")
     except StepFailedError as refused:
@@ -213,13 +213,11 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
     return None
 
 
-def ended(record: SessionRecord, used: float | None, wall: float, settings: StoreSettings) -> bool:
-    """Whether the time of a session is over; ``used`` None: never since it was made."""
-    if wall >= record.created + settings.absolute:
-        return True
+def ends(created: float, used: float | None, settings: StoreSettings) -> float:
+    """When the time of a session is over; ``used`` None: never since it was made."""
     if used is None:
-        return wall >= record.created + min(settings.unused, settings.idle)
-    return wall >= used + settings.idle
+        return created + min(settings.unused, settings.idle, settings.absolute)
+    return min(used + settings.idle, created + settings.absolute)
 
 
 class _Envelope(Struct):

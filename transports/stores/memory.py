@@ -16,7 +16,7 @@ from transports.stores.base import (
     StepFailedError,
     StoreSettings,
     carry_out,
-    ended,
+    ends,
     is_request,
     moved,
     wake,
@@ -168,10 +168,10 @@ class MemoryStore:
         """See :class:`~transports.stores.base.SessionStore`."""
         return self.load(session, wall) is not None
 
-    def delete(self, session: str) -> bool:
+    def delete(self, session: str, wall: float) -> bool:
         """See :class:`~transports.stores.base.SessionStore`."""
         with self._changed:
-            return self._remove(session)
+            return self._find(session, wall) is not None and self._remove(session)
 
     # Streams
 
@@ -183,10 +183,10 @@ class MemoryStore:
             found = self._find(session, wall)
             if found is None:
                 raise StepFailedError("the session has ended")
-            if stream in found.streams:
+            if self._stream(session, stream, wall) is not None:
                 raise StepFailedError("a stream with this number exists")
             if len(found.streams) >= self.settings.streams:
-                self._make_room(found)
+                self._make_room(found, wall)
             found.ranks += 1
             found.streams[stream] = _Stream(
                 session=found,
@@ -422,7 +422,7 @@ class MemoryStore:
         session = self._sessions.get(id)
         if session is None:
             return None
-        if ended(session.record, session.used, wall, self.settings):
+        if wall >= ends(session.record.created, session.used, self.settings):
             self._remove(id)
             return None
         return session
@@ -475,14 +475,14 @@ class MemoryStore:
         del stream.session.streams[stream.number]
         return True
 
-    def _make_room(self, session: _Session) -> None:
-        """Forget the oldest stream to which nothing will be added."""
-        for stream in session.streams.values():
-            if stream.idle:
-                self._forget(stream)
-                del session.streams[stream.number]
-                return
-        raise StepFailedError("the session has too many streams")
+    def _make_room(self, session: _Session, wall: float) -> None:
+        """Forget streams to which nothing will be added: what is too old, else the oldest."""
+        idle = [stream for stream in session.streams.values() if stream.idle]
+        if not idle:
+            raise StepFailedError("the session has too many streams")
+        if not [stream for stream in idle if self._outlived(stream, wall)]:
+            self._forget(idle[0])
+            del session.streams[idle[0].number]
 
     def _keep(self, stream: _Stream, data: bytes, wall: float) -> None:
         session = stream.session

@@ -1,0 +1,117 @@
+"""A SQLite file that several threads of this process use, one transaction at a time."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from transports.stores.base import StepFailedError, StoreSettings, StoreUnavailableError
+from transports.stores.schema import prepare
+
+
+class SqliteFile:
+    """The connection, its transactions, and what is carried along with them."""
+
+    def __init__(
+        self, path: str | Path, settings: StoreSettings, synchronous: str, busy: float
+    ) -> None:
+        self.settings = settings
+        self._lock = threading.RLock()
+        """Guards the connection and what follows."""
+        self._depth = 0
+        self._size = 0
+        """Bytes of events and queued messages, while a transaction runs."""
+        self._count = 0
+        """Sessions, while a transaction runs."""
+        self._told = False
+        """The transaction leaves notes."""
+        self._bell = threading.Condition()
+        """Rung when a transaction of this process has left notes."""
+        self._rung = 0
+        try:
+            self._db = prepare(path, synchronous, busy)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"SQLite: {path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; calls that wait for notes raise StoreUnavailableError."""
+        with self._lock:
+            self._db.close()
+        self._ring()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Do what follows as a whole or not at all; inside of another one, as a part of it.
+
+        Raises StoreUnavailableError, and whatever is raised inside.
+        """
+        with self._lock:
+            if self._depth:
+                yield
+                return
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise StoreUnavailableError(f"SQLite: {error}") from error
+            self._depth = 1
+            self._told = False
+            refusal: StepFailedError | None = None
+            try:
+                self._size, self._count = before = self._totals()
+                try:
+                    yield
+                except StepFailedError as refused:
+                    refusal = refused
+                self._finish(before)
+            except (sqlite3.DataError, sqlite3.ProgrammingError):
+                self._undo()
+                raise
+            except sqlite3.Error as error:
+                self._undo()
+                raise StoreUnavailableError(f"SQLite: {error}") from error
+            except BaseException:
+                self._undo()
+                raise
+            finally:
+                self._depth = 0
+        if self._told:
+            self._ring()
+        if refusal is not None:
+            raise refusal
+
+    def _totals(self) -> tuple[int, int]:
+        (size,), (count,) = self._db.execute(
+            "SELECT value FROM facts WHERE name IN ('bytes', 'sessions') ORDER BY name"
+        )
+        return size, count
+
+    def _finish(self, before: tuple[int, int]) -> None:
+        if before != (self._size, self._count):
+            self._db.execute(
+                "UPDATE facts SET value = CASE name WHEN 'bytes' THEN ? ELSE ? END"
+                " WHERE name IN ('bytes', 'sessions')",
+                (self._size, self._count),
+            )
+        self._db.execute("COMMIT")
+
+    def _undo(self) -> None:
+        # a full disk and the like have undone it already
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _ring(self) -> None:
+        with self._bell:
+            self._rung += 1
+            self._bell.notify_all()
+
+    def _row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+        return row
+
+    def _value(self, statement: str, *values: object) -> Any:
+        """Return the first column of the first row, None if there is none."""
+        row = self._row(statement, *values)
+        return None if row is None else row[0]
