@@ -11,7 +11,7 @@ import math
 import re
 from base64 import urlsafe_b64encode
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}")
 _MAC_BYTES = 16
+_NOTHING: deque[Any] = deque(maxlen=0)
+"""Stands for an empty queue, which would take 760 bytes in every session and stream."""
 _SWEEPS = 8
 """The log is looked through so many times within the age of an event, at most."""
 
@@ -98,7 +100,7 @@ class EventStream:
         """The connection that carries it at present."""
         self.ended = False
         """Nothing will be added."""
-        self.entries: deque[LogEntry] = deque()
+        self.entries: deque[LogEntry] = _NOTHING
         """What is kept of it, oldest first."""
         self.last = 0
         """The position of the newest event."""
@@ -141,7 +143,7 @@ class SessionLog:
         """All streams that can be resumed or still grow, by number."""
         self.posts: dict[Route, EventStream] = {}
         """Those among them that wait for an answer, by the exchange that asked for it."""
-        self.entries: deque[LogEntry] = deque()
+        self.entries: deque[LogEntry] = _NOTHING
         self.size = 0
         """Bytes in ``entries``."""
         self._count = 0
@@ -215,9 +217,11 @@ class EventLog:
     def keep(self, entry: LogEntry) -> None:
         """Take in an event, and give up the oldest while there is too much."""
         settings, session = self._settings, entry.stream.log
-        session.entries.append(entry)
+        for keeper in (session, entry.stream):
+            if keeper.entries is _NOTHING:
+                keeper.entries = deque()
+            keeper.entries.append(entry)
         session.size += len(entry.data)
-        entry.stream.entries.append(entry)
         self._order.append(entry)
         self._kept += 1
         self.size += len(entry.data)

@@ -8,7 +8,9 @@ Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 import math
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from msgspec.json import encode as json_encode
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.mirror import Mirror
@@ -48,6 +50,9 @@ _STREAM_HEADERS = (
 )
 _COMMENT = encode_comment()
 _NO_BODY = 204
+NOTHING: deque[Any] = deque(maxlen=0)
+"""Stands for an empty queue: a real one takes 760 bytes, and most are empty at most times."""
+_NO_FIELDS = Fields(())
 _UNAVAILABLE = 503
 _BUSY = 503
 _RETRY = ((RETRY_AFTER, b"1"),)
@@ -78,6 +83,9 @@ class Source(Protocol):
     def drained(self) -> None:
         """Something that waited at the exchange goes out to the client."""
 
+    def let_go(self) -> None:
+        """The exchange is gone."""
+
 
 class Exchange:
     """A request and its response; output waits here until the driver takes it."""
@@ -86,11 +94,12 @@ class Exchange:
         "_close",
         "_head",
         "_holds",
+        "_news",
         "_out",
-        "_ready",
-        "_shown",
+        "_waits",
         "accepts_json",
         "accepts_stream",
+        "batch",
         "chunks",
         "deadline",
         "extra",
@@ -121,11 +130,11 @@ class Exchange:
         route: Route,
         headers: Headers,
         principal: str | None,
-        ready: dict[Route, "Exchange"],
+        news: dict[Route, "Exchange"],
         *,
         peer: str | None = None,
     ) -> None:
-        """Begin; ``ready`` is where the exchange announces that it has something to write."""
+        """Begin; ``news`` is where the exchange announces that it has something to write."""
         self.route = route
         self.fields = Fields(headers)
         self.principal = principal
@@ -137,6 +146,8 @@ class Exchange:
         """Bytes of the body so far."""
         self.request_id: RequestId | None = None
         """The id that an error must carry."""
+        self.batch: tuple[RequestId, ...] = ()
+        """The ids of the requests, if the body is a batch."""
         self.sound = False
         """The body is one well-formed message."""
         self.rejected = False
@@ -163,10 +174,11 @@ class Exchange:
         """Nothing was sent since the last look."""
         self.over_since: float | None = None
         self._head: HttpHead | None = None
-        self._out: deque[Transmit | bytes | memoryview] = deque()
+        self._out: deque[Transmit | bytes | memoryview] = NOTHING
         self._close = False
-        self._ready = self._shown = ready
-        self._holds = 0
+        self._waits = False  # there is something to write
+        self._holds = 0  # reasons why it must not be given out yet
+        self._news = news
 
     # What the head says
 
@@ -202,7 +214,7 @@ class Exchange:
 
     def look_at_body(self, frame: Frame) -> None:
         """Remember of the body what the response depends on, and forget the body itself."""
-        self.chunks = []
+        self.chunks.clear()
         if isinstance(frame, Message):
             self.sound = True
             if frame.kind is Kind.REQUEST:
@@ -210,6 +222,20 @@ class Exchange:
         elif isinstance(frame, Reject):
             self.rejected = True
             self.request_id = frame.id if frame.owed else None
+        else:
+            requests = (each for each in frame if isinstance(each, Message))
+            self.batch = tuple(
+                cast(RequestId, each.id) for each in requests if each.kind is Kind.REQUEST
+            )
+
+    @property
+    def asked(self) -> bytes:
+        """What the body asks for, as JSON: the id of a request, a list of them for a batch."""
+        return json_encode(self.request_id if self.request_id is not None else self.batch)
+
+    def forget_head(self) -> None:
+        """Nothing more will be asked of the fields."""
+        self.fields = _NO_FIELDS
 
     # The response
 
@@ -251,7 +277,7 @@ class Exchange:
             self.session.begin(self, self.route)
         self.phase = Phase.STREAMING
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
-        self._ready[self.route] = self
+        self._announce()
 
     def push(self, frame: Transmit) -> bool:
         """Send a frame of the engine in the form that the response has, or now takes.
@@ -280,7 +306,7 @@ class Exchange:
 
     def settle(self) -> None:
         """Give everything that waits its place in the log of the stream."""
-        items, self._out, self.size = self._out, deque(), 0
+        items, self._out, self.size = self._out, NOTHING, 0
         for item in items:
             self.write(self._encoded(item) if isinstance(item, Transmit) else bytes(item))
 
@@ -323,24 +349,25 @@ class Exchange:
         """Nothing more follows; with ``close`` not even on the connection."""
         self.phase = Phase.DONE
         self._close = close
-        self._ready[self.route] = self
+        self._waits = False  # an end is news even where something waits already
+        self._announce()
 
     # What must not leave yet
 
     def hold(self) -> None:
         """Give out nothing until :meth:`release` was called as often."""
         self._holds += 1
-        if self._holds == 1:
-            self._ready = {}
-            if self._shown.pop(self.route, None) is not None:
-                self._ready[self.route] = self
+        self._news.pop(self.route, None)
 
     def release(self) -> None:
         """What a hold was for has happened."""
         self._holds -= 1
-        if not self._holds:
-            held, self._ready = self._ready, self._shown
-            self._ready.update(held)
+        if self.ready:
+            self._news[self.route] = self
+
+    def forget(self) -> None:
+        """Nobody takes anything any more."""
+        self._news = {}
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
         """What the response depends on cannot be had: refuse, or end it if it has begun."""
@@ -355,15 +382,28 @@ class Exchange:
     def drop_queued(self) -> list[Transmit]:
         """Take out the frames that still wait, in order; the rest is forgotten."""
         frames = [item for item in self._out if isinstance(item, Transmit)]
-        self._out.clear()
+        self._out = NOTHING
         self.size = 0
         return frames
 
+    @property
+    def ready(self) -> bool:
+        """It has something to write."""
+        return self._waits and not self._holds
+
     def _append(self, item: Transmit | bytes, size: int) -> None:
+        if self._out is NOTHING:
+            self._out = deque()
         self._out.append(item)
         self.size += size
         self.silent = False
-        self._ready[self.route] = self
+        self._announce()
+
+    def _announce(self) -> None:
+        if not self._waits:
+            self._waits = True
+            if not self._holds:
+                self._news[self.route] = self
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take what waits, at most ``limit`` bytes of the body."""
@@ -394,11 +434,13 @@ class Exchange:
                 self.stream.taken()
             elif self.source is not None:
                 self.source.drained()
-        if not self._out:
-            self.size = 0
-            del self._ready[self.route]
-            if self.phase is Phase.DONE:
-                taken.append(HttpEnd(self.route, self._close))
+        if self._out:
+            self._news[self.route] = self
+            return taken
+        self._out, self.size, self._waits = NOTHING, 0, False
+        self._news.pop(self.route, None)
+        if self.phase is Phase.DONE:
+            taken.append(HttpEnd(self.route, self._close))
         return taken
 
     def _encoded(self, frame: Transmit) -> bytes:

@@ -50,6 +50,10 @@ _SENTINEL_END = "?="
 _PLAIN = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 
 
+_NONE: dict[bytes, list[bytes]] = {}
+"""Shared by the many that hold nothing twice."""
+
+
 class HeaderError(ValueError):
     """A field that must be refused; the message names it and says why."""
 
@@ -65,10 +69,12 @@ class Fields:
 
     def __init__(self, headers: Headers) -> None:
         self._first: dict[bytes, bytes] = {}
-        self._more: dict[bytes, list[bytes]] = {}
+        self._more: dict[bytes, list[bytes]] = _NONE
         for name, value in headers:
             name = name.lower()
             if name in self._first:
+                if self._more is _NONE:
+                    self._more = {}
                 self._more.setdefault(name, []).append(value.strip(_OWS))
             else:
                 self._first[name] = value.strip(_OWS)

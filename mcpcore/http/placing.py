@@ -16,7 +16,7 @@ from mcpcore.http.owner import OwnerCalls
 from mcpcore.http.sessions import Session, SessionClosed
 from mcpcore.http.settings import HttpSettings
 
-_HARD_FACTOR = 8
+_HARD_FACTOR = 2
 """A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
 
 
@@ -26,7 +26,7 @@ class Placing(OwnerCalls):
     settings: HttpSettings
     _log: EventLog
     _exchanges: dict[Route, Exchange]
-    _ready: dict[Route, Exchange]
+    _news: dict[Route, Exchange]
     _deadlines: Deadlines[Any]
     _closing: bool
 
@@ -86,6 +86,7 @@ class Placing(OwnerCalls):
         elif self._room(record, session):
             session.listen(record)
         if record.phase is Phase.STREAMING:
+            record.forget_head()
             self._watch(record, now)
 
     def _resume(self, record: Exchange, session: Session, cursor: str) -> None:
@@ -207,7 +208,8 @@ class Placing(OwnerCalls):
             self._sessions.rest(session, self._log.now)
         for frame in record.drop_queued():
             taken_over(frame)
-        self._ready.pop(record.route, None)
+        self._news.pop(record.route, None)
+        record.forget()
         if session is not None and self._closing:
             self._end_if_unused(session)
 

@@ -80,7 +80,7 @@ class HttpServer(Placing):
         self._gate = Gate(settings, legacy)
         self._sessions = SessionTable(secret, settings)
         self._exchanges: dict[Route, Exchange] = {}
-        self._ready: dict[Route, Exchange] = {}
+        self._news: dict[Route, Exchange] = {}
         self._deadlines: Deadlines[Exchange] = Deadlines()
         self._interval = settings.heartbeat or settings.stall_timeout
         self._log = EventLog(secret, settings)
@@ -105,7 +105,7 @@ class HttpServer(Placing):
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
-        record = Exchange(exchange, head.headers, principal, self._ready, peer=head.peer)
+        record = Exchange(exchange, head.headers, principal, self._news, peer=head.peer)
         self._exchanges[exchange] = record
         if not self._gate.admit(record, head, closing=self._closing):
             return 0
@@ -177,9 +177,15 @@ class HttpServer(Placing):
     # Out
 
     def writable(self) -> list[Route]:
-        """The exchanges that have something to write."""
+        """The exchanges that have something to write, if that is news.
+
+        Each is told of once, and again when a part has been taken of what it has; one whose client
+        does not read costs nothing meanwhile.
+        """
         self._collect()
-        return list(self._ready)
+        news = list(self._news)
+        self._news.clear()
+        return news
 
     def data_to_send(self, exchange: Route, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take what an exchange has to write, at most ``limit`` bytes of body; [] if nothing.
@@ -187,8 +193,8 @@ class HttpServer(Placing):
         What is not taken waits, which holds back whoever produces it.
         """
         self._collect()
-        record = self._ready.get(exchange)
-        if record is None:
+        record = self._exchanges.get(exchange)
+        if record is None or not record.ready:
             return []
         taken = record.take(limit)
         if isinstance(taken[-1], HttpEnd):
@@ -290,6 +296,7 @@ class HttpServer(Placing):
 
     def _await(self, record: Exchange, now: float) -> None:
         """From now on an answer is due."""
+        record.forget_head()
         if self.settings.json_delay is not None and record.accepts_stream:
             record.slow_at = now + self.settings.json_delay
         self._watch(record, now)

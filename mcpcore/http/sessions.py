@@ -11,7 +11,7 @@ from mcpcore.engine.events import EndReason, Event, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.eventlog import EventLog, EventStream, LogEntry, SessionLog
-from mcpcore.http.exchange import Exchange, taken_over
+from mcpcore.http.exchange import NOTHING, Exchange, taken_over
 from mcpcore.http.session_table import Owner
 from mcpcore.http.settings import HttpSettings
 from mcpcore.wire.sse import encode_event
@@ -76,9 +76,9 @@ class Session:
         """All open exchanges, by route."""
         self.gets: list[EventStream] = []
         """The streams that belong to no request and have a connection, oldest first."""
-        self._broken_off: deque[EventStream] = deque()
+        self._broken_off: deque[EventStream] = NOTHING
         """Those that have lost it, oldest first."""
-        self.backlog: deque[Transmit] = deque()
+        self.backlog: deque[Transmit] = NOTHING
         """What waits for such a stream."""
         self.backlog_size = 0
         self._settings = settings
@@ -102,6 +102,8 @@ class Session:
         for stream in reversed(self.gets):
             if cast(Exchange, stream.exchange).push(frame):
                 return
+        if self.backlog is NOTHING:
+            self.backlog = deque()
         self.backlog.append(frame)
         self.backlog_size += frame.size
         while self.backlog_size > self._settings.session_queue:
@@ -218,6 +220,8 @@ class Session:
 
     def _remember(self, stream: EventStream) -> None:
         """Keep a GET stream that has lost its connection, in case it is asked for again."""
+        if self._broken_off is NOTHING:
+            self._broken_off = deque()
         self._broken_off.append(stream)
         if len(self._broken_off) > self._settings.session_streams:
             self.log.forget(self._broken_off.popleft())

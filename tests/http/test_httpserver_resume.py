@@ -407,7 +407,10 @@ def test_what_is_not_kept_any_more_is_said(settings: HttpSettings) -> None:
 
 
 def test_events_are_kept_for_a_time() -> None:
-    test = Broken("2025-06-18", HttpSettings(replay_age=60, session_idle=None, heartbeat=None))
+    test = Broken(
+        "2025-06-18",
+        HttpSettings(replay_age=60, session_idle=None, session_age=None, heartbeat=None),
+    )
     test.progress(1, 2)
     test.cut()
     test.respond()
