@@ -10,7 +10,7 @@ The same code works over every transport and in both eras.
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
@@ -48,8 +48,12 @@ from transports.client_middleware import ClientMiddleware
 from transports.client_open import ClientSettings, Opening
 from transports.client_requests import ClientRequests, page_params
 from transports.client_tools import ToolBook
-from transports.targets import Target, parse_target
+from transports.targets import BadTarget, HttpTarget, Target, parse_target
 from transports.tasks_client import ClientTasks
+
+if TYPE_CHECKING:
+    from transports.http_adapter import HttpClientLike
+    from transports.http_carrier import RequestHeaders
 
 
 class Client(ClientRequests):
@@ -313,7 +317,9 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``target``: an http, https, ws or wss URL; a command as a list of strings; a ``Server`` of this
     process; or a Target.  ``callbacks`` say what the client does for the server.  ``revision``
     names the only revision to speak, ``revisions`` several; the newest common one is found.
-    ``headers`` go with HTTP requests and the WebSocket handshake.  ``middleware`` is run around
+    ``headers`` go with HTTP requests and the WebSocket handshake; over HTTP a function may make
+    them anew for each request.  ``http_client``, an ``httpx.AsyncClient`` or the like, carries the
+    HTTP requests in the place of our own; it is not closed.  ``middleware`` is run around
     every request that is sent, the first outermost.  Raises BadTarget, LinkError,
     NegotiationError, and ValueError for an unknown revision.
     """
@@ -325,17 +331,21 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         callbacks: Callbacks | None = None,
         revision: str | None = None,
         revisions: Sequence[str] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: "Mapping[str, str] | RequestHeaders | None" = None,
+        http_client: "HttpClientLike | None" = None,
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
+        if http_client is not None and not isinstance(self.target, HttpTarget):
+            raise BadTarget("an HTTP client was given, but the target is no http or https URL")
         self._opening = Opening(
             self.target,
             callbacks or Callbacks(),
             settings or ClientSettings(),
             revisions if revision is None else [revision],
             middleware,
+            http_client,
         )
 
     async def __aenter__(self) -> Client:

@@ -32,6 +32,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http.client import HttpClient
+from mcpcore.http.responses import INITIALIZE
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
@@ -46,6 +47,7 @@ from transports.client_errors import (
     ConnectionClosed,
     InvalidResponse,
     NegotiationError,
+    failed,
 )
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
@@ -117,7 +119,11 @@ class ClientCore(ClientCalls):
         if self.ready is not None:
             return self.ready
         if self._failure is not None:
-            raise NegotiationError(self._failure.message, self._failure.error)
+            failure = self._failure
+            cause = None
+            if failure.fault is not None:
+                cause = failed(INITIALIZE, failure.message, failure.fault)
+            raise NegotiationError(failure.message, failure.error) from cause
         raise LinkError(self.closed or "the connection ended")
 
     @property

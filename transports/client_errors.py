@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
     RequestEnded,
     ResultReceived,
 )
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalError, McpError
 from mcpcore.spec.types.elicitation import ElicitUrlParams
 from mcpcore.spec.types.errors import UrlElicitationRequiredData
@@ -44,6 +45,9 @@ class UrlElicitationRequired(PeerError):
 
 class CallFailed(LocalError):
     """A request ended without an answer of the server."""
+
+    fault: Fault | None = None
+    """What exactly happened, where the transport tells (HTTP)."""
 
     def __init__(self, method: str, message: str) -> None:
         told = message.startswith(f"{method}:")
@@ -75,8 +79,68 @@ class InputFailed(CallFailed):
     """The server asked for input that this client cannot or may not give."""
 
 
+# What can go wrong over HTTP
+
+
+class HttpStatusError(RequestRefused):
+    """The server answered with an HTTP ``status`` that says no, and no JSON-RPC error.
+
+    ``retry_after``: the seconds that it asked us to wait, None if it did not.
+    """
+
+    status = 0
+    retry_after: float | None = None
+
+
+class RedirectRefused(HttpStatusError):
+    """The server sent a message of ours elsewhere (``location``); it was not sent there."""
+
+    location: str | None = None
+
+
+class HeadersFailed(RequestRefused):
+    """The function that makes the headers of requests failed, or made some that cannot be sent."""
+
+
+class ResponseTooLarge(InvalidResponse):
+    """A response, or an event of it, is over a limit, compressed or not."""
+
+
+class ResponseUndecodable(InvalidResponse):
+    """A response is compressed in a way that is not taken, or the compressed data is broken."""
+
+
+class MalformedResponse(InvalidResponse):
+    """What came is no HTTP response."""
+
+
+class ConnectFailed(ConnectionClosed):
+    """No connection could be opened."""
+
+
+class ConnectTimeout(ConnectFailed, TimeoutError):
+    """No connection was open in time."""
+
+
+class TlsFailed(ConnectFailed):
+    """The connection could not be secured, or one side does not trust the other."""
+
+
+class ProxyFailed(ConnectFailed):
+    """The proxy did not let us through; ``status`` is what it answered, None if it did not."""
+
+    status: int | None = None
+
+
+class ServerStalled(ConnectionClosed, TimeoutError):
+    """The server stopped taking a request, or sending its response, for too long."""
+
+
 class NegotiationError(LocalError):
-    """Client and server have no common ground; ``error`` is what the server said, if it did."""
+    """Client and server have no common ground; ``error`` is what the server said, if it did.
+
+    If it was the connection that failed, the CallFailed that tells of it is the cause.
+    """
 
     def __init__(self, message: str, error: ErrorData | None = None) -> None:
         super().__init__(message)
@@ -123,6 +187,36 @@ _BY_REASON: dict[EndReason, type[CallFailed]] = {
 }
 
 
+_BY_KIND: dict[FaultKind, type[CallFailed]] = {
+    FaultKind.STATUS: HttpStatusError,
+    FaultKind.REDIRECT: RedirectRefused,
+    FaultKind.HEADERS: HeadersFailed,
+    FaultKind.TOO_LARGE: ResponseTooLarge,
+    FaultKind.ENCODING: ResponseUndecodable,
+    FaultKind.MALFORMED: MalformedResponse,
+    FaultKind.CONNECT: ConnectFailed,
+    FaultKind.CONNECT_TIMEOUT: ConnectTimeout,
+    FaultKind.TLS: TlsFailed,
+    FaultKind.PROXY: ProxyFailed,
+    FaultKind.STALLED: ServerStalled,
+}
+
+
 def ended(event: RequestEnded) -> CallFailed:
     """Turn the engine's terminal event into the exception that tells of it."""
+    if event.fault is not None:
+        return failed(event.method, event.message, event.fault)
     return _BY_REASON[event.reason](event.method, event.message)
+
+
+def failed(method: str, message: str, fault: Fault) -> CallFailed:
+    """Make the exception for what exactly happened to a request."""
+    error = _BY_KIND[fault.kind](method, message)
+    error.fault = fault
+    if isinstance(error, HttpStatusError):
+        error.status, error.retry_after = fault.status or 0, fault.retry_after
+    if isinstance(error, RedirectRefused):
+        error.location = fault.location
+    if isinstance(error, ProxyFailed):
+        error.status = fault.status
+    return error

@@ -2,7 +2,7 @@
 
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,15 @@ from transports.client_errors import NegotiationError
 from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook
 from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
+from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
+from transports.proxies import ENVIRONMENT, Proxy, proxy_for
 from transports.pump import LinkError
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
 from transports.tasks_client import TaskOptions
 
 if TYPE_CHECKING:
+    from transports.http_adapter import HttpClientLike
     from transports.process import ProcessSettings
     from transports.websocket import WebSocketSettings
 
@@ -60,7 +63,13 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     tasks: TaskOptions | None = None
     """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
     http: HttpClientSettings | None = None
+    http_link: HttpClientLinkSettings | None = None
+    """Bounds of HTTP connections."""
     ssl_context: ssl.SSLContext | None = None
+    """For https and wss; see :func:`transports.tls.client_tls`."""
+    proxy: Proxy | str | None = ENVIRONMENT
+    """The way to an HTTP server: a proxy or its URL, None for none; by default what the
+    environment says (``HTTPS_PROXY`` and so on), which never concerns this machine itself."""
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
 
@@ -75,7 +84,9 @@ class Opening:
         settings: ClientSettings,
         revisions: Sequence[str] | None = None,
         middleware: Sequence[ClientMiddleware] = (),
+        http_client: "HttpClientLike | None" = None,
     ) -> None:
+        self._http_client = http_client
         self.target = target
         self.callbacks = callbacks
         self.settings = settings
@@ -108,7 +119,10 @@ class Opening:
         cache = ResultCache() if settings.cache is True else settings.cache
         headers = dict(settings.http.headers) if settings.http is not None else {}
         if isinstance(target, HttpTarget | WebSocketTarget):
-            headers.update(target.headers)
+            headers.update(self._fixed_headers(target))
+        if self._http_client is not None or callable(getattr(target, "headers", None)):
+            # Who we are to the server cannot be told, so that nothing private is shared.
+            headers[""] = secrets.token_hex(16)
         kept = cache.connect(target, headers, revision)
         core.watch(kept.notified)
         return kept
@@ -183,7 +197,7 @@ class Opening:
         machine: Peer | HttpClient
         if isinstance(target, HttpTarget):
             http = settings.http or HttpClientSettings()
-            headers = (*http.headers, *target.headers.items())
+            headers = (*http.headers, *self._fixed_headers(target).items())
             machine = HttpClient(
                 config,
                 target.url,
@@ -213,12 +227,31 @@ class Opening:
         await self._group.start(link.run)
         return core
 
+    def _fixed_headers(self, target: HttpTarget | WebSocketTarget) -> Mapping[str, str]:
+        return target.headers if isinstance(target.headers, Mapping) else {}
+
     # Imported where needed: a client of one transport does not pay for the others.
 
     def _http_link(self, machine: HttpClient, core: ClientCore, target: HttpTarget) -> Link:
+        settings = self.settings
+        headers = None if isinstance(target.headers, Mapping) else target.headers
+        if self._http_client is not None:
+            from transports.http_adapter import AdaptedClientLink
+
+            return AdaptedClientLink(
+                machine, core, self._http_client, settings=settings.http_link, headers=headers
+            )
         from transports.http_client import HttpClientLink
 
-        return HttpClientLink(machine, core, url=target.url, ssl_context=self.settings.ssl_context)
+        return HttpClientLink(
+            machine,
+            core,
+            url=target.url,
+            settings=settings.http_link,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+            headers=headers,
+        )
 
     async def _peer_link(self, peer: Peer, core: ClientCore, target: Target) -> Link:
         if isinstance(target, StdioTarget):

@@ -12,6 +12,7 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 
 if TYPE_CHECKING:
+    from transports.http_carrier import RequestHeaders
     from transports.runtime import RuntimeSettings
 
 
@@ -20,10 +21,14 @@ class BadTarget(LocalError, ValueError):
 
 
 class HttpTarget(Struct, frozen=True):
-    """A Streamable HTTP endpoint. ``headers`` go with every request, for instance authorization."""
+    """A Streamable HTTP endpoint.
+
+    ``headers`` go with every request, for instance authorization; a function (or coroutine
+    function) is called with each request before it is sent, and returns them.
+    """
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
 
 class WebSocketTarget(Struct, frozen=True):
@@ -57,7 +62,9 @@ _HTTP_SCHEMES = {"http": 80, "https": 443}
 _WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
 
 
-def parse_target(target: Any, *, headers: Mapping[str, str] | None = None) -> Target:
+def parse_target(
+    target: Any, *, headers: "Mapping[str, str] | RequestHeaders | None" = None
+) -> Target:
     """Turn a URL, a command (list of strings), a Server or a Target into a Target.
 
     Raises :class:`BadTarget`.
@@ -109,7 +116,7 @@ def is_web_url(url: str) -> bool:
     return parts.scheme in _HTTP_SCHEMES and bool(host) and url.isprintable() and " " not in url
 
 
-def _parse_url(url: str, headers: Mapping[str, str]) -> Target:
+def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Target:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -125,4 +132,6 @@ def _parse_url(url: str, headers: Mapping[str, str]) -> Target:
         raise BadTarget(f"{url!r} names no host")
     if parts.scheme in _HTTP_SCHEMES:
         return HttpTarget(url, headers)
+    if not isinstance(headers, Mapping):
+        raise BadTarget("a function can make the headers of HTTP requests only")
     return WebSocketTarget(url, headers)

@@ -17,8 +17,9 @@ from transports.commands.call import call as run_call
 from transports.commands.listing import list_offers
 from transports.commands.output import Exit, Failure, print_error
 from transports.commands.probe import probe as run_probe
+from transports.commands.serve import TlsFiles
 from transports.commands.serve import serve as run_serve
-from transports.commands.target import Options
+from transports.commands.target import Options, Way
 from transports.targets import BadTarget
 
 PLUGINS = "mcpcore.commands"
@@ -37,6 +38,23 @@ TimeoutOption = Annotated[
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option("--header", metavar="'NAME: VALUE'", help="Send this HTTP header; repeatable."),
+]
+ProxyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy", metavar="URL", help="HTTP proxy, or none; default: what the environment says."
+    ),
+]
+CaOption = Annotated[
+    str | None,
+    typer.Option("--cacert", metavar="FILE", help="Trust these authorities and no others (PEM)."),
+]
+CertOption = Annotated[
+    str | None,
+    typer.Option("--cert", metavar="FILE", help="Our certificate, if the server asks (PEM)."),
+]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", metavar="FILE", help="Its key, if it is in another file.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 VerboseOption = Annotated[
@@ -122,6 +140,20 @@ def serve(
         list[str] | None,
         typer.Option("--allow-origin", metavar="ORIGIN", help="Web pages that may call."),
     ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option("--tls-cert", metavar="FILE", help="Serve https and wss with this (PEM)."),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option("--tls-key", metavar="FILE", help="Its key, if it is in another file."),
+    ] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM)."
+        ),
+    ] = None,
     drain: Annotated[
         float | None,
         typer.Option(
@@ -131,6 +163,23 @@ def serve(
             help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="URL",
+            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that share the HTTP address; without --store they share a file.",
+        ),
+    ] = 1,
     revision: RevisionOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -146,6 +195,9 @@ def serve(
       mcpcore serve weather:server --stdio             server = Server(...) in weather.py
       mcpcore serve weather:server --http 127.0.0.1:8000 --ws 127.0.0.1:8001
       mcpcore serve weather:server --http 0.0.0.0:80 --allow-host mcp.example.com
+      mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
+      mcpcore serve weather:server --http 127.0.0.1:8000 --workers 4
+      mcpcore serve weather:server --http 127.0.0.1:8000 --store redis://127.0.0.1
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     _guarded(
@@ -157,9 +209,13 @@ def serve(
             ws=ws or (),
             allowed_hosts=allow_host or (),
             allowed_origins=allow_origin or (),
+            tls=TlsFiles(tls_cert, tls_key, tls_client_ca),
             revisions=revision or None,
             log_requests=verbose,
             drain=drain,
+            store=store,
+            workers=workers,
+            words=sys.argv[1:],
         ),
     )
 
@@ -183,6 +239,10 @@ def call(
     revision: RevisionOption = None,
     timeout: TimeoutOption = None,
     header: HeaderOption = None,
+    proxy: ProxyOption = None,
+    cacert: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -197,7 +257,8 @@ def call(
       mcpcore call search query="two words" tags='["a","b"]' -- python server.py
       mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
     """  # noqa: D301
-    options = _options(context, revision, timeout, header, verbose)
+    way = Way(proxy, cacert, cert, key)
+    options = _options(context, revision, timeout, header, verbose, way)
     _guarded(
         verbose,
         lambda: run_call(
@@ -219,6 +280,10 @@ def list_(
     revision: RevisionOption = None,
     timeout: TimeoutOption = None,
     header: HeaderOption = None,
+    proxy: ProxyOption = None,
+    cacert: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -232,7 +297,8 @@ def list_(
       mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
       mcpcore list resources --json ws://127.0.0.1:8001/mcp
     """  # noqa: D301
-    options = _options(context, revision, timeout, header, verbose)
+    way = Way(proxy, cacert, cert, key)
+    options = _options(context, revision, timeout, header, verbose, way)
     _guarded(verbose, lambda: list_offers(words or (), options, as_json=as_json))
 
 
@@ -242,6 +308,10 @@ def probe(
     revision: RevisionOption = None,
     timeout: TimeoutOption = None,
     header: HeaderOption = None,
+    proxy: ProxyOption = None,
+    cacert: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -253,9 +323,11 @@ def probe(
     Examples:
       mcpcore probe http://127.0.0.1:8000/mcp
       mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
+      mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
       mcpcore probe --json -- uvx mcp-server-time
     """  # noqa: D301
-    options = _options(context, revision, timeout, header, verbose)
+    way = Way(proxy, cacert, cert, key)
+    options = _options(context, revision, timeout, header, verbose, way)
     _guarded(verbose, lambda: run_probe(words or (), options, as_json=as_json))
 
 
@@ -265,9 +337,10 @@ def _options(
     timeout: float | None,
     header: list[str] | None,
     verbose: bool,
+    way: Way,
 ) -> Options:
     revisions = tuple(revision) if revision else None
-    return Options(context.obj, revisions, timeout, tuple(header or ()), verbose)
+    return Options(context.obj, revisions, timeout, tuple(header or ()), verbose, way)
 
 
 def _guarded(verbose: bool, work: Callable[[], int]) -> None:

@@ -3,25 +3,49 @@
 import importlib
 import logging
 import os
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from transports.commands.output import Exit, Failure
 from transports.commands.target import check_revisions
+from transports.commands.workers import supervise
 from transports.request_log import log_incoming
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
+from transports.stores.base import StoreUnavailableError
 from transports.targets import BadTarget
+from transports.workers import Lifeline, worker_lifeline
+from transports.tls import BadTls, server_tls
 
 logger = logging.getLogger("mcpcore.cli")
 
 REFERENCE = "conformance.everything.server:server"
 """What is served when nothing is named: loaded by name, as nothing here may depend on it."""
 DEFAULT_ADDRESS = "127.0.0.1:8000"
+
+
+class TlsFiles(Struct, frozen=True):
+    """What `--tls-cert`, `--tls-key` and `--tls-client-ca` name."""
+
+    cert: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """The context of the server, None without TLS.  Raises Failure."""
+        if self.cert is None:
+            if self.key is None and self.client_ca is None:
+                return None
+            raise Failure("--tls-key and --tls-client-ca need --tls-cert", Exit.USAGE)
+        try:
+            return server_tls(self.cert, self.key, client_ca=self.client_ca)
+        except BadTls as error:
+            raise Failure(str(error), Exit.USAGE) from error
 
 
 def serve(
@@ -32,23 +56,45 @@ def serve(
     ws: Sequence[str],
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
+    tls: TlsFiles,
     revisions: Sequence[str] | None = None,
     log_requests: bool = False,
     drain: float | None = None,
+    store: str | None = None,
+    workers: int = 1,
+    words: Sequence[str] = (),
 ) -> int:
-    """Serve until a signal, or the end of standard input; return the exit status."""
+    """Serve until a signal, or the end of standard input; return the exit status.
+
+    ``words``: the command line, for further processes.
+    """
     check_revisions(revisions)
-    server = load(service or REFERENCE)
     if not (stdio or http or ws):
         http = [DEFAULT_ADDRESS]
+    lifeline = worker_lifeline()
+    if workers > 1 and lifeline is None:
+        if stdio or ws:
+            raise Failure("--workers is for --http alone", Exit.USAGE)
+        return _supervised(words, workers=workers, http=http, store=store, drain=drain)
+    server = load(service or REFERENCE)
     settings = ServeSettings(
         runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
+        ssl_context=tls.context(),
     )
     if drain is not None:
         settings = _draining(settings, drain)
+    announce: Callable[[str], None] = _announce
+    if lifeline is not None:
+        link = structs.replace(settings.http_link, reuse_port=True)
+        settings = structs.replace(settings, http_link=link)
+        announce = _told(lifeline, len(http))
     try:
+        if store is not None:
+            from transports.stores.open import open_store
+
+            settings = structs.replace(settings, store=open_store(store))
         run(
             server,
             stdio=stdio,
@@ -56,13 +102,42 @@ def serve(
             ws=ws,
             settings=settings,
             revisions=revisions,
-            on_listening=_announce,
+            on_listening=announce,
+            until=None if lifeline is None else lifeline.supervisor_gone,
         )
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
-    except (LocalError, OSError) as error:
+    except (LocalError, OSError, StoreUnavailableError) as error:
         raise Failure(str(error)) from error
     return Exit.OK
+
+
+def _supervised(
+    words: Sequence[str],
+    *,
+    workers: int,
+    http: Sequence[str],
+    store: str | None,
+    drain: float | None,
+) -> int:
+    try:
+        return supervise(words, workers=workers, http=http, store=store, drain=drain)
+    except BadTarget as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    except OSError as error:
+        raise Failure(str(error)) from error
+
+
+def _told(lifeline: Lifeline, count: int) -> Callable[[str], None]:
+    """Tell the supervisor the URLs of this worker once it has all of them."""
+    urls: list[str] = []
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        if len(urls) == count:
+            lifeline.ready(urls)
+
+    return announce
 
 
 def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:

@@ -16,10 +16,22 @@ from transports.client import Client, connect
 from transports.client_errors import PeerError
 from transports.client_open import ClientSettings
 from transports.commands.output import Exit, Failure
+from transports.proxies import ENVIRONMENT, BadProxy
 from transports.request_log import log_outgoing
 from transports.targets import BadTarget, StdioTarget, Target, parse_target
+from transports.tls import BadTls, client_tls
 
 T = TypeVar("T")
+
+
+class Way(Struct, frozen=True):
+    """How a server on the network is reached: a proxy, whom to trust, who we are (files)."""
+
+    proxy: str | None = None
+    """"none" for none; None: what the environment says."""
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
 
 
 class Options(Struct, frozen=True):
@@ -31,6 +43,7 @@ class Options(Struct, frozen=True):
     timeout: float | None = None
     headers: tuple[str, ...] = ()
     verbose: bool = False
+    way: Way = Way()
 
 
 def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Target]:
@@ -73,7 +86,7 @@ def converse(
         raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
     except McpError as error:
         raise Failure(str(error), Exit.REFUSED) from error
-    except BadTarget as error:
+    except (BadTarget, BadTls, BadProxy) as error:
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError) as error:
         raise Failure(str(error)) from error
@@ -105,7 +118,16 @@ def client_settings(options: Options) -> ClientSettings:
             max_timeout=max(options.timeout, limits.max_timeout or 0.0),
             probe_timeout=min(options.timeout, limits.probe_timeout),
         )
-    return ClientSettings(limits=limits, info=Implementation(name="mcpcore-cli", version="0.1.0"))
+    way = options.way
+    tls = None
+    if way.ca or way.cert or way.key:
+        tls = client_tls(ca=way.ca, cert=way.cert, key=way.key)
+    return ClientSettings(
+        limits=limits,
+        info=Implementation(name="mcpcore-cli", version="0.1.0"),
+        ssl_context=tls,
+        proxy={None: ENVIRONMENT, "none": None}.get(way.proxy, way.proxy),
+    )
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:

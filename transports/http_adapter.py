@@ -1,0 +1,220 @@
+"""Streamable HTTP over an HTTP client of the user's own, such as ``httpx.AsyncClient``.
+
+The client brings connections, TLS, proxies, authentication and whatever hooks it has.  Messages,
+sessions, streams and their resumption stay with the machine, and so do the limits: bodies are taken
+as they come over the wire and unfolded here, redirects are not followed behind our back.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.lowlevel
+
+from mcpcore.engine.events import Route
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.client import HttpClient
+from mcpcore.http.headers import CONTENT_LENGTH, CONTENT_TYPE, HOST
+from mcpcore.http.messages import HttpSend
+from transports.http_carrier import HttpCarrier, RequestHeaders
+from transports.http_coding import BadCoding, Bomb, decoder_for
+from transports.http_origin import Failure
+from transports.http_settings import HttpClientLinkSettings
+from transports.link import App, clock
+from transports.tls import tls_problem
+
+_Lines = list[tuple[bytes, bytes]]
+_BY_CLIENT = frozenset({HOST, CONTENT_LENGTH})
+_EVENT_STREAM = b"text/event-stream"
+_CODINGS = {True: b"gzip, deflate", False: b"identity"}
+
+_KINDS: Mapping[str, FaultKind] = {
+    "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
+    "TimeoutException": FaultKind.STALLED,
+    "ProxyError": FaultKind.PROXY,
+    "ConnectError": FaultKind.CONNECT,
+    "RemoteProtocolError": FaultKind.MALFORMED,
+    "LocalProtocolError": FaultKind.HEADERS,
+}
+"""Names of httpx's exceptions: the package itself is not needed here."""
+_CUT = ("disconnected", "closed connection", "incomplete")
+"""Words of a "RemoteProtocolError" that means a lost connection."""
+
+
+class ResponseHeaders(Protocol):
+    """The header lines of a response."""
+
+    @property
+    def raw(self) -> Sequence[tuple[bytes, bytes]]:
+        """Names and values in order, as received."""
+
+
+class ResponseLike(Protocol):
+    """A response whose body has not been read."""
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+
+    @property
+    def headers(self) -> ResponseHeaders:
+        """The headers."""
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """The body as it comes: chunked framing undone, content codings not."""
+
+
+class HttpClientLike(Protocol):
+    """What is needed of an HTTP client: ``httpx.AsyncClient`` is one."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: list[tuple[bytes, bytes]],
+        timeout: tuple[float | None, float | None, float | None, float | None],
+        follow_redirects: bool,
+    ) -> AbstractAsyncContextManager[ResponseLike]:
+        """Send a request; leaving the context closes the response, read or not.
+
+        ``timeout``: seconds for connecting, reading, writing, and waiting for a connection.
+        """
+
+
+class AdaptedClientLink(HttpCarrier):
+    """Carries the requests of one client machine over ``client``, which is not closed by it."""
+
+    def __init__(
+        self,
+        machine: HttpClient,
+        app: App,
+        client: HttpClientLike,
+        *,
+        settings: HttpClientLinkSettings | None = None,
+        headers: RequestHeaders | None = None,
+    ) -> None:
+        super().__init__(machine, app, settings, headers)
+        parts = urlsplit(machine.url)
+        self._base = f"{parts.scheme}://{parts.netloc}"
+        self._client = client
+        self._running: dict[Route, anyio.CancelScope] = {}
+        self._waiting: deque[HttpSend] = deque()
+
+    @property
+    def connections(self) -> int:
+        """Requests that are being carried out."""
+        return len(self._running)
+
+    def _send(self, send: HttpSend) -> None:
+        if self._tasks is None or len(self._running) >= self.settings.connections:
+            self._waiting.append(send)
+            return
+        scope = self._running[send.exchange] = anyio.CancelScope()
+        self._tasks.start_soon(self._carry, send, scope)
+
+    def _stop_exchange(self, exchange: Route) -> None:
+        scope = self._running.get(exchange)
+        if scope is not None:
+            scope.cancel()
+        else:
+            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+
+    def _take_waiting(self) -> list[HttpSend]:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    def _busy(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    def _expire(self, now: float) -> bool:
+        return False  # each exchange has a scope with a deadline of its own
+
+    # One exchange
+
+    async def _carry(self, send: HttpSend, scope: anyio.CancelScope) -> None:
+        failure: Failure | None = Failure("it was given up")
+        try:
+            with scope:
+                failure = await self._guarded(send, scope)
+            if scope.cancelled_caught:
+                text = f"{self._base} took too long"
+                failure = Failure(text, Fault(FaultKind.STALLED))
+        finally:
+            del self._running[send.exchange]
+            # What the machine itself has given up it does not hear of any more.
+            self.ended(send.exchange, failure)
+            if self._waiting and not self._stopped:
+                self._send(self._waiting.popleft())
+            self.flush_soon()
+            self._check_quiet()
+
+    async def _guarded(self, send: HttpSend, scope: anyio.CancelScope) -> Failure | None:
+        try:
+            await self._converse(send, scope)
+        except Failure as failure:
+            return failure
+        except BadCoding as error:
+            kind = FaultKind.TOO_LARGE if isinstance(error, Bomb) else FaultKind.ENCODING
+            return Failure(f"{self._base}: {error}", Fault(kind))
+        except Exception as error:
+            # Whatever it is, it ends this exchange and nothing else.
+            return _failure(error, self._base)
+        return None
+
+    async def _converse(self, send: HttpSend, scope: anyio.CancelScope) -> None:
+        settings, machine, exchange = self.settings, self.machine, send.exchange
+        until = None if send.timeout is None else anyio.current_time() + send.timeout
+        if until is not None:
+            scope.deadline = until
+        headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
+        headers.append((b"accept-encoding", _CODINGS[settings.compression]))
+        async with self._client.stream(
+            send.method,
+            self._base + send.target,
+            content=send.body or None,
+            headers=headers,
+            timeout=(settings.connect_time, None, settings.write_time, None),
+            follow_redirects=False,
+        ) as response:
+            lines = self._lines(response)
+            codings = [value for name, value in lines if name == b"content-encoding"]
+            inflater = decoder_for(codings, settings.inflate_ratio) if codings else None
+            machine.response_head(exchange, response.status_code, lines, now=clock())
+            if not any(n == CONTENT_TYPE and _EVENT_STREAM in v.lower() for n, v in lines):
+                ends = anyio.current_time() + settings.body_time
+                scope.deadline = ends if until is None else min(ends, until)
+            self.flush_soon()
+            async for data in response.aiter_raw():
+                for piece in (data,) if inflater is None else inflater.feed(data):
+                    machine.response_data(exchange, piece, now=clock())
+                    self.flush_soon()
+                    if scope.cancel_called:
+                        await anyio.lowlevel.checkpoint()
+            if inflater is not None:
+                inflater.end()
+
+    def _lines(self, response: ResponseLike) -> _Lines:
+        lines = [(name.lower(), value) for name, value in response.headers.raw]
+        size = sum(len(name) + len(value) for name, value in lines)
+        if len(lines) > self.settings.header_count or size > self.settings.header_bytes:
+            text = f"malformed response from {self._base}: too many headers"
+            raise Failure(text, Fault(FaultKind.TOO_LARGE))
+        return lines
+
+
+def _failure(error: Exception, base: str) -> Failure:
+    problem = tls_problem(error)
+    if problem is not None:
+        return Failure(f"TLS with {base} failed: {problem}", Fault(FaultKind.TLS))
+    text = str(error) or type(error).__name__
+    kinds = (_KINDS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _KINDS)
+    kind = next(kinds, None)
+    if kind is FaultKind.MALFORMED and any(word in text for word in _CUT):
+        kind = None
+    return Failure(f"{base}: {text}", None if kind is None else Fault(kind))
