@@ -92,8 +92,9 @@ class HttpCall:
             self._fed += len(data)
             self.deadline = self._host.settings.body_deadline(self._began, self._fed)
             self._host.flush_soon()
-            if self._woken:  # refused before its end, as too large for instance
-                self._received()
+            # A host that has not begun yet wakes nobody.
+            if self._woken or self._fed > self._host.machine.settings.max_body:
+                self._received()  # it is refused before its end
 
     def ready(self) -> list[Action]:
         """Take what can be sent now."""

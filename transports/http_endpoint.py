@@ -125,6 +125,7 @@ class HttpEndpoint:
             logger.exception("an HTTP endpoint failed")
             self._running.pop(loop, None)
         finally:
+            running.host.abandon()
             running.ended.set()
 
 

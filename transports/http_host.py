@@ -75,6 +75,13 @@ class HttpHost(HttpLink):
         if self._tasks is not None:
             await self._ended.wait()
 
+    def abandon(self) -> None:
+        """Close at once: nobody runs the host, any more or at all."""
+        self._begin_end()
+        self.flush_soon()
+        for carrier in tuple(self.carriers):
+            carrier.stop()
+
     async def _run(self, started: Callable[[], None]) -> None:
         self._once()
         try:
@@ -91,10 +98,7 @@ class HttpHost(HttpLink):
                         await self._empty.wait()
                 self._tasks.cancel_scope.cancel()
         finally:
-            self._begin_end()
-            self.flush_soon()
-            for carrier in tuple(self.carriers):
-                carrier.stop()
+            self.abandon()
             await self._stop_accepting()
             self._ended.set()
 

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import anyio
 from msgspec import Struct
 
-from tests.transports.http_fixture import Client
+from tests.transports.http_fixture import PATIENCE, Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +92,19 @@ def free_port() -> int:
         return port
 
 
+def _await_listener(port: int) -> None:
+    """Some say that they are up before they listen."""
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        else:
+            return
+
+
 @contextmanager
 def running(kind: Kind, *options: str) -> Iterator[Site]:
     """Run a server; check that it ends by a signal, without a complaint."""
@@ -112,6 +126,7 @@ def running(kind: Kind, *options: str) -> Iterator[Site]:
             line = process.stdout.readline()
             assert line, said
             said += line
+        _await_listener(port)
         yield Site(port, kind.path, process)
         process.terminate()
         said += process.communicate(timeout=20)[0]
