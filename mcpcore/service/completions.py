@@ -22,6 +22,8 @@ MAX_VALUES = 100
 _COUNTED = 10_000
 """How many proposals are counted before the total is left open."""
 
+_NO_PROPOSALS = "the result is no list of strings"
+
 
 class CompletionEntry:
     """The function that completes one argument (or, without a name, any argument of its owner).
@@ -80,13 +82,13 @@ def complete_result(value: Any) -> Raw:
         completion = _counted(() if value is None else value)
     for each in completion.values:
         if not isinstance(each, str):
-            raise OutputMismatch(f"expected strings as proposals, got {type(each).__name__}")
+            raise OutputMismatch(f"expected strings, got {type(each).__name__}", _NO_PROPOSALS)
     return Raw(to_json(CompleteResult(completion=completion)))
 
 
 def _counted(proposals: Iterable[str]) -> Completion:
     if isinstance(proposals, str) or not isinstance(proposals, Iterable):
-        raise OutputMismatch(f"expected proposals in a list, got {type(proposals).__name__}")
+        raise OutputMismatch(f"expected a list, got {type(proposals).__name__}", _NO_PROPOSALS)
     rest = iter(proposals)
     values = list(islice(rest, MAX_VALUES))
     more = sum(1 for _ in islice(rest, _COUNTED))

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from mcpcore.service.declarations import check_icons
 from mcpcore.service.errors import OutputMismatch
@@ -128,7 +128,9 @@ def block(value: Any) -> ContentBlock:
         return value.block()
     if isinstance(value, bytes | bytearray):
         return Embedded(bytes(value), "embedded:result").block()
-    raise OutputMismatch(f"expected content, got {type(value).__name__}")
+    raise OutputMismatch(
+        f"expected content, got {type(value).__name__}", "the result is no content"
+    )
 
 
 def blocks(value: Any) -> list[ContentBlock] | None:
@@ -172,18 +174,21 @@ def is_content(annotation: Any) -> bool:
 def json_value(value: Any) -> bytes:
     """Return any value as one line of JSON.
 
-    Raises ValueError for what JSON cannot say (NaN, lone surrogates), TypeError for objects
-    without a JSON form.
+    Raises :class:`OutputMismatch` for what JSON cannot say: NaN, lone surrogates, objects of
+    unknown types.
     """
-    return to_json({"": value})[4:-1]
+    try:
+        return to_json({"": value})[4:-1]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OutputMismatch(str(error), "the result has no JSON form") from error
 
 
 def for_revision(found: list[ContentBlock], revision: Revision) -> list[ContentBlock]:
     """Say it with what a revision knows: kinds of blocks, and their members.
 
     Where there is no sound, it becomes an embedded resource; where there are no links, a link
-    becomes text.  Raises :class:`OutputMismatch` for a block of a kind that no revision has, and
-    for an icon that no client may show.
+    becomes text that says what the link does.  Raises :class:`OutputMismatch` for a block of a
+    kind that no revision has, and for an icon that no client may show.
     """
     return known_members([_known(each, revision) for each in found], revision)
 
@@ -196,12 +201,26 @@ def _known(each: ContentBlock, revision: Revision) -> ContentBlock:
         return EmbeddedResource(resource=resource, annotations=each.annotations, meta=each.meta)
     if isinstance(each, ResourceLink):
         if not revision.resource_links:
-            text = f"{each.title or each.name}: {each.uri}"
-            return TextContent(text=text, annotations=each.annotations, meta=each.meta)
+            return TextContent(text=_in_words(each), annotations=each.annotations, meta=each.meta)
         try:
             check_icons(each.icons or ())
         except ValueError as error:
-            raise OutputMismatch(str(error)) from None
+            rule = "the result has a link with an icon whose URI is neither https: nor data:image/"
+            raise OutputMismatch(str(error), rule) from None
     elif isinstance(each, UnknownContent):
-        raise OutputMismatch(f"content of the kind {each.type!r} is in no revision")
+        rule = f"the result has content of a kind that {revision.name} cannot carry"
+        raise OutputMismatch(f"content of the kind {each.type!r} is in no revision", rule)
     return each
+
+
+def _in_words(link: ResourceLink) -> str:
+    """Everything that a link says, for readers."""
+    lines = [f"{link.title or link.name}: {link.uri}"]
+    if link.description:
+        lines.append(link.description)
+    facts = [link.mime_type] if link.mime_type else []
+    if link.size is not UNSET:
+        facts.append(f"{link.size} bytes")
+    if facts:
+        lines.append(f"({', '.join(facts)})")
+    return "\n".join(lines)

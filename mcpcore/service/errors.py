@@ -48,7 +48,15 @@ class InvalidValue(ValueError):
 
 
 class OutputMismatch(LocalError):
-    """A handler returned what its declaration rules out; masked like any other exception."""
+    """A handler returned what cannot be sent.
+
+    The message, which may hold what it returned, is for the log alone; the client is told
+    ``rule``, which names what was broken in words that are the same whatever was returned.
+    """
+
+    def __init__(self, message: str, rule: str) -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class ValidatorMissing(LocalError):
@@ -65,3 +73,10 @@ class ValidatorMissing(LocalError):
 
 MASKED = "Internal error"
 """What the client is told of any other exception."""
+
+
+def shown(error: Exception) -> str:
+    """What the client may read of an exception: its message, the rule it names, or nothing."""
+    if isinstance(error, HandlerError):
+        return str(error)
+    return f"{MASKED}: {error.rule}" if isinstance(error, OutputMismatch) else MASKED

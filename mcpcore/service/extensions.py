@@ -19,6 +19,8 @@ from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.types.base import Result
 from mcpcore.wire.message import to_json
 
+_NO_OBJECT = "the result is no object"
+
 
 class MethodEntry:
     """The function behind a method; its parameters are members of ``params``, by their names.
@@ -56,8 +58,8 @@ class MethodCall(Bound[MethodEntry]):
         if isinstance(value, Result):
             value = self.own(value)
         if value is not None and not isinstance(value, Struct | Mapping | Raw):
-            raise OutputMismatch(f"expected an object as result, got {type(value).__name__}")
+            raise OutputMismatch(f"expected an object, got {type(value).__name__}", _NO_OBJECT)
         body = to_json({} if value is None else value)
         if not body.startswith(b"{"):
-            raise OutputMismatch("expected an object as result")
+            raise OutputMismatch("expected an object", _NO_OBJECT)
         return Raw(body)

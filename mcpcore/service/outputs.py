@@ -25,10 +25,12 @@ from mcpcore.service.schema import (
     wrap_schema,
 )
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from mcpcore.wire.message import to_json
 
 _encode = msgspec.json.Encoder().encode
+_sorted = msgspec.json.Encoder(order="deterministic").encode
 
 _PROBLEMS = 10
 """Most problems that are named in one message."""
@@ -111,8 +113,7 @@ def error_result(message: str) -> Raw:
 def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
     """Shape what a tool returned.
 
-    Raises :class:`OutputMismatch` if it breaks the tool's declaration, ValueError or TypeError if
-    it has no JSON form.
+    Raises :class:`OutputMismatch` if it breaks the tool's declaration or has no JSON form.
     """
     if output is not None:
         encoded = json_value(value)
@@ -145,17 +146,24 @@ def _structured(text: str, encoded: bytes, wraps: bool, revision: Revision) -> R
 
 
 def given_result(result: CallToolResult, output: Output | None, revision: Revision) -> Raw:
-    """Check a result that the tool made itself, fit it into the revision (``result`` changes)."""
+    """Check a result that the tool made itself, fit it into the revision (``result`` changes).
+
+    Structured content stands in a text block too, which is added unless it is there.
+    """
     structured = result.structured_content
     result.structured_content = UNSET
     result.content = for_revision(result.content, revision)
     if structured is UNSET:
         if output is not None and result.is_error is not True:
-            raise OutputMismatch("structured_content is missing, which the output schema asks for")
+            text = "structured_content is missing, which the output schema asks for"
+            rule = "the result has no structured content, which the output schema asks for"
+            raise OutputMismatch(text, rule)
         return Raw(to_json(result))
     encoded = json_value(structured)
     if output is not None and result.is_error is not True:
         _check(encoded, output)
+    if not any(_says(block, encoded) for block in result.content):
+        result.content = [*result.content, TextContent(text=encoded.decode())]
     if not revision.structured_content:
         return Raw(to_json(result))
     if output is not None and output.wraps(revision):
@@ -166,6 +174,19 @@ def given_result(result: CallToolResult, output: Output | None, revision: Revisi
     return Raw(to_json(result))
 
 
+def _says(block: ContentBlock, encoded: bytes) -> bool:
+    """Whether a block is the text of a JSON value, however it is laid out."""
+    if not isinstance(block, TextContent):
+        return False
+    if block.text == encoded.decode():
+        return True
+    try:
+        said = msgspec.json.decode(block.text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+    return _sorted(said) == _sorted(msgspec.json.decode(encoded))
+
+
 def _wrap(encoded: bytes) -> bytes:
     return f'{{"{WRAPPED}":'.encode() + encoded + b"}"
 
@@ -174,4 +195,5 @@ def _check(encoded: bytes, output: Output) -> None:
     try:
         output.check(encoded)
     except InvalidValue as error:
-        raise OutputMismatch(f"the output schema is not met: {error}") from None
+        rule = "the result does not meet the output schema"
+        raise OutputMismatch(f"the output schema is not met: {error}", rule) from None

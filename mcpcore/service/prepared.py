@@ -5,7 +5,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from mcpcore.service.errors import MASKED, HandlerError
+from mcpcore.service.errors import HandlerError, shown
 from mcpcore.service.task_views import TaskSupport
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import Revision
@@ -73,9 +73,8 @@ class Prepared:
         """
         if isinstance(error, McpError):
             raise error
-        if isinstance(error, HandlerError):
-            raise McpError(error.code, str(error)) from error
-        raise McpError(INTERNAL_ERROR, MASKED) from error
+        code = error.code if isinstance(error, HandlerError) else INTERNAL_ERROR
+        raise McpError(code, shown(error)) from error
 
 
 class Entry(Protocol):

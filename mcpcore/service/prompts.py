@@ -141,5 +141,6 @@ def _message(item: Any) -> PromptMessage:
         try:
             return msgspec.convert(item, PromptMessage)
         except msgspec.ValidationError as error:
-            raise OutputMismatch(f"a message is wrong: {error}") from None
+            rule = "the result has a message that is malformed"
+            raise OutputMismatch(f"a message is wrong: {error}", rule) from None
     return user(item)

@@ -221,14 +221,15 @@ class ResourceRead(Bound[ResourceEntry]):
             return [value]
         if isinstance(value, list) and value and isinstance(value[0], ResourceContents):
             if not all(isinstance(item, ResourceContents) for item in value):
-                raise OutputMismatch("either all items are ResourceContents or none is")
+                text = "either all items are ResourceContents or none is"
+                raise OutputMismatch(text, "the result mixes contents and something else")
             return value
         if isinstance(value, str):
             return [contents(self._uri, value, mime_type)]
         if isinstance(value, bytes | bytearray):
             return [contents(self._uri, bytes(value), mime_type)]
         if value is None:
-            raise OutputMismatch("a resource must have contents, got None")
+            raise OutputMismatch("a resource must have contents, got None", "the result is empty")
         text = json_value(value).decode()
         return [contents(self._uri, text, mime_type or "application/json")]
 

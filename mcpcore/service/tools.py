@@ -21,7 +21,7 @@ from mcpcore.service.declarations import (
     typed,
 )
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import MASKED, HandlerError, InvalidValue
+from mcpcore.service.errors import InvalidValue, shown
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.outputs import (
     Output,
@@ -221,4 +221,4 @@ class ToolCall(Bound[ToolEntry]):
         """A result with ``isError``; only an McpError is an error of the protocol."""
         if isinstance(error, McpError):
             raise error
-        return error_result(str(error) if isinstance(error, HandlerError) else MASKED)
+        return error_result(shown(error))

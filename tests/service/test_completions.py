@@ -167,11 +167,11 @@ def test_meta_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 5, [1], Completion(values=[1])])  # type: ignore[list-item]
-def test_what_is_no_proposal_is_masked(value: Any) -> None:
+def test_what_is_no_proposal_names_the_rule(value: Any) -> None:
     server = Server("s")
     server.add_prompt(lambda a: "x", "p")
     server.completion(prompt="p", argument="a")(lambda typed: value)
-    with pytest.raises(McpError, match="Internal error") as caught:
+    with pytest.raises(McpError, match="Internal error: the result is no list of") as caught:
         complete(server, {"type": "ref/prompt", "name": "p"}, "a")
     assert caught.value.code == INTERNAL_ERROR
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 from mcpcore.service import Embedded, Image, PromptError, Server, assistant, user
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
-from mcpcore.spec.types.content import AudioContent, ResourceLink, TextContent
+from mcpcore.spec.types.content import AudioContent, ResourceLink, TextContent, UnknownContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from tests.service.calling import CONTEXT, Context, ask
 
@@ -196,15 +196,29 @@ def test_older_revisions_get_older_kinds_of_content() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [None, 5, {"a": 1}, {"role": "system", "content": TEXT}, [["x"]], "\ud800", Image(b"?")],
+    ("value", "rule"),
+    [
+        (None, ": the result is no content"),
+        (5, ": the result is no content"),
+        ({"a": 1}, ": the result is no content"),
+        ({"role": "system", "content": TEXT}, ": the result has a message that is malformed"),
+        ([["x"]], ": the result is no content"),
+        (
+            UnknownContent(type="hologram"),
+            ": the result has content of a kind that {} cannot carry",
+        ),
+        ("\ud800", ""),
+        (Image(b"?"), ""),
+    ],
 )
-def test_what_is_no_message_is_masked(value: Any) -> None:
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+def test_what_is_no_message_names_the_rule(value: Any, rule: str, revision: Revision) -> None:
     server = Server("s")
     server.add_prompt(lambda: value, "p")
-    with pytest.raises(McpError, match="Internal error") as caught:
-        get(server, "p")
+    with pytest.raises(McpError) as caught:
+        ask(server, "prompts/get", {"name": "p"}, revision)
     assert caught.value.code == INTERNAL_ERROR
+    assert caught.value.error.message == f"Internal error{rule.format(revision.name)}"
 
 
 @pytest.mark.requirement("server/prompts/errors")

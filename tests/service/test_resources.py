@@ -227,13 +227,21 @@ def test_own_contents() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    [None, object(), [TextResourceContents(uri="t:a", text="a"), "x"], {"a": float("nan")}],
+    ("value", "rule"),
+    [
+        (None, "the result is empty"),
+        (object(), "the result has no JSON form"),
+        (
+            [TextResourceContents(uri="t:a", text="a"), "x"],
+            "the result mixes contents and something else",
+        ),
+        ({"a": float("nan")}, "the result has no JSON form"),
+    ],
 )
-def test_what_is_no_content_is_masked(value: Any) -> None:
+def test_what_is_no_content_names_the_rule(value: Any, rule: str) -> None:
     server = Server("s")
     server.add_resource("t:x", lambda: value)
-    with pytest.raises(McpError, match="Internal error") as caught:
+    with pytest.raises(McpError, match=f"^Internal error: {rule} ") as caught:
         contents(server, "t:x")
     assert caught.value.code == INTERNAL_ERROR
     assert "object" not in caught.value.error.message

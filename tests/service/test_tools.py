@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pytest
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct
 
 from mcpcore.service import (
     Audio,
@@ -569,6 +569,28 @@ def test_older_revisions_get_older_kinds_of_content() -> None:
         assert call(server, "y", revision=revision)["content"] == content[:2]
 
 
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({}, "a: file:///a"),
+        ({"title": "A"}, "A: file:///a"),
+        ({"description": "What it is."}, "a: file:///a\nWhat it is."),
+        ({"mime_type": "text/plain"}, "a: file:///a\n(text/plain)"),
+        ({"size": 0}, "a: file:///a\n(0 bytes)"),
+        (
+            {"title": "A", "description": "What.", "mime_type": "x/y", "size": 12},
+            "A: file:///a\nWhat.\n(x/y, 12 bytes)",
+        ),
+    ],
+)
+def test_a_link_in_words_says_all_that_it_says(members: dict[str, Any], words: str) -> None:
+    server = Server("s")
+    server.add_tool(lambda: ResourceLink(uri="file:///a", name="a", **members), "x")
+    for revision in REVISIONS:
+        if not revision.resource_links:
+            assert call(server, "x", revision=revision) == {"content": [text(words)]}
+
+
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
 @pytest.mark.parametrize(
     "value",
@@ -582,8 +604,7 @@ def test_content_of_no_revision_is_refused(value: Any, revision: Revision) -> No
     server = Server("s")
     server.add_tool(lambda: value, "x")
     result = call(server, "x", revision=revision)
-    assert result["isError"] is True
-    assert "hologram" not in str(result)
+    assert result == broken(f"has content of a kind that {revision.name} cannot carry")
     prepared = server.prepare("tools/call", b'{"name":"x"}', revision)
     with pytest.raises(OutputMismatch, match="'hologram' is in no revision"):
         prepared.finish(value)
@@ -593,7 +614,8 @@ def test_icons_of_links_are_checked_like_those_of_declarations() -> None:
     server = Server("s")
     link = ResourceLink(uri="t:a", name="a", icons=[Icon(src="javascript:alert(1)")])
     server.add_tool(lambda: link, "x")
-    assert call(server, "x")["isError"] is True
+    rule = "has a link with an icon whose URI is neither https: nor data:image/"
+    assert call(server, "x") == broken(rule)
     prepared = server.prepare("tools/call", b'{"name":"x"}', REVISIONS[-1])
     with pytest.raises(OutputMismatch, match="icon 'javascript:"):
         prepared.finish(link)
@@ -722,31 +744,42 @@ def test_data_without_a_schema() -> None:
 MASKED = {"content": [text("Internal error")], "isError": True}
 
 
+def broken(rule: str) -> dict[str, Any]:
+    """What the client is told of a result that breaks a rule."""
+    return {"content": [text(f"Internal error: the result {rule}")], "isError": True}
+
+
+SCHEMA = "does not meet the output schema"
+FORM = "has no JSON form"
+
+
 @pytest.mark.requirement("server/tools/output-conforms")
 @pytest.mark.parametrize(
-    ("annotation", "value"),
+    ("annotation", "value", "told"),
     [
-        (int, "5"),
-        (int, None),
-        (float, math.nan),
-        (Weather, {"degrees": 1}),
-        (Weather, Weather(5)),  # type: ignore[arg-type]
-        (list[int], [1, None]),
-        (Any, math.nan),
-        (Any, {"a": math.inf}),
-        (Any, "\ud800"),
-        (Any, Unknown()),
-        (Any, {"a": Unknown()}),
-        (Any, Image(b"?")),
-        (Any, {(1, 2): 3}),
-        (Place, "x"),
+        (int, "5", broken(SCHEMA)),
+        (int, None, broken(SCHEMA)),
+        (float, math.nan, broken(FORM)),
+        (Weather, {"degrees": 1}, broken(SCHEMA)),
+        (Weather, Weather(5), broken(SCHEMA)),  # type: ignore[arg-type]
+        (list[int], [1, None], broken(SCHEMA)),
+        (Any, math.nan, broken(FORM)),
+        (Any, {"a": math.inf}, broken(FORM)),
+        (Any, "\ud800", MASKED),
+        (Any, Unknown(), broken(FORM)),
+        (Any, {"a": Unknown()}, broken(FORM)),
+        (Any, Image(b"?"), MASKED),
+        (Any, {(1, 2): 3}, broken(FORM)),
+        (Place, "x", broken(SCHEMA)),
     ],
 )
-def test_output_that_is_wrong_is_masked(annotation: Any, value: Any) -> None:
+def test_output_that_is_wrong_names_the_rule(
+    annotation: Any, value: Any, told: dict[str, Any]
+) -> None:
     server = Server("s")
     server.add_tool(returns(annotation, value), "x")
     for revision in REVISIONS:
-        assert call(server, "x", revision=revision) == MASKED
+        assert call(server, "x", revision=revision) == told
 
 
 def test_the_reason_is_there_for_the_log() -> None:
@@ -774,7 +807,7 @@ def test_own_result(revision: Revision) -> None:
     )
     server.add_tool(lambda: own, "schema", output_schema=OUTPUT)
     server.add_tool(lambda: own, "none")
-    expected: dict[str, Any] = {"content": [text("two")]}
+    expected: dict[str, Any] = {"content": [text("two"), text("[1,2]")]}
     plain = dict(expected)
     if revision.any_structured_content:
         expected["structuredContent"] = plain["structuredContent"] = [1, 2]
@@ -787,6 +820,62 @@ def test_own_result(revision: Revision) -> None:
     prepared = server.prepare("tools/call", b'{"name":"none"}', revision)
     prepared.finish(own)
     assert prepared.meta == {"com.example/k": 1}
+
+
+ROWS = {"rows": [1, 2.5, "é"], "at": {"b": None, "a": True}}
+ROWS_TEXT = '{"rows":[1,2.5,"é"],"at":{"b":null,"a":true}}'
+LAID_OUT = '{\n "at": {"a": true, "b": null},\n "rows": [1, 2.5, "\\u00e9"]\n}'
+
+
+@pytest.mark.requirement("server/tools/structured-as-text")
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+@pytest.mark.parametrize("is_error", [UNSET, False, True])
+@pytest.mark.parametrize("schema", [None, {"type": "object"}])
+@pytest.mark.parametrize(
+    ("value", "said", "texts"),
+    [
+        (ROWS, [], [ROWS_TEXT]),
+        (ROWS, ["3 rows"], ["3 rows", ROWS_TEXT]),
+        (ROWS, [ROWS_TEXT], [ROWS_TEXT]),
+        (ROWS, ["3 rows", LAID_OUT], ["3 rows", LAID_OUT]),
+        (ROWS, [ROWS_TEXT[:-1]], [ROWS_TEXT[:-1], ROWS_TEXT]),
+        (ROWS, ["[" * 5000, ""], ["[" * 5000, "", ROWS_TEXT]),
+        ({}, ["[]"], ["[]", "{}"]),
+        ([1, 2], [], ["[1,2]"]),
+        ([1, 2], ["two"], ["two", "[1,2]"]),
+        ([1, 2], ["[1, 2]"], ["[1, 2]"]),
+        ("words", [], ['"words"']),
+        (None, [], ["null"]),
+        (True, ["1"], ["1", "true"]),
+    ],
+)
+def test_structured_content_of_an_own_result_is_never_lost(
+    value: Any,
+    said: list[str],
+    texts: list[str],
+    schema: dict[str, Any] | None,
+    is_error: Any,
+    revision: Revision,
+) -> None:
+    server = Server("s", validator=compile_schema)
+    own = CallToolResult(
+        content=[TextContent(text=each) for each in said],
+        structured_content=value,
+        is_error=is_error,
+    )
+    options: dict[str, Any] = {} if schema is None else {"output_schema": schema}
+    server.add_tool(lambda: own, "x", **options)
+    result = call(server, "x", revision=revision)
+    fits = isinstance(value, dict)
+    if schema is not None and not fits and is_error is not True:
+        assert result == broken(SCHEMA)
+        return
+    assert result["content"] == list(map(text, texts))
+    if revision.any_structured_content or (revision.structured_content and fits):
+        assert result["structuredContent"] == value
+    else:
+        assert "structuredContent" not in result
+    assert own.content == [TextContent(text=each) for each in said]  # it may be sent again
 
 
 @pytest.mark.requirement("server/tools/output-conforms")
@@ -810,11 +899,13 @@ def test_written_output_schema() -> None:
         "required": ["result"],
     }
     assert call(server, "good") == {"content": [text("[1,2]")], "structuredContent": [1, 2]}
-    for name in ("bad", "missing", "wrong"):
-        assert call(server, name) == MASKED
+    for name in ("bad", "wrong"):
+        assert call(server, name) == broken(SCHEMA)
+    missing = "has no structured content, which the output schema asks for"
+    assert call(server, "missing") == broken(missing)
     assert call(server, "failed") == {"content": [text("no")], "isError": True}
     assert call(server, "free", revision=LATEST_LEGACY) == {
-        "content": [],
+        "content": [text('{"a":1}')],
         "structuredContent": {"a": 1},
         "isError": False,
     }
