@@ -9,6 +9,7 @@ from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
 NAMES = (
     "completion",
     "elicitation",
+    "extensions",
     "header-parameters",
     "logging",
     "pagination-and-caching",

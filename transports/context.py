@@ -24,7 +24,7 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     McpError,
 )
-from mcpcore.spec.methods import lookup
+from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
@@ -212,9 +212,11 @@ class Context:
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; False if the revision has none such.
 
-        For instance ``notifications/elicitation/complete`` when the visit to a URL has ended.
+        For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
+        to a URL has ended.
         """
-        if self.cancelled or lookup(method, "server", self.revision) is None:
+        own = method not in KNOWN_METHODS
+        if self.cancelled or not (own or lookup(method, "server", self.revision)):
             return False
         if (task := self._task) is not None:
             return task.notify(method, params)

@@ -63,6 +63,13 @@ def text_of(answer: CreateMessageResult) -> str:
 
 
 @server.tool
+async def test_ping_client(context: Context) -> str:
+    """Asks whether the client is there."""
+    await context.ping()
+    return "the client is there"
+
+
+@server.tool
 async def test_sampling(context: Context, prompt: str) -> str:
     """Asks the client's model."""
     return f"LLM response: {text_of(await context.sample(prompt, MAX_TOKENS))}"

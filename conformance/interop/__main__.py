@@ -11,7 +11,16 @@ from time import monotonic
 from conformance.interop.drivers.features import BY_NAME as FEATURE
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
-from conformance.interop.matrix import LINES, SIDES, TRANSPORTS, Judged, present, run, talks
+from conformance.interop.matrix import (
+    LINES,
+    SIDES,
+    TRANSPORTS,
+    Judged,
+    no_gaps,
+    present,
+    run,
+    talks,
+)
 from conformance.interop.report import full, markdown, summary
 from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import REVISIONS
@@ -43,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"the official SDK {line.version} is not installed: make sdk", file=sys.stderr)
             return 2
     known = load()
+    if problems := no_gaps(known, wanted):
+        print("\n".join(problems), file=sys.stderr)
+        return 1
     features = [FEATURE[name] for name in chosen.feature] if chosen.feature else FEATURES
     revisions = [REVISION[name] for name in chosen.revision] if chosen.revision else REVISIONS
     conversations = talks(wanted, chosen.side or SIDES, chosen.transport or TRANSPORTS, revisions)
@@ -56,18 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
         cells += found
     print(full(cells, features))
     print(f"\n{summary(cells)}\n")
-    problems = [cell for cell in cells if cell.verdict.red]
-    for cell in problems:
+    failed = [cell for cell in cells if cell.verdict.red]
+    for cell in failed:
         print(f"FAIL: {cell.talk}: {cell.feature}: {cell.note}")
     took = monotonic() - began
-    print(f"{len(cells)} cells tried, {len(problems)} red, in {took:.0f} s")
+    print(f"{len(cells)} cells tried, {len(failed)} red, in {took:.0f} s")
     page = markdown(cells, known)
     if chosen.write:
         chosen.write.write_text(page, encoding="utf-8")
     if chosen.check and page != chosen.check.read_text(encoding="utf-8"):
         print(f"{chosen.check} is out of date: write it again with --write", file=sys.stderr)
         return 1
-    return 1 if problems else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

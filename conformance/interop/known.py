@@ -1,7 +1,7 @@
 """What the SDK's lines cannot do, and what they provably do wrong: ``known.toml``.
 
 Every entry is tried in every run: one that works after all is out of date, and fails the run until
-it is removed.
+it is removed.  What our side cannot do is never listed: a gap names what the SDK does not have.
 """
 
 import re
@@ -15,10 +15,11 @@ from conformance.interop.drivers.features import BY_NAME
 from mcpcore.spec import revisions
 
 KNOWN_FILE = Path(__file__).with_name("known.toml")
+_SDK_MODULE = re.compile(r"mcp(\.[a-z_]+)+")
 
 
-class Gap(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Features that a line of the SDK does not have on one side.
+class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Features that are not as they should be in lines of the SDK, on one side.
 
     Without ``transports`` or ``revisions`` it holds for all of them.
     """
@@ -44,7 +45,14 @@ class Gap(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         )
 
 
-class Fault(Gap, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Gap(Entry, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Features that a line of the SDK does not have."""
+
+    lacks: str
+    """The module of the SDK that would hold them, and that the lines do not have."""
+
+
+class Fault(Entry, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Features that a line of the SDK gets wrong; ``clause``: the page that says so, and what."""
 
     clause: str
@@ -56,7 +64,9 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True):
     gap: list[Gap] = []
     fault: list[Fault] = []
 
-    def find(self, line: str, side: str, transport: str, revision: str, feature: str) -> Gap | None:
+    def find(
+        self, line: str, side: str, transport: str, revision: str, feature: str
+    ) -> Entry | None:
         """Return the first entry that a cell falls under."""
         for entry in (*self.fault, *self.gap):
             if entry.covers(line, side, transport, revision, feature):
@@ -80,4 +90,6 @@ def load(path: Path = KNOWN_FILE) -> Known:
             re.compile(entry.seen)
         except re.error as error:
             raise ValueError(f"seen: {entry.seen!r}: {error}") from None
+        if isinstance(entry, Gap) and not _SDK_MODULE.fullmatch(entry.lacks):
+            raise ValueError(f"lacks: {entry.lacks!r} is no module of the SDK")
     return known

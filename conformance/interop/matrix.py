@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
@@ -53,6 +54,12 @@ class Line(Struct, frozen=True):
         stamp = self.python.parents[1] / f".installed-{self.version}"
         return self.python.exists() and stamp.exists()
 
+    def has(self, module: str) -> bool:
+        """Whether it has a module; the packages around it are there."""
+        find = "import sys, importlib.util; sys.exit(not importlib.util.find_spec(sys.argv[1]))"
+        done = subprocess.run([str(self.python), "-c", find, module], capture_output=True)
+        return done.returncode == 0
+
     def program(self, side: str) -> list[str]:
         """The command of its client or its server."""
         return [str(self.python), str(PROGRAMS / f"{self.programs}_{side}.py")]
@@ -99,6 +106,16 @@ class Judged(Struct, frozen=True):
     verdict: Verdict
     note: str = ""
     """The reason, or what went wrong."""
+
+
+def no_gaps(known: Known, lines: Iterable[Line] = LINES) -> list[str]:
+    """Name the gaps that are none: a line has what it is said to lack."""
+    return [
+        f"{entry.features[0]!r} is no gap: SDK {line.name} has {entry.lacks}"
+        for entry in known.gap
+        for line in lines
+        if line.name in entry.lines and line.has(entry.lacks)
+    ]
 
 
 def talks(

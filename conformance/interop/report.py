@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from conformance.interop.drivers.features import FEATURES, Feature
-from conformance.interop.known import Gap, Known
+from conformance.interop.known import Entry, Known
 from conformance.interop.matrix import (
     LINES,
     Judged,
@@ -114,7 +114,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def _whose(entry: Gap) -> tuple[str, str]:
+def _whose(entry: Entry) -> tuple[str, str]:
     return f"{' and '.join(entry.lines)} as {entry.side}", ", ".join(entry.features)
 
 

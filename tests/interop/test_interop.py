@@ -6,7 +6,7 @@ import pytest
 
 from conformance.interop.drivers.features import FEATURES
 from conformance.interop.known import load
-from conformance.interop.matrix import LINES, Judged, Talk, run, talks
+from conformance.interop.matrix import LINES, Judged, Talk, no_gaps, run, talks
 from conformance.interop.report import markdown
 from conformance.interop.talk import ROOT
 
@@ -34,6 +34,11 @@ def test_no_cell_is_red(talk: Talk, outcomes: dict[Talk, list[Judged]]) -> None:
     cells = outcomes[talk]
     assert {cell.feature: cell.note for cell in cells if cell.verdict.red} == {}
     assert len(cells) > 20
+
+
+def test_what_is_missing_is_missing_in_the_sdk(outcomes: dict[Talk, list[Judged]]) -> None:
+    assert outcomes
+    assert no_gaps(load()) == []
 
 
 def test_the_report_is_up_to_date(outcomes: dict[Talk, list[Judged]]) -> None:

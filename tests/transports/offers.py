@@ -156,7 +156,7 @@ def listening() -> Server:
     told: list[Any] = []
     more = anyio.Event()
 
-    def tell(thing: Any) -> None:
+    def keep(thing: Any) -> None:
         nonlocal more
         told.append(thing)
         more.set()
@@ -165,15 +165,15 @@ def listening() -> Server:
     @server.notification("notifications/roots/list_changed")
     async def roots_changed(context: NotificationContext) -> None:
         await context.ping()
-        tell([context.method, *[root.uri for root in await context.list_roots()]])
+        keep([context.method, *[root.uri for root in await context.list_roots()]])
 
     @server.notification("notifications/acme/typing")
     def typing(where: str, speed: int = 1) -> None:
-        tell([where, speed])
+        keep([where, speed])
 
     @server.notification("notifications/acme/slow", thread=True)
     def slow(context: NotificationContext, word: str) -> None:
-        anyio.from_thread.run_sync(tell, [word, context.method])
+        anyio.from_thread.run_sync(keep, [word, context.method])
 
     @server.tool
     async def heard(count: int) -> list[Any]:
@@ -193,6 +193,12 @@ def listening() -> Server:
     @server.method("acme/wrong")
     def wrong() -> list[int]:
         return [1]
+
+    @server.tool
+    def tell(context: Context) -> list[bool]:
+        """Tells the client something of an extension, and something that only clients say."""
+        sent = context.notify("notifications/acme/typing", {"where": "at the server"})
+        return [sent, context.notify("notifications/roots/list_changed")]
 
     @server.tool
     async def there(context: Context) -> str:

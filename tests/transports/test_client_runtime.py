@@ -343,7 +343,6 @@ async def test_callbacks_may_be_coroutines(revision: str) -> None:
     assert told == [1, 2]
 
 
-@pytest.mark.requirement("client/roots/server-handles-changes")
 async def test_roots_can_change(revision: str) -> None:
     callbacks = Callbacks(roots=["file:///a"])
     async with connect(library(), revision=revision, callbacks=callbacks) as client:

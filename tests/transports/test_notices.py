@@ -5,10 +5,12 @@ The server is :func:`tests.transports.offers.listening`.
 
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from mcpcore.service import Server
-from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND
+from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
 from tests.transports.offers import TRANSPORTS, offered
 from transports.callbacks import Callbacks
@@ -27,6 +29,7 @@ async def heard(client: Client, count: int) -> Any:
     return result.structured_content or [each.text for each in result.content]  # type: ignore[union-attr]
 
 
+@pytest.mark.requirement("client/roots/server-handles-changes")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", LEGACY)
 async def test_roots_are_asked_for_when_they_change(transport: str, name: str) -> None:
@@ -48,14 +51,37 @@ async def test_roots_are_asked_for_when_they_change(transport: str, name: str) -
 async def test_notifications_of_extensions(transport: str, name: str) -> None:
     async with offered(transport, "listening") as target, connect(target, revision=name) as client:
         client.notify("notifications/acme/typing", {"speed": "fast"})  # ignored: where is missing
-        client.notify("notifications/acme/unknown", {})
+        assert client.notify("notifications/acme/unknown", {})
+        assert client.notify("notifications/roots/list_changed") is False  # not declared
+        assert client.notify("notifications/tasks/status", {}) is False  # the server's
+        with pytest.raises(LocalProtocolError, match="sent by the engine"):
+            client.notify("notifications/cancelled", {"requestId": 1})
         for place in ("left", "right"):
             client.notify("notifications/acme/typing", {"where": place, "else": None})
         client.notify("notifications/acme/slow", {"word": "late"})
         told = str(await heard(client, 3))
+    assert client.notify("notifications/acme/unknown", {}) is False  # the connection has ended
     assert "fast" not in told
     for word in ("left", "right", "late"):
         assert told.count(word) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_notifications_of_extensions_by_the_server(transport: str, name: str) -> None:
+    told: list[tuple[str, Any]] = []
+
+    def heard(method: str, params: Raw) -> None:
+        told.append((method, msgspec.json.decode(params)))
+
+    callbacks = Callbacks(notification=heard)
+    async with (
+        offered(transport, "listening") as target,
+        connect(target, revision=name, callbacks=callbacks) as client,
+    ):
+        [said] = (await client.call_tool("tell")).content
+    assert getattr(said, "text", None) == "[true,false]"
+    assert told == [("notifications/acme/typing", {"where": "at the server"})]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
