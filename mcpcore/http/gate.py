@@ -29,6 +29,7 @@ from mcpcore.http.headers import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
+from mcpcore.http.principals import Refusal
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, busy_code, too_large_code
 from mcpcore.spec.revisions import Revision
@@ -36,9 +37,13 @@ from mcpcore.spec.revisions import Revision
 _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
 _RETRY = ((RETRY_AFTER, b"1"),)
 _VARY = (b"vary", b"Origin")
+_HEALTH = ("", "/live", "/ready")
 _ASKED_METHOD = b"access-control-request-method"
 _ASKED_HEADERS = b"access-control-request-headers"
-_EXPOSED = (b"access-control-expose-headers", b", ".join((SESSION_ID, PROTOCOL_VERSION)))
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b", ".join((SESSION_ID, PROTOCOL_VERSION, RETRY_AFTER, b"www-authenticate")),
+)
 _CROSS_ORIGIN_HEADERS = frozenset(
     {
         b"accept",
@@ -67,11 +72,29 @@ class Gate:
         self._allow = ((ALLOW, ", ".join((*self._methods, "OPTIONS")).encode()),)
         self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 
-    def admit(self, exchange: Exchange, head: HttpRequest, *, closing: bool) -> bool:
+    def asks_who(self, head: HttpRequest) -> bool:
+        """Whether a request must be authenticated: those that reach the endpoint.
+
+        A browser's preflight is sent without credentials, and says nothing of interest.
+        """
+        return head.path == self._settings.path and head.method != "OPTIONS"
+
+    def admit(
+        self,
+        exchange: Exchange,
+        head: HttpRequest,
+        *,
+        closing: bool,
+        ready: bool = True,
+        refusal: Refusal | None = None,
+    ) -> bool:
         """Look at what does not depend on the method; False if the reply is ready."""
-        if head.path == self._settings.health_path and head.method in ("GET", "HEAD"):
-            status, text = (503, b"closing\n") if closing else (200, b"ok\n")
-            exchange.reply(status, text, _TEXT)
+        if head.method in ("GET", "HEAD") and self._is_health(head.path):
+            alive = head.path == f"{self._settings.health_path}/live"
+            if alive or (ready and not closing):
+                exchange.reply(200, b"ok\n", _TEXT)
+            else:
+                exchange.reply(503, b"closing\n" if closing else b"draining\n", _TEXT)
             return False
         try:
             origin = exchange.fields.one(ORIGIN)
@@ -91,9 +114,15 @@ class Gate:
         elif head.method not in self._methods:
             text = f"the method {quoted(head.method)} is not allowed here"
             exchange.refuse(405, text, self._allow)
+        elif refusal is not None:
+            exchange.refuse(refusal.status, refusal.message, refusal.lines())
         else:
             return self._understood(exchange, closing)
         return False
+
+    def _is_health(self, path: str) -> bool:
+        base = self._settings.health_path
+        return base is not None and path.startswith(base) and path[len(base) :] in _HEALTH
 
     def _understood(self, exchange: Exchange, closing: bool) -> bool:
         try:

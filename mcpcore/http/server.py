@@ -41,6 +41,7 @@ from mcpcore.http.gate import Gate
 from mcpcore.http.headers import HeaderError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.placing import Placing
+from mcpcore.http.principals import Refusal
 from mcpcore.http.session_table import SessionTable, owner_of
 from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
@@ -85,29 +86,41 @@ class HttpServer(Placing):
         self._interval = settings.heartbeat or settings.stall_timeout
         self._log = EventLog(secret, settings)
         self._closing = False
+        self.ready = True
+        """What ``/health/ready`` says; an owner that is going to close may say no beforehand."""
 
     # In
+
+    def asks_who(self, head: HttpRequest) -> bool:
+        """Whether it matters who sent a request, so that its owner should find out first."""
+        return self._gate.asks_who(head)
 
     def open(
         self,
         exchange: Route,
         head: HttpRequest,
         *,
-        principal: str | None = None,
+        principal: str | Refusal | None = None,
         now: float,
     ) -> int:
         """Take the head of a request; return how many bytes of its body to feed in, at most.
 
         0 means that no body is wanted: the request is refused or is one without a body, and a
-        reply is ready or will be.  ``principal`` is who was authenticated; sessions are bound to
-        it.  Raises LocalProtocolError for a number that is in use, or 0.
+        reply is ready or will be.  ``principal`` is who was authenticated, or why the request is
+        refused; sessions are bound to it.  Raises LocalProtocolError for a number that is in use,
+        or 0.
         """
         self._log.now = now
         if exchange == MAIN or exchange in self._exchanges:
             raise LocalProtocolError(f"the exchange number {exchange} is taken")
+        refusal = None
+        if isinstance(principal, Refusal):
+            refusal, principal = principal, None
         record = Exchange(exchange, head.headers, principal, self._news, peer=head.peer)
         self._exchanges[exchange] = record
-        if not self._gate.admit(record, head, closing=self._closing):
+        if not self._gate.admit(
+            record, head, closing=self._closing, ready=self.ready, refusal=refusal
+        ):
             return 0
         if head.method == "POST":
             return self._gate.body_wanted(record)

@@ -64,7 +64,7 @@ class Session:
     ) -> None:
         self.id = id
         self.peer = peer
-        self.principal = principal
+        self.principal = None if principal is None else str(principal)
         self.owner = owner
         """Whose share it takes."""
         self.temporary = temporary
@@ -111,7 +111,7 @@ class Session:
 
     # Streams and the connections that carry them
 
-    def begin(self, exchange: Exchange, route: Route | None) -> EventStream:
+    def begin(self, exchange: Exchange, route: Route | None) -> None:
         """Make an exchange the beginning of an event stream, of the request that it brought."""
         revision = self.peer.revision
         numbered = revision is not None and revision.resumable and self._resumable
@@ -120,7 +120,6 @@ class Session:
         if numbered and revision is not None and revision.priming:
             stream.primed = True
             exchange.write(self._poll(stream, self._settings.reconnect_delay))
-        return stream
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream and give it what waited."""

@@ -9,7 +9,9 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     path: str = "/mcp"
     """The one endpoint."""
     health_path: str | None = "/health"
-    """Answers GET with 200 (503 once closing), whatever Host says; None switches it off."""
+    """Answers GET, whatever Host says: ``/health`` and ``/health/ready`` with 200, or with 503 once
+    the server drains or closes; ``/health/live`` with 200 as long as it can.  None switches all of
+    that off."""
     allowed_hosts: tuple[str, ...] | None = None
     """See :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback names."""
     allowed_origins: tuple[str, ...] | None = None
@@ -60,6 +62,15 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Events are kept for this long."""
     reconnect_delay: float = 1.0
     """What a client is told to wait before it comes back, where the protocol has polling."""
+    session_view_idle: float = 60.0
+    """With a store: what a worker knows of a session that it has no use for is forgotten after
+    this time; the store says how long a session lives."""
+    session_touch: float = 30.0
+    """With a store: it is told at most this often that a session is in use."""
+    store_timeout: float = 10.0
+    """With a store: what it does not answer within this time has failed."""
+    store_retry: float = 1.0
+    """With a store: what has failed and must not be lost is tried again after this time."""
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):

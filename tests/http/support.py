@@ -13,6 +13,7 @@ from mcpcore.engine.config import Config, Limits, Negotiation
 from mcpcore.engine.events import Event
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.principals import Refusal
 from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
@@ -151,7 +152,7 @@ class Bench:
         *,
         method: str = "POST",
         path: str = "/mcp",
-        principal: str | None = None,
+        principal: str | Refusal | None = None,
         remove: tuple[str, ...] = (),
         pump: bool = True,
         peer: str | None = None,

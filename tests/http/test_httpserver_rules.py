@@ -127,7 +127,8 @@ def test_the_servers_own_pages_may_call(origin: str) -> None:
     reply = Bench().post(initialize(), origin=origin)
     assert reply.status == 200
     assert reply.headers["access-control-allow-origin"] == origin
-    assert reply.headers["access-control-expose-headers"] == "mcp-session-id, mcp-protocol-version"
+    exposed = set(reply.headers["access-control-expose-headers"].split(", "))
+    assert exposed == {"mcp-session-id", "mcp-protocol-version", "retry-after", "www-authenticate"}
     assert reply.headers["vary"] == "Origin"
 
 
