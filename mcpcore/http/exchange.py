@@ -54,6 +54,9 @@ NOTHING: deque[Any] = deque(maxlen=0)
 """Stands for an empty queue: a real one takes 760 bytes, and most are empty at most times."""
 _NO_FIELDS = Fields(())
 _UNAVAILABLE = 503
+
+HARD_FACTOR = 2
+"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
 _BUSY = 503
 _RETRY = ((RETRY_AFTER, b"1"),)
 

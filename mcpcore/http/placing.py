@@ -10,14 +10,11 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, Event, Key, Route
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.eventlog import EventLog
-from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase, taken_over
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
 from mcpcore.http.owner import OwnerCalls
 from mcpcore.http.sessions import Session, SessionClosed
 from mcpcore.http.settings import HttpSettings
-
-_HARD_FACTOR = 2
-"""A stream with this many times ``max_queued`` bytes waiting is closed without further delay."""
 
 
 class Placing(OwnerCalls):
@@ -172,7 +169,7 @@ class Placing(OwnerCalls):
             taken_over(frame)
 
     def _overfull(self, record: Exchange) -> bool:
-        return record.size > _HARD_FACTOR * self.settings.max_queued
+        return record.size > HARD_FACTOR * self.settings.max_queued
 
     def _to_session(self, frame: Transmit, session: Session | None) -> None:
         if session is None:

@@ -1,29 +1,58 @@
 """What a server has asked of its store and was not answered yet."""
 
+import hmac
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event
 from mcpcore.http.eventlog import EventLog
-from mcpcore.http.storing import Step, StoreFailure
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import Step, StoreFailure, StreamNumber
 
 Then = Callable[[Any], None]
 """Takes the outcome of a step."""
+
+_NUMBER_BITS = 59
+
+
+class Retried(Protocol):
+    """Something that the store has failed and that is to be tried once more."""
+
+    deadline: float | None
+
+    def again(self) -> None:
+        """Try."""
 
 
 class Steps:
     """Hands steps to the owner, in order, and brings each outcome to whoever waits for it."""
 
-    __slots__ = ("_count", "_due", "_events", "_log", "_timeout", "_waiting")
+    __slots__ = (
+        "_count",
+        "_due",
+        "_events",
+        "_key",
+        "_numbers",
+        "_retries",
+        "_waiting",
+        "log",
+        "settings",
+    )
 
-    def __init__(self, events: deque[Event], log: EventLog, timeout: float) -> None:
-        """Steps go into ``events``; one without an answer for ``timeout`` seconds has failed."""
+    def __init__(
+        self, events: deque[Event], log: EventLog, settings: HttpSettings, secret: bytes
+    ) -> None:
+        """Steps go into ``events``; ``secret`` is the worker's own."""
+        self.log = log
+        self.settings = settings
         self._events = events
-        self._log = log
-        self._timeout = timeout
+        self._key = hmac.digest(secret, b"mcpcore streams", "sha256")
+        self._numbers = 0
         self._waiting: dict[int, Then] = {}
         self._due: deque[tuple[float, int]] = deque()
+        self._retries: Deadlines[Retried] = Deadlines()
         self._count = 0
 
     def __len__(self) -> int:
@@ -34,7 +63,7 @@ class Steps:
         self._count += 1
         token = self._count
         self._waiting[token] = then
-        self._due.append((self._log.now + self._timeout, token))
+        self._due.append((self.log.now + self.settings.store_timeout, token))
         self._events.append(kind(token=token, session=session, **members))
 
     def answer(self, token: int, outcome: Any) -> None:
@@ -43,16 +72,36 @@ class Steps:
         if then is not None:
             then(outcome)
 
+    def new_number(self) -> StreamNumber:
+        """A number that no other worker gives to a stream."""
+        self._numbers += 1
+        digest = hmac.digest(self._key, b"%d" % self._numbers, "sha256")
+        return int.from_bytes(digest[:8]) >> (64 - _NUMBER_BITS) or 1
+
+    # Time
+
+    def retry(self, what: Retried) -> None:
+        """Let ``what`` try again a little later."""
+        self._retries.set(what, self.log.now + self.settings.store_retry)
+
+    def forget(self, what: Retried) -> None:
+        """It has nothing to try any more."""
+        self._retries.set(what, None)
+
     def deadline(self) -> float | None:
-        """When :meth:`expire` is next needed, None if never."""
+        """When :meth:`handle_timeout` is next needed, None if never."""
         while self._due and self._due[0][1] not in self._waiting:
             self._due.popleft()
-        return self._due[0][0] if self._due else None
+        dues = [self._due[0][0]] if self._due else []
+        retry = self._retries.next()
+        return min(dues if retry is None else [*dues, retry], default=None)
 
-    def expire(self, now: float) -> None:
-        """Give up what has waited for too long."""
-        while (due := self.deadline()) is not None and due <= now:
-            self.answer(self._due[0][1], StoreFailure("no answer in time"))
+    def handle_timeout(self, now: float) -> None:
+        """Give up what has waited for too long; try again what is due."""
+        while self._due and self._due[0][0] <= now:
+            self.answer(self._due.popleft()[1], StoreFailure("no answer in time"))
+        for what in self._retries.due(now):
+            what.again()
 
 
 def ignore(outcome: Any) -> None:

@@ -21,7 +21,7 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Session Manageme
 
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.events import Event
 
@@ -52,7 +52,7 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     principal: str | None = None
     revision: str
-    client_info: Raw | None = None
+    client_info: Raw | UnsetType = UNSET
     capabilities: Raw
     initialized: bool = False
     log_level: str | None = None
@@ -251,7 +251,7 @@ class Announced(Note, frozen=True, kw_only=True, omit_defaults=True, tag="announ
     """Everybody shall hear of a change: ``session`` is ""; ``once`` names the announcement."""
 
     method: str
-    params: Raw | None = None
+    params: Raw | UnsetType = UNSET
     meta: dict[str, Any] = {}
     once: str
 

@@ -1,0 +1,330 @@
+"""A GET at a server with a store: it follows a stream that may be written anywhere.
+
+The stream of a request is read; a stream of the session's own is filled by its follower, which
+takes from the queue.  Where there is nothing more, the store wakes the follower.
+"""
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from mcpcore.http.exchange import Exchange, Phase
+from mcpcore.http.steps import ignore
+from mcpcore.http.storing import (
+    LogPage,
+    QueueTake,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamNumber,
+    StreamRead,
+    StreamRelease,
+)
+from mcpcore.http.writers import UNAVAILABLE, failure
+from mcpcore.wire.sse import encode_event
+
+if TYPE_CHECKING:
+    from mcpcore.http.views import View
+
+_PAGE = 256 * 1024
+"""About so many bytes are asked for at a time."""
+ORPHANED = "the process that worked on this request is gone"
+GONE = "what followed the Last-Event-ID is not kept any more"
+
+
+class _Next(Enum):
+    """What a follower does when it can."""
+
+    READ = "read"
+    TAKE = "take"
+    WAIT = "wait"
+
+
+class Follower:
+    """Brings a stream of a session to the client that has asked for it."""
+
+    __slots__ = (
+        "_busy",
+        "_claiming",
+        "_exchange",
+        "_named",
+        "_next",
+        "_numbered",
+        "_over",
+        "_position",
+        "_primed",
+        "_unsent",
+        "_view",
+        "_woken",
+        "number",
+        "queue",
+    )
+
+    def __init__(
+        self,
+        view: "View",
+        exchange: Exchange,
+        number: StreamNumber,
+        position: int,
+        *,
+        queue: bool,
+        numbered: bool,
+    ) -> None:
+        """Follow a stream from after ``position``; ``queue``: it belongs to no request."""
+        self.number = number
+        self.queue = queue
+        self._view = view
+        self._exchange = exchange
+        self._position = position
+        self._numbered = numbered
+        self._primed = False
+        self._named = position > 0
+        """The client has an id, so that it can ask for what followed."""
+        self._unsent: list[bytes] = []
+        """What was taken from the queue for a client without an id."""
+        self._busy = self._woken = self._claiming = self._over = False
+        self._next = _Next.READ
+        exchange.source = self
+        exchange.session = view
+        exchange.phase = Phase.WAITING
+        view.exchanges[exchange.route] = exchange
+
+    # How it begins
+
+    def begin(self, *, primed: bool) -> None:
+        """Open a stream for what belongs to no request."""
+        view, exchange = self._view, self._exchange
+        self._primed = primed
+        self._next = _Next.TAKE
+        view.followers[self.number] = self
+        exchange.hold()
+        exchange.open_stream()
+        if primed:
+            exchange.write(view.poll_event(self.number, 0, view.settings.reconnect_delay))
+        view.steps.ask(StreamBegin, view.id, self._begun, stream=self.number)
+        self._advance()
+
+    def _begun(self, outcome: StoreFailure | None) -> None:
+        if isinstance(outcome, StoreFailure) and not self._over:
+            self._fail()
+        self._exchange.release()
+
+    def resume(self) -> None:
+        """Pick up a stream; nothing leaves before it is known that nothing is missing."""
+        self._busy = True
+        view = self._view
+        view.steps.ask(
+            StreamRead,
+            view.id,
+            self._found,
+            stream=self.number,
+            after=self._position,
+            limit=_PAGE,
+        )
+
+    def _found(self, page: LogPage | StoreFailure | None) -> None:
+        view, exchange = self._view, self._exchange
+        self._busy = False
+        if self._over:
+            return
+        if isinstance(page, StoreFailure):
+            self._fail()
+        elif page is None or not page.lost <= self._position <= page.last:
+            self._refuse(410, GONE)
+        else:
+            self.queue = page.request is None
+            before = view.followers.get(self.number)
+            if self.queue and before is None and not view.has_room(exchange):
+                self._leave()
+                return
+            view.take_over(self.number)
+            view.followers[self.number] = self
+            self._named = self._claiming = True
+            view.steps.ask(StreamClaim, view.id, self._claimed, stream=self.number)
+            exchange.open_stream()
+            view.watch(exchange)
+            self._read(page)
+
+    def _claimed(self, outcome: StoreFailure | None) -> None:
+        self._claiming = False
+        if isinstance(outcome, StoreFailure) and not self._over:
+            self._fail()
+
+    # How it goes on
+
+    def wake(self) -> None:
+        """There may be more."""
+        self._woken = True
+        if self._next is _Next.WAIT:
+            self._next = _Next.TAKE if self.queue else _Next.READ
+            self._advance()
+
+    def drained(self) -> None:
+        """Something goes out to the client."""
+        if self._primed or self._position:
+            self._named = self._numbered
+            if self._named:
+                self._unsent.clear()
+        self._advance()
+
+    def _advance(self) -> None:
+        """Ask for more if the client keeps up."""
+        view = self._view
+        if self._busy or self._over or self._next is _Next.WAIT:
+            return
+        if self._exchange.size > view.settings.max_queued:
+            return
+        self._busy = True
+        self._woken = False
+        if self._next is _Next.READ:
+            view.steps.ask(
+                StreamRead,
+                view.id,
+                self._answered,
+                stream=self.number,
+                after=self._position,
+                limit=_PAGE,
+            )
+        else:
+            view.steps.ask(QueueTake, view.id, self._took, stream=self.number, limit=_PAGE)
+
+    def _answered(self, page: LogPage | StoreFailure | None) -> None:
+        self._busy = False
+        if self._over:
+            return
+        if page is None or isinstance(page, StoreFailure) or page.lost > self._position:
+            self._fail()
+        else:
+            self._read(page)
+
+    def _read(self, page: LogPage) -> None:
+        """Send what was read."""
+        self._give(page)
+        if page.last > self._position:
+            self._next = _Next.READ
+        elif page.ended:
+            self._exchange.finish()
+            self._leave()
+        elif page.orphaned and page.request is not None:
+            self._close_orphan(page.request)
+        elif self.queue:
+            self._next = _Next.TAKE
+        else:
+            # Only a read that finds nothing is followed by a wake.
+            self._next = _Next.READ if page.entries or self._woken else _Next.WAIT
+        self._advance()
+
+    def _took(self, page: LogPage | StoreFailure | None) -> None:
+        self._busy = False
+        if self._over:
+            if isinstance(page, LogPage) and not self._named:
+                self._put_back([data for _, data in page.entries])
+            return
+        if page is None or isinstance(page, StoreFailure) or page.ended:
+            self._fail()
+            return
+        if not page.entries or page.entries[0][0] == self._position + 1:
+            self._give(page)
+        if page.last > self._position:
+            # Another worker has carried the stream meanwhile.
+            self._next = _Next.READ
+        else:
+            self._next = _Next.TAKE if page.entries or self._woken else _Next.WAIT
+        self._advance()
+
+    def _give(self, page: LogPage) -> None:
+        view, exchange = self._view, self._exchange
+        for position, data in page.entries:
+            if position > self._position:
+                id = view.event_id(self.number, position) if self._numbered else None
+                exchange.write(encode_event(data, id=id))
+                self._position = position
+                if not self._named:
+                    self._unsent.append(data)
+
+    def _close_orphan(self, request: bytes) -> None:
+        """Whoever would have answered is gone: that is the answer."""
+        self._busy = True
+        self._next = _Next.READ
+        self._view.steps.ask(
+            StreamAppend,
+            self._view.id,
+            self._closed,
+            stream=self.number,
+            data=failure(request, ORPHANED),
+            ends=True,
+        )
+
+    def _closed(self, outcome: int | StoreFailure | None) -> None:
+        self._busy = False
+        if isinstance(outcome, StoreFailure) and not self._over:
+            self._fail()
+        self._advance()
+
+    # How it ends
+
+    def hang_up(self, retry: float) -> bool:
+        """Close the connection; the client is to come back."""
+        if self._over or self._exchange.phase is not Phase.STREAMING or not self._numbered:
+            return False
+        exchange = self._exchange
+        exchange.write(self._view.poll_event(self.number, self._position, retry))
+        self._named = True
+        exchange.finish()
+        self._leave()
+        return True
+
+    def let_go(self) -> None:
+        """The connection is gone."""
+        self._leave()
+
+    def moved(self) -> None:
+        """The client has come back somewhere else."""
+        if not self._claiming:
+            self.replaced()
+
+    def replaced(self) -> None:
+        """Another connection has taken the stream over."""
+        self._over = True
+        self._forget()
+        self._exchange.drop_queued()
+        self._exchange.finish(close=True)
+
+    def finish(self) -> None:
+        """End the connection in order; the client may come back to another worker."""
+        if not self._over:
+            if self._exchange.phase is Phase.WAITING:
+                self._exchange.fail(503, UNAVAILABLE)
+            else:
+                self._exchange.finish()
+            self._leave()
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._exchange.refuse(status, message)
+        self._leave()
+
+    def _fail(self) -> None:
+        """The store cannot tell: the client has to come back."""
+        self._exchange.fail(503, UNAVAILABLE)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Carry no longer."""
+        if self._over:
+            return
+        self._over = True
+        if self._view.followers.get(self.number) is self and self.queue:
+            self._view.steps.ask(StreamRelease, self._view.id, ignore, stream=self.number)
+        self._forget()
+        if not self._named:
+            self._put_back(self._unsent)
+
+    def _forget(self) -> None:
+        self._exchange.source = None
+        if self._view.followers.get(self.number) is self:
+            del self._view.followers[self.number]
+
+    def _put_back(self, messages: list[bytes]) -> None:
+        """Let another stream bring what this one took and nobody can ask for."""
+        for data in messages:
+            self._view.outlet.put(data)

@@ -1,0 +1,92 @@
+"""Which messages of a POST concern another worker.
+
+An answer belongs to the worker that has asked, whose name stands in the id; so does progress.  A
+cancellation belongs to the worker that runs the request, which nobody can tell: all hear of it.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+from msgspec.json import Decoder
+
+from mcpcore.engine.peer import Peer
+from mcpcore.http.storing import Forwarded
+from mcpcore.spec.types.base import CancelledParams, ProgressParams
+from mcpcore.wire.message import Frame, Message
+
+WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
+
+_decode_cancelled = Decoder(CancelledParams).decode
+_decode_progress = Decoder(ProgressParams).decode
+
+
+class Elsewhere(Struct, frozen=True):
+    """A message for another worker (None: for all others)."""
+
+    worker: str | None
+    message: Message
+
+    def post(self, session: str, principal: str | None) -> dict[str, Any]:
+        """The members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
+        raw = Raw(msgspec.json.encode(self.message))
+        note = Forwarded(session=session, message=raw, principal=principal)
+        return {"to": self.worker, "note": msgspec.json.encode(note)}
+
+
+def sort_out(frame: Frame, peer: Peer, name: str) -> tuple[Frame | None, list[Elsewhere]]:
+    """Divide a frame into what is for ``peer`` and what is for other workers.
+
+    ``name`` is what the ids of this worker's own requests begin with.  A cancellation of something
+    unknown may be for both.
+    """
+    messages = frame if isinstance(frame, list) else [frame]
+    elsewhere: list[Elsewhere] = []
+    here = []
+    for message in messages:
+        worker, only = _concerns(message, peer, name) if isinstance(message, Message) else _HERE
+        if worker is not None or not only:
+            assert isinstance(message, Message)  # noqa: S101 - nothing else concerns anybody
+            elsewhere.append(Elsewhere(worker, message))
+        if worker is None:
+            here.append(message)
+    if not elsewhere:
+        return frame, elsewhere
+    if not here:
+        return None, elsewhere
+    return (here if isinstance(frame, list) else frame), elsewhere
+
+
+_HERE: tuple[str | None, bool] = (None, True)
+_EVERYWHERE: tuple[str | None, bool] = (None, False)
+
+
+def _concerns(message: Message, peer: Peer, name: str) -> tuple[str | None, bool]:
+    """Which other worker a message is for, if one; else whether it is for this one only."""
+    if message.method is UNSET:
+        return _asker(message.id, name)
+    if message.id is not UNSET or message.params is UNSET:
+        return _HERE
+    try:
+        if message.method == "notifications/progress":
+            return _asker(_decode_progress(message.params).progress_token, name)
+        if message.method == "notifications/cancelled":
+            id = _decode_cancelled(message.params).request_id
+            known = id is UNSET or id in peer.in_flight_by_id
+            return _HERE if known else _EVERYWHERE
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    return _HERE
+
+
+def _asker(id: Any, name: str) -> tuple[str | None, bool]:
+    """The worker that has given this id, if it is another."""
+    match = _OURS.fullmatch(id) if isinstance(id, str) else None
+    if match is None or match[1] == name:
+        return _HERE
+    return match[1].partition(".")[0], True
+
+
+__all__ = ["WORKER", "Elsewhere", "sort_out"]

@@ -1,0 +1,495 @@
+"""StoredHttpServer: an HttpServer whose sessions and events live in a store.
+
+Its owner also carries out the steps that come out of ``next_event()`` and brings their outcomes,
+and passes on the notes of others::
+
+    while (event := server.next_event()) is not None:
+        if isinstance(event, Step):
+            batch.append(event)             # later: server.stored(event.token, outcome, now=...)
+    server.note(data, now=clock())          # from the mailbox of this worker
+
+:mod:`mcpcore.http.storing` describes steps, outcomes and notes.
+"""
+
+import hmac
+import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType, structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.events import Key
+from mcpcore.engine.lifecycle import Session as SessionState
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.era import is_handshake
+from mcpcore.http.eventlog import EventLog
+from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.followers import Follower
+from mcpcore.http.forwarding import WORKER, sort_out
+from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.server import Act, HttpServer
+from mcpcore.http.session_table import MIN_SECRET, owner_of
+from mcpcore.http.sessions import Session
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.steps import Steps, ignore
+from mcpcore.http.storing import (
+    Announced,
+    AnyNote,
+    Changed,
+    Ended,
+    Forwarded,
+    Moved,
+    Note,
+    Post,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionTouch,
+    StoreBinding,
+    StoreFailure,
+    Wake,
+)
+from mcpcore.http.views import View, ViewTable
+from mcpcore.http.writers import UNAVAILABLE
+from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.revisions import BY_NAME
+from mcpcore.wire.jsontext import to_json
+from mcpcore.wire.message import Body, Frame, decode
+
+_LOG = "notifications/message"
+_RETRY = ((RETRY_AFTER, b"1"),)
+_decode_note = msgspec.json.Decoder(AnyNote).decode
+
+Loaded = Callable[[StoreFailure | None], None]
+"""Goes on once the store has been asked for a session."""
+
+
+class _Line(msgspec.Struct, omit_defaults=True):
+    """The params of a log message."""
+
+    level: str
+    data: Any
+    logger: str | None = None
+
+
+class StoredHttpServer(HttpServer):
+    """The server side of one HTTP endpoint, as one of the workers that share a store.
+
+    ``secret``: at least 32 fresh random bytes of this worker's own, never used again; ``store``
+    says who it is and what all share.  ``config.id_prefix`` is not used: ids of our requests name
+    the worker.  Raises ValueError as HttpServer, and for a binding that makes no sense.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        secret: bytes,
+        store: StoreBinding,
+        settings: HttpSettings | None = None,
+    ) -> None:
+        if WORKER.fullmatch(store.worker) is None:
+            raise ValueError(f"a worker cannot be called {store.worker!r}")
+        if len(store.secret) < MIN_SECRET:
+            raise ValueError(f"the workers' secret must have at least {MIN_SECRET} random bytes")
+        super().__init__(config, secret=secret, settings=settings)
+        settings, idle = self.settings, self.settings.session_view_idle
+        nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
+        self._name = f"{store.worker}.{nonce}."
+        self._epoch = store.epoch
+        self._session_config = structs.replace(self._session_config, id_prefix=self._name)
+        self._log = EventLog(store.secret, settings)
+        self._steps = Steps(self._hub.events, self._log, settings, secret)
+        self._sessions = self._views = ViewTable(
+            secret,
+            store.secret,
+            structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
+        )
+        self._loading: dict[str, list[Loaded]] = {}
+        """Who waits for a session that the store was asked for."""
+        self._announcements = 0
+        self._announcing: str | None = None
+        """The name of what everybody is being told."""
+
+    # In, from the store and from other workers
+
+    def stored(self, token: int, outcome: Any, *, now: float) -> None:
+        """Take the outcome of a step; outcomes may come in any order."""
+        self._log.now = now
+        self._steps.answer(token, outcome)
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Take a note to this worker.  Raises LocalProtocolError for what is none."""
+        self._log.now = now
+        try:
+            note: Note = _decode_note(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LocalProtocolError(f"this is no note: {error}") from error
+        if isinstance(note, Announced):
+            self._announce(note)
+            return
+        view = self._view(note.session)
+        if view is None:
+            return
+        if isinstance(note, Wake):
+            view.wake(note.stream)
+        elif isinstance(note, Moved):
+            view.moved(note.stream)
+        elif isinstance(note, Changed):
+            view.update(note.record)
+        elif isinstance(note, Ended):
+            self._end_session(view, note.reason, now)
+        elif isinstance(note, Forwarded) and note.principal == view.principal:
+            limits = self._session_config.limits
+            frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
+            view.peer.receive(frame, now=now, principal=note.principal)
+
+    def deadline(self) -> float | None:
+        """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
+        dues = (super().deadline(), self._steps.deadline())
+        return min((due for due in dues if due is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """Let what is due at ``now`` happen."""
+        super().handle_timeout(now)
+        self._steps.handle_timeout(now)
+
+    def close(self, *, now: float) -> None:
+        """End gracefully here; the sessions go on at other workers, or after a restart."""
+        self._log.now = now
+        if not self._closing:
+            for view in self._all_views():
+                view.shut()
+        super().close(now=now)
+
+    @property
+    def finished(self) -> bool:
+        """After :meth:`close`: everything was answered, written and written down."""
+        busy = any(view.busy for view in self._all_views())
+        return super().finished and not busy and not self._steps
+
+    # What the owner calls for everybody
+
+    def notify(
+        self,
+        method: str,
+        params: Body = None,
+        *,
+        parent: Key | None = None,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See :meth:`HttpServer.notify`; everybody includes the clients of all workers."""
+        if parent is not None or (session is not None and self._view(session) is not None):
+            super().notify(method, params, parent=parent, session=session, meta=meta)
+        elif session is None:
+            raw = UNSET if params is None else Raw(to_json(params))
+            self._tell_all(method, raw, meta)
+        elif self._views.could_be(session):
+            self._load(session, "", lambda failure: self._tell(session, method, params, meta))
+        else:
+            raise LocalProtocolError("there is no such session (any more)")
+
+    def log(
+        self,
+        key: Key | None,
+        level: str,
+        data: Any,
+        logger: str | None = None,
+        *,
+        session: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """See :meth:`HttpServer.log`; all sessions includes those at other workers."""
+        if key is not None or session is not None:
+            return super().log(key, level, data, logger, session=session, meta=meta)
+        return self._tell_all(_LOG, Raw(to_json(_Line(level, data, logger))), meta)
+
+    def _tell(
+        self, session: str, method: str, params: Body, meta: Mapping[str, Any] | None
+    ) -> None:
+        view = self._view(session)
+        if view is not None:
+            view.peer.notify(method, params, meta=meta)
+
+    def _tell_all(
+        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
+    ) -> bool:
+        self._announcements += 1
+        note = Announced(
+            session="",
+            method=method,
+            params=params,
+            meta=dict(meta or {}),
+            once=f"{self._name}all{self._announcements}",
+        )
+        told = self._announce(note)
+        self._post("", None, note)
+        return told
+
+    def _announce(self, note: Announced) -> bool:
+        """Tell the clients that are known here; a session hears it once, whoever tells it."""
+        self._collect()
+        self._announcing = note.once
+        meta = note.meta or None
+        params = None if note.params is UNSET else note.params
+        try:
+            if note.method == _LOG and params is not None:
+                line = msgspec.json.decode(params, type=_Line)
+                return super().log(None, line.level, line.data, line.logger, meta=meta)
+            super().notify(note.method, params, meta=meta)
+            return True
+        finally:
+            self._collect()
+            self._announcing = None
+
+    # Sessions
+
+    def _all_views(self) -> list[View]:
+        return [session for session in self._sessions if isinstance(session, View)]
+
+    def _view(self, id: str | None) -> View | None:
+        session = self._sessions.get(id)
+        return session if isinstance(session, View) else None
+
+    def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
+        if temporary:
+            return super()._make_session(id, record, temporary=temporary)
+        return self._make_view(id, record.principal, share_of(address_of(record.peer)))
+
+    def _make_view(self, id: str, principal: str | None, share: str) -> View:
+        return View(
+            id,
+            Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
+            principal,
+            self._steps,
+            owner=owner_of(principal, share),
+            name=self._name,
+            epoch=self._epoch,
+            watch=lambda exchange: self._watch(exchange, self._log.now),
+            on_saved=self._saved,
+            on_gone=self._gone,
+        )
+
+    def _saved(self, view: View) -> None:
+        """A session is written down as it is now known here."""
+        if view.base is not None and view.base.version > 1:
+            self._post(view.id, None, Changed(session=view.id, record=view.base))
+
+    def _gone(self, view: View) -> None:
+        """The store has no such session (any more)."""
+        self._end_session(view, "it is not kept any more", self._log.now)
+
+    def _touch(self, view: View, now: float) -> None:
+        """Tell the store now and then that a session is in use."""
+        if now - view.touched_at < self.settings.session_touch:
+            return
+        view.touched_at = now
+
+        def touched(outcome: bool | StoreFailure) -> None:
+            if outcome is False and not view.over:
+                self._gone(view)
+
+        self._steps.ask(SessionTouch, view.id, touched)
+
+    def _load(self, id: str, share: str, then: Loaded) -> None:
+        """Ask the store for a session; ``share``: see :func:`owner_of`."""
+        waiting = self._loading.get(id)
+        if waiting is None:
+            self._loading[id] = [then]
+            self._steps.ask(SessionLoad, id, partial(self._loaded, id, share))
+        else:
+            waiting.append(then)
+
+    def _loaded(self, id: str, share: str, outcome: SessionRecord | StoreFailure | None) -> None:
+        view, failure = self._view(id), None
+        if self._closing and view is None:
+            failure = StoreFailure("the server is shutting down")
+        elif isinstance(outcome, StoreFailure):
+            failure = outcome
+        elif outcome is None:
+            if view is not None:
+                self._gone(view)
+        elif view is not None:
+            view.update(outcome)
+        else:
+            revision = BY_NAME.get(outcome.revision)
+            if revision is not None and revision in self._session_config.revisions:
+                view = self._make_view(id, outcome.principal, share)
+                view.restore(outcome, revision)
+                self._admit(view, self._log.now)
+        for then in self._loading.pop(id):
+            then(failure)
+
+    def _in_session(self, record: Exchange, act: Act, now: float) -> None:
+        record.phase = Phase.WAITING
+        self._with_view(record, act)
+
+    def _with_view(self, record: Exchange, act: Act, *, opened: bool = False) -> None:
+        """Go on with the session that the header names, once it is known here.
+
+        ``opened``: it matters whether the handshake is complete.
+        """
+        id = record.session_id or ""
+        view = self._view(id)
+        if view is not None and not (opened and view.peer.state is SessionState.OPENING):
+            self._act(record, act)
+        elif view is not None or self._views.could_be(id):
+            share = share_of(address_of(record.peer))
+            self._load(id, share, lambda failure: self._act(record, act, failure))
+        else:
+            self._find(record)
+
+    def _act(self, record: Exchange, act: Act, failure: StoreFailure | None = None) -> None:
+        if failure is not None:
+            record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
+            return
+        view, now = self._find(record), self._log.now
+        if view is not None:
+            act(record, view, now)
+            if isinstance(view, View) and not view.over:
+                self._touch(view, now)
+
+    def _delete(self, record: Exchange, session: Session, now: float) -> None:
+        def deleted(outcome: bool | StoreFailure) -> None:
+            if isinstance(outcome, StoreFailure):
+                record.fail(503, UNAVAILABLE)
+                return
+            reason = "ended by the client"
+            if outcome:
+                record.reply(204)
+                self._post(session.id, None, Ended(session=session.id, reason=reason))
+            else:
+                record.refuse(404, "there is no such session (any more)")
+            self._end_session(session, reason, self._log.now)
+
+        self._steps.ask(SessionDelete, session.id, deleted)
+
+    # From body to Peer
+
+    def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
+        if record.session_id is None or not self.settings.sessions:
+            super()._receive_legacy(record, frame, now)
+        else:
+            self._with_view(record, partial(self._converse, frame), opened=not is_handshake(frame))
+
+    def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
+        """Take a frame in, or pass it on to the worker that it concerns."""
+        here, elsewhere = sort_out(frame, session.peer, self._name)
+        for each in elsewhere:
+            record.hold()
+            self._steps.ask(
+                Post,
+                session.id,
+                partial(_posted, record),
+                **each.post(session.id, record.principal),
+            )
+        if here is None:
+            record.reply(202)
+        elif self._exchanges.get(record.route) is record:
+            super()._receive_legacy(record, here, now)
+        else:
+            # Its client has left meanwhile, which changes nothing.
+            session.peer.receive(here, now=now, route=record.route, principal=record.principal)
+
+    def _post(self, session: str, to: str | None, note: Note) -> None:
+        self._steps.ask(Post, session, ignore, to=to, note=msgspec.json.encode(note))
+
+    # GET
+
+    def _listen(self, record: Exchange, session: Session, now: float) -> None:
+        if self._exchanges.get(record.route) is record:
+            super()._listen(record, session, now)
+
+    def _resume(self, record: Exchange, session: Session, cursor: str) -> None:
+        place = self._log.ids.read(session.id, cursor)
+        if place is None:
+            record.refuse(400, "the Last-Event-ID is none that this session was given")
+        elif isinstance(session, View):
+            session.pick_up(record, *place)
+
+    def _room(self, record: Exchange, session: Session) -> bool:
+        return isinstance(session, View) and session.has_room(record)
+
+    def _look_at(self, record: Exchange, now: float) -> None:
+        if isinstance(record.session, View):
+            self._touch(record.session, now)
+        if isinstance(record.source, Follower):
+            # A note may have been lost.
+            record.source.wake()
+        super()._look_at(record, now)
+
+    # From Peers to exchanges
+
+    def _carry(self, frame: Transmit, session: Session | None, record: Exchange | None) -> None:
+        if not isinstance(session, View):
+            super()._carry(frame, session, record)
+            return
+        session.keep_saved(frame, record)
+        writer = session.writers.get(frame.route)
+        if writer is None and record is not None and record.phase is Phase.WAITING:
+            if record.answer(frame):
+                return
+            if record.accepts_stream:
+                record.open_stream()
+                writer = session.writers.get(frame.route)
+        if writer is not None:
+            exchange = writer.exchange
+            if frame.kind is FrameKind.NOTIFICATION and exchange is not None and writer.overfull:
+                self._give_up(exchange, self._log.now)
+            writer.add(frame)
+        elif record is not None and record.push(frame):
+            pass  # an event stream without ids
+        elif frame.kind is FrameKind.REQUEST:
+            self._to_session(frame, session)
+        else:
+            taken_over(frame)
+
+    def _to_session(self, frame: Transmit, session: Session | None) -> None:
+        if not isinstance(session, View):
+            super()._to_session(frame, session)
+            return
+        once = self._announcing
+        if once is not None:
+            # What an announcement becomes may be two messages, the same ones at each worker.
+            once = f"{once}.{zlib.crc32(b''.join(frame.data)):x}"
+        session.place(frame, self._log.now, once)
+
+    # Ends
+
+    def _end_session(self, session: Session, reason: str, now: float) -> None:
+        if isinstance(session, View) and not session.over:
+            session.close(404, f"the session has ended: {reason}")
+        super()._end_session(session, reason, now)
+
+    def _end_if_unused(self, session: Session) -> None:
+        if not session.busy:
+            self._evict(session, "the server is shutting down", self._log.now)
+
+    def _evict(self, session: Session, reason: str, now: float) -> None:
+        """Forget a view; the session goes on."""
+        if not isinstance(session, View):
+            super()._evict(session, reason, now)
+            return
+        session.desert(f"its process has given it up: {reason}")
+        session.close(503, UNAVAILABLE)
+        self._sessions.remove(session)
+        for record in session.exchanges.values():
+            record.session = None
+            if record.phase is Phase.WAITING:
+                record.fail(503, UNAVAILABLE)
+            elif record.phase is Phase.STREAMING:
+                record.finish()
+        session.peer.end(now=now, reason=reason)
+
+
+def _posted(record: Exchange, outcome: StoreFailure | None) -> None:
+    """What a client has sent is on its way to the worker that waits for it, or is not."""
+    if isinstance(outcome, StoreFailure):
+        record.fail(503, UNAVAILABLE)
+    record.release()

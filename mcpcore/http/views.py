@@ -1,0 +1,351 @@
+"""What a server knows of a session that is kept in a store: a view of it, made when it is needed.
+
+Several workers may have a view of one session at the same time.  The record in the store is what
+counts; a view learns of changes by notes and, where it may be behind, by loading the record anew.
+"""
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcpcore.engine.events import ENGINE, Route
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.exchange import Exchange, Phase, taken_over
+from mcpcore.http.followers import Follower
+from mcpcore.http.session_table import Owner, SessionTable
+from mcpcore.http.sessions import Session
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.steps import Steps, ignore
+from mcpcore.http.storing import (
+    SessionRecord,
+    SessionSave,
+    StoreFailure,
+    StreamNumber,
+    StreamRelease,
+)
+from mcpcore.http.writers import UNAVAILABLE, Outlet, Writer
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.wire.sse import encode_event
+
+_MAC_BYTES = 16
+_ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+
+
+class ViewTable(SessionTable):
+    """The views of one worker; ids bear a mark of the store, so that none can be made up."""
+
+    def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
+        """``secret`` is the worker's own, ``shared`` that of all workers."""
+        super().__init__(secret, settings)
+        self._mark = hmac.digest(shared, b"mcpcore session marks", "sha256")
+
+    def new_id(self) -> str:
+        """A session id of 256 unguessable bits, and its mark."""
+        return self._marked(super().new_id())
+
+    def could_be(self, id: str) -> bool:
+        """Whether some worker of the store has made this id."""
+        if _ID.fullmatch(id) is None:
+            return False
+        return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
+
+    def _marked(self, id: str) -> str:
+        mac = hmac.digest(self._mark, id.encode(), "sha256")[:_MAC_BYTES]
+        return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
+
+
+class View(Session):
+    """One session as this worker sees it, with what it does for it."""
+
+    __slots__ = (
+        "_changed",
+        "_held",
+        "_on_gone",
+        "_on_saved",
+        "_saving",
+        "_watch",
+        "base",
+        "epoch",
+        "followers",
+        "name",
+        "outlet",
+        "over",
+        "settings",
+        "steps",
+        "touched_at",
+        "writers",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        peer: Peer,
+        principal: str | None,
+        steps: Steps,
+        *,
+        owner: Owner,
+        name: str,
+        epoch: float,
+        watch: Callable[[Exchange], None],
+        on_saved: Callable[["View"], None],
+        on_gone: Callable[["View"], None],
+    ) -> None:
+        """``name`` begins the names that nobody else gives; ``epoch`` see StoreBinding."""
+        super().__init__(id, peer, principal, steps.log, steps.settings, owner=owner)
+        self.settings = steps.settings
+        self.steps = steps
+        self.name = name
+        self.epoch = epoch
+        self.touched_at = steps.log.now
+        """When the store last heard that the session is in use."""
+        self.base: SessionRecord | None = None
+        """The record as it was last known to be in the store."""
+        self.over = False
+        self.writers: dict[Route, Writer] = {}
+        """The streams of requests that this worker runs, by the exchange that brought them."""
+        self.followers: dict[StreamNumber, Follower] = {}
+        """The streams that a GET at this worker has asked for."""
+        self.outlet = Outlet(self)
+        self._changed = 0
+        """``peer.changes`` when the record was last made."""
+        self._saving = False
+        self._held: list[Exchange] = []
+        """What must not leave before the record is in the store."""
+        self._watch = watch
+        self._on_saved = on_saved
+        self._on_gone = on_gone
+
+    @property
+    def busy(self) -> bool:
+        """Something is open, being worked on, or on its way to the store."""
+        own = self.writers or self.followers or self.outlet or self._saving or self.peer.pending
+        return bool(own) or super().busy
+
+    # The record
+
+    def restore(self, record: SessionRecord, revision: Revision) -> None:
+        """Take up a session that another process has begun."""
+        info = record.client_info
+        self.peer.restore(
+            revision,
+            info=None if info is UNSET else msgspec.json.decode(info, type=Implementation),
+            capabilities=msgspec.json.decode(record.capabilities, type=ClientCapabilities),
+        )
+        self.update(record)
+
+    def update(self, record: SessionRecord) -> None:
+        """Learn what the store has; what has changed here meanwhile stays changed."""
+        base, peer = self.base, self.peer
+        if base is not None and record.version <= base.version:
+            return
+        level, uris = (None, set()) if base is None else (base.log_level, set(base.subscriptions))
+        if peer.log_level == level:
+            peer.log_level = record.log_level
+        added, removed = peer.uris - uris, uris - peer.uris
+        peer.uris = (set(record.subscriptions) | added) - removed
+        if record.initialized:
+            peer.opened()
+        self.base = record
+
+    def describe(self) -> SessionRecord:
+        """The record as it should be."""
+        peer, base = self.peer, self.base
+        assert peer.revision is not None  # noqa: S101 - no session is kept before that
+        info = peer.peer_info
+        return SessionRecord(
+            id=self.id,
+            principal=self.principal,
+            revision=peer.revision.name,
+            client_info=UNSET if info is None else Raw(msgspec.json.encode(info)),
+            capabilities=Raw(msgspec.json.encode(peer.peer_capabilities)),
+            initialized=peer.ready or (base is not None and base.initialized),
+            log_level=peer.log_level,
+            subscriptions=tuple(sorted(peer.uris)),
+            created=self.epoch + self.log.owner.now if base is None else base.created,
+            version=1 if base is None else base.version + 1,
+        )
+
+    def keep_saved(self, frame: Transmit, exchange: Exchange | None) -> None:
+        """Write changes down before the client hears of them; ``frame`` is to go out next."""
+        if self.peer.changes != self._changed and not self._saving:
+            self._save()
+        if not self._saving or exchange is None:
+            return
+        ours = frame.kind in (FrameKind.ACCEPTED, FrameKind.BATCH) or frame.key == ENGINE
+        if ours and frame.ends and exchange.phase is not Phase.DONE:
+            self._held.append(exchange)
+            exchange.hold()
+
+    def _save(self) -> None:
+        record = self.describe()
+        self._saving = True
+        self._changed = self.peer.changes
+        self.steps.ask(
+            SessionSave, self.id, lambda outcome: self._saved(record, outcome), record=record
+        )
+
+    def _saved(
+        self, record: SessionRecord, outcome: SessionRecord | StoreFailure | bool | None
+    ) -> None:
+        self._saving = False
+        if self.over:
+            return
+        if isinstance(outcome, StoreFailure):
+            # Whatever is said next to the client tries again.
+            self._changed = -1
+            self._release(503, UNAVAILABLE)
+            if self.base is None:
+                self._on_gone(self)
+        elif outcome is False:
+            self._release(404, "there is no such session (any more); initialize again")
+            self._on_gone(self)
+        elif isinstance(outcome, SessionRecord):
+            self.update(outcome)
+            self._save()
+        else:
+            self.base = record
+            self._on_saved(self)
+            if self.peer.changes != self._changed:
+                self._save()
+            else:
+                self._release()
+
+    def _release(self, status: int | None = None, message: str = "") -> None:
+        held, self._held = self._held, []
+        for exchange in held:
+            if status is not None:
+                exchange.fail(status, message)
+            exchange.release()
+
+    # Streams of requests
+
+    def begin(self, exchange: Exchange, route: Route | None) -> None:
+        """Make an exchange the beginning of the stream of the request that it brought."""
+        revision = self.peer.revision
+        if self.numbered and route is not None and revision is not None:
+            self.writers[route] = Writer(self, exchange, route, primed=revision.priming)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether events have ids."""
+        revision = self.peer.revision
+        return revision is not None and revision.resumable and self._resumable
+
+    def event_id(self, stream: StreamNumber, position: int) -> str:
+        """The id of the event at a position of a stream."""
+        return self.log.owner.ids.make(self.id, stream, position)
+
+    def poll_event(self, stream: StreamNumber, position: int, delay: float) -> bytes:
+        """An event that says nothing but where the stream stands and when to come back."""
+        id = self.event_id(stream, position)
+        return encode_event(b"", event=None, id=id, retry=round(delay * 1000))
+
+    # What belongs to no request
+
+    def place(self, frame: Transmit, now: float, once: str | None = None) -> None:
+        """Put a frame into the queue of the session."""
+        request = frame.request if frame.kind is FrameKind.REQUEST else None
+        self.outlet.put(b"".join(frame.data), request=request, once=once)
+        taken_over(frame)
+
+    def listen(self, exchange: Exchange) -> None:
+        """Use ``exchange`` as a GET stream."""
+        if not self.has_room(exchange):
+            return
+        revision = self.peer.revision
+        number = self.steps.new_number()
+        follower = Follower(self, exchange, number, 0, queue=True, numbered=self.numbered)
+        follower.begin(primed=self.numbered and revision is not None and revision.priming)
+
+    def pick_up(self, exchange: Exchange, stream: StreamNumber, position: int) -> None:
+        """Go on with a stream on another connection."""
+        Follower(self, exchange, stream, position, queue=False, numbered=True).resume()
+
+    def has_room(self, exchange: Exchange) -> bool:
+        """Whether one more GET stream may be open here; the reply says so if not."""
+        limit = self.settings.session_streams
+        if sum(follower.queue for follower in self.followers.values()) < limit:
+            return True
+        exchange.refuse(409, f"the session has {limit} GET streams open already")
+        return False
+
+    # Connections
+
+    def take_over(self, stream: StreamNumber) -> None:
+        """A stream gets another connection at this worker."""
+        follower = self.followers.get(stream)
+        if follower is not None:
+            follower.replaced()
+        for writer in list(self.writers.values()):
+            if writer.number == stream:
+                writer.moved()
+
+    def wake(self, stream: StreamNumber) -> None:
+        """There is something for a stream that has a connection here."""
+        follower = self.followers.get(stream)
+        if follower is not None:
+            follower.wake()
+        elif all(writer.number != stream for writer in self.writers.values()):
+            # The store seems not to know that it is gone.
+            self.steps.ask(StreamRelease, self.id, ignore, stream=stream)
+
+    def moved(self, stream: StreamNumber) -> None:
+        """A stream has got another connection at another worker."""
+        follower = self.followers.get(stream)
+        if follower is not None:
+            follower.moved()
+        for writer in list(self.writers.values()):
+            if writer.number == stream:
+                writer.moved()
+
+    def watch(self, exchange: Exchange) -> None:
+        """Look after an exchange that has become a stream."""
+        self._watch(exchange)
+
+    def poll(self, route: Route, retry: float) -> bool:
+        """Let the client come back for what answers the request that ``route`` has brought."""
+        writer = self.writers.get(route)
+        if writer is None:
+            return False
+        follower = self.followers.get(writer.number)
+        return writer.hang_up(retry) or (follower is not None and follower.hang_up(retry))
+
+    def poll_gets(self, retry: float) -> int:
+        """Let the client come back for its GET streams here; return how many there were."""
+        followers = [each for each in self.followers.values() if each.queue]
+        return sum(follower.hang_up(retry) for follower in followers)
+
+    def let_go(self, exchange: Exchange, now: float) -> None:
+        """An exchange carries its stream no longer."""
+        source, exchange.source = exchange.source, None
+        if source is not None:
+            source.let_go()
+
+    # Ends
+
+    def shut(self) -> None:
+        """No more GET streams here; the session itself goes on elsewhere."""
+        for follower in list(self.followers.values()):
+            follower.finish()
+
+    def desert(self, message: str) -> None:
+        """Nobody will go on with what this worker does for the session: say so."""
+        for writer in list(self.writers.values()):
+            writer.desert(message)
+
+    def close(self, status: int, message: str) -> None:
+        """Nothing is done for the session any more; what waits to be saved is refused."""
+        self.over = True
+        self._release(status, message)
+        for writer in list(self.writers.values()):
+            writer.end()
+        for follower in list(self.followers.values()):
+            follower.finish()
+        self.steps.forget(self.outlet)

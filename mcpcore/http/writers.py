@@ -1,0 +1,429 @@
+"""What goes into a store: the stream of a request, and the queue of a session.
+
+Events are handed over in *rounds*: while one is on its way, what is made meanwhile waits for the
+next.  That costs no time, as a store takes a batch at a time, and keeps the order when it fails.
+What has failed is tried again, and never twice: a stream has one writer, which can look how far it
+has come; a message in the queue has a name by which a second put is known.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from mcpcore.engine.events import EndReason, Route
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.exchange import HARD_FACTOR, Exchange, taken_over
+from mcpcore.http.storing import (
+    LogPage,
+    QueuePut,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamNumber,
+    StreamRead,
+)
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.wire.message import RequestId, encode_batch, encode_error
+from mcpcore.wire.sse import encode_event
+
+if TYPE_CHECKING:
+    from mcpcore.http.views import View
+
+UNAVAILABLE = "busy: where sessions are kept cannot be reached"
+_PAGE = 256 * 1024
+"""About so many bytes are read at a time."""
+
+
+def failure(request: bytes, message: str) -> bytes:
+    """The answer that tells every request of a stream that nothing better will come.
+
+    ``request`` is what :attr:`StreamBegin.request` says: an id, or a list of ids for a batch.
+    """
+    error = ErrorData(INTERNAL_ERROR, message)
+    ids = msgspec.json.decode(request)
+    if isinstance(ids, list):
+        return encode_batch(encode_error(id, error) for id in ids)
+    return encode_error(ids, error)
+
+
+class Writer:
+    """The stream of a request, at the worker that runs it; sends its events as long as it can."""
+
+    __slots__ = (
+        "_begun",
+        "_failed",
+        "_farewell",
+        "_frames",
+        "_given",
+        "_last",
+        "_named",
+        "_open",
+        "_over",
+        "_poll",
+        "_primed",
+        "_request",
+        "_size",
+        "_view",
+        "deadline",
+        "exchange",
+        "number",
+        "route",
+    )
+
+    def __init__(self, view: "View", exchange: Exchange, route: Route, *, primed: bool) -> None:
+        """Begin the stream; ``exchange`` gives out nothing before that is written down."""
+        self.number: StreamNumber = view.steps.new_number()
+        self.route = route
+        self.exchange: Exchange | None = exchange
+        self.deadline: float | None = None
+        self._view = view
+        self._request = exchange.asked
+        self._frames: deque[Transmit] = deque()
+        """What waits for the next round."""
+        self._size = 0
+        """Bytes in it."""
+        self._given: deque[tuple[bytes, bool]] = deque()
+        """What was given to the store and has no position yet, and whether it is the last."""
+        self._farewell: bytes | None = None
+        """An error that ends the stream instead of all that would still come."""
+        self._open = 1
+        """Steps that were not answered yet."""
+        self._last = 0
+        self._begun = self._failed = self._named = self._over = False
+        self._primed = primed
+        self._poll: float | None = None
+        exchange.source = self
+        exchange.hold()
+        if primed:
+            exchange.write(view.poll_event(self.number, 0, view.settings.reconnect_delay))
+        view.steps.ask(
+            StreamBegin,
+            view.id,
+            lambda outcome: self._begin(exchange, outcome),
+            stream=self.number,
+            request=self._request,
+        )
+
+    # What the server says
+
+    @property
+    def overfull(self) -> bool:
+        """Whether so much waits for the store or for the client that something must happen."""
+        waiting = self._size + (0 if self.exchange is None else self.exchange.size)
+        return waiting > HARD_FACTOR * self._view.settings.max_queued
+
+    def add(self, frame: Transmit) -> None:
+        """Add a frame to the stream, which outlives its connection."""
+        if self._over or self._farewell is not None:
+            self._drop(frame)
+            return
+        self._frames.append(frame)
+        self._size += frame.size
+        if self.deadline is not None and self.overfull:
+            self.abandon("too much could not be written down")
+        else:
+            self._pump()
+
+    def hang_up(self, retry: float) -> bool:
+        """Close the connection once everything so far has left; the client is to come back."""
+        if self.exchange is None or self._over:
+            return False
+        self._poll = retry
+        self._pump()
+        return True
+
+    def abandon(self, message: str) -> None:
+        """Nothing more comes: end with an error."""
+        if not self._over and self._farewell is None:
+            self._farewell = failure(self._request, message)
+            self._drop_all()
+            self._pump()
+
+    def desert(self, message: str) -> None:
+        """This worker gives the stream up at once."""
+        if not self._over:
+            self._append(failure(self._request, message), ends=True)
+            self._lost(message)
+
+    # The connection
+
+    def drained(self) -> None:
+        """Something goes out to the client."""
+        self._named = self._primed or self._last > 0
+        self._pump()
+
+    def let_go(self) -> None:
+        """The connection is gone; what was made for it is written down all the same.
+
+        Unless the client was given no id, so that it cannot ask for anything.
+        """
+        self.exchange = None
+        self._poll = None
+        if self._named:
+            self._pump()
+        elif not self._over:
+            if self._begun:
+                self._ask(b"", ends=True)
+            self.end()
+
+    def moved(self) -> None:
+        """The client has come back somewhere else."""
+        exchange = self.exchange
+        if exchange is not None:
+            self._named = True
+            exchange.source = None
+            exchange.drop_queued()
+            exchange.finish(close=True)
+            self.let_go()
+
+    def end(self) -> None:
+        """Forget the stream."""
+        self._over = True
+        self._view.writers.pop(self.route, None)
+        self._view.steps.forget(self)
+        self._drop_all()
+
+    # Rounds
+
+    def _pump(self) -> None:
+        """Begin the next round if there is something for it, and the client keeps up."""
+        if self._open or self._over or self.deadline is not None:
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.size > self._view.settings.max_queued:
+            return
+        while self._frames:
+            frame = self._frames.popleft()
+            self._ask(b"".join(frame.data), ends=frame.ends)
+            taken_over(frame)
+        self._size = 0
+        if self._farewell is not None and not self._given:
+            self._ask(self._farewell, ends=True)
+        if not self._given and self._poll is not None and exchange is not None:
+            view, retry, self._poll = self._view, self._poll, None
+            exchange.write(view.poll_event(self.number, self._last, retry))
+            exchange.source = self.exchange = None
+            self._named = True
+            exchange.finish()
+
+    def _ask(self, data: bytes, *, ends: bool) -> None:
+        self._given.append((data, ends))
+        self._append(data, ends=ends)
+
+    def _append(self, data: bytes, *, ends: bool) -> None:
+        self._open += 1
+        self._view.steps.ask(
+            StreamAppend, self._view.id, self._appended, stream=self.number, data=data, ends=ends
+        )
+
+    def _begin(self, exchange: Exchange, outcome: StoreFailure | None) -> None:
+        self._open -= 1
+        if isinstance(outcome, StoreFailure):
+            if not self._over:
+                exchange.source = None
+                exchange.fail(503, UNAVAILABLE)
+                self.end()
+        elif self._over:
+            # Its client left before anything could reach it.
+            self._ask(b"", ends=True)
+        else:
+            self._begun = True
+            self._pump()
+        exchange.release()
+
+    def _appended(self, outcome: int | StoreFailure | None) -> None:
+        self._open -= 1
+        if self._over:
+            return
+        if isinstance(outcome, StoreFailure) or self._failed:
+            self._failed = True
+        elif outcome is None:
+            self._lost("this stream has ended elsewhere")
+            return
+        else:
+            self._settle(outcome)
+        if self._open:
+            return
+        if self._failed:
+            self._interrupted()
+        else:
+            self._pump()
+
+    def _settle(self, position: int) -> None:
+        """The oldest event that was given to the store is there."""
+        data, ends = self._given.popleft()
+        self._last = position
+        exchange = self.exchange
+        if exchange is not None:
+            if data:
+                id = self._view.event_id(self.number, position)
+                exchange.write(encode_event(data, id=id))
+            if ends:
+                exchange.finish()
+        if ends:
+            self.end()
+
+    def _lost(self, message: str) -> None:
+        """Nothing can be added any more: the client learns it, if it is there."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.write(encode_event(failure(self._request, message)))
+            exchange.finish()
+        self.end()
+
+    # When the store fails
+
+    def _interrupted(self) -> None:
+        """End the connection; go on with the stream if the client can come back for it."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.source = None
+            exchange.fail(503, UNAVAILABLE)
+        if self._named:
+            self._view.steps.retry(self)
+        else:
+            self.end()
+
+    def again(self) -> None:
+        """Look how far the stream has come, as a failure does not tell."""
+        self._open += 1
+        self._view.steps.ask(
+            StreamRead,
+            self._view.id,
+            self._looked,
+            stream=self.number,
+            after=self._last,
+            limit=_PAGE,
+        )
+
+    def _looked(self, page: LogPage | StoreFailure | None) -> None:
+        self._open -= 1
+        if self._over:
+            return
+        if isinstance(page, StoreFailure):
+            self._view.steps.retry(self)
+            return
+        if page is None or page.ended:
+            self.end()
+            return
+        for position, data in page.entries:
+            if not self._given or self._given[0][0] != data:
+                # Something is missing in between.
+                self._given.clear()
+                self._failed = False
+                self.abandon("an event could not be written down")
+                return
+            self._given.popleft()
+            self._last = position
+        if page.last > self._last:
+            self.again()
+            return
+        self._failed = False
+        for data, ends in self._given:
+            self._append(data, ends=ends)
+        self._pump()
+
+    # What is not sent
+
+    def _drop_all(self) -> None:
+        frames, self._frames, self._size = self._frames, deque(), 0
+        for frame in frames:
+            self._drop(frame)
+
+    def _drop(self, frame: Transmit) -> None:
+        if frame.kind is FrameKind.REQUEST and not self._view.over:
+            self._view.place(frame, self._view.log.owner.now)
+        else:
+            taken_over(frame)
+
+
+class _Message(Struct):
+    data: bytes
+    once: str
+    request: RequestId | None
+    tried: bool = False
+
+
+class Outlet:
+    """Puts what belongs to no request into the queue of a session."""
+
+    __slots__ = ("_count", "_failed", "_messages", "_open", "_size", "_view", "deadline")
+
+    def __init__(self, view: "View") -> None:
+        self.deadline: float | None = None
+        self._view = view
+        self._messages: deque[_Message] = deque()
+        """Those on their way first, then those that wait for the next round."""
+        self._size = 0
+        self._open = 0
+        self._failed = False
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(
+        self, data: bytes, *, request: RequestId | None = None, once: str | None = None
+    ) -> None:
+        """Put a message; ``request`` is its id if it is a request of ours."""
+        view = self._view
+        if once is None:
+            self._count += 1
+            once = f"{view.name}{self._count}"
+        self._messages.append(_Message(data, once, request))
+        self._size += len(data)
+        while self._size > view.settings.session_queue and len(self._messages) > self._open:
+            self._give_up_one()
+        self._pump()
+
+    def again(self) -> None:
+        """Try again, with what has come meanwhile."""
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._open or self.deadline is not None or self._view.over:
+            return
+        self._failed = False
+        for message in self._messages:
+            self._open += 1
+            self._view.steps.ask(
+                QueuePut, self._view.id, self._put, data=message.data, once=message.once
+            )
+
+    def _put(self, outcome: bool | StoreFailure) -> None:
+        self._open -= 1
+        message = self._messages[0] if not self._failed else None
+        if isinstance(outcome, StoreFailure):
+            self._failed = True
+        elif message is not None:
+            self._messages.popleft()
+            self._size -= len(message.data)
+            if not outcome and not message.tried:
+                self._refused(message)
+        if self._open:
+            return
+        if self._failed:
+            for waiting in self._messages:
+                waiting.tried = True
+            self._view.steps.retry(self)
+        else:
+            self._pump()
+
+    def _give_up_one(self) -> None:
+        """The oldest notification that is not on its way goes, or else the oldest request."""
+        waiting = [*self._messages][self._open :]
+        victim = next((each for each in waiting if each.request is None), waiting[0])
+        self._messages.remove(victim)
+        self._size -= len(victim.data)
+        self._refused(victim)
+
+    def _refused(self, message: _Message) -> None:
+        if message.request is not None:
+            self._view.peer.receive_failure(
+                message.request,
+                now=self._view.log.owner.now,
+                reason=EndReason.REFUSED,
+                message="not sent: too much waits for a stream of the client",
+            )
