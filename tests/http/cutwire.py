@@ -19,6 +19,7 @@ from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.sse import SseDecoder
+from tests.http.cluster import Cluster
 from tests.http.support import Wire, make_client, make_server
 
 SEEN, HALF_OPEN, FULL = "seen by both", "half open", "half open and full"
@@ -74,12 +75,15 @@ class CutWire(Wire):
         client: HttpClientSettings | None = None,
         sizes: tuple[int, ...] = (1 << 20,),
         seed: bytes = b"",
+        workers: int = 0,
     ) -> None:
+        """``workers``: so many share a store; 0: one server, in memory."""
+        self.cluster = Cluster(workers, server) if workers else None
         super().__init__(
             make_client(
                 client, revisions=(BY_NAME[version],), negotiation=Negotiation.LEGACY, seed=seed
             ),
-            make_server(server),
+            self.cluster or make_server(server),
             sizes=sizes,
         )
         self.version = version

@@ -309,7 +309,7 @@ class Wire:
     def __init__(
         self,
         client: HttpClient,
-        server: HttpServer,
+        server: Any,
         *,
         sizes: tuple[int, ...] = (1 << 20,),
     ) -> None:

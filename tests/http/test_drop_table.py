@@ -11,6 +11,10 @@ from tests.http.cutwire import FULL, HALF_OPEN, SEEN, CutWire, Point, Talk
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
 PRIMED = [row.name for row in LEGACY_ROWS if row.priming]
 every_revision = pytest.mark.parametrize("version", NAMES)
+anywhere = pytest.mark.parametrize(
+    "workers",
+    [pytest.param(0, id="memory"), pytest.param(1, id="store"), pytest.param(2, id="two")],
+)
 
 REQUEST, HEAD, END = (Point(before=what) for what in ("request", "head", "end"))
 ONCE = [
@@ -84,14 +88,15 @@ def run(talk: Talk, call: int) -> None:
 
 
 @every_revision
+@anywhere
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
 @pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize("sizes", [(1 << 20,), (7, 50)])
 @pytest.mark.parametrize("point", ONCE)
 def test_a_call_that_breaks_once(
-    version: str, dies: str, sizes: tuple[int, ...], point: Point
+    version: str, workers: int, dies: str, sizes: tuple[int, ...], point: Point
 ) -> None:
-    wire = CutWire(version, sizes=sizes)
+    wire = CutWire(version, sizes=sizes, workers=workers)
     talk = Talk(wire)
     wire.dies = dies
     chosen = scripted(wire, "tools/call", (point,))
@@ -111,10 +116,13 @@ def test_a_call_that_breaks_once(
 
 
 @every_revision
+@anywhere
 @pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize("points", AGAIN)
-def test_a_call_that_breaks_repeatedly(version: str, dies: str, points: tuple[Point, ...]) -> None:
-    wire = CutWire(version)
+def test_a_call_that_breaks_repeatedly(
+    version: str, workers: int, dies: str, points: tuple[Point, ...]
+) -> None:
+    wire = CutWire(version, workers=workers)
     talk = Talk(wire)
     wire.dies = dies
     chosen = scripted(wire, "tools/call", points)
@@ -129,6 +137,7 @@ def test_a_call_that_breaks_repeatedly(version: str, dies: str, points: tuple[Po
 
 
 @every_revision
+@anywhere
 @pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
 @pytest.mark.parametrize(
     "points",
@@ -140,8 +149,10 @@ def test_a_call_that_breaks_repeatedly(version: str, dies: str, points: tuple[Po
         (Point(1),) * 6,
     ],
 )
-def test_the_standalone_stream_breaks(version: str, dies: str, points: tuple[Point, ...]) -> None:
-    wire = CutWire(version)
+def test_the_standalone_stream_breaks(
+    version: str, workers: int, dies: str, points: tuple[Point, ...]
+) -> None:
+    wire = CutWire(version, workers=workers)
     wire.dies = dies
     chosen = scripted(wire, "GET", points)
     talk = Talk(wire)
@@ -160,9 +171,10 @@ def test_the_standalone_stream_breaks(version: str, dies: str, points: tuple[Poi
 
 
 @pytest.mark.parametrize("version", PRIMED)
+@anywhere
 @pytest.mark.parametrize("points", [(), (Point(1),), (Point(1, 30), HEAD), (Point(2),)])
-def test_a_polled_call_breaks(version: str, points: tuple[Point, ...]) -> None:
-    wire = CutWire(version)
+def test_a_polled_call_breaks(version: str, workers: int, points: tuple[Point, ...]) -> None:
+    wire = CutWire(version, workers=workers)
     talk = Talk(wire)
     scripted(wire, "tools/call", points)
     call = talk.call()
@@ -179,8 +191,9 @@ def test_a_polled_call_breaks(version: str, points: tuple[Point, ...]) -> None:
 
 
 @every_revision
-def test_several_streams_break_at_once(version: str) -> None:
-    wire = CutWire(version)
+@anywhere
+def test_several_streams_break_at_once(version: str, workers: int) -> None:
+    wire = CutWire(version, workers=workers)
     talk = Talk(wire)
     calls = [talk.call() for _ in range(10)]
     wire.settle()
