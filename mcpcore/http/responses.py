@@ -309,6 +309,11 @@ class Responses(Outcomes):
 
     def _take(self, call: Call, frame: Frame, now: float, *, modern: bool = False) -> None:
         """Give the engine what arrived, without answers to anything but what was asked here."""
+        if isinstance(frame, list) and call.revision is not None and not call.revision.batches:
+            self._violation(
+                call, f"a batch in answer to {call.method}: {call.revision.name} has none"
+            )
+            return
         for part in frame if isinstance(frame, list) else (frame,):
             item = self._expected(call, part, now)
             if item is not None:

@@ -1,0 +1,209 @@
+"""A server with one tool that works and one that does its worst, byte by byte, over real sockets.
+
+``good`` answers at once, ``beside`` when the test says so, ``bad`` is the fault under test.
+"""
+
+import json
+import socket
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from anyio.streams.tls import TLSStream
+
+from mcpcore.spec.revisions import BY_NAME
+
+LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
+NO_STREAM = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"
+
+
+class Side:
+    """One request on its connection, and what may be done about it."""
+
+    def __init__(
+        self, villain: "Villain", stream: ByteStream, head: list[str], body: bytes
+    ) -> None:
+        self.villain = villain
+        self.stream = stream
+        self.method, self.target, _ = head[0].split(" ")
+        lines = (line.partition(":") for line in head[1:])
+        self.headers = {name.lower(): value.strip() for name, _, value in lines}
+        self.message: dict[str, Any] = json.loads(body) if body else {}
+
+    @property
+    def id(self) -> Any:
+        return self.message.get("id")
+
+    def answer(self, text: str = "well", **more: Any) -> bytes:
+        """A good answer, ``more`` in the place of its members; None takes one out."""
+        result = {"resultType": "complete", "content": [{"type": "text", "text": text}]}
+        message = {"jsonrpc": "2.0", "id": self.id, "result": result, **more}
+        return json.dumps({name: value for name, value in message.items() if value != ...}).encode()
+
+    def json(self, body: bytes, extra: bytes = b"") -> bytes:
+        return JSON + extra + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def event(self, body: bytes, id: str | None = None) -> bytes:
+        return (b"" if id is None else b"id: %b\n" % id.encode()) + b"data: " + body + b"\n\n"
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            await self.stream.send(part)
+
+    async def pour(self, part: bytes, count: int | None = None) -> None:
+        """Send the same over and over, until the client has enough."""
+        while count is None or count > 0:
+            await self.stream.send(part)
+            count = None if count is None else count - 1
+            await anyio.lowlevel.checkpoint()
+
+    async def hold(self) -> None:
+        """Say nothing until the client leaves."""
+        while await self.stream.receive():
+            pass
+
+    def reset(self) -> None:
+        raw = self.stream.extra(SocketAttribute.raw_socket)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+
+Script = Callable[[Side], Awaitable[object]]
+
+
+class Villain:
+    """The server: what it does, and what it has seen."""
+
+    def __init__(self, revision: str, bad: Script, get: Script | None) -> None:
+        self.revision = BY_NAME[revision]
+        self.bad, self.get = bad, get
+        self.seen: Counter[str] = Counter()
+        """HTTP requests by JSON-RPC method or tool, else by HTTP method."""
+        self.session = 0
+        self.lost: set[str] = set()
+        """Sessions that it does not know any more."""
+        self.beside = anyio.Event()
+        self.url = ""
+        self.called: Any = None
+        """The id of the last call of "bad"."""
+        self.scripts: dict[str, Script] = {}
+        """In the place of what is done about a method."""
+
+    async def serve(self, stream: ByteStream) -> None:
+        async with stream:
+            buffer = b""
+            try:
+                while True:
+                    while b"\r\n\r\n" not in buffer:
+                        buffer += await stream.receive()
+                    head, _, buffer = buffer.partition(b"\r\n\r\n")
+                    lines = head.decode().split("\r\n")
+                    size = next(
+                        (
+                            int(x.split(":")[1])
+                            for x in lines
+                            if x.lower()[:15] == "content-length:"
+                        ),
+                        0,
+                    )
+                    while len(buffer) < size:
+                        buffer += await stream.receive()
+                    body, buffer = buffer[:size], buffer[size:]
+                    if not await self._answer(Side(self, stream, lines, body)):
+                        return
+            except LOST:
+                return
+
+    async def _answer(self, side: Side) -> bool:
+        """Answer one request; False if the connection is to be closed."""
+        name = side.message.get("method", side.method)
+        if name == "tools/call":
+            name = side.message["params"]["name"]
+        if name == "bad":
+            self.called = side.id
+        self.seen[name] += 1
+        if side.headers.get("mcp-session-id") in self.lost:
+            await side.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return True
+        script = self.scripts.get(name)
+        if script is not None:
+            return bool(await script(side))
+        match name:
+            case "bad":
+                return bool(await self.bad(side))
+            case "GET":
+                if self.get is not None and "last-event-id" in side.headers:
+                    return bool(await self.get(side))
+                await side.send(NO_STREAM)
+            case "beside":
+                await self.beside.wait()
+                await side.send(side.json(side.answer()))
+            case "server/discover":
+                result = {
+                    "resultType": "complete",
+                    "supportedVersions": [self.revision.name],
+                    "capabilities": {"tools": {}},
+                    "ttlMs": 1000,
+                    "cacheScope": "public",
+                }
+                await side.send(side.json(side.answer(result=result)))
+            case "initialize":
+                self.session += 1
+                result = {
+                    "protocolVersion": self.revision.name,
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "villain", "version": "1"},
+                }
+                session = b"Mcp-Session-Id: s%d\r\n" % self.session
+                await side.send(side.json(side.answer(result=result), session))
+            case _ if side.id is None:
+                await side.send(ACCEPTED)
+            case _:
+                await side.send(side.json(side.answer()))
+        return True
+
+
+@asynccontextmanager
+async def villain(
+    bad: Script,
+    *,
+    get: Script | None = None,
+    revision: str = "2026-07-28",
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[Villain]:
+    """Serve until the end of the block."""
+    state = Villain(revision, bad, get)
+    multi = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
+    listener = multi.listeners[0]
+    assert isinstance(listener, SocketListener)
+    port = listener.extra(SocketAttribute.local_port)
+    state.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{port}/mcp"
+
+    async def serve(stream: ByteStream) -> None:
+        if ssl_context is None:
+            await state.serve(stream)
+            return
+        try:
+            wrapped = await TLSStream.wrap(
+                stream, server_side=True, ssl_context=ssl_context, standard_compatible=False
+            )
+        except LOST:
+            await stream.aclose()
+        else:
+            await state.serve(wrapped)
+
+    async with multi, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        try:
+            yield state
+        finally:
+            tasks.cancel_scope.cancel()
