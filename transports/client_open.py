@@ -59,7 +59,7 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     max_pages: int = 1000
     """Most pages of one list."""
     check_output: bool = True
-    """Check structured results against the tool's schema, where `schema` or `schema-fast` is."""
+    """Check structured results against the tool's schema, where the extra `schema` is."""
     tasks: TaskOptions | None = None
     """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
     http: HttpClientSettings | None = None

@@ -65,7 +65,7 @@ class ValidatorMissing(LocalError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} has a JSON Schema written by hand, which needs a validator: "
-            "pip install mcpcore[schema] or mcpcore[schema-fast], then "
+            "pip install mcpcore[schema], then "
             "Server(..., validator=compile_schema) with "
             "`from transports.json_schema import compile_schema`"
         )

@@ -1,15 +1,14 @@
-"""JSON Schema by both libraries: one table of cases, the same verdicts, the same words."""
+"""JSON Schema: verdicts and words, what is refused, and that nothing takes long."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from transports.json_schema import SchemaLimits, fast, portable
+from transports.json_schema import BadPattern, SchemaLimits, compile_schema
 
 ROOT = Path(__file__).parents[2]
 DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
@@ -20,14 +19,6 @@ DRAFT_4 = "http://json-schema.org/draft-04/schema#"
 DIALECTS = [DRAFT_2020, DRAFT_2019, DRAFT_7, DRAFT_6, DRAFT_4]
 
 Schema = dict[str, Any]
-Check = Callable[[Any], list[str]]
-Compile = Callable[..., Check]
-
-
-@pytest.fixture(params=[portable, fast], ids=["jsonschema", "jsonschema-rs"])
-def compile_schema(request: pytest.FixtureRequest) -> Compile:
-    compiler: Compile = request.param.compile_schema
-    return compiler
 
 
 def in_dialect(dialect: str, **schema: Any) -> Schema:
@@ -499,14 +490,7 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
     ),
     # Patterns
     ("runs away elsewhere", {"pattern": "(a+)+$"}, "a" * 5000 + "!", None),  # type: ignore[list-item]
-    ("lookahead", {"pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}, "-12.50", []),
-    (
-        "lookahead that fails",
-        {"pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"},
-        "-.",
-        [r': "-." does not match the pattern "^(?!^[-+.]*$)[+-]?0*\\d*\\.?\\d*$"'],
-    ),
-    ("lookahead under not", {"not": {"pattern": "(?=a)"}}, "b", []),
+    ("no match under not", {"not": {"pattern": "a{2}"}}, "ab", []),
     ("edge of a word", {"pattern": r"\bcat\b"}, "a cat.", []),
     ("property", {"pattern": r"^\p{Lu}\p{L}+$"}, "Österreich", []),
     ("end is the end", {"pattern": "^a$"}, "a\n", None),  # type: ignore[list-item]
@@ -518,9 +502,7 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
 
 @pytest.mark.requirement("basic/index/schema-2020-12", "basic/index/schema-declared-dialect")
 @pytest.mark.parametrize(("schema", "value", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])  # fmt: skip # noqa: E501
-def test_values(
-    compile_schema: Compile, schema: Schema, value: Any, expected: list[str] | None
-) -> None:
+def test_values(schema: Schema, value: Any, expected: list[str] | None) -> None:
     before = json.dumps([schema, value])
     check = compile_schema(schema)
     problems = check(value)
@@ -535,7 +517,7 @@ def test_values(
 
 @pytest.mark.requirement("basic/index/schema-2020-12", "basic/index/schema-declared-dialect")
 @pytest.mark.parametrize("dialect", [*DIALECTS, *(name.removesuffix("#") for name in DIALECTS)])
-def test_dialects(compile_schema: Compile, dialect: str) -> None:
+def test_dialects(dialect: str) -> None:
     definitions = {"a": {"type": "string"}, "b": {"$schema": dialect}}
     schema = in_dialect(dialect, definitions=definitions, items={"$ref": "#/definitions/a"})
     check = compile_schema(schema)
@@ -570,23 +552,29 @@ def folded(size: int) -> Schema:
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ({"type": "nothing"}, "not a valid schema: type: expected a type or"),
-        ({"type": ["string", "string"]}, "not a valid schema: type: expected a type or"),
+        ({"type": "nothing"}, "not a valid schema: type: fits none of the alternatives"),
+        ({"type": ["string", "string"]}, "schema: type: fits none .*; some items are the same"),
         (
             {"properties": {"a": {"minimum": "x"}}},
-            "schema: properties.a.minimum: expected a number",
+            "not a valid schema: properties.a.minimum: expected number, got string",
         ),
-        ({"items": [{}]}, "not a valid schema: items: expected a schema"),
-        ({"anyOf": []}, "not a valid schema: anyOf: expected a non-empty array of schemas"),
-        ({"properties": {"a": 5}}, "not a valid schema: properties: expected an object of schemas"),
-        ({"required": ["a", "a"]}, "not a valid schema: required: expected an array of different"),
-        ({"minLength": -1}, "minLength: expected a whole number that is not negative"),
-        ({"multipleOf": 0}, "multipleOf: expected a number above 0"),
-        ({"$anchor": "a b"}, "not a valid schema: \\$anchor: expected a name"),
-        ({"$id": "a#b"}, "not a valid schema: \\$id: expected a URI reference without a fragment"),
-        (in_dialect(DRAFT_4, items=True), "not a valid schema: items: expected"),
-        (in_dialect(DRAFT_4, required=[]), "not a valid schema: required: expected a non-empty"),
-        (in_dialect(DRAFT_4, exclusiveMinimum=1), "exclusiveMinimum: expected a boolean"),
+        ({"items": [{}]}, "not a valid schema: items: expected object or boolean, got an array"),
+        ({"anyOf": []}, "not a valid schema: anyOf: expected at least 1 items, got 0"),
+        (
+            {"properties": {"a": 5}},
+            "not a valid schema: properties.a: expected object or boolean, got 5",
+        ),
+        ({"required": ["a", "a"]}, "not a valid schema: required: some items are the same"),
+        ({"minLength": -1}, "not a valid schema: minLength: expected at least 0, got -1"),
+        ({"multipleOf": 0}, "not a valid schema: multipleOf: expected more than 0, got 0"),
+        ({"$anchor": "a b"}, 'not a valid schema: \\$anchor: "a b" does not match'),
+        ({"$id": "a#b"}, 'not a valid schema: \\$id: "a#b" does not match'),
+        (in_dialect(DRAFT_4, items=True), "not a valid schema: items: fits none"),
+        (
+            in_dialect(DRAFT_4, required=[]),
+            "not a valid schema: required: expected at least 1 items",
+        ),
+        (in_dialect(DRAFT_4, exclusiveMinimum=1), "exclusiveMinimum: expected boolean, got 1"),
         ({"default": object()}, "the schema has no JSON form"),
         # Dialects
         (in_dialect("https://example.com/mine"), "'https://example.com/mine' is not supported"),
@@ -611,7 +599,6 @@ def folded(size: int) -> Schema:
         # References without end
         ({"$ref": "#"}, "refers to itself without end"),
         ({"not": {"$ref": "#"}}, "refers to itself without end"),
-        ({"$dynamicAnchor": "x", "anyOf": [{"$dynamicRef": "#x"}]}, "itself without end"),
         ({"properties": {"a": {"$ref": "#/properties/a"}}}, "refers to itself without end"),
         (
             {
@@ -626,29 +613,20 @@ def folded(size: int) -> Schema:
         ({"const": json.loads("[" * 900 + "]" * 900)}, "nested too deeply"),
         ({"properties": {f"a{i}": {} for i in range(10_000)}}, "more than 10000 subschemas"),
         ({"description": "x" * 1024 * 1024}, "larger than 1048576 bytes"),
-        (chain(40, "anyOf", {}), "takes too much work"),
-        (chain(40, "allOf", {}), "takes too much work"),
-        (folded(30), "takes too much work"),
         # Patterns
         ({"pattern": "x" * 1001}, "'x{60}' is not supported: it is longer than 1000 characters"),
-        ({"pattern": "(x{1000}){1000}"}, "written out it is longer than 10000"),
-        (
-            {
-                "items": [{"pattern": f"x{{9000}}{number}"} for number in range(6)],
-                "$schema": DRAFT_7,
-            },
-            "all patterns together",
-        ),
+        ({"pattern": "(x{1000}){1000}"}, "RE2 refuses it \\(invalid repetition size"),
         ({"pattern": "("}, "is not supported: a group that does not end"),
         ({"pattern": r"(a)\1"}, "a backreference, which cannot be matched in linear time"),
+        ({"pattern": r"^(?!a)[a-z]*$"}, "lookaround, which cannot be matched in linear time"),
         ({"properties": {"a": {"pattern": "*"}}}, "a quantifier behind nothing"),
-        ({"patternProperties": {"(?=a)": {}}}, "for the names of members there is no lookaround"),
+        ({"patternProperties": {"(?=a)": {}}}, "lookaround, which cannot be matched in linear"),
         # A place that only a reference makes a schema is checked as well.
         ({"$ref": "#/x", "x": {"pattern": r"(a)\1"}}, "a backreference"),
         ({"$ref": "#/x", "x": {"items": {"type": 5}}}, "not a valid schema"),
     ],
 )
-def test_schemas_that_are_refused(compile_schema: Compile, schema: Schema, says: str) -> None:
+def test_schemas_that_are_refused(schema: Schema, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         compile_schema(schema)
     assert len(str(caught.value)) < 600
@@ -662,11 +640,16 @@ def test_schemas_that_are_refused(compile_schema: Compile, schema: Schema, says:
         ({"subschemas": 3}, nested(3), nested(4), "more than 3 subschemas"),
         ({"schema_size": 20}, {"title": "12345678"}, {"title": "123456789"}, "larger than 20"),
         ({"pattern_length": 3}, {"pattern": "abc"}, {"pattern": "abcd"}, "longer than 3"),
-        ({"pattern_positions": 9}, {"pattern": "a{8}"}, {"pattern": "a{9}"}, "longer than 9"),
+        (
+            {"pattern_memory": 64 * 1024},
+            {"properties": {"a": {"pattern": "^[a-z]+$"}, "b": {"pattern": "^b"}}},
+            {"pattern": r"\p{L}{2}"},
+            "pattern too large",
+        ),
     ],
 )
 def test_limits_of_schemas(
-    compile_schema: Compile, limits: dict[str, int], fits: Schema, does_not: Schema, says: str
+    limits: dict[str, int], fits: Schema, does_not: Schema, says: str
 ) -> None:
     bounds = SchemaLimits(**limits)
     compile_schema(fits, limits=bounds)
@@ -697,13 +680,11 @@ def deep(levels: int) -> Any:
         ),
     ],
 )
-def test_limits_of_values(
-    compile_schema: Compile, schema: Schema, value: Any, says: list[str]
-) -> None:
+def test_limits_of_values(schema: Schema, value: Any, says: list[str]) -> None:
     assert compile_schema(schema)(value) == says
 
 
-def test_values_at_the_limits(compile_schema: Compile) -> None:
+def test_values_at_the_limits() -> None:
     check = compile_schema({"items": {"$ref": "#"}})
     assert check(deep(128)) == []
     limits = SchemaLimits(value_depth=2, value_size=6)
@@ -721,7 +702,7 @@ TOO_MUCH = [": validating this takes too much work"]
 
 
 @pytest.mark.requirement("basic/index/schema-bounds")
-def test_work_is_a_setting(compile_schema: Compile) -> None:
+def test_work_is_a_setting() -> None:
     check = compile_schema({"items": {"type": "integer"}}, limits=SchemaLimits(steps=60))
     assert check([1] * 10) == []
     assert check([1] * 60) == TOO_MUCH
@@ -756,34 +737,49 @@ EXPLODES: list[tuple[Schema, Any, bool]] = [
         False,
     ),
     ({"items": {"pattern": f"^{MANY_STATES}$"}}, ["xyz" * 5000 + "!"] * 50, False),
-    ({"items": {"pattern": f"(?={MANY_STATES}!$)"}}, ["xyz" * 2000] * 50, False),
     # Under not, what is given up must not become a verdict.
-    ({"items": {"not": {"pattern": f"(?=^{MANY_STATES}!$)"}}}, ["xyz" * 5000 + "!"] * 50, False),
-    ({"items": {"not": {"pattern": f"(?={MANY_STATES}!$)"}}}, ["xyz" * 2000] * 50, True),
-    ({"not": {"pattern": "(?=(.{0,60}[a-z]){0,40}!$)"}}, SHUFFLED + "!", False),
-    ({"not": {"not": {"pattern": "(?=(.{0,60}[a-z]){0,40}!$)"}}}, SHUFFLED, False),
+    ({"items": {"not": {"pattern": f"^{MANY_STATES}!$"}}}, ["xyz" * 5000 + "!"] * 50, False),
+    ({"items": {"not": {"pattern": f"{MANY_STATES}!$"}}}, ["xyz" * 2000] * 50, True),
+    ({"not": {"pattern": "(.{0,60}[a-z]){0,16}!$"}}, SHUFFLED + "!", False),
+    ({"not": {"not": {"pattern": "(.{0,60}[a-z]){0,16}!$"}}}, SHUFFLED, False),
+    # References that lead to twice as many, and members that are looked at again and again.
+    (chain(40, "anyOf", {}), 1, True),
+    (chain(40, "allOf", {}), 1, True),
+    (chain(40, "oneOf", {}), 1, False),
+    (folded(30), {"z": 1}, True),
 ]
 
 
 @pytest.mark.requirement("basic/index/schema-bounds")
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(("schema", "value", "valid"), EXPLODES)
-def test_the_verdict_is_right_or_refused(
-    compile_schema: Compile, schema: Schema, value: Any, valid: bool
-) -> None:
+def test_the_verdict_is_right_or_refused(schema: Schema, value: Any, valid: bool) -> None:
     problems = compile_schema(schema)(value)
     assert problems == TOO_MUCH or (not problems) is valid
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5, -2])
-def test_the_fast_library_is_not_let_loose(number: int) -> None:
+@pytest.mark.requirement("basic/index/schema-bounds")
+@pytest.mark.parametrize("number", [1, 3, 6, 12, 13])
+def test_work_without_bound_is_not_done(number: int) -> None:
     schema, value, _ = EXPLODES[number]
-    assert fast.compile_schema(schema)(value) == TOO_MUCH
+    assert compile_schema(schema)(value) == TOO_MUCH
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        # The loop is closed by the dynamic scope, which only a value brings about.
+        {"$dynamicAnchor": "x", "anyOf": [{"$dynamicRef": "#x"}]},
+        in_dialect(DRAFT_2019, **{"$recursiveAnchor": True, "not": {"$recursiveRef": "#"}}),
+    ],
+)
+def test_references_without_end_that_only_a_value_shows(schema: Schema) -> None:
+    assert compile_schema(schema)(1) == [": nested too deeply for this schema"]
 
 
 @pytest.mark.timeout(30)
 def test_steps_are_counted_everywhere() -> None:
-    """What the portable library does for one keyword is never more than what is counted."""
+    """What is done for one keyword is never more than what is counted."""
     limits = SchemaLimits(steps=2_000)
     ten = {f"m{number}": number for number in range(2_100)}
     rows: list[tuple[Schema, Any]] = [
@@ -802,26 +798,25 @@ def test_steps_are_counted_everywhere() -> None:
         ({"enum": [[0] * 40_000]}, [0] * 40_000),
         ({"enum": [[number] for number in range(40_000)]}, 1),
         ({"required": [f"m{number}" for number in range(40_000)]}, {}),
-        ({"pattern": "^a*$"}, "a" * 200_000),
-        ({"pattern": "(?=a)"}, "b" * 200_000),
+        ({"pattern": "^a*$"}, "a" * 300_000),
     ]
     for schema, value in rows:
-        assert portable.compile_schema(schema, limits=limits)(value) == TOO_MUCH, str(schema)[:80]
+        assert compile_schema(schema, limits=limits)(value) == TOO_MUCH, str(schema)[:80]
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+$", "^(a|a)*$", "(a|aa)+$", "(.*a){20}$", "^(([a-z])+.)+[A-Z]([a-z])+$", "(?=(a+)+$)b"],
+    ["(a+)+$", "^(a|a)*$", "(a|aa)+$", "(.*a){20}$", "^(([a-z])+.)+[A-Z]([a-z])+$"],
 )
-def test_patterns_cannot_run_away(compile_schema: Compile, pattern: str) -> None:
+def test_patterns_cannot_run_away(pattern: str) -> None:
     check = compile_schema({"items": {"pattern": pattern}})
     (problem,) = check(["a" * 50_000 + "!"])
     assert problem.startswith("[0]: a string of 50001 characters does not match the pattern")
 
 
 @pytest.mark.timeout(30)
-def test_costly_equality(compile_schema: Compile) -> None:
+def test_costly_equality() -> None:
     check = compile_schema({"uniqueItems": True})
     many = [{"a": [number]} for number in range(20_000)]
     assert check(many) == []
@@ -829,7 +824,7 @@ def test_costly_equality(compile_schema: Compile) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_messages_are_bounded(compile_schema: Compile) -> None:
+def test_messages_are_bounded() -> None:
     huge = "x" * 1_000_000
     check = compile_schema({"type": "integer"})
     assert check(huge) == [": expected integer, got a string of 1000000 characters"]
@@ -845,24 +840,24 @@ def test_messages_are_bounded(compile_schema: Compile) -> None:
     assert len(problem) <= 300
 
 
-def test_problems_of_large_values_are_found_as_well(compile_schema: Compile) -> None:
+def test_problems_of_large_values_are_found_as_well() -> None:
     check = compile_schema({"items": {"type": "integer"}})
     assert check([*([1] * 30_000), "x"]) == ['[30000]: expected integer, got string "x"']
 
 
-def test_what_is_no_json(compile_schema: Compile) -> None:
+def test_what_is_no_json() -> None:
     check = compile_schema({"type": "string", "pattern": "a"})
     assert len(check("\ud800")) == 1
 
 
-def test_a_schema_can_be_used_by_several_threads(compile_schema: Compile) -> None:
+def test_a_schema_can_be_used_by_several_threads() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    check = compile_schema({"items": {"pattern": "^(?=a)[a-z]*$"}})
+    check = compile_schema({"items": {"pattern": "^a[a-z]*$"}})
     value = ["a" * 500] * 20 + ["b"]
     with ThreadPoolExecutor(8) as pool:
         results = set(map(tuple, pool.map(check, [value] * 40)))
-    assert results == {('[20]: "b" does not match the pattern "^(?=a)[a-z]*$"',)}
+    assert results == {('[20]: "b" does not match the pattern "^a[a-z]*$"',)}
 
 
 # What is installed
@@ -873,33 +868,32 @@ for name in {missing!r}:
     sys.modules[name] = None
 try:
     from transports.json_schema import compile_schema
-    print(compile_schema.__module__)
 except ImportError as error:
     print(error)
-for name in ("fast", "portable"):
-    try:
-        __import__("transports.json_schema." + name)
-    except ImportError as error:
-        print(error)
 """
 
 
-@pytest.mark.parametrize(
-    ("missing", "says"),
-    [
-        ([], ["transports.json_schema.fast"]),
-        (["jsonschema"], ["transports.json_schema.fast", "pip install mcpcore[schema]"]),
-        (
-            ["jsonschema_rs"],
-            ["transports.json_schema.portable", "pip install mcpcore[schema-fast]"],
-        ),
-        (["jsonschema", "jsonschema_rs"], ["pip install mcpcore[schema] or mcpcore[schema-fast]"]),
-    ],
-)
-def test_the_best_that_is_installed(missing: list[str], says: list[str]) -> None:
+@pytest.mark.parametrize("missing", [["jsonschema"], ["re2"], ["jsonschema", "re2"]])
+def test_without_the_extra(missing: list[str]) -> None:
     program = _MISSING.format(missing=missing)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    for text in says:
-        assert text in done.stdout
+    assert "needs an extra: pip install mcpcore[schema]" in done.stdout
+
+
+def test_a_pattern_is_refused_by_an_error_of_its_own() -> None:
+    with pytest.raises(BadPattern, match=r"the pattern 'a\(\?=b\)' is not supported: lookaround"):
+        compile_schema({"items": {"pattern": "a(?=b)"}})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_part_of_a_schema_gets_away_from_our_keywords(dialect: str) -> None:
+    """The library takes another class of validators for a part that names its dialect."""
+    inner = in_dialect(dialect, pattern="^(a|aa)+$")
+    schema = in_dialect(dialect, definitions={"a": inner}, items={"$ref": "#/definitions/a"})
+    assert compile_schema(schema)(["a" * 2_000]) == []
+    (problem,) = compile_schema(schema)(["a" * 2_000 + "!"])
+    assert problem.startswith("[0]: a string of 2001 characters does not match")
+    meta = in_dialect(dialect, items={"$ref": dialect.removesuffix("#")})
+    assert compile_schema(meta)([{"minLength": -1}]) != []

@@ -1,24 +1,23 @@
 """JSON Schema for schemas written by hand, and for those of others.
 
-``compile_schema`` is that of the fastest library that is installed::
+``compile_schema`` is what a server and a client take as validator::
 
     Server(..., validator=compile_schema)
 
-Needs one of two extras: ``pip install mcpcore[schema]`` or ``pip install mcpcore[schema-fast]``.
+Needs an extra, ``pip install mcpcore[schema]``: the libraries ``jsonschema`` and ``google-re2``.
 See docs/schemas.md.
 """
 
-from transports.json_schema.limits import SchemaLimits
-
 try:
-    from transports.json_schema.fast import compile_schema
-except ImportError:
-    try:
-        from transports.json_schema.portable import compile_schema
-    except ImportError as error:
-        raise ImportError(
-            "validating JSON Schemas written by hand needs one of two extras: "
-            "pip install mcpcore[schema] or mcpcore[schema-fast]"
-        ) from error
+    import jsonschema as _jsonschema  # noqa: F401
+    import re2 as _re2  # type: ignore[import-untyped] # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "validating JSON Schemas written by hand needs an extra: pip install mcpcore[schema]"
+    ) from error
 
-__all__ = ["SchemaLimits", "compile_schema"]
+from transports.json_schema.limits import SchemaLimits
+from transports.json_schema.patterns import BadPattern
+from transports.json_schema.validation import compile_schema
+
+__all__ = ["BadPattern", "SchemaLimits", "compile_schema"]

@@ -1,108 +1,74 @@
-"""Schemas made plain: checked, with every reference resolved, so that nothing is left to look up.
+"""Reading a schema: it is checked, part by part, before anything is held against it.
 
-What comes in may be spread over embedded resources, name its parts by anchors and refer to them
-statically or by the dynamic scope.  What comes out is one document without identifiers whose
-``$ref`` are JSON pointers into it.  A resource that can be entered with different dynamic scopes
-stands in it once for each.  References lead to the schema itself and to the published
-meta-schemas; nothing is ever fetched.
+Nothing is left to be found out later: every keyword holds what the meta-schema allows, every
+reference leads somewhere within the schema or to a published meta-schema of its dialect, every
+pattern is compiled.  Nothing is ever fetched.
 
-Source: JSON Schema 2020-12 core, sections 8 (identifiers, references, dynamic scope) and 9; for
-``$recursiveRef`` 2019-09 core, section 8.2.4.2; for what stands beside ``$ref`` draft-07 core,
-section 8.3.
+Source: JSON Schema 2020-12 core, sections 8 (identifiers, references) and 9; for what stands
+beside ``$ref`` draft-07 core, section 8.3.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
-from urllib.parse import quote, unquote, urljoin
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+from urllib.parse import urljoin
 
 import msgspec
 from msgspec import Struct
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
+from mcpcore.spec.json_schema import DIALECT, SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from mcpcore.wire.jsontext import deeper_than
-from transports.json_schema.dialects import Dialect, children, dialect_of
-from transports.json_schema.graph import Plain, Schema, schema_at
+from transports.json_schema.dialects import Dialect, dialect_of
 from transports.json_schema.limits import SchemaLimits
-from transports.json_schema.patterns import (
-    BadPattern,
-    Tree,
-    is_plain,
-    parse_pattern,
-    positions,
-)
-
-Published: TypeAlias = Callable[[str, Dialect], Mapping[str, Any] | None]
-"""Returns the published part of a dialect's meta-schema with this URI, None if there is none."""
+from transports.json_schema.patterns import BadPattern, Pattern, compile_pattern
+from transports.json_schema.quiet import quiet
+from transports.json_schema.run import Schema
 
 _QUOTED = 60
-_NO_ASSERTIONS = frozenset(
+_SAME = frozenset(
     {
-        "$anchor",
-        "$comment",
-        "$dynamicAnchor",
-        "$dynamicRef",
-        "$id",
-        "$recursiveAnchor",
-        "$recursiveRef",
-        "$ref",
-        "$schema",
-        "$vocabulary",
-        "contentEncoding",
-        "contentMediaType",
-        "deprecated",
-        "description",
-        "examples",
-        "format",
-        "id",
-        "readOnly",
-        "title",
-        "writeOnly",
+        "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
     }
-)
-"""Keywords that no value breaks, or that are replaced; ``format`` is an annotation everywhere."""
+)  # fmt: skip
+"""Keywords whose subschemas are applied to the same value."""
 _REST = frozenset(
     {"additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"}
 )
-"""Keywords of which True and False stay what they are: there is more to say than "nothing"."""
-_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_RECURSIVE = ""
-"""The name under which ``$recursiveAnchor`` is kept among the dynamic anchors."""
+"""Keywords of which False stays what it is: there is more to say than "nothing"."""
+_NOTHING: Schema = {"not": {}}
+"""False elsewhere: the library does not say where it stands."""
+_REFERENCES = frozenset({"$ref", "$dynamicRef"})
+_PATTERN_SHARE = 4
+"""One pattern gets this part of the memory for all, or less."""
+
+Judge = Callable[[Dialect, Any], str | None]
+"""Holds part of a schema against the meta-schema, and says what is wrong with it."""
 
 
-class _Resource:
-    """A schema with an identifier of its own, and what can be referred to in it."""
+class Document(Struct, frozen=True):
+    """A schema that is sound."""
 
-    def __init__(self, uri: str, root: Schema) -> None:
-        self.uri = uri
-        self.root = root
-        self.anchors: dict[str, Schema] = {}
-        self.dynamic: dict[str, tuple[_Resource, Schema]] = {}
-
-
-class _Place(Struct, frozen=True):
-    """Where a subschema stands."""
-
-    resource: _Resource
-    pointer: str
-    kept: bool
-    """It stands there in the plain document too."""
-    depth: int
+    schema: Schema
+    dialect: Dialect
+    registry: Registry[Any]
+    """Everything that it refers to."""
+    patterns: dict[str, Pattern]
 
 
-_Scope: TypeAlias = dict[str, tuple[_Resource, Schema]]
-"""Where each dynamic anchor leads: to the outermost resource entered that has it."""
+def read_schema(schema: Mapping[str, Any], limits: SchemaLimits, judge: Judge) -> Document:
+    """Copy a schema and check it.
 
-
-def make_plain(schema: Mapping[str, Any], limits: SchemaLimits, published: Published) -> Plain:
-    """Check a schema and make it plain.
-
-    Raises ValueError naming the place if the schema is not sound: a dialect that is not supported,
-    a keyword that holds what it may not, a reference that leads nowhere, a pattern
-    that cannot be matched in linear time, or more of anything than the limits allow.
+    Raises ValueError naming the place if it is not sound: a dialect that is not supported, a
+    keyword that holds what it may not, a reference that leads nowhere, a pattern that cannot be
+    matched in linear time, or more of anything than the limits allow.
     """
     own = _own(schema, limits)
-    reader = _Reader(dialect_of(own), limits, published)
-    reader.add(own.get(reader.dialect.id, ""), own)
-    return _Writer(reader).write(own)
+    reader = _Reader(dialect_of(own, DIALECT), limits, judge)
+    reader.read(own, "", ())
+    return reader.finish(own)
 
 
 def _own(schema: Mapping[str, Any], limits: SchemaLimits) -> Schema:
@@ -116,302 +82,159 @@ def _own(schema: Mapping[str, Any], limits: SchemaLimits) -> Schema:
     # Between one schema and the next there are at most a keyword and a name.
     if deeper_than(text, 3 * limits.schema_depth + limits.value_depth):
         raise ValueError("the schema is nested too deeply")
-    copy: Schema = msgspec.json.decode(text)
-    return copy
+    return quiet(msgspec.json.decode(text))  # type: ignore[no-any-return]
 
 
 class _Reader:
-    """Finds resources, anchors and subschemas, and checks what stands in them."""
+    def __init__(self, dialect: Dialect, limits: SchemaLimits, judge: Judge) -> None:
+        self._dialect = dialect
+        self._limits = limits
+        self._judge = judge
+        self._nodes: dict[int, Schema] = {}
+        self._sound: set[str] = set()
+        """Parts that were found to be, as some are repeated often."""
+        self._same: dict[int, set[int]] = {}
+        """Of each subschema, those that it applies to the same value; by identity."""
+        self._identifiers: set[str] = set()
+        self._references: list[tuple[Schema, str, str]] = []
+        """The subschema, the keyword, and the reference in full."""
+        self._patterns: dict[str, None] = {}
 
-    def __init__(self, dialect: Dialect, limits: SchemaLimits, published: Published) -> None:
-        self.dialect = dialect
-        self.limits = limits
-        self.places: dict[int, _Place] = {}
-        self.patterns: dict[str, Tree] = {}
-        self._published = published
-        self._resources: dict[str, _Resource] = {}
-        self._unread = 0
-        self._positions = 0
-
-    def add(self, uri: Any, root: Schema) -> _Resource:
-        """Read a schema with all that it holds."""
-        resource = self._identify(uri if isinstance(uri, str) else "", root)
-        self._read(resource, root, "", kept=True, depth=1)
-        return resource
-
-    def resolve(self, start: _Resource, reference: str) -> Schema | bool:
-        """Return what a reference leads to."""
-        uri, _, fragment = _joined(start.uri, reference).partition("#")
-        resource = self._resources.get(uri)
-        if resource is None and self.dialect.may_publish(uri):
-            found = self._published(uri, self.dialect)
-            resource = None if found is None else self.add(uri, _own(found, self.limits))
-        target: Any = None
-        if resource is not None:
-            if not fragment:
-                target = resource.root
-            elif fragment.startswith("/"):
-                target = self._pointed_at(resource, unquote(fragment))
-            else:
-                target = resource.anchors.get(unquote(fragment))
-        if target is None:
-            raise ValueError(
-                f"the reference {reference[:_QUOTED]!r} leads nowhere within the schema, and "
-                "references are not fetched"
-            )
-        return target  # type: ignore[no-any-return]
-
-    def resource_of(self, schema: Schema) -> _Resource:
-        """The resource that a subschema is part of."""
-        return self.places[id(schema)].resource
-
-    def _identify(self, uri: str, root: Schema) -> _Resource:
-        uri = uri.removesuffix("#")
-        if uri in self._resources:
-            raise ValueError(f"two parts of the schema have the identifier {uri[:_QUOTED]!r}")
-        resource = self._resources[uri] = _Resource(uri, root)
-        return resource
-
-    def _pointed_at(self, resource: _Resource, pointer: str) -> Schema | bool | None:
-        """What a JSON pointer leads to (RFC 6901); it need not have been known as a schema."""
-        node: Any = resource.root
-        for token in pointer.split("/")[1:]:
-            if id(node) in self.places:
-                resource = self.resource_of(node)
-            token = token.replace("~1", "/").replace("~0", "~")
-            try:
-                node = node[int(token)] if isinstance(node, list) else node[token]
-            except (KeyError, IndexError, ValueError, TypeError):
-                return None
-        if isinstance(node, dict):
-            if id(node) not in self.places:
-                self._read(resource, node, "", kept=False, depth=1)
-            return node
-        return node if isinstance(node, bool) else None
-
-    def _read(
-        self, resource: _Resource, schema: Schema, pointer: str, *, kept: bool, depth: int
-    ) -> None:
-        pending = [(schema, _Place(resource, pointer, kept, depth))]
+    def read(self, root: Schema, base: str, path: tuple[str, ...]) -> None:
+        """Read a schema with all that it holds; ``base``: the URI that it is relative to."""
+        pending = [(root, base, path, 1)]
         while pending:
-            node, place = pending.pop()
-            if id(node) in self.places:
+            node, base, path, depth = pending.pop()
+            if id(node) in self._nodes:
                 continue
-            place = self._settle(node, place)
-            self.places[id(node)] = place
-            if place.depth > self.limits.schema_depth:
+            self._nodes[id(node)] = node
+            if depth > self._limits.schema_depth:
                 raise ValueError(
-                    f"the schema is nested deeper than {self.limits.schema_depth} levels"
+                    f"the schema is nested deeper than {self._limits.schema_depth} levels"
                 )
-            if len(self.places) > self.limits.subschemas:
-                raise ValueError(f"the schema has more than {self.limits.subschemas} subschemas")
-            self._check(node, place)
-            for keyword, key, inner in self._inner(node, place):
-                if isinstance(inner, dict):
-                    steps = keyword if key is None else f"{keyword}/{_token(key)}"
-                    stays = place.kept and self.dialect.holders[keyword].assertion
-                    below = f"{place.pointer}/{steps}"
-                    pending.append((inner, _Place(place.resource, below, stays, place.depth + 1)))
+            if len(self._nodes) > self._limits.subschemas:
+                raise ValueError(f"the schema has more than {self._limits.subschemas} subschemas")
+            if dialect_of(node, self._dialect.uri) is not self._dialect:
+                raise ValueError("a schema of one dialect cannot hold one of another")
+            node.pop("$schema", None)  # or the library would take another class of validators
+            rest, inner = self._split(node)
+            self._check(rest, path)
+            base = self._identify(node, base)
+            self._refer(node, base)
+            self._patterns |= dict.fromkeys(node.get("patternProperties", ()))
+            if "pattern" in node:
+                self._patterns[node["pattern"]] = None
+            alone = self._dialect.alone and "$ref" in node
+            same = () if alone else (each for (word, *_), each in inner if word in _SAME)
+            self._same[id(node)] = set(map(id, same))
+            pending += [(each, base, path + steps, depth + 1) for steps, each in inner]
 
-    def _settle(self, node: Schema, place: _Place) -> _Place:
-        """Note the identifiers of a subschema; one may make it a resource of its own."""
-        if self._is_reference_alone(node):
-            return place
-        resource = place.resource
-        identifier = node.get(self.dialect.id)
-        if isinstance(identifier, str) and node is not resource.root:
-            if identifier.startswith("#"):
-                resource.anchors[identifier[1:]] = node
-            else:
-                resource = self._identify(_joined(resource.uri, identifier), node)
-                place = _Place(resource, "", kept=True, depth=place.depth)
-        if isinstance(anchor := node.get("$anchor"), str):
-            resource.anchors[anchor] = node
-        if isinstance(anchor := node.get("$dynamicAnchor"), str):
-            resource.anchors[anchor] = node
-            resource.dynamic[anchor] = (resource, node)
-        if node.get("$recursiveAnchor") is True:
-            resource.dynamic[_RECURSIVE] = (resource, node)
-        return place
-
-    def _is_reference_alone(self, node: Schema) -> bool:
-        return self.dialect.references_alone and isinstance(node.get("$ref"), str)
-
-    def _inner(self, node: Schema, place: _Place) -> Iterator[tuple[str, str | None, Any]]:
-        for keyword, value in node.items():
-            holder = self.dialect.holders.get(keyword)
-            if holder is None:
+    def finish(self, root: Schema) -> Document:
+        """Follow the references, and compile the patterns, of all that was read."""
+        create = self._dialect.specification.create_resource
+        registry = self._dialect.published.with_resource("", create(root)).crawl()
+        while self._references:
+            node, word, reference = self._references.pop()
+            target = _lookup(registry, reference)
+            uri, _, fragment = reference.partition("#")
+            if uri in self._dialect.published and uri not in self._identifiers:
                 continue
-            found = children(holder, value, self.dialect.boolean_schemas)
-            if found is None:
-                raise _unsound(place, keyword, holder.words)
-            for key, inner in found:
-                yield keyword, key, inner
-
-    def _check(self, node: Schema, place: _Place) -> None:
-        for keyword, value in node.items():
-            shape = self.dialect.plain.get(keyword)
-            if shape is not None and not shape.fits(value):
-                raise _unsound(place, keyword, shape.words)
-        if dialect_of({"$schema": self.dialect.uri, **node}) is not self.dialect:
-            raise ValueError("a schema of one dialect cannot hold one of another")
-        if isinstance(pattern := node.get("pattern"), str):
-            self._add_pattern(pattern)
-        for pattern in node.get("patternProperties", ()):
-            if not is_plain(self._add_pattern(pattern)):
-                raise ValueError(
-                    f"the pattern {pattern[:_QUOTED]!r} is not supported: for the names of "
-                    "members there is no lookaround, no \\b, no [^\\p{..}...]"
-                )
-
-    def _add_pattern(self, pattern: str) -> Tree:
-        if (tree := self.patterns.get(pattern)) is not None:
-            return tree
+            if isinstance(target, dict):
+                self.read(target, uri, tuple(fragment.split("/")[1:]))
+                if word == "$ref":
+                    self._same[id(node)].add(id(target))
         try:
-            if len(pattern) > self.limits.pattern_length:
-                raise BadPattern(f"it is longer than {self.limits.pattern_length} characters")
-            tree = self.patterns[pattern] = parse_pattern(pattern)
-        except BadPattern as error:
+            TopologicalSorter(self._same).prepare()
+        except CycleError:
             raise ValueError(
-                f"the pattern {pattern[:_QUOTED]!r} is not supported: {error}"
+                "the schema refers to itself without end: a reference leads back to where it "
+                "stands without going into the value"
             ) from None
-        self._positions += positions(tree)
-        if self._positions > self.limits.pattern_positions:
-            raise ValueError(
-                "all patterns together, written out, are longer than "
-                f"{self.limits.pattern_positions} characters"
-            )
-        return tree
+        return Document(root, self._dialect, registry, dict(self._compiled()))
+
+    def _split(self, node: Schema) -> tuple[Schema, list[tuple[tuple[str, ...], Schema]]]:
+        """Part a schema from its subschemas, which are returned with the steps to them."""
+        rest: Schema = {}
+        inner: list[tuple[tuple[str, ...], Schema]] = []
+        for word, rule in node.items():
+            held: list[tuple[tuple[str, ...], Any, Any]]  # steps, container, key
+            if word in SCHEMA & self._dialect.keywords and self._is_schema(rule):
+                held = [((word,), node, word)]
+            elif word in SCHEMA_LIST & self._dialect.keywords and self._are_schemas(word, rule):
+                held = [((word, str(index)), rule, index) for index in range(len(rule))]
+            elif word in SCHEMA_MAP & self._dialect.keywords and isinstance(rule, dict):
+                held = [((word, name), rule, name) for name in rule if self._is_schema(rule[name])]
+                others = {name: each for name, each in rule.items() if not self._is_schema(each)}
+                rest[word] = others
+            else:
+                rest[word] = rule
+                continue
+            for steps, container, key in held:
+                if isinstance(container[key], dict):
+                    inner.append((steps, container[key]))
+                elif container[key] is False and word not in _REST:
+                    container[key] = _NOTHING
+        return rest, inner
+
+    def _is_schema(self, rule: Any) -> bool:
+        return isinstance(rule, dict) or (isinstance(rule, bool) and self._dialect.booleans)
+
+    def _are_schemas(self, word: str, rule: Any) -> bool:
+        if word == "items" and not self._dialect.item_lists:
+            return False
+        return isinstance(rule, list) and bool(rule) and all(map(self._is_schema, rule))
+
+    def _check(self, rest: Schema, path: tuple[str, ...]) -> None:
+        key = json.dumps(rest)
+        if key not in self._sound:
+            if problem := self._judge(self._dialect, rest):
+                where = ".".join(path)[: _QUOTED * 4]
+                raise ValueError(f"not a valid schema: {where}{'.' * bool(path)}{problem}")
+            self._sound.add(key)
+
+    def _identify(self, node: Schema, base: str) -> str:
+        """Note an identifier; returns what the references in the schema are relative to."""
+        identifier = self._dialect.specification.id_of(node)
+        if identifier is None:
+            return base
+        uri = _joined(base, identifier).removesuffix("#")
+        if uri in self._identifiers:
+            raise ValueError(f"two parts of the schema have the identifier {uri[:_QUOTED]!r}")
+        self._identifiers.add(uri)
+        return uri
+
+    def _refer(self, node: Schema, base: str) -> None:
+        """Write references in full: the library does not always know what they are relative to."""
+        for word in _REFERENCES & node.keys() & self._dialect.validator.VALIDATORS.keys():
+            if not isinstance(reference := node[word], str):
+                raise ValueError(f"not a valid schema: {word}: expected a URI reference")
+            node[word] = _joined(base, reference)
+            self._references.append((node, word, node[word]))
+
+    def _compiled(self) -> Iterator[tuple[str, Pattern]]:
+        memory = self._limits.pattern_memory // max(_PATTERN_SHARE, len(self._patterns))
+        for text in self._patterns:
+            try:
+                if len(text) > self._limits.pattern_length:
+                    raise BadPattern(f"it is longer than {self._limits.pattern_length} characters")
+                yield text, compile_pattern(text, memory)
+            except BadPattern as error:
+                raise BadPattern(
+                    f"the pattern {str(text[:_QUOTED])!r} is not supported: {error}"
+                ) from None
 
 
-class _Writer:
-    """Writes the plain document, with one copy of a resource for each scope it is entered with."""
-
-    def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
-        self._dialect = reader.dialect
-        self._entries: dict[tuple[int, frozenset[tuple[str, int]]], str] = {}
-        self._booleans: dict[bool, str] = {}
-        self._pending: list[tuple[str, Schema, _Resource, _Scope]] = []
-        self._others: Schema = {}
-        self._taken: frozenset[str] = frozenset()
-        self._targets: set[str] = set()
-        self._copied = 0
-
-    def write(self, root: Schema) -> Plain:
-        """Copy the schema, then everything that turns out to be referred to."""
-        container = self._dialect.definitions
-        self._taken = frozenset(root.get(container, ()))
-        resource = self._reader.resource_of(root)
-        self._entries[id(root), _frozen(resource.dynamic)] = "#"
-        schema = self._copy(root, resource, resource.dynamic)
-        while self._pending:
-            name, node, resource, scope = self._pending.pop()
-            self._others[name] = self._copy(node, resource, scope)
-        if self._others:
-            schema[container] = {**schema.get(container, {}), **self._others}
-        targets = {address: schema_at(schema, address) for address in self._targets}
-        return Plain(schema, self._dialect, targets, self._reader.patterns)
-
-    def _copy(self, node: Schema, resource: _Resource, scope: _Scope) -> Schema:
-        self._copied += 1
-        if self._copied > self._reader.limits.subschemas:
-            raise ValueError(
-                f"the schema has more than {self._reader.limits.subschemas} subschemas, counted "
-                "for each dynamic scope"
-            )
-        dialect = self._dialect
-        alone = dialect.references_alone and "$ref" in node
-        copy: Schema = {}
-        for keyword, value in node.items():
-            if (holder := dialect.holders.get(keyword)) is not None:
-                if holder.assertion:
-                    kept = keyword in _REST and isinstance(value, bool)
-                    copy[keyword] = value if kept else self._copy_inner(value, resource, scope)
-            elif keyword in dialect.plain and keyword not in _NO_ASSERTIONS and not alone:
-                copy[keyword] = value
-        references = [
-            {"$ref": self._refer(keyword, node[keyword], resource, scope)}
-            for keyword in _REFERENCES
-            if keyword in node and keyword in dialect.plain
-        ]
-        if references:
-            copy |= references[0]
-            if references[1:]:
-                copy["allOf"] = [*copy.get("allOf", ()), *references[1:]]
-        return copy
-
-    def _copy_inner(self, value: Any, resource: _Resource, scope: _Scope) -> Any:
-        """Copy what a keyword holds: a schema, or several of them, or arrays of names."""
-        if isinstance(value, list):
-            return [self._copy_inner(each, resource, scope) for each in value]
-        if isinstance(value, bool):
-            return _boolean(value)
-        if not isinstance(value, dict):
-            return value
-        place = self._reader.places.get(id(value))
-        if place is None:
-            return {key: self._copy_inner(each, resource, scope) for key, each in value.items()}
-        if place.resource is not resource:
-            return {"$ref": self._address(value, scope)}
-        return self._copy(value, resource, scope)
-
-    def _refer(self, keyword: str, reference: str, resource: _Resource, scope: _Scope) -> str:
-        target = self._reader.resolve(resource, reference)
-        if isinstance(target, bool):
-            return self._address_of_boolean(target)
-        if keyword != "$ref":
-            name = (
-                _RECURSIVE if keyword == "$recursiveRef" else unquote(reference.partition("#")[2])
-            )
-            # Only a reference that could end at a dynamic anchor statically is a dynamic one.
-            static = self._reader.resource_of(target).dynamic.get(name)
-            if static is not None and static[1] is target and name in scope:
-                target = scope[name][1]
-        return self._address(target, scope)
-
-    def _address(self, node: Schema, scope: _Scope) -> str:
-        """Return the pointer to a schema that is entered with a scope."""
-        place = self._reader.places[id(node)]
-        resource = place.resource
-        entered = {**resource.dynamic, **scope}
-        if place.kept:
-            address = self._entry(resource.root, resource, entered) + quote(place.pointer)
-        else:
-            address = self._entry(node, resource, entered)
-        self._targets.add(address)
-        return address
-
-    def _entry(self, node: Schema, resource: _Resource, scope: _Scope) -> str:
-        key = (id(node), _frozen(scope))
-        if (address := self._entries.get(key)) is None:
-            name, address = self._new()
-            self._entries[key] = address
-            self._pending.append((name, node, resource, scope))
-        return address
-
-    def _address_of_boolean(self, value: bool) -> str:
-        if value not in self._booleans:
-            name, self._booleans[value] = self._new()
-            self._others[name] = _boolean(value)
-            self._targets.add(self._booleans[value])
-        return self._booleans[value]
-
-    def _new(self) -> tuple[str, str]:
-        number = len(self._entries) + len(self._booleans)
-        while (name := f"part-{number}") in self._taken:
-            number += 1
-        self._taken |= {name}
-        return name, f"#/{self._dialect.definitions}/{name}"
-
-
-def _boolean(value: bool) -> Schema:
-    """True and False as objects, so that every subschema is one."""
-    return {} if value else {"not": {}}
-
-
-def _frozen(scope: _Scope) -> frozenset[tuple[str, int]]:
-    return frozenset((name, id(node)) for name, (_, node) in scope.items())
+def _lookup(registry: Registry[Any], reference: str) -> Any:
+    try:
+        target = registry.resolver().lookup(reference).contents
+    except (Unresolvable, LookupError, TypeError, ValueError):
+        target = None
+    if not isinstance(target, dict | bool):
+        raise ValueError(
+            f"the reference {reference[:_QUOTED]!r} leads nowhere within the schema, and "
+            "references are not fetched"
+        )
+    return target
 
 
 def _joined(base: str, reference: str) -> str:
@@ -421,12 +244,3 @@ def _joined(base: str, reference: str) -> str:
         return urljoin(base, reference)
     except ValueError:
         raise ValueError(f"{reference[:_QUOTED]!r} is no URI reference") from None
-
-
-def _token(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
-
-
-def _unsound(place: _Place, keyword: str, words: str) -> ValueError:
-    path = ".".join(unquote(f"{place.pointer}/{keyword}").split("/")[1:])
-    return ValueError(f"not a valid schema: {path[:300]}: expected {words}")

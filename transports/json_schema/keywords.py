@@ -1,232 +1,141 @@
 """What single keywords do, where the ``jsonschema`` library would do it at a cost without bound.
 
 Or differently: it has patterns matched by ``re``, compares values one by one, and divides floats.
+Every keyword that is evaluated counts as work, whoever evaluates it.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
+from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 
 from transports.json_schema.equality import canonical, divides
-from transports.json_schema.graph import Plain, Schema, schema_at
-from transports.json_schema.limits import Steps
-from transports.json_schema.matcher import Matcher
-from transports.json_schema.problems import UNEVALUATED_ITEMS, unexpected
+from transports.json_schema.problems import unexpected
+from transports.json_schema.run import PER_ENTRY, RUN, Errors, Schema, matches_any, need_stack
+from transports.json_schema.unevaluated import unevaluated_items, unevaluated_properties
 
-PER_ENTRY = 16
-"""Entries of a keyword, such as names of members, that cost as much as evaluating one."""
-
-Errors: TypeAlias = Iterable[ValidationError]
-
-
-class Keywords:
-    """The keywords of one schema, which count their steps.
-
-    The methods in :data:`OWN` are called as the library calls its own functions: with the
-    validator, what the keyword holds, the value, and the schema that the keyword stands in.
-    """
-
-    def __init__(self, plain: Plain, schema: Schema) -> None:
-        self.steps = Steps()
-        self.validator: Any = None
-        """The library's, for the whole schema."""
-        self._matchers = {text: Matcher(tree) for text, tree in plain.patterns.items()}
-        self._targets = {address: schema_at(schema, address) for address in plain.targets}
-        self._choices: dict[int, frozenset[Any]] = {}
-
-    def fits(self, instance: Any, schema: Any) -> bool:
-        """Whether a value fits a subschema."""
-        return next(self.validator.descend(instance, schema), None) is None
-
-    def _take_entries(self, count: int) -> None:
-        self.steps.take(1 + count // PER_ENTRY)
-
-    def reference(self, validator: Any, rule: str, instance: Any, schema: Any) -> Errors:
-        """Go where the reference leads; nothing is looked up."""
-        yield from validator.descend(instance, self._targets[rule])
-
-    def const(self, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-        """Compare by value."""
-        take = self._take_entries
-        if canonical(instance, take) != canonical(rule, take):
-            yield ValidationError("another")
-
-    def enum(self, validator: Any, rule: list[Any], instance: Any, schema: Any) -> Errors:
-        """Look up the value among all choices at once."""
-        choices = self._choices.get(id(rule))
-        if choices is None:
-            choices = frozenset(canonical(each, self._take_entries) for each in rule)
-            self._choices[id(rule)] = choices
-        if canonical(instance, self._take_entries) not in choices:
-            yield ValidationError("none of them")
-
-    def unique_items(self, validator: Any, rule: bool, instance: Any, schema: Any) -> Errors:
-        """Compare all items at once."""
-        if rule and isinstance(instance, list):
-            different = {canonical(each, self._take_entries) for each in instance}
-            if len(different) < len(instance):
-                yield ValidationError("not unique")
-
-    def pattern(self, validator: Any, rule: str, instance: Any, schema: Any) -> Errors:
-        """Match in linear time."""
-        if isinstance(instance, str) and not self._matches(rule, instance):
-            yield ValidationError("no match")
-
-    def _matches(self, pattern: str, text: str) -> bool:
-        return self._matchers[pattern].search(text, self.steps.take)
-
-    def pattern_properties(
-        self, validator: Any, rule: Schema, instance: Any, schema: Any
-    ) -> Errors:
-        """Match names in linear time."""
-        if isinstance(instance, dict):
-            for pattern, inner in rule.items():
-                for name, value in instance.items():
-                    if self._matches(pattern, name):
-                        yield from validator.descend(value, inner, path=name)
-
-    def additional_properties(
-        self, validator: Any, rule: Any, instance: Any, schema: Any
-    ) -> Errors:
-        """Match names in linear time."""
-        if not isinstance(instance, dict):
-            return
-        known = schema.get("properties", {})
-        patterns = schema.get("patternProperties", ())
-        extra = [
-            name
-            for name in instance
-            if name not in known and not any(self._matches(each, name) for each in patterns)
-        ]
-        if rule is False and extra:
-            yield ValidationError(unexpected(extra))
-        elif rule is not True:
-            for name in extra:
-                yield from validator.descend(instance[name], rule, path=name)
-
-    def multiple_of(self, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-        """Exact, as the numbers are written."""
-        if validator.is_type(instance, "number") and not divides(rule, instance):
-            yield ValidationError("no multiple")
-
-    def items(self, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-        """Of 2020-12; each item that is too many has its own path."""
-        if isinstance(instance, list):
-            start = len(schema.get("prefixItems", ()))
-            for index, item in enumerate(islice(instance, start, None), start):
-                yield from validator.descend(item, rule, path=index)
-
-    def property_names(self, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-        """The error of a name is in its context: a name has no path."""
-        if isinstance(instance, dict):
-            for name in instance:
-                error = next(validator.descend(name, rule), None)
-                if error is not None:
-                    yield ValidationError(name, context=[error])
-
-    def unevaluated_properties(
-        self, validator: Any, rule: Any, instance: Any, schema: Any
-    ) -> Errors:
-        """Find members that nothing else has looked at."""
-        if isinstance(instance, dict):
-            yield from self._unevaluated("unevaluatedProperties", instance, instance, schema)
-
-    def unevaluated_items(self, validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
-        """Find items that nothing else has looked at."""
-        if isinstance(instance, list):
-            keys = range(len(instance))
-            yield from self._unevaluated("unevaluatedItems", keys, instance, schema)
-
-    def _unevaluated(
-        self, keyword: str, keys: Iterable[Any], instance: Any, schema: Schema
-    ) -> Errors:
-        evaluated = self._evaluated(instance, schema, besides=keyword)
-        if evaluated is None:
-            return
-        rule = schema[keyword]
-        extra = [key for key in keys if key not in evaluated and not self.fits(instance[key], rule)]
-        if extra:
-            members = isinstance(instance, dict)
-            yield ValidationError(unexpected(extra) if members else UNEVALUATED_ITEMS)
-
-    def _evaluated(self, instance: Any, schema: Any, *, besides: str = "") -> set[Any] | None:
-        """Names or indices that a schema, which fits, has looked at; None for all of them."""
-        if not isinstance(schema, dict):
-            return set()
-        self.steps.take(1 + len(schema) + len(instance) // PER_ENTRY)
-        own = _evaluated_items if isinstance(instance, list) else self._evaluated_members
-        found: set[Any] = set()
-        for keyword, rule in schema.items():
-            if keyword != besides:
-                more = own(keyword, rule, instance, schema)
-                if more is None:
-                    return None
-                found |= more
-        if "contains" in schema and isinstance(instance, list):
-            found |= {
-                index for index, item in enumerate(instance) if self.fits(item, schema["contains"])
-            }
-        for inner in self._applied(instance, schema):
-            more = self._evaluated(instance, inner)
-            if more is None:
-                return None
-            found |= more
-        return found
-
-    def _evaluated_members(
-        self, keyword: str, rule: Any, instance: Any, schema: Schema
-    ) -> set[Any] | None:
-        if keyword in ("additionalProperties", "unevaluatedProperties"):
-            return None
-        if keyword == "properties":
-            return {name for name in instance if name in rule}
-        if keyword == "patternProperties":
-            return {name for name in instance if any(self._matches(each, name) for each in rule)}
-        return set()
-
-    def _applied(self, instance: Any, schema: Schema) -> Iterator[Any]:
-        """The subschemas that apply to the same value, and that it fits."""
-        if "$ref" in schema:
-            yield self._targets[schema["$ref"]]
-        for keyword in ("allOf", "anyOf", "oneOf"):
-            fitting = [inner for inner in schema.get(keyword, ()) if self.fits(instance, inner)]
-            if keyword != "oneOf" or len(fitting) == 1:
-                yield from fitting
-        if "if" in schema:
-            branch = "else"
-            if self.fits(instance, schema["if"]):
-                yield schema["if"]
-                branch = "then"
-            if branch in schema:
-                yield schema[branch]
-        if isinstance(instance, dict):
-            for name, inner in schema.get("dependentSchemas", {}).items():
-                if name in instance:
-                    yield inner
+_REFERENCES = frozenset({"$dynamicRef", "$recursiveRef", "$ref"})
+_EACH = frozenset(
+    {
+        "additionalItems",
+        "additionalProperties",
+        "contains",
+        "items",
+        "patternProperties",
+        "propertyNames",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+    }
+)
+"""Keywords that look at every member or item."""
 
 
-def _evaluated_items(keyword: str, rule: Any, instance: Any, schema: Schema) -> set[Any] | None:
-    listed = isinstance(schema.get("items"), list)
-    if keyword == "unevaluatedItems" or (keyword == "additionalItems" and listed):
-        return None
-    if keyword == "items" and not listed:
-        return None
-    return set(range(len(rule))) if keyword in ("items", "prefixItems") else set()
+@cache
+def counted(base: Any) -> Any:
+    """Return the library's class of validators with our keywords; each evaluation counts."""
+    checks = {
+        keyword: partial(_counted, keyword, _OWN.get(keyword, check))
+        for keyword, check in base.VALIDATORS.items()
+    }
+    return validators.extend(base, checks)  # type: ignore[no-untyped-call]
 
 
-OWN = {
-    "$ref": Keywords.reference,
-    "additionalProperties": Keywords.additional_properties,
-    "const": Keywords.const,
-    "enum": Keywords.enum,
-    "multipleOf": Keywords.multiple_of,
-    "pattern": Keywords.pattern,
-    "patternProperties": Keywords.pattern_properties,
-    "propertyNames": Keywords.property_names,
-    "unevaluatedItems": Keywords.unevaluated_items,
-    "unevaluatedProperties": Keywords.unevaluated_properties,
-    "uniqueItems": Keywords.unique_items,
+def _counted(
+    keyword: str,
+    check: Callable[..., Errors],
+    validator: Any,
+    rule: Any,
+    instance: Any,
+    schema: Any,
+) -> Errors:
+    work = 1
+    if keyword in _REFERENCES:
+        need_stack()
+        work = 3
+    if isinstance(rule, dict | list):
+        work += len(rule) // PER_ENTRY
+    if keyword in _EACH and isinstance(instance, dict | list):
+        work += len(instance)
+    RUN.get().take(work)
+    return check(validator, rule, instance, schema) or ()
+
+
+def _const(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    take = RUN.get().take_entries
+    if canonical(instance, take) != canonical(rule, take):
+        yield ValidationError("another")
+
+
+def _enum(validator: Any, rule: list[Any], instance: Any, schema: Any) -> Errors:
+    run = RUN.get()
+    choices = run.choices.get(id(rule))
+    if choices is None:
+        choices = frozenset(canonical(each, run.take_entries) for each in rule)
+        run.choices[id(rule)] = choices
+    if canonical(instance, run.take_entries) not in choices:
+        yield ValidationError("none of them")
+
+
+def _unique_items(validator: Any, rule: bool, instance: Any, schema: Any) -> Errors:
+    if rule and isinstance(instance, list):
+        different = {canonical(each, RUN.get().take_entries) for each in instance}
+        if len(different) < len(instance):
+            yield ValidationError("not unique")
+
+
+def _multiple_of(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    if validator.is_type(instance, "number") and not divides(rule, instance):
+        yield ValidationError("no multiple")
+
+
+def _pattern(validator: Any, rule: str, instance: Any, schema: Any) -> Errors:
+    if isinstance(instance, str) and not RUN.get().matches(rule, instance):
+        yield ValidationError("no match")
+
+
+def _pattern_properties(validator: Any, rule: Schema, instance: Any, schema: Any) -> Errors:
+    if isinstance(instance, dict):
+        matches = RUN.get().matches
+        for pattern, inner in rule.items():
+            for name, value in instance.items():
+                if matches(pattern, name):
+                    yield from validator.descend(value, inner, path=name)
+
+
+def _additional_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    if not isinstance(instance, dict):
+        return
+    known = schema.get("properties", {})
+    extra = [name for name in instance if name not in known and not matches_any(schema, name)]
+    if rule is False and extra:
+        yield ValidationError(unexpected(extra))
+    elif rule is not True:
+        for name in extra:
+            yield from validator.descend(instance[name], rule, path=name)
+
+
+def _property_names(validator: Any, rule: Any, instance: Any, schema: Any) -> Errors:
+    """The error of a name is in its context: a name has no path."""
+    if isinstance(instance, dict):
+        for name in instance:
+            error = next(validator.descend(name, rule), None)
+            if error is not None:
+                yield ValidationError(name, context=[error])
+
+
+_OWN: dict[str, Callable[..., Errors]] = {
+    "additionalProperties": _additional_properties,
+    "const": _const,
+    "enum": _enum,
+    "multipleOf": _multiple_of,
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "propertyNames": _property_names,
+    "unevaluatedItems": unevaluated_items,
+    "unevaluatedProperties": unevaluated_properties,
+    "uniqueItems": _unique_items,
 }
 """Keywords whose functions of the library are replaced."""

@@ -1,483 +1,300 @@
-"""Patterns of JSON Schema, read into a tree: ECMA-262 regular expressions with the flag ``u``.
+r"""Patterns of JSON Schema, which are ECMA-262 regular expressions with the flag ``u``, for RE2.
 
-Read is what can be matched in linear time: all of the syntax but backreferences and flags, with
-lookahead and lookbehind.  Where the grammar is stricter than what people write, the common reading
-is taken: an escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
-Unicode properties are general categories, ``Any``, ``ASCII`` and ``Assigned``.
+RE2 matches in time linear in the text, whatever a pattern holds, and has therefore no lookaround
+and no backreferences: such patterns are refused.  What both have is written so that RE2 reads it
+as ECMA-262 does: every character as its code point, ``.`` and ``\s`` as the sets that they are
+there.  Where the grammar of ECMA-262 is stricter than what people write, the common reading is
+taken: an escaped punctuation mark is itself, as is a brace or bracket that closes nothing.
 
-Source: ECMA-262, "RegExp (Regular Expression) Objects"; JSON Schema 2020-12 core, section 6.4.
+Source: ECMA-262, "RegExp (Regular Expression) Objects"; JSON Schema 2020-12 core, section 6.4;
+RE2's page "Syntax".
 """
 
 import re
-import unicodedata
-from typing import Literal, TypeAlias
+from typing import Any
 
+import re2  # type: ignore[import-untyped]
 from msgspec import Struct
 
-MAX_GROUPS = 50
-"""How deep groups may nest."""
-MAX_POSITIONS = 10_000
-"""Places for one character in a pattern, repetitions with a count written out."""
+from transports.json_schema.properties import property_set
 
-_LAST = 0x10FFFF
-_CATEGORY = 8
-"""As how many positions one counts where a category of Unicode may stand."""
+MAX_COUNT = 10_000
+"""The largest count of a quantifier."""
+_RE2_COUNT = 1_000
+"""The largest count of one in RE2."""
+_MAX_WRITTEN = 100_000
+"""Characters of a pattern in RE2's syntax."""
+_WORK = 128
+"""Positions times bytes that take RE2 some microseconds where it does badly."""
 
-Ranges: TypeAlias = tuple[tuple[int, int], ...]
+_SETS = {
+    "d": "0-9",
+    "D": r"\D",
+    "w": r"\w",
+    "W": r"\W",
+    "s": r"\x{9}-\x{D}\x{20}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}"
+    r"\x{3000}\x{FEFF}",
+    "S": r"\x{0}-\x{8}\x{E}-\x{1F}\x{21}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027}"
+    r"\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{FEFE}\x{FF00}-\x{10FFFF}",
+}
+_ALL = r"\x{0}-\x{10FFFF}"
+_DOT = r"[^\x{A}\x{D}\x{2028}\x{2029}]"
+_CONTROLS = {"f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 0x09, "v": 0x0B}
+_ESCAPE = re.compile(
+    r"""\\(?:
+    (?P<set> [dDwWsS])
+    | [pP]\{ (?P<property> [^}]*) \}
+    | (?P<control> [fnrtv])
+    | c (?P<letter> [A-Za-z])
+    | (?P<nul> 0)(?![0-9])
+    | u (?P<high> [dD][89abAB][0-9a-fA-F]{2}) \\u (?P<low> [dD][c-fC-F][0-9a-fA-F]{2})
+    | u (?P<unit> [0-9a-fA-F]{4})
+    | u\{ (?P<point> 0*[0-9a-fA-F]{1,6}) \}
+    | x (?P<byte> [0-9a-fA-F]{2})
+    | (?P<itself> [^A-Za-z0-9])
+    )""",
+    re.VERBOSE,
+)
+_GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_$][A-Za-z0-9_$]*>|(?!\?))")
+_COUNTS = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
+_SIGNS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
 class BadPattern(ValueError):
     """The text is no pattern, or none that is supported; the message says why."""
 
 
-class Item(Struct, frozen=True):
-    """Characters in ``ranges`` or of Unicode ``categories``, or all but these."""
+class Pattern(Struct, frozen=True):
+    """A compiled pattern."""
 
-    ranges: Ranges = ()
-    categories: frozenset[str] = frozenset()
-    negated: bool = False
+    engine: Any
+    positions: int
+    """Places for one character, with counted repetitions written out."""
 
-    def holds(self, character: str) -> bool:
-        """Whether a character is one of them."""
-        point = ord(character)
-        found = any(low <= point <= high for low, high in self.ranges) or (
-            bool(self.categories) and unicodedata.category(character) in self.categories
-        )
-        return found is not self.negated
+    def work(self, size: int) -> int:
+        """How much a text of ``size`` bytes takes at most, in units of some microseconds."""
+        return 1 + size * self.positions // _WORK
 
-
-class Chars(Struct, frozen=True):
-    """One character out of a set."""
-
-    items: tuple[Item, ...]
-    negated: bool = False
-
-    def holds(self, character: str) -> bool:
-        """Whether a character is in the set."""
-        return any(item.holds(character) for item in self.items) is not self.negated
+    def matches(self, text: bytes) -> bool:
+        """Whether it matches anywhere in a text in UTF-8."""
+        return self.engine.search(text) is not None
 
 
-class Sequence(Struct, frozen=True):
-    """One part after the other."""
+def compile_pattern(text: str, memory: int) -> Pattern:
+    """Compile a pattern; ``memory``: bytes that RE2 may use for it.
 
-    parts: "tuple[Tree, ...]"
-
-
-class Choice(Struct, frozen=True):
-    """One of the branches."""
-
-    branches: "tuple[Tree, ...]"
-
-
-class Repeat(Struct, frozen=True):
-    """``least`` to ``most`` times (None: any number of times)."""
-
-    tree: "Tree"
-    least: int
-    most: int | None
-
-
-class Boundary(Struct, frozen=True):
-    """A place between characters: both ends of the text, the edge of a word, or no such edge."""
-
-    kind: Literal["begin", "end", "word", "inside"]
-
-
-class Look(Struct, frozen=True):
-    """What follows, or precedes, fits the tree, or does not."""
-
-    tree: "Tree"
-    ahead: bool
-    negated: bool
-
-
-Tree: TypeAlias = Chars | Sequence | Choice | Repeat | Boundary | Look
-
-DIGIT: Ranges = ((0x30, 0x39),)
-WORD: Ranges = ((0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A))
-SPACE: Ranges = (
-    (0x09, 0x0D),
-    (0x20, 0x20),
-    (0xA0, 0xA0),
-    (0x1680, 0x1680),
-    (0x2000, 0x200A),
-    (0x2028, 0x2029),
-    (0x202F, 0x202F),
-    (0x205F, 0x205F),
-    (0x3000, 0x3000),
-    (0xFEFF, 0xFEFF),
-)
-LINE_END: Ranges = ((0x0A, 0x0A), (0x0D, 0x0D), (0x2028, 0x2029))
-
-_CLASSES = {"d": DIGIT, "w": WORD, "s": SPACE}
-_CONTROLS = {"f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 0x09, "v": 0x0B}
-_LOOKS = {"(?=": (True, False), "(?!": (True, True), "(?<=": (False, False), "(?<!": (False, True)}
-_HEX = frozenset("0123456789abcdefABCDEF")
-_DIGITS = frozenset("0123456789")
-_LOW_SURROGATE = re.compile(r"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
-
-CATEGORIES = {
-    "LC": ("Lu", "Ll", "Lt"),
-    "L": ("Lu", "Ll", "Lt", "Lm", "Lo"),
-    "M": ("Mn", "Mc", "Me"),
-    "N": ("Nd", "Nl", "No"),
-    "P": ("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po"),
-    "S": ("Sm", "Sc", "Sk", "So"),
-    "Z": ("Zs", "Zl", "Zp"),
-    "C": ("Cc", "Cf", "Cs", "Co", "Cn"),
-}
-"""Unicode Standard, table "General Category Values"."""
-_CATEGORY_NAMES = {
-    "Cased_Letter": "LC",
-    "Close_Punctuation": "Pe",
-    "Combining_Mark": "M",
-    "Connector_Punctuation": "Pc",
-    "Control": "Cc",
-    "Currency_Symbol": "Sc",
-    "Dash_Punctuation": "Pd",
-    "Decimal_Number": "Nd",
-    "Enclosing_Mark": "Me",
-    "Final_Punctuation": "Pf",
-    "Format": "Cf",
-    "Initial_Punctuation": "Pi",
-    "Letter": "L",
-    "Letter_Number": "Nl",
-    "Line_Separator": "Zl",
-    "Lowercase_Letter": "Ll",
-    "Mark": "M",
-    "Math_Symbol": "Sm",
-    "Modifier_Letter": "Lm",
-    "Modifier_Symbol": "Sk",
-    "Nonspacing_Mark": "Mn",
-    "Number": "N",
-    "Open_Punctuation": "Ps",
-    "Other": "C",
-    "Other_Letter": "Lo",
-    "Other_Number": "No",
-    "Other_Punctuation": "Po",
-    "Other_Symbol": "So",
-    "Paragraph_Separator": "Zp",
-    "Private_Use": "Co",
-    "Punctuation": "P",
-    "Separator": "Z",
-    "Space_Separator": "Zs",
-    "Spacing_Mark": "Mc",
-    "Surrogate": "Cs",
-    "Symbol": "S",
-    "Titlecase_Letter": "Lt",
-    "Unassigned": "Cn",
-    "Uppercase_Letter": "Lu",
-    "cntrl": "Cc",
-    "digit": "Nd",
-    "punct": "P",
-}
-_SINGLE_CATEGORIES = frozenset(each for group in CATEGORIES.values() for each in group)
-_OTHER_PROPERTIES = {
-    "Any": Item(((0, _LAST),)),
-    "ASCII": Item(((0, 0x7F),)),
-    "Assigned": Item(categories=frozenset({"Cn"}), negated=True),
-}
-
-
-def parse_pattern(text: str) -> Tree:
-    """Read a pattern.  Raises :class:`BadPattern`.
-
-    >>> parse_pattern("a|b")
-    Choice(branches=(Chars(...), Chars(...)))
+    Raises :class:`BadPattern`.
     """
-    parser = _Parser(text)
-    tree = parser.choice()
-    if parser.at < len(text):
-        raise parser.error("a ) that closes nothing")
-    if positions(tree) > MAX_POSITIONS:
-        raise BadPattern(f"written out it is longer than {MAX_POSITIONS} characters")
-    return tree
+    written, positions = translate(text)
+    options = re2.Options()
+    options.max_mem = memory
+    options.log_errors = False
+    try:
+        return Pattern(re2.compile(written, options), positions)
+    except re2.error as error:
+        says = error.args[0].decode(errors="replace")
+        raise BadPattern(f"RE2 refuses it ({says[:80]})") from None
 
 
-def positions(tree: Tree) -> int:
-    """Count the places for one character, with counted repetitions written out."""
-    match tree:
-        case Sequence(parts=inner) | Choice(branches=inner):
-            return 1 + sum(map(positions, inner))
-        case Repeat():
-            times = tree.least + 1 if tree.most is None else tree.most
-            return 1 + positions(tree.tree) * max(times, 1)
-        case Look():
-            return 1 + positions(tree.tree)
-        case Chars():
-            return _CATEGORY if any(item.categories for item in tree.items) else 1
-        case _:
-            return 1
+def translate(text: str) -> tuple[str, int]:
+    r"""Write a pattern in the syntax of RE2, and count its positions.  Raises BadPattern.
 
-
-def is_plain(tree: Tree) -> bool:
-    """Whether it can be written for other engines.
-
-    It cannot with lookaround, with the edge of a word, which others take for that of a Unicode
-    word, and with sets that are all but a category and something else, which Rust reads wrongly.
+    >>> translate(r"^[a-z\s]+$")[0]
+    '^[\\x{61}-\\x{7A}\\x{9}-\\x{D}...]{1,}$'
     """
-    match tree:
-        case Chars(negated=True):
-            return len(tree.items) < 2 or not any(item.categories for item in tree.items)
-        case Sequence(parts=inner) | Choice(branches=inner):
-            return all(map(is_plain, inner))
-        case Repeat():
-            return is_plain(tree.tree)
-        case Boundary():
-            return tree.kind in ("begin", "end")
-        case Look():
-            return False
-        case _:
-            return True
+    return _Translator(text).translate()
 
 
-class _Parser:
+class _Part(Struct, frozen=True):
+    text: str
+    positions: int = 1
+    repeatable: bool = True
+
+
+class _Translator:
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.at = 0
-        self._depth = 0
+        self._text = text
+        self._at = 0
+        self._open: list[list[_Part]] = [[]]
+        """Of each group that has begun, its parts."""
 
-    def error(self, what: str) -> BadPattern:
-        return BadPattern(f"{what} (character {self.at})")
+    def translate(self) -> tuple[str, int]:
+        while self._at < len(self._text):
+            if self._here("("):
+                self._begin()
+                continue
+            part = self._part()
+            self._open[-1].append(part)
+            if len(part.text) > _MAX_WRITTEN:
+                raise self._error(f"written out it is longer than {_MAX_WRITTEN} characters")
+        if len(self._open) > 1:
+            raise self._error("a group that does not end")
+        whole = _joined(self._open[0])
+        return whole.text, whole.positions
 
-    def _next(self, *texts: str) -> str | None:
-        """Take the first of ``texts`` that stands here."""
-        for text in texts:
-            if self.text.startswith(text, self.at):
-                self.at += len(text)
-                return text
-        return None
+    def _error(self, what: str) -> BadPattern:
+        return BadPattern(f"{what} (character {self._at})")
 
-    def _take(self, what: str) -> str:
-        if self.at >= len(self.text):
-            raise self.error(f"it ends where {what} was expected")
-        self.at += 1
-        return self.text[self.at - 1]
+    def _take(self, size: int = 1) -> str:
+        self._at += size
+        return self._text[self._at - size : self._at]
 
-    def choice(self) -> Tree:
-        branches = [self._sequence()]
-        while self._next("|"):
-            branches.append(self._sequence())
-        return branches[0] if len(branches) == 1 else Choice(tuple(branches))
+    def _here(self, *texts: str) -> bool:
+        return self._text.startswith(texts, self._at)
 
-    def _sequence(self) -> Tree:
-        parts: list[Tree] = []
-        while self.at < len(self.text) and self.text[self.at] not in "|)":
-            part = self._atom()
-            counts = self._quantifier()
-            if counts is not None:
-                if isinstance(part, Boundary | Look):
-                    raise self.error("a quantifier behind what takes no characters")
-                part = Repeat(part, *counts)
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
-
-    def _atom(self) -> Tree:
-        character = self._take("a character")
-        match character:
-            case "^":
-                return Boundary("begin")
-            case "$":
-                return Boundary("end")
-            case ".":
-                return Chars((Item(LINE_END),), negated=True)
+    def _part(self) -> _Part:
+        match self._text[self._at]:
+            case ")":
+                return self._end()
+            case "*" | "+" | "?" | "{":
+                return self._quantified()
             case "[":
                 return self._class()
             case "\\":
                 return self._escape()
-            case "(":
-                return self._group()
-            case "*" | "+" | "?":
-                raise self.error("a quantifier behind nothing")
-            case "{" if self._counts() is not None:
-                raise self.error("a quantifier behind nothing")
-        return _one(ord(character))
+            case "|" | "^" | "$":
+                return _Part(self._take(), 0, repeatable=False)
+            case ".":
+                self._take()
+                return _Part(_DOT)
+        return _Part(_point(ord(self._take())))
 
-    def _group(self) -> Tree:
-        self._depth += 1
-        if self._depth > MAX_GROUPS:
-            raise self.error(f"groups nested deeper than {MAX_GROUPS}")
-        self.at -= 1
-        look = self._next(*_LOOKS)
-        if look is None and self._next("(?:") is None:
-            self.at += 1
-            if self._next("?"):
-                if not self._next("<"):
-                    raise self.error("of groups with (? only (?: (?= (?! (?<= (?<! (?<name> exist")
-                while (character := self._take("the end of a group's name")) != ">":
-                    if not (character.isalnum() or character in "_$"):
-                        raise self.error("a group's name that is no name")
-        tree = self.choice()
-        if not self._next(")"):
-            raise self.error("a group that does not end")
-        self._depth -= 1
-        if look is not None:
-            ahead, negated = _LOOKS[look]
-            return Look(tree, ahead, negated)
-        # Kept apart, so that a quantifier behind it concerns all of it.
-        return tree if isinstance(tree, Chars) else Sequence((tree,))
+    def _begin(self) -> None:
+        if self._here("(?=", "(?!", "(?<=", "(?<!"):
+            raise self._error("lookaround, which cannot be matched in linear time")
+        group = _GROUP.match(self._text, self._at)
+        if group is None:
+            raise self._error("of groups with (? only (?: and (?<name> are supported")
+        self._take(len(group[0]))
+        self._open.append([])
 
-    def _quantifier(self) -> tuple[int, int | None] | None:
-        counts: tuple[int, int | None] | None
-        match self._next("*", "+", "?", "{"):
-            case "*":
-                counts = (0, None)
-            case "+":
-                counts = (1, None)
-            case "?":
-                counts = (0, 1)
-            case "{":
-                counts = self._counts()
-                if counts is None:
-                    self.at -= 1  # a brace that is only a brace
-                    return None
+    def _end(self) -> _Part:
+        if len(self._open) == 1:
+            raise self._error("a ) that closes nothing")
+        self._take()
+        body = _joined(self._open.pop())
+        return _Part(f"(?:{body.text})", body.positions)
+
+    def _quantified(self) -> _Part:
+        counts = _COUNTS.match(self._text, self._at)
+        if counts is None and self._here("{"):
+            if re.match(r"\{,[0-9]+\}", self._text[self._at :]):
+                raise self._error("a quantifier without a least count; write {0,n}")
+            return _Part(_point(ord(self._take())))  # a brace that is only a brace
+        parts = self._open[-1]
+        if not parts or not parts[-1].repeatable:
+            raise self._error("a quantifier behind nothing that could be repeated")
+        if counts is None:
+            least, most = _SIGNS[self._take()]
+        else:
+            least = int(counts[1])
+            most = (int(counts[3]) if counts[3] else None) if counts[2] else least
+            if most is not None and most < least:
+                raise self._error("a quantifier whose counts are out of order")
+            if max(least, most or 0) > MAX_COUNT:
+                raise self._error(f"a count over {MAX_COUNT}")
+            self._take(len(counts[0]))
+        # How much is taken makes no difference to whether there is a match.
+        self._take(int(self._here("?")))
+        body = parts.pop()
+        positions = body.positions * max(1, least + 1 if most is None else most)
+        return _Part(_repeated(body.text, least, most), positions, repeatable=False)
+
+    def _escape(self) -> _Part:
+        following = self._text[self._at + 1 : self._at + 2]
+        if following in ("b", "B"):
+            return _Part(self._take(2), 0, repeatable=False)
+        if following and following in "123456789k":
+            raise self._error("a backreference, which cannot be matched in linear time")
+        found = self._escaped()
+        return _Part(_point(found) if isinstance(found, int) else _set(found))
+
+    def _escaped(self) -> int | str:
+        """A code point, or what stands in brackets for a set."""
+        match = _ESCAPE.match(self._text, self._at)
+        if match is None:
+            raise self._error(f"an escape that does not exist, {self._text[self._at :][:2]}")
+        found = {name: value for name, value in match.groupdict().items() if value is not None}
+        name, value = found.popitem()
+        point: int | str | None
+        match name:
+            case "set":
+                point = _SETS[value]
+            case "property":
+                point = property_set(value, negated=match[0][1] == "P")
+            case "control":
+                point = _CONTROLS[value]
+            case "letter":
+                point = ord(value) % 32
+            case "itself":
+                point = ord(value)
+            case "low":
+                point = (int(found["high"], 16) << 10) + int(value, 16) - 0x35FDC00
             case _:
-                return None
-        self._next("?")  # how much is taken makes no difference to whether there is a match
-        if self.at < len(self.text) and self.text[self.at] in "*+?":
-            raise self.error("a quantifier behind a quantifier")
-        return counts
+                point = int(value, 16)
+        if point is None:
+            raise self._error(f"the property {value[:40]!r}, which is not supported")
+        if isinstance(point, int) and point > 0x10FFFF:
+            raise self._error("a code point that does not exist")
+        self._take(len(match[0]))
+        return point
 
-    def _counts(self) -> tuple[int, int | None] | None:
-        """Read what stands behind a brace; None, and nothing read, if these are no counts."""
-        start = self.at
-        least, comma = self._digits(), self._next(",")
-        most = self._digits()
-        if not self._next("}") or not (least or most):
-            self.at = start
-            return None
-        if not least:
-            raise self.error("a quantifier without a least count; write {0,n}")
-        low = int(least)
-        high = (int(most) if most else None) if comma else low
-        if high is not None and high < low:
-            raise self.error("a quantifier whose counts are out of order")
-        if max(low, high or 0) > MAX_POSITIONS:
-            raise self.error(f"a count over {MAX_POSITIONS}")
-        return low, high
-
-    def _digits(self) -> str:
-        start = self.at
-        while self.at < len(self.text) and self.text[self.at] in _DIGITS:
-            self.at += 1
-        if self.at - start > 6:
-            raise self.error(f"a count over {MAX_POSITIONS}")
-        return self.text[start : self.at]
-
-    def _escape(self) -> Tree:
-        character = self._take("what is escaped")
-        if character == "b":
-            return Boundary("word")
-        if character == "B":
-            return Boundary("inside")
-        if character in "123456789k":
-            raise self.error("a backreference, which cannot be matched in linear time")
-        item = self._set(character)
-        return _one(self._point(character)) if item is None else Chars((item,))
-
-    def _set(self, character: str) -> Item | None:
-        """The set that an escape stands for, None if it stands for one character."""
-        if (ranges := _CLASSES.get(character.lower())) is not None:
-            return Item(ranges, negated=character.isupper())
-        if character in "pP":
-            return self._property(character == "P")
-        return None
-
-    def _property(self, negated: bool) -> Item:
-        if not self._next("{"):
-            raise self.error("a property without braces")
-        name = ""
-        while (character := self._take("the end of a property")) != "}":
-            name += character
-        _, _, value = name.rpartition("=")
-        if name == value or name.startswith(("gc=", "General_Category=")):
-            short = _CATEGORY_NAMES.get(value, value)
-            if short in _SINGLE_CATEGORIES:
-                return Item(categories=frozenset({short}), negated=negated)
-            if short in CATEGORIES:
-                return Item(categories=frozenset(CATEGORIES[short]), negated=negated)
-        if (other := _OTHER_PROPERTIES.get(name)) is not None:
-            return Item(other.ranges, other.categories, other.negated is not negated)
-        raise self.error(f"the property {name[:40]!r}; only general categories are supported")
-
-    def _point(self, character: str) -> int:
-        """The code point of an escaped character."""
-        if character in _CONTROLS:
-            return _CONTROLS[character]
-        if character == "0" and self.text[self.at : self.at + 1] not in _DIGITS:
-            return 0
-        if character == "c":
-            letter = self._take("a control letter")
-            if letter.isascii() and letter.isalpha():
-                return ord(letter) % 32
-        elif character == "x":
-            return self._hex(2)
-        elif character == "u":
-            if self._next("{"):
-                return self._braced()
-            point = self._hex(4)
-            if 0xD800 <= point < 0xDC00 and _LOW_SURROGATE.match(self.text, self.at):
-                self.at += 2
-                return 0x10000 + ((point - 0xD800) << 10) + self._hex(4) - 0xDC00
-            return point
-        elif not character.isalnum():
-            return ord(character)
-        raise self.error(f"an escape that does not exist, \\{character}")
-
-    def _hex(self, size: int) -> int:
-        digits = self.text[self.at : self.at + size]
-        if len(digits) < size or not _HEX.issuperset(digits):
-            raise self.error(f"an escape without its {size} hexadecimal digits")
-        self.at += size
-        return int(digits, 16)
-
-    def _braced(self) -> int:
-        end = self.text.find("}", self.at)
-        digits = self.text[self.at : max(end, 0)]
-        if not 0 < len(digits) <= 8 or not _HEX.issuperset(digits) or int(digits, 16) > _LAST:
-            raise self.error("a code point that does not exist")
-        self.at = end + 1
-        return int(digits, 16)
-
-    def _class(self) -> Chars:
-        negated = self._next("^") is not None
-        items: list[Item] = []
-        ranges: list[tuple[int, int]] = []
-        while not self._next("]"):
+    def _class(self) -> _Part:
+        self._take()
+        negated = self._here("^")
+        self._take(int(negated))
+        members = ""
+        while not self._here("]"):
             low = self._member()
-            if isinstance(low, Item):
-                items.append(low)
+            if isinstance(low, str):
+                members += low
                 continue
             high = low
-            if self._is_range():
-                start = self.at
-                self.at += 1
+            if self._here("-") and not self._here("-]"):
+                dash = self._at
+                self._take()
                 end = self._member()
-                if isinstance(end, Item):
-                    self.at = start  # the dash is only a dash
+                if isinstance(end, str):
+                    self._at = dash  # which is only a dash
                 elif end < low:
-                    raise self.error("a range that is out of order")
+                    raise self._error("a range that is out of order")
                 else:
                     high = end
-            ranges.append((low, high))
-        if ranges:
-            items.append(Item(tuple(ranges)))
-        return Chars(tuple(items), negated)
+            members += f"{_point(low)}-{_point(high)}"
+        self._take()
+        return _Part(_set(members, negated=negated))
 
-    def _is_range(self) -> bool:
-        following = self.text[self.at : self.at + 2]
-        return len(following) == 2 and following[0] == "-" and following[1] != "]"
-
-    def _member(self) -> Item | int:
-        character = self._take("the end of a class")
-        if character != "\\":
-            return ord(character)
-        character = self._take("what is escaped")
-        if character == "b":
+    def _member(self) -> int | str:
+        if self._at >= len(self._text):
+            raise self._error("a class that does not end")
+        if self._here(r"\b"):
+            self._take(2)
             return 0x08
-        item = self._set(character)
-        return self._point(character) if item is None else item
+        return self._escaped() if self._here("\\") else ord(self._take())
 
 
-def _one(point: int) -> Chars:
-    return Chars((Item(((point, point),)),))
+def _joined(parts: list[_Part]) -> _Part:
+    return _Part("".join(part.text for part in parts), sum(part.positions for part in parts))
+
+
+def _point(point: int) -> str:
+    """One character, in brackets or not."""
+    character = chr(point)
+    return character if character.isascii() and character.isalnum() else rf"\x{{{point:X}}}"
+
+
+def _set(members: str, *, negated: bool = False) -> str:
+    if not members:
+        members, negated = _ALL, not negated
+    return f"[{'^' if negated else ''}{members}]"
+
+
+def _repeated(body: str, least: int, most: int | None) -> str:
+    """Repeat, with counts that RE2 has."""
+    if max(least, most or 0) <= _RE2_COUNT:
+        return f"{body}{{{least},{'' if most is None else most}}}"
+    written = ""
+    for count, form in ((least, "{%d}"), ((most or least) - least, "{0,%d}")):
+        written += (body + form % _RE2_COUNT) * (count // _RE2_COUNT)
+        written += body + form % (count % _RE2_COUNT)
+    return f"(?:{written}{body}*)" if most is None else f"(?:{written})"

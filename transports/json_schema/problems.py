@@ -132,7 +132,7 @@ def _dependent_required(rule: Any, value: Any) -> str:
 
 
 def _not(rule: Any, value: Any) -> str:
-    return "fits what it must not fit" if rule else "nothing may be here"
+    return "nothing may be here" if rule is True or not rule else "fits what it must not fit"
 
 
 def _contains(schema: Mapping[str, Any]) -> str:
