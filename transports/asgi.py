@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.principals import Refusal
 from mcpcore.service import Server
 from transports.http_call import Action, HttpCall
 from transports.http_endpoint import HttpEndpoint
@@ -82,7 +83,11 @@ class AsgiApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send, scope.get("http_version", "1.1"))
-        with self.endpoint.handle(_request(scope), principal=self._principal(scope)) as call:
+        request = _request(scope)
+        principal: str | Refusal | None = self._principal(scope)
+        if principal is None:
+            principal = await self.endpoint.identify(request)
+        with self.endpoint.handle(request, principal=principal) as call:
             with anyio.CancelScope() as call.over:
                 if not call.wanted:
                     await _skip_body(scope, receive)

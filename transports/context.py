@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import RequestReceived
+from mcpcore.http.principals import Principal
 from mcpcore.http.server import HttpServer
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
@@ -42,7 +43,7 @@ from transports.questions import (
     ping,
     read_answers,
 )
-from transports.threads import in_loop
+from transports.threads import in_loop, with_room
 
 __all__ = ["Context", "InputNeeded", "InputUnavailable", "RoundState"]
 
@@ -124,9 +125,12 @@ class Context:
         return self._request.session
 
     @property
-    def principal(self) -> str | None:
-        """Who was authenticated, if anyone was."""
-        return self._request.principal
+    def principal(self) -> Principal | None:
+        """Who was authenticated, if anyone was: a string, with ``scopes`` and ``claims``."""
+        principal = self._request.principal
+        if principal is None or isinstance(principal, Principal):
+            return principal
+        return Principal(principal)
 
     @property
     def thread(self) -> int:
@@ -161,7 +165,7 @@ class Context:
 
     # Telling the client
 
-    @in_loop
+    @with_room
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
     ) -> bool:
@@ -179,7 +183,7 @@ class Context:
             self._runtime.flush()
         return sent
 
-    @in_loop
+    @with_room
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
         """Send a log message, any JSON value; False if the client does not want it."""
         task, throttle = self._task, self._runtime.throttle
@@ -208,7 +212,7 @@ class Context:
         """Log at level ``error``."""
         return self.log("error", data, logger)
 
-    @in_loop
+    @with_room
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; False if the revision has none such.
 
@@ -271,8 +275,16 @@ class Context:
         await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
 
     async def drained(self) -> None:
-        """Wait until the client has taken what was sent; for handlers that send very much."""
+        """Wait until the client has taken what was sent; for handlers that send very much.
+
+        A handler that runs in a thread need not: what it sends waits for room.
+        """
         await self._runtime.drained(self._request.key)
+
+    async def room(self) -> None:
+        """Wait until so little waits to be sent that nothing would have to make way."""
+        if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
+            await self.drained()
 
     # Asking the client
 

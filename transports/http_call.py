@@ -9,6 +9,7 @@ import anyio
 from mcpcore.engine.events import Route
 from mcpcore.http.headers import HOST, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.principals import Refusal
 from transports.http_heads import error_reply, split_target
 from transports.http_host import HttpHost
 from transports.http_settings import HttpServerSettings
@@ -54,7 +55,9 @@ class HttpCall:
     that is the back-pressure.  All methods belong to the event loop of the endpoint.
     """
 
-    def __init__(self, host: HttpHost, request: HttpRequest, principal: str | None = None) -> None:
+    def __init__(
+        self, host: HttpHost, request: HttpRequest, principal: str | Refusal | None = None
+    ) -> None:
         self.wanted = 0
         """How many bytes of the body may be fed, at most; 0: none, the reply is being made."""
         self.over: anyio.CancelScope | None = None
@@ -68,6 +71,8 @@ class HttpCall:
         self._woken = False
         self._signal: anyio.Event | None = None
         self._actions: deque[Action] = deque()
+        if principal is None and host.settings.authenticate and host.machine.asks_who(request):
+            raise RuntimeError("who sends the request has to be found out: await identify() first")
         refusal = _refusal(request, host.settings)
         if len(host.carriers) >= host.settings.connections:
             refusal = 503, "too many requests"

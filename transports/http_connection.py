@@ -17,6 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Verdict
 from mcpcore.spec.revisions import Revision
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_heads import (
@@ -170,10 +171,14 @@ class ServerConnection:
     async def _answer(self, head: RequestHead) -> bool:
         """Feed a request to the machine and see its reply out; False if that was the last."""
         reply = self._reply = Reply(head)
+        principal: Verdict | None = None
+        if self._settings.authenticate is not None:
+            self.deadline = math.inf  # it has a time of its own
+            principal = await self._link.identify(head.request)
         self._woken = False
         self._writing = True  # what is ready at once is for this task to write
         exchange = self._exchange = self._link.register(self)
-        if self._machine.open(exchange, head.request, now=clock()):
+        if self._machine.open(exchange, head.request, principal=principal, now=clock()):
             await self._read_body(head, exchange, reply)
         elif head.length is not None and head.length <= len(self._buffer):
             del self._buffer[: head.length]

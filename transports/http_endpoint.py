@@ -22,6 +22,7 @@ import anyio
 from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.background import current_loop, is_over, start_background
@@ -74,18 +75,30 @@ class HttpEndpoint:
         self._running: dict[object, _Running] = {}
 
     def handle(
-        self, request: HttpRequest, body: bytes | None = None, *, principal: str | None = None
+        self,
+        request: HttpRequest,
+        body: bytes | None = None,
+        *,
+        principal: str | Refusal | None = None,
     ) -> HttpCall:
         """Take a request; what to do for its reply is for the call to say.
 
         To be called in the event loop; never blocks.  Without ``body`` the caller feeds it to the
-        call in parts.  ``principal`` is whom the caller has authenticated: sessions and sealed
-        state are bound to it.
+        call in parts.  ``principal`` is whom the caller has authenticated, or what
+        :meth:`identify` gave: sessions and sealed state are bound to it.  Raises RuntimeError if
+        ``authenticate`` is set and nobody has asked it.
         """
         call = HttpCall(self._host(), request, principal)
         if body is not None:
             call.feed(body, end=True)
         return call
+
+    async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
+        """Ask ``settings.http_link.authenticate`` who sends a request, before :meth:`handle`.
+
+        None if it is not set, or if that makes no difference to the request.
+        """
+        return await self._host().identify(request)
 
     async def aclose(self) -> None:
         """End what runs in this event loop: requests may finish, for a bounded time.

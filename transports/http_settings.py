@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from mcpcore.http.principals import Authenticate
+
 
 class HeadLimits(Struct, frozen=True):
     """Bounds of one head: bytes of its first line, bytes in all, and number of header lines."""
@@ -13,6 +15,9 @@ class HeadLimits(Struct, frozen=True):
 
 class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Bounds of a server's connections."""
+
+    reuse_port: bool = False
+    """Let other processes listen on the same address (SO_REUSEPORT); each gets a share."""
 
     request_line: int = 8 * 1024
     """Longer gives 414."""
@@ -40,6 +45,14 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """For the client to take ``write_size`` bytes; then the connection is closed."""
     drain_time: float = 10.0
     """What running requests get when the server closes."""
+    notice_time: float = 0.0
+    """Before that: so long everything is served as ever while ``/health/ready`` says no, so that
+    a balancer can take notice."""
+    authenticate: Authenticate | None = None
+    """Finds out who sends a request, or refuses it; None: nobody is asked.  It is called once for
+    each request, and blocks the event loop unless it is ``async``."""
+    authenticate_time: float = 10.0
+    """What that may take; longer gives 503."""
     read_ahead: int = 64 * 1024
     """Most that is read while a request is running."""
     write_size: int = 64 * 1024

@@ -30,6 +30,28 @@ def begin(prepared: Prepared, context: Any) -> Any:
     return prepared.call(context)
 
 
+def with_room(
+    method: "Callable[Concatenate[Context, P], R]",
+) -> "Callable[Concatenate[Context, P], R]":
+    """As :func:`in_loop`; a thread besides waits until there is room for what it sends.
+
+    Whoever is in the event loop cannot be made to wait by a call.
+    """
+
+    @functools.wraps(method)
+    def call(context: "Context", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if current() == context.thread:
+            return method(context, *args, **kwargs)
+
+        async def send() -> R:
+            await context.room()
+            return method(context, *args, **kwargs)
+
+        return anyio.from_thread.run(send)
+
+    return call
+
+
 def in_loop(
     method: "Callable[Concatenate[Context, P], R]",
 ) -> "Callable[Concatenate[Context, P], R]":

@@ -208,8 +208,10 @@ class Client:
         if bodiless or response.status in (100, 102, 204):
             return response
         if response.headers.get("transfer-encoding") == "chunked":
+            parts: list[bytes] = []
             while data := await self.chunk():
-                response.body += data
+                parts.append(data)
+            response.body = b"".join(parts)
         elif "content-length" in response.headers:
             response.body = await self.exactly(int(response.headers["content-length"]))
         else:

@@ -1,0 +1,219 @@
+"""Who sends a request, over sockets and in ASGI: asked, refused, bound to, seen by handlers."""
+
+import json
+
+import anyio
+import pytest
+
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
+from mcpcore.service import Server
+from tests.transports.http_fixture import Client, http, initialize, legacy, server, tool
+from tests.transports.raw_site import served
+from transports.asgi import asgi_app
+from transports.context import Context
+from transports.http_endpoint import HttpEndpoint, http_request
+from transports.http_settings import HttpServerSettings
+from transports.server import ServeSettings
+
+pytestmark = pytest.mark.anyio
+
+CHALLENGE = 'Bearer error="invalid_token"'
+
+
+def check(request: HttpRequest) -> Verdict:
+    """Tokens are names; ``admin`` may do more."""
+    token = bearer_token(request)
+    if token is None:
+        return Refusal()
+    if token == "expired":
+        return Refusal(message="the token has expired", challenge=CHALLENGE)
+    return Principal(token, scopes=["write"] if token == "admin" else [])
+
+
+async def check_slowly(request: HttpRequest) -> Verdict:
+    await anyio.lowlevel.checkpoint()
+    return check(request)
+
+
+def bearer(token: str) -> dict[str, str | None]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+hooks = pytest.mark.parametrize("hook", [check, check_slowly])
+
+
+@hooks
+async def test_every_request_is_asked_who_sends_it(hook: object) -> None:
+    settings = HttpServerSettings(authenticate=hook)  # type: ignore[arg-type]
+    async with server(settings) as running:
+        client = await running.connect()
+        refused = await client.call(tool("echo"))
+        assert refused.status == 401
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert "connection" not in refused.headers
+        expired = await client.call(tool("echo", headers=bearer("expired")))
+        assert (expired.status, expired.headers["www-authenticate"]) == (401, CHALLENGE)
+        assert expired.json["error"]["message"] == "the token has expired"
+        assert (await client.call(tool("echo", headers=bearer("ann")))).status == 200
+        # The same connection may bring requests of several; none of them stays known.
+        assert (await client.call(tool("echo"))).status == 401
+        health = await client.call(http(method="GET", target="/health"))
+        assert health.status == 200
+        assert not any(isinstance(event, Refusal) for event in running.app.events)
+
+
+@hooks
+async def test_sessions_belong_to_their_principal(hook: object) -> None:
+    def sign(data: bytes, token: str) -> bytes:
+        return data.replace(b"\r\n", b"\r\nAuthorization: Bearer %b\r\n" % token.encode(), 1)
+
+    class Signing(Client):
+        async def call(self, data: bytes) -> object:  # type: ignore[override]
+            return await super().call(sign(data, "ann"))
+
+    settings = HttpServerSettings(authenticate=hook)  # type: ignore[arg-type]
+    async with server(settings) as running:
+        client = await running.connect()
+        session = await initialize(Signing(client.stream))
+        ping = legacy("ping", session=session)
+        assert (await client.call(sign(ping, "ann"))).status == 200
+        assert (await client.call(sign(ping, "bob"))).status == 404
+        assert (await client.call(ping)).status == 401
+        delete = http(method="DELETE", headers={"Mcp-Session-Id": session})
+        assert (await client.call(sign(delete, "bob"))).status == 404
+        assert (await client.call(sign(delete, "ann"))).status == 204
+
+
+async def test_no_mistake_of_the_application_lets_anybody_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(request: HttpRequest) -> Verdict:
+        raise KeyError("secret of the database")
+
+    async def broken_later(request: HttpRequest) -> Verdict:
+        return broken(request)
+
+    async def endless(request: HttpRequest) -> Verdict:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    for hook, status in (
+        (broken, 500),
+        (broken_later, 500),
+        (lambda request: None, 500),
+        (lambda request: True, 500),
+        (lambda request: "", 500),
+        (endless, 503),
+    ):
+        settings = HttpServerSettings(authenticate=hook, authenticate_time=0.01)  # type: ignore[arg-type]
+        async with server(settings) as running:
+            client = await running.connect()
+            response = await client.call(tool("echo"))
+            assert response.status == status
+            assert b"secret" not in response.body
+            assert not running.app.events
+        assert "authenticating a request" in caplog.text
+        caplog.clear()
+
+
+async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def waiting(request: HttpRequest) -> Verdict:
+        asked.set()
+        await go_on.wait()
+        return Principal("ann")
+
+    async with server(HttpServerSettings(authenticate=waiting)) as running:
+        client = await running.connect()
+        await client.send(tool("wait"))
+        await asked.wait()
+        await client.aclose()
+        go_on.set()
+        with anyio.fail_after(5):
+            while running.link.connections:
+                await anyio.lowlevel.checkpoint()
+
+
+# Through the whole server
+
+
+def make() -> Server:
+    made = Server("guarded")
+
+    @made.tool
+    def whoami(context: Context) -> str:
+        """Say who asks."""
+        principal = context.principal
+        return "nobody" if principal is None else f"{principal} {sorted(principal.scopes)}"
+
+    @made.tool(visible=lambda who: isinstance(who, Principal) and "write" in who.scopes)
+    def erase() -> str:
+        """Erase everything."""
+        return "done"
+
+    return made
+
+
+SETTINGS = ServeSettings(http_link=HttpServerSettings(authenticate=check_slowly))
+
+
+async def test_handlers_see_the_principal_and_tools_may_depend_on_it() -> None:
+    async with served(make(), SETTINGS) as site:
+        client = await site.connect()
+        for token, scopes, status in (("ann", "[]", -32602), ("admin", "['write']", None)):
+            response = await client.call(tool("whoami", headers=bearer(token)))
+            assert response.result == f"{token} {scopes}"
+            erased = (await client.call(tool("erase", headers=bearer(token)))).json
+            assert erased.get("error", {}).get("code") == status
+
+
+async def test_the_hook_works_in_asgi_too() -> None:
+    app = asgi_app(make(), settings=SETTINGS)
+    for token, status in ((None, 401), ("expired", 401), ("ann", 200)):
+        data = tool("whoami", headers={} if token is None else bearer(token))
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        sent: list[dict[str, object]] = []
+
+        async def receive(body: bytes = body) -> dict[str, object]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: object, sent: list[dict[str, object]] = sent) -> None:
+            assert isinstance(message, dict)
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/mcp",
+            "headers": [(name.lower(), value) for name, _, value in lines],
+            "client": ("127.0.0.1", 1),
+        }
+        with anyio.fail_after(5):
+            await app(scope, receive, send)
+        assert sent[0]["status"] == status
+        if token == "ann":
+            payload = sent[1]["body"]
+            assert isinstance(payload, bytes)
+            assert json.loads(payload)["result"]["content"][0]["text"] == "ann []"
+        else:
+            assert b"www-authenticate" in dict(sent[0]["headers"])  # type: ignore[call-overload]
+    await app.aclose()
+
+
+async def test_a_framework_has_to_ask_first() -> None:
+    endpoint = HttpEndpoint(make(), settings=SETTINGS)
+    request = http_request("POST", "/mcp", [("Host", "localhost")])
+    with pytest.raises(RuntimeError, match="identify"):
+        endpoint.handle(request)
+    with endpoint.handle(request, principal=await endpoint.identify(request)) as call:
+        (head, *_rest) = [action async for action in call]
+        assert head.status == 401  # type: ignore[union-attr]
+    health = http_request("GET", "/health", [])
+    with endpoint.handle(health) as call:
+        (head, *_rest) = [action async for action in call]
+        assert head.status == 200  # type: ignore[union-attr]
+    await endpoint.aclose()

@@ -1,0 +1,44 @@
+"""Asking an application who sends a request, for every HTTP driver of a server."""
+
+import inspect
+import logging
+
+import anyio
+
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Authenticate, Principal, Refusal, Verdict
+
+logger = logging.getLogger(__name__)
+
+_BROKEN = Refusal(status=500, message="who sends the request could not be found out")
+_SLOW = Refusal(
+    status=503,
+    message="it took too long to find out who sends the request",
+    headers=(("Retry-After", "1"),),
+)
+
+
+async def identify(authenticate: Authenticate, request: HttpRequest, seconds: float) -> Verdict:
+    """Return what ``authenticate`` finds; a plain string is a principal without scopes.
+
+    What it raises, anything else that it returns, and more than ``seconds`` refuse the request:
+    no mistake lets anybody in.
+    """
+    verdict: object
+    try:
+        verdict = authenticate(request)
+        if inspect.isawaitable(verdict):
+            with anyio.move_on_after(seconds) as scope:
+                verdict = await verdict
+            if scope.cancelled_caught:
+                logger.error("authenticating a request took more than %g s", seconds)
+                return _SLOW
+        if isinstance(verdict, (Principal, Refusal)):
+            return verdict
+        if isinstance(verdict, str) and verdict:
+            return Principal(verdict)
+    except Exception:
+        logger.exception("authenticating a request failed")
+        return _BROKEN
+    logger.error("authenticating a request gave %r, no principal and no refusal", type(verdict))
+    return _BROKEN
