@@ -149,7 +149,7 @@ class MemoryStore:
             if record.version > 1:
                 raise StepFailedError("the session has ended")
             while len(self._sessions) >= self.settings.sessions:
-                self._remove(next(iter(self._unused), None) or next(iter(self._sessions)))
+                self._remove(self._victim(wall))
             self._sessions[record.id] = _Session(
                 record=record, streams={}, entries=deque(), queue=deque(), once=OrderedDict()
             )
@@ -422,7 +422,7 @@ class MemoryStore:
         session = self._sessions.get(id)
         if session is None:
             return None
-        if wall >= ends(session.record.created, session.used, self.settings):
+        if self._over(session, wall):
             self._remove(id)
             return None
         return session
@@ -451,6 +451,16 @@ class MemoryStore:
             self._forget(stream)
         self._size -= session.queued
         return True
+
+    def _victim(self, wall: float) -> str:
+        """Return the session that goes first when there are too many."""
+        oldest = next(iter(self._sessions))
+        if self._over(self._sessions[oldest], wall):
+            return oldest
+        return next(iter(self._unused), oldest)
+
+    def _over(self, session: _Session, wall: float) -> bool:
+        return wall >= ends(session.record.created, session.used, self.settings)
 
     def _sweep(self, wall: float) -> None:
         self._swept = wall

@@ -104,7 +104,7 @@ class SqliteStore(SqliteLimits):
                 return
             if record.version > 1:
                 raise StepFailedError("the session has ended")
-            self._admit()
+            self._admit(wall)
             self._db.execute(
                 "INSERT INTO sessions (id, record, version, created) VALUES (?, ?, ?, ?)",
                 (record.id, text, record.version, record.created),

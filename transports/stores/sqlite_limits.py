@@ -92,12 +92,19 @@ class SqliteLimits(SqliteMail):
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1) WHERE key = ?2", (wall, session)
         )
 
-    def _admit(self) -> None:
-        """Make room for one more session."""
+    def _admit(self, wall: float) -> None:
+        """Make room for one more session: of those that are over, then the unused, then others."""
         while self._count >= self.settings.sessions:
-            # those that were never used sort before all others
-            victim = self._value("SELECT key FROM sessions ORDER BY used, key LIMIT 1")
-            self._remove(victim)
+            victim = self._row(
+                "SELECT key, created, used FROM sessions WHERE used IS NOT NULL"
+                " ORDER BY used, key LIMIT 1"
+            )
+            if victim is None or wall < ends(victim[1], victim[2], self.settings):
+                # those that were never used sort before all others
+                victim = self._row("SELECT key FROM sessions ORDER BY used, key LIMIT 1")
+            if victim is None:
+                break
+            self._remove(victim[0])
         self._count += 1
 
     def _remove(self, session: int) -> None:

@@ -1,0 +1,292 @@
+"""The store in Redis: for workers on several machines.
+
+What belongs to a session lies under keys with a hash tag of its own, ``prefix:{id}:``, what
+concerns the workers under ``prefix:{workers}:``, and each script touches one tag only, so that the
+keys may be spread over a cluster.  Every key has a time to live.
+
+A batch of steps is one pipeline.  What it has to tell other workers follows in a second one; if
+that fails it is repeated, and when a worker dies the others are reminded of what it may have failed
+to tell them.
+
+Redis keeps in memory what it has answered: what is lost when Redis itself dies depends on its
+persistence (docs/stores.md).  The client library is the extra ``redis``.
+Source: https://redis.io/docs/latest/develop/programmability/eval-intro/
+"""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from mcpcore.http.storing import (
+    SessionDelete,
+    SessionLoad,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+)
+from transports.stores.base import (
+    SECRET_SIZE,
+    Outcome,
+    StepFailedError,
+    StoreSettings,
+    StoreUnavailableError,
+)
+from transports.stores.by_step import ByStep
+from transports.stores.redis_link import Command, RedisLink
+from transports.stores.redis_steps import command, notes, outcome, session_base, workers_base
+
+
+class _Here(Struct):
+    """A worker of this process."""
+
+    inbox: str
+    """Its last note in its mailbox ..."""
+    all: str
+    """... and among those to everybody."""
+    renewed: float = -math.inf
+    gone: frozenset[bytes] = frozenset()
+    """Who had died when it last looked."""
+    missed: bool = False
+    """It may have missed a note."""
+    left: bool = False
+
+
+class RedisStore(ByStep):
+    """Keeps everything in a Redis server.  Safe to use from several threads.
+
+    ``url`` as ``redis.Redis.from_url`` takes it: ``redis://``, ``rediss://`` or ``unix://``.
+    ``timeout``: the longest wait for a connection or a reply, in seconds.  ``clock`` takes the
+    place of Redis's own clock for leases.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: StoreSettings | None = None,
+        *,
+        prefix: str = "mcpcore",
+        timeout: float = 5.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = settings or StoreSettings()
+        self._prefix = prefix
+        self._base = workers_base(prefix)
+        self._clock = clock
+        self._link = RedisLink(url, self.settings, timeout)
+        self._secret: bytes | None = None
+        self._here: dict[str, _Here] = {}
+        self._unsent: list[str | bytes] = []
+        """Notes that could not be passed on: name of a worker, note, name, note ..."""
+        self._lock = threading.Lock()
+        """Guards what is kept here; never held while Redis is waited for."""
+
+    def secret(self) -> bytes:
+        """See :class:`~transports.stores.base.Store`."""
+        made = self._secret or secrets.token_bytes(SECRET_SIZE)
+        self._secret = bytes(self._link.one(self._of_workers("secret", made)))
+        return self._secret
+
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        """See :class:`~transports.stores.base.Store`."""
+        try:
+            self._renew(worker)
+            return self._carry_out(worker, steps, wall)
+        except StoreUnavailableError as error:
+            self._failed()
+            return [StoreFailure(str(error))] * len(steps)
+
+    def close(self) -> None:
+        """See :class:`~transports.stores.base.Store`."""
+        self._link.close()
+
+    def _carry_out(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        before = self._announced(worker, steps, wall)
+        commands: list[Command] = []
+        for step in steps:
+            made = command(self._link, self._prefix, worker, step, wall)
+            if made is None:
+                raise TypeError(f"no store knows the step {type(step).__name__}")
+            commands.append(made)
+        after = self._used(steps, wall)
+        replies = self._link.run([*before, *commands, *after])[len(before) :][: len(steps)]
+        told = [
+            part
+            for step, reply in zip(steps, replies, strict=True)
+            for part in notes(step.session, reply)
+        ]
+        admitted = [
+            self._of_workers("admit", step.session, step.record.created, wall)
+            for step, reply in zip(steps, replies, strict=True)
+            if isinstance(step, SessionSave) and isinstance(reply, list) and reply[0] == 1
+        ]
+        try:
+            self._follow_up(told, admitted, wall)
+        except StoreUnavailableError:
+            # the steps themselves have been answered
+            self._failed()
+        return [outcome(step, reply) for step, reply in zip(steps, replies, strict=True)]
+
+    def _announced(self, worker: str, steps: Sequence[Step], wall: float) -> list[Command]:
+        """Where the worker has streams or waits is written down before it is so."""
+        sessions = dict.fromkeys(
+            step.session
+            for step in steps
+            if isinstance(step, (StreamBegin, StreamClaim, StreamRead))
+        )
+        if not sessions:
+            return []
+        key = f"{self._base}held:{worker}"
+        scores = [part for session in sessions for part in (wall, session)]
+        oldest = wall - self.settings.absolute
+        return [
+            ("ZADD", key, *scores),
+            ("ZREMRANGEBYSCORE", key, "-inf", oldest),
+            ("PEXPIRE", key, math.ceil(2000 * self.settings.absolute)),
+        ]
+
+    def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
+        """Which sessions were used is written down for when there are too many."""
+        key = f"{self._base}sessions"
+        made: list[Command] = []
+        for step in steps:
+            if isinstance(step, (SessionLoad, SessionTouch, SessionSave)):
+                made.append(("ZADD", key, "XX", "GT", wall, step.session))
+            elif isinstance(step, SessionDelete):
+                made.append(("ZREM", key, step.session))
+        return made
+
+    def _follow_up(
+        self, told: Sequence[str | bytes], admitted: Sequence[Command], wall: float
+    ) -> None:
+        with self._lock:
+            told, self._unsent = [*self._unsent, *told], []
+        commands = [*admitted]
+        if told:
+            commands.append(self._of_workers("tell", *told))
+        if not commands:
+            return
+        try:
+            replies = self._link.run(commands)
+        except StoreUnavailableError:
+            with self._lock:
+                self._unsent = [*told, *self._unsent][-2 * self.settings.mailbox :]
+            raise
+        victims = [
+            victim.decode()
+            for reply in replies[: len(admitted)]
+            if isinstance(reply, list)
+            for victim in reply
+        ]
+        self._link.run([self._of_session(victim, "remove", wall) for victim in victims])
+
+    # Workers and notes
+
+    def receive(self, worker: str, timeout: float) -> list[bytes]:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        until = time.monotonic() + timeout
+        try:
+            while True:
+                here = self._renew(worker)
+                self._follow_up((), (), 0.0)
+                left = max(0.0, until - time.monotonic())
+                found = self._read(worker, here, min(left, self.settings.renew))
+                if here.left or found or left <= 0:
+                    return [] if here.left else found
+        except StoreUnavailableError:
+            self._failed()
+            raise
+
+    def leave(self, worker: str) -> None:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        with self._lock:
+            here = self._here.pop(worker, None)
+        if here is not None:
+            here.left = True
+        sessions = self._link.one(self._of_workers("leave", worker))
+        self._bury(worker, sessions)
+
+    def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
+        """Return new notes, in the order in which Redis got them."""
+        inbox, everybody = f"{self._base}inbox:{worker}", f"{self._base}all"
+        reply = self._link.wait({inbox: here.inbox, everybody: here.all}, seconds)
+        found: list[tuple[tuple[int, ...], bytes]] = []
+        for key, entries in reply:
+            newest = entries[-1][0].decode()
+            if key.decode() == inbox:
+                here.inbox = newest
+                # what has been read makes room
+                number, _, part = newest.partition("-")
+                self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
+            else:
+                here.all = newest
+            for id, fields in entries:
+                note = fields.get(b"n")
+                if note is not None and fields.get(b"f") != worker.encode():
+                    found.append((tuple(map(int, id.split(b"-"))), note))
+        found.sort(key=lambda entry: entry[0])
+        return [note for _, note in found]
+
+    def _renew(self, worker: str) -> _Here:
+        """The worker is there; now and then this is written down, and others are looked after."""
+        now = self._clock() if self._clock is not None else time.monotonic()
+        with self._lock:
+            here = self._here.get(worker)
+            if here is not None and here.renewed <= now < here.renewed + self.settings.renew:
+                return here
+        newest, gone, expired = self._link.one(
+            self._of_workers("renew", worker, self._now(), self._secret or b"")
+        )
+        with self._lock:
+            here = self._here.setdefault(worker, _Here(inbox="0-0", all=newest.decode()))
+            here.renewed = now
+            remind = here.missed or not here.gone.issuperset(gone)
+            here.gone, here.missed = frozenset(gone), False
+        for name in expired:
+            silent = name.decode()
+            self._bury(silent, self._link.one(("ZRANGE", f"{self._base}held:{silent}", 0, -1)))
+            self._link.one(self._of_workers("buried", silent, self._now()))
+        if remind:
+            sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
+            self._on_each(sessions, "remind", worker)
+        return here
+
+    def _bury(self, worker: str, sessions: Sequence[bytes]) -> None:
+        """Nothing more comes from a worker; should it come back, it has lost its connections."""
+        self._on_each(sessions, "bury", worker)
+
+    def _on_each(self, sessions: Sequence[bytes], operation: str, worker: str) -> None:
+        ids = [session.decode() for session in sessions]
+        replies = self._link.run([self._of_session(id, operation, 0, worker) for id in ids])
+        told = [part for id, reply in zip(ids, replies, strict=True) for part in notes(id, reply)]
+        self._follow_up(told, (), 0.0)
+
+    def _failed(self) -> None:
+        """Redis was away: whoever reads notes here may have missed one."""
+        with self._lock:
+            for here in self._here.values():
+                here.missed = True
+                here.renewed = -math.inf
+
+    def _now(self) -> str:
+        return "" if self._clock is None else repr(self._clock())
+
+    def _of_workers(self, operation: str, *values: object) -> Command:
+        return self._link.workers.call(self._base, operation, *values)
+
+    def _of_session(self, session: str, operation: str, wall: float, *values: object) -> Command:
+        base = session_base(self._prefix, session)
+        return self._link.session.call(base, operation, wall, *values)
+
+    def _do(self, worker: str, step: Step, wall: float) -> Outcome:
+        (made,) = self._carry_out(worker, [step], wall)
+        if isinstance(made, StoreFailure):
+            raise StepFailedError(made.reason)
+        return made

@@ -1,0 +1,125 @@
+"""Steps as commands to Redis, and its replies as outcomes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from mcpcore.http.storing import (
+    LogPage,
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+)
+from transports.stores.base import Outcome, is_request, moved, wake
+from transports.stores.redis_link import Command, RedisLink, Reply, reason
+
+_REFUSED = "GONE "
+"""Begins an error of our scripts that is not one of Redis."""
+
+
+def session_base(prefix: str, session: str) -> str:
+    """Return what the names of all keys of a session begin with; the braces are its hash tag."""
+    return f"{prefix}:{{{session}}}:"
+
+
+def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) -> Command | None:
+    """Return what carries out a step; None for one that is not known."""
+
+    def of_session(operation: str, *values: object) -> Command:
+        return link.session.call(session_base(prefix, step.session), operation, wall, *values)
+
+    match step:
+        case StreamAppend():
+            return of_session("append", step.stream, worker, step.data, int(step.ends))
+        case StreamRead():
+            return of_session("read", step.stream, worker, step.after, step.limit)
+        case StreamBegin():
+            answers, request = int(step.request is not None), step.request or b""
+            return of_session("begin", step.stream, worker, answers, request)
+        case QueuePut():
+            named, once = int(step.once is not None), step.once or ""
+            return of_session("put", step.data, int(is_request(step.data)), named, once)
+        case QueueTake():
+            return of_session("take", step.stream, worker, step.limit)
+        case StreamClaim():
+            return of_session("claim", step.stream, worker)
+        case StreamRelease():
+            return of_session("release", step.stream, worker)
+        case SessionTouch():
+            return of_session("touch")
+        case SessionLoad():
+            return of_session("load")
+        case SessionSave():
+            record = step.record
+            return of_session("save", msgspec.json.encode(record), record.version, record.created)
+        case SessionDelete():
+            return of_session("delete")
+        case Post(to=None):
+            return link.workers.call(workers_base(prefix), "announce", worker, step.note)
+        case Post():
+            return link.workers.call(workers_base(prefix), "post", step.to, step.note)
+    return None
+
+
+def workers_base(prefix: str) -> str:
+    """Return what the names of the keys begin with that belong to no session."""
+    return f"{prefix}:{{workers}}:"
+
+
+def outcome(step: Step, reply: Reply) -> Outcome:
+    """Return what the reply to the command of a step means."""
+    if isinstance(reply, Exception):
+        text = str(reply)
+        refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
+        return StoreFailure(text.removeprefix(_REFUSED) if refused else reason(reply))
+    if isinstance(step, Post):
+        return None
+    value = reply[0]
+    match step:
+        case StreamAppend():
+            return None if value < 0 else int(value)
+        case StreamRead():
+            return None if value == b"" else _page(value)
+        case QueueTake():
+            return LogPage(ended=True) if value == b"" else _page(value)
+        case SessionLoad():
+            return None if value == b"" else msgspec.json.decode(value, type=SessionRecord)
+        case QueuePut() | SessionTouch() | SessionDelete():
+            return bool(value)
+    return None
+
+
+def notes(session: str, reply: Reply) -> Iterator[str | bytes]:
+    """Return the notes that came with a reply: name of a worker, note, name, note ..."""
+    if isinstance(reply, list):
+        told = reply[1]
+        for worker, kind, stream in zip(told[::3], told[1::3], told[2::3], strict=True):
+            make = wake if kind == b"wake" else moved
+            yield worker
+            yield make(session, int(stream))
+
+
+def _page(value: Any) -> LogPage:
+    lost, last, ended, orphaned, answers, request, entries = value
+    return LogPage(
+        entries=tuple(zip(entries[::2], entries[1::2], strict=True)),
+        lost=lost,
+        last=last,
+        ended=bool(ended),
+        orphaned=bool(orphaned),
+        request=request if answers else None,
+    )
