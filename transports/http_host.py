@@ -14,10 +14,16 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.engine.events import Route
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
+from mcpcore.http.stored import StoredHttpServer
+from transports.http_identity import identify
 from transports.http_link import HttpLink
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
+from transports.store_link import StoreLink, StoreLinkSettings
+from transports.stores.base import Store
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +64,21 @@ class HttpHost(HttpLink):
         """The end has begun: replies are the last of their connections."""
         self.carriers: set[Carrier] = set()
         """Those there are."""
+        self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
         self._last_exchange: Route = 0
         self._exchanges: dict[Route, Carrier] = {}
         self._closing = anyio.Event()
         self._empty = anyio.Event()
         self._ended = anyio.Event()
+
+    def use_store(
+        self, store: Store, machine: StoredHttpServer, worker: str, settings: StoreLinkSettings
+    ) -> None:
+        """Have the machine's steps carried out by ``store``; before :meth:`run`."""
+        self._app = self._store = StoreLink(
+            store, worker, machine, self._app, self.flush_soon, settings=settings
+        )
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until :meth:`aclose`; started when exchanges can be registered."""
@@ -87,15 +102,24 @@ class HttpHost(HttpLink):
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_time)
+                if self._store is not None:
+                    self._tasks.start_soon(self._store.run)
                 started()
                 self.flush_soon()
                 await self._closing.wait()
+                self.machine.ready = False
+                if self.settings.notice_time:
+                    await anyio.sleep(self.settings.notice_time)
                 await self._stop_accepting()
                 self._begin_end()
                 with anyio.move_on_after(self.settings.drain_time):
                     while self.carriers:
                         self._empty = anyio.Event()
                         await self._empty.wait()
+                    if self._store is not None:
+                        await self._store.idle()
+                if self._store is not None:
+                    await self._store.leave()
                 self._tasks.cancel_scope.cancel()
         finally:
             self.abandon()
@@ -115,6 +139,13 @@ class HttpHost(HttpLink):
         """Let no new carriers in; called more than once."""
 
     # What carriers need
+
+    async def identify(self, request: HttpRequest) -> Verdict | None:
+        """Find out who sends ``request``, if it matters and the application can tell."""
+        authenticate = self.settings.authenticate
+        if authenticate is None or not self.machine.asks_who(request):
+            return None
+        return await identify(authenticate, request, self.settings.authenticate_time)
 
     def start(self, work: Work) -> None:
         """Run ``work`` in a task of the host."""

@@ -79,7 +79,7 @@ class HttpServerLink(HttpHost):
         listeners: list[SocketListener] = []
         try:
             for name in [host] if isinstance(host, str) else host:
-                bound = await _listen(name, port)
+                bound = await _listen(name, port, self.settings.reuse_port)
                 listeners += bound
                 port = port or bound[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
         except BaseException:
@@ -164,9 +164,11 @@ class HttpServerLink(HttpHost):
                 await stream.aclose()
 
 
-async def _listen(host: str, port: int) -> list[SocketListener]:
+async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:
     try:
-        bound = await anyio.create_tcp_listener(local_host=host or None, local_port=port)
+        bound = await anyio.create_tcp_listener(
+            local_host=host or None, local_port=port, reuse_port=reuse_port
+        )
     except OSError as error:
         # getaddrinfo has numbers of its own, and says what they mean
         known = error.errno if error.errno in errno.errorcode else None

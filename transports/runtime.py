@@ -67,8 +67,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
 
     revisions: tuple[Revision, ...] = REVISIONS
     limits: Limits = field(default_factory=Limits)
-    seal: Seal = field(default_factory=make_seal)
-    """Seals ``requestState``; workers that serve the same clients share its keys."""
+    seal: Seal | None = None
+    """Seals ``requestState``; workers that serve the same clients share its keys.  None: one with
+    a key of its own or, with a store, of the store's."""
     wall: Callable[[], float] = time.time
     """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
     input_timeout: float | None = 600.0
@@ -107,7 +108,9 @@ class ServerRuntime:
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
         self._prepare = guarded(server.prepare, self.settings.middleware)
-        self._rounds = Rounds(self.settings.seal, self.settings.wall, self.settings.input_rounds)
+        self._rounds = Rounds(
+            self.settings.seal or make_seal(), self.settings.wall, self.settings.input_rounds
+        )
         self._handlers: Handlers
         self._notices: Notices
         self._drains: dict[Key, anyio.Event] = {}
@@ -289,7 +292,7 @@ class ServerRuntime:
             else:
                 raise
         finally:
-            self._drains.pop(event.key, None)
+            self._wake(event.key)
             self.flush()
 
     def _fail(
@@ -317,12 +320,16 @@ class ServerRuntime:
             self.waiting.settle(outcome)
 
     def _release(self, key: Key) -> None:
-        self._drains.pop(key, None)
+        self._wake(key)
         self.machine.release(key)
         self.flush()
 
     def _on_drained(self, event: StreamDrained) -> None:
-        waiting = self._drains.pop(event.key, None)
+        self._wake(event.key)
+
+    def _wake(self, key: Key) -> None:
+        """Nothing waits to be sent for a request, or nothing will be sent any more."""
+        waiting = self._drains.pop(key, None)
         if waiting is not None:
             waiting.set()
 

@@ -6,6 +6,7 @@
     run(server, stdio=True)                                      # as the whole program
 """
 
+import hmac
 import secrets
 import signal
 import ssl
@@ -23,6 +24,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
+from mcpcore.http.stored import StoredHttpServer
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.client_core import ClientCore
@@ -33,7 +35,10 @@ from transports.link import App, Link
 from transports.memory import memory_links
 from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
+from transports.seal import SealKey, SealSettings, make_seal
 from transports.stdio import StdioServerLink, StdioSettings
+from transports.store_link import StoreLinkSettings, binding
+from transports.stores.base import Store
 from transports.targets import BadTarget, parse_address
 from transports.tasks_host import TaskHost
 from transports.websocket import Handshake, WebSocketSettings
@@ -59,6 +64,9 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
     ssl_context: ssl.SSLContext | None = None
+    store: Store | None = None
+    """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
+    store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
 
 
 async def serve(
@@ -70,13 +78,15 @@ async def serve(
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
+    on_ready: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
     ``http`` and ``ws`` are addresses, ``HOST:PORT``, port 0 for a free one; ``stdio`` ends with
     standard input.  ``revisions`` names those that are spoken, in the place of what ``settings``
-    say.  ``on_listening`` gets the URL of each binding once it accepts connections.
+    say.  ``on_listening`` gets the URL of each binding once it accepts connections, ``on_ready`` is
+    called once all of them do.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
@@ -95,6 +105,8 @@ async def serve(
                     await bindings.open_websocket(*parse_address(address))
                 if stdio:
                     bindings.open_stdio()
+                if on_ready is not None:
+                    on_ready()
                 if stop is not None:
                     watching.start_soon(bindings.close_after, stop)
             watching.cancel_scope.cancel()
@@ -109,11 +121,14 @@ def run(
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
+    on_ready: Callable[[], None] | None = None,
+    until: Callable[[], Awaitable[None]] | None = None,
     backend: str = "asyncio",
 ) -> None:
     """Serve as a whole program: SIGINT and SIGTERM end it in good order.
 
-    Without any binding it serves on standard input and output.
+    Without any binding it serves on standard input and output.  It also ends when ``until``
+    returns.
     """
     if not http and not ws:
         stdio = True
@@ -126,11 +141,14 @@ def run(
         settings=settings,
         revisions=revisions,
         on_listening=on_listening,
+        on_ready=on_ready,
     )
-    anyio.run(_until_signalled, serving, backend=backend)
+    anyio.run(_until_signalled, serving, until, backend=backend)
 
 
-async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
+async def _until_signalled(
+    serving: Callable[..., Awaitable[None]], until: Callable[[], Awaitable[None]] | None
+) -> None:
     stop = anyio.Event()
     with ungrouped():
         async with anyio.create_task_group() as group:
@@ -145,7 +163,13 @@ async def _until_signalled(serving: Callable[..., Awaitable[None]]) -> None:
                             group.cancel_scope.cancel()
                         stop.set()
 
+            async def wait() -> None:
+                if until is not None:
+                    await until()
+                    stop.set()
+
             group.start_soon(watch)
+            group.start_soon(wait)
             await serving(stop=stop)
             group.cancel_scope.cancel()
 
@@ -228,14 +252,25 @@ def assemble_http(
     """Put a server, its runtime and a host of HTTP together; yet to be run.
 
     ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
+    Raises StoreUnavailableError if the settings name a store that cannot be reached.
     """
-    machine = HttpServer(
-        server_config(server, settings.runtime),
-        secret=secrets.token_bytes(32),
-        settings=settings.http,
-    )
-    runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
-    host = runtime.link = make_host(machine, runtime)
+    config = server_config(server, settings.runtime)
+    secret = secrets.token_bytes(32)
+    if settings.store is None:
+        machine = HttpServer(config, secret=secret, settings=settings.http)
+        runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
+        host = runtime.link = make_host(machine, runtime)
+        return host, runtime
+    shared = binding(settings.store)
+    stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
+    runtime_settings = settings.runtime
+    if runtime_settings.seal is None:
+        # A request of the modern era may come back to another worker than the one that asked.
+        keys = SealSettings(keys=(SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256")),))
+        runtime_settings = structs.replace(runtime_settings, seal=make_seal(keys))
+    runtime = ServerRuntime(server, stored, runtime_settings, tasks=tasks)
+    host = runtime.link = make_host(stored, runtime)
+    host.use_store(settings.store, stored, shared.worker, settings.store_link)
     return host, runtime
 
 

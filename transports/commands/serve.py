@@ -5,7 +5,8 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from msgspec import Struct, structs
 
@@ -19,8 +20,8 @@ from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
 from transports.stores.base import StoreUnavailableError
 from transports.targets import BadTarget
-from transports.workers import Lifeline, worker_lifeline
 from transports.tls import BadTls, server_tls
+from transports.workers import worker_lifeline
 
 logger = logging.getLogger("mcpcore.cli")
 
@@ -85,11 +86,10 @@ def serve(
     )
     if drain is not None:
         settings = _draining(settings, drain)
-    announce: Callable[[str], None] = _announce
+    urls: list[str] = []
     if lifeline is not None:
         link = structs.replace(settings.http_link, reuse_port=True)
         settings = structs.replace(settings, http_link=link)
-        announce = _told(lifeline, len(http))
     try:
         if store is not None:
             from transports.stores.open import open_store
@@ -102,7 +102,8 @@ def serve(
             ws=ws,
             settings=settings,
             revisions=revisions,
-            on_listening=announce,
+            on_listening=_announce if lifeline is None else urls.append,
+            on_ready=None if lifeline is None else partial(lifeline.ready, urls),
             until=None if lifeline is None else lifeline.supervisor_gone,
         )
     except BadTarget as error:
@@ -126,18 +127,6 @@ def _supervised(
         raise Failure(str(error), Exit.USAGE) from error
     except OSError as error:
         raise Failure(str(error)) from error
-
-
-def _told(lifeline: Lifeline, count: int) -> Callable[[str], None]:
-    """Tell the supervisor the URLs of this worker once it has all of them."""
-    urls: list[str] = []
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        if len(urls) == count:
-            lifeline.ready(urls)
-
-    return announce
 
 
 def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:

@@ -1,0 +1,103 @@
+"""`mcpcore serve` as a process of its own: for tests of what only whole processes show."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.transports.worker_app:server"
+_LISTENING = "listening on "
+
+
+class Serving:
+    """A running command; ``urls`` are those it has announced."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.urls: list[str] = []
+        self.said = ""
+        self._more = anyio.Event()
+
+    @property
+    def url(self) -> str:
+        """The first URL."""
+        return self.urls[0]
+
+    @property
+    def port(self) -> int:
+        """The port of the first URL."""
+        return int(self.url.split(":")[2].partition("/")[0])
+
+    async def listen(self) -> None:
+        """Read what the command says until it ends."""
+        assert self.process.stderr is not None
+        async for text in TextReceiveStream(self.process.stderr, errors="replace"):
+            self.said += text
+            lines = self.said.split("\n")[:-1]
+            self.urls = [each[len(_LISTENING) :] for each in lines if each.startswith(_LISTENING)]
+            self._more.set()
+            self._more = anyio.Event()
+
+    async def until(self, words: str, seconds: float = 30) -> None:
+        """Wait until the command has said so."""
+        with anyio.fail_after(seconds):
+            while words not in self.said:
+                await self._more.wait()
+
+    async def ended(self, seconds: float = 30) -> int:
+        """Wait for the end of the process; return its status."""
+        with anyio.fail_after(seconds):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(*words: str, ready: bool = True, app: str = APP) -> AsyncIterator[Serving]:
+    """Run ``mcpcore serve APP`` with further words; wait until it listens."""
+    async with await anyio.open_process(
+        [sys.executable, "-m", "transports.cli", "serve", app, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        made = Serving(process)
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.listen)
+            try:
+                if ready:
+                    await made.until(_LISTENING)
+                yield made
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                with anyio.CancelScope(shield=True), anyio.move_on_after(20):
+                    await process.wait()
+                with suppress(ProcessLookupError):
+                    process.kill()
+            group.cancel_scope.cancel()
+
+
+async def gone(pid: int, seconds: float = 20) -> None:
+    """Wait until there is no such process (a zombie that nobody has waited for is none)."""
+    with anyio.fail_after(seconds):
+        while _runs(pid):
+            await anyio.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
+
+
+def kill(pid: int) -> None:
+    """End a process at once."""
+    os.kill(pid, signal.SIGKILL)

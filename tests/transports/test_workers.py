@@ -1,0 +1,154 @@
+"""`mcpcore serve --workers N`: several processes on one address, watched and ended together."""
+
+import os
+import signal
+import socket
+
+import anyio
+import pytest
+
+from tests.transports.serving import gone, kill, serving
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.commands.workers import without
+from transports.workers import reserved
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="no SO_REUSEPORT here"),
+]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the tests; the processes are the same whichever it is."""
+    return "asyncio"
+
+
+async def text(client: Client, tool: str, **arguments: object) -> str:
+    result = await client.call_tool(tool, arguments)
+    [block] = result.content
+    return str(getattr(block, "text", ""))
+
+
+async def pids(url: str, count: int) -> set[int]:
+    """Connect until so many processes have answered."""
+    found: set[int] = set()
+    with anyio.fail_after(30):
+        while len(found) < count:
+            async with connect(url, revision="2026-07-28") as client:
+                found.add(int(await text(client, "pid")))
+    return found
+
+
+async def test_workers_share_an_address_and_a_dead_one_is_replaced() -> None:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
+        assert len(served.urls) == 1
+        first = await pids(served.url, 2)
+        assert served.process.pid not in first
+        victim, other = sorted(first)
+        kill(victim)
+        await served.until("SIGKILL")
+        await gone(victim)
+        now: set[int] = set()
+        with anyio.fail_after(30):
+            while len(now - {victim}) < 2:
+                now |= await pids(served.url, 1)
+        assert other in now
+
+
+async def test_a_session_is_everywhere_and_its_answers_find_their_questions() -> None:
+    callbacks = Callbacks(elicitation=lambda params: {"name": "Ada"})
+    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
+        seen: set[str] = set()
+        async with connect(served.url, revision="2025-11-25", callbacks=callbacks) as client:
+            with anyio.fail_after(30):
+                for number in range(1000):
+                    async with anyio.create_task_group() as group:
+                        for each in range(4):  # so that several connections are open
+
+                            async def greet(each: int = each) -> None:
+                                assert await text(client, "greet", number=each) == f"Ada {each}"
+                                seen.add(await text(client, "pid"))
+
+                            group.start_soon(greet)
+                    if len(seen) > 1:
+                        break
+        assert len(seen) == 2, number
+
+
+async def test_running_requests_end_when_told_to_stop() -> None:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
+        running = await pids(served.url, 2)
+        async with connect(served.url, revision="2026-07-28") as client:
+            begun = anyio.Event()
+            answers: list[str] = []
+
+            async def call() -> None:
+                result = await client.call_tool(
+                    "wait", {"seconds": 0.5}, progress=lambda *_: begun.set()
+                )
+                answers.append(str(getattr(result.content[0], "text", "")))
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                await begun.wait()
+                served.process.terminate()
+            assert answers == ["waited"]
+            assert await served.ended() == 0
+            for pid in running:
+                await gone(pid)
+
+
+async def test_interrupt_ends_all() -> None:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
+        running = await pids(served.url, 2)
+        served.process.send_signal(signal.SIGINT)
+        assert await served.ended() == 0
+        for pid in running:
+            await gone(pid)
+
+
+async def test_workers_end_with_a_supervisor_that_was_killed() -> None:
+    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
+        running = await pids(served.url, 2)
+        kill(served.process.pid)
+        for pid in running:
+            await gone(pid)
+
+
+@pytest.mark.parametrize(
+    ("words", "app", "message"),
+    [
+        (["--http", "127.0.0.1:0"], "tests.transports.nowhere:server", "at its start"),
+        (["--stdio"], "tests.transports.worker_app:server", "--workers is for --http alone"),
+        (["--http", "nonsense"], "tests.transports.worker_app:server", "nonsense"),
+    ],
+)
+async def test_what_cannot_start_says_why(words: list[str], app: str, message: str) -> None:
+    async with serving(*words, "--workers", "2", ready=False, app=app) as served:
+        assert await served.ended() != 0
+        await served.until(message)
+
+
+async def test_an_address_in_use_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with serving("--http", address, "--workers", "2", ready=False) as served:
+            assert await served.ended() == 3
+            await served.until(f"cannot listen on {address}: address already in use")
+
+
+async def test_an_address_is_reserved_without_taking_connections() -> None:
+    with reserved("127.0.0.1", 0) as port:
+        assert port > 0
+        with pytest.raises(OSError, match="in use"), reserved("127.0.0.1", port):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+    assert os.environ.get("MCPCORE_WORKER") is None
+
+
+def test_words_of_a_command_line_are_taken_out() -> None:
+    words = ["serve", "a:b", "--http", "h:1", "--workers=2", "--drain", "3", "--http=h:2"]
+    assert without(words, ("--http", "--workers")) == ["serve", "a:b", "--drain", "3"]

@@ -1,0 +1,178 @@
+"""Between a StoredHttpServer and its store: steps go out in batches, outcomes and notes come in.
+
+A store blocks, so it is called in worker threads of anyio: one carries out what was asked, a batch
+at a time (whatever was asked meanwhile is the next batch, so that a store that takes its time gets
+larger batches and not more of them); another waits for what other workers have to say.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+
+import anyio
+import anyio.to_thread
+from msgspec import Struct
+
+from mcpcore.engine.events import Event
+from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http.storing import Step, StoreBinding, StoreFailure
+from mcpcore.spec.errors import LocalProtocolError
+from transports.link import App, clock
+from transports.stores.base import Outcome, Store, StoreUnavailableError
+
+logger = logging.getLogger("mcpcore.store")
+
+_NAME = 40
+"""So much of the host's name is in the name of a worker."""
+
+
+class StoreLinkSettings(Struct, frozen=True, kw_only=True):
+    """How a server works with its store.  Times in seconds."""
+
+    batch: int = 500
+    """Most steps that are carried out together."""
+    waiting: int = 10_000
+    """Steps that wait for the store; what is more fails at once, as busy."""
+    listen: float = 3.0
+    """How long one look into the mailbox waits; a worker also shows by it that it is there."""
+    pause: float = 0.5
+    """How long after a failure the mailbox is looked into again."""
+    farewell: float = 5.0
+    """How long steps may take that are under way at the end."""
+
+
+def worker_name() -> str:
+    """A name for a worker that no other has or had: it must be new whenever a process starts."""
+    host = "".join(each if each.isalnum() else "-" for each in socket.gethostname())[:_NAME]
+    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def binding(store: Store) -> StoreBinding:
+    """Make this process a worker of a store; asks it for the secret, which may block.
+
+    Raises StoreUnavailableError.
+    """
+    return StoreBinding(worker=worker_name(), secret=store.secret(), epoch=time.time() - clock())
+
+
+class StoreLink(App):
+    """Stands before the application of an HTTP server: takes the steps out of its events."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        machine: StoredHttpServer,
+        app: App,
+        flush: Callable[[], None],
+        *,
+        settings: StoreLinkSettings | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings or StoreLinkSettings()
+        self._store = store
+        self._worker = worker
+        self._machine = machine
+        self._app = app
+        self._flush = flush
+        self._wall = wall
+        self._waiting: list[Step] = []
+        self._more = anyio.Event()
+        self._quiet = anyio.Event()
+        self._busy = False
+        self._closing = False
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the machine."""
+        if not isinstance(event, Step):
+            self._app.handle(event)
+        elif len(self._waiting) < self.settings.waiting:
+            self._waiting.append(event)
+            self._more.set()
+        else:
+            failure = StoreFailure("too much waits for the store")
+            self._machine.stored(event.token, failure, now=clock())
+
+    async def run(self) -> None:
+        """Carry out steps and take notes, until cancelled."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._listen)
+            await self._carry_out()
+
+    async def idle(self) -> None:
+        """Wait until nothing waits for the store."""
+        while self._busy or self._waiting:
+            self._quiet = anyio.Event()
+            await self._quiet.wait()
+
+    async def leave(self) -> None:
+        """Tell the store that this worker goes; what it did not finish belongs to nobody."""
+        self._closing = True
+        with anyio.move_on_after(self.settings.farewell, shield=True):
+            try:
+                await anyio.to_thread.run_sync(
+                    self._store.leave, self._worker, abandon_on_cancel=True
+                )
+            except StoreUnavailableError as error:
+                logger.warning("the store does not hear that %s goes: %s", self._worker, error)
+
+    async def _carry_out(self) -> None:
+        limiter = anyio.CapacityLimiter(1)
+        while True:
+            if not self._waiting:
+                self._busy = False
+                self._quiet.set()
+                self._more = anyio.Event()
+                await self._more.wait()
+            self._busy = True
+            batch = self._waiting[: self.settings.batch]
+            del self._waiting[: self.settings.batch]
+            outcomes = await anyio.to_thread.run_sync(self._commit, batch, limiter=limiter)
+            now = clock()
+            for step, outcome in zip(batch, outcomes, strict=True):
+                self._machine.stored(step.token, outcome, now=now)
+            self._flush()
+
+    def _commit(self, batch: list[Step]) -> list[Outcome]:
+        try:
+            return self._store.commit(self._worker, batch, self._wall())
+        except Exception as error:
+            # A store of somebody else's may have faults; those who wait must hear of it.
+            logger.exception("the store failed")
+            return [StoreFailure(f"the store failed: {type(error).__name__}")] * len(batch)
+
+    async def _listen(self) -> None:
+        limiter = anyio.CapacityLimiter(1)
+        down = False
+        while not self._closing:
+            try:
+                notes = await anyio.to_thread.run_sync(
+                    self._store.receive,
+                    self._worker,
+                    self.settings.listen,
+                    limiter=limiter,
+                    abandon_on_cancel=True,
+                )
+            except Exception as error:
+                if not isinstance(error, StoreUnavailableError):
+                    logger.exception("the store failed")
+                elif not down:
+                    logger.warning("the store is out of reach: %s", error)
+                down = True
+                await anyio.sleep(self.settings.pause)
+                continue
+            if down:
+                logger.warning("the store is within reach again")
+                down = False
+            if notes:
+                now = clock()
+                for note in notes:
+                    try:
+                        self._machine.note(note, now=now)
+                    except LocalProtocolError as error:
+                        # Perhaps of a worker that is newer than we are.
+                        logger.warning("a note of another worker is not understood: %s", error)
+                self._flush()

@@ -1,0 +1,242 @@
+"""Several processes that serve one address: started, watched, restarted, and ended together.
+
+The *supervisor* binds the address first, without listening, so that it stays ours and has one
+port; each worker listens on it by itself (``SO_REUSEPORT``), and the kernel spreads the
+connections.  Supervisor and worker are joined by a socket pair: the worker says by it at which URLs
+it listens, and learns by its end that the supervisor is gone, however that came.
+"""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from msgspec import Struct
+
+logger = logging.getLogger("mcpcore.workers")
+
+LIFELINE = "MCPCORE_WORKER"
+"""The environment variable by which a worker finds its end of the socket pair."""
+
+_END = b"\n\n"
+_MOST = 64 * 1024
+"""Bytes that a worker may say."""
+
+
+class WorkersSettings(Struct, frozen=True, kw_only=True):
+    """How workers are watched. Times in seconds."""
+
+    backoff: float = 1.0
+    """Before a worker that has ended is started again; doubles each time in a row."""
+    longest_backoff: float = 30.0
+    """Upper bound of that."""
+    steady: float = 10.0
+    """A worker that has lasted so long was all right: the next restart is at once."""
+    start: float = 60.0
+    """How long the first start of all workers may take."""
+    drain: float = 15.0
+    """How long workers may take to end once they were told; then they are killed."""
+
+
+class WorkersFailed(Exception):
+    """The workers could not be started."""
+
+
+@contextmanager
+def reserved(host: str, port: int) -> Iterator[int]:
+    """Hold an address for the workers, without listening on it; yields the port.
+
+    Raises OSError with a readable message: the address is in use by somebody else, or the system
+    has no ``SO_REUSEPORT``.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise OSError("several workers need SO_REUSEPORT, which this system does not have")
+    try:
+        with ExitStack() as stack:
+            for family, kind, protocol, _, address in _addresses(host, port):
+                held = stack.enter_context(socket.socket(family, kind, protocol))
+                at = (address[0], port, *address[2:])
+                _refuse_if_taken(family, at)
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                held.bind(at)
+                port = port or held.getsockname()[1]
+            yield port
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {reason}") from error
+
+
+def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
+    return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
+    # With SO_REUSEPORT we would share the port with workers of an earlier start, unnoticed.
+    if address[1]:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+
+
+class Supervisor:
+    """Keeps ``count`` processes of one command running; :meth:`run` lasts until it is cancelled.
+
+    ``environment`` is added to ours; ``report`` is told what becomes of workers.  Each worker gets :data:`LIFELINE` and has to use
+    :func:`worker_lifeline`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        *,
+        environment: Mapping[str, str] | None = None,
+        settings: WorkersSettings | None = None,
+        report: Callable[[str], object] = logger.warning,
+    ) -> None:
+        if count < 1:
+            raise ValueError(f"there must be at least one worker, not {count}")
+        self.settings = settings or WorkersSettings()
+        self.restarts = 0
+        """How often a worker was started again."""
+        self.pids: dict[int, int] = {}
+        """The running workers by their number, from 1."""
+        self._report = report
+        self._command = list(command)
+        self._count = count
+        self._environment = {**os.environ, **(environment or {})}
+        self._ready = 0
+        self._urls: list[str] = []
+        self._all_ready = anyio.Event()
+
+    async def run(self, *, ready: Callable[[list[str]], None] = lambda urls: None) -> None:
+        """Start the workers, call ``ready`` with their URLs once all listen, keep them running.
+
+        Cancelling ends it: workers get SIGTERM, time to drain, and in the end SIGKILL.  Raises
+        WorkersFailed if one of them ends before all of them have listened once.
+        """
+        async with anyio.create_task_group() as group:
+            for number in range(1, self._count + 1):
+                group.start_soon(self._keep, number)
+            with anyio.move_on_after(self.settings.start) as starting:
+                await self._all_ready.wait()
+            if starting.cancelled_caught:
+                raise WorkersFailed(f"not all workers listen after {self.settings.start:g} seconds")
+            ready(self._urls)
+
+    async def _keep(self, number: int) -> None:
+        delay = self.settings.backoff
+        while True:
+            began = anyio.current_time()
+            status = await self._one(number)
+            if not self._all_ready.is_set():
+                raise WorkersFailed(f"worker {number} ended with {_said(status)} at its start")
+            if anyio.current_time() - began >= self.settings.steady:
+                delay = self.settings.backoff
+                pause = 0.0
+            else:
+                pause, delay = delay, min(delay * 2, self.settings.longest_backoff)
+            when = f"in {pause:g} s" if pause else "now"
+            self._report(f"worker {number} ended with {_said(status)}; it is started again {when}")
+            await anyio.sleep(pause)
+            self.restarts += 1
+
+    async def _one(self, number: int) -> int:
+        """Run one worker to its end; return its exit status."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                process = await anyio.open_process(
+                    self._command,
+                    stdin=None,
+                    stdout=None,
+                    stderr=None,
+                    env={**self._environment, LIFELINE: str(theirs.fileno())},
+                    pass_fds=[theirs.fileno()],
+                    # A terminal's Ctrl-C is the supervisor's to pass on, once.
+                    start_new_session=True,
+                )
+            self.pids[number] = process.pid
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._await_ready, ours)
+                    status = await process.wait()
+                    group.cancel_scope.cancel()
+                return status
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._end(process)
+                del self.pids[number]
+
+    async def _await_ready(self, ours: socket.socket) -> None:
+        ours.setblocking(False)
+        said = b""
+        while not said.endswith(_END):
+            await anyio.wait_readable(ours)
+            part = ours.recv(_MOST)
+            if not part or len(said) > _MOST:
+                return
+            said += part
+        if not self._all_ready.is_set():
+            self._urls = said.decode().split()
+            self._ready += 1
+            if self._ready == self._count:
+                self._all_ready.set()
+
+    async def _end(self, process: Process) -> None:
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with anyio.move_on_after(self.settings.drain):
+            await process.wait()
+            return
+        self._report(f"process {process.pid} did not end in time and is killed")
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _said(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+class Lifeline:
+    """A worker's end of the socket pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._end = end
+
+    def ready(self, urls: Sequence[str]) -> None:
+        """Tell the supervisor that this worker listens."""
+        with suppress(OSError):
+            self._end.sendall("\n".join(urls).encode() + _END)
+
+    async def supervisor_gone(self) -> None:
+        """Wait until the supervisor has ended."""
+        await anyio.wait_readable(self._end)
+
+
+def worker_lifeline() -> Lifeline | None:
+    """The lifeline of this process if it is a worker; it is not passed on to its children."""
+    number = os.environ.pop(LIFELINE, None)
+    if number is None:
+        return None
+    end = socket.socket(fileno=int(number))
+    end.set_inheritable(False)
+    return Lifeline(end)
