@@ -19,7 +19,12 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
 )
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import META_PREFIX, META_PROGRESS_TOKEN
+from mcpcore.spec.types.base import (
+    META_PREFIX,
+    META_PROGRESS_TOKEN,
+    META_SERVER_INFO,
+    META_SUBSCRIPTION_ID,
+)
 from mcpcore.wire.message import Body, to_json
 
 Meta = Mapping[str, Any]
@@ -34,6 +39,7 @@ _RESERVED = frozenset(
         ),
     ]
 )
+_OF_RESULTS = _RESERVED | {META_SERVER_INFO, META_SUBSCRIPTION_ID}
 _members_of = msgspec.json.Decoder(dict[str, Raw]).decode
 _meta_of = msgspec.json.Decoder(dict[str, Any]).decode
 _text_of = msgspec.json.Decoder(str).decode
@@ -111,6 +117,16 @@ def permitted(error: ErrorData, revision: Revision) -> ErrorData:
     if error.code == RESOURCE_NOT_FOUND:
         code = revision.resource_not_found
     return ErrorData(code, error.message, error.data)
+
+
+def own_meta(meta: Meta) -> Meta:
+    """The ``_meta`` of a result as our owner wants it, without what only the engine may say.
+
+    A relay passes on results that say who made them; in ours that is us, or nobody.
+    """
+    if _OF_RESULTS.isdisjoint(meta):
+        return meta
+    return {key: value for key, value in meta.items() if key not in _OF_RESULTS}
 
 
 def checked_meta(meta: Meta) -> dict[str, Any]:

@@ -7,6 +7,7 @@ flight.  Source: 2026-07-28, basic protocol (``_meta``), versioning, Streamable 
 Validation"); the lifecycle page of 2025-11-25.
 """
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
+from mcpcore.engine.metadata import decode_skim, read_skim
 from mcpcore.engine.mirror import Mirror, mismatch
 from mcpcore.engine.negotiation import is_modern, unsupported
 from mcpcore.engine.requests import Batch
@@ -48,7 +50,6 @@ _CLOSING, _CLOSED = Session.CLOSING, Session.CLOSED
 
 NO_PARAMS = Raw(b"{}")
 NO_SKIM = Skim()
-NO_META = RequestMeta()
 NO_CAPABILITIES = ClientCapabilities()
 
 
@@ -72,15 +73,12 @@ class Arrival(Struct):
     row: Method | None = None
 
 
-_decode_skim = Decoder(Skim).decode
-
-
 def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """Take a request up the ladder; say why it may not be served, or None if it may."""
-    refusal = read_metadata(arrival)
+    refusal = read_metadata(peer, arrival)
     if refusal is not None:
         return refusal
-    if _speaks_modern(peer, arrival):
+    if _is_modern(peer, arrival, arrival.meta):
         return (
             is_alone(arrival)
             or names_its_terms(peer, arrival)
@@ -99,25 +97,29 @@ def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     )
 
 
-def read_metadata(arrival: Arrival) -> ErrorData | None:
+def read_metadata(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """The second look at a message: ``_meta``, and the members that headers mirror."""
     if arrival.params is NO_PARAMS:
         return None
     try:
-        skim = arrival.skim = _decode_skim(arrival.params)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+        skim = decode_skim(arrival.params)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        try:
+            skim = read_skim(arrival.params, partial(_is_modern, peer, arrival))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
+    arrival.skim = skim
     if skim.meta is not UNSET:
         arrival.meta = skim.meta
     return None
 
 
-def _speaks_modern(peer: PeerBase, arrival: Arrival) -> bool:
+def _is_modern(peer: PeerBase, arrival: Arrival, meta: RequestMeta) -> bool:
     """The era belongs to the request, not to the connection."""
     if peer.role is _CLIENT:
         return False
     header = None if arrival.mirror is None else arrival.mirror.version
-    return not peer.profile.legacy or is_modern(arrival.meta, header, arrival.method)
+    return not peer.profile.legacy or is_modern(meta, header, arrival.method)
 
 
 # The modern era: everything stands in the request

@@ -11,6 +11,7 @@ from mcpcore.engine.config import Config, Role
 from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
+from mcpcore.spec.icons import is_safe_icon
 from mcpcore.spec.methods import METHODS, Method, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import (
@@ -69,6 +70,9 @@ class Profile:
             capabilities = config.declared(ServerCapabilities)
         if not config.revisions:
             raise ValueError("no revision is left to speak")
+        for icon in config.info.icons or ():
+            if not is_safe_icon(icon.src):
+                raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")
         self.role = role
         self.config = config
         self.modern = modern_of(config.revisions)

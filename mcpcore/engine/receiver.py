@@ -22,7 +22,6 @@ from mcpcore.engine.events import (
 from mcpcore.engine.handlers import IMMEDIATE, LASTING
 from mcpcore.engine.ladder import (
     NO_CAPABILITIES,
-    NO_META,
     NO_PARAMS,
     NO_SKIM,
     Arrival,
@@ -31,6 +30,7 @@ from mcpcore.engine.ladder import (
     is_early_enough,
 )
 from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
+from mcpcore.engine.metadata import NO_META
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.notices import Notices
 from mcpcore.engine.requests import Batch, Inbound

@@ -8,7 +8,7 @@ import msgspec
 
 from mcpcore.engine.answers import INPUT_REQUIRED, TASK
 from mcpcore.engine.base import PeerBase
-from mcpcore.engine.bodies import Meta, permitted, take_result_apart
+from mcpcore.engine.bodies import Meta, own_meta, permitted, take_result_apart
 from mcpcore.engine.events import Key
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import Request, RequestSignal
@@ -48,7 +48,8 @@ class Responder(Receiver):
     ) -> bool:
         """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
 
-        A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``.
+        A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
+        keys of ``_meta`` that only the engine sets are left out.
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
@@ -57,7 +58,7 @@ class Responder(Receiver):
         result_type = own_type or result_type
         if result_type != COMPLETE:
             _check_result_type(record, result_type)
-        return self.answer_with(record, text, meta, result_type)
+        return self.answer_with(record, text, own_meta(meta) if meta else None, result_type)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """Answer with an error; False if the request was cancelled meanwhile."""

@@ -9,14 +9,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
+from mcpcore.engine.metadata import read_skim
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.revisions import LATEST_LEGACY, Revision, newest
-from mcpcore.spec.types.base import RequestMeta, Skim
+from mcpcore.spec.types.base import RequestMeta
 from mcpcore.wire.message import Frame, Kind, Message
 
 LISTEN = "subscriptions/listen"
-
-_decode_skim = msgspec.json.Decoder(Skim).decode
 
 
 def is_modern_body(frame: Frame, body: bytes, claimed: Revision | None) -> bool:
@@ -39,7 +38,7 @@ def _meta_of(message: Message, body: bytes) -> RequestMeta | None:
     if message.params is UNSET or not (b"protocolVersion" in body or b"\\u" in body):
         return None
     try:
-        meta = _decode_skim(message.params).meta
+        meta = read_skim(message.params, lambda meta: True).meta
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return None if meta is UNSET else meta

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
+from mcpcore.spec.members import known_members
 from mcpcore.spec.revisions import BY_NAME, MODERN, REVISIONS, Revision, Span
 from mcpcore.spec.types.capabilities import (
     ClientCapabilities,
@@ -94,11 +95,17 @@ def requirement(path: str) -> dict[str, Any]:
 
 
 def in_revision(capabilities: C, revision: Revision) -> C:
-    """Return what of ``capabilities`` may be declared in ``revision``.
+    """Return what of ``capabilities`` may be declared in ``revision``."""
+    return known_members(understood(capabilities, revision), revision)
+
+
+def understood(capabilities: C, revision: Revision) -> C:
+    """Return what a declaration of the other side means in ``revision``.
 
     Tasks are a capability in one revision and an extension in later ones; declared in the wrong
     one they would promise a protocol that is not spoken there.  The same holds for what a client
-    declares before it knows the revision: where elicitation has no modes it means forms.
+    declares before it knows the revision: where elicitation has no modes it means forms.  Other
+    extensions are heard in every revision, though only the newest lets us declare any.
     """
     if capabilities.tasks is not UNSET and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=UNSET)

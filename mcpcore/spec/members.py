@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, structs
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision, Span
 from mcpcore.spec.types.base import Annotations, Implementation
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -42,7 +43,7 @@ def _only(name: str, members: _Members) -> tuple[Span, _Members]:
 
 
 _ROWS: tuple[tuple[Span, _Members], ...] = (
-    _since("2025-03-26", {Tool: ("annotations",)}),
+    _since("2025-03-26", {ServerCapabilities: ("completions",), Tool: ("annotations",)}),
     _since(
         "2025-06-18",
         {
@@ -77,6 +78,10 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             SamplingMessage: ("meta",),
             Tool: ("icons",),
         },
+    ),
+    _since(
+        "2026-07-28",
+        {ClientCapabilities: ("extensions",), ServerCapabilities: ("extensions",)},
     ),
     _only(
         "2025-11-25",

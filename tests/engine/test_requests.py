@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from msgspec import Raw
+from msgspec import UNSET, Raw, structs
 
 from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
 from mcpcore.engine.events import (
@@ -22,8 +22,9 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import Session
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from mcpcore.spec.types.base import EmptyResult
+from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
 from tests.engine.bench import (
+    ALL_NAMES,
     CLIENT_ALL,
     LEGACY_NAMES,
     META,
@@ -212,6 +213,15 @@ def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
     assert peer.respond(event.key, {})
 
 
+FAKE = {
+    "io.modelcontextprotocol/serverInfo": {"name": "fake", "version": "0"},
+    "io.modelcontextprotocol/subscriptionId": 1,
+    "io.modelcontextprotocol/protocolVersion": "1999-01-01",
+    "progressToken": 1,
+}
+"""What only the engine says."""
+
+
 @pytest.mark.requirement("basic/index/result-type", "basic/index/server-info")
 @pytest.mark.parametrize(
     ("body", "meta", "expected"),
@@ -224,6 +234,9 @@ def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
         (EmptyResult(result_type="complete"), None, {}),
         (None, None, {}),
         (Raw(b'{"a":\n1}'), None, {"a": 1}),
+        ({"_meta": FAKE}, None, {}),
+        ({"a": 1}, FAKE, {"a": 1}),
+        ({"_meta": {"x": 1, **FAKE}}, {"y": 2, **FAKE}, {"_meta": {"x": 1, "y": 2}}),
     ],
 )
 def test_result_bodies_and_their_meta(body: Any, meta: Any, expected: Any) -> None:
@@ -669,13 +682,95 @@ def test_own_metadata_travels_and_reserved_keys_are_refused() -> None:
         assert peer.pending == 1
 
 
-def test_trace_context_reaches_the_handler() -> None:
-    peer = modern_server()
-    meta = {**META, "traceparent": "00-a-b-01", "tracestate": "v=1", "baggage": "k=v"}
-    event = received(peer, call(1, "tools/list", {"_meta": meta}))
+def served(revision: str, meta: dict[str, Any]) -> RequestReceived:
+    """What the owner of a server is told of a request with this ``_meta``."""
+    modern = revision not in LEGACY_NAMES
+    peer = modern_server() if modern else legacy_server(revision)
+    terms = META if modern else {}
+    return received(peer, call(1, "tools/list", {"_meta": {**terms, **meta}, "cursor": "c"}))
+
+
+@pytest.mark.parametrize("revision", ALL_NAMES)
+def test_trace_context_reaches_the_handler(revision: str) -> None:
+    meta = {"traceparent": "00-a-b-01", "tracestate": "v=1", "baggage": "k=v"}
+    event = served(revision, meta)
     assert event.meta.traceparent == "00-a-b-01"
     assert event.meta.tracestate == "v=1"
     assert event.meta.baggage == "k=v"
+
+
+@pytest.mark.parametrize("revision", ALL_NAMES)
+@pytest.mark.parametrize("key", ["traceparent", "tracestate", "baggage"])
+@pytest.mark.parametrize("value", [5, None, {}, ["x"], True])
+def test_trace_context_that_is_malformed_counts_as_absent(
+    key: str, value: Any, revision: str
+) -> None:
+    event = served(revision, {"progressToken": "p", "traceparent": "00-a-b-01", key: value})
+    assert getattr(event.meta, key) is UNSET
+    assert (event.meta.traceparent is UNSET) is (key == "traceparent")
+    assert event.meta.progress_token == "p"
+    assert event.revision.name == revision
+    assert (
+        json.loads(bytes(event.params))["_meta"][key] == value
+    )  # what came is passed on as it came
+
+
+PREFIX = "io.modelcontextprotocol/"
+
+
+@pytest.mark.parametrize("revision", ALL_NAMES)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("logLevel", "bogus"),
+        ("logLevel", None),
+        ("clientInfo", 5),
+        ("clientInfo", {}),
+        ("subscriptionId", {}),
+    ],
+)
+def test_keys_of_the_modern_era_bind_nobody_before(key: str, value: Any, revision: str) -> None:
+    meta = {PREFIX + key: value, "progressToken": 7, "traceparent": "00-a-b-01"}
+    if revision in LEGACY_NAMES:
+        event = served(revision, meta)
+        assert event.meta.progress_token == 7
+        assert event.meta.traceparent == "00-a-b-01"
+        assert json.loads(bytes(event.params))["cursor"] == "c"
+    else:
+        peer = modern_server()
+        assert feed(peer, call(1, "tools/list", {"_meta": meta}, modern=True)) != []
+        assert sent(peer)[0]["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("revision", LEGACY_NAMES)
+@pytest.mark.parametrize("meta", [5, [], {"progressToken": {}}, {"progressToken": None, "x": 1}])
+def test_metadata_that_no_revision_allows_is_refused(meta: Any, revision: str) -> None:
+    peer = legacy_server(revision)
+    feed(peer, call(1, "tools/list", {"_meta": meta}))
+    assert sent(peer)[0]["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("revision", LEGACY_NAMES)
+def test_clients_are_as_tolerant(revision: str) -> None:
+    peer = legacy_client(revision)
+    meta = {"traceparent": 5, PREFIX + "logLevel": "bogus", PREFIX + "protocolVersion": 7}
+    event = received(peer, call(1, "roots/list", {"_meta": meta}))
+    assert event.meta == RequestMeta()
+
+
+@pytest.mark.parametrize(
+    ("src", "fits"),
+    [("https://x.test/i.png", True), ("data:image/png;base64,AA==", True), ("javascript:x", False)],
+)
+def test_icons_of_either_side_are_checked(src: str, fits: bool) -> None:
+    info = Implementation(name="x", version="1", icons=[Icon(src=src)])
+    for role, config in ((Role.SERVER, server_config()), (Role.CLIENT, client_config())):
+        changed = structs.replace(config, info=info)
+        if fits:
+            Peer(role, changed)
+        else:
+            with pytest.raises(ValueError, match="icon 'javascript:x': expected an https:"):
+                Peer(role, changed)
 
 
 @pytest.mark.requirement(

@@ -18,7 +18,9 @@ from mcpcore.spec.capabilities import (
 )
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from tests.spec.oracle import definitions, needs_schemas, properties
 
 TASKS = f"extensions.{TASKS_EXTENSION}"
 
@@ -198,3 +200,25 @@ def test_what_a_client_can_do_in_a_revision(
 ) -> None:
     found = in_revision(client(**declared), BY_NAME[revision])
     assert msgspec.to_builtins(found) == expected
+
+
+EVERYTHING = {
+    "experimental": {"com.example/y": {}},
+    "logging": {},
+    "completions": {},
+    "prompts": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "tools": {"listChanged": True},
+    "tasks": {"list": {}},
+    "extensions": {TASKS_EXTENSION: {}, "com.example/x": {}},
+}
+
+
+@needs_schemas
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+@pytest.mark.parametrize("kind", [ServerCapabilities, ClientCapabilities])
+def test_what_is_declared_is_what_the_schema_knows(kind: Any, revision: Revision) -> None:
+    declared = {**EVERY_INPUT, **EVERYTHING}
+    found = in_revision(msgspec.convert(declared, kind), revision)
+    known = properties(revision, definitions(revision)[kind.__name__]).keys()
+    assert msgspec.to_builtins(found).keys() == known & declared.keys()

@@ -24,6 +24,9 @@ META_SERVER_INFO = META_PREFIX + "serverInfo"
 META_RELATED_TASK = META_PREFIX + "related-task"
 META_PROGRESS_TOKEN = "progressToken"  # noqa: S105 - the name of a member, not a secret
 
+TRACE_KEYS = ("traceparent", "tracestate", "baggage")
+"""The ``_meta`` keys of W3C Trace Context and Baggage (2026-07-28, basic protocol page)."""
+
 RequestId = str | int
 """A JSON-RPC id; the same type as in :mod:`mcpcore.wire.message`."""
 ProgressToken = str | int
@@ -67,7 +70,7 @@ class Implementation(Model, kw_only=True):
 class RequestMeta(Model, kw_only=True):
     """The keys of a request's ``_meta`` that the protocol defines; :func:`full_meta` has the rest.
 
-    The trace keys are those of W3C Trace Context and Baggage.
+    Those of :data:`TRACE_KEYS` are passed on as they are; one that is no string counts as absent.
     """
 
     progress_token: ProgressToken | UnsetType = UNSET

@@ -1,0 +1,72 @@
+"""The second look at a request: ``_meta``, read as strictly as its era asks for and no more.
+
+Which keys of ``_meta`` mean something depends on the revision; what does not may hold any value,
+and never makes a request invalid.  Sources: basic protocol page of each revision (``_meta``);
+W3C Trace Context, "Processing Model": who cannot parse ``traceparent`` goes on without it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType, field
+from msgspec.json import Decoder
+
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_PROGRESS_TOKEN,
+    META_PROTOCOL_VERSION,
+    TRACE_KEYS,
+    RequestMeta,
+    Skim,
+)
+from mcpcore.spec.types.model import Model
+
+NO_META = RequestMeta()
+_NAMES_TERMS = RequestMeta(protocol_version="")
+
+IsModern = Callable[[RequestMeta], bool]
+"""Tells the era of a request by what its ``_meta`` names."""
+
+
+class _Loose(Model, kw_only=True):
+    meta: dict[str, Raw] | UnsetType = field(default=UNSET, name="_meta")
+
+
+decode_skim = Decoder(Skim).decode
+"""Reads what the engine needs to know of a request's params, as strictly as any era asks for."""
+_decode_loose = Decoder(_Loose).decode
+_decode_rest = Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_skim(params: Raw, is_modern: IsModern) -> Skim:
+    """The same as strictly as the era of the request asks for.
+
+    Raises msgspec.MsgspecError or UnicodeDecodeError for what that does not allow.
+    """
+    try:
+        return decode_skim(params)
+    except msgspec.ValidationError:
+        tolerable = _tolerable(params, is_modern)
+        if tolerable is None:
+            raise
+        return decode_skim(tolerable)
+
+
+def _tolerable(params: Raw, is_modern: IsModern) -> bytes | None:
+    """The params without the keys of ``_meta`` that are nobody's; None if all are somebody's."""
+    meta = _decode_loose(params).meta
+    if meta is UNSET:
+        return None
+    kept = {
+        key: value
+        for key, value in meta.items()
+        if key not in TRACE_KEYS or bytes(value).startswith(b'"')
+    }
+    names_terms = META_PROTOCOL_VERSION in meta or META_CLIENT_CAPABILITIES in meta
+    if not is_modern(_NAMES_TERMS if names_terms else NO_META):
+        known = {META_PROGRESS_TOKEN, *TRACE_KEYS}
+        kept = {key: value for key, value in kept.items() if key in known}
+    if len(kept) == len(meta):
+        return None
+    return _encode({**_decode_rest(params), "_meta": kept})
