@@ -461,14 +461,11 @@ FRAMING = {
 # What h11, by which httpx reads, takes for good or calls by another name.
 LENIENT: dict[str, Any] = {
     "two lengths": MalformedResponse,
-    "a chunk size with blanks": InvalidResponse,
     "length and chunks": InvalidResponse,
     "a folded header": InvalidResponse,
     "line ends without CR": InvalidResponse,
-    "a TLS alert": ConnectionClosed,
-    "another protocol": InvalidResponse,
     "a chunk size without end": ConnectionClosed,
-    "HTTP/2": ConnectionClosed,
+    "HTTP/3.0": InvalidResponse,
     "a chunk longer than its size": MalformedResponse,
 }
 
@@ -507,7 +504,7 @@ def statuses() -> dict[str, Row]:
     rows = {}
     for code in (400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 413, 415, 418, 421, 422, 429,
                  451, 500, 501, 502, 503, 504, 599):  # fmt: skip
-        facts = {"status": code, "retry_after": None}
+        facts: dict[str, Any] = {"status": code, "retry_after": None}
         rows[f"{code}"] = Row(script=status(code), error=HttpStatusError, facts=facts)
     for code in (429, 503):
         for value, seconds in (("7", 7.0), ("soon", None), ("9" * 30, None), ("-1", None)):
@@ -623,11 +620,7 @@ STREAMS = {
     "resuming gives a refusal without end": resumed(
         pours(ERROR_500 + b"\r\n", b"x" * 0x4000), ConnectionClosed, requests={"GET": 6}
     ),
-    "resuming gives garbage": resumed(
-        says(b"HTTP/1.1 200 OK\nmalformed\n\n"),
-        MalformedResponse,
-        adapted=ConnectionClosed,
-    ),
+    "resuming gives garbage": resumed(says(b"HTTP/1.1 200 OK\nmalformed\n\n"), MalformedResponse),
     "resuming gives a bomb": resumed(packed(lambda s: GZIP, EVENTS), ResponseTooLarge),
     "resuming never answers": resumed(says(then="hold"), RequestTimeout, timeout=SHORT),
     "resuming is cut": resumed(in_turn(says(b""), says(b"HTTP/1."), answering()), None),
@@ -646,7 +639,7 @@ STREAMS = {
         moves("https://127.0.0.1/mcp"), RedirectRefused, words="other origins"
     ),
     "resuming moves to a malformed place": resumed(
-        moves("http://[::1/mcp"), RedirectRefused, words="other origins"
+        moves("http://[::1/mcp"), RedirectRefused, adapted=MalformedResponse
     ),
     "resuming moves nowhere": resumed(status(302), RedirectRefused),
     "an event id that cannot be sent back": Row(
@@ -708,6 +701,10 @@ async def test_a_fault_ends_one_call(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings(
+    # On trio: httpx leaves its inner generators to the garbage collector if a body is not read.
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("name", ROWS)
 async def test_a_fault_ends_one_call_over_httpx(name: str) -> None:
     row = ROWS[name]
