@@ -49,7 +49,7 @@ class HttpCarrier(HttpLink):
         self.machine = machine
         self.settings = settings or HttpClientLinkSettings()
         times = self.settings
-        shortest = min(times.idle_time, times.write_time, times.body_time)
+        shortest = min(times.idle_time or _SWEEP, times.write_time, times.body_time)
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
         self._tasks: TaskGroup | None = None

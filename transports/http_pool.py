@@ -69,10 +69,12 @@ class PooledConnection:
     @property
     def usable(self) -> bool:
         """Whether the connection can carry another exchange."""
-        return self._stream is not None and not self._scope.cancel_called
+        kept = self._stream is not None and self._settings.idle_time > 0
+        return kept and not self._scope.cancel_called
 
     def resume(self, send: HttpSend) -> None:
         """Carry out another exchange; only while idle."""
+        self.deadline = math.inf  # until the task has woken up
         self._send = send
         self._signal.set()
 

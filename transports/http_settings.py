@@ -76,7 +76,7 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     connect_time: float = 10.0
     """For opening a connection, TLS included."""
     idle_time: float = 30.0
-    """How long an unused connection is kept."""
+    """How long an unused connection is kept; 0: not at all."""
     write_time: float = 30.0
     """For the server to take ``write_size`` bytes of a request."""
     write_size: int = 64 * 1024

@@ -90,8 +90,8 @@ def _refuse_if_taken(family: int, address: tuple[Any, ...]) -> None:
 class Supervisor:
     """Keeps ``count`` processes of one command running; :meth:`run` lasts until it is cancelled.
 
-    ``environment`` is added to ours; ``report`` is told what becomes of workers.  Each worker gets :data:`LIFELINE` and has to use
-    :func:`worker_lifeline`.
+    ``environment`` is added to ours; ``report`` is told what becomes of workers.  Each worker gets
+    :data:`LIFELINE` and has to use :func:`worker_lifeline`.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ async def serving(*words: str, ready: bool = True, app: str = APP) -> AsyncItera
 async def gone(pid: int, seconds: float = 20) -> None:
     """Wait until there is no such process (a zombie that nobody has waited for is none)."""
     with anyio.fail_after(seconds):
-        while _runs(pid):
+        while _runs(pid):  # noqa: ASYNC110 - nothing tells of the end of another's child
             await anyio.sleep(0.02)
 
 
