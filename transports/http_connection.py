@@ -30,6 +30,7 @@ from transports.http_heads import (
 )
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
+from transports.tls import SecureStream
 
 if TYPE_CHECKING:
     from transports.http_server import HttpServerLink
@@ -101,7 +102,7 @@ class ServerConnection:
             with self._scope:
                 try:
                     if ssl_context is not None:
-                        self._stream = await TLSStream.wrap(
+                        self._stream = await SecureStream.wrap(
                             self._stream,
                             server_side=True,
                             ssl_context=ssl_context,

@@ -103,7 +103,8 @@ def tls_problem(error: BaseException) -> str | None:
     """Say what TLS had against a connection; None if ``error`` is about something else."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, _SSL_ERRORS):
-        seen = seen.__cause__
+        # Some HTTP clients cut the chain of causes, but not that of contexts.
+        seen = seen.__cause__ or seen.__context__
     if not isinstance(seen, ssl.SSLError) or isinstance(seen, ssl.SSLEOFError):
         return None
     if isinstance(seen, ssl.SSLCertVerificationError):

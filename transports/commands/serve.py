@@ -72,6 +72,7 @@ def serve(
     check_revisions(revisions)
     if not (stdio or http or ws):
         http = [DEFAULT_ADDRESS]
+    context = tls.context()
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
         if stdio or ws:
@@ -82,7 +83,7 @@ def serve(
         runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
-        ssl_context=tls.context(),
+        ssl_context=context,
     )
     if drain is not None:
         settings = _draining(settings, drain)
