@@ -1,19 +1,20 @@
 """What a client does for its server: elicitation, sampling, roots, and news of all kinds.
 
 The same callbacks serve both eras: requests on the wire (legacy) and the ``inputRequests`` of an
-input round (modern).  Each may be a plain function or a coroutine function.
+input round (modern).  Each may be a plain function or a coroutine function.  Those that answer the
+server may take a :class:`CallbackContext` as well.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, structs
 
 from mcpcore.service.schema import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
-from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.capabilities import (
     ClientCapabilities,
     ElicitationCapability,
@@ -25,10 +26,15 @@ from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
+from mcpcore.wire.message import to_json
+from transports.callback_context import CallbackContext, call
 from transports.forms import fill_defaults, form_problems
+from transports.progress import ProgressCallback
 from transports.sampling import message_problem, result_for
 from transports.targets import is_web_url
 from transports.typed import Malformed, Unsayable, typed
+
+__all__ = ["CallbackContext", "Callbacks", "ProgressCallback"]
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -36,17 +42,23 @@ Answer = Struct | Mapping[str, Any]
 """The result object of a request of the server."""
 Roots = Sequence[Root | str]
 
-ElicitationCallback = Callable[
-    [ElicitParams],
-    ElicitResult | Mapping[str, Any] | Awaitable[ElicitResult | Mapping[str, Any] | None] | None,
-]
-SamplingCallback = Callable[
-    [CreateMessageParams], CreateMessageResult | Awaitable[CreateMessageResult]
-]
-RootsCallback = Callable[[], Roots | Awaitable[Roots]]
+_Elicited = ElicitResult | Mapping[str, Any] | None
+_Sampled = CreateMessageResult | Mapping[str, Any]
+_Found = Roots | ListRootsResult
+
+ElicitationCallback = (
+    Callable[[ElicitParams], _Elicited | Awaitable[_Elicited]]
+    | Callable[[ElicitParams, CallbackContext], _Elicited | Awaitable[_Elicited]]
+)
+SamplingCallback = (
+    Callable[[CreateMessageParams], _Sampled | Awaitable[_Sampled]]
+    | Callable[[CreateMessageParams, CallbackContext], _Sampled | Awaitable[_Sampled]]
+)
+RootsCallback = (
+    Callable[[], _Found | Awaitable[_Found]]
+    | Callable[[CallbackContext], _Found | Awaitable[_Found]]
+)
 LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
-ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
-"""Takes progress, total (None: unknown) and message."""
 ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
@@ -55,11 +67,13 @@ NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
 class Callbacks(Struct, kw_only=True):
     """The client's side of the conversation; what is None is not declared as a capability.
 
-    ``elicitation`` gets forms: it returns the content (defaults of the schema are filled in, and
-    the result is checked against it), an :class:`ElicitResult`, or None to decline.
+    ``elicitation`` gets forms: it returns the content, an :class:`ElicitResult`, or None to
+    decline; the defaults of the form are filled in, and what is accepted is checked against it.
     ``elicitation_url`` gets URLs to visit: it returns an :class:`ElicitResult`, or None to
-    decline.  ``sampling_tools`` declares that ``sampling`` understands tools.  ``roots`` is a
-    list of Roots or file URIs, or a function that returns one.  ``resource_updated`` and
+    decline.  ``sampling`` returns a CreateMessageResult, or a mapping with its members by their
+    wire names; ``sampling_tools`` declares that it understands tools.  ``roots`` is a list of
+    Roots or file URIs, or a function that returns one or a ListRootsResult.  These are given a
+    :class:`CallbackContext` if they take one parameter more.  ``resource_updated`` and
     ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
     notification, by method and params.  ``at_once``: where a server asks several things in one
     round, so many callbacks run at the same time.
@@ -111,19 +125,20 @@ class Callbacks(Struct, kw_only=True):
         declared.experimental = dict(self.experimental) or UNSET
         return declared
 
-    def answer(self, method: str, params: Raw, revision: Revision) -> Answer | Awaitable[Answer]:
-        """Answer a request of the server, in the words of ``revision``.
+    def answer(self, params: Raw, context: CallbackContext) -> Answer | Awaitable[Answer]:
+        """Answer a request of the server, in the words of its revision.
 
-        Raises McpError, also out of the awaitable.
+        Raises McpError, and TypeError or ValueError for what a callback cannot mean; also out of
+        the awaitable.
         """
-        answer = _ANSWERS.get(method)
+        answer = _ANSWERS.get(context.method)
         if answer is None:
-            raise McpError(METHOD_NOT_FOUND, f"this client does not answer {method!r}")
-        return answer(self, params, revision)
+            raise McpError(METHOD_NOT_FOUND, f"this client does not answer {context.method!r}")
+        return answer(self, params, context)
 
 
 def _answer_elicitation(
-    callbacks: Callbacks, raw: Raw, revision: Revision
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
 ) -> Answer | Awaitable[Answer]:
     params = _decode_params(raw, ElicitParams)
     by_url = params.mode == "url"
@@ -134,22 +149,43 @@ def _answer_elicitation(
     if by_url and not is_web_url(str(params.url)):
         raise McpError(INVALID_PARAMS, f"url: {shorten(str(params.url))!r} cannot be visited")
     schema = {} if params.requested_schema is UNSET else params.requested_schema
+    finish = _visited if by_url else partial(_filled_in, schema)
+    return _then(call(callback, context, params), finish)
 
-    def finish(answer: ElicitResult | Mapping[str, Any] | None) -> Answer:
-        if answer is None:
-            return ElicitResult(action="decline")
-        if isinstance(answer, ElicitResult):
-            return answer
-        content = fill_defaults(schema, answer)
-        if problems := form_problems(schema, content):
-            raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
-        return ElicitResult(action="accept", content=content)
 
-    return _then(callback(params), finish)
+def _filled_in(schema: Mapping[str, Any], answer: _Elicited) -> Answer:
+    """The result of a form: complete and checked, and without content unless it is accepted."""
+    if answer is None:
+        return ElicitResult(action="decline")
+    if isinstance(answer, Mapping):
+        answer = ElicitResult(action="accept", content=dict(answer))
+    result = _checked_action(answer, "elicitation")
+    if result.action != "accept":
+        return result
+    content = fill_defaults(schema, {} if answer.content is UNSET else answer.content)
+    if problems := form_problems(schema, content):
+        raise ValueError(f"the elicitation callback's content is wrong: {'; '.join(problems)}")
+    return structs.replace(result, content=content)
+
+
+def _visited(answer: _Elicited) -> Answer:
+    """The result of a visit, which has no content."""
+    if answer is None:
+        return ElicitResult(action="decline")
+    return _checked_action(answer, "elicitation_url")
+
+
+def _checked_action(answer: Any, callback: str) -> ElicitResult:
+    if not isinstance(answer, ElicitResult):
+        kind = type(answer).__name__
+        raise TypeError(f"the {callback} callback returned {kind}, which is no ElicitResult")
+    if answer.action not in _ACTIONS:
+        raise ValueError(f"the {callback} callback's action {answer.action!r} does not exist")
+    return structs.replace(answer, content=UNSET)
 
 
 def _answer_sampling(
-    callbacks: Callbacks, raw: Raw, revision: Revision
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
 ) -> Answer | Awaitable[Answer]:
     if callbacks.sampling is None:
         raise McpError(METHOD_NOT_FOUND, "this client does not support sampling")
@@ -160,23 +196,38 @@ def _answer_sampling(
     if problem := message_problem(params.messages):
         raise McpError(INVALID_PARAMS, problem)
 
-    def finish(answer: CreateMessageResult) -> Answer:
+    def finish(answer: Any) -> Answer:
+        if isinstance(answer, Mapping):
+            try:
+                answer = typed(Raw(to_json(answer)), CreateMessageResult)
+            except Malformed as error:
+                raise ValueError(f"the sampling callback's result is wrong: {error}") from None
+        if not isinstance(answer, CreateMessageResult):
+            kind = type(answer).__name__
+            raise TypeError(f"the sampling callback returned {kind}, not a CreateMessageResult")
         try:
-            return result_for(answer, revision)
+            return result_for(answer, context.revision)
         except Unsayable as error:
             raise McpError(INTERNAL_ERROR, f"the model's answer cannot be sent: {error}") from error
 
-    return _then(callbacks.sampling(params), finish)
+    return _then(call(callbacks.sampling, context, params), finish)
 
 
-def _answer_roots(callbacks: Callbacks, raw: Raw, revision: Revision) -> Answer | Awaitable[Answer]:
+def _answer_roots(
+    callbacks: Callbacks, raw: Raw, context: CallbackContext
+) -> Answer | Awaitable[Answer]:
     if callbacks.roots is None:
         raise McpError(METHOD_NOT_FOUND, "this client has no roots")
-    roots = callbacks.roots() if callable(callbacks.roots) else callbacks.roots
-    return _then(
-        roots,
-        lambda given: known_members(ListRootsResult(roots=checked_roots(given)), revision),
-    )
+    roots: Any = callbacks.roots
+    if callable(roots):
+        roots = call(roots, context)
+
+    def finish(given: _Found) -> Answer:
+        result = given if isinstance(given, ListRootsResult) else ListRootsResult(roots=[])
+        listed = checked_roots(given.roots if isinstance(given, ListRootsResult) else given)
+        return known_members(structs.replace(result, roots=listed), context.revision)
+
+    return _then(roots, finish)
 
 
 def checked_roots(roots: Roots) -> list[Root]:
@@ -188,7 +239,8 @@ def checked_roots(roots: Roots) -> list[Root]:
     return found
 
 
-_ANSWERS: dict[str, Callable[[Callbacks, Raw, Revision], Answer | Awaitable[Answer]]] = {
+_ACTIONS = ("accept", "decline", "cancel")
+_ANSWERS: dict[str, Callable[[Callbacks, Raw, CallbackContext], Answer | Awaitable[Answer]]] = {
     "elicitation/create": _answer_elicitation,
     "sampling/createMessage": _answer_sampling,
     "roots/list": _answer_roots,

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
-from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND
+from mcpcore.spec.errors import HEADER_MISMATCH, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.members import known_members, unknown_members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.base import LoggingLevel
@@ -41,7 +41,7 @@ from mcpcore.wire.message import Body
 from transports.callbacks import Callbacks, ProgressCallback, Roots, checked_roots
 from transports.client_cache import ServerCache
 from transports.client_core import ClientCore
-from transports.client_errors import PeerError
+from transports.client_errors import CallFailed, PeerError
 from transports.client_icons import drop_unsafe_icons
 from transports.client_listen import Listening
 from transports.client_middleware import ClientMiddleware
@@ -129,7 +129,10 @@ class Client(ClientRequests):
             # Our picture of the tool, its mirrored arguments or its tasks, is missing or outdated.
             if self._cache is not None:
                 self._cache.drop("tools/list")
-            await self.tools()
+            try:
+                await self.tools()
+            except (PeerError, CallFailed) as problem:
+                raise error from problem
             result = await call()
         self._tools.check(name, result)
         drop_unsafe_icons(result.content)
@@ -276,8 +279,11 @@ class Client(ClientRequests):
     def set_roots(self, roots: Roots) -> None:
         """Change what the server is told when it asks for our roots, and say so where one can.
 
-        Raises ValueError for a root that is no file URI.
+        Raises ValueError for a root that is no file URI, LocalProtocolError if the client was made
+        without roots: it has declared that it has none.
         """
+        if self._core.callbacks.roots is None:
+            raise LocalProtocolError("no roots were declared: connect with Callbacks(roots=[...])")
         self._core.callbacks.roots = checked_roots(roots)
         self._core.notify("notifications/roots/list_changed")
 

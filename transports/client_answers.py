@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,10 +16,12 @@ from mcpcore.http.client import HttpClient
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import InputRequest
+from transports.callback_context import CallbackContext, meta_of
 from transports.callbacks import Answer, Callbacks
-from transports.client_errors import InputFailed, promised
+from transports.client_errors import InputFailed, InvalidResponse, promised
 from transports.running import Handlers
 from transports.tasks_answers import ClientDesk, same_task
+from transports.typed import Malformed
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -49,8 +52,15 @@ class Answers:
         desk = self.desk
         if desk is not None and (desk.serve(event) or desk.takes(event)):
             return
+        context = CallbackContext(
+            event.method,
+            event.revision,
+            event.meta,
+            request_id=event.id,
+            report=partial(self._report, event.key),
+        )
         try:
-            answer = self._callbacks.answer(event.method, event.params, event.revision)
+            answer = self._callbacks.answer(event.params, context)
         except Exception as error:
             self._fail(event, error)
             return
@@ -67,12 +77,18 @@ class Answers:
                 self._respond(event, result)
             self._flush()
 
-        self._handlers.start(event.key, work)
+        context.scope = self._handlers.start(event.key, work, context)
 
     def cancel(self, event: RequestCancelled) -> None:
         """The server no longer wants it."""
-        if self.desk is None or not self.desk.cancelled(event.key):
-            self._handlers.cancel(event.key)
+        if self.desk is None or not self.desk.cancelled(event.key, event.reason):
+            self._handlers.cancel(event.key, event.reason)
+
+    def _report(self, key: Key, value: float, total: float | None, message: str | None) -> bool:
+        sent = self._machine.progress(key, value, total, message)
+        if sent:
+            self._flush()
+        return sent
 
     def _respond(self, event: RequestReceived, answer: Struct | Mapping[str, Any]) -> None:
         try:
@@ -140,8 +156,12 @@ async def answer_input(
     wanted = promised(raw, InputRequest, method)
     params = Raw(b"{}") if wanted.params is UNSET else wanted.params
     try:
-        answer = callbacks.answer(wanted.method, params, revision)
+        context = CallbackContext(wanted.method, revision, meta_of(params))
+        answer = callbacks.answer(params, context)
         return await answer if inspect.isawaitable(answer) else answer
+    except Malformed as error:
+        text = f"the server's message is malformed: the input {key!r}: {error}"
+        raise InvalidResponse(method, text) from None
     except McpError as error:
         raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
 

@@ -93,6 +93,10 @@ class ResultCache:
         self._results.move_to_end(key)
         return kept.result
 
+    def seconds(self, ttl_ms: float) -> float:
+        """What a server allows, in seconds; however large its number is."""
+        return max(0, min(ttl_ms, self._longest * 1000)) / 1000
+
     def keep(self, key: _Key, result: Raw, ttl: float, now: float) -> None:
         """Keep a result for ``ttl`` seconds."""
         if key in self._results:
@@ -148,7 +152,7 @@ class ServerCache:
             hints = msgspec.json.decode(result, type=_Hints)
         except msgspec.ValidationError:
             return
-        ttl = 0.0 if hints.ttl_ms is UNSET else hints.ttl_ms / 1000
+        ttl = 0.0 if hints.ttl_ms is UNSET else self._cache.seconds(hints.ttl_ms)
         encoded = _encode(params)
         public = hints.cache_scope == "public"
         context = _PUBLIC if public else self._context

@@ -32,6 +32,10 @@ ClientMachine = Peer | HttpClient
 Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
+CANCELLED = "cancelled by the caller"
+"""What servers are told of a request that its caller no longer waits for."""
+
+
 class Outcome(Struct):
     """What a request of ours was answered with."""
 
@@ -144,9 +148,9 @@ class ClientCalls:
         """Its task has ended."""
         self._progress.pop(request, None)
 
-    def cancel(self, request: RequestId) -> None:
-        """Withdraw a request; its outcome, if any, is dropped."""
-        self.machine.cancel(request, now=clock())
+    def cancel(self, request: RequestId, reason: str) -> None:
+        """Withdraw a request, saying why; its outcome, if any, is dropped."""
+        self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
     async def _outcome(self, request: RequestId, progress: ProgressCallback | None) -> Settled:
@@ -158,7 +162,7 @@ class ClientCalls:
             return await self._waiting.outcome(request)
         except anyio.get_cancelled_exc_class():
             self.machine.abandon(request)  # in case it has just asked for input
-            self.cancel(request)
+            self.cancel(request, CANCELLED)
             raise
         finally:
             self._progress.pop(request, None)

@@ -100,7 +100,7 @@ class Listening:
         if self._request is not None:
             self._core.streams.pop(self._request, None)
             if not self._ended:
-                self._core.cancel(self._request)
+                self._core.cancel(self._request, "nobody listens any more")
         elif self in self._core.listeners:
             self._core.listeners.remove(self)
             with anyio.move_on_after(_UNSUBSCRIBE_TIME, shield=True):

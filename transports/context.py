@@ -29,11 +29,11 @@ from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation, LoggingLevel, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.spec.types.roots import Root
 from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
 from mcpcore.wire.message import RequestId
-from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample
+from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, RootList, Sample
 from transports.link import clock
+from transports.progress import ProgressCallback
 from transports.questions import (
     InputNeeded,
     InputUnavailable,
@@ -64,7 +64,7 @@ class Context:
 
     __mcp_context__ = True
 
-    __slots__ = ("_counts", "_request", "_runtime", "_state", "call", "scope")
+    __slots__ = ("_counts", "_request", "_runtime", "_state", "call", "cancel_reason", "scope")
 
     def __init__(
         self,
@@ -81,6 +81,8 @@ class Context:
         """The scope that is cancelled with the request; None for a plain function."""
         self.call = call
         """The call of a tool that is a task or may become one; None for all other requests."""
+        self.cancel_reason: str | None = None
+        """Why the client cancelled the request, or what ended it, as far as that was said."""
 
     # Facts
 
@@ -290,7 +292,12 @@ class Context:
 
     @overload
     async def elicit(
-        self, message: str, schema: type[T], *, key: str | None = None
+        self,
+        message: str,
+        schema: type[T],
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Elicited[T]: ...
 
     @overload
@@ -301,23 +308,39 @@ class Context:
         *,
         key: str | None = None,
         validate: bool = True,
+        progress: ProgressCallback | None = None,
     ) -> Elicited[dict[str, Any]]: ...
 
     async def elicit(
-        self, message: str, schema: Any, *, key: str | None = None, validate: bool = True
+        self,
+        message: str,
+        schema: Any,
+        *,
+        key: str | None = None,
+        validate: bool = True,
+        progress: ProgressCallback | None = None,
     ) -> Elicited[Any]:
         """Ask the user to fill in a form; see :class:`transports.inputs.Elicit`.
 
         ``key`` names the question among those of this request.  Without it the question itself
         does: one that is put differently when the handler runs again is asked again.
+        ``progress`` hears how far the client is with it; in the modern era clients report none.
         """
-        return await self.ask(Elicit(message, schema, validate=validate), key=key)
+        wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
+        return await self.ask(wanted, key=key, progress=progress)
 
     async def elicit_url(
-        self, message: str, url: str, *, key: str | None = None, elicitation_id: str | None = None
+        self,
+        message: str,
+        url: str,
+        *,
+        key: str | None = None,
+        elicitation_id: str | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Elicited[None]:
         """Ask the user to visit ``url``, for what must not pass through the client."""
-        return await self.ask(ElicitUrl(message, url, elicitation_id=elicitation_id), key=key)
+        wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
+        return await self.ask(wanted, key=key, progress=progress)
 
     async def sample(
         self,
@@ -325,24 +348,41 @@ class Context:
         max_tokens: int,
         *,
         key: str | None = None,
+        progress: ProgressCallback | None = None,
         **options: Any,
     ) -> CreateMessageResult:
         """Ask the client's model; ``options`` are members of the request by their wire names."""
-        return await self.ask(Sample(messages, max_tokens, options), key=key)
+        return await self.ask(Sample(messages, max_tokens, options), key=key, progress=progress)
 
-    async def list_roots(self, *, key: str | None = None) -> list[Root]:
+    async def list_roots(
+        self, *, key: str | None = None, progress: ProgressCallback | None = None
+    ) -> RootList:
         """Ask which directories and files the client lets us work on."""
-        return await self.ask(ListRoots(), key=key)
+        return await self.ask(ListRoots(), key=key, progress=progress)
 
-    async def ask(self, wanted: Input[R], *, key: str | None = None) -> R:
+    async def ask(
+        self,
+        wanted: Input[R],
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> R:
         """Ask one thing."""
         name = self._automatic_key(wanted) if key is None else key
-        answers = await self.gather_inputs({name: wanted})
+        heard = {} if progress is None else {name: progress}
+        answers = await self.gather_inputs({name: wanted}, progress=heard)
         answer: R = answers[name]
         return answer
 
-    async def gather_inputs(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+    async def gather_inputs(
+        self,
+        wanted: Mapping[str, Input[Any]],
+        *,
+        progress: Mapping[str, ProgressCallback] | None = None,
+    ) -> dict[str, Any]:
         """Ask several things at once, each under its key; answers that do not fit are asked again.
+
+        ``progress``: under the same keys, who hears how far the client is (legacy).
 
         Raises McpError -32021 (modern) or InputUnavailable (legacy) if the client did not declare
         what a question needs, InputUnavailable if it refuses to answer.
@@ -357,9 +397,9 @@ class Context:
             if lookup(question.method, "server", self.revision) is None:
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
-            return await task.ask(wanted)
+            return await task.ask(wanted, progress)
         questions = WireQuestions(self._runtime, self.revision, request=self._request)
-        return await questions.ask(wanted)
+        return await questions.ask(wanted, progress)
 
     def url_elicitation_required(self, *visits: ElicitUrl) -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.

@@ -8,7 +8,7 @@ business.
 import hashlib
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from mcpcore.service.schema import form_schema, read
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Meta, Result
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import (
@@ -44,11 +45,22 @@ class Elicited(Struct, Generic[T], frozen=True):
 
     action: Literal["accept", "decline", "cancel"]
     content: T | None = None
+    meta: Meta = {}
+    """The ``_meta`` of the client's answer."""
 
     @property
     def accepted(self) -> bool:
         """The user agreed."""
         return self.action == "accept"
+
+
+class RootList(list[Root]):
+    """The roots of a client."""
+
+    def __init__(self, roots: Iterable[Root] = (), meta: Meta | None = None) -> None:
+        super().__init__(roots)
+        self.meta: Meta = meta or {}
+        """The ``_meta`` of the client's answer."""
 
 
 class Input(ABC, Generic[R]):
@@ -137,17 +149,19 @@ class Elicit(Input[Elicited[T]]):
     def parse(self, answer: Raw) -> Elicited[T]:
         """Type the form's content."""
         result = _decode(answer, ElicitResult)
+        meta = _meta_of(result)
         if result.action != "accept":
-            return Elicited(result.action)
+            return Elicited(result.action, meta=meta)
         content = {} if result.content is UNSET else result.content
         if self._decoder is not None:
             try:
-                return Elicited("accept", read(self._decoder, msgspec.json.encode(content), "form"))
+                form = read(self._decoder, msgspec.json.encode(content), "form")
             except InvalidValue as error:
                 raise InvalidAnswer(str(error)) from None
+            return Elicited("accept", form, meta)
         if self._validate and (problems := form_problems(self.schema, content)):
             raise InvalidAnswer("; ".join(problems))
-        return Elicited("accept", content)  # type: ignore[arg-type]
+        return Elicited("accept", content, meta)  # type: ignore[arg-type]
 
 
 class ElicitUrl(Input[Elicited[None]]):
@@ -182,7 +196,8 @@ class ElicitUrl(Input[Elicited[None]]):
 
     def parse(self, answer: Raw) -> Elicited[None]:
         """Only the action counts."""
-        return Elicited(_decode(answer, ElicitResult).action)
+        result = _decode(answer, ElicitResult)
+        return Elicited(result.action, meta=_meta_of(result))
 
 
 class Sample(Input[CreateMessageResult]):
@@ -242,7 +257,7 @@ _SAMPLING_OPTIONS = {field.encode_name for field in msgspec.structs.fields(Creat
 }
 
 
-class ListRoots(Input[list[Root]]):
+class ListRoots(Input[RootList]):
     """Ask which directories and files the server may work on."""
 
     method = "roots/list"
@@ -251,9 +266,14 @@ class ListRoots(Input[list[Root]]):
         """It has none."""
         return {}
 
-    def parse(self, answer: Raw) -> list[Root]:
+    def parse(self, answer: Raw) -> RootList:
         """Unwrap the roots."""
-        return list(_decode(answer, ListRootsResult).roots)
+        result = _decode(answer, ListRootsResult)
+        return RootList(result.roots, _meta_of(result))
+
+
+def _meta_of(result: Result) -> Meta:
+    return {} if result.meta is UNSET else result.meta
 
 
 def _decode(answer: Raw, expected: type[T]) -> T:

@@ -11,11 +11,11 @@ from msgspec import Raw
 from mcpcore.engine.events import NotificationReceived
 from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
-from mcpcore.spec.methods import lookup
+from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.roots import Root
 from transports.in_order import InOrder
-from transports.inputs import Input, ListRoots
+from transports.inputs import Input, ListRoots, RootList
+from transports.progress import ProgressCallback
 from transports.questions import InputUnavailable, WireQuestions, ping
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ class NotificationContext:
         """The session's id (legacy HTTP)."""
         return self._event.session
 
-    async def list_roots(self) -> list[Root]:
+    async def list_roots(self) -> RootList:
         """Ask which directories and files the client lets us work on; see :meth:`ask`."""
         return await self.ask(ListRoots())
 
-    async def ask(self, wanted: Input[R]) -> R:
-        """Ask one thing.
+    async def ask(self, wanted: Input[R], *, progress: ProgressCallback | None = None) -> R:
+        """Ask one thing; ``progress`` hears how far the client is with it.
 
         Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.
         """
@@ -77,9 +77,22 @@ class NotificationContext:
         if lookup(wanted.method, "server", revision) is None:
             raise InputUnavailable(f"{revision.name} has no {wanted.method}")
         questions = WireQuestions(self._runtime, revision, session=self.session)
-        answers: Mapping[str, Any] = await questions.ask({wanted.method: wanted})
-        answer: R = answers[wanted.method]
+        name = wanted.method
+        answers = await questions.ask({name: wanted}, {} if progress is None else {name: progress})
+        answer: R = answers[name]
         return answer
+
+    def notify(self, method: str, params: Mapping[str, Any] | None = None) -> bool:
+        """Tell the client something in turn (legacy); False if it has no such notification.
+
+        Over HTTP it travels on the session's GET stream.
+        """
+        revision = self.revision
+        if revision is None or not revision.server_requests:
+            return False
+        if method in KNOWN_METHODS and lookup(method, "server", revision) is None:
+            return False
+        return self._runtime.tell(self.session, method, params or {})
 
     async def ping(self, *, timeout: float = 10.0) -> None:
         """Ask the client whether it is still there.  Raises InputUnavailable if it is not."""

@@ -7,6 +7,7 @@ say is written, and one timer sleeps until the Peer's deadline.  Three tasks per
 """
 
 import math
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -26,6 +27,24 @@ STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.End
 
 class LinkError(LocalError):
     """A connection could not be opened; the message is one sentence for the user."""
+
+
+_WORDS: dict[type[BaseException], str] = {
+    anyio.BrokenResourceError: "the other side broke it off",
+    anyio.ClosedResourceError: "it was closed on this side",
+    anyio.EndOfStream: "the other side closed it",
+}
+
+
+def what_broke(error: BaseException) -> str:
+    """The reason at the bottom of a chain or group of connection errors, in words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if cause is not None and not isinstance(error, ssl.SSLError):
+        return what_broke(cause)
+    said = getattr(error, "strerror", None) or str(error)
+    return said or _WORDS.get(type(error)) or type(error).__name__
 
 
 class PumpSettings(Struct, frozen=True, kw_only=True):
@@ -203,7 +222,7 @@ class Connection(Link):
             try:
                 data = await self._receive()
             except (OSError, *STREAM_ERRORS) as error:
-                self._stop(f"connection lost: {str(error) or type(error).__name__}", hard=True)
+                self._stop(f"connection lost: {what_broke(error)}", hard=True)
                 return
             if not data:
                 break

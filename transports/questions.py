@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
@@ -14,7 +15,8 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.inputs import Input, InvalidAnswer
-from transports.tasks_questions import task_outcome
+from transports.progress import ProgressCallback
+from transports.tasks_questions import GIVEN_UP, task_outcome
 from transports.typed import Unsayable
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ async def ping(
     try:
         outcome = await runtime.waiting.outcome(sent)
     finally:
-        runtime.withdraw(sent)
+        runtime.withdraw(sent, GIVEN_UP)
     if not isinstance(outcome, ResultReceived):
         raise InputUnavailable("the client does not answer a ping")
 
@@ -130,18 +132,31 @@ class WireQuestions:
         self._request = request
         self._session = session
         self._sent: dict[str, RequestId] = {}
+        self._progress: Mapping[str, ProgressCallback] = {}
 
-    async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
-        """Send all, wait for all.  Raises InputUnavailable; what still waits is withdrawn."""
+    async def ask(
+        self,
+        wanted: Mapping[str, Input[Any]],
+        progress: Mapping[str, ProgressCallback] | None = None,
+    ) -> dict[str, Any]:
+        """Send all, wait for all.  Raises InputUnavailable; what still waits is withdrawn.
+
+        ``progress``: by the keys of the questions, who hears how far the client is.
+        """
         answers: dict[str, Any] = {}
+        self._progress = progress or {}
+        reason = "another question of the same request failed"
         try:
             for key, question in wanted.items():
                 self._send(key, question)
             for key, question in wanted.items():
                 answers[key] = await self._receive(key, question)
+        except anyio.get_cancelled_exc_class():
+            reason = GIVEN_UP
+            raise
         finally:
             for request in self._sent.values():
-                self._runtime.withdraw(request)
+                self._runtime.withdraw(request, reason)
         return answers
 
     def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
@@ -151,7 +166,11 @@ class WireQuestions:
             params["task"] = question.task
         try:
             self._sent[key] = runtime.send_request(
-                question.method, params, request=self._request, session=self._session
+                question.method,
+                params,
+                request=self._request,
+                session=self._session,
+                progress=self._progress.get(key),
             )
         except LocalProtocolError as error:
             raise InputUnavailable(str(error)) from error
@@ -164,14 +183,16 @@ class WireQuestions:
 
     async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])
-        del self._sent[key]
-        request = self._request
-        if (
-            question.task is not None
-            and request is not None
-            and isinstance(outcome, ResultReceived)
-        ):
-            outcome = await task_outcome(self._runtime, request, outcome)
+        sent, request = self._sent.pop(key), self._request
+        try:
+            if (
+                question.task is not None
+                and request is not None
+                and isinstance(outcome, ResultReceived)
+            ):
+                outcome = await task_outcome(self._runtime, request, outcome)
+        finally:
+            self._runtime.progress.forget(sent)
         if isinstance(outcome, ErrorReceived):
             raise InputUnavailable(
                 f"the client refused {question.method}: {outcome.error.message}"

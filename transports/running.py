@@ -1,6 +1,7 @@
 """What both runtimes keep about work in progress: handlers by key, requests of ours by id."""
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,6 +18,12 @@ from mcpcore.wire.message import RequestId
 Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
+class Told(Protocol):
+    """Who is to know why a handler is stopped."""
+
+    cancel_reason: str | None
+
+
 class Handlers:
     """The tasks that work on requests of the other side.
 
@@ -27,6 +34,7 @@ class Handlers:
         self._group = group
         self._release = release
         self._scopes: dict[Key, anyio.CancelScope] = {}
+        self._told: dict[Key, Told] = {}
         self._idle: anyio.Event | None = None
 
     def __len__(self) -> int:
@@ -35,15 +43,24 @@ class Handlers:
     def __contains__(self, key: Key) -> bool:
         return key in self._scopes
 
-    def start(self, key: Key, work: Callable[[], Awaitable[None]]) -> anyio.CancelScope:
-        """Run ``work`` in a task of its own, in the scope returned; it must not raise."""
+    def start(
+        self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None
+    ) -> anyio.CancelScope:
+        """Run ``work`` in a task of its own, in the scope returned; it must not raise.
+
+        ``told`` learns the reason if the request is cancelled.
+        """
         scope = self._scopes[key] = anyio.CancelScope()
+        if told is not None:
+            self._told[key] = told
         self._group.start_soon(self._run, key, scope, work)
         return scope
 
-    def cancel(self, key: Key) -> None:
+    def cancel(self, key: Key, reason: str | None = None) -> None:
         """The request was cancelled: stop its handler, or release it at once if it has none."""
-        scope = self._scopes.get(key)
+        scope, told = self._scopes.get(key), self._told.get(key)
+        if told is not None:
+            told.cancel_reason = reason
         if scope is None:
             self._release(key)
         else:
@@ -64,6 +81,7 @@ class Handlers:
                 await work()
         finally:
             del self._scopes[key]
+            self._told.pop(key, None)
             if scope.cancel_called:
                 self._release(key)
             if not self._scopes and self._idle is not None:

@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     Event,
     Key,
     NotificationReceived,
+    ProgressReceived,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
@@ -45,6 +46,7 @@ from transports.context import Context, InputNeeded
 from transports.failures import report, simplified
 from transports.link import Link, clock
 from transports.notices import Notices
+from transports.progress import Progress, ProgressCallback
 from transports.rate_limits import Throttle
 from transports.rounds import Rounds
 from transports.running import Handlers, Outcome, Waiting
@@ -111,6 +113,8 @@ class ServerRuntime:
         self._rounds = Rounds(
             self.settings.seal or make_seal(), self.settings.wall, self.settings.input_rounds
         )
+        self.progress: Progress
+        """Who hears of the progress of our questions."""
         self._handlers: Handlers
         self._notices: Notices
         self._drains: dict[Key, anyio.Event] = {}
@@ -125,6 +129,7 @@ class ServerRuntime:
             RequestEnded: self._settle,
             StreamDrained: self._on_drained,
             NotificationReceived: lambda event: self._notices.hear(event),
+            ProgressReceived: lambda event: self.progress.hear(event),
             Violation: lambda event: logger.info("a client broke a rule: %s", event.message),
         }
         self.throttle: Throttle | None = None
@@ -143,6 +148,7 @@ class ServerRuntime:
             self._handlers = Handlers(group, self._release)
             if self._tasks is not None:
                 self._tasks.begin(group)
+            self.progress = Progress(group)
             self._notices = Notices(self._server, self, group)
             self._server.watch(self._publish)
             try:
@@ -178,10 +184,12 @@ class ServerRuntime:
         request: RequestReceived | None = None,
         session: str | None = None,
         timeout: float | UnsetType | None = UNSET,
+        progress: ProgressCallback | None = None,
     ) -> RequestId:
         """Ask a legacy client: on the stream of its ``request``, or in its ``session``.
 
         The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
+        ``progress`` hears how far the client is, until it is forgotten.
         Raises LocalProtocolError, also for a capability that the client did not declare.
         """
         wait = self.settings.input_timeout if timeout is UNSET else timeout
@@ -189,18 +197,34 @@ class ServerRuntime:
         if isinstance(self.machine, HttpServer):
             session = None if parent is not None else session
             sent = self.machine.request(
-                method, params, now=clock(), timeout=wait, parent=parent, session=session
+                method,
+                params,
+                now=clock(),
+                timeout=wait,
+                parent=parent,
+                session=session,
+                progress=progress is not None,
             )
         else:
-            sent = self.machine.request(method, params, now=clock(), timeout=wait, parent=parent)
+            sent = self.machine.request(
+                method,
+                params,
+                now=clock(),
+                timeout=wait,
+                parent=parent,
+                progress=progress is not None,
+            )
         self.waiting.expect(sent)
+        if progress is not None:
+            self.progress.expect(sent, progress)
         self.flush()
         return sent
 
-    def withdraw(self, request: RequestId) -> None:
-        """Give up a question to a legacy client."""
+    def withdraw(self, request: RequestId, reason: str) -> None:
+        """Give up a question to a legacy client, and tell it why."""
         self.waiting.forget(request)
-        self.machine.cancel(request, now=clock())
+        self.progress.forget(request)
+        self.machine.cancel(request, now=clock(), reason=reason)
         self.flush()
 
     async def drained(self, key: Key) -> None:
@@ -250,7 +274,7 @@ class ServerRuntime:
         elif prepared.is_async or prepared.thread:
             context = Context(event, self, state)
             context.scope = self._handlers.start(
-                event.key, lambda: self.work(event, prepared, context)
+                event.key, lambda: self.work(event, prepared, context), context
             )
         else:
             self._run_sync(event, prepared, Context(event, self, state))
@@ -260,7 +284,7 @@ class ServerRuntime:
             value = prepared.call(context)
             if inspect.isawaitable(value):  # a plain function that returns an awaitable
                 context.scope = self._handlers.start(
-                    event.key, lambda: self.work(event, prepared, context, value)
+                    event.key, lambda: self.work(event, prepared, context, value), context
                 )
                 return
             self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
@@ -312,8 +336,8 @@ class ServerRuntime:
             replies.fail(event.key, shown.error)
 
     def _on_cancelled(self, event: RequestCancelled) -> None:
-        if self._tasks is None or not self._tasks.cancelled(event.key):
-            self._handlers.cancel(event.key)
+        if self._tasks is None or not self._tasks.cancelled(event.key, event.reason):
+            self._handlers.cancel(event.key, event.reason)
 
     def _settle(self, outcome: Outcome) -> None:
         if self._tasks is None or not self._tasks.settle(outcome):

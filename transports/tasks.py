@@ -85,7 +85,7 @@ class TaskDesk:
             self.machine.fail(event.key, ErrorData(INVALID_PARAMS, text))
         return True
 
-    def cancelled(self, key: Key) -> bool:
+    def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """A request is no longer wanted; False if it is not one that waits here."""
         if self._waiting.pop(key, None) is None:
             return False

@@ -7,6 +7,7 @@ keep a request open for that.
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -31,6 +32,7 @@ from mcpcore.spec.types.base import META_RELATED_TASK, full_meta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
+from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.running import Handlers
 from transports.tasks import TaskDesk
@@ -96,19 +98,48 @@ class ClientDesk(TaskDesk):
         self.follow(record, None)
         worker = _Worker()
         self.host.employ(record, worker)
+        context = CallbackContext(
+            event.method,
+            event.revision,
+            event.meta,
+            request_id=event.id,
+            report=partial(self._report, event, record),
+        )
 
         async def work() -> None:
             try:
-                await self._work(event, record)
+                await self._work(event, record, context)
             finally:
                 worker.scope = None
                 self.host.dismiss(record)
 
-        worker.scope = self._handlers.start(event.key, work)
+        context.scope = worker.scope = self._handlers.start(event.key, work, context)
 
-    async def _work(self, event: RequestReceived, record: TaskRecord) -> None:
+    def _report(
+        self,
+        event: RequestReceived,
+        record: TaskRecord,
+        value: float,
+        total: float | None,
+        message: str | None,
+    ) -> bool:
+        """The progress of a task goes on under the token of the request that it was."""
+        token = event.meta.progress_token
+        if token is UNSET or record.ended:
+            return False
+        params: dict[str, Any] = {"progressToken": token, "progress": value}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        self.tell("notifications/progress", params, session=None, meta=related(record.id))
+        return True
+
+    async def _work(
+        self, event: RequestReceived, record: TaskRecord, context: CallbackContext
+    ) -> None:
         try:
-            answer = self._callbacks.answer(event.method, event.params, event.revision)
+            answer = self._callbacks.answer(event.params, context)
             if inspect.isawaitable(answer):
                 answer = await answer
             self.host.complete(record, Raw(to_json(answer)))

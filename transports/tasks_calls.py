@@ -21,6 +21,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError,
 from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
 from transports.inputs import Input, InvalidAnswer
+from transports.progress import ProgressCallback
 from transports.questions import ATTEMPTS, InputUnavailable, params_of
 from transports.tasks import form_of
 from transports.tasks_host import Timer
@@ -41,13 +42,18 @@ class Question:
         "method",
         "outlet",
         "params",
+        "progress",
         "request",
     )
 
-    def __init__(self, key: str, method: str, params: bytes) -> None:
+    def __init__(
+        self, key: str, method: str, params: bytes, progress: ProgressCallback | None = None
+    ) -> None:
         self.key = key
         self.method = method
         self.params = params
+        self.progress = progress
+        """Who hears how far a legacy client is with it."""
         self.desk: ServerTasks | None = None
         self.request: RequestId | None = None
         """Our request that puts it to a legacy client, while that is on its way."""
@@ -235,18 +241,24 @@ class TaskCall:
         self._desk.tell(method, params, session=session, parent=self._outlet(), meta=meta)
         return True
 
-    async def ask(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+    async def ask(
+        self,
+        wanted: Mapping[str, Input[Any]],
+        progress: Mapping[str, ProgressCallback] | None = None,
+    ) -> dict[str, Any]:
         """Put questions to the client as those of the task, and wait for all answers.
 
-        Raises InputUnavailable.
+        ``progress``: by the keys of the questions, who hears how far a legacy client is.  Raises
+        InputUnavailable.
         """
         open: dict[str, Question] = {}
         answers: dict[str, Any] = {}
+        heard = progress or {}
         try:
             for name, question in wanted.items():
-                open[name] = self._put(name, question)
+                open[name] = self._put(name, question, heard.get(name))
             for name, question in wanted.items():
-                answers[name] = await self._answer(name, question, open)
+                answers[name] = await self._answer(name, question, open, heard.get(name))
         finally:
             for put in open.values():
                 self._take_back(put)
@@ -265,7 +277,13 @@ class TaskCall:
             self._desk.host.withdraw(self.record, question.key)
         question.refused(problem)
 
-    async def _answer(self, name: str, question: Input[Any], open: dict[str, Question]) -> Any:
+    async def _answer(
+        self,
+        name: str,
+        question: Input[Any],
+        open: dict[str, Question],
+        progress: ProgressCallback | None,
+    ) -> Any:
         attempt = 1
         while True:
             answer = await open[name].wait()
@@ -277,9 +295,15 @@ class TaskCall:
                     text = f"the client's answer to {question.method} does not fit: {error}"
                     raise InputUnavailable(text) from error
                 attempt += 1
-                open[name] = self._put(name, question, str(error))
+                open[name] = self._put(name, question, progress, str(error))
 
-    def _put(self, name: str, question: Input[Any], problem: str | None = None) -> Question:
+    def _put(
+        self,
+        name: str,
+        question: Input[Any],
+        progress: ProgressCallback | None,
+        problem: str | None = None,
+    ) -> Question:
         assert self.record is not None  # noqa: S101 - only tasks ask here
         params = to_json(params_of(question, self.event.revision, problem))
         try:
@@ -288,7 +312,7 @@ class TaskCall:
             raise InputUnavailable(str(error)) from None
         if key is None:
             raise InputUnavailable("the task has ended")
-        put = self._questions[key] = Question(key, question.method, params)
+        put = self._questions[key] = Question(key, question.method, params, progress)
         self._desk.offer_everywhere(self)
         return put
 

@@ -22,6 +22,8 @@ from transports.typed import Malformed, typed
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
 
+GIVEN_UP = "the request that it belongs to was given up"
+"""Why a question is taken back when its handler is stopped."""
 _PAUSE = 1.0
 """Seconds between two looks, if the client names none."""
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
@@ -83,7 +85,7 @@ async def _ask(
     try:
         return await runtime.waiting.outcome(request)
     except anyio.get_cancelled_exc_class():
-        runtime.withdraw(request)
+        runtime.withdraw(request, GIVEN_UP)
         raise
 
 

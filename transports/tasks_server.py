@@ -36,6 +36,7 @@ from transports.running import Handlers, Outcome
 from transports.tasks import TaskDesk, form_of
 from transports.tasks_calls import Question, TaskCall
 from transports.tasks_host import TaskHost
+from transports.tasks_questions import GIVEN_UP
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:
@@ -112,21 +113,21 @@ class ServerTasks(TaskDesk):
             finally:
                 call.end()
 
-        context.scope = call.scope = self._handlers.start(call.event.key, work)
+        context.scope = call.scope = self._handlers.start(call.event.key, work, context)
         after = call.support.after
         if not at_once and after is not None:
             call.timer = self.host.later(after, call.begin_if_possible)
 
-    def cancelled(self, key: Key) -> bool:
+    def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """A request is no longer wanted; False if it is none of ours."""
-        if super().cancelled(key):
+        if super().cancelled(key, reason):
             for call, question in [each for each in self._asked.values() if each[1].outlet == key]:
                 self._recall(question)
                 self.offer_everywhere(call)
             return True
         if key not in self._handlers:
             return False
-        self._handlers.cancel(key)
+        self._handlers.cancel(key, reason)
         return True
 
     def _release(self, key: Key) -> None:
@@ -162,12 +163,15 @@ class ServerTasks(TaskDesk):
                     timeout=self.runtime.settings.input_timeout,
                     parent=waiting[-1],
                     meta=related(record.id),
+                    progress=question.progress is not None,
                 )
             except LocalProtocolError as error:
                 call.refuse(question, str(error))
                 continue
             question.desk, question.request, question.outlet = self, request, waiting[-1]
             self._asked[request] = call, question
+            if question.progress is not None:
+                self.runtime.progress.expect(request, question.progress)
         self.flush()
 
     def settle(self, outcome: Outcome) -> bool:
@@ -176,6 +180,7 @@ class ServerTasks(TaskDesk):
         if found is None:
             return False
         call, question = found
+        self.runtime.progress.forget(outcome.request)
         question.request = question.outlet = None
         if isinstance(outcome, ResultReceived) and call.record is not None:
             self.host.answer(call.record, {question.key: outcome.result})
@@ -197,7 +202,8 @@ class ServerTasks(TaskDesk):
         request, question.request, question.outlet = question.request, None, None
         if request is not None:
             del self._asked[request]
-            self.runtime.machine.cancel(request, now=clock())
+            self.runtime.progress.forget(request)
+            self.runtime.machine.cancel(request, now=clock(), reason=GIVEN_UP)
 
     # News
 

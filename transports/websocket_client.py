@@ -15,7 +15,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from mcpcore.engine.peer import Peer
 from transports.link import App
-from transports.pump import STREAM_ERRORS, LinkError
+from transports.pump import STREAM_ERRORS, LinkError, what_broke
 from transports.websocket import SUBPROTOCOL, WebSocketLink, WebSocketSettings
 
 BODY_LIMIT = 4 * 1024
@@ -59,7 +59,7 @@ class WebSocketClientLink(WebSocketLink):
             text = f"{_shown(parts)}: certificate refused: {error.verify_message}"
             raise LinkError(text) from error
         except (OSError, *STREAM_ERRORS) as error:
-            raise LinkError(f"{_shown(parts)}: cannot connect: {_cause(error)}") from error
+            raise LinkError(f"{_shown(parts)}: cannot connect: {what_broke(error)}") from error
         self._feed(b"")  # frames that came in one piece with the answer
 
     async def _connect(self, parts: SplitResult) -> ByteStream:
@@ -140,13 +140,3 @@ def _refusal(refusal: RejectConnection, body: bytes) -> str:
         text += f", pointing to {where.decode('latin-1')}"
     line = body.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
     return f"{text}: {line}" if line else text
-
-
-def _cause(error: BaseException) -> str:
-    """The reason at the bottom of a chain or group of connection errors, in words."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    cause = error.__cause__
-    if cause is not None and not isinstance(error, ssl.SSLError):
-        return _cause(cause)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

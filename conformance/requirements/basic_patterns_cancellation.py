@@ -94,7 +94,7 @@ ROWS = (
         "basic/patterns/cancellation#implementation-notes",
         "Reasons of cancellations are logged.",
         application=(
-            "The reason is handed over with the event; what is logged is the application's choice."
+            "Handlers and callbacks learn the reason; what is logged is the application's choice."
         ),
     ),
     client.should(

@@ -144,6 +144,9 @@ class Answers(Opener):
         if request.round >= limit:
             return f"the server asked for input more than {limit} times"
         questions = {} if skim.input_requests is UNSET else skim.input_requests
+        most = self.config.limits.input_requests
+        if len(questions) > most:
+            return f"the server asks {len(questions)} questions at once, the limit is {most}"
         flaw = refuse_questions(questions, request.revision or LATEST, self.config)
         if flaw is not None:
             return flaw
@@ -181,9 +184,18 @@ class Answers(Opener):
                 request, failure.message, now, legacy=failure.evidence, fault=failure.fault
             )
 
+    def _crossed_limit(self, request: Outbound, now: float) -> str:
+        """Say which limit a request has crossed."""
+        limit, maximum = request.timeout or 0.0, self.config.limits.max_timeout
+        if request.progress is None:
+            return f"no answer within {limit:g} seconds"
+        if maximum is not None and now >= request.started + maximum > request.started + limit:
+            return f"no answer within {maximum:g} seconds, for all its progress"
+        return f"no answer within {limit:g} seconds of its last progress"
+
     def expire(self, request: Outbound, now: float) -> None:
         """The time for an answer is over."""
-        text = f"{request.method}: no answer within {now - request.started:g} seconds"
+        text = f"{request.method}: {self._crossed_limit(request, now)}"
         if request.purpose is not _OWNER:
             self.negotiation_timed_out(request, text, now)
         elif request.farewell is not None:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.engine.config import HeaderParams
+from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import Method
 from mcpcore.spec.types.base import Skim
 
@@ -107,10 +108,23 @@ def mirror_of(
 
 
 def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str]:
-    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``."""
+    """Return the texts of the mirrored arguments in ``params`` by their name in ``wanted``.
+
+    Raises LocalProtocolError for an integer that no header can carry: servers must refuse it.
+    """
     arguments = _decode_arguments(params).arguments
-    texts = {name: text_of(value_at(arguments, path)) for name, path in wanted.items()}
-    return {name: text for name, text in texts.items() if text is not None}
+    texts = {}
+    for name, path in wanted.items():
+        value = value_at(arguments, path)
+        text = text_of(value)
+        if text is not None:
+            texts[name] = text
+        elif isinstance(value, int):
+            raise LocalProtocolError(
+                f"arguments.{'.'.join(path)} cannot be mirrored in the header Mcp-Param-{name}: "
+                f"integers there are between -(2**53 - 1) and 2**53 - 1"
+            )
+    return texts
 
 
 # The server's side

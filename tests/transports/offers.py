@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 from msgspec import UNSET, Struct
 
 from mcpcore.service import Server
@@ -108,6 +109,25 @@ def questions() -> Server:
         return f"{found['words']} {found['places']}"
 
     @server.tool
+    async def reported(context: Context) -> list[Any]:
+        """What is heard of the progress of questions; the client is told when it is."""
+        heard: list[Any] = []
+
+        def hear(value: float, total: float | None, message: str | None) -> None:
+            heard.append([value, total, message])
+            context.notify("notifications/acme/heard", {"value": value})
+
+        async def hear_later(value: float, total: float | None, message: str | None) -> None:
+            await anyio.lowlevel.checkpoint()
+            hear(value, total, message)
+
+        await context.sample("Hello", 10, progress=hear)
+        if context.supports("elicitation"):
+            await context.elicit("Who are you?", Person, progress=hear)
+        await context.list_roots(progress=hear_later)
+        return heard
+
+    @server.tool
     async def remembered(context: Context) -> str:
         """What must not be done twice, between questions that may run the handler again."""
         first = await context.remember("first", _next, int)
@@ -199,6 +219,45 @@ def listening() -> Server:
         """Tells the client something of an extension, and something that only clients say."""
         sent = context.notify("notifications/acme/typing", {"where": "at the server"})
         return [sent, context.notify("notifications/roots/list_changed")]
+
+    @server.notification("notifications/acme/look")
+    async def look(context: NotificationContext) -> None:
+        heard: list[float] = []
+
+        def hear(value: float, total: float | None, message: str | None) -> None:
+            heard.append(value)
+            context.notify("notifications/acme/heard", {"value": value})
+
+        await context.ask(ListRoots(), progress=hear)
+        keep(["progress", *heard])
+
+    ended: list[Any] = []
+
+    @server.tool
+    async def stuck(context: Context) -> None:
+        """Waits for ever; ``endings`` tells why it did not."""
+        context.progress(1)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append([context.cancelled, context.cancel_reason])
+            keep("over")
+
+    @server.tool
+    async def endings(count: int) -> list[Any]:
+        """Why ``stuck`` ended, once it has so often."""
+        while len(ended) < count:
+            await more.wait()
+        return ended
+
+    @server.tool
+    async def impatient(context: Context) -> str:
+        """Asks two things, of which the client refuses one."""
+        try:
+            await context.gather_inputs({"no": Sample("Hello", 10), "slow": ListRoots()})
+        except InputUnavailable as error:
+            return str(error)
+        return "answered"
 
     @server.tool
     async def there(context: Context) -> str:

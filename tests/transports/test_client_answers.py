@@ -6,18 +6,19 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import UNSET
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service import Server
-from mcpcore.spec.errors import McpError
+from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.types.content import TextContent, ToolUseContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
-from mcpcore.spec.types.roots import Root
+from mcpcore.spec.types.roots import ListRootsResult, Root
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from tests.requirements.looking_glass import PROGRAM, ask
 from tests.transports.runtime_bench import bench
-from transports.callbacks import Callbacks
+from transports.callbacks import CallbackContext, Callbacks
 from transports.client import connect
 from transports.client_errors import InputFailed
 from transports.client_open import ClientSettings
@@ -141,6 +142,12 @@ async def test_roots_are_files() -> None:
         assert await ask(client, "roots/list") == {"roots": [{"uri": "file:///c"}]}
 
 
+async def test_a_client_without_roots_cannot_set_them() -> None:
+    async with connect(Server("s")) as client:
+        with pytest.raises(LocalProtocolError, match="no roots were declared"):
+            client.set_roots(["file:///a"])
+
+
 # Sampling
 
 
@@ -237,12 +244,171 @@ async def test_fields_that_no_form_may_have_are_left_to_the_callback(
     assert caplog.records == []
 
 
-async def test_answers_by_hand_are_sent_as_they_are() -> None:
-    answer = ElicitResult(action="accept", content={"n": "by hand"})
+NEEDED: dict[str, Any] = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}, "m": {"type": "integer", "default": 7}},
+    "required": ["n"],
+}
+
+
+def by_hand(action: Any, content: Any = UNSET, **more: Any) -> ElicitResult:
+    return ElicitResult(action=action, content=content, **more)
+
+
+@pytest.mark.requirement("client/elicitation/client-validates", "client/elicitation/both-validate")
+@pytest.mark.parametrize("name", ["2025-11-25", MODERN])
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (by_hand("accept", {"n": "NO"}), "n: expected an integer"),
+        (by_hand("accept"), "n: missing"),
+        (by_hand("whatever"), "action 'whatever' does not exist"),
+        ({"n": 1.5}, "n: expected an integer"),
+        ({}, "n: missing"),
+        ("yes", "returned str, which is no ElicitResult"),
+        (True, "returned bool, which is no ElicitResult"),
+    ],
+)
+async def test_answers_that_break_the_form_do_not_leave(
+    name: str, answer: Any, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, got = Server("s"), []
+
+    @server.tool
+    async def ask_user(context: Context) -> str:
+        got.append(await context.elicit("?", NEEDED))
+        return "answered"
+
+    callbacks = Callbacks(elicitation=lambda params: answer)
+    async with connect(server, revision=name, callbacks=callbacks) as client:
+        if client.revision.modern:
+            with pytest.raises((ValueError, TypeError), match=problem):
+                await client.call_tool("ask_user")
+        else:
+            result = await client.call_tool("ask_user")
+            assert "the client failed to answer" in str(result.content)
+            assert problem in str(caplog.records[0].exc_info)
+    assert got == []
+
+
+@pytest.mark.requirement("client/elicitation/defaults-filled")
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (by_hand("accept", {"n": 1}), {"action": "accept", "content": {"n": 1, "m": 7}}),
+        (
+            by_hand("accept", {"n": 1, "m": 2}, meta={"k": 1}),
+            {"action": "accept", "content": {"n": 1, "m": 2}, "_meta": {"k": 1}},
+        ),
+        ({"n": 1}, {"action": "accept", "content": {"n": 1, "m": 7}}),
+        (by_hand("decline", {"n": 1}), {"action": "decline"}),
+        (by_hand("cancel", {"n": 1}), {"action": "cancel"}),
+        (None, {"action": "decline"}),
+    ],
+)
+async def test_answers_leave_complete_and_without_what_was_not_given(
+    answer: Any, reply: dict[str, Any]
+) -> None:
     callbacks = Callbacks(elicitation=lambda params: answer)
     async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
-        reply = await ask(client, "elicitation/create", {"message": "m", "requestedSchema": FORM})
-    assert reply == {"action": "accept", "content": {"n": "by hand"}}
+        params = {"message": "m", "requestedSchema": NEEDED}
+        assert await ask(client, "elicitation/create", params) == reply
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (by_hand("accept", {"n": 1}), {"action": "accept"}),
+        (None, {"action": "decline"}),
+        ({"n": 1}, {"code": -32603, "message": "the client failed to answer"}),
+    ],
+)
+async def test_visits_have_no_content(answer: Any, reply: dict[str, Any]) -> None:
+    callbacks = Callbacks(elicitation_url=lambda params: answer)
+    async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+        params = {"mode": "url", "message": "m", "url": "https://x.test/", "elicitationId": "e"}
+        assert await ask(client, "elicitation/create", params) == reply
+
+
+@pytest.mark.parametrize("name", ["2025-06-18", MODERN])
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ({"role": "assistant", "content": text("a"), "model": "m"}, "a"),
+        ({"role": "assistant", "content": text("a")}, "model"),
+        ("a", "returned str, not a CreateMessageResult"),
+    ],
+)
+async def test_a_model_that_answers_by_a_mapping(
+    name: str, answer: Any, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server("s")
+
+    @server.tool
+    async def talk(context: Context) -> str:
+        said = (await context.sample("?", 5)).content
+        return said.text if isinstance(said, TextContent) else ""
+
+    callbacks = Callbacks(sampling=lambda params: answer)
+    async with connect(server, revision=name, callbacks=callbacks) as client:
+        try:
+            told = str((await client.call_tool("talk")).content)
+        except (ValueError, TypeError) as error:
+            told = str(error)
+    assert outcome in told + "".join(str(record.exc_info) for record in caplog.records)
+
+
+# What a callback is given, and what of its answer reaches the handler
+
+
+async def test_what_is_called_with_its_context() -> None:
+    seen: list[Any] = []
+
+    def plain(params: ElicitParams, place: str = "here") -> dict[str, Any]:
+        seen.append(place)
+        return {"n": 1}
+
+    class Form:
+        def __call__(self, params: ElicitParams, context: CallbackContext) -> dict[str, Any]:
+            seen.append(context.method)
+            return {"n": 1}
+
+    def any_number(*args: Any) -> dict[str, Any]:
+        seen.append(len(args))
+        return {"n": 1}
+
+    for callback in (plain, Form(), any_number):
+        callbacks = Callbacks(elicitation=callback)
+        async with connect(PROGRAM, callbacks=callbacks, settings=LEGACY) as client:
+            params = {"message": "m", "requestedSchema": FORM}
+            assert (await ask(client, "elicitation/create", params))["action"] == "accept"
+    assert seen == ["here", "elicitation/create", 1]
+
+
+@pytest.mark.parametrize("name", ["2025-11-25", MODERN])
+async def test_the_metadata_of_answers_reaches_the_handler(name: str) -> None:
+    server = Server("s")
+    found: list[Any] = []
+
+    @server.tool
+    async def ask_all(context: Context) -> None:
+        form = await context.elicit("?", FORM)
+        visit = await context.elicit_url("?", "https://x.test/", key="v")
+        roots = await context.list_roots()
+        words = await context.sample("?", 5)
+        found[:] = [form.meta, visit.meta, roots.meta, words.meta]
+
+    callbacks = Callbacks(
+        elicitation=lambda params: by_hand("accept", {"n": 1}, meta={"a": 1}),
+        elicitation_url=lambda params: by_hand("decline", meta={"b": 2}),
+        roots=lambda: ListRootsResult(roots=[Root(uri="file:///a")], meta={"c": 3}),
+        sampling=lambda params: CreateMessageResult(
+            role="assistant", content=TextContent(text="a"), model="m", meta={"d": 4}
+        ),
+    )
+    async with connect(server, revision=name, callbacks=callbacks) as client:
+        await client.call_tool("ask_all")
+    assert found == [{"a": 1}, {"b": 2}, {"c": 3}, {"d": 4}]
 
 
 # Sampling with tools, from one source and with the same callback in both eras

@@ -72,6 +72,21 @@ def test_results_without_a_time_are_not_kept(ttl: Any) -> None:
     assert len(shared) == 0
 
 
+@pytest.mark.parametrize("ttl", [b"1" + b"0" * 400, b"9223372036854775808", b"1e300", b"86400001"])
+def test_no_result_is_fresh_for_longer_than_the_setting_says(ttl: bytes) -> None:
+    cache = server(ResultCache(longest=60.0))
+    cache.put("tools/list", None, Raw(b'{"ttlMs":%s}' % ttl), 0, now=0.0)
+    assert cache.get("tools/list", None, now=59.9) is not None
+    assert cache.get("tools/list", None, now=60.1) is None
+
+
+@pytest.mark.parametrize("ttl", [b"-1" + b"0" * 400, b"-9223372036854775809"])
+def test_times_far_below_zero_are_none(ttl: bytes) -> None:
+    shared = ResultCache()
+    put(server(shared), "tools/list", kept=Raw(b'{"ttlMs":%s}' % ttl))
+    assert len(shared) == 0
+
+
 def test_a_result_that_is_no_longer_to_be_kept_makes_way_for_nothing() -> None:
     cache = server()
     put(cache, "tools/list")

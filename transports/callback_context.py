@@ -1,0 +1,106 @@
+"""What a client's callback may know of the server's request, and how it reports progress."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import RequestMeta
+from mcpcore.wire.message import RequestId
+from transports.typed import typed
+
+Report = Callable[[float, float | None, str | None], bool]
+
+
+class CallbackContext:
+    """The request of the server that a callback answers.
+
+    A callback that takes one parameter more than it must (a second one without default; the first
+    one for roots) is given it.
+    """
+
+    __slots__ = (
+        "_progress",
+        "_report",
+        "cancel_reason",
+        "meta",
+        "method",
+        "request_id",
+        "revision",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        revision: Revision,
+        meta: RequestMeta,
+        *,
+        request_id: RequestId | None = None,
+        report: Report | None = None,
+    ) -> None:
+        self.method = method
+        """For instance ``sampling/createMessage``."""
+        self.revision = revision
+        """The revision that was negotiated."""
+        self.meta = meta
+        """The request's ``_meta``: progress token, ``traceparent`` and so on."""
+        self.request_id = request_id
+        """The server's id of the request; None in the modern era, where it has none."""
+        self.cancel_reason: str | None = None
+        """Why the server took its request back, if it did and said so."""
+        self.scope: anyio.CancelScope | None = None
+        """The scope that is cancelled with the request; None for a plain function."""
+        self._report = report
+        self._progress = -math.inf
+
+    @property
+    def cancelled(self) -> bool:
+        """The server no longer wants an answer (legacy); every ``await`` raises now."""
+        return self.scope is not None and self.scope.cancel_called
+
+    def progress(
+        self, value: float, total: float | None = None, message: str | None = None
+    ) -> bool:
+        """Report progress, which must increase; False if the server did not ask for it.
+
+        In the modern era it never does: there is no progress of an input.  To be called in the
+        event loop.
+        """
+        if self._report is None or self.cancelled:
+            return False
+        if not math.isfinite(value) or value <= self._progress:
+            return False
+        self._progress = value
+        return self._report(value, total, message)
+
+
+class _WithMeta(Struct):
+    meta: RequestMeta | UnsetType = field(default=UNSET, name="_meta")
+
+
+def meta_of(params: Raw) -> RequestMeta:
+    """The ``_meta`` of an input request.  Raises Malformed."""
+    if b'"_meta"' not in bytes(params):
+        return RequestMeta()
+    meta = typed(params, _WithMeta).meta
+    return RequestMeta() if meta is UNSET else meta
+
+
+def call(callback: Callable[..., Any], context: CallbackContext, *args: Any) -> Any:
+    """Call a callback, with the context if it takes one."""
+    return callback(*args, context) if _takes_context(callback, len(args)) else callback(*args)
+
+
+def _takes_context(callback: Callable[..., Any], position: int) -> bool:
+    try:
+        parameters = inspect.signature(callback).parameters.values()
+    except (TypeError, ValueError):  # some of those that are written in C have none
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [each for each in parameters if each.kind in kinds]
+    return len(places) > position and places[position].default is inspect.Parameter.empty
