@@ -6,20 +6,20 @@ dialect is 2020-12.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from mcpcore.service.docstrings import parse_docstring
+from mcpcore.service.derive import Schema as Schema
+from mcpcore.service.derive import derive, described
 from mcpcore.service.errors import InvalidValue
 from mcpcore.service.handlers import Parameter
 from mcpcore.spec.header_params import ANNOTATION
-from mcpcore.spec.json_schema import subschemas, walk
+from mcpcore.spec.json_schema import subschemas
 
 T = TypeVar("T")
 
-Schema = dict[str, Any]
 Validator = Callable[[Mapping[str, Any]], Callable[[Any], list[str]]]
 """Compiles a JSON Schema; the result lists what is wrong with a value decoded from JSON.
 
@@ -38,6 +38,7 @@ _MESSAGE = 500
 def mirrored(header: str) -> Meta:
     """Annotate a parameter of a tool to be mirrored into the HTTP header ``Mcp-Param-<header>``.
 
+    >>> from typing import Annotated
     >>> region: Annotated[str, mirrored("Region")]
     """
     return Meta(extra_json_schema={ANNOTATION: header})
@@ -57,18 +58,18 @@ def input_schema(
     """
     for parameter in parameters:
         try:
-            _derive(parameter.type)
+            derive(parameter.type)
         except (TypeError, NotImplementedError) as error:
             raise TypeError(f"parameter {parameter.name!r}: {_first_line(error)}") from None
-    schema = _derive(type)
+    schema = derive(type)
     del schema["title"]
     if not schema["required"]:
         del schema["required"]
     for parameter in parameters:
         rules = schema["properties"][parameter.name]
-        described = _words(parameter.type) or descriptions.get(parameter.name)
-        if described:
-            rules.setdefault("description", described)
+        words = described(parameter.type) or descriptions.get(parameter.name)
+        if words:
+            rules.setdefault("description", words)
         if not parameter.required:
             _set_default(rules, parameter)
     return schema
@@ -77,7 +78,7 @@ def input_schema(
 def output_schema(type: Any) -> Schema:
     """Return the schema of a value of ``type``.  Raises TypeError if it has none."""
     try:
-        return _derive(type)
+        return derive(type)
     except (TypeError, NotImplementedError) as error:
         raise TypeError(f"return type: {_first_line(error)}") from None
 
@@ -107,14 +108,11 @@ def form_schema(type: Any) -> Schema:
     schema = output_schema(type)
     if schema.get("type") != "object" or "properties" not in schema:
         raise TypeError(f"a form needs a type with named fields, not {type!r}")
-    descriptions = parse_docstring(getattr(type, "__doc__", None)).parameters
     definitions = schema.get("$defs", {})
     form: Schema = {"type": "object", "properties": {}}
     required = []
     for name, rules in schema["properties"].items():
         field, optional = _form_field(name, rules, definitions)
-        if name in descriptions:
-            field.setdefault("description", descriptions[name])
         form["properties"][name] = field
         if name in schema.get("required", ()) and not optional:
             required.append(name)
@@ -164,35 +162,6 @@ def _resolved(rules: Schema, definitions: Schema) -> Schema:
     return {**definition, **{word: value for word, value in rules.items() if word != "$ref"}}
 
 
-def _derive(type: Any) -> Schema:
-    """The schema of ``type``, with an object in plain sight at the root where it is one."""
-    schema = msgspec.json.schema(type)
-    for node in walk(schema):
-        _name_type_of_enum(node)
-    reference = schema.get("$ref")
-    if reference is None:
-        return schema
-    definitions = schema["$defs"]
-    name = reference.removeprefix("#/$defs/")
-    root = dict(definitions[name])
-    others = [root, *(body for key, body in definitions.items() if key != name)]
-    if not any(node.get("$ref") == reference for body in others for node in walk(body)):
-        del definitions[name]
-    if definitions:
-        root["$defs"] = definitions
-    return root
-
-
-def _name_type_of_enum(node: Schema) -> None:
-    """Add the type that msgspec leaves out of choices; some readers rely on it."""
-    values = node.get("enum")
-    if values and "type" not in node:
-        if all(isinstance(value, str) for value in values):
-            node["type"] = "string"
-        elif all(isinstance(value, int) for value in values):
-            node["type"] = "integer"
-
-
 def _set_default(rules: Schema, parameter: Parameter) -> None:
     """Say what the default is if it has a JSON form that the type itself accepts."""
     try:
@@ -201,13 +170,6 @@ def _set_default(rules: Schema, parameter: Parameter) -> None:
     except (TypeError, ValueError, OverflowError, NotImplementedError):
         return
     rules["default"] = default
-
-
-def _words(annotation: Any) -> str | None:
-    """The description in ``Annotated[int, "how many"]``."""
-    if get_origin(annotation) is Annotated:
-        return next((extra for extra in get_args(annotation)[1:] if isinstance(extra, str)), None)
-    return None
 
 
 def _first_line(error: Exception) -> str:
@@ -269,15 +231,14 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes | Raw, root: str) -> T:
     Raises :class:`InvalidValue` with a message like ``arguments.user.age: Expected int, got str``.
     """
     try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        if "got `float`" in str(error):
+        try:
+            return decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
             # In JSON Schema 1.0 is an integer, to msgspec it is not: the schema is what counts.
-            whole = msgspec.json.encode(_whole(msgspec.json.decode(raw)))
-            try:
-                return decoder.decode(whole)
-            except msgspec.ValidationError as second:
-                error = second
+            return decoder.decode(msgspec.json.encode(_whole(msgspec.json.decode(raw))))
+    except msgspec.ValidationError as error:
         raise InvalidValue(explain(error, root)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"{root}: {error}") from None
@@ -308,7 +269,7 @@ def shorten(message: str) -> str:
 
 
 def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
         return {key: _whole(inner) for key, inner in value.items()}
