@@ -9,12 +9,13 @@ from itertools import islice
 
 from msgspec import Struct
 
-from mcpcore.http.storing import LogPage, SessionRecord, Step
+from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from transports.stores.base import (
     SECRET_SIZE,
     Outcome,
     StepFailedError,
     StoreSettings,
+    StoreUnavailableError,
     carry_out,
     ends,
     is_request,
@@ -26,6 +27,8 @@ _SWEEPS = 15.0
 """Seconds between two looks at all sessions."""
 _RETURN = 6
 """A worker that was silent for so many leases is forgotten with its mailbox."""
+_LEAST_WAIT = 0.1
+"""Seconds for which nothing is looked at while notes are waited for, at least."""
 
 
 class _Entry(Struct, eq=False, weakref=False):
@@ -109,6 +112,7 @@ class MemoryStore:
         """Bytes of events and queued messages."""
         self._workers: dict[str, _Worker] = {}
         self._swept = 0.0
+        self._closed = False
         self._changed = threading.Condition(threading.RLock())
         """Guards everything, and tells receivers that there are notes."""
 
@@ -121,6 +125,8 @@ class MemoryStore:
     def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
         """See :class:`~transports.stores.base.Store`."""
         with self._changed:
+            if self._closed:
+                return [StoreFailure("the store is closed")] * len(steps)
             self._renew(worker)
             self._bury_expired()
             if not self._swept <= wall < self._swept + _SWEEPS:
@@ -130,9 +136,7 @@ class MemoryStore:
     def close(self) -> None:
         """See :class:`~transports.stores.base.Store`."""
         with self._changed:
-            for state in self._workers.values():
-                state.left = True
-            self._workers.clear()
+            self._closed = True
             self._changed.notify_all()
 
     # Sessions
@@ -340,11 +344,13 @@ class MemoryStore:
         with self._changed:
             state = self._renew(worker)
             while not state.left:
+                if self._closed:
+                    raise StoreUnavailableError("the store is closed")
                 self._bury_expired()
                 left = until - time.monotonic()
                 if state.notes or left <= 0:
                     break
-                self._changed.wait(min(left, self.settings.renew))
+                self._changed.wait(min(left, max(self.settings.renew, _LEAST_WAIT)))
                 if not state.left:
                     self._renew(worker)
             notes = list(state.notes)

@@ -4,13 +4,18 @@ from importlib.util import find_spec
 from typing import cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from transports.stores.base import Store, StoreSettings
+from transports.stores.base import Store, StoreSettings, StoreUnavailableError
+from transports.targets import BadTarget
 
 _REDIS = {"redis", "rediss", "unix"}
 
 
-class StoreUrlError(ValueError):
+class StoreUrlError(BadTarget):
     """The URL names no store, or an option that it does not have."""
+
+
+class ExtraMissingError(StoreUnavailableError, ImportError):
+    """The store needs an extra that is not installed; the message names it."""
 
 
 def open_store(url: str, settings: StoreSettings | None = None) -> Store:
@@ -23,7 +28,7 @@ def open_store(url: str, settings: StoreSettings | None = None) -> Store:
       ``unix:///path/to/socket?db=0``, with ``prefix=NAME`` (``mcpcore``), ``timeout=SECONDS`` (5)
       and the options of ``redis.Redis.from_url``.
 
-    Raises StoreUrlError for a URL that is wrong, ImportError if the extra ``redis`` is missing,
+    Raises StoreUrlError for a URL that is wrong, ExtraMissingError without the extra ``redis``,
     StoreUnavailableError for a file that cannot be opened.  Whether Redis answers shows at the
     first call.
     """
@@ -71,7 +76,9 @@ def _sqlite(url: str, settings: StoreSettings | None) -> Store:
 
 def _redis(url: str, settings: StoreSettings | None) -> Store:
     if find_spec("redis") is None:
-        raise ImportError("the Redis store needs the extra 'redis': pip install 'mcpcore[redis]'")
+        raise ExtraMissingError(
+            "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'"
+        )
     from transports.stores.redis import RedisStore
 
     parts = urlsplit(url)

@@ -43,6 +43,9 @@ from transports.stores.by_step import ByStep
 from transports.stores.redis_link import Command, RedisLink
 from transports.stores.redis_steps import command, notes, outcome, session_base, workers_base
 
+_LEAST_WAIT = 0.1
+"""Seconds for which Redis is asked to wait for notes, however often leases are renewed."""
+
 
 class _Here(Struct):
     """A worker of this process."""
@@ -185,7 +188,7 @@ class RedisStore(ByStep):
             if isinstance(reply, list)
             for victim in reply
         ]
-        self._link.run([self._of_session(victim, "remove", wall) for victim in victims])
+        self._link.run([self._of_session(victim, "remove", "", wall) for victim in victims])
 
     # Workers and notes
 
@@ -193,13 +196,14 @@ class RedisStore(ByStep):
         """See :class:`~transports.stores.base.Mailbox`."""
         until = time.monotonic() + timeout
         try:
+            here = self._renew(worker)
             while True:
-                here = self._renew(worker)
                 self._follow_up((), (), 0.0)
                 left = max(0.0, until - time.monotonic())
-                found = self._read(worker, here, min(left, self.settings.renew))
+                found = self._read(worker, here, min(left, max(self.settings.renew, _LEAST_WAIT)))
                 if here.left or found or left <= 0:
                     return [] if here.left else found
+                self._renew(worker, here)
         except StoreUnavailableError:
             self._failed()
             raise
@@ -210,14 +214,15 @@ class RedisStore(ByStep):
             here = self._here.pop(worker, None)
         if here is not None:
             here.left = True
-        sessions = self._link.one(self._of_workers("leave", worker))
-        self._bury(worker, sessions)
+        self._link.one(self._of_workers("leave", worker))
+        self._on_each(worker, "bury", worker, worker)
+        self._link.one(("UNLINK", f"{self._base}held:{worker}"))
 
     def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
         """Return new notes, in the order in which Redis got them."""
         inbox, everybody = f"{self._base}inbox:{worker}", f"{self._base}all"
         reply = self._link.wait({inbox: here.inbox, everybody: here.all}, seconds)
-        found: list[tuple[tuple[int, ...], bytes]] = []
+        found: list[tuple[int, bytes]] = []
         for key, entries in reply:
             newest = entries[-1][0].decode()
             if key.decode() == inbox:
@@ -227,18 +232,23 @@ class RedisStore(ByStep):
                 self._link.one(("XTRIM", inbox, "MINID", "=", f"{number}-{int(part) + 1}"))
             else:
                 here.all = newest
-            for id, fields in entries:
+            for _, fields in entries:
                 note = fields.get(b"n")
                 if note is not None and fields.get(b"f") != worker.encode():
-                    found.append((tuple(map(int, id.split(b"-"))), note))
+                    found.append((int(fields[b"t"]), note))
         found.sort(key=lambda entry: entry[0])
         return [note for _, note in found]
 
-    def _renew(self, worker: str) -> _Here:
-        """The worker is there; now and then this is written down, and others are looked after."""
+    def _renew(self, worker: str, known: _Here | None = None) -> _Here:
+        """The worker is there; now and then this is written down, and others are looked after.
+
+        ``known``: only if it has not left since.
+        """
         now = self._clock() if self._clock is not None else time.monotonic()
         with self._lock:
             here = self._here.get(worker)
+            if known is not None and here is not known:
+                return known
             if here is not None and here.renewed <= now < here.renewed + self.settings.renew:
                 return here
         newest, gone, expired = self._link.one(
@@ -247,24 +257,23 @@ class RedisStore(ByStep):
         with self._lock:
             here = self._here.setdefault(worker, _Here(inbox="0-0", all=newest.decode()))
             here.renewed = now
-            remind = here.missed or not here.gone.issuperset(gone)
+            missed, dead = here.missed, sorted(frozenset(gone) - here.gone)
             here.gone, here.missed = frozenset(gone), False
         for name in expired:
             silent = name.decode()
-            self._bury(silent, self._link.one(("ZRANGE", f"{self._base}held:{silent}", 0, -1)))
+            self._on_each(silent, "bury", worker, silent)
             self._link.one(self._of_workers("buried", silent, self._now()))
-        if remind:
-            sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
-            self._on_each(sessions, "remind", worker)
+        if missed:
+            self._on_each(worker, "remind", worker)
+        elif dead:
+            self._on_each(worker, "remind", worker, *dead)
         return here
 
-    def _bury(self, worker: str, sessions: Sequence[bytes]) -> None:
-        """Nothing more comes from a worker; should it come back, it has lost its connections."""
-        self._on_each(sessions, "bury", worker)
-
-    def _on_each(self, sessions: Sequence[bytes], operation: str, worker: str) -> None:
+    def _on_each(self, worker: str, operation: str, me: str, *values: object) -> None:
+        """Do something to all sessions in which a worker has or had streams."""
+        sessions = self._link.one(("ZRANGE", f"{self._base}held:{worker}", 0, -1))
         ids = [session.decode() for session in sessions]
-        replies = self._link.run([self._of_session(id, operation, 0, worker) for id in ids])
+        replies = self._link.run([self._of_session(id, operation, me, 0, *values) for id in ids])
         told = [part for id, reply in zip(ids, replies, strict=True) for part in notes(id, reply)]
         self._follow_up(told, (), 0.0)
 
@@ -281,9 +290,11 @@ class RedisStore(ByStep):
     def _of_workers(self, operation: str, *values: object) -> Command:
         return self._link.workers.call(self._base, operation, *values)
 
-    def _of_session(self, session: str, operation: str, wall: float, *values: object) -> Command:
+    def _of_session(
+        self, session: str, operation: str, me: str, wall: float, *values: object
+    ) -> Command:
         base = session_base(self._prefix, session)
-        return self._link.session.call(base, operation, wall, *values)
+        return self._link.session.call(base, operation, wall, me, *values)
 
     def _do(self, worker: str, step: Step, wall: float) -> Outcome:
         (made,) = self._carry_out(worker, [step], wall)

@@ -50,11 +50,13 @@ class RedisLink:
         }
         self._db = redis.Redis.from_url(url, socket_timeout=timeout, **common)
         self._ears = redis.Redis.from_url(url, socket_timeout=timeout + settings.renew, **common)
+        self._closed = False
         self.session = _script("session", settings)
         self.workers = _script("workers", settings)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; redis-py would open them again."""
+        self._closed = True
         self._db.close()
         self._ears.close()
 
@@ -89,6 +91,7 @@ class RedisLink:
 
         Raises StoreUnavailableError.
         """
+        self._check_open()
         block = max(1, round(seconds * 1000)) if seconds > 0 else None
         try:
             return self._ears.xread(cast("dict[Any, Any]", cursors), block=block)
@@ -96,6 +99,7 @@ class RedisLink:
             raise StoreUnavailableError(reason(error)) from error
 
     def _send(self, commands: Sequence[Command]) -> list[Reply]:
+        self._check_open()
         try:
             pipeline = self._db.pipeline(transaction=False)
             for command in commands:
@@ -103,6 +107,10 @@ class RedisLink:
             return list(pipeline.execute(raise_on_error=False))
         except (RedisError, OSError) as error:
             raise StoreUnavailableError(reason(error)) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
 
     def _load(self) -> None:
         self._send([("SCRIPT", "LOAD", script.text) for script in (self.session, self.workers)])

@@ -40,25 +40,27 @@ def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) 
     """Return what carries out a step; None for one that is not known."""
 
     def of_session(operation: str, *values: object) -> Command:
-        return link.session.call(session_base(prefix, step.session), operation, wall, *values)
+        return link.session.call(
+            session_base(prefix, step.session), operation, wall, worker, *values
+        )
 
     match step:
         case StreamAppend():
-            return of_session("append", step.stream, worker, step.data, int(step.ends))
+            return of_session("append", step.stream, step.data, int(step.ends))
         case StreamRead():
-            return of_session("read", step.stream, worker, step.after, step.limit)
+            return of_session("read", step.stream, step.after, step.limit)
         case StreamBegin():
             answers, request = int(step.request is not None), step.request or b""
-            return of_session("begin", step.stream, worker, answers, request)
+            return of_session("begin", step.stream, answers, request)
         case QueuePut():
             named, once = int(step.once is not None), step.once or ""
             return of_session("put", step.data, int(is_request(step.data)), named, once)
         case QueueTake():
-            return of_session("take", step.stream, worker, step.limit)
+            return of_session("take", step.stream, step.limit)
         case StreamClaim():
-            return of_session("claim", step.stream, worker)
+            return of_session("claim", step.stream)
         case StreamRelease():
-            return of_session("release", step.stream, worker)
+            return of_session("release", step.stream)
         case SessionTouch():
             return of_session("touch")
         case SessionLoad():

@@ -1,11 +1,12 @@
 -- One step on one session, atomically.  KEYS[1]: what the names of all keys of the session begin
--- with; all of them are in one slot.  ARGV: the operation, the wall clock, and what it needs.
+-- with; all of them are in one slot.  ARGV: the operation, the wall clock, the worker that asks,
+-- and what the operation needs.
 -- Returns {outcome, notes}: notes is a flat list of worker, kind ("wake" or "moved") and stream.
 --
 -- In front of this text stand the settings: AGE, EVENTS, EVENT_BYTES, STREAMS, QUEUE_BYTES, ONCE,
 -- UNUSED, IDLE, ABSOLUTE, SLACK.  Numbers of streams and times are kept as the strings that came:
 -- as numbers of Lua they would lose digits.
-local base, op, wall_text = KEYS[1], ARGV[1], ARGV[2]
+local base, op, wall_text, me = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local wall = tonumber(wall_text)
 local facts = base .. 's' -- hash: the record, its times and counts
 local streams = base .. 't' -- hash: number -> stream, packed
@@ -221,14 +222,15 @@ local function make_room()
   return found
 end
 
--- Readers and the carrier.  A reader (false: waits) that was woken (true) is kept until it reads
--- again, and an armed stream likewise: should the note be lost with whoever had to pass it on, it
--- can be made once more.
+-- Readers and the carrier.  Who waits is marked with WAITS; who was woken, with the worker that had
+-- to pass the note on, until he reads again: should the note be lost with that worker, it can be
+-- made once more.
+local WAITS = ''
 
 local function wake_readers(number, stream)
   for worker, told in pairs(stream.readers) do
-    if not told then
-      stream.readers[worker] = true
+    if told == WAITS then
+      stream.readers[worker] = me
       note(worker, 'wake', number)
     end
   end
@@ -240,8 +242,8 @@ local function wake_carrier()
   end
   local number = redis.call('ZREVRANGE', open, 0, 0)[1]
   local stream = number and fetch(number)
-  if stream and stream.armed == 'waits' then
-    stream.armed = 'woken'
+  if stream and stream.armed == WAITS then
+    stream.armed = me
     save(number, stream)
     note(stream.holder, 'wake', number)
   end
@@ -263,17 +265,17 @@ local ops = {}
 
 function ops.save() -- record, version, created
   if lives() then
-    if tonumber(ARGV[4]) >= fact('version') then
-      redis.call('HSET', facts, 'record', ARGV[3], 'version', ARGV[4], 'created', ARGV[5])
+    if tonumber(ARGV[5]) >= fact('version') then
+      redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
     end
     use()
     return 0
   end
-  if tonumber(ARGV[4]) > 1 then
+  if tonumber(ARGV[5]) > 1 then
     return redis.error_reply('GONE the session has ended')
   end
   remove()
-  redis.call('HSET', facts, 'record', ARGV[3], 'version', ARGV[4], 'created', ARGV[5])
+  redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
   expire_keys()
   return 1
 end
@@ -307,8 +309,8 @@ function ops.remove()
   return 1
 end
 
-function ops.begin() -- stream, worker, whether it answers a request, the request's id
-  local number, worker = ARGV[3], ARGV[4]
+function ops.begin() -- stream, whether it answers a request, the request's id
+  local number = ARGV[4]
   if not lives() then
     return redis.error_reply('GONE the session has ended')
   end
@@ -319,7 +321,7 @@ function ops.begin() -- stream, worker, whether it answers a request, the reques
     return redis.error_reply('GONE the session has too many streams')
   end
   local rank = count('ranks', 1)
-  local stream = {born = rank, writer = worker, holder = worker, rank = rank, time = wall_text,
+  local stream = {born = rank, writer = me, holder = me, rank = rank, time = wall_text,
     last = 0, lost = 0, readers = {}}
   if ARGV[5] == '1' then
     stream.request = ARGV[6]
@@ -333,8 +335,8 @@ function ops.begin() -- stream, worker, whether it answers a request, the reques
   return 0
 end
 
-function ops.append() -- stream, worker, data, whether it ends
-  local number, worker, data, last = ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1'
+function ops.append() -- stream, data, whether it ends
+  local number, data, last = ARGV[4], ARGV[5], ARGV[6] == '1'
   local stream = find(number)
   if not stream or stream.ended then
     return -1
@@ -343,7 +345,7 @@ function ops.append() -- stream, worker, data, whether it ends
     keep(number, stream, data)
   end
   stream.time = wall_text
-  if worker == stream.writer then
+  if me == stream.writer then
     stream.orphaned = nil
   end
   if last then
@@ -358,8 +360,8 @@ function ops.append() -- stream, worker, data, whether it ends
   return stream.last
 end
 
-function ops.read() -- stream, worker, after, limit
-  local number, worker, after, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+function ops.read() -- stream, after, limit
+  local number, after, limit = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local stream = find(number)
   if not stream then
     return ''
@@ -383,18 +385,18 @@ function ops.read() -- stream, worker, after, limit
     chunk = 128
   end
   if after >= stream.last and not stream.ended and not stream.orphaned then
-    stream.readers[worker] = false
+    stream.readers[me] = WAITS
   else
-    stream.readers[worker] = nil
+    stream.readers[me] = nil
   end
   save(number, stream)
   return page(stream, entries)
 end
 
 function ops.put() -- data, whether it is a request, whether once, once
-  local data, request = ARGV[3], ARGV[4] == '1'
+  local data, request = ARGV[4], ARGV[5] == '1'
   local size = #data
-  if not lives() or (ARGV[5] == '1' and redis.call('ZSCORE', once, ARGV[6])) then
+  if not lives() or (ARGV[6] == '1' and redis.call('ZSCORE', once, ARGV[7])) then
     return 0
   end
   if fact('requests') + 1 > EVENTS or fact('request_bytes') + size > QUEUE_BYTES then
@@ -421,8 +423,8 @@ function ops.put() -- data, whether it is a request, whether once, once
   end
   local left = redis.call('PTTL', facts)
   redis.call('PEXPIRE', queue, left)
-  if ARGV[5] == '1' then
-    redis.call('ZADD', once, count('announced', 1), ARGV[6])
+  if ARGV[6] == '1' then
+    redis.call('ZADD', once, count('announced', 1), ARGV[7])
     redis.call('ZREMRANGEBYRANK', once, 0, -ONCE - 1)
     redis.call('PEXPIRE', once, left)
   end
@@ -430,13 +432,13 @@ function ops.put() -- data, whether it is a request, whether once, once
   return 1
 end
 
-function ops.take() -- stream, worker, limit
-  local number, worker, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
+function ops.take() -- stream, limit
+  local number, limit = ARGV[4], tonumber(ARGV[5])
   local stream = find(number)
   if not stream then
     return ''
   end
-  if stream.holder ~= worker or stream.ended or stream.request then
+  if stream.holder ~= me or stream.ended or stream.request then
     return page(stream, {})
   end
   local entries, size = {}, 0
@@ -459,7 +461,7 @@ function ops.take() -- stream, worker, limit
     end
   end
   if #entries == 0 then
-    stream.armed = 'waits'
+    stream.armed = WAITS
   else
     count('queue_bytes', -size)
     stream.armed = nil
@@ -470,10 +472,10 @@ function ops.take() -- stream, worker, limit
   return page(stream, entries)
 end
 
-function ops.release() -- stream, worker
-  local number, worker = ARGV[3], ARGV[4]
+function ops.release() -- stream
+  local number = ARGV[4]
   local stream = find(number)
-  if stream and stream.holder == worker then
+  if stream and stream.holder == me then
     let_go(number, stream)
     stream.time = wall_text
     save(number, stream)
@@ -482,17 +484,17 @@ function ops.release() -- stream, worker
   return 0
 end
 
-function ops.claim() -- stream, worker
-  local number, worker = ARGV[3], ARGV[4]
+function ops.claim() -- stream
+  local number = ARGV[4]
   local stream = find(number)
   if not stream then
     return 0
   end
-  if stream.holder and stream.holder ~= worker then
+  if stream.holder and stream.holder ~= me then
     note(stream.holder, 'moved', number)
     let_go(number, stream)
   end
-  stream.holder = worker
+  stream.holder = me
   stream.rank = count('ranks', 1)
   stream.time = wall_text
   if not stream.request and not stream.ended then
@@ -504,8 +506,8 @@ function ops.claim() -- stream, worker
   return 0
 end
 
-function ops.bury() -- worker
-  local worker = ARGV[3]
+function ops.bury() -- the worker that is gone
+  local worker = ARGV[4]
   for _, number in ipairs(redis.call('HKEYS', streams)) do
     local stream = fetch(number)
     stream.readers[worker] = nil
@@ -523,12 +525,18 @@ function ops.bury() -- worker
   return 0
 end
 
-function ops.remind() -- worker
-  local worker = ARGV[3]
+function ops.remind() -- the workers that are gone; none: whoever has failed to tell
+  local gone = {}
+  for index = 4, #ARGV do
+    gone[ARGV[index]] = true
+  end
+  local function failed(teller)
+    return teller and teller ~= WAITS and (gone[teller] or #ARGV < 4)
+  end
   for _, number in ipairs(redis.call('HKEYS', streams)) do
     local stream = fetch(number)
-    if stream.readers[worker] or (stream.holder == worker and stream.armed == 'woken') then
-      note(worker, 'wake', number)
+    if failed(stream.readers[me]) or (stream.holder == me and failed(stream.armed)) then
+      note(me, 'wake', number)
     end
   end
   return 0

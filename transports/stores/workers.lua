@@ -37,8 +37,15 @@ local function known(worker)
   return redis.call('ZSCORE', workers, worker) or redis.call('ZSCORE', gone, worker)
 end
 
+-- The order of all notes: that of two streams within a millisecond cannot be told from their ids.
+local function turn()
+  local number = redis.call('INCR', base .. 'turn')
+  redis.call('PEXPIRE', base .. 'turn', LONG)
+  return number
+end
+
 local function deliver(worker, text)
-  redis.call('XADD', inbox(worker), '*', 'n', text)
+  redis.call('XADD', inbox(worker), '*', 'n', text, 't', turn())
   redis.call('PEXPIRE', inbox(worker), MAIL)
 end
 
@@ -84,7 +91,7 @@ function ops.leave() -- worker
   -- wakes whoever still waits there
   redis.call('XADD', inbox(ARGV[2]), '*', 'left', '')
   redis.call('PEXPIRE', inbox(ARGV[2]), SLACK)
-  return redis.call('ZRANGE', held(ARGV[2]), 0, -1)
+  return 0
 end
 
 function ops.post() -- worker, note
@@ -100,7 +107,7 @@ function ops.post() -- worker, note
 end
 
 function ops.announce() -- from worker, note
-  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3])
+  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn())
   redis.call('PEXPIRE', all, MAIL)
   return 0
 end

@@ -1,0 +1,853 @@
+"""What every store promises, as tables of histories: one suite for memory, SQLite and Redis."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw, Struct, structs
+
+from mcpcore.http.storing import (
+    LogPage,
+    Moved,
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+    Wake,
+)
+from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
+from transports.stores.base import StepFailedError, StoreSettings, StoreUnavailableError
+
+SETTINGS = StoreSettings(
+    events=4,
+    event_bytes=100,
+    age=300,
+    streams=3,
+    queue_bytes=40,
+    once=2,
+    sessions=3,
+    unused=60,
+    idle=1800,
+    absolute=86400,
+    lease=10,
+    renew=0,
+    mailbox=5,
+)
+GONE = StoreFailure("the session has ended")
+
+
+@pytest.fixture(params=KINDS)
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Theatre]:
+    with theatre(request.param, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def stage(house: Theatre) -> Iterator[Stage]:
+    with house.stage(SETTINGS) as made:
+        yield made
+
+
+# A history is a list of what is done and what is to come of it.
+
+
+class Notes(Struct):
+    """Worker ``worker`` finds exactly these notes."""
+
+    worker: str
+    notes: tuple[Any, ...] = ()
+
+
+class Later(Struct):
+    """So many seconds pass on the wall clock."""
+
+    seconds: float
+
+
+class Silence(Struct):
+    """So many seconds pass in which only ``but`` show that they are there."""
+
+    seconds: float
+    but: str = ""
+
+
+class Leaves(Struct):
+    worker: str
+
+
+class Do(Struct):
+    """A worker commits a step, with this outcome."""
+
+    worker: str
+    step: Step
+    outcome: Any = None
+
+
+def page(*data: bytes, first: int = 1, **more: Any) -> LogPage:
+    entries = tuple(enumerate(data, first))
+    more.setdefault("last", entries[-1][0] if entries else 0)
+    return LogPage(entries=entries, **more)
+
+
+def save(**more: Any) -> SessionSave:
+    made = record(**more)
+    return SessionSave(token=1, session=made.id, record=made)
+
+
+def load(session: str = "s") -> SessionLoad:
+    return SessionLoad(token=1, session=session)
+
+
+def touch(session: str = "s") -> SessionTouch:
+    return SessionTouch(token=1, session=session)
+
+
+def delete(session: str = "s") -> SessionDelete:
+    return SessionDelete(token=1, session=session)
+
+
+def begin(stream: int, request: bytes | None = b"7", session: str = "s") -> StreamBegin:
+    return StreamBegin(token=1, session=session, stream=stream, request=request)
+
+
+def append(stream: int, data: bytes, *, ends: bool = False, session: str = "s") -> StreamAppend:
+    return StreamAppend(token=1, session=session, stream=stream, data=data, ends=ends)
+
+
+def read(stream: int, after: int = 0, limit: int = 1000, session: str = "s") -> StreamRead:
+    return StreamRead(token=1, session=session, stream=stream, after=after, limit=limit)
+
+
+def put(data: bytes, once: str | None = None, session: str = "s") -> QueuePut:
+    return QueuePut(token=1, session=session, data=data, once=once)
+
+
+def take(stream: int, limit: int = 1000, session: str = "s") -> QueueTake:
+    return QueueTake(token=1, session=session, stream=stream, limit=limit)
+
+
+def claim(stream: int, session: str = "s") -> StreamClaim:
+    return StreamClaim(token=1, session=session, stream=stream)
+
+
+def release(stream: int, session: str = "s") -> StreamRelease:
+    return StreamRelease(token=1, session=session, stream=stream)
+
+
+def post(to: str | None, note: bytes) -> Post:
+    return Post(token=1, session="", to=to, note=note)
+
+
+def woken(stream: int) -> Wake:
+    return Wake(session="s", stream=stream)
+
+
+def let_go(stream: int) -> Moved:
+    return Moved(session="s", stream=stream)
+
+
+BIG = (1 << 59) - 1
+N, R = b'{"method":"n"}', b'{"id":1,"method":"r"}'
+NEW = Do("a", save())
+REQUEST = Do("a", begin(1))
+"""Stream 1 answers a request that worker a runs ..."""
+GET = Do("a", begin(5, None))
+"""... and stream 5 belongs to none."""
+OPEN = page(request=b"7")
+Moment = Notes | Later | Silence | Leaves | Do
+
+HISTORIES: dict[str, list[Moment]] = {
+    # sessions
+    "a session is found by every worker": [NEW, Do("b", load(), record()), Do("c", touch(), True)],
+    "nobody knows a session that was never made": [
+        Do("a", load(), None),
+        Do("a", touch(), False),
+        Do("a", delete(), False),
+    ],
+    "a newer record replaces, an older one does not": [
+        NEW,
+        Do("b", save(version=3, level="info")),
+        Do("a", save(version=2, level="debug")),
+        Do("a", load(), record(version=3, level="info")),
+    ],
+    "of two records of one version the later stays": [
+        NEW,
+        Do("a", save(version=2, level="info")),
+        Do("b", save(version=2, level="debug")),
+        Do("a", load(), record(version=2, level="debug")),
+    ],
+    "a change does not bring a session back": [
+        NEW,
+        Do("a", delete(), True),
+        Do("b", save(version=2), GONE),
+        Do("b", load(), None),
+    ],
+    "with a session all goes that it had": [
+        NEW,
+        REQUEST,
+        GET,
+        Do("a", append(1, b"x"), 1),
+        Do("a", put(N, once="1"), True),
+        Do("b", delete(), True),
+        Do("b", delete(), False),
+        Do("a", append(1, b"y"), None),
+        Do("a", read(1), None),
+        Do("a", take(5), LogPage(ended=True)),
+        Do("a", put(N), False),
+        Do("a", begin(2), GONE),
+        NEW,
+        Do("a", read(1), None),
+        Do("a", begin(1)),
+        Do("a", read(1), OPEN),
+        Do("a", put(N, once="1"), True),
+    ],
+    "an unused session ends early": [
+        NEW,
+        Later(59.9),
+        Do("a", begin(1)),
+        Later(0.1),
+        Do("b", load()),
+    ],
+    "a used one later": [
+        NEW,
+        Later(59),
+        Do("a", touch(), True),
+        Later(1799),
+        Do("a", load(), record()),
+        Later(1799),
+        Do("a", save(version=2)),
+        Later(1800),
+        Do("a", touch(), False),
+    ],
+    "no session outlives the day": [
+        NEW,
+        *[moment for _ in range(86) for moment in (Do("a", touch(), True), Later(1000))],
+        Do("a", touch(), True),
+        Later(400),
+        Do("a", touch(), False),
+    ],
+    "too many sessions: the unused go first, then those not used for long": [
+        NEW,
+        Do("a", touch(), True),
+        Later(1),
+        Do("a", save(session="t", created=1001)),
+        Do("a", save(session="u", created=1001)),
+        Later(1),
+        Do("a", touch("u"), True),
+        Do("b", save(session="v", created=1002)),
+        Do("b", touch("t"), False),
+        Do("b", touch("v"), True),
+        Later(1),
+        Do("a", touch(), True),
+        Do("b", save(session="w", created=1003)),
+        Do("b", touch("w"), True),
+        Do("b", touch("u"), False),
+        Do("b", touch("v"), True),
+        Do("b", touch(), True),
+    ],
+    # streams
+    "positions count from one and are read from anywhere": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"x"), 1),
+        Do("a", append(1, b"y"), 2),
+        Do("a", append(1, b"z", ends=True), 3),
+        Do("b", read(1), page(b"x", b"y", b"z", ended=True, request=b"7")),
+        Do("b", read(1, 1), page(b"y", b"z", first=2, ended=True, request=b"7")),
+        Do("b", read(1, 3), page(last=3, ended=True, request=b"7")),
+    ],
+    "streams do not mix": [
+        NEW,
+        REQUEST,
+        Do("b", begin(BIG, b'"x"')),
+        Do("b", begin(BIG - 1, None)),
+        Do("a", append(1, b"1"), 1),
+        Do("b", append(BIG, b"2"), 1),
+        Do("b", append(BIG - 1, b"3"), 1),
+        Do("a", read(BIG), page(b"2", request=b'"x"')),
+        Do("a", read(BIG - 1), page(b"3")),
+    ],
+    "any bytes are kept": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, bytes(range(60))), 1),
+        Do("a", append(1, b""), 2),
+        Do("a", append(1, b'\xff\x00"\r\n'), 3),
+        Do("b", read(1), page(bytes(range(60)), b"", b'\xff\x00"\r\n', request=b"7")),
+    ],
+    "a page holds about so many bytes, and one event at least": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"xxx"), 1),
+        Do("a", append(1, b"yyy"), 2),
+        Do("a", append(1, b"zzz"), 3),
+        Do("b", read(1, 0, 6), page(b"xxx", b"yyy", last=3, request=b"7")),
+        Do("b", read(1, 0, 5), page(b"xxx", last=3, request=b"7")),
+        Do("b", read(1, 1, 0), page(b"yyy", first=2, last=3, request=b"7")),
+        Notes("b"),
+    ],
+    "nothing is added behind the end": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"x"), 1),
+        Do("a", append(1, b"", ends=True), 1),
+        Do("a", append(1, b"y"), None),
+        Do("a", append(1, b"", ends=True), None),
+        Do("b", read(1), page(b"x", ended=True, request=b"7")),
+    ],
+    "a stream nobody has begun": [NEW, Do("a", append(1, b"x"), None), Do("a", read(1), None)],
+    "a number names one stream": [
+        NEW,
+        REQUEST,
+        Do("b", begin(1, None), StoreFailure("a stream with this number exists")),
+    ],
+    "the oldest events of a session go first: too many": [
+        NEW,
+        REQUEST,
+        Do("a", begin(2)),
+        Do("a", append(1, b"1"), 1),
+        Do("a", append(2, b"2"), 1),
+        Do("a", append(1, b"3"), 2),
+        Do("a", append(1, b"4"), 3),
+        Do("a", append(1, b"5"), 4),
+        Do("a", read(1), page(b"3", b"4", b"5", first=2, lost=1, request=b"7")),
+        Do("a", read(2), page(b"2", request=b"7")),
+        Do("a", append(1, b"6"), 5),
+        Do("a", read(2), page(last=1, lost=1, request=b"7")),
+    ],
+    "the oldest events of a session go first: too long": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"x" * 40), 1),
+        Do("a", append(1, b"y" * 40), 2),
+        Do("a", append(1, b"z" * 60), 3),
+        Do("a", read(1), page(b"y" * 40, b"z" * 60, first=2, lost=1, request=b"7")),
+        Do("a", append(1, b"w" * 500), 4),
+        Do("a", read(1), page(b"w" * 500, first=4, lost=3, request=b"7")),
+    ],
+    "the oldest events of a session go first: too old": [
+        NEW,
+        Do("a", touch(), True),
+        REQUEST,
+        Do("a", append(1, b"x"), 1),
+        Later(299),
+        Do("a", append(1, b"y"), 2),
+        Do("a", read(1), page(b"x", b"y", request=b"7")),
+        Later(1),
+        Do("a", read(1), page(b"y", first=2, lost=1, request=b"7")),
+        Later(299),
+        Do("a", read(1), page(last=2, lost=2, request=b"7")),
+        Do("a", append(1, b"z"), 3),
+    ],
+    "a stream that has ended is forgotten with its last event": [
+        NEW,
+        Do("a", touch(), True),
+        REQUEST,
+        Do("a", append(1, b"x", ends=True), 1),
+        Later(299),
+        Do("b", read(1), page(b"x", ended=True, request=b"7")),
+        Later(1),
+        Do("b", read(1), None),
+    ],
+    "too many streams: those go first to which nothing is added": [
+        NEW,
+        REQUEST,
+        GET,
+        Do("a", begin(3)),
+        Do("a", begin(4), StoreFailure("the session has too many streams")),
+        Do("a", append(3, b"", ends=True), 0),
+        Do("a", begin(4)),
+        Do("a", read(3), None),
+        Do("a", release(5)),
+        Do("a", begin(6)),
+        Do("a", read(5), None),
+        Do("a", read(1), OPEN),
+    ],
+    # wakes
+    "a reader that found nothing is woken, once": [
+        NEW,
+        REQUEST,
+        Do("b", claim(1)),
+        Notes("a", (let_go(1),)),
+        Do("b", read(1), OPEN),
+        Notes("b"),
+        Do("a", append(1, b"x"), 1),
+        Do("a", append(1, b"y"), 2),
+        Notes("b", (woken(1),)),
+        Do("b", read(1), page(b"x", b"y", request=b"7")),
+        Do("a", append(1, b"z"), 3),
+        Notes("b"),
+    ],
+    "whoever reads is woken, however many": [
+        NEW,
+        REQUEST,
+        Do("a", read(1), OPEN),
+        Do("b", read(1), OPEN),
+        Do("c", read(1), OPEN),
+        Do("c", read(1), OPEN),
+        Do("a", append(1, b"x"), 1),
+        Notes("a", (woken(1),)),
+        Notes("b", (woken(1),)),
+        Notes("c", (woken(1),)),
+    ],
+    "a reader learns of the end": [
+        NEW,
+        REQUEST,
+        Do("b", read(1), OPEN),
+        Do("a", append(1, b"", ends=True), 0),
+        Notes("b", (woken(1),)),
+        Do("b", read(1), page(ended=True, request=b"7")),
+        Notes("b"),
+    ],
+    "who has found something is not woken": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"x"), 1),
+        Do("b", read(1), page(b"x", request=b"7")),
+        Do("a", append(1, b"y"), 2),
+        Notes("b"),
+    ],
+    "who was told to let go is not woken": [
+        NEW,
+        REQUEST,
+        Do("b", claim(1)),
+        Do("b", read(1), OPEN),
+        Do("c", claim(1)),
+        Do("a", append(1, b"x"), 1),
+        Notes("a", (let_go(1),)),
+        Notes("b", (let_go(1),)),
+        Notes("c"),
+    ],
+    "claiming again what one has tells nobody": [
+        NEW,
+        GET,
+        Do("a", claim(5)),
+        Do("b", claim(9)),
+        Notes("a"),
+    ],
+    # the queue
+    "what is queued goes onto the carrier": [
+        NEW,
+        Do("a", put(N), True),
+        Do("a", put(R), True),
+        GET,
+        Do("a", take(5), page(N, R)),
+        Do("a", take(5), page(last=2)),
+        Do("b", read(5), page(N, R)),
+        Do("b", put(N), True),
+        Notes("a", (woken(5),)),
+        Do("a", take(5), page(N, first=3)),
+    ],
+    "the newest GET stream carries": [
+        NEW,
+        GET,
+        Do("a", take(5), page()),
+        Do("b", begin(6, None)),
+        Do("b", take(6), page()),
+        Do("c", put(N), True),
+        Notes("a"),
+        Notes("b", (woken(6),)),
+        Do("a", take(5), page()),
+        Do("b", take(6), page(N)),
+    ],
+    "the next newest carries once the newest has no connection": [
+        NEW,
+        GET,
+        Do("a", take(5), page()),
+        Do("b", begin(6, None)),
+        Do("b", put(N), True),
+        Do("b", release(6)),
+        Notes("a", (woken(5),)),
+        Do("a", take(5), page(N)),
+        Do("b", read(6), page()),
+    ],
+    "... or has ended": [
+        NEW,
+        GET,
+        Do("a", take(5), page()),
+        Do("b", begin(6, None)),
+        Do("b", put(N), True),
+        Do("b", append(6, b"", ends=True), 0),
+        Notes("a", (woken(5),)),
+        Do("b", take(6), page(ended=True)),
+    ],
+    "a stream that is claimed becomes the newest": [
+        NEW,
+        GET,
+        Do("b", begin(6, None)),
+        Do("a", put(N), True),
+        Do("a", take(5), page()),
+        Do("a", claim(5)),
+        Notes("a", (woken(5),)),
+        Do("a", take(5), page(N)),
+    ],
+    "only where the connection is, messages are taken": [
+        NEW,
+        GET,
+        Do("a", take(5), page()),
+        Do("b", claim(5)),
+        Notes("a", (let_go(5),)),
+        Do("b", take(5), page()),
+        Do("c", put(N), True),
+        Notes("a"),
+        Notes("b", (woken(5),)),
+        Do("a", take(5), page()),
+        Do("a", release(5)),
+        Do("b", take(5), page(N)),
+    ],
+    "nothing is taken onto the stream of a request": [
+        NEW,
+        REQUEST,
+        Do("a", put(N), True),
+        Do("a", take(1), OPEN),
+        Notes("a"),
+    ],
+    "who takes nothing is woken once": [
+        NEW,
+        GET,
+        Do("a", take(5), page()),
+        Do("a", put(N), True),
+        Do("a", put(N), True),
+        Notes("a", (woken(5),)),
+        Do("a", take(5, limit=1), page(N)),
+        Do("a", put(N), True),
+        Notes("a"),
+        Do("a", take(5), page(N, N, first=2)),
+    ],
+    "who reads a GET stream elsewhere learns what was taken": [
+        NEW,
+        GET,
+        Do("b", read(5), page()),
+        Do("a", put(N), True),
+        Do("a", take(5), page(N)),
+        Notes("b", (woken(5),)),
+    ],
+    "an announcement arrives once": [
+        NEW,
+        GET,
+        Do("a", put(N, once="1"), True),
+        Do("b", put(N, once="1"), False),
+        Do("a", put(N, once="2"), True),
+        Do("a", take(5), page(N, N)),
+        Do("c", put(N, once="1"), False),
+        Do("c", put(N, once="3"), True),
+        Do("c", put(N, once="2"), False),
+        Do("c", put(N, once="1"), True),
+    ],
+    "too much in the queue: notifications go, the oldest first": [
+        NEW,
+        GET,
+        Do("a", put(b'{"method":"1"}'), True),
+        Do("a", put(b'{"id":1,"x":2}'), True),
+        Do("a", put(b'{"method":"2"}'), True),
+        Do("a", take(5), page(b'{"id":1,"x":2}', b'{"method":"2"}')),
+    ],
+    "a request is refused rather than another dropped": [
+        NEW,
+        GET,
+        Do("a", put(b'{"id":1,"x":1}'), True),
+        Do("a", put(b'{"id":2,"x":2}'), True),
+        Do("a", put(b'{"id":3,"x":3}'), False),
+        Do("a", put(b'{"x":4}'), True),
+        Do("a", take(5), page(b'{"id":1,"x":1}', b'{"id":2,"x":2}', b'{"x":4}')),
+    ],
+    "too many in the queue": [
+        NEW,
+        GET,
+        *[Do("a", put(b"%d" % number), True) for number in range(5)],
+        Do("a", put(b'{"id":1}'), True),
+        Do("a", take(5), page(b"2", b"3", b"4", b'{"id":1}')),
+    ],
+    "what never fits drops nothing": [
+        NEW,
+        GET,
+        Do("a", put(N), True),
+        Do("a", put(b"x" * 41), False),
+        Do("a", take(5), page(N)),
+    ],
+    # workers
+    "notes arrive in order": [
+        *[Do(worker, touch(), False) for worker in WORKERS],
+        Do("a", post("b", b"1")),
+        Do("a", post(None, b"2")),
+        Do("c", post("b", b"3")),
+        Do("b", post("b", b"4")),
+        Notes("a"),
+        Notes("b", (b"1", b"2", b"3", b"4")),
+        Notes("c", (b"2",)),
+        Notes("b"),
+    ],
+    "a note to nobody is no mistake": [Do("a", post("nobody", b"1")), Do("a", post(None, b"2"))],
+    "a full mailbox refuses": [
+        Notes("b"),
+        *[Do("a", post("b", b"1")) for _ in range(5)],
+        Do("a", post("b", b"2"), StoreFailure("the mailbox of worker b is full")),
+        Notes("b", (b"1",) * 5),
+        Do("a", post("b", b"2")),
+        Notes("b", (b"2",)),
+    ],
+    "a worker that leaves orphans its streams": [
+        NEW,
+        REQUEST,
+        Do("a", append(1, b"x"), 1),
+        Do("b", read(1, 1), page(last=1, request=b"7")),
+        Do("b", begin(6)),
+        Leaves("a"),
+        Notes("b", (woken(1),)),
+        Do("b", read(1), page(b"x", orphaned=True, request=b"7")),
+        Do("b", read(6), OPEN),
+        Do("b", append(1, b"sorry", ends=True), 2),
+        Do("c", append(1, b"sorry", ends=True), None),
+        Do("c", read(1, 1), page(b"sorry", first=2, ended=True, orphaned=True, request=b"7")),
+    ],
+    "a worker of which nothing is heard likewise": [
+        NEW,
+        REQUEST,
+        Do("b", read(1), OPEN),
+        Silence(9.9, but="b"),
+        Notes("b"),
+        Silence(0.1, but="b"),
+        Notes("b", (woken(1),)),
+        Do("b", read(1), page(orphaned=True, request=b"7")),
+    ],
+    "a stream has a writer as long as that shows itself": [
+        NEW,
+        REQUEST,
+        *[moment for _ in range(5) for moment in (Silence(6, but="b"), Notes("a"))],
+        Do("b", read(1), OPEN),
+    ],
+    "messages do not wait for a connection at a worker that is gone": [
+        NEW,
+        GET,
+        Do("b", begin(6, None)),
+        Do("a", take(5), page()),
+        Do("c", put(N), True),
+        Silence(10, but="a"),
+        Notes("a", (woken(5),)),
+        Do("a", take(5), page(N)),
+    ],
+    "a worker that comes back has lost its connections, and goes on writing": [
+        NEW,
+        REQUEST,
+        GET,
+        Do("a", take(5), page()),
+        Silence(10, but="b"),
+        Do("b", read(1), page(orphaned=True, request=b"7")),
+        Do("a", append(1, b"late"), 1),
+        Do("a", take(5), page()),
+        Do("b", read(1), page(b"late", request=b"7")),
+        Do("b", put(N), True),
+        Notes("a", (let_go(1), let_go(5))),
+    ],
+    "a GET stream is never orphaned": [
+        NEW,
+        GET,
+        Leaves("a"),
+        Do("b", read(5), page()),
+        Do("b", claim(5)),
+        Do("b", put(N), True),
+        Do("b", take(5), page(N)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history(name: str, stage: Stage) -> None:
+    for number, moment in enumerate(HISTORIES[name]):
+        where = f"moment {number}: {moment}"
+        match moment:
+            case Do():
+                assert stage.commit(moment.worker, moment.step) == [moment.outcome], where
+            case Notes():
+                found = [_plain(note) for note in stage.notes(moment.worker)]
+                if not all(isinstance(note, bytes) for note in moment.notes):
+                    # those that come of one step come in any order
+                    found.sort(key=repr)
+                assert tuple(found) == moment.notes, where
+            case Later():
+                stage.wall += moment.seconds
+            case Silence():
+                stage.now += moment.seconds
+                if moment.but:
+                    stage.commit(moment.but)
+            case Leaves():
+                stage.owners[moment.worker].leave(moment.worker)
+
+
+def _plain(note: bytes) -> Any:
+    return decoded(note) if note.startswith(b"{") else note
+
+
+def test_a_batch_is_carried_out_in_order(stage: Stage) -> None:
+    steps = [
+        save(),
+        begin(1),
+        append(1, b"x"),
+        begin(1),
+        read(1),
+        append(1, b"y", ends=True),
+        append(1, b"z"),
+        read(1, 1),
+        touch("nobody"),
+        load(),
+    ]
+    assert stage.commit("a", *steps) == [
+        None,
+        None,
+        1,
+        StoreFailure("a stream with this number exists"),
+        page(b"x", request=b"7"),
+        2,
+        None,
+        page(b"y", first=2, ended=True, request=b"7"),
+        False,
+        record(),
+    ]
+    assert stage.commit("a") == []
+
+
+def test_a_record_comes_back_whole(stage: Stage) -> None:
+    whole = SessionRecord(
+        id="ümläut \u2028 } {a}:",
+        principal="p\x00\ud7ff😀",
+        revision="2025-06-18",
+        client_info=Raw(b'{"name":"n","version":"1"}'),
+        capabilities=Raw(b'{"sampling":{},"x":[1.50,null]}'),
+        initialized=True,
+        log_level="warning",
+        subscriptions=("a://b", "c://d"),
+        created=1763600000.123456,
+        version=1,
+    )
+    stage.wall = whole.created
+    assert stage.commit("a", SessionSave(token=1, session=whole.id, record=whole)) == [None]
+    (found,) = stage.commit("b", load(whole.id))
+    assert msgspec.json.encode(found) == msgspec.json.encode(whole)
+    # ids that a client makes up find nothing
+    for other in ("", "}", "ümläut", "*", "ümläut \u2028 } {a}:s"):
+        assert stage.commit("b", load(other)) == [None]
+
+
+def test_the_secret_is_made_once(stage: Stage) -> None:
+    secrets = {stage.owners[worker].secret() for worker in WORKERS}
+    assert len(secrets) == 1
+    assert len(secrets.pop()) == 32
+
+
+def test_secrets_are_not_guessed(house: Theatre) -> None:
+    with house.stage(SETTINGS) as one, house.stage(SETTINGS) as other:
+        assert one.owners["a"].secret() != other.owners["a"].secret()
+
+
+def test_calls_one_at_a_time(stage: Stage) -> None:
+    store, other = stage.owners["a"], stage.owners["b"]
+    store.receive("a", 0)
+    other.receive("b", 0)
+    store.save(record(), 1000)
+    assert other.load("s", 1000) == record()
+    assert other.touch("s", 1000)
+    store.begin("a", "s", 1, b"7", 1000)
+    store.begin("a", "s", 5, None, 1000)
+    assert store.append("a", "s", 1, b"x", False, 1000) == 1
+    assert other.read("b", "s", 1, 0, 10, 1000) == page(b"x", request=b"7")
+    assert other.put("s", N, "once", 1000)
+    assert not other.put("s", N, "once", 1000)
+    assert store.take("a", "s", 5, 10, 1000) == page(N)
+    other.claim("b", "s", 5, 1000)
+    other.release("b", "s", 5, 1000)
+    store.post("a", "b", b"hello")
+    assert [_plain(note) for note in store.receive("a", 0)] == [let_go(5)]
+    assert other.receive("b", 0) == [b"hello"]
+    assert store.delete("s", 1000)
+    with pytest.raises(StepFailedError, match="the session has ended"):
+        store.begin("a", "s", 2, None, 1000)
+    with pytest.raises(StepFailedError, match="the session has ended"):
+        store.save(record(version=2), 1000)
+
+
+@pytest.mark.parametrize("worker", ["b", "c"])
+def test_a_note_ends_a_wait(stage: Stage, worker: str) -> None:
+    store = stage.owners["b"]
+    store.receive("b", 0)
+    store.receive("c", 0)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(store.receive, "b", 50)
+        stage.commit("a" if worker == "b" else "c", post("b", b"now"))
+        assert waiting.result(timeout=20) == [b"now"]
+
+
+def test_leaving_ends_a_wait(stage: Stage) -> None:
+    store = stage.owners["b"]
+    store.receive("b", 0)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(store.receive, "b", 50)
+        while not wait([waiting], timeout=0.01).done:  # it may not have begun to wait
+            store.leave("b")
+        assert waiting.result(timeout=20) == []
+
+
+def test_many_threads_at_once(stage: Stage) -> None:
+    stage.commit("a", save(), touch())
+    per_worker, batch = 60, 6
+
+    def write(worker: str) -> list[object]:
+        number = WORKERS.index(worker) + 1
+        assert stage.commit(worker, begin(number, b"7")) == [None]
+        return [
+            outcome
+            for start in range(0, per_worker, batch)
+            for outcome in stage.commit(
+                worker,
+                *(append(number, b"%s%d" % (worker.encode(), start + at)) for at in range(batch)),
+            )
+        ]
+
+    with ThreadPoolExecutor(3) as threads:
+        for places in threads.map(write, WORKERS):
+            assert places == list(range(1, per_worker + 1))
+    kept = {}
+    for number in (1, 2, 3):
+        (found,) = stage.commit("a", read(number))
+        assert isinstance(found, LogPage)
+        assert found.last == per_worker
+        kept[number] = len(found.entries)
+        for place, data in found.entries:
+            assert data == b"%s%d" % (WORKERS[number - 1].encode(), place - 1)
+    assert sum(kept.values()) == SETTINGS.events
+
+
+def test_what_waits_in_all_sessions_together_is_bounded(tmp_path: Path) -> None:
+    settings = structs.replace(SETTINGS, total_bytes=100, events=100)
+    for kind in ("memory", "sqlite"):  # in Redis `maxmemory` bounds it
+        with theatre(kind, tmp_path) as house, house.stage(settings) as stage:
+            stage.commit("a", save(), begin(1), save(session="t"), begin(1, session="t"))
+            stage.commit("a", append(1, b"x" * 40), append(1, b"y" * 40, session="t"))
+            stage.commit("a", append(1, b"z" * 40))
+            assert stage.commit("a", read(1), read(1, session="t")) == [
+                page(b"z" * 40, first=2, lost=1, request=b"7"),
+                page(b"y" * 40, request=b"7"),
+            ]
+
+
+def test_a_closed_store_says_so(stage: Stage) -> None:
+    stage.commit("a", save())
+    stage.close()
+    (outcome,) = stage.commit("a", load())
+    assert isinstance(outcome, StoreFailure)
+    assert "closed" in outcome.reason
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        stage.notes("a")
