@@ -23,6 +23,7 @@ Path = str | os.PathLike[str]
 
 _PROTOCOLS = ["http/1.1"]
 _SSL_ERRORS = (ssl.SSLError, ssl.CertificateError)
+_NO_PROBLEM = (ssl.SSLEOFError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class SecureStream(TLSStream):
@@ -102,10 +103,10 @@ def server_tls(
 def tls_problem(error: BaseException) -> str | None:
     """Say what TLS had against a connection; None if ``error`` is about something else."""
     seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, _SSL_ERRORS):
+    while seen is not None and (not isinstance(seen, _SSL_ERRORS) or isinstance(seen, _NO_PROBLEM)):
         # Some HTTP clients cut the chain of causes, but not that of contexts.
         seen = seen.__cause__ or seen.__context__
-    if not isinstance(seen, ssl.SSLError) or isinstance(seen, ssl.SSLEOFError):
+    if not isinstance(seen, ssl.SSLError):
         return None
     if isinstance(seen, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {seen.verify_message}"
