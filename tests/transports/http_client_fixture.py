@@ -160,7 +160,9 @@ class ServerSide:
         first, *lines = head.decode().split("\r\n")
         method, target, version = first.split(" ")
         assert version == "HTTP/1.1"
-        headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
+        headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+        }
         assert len(headers) == len(lines)
         size = int(headers.get("content-length", "0"))
         while len(self.buffer) < size:
