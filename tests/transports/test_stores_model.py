@@ -1,0 +1,517 @@
+"""Each store beside a model of plain dicts: random histories, the same outcomes and notes."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from mcpcore.http.storing import (
+    LogPage,
+    Moved,
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionDelete,
+    SessionLoad,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+    Wake,
+)
+from tests.transports.store_stage import KINDS, WORKERS, Theatre, decoded, record, theatre
+from transports.stores.base import StoreSettings
+
+SETTINGS = StoreSettings(
+    events=5,
+    event_bytes=60,
+    age=30,
+    streams=4,
+    queue_bytes=40,
+    once=3,
+    sessions=100,
+    unused=20,
+    idle=40,
+    absolute=120,
+    lease=10,
+    renew=0,
+    mailbox=1000,
+)
+EXAMPLES = {"memory": 150, "sqlite": 100, "redis": 50}
+
+
+class Model:
+    """What a store is, in the plainest way: everything is looked through each time."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.mail: dict[str, list[Any]] = {}
+        self.expires: dict[str, float] = {}
+        """Leases of the workers that are there."""
+
+    # time
+
+    def look(self, wall: float) -> None:
+        """Give up what is too old."""
+        for name, session in [*self.sessions.items()]:
+            created = session["record"].created
+            used = session["used"]
+            end = created + SETTINGS.unused if used is None else used + SETTINGS.idle
+            if wall >= min(end, created + SETTINGS.absolute):
+                del self.sessions[name]
+                continue
+            session["events"] = [
+                event for event in session["events"] if wall < event["time"] + SETTINGS.age
+            ]
+            for number, stream in [*session["streams"].items()]:
+                if (
+                    self.idle(stream)
+                    and not any(event["stream"] is stream for event in session["events"])
+                    and wall >= stream["time"] + SETTINGS.age
+                ):
+                    del session["streams"][number]
+
+    def bury(self, now: float) -> None:
+        for worker, expires in [*self.expires.items()]:
+            if now >= expires:
+                del self.expires[worker]
+                self.gone(worker)
+
+    def gone(self, worker: str) -> None:
+        for name, session in self.sessions.items():
+            for number, stream in session["streams"].items():
+                stream["readers"].discard(worker)
+                if stream["holder"] == worker:
+                    stream["holder"] = None
+                    stream["armed"] = False
+                    self.tell(worker, Moved(session=name, stream=number))
+                if stream["writer"] == worker and stream["request"] and not stream["ended"]:
+                    stream["orphaned"] = True
+                    self.wake_readers(name, number, stream)
+            self.wake_carrier(name, session)
+
+    def here(self, worker: str, now: float) -> None:
+        self.expires[worker] = now + SETTINGS.lease
+        self.mail.setdefault(worker, [])
+        self.bury(now)
+
+    def leave(self, worker: str) -> None:
+        self.expires.pop(worker, None)
+        if self.mail.pop(worker, None) is not None:
+            self.gone(worker)
+
+    # notes
+
+    def tell(self, worker: str, note: Any) -> None:
+        if worker in self.mail:
+            self.mail[worker].append(note)
+
+    def wake_readers(self, name: str, number: int, stream: dict[str, Any]) -> None:
+        for worker in stream["readers"]:
+            self.tell(worker, Wake(session=name, stream=number))
+        stream["readers"].clear()
+
+    def wake_carrier(self, name: str, session: dict[str, Any]) -> None:
+        number = self.carrier(session)
+        if number is not None and session["queue"]:
+            stream = session["streams"][number]
+            if stream["armed"]:
+                stream["armed"] = False
+                self.tell(stream["holder"], Wake(session=name, stream=number))
+
+    # streams
+
+    @staticmethod
+    def idle(stream: dict[str, Any]) -> bool:
+        open_get = stream["request"] is None and stream["holder"] is not None
+        open_post = stream["request"] is not None and not stream["orphaned"]
+        return stream["ended"] or not (open_get or open_post)
+
+    @staticmethod
+    def carrier(session: dict[str, Any]) -> int | None:
+        open_gets = [
+            (stream["rank"], number)
+            for number, stream in session["streams"].items()
+            if stream["request"] is None and stream["holder"] and not stream["ended"]
+        ]
+        return max(open_gets)[1] if open_gets else None
+
+    @staticmethod
+    def rank(session: dict[str, Any]) -> int:
+        session["rank"] += 1
+        rank: int = session["rank"]
+        return rank
+
+    def keep(
+        self, session: dict[str, Any], stream: dict[str, Any], data: bytes, wall: float
+    ) -> int:
+        stream["last"] += 1
+        events = session["events"]
+        events.append({"stream": stream, "place": stream["last"], "data": data, "time": wall})
+        while len(events) > 1 and (
+            len(events) > SETTINGS.events
+            or sum(len(event["data"]) for event in events) > SETTINGS.event_bytes
+        ):
+            events.pop(0)
+        place: int = stream["last"]
+        return place
+
+    @staticmethod
+    def page(
+        session: dict[str, Any], stream: dict[str, Any], entries: list[tuple[int, bytes]]
+    ) -> LogPage:
+        kept = [event["place"] for event in session["events"] if event["stream"] is stream]
+        return LogPage(
+            entries=tuple(entries),
+            lost=kept[0] - 1 if kept else stream["last"],
+            last=stream["last"],
+            ended=stream["ended"],
+            orphaned=stream["orphaned"],
+            request=stream["request"],
+        )
+
+    # steps
+
+    def do(self, worker: str, step: Step, wall: float) -> Any:
+        self.look(wall)
+        session = self.sessions.get(step.session)
+        if isinstance(step, Post):
+            for name in [*self.mail] if step.to is None else [step.to]:
+                if step.to is not None or name != worker:
+                    self.tell(name, step.note)
+            return None
+        if isinstance(step, SessionSave):
+            return self.save(session, step, wall)
+        if session is None:
+            match step:
+                case StreamBegin():
+                    return StoreFailure("the session has ended")
+                case QueueTake():
+                    return LogPage(ended=True)
+                case SessionTouch() | SessionDelete() | QueuePut():
+                    return False
+            return None
+        match step:
+            case SessionLoad():
+                session["used"] = wall
+                return session["record"]
+            case SessionTouch():
+                session["used"] = wall
+                return True
+            case SessionDelete():
+                del self.sessions[step.session]
+                return True
+            case QueuePut():
+                return self.put(session, step)
+            case StreamBegin():
+                return self.begin(session, worker, step, wall)
+        assert isinstance(step, StreamAppend | StreamRead | QueueTake | StreamClaim | StreamRelease)
+        stream = session["streams"].get(step.stream)
+        if stream is None:
+            return LogPage(ended=True) if isinstance(step, QueueTake) else None
+        match step:
+            case StreamAppend():
+                return self.append(session, stream, worker, step, wall)
+            case StreamRead():
+                return self.read(session, stream, worker, step)
+            case QueueTake():
+                return self.take(session, stream, worker, step, wall)
+            case StreamClaim():
+                before, stream["holder"] = stream["holder"], worker
+                stream["rank"] = self.rank(session)
+                stream["time"] = wall
+                if before not in (None, worker):
+                    stream["armed"] = False
+                    stream["readers"].discard(before)
+                    self.tell(before, Moved(session=step.session, stream=step.stream))
+            case StreamRelease() if stream["holder"] == worker:
+                stream["holder"] = None
+                stream["armed"] = False
+                stream["readers"].discard(worker)
+                stream["time"] = wall
+        self.wake_carrier(step.session, session)
+        return None
+
+    def save(self, session: dict[str, Any] | None, step: SessionSave, wall: float) -> Any:
+        if session is not None:
+            if step.record.version >= session["record"].version:
+                session["record"] = step.record
+            session["used"] = wall
+        elif step.record.version > 1:
+            return StoreFailure("the session has ended")
+        else:
+            self.sessions[step.session] = {
+                "record": step.record,
+                "used": None,
+                "streams": {},
+                "events": [],
+                "queue": [],
+                "once": [],
+                "rank": 0,
+            }
+        return None
+
+    def begin(self, session: dict[str, Any], worker: str, step: StreamBegin, wall: float) -> Any:
+        streams = session["streams"]
+        if step.stream in streams:
+            return StoreFailure("a stream with this number exists")
+        if len(streams) >= SETTINGS.streams:
+            idle = [number for number, stream in streams.items() if self.idle(stream)]
+            if not idle:
+                return StoreFailure("the session has too many streams")
+            forgotten = streams.pop(idle[0])
+            session["events"] = [
+                event for event in session["events"] if event["stream"] is not forgotten
+            ]
+        streams[step.stream] = {
+            "request": step.request,
+            "writer": worker,
+            "holder": worker,
+            "rank": self.rank(session),
+            "time": wall,
+            "last": 0,
+            "ended": False,
+            "orphaned": False,
+            "armed": False,
+            "readers": set(),
+        }
+        return None
+
+    def append(
+        self, session: dict[str, Any], stream: dict[str, Any], worker: str, step: StreamAppend,
+        wall: float,
+    ) -> int | None:  # fmt: skip
+        if stream["ended"]:
+            return None
+        if step.data or not step.ends:
+            self.keep(session, stream, step.data, wall)
+        stream["time"] = wall
+        stream["ended"] = step.ends
+        if worker == stream["writer"]:
+            stream["orphaned"] = False
+        self.wake_readers(step.session, step.stream, stream)
+        self.wake_carrier(step.session, session)
+        last: int = stream["last"]
+        return last
+
+    def read(
+        self, session: dict[str, Any], stream: dict[str, Any], worker: str, step: StreamRead
+    ) -> LogPage:
+        entries: list[tuple[int, bytes]] = []
+        for event in session["events"]:
+            if event["stream"] is stream and event["place"] > step.after:
+                if (
+                    entries
+                    and sum(len(data) for _, data in entries) + len(event["data"]) > step.limit
+                ):
+                    break
+                entries.append((event["place"], event["data"]))
+        if step.after >= stream["last"] and not stream["ended"] and not stream["orphaned"]:
+            stream["readers"].add(worker)
+        else:
+            stream["readers"].discard(worker)
+        return self.page(session, stream, entries)
+
+    def put(self, session: dict[str, Any], step: QueuePut) -> bool:
+        if step.once is not None and step.once in session["once"]:
+            return False
+        queue = session["queue"]
+
+        def fits(messages: list[bytes]) -> bool:
+            return (
+                len(messages) < SETTINGS.events
+                and sum(map(len, messages)) + len(step.data) <= SETTINGS.queue_bytes
+            )
+
+        if not fits([data for data in queue if b'"id"' in data]):
+            return False
+        while not fits(queue):
+            queue.remove(next(data for data in queue if b'"id"' not in data))
+        queue.append(step.data)
+        if step.once is not None:
+            session["once"] = [*session["once"], step.once][-SETTINGS.once :]
+        self.wake_carrier(step.session, session)
+        return True
+
+    def take(
+        self, session: dict[str, Any], stream: dict[str, Any], worker: str, step: QueueTake,
+        wall: float,
+    ) -> LogPage:  # fmt: skip
+        if stream["holder"] != worker or stream["ended"] or stream["request"] is not None:
+            return self.page(session, stream, [])
+        entries: list[tuple[int, bytes]] = []
+        size = 0
+        if self.carrier(session) == step.stream:
+            while session["queue"] and (
+                not entries or size + len(session["queue"][0]) <= step.limit
+            ):
+                data = session["queue"].pop(0)
+                size += len(data)
+                entries.append((self.keep(session, stream, data, wall), data))
+        stream["armed"] = not entries
+        if entries:
+            stream["time"] = wall
+            self.wake_readers(step.session, step.stream, stream)
+        return self.page(session, stream, entries)
+
+
+sessions = st.sampled_from("rst")
+streams = st.integers(1, 6)
+steps: st.SearchStrategy[Step] = st.one_of(
+    st.builds(
+        lambda session, version, level: SessionSave(
+            token=1, session=session, record=record(session, version, 0.0, level)
+        ),
+        sessions,
+        st.integers(1, 3),
+        st.sampled_from([None, "info", "debug"]),
+    ),
+    st.builds(SessionLoad, token=st.just(1), session=sessions),
+    st.builds(SessionTouch, token=st.just(1), session=sessions),
+    st.builds(
+        StreamBegin,
+        token=st.just(1),
+        session=sessions,
+        stream=streams,
+        request=st.sampled_from([None, b"7"]),
+    ),
+    st.builds(
+        StreamAppend,
+        token=st.just(1),
+        session=sessions,
+        stream=streams,
+        data=st.sampled_from([b"", b"x", b"yy" * 9, b"z" * 70]),
+        ends=st.sampled_from([False, False, False, True]),
+    ),
+    st.builds(
+        StreamRead,
+        token=st.just(1),
+        session=sessions,
+        stream=streams,
+        after=st.integers(0, 4),
+        limit=st.sampled_from([0, 20, 1000]),
+    ),
+    st.builds(
+        QueuePut,
+        token=st.just(1),
+        session=sessions,
+        data=st.sampled_from(
+            [b"{}", b'{"id":1}', b'{"x":"yyyyyyyyyyyyyy"}', b'{"id":"zzzzzzzzzz"}']
+        ),
+        once=st.sampled_from([None, None, "1", "2", "3", "4", "5"]),
+    ),
+    st.builds(
+        QueueTake,
+        token=st.just(1),
+        session=sessions,
+        stream=streams,
+        limit=st.sampled_from([0, 20, 1000]),
+    ),
+    st.builds(StreamClaim, token=st.just(1), session=sessions, stream=streams),
+    st.builds(StreamRelease, token=st.just(1), session=sessions, stream=streams),
+    st.builds(
+        Post,
+        token=st.just(1),
+        session=st.just(""),
+        to=st.sampled_from([None, *WORKERS]),
+        note=st.binary(min_size=1, max_size=3),
+    ),
+)
+
+
+class Beside(RuleBasedStateMachine):
+    """A store and the model do the same."""
+
+    house: Theatre
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.stage = self.stack.enter_context(self.house.stage(SETTINGS))
+        self.model = Model()
+        self.left: set[str] = set()
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+    @rule(worker=st.sampled_from(WORKERS), batch=st.lists(steps, min_size=1, max_size=4))
+    def commit(self, worker: str, batch: list[Step]) -> None:
+        stage = self.stage
+        stage.wall += 0.01
+        batch = [self.dated(step) for step in batch]
+        self.model.here(worker, stage.now)
+        wanted = [self.model.do(worker, step, stage.wall) for step in batch]
+        assert stage.commit(worker, *batch) == wanted
+
+    def dated(self, step: Step) -> Step:
+        if not isinstance(step, SessionSave):
+            return step
+        made = record(step.session, step.record.version, self.stage.wall, step.record.log_level)
+        return SessionSave(token=1, session=step.session, record=made)
+
+    @rule(session=sessions)
+    def delete(self, session: str) -> None:
+        step = SessionDelete(token=1, session=session)
+        self.model.here("a", self.stage.now)
+        assert self.stage.commit("a", step) == [self.model.do("a", step, self.stage.wall)]
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def receive(self, worker: str) -> None:
+        self.model.here(worker, self.stage.now)
+        self.model.look(self.stage.wall)
+        found = self.stage.notes(worker)
+        wanted, self.model.mail[worker] = self.model.mail[worker], []
+        # posted ones in order; the others concern a session that is still there, and one who died
+        # may have told them already
+        plain = [note for note in found if not note.startswith(b'{"note":')]
+        assert plain == [note for note in wanted if isinstance(note, bytes)]
+        made = [decoded(note) for note in found if note.startswith(b'{"note":')]
+        assert self.living(made) == self.living(
+            [note for note in wanted if not isinstance(note, bytes)]
+        )
+
+    def living(self, notes: list[Any]) -> list[Any]:
+        return sorted((note for note in notes if note.session in self.model.sessions), key=repr)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def leave(self, worker: str) -> None:
+        self.model.leave(worker)
+        self.stage.owners[worker].leave(worker)
+
+    @rule(seconds=st.sampled_from([1, 5, 15, 30]))
+    def later(self, seconds: float) -> None:
+        self.stage.wall += seconds
+
+    @rule(seconds=st.sampled_from([1, 4, 9]))
+    def silence(self, seconds: float) -> None:
+        self.stage.now += seconds
+
+
+@pytest.fixture(params=KINDS)
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Theatre]:
+    with theatre(request.param, tmp_path) as made:
+        yield made
+
+
+@pytest.mark.timeout(180)
+def test_store_and_model_agree(house: Theatre) -> None:
+    machine = type("Machine", (Beside,), {"house": house})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES[house.kind],
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
