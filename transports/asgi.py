@@ -18,7 +18,7 @@ import anyio
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.service import Server
-from transports.http_call import Action, HttpCall
+from transports.http_call import Action, HttpCall, with_length
 from transports.http_endpoint import HttpEndpoint
 from transports.http_host import peer_name
 from transports.server import ServeSettings, ungrouped
@@ -82,7 +82,7 @@ class AsgiApp:
     # HTTP
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = _Reply(send, scope.get("http_version", "1.1"))
+        reply = _Reply(send, names_connection=_is_http_1(scope))
         request = _request(scope)
         principal: str | Refusal | None = self._principal(scope)
         if principal is None:
@@ -152,12 +152,12 @@ class AsgiApp:
 class _Reply:
     """Sends actions as ASGI messages."""
 
-    def __init__(self, send: Send, http_version: str) -> None:
+    def __init__(self, send: Send, *, names_connection: bool) -> None:
         self.begun = False
         self.complete = False
         """Nothing more is to be sent."""
         self._send = send
-        self._names_connection = http_version.startswith("1.")
+        self._names_connection = names_connection
 
     async def send(self, actions: Iterable[Action]) -> None:
         """Send what there is: a head, if it is among them, and one part of the body."""
@@ -215,10 +215,17 @@ def _request(scope: Scope) -> HttpRequest:
     root = (scope.get("root_path") or "").rstrip("/")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
-    return HttpRequest(
+    request = HttpRequest(
         method=scope["method"],
         path=path or "/",
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
         peer=peer_name(scope.get("client")),
     )
+    if request.method == "POST" and not _is_http_1(scope):
+        return with_length(request, None)
+    return request
+
+
+def _is_http_1(scope: Scope) -> bool:
+    return str(scope.get("http_version", "1.1")).startswith("1")

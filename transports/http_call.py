@@ -5,9 +5,10 @@ from collections import deque
 from types import TracebackType
 
 import anyio
+from msgspec import structs
 
 from mcpcore.engine.events import Route
-from mcpcore.http.headers import HOST, Headers
+from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from transports.http_heads import error_reply, split_target
@@ -35,6 +36,17 @@ def http_request(
     host = next((value for name, value in lines if name == HOST), b"")
     path, query = split_target(target, host)
     return HttpRequest(method=method, path=path, query=query, headers=lines, peer=peer)
+
+
+def with_length(request: HttpRequest, length: int | None) -> HttpRequest:
+    """Say how long the body of a request is, None if that is not known, where no header does.
+
+    HTTP/2 needs none, and frameworks that have decoded a body may have dropped it.
+    """
+    if any(name in (CONTENT_LENGTH, TRANSFER_ENCODING) for name, _ in request.headers):
+        return request
+    line = (TRANSFER_ENCODING, b"chunked") if length is None else (CONTENT_LENGTH, b"%d" % length)
+    return structs.replace(request, headers=[*request.headers, line])
 
 
 def _octets(text: str | bytes) -> bytes:

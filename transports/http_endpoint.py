@@ -26,7 +26,7 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.background import current_loop, is_over, start_background
-from transports.http_call import Action, HttpCall, http_request
+from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
 from transports.runtime import ServerRuntime
 from transports.server import ServeSettings, assemble_http, guard
@@ -84,10 +84,13 @@ class HttpEndpoint:
         """Take a request; what to do for its reply is for the call to say.
 
         To be called in the event loop; never blocks.  Without ``body`` the caller feeds it to the
-        call in parts.  ``principal`` is whom the caller has authenticated, or what
-        :meth:`identify` gave: sessions and sealed state are bound to it.  Raises RuntimeError if
-        ``authenticate`` is set and nobody has asked it.
+        call in parts; its length stands in the headers, or ``transfer-encoding`` does.
+        ``principal`` is whom the caller has authenticated, or what :meth:`identify` gave: sessions
+        and sealed state are bound to it.  Raises RuntimeError if ``authenticate`` is set and nobody
+        has asked it.
         """
+        if body:
+            request = with_length(request, len(body))
         call = HttpCall(self._host(), request, principal)
         if body is not None:
             call.feed(body, end=True)

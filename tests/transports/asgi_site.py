@@ -106,7 +106,7 @@ async def greet(context: Context) -> str:
 
 @server.tool
 def whoami(context: Context) -> str:
-    return context.principal or "nobody"
+    return str(context.principal or "nobody")
 
 
 def principal(scope: Scope) -> str | None:

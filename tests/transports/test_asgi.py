@@ -379,6 +379,13 @@ async def test_only_http_1_knows_connections(version: str, closes: bool) -> None
         assert (b"connection" in call.headers) is closes
 
 
+async def test_a_body_of_http_2_needs_no_length() -> None:
+    async with mounted() as (_, app):
+        request = tool("add", a=2, b=3, headers={"Content-Length": None})
+        assert (await Call(app, request, http_version="2").run()).result == "5"
+        assert (await Call(app, request).run()).status == 400
+
+
 async def test_head_has_no_body() -> None:
     async with mounted() as (_, app):
         call = await Call(app, http(method="HEAD", target="/health")).run()
