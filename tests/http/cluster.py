@@ -103,6 +103,8 @@ class Cluster:
         self.now = 0.0
         self.store = store or MemoryStore(StoreSettings(lease=1e12), clock=lambda: self.now)
         self.slow = False
+        self.in_order = False
+        """Everything for everybody is said by the same worker."""
         self.workers: list[Worker] = []
         self.route_of: dict[int, Worker] = {}
         """Where an exchange went."""
@@ -139,8 +141,10 @@ class Cluster:
             del self.route_of[route]
         return mine
 
-    def holds(self, key: int) -> bool:
-        return key in self._keys
+    def worker_of(self, key: int) -> Worker | None:
+        """Where a request is worked on; None if that worker is dead."""
+        place = self._keys.get(key)
+        return None if place is None else place[0]
 
     # In
 
@@ -224,11 +228,11 @@ class Cluster:
     # Calls of the owner
 
     def respond(self, key: int, result: Body) -> bool:
-        worker, own = self._keys.pop(key)
+        worker, own = self._keys[key]
         return worker.server.respond(own, result)
 
     def fail(self, key: int, error: ErrorData) -> bool:
-        worker, own = self._keys.pop(key)
+        worker, own = self._keys[key]
         return worker.server.fail(own, error)
 
     def notify(
@@ -240,7 +244,9 @@ class Cluster:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         if parent is None:
-            self.next_worker().server.notify(method, params, meta=meta)
+            # What two workers say at the same time has no order.
+            worker = self.workers[0] if self.in_order else self.next_worker()
+            worker.server.notify(method, params, meta=meta)
         else:
             worker, own = self._keys[parent]
             worker.server.notify(method, params, parent=own, meta=meta)

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
+    ErrorReceived,
     Event,
     NotificationReceived,
     RequestEnded,
@@ -19,7 +20,7 @@ from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.wire.sse import SseDecoder
-from tests.http.cluster import Cluster
+from tests.http.cluster import Cluster, Worker
 from tests.http.support import Wire, make_client, make_server
 
 SEEN, HALF_OPEN, FULL = "seen by both", "half open", "half open and full"
@@ -96,6 +97,7 @@ class CutWire(Wire):
         self.dies = SEEN
         """How connections break where nothing else is said."""
         self.cuts = 0
+        self._told: set[int] = set()
 
     # Moving
 
@@ -125,8 +127,13 @@ class CutWire(Wire):
             if not moved:
                 return
 
+    def writable(self) -> list[int]:
+        """The connections to which the server has something to write, and can."""
+        return self._writable()
+
     def write(self, route: int, limit: int) -> None:
         """Let the server write; what goes to a dead connection is lost."""
+        self._told.discard(route)
         items = self.server.data_to_send(route, limit)
         if route in self._open:
             self.cables[route].transit += items
@@ -157,7 +164,9 @@ class CutWire(Wire):
             del cable.transit[0]
 
     def _writable(self) -> list[int]:
-        return [route for route in self.server.writable() if route not in self.full]
+        # The server tells of each once: what is not taken then is remembered here.
+        self._told.update(self.server.writable())
+        return [route for route in sorted(self._told) if route not in self.full]
 
     def _deliver(self, route: int) -> None:
         self.write(route, next(self._sizes))
@@ -210,6 +219,17 @@ class CutWire(Wire):
         self.full.discard(exchange)
         self.server.disconnect(exchange, now=self.now)
 
+    def kill(self, worker: Worker) -> None:
+        """A worker dies, and all of its connections with it."""
+        assert self.cluster is not None
+        for exchange in self.cluster.kill(worker):
+            self.half_open.discard(exchange)
+            self.full.discard(exchange)
+            if exchange in self._open:
+                self._open.discard(exchange)
+                self.cables[exchange].transit.clear()
+                self.client.response_end(exchange, error="connection reset", now=self.now)
+
     def alive(self) -> list[int]:
         """The connections that stand, whose request has arrived."""
         return sorted(self._open)
@@ -235,7 +255,11 @@ class Talk:
         self.got: dict[int, list[int]] = {0: []}
         self.outcomes: dict[int, list[str]] = {}
         self.interruptions: list[StreamInterrupted] = []
+        self.lossy = False
+        """A worker died, and what it had not written down for nobody in particular."""
         self.asked: dict[Any, int] = {}
+        self.ran: dict[int, int] = {}
+        """As ``keys``, of all calls that ever came to a server."""
         self.answered: list[int] = []
         """Calls whose question was answered."""
         self._count = 0
@@ -286,7 +310,7 @@ class Talk:
         if isinstance(event, RequestReceived):
             number = msgspec.json.decode(event.params)["arguments"]["number"]
             assert number not in self.keys, "a call was made twice"
-            self.keys[number] = event.key
+            self.keys[number] = self.ran[number] = event.key
         elif isinstance(event, ResultReceived):
             self.answered.append(self.asked.pop(event.request))
 
@@ -300,6 +324,8 @@ class Talk:
             number = self.requests[event.request]  # type: ignore[index]
             assert msgspec.json.decode(event.result)["call"] == number
             self.outcomes[number].append("result")
+        elif isinstance(event, ErrorReceived):
+            self.outcomes[self.requests[event.request]].append("error")  # type: ignore[index]
         elif isinstance(event, RequestEnded):
             self.outcomes[self.requests[event.request]].append("ended")  # type: ignore[index]
         elif isinstance(event, StreamInterrupted):
@@ -307,8 +333,8 @@ class Talk:
 
     @property
     def reopened(self) -> bool:
-        """The standalone stream was begun anew, or given up."""
-        return any(
+        """The standalone stream was begun anew, or given up, or what it would carry was lost."""
+        return self.lossy or any(
             event.request is None and event.recovery is not Recovery.RESUME
             for event in self.interruptions
         )

@@ -87,7 +87,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.wire.alive() or self.wire.half_open)
     @rule(data=st.data(), limit=st.sampled_from([1, 20, 100, 1000, 1 << 20]))
     def write(self, data: Any, limit: int) -> None:
-        ready = [each for each in self.wire.server.writable() if each not in self.wire.full]
+        ready = self.wire.writable()
         if ready:
             self.wire.write(data.draw(st.sampled_from(ready)), limit)
 

@@ -1,0 +1,150 @@
+"""Random schedules of workers that share a store: slow, in odd order, failing, dying."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
+
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from tests.http.cluster import EPOCH, Cluster, Worker
+from tests.http.cutwire import CutWire, Talk
+from tests.http.test_drop_schedules import NAMES, Schedules
+
+
+class StoreSchedules(Schedules):
+    """The same client and network; what goes to and from the store takes its time."""
+
+    cluster: Cluster
+    failed = False
+
+    @initialize(
+        version=st.sampled_from(NAMES),
+        delay=st.sampled_from([None, 0.0, 1.0]),
+        seed=st.sampled_from([b"", b"seed"]),
+        workers=st.integers(1, 3),
+        view_idle=st.sampled_from([1.0, 60.0]),
+    )
+    def begin(
+        self, version: str, delay: float | None, seed: bytes, workers: int, view_idle: float
+    ) -> None:
+        self.wire = CutWire(
+            version,
+            server=HttpSettings(json_delay=delay, session_view_idle=view_idle),
+            client=HttpClientSettings(max_resumes=10_000),
+            seed=seed,
+            workers=workers,
+        )
+        assert self.wire.cluster is not None
+        self.cluster = self.wire.cluster
+        self.talk = Talk(self.wire)
+        self.cluster.slow = self.cluster.in_order = True
+
+    def some_worker(self, data: Any) -> Worker:
+        index: int = data.draw(st.integers(0, len(self.cluster.workers) - 1))
+        return self.cluster.workers[index]
+
+    # What the store does
+
+    @rule(data=st.data(), count=st.sampled_from([1, 2, 100]))
+    def carry_out(self, data: Any, count: int) -> None:
+        self.some_worker(data).carry_out(count, EPOCH + self.wire.now)
+        self.wire.settle()
+
+    @rule(data=st.data())
+    def learn(self, data: Any) -> None:
+        worker = self.some_worker(data)
+        if worker.outcomes:
+            sessions = len(worker.outcomes)
+            worker.learn(data.draw(st.integers(0, sessions - 1)), self.wire.now)
+            self.wire.settle()
+
+    @rule(data=st.data(), count=st.integers(1, 5))
+    def read_mail(self, data: Any, count: int) -> None:
+        worker = self.some_worker(data)
+        worker.read_mail()
+        while worker.notes and count:
+            count -= 1
+            worker.server.note(worker.notes.popleft(), now=self.wire.now)
+        self.wire.settle()
+
+    @rule()
+    def catch_up(self) -> None:
+        self.cluster.slow = False
+        self.wire.settle()
+        self.cluster.slow = True
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 70.0]))
+    def be_quick(self, seconds: float) -> None:
+        self.cluster.slow = False
+        self.wire.pass_time(seconds)
+        self.cluster.slow = True
+
+    # What goes wrong
+
+    @rule(data=st.data(), kind=st.sampled_from(["StreamAppend", "StreamRead", ""]))
+    def fail(self, data: Any, kind: str) -> None:
+        self.failed = True
+        worker = self.some_worker(data)
+        worker.done_anyway = data.draw(st.booleans())
+        worker.fails = lambda step: kind in type(step).__name__
+        worker.carry_out(100, EPOCH + self.wire.now)
+        worker.fails = lambda step: False
+        self.wire.settle()
+
+    @rule(data=st.data(), others=st.booleans())
+    def kill(self, data: Any, others: bool) -> None:
+        self.talk.lossy = True
+        if not others or len(self.cluster.workers) == 1:
+            self.cluster.add()
+        self.wire.kill(self.some_worker(data))
+        for call in [*self.talk.keys]:
+            if self.cluster.worker_of(self.talk.ran[call]) is None:
+                del self.talk.keys[call]
+        self.wire.settle()
+
+    # What must hold
+
+    @invariant()
+    def nothing_comes_twice(self) -> None:
+        if hasattr(self, "talk"):
+            self.talk.check()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "talk"):
+            return
+        wire, talk = self.wire, self.talk
+        self.cluster.slow = False
+        for exchange in sorted(wire.half_open):
+            wire.tell(exchange)
+        wire.pass_time(400)
+        for call in [*talk.keys]:
+            talk.answer(call)
+        wire.pass_time(400)
+        talk.check_end()
+        for call, (outcome,) in talk.outcomes.items():
+            alive = call in talk.ran and self.cluster.worker_of(talk.ran[call]) is not None
+            assert outcome != "error" or self.failed or not alive
+        assert wire.client.exchanges == 1
+        assert self.cluster.exchanges == 1
+        for worker in self.cluster.workers:
+            assert not worker.asked
+            assert not worker.outcomes
+
+
+def run(examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        StoreSchedules,
+        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
+    )
+
+
+def test_schedules_with_a_store() -> None:
+    run(100, 50)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(5))
+def test_many_schedules_with_a_store(part: int) -> None:
+    run(2_000, 60)
