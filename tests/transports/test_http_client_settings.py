@@ -1,0 +1,401 @@
+"""The client over HTTP as its settings have it: headers made anew, deadlines, sessions, sizes."""
+
+import itertools
+import tracemalloc
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.types.content import TextContent
+from tests.transports.villain import CHUNKED, EVENTS, JSON, Script, Side, villain
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_cache import ResultCache
+from transports.client_errors import (
+    CallFailed,
+    ConnectionClosed,
+    HeadersFailed,
+    RequestTimeout,
+    ResponseTooLarge,
+)
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
+from transports.link import clock
+from transports.proxies import ENVIRONMENT
+
+MODERN = "2026-07-28"
+LEGACY = ("2025-03-26", "2025-06-18", "2025-11-25")
+MIB = 1024 * 1024
+
+
+async def echo(side: Side) -> bool:
+    """The tool "bad" gives back the authorization."""
+    await side.send(side.json(side.answer(side.headers.get("authorization", "none"))))
+    return True
+
+
+async def text_of(client: Client, **options: Any) -> str:
+    result = await client.call_tool("bad", **options)
+    assert isinstance(result.content[0], TextContent)
+    return result.content[0].text
+
+
+def test_the_defaults_are_those_that_are_promised() -> None:
+    http, link, limits = HttpClientSettings(), HttpClientLinkSettings(), Limits()
+    assert (http.max_body, http.max_event) == (64 * MIB, 64 * MIB)
+    assert (limits.depth, limits.request_timeout, link.connect_time) == (128, 60.0, 10.0)
+    assert (http.max_resumes, http.retry_delay) == (5, 1.0)
+    assert ClientSettings().proxy == ENVIRONMENT
+
+
+# Headers
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["function", "coroutine function"])
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_headers_are_made_for_each_request(kind: str, carrier: str) -> None:
+    numbers = itertools.count(1)
+    asked: list[HttpSend] = []
+
+    def fresh(request: HttpSend) -> Mapping[str, str]:
+        asked.append(request)
+        return {"Authorization": f"Bearer {next(numbers)}"}
+
+    async def later(request: HttpSend) -> Mapping[str, str]:
+        await anyio.lowlevel.checkpoint()
+        return fresh(request)
+
+    headers: Any = fresh if kind == "function" else later
+    async with villain(echo) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(
+            server.url, revision=MODERN, headers=headers, http_client=brought
+        ) as client:
+            assert await text_of(client) == "Bearer 2"
+            assert await text_of(client) == "Bearer 3"
+    assert [request.method for request in asked] == ["POST"] * 3
+    assert b"tools/call" in asked[1].body
+
+
+@pytest.mark.anyio
+async def test_they_take_the_place_of_fixed_ones() -> None:
+    settings = ClientSettings(
+        http=HttpClientSettings(headers=(("Authorization", "fixed"), ("X-Other", "stays")))
+    )
+    seen: list[dict[str, str]] = []
+
+    async def look(side: Side) -> bool:
+        seen.append(side.headers)
+        return await echo(side)
+
+    async with (
+        villain(look) as server,
+        connect(
+            server.url,
+            revision=MODERN,
+            settings=settings,
+            headers=lambda request: {"AUTHORIZATION": "fresh"},
+        ) as client,
+    ):
+        assert await text_of(client) == "fresh"
+    assert seen[0]["x-other"] == "stays"
+
+
+def failing(request: HttpSend) -> dict[str, str]:
+    raise LookupError("the vault is closed")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (failing, "LookupError: the vault is closed"),
+        (lambda request: {"X": "a\r\nY: b"}, "cannot be sent"),
+        (lambda request: {"X Y": "a"}, "no header name"),
+        (lambda request: {"Host": "evil.example"}, "set by the engine"),
+        (lambda request: {"Mcp-Session-Id": "x"}, "set by the engine"),
+        (lambda request: 5, "AttributeError"),
+        (lambda request: {"X": 5}, "AttributeError"),
+    ],
+)
+async def test_headers_that_cannot_be_made_end_one_request(
+    make: Any, words: str, carrier: str
+) -> None:
+    spoilt = False
+
+    def headers(request: HttpSend) -> Any:
+        return make(request) if spoilt else {}
+
+    async with villain(echo) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(
+            server.url, revision=MODERN, headers=headers, http_client=brought
+        ) as client:
+            spoilt = True
+            with pytest.raises(HeadersFailed, match=words):
+                await text_of(client)
+            assert server.seen["bad"] == 0
+            spoilt = False
+            assert await text_of(client) == "none"
+
+
+@pytest.mark.anyio
+async def test_a_function_that_hangs_does_not_outlive_the_deadline() -> None:
+    hanging = False
+
+    async def headers(request: HttpSend) -> dict[str, str]:
+        if hanging:
+            await anyio.sleep_forever()
+        return {}
+
+    async with (
+        villain(echo) as server,
+        connect(server.url, revision=MODERN, headers=headers) as client,
+    ):
+        hanging = True
+        with anyio.fail_after(0.7), pytest.raises(RequestTimeout):
+            await text_of(client, timeout=0.2)
+        hanging = False
+        assert await text_of(client) == "none"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("made", [True, False])
+async def test_private_results_are_not_shared_where_nobody_knows_who_asks(made: bool) -> None:
+    async def tools(side: Side) -> bool:
+        result = {"resultType": "complete", "tools": [], "ttlMs": 60_000, "cacheScope": "private"}
+        await side.send(side.json(side.answer(result=result)))
+        return True
+
+    settings = ClientSettings(cache=ResultCache())
+    headers: Any = (lambda request: {"Authorization": "me"}) if made else {"Authorization": "me"}
+    async with villain(echo) as server:
+        server.scripts["tools/list"] = tools
+        for _ in range(2):
+            async with connect(
+                server.url, revision=MODERN, headers=headers, settings=settings
+            ) as client:
+                await client.list_tools()
+        assert server.seen["tools/list"] == (2 if made else 1)
+
+
+# Deadlines
+
+
+async def hang(side: Side) -> bool:
+    await side.hold()
+    return False
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_notification_that_is_never_taken_holds_nothing_up(carrier: str) -> None:
+    """Above all not ``notifications/initialized``, for which everything else waits."""
+    settings = ClientSettings(http=HttpClientSettings(notify_timeout=0.2))
+    async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        server.scripts["notifications/initialized"] = hang
+        server.scripts["notifications/roots/list_changed"] = hang
+        with anyio.fail_after(5):
+            async with connect(
+                server.url,
+                revision=LEGACY[-1],
+                settings=settings,
+                callbacks=Callbacks(roots=["file:///a"]),
+                http_client=brought,
+            ) as client:
+                assert await text_of(client, timeout=3) == "none"
+                for _ in range(3):
+                    client.notify("notifications/roots/list_changed")
+                assert await text_of(client, timeout=3) == "none"
+                link: Any = client._core.link
+                while link.machine.exchanges:
+                    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.anyio
+async def test_a_stream_in_answer_to_a_notification_does_not_stay() -> None:
+    async def stream(side: Side) -> bool:
+        await side.send(EVENTS + b"\r\n")
+        await side.hold()
+        return False
+
+    settings = ClientSettings(http=HttpClientSettings(notify_timeout=0.2))
+    async with villain(echo, revision=LEGACY[-1]) as server:
+        server.scripts["notifications/roots/list_changed"] = stream
+        async with connect(
+            server.url,
+            revision=LEGACY[-1],
+            settings=settings,
+            callbacks=Callbacks(roots=["file:///a"]),
+        ) as client:
+            client.notify("notifications/roots/list_changed")
+            link: Any = client._core.link
+            with anyio.fail_after(5):
+                while not server.seen["notifications/roots/list_changed"]:
+                    await anyio.lowlevel.checkpoint()
+                while link.machine.exchanges:
+                    await anyio.lowlevel.checkpoint()
+            assert await text_of(client) == "none"
+
+
+@pytest.mark.anyio
+async def test_calls_have_sixty_seconds_by_default() -> None:
+    async with (
+        villain(hang) as server,
+        connect(server.url, revision=MODERN) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(client.call_tool, "bad")
+        with anyio.fail_after(10):
+            while not server.seen["bad"]:
+                await anyio.lowlevel.checkpoint()
+        link: Any = client._core.link
+        assert 50 < link.machine.deadline() - clock() <= 60
+        group.cancel_scope.cancel()
+
+
+# Sessions
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("basic/transports/session-lost")
+@pytest.mark.parametrize("revision", LEGACY)
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_lost_session_is_opened_once_however_many_notice(
+    revision: str, carrier: str
+) -> None:
+    async with villain(echo, revision=revision) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(server.url, revision=revision, http_client=brought) as client:
+            assert await text_of(client) == "none"
+            for lost in ("s1", "s2"):
+                server.lost.add(lost)
+                done: list[str] = []
+
+                async def call(done: list[str] = done) -> None:
+                    done.append(await text_of(client))
+
+                async with anyio.create_task_group() as group:
+                    for _ in range(20):
+                        group.start_soon(call)
+                assert done == ["none"] * 20
+            assert server.session == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> None:
+    async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(server.url, revision=LEGACY[-1], http_client=brought) as client:
+            assert await text_of(client) == "none"
+            server.lost.update(f"s{number}" for number in range(100))
+            failed: list[CallFailed] = []
+
+            async def call() -> None:
+                with pytest.raises(ConnectionClosed) as caught:
+                    await text_of(client)
+                failed.append(caught.value)
+
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    for _ in range(5):
+                        group.start_soon(call)
+            assert len(failed) == 5
+            assert 2 <= server.session <= 4
+
+
+# Sizes
+
+
+@pytest.mark.anyio
+async def test_compression_can_be_asked_for() -> None:
+    async def look(side: Side) -> bool:
+        await side.send(side.json(side.answer(side.headers["accept-encoding"])))
+        return True
+
+    for compression, said in ((True, "gzip, deflate"), (False, "identity")):
+        settings = ClientSettings(http_link=HttpClientLinkSettings(compression=compression))
+        async with (
+            villain(look) as server,
+            connect(server.url, revision=MODERN, settings=settings) as client,
+        ):
+            assert await text_of(client) == said
+
+
+def huge(head: bytes, begin: bytes, size: int, end: bytes) -> Script:
+    """An answer with a text of ``size`` bytes, in chunks."""
+
+    async def script(side: Side) -> bool:
+        first, last = side.answer("%").split(b"%")
+        piece = b"x" * 65536
+        await side.send(head + CHUNKED)
+        await side.send(_chunk(begin + first))
+        await side.pour(_chunk(piece), size // len(piece))
+        await side.send(_chunk(last + end), b"0\r\n\r\n")
+        return True
+
+    return script
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["JSON", "event"])
+@pytest.mark.parametrize("mib", [63, 65])
+async def test_the_largest_answer(kind: str, mib: int) -> None:
+    shape = (JSON, b"", b"") if kind == "JSON" else (EVENTS, b"data: ", b"\n\n")
+    script = huge(shape[0], shape[1], mib * MIB, shape[2])
+    async with villain(script) as server, connect(server.url, revision=MODERN) as client:
+        if mib < 64:
+            assert len(await text_of(client)) == mib * MIB
+        else:
+            with pytest.raises(ResponseTooLarge, match="larger than 67108864 bytes"):
+                await text_of(client)
+        assert (await client.call_tool("good")).content
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+@pytest.mark.parametrize("revision", [MODERN, LEGACY[-1]])
+async def test_a_hundred_thousand_notifications(revision: str) -> None:
+    heard = 0
+
+    def hear(method: str, params: Any) -> None:
+        nonlocal heard
+        heard += 1
+
+    note = b'data: {"jsonrpc":"2.0","method":"notifications/message","params":'
+    note += b'{"level":"info","data":"' + b"x" * 100 + b'"}}\n\n'
+
+    async def flood(side: Side) -> bool:
+        await side.send(EVENTS + b"\r\n")
+        await side.pour(note * 100, 1000)
+        await side.send(side.event(side.answer()))
+        return False
+
+    async with (
+        villain(flood, revision=revision) as server,
+        connect(server.url, revision=revision, callbacks=Callbacks(notification=hear)) as client,
+    ):
+        tracemalloc.start()
+        try:
+            assert await text_of(client) == "well"
+            assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+        finally:
+            tracemalloc.stop()
+        assert heard == 100_000
+        assert (await client.call_tool("good")).content
