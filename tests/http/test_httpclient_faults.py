@@ -1,0 +1,439 @@
+"""HttpClient, what servers do wrong: what it bears, what it refuses, and how that is told."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.engine.events import (
+    EndReason,
+    NegotiationFailed,
+    RequestEnded,
+    ResultReceived,
+    Violation,
+)
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.plan import Planner
+from mcpcore.http.recovery import Recovery
+from mcpcore.http.settings import HttpClientSettings
+from tests.http.support import Hand, make_client, note
+from tests.http.test_httpclient_resume import broken, cursor
+from tests.http.test_httpclient_rules import DONE, ECHO, legacy, modern, result
+from tests.http.test_httpclient_sessions import streaming
+
+
+def head(hand: Hand, send: HttpSend, status: int, **headers: str) -> None:
+    """Answer with a head whose header names are keywords."""
+    lines = [(n.replace("_", "-").encode(), v.encode()) for n, v in headers.items()]
+    hand.client.response_head(send.exchange, status, lines, now=hand.now)
+    hand.pump()
+
+
+def calling(**options: Any) -> tuple[Hand, HttpSend]:
+    hand = modern(**options)
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    return hand, hand.next()
+
+
+# What exactly went wrong
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (FaultKind.CONNECT, EndReason.CLOSED),
+        (FaultKind.CONNECT_TIMEOUT, EndReason.CLOSED),
+        (FaultKind.TLS, EndReason.CLOSED),
+        (FaultKind.PROXY, EndReason.CLOSED),
+        (FaultKind.STALLED, EndReason.CLOSED),
+        (FaultKind.MALFORMED, EndReason.INVALID),
+        (FaultKind.ENCODING, EndReason.INVALID),
+        (FaultKind.TOO_LARGE, EndReason.INVALID),
+        (FaultKind.HEADERS, EndReason.REFUSED),
+    ],
+)
+@pytest.mark.parametrize("part", ["head", "json", "events"])
+def test_what_the_driver_tells_is_passed_on(kind: FaultKind, reason: EndReason, part: str) -> None:
+    hand, send = calling()
+    if part != "head":
+        hand.head(send, 200, f"{'application/json' if part == 'json' else 'text/event-stream'}")
+    hand.client.response_end(send.exchange, error="so it went", fault=Fault(kind), now=hand.now)
+    ended = hand.take(RequestEnded)
+    assert (ended.reason, ended.fault) == (reason, Fault(kind))
+    assert "so it went" in ended.message
+    assert hand.client.exchanges == 0
+
+
+def test_a_loss_has_no_fault() -> None:
+    hand, send = calling()
+    hand.end(send, "reset")
+    assert hand.take(RequestEnded).fault is None
+
+
+def test_a_failed_negotiation_has_one_too() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    request = hand.client.request("tools/list", now=0)
+    send = hand.next()
+    fault = Fault(FaultKind.TLS)
+    hand.client.response_end(send.exchange, error="no trust", fault=fault, now=0)
+    assert hand.take(NegotiationFailed).fault == fault
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.fault) == (request, fault)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.MALFORMED, FaultKind.ENCODING, FaultKind.TOO_LARGE])
+def test_a_stream_that_is_invalid_is_not_resumed(kind: FaultKind) -> None:
+    hand, request = broken()
+    again = hand.next()
+    hand.stream(again)
+    hand.client.response_end(again.exchange, error="garbage", fault=Fault(kind), now=hand.now)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.fault) == (request, Fault(kind))
+    assert hand.pump().sent == []
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7.0), ("0", 0.0), (" 12 ", 12.0), ("soon", None), ("-1", None), ("1.5", None),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 10, None), ("\u00e9", None), (None, None)],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [429, 503, 500])
+def test_when_to_come_back(status: int, value: str | None, seconds: float | None) -> None:
+    hand, send = calling()
+    headers = {} if value is None else {"retry_after": value}
+    head(hand, send, status, **headers)
+    hand.end(send)
+    fault = hand.take(RequestEnded).fault
+    assert fault == Fault(FaultKind.STATUS, status, seconds)
+
+
+def test_a_repeated_retry_after_says_nothing() -> None:
+    hand, send = calling()
+    lines = [(b"retry-after", b"1"), (b"retry-after", b"2")]
+    hand.client.response_head(send.exchange, 503, lines, now=hand.now)
+    hand.end(send)
+    assert hand.take(RequestEnded).fault == Fault(FaultKind.STATUS, 503)
+
+
+@pytest.mark.parametrize(("status", "after"), [(503, 30.0), (429, 30.0), (500, 2.0)])
+def test_an_overloaded_server_says_when_to_resume(status: int, after: float) -> None:
+    hand, _ = broken()
+    head(hand, again := hand.next(), status, retry_after="30")
+    hand.end(again)
+    assert hand.next().after == after
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_post_does_not_follow(status: int) -> None:
+    hand, send = calling()
+    head(hand, send, status, location="/elsewhere")
+    ended = hand.take(RequestEnded)
+    assert ended.fault == Fault(FaultKind.REDIRECT, status, None, "/elsewhere")
+    assert ended.reason is EndReason.REFUSED
+    hand.end(send)
+    assert hand.pump().sent == []
+    assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/other?a=b#c", "/other?a=b"),
+        ("other", "/other"),
+        ("?a=b", "/mcp?a=b"),
+        ("http://localhost:8000/x", "/x"),
+        ("HTTP://LOCALHOST:8000/x", "/x"),
+        ("//localhost:8000/x", "/x"),
+        ("http://localhost:8000", "/"),
+        ("http://localhost/x", None),
+        ("http://localhost:8001/x", None),
+        ("https://localhost:8000/x", None),
+        ("http://localhost.evil.example:8000/x", None),
+        ("http://localhost:8000@evil.example/x", None),
+        ("http://user@localhost:8000/x", None),
+        ("//evil.example/x", None),
+        ("file:///etc/passwd", None),
+        ("http://localhost:port/x", None),
+        ("http://[::1/x", None),
+        ("/a b", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_where_a_redirect_may_lead(location: str | None, target: str | None) -> None:
+    assert Planner("http://localhost:8000/mcp", ()).moved(location) == target
+
+
+def test_a_default_port_is_the_same_origin() -> None:
+    planner = Planner("https://a.example/mcp", ())
+    assert planner.moved("https://a.example:443/x") == "/x"
+    assert planner.moved("https://A.example/x") == "/x"
+    assert planner.moved("http://a.example:443/x") is None
+
+
+@given(st.text(max_size=60))
+def test_no_redirect_leaves_the_origin(location: str) -> None:
+    target = Planner("http://localhost:8000/mcp", ()).moved(location)
+    assert target is None or (target.startswith("/") and target.isascii() and " " not in target)
+
+
+def test_a_resumption_follows_within_its_origin() -> None:
+    hand, request = broken()
+    first = hand.next()
+    head(hand, first, 307, location="/there")
+    second = hand.next()
+    assert (second.method, second.target, second.after) == ("GET", "/there", None)
+    assert cursor(hand, second) == "e-1"
+    hand.data(first, b"<p>moved</p>")
+    hand.end(first)
+    hand.stream(second, result(request))
+    hand.end(second)
+    assert hand.take(ResultReceived).request == request
+    assert hand.client.exchanges == 0
+    assert len(hand.interruptions()) == 1, "a redirect is no interruption"
+
+
+def test_what_a_redirect_leaves_behind_is_closed() -> None:
+    hand, _ = broken()
+    first = hand.next()
+    head(hand, first, 302, location="/there")
+    hand.stream(hand.next())
+    hand.pass_time(6)
+    assert hand.pump().aborted == [first.exchange]
+    hand, _ = broken()
+    first = hand.next()
+    head(hand, first, 302, location="/there")
+    for _ in range(3):
+        hand.data(first, b"x" * 30_000)
+    assert hand.pump().aborted == [first.exchange]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_redirects_in_a_row_are_bounded(limit: int) -> None:
+    hand, request = broken(settings=HttpClientSettings(max_redirects=limit))
+    for _ in range(limit):
+        send = hand.next()
+        head(hand, send, 302, location="/mcp")
+        hand.end(send)
+    head(hand, send := hand.next(), 302, location="/mcp")
+    ended = hand.take(RequestEnded)
+    assert ended.request == request
+    assert ended.fault == Fault(FaultKind.REDIRECT, 302, None, "/mcp")
+    assert f"more than {limit} redirects" in ended.message
+    hand.end(send)
+    assert hand.pump().sent == []
+    assert hand.client.exchanges == 0
+
+
+def test_the_standalone_stream_goes_nowhere_else() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY)).open_legacy()
+    hand, get = streaming()
+    hand.end(get)
+    head(hand, again := hand.next(), 301, location="https://evil.example/")
+    (*_, last) = hand.interruptions()
+    assert last.recovery is Recovery.FAIL
+    assert "other origins" in last.reason
+    hand.end(again)
+    assert hand.pump().sent == []
+    assert hand.client.exchanges == 0
+
+
+def test_a_redirect_does_not_count_for_the_next_connection() -> None:
+    hand, _ = broken(settings=HttpClientSettings(max_redirects=1))
+    for _ in range(3):
+        head(hand, first := hand.next(), 307, location="/there")
+        hand.end(first)
+        second = hand.next()
+        assert second.target == "/there"
+        hand.end(second, "connection reset")
+    assert hand.next().target == "/mcp", "each attempt begins where the server was"
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(("length", "refused"), [("1000", False), ("1001", True), ("x", False)])
+def test_a_declared_length_is_believed(length: str, refused: bool) -> None:
+    hand, send = calling(settings=HttpClientSettings(max_body=1000))
+    head(hand, send, 200, content_type="application/json", content_length=length)
+    assert bool(hand.pump().aborted) is refused
+    if refused:
+        ended = hand.take(RequestEnded)
+        assert (ended.reason, ended.fault) == (EndReason.INVALID, Fault(FaultKind.TOO_LARGE))
+
+
+def test_a_refusal_is_read_up_to_a_limit() -> None:
+    hand, send = calling(settings=HttpClientSettings(max_refusal=100))
+    head(hand, send, 500)
+    hand.data(send, b"because of this")
+    hand.data(send, b" " * 100)
+    ended = hand.take(RequestEnded)
+    assert "because of this" in ended.message
+    assert ended.fault == Fault(FaultKind.STATUS, 500)
+    assert hand.pump().aborted == [send.exchange]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(302, "text/html"), (200, "text/html"), (202, "text/plain")]
+)
+def test_what_does_not_matter_is_read_a_little_and_not_for_long(status: int, kind: str) -> None:
+    for way in ("much", "slowly"):
+        hand, send = calling()
+        head(hand, send, status, content_type=kind)
+        hand.take(RequestEnded)
+        hand.data(send, b"x" * 60_000)
+        assert hand.pump().aborted == []
+        if way == "much":
+            hand.data(send, b"x" * 60_000)
+        else:
+            hand.pass_time(6)
+        assert hand.pump().aborted == [send.exchange]
+        assert hand.client.exchanges == 0
+
+
+def test_a_get_that_is_refused_without_end_is_tried_again() -> None:
+    hand, _ = broken()
+    again = hand.next()
+    head(hand, again, 500)
+    for _ in range(3):
+        hand.data(again, b"x" * 30_000)
+    assert hand.pump().aborted == [again.exchange]
+    assert hand.next().after == 2.0
+
+
+def test_the_end_of_a_session_is_not_waited_for_without_end() -> None:
+    hand = legacy()
+    hand.client.close(now=hand.now)
+    delete = hand.next()
+    head(hand, delete, 200)
+    for _ in range(3):
+        hand.data(delete, b"x" * 30_000)
+    assert hand.kinds() == ["ConnectionEnded"]
+
+
+def test_a_long_event_id_is_not_sent_back() -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"id: " + b"x" * 4097 + b"\ndata:\n\n")
+    hand.end(send)
+    assert hand.kinds() == ["RequestEnded"]
+    assert hand.pump().sent == []
+
+
+# What must not be there
+
+
+@pytest.mark.parametrize("what", ["answers", "garbage"])
+def test_a_server_that_breaks_the_rules_over_and_over(what: str) -> None:
+    hand, send = calling(settings=HttpClientSettings(max_violations=10))
+    hand.stream(send)
+    event = b"data: " + (json.dumps(result(99)).encode() if what == "answers" else b"{[") + b"\n\n"
+    hand.data(send, event * 10)
+    assert hand.pump().aborted == []
+    good = b'data: {"jsonrpc":"2.0","method":"notifications/x"}\n\n'
+    hand.data(send, event + good)
+    ended = hand.take(RequestEnded)
+    assert ended.reason is EndReason.INVALID
+    assert "over and over" in ended.message
+    assert hand.pump().aborted == [send.exchange]
+    assert hand.kinds().count("Violation") == 11
+    assert "NotificationReceived" not in hand.kinds()
+
+
+def test_the_standalone_stream_is_given_up_for_that_too() -> None:
+    hand, get = streaming(settings=HttpClientSettings(max_violations=3))
+    for _ in range(4):
+        hand.event(get, result(99))
+    assert hand.pump().aborted == [get.exchange]
+    assert hand.interruptions()[-1].recovery is Recovery.FAIL
+    request = hand.client.request("tools/list", now=hand.now)
+    hand.reply(hand.next(), body=result(request, {"tools": []}))
+    assert hand.take(ResultReceived).request == request
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [("2024-11-05", False), ("2025-03-26", True), ("2025-06-18", False), ("2025-11-25", False)],
+)
+def test_batches_where_the_revision_has_them(version: str, taken: bool) -> None:
+    hand = legacy(version)
+    for kind in ("json", "events"):
+        request = hand.client.request("tools/call", ECHO, now=hand.now)
+        body = [note("notifications/x"), result(request, DONE)]
+        send = hand.next()
+        if kind == "json":
+            hand.reply(send, 200, body)
+        else:
+            hand.stream(send)
+            hand.event(send, body)
+            hand.end(send)
+        kinds = hand.kinds()
+        hand.events.clear()
+        if taken:
+            assert kinds == ["NotificationReceived", "ResultReceived"]
+        else:
+            assert sorted(kinds) == ["RequestEnded", "Violation"] or "StreamInterrupted" in kinds
+
+
+# Storms
+
+
+def test_events_alone_do_not_let_a_server_have_us_come_back_at_any_rate() -> None:
+    settings = HttpClientSettings(max_resumes=3, retry_delay=1.0)
+    hand, _ = broken(settings=settings)
+    waits = []
+    for number in range(10):
+        send = hand.next()
+        waits.append(send.after)
+        hand.stream(send)
+        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
+        hand.end(send)
+    assert waits == [1.0, 0.1, 0.1, *[1.0] * 7]
+
+
+def test_a_connection_that_stood_ends_the_haste() -> None:
+    hand, _ = broken(settings=HttpClientSettings(max_resumes=1, retry_delay=1.0))
+    waits = []
+    for number in range(6):
+        send = hand.next()
+        waits.append(send.after)
+        hand.stream(send)
+        hand.data(send, b"id: x-%d\nretry: 0\ndata:\n\n" % number)
+        hand.now += 1.0
+        hand.end(send)
+    assert waits == [1.0, *[0.1] * 5]
+
+
+# What asks for nothing
+
+
+def test_what_asks_for_nothing_has_a_deadline() -> None:
+    hand = Hand(make_client(HttpClientSettings(notify_timeout=7.0), negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    initialize = hand.next()
+    assert (initialize.timeout, initialize.repeatable) == (None, True)
+    from tests.http.support import initialize_result
+
+    hand.result(initialize, initialize_result(), mcp_session_id="s")
+    initialized = hand.next()
+    assert (initialized.timeout, initialized.repeatable) == (7.0, True)
+    hand.end(initialized, "did not take the message in time")
+    assert "notifications/initialized was not taken" in hand.take(Violation).message
+    get = hand.next()
+    assert (get.method, get.timeout, get.repeatable) == ("GET", None, True)
+    for method, repeatable in (("tools/call", False), ("tools/list", True), ("ping", True)):
+        hand.client.request(method, ECHO if method == "tools/call" else None, now=0)
+        send = hand.next()
+        assert (send.timeout, send.repeatable) == (None, repeatable)
+    hand.client.close(now=0)
+    assert hand.next().timeout == 7.0
