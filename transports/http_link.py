@@ -3,12 +3,14 @@
 import logging
 import math
 from abc import abstractmethod
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Protocol
 
 import anyio
 
-from mcpcore.engine.events import Event
+from mcpcore.engine.events import Event, Key, RequestReceived
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalProtocolError
 from transports.link import App, Link, clock
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,9 @@ class HttpMachine(Protocol):
 
     def next_event(self) -> Event | None:
         """Return the next event, or None."""
+
+    def fail(self, key: Key, error: ErrorData) -> bool:
+        """Answer a request with an error."""
 
     def deadline(self) -> float | None:
         """When ``handle_timeout`` is due."""
@@ -78,6 +83,13 @@ class HttpLink(Link):
             except Exception:
                 # One broken handler must not take down the conversations of everybody else.
                 logger.exception("the application failed to handle %s", type(event).__name__)
+                self._answer_for(event)
+
+    def _answer_for(self, event: Event) -> None:
+        """Let nobody wait for an answer that the application can no longer give."""
+        if isinstance(event, RequestReceived):
+            with suppress(LocalProtocolError):  # it has answered, or the client has gone
+                self._endpoint.fail(event.key, ErrorData(INTERNAL_ERROR, "Internal error"))
 
     @abstractmethod
     def _move_output(self) -> bool:

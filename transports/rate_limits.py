@@ -1,14 +1,17 @@
 """Rate limits of a server: which limiter is asked about what, and what the client is told."""
 
 import itertools
+import logging
 import math
 
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server import HttpServer
 from mcpcore.service.rate import Activity, RateLimiter
-from mcpcore.spec.errors import ErrorData, busy_code
+from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, busy_code
 from transports.link import clock
+
+logger = logging.getLogger("mcpcore.server")
 
 _LIMITED = {
     "tools/call": Activity.TOOLS,
@@ -23,10 +26,16 @@ _connections = itertools.count(1)
 
 
 class Throttle:
-    """Asks a limiter on behalf of one machine."""
+    """Asks a limiter on behalf of one machine.
 
-    def __init__(self, limiter: RateLimiter, machine: Peer | HttpServer) -> None:
+    ``admits``: what the limiter fails to decide on is admitted, in the place of being refused.
+    """
+
+    def __init__(
+        self, limiter: RateLimiter, machine: Peer | HttpServer, *, admits: bool = False
+    ) -> None:
         self._limiter = limiter
+        self._admits = admits
         self._machine = machine
         self._name = f"connection {next(_connections)}"
 
@@ -35,9 +44,13 @@ class Throttle:
         activity = _LIMITED.get(request.method)
         if activity is None:
             return None
-        wait = self._limiter.admit(activity, self._caller(request), now=clock())
+        wait = self._wait(activity, request)
         if wait <= 0.0:
             return None
+        if wait == math.inf:
+            return ErrorData(
+                INTERNAL_ERROR, f"Internal error: the rate of {activity.value} is unknown"
+            )
         text = f"busy: too many {activity.value}; try again in {wait:.3g} seconds"
         data = {"retryAfterMs": math.ceil(wait * 1000)}
         return ErrorData.make(busy_code(request.revision), text, data)
@@ -53,7 +66,18 @@ class Throttle:
         return wanted and self._drops(Activity.LOGGING, request)
 
     def _drops(self, activity: Activity, request: RequestReceived) -> bool:
-        return self._limiter.admit(activity, self._caller(request), now=clock()) > 0.0
+        return self._wait(activity, request) > 0.0
+
+    def _wait(self, activity: Activity, request: RequestReceived) -> float:
+        """The seconds to wait; infinity if the limiter fails and nothing is admitted then."""
+        try:
+            wait = self._limiter.admit(activity, self._caller(request), now=clock())
+            if math.isfinite(wait):
+                return wait
+            raise ValueError(f"a rate limiter answers with seconds, not {wait!r}")
+        except Exception:
+            logger.exception("the rate limiter failed to decide on %s", activity.value)
+            return 0.0 if self._admits else math.inf
 
     def _caller(self, request: RequestReceived) -> str:
         if request.principal is not None:

@@ -79,7 +79,7 @@ def log_incoming(
         )
         with _logged(target, level, record):
             answer = yield
-            record.outcome = _outcome(answer.result)
+            record.outcome = "failed" if answer.failed else "answered"
 
     return incoming
 

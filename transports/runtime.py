@@ -4,7 +4,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from msgspec import UNSET, Struct, UnsetType, field
@@ -42,7 +42,7 @@ from mcpcore.spec.errors import (
 )
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.message import Body, RequestId
-from transports.context import Context, InputNeeded
+from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.link import Link, clock
 from transports.notices import Notices
@@ -51,7 +51,7 @@ from transports.rate_limits import Throttle
 from transports.rounds import Rounds
 from transports.running import Handlers, Outcome, Waiting
 from transports.seal import make_seal
-from transports.server_middleware import ServerMiddleware, guarded
+from transports.server_middleware import Guard, ServerMiddleware
 from transports.tasks_calls import TaskCall
 from transports.tasks_host import TaskHost
 from transports.tasks_server import ServerTasks
@@ -79,9 +79,11 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     input_rounds: int = 50
     """Rounds of input that one request may take (modern)."""
     middleware: tuple[ServerMiddleware, ...] = ()
-    """Around every request that reaches the service, the first outermost."""
+    """Around every request but those that the engine answers alone, the first outermost."""
     limiter: RateLimiter | None = None
     """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
+    limiter_failure: Literal["refuse", "admit"] = "refuse"
+    """What becomes of what a limiter was to decide on that raised an exception."""
     tasks: TaskSettings = field(default_factory=TaskSettings)
     """Tasks of tools that declare them."""
 
@@ -109,7 +111,8 @@ class ServerRuntime:
         self.waiting = Waiting()
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
-        self._prepare = guarded(server.prepare, self.settings.middleware)
+        guard = self._guard = Guard(self.settings.middleware)
+        self._prepare = guard.around(server.prepare) if self.settings.middleware else server.prepare
         self._rounds = Rounds(
             self.settings.seal or make_seal(), self.settings.wall, self.settings.input_rounds
         )
@@ -134,7 +137,8 @@ class ServerRuntime:
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
-            self.throttle = Throttle(self.settings.limiter, machine)
+            admits = self.settings.limiter_failure == "admit"
+            self.throttle = Throttle(self.settings.limiter, machine, admits=admits)
             self._table[RequestReceived] = self._on_limited_request
         if self._tasks is not None:
             self._table[SubscriptionOpened] = self._tasks.opened
@@ -252,23 +256,34 @@ class ServerRuntime:
         if refusal is None:
             self._on_request(event)
         else:
-            self.machine.fail(event.key, refusal)
+            self._refuse(event, McpError.of(refusal))
 
     def _on_request(self, event: RequestReceived) -> None:
         tasks = self._tasks
-        if tasks is not None and tasks.serve(event):
-            return
         try:
+            about_tasks = None if tasks is None else tasks.prepare(event)
+            if about_tasks is not None:
+                self._run(event, self._guard(event.revision, about_tasks), None)
+                return
             state = self._rounds.open(event)
             prepared = self._prepare(event.method, event.params, event.revision, event.principal)
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
         except McpError as error:
-            self.machine.fail(event.key, error.error)
-            return
+            self._refuse(event, error)
         except Exception as error:
             self._fail(event, error)
-            return
+        else:
+            self._run(event, prepared, state)
+
+    def _refuse(self, event: RequestReceived, error: McpError) -> None:
+        """Answer with an error; middleware sees it as it sees those of the service."""
+        if self.settings.middleware:
+            self._run(event, self._guard(event.revision, error), None)
+        else:
+            self.machine.fail(event.key, error.error)
+
+    def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
         if prepared.result is not None:
             self.machine.respond(event.key, prepared.result)
         elif prepared.is_async or prepared.thread:

@@ -1,8 +1,8 @@
-"""Middleware of the server: around every request that reaches the service.
+"""Middleware of the server: around every request but those that the engine answers alone.
 
-See :mod:`transports.middleware` for what a middleware is.  Unknown tools, bad arguments and the
-like pass it; what the engine answers or refuses itself (``ping``, discovery, unknown methods) does
-not.
+See :mod:`transports.middleware` for what a middleware is.  Requests about tasks, unknown tools, bad
+arguments, refusals of a rate limiter and the like pass it; what the engine answers or refuses
+itself (``ping``, discovery, unknown methods) does not.
 """
 
 import inspect
@@ -28,7 +28,12 @@ class Answer(Struct):
     meta: dict[str, Any] = field(default_factory=dict)
     """Members for the result's ``_meta``."""
     error: Exception | None = None
-    """What the handler raised, where the result tells of it (a tool that failed)."""
+    """What the handler raised, or what is wrong with the arguments, where the result tells of it.
+
+    None also for a result with ``isError`` that the handler made itself.
+    """
+    failed: bool = False
+    """The result says that the tool failed: it has ``isError``."""
 
 
 ServerMiddleware = Around[Context, Answer]
@@ -41,21 +46,30 @@ That the client has to be asked first (modern) is raised as
 Prepare = Callable[[str, Raw, Revision, str | None], Prepared]
 
 
-def guarded(prepare: Prepare, middleware: Sequence[ServerMiddleware]) -> Prepare:
-    """Have what ``prepare`` returns run inside of middleware; ``prepare`` itself without any."""
-    if not middleware:
-        return prepare
-    chain = Chain(middleware)
+class Guard:
+    """Has what was prepared, and what was refused, run inside of middleware."""
 
-    def prepare_guarded(
-        method: str, params: Raw, revision: Revision, principal: str | None
-    ) -> Prepared:
-        try:
-            return _Guarded(chain, revision, prepare(method, params, revision, principal))
-        except Exception as error:
-            return _Guarded(chain, revision, error)
+    def __init__(self, middleware: Sequence[ServerMiddleware]) -> None:
+        self._chain: Chain[Context, Answer] | None = Chain(middleware) if middleware else None
 
-    return prepare_guarded
+    def __call__(self, revision: Revision, inner: Prepared | Exception) -> Prepared:
+        """Put it inside; what was prepared is returned as it is where there is no middleware."""
+        if self._chain is None and isinstance(inner, Prepared):
+            return inner
+        return _Guarded(self._chain or Chain(()), revision, inner)
+
+    def around(self, prepare: Prepare) -> Prepare:
+        """Do the same with all that ``prepare`` returns or raises."""
+
+        def prepare_guarded(
+            method: str, params: Raw, revision: Revision, principal: str | None
+        ) -> Prepared:
+            try:
+                return self(revision, prepare(method, params, revision, principal))
+            except Exception as error:
+                return self(revision, error)
+
+        return prepare_guarded
 
 
 class _Guarded(Prepared):
@@ -94,7 +108,7 @@ class _Guarded(Prepared):
         if isinstance(inner, Exception):
             raise inner
         if inner.result is not None:
-            return Answer(inner.result)
+            return Answer(inner.result, error=inner.error, failed=inner.failed)
         try:
             value = begin(inner, context)
             if inspect.isawaitable(value):
@@ -116,8 +130,8 @@ class _Guarded(Prepared):
 
     def _answer(self, inner: Prepared, value: Any) -> Answer:
         result = inner.finish(value)
-        return Answer(result, dict(inner.meta or {}))
+        return Answer(result, dict(inner.meta or {}), failed=inner.failed)
 
     def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
         report(context.method, context.params, error)
-        return Answer(inner.failure(error), error=error)
+        return Answer(inner.failure(error), error=error, failed=True)

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
@@ -72,18 +72,26 @@ class TaskDesk:
     # Requests
 
     def serve(self, event: RequestReceived) -> bool:
-        """Answer a request about tasks; False if it is none."""
-        answer = _ANSWERS.get(event.method)
-        if answer is None:
+        """Answer a request about tasks, now or when its task has ended; False if it is none."""
+        if event.method not in METHODS:
             return False
         try:
-            answer(self, event)
+            answer = self.answer(event)
+            if isinstance(answer, Answer):
+                self.machine.respond(event.key, answer.body, meta=answer.meta)
         except McpError as error:
             self.machine.fail(event.key, error.error)
-        except Malformed as error:
-            text = f"invalid params: {error}"
-            self.machine.fail(event.key, ErrorData(INVALID_PARAMS, text))
         return True
+
+    def answer(self, event: RequestReceived) -> "Answer | TaskRecord":
+        """Return the answer to a request about tasks, or the task for whose end it waits.
+
+        :meth:`ended` follows then.  Raises McpError.
+        """
+        try:
+            return METHODS[event.method](self, event)
+        except Malformed as error:
+            raise McpError(INVALID_PARAMS, f"invalid params: {error}") from None
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """A request is no longer wanted; False if it is not one that waits here."""
@@ -95,45 +103,44 @@ class TaskDesk:
     def _find(self, event: RequestReceived) -> TaskRecord:
         return self.host.find(typed(event.params, TaskParams).task_id, self.owner(event))
 
-    def _get(self, event: RequestReceived) -> None:
+    def _get(self, event: RequestReceived) -> "Answer":
         record = self._find(event)
         body: Body = describe(record, TaskForm.EXPERIMENTAL)
         if event.revision.modern:
             body = detail(record)
-        self.machine.respond(event.key, body)
+        return Answer(body)
 
-    def _update(self, event: RequestReceived) -> None:
+    def _update(self, event: RequestReceived) -> "Answer":
         params = typed(event.params, UpdateTaskParams)
         record = self.host.find(params.task_id, self.owner(event))
         self.host.answer(record, params.input_responses)
-        self.machine.respond(event.key, None)
+        return Answer(None)
 
-    def _cancel(self, event: RequestReceived) -> None:
+    def _cancel(self, event: RequestReceived) -> "Answer":
         record = self._find(event)
         cancelled = self.host.cancel(record)
         if event.revision.modern:
-            self.machine.respond(event.key, None)
-            return
+            return Answer(None)
         if not cancelled:
             status = describe(record, TaskForm.EXPERIMENTAL).status
             raise McpError(INVALID_PARAMS, f"the task is {status} already")
-        self.machine.respond(event.key, describe(record, TaskForm.EXPERIMENTAL))
+        return Answer(describe(record, TaskForm.EXPERIMENTAL))
 
-    def _result(self, event: RequestReceived) -> None:
+    def _result(self, event: RequestReceived) -> "Answer | TaskRecord":
         record = self._find(event)
         if record.ended:
-            self._give(event.key, record)
-        else:
-            self._waiting[event.key] = record
-            self.awaited(record)
+            return outcome_of(record)
+        self._waiting[event.key] = record
+        self.awaited(record)
+        return record
 
-    def _list(self, event: RequestReceived) -> None:
+    def _list(self, event: RequestReceived) -> "Answer":
         cursor = typed(event.params, PaginatedParams).cursor
         records, following = self.host.page(self.owner(event), None if cursor is UNSET else cursor)
         result = ListTasksResult(tasks=[describe(each, TaskForm.EXPERIMENTAL) for each in records])
         if following is not None:
             result.next_cursor = following
-        self.machine.respond(event.key, result)
+        return Answer(result)
 
     # What happens to tasks
 
@@ -149,8 +156,16 @@ class TaskDesk:
             self._sessions.pop(record.id, None)
             for key in self.waiting_for(record):
                 del self._waiting[key]
-                self._give(key, record)
+                self.ended(key, record)
                 self.flush()
+
+    def ended(self, key: Key, record: TaskRecord) -> None:
+        """The task that a request waits for has ended: answer it."""
+        try:
+            body, meta = outcome_of(record)
+            self.machine.respond(key, body, meta=meta)
+        except McpError as error:
+            self.machine.fail(key, error.error)
 
     def follow(self, record: TaskRecord, session: str | None) -> None:
         """Report the changes of an experimental task to the session that asked for it."""
@@ -182,23 +197,30 @@ class TaskDesk:
             return  # the session or the stream has gone meanwhile
         self.flush()
 
-    def _give(self, key: Key, record: TaskRecord) -> None:
-        if record.result is not None:
-            meta = {**(record.meta or {}), **related(record.id)}
-            self.machine.respond(key, record.result, meta=meta)
-        else:
-            error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
-            self.machine.fail(key, error)
+
+class Answer(NamedTuple):
+    """What a request about tasks is answered with."""
+
+    body: Body
+    meta: dict[str, Any] | None = None
 
 
-_ANSWERS: dict[str, Callable[[TaskDesk, RequestReceived], None]] = {
+def outcome_of(record: TaskRecord) -> Answer:
+    """What a task has ended in.  Raises McpError if that is an error."""
+    if record.result is not None:
+        return Answer(record.result, {**(record.meta or {}), **related(record.id)})
+    error = record.error or ErrorData(INVALID_REQUEST, record.message or CANCELLED)
+    raise McpError.of(error)
+
+
+METHODS: dict[str, Callable[[TaskDesk, RequestReceived], Answer | TaskRecord]] = {
     "tasks/get": TaskDesk._get,
     "tasks/update": TaskDesk._update,
     "tasks/cancel": TaskDesk._cancel,
     "tasks/result": TaskDesk._result,
     "tasks/list": TaskDesk._list,
 }
-"""The engine lets through those that the revision has."""
+"""How each is answered; the engine lets through those that the revision has."""
 
 
 def form_of(event: RequestReceived) -> TaskForm | None:

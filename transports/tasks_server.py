@@ -1,8 +1,9 @@
 """The tasks of a server: which calls become tasks, how questions travel, who hears of them."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
@@ -29,11 +30,11 @@ from mcpcore.spec.errors import (
     McpError,
 )
 from mcpcore.spec.types.tasks import TaskMetadata
-from mcpcore.wire.message import RequestId
+from mcpcore.wire.message import RequestId, to_json
 from transports.context import Context, RoundState
 from transports.link import clock
 from transports.running import Handlers, Outcome
-from transports.tasks import TaskDesk, form_of
+from transports.tasks import METHODS, Answer, TaskDesk, form_of, outcome_of
 from transports.tasks_calls import Question, TaskCall
 from transports.tasks_host import TaskHost
 from transports.tasks_questions import GIVEN_UP
@@ -62,6 +63,27 @@ class ServerTasks(TaskDesk):
         """The tasks that a listen stream carries news of."""
         self._heard: Counter[str] = Counter()
         """How many listen streams carry news of a task."""
+        self._ends: dict[Key, anyio.Event] = {}
+        """Set when the task ends for which a request waits."""
+
+    # Requests about tasks
+
+    def prepare(self, event: RequestReceived) -> Prepared | None:
+        """A request about tasks, ready to be run; None if it is none."""
+        return _Request(self, event) if event.method in METHODS else None
+
+    async def outcome(self, key: Key, record: TaskRecord) -> Answer:
+        """Wait, for a request, for what a task ends in."""
+        while not record.ended:
+            ended = self._ends[key] = anyio.Event()
+            await ended.wait()
+        return outcome_of(record)
+
+    def ended(self, key: Key, record: TaskRecord) -> None:
+        """Let the request that waits go on."""
+        ended = self._ends.pop(key, None)
+        if ended is not None:
+            ended.set()
 
     # Calls
 
@@ -120,11 +142,12 @@ class ServerTasks(TaskDesk):
 
     def cancelled(self, key: Key, reason: str | None = None) -> bool:
         """A request is no longer wanted; False if it is none of ours."""
-        if super().cancelled(key, reason):
+        if self._waiting.pop(key, None) is not None:
+            self._ends.pop(key, None)
             for call, question in [each for each in self._asked.values() if each[1].outlet == key]:
                 self._recall(question)
                 self.offer_everywhere(call)
-            return True
+            return False  # it waits in a handler of the runtime, as all requests do
         if key not in self._handlers:
             return False
         self._handlers.cancel(key, reason)
@@ -243,6 +266,28 @@ class ServerTasks(TaskDesk):
         except McpError:
             return False
         return True
+
+
+class _Request(Prepared):
+    """A request about tasks."""
+
+    __slots__ = ("_desk", "_event")
+
+    def __init__(self, desk: ServerTasks, event: RequestReceived) -> None:
+        super().__init__(event.revision)
+        self._desk = desk
+        self._event = event
+
+    def call(self, context: Any) -> Any:
+        answer = self._desk.answer(self._event)
+        if isinstance(answer, TaskRecord):
+            return self._desk.outcome(self._event.key, answer)
+        return answer
+
+    def finish(self, value: Any) -> Raw:
+        answer: Answer = value
+        self.meta = answer.meta
+        return Raw(to_json(answer.body))
 
 
 def _terms(params: Raw) -> TaskMetadata | None:

@@ -24,7 +24,7 @@ from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Inbound
 from mcpcore.engine.subscriptions import Interest, honoured, undeclared
 from mcpcore.engine.transmit import FrameKind
-from mcpcore.spec.capabilities import understood
+from mcpcore.spec.capabilities import in_revision
 from mcpcore.spec.errors import INVALID_PARAMS, ErrorData, busy_code
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import InitializeParams
@@ -76,7 +76,7 @@ def _initialize(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     peer.move(SessionSignal.INITIALIZE)
     peer.agree(chosen)
     peer.peer_info = params.client_info
-    peer.peer_capabilities = understood(params.capabilities, chosen)
+    peer.peer_capabilities = in_revision(params.capabilities, chosen)
     peer.changes += 1
     arrival.revision = chosen
     _reply(peer, arrival, result)

@@ -33,7 +33,17 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = ("is_async", "meta", "refused", "result", "revision", "task", "thread")
+    __slots__ = (
+        "error",
+        "failed",
+        "is_async",
+        "meta",
+        "refused",
+        "result",
+        "revision",
+        "task",
+        "thread",
+    )
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
@@ -54,6 +64,10 @@ class Prepared:
         """How the request may run as a task; None: it may not."""
         self.refused = False
         """It will be refused, whatever becomes of it on the way."""
+        self.error: Exception | None = None
+        """What ``result`` tells of, where that is an error."""
+        self.failed = False
+        """``result``, or what :meth:`finish` returned, says that a tool failed."""
 
     def call(self, context: Any) -> Any:
         """Call the handler: its value, or a coroutine."""

@@ -122,6 +122,7 @@ class Server(Registry):
             if not revision.tool_errors_in_result:
                 raise McpError(INVALID_PARAMS, str(error)) from None
             prepared = Prepared(revision, result=error_result(str(error)))
+            prepared.error, prepared.failed = error, True
         else:
             prepared = ToolCall(entry, values, revision)
         prepared.task = entry.task

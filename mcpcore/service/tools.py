@@ -214,6 +214,7 @@ class ToolCall(Bound[ToolEntry]):
     def finish(self, value: Any) -> Raw:
         """Shape content and structured content."""
         if isinstance(value, CallToolResult):
+            self.failed = value.is_error is True
             return given_result(self.own(value), self._entry.output, self.revision)
         return tool_result(value, self._entry.output, self.revision)
 

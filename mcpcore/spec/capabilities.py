@@ -95,17 +95,13 @@ def requirement(path: str) -> dict[str, Any]:
 
 
 def in_revision(capabilities: C, revision: Revision) -> C:
-    """Return what of ``capabilities`` may be declared in ``revision``."""
-    return known_members(understood(capabilities, revision), revision)
-
-
-def understood(capabilities: C, revision: Revision) -> C:
-    """Return what a declaration of the other side means in ``revision``.
+    """Return what of ``capabilities`` may be declared in ``revision``.
 
     Tasks are a capability in one revision and an extension in later ones; declared in the wrong
     one they would promise a protocol that is not spoken there.  The same holds for what a client
     declares before it knows the revision: where elicitation has no modes it means forms.  Other
-    extensions are heard in every revision, though only the newest lets us declare any.
+    extensions may be declared in every revision, as the capabilities of ``schema.ts`` are "not a
+    closed set" in any.
     """
     if capabilities.tasks is not UNSET and revision not in _EXPERIMENTAL_TASKS:
         capabilities = structs.replace(capabilities, tasks=UNSET)
@@ -115,7 +111,7 @@ def understood(capabilities: C, revision: Revision) -> C:
         capabilities = structs.replace(capabilities, extensions=rest or UNSET)
     if isinstance(capabilities, ClientCapabilities):
         capabilities = _input_in_revision(capabilities, revision)
-    return capabilities
+    return known_members(capabilities, revision)
 
 
 def _input_in_revision(capabilities: Any, revision: Revision) -> Any:

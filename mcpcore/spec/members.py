@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, structs
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision, Span
 from mcpcore.spec.types.base import Annotations, Implementation
-from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
+from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -78,10 +78,6 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
             SamplingMessage: ("meta",),
             Tool: ("icons",),
         },
-    ),
-    _since(
-        "2026-07-28",
-        {ClientCapabilities: ("extensions",), ServerCapabilities: ("extensions",)},
     ),
     _only(
         "2025-11-25",

@@ -94,8 +94,6 @@ async def test_what_there_is_a_callback_for_is_declared(
     async with connect(server, revision=revision, callbacks=callbacks) as client:
         for _ in range(2):
             await client.call_tool("look")
-    if revision == LEGACY:
-        declared = {name: value for name, value in declared.items() if name != "extensions"}
     assert found == [declared, declared]
 
 

@@ -457,8 +457,10 @@ async def test_application_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         while not caplog.records:
             assert (await other.call(tool("echo"))).status == 200
         assert "the application failed to handle RequestReceived" in caplog.text
-        await client.aclose()
-        await running.app.until(lambda: running.app.cancelled)
+        answer = await client.response()
+        assert answer.json["error"] == {"code": -32603, "message": "Internal error"}
+        assert running.machine.exchanges == 0
+        assert (await client.call(tool("echo"))).status == 200
 
 
 @pytest.mark.parametrize("late", [False, True])

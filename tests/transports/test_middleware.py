@@ -19,11 +19,12 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server, ToolError
+from mcpcore.service.rate import Activity, Rate, RateLimits
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.offers import TRANSPORTS, offered
-from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_calls import Outcome
@@ -213,7 +214,8 @@ async def test_plain_handlers_stay_inline_within_generators() -> None:
         ("resources/read", {"uri": "test://z"}, "McpError"),
         ("tools/list", {"cursor": "bad"}, "McpError"),
         ("tools/call", call("unknown"), "McpError"),
-        ("tools/call", call("echo", text=7), "answer NoneType"),
+        ("tools/call", call("echo", text=7), "answer InvalidValue"),
+        ("tools/call", {**call("echo"), "requestState": "forged"}, "McpError"),
         ("tools/call", call("refuse"), "answer ToolError"),
         ("tools/call", call("crash"), "answer ZeroDivisionError"),
         ("tools/call", call("ask"), "InputNeeded"),
@@ -235,6 +237,183 @@ async def test_what_a_middleware_sees(
     for reply in plain:
         reply.get("result", {}).pop("requestState", None)
     assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+@pytest.mark.parametrize(
+    ("name", "arguments", "failed", "error"),
+    [
+        ("echo", {}, False, "NoneType"),
+        ("echo", {"text": 7}, True, "InvalidValue"),
+        ("refuse", {}, True, "ToolError"),
+        ("crash", {}, True, "ZeroDivisionError"),
+        ("own_failure", {}, True, "NoneType"),
+        ("own_result", {}, False, "NoneType"),
+    ],
+)
+async def test_which_answers_say_that_a_tool_failed(
+    name: str, arguments: dict[str, Any], failed: bool, error: str, revision: str
+) -> None:
+    seen: list[tuple[bool, str]] = []
+
+    def looks(request: Context) -> Steps[Answer]:
+        answer = yield
+        seen.append((answer.failed, type(answer.error).__name__))
+
+    server = library()
+    server.add_tool(lambda: CallToolResult(content=[], is_error=True), "own_failure")
+    server.add_tool(lambda: CallToolResult(content=[], is_error=False), "own_result")
+    async with bench(server, settings(looks)) as made:
+        made.open_legacy()
+        reply = await made.call("tools/call", call(name, **arguments), revision=revision)
+    assert (reply["result"].get("isError") is True) is failed
+    assert seen == [(failed, error)]
+
+
+TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+
+
+async def a_task(made: Bench, revision: str, tool: str) -> dict[str, str]:
+    """Begin a task; how requests name it."""
+    made.open_legacy()
+    params = call(tool) if revision == MODERN else {**call(tool), "task": {}}
+    reply = await made.call("tools/call", params, capabilities=TASKS, revision=revision)
+    result = reply["result"]
+    return {"taskId": (result if revision == MODERN else result["task"])["taskId"]}
+
+
+class Workshop(Server):
+    """A tool that waits until a test lets it ``go``."""
+
+    def __init__(self) -> None:
+        super().__init__("workshop")
+        self.go = anyio.Event()
+        self.add_tool(self._wait, "wait_for_it", task="optional")
+
+    async def _wait(self) -> str:
+        await self.go.wait()
+        return "done"
+
+
+def workshop() -> Server:
+    server = library()
+
+    @server.tool(task="optional")
+    async def work() -> str:
+        return "done"
+
+    @server.tool(task="optional")
+    async def work_for_ever() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    @server.tool(task="required")
+    async def only_as_a_task() -> str:
+        return "done"
+
+    return server
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("revision", "method", "about", "ends"),
+    [
+        (MODERN, "tasks/get", {}, "answer NoneType"),
+        (MODERN, "tasks/get", {"taskId": "unknown"}, "McpError"),
+        (MODERN, "tasks/get", {"taskId": 5}, "McpError"),
+        (MODERN, "tasks/update", {"inputResponses": {}}, "answer NoneType"),
+        (MODERN, "tasks/cancel", {}, "answer NoneType"),
+        (LEGACY, "tasks/get", {}, "answer NoneType"),
+        (LEGACY, "tasks/list", {}, "answer NoneType"),
+        (LEGACY, "tasks/list", {"cursor": "bad"}, "McpError"),
+        (LEGACY, "tasks/result", {}, "answer NoneType"),
+        (LEGACY, "tasks/result", {"taskId": "unknown"}, "McpError"),
+        (LEGACY, "tasks/cancel", {}, "McpError"),
+    ],
+)
+async def test_requests_about_tasks_pass_middleware(
+    kind: Callable[..., Any], revision: str, method: str, about: dict[str, Any], ends: str
+) -> None:
+    log: list[str] = []
+    async with bench(workshop(), settings(kind(log))) as made:
+        task = await a_task(made, revision, "work")
+        await anyio.wait_all_tasks_blocked()
+        log.clear()
+        params = {**task, **about}
+        reply = await made.call(method, params, capabilities=TASKS, revision=revision)
+        assert log == [f"seen {method}", f"seen {ends}"]
+        assert ("error" in reply) is (ends == "McpError")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["ends", "cancelled", "withdrawn"])
+async def test_who_waits_for_a_task_waits_inside_of_middleware(
+    kind: Callable[..., Any], way: str
+) -> None:
+    log: list[str] = []
+
+    def stamps_results(request: Context) -> Steps[Answer]:
+        answer = yield
+        if request.method == "tasks/result":
+            answer.meta["com.example/passed"] = True
+
+    server = Workshop()
+    async with bench(server, settings(kind(log), stamps_results)) as made:
+        task = await a_task(made, LEGACY, "wait_for_it")
+        await anyio.wait_all_tasks_blocked()
+        log.clear()
+        waiting = made.post("tasks/result", task, revision=LEGACY)
+        await anyio.wait_all_tasks_blocked()
+        assert log == ["seen tasks/result"]
+        if way == "withdrawn":
+            cancelled = {"requestId": waiting}
+            made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
+            await anyio.wait_all_tasks_blocked()
+            name = anyio.get_cancelled_exc_class().__name__
+            assert log == ["seen tasks/result", f"seen {name}"]
+            assert made.peer.in_flight == 0
+            return
+        if way == "cancelled":
+            await made.call("tasks/cancel", task, revision=LEGACY)
+        else:
+            server.go.set()
+        reply = await made.reply(waiting)
+    if way == "ends":
+        assert said(reply) == "done"
+        assert reply["result"]["_meta"] == {
+            "com.example/passed": True,
+            "io.modelcontextprotocol/related-task": task,
+        }
+    else:
+        assert "error" in reply
+    assert ("seen answer NoneType" if way == "ends" else "seen McpError") in log
+
+
+async def test_middleware_may_refuse_requests_about_tasks() -> None:
+    def guards(request: Context) -> Steps[Answer]:
+        if request.method.startswith("tasks/"):
+            raise McpError(-31999, "no entry")
+        yield
+
+    async with bench(workshop(), settings(guards)) as made:
+        task = await a_task(made, MODERN, "work_for_ever")
+        for method in ("tasks/get", "tasks/cancel", "tasks/update"):
+            params = {**task, "inputResponses": {}}
+            reply = await made.call(method, params, capabilities=TASKS)
+            assert reply["error"] == {"code": -31999, "message": "no entry"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_the_runtime_refuses_passes_middleware(kind: Callable[..., Any]) -> None:
+    log: list[str] = []
+    limits = RateLimits({Activity.TOOLS: Rate(1e-9, burst=1)})
+    chosen = RuntimeSettings(middleware=(kind(log),), limiter=limits)
+    async with bench(workshop(), chosen) as made:
+        reply = await made.call("tools/call", call("only_as_a_task"))
+        assert "runs only as a task" in reply["error"]["message"]
+        reply = await made.call("tools/call", call("echo"))
+        assert reply["error"]["message"].startswith("busy: too many tool calls")
+    assert log == ["seen tools/call", "seen McpError"] * 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

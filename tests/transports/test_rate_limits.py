@@ -1,6 +1,9 @@
 """Rate limits of a server: what is refused, what is dropped, and who is counted as one."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -8,7 +11,8 @@ from msgspec import Raw
 
 from mcpcore.service import Server
 from mcpcore.service.rate import Activity, Rate, RateLimits
-from mcpcore.spec.errors import BUSY, LEGACY_BUSY
+from mcpcore.spec.errors import BUSY, INTERNAL_ERROR, LEGACY_BUSY
+from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
@@ -231,3 +235,105 @@ async def test_who_was_authenticated_is_one_wherever_he_comes_from() -> None:
     callers = [caller for _, caller in spy.asked]
     assert callers[:3] == ["principal ada", "principal ada", "principal bob"]
     assert callers[3].startswith("connection ")
+
+
+class Broken:
+    """A limiter that has lost its counts: it raises, or answers nonsense."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+
+    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+        if self.answer is None:
+            raise ConnectionError("limiter down")
+        wait: float = self.answer
+        return wait
+
+
+@asynccontextmanager
+async def reachable(transport: str, settings: RuntimeSettings) -> AsyncIterator[Any]:
+    """Offer a busy server on a transport; yields what to connect to."""
+    if transport == "memory":
+        yield MemoryTarget(busy_server(), settings)
+        return
+    urls: list[str] = []
+    listening, stop = anyio.Event(), anyio.Event()
+
+    def told(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    bindings = {transport: "127.0.0.1:0"}
+    offered = partial(
+        serve,
+        busy_server(),
+        settings=ServeSettings(runtime=settings),
+        on_listening=told,
+        stop=stop,
+        **bindings,  # type: ignore[arg-type]
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(offered)
+        await listening.wait()
+        yield urls[0]
+        stop.set()
+
+
+@pytest.mark.parametrize("transport", ["memory", "http", "ws"])
+@pytest.mark.parametrize("revision", [revision.name for revision in REVISIONS])
+@pytest.mark.parametrize("fate", ["refuse", "admit"])
+async def test_a_limiter_that_fails_takes_nothing_down(
+    fate: Literal["refuse", "admit"],
+    revision: str,
+    transport: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = RuntimeSettings(limiter=Broken(), limiter_failure=fate)
+    seen: list[float] = []
+    with anyio.fail_after(20):
+        async with (
+            reachable(transport, settings) as target,
+            connect(target, revision=revision) as client,
+        ):
+            for _ in range(2):
+                if fate == "admit":
+                    result = await client.call_tool(
+                        "count", {"progress": 2}, progress=lambda value, *_: seen.append(value)
+                    )
+                    assert text_of(result) == "2 0"
+                else:
+                    with pytest.raises(PeerError, match="rate of tool calls is unknown") as e:
+                        await client.call_tool("count")
+                    assert e.value.code == INTERNAL_ERROR
+            await client.tools()
+    assert seen == ([0, 1, 0, 1] if fate == "admit" else [])
+    assert "the rate limiter failed to decide on tool calls" in caplog.text
+    assert "limiter down" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), "soon", []])
+async def test_a_limiter_that_answers_nonsense_has_failed(answer: Any) -> None:
+    async with bench(busy_server(), RuntimeSettings(limiter=Broken(answer))) as made:
+        reply = await made.call("tools/call", count())
+        assert reply["error"]["code"] == INTERNAL_ERROR
+
+
+class Half(Broken):
+    """One that fails for notifications only."""
+
+    def admit(self, activity: Activity, caller: str, *, now: float) -> float:
+        if activity in (Activity.PROGRESS, Activity.LOGGING):
+            return super().admit(activity, caller, now=now)
+        return 0.0
+
+
+@pytest.mark.parametrize(("fate", "told"), [("refuse", "0 0"), ("admit", "3 1")])
+async def test_a_handler_does_not_fail_with_the_limiter(
+    fate: Literal["refuse", "admit"], told: str
+) -> None:
+    settings = RuntimeSettings(limiter=Half(), limiter_failure=fate)
+    async with connect(MemoryTarget(busy_server(), settings), revision=LEGACY) as client:
+        result = await client.call_tool(
+            "count", {"progress": 3, "error": 1}, progress=lambda *_: None
+        )
+    assert text_of(result) == told

@@ -445,8 +445,9 @@ async def test_middleware_is_around_the_work_of_a_task() -> None:
 
     def watching(request: Context) -> Steps[Answer]:
         answer = yield
-        seen.append(bytes(answer.result).decode())
-        answer.meta["com.example/seen"] = True
+        if request.method == "tools/call":
+            seen.append(bytes(answer.result).decode())
+            answer.meta["com.example/seen"] = True
 
     server = Workshop()
     server.go.set()
