@@ -62,9 +62,10 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Events are kept for this long."""
     reconnect_delay: float = 1.0
     """What a client is told to wait before it comes back, where the protocol has polling."""
-    session_view_idle: float = 60.0
+    session_view_idle: float = 300.0
     """With a store: what a worker knows of a session that it has no use for is forgotten after
-    this time; the store says how long a session lives."""
+    this time; the store says how long a session lives.  What is said to everybody reaches the
+    sessions that some worker knows."""
     session_touch: float = 30.0
     """With a store: it is told at most this often that a session is in use."""
     store_timeout: float = 10.0

@@ -24,14 +24,23 @@ class StoreSchedules(Schedules):
         delay=st.sampled_from([None, 0.0, 1.0]),
         seed=st.sampled_from([b"", b"seed"]),
         workers=st.integers(1, 3),
-        view_idle=st.sampled_from([1.0, 60.0]),
+        view_idle=st.sampled_from([1.0, 1e6]),
+        patience=st.sampled_from([10.0, 1e9]),
     )
     def begin(
-        self, version: str, delay: float | None, seed: bytes, workers: int, view_idle: float
+        self,
+        version: str,
+        delay: float | None,
+        seed: bytes,
+        workers: int,
+        view_idle: float,
+        patience: float,
     ) -> None:
         self.wire = CutWire(
             version,
-            server=HttpSettings(json_delay=delay, session_view_idle=view_idle),
+            server=HttpSettings(
+                json_delay=delay, session_view_idle=view_idle, store_timeout=patience
+            ),
             client=HttpClientSettings(max_resumes=10_000),
             seed=seed,
             workers=workers,
@@ -40,6 +49,9 @@ class StoreSchedules(Schedules):
         self.cluster = self.wire.cluster
         self.talk = Talk(self.wire)
         self.cluster.slow = self.cluster.in_order = True
+        # Who is not known anywhere is told nothing.
+        self.talk.lossy = view_idle == 1.0
+        self.failed = patience == 10.0
 
     def some_worker(self, data: Any) -> Worker:
         index: int = data.draw(st.integers(0, len(self.cluster.workers) - 1))
