@@ -300,3 +300,22 @@ async def test_no_websocket(site: Site) -> None:
     }
     response = await (await site.connect()).call(http(method="GET", headers=upgrade))
     assert (response.status, response.body) == (404, b"WebSocket is not served here\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "patience"),
+    [
+        ("uvicorn", "--timeout-graceful-shutdown"),
+        ("granian", "--workers-kill-timeout"),
+        ("hypercorn on trio", "--graceful-timeout"),
+        ("mounted in Starlette", "--timeout-graceful-shutdown"),
+    ],
+)
+async def test_a_server_ends_though_streams_are_open(kind: str, patience: str) -> None:
+    with running(KINDS[kind], patience, "1", quiet=False) as site:
+        client, other = await site.connect(), await site.connect()
+        await client.send(listen(await initialize(client)))
+        Events(client, await client.head())
+        await other.send(tool("hold", label="for ever", meta=TOKEN))
+        await Events(other, await other.head()).next()
+    await site.leave()
