@@ -1,0 +1,55 @@
+"""The pages on the client over HTTP and on TLS: programs, links, and every default as it is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpClientSettings
+from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
+from transports import client_errors
+from transports.http_settings import HttpClientLinkSettings
+
+CLIENT, TLS = ROOT / "docs" / "http-client.md", ROOT / "docs" / "tls.md"
+PROGRAMS = [program for page in (CLIENT, TLS) for program in programs(page)]
+TEXT = CLIENT.read_text(encoding="utf-8")
+SETTINGS = {
+    type(each).__name__: each for each in (HttpClientSettings(), HttpClientLinkSettings(), Limits())
+}
+ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)` \| ([\d,]+) ?(\w*) \|", re.MULTILINE)
+UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
+ERROR = re.compile(r"^\| `(\w+)` \| (`\w+`(?:, `\w+`)*) \|", re.MULTILINE)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_program_runs_and_prints_what_is_shown(program: Program, tmp_path: Path) -> None:
+    program.check(tmp_path)
+
+
+@pytest.mark.parametrize("page", [CLIENT, TLS], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert dead_links(page) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
+    check_types(PROGRAMS, tmp_path)
+
+
+@pytest.mark.parametrize(("owner", "name", "number", "unit"), ROW.findall(TEXT))
+def test_default(owner: str, name: str, number: str, unit: str) -> None:
+    assert getattr(SETTINGS[owner], name) == int(number.replace(",", "")) * UNITS[unit]
+
+
+def test_every_row_was_looked_at() -> None:
+    rows = [line for line in TEXT.splitlines() if re.match(r"\| [^|]+\| `\w+\.", line)]
+    assert len(rows) == len(ROW.findall(TEXT)) >= 20
+
+
+@pytest.mark.parametrize(("name", "bases"), ERROR.findall(TEXT))
+def test_exceptions_are_what_the_page_says(name: str, bases: str) -> None:
+    kind = getattr(client_errors, name)
+    assert [base.__name__ for base in kind.__bases__] == re.findall(r"\w+", bases)
+    assert issubclass(kind, client_errors.CallFailed)
