@@ -64,7 +64,16 @@ class Context:
 
     __mcp_context__ = True
 
-    __slots__ = ("_counts", "_request", "_runtime", "_state", "call", "cancel_reason", "scope")
+    __slots__ = (
+        "_counts",
+        "_request",
+        "_result_meta",
+        "_runtime",
+        "_state",
+        "call",
+        "cancel_reason",
+        "scope",
+    )
 
     def __init__(
         self,
@@ -77,6 +86,7 @@ class Context:
         self._runtime = runtime
         self._state = state
         self._counts: dict[str, int] | None = None
+        self._result_meta: dict[str, Any] | None = None
         self.scope: anyio.CancelScope | None = None
         """The scope that is cancelled with the request; None for a plain function."""
         self.call = call
@@ -105,6 +115,25 @@ class Context:
     def meta(self) -> RequestMeta:
         """The request's ``_meta``: progress token, ``traceparent`` and so on."""
         return self._request.meta
+
+    @property
+    def result_meta(self) -> dict[str, Any]:
+        """What goes into the ``_meta`` of the result, whatever the handler returns; to be filled.
+
+        What a result brings along itself wins, and what only the engine says is left out.  Errors
+        of the protocol have no ``_meta``.
+        """
+        if self._result_meta is None:
+            self._result_meta = {}
+        return self._result_meta
+
+    def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return what of :attr:`result_meta` was not taken yet, with the result's ``own`` over it.
+
+        For the runtime and its middleware.
+        """
+        added, self._result_meta = self._result_meta, None
+        return {**added, **(own or {})} if added else own
 
     @property
     def client_info(self) -> Implementation | None:
@@ -169,50 +198,74 @@ class Context:
 
     @with_room
     def progress(
-        self, value: float, total: float | None = None, message: str | None = None
+        self,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Report progress, which must increase; False if the client did not ask for it.
 
-        In a task it is also the task's status message.
+        In a task it is also the task's status message.  ``meta``: the notification's ``_meta``.
         """
         task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
         if task is not None:
-            return task.progress(value, total, message)
-        sent = self._runtime.machine.progress(self._request.key, value, total, message)
+            return task.progress(value, total, message, meta)
+        machine = self._runtime.machine
+        sent = machine.progress(self._request.key, value, total, message, meta=meta)
         if sent:
             self._runtime.flush()
         return sent
 
     @with_room
-    def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> bool:
-        """Send a log message, any JSON value; False if the client does not want it."""
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Send a log message, any JSON value; False if the client does not want it.
+
+        ``meta``: the notification's ``_meta``.
+        """
         task, throttle = self._task, self._runtime.throttle
         if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
             return False
         if task is not None:
-            return task.log(level, data, logger)
-        sent = self._runtime.machine.log(self._request.key, level, data, logger)
+            return task.log(level, data, logger, meta)
+        sent = self._runtime.machine.log(self._request.key, level, data, logger, meta=meta)
         if sent:
             self._runtime.flush()
         return sent
 
-    def debug(self, data: Any, logger: str | None = None) -> bool:
+    def debug(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
         """Log at level ``debug``."""
-        return self.log("debug", data, logger)
+        return self.log("debug", data, logger, meta=meta)
 
-    def info(self, data: Any, logger: str | None = None) -> bool:
+    def info(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
         """Log at level ``info``."""
-        return self.log("info", data, logger)
+        return self.log("info", data, logger, meta=meta)
 
-    def warning(self, data: Any, logger: str | None = None) -> bool:
+    def warning(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
         """Log at level ``warning``."""
-        return self.log("warning", data, logger)
+        return self.log("warning", data, logger, meta=meta)
 
-    def error(self, data: Any, logger: str | None = None) -> bool:
+    def error(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
         """Log at level ``error``."""
-        return self.log("error", data, logger)
+        return self.log("error", data, logger, meta=meta)
 
     @with_room
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
@@ -298,6 +351,7 @@ class Context:
         *,
         key: str | None = None,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> Elicited[T]: ...
 
     @overload
@@ -309,6 +363,7 @@ class Context:
         key: str | None = None,
         validate: bool = True,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> Elicited[dict[str, Any]]: ...
 
     async def elicit(
@@ -319,15 +374,17 @@ class Context:
         key: str | None = None,
         validate: bool = True,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> Elicited[Any]:
         """Ask the user to fill in a form; see :class:`transports.inputs.Elicit`.
 
         ``key`` names the question among those of this request.  Without it the question itself
         does: one that is put differently when the handler runs again is asked again.
         ``progress`` hears how far the client is with it; in the modern era clients report none.
+        ``meta``: see :meth:`ask`.
         """
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
-        return await self.ask(wanted, key=key, progress=progress)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def elicit_url(
         self,
@@ -337,10 +394,11 @@ class Context:
         key: str | None = None,
         elicitation_id: str | None = None,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> Elicited[None]:
         """Ask the user to visit ``url``, for what must not pass through the client."""
         wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
-        return await self.ask(wanted, key=key, progress=progress)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def sample(
         self,
@@ -349,16 +407,22 @@ class Context:
         *,
         key: str | None = None,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> CreateMessageResult:
         """Ask the client's model; ``options`` are members of the request by their wire names."""
-        return await self.ask(Sample(messages, max_tokens, options), key=key, progress=progress)
+        wanted = Sample(messages, max_tokens, options)
+        return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def list_roots(
-        self, *, key: str | None = None, progress: ProgressCallback | None = None
+        self,
+        *,
+        key: str | None = None,
+        progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> RootList:
         """Ask which directories and files the client lets us work on."""
-        return await self.ask(ListRoots(), key=key, progress=progress)
+        return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
 
     async def ask(
         self,
@@ -366,8 +430,16 @@ class Context:
         *,
         key: str | None = None,
         progress: ProgressCallback | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> R:
-        """Ask one thing."""
+        """Ask one thing.
+
+        ``meta`` goes into the request's ``_meta``, over the trace context of the request that the
+        handler works on, which goes along with every question; it takes the place of that of
+        ``wanted``.
+        """
+        if meta is not None:
+            wanted.with_meta(meta)
         name = self._automatic_key(wanted) if key is None else key
         heard = {} if progress is None else {name: progress}
         answers = await self.gather_inputs({name: wanted}, progress=heard)
@@ -412,7 +484,7 @@ class Context:
             self.require(visit.capability)
         if self.revision.input_rounds and self._task is None:
             self._visit_first(visits)
-        wanted = [params_of(visit, self.revision, None) for visit in visits]
+        wanted = [params_of(visit, self.revision, None, {}) for visit in visits]
         if self.revision not in ERRORS[URL_ELICITATION_REQUIRED].revisions:
             raise InputUnavailable("a task cannot wait for a visit")
         text = "; ".join(visit.message for visit in visits)
@@ -484,4 +556,6 @@ class Context:
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")
         given = self._request.input_responses or {}
-        return read_answers(wanted, given, self.state.answers, self.revision)
+        return read_answers(
+            wanted, given, self.state.answers, self.revision, self._request.meta.trace
+        )

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from mcpcore.engine.bodies import checked_meta
 from mcpcore.service.errors import InvalidValue
 from mcpcore.service.schema import form_schema, read
 from mcpcore.spec.capabilities import input_capability
@@ -69,6 +70,8 @@ class Input(ABC, Generic[R]):
     method: ClassVar[str]
     task: dict[str, int] | None = None
     """The client is asked to run it as a task, with these terms."""
+    meta: Meta | None = None
+    """What goes into the request's ``_meta``, beside the trace context of the handler's request."""
 
     def as_task(self, ttl: float | None = None) -> Self:
         """Have the client run it as a task, where it can do that (2025-11-25); return self.
@@ -77,6 +80,14 @@ class Input(ABC, Generic[R]):
         ``ttl``: seconds that it is asked to keep the task.
         """
         self.task = {} if ttl is None else {"ttl": max(1, round(ttl * 1000))}
+        return self
+
+    def with_meta(self, meta: Mapping[str, Any] | None) -> Self:
+        """Put ``meta`` into the request's ``_meta``; return self.
+
+        Raises LocalProtocolError for keys that are the engine's to set.
+        """
+        self.meta = checked_meta(meta or {})
         return self
 
     @abstractmethod

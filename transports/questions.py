@@ -58,10 +58,12 @@ def read_answers(
     given: Mapping[str, Raw],
     used: dict[str, Raw],
     revision: Revision,
+    trace: Mapping[str, str],
 ) -> dict[str, Any]:
     """Find the answers among those ``given`` in this round and ``used`` in earlier ones.
 
-    Raises :class:`InputNeeded` for those that are missing or do not fit.
+    Raises :class:`InputNeeded` for those that are missing or do not fit.  ``trace``: the trace
+    context that goes along with questions.
     """
     answers: dict[str, Any] = {}
     missing: dict[str, InputRequest] = {}
@@ -75,18 +77,29 @@ def read_answers(
                 continue
             except InvalidAnswer as error:
                 problem = str(error)
-        missing[key] = InputRequest(question.method, params_of(question, revision, problem))
+        params = params_of(question, revision, problem, trace)
+        missing[key] = InputRequest(question.method, params)
     if missing:
         raise InputNeeded(missing)
     return answers
 
 
-def params_of(question: Input[Any], revision: Revision, problem: str | None) -> dict[str, Any]:
-    """Return the question's params.  Raises InputUnavailable if the revision cannot ask it."""
+def params_of(
+    question: Input[Any],
+    revision: Revision,
+    problem: str | None,
+    trace: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the question's params, with its ``_meta`` and the trace context that it belongs to.
+
+    Raises InputUnavailable if the revision cannot ask it.
+    """
     try:
-        return question.wire_params(revision, problem)
+        params = question.wire_params(revision, problem)
     except Unsayable as error:
         raise InputUnavailable(str(error)) from error
+    meta = {**trace, **(question.meta or {})}
+    return {**params, "_meta": meta} if meta else params
 
 
 async def ping(
@@ -161,7 +174,8 @@ class WireQuestions:
 
     def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
         runtime = self._runtime
-        params = params_of(question, self._revision, problem)
+        trace = {} if self._request is None else self._request.meta.trace
+        params = params_of(question, self._revision, problem, trace)
         if question.task is not None and self._runs_tasks(question.method):
             params["task"] = question.task
         try:

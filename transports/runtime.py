@@ -302,11 +302,12 @@ class ServerRuntime:
                     event.key, lambda: self.work(event, prepared, context, value), context
                 )
                 return
-            self.machine.respond(event.key, prepared.finish(value), meta=prepared.meta)
+            result = prepared.finish(value)
+            self.machine.respond(event.key, result, meta=context.take_result_meta(prepared.meta))
         except InputNeeded as needed:
             self._require_input(event, context, needed)
         except Exception as error:
-            self._fail(event, error, prepared)
+            self._fail(event, error, prepared, context)
 
     async def work(
         self,
@@ -321,13 +322,14 @@ class ServerRuntime:
             value = begin(prepared, context) if begun is None else begun
             if inspect.isawaitable(value):
                 value = await value
-            replies.respond(event.key, prepared.finish(value), meta=prepared.meta)
+            result = prepared.finish(value)
+            replies.respond(event.key, result, meta=context.take_result_meta(prepared.meta))
         except BaseException as error:
             only = simplified(error)
             if isinstance(only, InputNeeded):
                 self._require_input(event, context, only)
             elif isinstance(only, Exception):
-                self._fail(event, only, prepared, replies)
+                self._fail(event, only, prepared, context)
             else:
                 raise
         finally:
@@ -339,14 +341,20 @@ class ServerRuntime:
         event: RequestReceived,
         error: Exception,
         prepared: Prepared | None = None,
-        replies: Replies | None = None,
+        context: Context | None = None,
     ) -> None:
-        replies = replies or self.machine
+        replies: Replies = (context and context.call) or self.machine
         report(event.method, event.params, error)
         try:
             if prepared is None:
                 raise McpError(INTERNAL_ERROR, "Internal error")
-            replies.respond(event.key, prepared.failure(error))
+            result = prepared.failure(error)
+            meta = None if context is None else context.take_result_meta(None)
+            try:
+                replies.respond(event.key, result, meta=meta)
+            except (TypeError, ValueError) as unfit:
+                report(event.method, event.params, unfit)
+                replies.respond(event.key, result)
         except McpError as shown:
             replies.fail(event.key, shown.error)
 
@@ -385,7 +393,7 @@ class ServerRuntime:
             data = {"requiredCapabilities": requirement(missing.capability)}
             replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
         except (ValueError, TypeError, LocalProtocolError) as error:
-            self._fail(event, error, replies=replies)
+            self._fail(event, error, context=context)
 
     # Changes
 

@@ -113,13 +113,13 @@ class _Guarded(Prepared):
             value = begin(inner, context)
             if inspect.isawaitable(value):
                 return self._later(context, inner, value)
-            return self._answer(inner, value)
+            return self._answer(context, inner, value)
         except Exception as error:
             return self._failed(context, inner, error)
 
     async def _later(self, context: Context, inner: Prepared, value: Awaitable[Any]) -> Answer:
         try:
-            return self._answer(inner, await value)
+            return self._answer(context, inner, await value)
         except BaseException as error:
             only = simplified(error)
             if isinstance(only, Exception):
@@ -128,10 +128,12 @@ class _Guarded(Prepared):
                 raise
             raise only from error
 
-    def _answer(self, inner: Prepared, value: Any) -> Answer:
+    def _answer(self, context: Context, inner: Prepared, value: Any) -> Answer:
         result = inner.finish(value)
-        return Answer(result, dict(inner.meta or {}), failed=inner.failed)
+        meta = context.take_result_meta(inner.meta)
+        return Answer(result, dict(meta or {}), failed=inner.failed)
 
     def _failed(self, context: Context, inner: Prepared, error: Exception) -> Answer:
         report(context.method, context.params, error)
-        return Answer(inner.failure(error), error=error, failed=True)
+        meta = context.take_result_meta(None)
+        return Answer(inner.failure(error), meta or {}, error=error, failed=True)

@@ -198,7 +198,13 @@ class TaskCall:
 
     # What the handler does
 
-    def progress(self, value: float, total: float | None, message: str | None) -> bool:
+    def progress(
+        self,
+        value: float,
+        total: float | None,
+        message: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Report progress: in the task's status, and where there is a token, to its owner."""
         record = self.record
         if record is None or record.ended or not math.isfinite(value) or value <= self._progress:
@@ -213,15 +219,24 @@ class TaskCall:
                 params["total"] = total
             if message is not None:
                 params["message"] = message
+            if meta:
+                params["_meta"] = meta
             self.notify("notifications/progress", params)
         return True
 
-    def log(self, level: LoggingLevel, data: Any, logger: str | None) -> bool:
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Log; the extension has no place for it."""
         record = self.record
         if record is None or record.ended or self._form is TaskForm.EXTENSION:
             return False
-        machine, outlet, meta = self._desk.runtime.machine, self._outlet(), related(record.id)
+        machine, outlet = self._desk.runtime.machine, self._outlet()
+        meta = {**(meta or {}), **related(record.id)}
         try:
             if isinstance(machine, HttpServer):
                 session = self.event.session
@@ -305,7 +320,7 @@ class TaskCall:
         problem: str | None = None,
     ) -> Question:
         assert self.record is not None  # noqa: S101 - only tasks ask here
-        params = to_json(params_of(question, self.event.revision, problem))
+        params = to_json(params_of(question, self.event.revision, problem, self.event.meta.trace))
         try:
             key = self._desk.host.ask(self.record, name, question.method, params)
         except TooManyQuestions as error:

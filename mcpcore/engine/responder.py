@@ -111,7 +111,13 @@ class Responder(Receiver):
     # What precedes the answer
 
     def progress(
-        self, key: Key, value: float, total: float | None = None, message: str | None = None
+        self,
+        key: Key,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """Report progress; False if nobody asked, the request is over, or it did not increase."""
         record = self.hub.inbound.get(key)
@@ -124,6 +130,8 @@ class Responder(Receiver):
             params["total"] = total
         if message is not None:
             params["message"] = message
+        if meta:
+            params["_meta"] = meta
         body = to_json(params)
         record.progress = value
         record.peer.send_notification(

@@ -53,10 +53,16 @@ class OwnerCalls:
         self._modern.release(key)
 
     def progress(
-        self, key: Key, value: float, total: float | None = None, message: str | None = None
+        self,
+        key: Key,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
     ) -> bool:
         """See :meth:`Peer.progress <mcpcore.engine.peer.Peer.progress>`."""
-        return self._modern.progress(key, value, total, message)
+        return self._modern.progress(key, value, total, message, meta=meta)
 
     def log(
         self,

@@ -18,7 +18,7 @@ import anyio.from_thread
 import anyio.lowlevel
 from msgspec import UNSET, Struct
 
-from mcpcore.service import Server
+from mcpcore.service import Server, ToolError
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
@@ -158,8 +158,31 @@ def tracing() -> Server:
         await context.list_roots()
         return CallToolResult(content=[TextContent(text=heard(context))], meta=back)
 
+    @server.tool
+    async def ask_all(context: Context, other: dict[str, Any] | None = None) -> str:
+        """Asks whatever there is, with metadata of its own if it is given any."""
+        await context.list_roots(meta=other)
+        await context.sample("Hello", 10, meta=other)
+        if context.supports("elicitation"):
+            await context.elicit("Who are you?", Person, meta=other)
+        return heard(context)
+
+    @server.tool
+    async def plain(context: Context, fail: bool = False) -> str:
+        """Returns text, beside which the trace goes back."""
+        context.result_meta.update(context.meta.trace)
+        if fail:
+            raise ToolError("no luck")
+        return heard(context)
+
+    @server.completion(prompt="prompt")
+    def complete(context: Context, typed: str) -> list[str]:
+        context.result_meta.update(context.meta.trace)
+        return [heard(context)]
+
     @server.resource("trace://now")
     def read(context: Context) -> str:
+        context.result_meta.update(context.meta.trace)
         return heard(context)
 
     @server.prompt

@@ -20,11 +20,15 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server, ToolError
 from mcpcore.service.rate import Activity, Rate, RateLimits
-from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, McpError
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, LocalProtocolError, McpError
+from mcpcore.spec.methods import lookup
+from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.spec.types.base import Result
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
+from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_calls import Outcome
@@ -33,6 +37,7 @@ from transports.client_errors import PeerError
 from transports.client_middleware import ClientMiddleware, OutgoingRequest
 from transports.client_open import ClientSettings
 from transports.context import Context
+from transports.inputs import ListRoots
 from transports.middleware import AnsweringSteps, CallNext, Chain, Steps
 from transports.request_log import log_incoming, log_outgoing
 from transports.runtime import RuntimeSettings, ServerRuntime
@@ -702,7 +707,168 @@ async def test_trace_context_goes_there_and_back(revision: str, transport: str) 
         assert result.meta is not UNSET
         assert result.meta["traceparent"] == "00-1-3-01"
     backs = [outcome.meta.get("baggage") for outcome in noted.came]
-    assert backs == ["from=server", "from=server", None, "from=server"]
+    assert backs == ["from=server", "from=server", "user=ada", "from=server"]
+
+
+TRACE = {"traceparent": "00-1-2-01", "tracestate": "vendor=1", "baggage": "user=ada"}
+OTHER = {"traceparent": "00-1-9-01", "com.example/k": 1}
+
+
+def asked(log: list[Any]) -> Callbacks:
+    """Callbacks that write down the trace context of what they are asked."""
+
+    def roots(context: CallbackContext) -> list[str]:
+        log.append(("roots", context.meta.trace))
+        return ["file:///r"]
+
+    def sampling(params: Any, context: CallbackContext) -> dict[str, Any]:
+        log.append(("sampling", context.meta.trace))
+        return {"role": "assistant", "content": {"type": "text", "text": "w"}, "model": "m"}
+
+    def elicitation(params: Any, context: CallbackContext) -> dict[str, Any]:
+        log.append(("elicitation", context.meta.trace))
+        return {"name": "Ada", "age": 36}
+
+    return Callbacks(roots=roots, sampling=sampling, elicitation=elicitation)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, transport: str) -> None:
+    """Into the handler, on to what it asks, and back beside whatever it returns."""
+    log: list[Any] = []
+    async with (
+        offered(transport, "tracing") as target,
+        connect(target, revision=revision.name, callbacks=asked(log)) as client,
+    ):
+        result = await client.call_tool("ask_all", meta=TRACE)
+        assert text_of(result) == ",".join(TRACE.values())
+        kinds = {"roots", "sampling"}
+        if lookup("elicitation/create", "server", revision) or revision.modern:
+            kinds.add("elicitation")
+        assert {kind for kind, _ in log} == kinds
+        assert all(trace == TRACE for _, trace in log)
+
+        log.clear()
+        await client.call_tool("ask_all", {"other": OTHER}, meta=TRACE)
+        assert {kind for kind, _ in log} == kinds
+        expected = {**TRACE, "traceparent": OTHER["traceparent"]}
+        assert all(trace == expected for _, trace in log)
+
+        log.clear()
+        await client.call_tool("ask_all")
+        assert {kind for kind, _ in log} == kinds
+        assert all(trace == {} for _, trace in log)
+
+        for arguments in ({}, {"fail": True}):
+            result = await client.call_tool("plain", arguments, meta=TRACE)
+            assert (result.is_error is True) is bool(arguments)
+            assert own_meta(result) == TRACE
+        assert own_meta(await client.read_resource("trace://now", meta=TRACE)) == TRACE
+
+
+def own_meta(result: Result) -> dict[str, Any]:
+    """What a result says beside what the engine puts in."""
+    meta = {} if result.meta is UNSET else result.meta
+    return {key: value for key, value in meta.items() if not key.startswith("io.model")}
+
+
+def telling() -> Server:
+    server = Server("telling")
+
+    @server.tool(task="optional")
+    def tell(context: Context) -> str:
+        context.progress(1, meta={"traceparent": "00-1-2-01"})
+        context.warning("careful", meta={"baggage": "b"})
+        context.progress(2)
+        context.error("too late")
+        return "told"
+
+    return server
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+@pytest.mark.parametrize("task", [False, True])
+async def test_metadata_of_what_a_handler_tells(task: bool, revision: str) -> None:
+    async with bench(telling()) as made:
+        made.open_legacy()
+        meta = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "info"}
+        params: dict[str, Any] = {"name": "tell", "_meta": meta}
+        if task and revision == LEGACY:
+            params["task"] = {}
+        await made.call("tools/call", params, revision=revision)
+        await anyio.wait_all_tasks_blocked()
+        told = [
+            (message["params"].get("progress"), message["params"].get("_meta", {}))
+            for message in made.sent
+            if message.get("method") in ("notifications/progress", "notifications/message")
+        ]
+    found = [
+        (progress, {key: value for key, value in meta.items() if "related-task" not in key})
+        for progress, meta in told
+    ]
+    assert found == [
+        (1, {"traceparent": "00-1-2-01"}),
+        (None, {"baggage": "b"}),
+        (2, {}),
+        (None, {}),
+    ]
+    assert all(("related-task" in str(meta)) is (task and revision == LEGACY) for _, meta in told)
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+@pytest.mark.parametrize("tool", ["own", "plain", "failing", "late", "unfit", "unfit_failing"])
+async def test_what_a_handler_puts_beside_its_result(
+    kind: Callable[..., Any] | None, tool: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server("beside")
+
+    @server.tool
+    def own(context: Context) -> CallToolResult:
+        context.result_meta.update(a=1, b=1)
+        return CallToolResult(content=[], meta={"b": 2})
+
+    @server.tool
+    def plain(context: Context) -> str:
+        context.result_meta["a"] = 1
+        context.result_meta["io.modelcontextprotocol/serverInfo"] = {"name": "fake"}
+        return "x"
+
+    @server.tool
+    async def late(context: Context) -> str:
+        await anyio.lowlevel.checkpoint()
+        context.result_meta["a"] = 1
+        return "x"
+
+    @server.tool
+    async def failing(context: Context) -> str:
+        context.result_meta["a"] = 1
+        raise ToolError("no luck")
+
+    @server.tool
+    def unfit(context: Context) -> str:
+        context.result_meta["a"] = object()
+        return "x"
+
+    @server.tool
+    def unfit_failing(context: Context) -> str:
+        context.result_meta["a"] = object()
+        raise ToolError("no luck")
+
+    chosen = () if kind is None else (kind([]),)
+    async with bench(server, settings(*chosen)) as made:
+        made.open_legacy()
+        result = (await made.call("tools/call", call(tool), revision=LEGACY))["result"]
+        expected = {"own": {"a": 1, "b": 2}, "unfit": None, "unfit_failing": None}
+        assert result.get("_meta") == expected.get(tool, {"a": 1})
+        assert (result.get("isError") is True) is ("fail" in tool or "unfit" in tool)
+        assert "result" in await made.call("tools/list", {}, revision=LEGACY)
+
+
+@pytest.mark.parametrize("key", ["progressToken", "io.modelcontextprotocol/clientInfo"])
+def test_metadata_of_questions_has_no_keys_of_the_engine(key: str) -> None:
+    with pytest.raises(LocalProtocolError, match=key):
+        ListRoots().with_meta({key: 1})
 
 
 async def test_outgoing_requests_can_be_sent_again() -> None:

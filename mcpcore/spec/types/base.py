@@ -85,6 +85,12 @@ class RequestMeta(Model, kw_only=True):
     tracestate: str | UnsetType = UNSET
     baggage: str | UnsetType = UNSET
 
+    @property
+    def trace(self) -> dict[str, str]:
+        """The trace context that came with the request, as members for another ``_meta``."""
+        found = {key: getattr(self, key) for key in TRACE_KEYS}
+        return {key: value for key, value in found.items() if value is not UNSET}
+
 
 class NotificationMeta(Model, kw_only=True):
     """The keys of a notification's ``_meta`` that the protocol defines."""
