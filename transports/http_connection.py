@@ -2,8 +2,8 @@
 
 The connection's task reads a request, feeds it to the machine and writes the reply if that is
 ready at once, as it is when the handler is synchronous.  What comes later is written by a second
-task, made once for the connection when it is first needed, while the first goes on reading: it
-sees the client leave, and holds a bounded amount of what the client sends ahead.
+task, lent by the link for as long as there is something to write, while the first goes on reading:
+it sees the client leave, and holds a bounded amount of what the client sends ahead.
 """
 
 import math
@@ -42,9 +42,36 @@ or written, leaves the request to plain HTTP."""
 
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
+_FAMILIAR = 5.0
+"""For so long a connection remembers the head that its client may repeat."""
+
 
 class ServerConnection:
     """One connection; ``deadline`` is when it has lasted too long at what it is doing."""
+
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_expired",
+        "_limits",
+        "_link",
+        "_machine",
+        "_overdue",
+        "_parser",
+        "_reply",
+        "_revision",
+        "_scope",
+        "_settings",
+        "_stream",
+        "_unread",
+        "_until",
+        "_upgraded",
+        "_watching",
+        "_woken",
+        "_writer",
+        "_writing",
+        "deadline",
+    )
 
     def __init__(self, link: "HttpServerLink", stream: SocketStream, peer: str | None) -> None:
         self.deadline = clock() + link.settings.head_time
@@ -65,8 +92,8 @@ class ServerConnection:
         self._unread = False  # some of the request's body will not be read
         self._writing = False  # a task is taking from the machine, or is about to
         self._woken = False  # there has been something to write for this exchange
-        self._writer: anyio.CancelScope | None = None
-        self._signal = anyio.Event()
+        self._writer: anyio.CancelScope | None = None  # of the task that is lent at present
+        self._until = 0.0  # beyond the deadline, if that is none yet
         self._watching: anyio.CancelScope | None = None
 
     @property
@@ -74,12 +101,26 @@ class ServerConnection:
         """Between two requests, the last reply sent."""
         return not (self._exchange or self._writing or self._buffer or self._upgraded)
 
+    def _limit(self, deadline: float) -> None:
+        """Something has to be done by then."""
+        self._until = 0.0
+        self.deadline = deadline
+
+    def _rest(self, until: float) -> None:
+        """Nothing happens for now; before long what might be of use again is forgotten."""
+        self._until = until
+        self.deadline = min(until, clock() + _FAMILIAR)
+
     def stop(self) -> None:
         """Close at once."""
         self._scope.cancel()
 
     def expire(self) -> None:
         """The deadline has passed."""
+        if clock() < self._until:
+            self._parser.forget()
+            self.deadline = self._until
+            return
         self._expired = True
         self._scope.cancel()
 
@@ -89,11 +130,7 @@ class ServerConnection:
         if self._writing:
             return
         self._writing = True
-        if self._writer is None:
-            self._writer = anyio.CancelScope()
-            self._link.start(self._write_late)
-        else:
-            self._signal.set()
+        self._link.writers.run(self._write_late)
 
     async def run(self, ssl_context: ssl.SSLContext | None) -> None:
         """Serve the connection until it ends."""
@@ -135,12 +172,19 @@ class ServerConnection:
         upgrade = self._link.upgrade
         while (head := await self._next_head()) is not None:
             if head.upgrade and upgrade is not None:
-                self.deadline = math.inf
+                self._limit(math.inf)
                 self._upgraded = True
                 if await upgrade(self._stream, head.request, bytes(self._buffer)):
                     return
                 self._upgraded = False
-            if not await self._answer(head):
+            reply = await self._take_in(head)
+            del head  # not to be held for as long as the handler works
+            await self._drain()
+            if not reply.complete:
+                self._rest(math.inf)
+                while not reply.complete:
+                    await self._watch(reply)
+            if reply.close:
                 return
 
     async def _next_head(self) -> RequestHead | None:
@@ -159,7 +203,7 @@ class ServerConnection:
                 if not started:
                     started = True
                     self._overdue = "the head of the request took too long"
-                    self.deadline = clock() + self._settings.head_time
+                    self._limit(clock() + self._settings.head_time)
             elif self._link.draining:
                 return None
             try:
@@ -169,12 +213,12 @@ class ServerConnection:
                     raise BadHead(400, "the connection ended within a head") from None
                 return None
 
-    async def _answer(self, head: RequestHead) -> bool:
-        """Feed a request to the machine and see its reply out; False if that was the last."""
+    async def _take_in(self, head: RequestHead) -> Reply:
+        """Feed a request to the machine; what is ready of its reply is for the caller to write."""
         reply = self._reply = Reply(head)
         principal: Verdict | None = None
         if self._settings.authenticate is not None:
-            self.deadline = math.inf  # it has a time of its own
+            self._limit(math.inf)  # it has a time of its own
             principal = await self._link.identify(head.request)
         self._woken = False
         self._writing = True  # what is ready at once is for this task to write
@@ -185,13 +229,10 @@ class ServerConnection:
             del self._buffer[: head.length]
         else:
             self._unread = reply.close = True
-        self.deadline = math.inf
+        self._limit(math.inf)
         self._overdue = None
         self._link.flush_soon()
-        await self._drain()
-        while not reply.complete:
-            await self._watch(reply)
-        return not reply.close
+        return reply
 
     async def _read_body(self, head: RequestHead, exchange: Route, reply: Reply) -> None:
         buffer = self._buffer
@@ -200,7 +241,7 @@ class ServerConnection:
         self._overdue = "the body of the request took too long"
         self._revision = head.revision
         began, received = clock(), 0
-        self.deadline = self._settings.body_deadline(began, received)
+        self._limit(self._settings.body_deadline(began, received))
         if head.expects_continue and not buffer:
             await self._stream.send(CONTINUE)
         while True:
@@ -237,8 +278,10 @@ class ServerConnection:
                 else:
                     await anyio.sleep_forever()
             self._watching = None
+            return
         except anyio.EndOfStream:
-            await self._half_closed(reply)
+            pass  # left behind before what follows: what is raised there must not keep us alive
+        await self._half_closed(reply)
 
     async def _half_closed(self, reply: Reply) -> None:
         """The client sends no more; find out whether it still listens, as only writing tells.
@@ -263,19 +306,17 @@ class ServerConnection:
 
     async def _write_late(self) -> None:
         """Write what was not ready when its request had been read."""
-        assert self._writer is not None  # noqa: S101 - made by who started this
-        with self._writer:
-            try:
-                while True:
-                    self._signal = anyio.Event()
-                    await self._drain()
-                    if self._exchange is None:
-                        self._release_reader()
-                    await self._signal.wait()
-            except LOST:
-                pass
-            finally:
-                self._scope.cancel()  # the reader's, and with it the connection
+        try:
+            with anyio.CancelScope() as self._writer:
+                await self._drain()
+            self._writer = None
+        except LOST:
+            self._scope.cancel()  # the reader's, and with it the connection
+        except BaseException:
+            self._scope.cancel()
+            raise
+        if self._exchange is None:
+            self._release_reader()
 
     def _release_reader(self) -> None:
         """The reply is out; what the reader waits for has come."""
@@ -292,7 +333,7 @@ class ServerConnection:
         finally:
             self._writing = False
         if self._exchange is None:
-            self.deadline = clock() + self._settings.idle_time
+            self._rest(clock() + self._settings.idle_time)
 
     def _take(self, exchange: Route) -> bytes:
         reply = self._reply
@@ -308,9 +349,9 @@ class ServerConnection:
     async def _send(self, data: bytes) -> None:
         size = self._settings.write_size
         for start in range(0, len(data), size):
-            self.deadline = clock() + self._settings.write_time
+            self._limit(clock() + self._settings.write_time)
             await self._stream.send(data if len(data) <= size else data[start : start + size])
-        self.deadline = math.inf
+        self._rest(math.inf)
 
     # Ends
 

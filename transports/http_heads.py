@@ -67,10 +67,15 @@ class RequestHead(Struct):
     @property
     def revision(self) -> Revision | None:
         """The revision that the request names, if it names one that exists."""
-        for name, value in self.request.headers:
-            if name == PROTOCOL_VERSION:
-                return BY_NAME.get(value.decode("latin-1"))
-        return None
+        return named_revision(self.request)
+
+
+def named_revision(request: HttpRequest) -> Revision | None:
+    """Return the revision that a request names, None if it names none that exists."""
+    for name, value in request.headers:
+        if name == PROTOCOL_VERSION:
+            return BY_NAME.get(value.decode("latin-1"))
+    return None
 
 
 class ResponseHead(Struct):
@@ -111,10 +116,16 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
 class RequestParser:
     """Parses the request heads of one connection; ``peer`` is the client's address."""
 
+    __slots__ = ("_head", "_last", "_peer")
+
     def __init__(self, peer: str | None = None) -> None:
         self._peer = peer
         self._last = b""
         self._head: RequestHead | None = None
+
+    def forget(self) -> None:
+        """Forget the last head, which a client may repeat."""
+        self._last, self._head = b"", None
 
     def parse(self, head: bytes) -> RequestHead:
         """Parse one complete head as :func:`find_head` found it.  Raises :class:`BadHead`."""

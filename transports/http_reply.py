@@ -23,11 +23,12 @@ _LINGER_BYTES = 1024 * 1024
 class Reply:
     """Frames one reply: by its length where that is known, else in chunks, or by the close."""
 
-    __slots__ = ("_bodiless", "_chunked", "_request", "begun", "close", "complete")
+    __slots__ = ("_bodiless", "_chunked", "_http_1_0", "begun", "close", "complete")
 
     def __init__(self, request: RequestHead) -> None:
-        self._request = request
-        self._chunked = self._bodiless = False
+        self._http_1_0 = request.http_1_0
+        self._bodiless = request.request.method == "HEAD"
+        self._chunked = False
         self.begun = False
         """The head has been made."""
         self.complete = False
@@ -37,7 +38,7 @@ class Reply:
     @property
     def may_interject(self) -> bool:
         """Whether an interim response can be sent."""
-        return not self.begun and not self._request.http_1_0
+        return not self.begun and not self._http_1_0
 
     def encode(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> bytes:
         """Return the bytes of the next parts of the reply, in order."""
@@ -63,9 +64,9 @@ class Reply:
         self.begun = True
         headers = head.headers
         # RFC 9112 section 6.3
-        self._bodiless = self._request.request.method == "HEAD" or head.status in (204, 304)
+        self._bodiless = self._bodiless or head.status in (204, 304)
         if not self._bodiless and all(name != b"content-length" for name, _ in headers):
-            if self._request.http_1_0:
+            if self._http_1_0:
                 self.close = True
             else:
                 self._chunked = True

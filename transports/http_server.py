@@ -17,9 +17,10 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
-from transports.http_host import HttpHost, guarded, peer_name
+from transports.http_host import HttpHost, peer_name
 from transports.http_reply import refuse
 from transports.http_settings import HttpServerSettings
+from transports.http_writers import Writers
 from transports.link import App
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
@@ -55,6 +56,8 @@ class HttpServerLink(HttpHost):
         """Host and port of each listener, once :meth:`serve` has started."""
         self._ssl_context = ssl_context
         self._listeners: Sequence[SocketListener] = ()
+        self.writers = Writers(self.start)
+        """Tasks for the connections."""
         self._clients: Counter[str] = Counter()
         self._turned_away = 0
 
@@ -146,7 +149,9 @@ class HttpServerLink(HttpHost):
         connection = ServerConnection(self, stream, peer)
         self.add(connection)
         try:
-            await guarded(lambda: connection.run(self._ssl_context))
+            await connection.run(self._ssl_context)
+        except Exception:  # a mistake of ours ends one connection, not all of them
+            logger.exception("a connection failed")
         finally:
             self.discard(connection)
             self._clients[client] -= 1

@@ -1,0 +1,74 @@
+"""The server under attack: ``python -m benchmarks.flood_server SETTINGS``, where SETTINGS is JSON.
+
+It says ``listening on PORT`` and serves until its standard input ends.  Members of SETTINGS:
+``http`` and ``link``, what differs from the defaults of HttpSettings and HttpServerSettings;
+``backend``, asyncio or trio.
+"""
+
+import json
+import sys
+from functools import partial
+
+import anyio
+from anyio import to_thread
+
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import Server
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.server import ServeSettings, serve
+
+LINE = "x" * 10_000
+
+
+def make() -> Server:
+    """Make a server with a fast tool, a slow one and a talkative one."""
+    server = Server("under attack")
+    never = anyio.Event()
+
+    @server.tool
+    def quick() -> str:
+        """Answer at once."""
+        return "here"
+
+    @server.tool
+    async def slow() -> str:
+        """Wait until it is cancelled."""
+        await never.wait()
+        return "never"
+
+    @server.tool
+    async def pour(context: Context) -> str:
+        """Log without end, and without looking whether anybody reads."""
+        while True:
+            context.log("info", LINE)
+            await anyio.sleep(0.01)
+
+    return server
+
+
+async def main(settings: ServeSettings) -> None:
+    """Serve until standard input ends."""
+    stop = anyio.Event()
+
+    async def wait() -> None:
+        await to_thread.run_sync(sys.stdin.read)
+        stop.set()
+
+    def listening(url: str) -> None:
+        print("listening on", url.split("/")[2].rpartition(":")[2], flush=True)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await serve(
+            make(), http="127.0.0.1:0", settings=settings, on_listening=listening, stop=stop
+        )
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    chosen = ServeSettings(
+        http=HttpSettings(**given.get("http", {})),
+        http_link=HttpServerSettings(**given.get("link", {})),
+    )
+    anyio.run(partial(main, chosen), backend=given.get("backend", "asyncio"))

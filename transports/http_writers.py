@@ -1,0 +1,53 @@
+"""Tasks that write what came late: as many as are held up, and a few more."""
+
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+
+from transports.http_host import Work, guarded
+
+_KEPT = 16
+"""So many wait for the next work: a task of its own for each stream would take 4 kB of it."""
+
+
+class Writers:
+    """Runs pieces of work in tasks that are used again; ``start`` makes such a task.
+
+    Whoever takes a piece calls another task if there is more: so work that is held up by its
+    client never holds up other work, and a thousand short pieces do not become a thousand tasks.
+    """
+
+    def __init__(self, start: Callable[[Work], None]) -> None:
+        self._start = start
+        self._queue: deque[Work] = deque()
+        self._resting: list[anyio.Event] = []
+        self._called = False
+
+    def run(self, work: Work) -> None:
+        """Have ``work`` done soon."""
+        self._queue.append(work)
+        self._call()
+
+    def _call(self) -> None:
+        if self._called:
+            return  # somebody is coming
+        self._called = True
+        if self._resting:
+            self._resting.pop().set()
+        else:
+            self._start(self._write)
+
+    async def _write(self) -> None:
+        while True:
+            self._called = False
+            while self._queue:
+                work = self._queue.popleft()
+                if self._queue:
+                    self._call()
+                await guarded(work)
+            if len(self._resting) >= _KEPT:
+                return
+            woken = anyio.Event()
+            self._resting.append(woken)
+            await woken.wait()
