@@ -10,6 +10,7 @@ offered and never needed.  Source: the ASGI specification 3.0, "HTTP & WebSocket
 Format" 2.5 and "Lifespan Protocol" 2.0.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
@@ -18,10 +19,13 @@ import anyio
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.service import Server
-from transports.http_call import Action, HttpCall, with_length
+from transports.http_call import Action, HttpCall, refused, with_length
 from transports.http_endpoint import HttpEndpoint
 from transports.http_host import peer_name
 from transports.server import ServeSettings, ungrouped
+from transports.stores.base import StoreUnavailableError
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -84,6 +88,12 @@ class AsgiApp:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send, names_connection=_is_http_1(scope))
         request = _request(scope)
+        try:
+            await self.endpoint.prepare()
+        except StoreUnavailableError as error:
+            logger.warning("no session can be served: %s", error)
+            await reply.send(refused(request, 503, "the sessions cannot be reached"))
+            return
         principal: str | Refusal | None = self._principal(scope)
         if principal is None:
             principal = await self.endpoint.identify(request)

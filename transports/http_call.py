@@ -11,7 +11,7 @@ from mcpcore.engine.events import Route
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
-from transports.http_heads import error_reply, split_target
+from transports.http_heads import error_reply, named_revision, split_target
 from transports.http_host import HttpHost
 from transports.http_settings import HttpServerSettings
 from transports.link import clock
@@ -78,7 +78,7 @@ class HttpCall:
         self.deadline = host.settings.body_deadline(self._began, 0)
         self._host = host
         self._route: Route | None = None
-        self._bodiless = request.method == "HEAD"
+        self._request = request
         self._begun = False
         self._woken = False
         self._signal: anyio.Event | None = None
@@ -123,7 +123,7 @@ class HttpCall:
             if taken and isinstance(taken[-1], HttpEnd):
                 host.unregister(self._route)
                 self._route = None
-            if self._bodiless:
+            if self._request.method == "HEAD":
                 taken = [action for action in taken if not isinstance(action, HttpChunk)]
             host.flush_soon()  # who waited for room has some now
         if taken:
@@ -229,12 +229,17 @@ class HttpCall:
         self.wake()
 
     def _refuse(self, status: int, message: str) -> None:
-        headers, body = error_reply(status, message)
-        self._actions.append(HttpHead(_REFUSED, status, headers))
-        if not self._bodiless:
-            self._actions.append(HttpChunk(_REFUSED, body))
-        self._actions.append(HttpEnd(_REFUSED, close=True))
+        self._actions.extend(refused(self._request, status, message))
         self.deadline = clock() + self._host.settings.write_time
+
+
+def refused(request: HttpRequest, status: int, message: str) -> list[Action]:
+    """Return the reply to a request that does not reach the machine."""
+    headers, body = error_reply(status, message, named_revision(request))
+    reply: list[Action] = [HttpHead(_REFUSED, status, headers)]
+    if request.method != "HEAD":
+        reply.append(HttpChunk(_REFUSED, body))
+    return [*reply, HttpEnd(_REFUSED, close=True)]
 
 
 def _refusal(request: HttpRequest, settings: HttpServerSettings) -> tuple[int, str] | None:

@@ -19,10 +19,12 @@ from contextvars import copy_context
 from functools import partial
 
 import anyio
+import anyio.to_thread
 from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal
+from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.background import current_loop, is_over, start_background
@@ -30,6 +32,7 @@ from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
 from transports.runtime import ServerRuntime
 from transports.server import ServeSettings, assemble_http, guard
+from transports.store_link import binding
 
 __all__ = [
     "Action",
@@ -83,7 +86,8 @@ class HttpEndpoint:
     ) -> HttpCall:
         """Take a request; what to do for its reply is for the call to say.
 
-        To be called in the event loop; never blocks.  Without ``body`` the caller feeds it to the
+        To be called in the event loop; never blocks, except for a store that is reached for the
+        first time (see :meth:`prepare`).  Without ``body`` the caller feeds it to the
         call in parts; its length stands in the headers, or ``transfer-encoding`` does.
         ``principal`` is whom the caller has authenticated, or what :meth:`identify` gave: sessions
         and sealed state are bound to it.  Raises RuntimeError if ``authenticate`` is set and nobody
@@ -95,6 +99,16 @@ class HttpEndpoint:
         if body is not None:
             call.feed(body, end=True)
         return call
+
+    async def prepare(self) -> None:
+        """Reach the store, if the settings name one, so that :meth:`handle` never blocks for it.
+
+        Raises StoreUnavailableError.
+        """
+        store = self.settings.store
+        if store is not None and current_loop() not in self._running:
+            shared = await anyio.to_thread.run_sync(binding, store)
+            self._host(shared)
 
     async def identify(self, request: HttpRequest) -> Principal | Refusal | None:
         """Ask ``settings.http_link.authenticate`` who sends a request, before :meth:`handle`.
@@ -120,7 +134,7 @@ class HttpEndpoint:
         if running is not None and running.ended.is_set():
             del self._running[loop]
 
-    def _host(self) -> HttpHost:
+    def _host(self, shared: StoreBinding | None = None) -> HttpHost:
         loop = current_loop()
         running = self._running.get(loop)
         if running is None:
@@ -128,7 +142,9 @@ class HttpEndpoint:
                 if is_over(other) or self._running[other].ended.is_set():
                     del self._running[other]
             make_host = partial(HttpHost, settings=self.settings.http_link)
-            host, runtime = assemble_http(self._server, make_host, settings=self.settings)
+            host, runtime = assemble_http(
+                self._server, make_host, settings=self.settings, shared=shared
+            )
             running = self._running[loop] = _Running(host, runtime)
             start_background(partial(self._run, loop, running), self._context.copy())
         return running.host

@@ -25,6 +25,7 @@ from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.client_core import ClientCore
@@ -248,11 +249,13 @@ def assemble_http(
     *,
     settings: ServeSettings,
     tasks: TaskHost | None = None,
+    shared: StoreBinding | None = None,
 ) -> tuple[H, ServerRuntime]:
     """Put a server, its runtime and a host of HTTP together; yet to be run.
 
     ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
-    Raises StoreUnavailableError if the settings name a store that cannot be reached.
+    ``shared`` is how we take part in the store that the settings name; without it the store is
+    asked, which may block.  Raises StoreUnavailableError if it cannot be reached.
     """
     config = server_config(server, settings.runtime)
     secret = secrets.token_bytes(32)
@@ -261,7 +264,7 @@ def assemble_http(
         runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
         host = runtime.link = make_host(machine, runtime)
         return host, runtime
-    shared = binding(settings.store)
+    shared = shared or binding(settings.store)
     stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
     runtime_settings = settings.runtime
     if runtime_settings.seal is None:

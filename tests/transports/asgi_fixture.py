@@ -106,7 +106,7 @@ def _await_listener(port: int) -> None:
 
 
 @contextmanager
-def running(kind: Kind, *options: str, quiet: bool = True) -> Iterator[Site]:
+def running(kind: Kind, *options: str, quiet: bool = True, **environment: str) -> Iterator[Site]:
     """Run a server; check that it ends by a signal, and if it is to be quiet without complaints."""
     port = free_port()
     words = [word.format(port=port, app=kind.app) for word in kind.command]
@@ -117,7 +117,7 @@ def running(kind: Kind, *options: str, quiet: bool = True) -> Iterator[Site]:
         stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
     )
     assert process.stdout is not None
     said = ""

@@ -1,7 +1,10 @@
 """What is served behind ASGI in tests: tools by which a test sees and steers what runs.
 
-``app`` is the application alone, ``mounted`` the same inside of Starlette.
+``app`` is the application alone, ``mounted`` the same inside of Starlette.  The environment may
+name a store for the sessions, ``SITE_STORE``.
 """
+
+import os
 
 import anyio
 from starlette.applications import Starlette
@@ -14,6 +17,7 @@ from transports.asgi import Scope, asgi_app
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings
+from transports.stores.open import open_store
 
 MAX_BODY = 64 * 1024
 BODY_TIME = 1.0
@@ -44,6 +48,11 @@ board = Blackboard()
 @server.tool
 def add(a: int, b: int) -> int:
     return a + b
+
+
+@server.tool
+def process() -> int:
+    return os.getpid()
 
 
 @server.tool
@@ -115,7 +124,9 @@ def principal(scope: Scope) -> str | None:
     return None if name is None else name.decode()
 
 
+store = os.environ.get("SITE_STORE")
 settings = ServeSettings(
+    store=None if store is None else open_store(store),
     http=HttpSettings(max_body=MAX_BODY),
     http_link=HttpServerSettings(body_time=BODY_TIME, drain_time=2.0),
 )

@@ -17,6 +17,8 @@ from transports.asgi import AsgiApp, Message, asgi_app
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings
+from transports.stores.base import StoreUnavailableError
+from transports.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -533,6 +535,37 @@ async def test_a_failure_of_ours_ends_nothing_for_good(caplog: pytest.LogCapture
     assert "fragile" in caplog.text
     assert (await Call(app, tool("add", a=1, b=1)).run()).result == "2"
     await app.aclose()
+
+
+# Stores
+
+
+async def test_applications_share_sessions_through_a_store() -> None:
+    settings = ServeSettings(store=MemoryStore())
+    async with mounted(settings) as (_, one), mounted(settings) as (_, other):
+        session = await open_session(one)
+        params = {"name": "add", "arguments": {"a": 2, "b": 3}}
+        for app in (other, one, other):
+            call = await Call(app, legacy("tools/call", params, session=session)).run()
+            assert b'"text":"5"' in call.body
+
+
+async def test_a_store_that_comes_late() -> None:
+    class Late(MemoryStore):
+        there = False
+
+        def secret(self) -> bytes:
+            if not self.there:
+                raise StoreUnavailableError("not yet")
+            return super().secret()
+
+    store = Late()
+    async with mounted(ServeSettings(store=store)) as (_, app):
+        refused = await Call(app, tool("add", a=2, b=3)).run()
+        assert (refused.status, b"retry-after" in refused.headers) == (503, True)
+        assert b"not yet" not in refused.body
+        store.there = True
+        assert (await Call(app, tool("add", a=2, b=3)).run()).result == "5"
 
 
 # Other protocols

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -319,3 +320,21 @@ async def test_a_server_ends_though_streams_are_open(kind: str, patience: str) -
         await other.send(tool("hold", label="for ever", meta=TOKEN))
         await Events(other, await other.head()).next()
     await site.leave()
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("uvicorn", ("--workers", "2")), ("granian", ("--workers", "2"))]
+)
+async def test_workers_share_sessions_through_a_store(
+    kind: str, count: tuple[str, str], tmp_path: Path
+) -> None:
+    store = f"sqlite:{tmp_path / 'sessions'}"
+    with running(KINDS[kind], *count, SITE_STORE=store) as site:
+        with anyio.fail_after(PATIENCE):
+            session = await initialize(await site.connect())
+            served: set[str] = set()
+            while len(served) < 2:
+                client = await site.connect()
+                served.add((await client.call(call("process", session))).result)
+                await client.aclose()
+        await site.leave()
