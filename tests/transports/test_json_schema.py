@@ -792,6 +792,7 @@ def test_steps_are_counted_everywhere() -> None:
         ({"propertyNames": {}}, ten),
         ({"unevaluatedProperties": {}}, ten),
         ({"unevaluatedItems": {"type": "integer"}}, [0] * 2_100),
+        ({"allOf": [{}] * 1_000, "unevaluatedProperties": {}}, {f"m{n}": n for n in range(100)}),
         ({"allOf": [{"minimum": 0}] * 2_100}, 1),
         ({"anyOf": [{"minimum": 9}] * 2_100}, 1),
         ({"const": [0] * 40_000}, [0] * 40_000),

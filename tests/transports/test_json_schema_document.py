@@ -15,6 +15,7 @@ from transports.json_schema import SchemaLimits, compile_schema
 from transports.json_schema.dialects import DIALECTS, Dialect
 from transports.json_schema.equality import canonical, divides
 from transports.json_schema.limits import measure
+from transports.json_schema.quiet import quiet
 
 ORACLES: dict[str, Any] = {
     "https://json-schema.org/draft/2020-12/schema": jsonschema.Draft202012Validator,
@@ -198,7 +199,16 @@ def test_wherever_the_stack_ends_there_is_a_verdict(schema: dict[str, Any]) -> N
     assert len(found) == 2
 
 
-# Measuring
+# Measuring and copying
+
+
+@pytest.mark.parametrize("value", [{"a": [1]}, [{}], "x" * 101, "short", 1.5, None, True])
+def test_values_that_the_library_quotes_say_little(value: Any) -> None:
+    copied = quiet([value, {"a": value}])
+    assert copied == [value, {"a": value}]
+    assert json.dumps(copied) == json.dumps([value, {"a": value}])
+    assert len(repr(copied)) <= 5
+    assert len(repr(copied[0])) <= 7
 
 
 @pytest.mark.parametrize(
