@@ -222,6 +222,8 @@ class Follower:
             return
         if page is None or isinstance(page, StoreFailure) or page.ended:
             self._fail()
+            if not isinstance(page, StoreFailure):
+                self._view.touch()
             return
         if not page.entries or page.entries[0][0] == self._position + 1:
             self._give(page)

@@ -49,7 +49,6 @@ from mcpcore.http.storing import (
     SessionDelete,
     SessionLoad,
     SessionRecord,
-    SessionTouch,
     StoreBinding,
     StoreFailure,
     Wake,
@@ -285,18 +284,6 @@ class StoredHttpServer(HttpServer):
         """The store has no such session (any more)."""
         self._end_session(view, "it is not kept any more", self._log.now)
 
-    def _touch(self, view: View, now: float) -> None:
-        """Tell the store now and then that a session is in use."""
-        if now - view.touched_at < self.settings.session_touch:
-            return
-        view.touched_at = now
-
-        def touched(outcome: bool | StoreFailure) -> None:
-            if outcome is False and not view.over:
-                self._gone(view)
-
-        self._steps.ask(SessionTouch, view.id, touched)
-
     def _load(self, id: str, share: str, then: Loaded) -> None:
         """Ask the store for a session; ``share``: see :func:`owner_of`."""
         waiting = self._loading.get(id)
@@ -353,7 +340,7 @@ class StoredHttpServer(HttpServer):
         if view is not None:
             act(record, view, now)
             if isinstance(view, View) and not view.over:
-                self._touch(view, now)
+                view.touch(self.settings.session_touch)
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
         def deleted(outcome: bool | StoreFailure) -> None:
@@ -418,7 +405,7 @@ class StoredHttpServer(HttpServer):
 
     def _look_at(self, record: Exchange, now: float) -> None:
         if isinstance(record.session, View):
-            self._touch(record.session, now)
+            record.session.touch(self.settings.session_touch)
         if isinstance(record.source, Follower):
             # A note may have been lost.
             record.source.wake()

@@ -24,6 +24,7 @@ from mcpcore.http.steps import Steps, ignore
 from mcpcore.http.storing import (
     SessionRecord,
     SessionSave,
+    SessionTouch,
     StoreFailure,
     StreamNumber,
     StreamRelease,
@@ -223,6 +224,21 @@ class View(Session):
             if status is not None:
                 exchange.fail(status, message)
             exchange.release()
+
+    def touch(self, pause: float = 0.0) -> None:
+        """Tell the store that the session is in use, unless it heard so within ``pause`` seconds.
+
+        Without a pause: there is reason to believe that the session is gone.
+        """
+        now = self.log.owner.now
+        if self.over or now - self.touched_at < pause:
+            return
+        self.touched_at = now
+        self.steps.ask(SessionTouch, self.id, self._touched)
+
+    def _touched(self, outcome: bool | StoreFailure) -> None:
+        if outcome is False and not self.over:
+            self._on_gone(self)
 
     # Streams of requests
 

@@ -241,6 +241,7 @@ class Writer:
             self._failed = True
         elif outcome is None:
             self._lost("this stream has ended elsewhere")
+            self._view.touch()
             return
         else:
             self._settle(outcome)

@@ -1,0 +1,161 @@
+"""Servers with a store and requests written by hand; steps travel at once, or one by one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import Step
+from mcpcore.http.views import View
+from tests.http.cluster import EPOCH, Worker, make_stored
+from tests.http.support import LEGACY, Bench, Reply, request
+from transports.stores.base import Outcome, Store, StoreSettings
+from transports.stores.memory import MemoryStore
+
+TOKEN = {"_meta": {"progressToken": "p"}}
+CALL = request("tools/call", {"name": "x", **TOKEN})
+
+
+class StoreBench(Bench):
+    """One worker.  ``slow``: steps and notes wait until they are moved."""
+
+    def __init__(
+        self, store: Store, name: str, settings: HttpSettings | None = None, **config: Any
+    ) -> None:
+        self.worker = Worker(name, make_stored(store, name, settings, **config), store)
+        super().__init__(self.worker.server)
+        self.stored = self.worker.server
+        self.slow = False
+
+    def pump(self) -> None:
+        while True:
+            self._events()
+            if not self.slow:
+                self.worker.carry_out(1_000, EPOCH + self.now)
+                while self.worker.outcomes:
+                    self.worker.learn(0, self.now)
+                self.worker.read_mail()
+                while self.worker.notes:
+                    self.stored.note(self.worker.notes.popleft(), now=self.now)
+                self._events()
+            open_routes = [route for route, reply in self.replies.items() if reply.end is None]
+            written = [self.write(route, 1 << 20) for route in open_routes]
+            self._events()
+            if not any(written) and (self.slow or not self.worker.asked):
+                return
+
+    def _events(self) -> None:
+        while (event := self.server.next_event()) is not None:
+            if isinstance(event, Step):
+                self.worker.asked.append(event)
+            else:
+                self.events.append(event)
+
+    def view(self, session: str) -> View:
+        """What the worker knows of a session."""
+        view = self.stored._view(session)
+        assert view is not None
+        return view
+
+    # By hand
+
+    def waiting(self) -> list[str]:
+        """The steps that were asked for and not carried out."""
+        self._events()
+        return [type(step).__name__ for step in self.worker.asked]
+
+    def step(self, count: int = 1) -> None:
+        """Carry out the next steps, and let the server know."""
+        self._events()
+        self.worker.carry_out(count, EPOCH + self.now)
+        while self.worker.outcomes:
+            self.worker.learn(0, self.now)
+        self.pump()
+
+    def failing(self, *kinds: str, done: bool = False) -> None:
+        """Let the store fail these kinds of steps from now on; ``done``: after doing them."""
+        self.worker.fails = lambda step: type(step).__name__ in kinds
+        self.worker.done_anyway = done
+
+    def asked(self, kind: type[Step]) -> list[Any]:
+        """The steps of a kind that were carried out."""
+        return [step for step, _ in self.worker.log if isinstance(step, kind)]
+
+    def outcomes(self, kind: type[Step]) -> list[Outcome]:
+        return [outcome for step, outcome in self.worker.log if isinstance(step, kind)]
+
+    # Doing
+
+    def call(self, session: str, id: Any = 1, **options: Any) -> tuple[int, int]:
+        """Call a tool; give the exchange and the key."""
+        route = self.send({**CALL, "id": id}, mcp_session_id=session, **options)
+        return route, self.take(RequestReceived).key
+
+    def progress(self, key: int, *values: int) -> None:
+        for value in values:
+            assert self.server.progress(key, value)
+        self.pump()
+
+    def listen(self, session: str, **options: Any) -> int:
+        return self.send(method="GET", mcp_session_id=session, **options)
+
+    def cut(self, route: int) -> None:
+        self.server.disconnect(route, now=self.now)
+        self.replies[route].end = self.replies[route].end or CUT
+        self.pump()
+
+
+CUT: Any = object()
+
+
+def party(
+    *names: str,
+    settings: HttpSettings | None = None,
+    store: StoreSettings | None = None,
+    **config: Any,
+) -> list[StoreBench]:
+    """Workers that share a store; the first has the clock of the leases."""
+    benches: list[StoreBench] = []
+    shared = MemoryStore(
+        store or StoreSettings(lease=1e9), clock=lambda: benches[0].now if benches else 0.0
+    )
+    benches += [StoreBench(shared, name, settings, **config) for name in names]
+    return benches
+
+
+def settle(*benches: StoreBench) -> None:
+    """Let everything travel between workers."""
+    for _ in range(4):
+        for bench in benches:
+            bench.pump()
+
+
+def shown(reply: Reply) -> list[Any]:
+    """What an event stream has brought: progress, methods, or ``done``."""
+    seen: list[Any] = []
+    for event in reply.events:
+        if "method" not in event:
+            seen.append("error" if "error" in event else "done")
+        elif event["method"] == "notifications/progress":
+            seen.append(event["params"]["progress"])
+        else:
+            seen.append(event["method"].removeprefix("notifications/"))
+    return seen
+
+
+def cursor(reply: Reply, index: int = -1) -> str:
+    return [id for id in reply.ids if id][index]
+
+
+Act = Callable[[StoreBench, str], Reply]
+__all__ = [
+    "CALL",
+    "CUT",
+    "LEGACY",
+    "Act",
+    "StoreBench",
+    "cursor",
+    "party",
+    "settle",
+    "shown",
+]

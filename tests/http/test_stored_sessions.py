@@ -1,0 +1,549 @@
+"""StoredHttpServer, sessions: written down before the client hears of them, taken up anywhere."""
+
+from typing import Any
+
+import pytest
+
+from mcpcore.engine.events import (
+    LogLevelChanged,
+    Ready,
+    RequestReceived,
+)
+from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http.storing import (
+    Post,
+    SessionDelete,
+    SessionLoad,
+    SessionRecord,
+    SessionSave,
+    SessionTouch,
+    StoreBinding,
+    StoreFailure,
+)
+from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.revisions import BY_NAME
+from tests.http.cluster import EPOCH, make_stored
+from tests.http.storebench import CALL, StoreBench, party, settle, shown
+from tests.http.support import CLIENT_OFFERS, LEGACY, Reply, initialize, note, request
+from transports.stores.base import StoreSettings
+from transports.stores.memory import MemoryStore
+
+INITIALIZED = note("notifications/initialized")
+SET_LEVEL = request("logging/setLevel", {"level": "error"}, id=7)
+SUBSCRIBE = request("resources/subscribe", {"uri": "a://b"}, id=8)
+UNSUBSCRIBE = request("resources/unsubscribe", {"uri": "a://b"}, id=9)
+LIST = request("tools/list", id=3)
+
+
+def record_of(bench: StoreBench, session: str) -> SessionRecord:
+    record = bench.worker.store.load(session, EPOCH + bench.now)
+    assert record is not None
+    return record
+
+
+def assert_busy(reply: Reply) -> None:
+    assert reply.status == 503
+    assert reply.code == LEGACY_BUSY
+    assert "retry-after" in reply.headers
+    assert "mcp-session-id" not in reply.headers
+
+
+# Opening
+
+
+def test_a_session_is_in_the_store_before_the_client_knows_of_it() -> None:
+    (one,) = party("a")
+    one.slow = True
+    reply = one.post(initialize())
+    assert reply.head is None
+    assert one.waiting() == ["SessionSave"]
+    one.step()
+    assert reply.status == 200
+    record = record_of(one, reply.headers["mcp-session-id"])
+    assert record.revision == LEGACY
+    assert record.created == EPOCH + one.now
+    assert not record.initialized
+    assert one.kinds() == ["SessionOpened"]
+
+
+def test_a_session_that_cannot_be_written_down_is_refused() -> None:
+    (one,) = party("a")
+    one.failing("SessionSave")
+    reply = one.post(initialize())
+    assert_busy(reply)
+    assert reply.end is not None
+    assert one.server.sessions == 0
+    assert one.take(SessionOpened).session == one.take(SessionClosed).session
+    one.failing()
+    assert one.session()
+
+
+def test_a_step_without_an_answer_has_failed() -> None:
+    (one,) = party("a", settings=HttpSettings(store_timeout=5))
+    one.slow = True
+    reply = one.post(initialize())
+    one.pass_time(4.9)
+    assert reply.head is None
+    one.pass_time(0.2)
+    assert_busy(reply)
+    one.step()  # the answer comes after all, and means nothing
+    assert one.server.sessions == 0
+    assert one.server.deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "changed"),
+    [
+        (INITIALIZED, 202, {"initialized": True}),
+        (SET_LEVEL, 200, {"log_level": "error"}),
+        (SUBSCRIBE, 200, {"subscriptions": ("a://b",)}),
+        (UNSUBSCRIBE, 200, {"subscriptions": ()}),
+    ],
+)
+def test_a_change_is_in_the_store_before_it_is_answered(
+    body: Any, status: int, changed: dict[str, Any]
+) -> None:
+    one, other = party("a", "b")
+    session = one.post(initialize()).headers["mcp-session-id"]
+    other.post(INITIALIZED if body is not INITIALIZED else LIST, mcp_session_id=session)
+    if body is UNSUBSCRIBE:
+        other.post(SUBSCRIBE, mcp_session_id=session)
+    settle(one, other)
+    before = record_of(one, session)
+    one.slow = True
+    reply = one.post(body, mcp_session_id=session)
+    if one.waiting() == ["SessionLoad"]:
+        one.step()
+    assert one.waiting() == ["SessionSave"]
+    assert reply.head is None
+    # Nothing else of the session waits.
+    quick, key = one.call(session, id=20)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert one.replies[quick].status == 200
+    one.step()
+    assert reply.status == status
+    after = record_of(one, session)
+    assert after.version == before.version + 1
+    for name, value in changed.items():
+        assert getattr(after, name) == value
+    assert one.waiting() == ["Post"]
+    one.slow = False
+    settle(one, other)
+    view = other.view(session)
+    assert view.base == after
+    assert view.describe().subscriptions == after.subscriptions
+    assert view.describe().log_level == after.log_level
+    assert len(other.asked(SessionLoad)) == 1
+
+
+def test_a_change_that_cannot_be_written_down_is_refused_and_kept_for_the_next() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.failing("SessionSave")
+    assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
+    assert record_of(one, session).log_level is None
+    one.failing()
+    assert one.post(SUBSCRIBE, mcp_session_id=session).status == 200
+    assert record_of(one, session).log_level == "error"
+    assert record_of(one, session).subscriptions == ("a://b",)
+
+
+def test_two_workers_change_a_session_at_once() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.post(LIST, mcp_session_id=session)
+    settle(one, other)
+    one.slow = other.slow = True
+    first = one.post(SET_LEVEL, mcp_session_id=session)
+    second = other.post(SUBSCRIBE, mcp_session_id=session)
+    one.step()
+    other.step()
+    assert first.status == 200
+    if second.head is None:
+        assert isinstance(other.outcomes(SessionSave)[-1], SessionRecord)
+        other.step()
+    assert second.status == 200
+    record = record_of(one, session)
+    assert record.log_level == "error"
+    assert record.subscriptions == ("a://b",)
+    one.slow = other.slow = False
+    settle(one, other)
+    for bench in (one, other):
+        view = bench.view(session)
+        assert view.peer.log_level == "error"
+        assert view.peer.uris == {"a://b"}
+
+
+def test_a_session_that_ended_while_it_changed() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.slow = True
+    reply = one.post(SET_LEVEL, mcp_session_id=session)
+    assert other.send(method="DELETE", mcp_session_id=session)
+    one.step()
+    assert reply.status == 404
+    assert one.server.sessions == 0
+    assert one.take(SessionClosed).session == session
+
+
+# Taking up
+
+
+def test_a_session_is_taken_up_with_all_its_facts() -> None:
+    one, other = party("a", "b")
+    session = one.session("2025-06-18", principal="me")
+    one.post(SET_LEVEL, mcp_session_id=session, principal="me")
+    one.post(SUBSCRIBE, mcp_session_id=session, principal="me")
+    reply = other.post(CALL, mcp_session_id=session, principal="me")
+    (event,) = other.events
+    assert isinstance(event, RequestReceived)
+    assert event.session == session
+    assert event.principal == "me"
+    assert event.revision.name == "2025-06-18"
+    assert event.client_info is not None
+    assert event.client_info.name == "hand"
+    assert set(CLIENT_OFFERS) == {
+        name
+        for name in ("sampling", "elicitation", "roots")
+        if getattr(event.client_capabilities, name)
+    }
+    assert not other.server.log(event.key, "warning", "no")
+    assert other.server.log(event.key, "error", "yes")
+    other.server.notify("notifications/resources/updated", {"uri": "a://b"}, session=session)
+    other.server.notify("notifications/resources/updated", {"uri": "a://c"}, session=session)
+    other.pump()
+    assert shown(reply) == ["message"]
+    route = one.listen(session, principal="me")
+    assert shown(one.replies[route]) == ["resources/updated"]
+
+
+def test_a_client_without_information_about_itself() -> None:
+    one, other = party("a", "b")
+    hello = initialize()
+    hello["params"]["capabilities"] = {}
+    session = one.post(hello).headers["mcp-session-id"]
+    other.post(INITIALIZED, mcp_session_id=session)
+    other.post(CALL, mcp_session_id=session)
+    assert other.take(Ready).session == session
+    assert other.take(RequestReceived).client_capabilities.sampling is not True
+
+
+def test_what_nobody_has_made_never_reaches_the_store() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    tail = session[-1]
+    forged = [
+        session[:-1] + ("A" if tail != "A" else "B"),
+        "A" + session[1:],
+        session.partition(".")[0],
+        "",
+        "x",
+        "é",
+    ]
+    for id in forged:
+        for options in ({"body": LIST}, {"method": "GET"}, {"method": "DELETE"}):
+            reply = other.replies[other.send(mcp_session_id=id, **options)]
+            assert reply.status == 404
+    assert not other.worker.log
+
+
+def test_a_foreign_session_looks_like_none() -> None:
+    one, other = party("a", "b")
+    session = one.session(principal="me")
+    gone = one.session()
+    one.send(method="DELETE", mcp_session_id=gone)
+    for bench in (one, other):
+        for options in ({"body": LIST}, {"method": "GET"}, {"method": "DELETE"}):
+            foreign, absent = (
+                bench.replies[bench.send(mcp_session_id=id, principal="you", **options)]
+                for id in (session, gone)
+            )
+            assert foreign.status == absent.status == 404
+            assert foreign.body == absent.body
+            assert foreign.headers == absent.headers
+    assert other.post(CALL, mcp_session_id=session, principal="me").head is None
+    assert other.kinds() == ["RequestReceived"]
+
+
+@pytest.mark.parametrize("options", [{"body": LIST}, {"method": "GET"}, {"method": "DELETE"}])
+def test_a_store_that_cannot_tell(options: dict[str, Any]) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.failing("SessionLoad")
+    assert_busy(other.replies[other.send(mcp_session_id=session, **options)])
+    other.failing()
+    assert other.replies[other.send(LIST, mcp_session_id=session)].head is None
+    assert other.kinds() == ["RequestReceived"]
+
+
+def test_many_wait_for_one_load_and_go_on_in_order() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.slow = True
+    for id in range(1, 6):
+        other.post({**CALL, "id": id}, mcp_session_id=session)
+    foreign = other.post(CALL, mcp_session_id=session, principal="you")
+    assert other.waiting() == ["SessionLoad"]
+    other.step()
+    assert [event.id for event in other.events] == [1, 2, 3, 4, 5]
+    assert foreign.status == 404
+
+
+def test_a_client_that_leaves_while_its_session_is_looked_for() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.slow = True
+    other.cut(other.send(CALL, mcp_session_id=session))
+    other.cut(other.listen(session))
+    other.step()
+    # A disconnect is no cancellation.
+    assert other.kinds() == ["RequestReceived"]
+    assert other.server.exchanges == 0
+    assert other.waiting() == []
+
+
+def test_a_handshake_that_another_worker_has_completed() -> None:
+    one, other = party("a", "b")
+    session = one.post(initialize()).headers["mcp-session-id"]
+    one.slow = True
+    other.post(INITIALIZED, mcp_session_id=session)
+    other.post(SET_LEVEL, mcp_session_id=session)
+    one.post(LIST, mcp_session_id=session)
+    assert one.waiting() == ["SessionLoad"]
+    one.step()
+    view = one.view(session)
+    assert view.peer.ready
+    assert view.peer.log_level == "error"
+    one.post({**LIST, "id": 4}, mcp_session_id=session)
+    assert one.waiting() == []
+
+
+def test_a_revision_that_is_not_served_here() -> None:
+    one, _ = party("a", "b")
+    session = one.session("2025-03-26")
+    narrow = StoreBench(one.worker.store, "c", revisions=(BY_NAME[LEGACY],))
+    reply = narrow.post(LIST, mcp_session_id=session)
+    assert reply.status == 404
+    assert narrow.server.sessions == 0
+
+
+# Use
+
+
+def test_a_view_without_use_is_forgotten_and_the_session_lives() -> None:
+    one, other = party("a", "b", settings=HttpSettings(session_view_idle=60))
+    session = one.session()
+    other.post(LIST, mcp_session_id=session)
+    key = other.take(RequestReceived).key
+    one.pass_time(61)
+    other.now = one.now
+    other.server.handle_timeout(other.now)
+    assert one.server.sessions == 0
+    assert one.server.deadline() is None
+    assert not any(isinstance(event, SessionClosed) for event in one.events)
+    # What is being worked on keeps a view.
+    assert other.server.sessions == 1
+    other.server.respond(key, {"tools": []})
+    other.pass_time(200)
+    assert other.server.sessions == 0
+    assert one.post(SET_LEVEL, mcp_session_id=session).status == 200
+    assert record_of(one, session).version == 3
+
+
+def test_the_store_hears_now_and_then_that_a_session_is_used() -> None:
+    (one,) = party("a", settings=HttpSettings(session_touch=30, heartbeat=15))
+    session = one.session()
+    for _ in range(10):
+        one.post(request("ping"), mcp_session_id=session)
+        one.pass_time(1)
+    assert not one.asked(SessionTouch)
+    one.pass_time(25)
+    for _ in range(3):
+        one.post(request("ping"), mcp_session_id=session)
+    assert len(one.asked(SessionTouch)) == 1
+    one.listen(session)
+    one.pass_time(301)
+    assert 8 <= len(one.asked(SessionTouch)) <= 11
+
+
+def test_a_session_that_the_store_has_ended() -> None:
+    (one,) = party("a", settings=HttpSettings(session_touch=30))
+    session = one.session()
+    route = one.listen(session)
+    one.worker.store.delete(session, EPOCH + one.now)
+    one.pass_time(31)
+    assert one.replies[route].end is not None
+    assert one.take(SessionClosed).session == session
+    assert one.post(LIST, mcp_session_id=session).status == 404
+
+
+def test_sessions_live_as_long_as_the_store_says() -> None:
+    one, other = party("a", "b", store=StoreSettings(lease=1e9, idle=100, unused=100))
+    session = one.session()
+    one.pass_time(90)
+    assert one.post(request("ping"), mcp_session_id=session).status == 200
+    one.pass_time(90)
+    other.now = one.now
+    assert other.post(request("ping"), mcp_session_id=session).status == 200
+    other.pass_time(101)
+    one.now = other.now
+    assert one.post(request("ping"), mcp_session_id=session).status == 200  # not looked at yet
+    assert one.post(request("ping"), mcp_session_id=session).status == 404
+
+
+# The end
+
+
+def test_a_deleted_session_is_gone_everywhere() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    stream = other.replies[other.listen(session)]
+    call, _ = other.call(session)
+    one.slow = True
+    reply = one.replies[one.send(method="DELETE", mcp_session_id=session)]
+    again = one.replies[one.send(method="DELETE", mcp_session_id=session)]
+    assert one.waiting() == ["SessionDelete"] * 2
+    assert reply.head is None
+    one.step()
+    assert reply.status == 204
+    one.slow = False
+    settle(one, other)
+    assert again.status == 404
+    assert stream.end is not None
+    assert other.replies[call].status == 404
+    assert "ended by the client" in other.replies[call].json["error"]["message"]
+    for bench in (one, other):
+        assert bench.take(SessionClosed).session == session
+        assert bench.post(LIST, mcp_session_id=session).status == 404
+        assert bench.server.sessions == 0
+    assert "RequestCancelled" in other.kinds()
+
+
+def test_a_session_that_cannot_be_deleted_lives() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.failing("SessionDelete")
+    assert_busy(one.replies[one.send(method="DELETE", mcp_session_id=session)])
+    one.failing()
+    assert one.post(request("ping"), mcp_session_id=session).status == 200
+    assert one.replies[one.send(method="DELETE", mcp_session_id=session)].status == 204
+    assert len(one.outcomes(SessionDelete)) == 2
+
+
+def ended(bench: StoreBench) -> bool:
+    return bench.server.finished
+
+
+def test_closing_a_worker_ends_no_session() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    stream = one.replies[one.listen(session)]
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.cut(route)
+    one.server.close(now=one.now)
+    one.pump()
+    assert stream.end is not None
+    assert not ended(one)  # a call is being worked on, though nobody is connected
+    assert one.post(LIST, mcp_session_id=session).status == 503
+    one.server.respond(key, {"content": []})
+    assert not ended(one)
+    one.pump()
+    assert ended(one)
+    assert not any(isinstance(event, SessionClosed) for event in one.events)
+    id = [each for each in one.replies[route].ids if each][-1]
+    assert shown(other.replies[other.listen(session, last_event_id=id)]) == ["done"]
+    assert other.post(SET_LEVEL, mcp_session_id=session).status == 200
+
+
+def test_a_session_that_is_asked_for_while_closing() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.slow = True
+    reply = other.post(LIST, mcp_session_id=session)
+    other.server.close(now=other.now)
+    other.step()
+    assert_busy(reply)
+    assert other.server.finished
+
+
+def test_too_many_views_push_out_views_not_sessions() -> None:
+    (one,) = party("a", settings=HttpSettings(max_sessions=3))
+    sessions = [one.session() for _ in range(8)]
+    assert one.server.sessions == 3
+    for session in sessions:
+        assert one.post(request("ping"), mcp_session_id=session).status == 200
+    assert not any(isinstance(event, SessionClosed) for event in one.events)
+
+
+def test_a_view_that_is_pushed_out_at_work_tells_its_clients() -> None:
+    one, other = party("a", "b", settings=HttpSettings(max_sessions=1))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    plain, _ = one.call(session, id=2)
+    one.session()
+    assert shown(one.replies[route]) == [1, "error"]
+    assert one.replies[route].end is not None
+    assert_busy(one.replies[plain])
+    id = one.replies[route].ids[-2]
+    assert shown(other.replies[other.listen(session, last_event_id=id)]) == ["error"]
+
+
+def test_a_view_that_is_pushed_out_before_it_is_saved() -> None:
+    (one,) = party("a", settings=HttpSettings(max_sessions=1))
+    one.slow = True
+    first = one.post(initialize())
+    second = one.post(initialize())
+    assert_busy(first)
+    one.step(5)
+    assert second.status == 200
+
+
+# Bindings and notes
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "says"),
+    [("", 32, "called"), ("a.b", 32, "called"), ("a" * 65, 32, "called"), ("a", 31, "secret")],
+)
+def test_bindings_that_make_no_sense(name: str, secret: int, says: str) -> None:
+    server = make_stored(MemoryStore(), "ok")
+    with pytest.raises(ValueError, match=says):
+        StoredHttpServer(
+            server._session_config,
+            secret=bytes(32),
+            store=StoreBinding(worker=name, secret=bytes(secret)),
+        )
+
+
+def test_notes_that_say_nothing_here() -> None:
+    (one,) = party("a")
+    for data in (b"", b"{}", b'{"note":"x","session":""}', b"\xff", b'{"note":"wake"}'):
+        with pytest.raises(LocalProtocolError, match="no note"):
+            one.stored.note(data, now=1.0)
+    one.stored.note(b'{"note":"wake","session":"s","stream":1}', now=1.0)
+    one.stored.stored(12345, StoreFailure("what?"), now=1.0)
+    assert one.waiting() == []
+
+
+def test_without_sessions_nothing_is_stored() -> None:
+    (one,) = party("a", settings=HttpSettings(sessions=False))
+    route = one.send(LIST)
+    one.server.respond(one.take(RequestReceived).key, {"tools": []})
+    one.pump()
+    assert one.replies[route].status == 200
+    assert not one.worker.log
+
+
+def test_the_level_is_told_where_it_was_set() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.post(SET_LEVEL, mcp_session_id=session)
+    settle(one, other)
+    assert other.take(LogLevelChanged).level == "error"
+    assert not any(isinstance(event, LogLevelChanged) for event in one.events)
+    assert one.asked(Post)
