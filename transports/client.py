@@ -8,6 +8,7 @@
 The same code works over every transport and in both eras.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ from transports.tasks_client import ClientTasks
 if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.http_carrier import RequestHeaders
+
+logger = logging.getLogger("mcpcore.client")
 
 
 class Client(ClientRequests):
@@ -107,8 +110,8 @@ class Client(ClientRequests):
 
         Answers what the server asks meanwhile through the callbacks, and follows the task that the
         call may become to its end; ``timeout`` bounds that too if it is given.  A result that
-        breaks the tool's output schema raises InvalidResponse, if the schema is known and can be
-        checked.
+        breaks the tool's output schema raises InvalidResponse, if it can be checked; the tools are
+        listed for that if they were not (``ClientSettings.look_up_tools``).
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -134,6 +137,13 @@ class Client(ClientRequests):
             except (PeerError, CallFailed) as problem:
                 raise error from problem
             result = await call()
+        if self._tools.unknown(name, result):
+            try:
+                await self.tools()
+            except (PeerError, CallFailed) as problem:
+                logger.warning(
+                    "the result of %r is not checked: no list of tools: %s", name, problem
+                )
         self._tools.check(name, result)
         drop_unsafe_icons(result.content)
         return result
@@ -360,7 +370,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         return Client(
             core,
             ready,
-            opening.tool_book(ready.revision),
+            opening.tool_book(core, ready.revision),
             opening.server_cache(core, ready.revision),
             max_pages=opening.settings.max_pages,
         )

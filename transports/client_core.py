@@ -32,6 +32,7 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.http.client import HttpClient
+from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.responses import INITIALIZE
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, McpError
@@ -77,6 +78,8 @@ class ClientCore(ClientCalls):
         """They take what arrives on a listen stream of ours."""
         self.interest: Counter[str] = Counter()
         """How many listeners share the subscription of a resource (legacy)."""
+        self.deaf: str | None = None
+        """Why a legacy server can no longer tell of changes by itself, once that is so."""
         self._group = group
         self._news = News(callbacks, group)
         self._watchers: list[Callable[[str], None]] = []
@@ -98,6 +101,8 @@ class ClientCore(ClientCalls):
             Ready: self._on_ready,
             NegotiationFailed: self._on_negotiation_failed,
             ConnectionEnded: self._on_end,
+            StreamInterrupted: self._on_interrupted,
+            StreamReopened: self._on_reopened,
             Violation: lambda event: logger.warning("the server broke a rule: %s", event.message),
         }
 
@@ -249,7 +254,7 @@ class ClientCore(ClientCalls):
 
     def _on_ready(self, event: Ready) -> None:
         again = self.ready is not None
-        self.ready = event
+        self.ready, self.deaf = event, None
         self._opened.set()
         if again:
             self._group.start_soon(self._renew)
@@ -264,6 +269,19 @@ class ClientCore(ClientCalls):
                 await self.request(method, params)
             except (McpError, LocalError) as error:
                 logger.warning("the server's new session refuses %s: %s", method, error)
+        for listener in tuple(self.listeners):
+            listener.missed()
+
+    def _on_interrupted(self, event: StreamInterrupted) -> None:
+        """The stream on which a legacy server tells of changes, or that of an answer, broke off."""
+        what = "the stream of changes" if event.request is None else "the stream of an answer"
+        logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
+        if event.request is None and event.recovery is Recovery.FAIL:
+            self.deaf = event.reason
+            for listener in self.listeners:
+                listener.broken(ConnectionClosed(LISTEN, event.reason))
+
+    def _on_reopened(self, event: StreamReopened) -> None:
         for listener in tuple(self.listeners):
             listener.missed()
 

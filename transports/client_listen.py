@@ -87,6 +87,8 @@ class Listening:
         revision = self._core.revision
         if lookup(LISTEN, "client", revision) is not None:
             await self._open_stream()
+        elif self._core.deaf is not None:
+            raise ConnectionClosed(LISTEN, self._core.deaf)
         else:
             await self._subscribe()
         return self

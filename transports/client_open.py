@@ -58,6 +58,9 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     ResultCache share what may be shared."""
     max_pages: int = 1000
     """Most pages of one list."""
+    look_up_tools: bool = True
+    """To check the structured result of a tool that was never listed, ask for the list; once, until
+    the server says that the list has changed."""
     check_output: bool = True
     """Check structured results against the tool's schema, where the extra `schema` is."""
     tasks: TaskOptions | None = None
@@ -103,13 +106,16 @@ class Opening:
         self._link: Link | None = None
         self._core: ClientCore | None = None
 
-    def tool_book(self, revision: Revision) -> ToolBook:
+    def tool_book(self, core: ClientCore, revision: Revision) -> ToolBook:
         """Make the memory of tools that suits the connection."""
-        return ToolBook(
+        book = ToolBook(
             self._headers,
             strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
             compile_schema=_schema_compiler() if self.settings.check_output else None,
+            look_up=self.settings.look_up_tools,
         )
+        core.watch(book.outdated)
+        return book
 
     def server_cache(self, core: ClientCore, revision: Revision) -> ServerCache | None:
         """Make the memory of results that suits the connection, None if there is none."""

@@ -23,6 +23,7 @@ class ToolBook:
     ``headers`` is the live table that the machine mirrors arguments by.  ``strict``: leave out
     tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
     ``compile_schema`` turns an output schema into a check; None: results are not checked.
+    ``look_up``: a tool that was never listed is worth a list, for the sake of its output schema.
     At most ``limit`` tools are remembered, the oldest are forgotten.
     """
 
@@ -32,15 +33,39 @@ class ToolBook:
         *,
         strict: bool,
         compile_schema: Callable[[Mapping[str, Any]], Check] | None,
+        look_up: bool = True,
         limit: int = 10_000,
     ) -> None:
         self._headers = headers
         self._strict = strict
         self._compile = compile_schema
         self._limit = limit
+        self._wanted = self._look_up = look_up
+        self._known: dict[str, None] = {}
+        """The tools that were listed since the list changed the last time."""
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._checks: dict[str, Check] = {}
         self._tasks: dict[str, str] = {}
+
+    def unknown(self, name: str, result: CallToolResult) -> bool:
+        """Whether a result can be checked only once the tools are listed.
+
+        True at most once until the list changes: what is not in the list will not be either.
+        """
+        if not self._look_up or self._compile is None or name in self._known:
+            return False
+        if result.is_error is True or result.structured_content is UNSET:
+            return False
+        self._look_up = False
+        return True
+
+    def outdated(self, method: str) -> None:
+        """The server notifies of something: if the list of tools has changed, learn it anew."""
+        if method == "notifications/tools/list_changed":
+            self._known.clear()
+            self._outputs.clear()
+            self._checks.clear()
+            self._look_up = self._wanted
 
     def task_support(self, name: str) -> str | None:
         """What a tool said of being called as a task (2025-11-25), None if it said nothing."""
@@ -82,6 +107,7 @@ class ToolBook:
                 self._headers.pop(tool.name, None)
                 return False
             _put(self._headers, tool.name, mirrored, self._limit)
+        _put(self._known, tool.name, None, self._limit)
         self._checks.pop(tool.name, None)
         self._tasks.pop(tool.name, None)
         if tool.execution is not UNSET and tool.execution.task_support is not UNSET:

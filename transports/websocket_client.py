@@ -6,7 +6,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import h11
+import msgspec
 from anyio.abc import ByteStream
+from msgspec import Struct
 from wsproto.connection import Connection as WsProtocol
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
@@ -103,11 +105,11 @@ class WebSocketClientLink(WebSocketLink):
                         body += event.data
                     done = isinstance(event, RejectData) and event.body_finished
                     if refusal and (done or not refusal.has_body or len(body) > BODY_LIMIT):
-                        raise LinkError(f"{_shown(parts)}: {_refusal(refusal, body)}")
+                        raise LinkError(f"{_shown(parts)}: {_refusal(parts, refusal, body)}")
             except anyio.EndOfStream:
                 if refusal is None:
                     raise
-                raise LinkError(f"{_shown(parts)}: {_refusal(refusal, body)}") from None
+                raise LinkError(f"{_shown(parts)}: {_refusal(parts, refusal, body)}") from None
             except (RemoteProtocolError, ValueError) as error:
                 text = f"{_shown(parts)}: what answers there is no WebSocket server: {error}"
                 raise LinkError(text) from error
@@ -133,10 +135,24 @@ def _shown(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def _refusal(refusal: RejectConnection, body: bytes) -> str:
+class _Said(Struct):
+    message: str
+
+
+class _Answer(Struct):
+    error: _Said
+
+
+def _refusal(parts: SplitResult, refusal: RejectConnection, body: bytes) -> str:
     text = f"the server refused the WebSocket with status {refusal.status_code}"
     where = dict(refusal.headers).get(b"location")
     if where:
         text += f", pointing to {where.decode('latin-1')}"
-    line = body.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
-    return f"{text}: {line}" if line else text
+    try:
+        said = msgspec.json.decode(body, type=_Answer).error.message
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        line = body.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
+        return f"{text}: {line}" if line else text
+    other = "https" if parts.scheme == "wss" else "http"
+    url = f"{other}://{parts.netloc}{parts.path}"
+    return f"{text}: {said[:200]!r}; it serves MCP over HTTP: try {url}"

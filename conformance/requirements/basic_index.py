@@ -243,7 +243,6 @@ ROWS = (
         MODERN,
         "basic/index#ref-resolution",
         "Fetching references, where offered, is limited to safe hosts, sizes and times.",
-        untested="No mode that fetches references exists.",
     ),
     both.should(
         "basic/index/ref-unresolved",

@@ -37,6 +37,10 @@ ROWS = (
         "basic/patterns/subscriptions/listen-again",
         MODERN,
         "basic/patterns/subscriptions#graceful-closure",
-        "After a new connection the client subscribes again.",
+        "Over stdio, the client subscribes again after a new connection.",
+        application=(
+            "Connections of stdio and WebSocket are made by the application: the end of one ends "
+            "the iteration with an error, and `listen` on the next subscribes anew."
+        ),
     ),
 )

@@ -45,7 +45,7 @@ ROWS = (
         "basic/versioning/era-cached",
         MODERN,
         "basic/versioning#backward-compatibility-with-initialization-based-versions",
-        "The era of a server is remembered for its process or origin.",
+        "The era of a server is remembered for its process, or its origin and path.",
     ),
     server.should(
         "basic/versioning/initialize-error-names-versions",

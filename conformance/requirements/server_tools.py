@@ -163,7 +163,7 @@ ROWS = (
         "server/tools/rate-limited",
         ALL,
         "server/tools#security-considerations",
-        "Tool calls are limited in rate.",
+        "Tool calls are limited in rate, where the server is given a limiter.",
     ),
     server.must(
         "server/tools/outputs-sanitized",

@@ -63,7 +63,6 @@ ROWS = (
         MODERN,
         "server/utilities/caching#freshness-calculation",
         "Time running out triggers no fetch by itself.",
-        untested="An absence: nothing is fetched but at the call of the application.",
     ),
     client.must(
         "server/utilities/caching/polling-jitter",

@@ -58,7 +58,7 @@ ROWS = (
         "server/utilities/completion/rate-limited",
         ALL,
         "server/utilities/completion#security",
-        "Completions are limited in rate.",
+        "Completions are limited in rate, where the server is given a limiter.",
     ),
     server.must(
         "server/utilities/completion/access-controlled",

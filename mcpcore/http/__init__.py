@@ -6,7 +6,7 @@ moves their heads and bodies.
 
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
-from mcpcore.http.recovery import Recovery, StreamInterrupted
+from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
@@ -26,4 +26,5 @@ __all__ = [
     "SessionClosed",
     "SessionOpened",
     "StreamInterrupted",
+    "StreamReopened",
 ]

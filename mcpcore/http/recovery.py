@@ -40,6 +40,13 @@ class StreamInterrupted(Event, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class StreamReopened(Event, frozen=True, kw_only=True, gc=False):
+    """Client, legacy: the standalone stream is open again, and began anew.
+
+    What the server sent while there was none may have been missed.
+    """
+
+
 class Backoff:
     """How long to wait before an attempt, in seconds; the same seed gives the same delays."""
 

@@ -37,7 +37,7 @@ from mcpcore.http.headers import (
 from mcpcore.http.messages import HttpAbort
 from mcpcore.http.outcomes import LINGER, Outcomes
 from mcpcore.http.plan import Planner, sendable_event_id
-from mcpcore.http.recovery import Recovery
+from mcpcore.http.recovery import Recovery, StreamReopened
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import ERRORS, ErrorData
 from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
@@ -205,6 +205,8 @@ class Responses(Outcomes):
     def _get_head(self, call: Call, status: int, fields: Fields, now: float) -> None:
         if 200 <= status < 300 and content_kind(fields) is Reading.EVENTS:
             if call.purpose is Purpose.STREAM and call.epoch == self._epoch:
+                if self._streamed and call.resumes and not call.last_event_id:
+                    self._relay.push(StreamReopened())
                 self._streamed = True
             self._begin(call, Reading.EVENTS, now)
         elif status in _REDIRECTS:

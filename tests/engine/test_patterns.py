@@ -660,6 +660,22 @@ def test_input_rounds_are_bounded() -> None:
     assert (ended.request, ended.reason) == (request, EndReason.INVALID)
 
 
+@pytest.mark.parametrize(("count", "ends"), [(3, False), (4, True)])
+def test_the_questions_of_a_round_are_bounded(count: int, ends: bool) -> None:
+    peer = modern_client(client_config(limits=limits(input_requests=3)))
+    request = peer.request("tools/call", {"name": "x"}, now=0)
+    sent(peer)
+    questions = {str(number): {"method": "roots/list"} for number in range(count)}
+    result = {"resultType": "input_required", "inputRequests": questions}
+    [event] = feed(peer, answer(request, result))
+    if ends:
+        assert isinstance(event, RequestEnded)
+        assert event.reason is EndReason.INVALID
+        assert "4 questions at once, the limit is 3" in event.message
+    else:
+        assert isinstance(event, InputRequired)
+
+
 def test_abandoned_input_is_forgotten() -> None:
     peer = modern_client()
     request, _ = asked(peer, requestState="s")

@@ -129,7 +129,6 @@ async def listening(
             await changes.__aexit__(None, None, None)
 
 
-@pytest.mark.requirement("basic/patterns/subscriptions/listen-again")
 async def test_a_stream_that_breaks_is_opened_anew() -> None:
     async with site() as place, listening(place) as (_, changes, stream):
         await stream.tell(TOOLS)

@@ -1,6 +1,7 @@
 """JSON Schema: verdicts and words, what is refused, and that nothing takes long."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -630,6 +631,18 @@ def test_schemas_that_are_refused(schema: Schema, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         compile_schema(schema)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.requirement("basic/index/ref-no-network", "basic/index/ref-fetch-guarded")
+@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$schema"])
+def test_nobody_is_asked_for_a_schema(keyword: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"
+        with pytest.raises(ValueError, match=r"not (fetched|supported)"):
+            compile_schema({keyword: url} if keyword == "$schema" else {"items": {keyword: url}})
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 @pytest.mark.requirement("basic/index/schema-bounds")

@@ -16,7 +16,7 @@ from mcpcore.engine.events import ConnectionEnded, EndReason, RequestCancelled
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
-from transports.pump import PumpSettings
+from transports.pump import PumpSettings, what_broke
 from transports.streams import StreamLink
 
 pytestmark = pytest.mark.anyio
@@ -162,6 +162,22 @@ async def test_a_reset_connection_cancels_what_was_asked() -> None:
     assert len(served.app.of(RequestCancelled)) == 1
     assert served.app.ended
     assert served.app.of(ConnectionEnded)[0].reason.startswith("connection lost: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "words"),
+    [
+        (anyio.BrokenResourceError(), None, "the other side broke it off"),
+        (anyio.ClosedResourceError(), None, "it was closed on this side"),
+        (anyio.EndOfStream(), None, "the other side closed it"),
+        (anyio.BrokenResourceError(), ConnectionResetError(104, "reset by peer"), "reset by peer"),
+        (ExceptionGroup("", [OSError("no route")]), None, "no route"),
+        (ValueError(), None, "ValueError"),
+    ],
+)
+def test_what_broke_is_said_in_words(error: Exception, cause: Exception | None, words: str) -> None:
+    error.__cause__ = cause
+    assert what_broke(error) == words
 
 
 async def test_close_tells_the_other_side() -> None:

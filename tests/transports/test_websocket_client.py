@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -157,6 +159,12 @@ ANSWERS: list[tuple[bytes, str]] = [
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "status 200: hi"),
     (b"HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "301, pointing to /x"),
     (b"HTTP/1.1 500 Oops\r\n\r\nsorry", "status 500: sorry"),
+    (
+        b"HTTP/1.1 400 Bad\r\n\r\n"
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no session"}}',
+        "status 400: 'no session'; it serves MCP over HTTP: try http://127.0.0.1:",
+    ),
+    (b'HTTP/1.1 400 Bad\r\n\r\n{"error":"none"}', 'status 400: {"error":"none"}'),
     (b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 100_000, "status 500: xxx"),
     (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "no WebSocket server"),
     (
@@ -217,6 +225,39 @@ async def test_frames_that_came_with_the_answer_are_read() -> None:
         tasks.cancel_scope.cancel()
     assert received[0][:2] == b"\x8a\x81"  # a pong, masked, of one byte
     assert client.ended
+
+
+async def test_a_connection_that_is_cut_is_told_in_words() -> None:
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            head = await stream.receive()
+            [key] = [
+                line.split(b": ")[1]
+                for line in head.split(b"\r\n")
+                if line.lower().startswith(b"sec-websocket-key")
+            ]
+            await stream.send(
+                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + generate_accept_token(key) + b"\r\n\r\n"
+            )
+            await stream.receive()
+            raw = stream.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, respond)
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        client.link = link = WebSocketClientLink(client.peer, client, url)
+        client.begin()
+        await link.run()
+        tasks.cancel_scope.cancel()
+    [ended] = client.of(ConnectionEnded)
+    assert ended.reason.startswith("connection lost: ")
+    assert "Error" not in ended.reason
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
