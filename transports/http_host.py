@@ -20,6 +20,7 @@ from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
 from transports.http_identity import identify
 from transports.http_link import HttpLink
+from transports.http_log import HttpLog
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 from transports.store_link import StoreLink, StoreLinkSettings
@@ -59,6 +60,9 @@ class HttpHost(HttpLink):
         self.machine = machine
         self.settings = times = settings or HttpServerSettings()
         shortest = min(times.head_time, times.body_time, times.idle_time, times.write_time)
+        if times.log:
+            machine.reports = True
+            app = HttpLog(app)
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.draining = False
         """The end has begun: replies are the last of their connections."""
@@ -69,7 +73,7 @@ class HttpHost(HttpLink):
         self._last_exchange: Route = 0
         self._exchanges: dict[Route, Carrier] = {}
         self._closing = anyio.Event()
-        self._empty = anyio.Event()
+        self._changed = anyio.Event()
         self._ended = anyio.Event()
 
     def use_store(
@@ -113,11 +117,9 @@ class HttpHost(HttpLink):
                 await self._stop_accepting()
                 self._begin_end()
                 with anyio.move_on_after(self.settings.drain_time):
-                    while self.carriers:
-                        self._empty = anyio.Event()
-                        await self._empty.wait()
-                    if self._store is not None:
-                        await self._store.idle()
+                    while self.carriers or not self.machine.finished:
+                        self._changed = anyio.Event()
+                        await self._changed.wait()
                 if self._store is not None:
                     await self._store.leave()
                 self._tasks.cancel_scope.cancel()
@@ -130,6 +132,8 @@ class HttpHost(HttpLink):
         """See :class:`~transports.link.Link`; before :meth:`run` it is remembered."""
         if self._tasks is not None:
             super().flush_soon()
+            if self.draining:
+                self._changed.set()
 
     def _once(self) -> None:
         if self._tasks is not None:
@@ -161,7 +165,7 @@ class HttpHost(HttpLink):
         """The carrier is gone."""
         self.carriers.discard(carrier)
         if not self.carriers:
-            self._empty.set()
+            self._changed.set()
 
     def register(self, carrier: Carrier) -> Route:
         """Begin an exchange on ``carrier``."""

@@ -48,6 +48,8 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     notice_time: float = 0.0
     """Before that: so long everything is served as ever while ``/health/ready`` says no, so that
     a balancer can take notice."""
+    log: bool = False
+    """Log each exchange and session (:mod:`transports.http_log`)."""
     authenticate: Authenticate | None = None
     """Finds out who sends a request, or refuses it; None: nobody is asked.  It is called once for
     each request, and blocks the event loop unless it is ``async``."""

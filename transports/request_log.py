@@ -24,6 +24,7 @@ from transports.client_calls import Outcome
 from transports.client_middleware import ClientMiddleware, OutgoingRequest
 from transports.context import Context, InputNeeded
 from transports.failures import subject
+from transports.http_log import session_label
 from transports.link import clock
 from transports.middleware import Steps
 from transports.server_middleware import Answer, ServerMiddleware
@@ -42,6 +43,7 @@ class RequestRecord(Struct, kw_only=True):
     """The tool or prompt it names, or a URI."""
     revision: str | None = None
     session: str | None = None
+    """The session's label, as in :mod:`transports.http_log`."""
     principal: str | None = None
     traceparent: str | None = None
     outcome: Literal["answered", "failed", "refused", "asked", "ended", "cancelled"] = "ended"
@@ -73,7 +75,7 @@ def log_incoming(
             method=request.method,
             subject=subject(request.params),
             revision=request.revision.name,
-            session=request.session,
+            session=None if request.session is None else session_label(request.session),
             principal=request.principal,
             traceparent=None if trace is UNSET else trace,
         )

@@ -32,6 +32,7 @@ from mcpcore.http.headers import (
     quality,
 )
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from mcpcore.http.reports import Report
 from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
@@ -115,6 +116,7 @@ class Exchange:
         "principal",
         "received",
         "rejected",
+        "report",
         "request_id",
         "route",
         "session",
@@ -143,6 +145,8 @@ class Exchange:
         self.principal = principal
         self.peer = peer
         """Where the request came from."""
+        self.report: Report | None = None
+        """What is noted of it, if that is wanted."""
         self.phase = Phase.READING
         self.chunks: list[bytes] = []
         self.received = 0
@@ -220,6 +224,8 @@ class Exchange:
         self.chunks.clear()
         if isinstance(frame, Message):
             self.sound = True
+            if self.report is not None and isinstance(frame.method, str):
+                self.report.rpc_method = frame.method
             if frame.kind is Kind.REQUEST:
                 self.request_id = cast(RequestId, frame.id)
         elif isinstance(frame, Reject):
@@ -390,6 +396,11 @@ class Exchange:
         return frames
 
     @property
+    def complete(self) -> bool:
+        """The response is over, and was taken."""
+        return self.phase is Phase.DONE and not self._waits
+
+    @property
     def ready(self) -> bool:
         """It has something to write."""
         return self._waits and not self._holds
@@ -413,6 +424,8 @@ class Exchange:
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
         if self._head is not None:
             taken.append(self._head)
+            if self.report is not None:
+                self.report.status = self._head.status
             self._head = None
         parts: list[bytes | memoryview] = []
         room = limit
@@ -433,6 +446,8 @@ class Exchange:
             room -= len(data)
         if parts:
             taken.append(HttpChunk(self.route, b"".join(parts)))
+            if self.report is not None:
+                self.report.sent += limit - room
             if self.stream is not None:
                 self.stream.taken()
             elif self.source is not None:

@@ -13,8 +13,28 @@ from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import HARD_FACTOR, Exchange, Phase, taken_over
 from mcpcore.http.headers import LAST_EVENT_ID, SESSION_ID, HeaderError
 from mcpcore.http.owner import OwnerCalls
+from mcpcore.http.reports import ExchangeEnded, Report
 from mcpcore.http.sessions import Session, SessionClosed
 from mcpcore.http.settings import HttpSettings
+
+
+def _ended(record: Exchange, report: Report) -> ExchangeEnded:
+    return ExchangeEnded(
+        exchange=record.route,
+        method=report.method,
+        path=report.path,
+        peer=report.peer,
+        status=report.status,
+        complete=record.complete,
+        sent=report.sent,
+        began=report.began,
+        principal=record.principal,
+        session=None if record.session is None else record.session.id,
+        stream=None if record.stream is None else record.stream.number,
+        rpc_method=report.rpc_method,
+        request=record.request_id,
+        revision=record.version,
+    )
 
 
 class Placing(OwnerCalls):
@@ -197,6 +217,8 @@ class Placing(OwnerCalls):
     def _forget(self, record: Exchange) -> None:
         """The one way out for an exchange."""
         del self._exchanges[record.route]
+        if record.report is not None:
+            self._hub.events.append(_ended(record, record.report))
         if record.deadline is not None:
             self._deadlines.set(record, None)
         session = record.session

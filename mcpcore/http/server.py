@@ -43,6 +43,7 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.placing import Placing
 from mcpcore.http.principals import Refusal
 from mcpcore.http.session_table import SessionTable, owner_of
+from mcpcore.http.reports import Report
 from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
@@ -88,6 +89,8 @@ class HttpServer(Placing):
         self._closing = False
         self.ready = True
         """What ``/health/ready`` says; an owner that is going to close may say no beforehand."""
+        self.reports = False
+        """Tell of each exchange that has ended (ExchangeEnded)."""
 
     # In
 
@@ -118,6 +121,8 @@ class HttpServer(Placing):
             refusal, principal = principal, None
         record = Exchange(exchange, head.headers, principal, self._news, peer=head.peer)
         self._exchanges[exchange] = record
+        if self.reports:
+            record.report = Report(head.method, head.path, head.peer, now)
         if not self._gate.admit(
             record, head, closing=self._closing, ready=self.ready, refusal=refusal
         ):

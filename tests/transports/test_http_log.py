@@ -1,0 +1,117 @@
+"""The log of an HTTP endpoint: off unless asked for, structured, and without secrets."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.http.principals import Principal
+from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
+from transports.http_log import LOGGER, session_label
+from transports.http_settings import HttpServerSettings
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def logged(caplog: pytest.LogCaptureFixture, **settings: Any) -> AsyncIterator[Running]:
+    caplog.set_level(logging.INFO, LOGGER)
+    async with server(HttpServerSettings(log=True, **settings)) as running:
+        yield running
+
+
+def records(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [record for record in caplog.records if record.name == LOGGER]
+
+
+async def test_nothing_is_logged_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+    async with server() as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo"))).status == 200
+        await initialize(client)
+    assert records(caplog) == []
+
+
+async def test_a_request_has_a_record(caplog: pytest.LogCaptureFixture) -> None:
+    async with logged(caplog, authenticate=lambda head: Principal("ann")) as running:
+        client = await running.connect()
+        response = await client.call(tool("echo", id=7, secret="hidden"))
+        (record,) = records(caplog)
+    assert record.getMessage().startswith("POST /mcp tools/call 200 in ")
+    assert (record.mcp_method, record.mcp_path, record.mcp_status) == ("POST", "/mcp", 200)
+    assert (record.mcp_rpc_method, record.mcp_request) == ("tools/call", 7)
+    assert (record.mcp_session, record.mcp_stream) == (None, None)
+    assert (record.mcp_principal, type(record.mcp_principal)) == ("ann", str)
+    assert record.mcp_revision == "2026-07-28"
+    assert record.mcp_sent == len(response.body)
+    assert record.mcp_complete
+    assert record.mcp_peer.startswith("127.0.0.1:")
+    assert record.mcp_duration >= 0
+    assert "hidden" not in str(vars(record))
+
+
+async def test_sessions_and_streams_are_told_apart_but_not_given_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with logged(caplog) as running:
+        client, listening = await running.connect(), await running.connect()
+        session = await initialize(client)
+        headers = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+        await listening.send(http(method="GET", headers=headers))
+        assert (await listening.head()).status == 200
+        call = {"name": "progress", "arguments": {"steps": 1}, "_meta": {"progressToken": 1}}
+        await client.send(legacy("tools/call", call, id=3, session=session))
+        await client.head()
+        await listening.aclose()
+        await running.app.until(lambda: running.app.waiting)
+        running.app.finish(running.app.waiting.pop())
+        await client.chunk()
+        delete = await running.connect()
+        assert (await delete.call(http(method="DELETE", headers=headers))).status == 204
+        with anyio.fail_after(5):
+            while running.machine.exchanges:
+                await anyio.lowlevel.checkpoint()
+        running.link.flush_soon()
+    label = session_label(session)
+    found = records(caplog)
+    opened, *exchanges = found
+    assert (opened.getMessage(), opened.mcp_session) == (f"session {label} opened", label)
+    closed = next(record for record in exchanges if record.getMessage().startswith("session"))
+    assert (closed.mcp_session, closed.mcp_reason) == (label, "ended by the client")
+    by_method = {record.mcp_method: record for record in exchanges if record is not closed}
+    get, post = by_method["GET"], by_method["POST"]
+    assert (get.mcp_session, get.mcp_complete, get.mcp_status) == (label, False, 200)
+    assert "cut off" in get.getMessage()
+    assert (post.mcp_session, post.mcp_rpc_method, post.mcp_request) == (label, "tools/call", 3)
+    assert {get.mcp_stream, post.mcp_stream} == {1, 2}
+    for record in found:
+        assert session not in str(vars(record))
+
+
+async def test_what_clients_write_cannot_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    async with logged(caplog) as running:
+        client = await running.connect()
+        method = "tools/call\nPOST /mcp 200\x1b[2J" + "x" * 500
+        await client.call(legacy(method))
+        await client.call(http(method="GET", target="/" + "y" * 500))
+    messages = [record.getMessage() for record in records(caplog)]
+    assert len(messages) == 2
+    for message in messages:
+        assert message.isprintable()
+        assert len(message) < 450
+
+
+async def test_a_client_that_leaves_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async with logged(caplog) as running:
+        client = await running.connect()
+        await client.send(tool("wait"))
+        await running.app.until(lambda: running.app.waiting)
+        await client.aclose()
+        await running.app.until(lambda: running.app.cancelled)
+    (record,) = records(caplog)
+    assert (record.mcp_status, record.mcp_complete) == (None, False)
+    assert "no answer, cut off" in record.getMessage()

@@ -1,0 +1,80 @@
+"""A log of what an HTTP endpoint does: one structured record for each exchange and session.
+
+Off unless asked for, ``HttpServerSettings(log=True)``; the logger is ``mcpcore.http``.  A record's
+message is for people (``POST /mcp tools/call 200 in 1.2 ms``); for programs it has attributes,
+each prefixed with ``mcp_``: those of :class:`~mcpcore.http.reports.ExchangeEnded`, with the
+``duration`` in seconds; or ``session``, ``principal`` and ``reason`` of a session that was opened
+or closed.
+
+Whoever knows the id of a session may use it, so that a record has its :func:`session_label` in the
+place of the id.  Bodies, headers and queries are never logged.
+"""
+
+import hashlib
+import logging
+
+from msgspec import structs
+
+from mcpcore.engine.events import Event
+from mcpcore.http.reports import ExchangeEnded
+from mcpcore.http.sessions import SessionClosed, SessionOpened
+from transports.link import App, clock
+
+LOGGER = "mcpcore.http"
+"""The name of the logger."""
+
+logger = logging.getLogger(LOGGER)
+
+
+def session_label(id: str) -> str:
+    """What stands for a session in logs: always the same for the same session, and of no use."""
+    return hashlib.sha256(id.encode()).hexdigest()[:12]
+
+
+class HttpLog:
+    """Between a machine that reports and its application: logs, and passes everything on."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def handle(self, event: Event) -> None:
+        """See :class:`~transports.link.App`."""
+        if isinstance(event, ExchangeEnded):
+            _log_exchange(event)
+        elif isinstance(event, SessionOpened):
+            label = session_label(event.session)
+            extra = {"mcp_session": label, "mcp_principal": _plain(event.principal)}
+            logger.info("session %s opened", label, extra=extra)
+        elif isinstance(event, SessionClosed):
+            label = session_label(event.session)
+            extra = {"mcp_session": label, "mcp_reason": event.reason}
+            logger.info("session %s closed: %s", label, event.reason, extra=extra)
+        self._app.handle(event)
+
+
+def _log_exchange(event: ExchangeEnded) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    facts = structs.asdict(event)
+    facts["duration"] = clock() - facts.pop("began")
+    facts["session"] = None if event.session is None else session_label(event.session)
+    facts["principal"] = _plain(event.principal)
+    logger.info(
+        "%s %s%s %s%s in %.1f ms",
+        event.method,
+        _printable(event.path),
+        "" if event.rpc_method is None else f" {_printable(event.rpc_method)}",
+        event.status or "no answer",
+        "" if event.complete else ", cut off",
+        facts["duration"] * 1000,
+        extra={f"mcp_{name}": value for name, value in facts.items()},
+    )
+
+
+def _plain(principal: str | None) -> str | None:
+    return None if principal is None else str(principal)
+
+
+def _printable(text: str) -> str:
+    """What a client has sent, in one line and not too long."""
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
