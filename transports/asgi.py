@@ -36,6 +36,7 @@ Principal = Callable[[Scope], str | None]
 _LAST_WORDS = 1.0
 """Seconds for the reply of a call that was given up to leave."""
 _END = (HttpEnd(0),)
+_LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
 _SHORT = 64 * 1024
 _NOT_HERE = b"WebSocket is not served here\n"
 
@@ -99,25 +100,29 @@ class AsgiApp:
             principal = await self.endpoint.identify(request)
         with self.endpoint.handle(request, principal=principal) as call:
             with anyio.CancelScope() as call.over:
-                if not call.wanted:
+                if call.wanted:
+                    await self._read(call, reply, receive)
+                else:
                     await _skip_body(scope, receive)
-                elif not await self._read(call, receive):
-                    return
-                await reply.send(call.ready())
-                if not reply.complete:
+                if not reply.left:
+                    await reply.send(call.ready())
+                if not reply.over:
                     await self._stream(call, reply, receive)
-            if not reply.complete:  # it was given up
-                with anyio.move_on_after(_LAST_WORDS):
+            with anyio.move_on_after(_LAST_WORDS):
+                if not reply.over:  # the call was given up
                     await reply.send(call.ready() or (_END if reply.begun else ()))
+                elif not reply.begun:
+                    # Nobody will see it, but there is middleware that insists on a response.
+                    await reply.send(_LEFT)
 
-    async def _read(self, call: HttpCall, receive: Receive) -> bool:
-        """Feed the body; False if the client left meanwhile."""
-        while call.wanted:
+    async def _read(self, call: HttpCall, reply: "_Reply", receive: Receive) -> None:
+        """Feed the body, until the client leaves."""
+        while call.wanted and not reply.left:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return False
-            call.feed(message.get("body", b""), end=not message.get("more_body", False))
-        return True
+                reply.left = True
+            else:
+                call.feed(message.get("body", b""), end=not message.get("more_body", False))
 
     async def _stream(self, call: HttpCall, reply: "_Reply", receive: Receive) -> None:
         """Send what was not ready when the request had been read, until the client leaves."""
@@ -126,13 +131,13 @@ class AsgiApp:
             while (await receive())["type"] != "http.disconnect":
                 pass
             # A message that is being sent is left alone: with it the server may be closing.
-            reply.complete = True
+            reply.left = True
             call.close()
 
         with ungrouped():
             async with anyio.create_task_group() as group:
                 group.start_soon(watch)
-                while not reply.complete and (actions := await call.actions()):
+                while not reply.over and (actions := await call.actions()):
                     await reply.send(actions)
                 group.cancel_scope.cancel()
 
@@ -163,11 +168,16 @@ class _Reply:
     """Sends actions as ASGI messages."""
 
     def __init__(self, send: Send, *, names_connection: bool) -> None:
-        self.begun = False
-        self.complete = False
-        """Nothing more is to be sent."""
+        self.begun = self.complete = False
+        self.left = False
+        """The client has left."""
         self._send = send
         self._names_connection = names_connection
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be sent."""
+        return self.complete or self.left
 
     async def send(self, actions: Iterable[Action]) -> None:
         """Send what there is: a head, if it is among them, and one part of the body."""
@@ -193,8 +203,8 @@ class _Reply:
                 # Some servers hold a head back until something follows it.
                 more = end is None
                 await self._send({"type": "http.response.body", "body": part, "more_body": more})
-        except OSError:  # the client has left
-            self.complete = True
+        except OSError:
+            self.left = True
         else:
             self.complete = self.complete or end is not None
 

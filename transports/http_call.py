@@ -140,7 +140,7 @@ class HttpCall:
                 self._signal = anyio.Event()
                 await self._signal.wait()
         except BaseException:
-            self.close()
+            self._part()
             raise
         return taken
 
@@ -166,8 +166,7 @@ class HttpCall:
         """
         self.wanted = 0
         self._actions.clear()
-        self._leave()
-        self._host.discard(self)
+        self._part()
 
     def __enter__(self) -> "HttpCall":
         return self
@@ -219,6 +218,10 @@ class HttpCall:
         self.wanted = 0
         self.deadline = clock() + self._host.settings.write_time
         self._host.flush_soon()
+
+    def _part(self) -> None:
+        self._leave()
+        self._host.discard(self)
 
     def _leave(self) -> None:
         if self._route is not None:

@@ -8,7 +8,11 @@ import os
 
 import anyio
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from mcpcore.http.settings import HttpSettings
@@ -137,10 +141,19 @@ async def page(request: object) -> PlainTextResponse:
     return PlainTextResponse("a page")
 
 
+async def pass_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Middleware of the kind that holds responses in its own hands."""
+    return await call_next(request)
+
+
 mounted = Starlette(
+    middleware=[
+        Middleware(GZipMiddleware),
+        Middleware(BaseHTTPMiddleware, dispatch=pass_on),
+    ],
     routes=[
         Route("/page", page),
         Route("/mcp", asgi_app(server, settings=settings, principal=principal)),
         Mount("/inner", app=asgi_app(server, settings=settings, principal=principal)),
-    ]
+    ],
 )

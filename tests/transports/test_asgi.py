@@ -293,11 +293,20 @@ async def test_leaving_detaches_a_legacy_request() -> None:
         assert b'"text":"held"' in again.body
 
 
-async def test_a_client_that_leaves_within_its_body_is_not_answered() -> None:
-    async with mounted() as (_, app):
+async def test_to_a_client_that_leaves_before_the_reply_nothing_is_said() -> None:
+    """But middleware has its response."""
+    async with mounted() as (site, app), anyio.create_task_group() as tasks:
         part = {"type": "http.request", "body": b"{", "more_body": True}
         call = Call(app, tool("add")).instead(part, {"type": "http.disconnect"})
-        assert (await call.run()).sent == []
+        await call.run()
+        assert (call.status, call.body, call.finished) == (499, b"", True)
+        call = Call(app, tool("hold", steps=0))
+        tasks.start_soon(call.run)
+        await site.until("held")
+        call.leave()
+        await call.until(lambda: call.finished)
+        assert (call.status, call.body) == (499, b"")
+        assert "cancelled" in site.seen
 
 
 async def test_a_body_in_parts() -> None:
@@ -483,6 +492,17 @@ async def test_what_does_not_end_in_time_is_stopped() -> None:
         await site.until("cancelled")
         assert site.seen.count("cancelled") == 2
     assert all(call.finished for call in calls)
+
+
+async def test_a_reply_that_has_not_begun_when_time_is_up_says_why() -> None:
+    settings = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
+    async with mounted(settings) as (site, app), anyio.create_task_group() as tasks:
+        call = Call(app, tool("hold", steps=0))
+        tasks.start_soon(call.run)
+        await site.until("held")
+        await app.aclose()
+        await call.until(lambda: call.finished)
+        assert call.status == 503
 
 
 async def test_after_its_end_an_application_refuses() -> None:
