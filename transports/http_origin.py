@@ -135,8 +135,10 @@ def proxy_refusal(proxy: Proxy, status: int, what: str) -> Failure:
 async def _reach(host: str, port: int, shown: str, kind: FaultKind) -> ByteStream:
     try:
         return await anyio.connect_tcp(host, port)
-    except OSError as error:
-        raise Failure(f"{_reason(error)}: {shown}", Fault(kind)) from error
+    except (OSError, UnicodeError) as error:
+        # The latter for names that are no names, such as a..b.
+        reason = "unknown host" if isinstance(error, UnicodeError) else _reason(error)
+        raise Failure(f"{reason}: {shown}", Fault(kind)) from error
 
 
 async def _secure(

@@ -4,6 +4,7 @@ A place outlives its connection: if the server closed that between two exchanges
 another one.
 """
 
+import logging
 import math
 import select
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +31,8 @@ from transports.tls import tls_problem
 
 if TYPE_CHECKING:
     from transports.http_client import HttpClientLink
+
+logger = logging.getLogger(__name__)
 
 _INTERIM = 64
 """Interim (1xx) responses borne before a final one."""
@@ -151,6 +154,11 @@ class PooledConnection:
                 problem = Failure(f"{link.origin}: {error}", Fault(kind))
             except LOST as error:
                 problem = self._loss(error)
+            except Exception as error:
+                # Whatever it is, it ends this exchange and nothing else.
+                logger.exception("an exchange with %s failed", link.origin)
+                await self._close()
+                return Failure(f"{link.origin}: {type(error).__name__}: {error}")
             await self._close()
             if self._received or not reused or not send.repeatable:
                 return problem

@@ -36,6 +36,7 @@ from tests.transports.http_client_fixture import (
     scripted,
 )
 from tests.transports.http_fixture import Running, server
+from transports import http_pool
 from transports.http_client import HttpClientLink, HttpClientLinkSettings
 from transports.link import clock
 
@@ -244,8 +245,21 @@ async def test_refused_connection() -> None:
 
 
 async def test_unknown_host() -> None:
-    async with caller("http://nowhere.invalid/mcp") as client:
-        assert "unknown host: nowhere.invalid:80" in await client.failure()
+    for host in ("nowhere.invalid", "a..b", "a" * 70):
+        async with caller(f"http://{host}/mcp") as client:
+            assert f"unknown host: {host}:80" in await client.failure()
+
+
+async def test_a_mistake_of_ours_ends_one_exchange(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server() as running, caller(url_of(running)) as client:
+        await client.call()
+        monkeypatch.setattr(http_pool, "parse_response", lambda: None)
+        assert "TypeError" in await client.failure()
+        monkeypatch.undo()
+        assert await client.call() == "{}"
+    assert "an exchange with 127.0.0.1" in caplog.text
 
 
 async def test_server_that_never_accepts() -> None:
