@@ -243,6 +243,7 @@ class LongVisit(Visit, tag="long"):
     """
 
     until: datetime.datetime | None = None
+    other: int = 0
 
 
 @dataclasses.dataclass
@@ -345,6 +346,7 @@ def test_docstrings_and_annotations_of_fields() -> None:
                 "when": "When it began, in the visitor's time.",
                 "where": "The place.",
                 "until": "When it ended.",
+                "other": None,
             },
         ),
     ],

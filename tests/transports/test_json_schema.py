@@ -741,7 +741,7 @@ EXPLODES: list[tuple[Schema, Any, bool]] = [
     ),
     # Long values against many alternatives, or many choices.
     ({"items": {"anyOf": [{"const": n} for n in range(2000)]}}, list(range(-9000, 0)), False),
-    ({"anyOf": [{"items": {"minimum": n}} for n in range(3000)]}, [-1] * 9000, False),
+    ({"anyOf": [{"items": {"minimum": n}} for n in range(1000)]}, [-1] * 9000, False),
     ({"items": {"enum": [{"a": [n]} for n in range(20_000)]}}, [{"a": [-1]}] * 20_000, False),
     # Patterns, of which there are many, or that have many states at the same time.
     (
@@ -761,21 +761,20 @@ EXPLODES: list[tuple[Schema, Any, bool]] = [
     (chain(40, "oneOf", {}), 1, False),
     (folded(30), {"z": 1}, True),
 ]
+STOPPED = {1, 3, 6, 12, 13}
+"""Those whose work has no bound that could be afforded."""
 
 
 @pytest.mark.requirement("basic/index/schema-bounds")
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize(("schema", "value", "valid"), EXPLODES)
-def test_the_verdict_is_right_or_refused(schema: Schema, value: Any, valid: bool) -> None:
+@pytest.mark.parametrize("number", range(len(EXPLODES)))
+def test_the_verdict_is_right_or_refused(number: int) -> None:
+    schema, value, valid = EXPLODES[number]
     problems = compile_schema(schema)(value)
-    assert problems == TOO_MUCH or (not problems) is valid
-
-
-@pytest.mark.requirement("basic/index/schema-bounds")
-@pytest.mark.parametrize("number", [1, 3, 6, 12, 13])
-def test_work_without_bound_is_not_done(number: int) -> None:
-    schema, value, _ = EXPLODES[number]
-    assert compile_schema(schema)(value) == TOO_MUCH
+    if number in STOPPED:
+        assert problems == TOO_MUCH
+    else:
+        assert problems == TOO_MUCH or (not problems) is valid
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class SchemaLimits(Struct, frozen=True, kw_only=True):
     value_depth: int = 128
     """How deep a value may nest."""
     steps: int = 200_000
-    """Work for one value: keywords evaluated, about a second's worth."""
+    """Work for one value: keywords evaluated, a second or two at most."""
 
 
 class TooMuchWork(Exception):
