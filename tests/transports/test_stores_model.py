@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from mcpcore.http.storing import (
     LogPage,
@@ -47,7 +47,7 @@ SETTINGS = StoreSettings(
     renew=0,
     mailbox=1000,
 )
-EXAMPLES = {"memory": 150, "sqlite": 100, "redis": 50}
+EXAMPLES = {"memory": 100, "sqlite": 60, "redis": 60}
 
 
 class Model:
@@ -365,68 +365,53 @@ class Model:
         return self.page(session, stream, entries)
 
 
-sessions = st.sampled_from("rst")
-streams = st.integers(1, 6)
-steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(
-        lambda session, version, level: SessionSave(
-            token=1, session=session, record=record(session, version, 0.0, level)
-        ),
-        sessions,
-        st.integers(1, 3),
-        st.sampled_from([None, "info", "debug"]),
+# Mostly what finds something to do: a session that is there, a few streams.
+session_ids = st.sampled_from("rrrrrrs")
+numbers = st.sampled_from([1, 2, 3, 1, 2, 3, 4, 5])
+limits = st.sampled_from([1000, 20, 0])
+texts = st.sampled_from([b"x", b"yy" * 9, b"z" * 70, b""])
+endings = st.sampled_from([False] * 5 + [True])
+messages = st.sampled_from([b"{}", b'{"id":1}', b'{"x":"yyyyyyyyyyyyy"}', b'{"id":"zzzzzzzz"}'])
+
+
+def some(kind: type[Step], **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    return st.builds(kind, token=st.just(1), session=session_ids, **parts)
+
+
+saves = st.builds(
+    lambda session, version, level: SessionSave(
+        token=1, session=session, record=record(session, version, 0.0, level)
     ),
-    st.builds(SessionLoad, token=st.just(1), session=sessions),
-    st.builds(SessionTouch, token=st.just(1), session=sessions),
-    st.builds(
-        StreamBegin,
-        token=st.just(1),
-        session=sessions,
-        stream=streams,
-        request=st.sampled_from([None, b"7"]),
-    ),
-    st.builds(
-        StreamAppend,
-        token=st.just(1),
-        session=sessions,
-        stream=streams,
-        data=st.sampled_from([b"", b"x", b"yy" * 9, b"z" * 70]),
-        ends=st.sampled_from([False, False, False, True]),
-    ),
-    st.builds(
-        StreamRead,
-        token=st.just(1),
-        session=sessions,
-        stream=streams,
-        after=st.integers(0, 4),
-        limit=st.sampled_from([0, 20, 1000]),
-    ),
-    st.builds(
-        QueuePut,
-        token=st.just(1),
-        session=sessions,
-        data=st.sampled_from(
-            [b"{}", b'{"id":1}', b'{"x":"yyyyyyyyyyyyyy"}', b'{"id":"zzzzzzzzzz"}']
-        ),
-        once=st.sampled_from([None, None, "1", "2", "3", "4", "5"]),
-    ),
-    st.builds(
-        QueueTake,
-        token=st.just(1),
-        session=sessions,
-        stream=streams,
-        limit=st.sampled_from([0, 20, 1000]),
-    ),
-    st.builds(StreamClaim, token=st.just(1), session=sessions, stream=streams),
-    st.builds(StreamRelease, token=st.just(1), session=sessions, stream=streams),
-    st.builds(
-        Post,
-        token=st.just(1),
-        session=st.just(""),
-        to=st.sampled_from([None, *WORKERS]),
-        note=st.binary(min_size=1, max_size=3),
-    ),
+    session_ids,
+    st.integers(1, 3),
+    st.sampled_from([None, "info", "debug"]),
 )
+loads = some(SessionLoad) | some(SessionTouch)
+begins = some(StreamBegin, stream=numbers, request=st.sampled_from([None, b"7"]))
+appends = some(
+    StreamAppend,
+    stream=numbers,
+    data=texts,
+    ends=endings,
+)
+reads = some(StreamRead, stream=numbers, after=st.integers(0, 4), limit=limits)
+puts = some(
+    QueuePut,
+    data=messages,
+    once=st.sampled_from([None, None, None, "1", "2", "3", "4", "5"]),
+)
+takes = some(QueueTake, stream=numbers, limit=limits)
+claims = some(StreamClaim, stream=numbers)
+releases = some(StreamRelease, stream=numbers)
+posts = st.builds(
+    Post,
+    token=st.just(1),
+    session=st.just(""),
+    to=st.sampled_from([None, *WORKERS]),
+    note=st.binary(min_size=1, max_size=3),
+)
+everything = saves | loads | begins | appends | reads | puts | takes | claims | releases | posts
+workers = st.sampled_from(WORKERS)
 
 
 class Beside(RuleBasedStateMachine):
@@ -439,12 +424,19 @@ class Beside(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.stage = self.stack.enter_context(self.house.stage(SETTINGS))
         self.model = Model()
-        self.left: set[str] = set()
 
     def teardown(self) -> None:
         self.stack.close()
 
-    @rule(worker=st.sampled_from(WORKERS), batch=st.lists(steps, min_size=1, max_size=4))
+    @initialize(unused=st.booleans())
+    def open(self, unused: bool) -> None:
+        for session in "rs":
+            self.commit("a", [SessionSave(token=1, session=session, record=record(session))])
+            if not unused:
+                self.commit("a", [SessionTouch(token=1, session=session)])
+        self.commit("a", [StreamBegin(token=1, session="r", stream=1)])
+        self.commit("b", [StreamBegin(token=1, session="r", stream=2, request=b"7")])
+
     def commit(self, worker: str, batch: list[Step]) -> None:
         stage = self.stage
         stage.wall += 0.01
@@ -453,19 +445,69 @@ class Beside(RuleBasedStateMachine):
         wanted = [self.model.do(worker, step, stage.wall) for step in batch]
         assert stage.commit(worker, *batch) == wanted
 
+    # What is likely to find something to do, as the model knows.
+
+    def drawn(self, data: st.DataObject, wanted: str) -> tuple[int, str, int]:
+        """A stream that serves, one of its workers and its last position; any if there is none."""
+        self.model.look(self.stage.wall)
+        found = self.model.sessions.get("r", {"streams": {}})["streams"]
+        fitting = [
+            (number, stream["holder"] or stream["writer"], stream["last"])
+            for number, stream in sorted(found.items())
+            if not stream["ended"] and (wanted == "any" or (stream["request"] is None))
+        ]
+        carrier = self.model.carrier(self.model.sessions["r"]) if found else None
+        fitting += [each for each in fitting if each[0] == carrier] * 2
+        drawn: tuple[int, str, int] = data.draw(st.sampled_from(fitting or [(1, "a", 0)]))
+        return drawn
+
+    @rule(data=st.data(), text=texts, ends=endings)
+    def append(self, data: st.DataObject, text: bytes, ends: bool) -> None:
+        number, worker, _ = self.drawn(data, "any")
+        step = StreamAppend(token=1, session="r", stream=number, data=text, ends=ends)
+        self.commit(worker, [step])
+
+    @rule(data=st.data(), worker=workers, limit=limits, back=st.sampled_from([0, 0, 1, 2]))
+    def read(self, data: st.DataObject, worker: str, limit: int, back: int) -> None:
+        number, _, last = self.drawn(data, "any")
+        after = max(0, last - back)
+        step = StreamRead(token=1, session="r", stream=number, after=after, limit=limit)
+        self.commit(worker, [step])
+
+    @rule(data=st.data(), limit=limits, text=messages)
+    def take(self, data: st.DataObject, limit: int, text: bytes) -> None:
+        number, worker, _ = self.drawn(data, "get")
+        step = QueueTake(token=1, session="r", stream=number, limit=limit)
+        self.commit(worker, [step])
+        self.commit("b", [QueuePut(token=1, session="r", data=text)])
+
+    @rule(data=st.data(), worker=workers, releases=st.booleans())
+    def connect(self, data: st.DataObject, worker: str, releases: bool) -> None:
+        number, holder, _ = self.drawn(data, "any")
+        if releases:
+            self.commit(holder, [StreamRelease(token=1, session="r", stream=number)])
+        else:
+            self.commit(worker, [StreamClaim(token=1, session="r", stream=number)])
+
+    @rule(worker=workers, step=begins)
+    def begin(self, worker: str, step: Step) -> None:
+        self.commit(worker, [step])
+
+    @rule(worker=workers, step=puts)
+    def put(self, worker: str, step: Step) -> None:
+        self.commit(worker, [step])
+
+    @rule(worker=workers, batch=st.lists(everything, min_size=1, max_size=5))
+    def batch(self, worker: str, batch: list[Step]) -> None:
+        self.commit(worker, batch)
+
     def dated(self, step: Step) -> Step:
         if not isinstance(step, SessionSave):
             return step
         made = record(step.session, step.record.version, self.stage.wall, step.record.log_level)
         return SessionSave(token=1, session=step.session, record=made)
 
-    @rule(session=sessions)
-    def delete(self, session: str) -> None:
-        step = SessionDelete(token=1, session=session)
-        self.model.here("a", self.stage.now)
-        assert self.stage.commit("a", step) == [self.model.do("a", step, self.stage.wall)]
-
-    @rule(worker=st.sampled_from(WORKERS))
+    @rule(worker=workers)
     def receive(self, worker: str) -> None:
         self.model.here(worker, self.stage.now)
         self.model.look(self.stage.wall)
@@ -483,18 +525,27 @@ class Beside(RuleBasedStateMachine):
     def living(self, notes: list[Any]) -> list[Any]:
         return sorted((note for note in notes if note.session in self.model.sessions), key=repr)
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def leave(self, worker: str) -> None:
-        self.model.leave(worker)
-        self.stage.owners[worker].leave(worker)
-
-    @rule(seconds=st.sampled_from([1, 5, 15, 30]))
-    def later(self, seconds: float) -> None:
+    @rule(worker=workers, seconds=st.sampled_from([2, 5, 15]), used=st.sampled_from([1, 1, 0]))
+    def later(self, worker: str, seconds: float, used: int) -> None:
         self.stage.wall += seconds
+        if used:
+            self.commit(worker, [SessionTouch(token=1, session="r")])
 
-    @rule(seconds=st.sampled_from([1, 4, 9]))
-    def silence(self, seconds: float) -> None:
-        self.stage.now += seconds
+    @rule(worker=workers, what=st.sampled_from(["silence"] * 6 + ["leave", "delete"]))
+    def meanwhile(self, worker: str, what: str) -> None:
+        match what:
+            case "silence":  # of one, while the others show that they are there
+                for _ in range(2):
+                    self.stage.now += 6
+                    for other in WORKERS:
+                        if other != worker:
+                            self.commit(other, [])
+            case "leave":
+                self.model.leave(worker)
+                self.stage.owners[worker].leave(worker)
+            case "delete":
+                self.commit(worker, [SessionDelete(token=1, session="r")])
+                self.commit(worker, [SessionSave(token=1, session="r", record=record("r"))])
 
 
 @pytest.fixture(params=KINDS)
@@ -510,7 +561,7 @@ def test_store_and_model_agree(house: Theatre) -> None:
         machine,
         settings=settings(
             max_examples=EXAMPLES[house.kind],
-            stateful_step_count=40,
+            stateful_step_count=60,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
