@@ -81,8 +81,6 @@ class StoreLink(App):
         self._wall = wall
         self._waiting: list[Step] = []
         self._more = anyio.Event()
-        self._quiet = anyio.Event()
-        self._busy = False
         self._closing = False
 
     def handle(self, event: Event) -> None:
@@ -102,12 +100,6 @@ class StoreLink(App):
             group.start_soon(self._listen)
             await self._carry_out()
 
-    async def idle(self) -> None:
-        """Wait until nothing waits for the store."""
-        while self._busy or self._waiting:
-            self._quiet = anyio.Event()
-            await self._quiet.wait()
-
     async def leave(self) -> None:
         """Tell the store that this worker goes; what it did not finish belongs to nobody."""
         self._closing = True
@@ -123,11 +115,8 @@ class StoreLink(App):
         limiter = anyio.CapacityLimiter(1)
         while True:
             if not self._waiting:
-                self._busy = False
-                self._quiet.set()
                 self._more = anyio.Event()
                 await self._more.wait()
-            self._busy = True
             batch = self._waiting[: self.settings.batch]
             del self._waiting[: self.settings.batch]
             outcomes = await anyio.to_thread.run_sync(self._commit, batch, limiter=limiter)

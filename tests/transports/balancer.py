@@ -32,9 +32,9 @@ class Balancer:
                 group.start_soon(_copy, server, client, group.cancel_scope)
 
     async def _connect(self) -> SocketStream | None:
-        for _ in self._servers:
-            port = self._servers[self._turn % len(self._servers)]
-            self._turn += 1
+        first, self._turn = self._turn, self._turn + 1
+        for each in range(len(self._servers)):
+            port = self._servers[(first + each) % len(self._servers)]
             try:
                 server = await anyio.connect_tcp("127.0.0.1", port)
             except OSError:

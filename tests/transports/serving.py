@@ -23,6 +23,7 @@ class Serving:
         self.process = process
         self.urls: list[str] = []
         self.said = ""
+        self._silent = False
         self._more = anyio.Event()
 
     @property
@@ -44,12 +45,15 @@ class Serving:
             self.urls = [each[len(_LISTENING) :] for each in lines if each.startswith(_LISTENING)]
             self._more.set()
             self._more = anyio.Event()
+        self._silent = True
+        self._more.set()
 
     async def until(self, words: str, seconds: float = 30) -> None:
-        """Wait until the command has said so."""
-        with anyio.fail_after(seconds):
-            while words not in self.said:
+        """Wait until the command has said so; fail at once if it ends without."""
+        with anyio.move_on_after(seconds):
+            while words not in self.said and not self._silent:
                 await self._more.wait()
+        assert words in self.said, f"it did not say {words!r}, but: {self.said}"
 
     async def ended(self, seconds: float = 30) -> int:
         """Wait for the end of the process; return its status."""

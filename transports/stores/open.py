@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from typing import cast, get_args
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from transports.stores.base import Store, StoreSettings, StoreUnavailableError
 from transports.targets import BadTarget
@@ -81,13 +81,14 @@ def _redis(url: str, settings: StoreSettings | None) -> Store:
         )
     from transports.stores.redis import RedisStore
 
-    parts = urlsplit(url)
-    options = _options(url, parts.query)
+    options = _options(url, urlsplit(url).query)
     prefix = options.pop("prefix", "mcpcore")
     if not prefix or "{" in prefix or "}" in prefix:
         raise StoreUrlError(f"{_shown(url)!r}: prefix is a name without braces")
     timeout = _seconds(url, options, "timeout", 5.0)
-    rest = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
+    # urlunsplit drops the slashes of an empty host, which unix:///path needs.
+    rest, query = url.partition("?")[0], urlencode(options, quote_via=quote)
+    rest = f"{rest}?{query}" if query else rest
     try:
         return RedisStore(rest, settings, prefix=prefix, timeout=timeout)
     except (ValueError, TypeError) as error:
