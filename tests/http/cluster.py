@@ -112,6 +112,7 @@ class Cluster:
         self._config = config
         self._made = 0
         self._turn = 0
+        self._calls = 0
         self._keys: dict[int, tuple[Worker, int]] = {}
         self.pick: Callable[[HttpRequest], Worker] = lambda head: self.next_worker()
         for _ in range(count):
@@ -190,7 +191,8 @@ class Cluster:
 
     def _translated(self, worker: Worker, event: Event) -> Event:
         if isinstance(event, RequestReceived):
-            key = len(self._keys) + self._made * 1_000_000 + event.key * 1_000
+            self._calls += 1
+            key = self._calls
             self._keys[key] = (worker, event.key)
             return structs.replace(event, key=key)
         if isinstance(event, RequestCancelled):

@@ -1,0 +1,887 @@
+"""StoredHttpServer, streams: written down before they are sent, picked up at any worker."""
+
+import json
+
+import pytest
+
+from mcpcore.engine.events import EndReason, RequestEnded, RequestReceived, StreamDrained
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import (
+    LogPage,
+    QueuePut,
+    QueueTake,
+    Step,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+    StreamRelease,
+)
+from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from tests.http.cluster import EPOCH
+from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.support import LEGACY, MODERN, Reply, note, request
+from transports.stores.base import StoreSettings
+
+NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
+every_revision = pytest.mark.parametrize("version", NAMES)
+UNPRIMED = "2025-06-18"
+PLAIN = HttpSettings(heartbeat=None)
+
+
+def assert_clear(reply: Reply, status: int, text: str) -> None:
+    assert reply.status == status
+    assert text in reply.json["error"]["message"]
+
+
+def tell(bench: StoreBench, session: str, *numbers: int) -> None:
+    """Say something that belongs to no request."""
+    for number in numbers:
+        bench.server.notify(f"notifications/{number}", session=session)
+    bench.pump()
+
+
+# The stream of a request
+
+
+@every_revision
+def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
+    (one,) = party("a")
+    session = one.session(version)
+    one.slow = True
+    route, key = one.call(session)
+    assert one.waiting() == []
+    one.progress(key, 1, 2)
+    reply = one.replies[route]
+    assert one.waiting() == ["StreamBegin"]
+    assert reply.head is None
+    one.step()
+    primed = version == LEGACY
+    assert one.waiting() == ["StreamAppend"] * 2
+    assert [event.data for event in reply.raw_events] == [""] * primed
+    one.progress(key, 3)
+    one.step(1)
+    # One round after the other.
+    assert shown(reply) == [1]
+    assert one.waiting() == ["StreamAppend"]
+    one.server.respond(key, {"content": []})
+    one.step(1)
+    assert shown(reply) == [1, 2]
+    assert one.waiting() == ["StreamAppend"] * 2
+    assert not reply.end
+    one.step(2)
+    assert shown(reply) == [1, 2, 3, "done"]
+    assert reply.end
+    positions = [id.split(".")[1] for id in reply.ids]
+    assert positions == [*"01234"][not primed :]
+    assert len({id.split(".")[0] for id in reply.ids}) == 1
+    assert one.asked(StreamBegin)[0].request == b"1"
+    assert not one.view(session).writers
+
+
+def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
+    (one,) = party("a")
+    session = one.session()
+    before = len(one.worker.log)
+    route, key = one.call(session)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert one.replies[route].status == 200
+    assert one.replies[route].json["result"] == {"content": []}
+    assert len(one.worker.log) == before
+
+
+def test_a_slow_answer_is_a_stream() -> None:
+    (one,) = party("a", settings=HttpSettings(json_delay=1.0))
+    session = one.session()
+    route, key = one.call(session)
+    one.pass_time(1.1)
+    assert one.replies[route].headers["content-type"] == "text/event-stream"
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert shown(one.replies[route]) == ["done"]
+
+
+def test_a_client_that_takes_json_only() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route, key = one.call(session, accept="application/json")
+    assert one.server.progress(key, 1)
+    asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.pump()
+    stream = one.replies[one.listen(session)]
+    assert [event["id"] for event in stream.events] == [asked]
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert one.replies[route].json["result"] == {"content": []}
+    assert not one.asked(StreamAppend)
+
+
+def test_without_ids_streams_of_requests_are_not_written_down() -> None:
+    (one,) = party("a", settings=HttpSettings(resumable=False))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1, 2)
+    get = one.listen(session)
+    tell(one, session, 7)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert shown(one.replies[route]) == [1, 2, "done"]
+    assert set(one.replies[route].ids) == {""}
+    assert shown(one.replies[get]) == ["7"]
+    assert set(one.replies[get].ids) == {""}
+    assert not one.asked(StreamAppend)
+
+
+@pytest.mark.parametrize("version", ["2025-03-26", UNPRIMED])
+def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) -> None:
+    (one,) = party("a")
+    session = one.session(version)
+    one.slow = True
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.cut(route)
+    one.step(10)
+    one.step(10)
+    assert len(one.asked(StreamBegin)) == 1
+    assert [(step.data, step.ends) for step in one.asked(StreamAppend)] == [(b"", True)]
+    asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.slow = False
+    stream = one.replies[one.listen(session)]
+    assert [event["id"] for event in stream.events] == [asked]
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert len(one.asked(StreamAppend)) == 1
+    assert not one.view(session).writers
+
+
+# Picking up
+
+
+@every_revision
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stream_goes_on_at_any_worker(version: str, elsewhere: bool) -> None:
+    one, other = party("a", "b")
+    there = other if elsewhere else one
+    session = one.session(version)
+    route, key = one.call(session)
+    one.progress(key, 1, 2)
+    first = one.replies[route]
+    id = cursor(first, -2)
+    one.cut(route)
+    one.progress(key, 3)
+    resumed = there.replies[there.listen(session, last_event_id=id)]
+    assert shown(resumed) == [2, 3]
+    assert resumed.ids[0] == cursor(first)
+    one.progress(key, 4)
+    settle(one, other)
+    asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.server.respond(key, {"content": []})
+    settle(one, other)
+    assert shown(resumed) == [2, 3, 4, "roots/list", "done"]
+    assert resumed.events[3]["id"] == asked
+    assert resumed.end is not None
+    # It can be asked for again, all of it.
+    again = there.replies[there.listen(session, last_event_id=id)]
+    assert again.body == resumed.body
+    assert again.end is not None
+    assert not there.view(session).followers
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stream_has_one_connection(elsewhere: bool) -> None:
+    one, other = party("a", "b")
+    there = other if elsewhere else one
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    resumed = there.replies[there.listen(session, last_event_id=cursor(one.replies[route]))]
+    settle(one, other)
+    first = one.replies[route]
+    assert first.end is not None
+    assert first.end.close
+    one.progress(key, 2)
+    settle(one, other)
+    assert shown(first) == [1]
+    assert shown(resumed) == [2]
+    back = one.replies[one.listen(session, last_event_id=cursor(first))]
+    settle(one, other)
+    assert resumed.end is not None
+    one.server.respond(key, {"content": []})
+    settle(one, other)
+    assert shown(back) == [2, "done"]
+    assert shown(resumed) == [2]
+
+
+def test_an_old_note_of_a_move_closes_nothing() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    other.listen(session, last_event_id=id)
+    one.slow = True
+    again = one.replies[one.listen(session, last_event_id=id)]
+    one.step()  # the read; it claims now
+    one.worker.read_mail()
+    while one.worker.notes:
+        one.stored.note(one.worker.notes.popleft(), now=one.now)
+    one.slow = False
+    one.progress(key, 2)
+    settle(one, other)
+    assert again.end is None
+    assert shown(again) == [2]
+
+
+def test_ids_that_were_not_given() -> None:
+    one, other = party("a", "b")
+    session, foreign = one.session(), one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    stream, position, mac = id.split(".")
+    for wrong in ("x", "1.1.x", f"{stream}.2.{mac}", f"1.{position}.{mac}", id[:-1]):
+        assert_clear(other.replies[other.listen(session, last_event_id=wrong)], 400, "none that")
+    assert_clear(other.replies[other.listen(foreign, last_event_id=id)], 400, "none that")
+    assert not other.asked(StreamRead)
+
+
+def test_what_is_not_kept_any_more() -> None:
+    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, *range(1, 8))
+    ids = one.replies[route].ids
+    assert_clear(other.replies[other.listen(session, last_event_id=ids[2])], 410, "not kept")
+    assert not other.asked(StreamClaim)
+    assert one.replies[route].end is None
+    assert shown(other.replies[other.listen(session, last_event_id=ids[5])]) == [6, 7]
+    assert not other.view(session).exchanges.keys() - {2}
+
+
+def test_a_stream_that_nobody_knows_any_more() -> None:
+    one, other = party("a", "b", store=StoreSettings(lease=1e9, age=100))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    other.now += 201
+    assert_clear(
+        other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])], 410, "kept"
+    )
+
+
+@every_revision
+def test_a_stream_whose_worker_is_gone_ends_in_one_error(version: str) -> None:
+    one, other = party("a", "b")
+    session = one.session(version)
+    route, key = one.call(session, id="my call")
+    one.progress(key, 1, 2)
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route], -2))]
+    assert shown(resumed) == [2]
+    other.worker.store.leave("a")
+    settle(other)
+    assert shown(resumed) == [2, "error"]
+    error = resumed.events[-1]
+    assert error["id"] == "my call"
+    assert "gone" in error["error"]["message"]
+    assert resumed.end is not None
+    id = cursor(one.replies[route])
+    assert shown(other.replies[other.listen(session, last_event_id=id)]) == ["error"]
+    assert len(other.asked(StreamAppend)) == 1
+    # Should it be alive after all, it can add nothing.
+    one.progress(key, 3)
+    assert one.outcomes(StreamAppend)[-1] is None
+    assert one.replies[route].end is not None
+
+
+def test_an_orphan_that_two_find() -> None:
+    one, two, three = party("a", "b", "c")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    two.worker.store.leave("a")
+    two.slow = three.slow = True
+    replies = [bench.replies[bench.listen(session, last_event_id=id)] for bench in (two, three)]
+    for _ in range(5):
+        for bench in (two, three):
+            bench.step()
+    three.slow = two.slow = False
+    settle(two, three)
+    # The second has taken the stream over.
+    assert shown(replies[1]) == ["error"]
+    assert [outcome for bench in (two, three) for outcome in bench.outcomes(StreamAppend)] == [
+        2,
+        None,
+    ]
+
+
+def test_a_batch_whose_worker_is_gone() -> None:
+    one, other = party("a", "b")
+    session = one.session("2025-03-26")
+    batch = [{**CALL, "id": 1}, note("notifications/x"), {**CALL, "id": "b"}]
+    route = one.send(batch, mcp_session_id=session)
+    key = next(event.key for event in one.events if getattr(event, "id", None) == 1)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    other.worker.store.leave("a")
+    reply = other.replies[other.listen(session, last_event_id=id)]
+    (errors,) = reply.events
+    assert [error["id"] for error in errors] == [1, "b"]
+    assert all("gone" in error["error"]["message"] for error in errors)
+
+
+def test_a_reader_that_does_not_keep_up() -> None:
+    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    one.cut(route)
+    text = "x" * 300
+    for number in range(2, 30):
+        one.server.progress(key, number, None, text)
+        one.pump()
+    other.worker.carry_out(0, 0)
+    there = other.stored
+    slow = other.listen(session, last_event_id=id, pump=False)
+    reply = other.replies[slow]
+    for _ in range(50):
+        other._events()
+        other.worker.carry_out(100, EPOCH + other.now)
+        while other.worker.outcomes:
+            other.worker.learn(0, other.now)
+        other.write(slow, 400)
+    assert there._exchanges[slow].size < 300_000
+    assert other.asked(StreamRead)
+    other.pump()
+    assert shown(reply) == [*range(2, 30)]
+
+
+def test_pages_are_read_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.http.followers._PAGE", 1000)
+    one, other = party("a", "b", settings=HttpSettings(max_queued=1500, heartbeat=None))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    one.cut(route)
+    for number in range(2, 40):
+        one.server.progress(key, number, None, "x" * 300)
+        one.pump()
+    other.post(request("ping"), mcp_session_id=session)
+    slow = other.listen(session, last_event_id=id, pump=False)
+    for _ in range(10):
+        other._events()
+        other.worker.carry_out(100, EPOCH + other.now)
+        while other.worker.outcomes:
+            other.worker.learn(0, other.now)
+    assert 1500 < other.stored._exchanges[slow].size < 3500
+    assert len(other.asked(StreamRead)) == 2
+    other.pump()
+    assert shown(other.replies[slow]) == [*range(2, 40)]
+    assert len(other.asked(StreamRead)) > 10
+
+
+# Clients that do not read
+
+
+def test_a_producer_waits_for_its_client() -> None:
+    (one,) = party("a", settings=HttpSettings(max_queued=1000, heartbeat=None))
+    session = one.session()
+    route, key = one.call(session)
+
+    def work() -> None:
+        one._events()
+        one.worker.carry_out(100, EPOCH + one.now)
+        while one.worker.outcomes:
+            one.worker.learn(0, one.now)
+        one._events()
+
+    for number in range(1, 8):
+        one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
+        one.server.writable()
+        work()
+    assert one.server.queued(key) > 0
+    assert len(one.asked(StreamAppend)) < 6
+    one.pump()
+    assert one.take(StreamDrained).key == key
+    assert [event["params"]["n"] for event in one.replies[route].events] == [*range(1, 8)]
+
+
+def test_a_client_that_reads_nothing_loses_its_connection_and_no_event() -> None:
+    one, other = party("a", "b", settings=HttpSettings(max_queued=1000, heartbeat=None))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    for number in range(1, 40):
+        one.server.notify("notifications/n", {"n": number, "text": "x" * 200}, parent=key)
+        one._events()
+        one.server.writable()
+        one.worker.carry_out(100, EPOCH + one.now)
+        while one.worker.outcomes:
+            one.worker.learn(0, one.now)
+    one.pump()
+    reply = one.replies[route]
+    assert reply.end is not None
+    assert reply.end.close
+    id = cursor(reply)
+    resumed = other.replies[other.listen(session, last_event_id=id)]
+    assert [event["params"]["n"] for event in resumed.events] == [*range(1, 40)]
+
+
+# What belongs to no request
+
+
+@every_revision
+def test_each_message_is_on_one_stream(version: str) -> None:
+    one, other = party("a", "b")
+    session = one.session(version)
+    tell(one, session, 1, 2)
+    first = one.listen(session)
+    settle(one, other)
+    assert shown(one.replies[first]) == ["1", "2"]
+    second = other.listen(session)
+    settle(one, other)
+    tell(one, session, 3)
+    settle(one, other)
+    tell(other, session, 4)
+    settle(one, other)
+    assert shown(one.replies[first]) == ["1", "2"]
+    assert shown(other.replies[second]) == ["3", "4"]
+    other.cut(second)
+    settle(one, other)
+    tell(other, session, 5)
+    settle(one, other)
+    assert shown(one.replies[first]) == ["1", "2", "5"]
+    resumed = other.listen(session, last_event_id=other.replies[second].ids[-2])
+    settle(one, other)
+    tell(one, session, 6)
+    settle(one, other)
+    assert shown(other.replies[resumed]) == ["4", "6"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stream_of_the_session_is_picked_up(elsewhere: bool) -> None:
+    one, other = party("a", "b")
+    there = other if elsewhere else one
+    session = one.session(UNPRIMED)
+    route = one.listen(session)
+    tell(one, session, 1, 2)
+    first = one.replies[route]
+    id = cursor(first, 0)
+    back = there.replies[there.listen(session, last_event_id=id)]
+    settle(one, other)
+    assert first.end is not None
+    tell(one, session, 3)
+    settle(one, other)
+    assert shown(back) == ["2", "3"]
+    assert shown(first) == ["1", "2"]
+
+
+def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route = one.listen(session)
+    tell(one, session, 1)
+    id = cursor(one.replies[route])
+    one.slow = True
+    tell(one, session, 2)
+    back = other.listen(session, last_event_id=id)
+    one.step(1)  # the put
+    one.worker.read_mail()
+    while one.worker.notes:
+        one.stored.note(one.worker.notes.popleft(), now=one.now)
+    one.slow = False
+    settle(one, other)
+    assert shown(other.replies[back]) == ["2"]
+    assert one.replies[route].end is not None
+
+
+def test_what_was_taken_for_a_client_without_an_id_is_given_to_the_next() -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    tell(one, session, 1, 2)
+    route = one.listen(session, pump=False)
+    one._events()
+    one.worker.carry_out(100, EPOCH + one.now)
+    while one.worker.outcomes:
+        one.worker.learn(0, one.now)
+    one.cut(route)  # nothing has been written
+    assert shown(one.replies[one.listen(session)]) == ["1", "2"]
+    assert len(one.asked(StreamRelease)) == 1
+
+
+def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    tell(one, session, 1)
+    one.slow = True
+    route = one.listen(session)
+    one._events()
+    assert one.waiting() == ["StreamBegin", "QueueTake"]
+    one.worker.carry_out(2, EPOCH + one.now)
+    one.server.disconnect(route, now=one.now)
+    one.replies[route].end = one.replies[route].end or object()  # type: ignore[assignment]
+    one.slow = False
+    one.pump()
+    assert shown(one.replies[one.listen(session)]) == ["1"]
+
+
+def test_there_is_a_limit_on_streams() -> None:
+    (one,) = party("a", settings=HttpSettings(session_streams=2))
+    session = one.session()
+    first = one.listen(session)
+    one.listen(session)
+    tell(one, session, 1)
+    assert_clear(one.replies[one.listen(session)], 409, "2 GET streams")
+    id = cursor(one.replies[first])
+    one.cut(first)
+    one.listen(session)
+    assert_clear(one.replies[one.listen(session, last_event_id=id)], 409, "2 GET streams")
+    assert len(one.view(session).followers) == 2
+
+
+def test_requests_for_which_there_is_no_room_end() -> None:
+    (one,) = party("a", store=StoreSettings(lease=1e9, queue_bytes=300))
+    session = one.session()
+    asked = [
+        one.server.request("roots/list", now=one.now, session=session, timeout=None)
+        for _ in range(8)
+    ]
+    one.pump()
+    refused = [event.request for event in one.events if isinstance(event, RequestEnded)]
+    assert all(
+        event.reason is EndReason.REFUSED for event in one.events if isinstance(event, RequestEnded)
+    )
+    stream = one.replies[one.listen(session)]
+    assert [event["id"] for event in stream.events] + refused == asked
+    assert refused
+
+
+def test_what_waits_here_for_the_store_is_bounded() -> None:
+    (one,) = party("a", settings=HttpSettings(session_queue=1000))
+    session = one.session()
+    one.slow = True
+    tell(one, session, *range(1, 100))
+    asked = [
+        one.server.request("roots/list", now=one.now, session=session, timeout=None)
+        for _ in range(40)
+    ]
+    one.pump()
+    one.slow = False
+    one.pump()
+    refused = [event.request for event in one.events if isinstance(event, RequestEnded)]
+    assert refused == asked[: len(refused)]
+    stream = one.replies[one.listen(session)]
+    got = [event.get("id") for event in stream.events]
+    assert [id for id in got if id] == asked[len(refused) :]
+    assert len(got) < 20
+
+
+# Polling
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_polled_stream(elsewhere: bool) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.slow = True
+    assert one.server.progress(key, 1)
+    assert one.server.close_stream(key, retry=2, now=one.now)
+    one.step()
+    one.step()
+    reply = one.replies[route]
+    assert shown(reply) == [1]
+    assert reply.end is not None
+    assert reply.raw_events[-1].retry == 2000
+    one.slow = False
+    assert not one.server.close_stream(key, now=one.now)
+    one.progress(key, 2)
+    there = other if elsewhere else one
+    resumed = there.replies[there.listen(session, last_event_id=cursor(reply))]
+    assert shown(resumed) == [2]
+    # Only the worker that runs the call can close its stream, where it carries it.
+    assert one.server.close_stream(key, now=one.now) is not elsewhere
+    settle(one, other)
+    assert (resumed.end is not None) is not elsewhere
+    one.server.respond(key, {"content": []})
+    settle(one, other)
+    last = there.replies[there.listen(session, last_event_id=cursor(reply))]
+    assert shown(last) == [2, "done"]
+
+
+def test_polled_streams_of_a_session() -> None:
+    (one,) = party("a")
+    session = one.session()
+    routes = [one.listen(session) for _ in range(3)]
+    tell(one, session, 1)
+    assert one.server.close_get_streams(session, retry=0.5, now=one.now) == 3
+    one.pump()
+    assert all(one.replies[route].end for route in routes)
+    tell(one, session, 2)
+    back = one.replies[one.listen(session, last_event_id=cursor(one.replies[routes[-1]]))]
+    assert shown(back) == ["2"]
+    assert len(one.asked(StreamRelease)) == 3
+
+
+# Stores that fail
+
+
+def test_a_stream_that_cannot_begin() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route, key = one.call(session)
+    one.failing("StreamBegin")
+    one.progress(key, 1)
+    assert one.replies[route].status == 503
+    one.failing()
+    one.server.respond(key, {"content": []})
+    one.pump()
+    assert not one.view(session).writers
+    get = one.listen(session)
+    one.failing("StreamBegin")
+    assert one.replies[one.listen(session)].status == 503
+    assert one.replies[get].end is None
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("version", NAMES)
+def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
+    one, other = party("a", "b")
+    session = one.session(version)
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.failing("StreamAppend", done=done)
+    one.progress(key, 2, 3)
+    reply = one.replies[route]
+    assert shown(reply) == [1]
+    assert reply.end is not None
+    resumed = other.replies[other.listen(session, last_event_id=cursor(reply))]
+    one.progress(key, 4)
+    one.server.respond(key, {"content": []})
+    one.pass_time(3)
+    one.failing()
+    one.pass_time(3)
+    settle(one, other)
+    # Whether the store had them or not: each is there, once.
+    assert shown(resumed) == [2, 3, 4, "done"]
+    assert not one.view(session).writers
+    assert one.server.deadline() is None or one.server.deadline() > one.now  # type: ignore[operator]
+
+
+def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    route, key = one.call(session)
+    one.failing("StreamAppend")
+    one.progress(key, 1)
+    assert one.replies[route].end is not None
+    assert one.replies[route].events == []
+    one.server.respond(key, {"content": []})
+    one.pass_time(10)
+    assert not one.view(session).writers
+
+
+def test_a_store_that_loses_an_event_in_between() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    failed: list[Step] = []
+
+    def first(step: Step) -> bool:
+        if isinstance(step, StreamAppend) and b'"progress":3' in step.data and not failed:
+            failed.append(step)
+            return True
+        return False
+
+    one.worker.fails = first
+    one.slow = True
+    one.progress(key, 2, 3, 4)
+    one.step(1)
+    assert one.waiting() == ["StreamAppend"] * 2
+    one.slow = False
+    one.pass_time(3)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    resumed = other.replies[other.listen(session, last_event_id=id)]
+    assert shown(resumed) == [2, 4, "error"]
+    assert "written down" in resumed.events[-1]["error"]["message"]
+
+
+def test_a_store_that_fails_for_too_long() -> None:
+    one, other = party("a", "b", settings=HttpSettings(max_queued=1000))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route])
+    one.failing("StreamAppend")
+    one.progress(key, 2)
+    for number in range(3, 60):
+        one.server.notify("notifications/n", {"n": number, "text": "x" * 100}, parent=key)
+    one.pump()
+    one.failing()
+    one.pass_time(3)
+    one.server.respond(key, {"content": []})
+    one.pump()
+    resumed = other.replies[other.listen(session, last_event_id=id)]
+    assert shown(resumed) == [2, "error"]
+    assert "too much" in resumed.events[-1]["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["StreamRead", "StreamClaim"])
+def test_a_stream_that_cannot_be_picked_up_yet(kind: str) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    id = cursor(one.replies[route], 0)
+    other.failing(kind)
+    failed = other.replies[other.listen(session, last_event_id=id)]
+    assert failed.end is not None
+    assert failed.status == (503 if kind == "StreamRead" else 200)
+    other.failing()
+    assert shown(other.replies[other.listen(session, last_event_id=id)]) == [1]
+    assert len(other.view(session).followers) == 1
+
+
+def test_a_stream_that_cannot_be_followed() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
+    other.failing("StreamRead")
+    one.progress(key, 2)
+    settle(one, other)
+    assert resumed.end is not None
+    assert shown(resumed) == [1]
+    other.failing()
+    assert shown(other.replies[other.listen(session, last_event_id=cursor(resumed))]) == [2]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_queue_that_cannot_be_emptied(done: bool) -> None:
+    (one,) = party("a")
+    session = one.session()
+    route = one.listen(session)
+    tell(one, session, 1)
+    one.failing("QueueTake", done=done)
+    tell(one, session, 2)
+    first = one.replies[route]
+    assert first.end is not None
+    one.failing()
+    assert shown(one.replies[one.listen(session, last_event_id=cursor(first))]) == ["2"]
+    assert shown(first) == ["1"]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_queue_that_takes_nothing(done: bool) -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.failing("QueuePut", done=done)
+    tell(one, session, 1, 2)
+    asked = one.server.request("roots/list", now=one.now, session=session, timeout=None)
+    one.pass_time(2.5)
+    one.failing()
+    one.pass_time(1.5)
+    stream = one.replies[one.listen(session)]
+    assert shown(stream) == ["1", "2", "roots/list"]
+    assert stream.events[-1]["id"] == asked
+    assert not one.view(session).outlet
+    assert not any(isinstance(event, RequestEnded) for event in one.events)
+
+
+def test_a_release_that_got_lost() -> None:
+    (one,) = party("a")
+    session = one.session()
+    older, newer = one.listen(session), one.listen(session)
+    one.failing("StreamRelease")
+    one.cut(newer)
+    one.failing()
+    tell(one, session, 1)
+    settle(one)
+    # The store wakes the dead stream, and learns.
+    assert shown(one.replies[older]) == ["1"]
+    assert len(one.asked(StreamRelease)) == 2
+
+
+def test_a_wake_that_got_lost() -> None:
+    one, other = party("a", "b", settings=HttpSettings(heartbeat=15))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
+    one.progress(key, 2)
+    other.worker.store.receive("b", 0)
+    settle(one, other)
+    assert shown(resumed) == []
+    other.pass_time(16)
+    assert shown(resumed) == [2]
+
+
+def test_steps_are_answered_in_any_order() -> None:
+    (one,) = party("a")
+    session = one.session()
+    calls = [one.call(session, id=id) for id in range(1, 6)]
+    one.slow = True
+    for number in (1, 2, 3):
+        for _, key in calls:
+            one.progress(key, number)
+        one._events()
+        one.worker.carry_out(100, EPOCH + one.now)
+        while one.worker.outcomes:
+            # The newest first, as far as they are of different streams.
+            tokens = [token for token, _ in one.worker.outcomes]
+            streams = {step.token: getattr(step, "stream", 0) for step, _ in one.worker.log}
+            last = streams[tokens[-1]]
+            index = next(i for i, token in enumerate(tokens) if streams[token] == last)
+            one.worker.learn(index, one.now)
+            one._events()
+    one.slow = False
+    for _, key in calls:
+        one.server.respond(key, {"content": []})
+    one.pump()
+    for route, _ in calls:
+        assert shown(one.replies[route]) == [1, 2, 3, "done"]
+
+
+def test_modern_requests_have_nothing_to_do_with_the_store() -> None:
+    (one,) = party("a")
+    route = one.send_modern("tools/call", {"name": "x"})
+    event = one.take(RequestReceived)
+    assert event.revision.name == MODERN
+    one.server.respond(event.key, {"content": []})
+    one.pump()
+    assert one.replies[route].status == 200
+    assert not one.worker.log
+
+
+def test_a_page_that_was_lost_while_it_was_followed() -> None:
+    one, other = party("a", "b", store=StoreSettings(lease=1e9, events=3))
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
+    one.progress(key, *range(2, 10))
+    settle(one, other)
+    assert resumed.end is not None
+    assert shown(resumed) == []
+    outcome = other.outcomes(StreamRead)[-1]
+    assert isinstance(outcome, LogPage)
+    assert outcome.lost > 1
+
+
+def test_the_data_is_what_the_client_gets() -> None:
+    (one,) = party("a")
+    session = one.session()
+    tell(one, session, 1)
+    stream = one.replies[one.listen(session)]
+    (put,) = one.asked(QueuePut)
+    assert json.loads(put.data) == stream.events[0]
+    assert one.asked(QueueTake)
