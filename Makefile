@@ -22,7 +22,7 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop test test-core test-rest test-long lint types bench clean clean-all ci-tools redis-server
+.PHONY: help setup sdk demo interop test test-core test-rest test-long lint types bench clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,7 +60,7 @@ types: $(READY) ## Strict typing of every package and of the tests
 bench: $(READY) $(SDK_READY) ## Costs beside the official SDK, measured in one run
 	@$(PY) -m benchmarks
 
-ci-tools: $(TOOLS_READY) redis-server ## Node and the official suite into .tools; redis-server (uses apt and npm)
+ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
 
 clean: ## Remove what building and testing leave behind
 	rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -93,13 +93,17 @@ $(SDK1_READY):
 	.venv-sdk1/bin/python -m pip install -q 'mcp==$(SDK1_VERSION)'
 	@touch $@
 
-# Tests start their own servers; one that the package has started is stopped again.
-redis-server:
-	@command -v redis-server >/dev/null || { \
+# Tests start their own servers; one that a package has started is stopped again.
+SERVERS := redis-server nginx haproxy
+servers:
+	@missing=; for each in $(SERVERS); do \
+	  PATH=$$PATH:/usr/sbin command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	[ -z "$$missing" ] || { \
+	  packages=$$(echo $$missing | sed 's/nginx/nginx-light/'); \
 	  sudo=; [ "$$(id -u)" -eq 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-	    apt-get install -q -y --no-install-recommends redis-server && \
-	  { [ ! -d /run/systemd/system ] || $$sudo systemctl disable -q --now redis-server; }; }
+	    apt-get install -q -y --no-install-recommends $$packages && \
+	  { [ ! -d /run/systemd/system ] || $$sudo systemctl disable -q --now $$missing; }; }
 
 $(TOOLS_READY):
 	@command -v npm >/dev/null || { \
