@@ -9,14 +9,13 @@ from msgspec import Raw, Struct
 from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service import HandlerError
-from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.inputs import Input, InvalidAnswer
 from transports.progress import ProgressCallback
-from transports.tasks_questions import GIVEN_UP, task_outcome
+from transports.tasks_questions import GIVEN_UP, runs_tasks, task_outcome
 from transports.typed import Unsayable
 
 if TYPE_CHECKING:
@@ -176,7 +175,8 @@ class WireQuestions:
         runtime = self._runtime
         trace = {} if self._request is None else self._request.meta.trace
         params = params_of(question, self._revision, problem, trace)
-        if question.task is not None and self._runs_tasks(question.method):
+        request = self._request
+        if question.task is not None and request and runs_tasks(question.method, request):
             params["task"] = question.task
         try:
             self._sent[key] = runtime.send_request(
@@ -188,12 +188,6 @@ class WireQuestions:
             )
         except LocalProtocolError as error:
             raise InputUnavailable(str(error)) from error
-
-    def _runs_tasks(self, method: str) -> bool:
-        row = lookup(method, "server", self._revision)
-        if self._request is None or row is None or row.task_capability is None:
-            return False
-        return declares(self._request.client_capabilities, row.task_capability)
 
     async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])

@@ -38,22 +38,33 @@ class Question:
         "_event",
         "_problem",
         "desk",
+        "following",
         "key",
         "method",
         "outlet",
         "params",
         "progress",
         "request",
+        "terms",
     )
 
     def __init__(
-        self, key: str, method: str, params: bytes, progress: ProgressCallback | None = None
+        self,
+        key: str,
+        method: str,
+        params: bytes,
+        progress: ProgressCallback | None = None,
+        terms: dict[str, int] | None = None,
     ) -> None:
         self.key = key
         self.method = method
         self.params = params
         self.progress = progress
         """Who hears how far a legacy client is with it."""
+        self.terms = terms
+        """The client is asked to run it as a task of its own, with these terms."""
+        self.following: anyio.CancelScope | None = None
+        """While the client does that: what waits for the end of its task."""
         self.desk: ServerTasks | None = None
         self.request: RequestId | None = None
         """Our request that puts it to a legacy client, while that is on its way."""
@@ -283,7 +294,11 @@ class TaskCall:
         """The questions that no client has been asked yet (experimental tasks)."""
         if self._form is not TaskForm.EXPERIMENTAL:
             return []
-        return [each for each in self._questions.values() if each.request is None]
+        return [
+            each
+            for each in self._questions.values()
+            if each.request is None and each.following is None
+        ]
 
     def refuse(self, question: Question, problem: str) -> None:
         """A question will not be answered."""
@@ -327,7 +342,7 @@ class TaskCall:
             raise InputUnavailable(str(error)) from None
         if key is None:
             raise InputUnavailable("the task has ended")
-        put = self._questions[key] = Question(key, question.method, params, progress)
+        put = self._questions[key] = Question(key, question.method, params, progress, question.task)
         self._desk.offer_everywhere(self)
         return put
 

@@ -7,13 +7,15 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mcpcore.engine.events import (
     EndReason,
-    Key,
     RequestEnded,
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.http.server import HttpServer
-from mcpcore.spec.errors import LocalError
+from mcpcore.spec.capabilities import declares
+from mcpcore.spec.errors import LocalError, LocalProtocolError
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.tasks import TERMINAL, Task
 from transports.link import clock
 from transports.running import Outcome
@@ -33,14 +35,28 @@ class _Created(Struct):
     task: Task | UnsetType = UNSET
 
 
+def runs_tasks(method: str, asker: RequestReceived) -> bool:
+    """Whether the client that sent ``asker`` can run a question as a task."""
+    row = lookup(method, "server", asker.revision)
+    if row is None or row.task_capability is None:
+        return False
+    return declares(asker.client_capabilities, row.task_capability)
+
+
 async def task_outcome(
-    runtime: "ServerRuntime", asker: RequestReceived, answered: ResultReceived
+    runtime: "ServerRuntime",
+    asker: RequestReceived,
+    answered: ResultReceived,
+    *,
+    over: bool = False,
 ) -> Outcome:
     """Wait for what comes of a question that the client may have made a task of.
 
-    ``asker`` is the request of the client that the question belongs to.  If nobody waits for the
-    answer any more, the task is cancelled.
+    ``asker`` is the request of the client that the question belongs to; if it is ``over``, as that
+    of a task, the client is asked in its session.  If nobody waits for the answer any more, the
+    task is cancelled.
     """
+    parent = None if over else asker
     try:
         task = typed(answered.result, _Created).task
     except Malformed:
@@ -52,14 +68,16 @@ async def task_outcome(
         with anyio.move_on_after(runtime.settings.input_timeout):
             while task.status not in TERMINAL:
                 await anyio.sleep(_pause(task))
-                outcome = await _ask(runtime, asker.key, "tasks/get", about)
+                outcome = await _ask(runtime, parent, asker.session, "tasks/get", about)
                 if not isinstance(outcome, ResultReceived):
                     return outcome
                 task = typed(outcome.result, Task)
-            return await _ask(runtime, asker.key, "tasks/result", about)
+            return await _ask(runtime, parent, asker.session, "tasks/result", about)
         return _ended(answered, EndReason.TIMED_OUT, "its task did not end in time")
     except Malformed as error:
         return _ended(answered, EndReason.INVALID, f"its task is malformed: {error}")
+    except LocalProtocolError as error:
+        return _ended(answered, EndReason.CLOSED, str(error))
     finally:
         if task.status not in TERMINAL:
             _cancel(runtime, asker.session, about)
@@ -77,11 +95,15 @@ def _pause(task: Task) -> float:
 
 
 async def _ask(
-    runtime: "ServerRuntime", parent: Key, method: str, params: dict[str, Any]
+    runtime: "ServerRuntime",
+    parent: RequestReceived | None,
+    session: str | None,
+    method: str,
+    params: dict[str, Any],
 ) -> Outcome:
-    request = runtime.machine.request(method, params, now=clock(), parent=parent)
-    runtime.waiting.expect(request)
-    runtime.flush()
+    request = runtime.send_request(
+        method, params, request=parent, session=session, timeout=DEFAULT_TIMEOUT
+    )
     try:
         return await runtime.waiting.outcome(request)
     except anyio.get_cancelled_exc_class():

@@ -30,14 +30,14 @@ from mcpcore.spec.errors import (
     McpError,
 )
 from mcpcore.spec.types.tasks import TaskMetadata
-from mcpcore.wire.message import RequestId, to_json
+from mcpcore.wire.message import RequestId, splice, to_json
 from transports.context import Context, RoundState
 from transports.link import clock
 from transports.running import Handlers, Outcome
 from transports.tasks import METHODS, Answer, TaskDesk, form_of, outcome_of
 from transports.tasks_calls import Question, TaskCall
 from transports.tasks_host import TaskHost
-from transports.tasks_questions import GIVEN_UP
+from transports.tasks_questions import GIVEN_UP, runs_tasks, task_outcome
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ServerTasks(TaskDesk):
     def __init__(self, runtime: "ServerRuntime", host: TaskHost) -> None:
         super().__init__(host, runtime.machine, runtime.flush)
         self.runtime = runtime
+        self._group: TaskGroup
         self._handlers: Handlers
         self._asked: dict[RequestId, tuple[TaskCall, Question]] = {}
         """Questions on their way to a legacy client."""
@@ -89,7 +90,8 @@ class ServerTasks(TaskDesk):
 
     def begin(self, group: TaskGroup) -> None:
         """Run handlers, in ``group`` unless the host has one that outlives connections."""
-        self._handlers = Handlers(self.host.begin(group), self._release)
+        self._group = self.host.begin(group)
+        self._handlers = Handlers(self._group, self._release)
 
     def takes(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> bool:
         """Take over a call that is a task or may become one; False: it is an ordinary request.
@@ -178,10 +180,13 @@ class ServerTasks(TaskDesk):
         if record is None or not waiting:
             return
         for question in call.unsent():
+            params = question.params
+            if question.terms is not None and runs_tasks(question.method, call.event):
+                params = splice(params, b'"task":' + to_json(question.terms))
             try:
                 request = self.runtime.machine.request(
                     question.method,
-                    Raw(question.params),
+                    Raw(params),
                     now=clock(),
                     timeout=self.runtime.settings.input_timeout,
                     parent=waiting[-1],
@@ -205,6 +210,26 @@ class ServerTasks(TaskDesk):
         call, question = found
         self.runtime.progress.forget(outcome.request)
         question.request = question.outlet = None
+        if isinstance(outcome, ResultReceived) and question.terms is not None:
+            question.following = anyio.CancelScope()
+            self._group.start_soon(self._follow, call, question, outcome)
+        else:
+            self._settled(call, question, outcome)
+        return True
+
+    async def _follow(self, call: TaskCall, question: Question, answered: ResultReceived) -> None:
+        """The client may have made a task of a question: wait for what comes of it."""
+        scope = question.following
+        assert scope is not None  # noqa: S101 - made together
+        outcome: Outcome | None = None
+        with scope:
+            outcome = await task_outcome(self.runtime, call.event, answered, over=True)
+        question.following = None
+        if outcome is not None:
+            self._settled(call, question, outcome)
+            self.flush()
+
+    def _settled(self, call: TaskCall, question: Question, outcome: Outcome) -> None:
         if isinstance(outcome, ResultReceived) and call.record is not None:
             self.host.answer(call.record, {question.key: outcome.result})
         elif isinstance(outcome, ErrorReceived):
@@ -214,7 +239,6 @@ class ServerTasks(TaskDesk):
         else:
             reason = getattr(outcome, "message", "it asked for input itself")
             call.refuse(question, f"the client did not answer {question.method}: {reason}")
-        return True
 
     def recall(self, question: Question) -> None:
         """A question needs no answer any more."""
@@ -223,6 +247,8 @@ class ServerTasks(TaskDesk):
 
     def _recall(self, question: Question) -> None:
         request, question.request, question.outlet = question.request, None, None
+        if question.following is not None:
+            question.following.cancel()
         if request is not None:
             del self._asked[request]
             self.runtime.progress.forget(request)

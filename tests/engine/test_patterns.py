@@ -882,6 +882,9 @@ def test_client_computes_its_headers() -> None:
     assert odd is not None
     assert odd.name is None
     assert header_arguments(b"{}", {"X": ("a",)}) == {}
+    large = b'{"arguments":{"a":{"n":%d}}}' % 2**53
+    with pytest.raises(LocalProtocolError, match=r"arguments\.a\.n .* Mcp-Param-X: integers"):
+        header_arguments(large, {"X": ("a", "n")})
 
 
 def test_legacy_clients_mirror_nothing() -> None:

@@ -586,7 +586,7 @@ def test_timeout_ends_and_cancels() -> None:
     [ended] = drain(peer)
     assert isinstance(ended, RequestEnded)
     assert ended.reason is EndReason.TIMED_OUT
-    assert "2.5 seconds" in ended.message
+    assert ended.message == "tools/list: no answer within 2.5 seconds"
     assert sent(peer)[0]["method"] == "notifications/cancelled"
     assert feed(peer, answer(request)) == []
 
@@ -620,8 +620,23 @@ def test_progress_restarts_the_timeout_up_to_the_maximum() -> None:
         )
         assert event == ProgressReceived(request=request, progress=value, total=None, message=None)
         assert peer.deadline() == deadline
-    peer.handle_timeout(25.0)
-    assert isinstance(drain(peer)[0], RequestEnded)
+    peer.handle_timeout(25.01)
+    [ended] = drain(peer)
+    assert isinstance(ended, RequestEnded)
+    assert ended.message == "tools/list: no answer within 25 seconds, for all its progress"
+
+
+@pytest.mark.parametrize("maximum", [None, 25.0])
+def test_a_timeout_after_progress_names_the_limit_and_not_the_time(maximum: float | None) -> None:
+    config = client_config(negotiation=Negotiation.LEGACY, limits=limits(max_timeout=maximum))
+    peer = legacy_client(config=config)
+    token = peer.request("tools/list", now=0.0, timeout=10.0, progress=True)
+    params = {"progressToken": token, "progress": 1}
+    feed(peer, tell("notifications/progress", params), now=3.0)
+    peer.handle_timeout(13.02)
+    ended = drain(peer)[-1]
+    assert isinstance(ended, RequestEnded)
+    assert ended.message == "tools/list: no answer within 10 seconds of its last progress"
 
 
 def test_progress_without_timeout() -> None:

@@ -151,6 +151,7 @@ def test_a_cursor_that_the_server_does_not_take_begins_the_stream_anew(status: i
     hand.stream(new)
     recoveries = [event.recovery for event in hand.interruptions()]
     assert recoveries == [Recovery.RESUME, Recovery.REOPEN]
+    assert hand.kinds() == ["NotificationReceived", "StreamReopened"]
     assert hand.interruptions()[0].request is None
 
 
@@ -162,6 +163,7 @@ def test_a_server_may_not_have_noticed_yet_that_a_connection_is_dead() -> None:
     again = hand.next()
     assert (cursor(hand, again), again.after) == ("e-1", 2.0)
     hand.stream(again)
+    assert hand.kinds() == ["NotificationReceived"], "nothing was missed"
 
 
 @pytest.mark.parametrize("status", [401, 403, 405])
@@ -172,6 +174,16 @@ def test_a_refusal_that_is_final(status: int) -> None:
     hand.reply(hand.next(), status)
     assert hand.sent == []
     assert [event.recovery for event in hand.interruptions()] == [Recovery.RESUME, Recovery.FAIL]
+
+
+def test_nothing_is_told_of_a_stream_that_nobody_waits_for() -> None:
+    hand, request = broken()
+    again = hand.next()
+    hand.client.cancel(request, now=hand.now)
+    hand.take(RequestEnded)
+    before = len(hand.interruptions())
+    hand.reply(again, 405)
+    assert len(hand.interruptions()) == before
 
 
 @pytest.mark.parametrize("status", [400, 410])

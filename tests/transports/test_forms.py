@@ -7,6 +7,7 @@ import pytest
 from mcpcore.spec.revisions import BY_NAME, LATEST
 from tests.spec.oracle import definitions, needs_schemas
 from transports.forms import check_form, fill_defaults, form_for, form_problems
+from transports.inputs import Elicit
 from transports.typed import Unsayable
 
 TITLED = {"const": "a", "title": "A"}
@@ -110,6 +111,8 @@ RICH = form(
 def test_schemas_that_are_no_form(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_form(schema)
+    with pytest.raises(ValueError, match=message):
+        Elicit("?", schema)
 
 
 def test_older_revisions_get_older_forms() -> None:

@@ -248,6 +248,19 @@ STATE = {
 MODEL_SAYS = {"role": "assistant", "content": {"type": "text", "text": "yes"}, "model": "m"}
 
 
+class Doubly(Server):
+    """A tool that is a task and has the answer to its question worked on as another."""
+
+    def __init__(self) -> None:
+        super().__init__("doubly")
+        self.add_tool(self._ask, "ask", task="required")
+
+    async def _ask(self, context: Context) -> str:
+        answer = await context.ask(Sample("Hi", 10).as_task(30))
+        assert isinstance(answer.content, TextContent)
+        return answer.content.text
+
+
 class Client:
     """A legacy client that answers a server's runtime by hand."""
 
@@ -354,4 +367,57 @@ async def test_a_handler_that_is_cancelled_cancels_the_task_of_its_question() ->
         await client.asked("tasks/get")
         params = {"requestId": call}
         client.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
+
+
+@asynccontextmanager
+async def in_a_task(
+    capabilities: dict[str, Any] = CAN_DO,
+) -> AsyncIterator[tuple[Client, dict[str, Any], dict[str, Any], int]]:
+    """The client, its question, the server's task, and who waits for the result of that."""
+    async with bench(Doubly(), RuntimeSettings()) as made:
+        made.open_legacy(capabilities)
+        client = Client(made)
+        params = {"name": "ask", "task": {}}
+        call = made.post("tools/call", params, revision=LEGACY)
+        task = (await made.reply(call))["result"]["task"]
+        about = {"taskId": task["taskId"]}
+        waiting = made.post("tasks/result", about, revision=LEGACY)
+        yield client, await client.asked(SAMPLING), about, waiting
+
+
+async def test_a_question_of_a_task_is_run_as_a_task_by_the_client() -> None:
+    async with in_a_task() as (client, question, about, waiting):
+        assert question["params"]["task"] == {"ttl": 30_000}
+        assert question["params"]["_meta"][RELATED] == about
+        client.answer(question, result={"task": {**STATE, "status": "working"}})
+        for status in ("working", "completed"):
+            look = await client.asked("tasks/get")
+            assert look["params"] == {"taskId": "c1"}
+            client.answer(look, result={**STATE, "status": status})
+        client.answer(await client.asked("tasks/result"), result=MODEL_SAYS)
+        reply = await client.bench.reply(waiting)
+        assert reply["result"]["content"][0]["text"] == "yes"
+
+
+async def test_a_question_of_a_task_may_be_answered_at_once() -> None:
+    async with in_a_task() as (client, question, _, waiting):
+        client.answer(question, result=MODEL_SAYS)
+        reply = await client.bench.reply(waiting)
+        assert reply["result"]["content"][0]["text"] == "yes"
+
+
+async def test_a_client_without_tasks_is_asked_plainly_in_a_task() -> None:
+    async with in_a_task({"sampling": {}}) as (client, question, _, waiting):
+        assert "task" not in question["params"]
+        client.answer(question, result=MODEL_SAYS)
+        reply = await client.bench.reply(waiting)
+        assert reply["result"]["content"][0]["text"] == "yes"
+
+
+async def test_a_task_that_is_cancelled_cancels_that_of_its_question() -> None:
+    async with in_a_task() as (client, question, about, _):
+        client.answer(question, result={"task": {**STATE, "status": "working"}})
+        await client.asked("tasks/get")
+        client.bench.post("tasks/cancel", about, revision=LEGACY)
         assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
