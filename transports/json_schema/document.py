@@ -29,10 +29,8 @@ from transports.json_schema.run import Schema
 
 _QUOTED = 60
 _SAME = frozenset(
-    {
-        "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then",
-    }
-)  # fmt: skip
+    {"allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then"}
+)
 """Keywords whose subschemas are applied to the same value."""
 _REST = frozenset(
     {"additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"}

@@ -19,17 +19,10 @@ from transports.json_schema.unevaluated import unevaluated_items, unevaluated_pr
 _REFERENCES = frozenset({"$dynamicRef", "$recursiveRef", "$ref"})
 _EACH = frozenset(
     {
-        "additionalItems",
-        "additionalProperties",
-        "contains",
-        "items",
-        "patternProperties",
-        "propertyNames",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "uniqueItems",
+        "additionalItems", "additionalProperties", "contains", "items", "patternProperties",
+        "propertyNames", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
     }
-)
+)  # fmt: skip
 """Keywords that look at every member or item."""
 
 

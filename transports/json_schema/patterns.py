@@ -49,7 +49,7 @@ _ESCAPE = re.compile(
     | (?P<nul> 0)(?![0-9])
     | u (?P<high> [dD][89abAB][0-9a-fA-F]{2}) \\u (?P<low> [dD][c-fC-F][0-9a-fA-F]{2})
     | u (?P<unit> [0-9a-fA-F]{4})
-    | u\{ (?P<point> 0*[0-9a-fA-F]{1,6}) \}
+    | u\{ (?P<point> 0*(?:10|[0-9a-fA-F])?[0-9a-fA-F]{1,4}) \}
     | x (?P<byte> [0-9a-fA-F]{2})
     | (?P<itself> [^A-Za-z0-9])
     )""",
@@ -234,8 +234,6 @@ class _Translator:
                 point = int(value, 16)
         if point is None:
             raise self._error(f"the property {value[:40]!r}, which is not supported")
-        if isinstance(point, int) and point > 0x10FFFF:
-            raise self._error("a code point that does not exist")
         self._take(len(match[0]))
         return point
 

@@ -21,7 +21,6 @@ UNEVALUATED_ITEMS = "some items fit no part of the schema"
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*")
 
 _BOUNDS = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
-_BOUNDED = {exclusive: bound for bound, exclusive in _BOUNDS.items()}
 
 _KINDS = {
     bool: "boolean",
@@ -59,8 +58,6 @@ def describe(
         rule = len(schema["items"])
     elif (bound := _BOUNDS.get(keyword)) is not None and schema.get(bound) is True:
         keyword = bound  # in draft-04 a boolean excludes the bound that stands beside it
-    elif rule is True and (other := _BOUNDED.get(keyword)) is not None:
-        rule = schema[other]
     words = _WORDS.get(keyword)
     return f"breaks {keyword}" if words is None else words(rule, value)
 
