@@ -153,6 +153,8 @@ CASES: list[tuple[str, Schema, Any, list[str]]] = [
         [1, "a"],
         ['[1]: expected integer, got string "a"'],
     ),
+    ("any items, and no more", in_dialect(DRAFT_7, items=True, additionalItems=False), [1], []),
+    ("more than none", in_dialect(DRAFT_6, additionalItems=False), [1], []),
     ("unique", {"uniqueItems": True}, [1, True, "1", [1], [True]], []),
     ("not unique", {"uniqueItems": True}, [{"a": 1}, {"a": 1.0}], [": some items are the same"]),
     (

@@ -35,9 +35,9 @@ _SAME = frozenset(
 _REST = frozenset(
     {"additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"}
 )
-"""Keywords of which False stays what it is: there is more to say than "nothing"."""
-_NOTHING: Schema = {"not": {}}
-"""False elsewhere: the library does not say where it stands."""
+"""Keywords of which True and False stay what they are: there is more to say than "nothing"."""
+_PLAIN: dict[bool, Schema] = {True: {}, False: {"not": {}}}
+"""What they are elsewhere: the library does not say where they stand, or takes them for a list."""
 _REFERENCES = frozenset({"$ref", "$dynamicRef"})
 _PATTERN_SHARE = 4
 """One pattern gets this part of the memory for all, or less."""
@@ -170,8 +170,8 @@ class _Reader:
             for steps, container, key in held:
                 if isinstance(container[key], dict):
                     inner.append((steps, container[key]))
-                elif container[key] is False and word not in _REST:
-                    container[key] = _NOTHING
+                elif word not in _REST:
+                    container[key] = _PLAIN[container[key]]
         return rest, inner
 
     def _is_schema(self, rule: Any) -> bool:
