@@ -46,3 +46,12 @@ async def publish() -> str:
     """Tells everybody that the list of tools has changed."""
     server.list_changed("tools")
     return str(os.getpid())
+
+
+@server.tool
+async def lines(context: Context, count: int, wait: float = 0) -> str:
+    """Says so many lines, takes its time, and answers."""
+    for line in range(count):
+        context.info(line)
+    await anyio.sleep(wait)
+    return "said"

@@ -1,0 +1,155 @@
+"""A TCP proxy that breaks chosen connections off at chosen places of the response."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+HEAD_END = b"\r\n\r\n"
+EVENT_END = b"\n\n"
+
+
+class Place:
+    """So many bytes (``extra``) behind the end of event ``events`` of the response.
+
+    Event 0 is the head; ``head`` counts from the beginning of the response instead.  ``end``: after
+    the last byte, in the place of a proper end.
+    """
+
+    def __init__(
+        self, events: int = 0, extra: int = 0, *, head: int | None = None, end: bool = False
+    ) -> None:
+        self.events = events
+        self.extra = extra
+        self.head = head
+        self.end = end
+
+    def __repr__(self) -> str:
+        if self.end:
+            return "end"
+        return f"head{self.head}" if self.head is not None else f"{self.events}+{self.extra}"
+
+    def find(self, seen: bytes) -> int | None:
+        """Where the connection breaks in a response, None while that has not come."""
+        if self.end:
+            return None
+        if self.head is not None:
+            return self.head if len(seen) >= self.head else None
+        place = seen.find(HEAD_END)
+        if place < 0:
+            return None
+        place += len(HEAD_END)
+        for _ in range(self.events):
+            found = seen.find(EVENT_END, place)
+            if found < 0:
+                return None
+            place = found + len(EVENT_END)
+        place += self.extra
+        return place if len(seen) >= place else None
+
+
+class CutProxy:
+    """Breaks off the connections of one stream at ``places``, one after the other.
+
+    They are that of the first request whose text has ``first`` in it, and of each GET behind it.
+    Every request must come on a connection of its own.
+    """
+
+    def __init__(self, upstream: int, places: Sequence[Place], first: bytes) -> None:
+        self.port = 0
+        self.cuts = 0
+        """Connections broken off so far."""
+        self.passed: list[bytes] = []
+        """What of the response each of them has let through."""
+        self._upstream = upstream
+        self._left = list(places)
+        self._first = first
+        self._begun = False
+        self._changed = anyio.Event()
+
+    async def until(self, cuts: int) -> None:
+        """Wait until so many connections were broken off."""
+        while self.cuts < cuts:
+            await self._changed.wait()
+
+    async def _carry(self, near: SocketStream) -> None:
+        try:
+            far = await anyio.connect_tcp("127.0.0.1", self._upstream)
+        except OSError:  # nobody there at present
+            await near.aclose()
+            return
+        async with near, far:
+            try:
+                request = await near.receive()
+                place = self._choose(request)
+                if place is not None and place.head == 0:
+                    await far.send(request)
+                    self._cut(b"")
+                    return
+                async with anyio.create_task_group() as group:
+
+                    async def upwards() -> None:
+                        await _copy(near, far)
+                        group.cancel_scope.cancel()
+
+                    await far.send(request)
+                    group.start_soon(upwards)
+                    await self._downwards(far, near, place)
+                    group.cancel_scope.cancel()
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+    def _choose(self, request: bytes) -> Place | None:
+        mine = request.startswith(b"GET ") and b"last-event-id" in request.lower()
+        if not self._begun:
+            mine = self._begun = self._first in request
+        return self._left.pop(0) if mine and self._left else None
+
+    async def _downwards(self, far: SocketStream, near: SocketStream, place: Place | None) -> None:
+        seen = b""
+        while True:
+            try:
+                data = await far.receive()
+            except anyio.EndOfStream:
+                if place is not None:
+                    self._cut(seen)
+                return
+            seen += data
+            at = None if place is None else place.find(seen)
+            if at is not None:
+                await near.send(seen[len(seen) - len(data) : at])
+                self._cut(seen[:at])
+                return
+            await near.send(data)
+            if place is not None and place.end and seen.endswith(b"0\r\n\r\n"):
+                self._cut(seen)
+                return
+
+    def _cut(self, passed: bytes) -> None:
+        self.passed.append(passed)
+        self.cuts += 1
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+async def _copy(source: SocketStream, target: SocketStream) -> None:
+    try:
+        while True:
+            await target.send(await source.receive())
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        return
+
+
+@asynccontextmanager
+async def cut_proxy(
+    upstream: int, places: Sequence[Place], first: bytes
+) -> AsyncIterator[CutProxy]:
+    """Run a proxy before a port of this host."""
+    proxy = CutProxy(upstream, places, first)
+    multi = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    proxy.port = multi.extra(SocketAttribute.local_port)
+    async with multi, anyio.create_task_group() as group:
+        group.start_soon(multi.serve, proxy._carry)
+        yield proxy
+        group.cancel_scope.cancel()

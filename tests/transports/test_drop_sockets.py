@@ -1,0 +1,252 @@
+"""Over real sockets: connections that break at any place, servers that are killed and come back.
+
+Client and server together lose nothing and duplicate nothing, whatever the revision.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.service import Server
+from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
+from tests.transports.cutproxy import CutProxy, Place, cut_proxy
+from tests.transports.redis_server import redis_server
+from tests.transports.serving import Serving, kill, serving
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import CallFailed, ConnectionClosed, PeerError
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.http_settings import HttpClientLinkSettings
+from transports.server import ServeSettings, serve
+
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
+
+NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
+every_revision = pytest.mark.parametrize("revision", NAMES)
+SETTINGS = ClientSettings(
+    # a new server takes its time to start
+    http=HttpClientSettings(retry_delay=0.05, min_retry_delay=0.01, max_resumes=12),
+    http_link=HttpClientLinkSettings(idle_time=0.0),
+)
+LINES = 6
+"""Log messages of a call: half of them before the connection breaks."""
+
+ONCE = [
+    *(Place(head=size) for size in (0, 1, 40)),
+    *(Place(0, extra) for extra in (0, 5, 30)),
+    *(Place(events, extra) for events in range(1, 5) for extra in (0, 1, 12, 40)),
+    *(Place(events, extra) for events in (5, 6) for extra in (0, 30)),
+    Place(7),
+    Place(end=True),
+]
+AGAIN = [
+    (Place(1), Place(head=0)),
+    (Place(1), Place(head=30)),
+    (Place(1), Place(0)),
+    (Place(2), Place(0, 10)),
+    (Place(2), Place(1)),
+    (Place(2, 20), Place(1, 20)),
+    (Place(3, 5), Place(1, 5), Place(1, 5)),
+    (Place(2), Place(1), Place(0), Place(head=0), Place(1)),
+    (Place(4), Place(end=True)),
+]
+
+
+class Talk:
+    """One client, what it has heard, and what became of its calls."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.results: list[str] = []
+        self.errors: list[Exception] = []
+        self._changed = anyio.Event()
+
+    async def until(self, true: Callable[["Talk"], object]) -> None:
+        """Wait until something is true of what was heard and became of the calls."""
+        with anyio.fail_after(45):
+            while not true(self):
+                await self._changed.wait()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def _hear(self, line: Any) -> None:
+        self.heard.append(line)
+        self._change()
+
+    @asynccontextmanager
+    async def client(self, port: int, revision: str) -> AsyncIterator[Client]:
+        callbacks = Callbacks(log=lambda params: self._hear(params.data))
+        url = f"http://127.0.0.1:{port}/mcp"
+        async with connect(
+            url, revision=revision, callbacks=callbacks, settings=SETTINGS
+        ) as client:
+            yield client
+
+    async def call(self, client: Client, tool: str, **arguments: Any) -> None:
+        try:
+            result = await client.call_tool(tool, arguments, timeout=60)
+        except (CallFailed, PeerError) as error:
+            self.errors.append(error)
+        else:
+            self.results.append(str(getattr(result.content[0], "text", "")))
+        self._change()
+
+
+@asynccontextmanager
+async def cut_site(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
+    """A server that says half of its lines before the connection breaks, behind a proxy."""
+    server = Server("lines")
+    proxies: list[CutProxy] = []
+
+    @server.tool
+    async def work(context: Context) -> str:
+        for line in range(LINES // 2):
+            context.info(line)
+        with anyio.move_on_after(0.3):  # most places are reached by now
+            await proxies[0].until(1)
+        for line in range(LINES // 2, LINES):
+            context.info(line)
+        return "done"
+
+    ports: list[int] = []
+    listening, stop = anyio.Event(), anyio.Event()
+
+    def announce(url: str) -> None:
+        ports.append(int(url.split(":")[2].partition("/")[0]))
+        listening.set()
+
+    async def run() -> None:
+        settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
+        await serve(server, http="127.0.0.1:0", on_listening=announce, stop=stop, settings=settings)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await listening.wait()
+            async with cut_proxy(ports[0], places, b'"tools/call"') as proxy:
+                proxies.append(proxy)
+                yield proxy
+            stop.set()
+
+
+def has_id(passed: bytes) -> bool:
+    """Whether an event with an id came through as a whole."""
+    body = passed.partition(b"\r\n\r\n")[2]
+    return any(b"id: " in event for event in body.split(b"\n\n")[:-1])
+
+
+async def check(revision: str, places: tuple[Place, ...]) -> None:
+    """One call over a stream that breaks at ``places``."""
+    talk = Talk()
+    async with cut_site(places) as proxy, talk.client(proxy.port, revision) as client:
+        await talk.call(client, "work")
+        assert proxy.cuts >= 1
+        if has_id(proxy.passed[0]):
+            assert talk.results == ["done"], talk.errors
+            assert talk.heard == list(range(LINES))
+        else:
+            # The client was given nothing by which it could come back: one clear error.
+            assert talk.results == []
+            assert [type(error) for error in talk.errors] == [ConnectionClosed]
+            assert talk.heard == []
+        # The session has taken no harm.
+        heard, talk.heard = talk.heard, []
+        await talk.call(client, "work")
+        assert talk.results[-1] == "done"
+        assert talk.heard[-LINES:] == list(range(LINES))
+        assert set(heard) <= set(range(LINES))
+
+
+@every_revision
+@pytest.mark.parametrize("place", ONCE, ids=repr)
+async def test_a_connection_that_breaks_once(revision: str, place: Place) -> None:
+    await check(revision, (place,))
+
+
+@every_revision
+@pytest.mark.parametrize("places", AGAIN, ids=repr)
+async def test_connections_that_break_again(revision: str, places: tuple[Place, ...]) -> None:
+    await check(revision, places)
+
+
+# Servers that are killed
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a store that survives its servers."""
+    if request.param == "redis":
+        with redis_server() as redis:
+            yield redis.url
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:{Path(folder) / 'store.db'}"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the client; the servers are processes of their own."""
+    return "asyncio"
+
+
+@asynccontextmanager
+async def called(
+    store: str, revision: str, places: tuple[Place, ...], talk: Talk, **arguments: Any
+) -> AsyncIterator[tuple[Serving, CutProxy, Client]]:
+    """A server with a store behind a proxy, and a client that has called it."""
+    async with (
+        serving("--http", "127.0.0.1:0", "--store", store) as server,
+        cut_proxy(server.port, places, b'"tools/call"') as proxy,
+        talk.client(proxy.port, revision) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(lambda: talk.call(client, "lines", **arguments))
+        yield server, proxy, client
+
+
+@asynccontextmanager
+async def replaced(server: Serving, store: str) -> AsyncIterator[None]:
+    """Kill a server and start another one in its place."""
+    kill(server.process.pid)
+    await server.process.wait()
+    async with serving("--http", f"127.0.0.1:{server.port}", "--store", store):
+        yield
+
+
+@every_revision
+async def test_an_answer_outlives_its_server(revision: str, store: str) -> None:
+    """The connection breaks before the answer; by the time of the next there is a new server."""
+    talk, places = Talk(), (Place(2), Place(head=0))
+    async with called(store, revision, places, talk, count=LINES) as (server, proxy, client):
+        with anyio.fail_after(30):
+            await proxy.until(2)  # it has asked again: by now the answer is in the store
+        async with replaced(server, store):
+            await talk.until(lambda talk: talk.results or talk.errors)
+            assert talk.results == ["said"], talk.errors
+            assert talk.heard == list(range(LINES))
+            await talk.call(client, "lines", count=1)
+            assert talk.results == ["said", "said"]
+
+
+@every_revision
+async def test_a_call_whose_server_dies_ends_in_one_error(revision: str, store: str) -> None:
+    """What it had said comes exactly once, and the session goes on at the next server."""
+    talk = Talk()
+    async with called(store, revision, (), talk, count=LINES, wait=600) as (server, _, client):
+        await talk.until(lambda talk: len(talk.heard) == LINES)
+        async with replaced(server, store):
+            await talk.until(lambda talk: talk.results or talk.errors)
+            [error] = talk.errors
+            assert "gone" in str(error)
+            assert talk.heard == list(range(LINES))
+            await talk.call(client, "lines", count=1)
+            assert talk.results == ["said"]
