@@ -426,7 +426,9 @@ class Beside(RuleBasedStateMachine):
         self.model = Model()
 
     def teardown(self) -> None:
-        self.stack.close()
+        with self.stack:
+            for worker in WORKERS:
+                self.receive_at(worker)
 
     @initialize(unused=st.booleans())
     def open(self, unused: bool) -> None:
@@ -444,6 +446,7 @@ class Beside(RuleBasedStateMachine):
         self.model.here(worker, stage.now)
         wanted = [self.model.do(worker, step, stage.wall) for step in batch]
         assert stage.commit(worker, *batch) == wanted
+        self.receive_at(worker)
 
     # What is likely to find something to do, as the model knows.
 
@@ -509,6 +512,9 @@ class Beside(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def receive(self, worker: str) -> None:
+        self.receive_at(worker)
+
+    def receive_at(self, worker: str) -> None:
         self.model.here(worker, self.stage.now)
         self.model.look(self.stage.wall)
         found = self.stage.notes(worker)
