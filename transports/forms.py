@@ -1,19 +1,24 @@
 """Forms of elicitation: check what was filled in against the requested schema, fill in defaults.
 
 The specification restricts these schemas to flat objects of primitive properties (elicitation
-page, "Requested Schema"), so that no JSON Schema library is needed here.
+page, "Requested Schema"), so that no JSON Schema library is needed here, but for patterns.
 """
 
 import datetime
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from mcpcore.service.errors import ValidatorMissing
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.forms import PrimitiveSchema
 from transports.typed import Unsayable
+
+_PATTERN_MEMORY = 4 * 1024 * 1024
+"""Bytes for the patterns of one form."""
 
 
 def check_form(schema: Mapping[str, Any]) -> None:
@@ -79,6 +84,50 @@ def form_problems(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list
     return problems
 
 
+def pattern_check(schema: Mapping[str, Any]) -> Callable[[Any], list[str]]:
+    """Return what lists the fields of a form's content that do not match their patterns.
+
+    Raises ValidatorMissing if there are patterns and the extra ``schema`` is not installed, and
+    ValueError, naming the field, for a pattern that is not supported.
+    """
+    checks: dict[str, Callable[[Any], list[str]]] = {}
+    for name, rules in schema.get("properties", {}).items():
+        if isinstance(rules, Mapping) and isinstance(pattern := rules.get("pattern"), str):
+            try:
+                checks[name] = _matcher(pattern)
+            except ImportError:
+                raise ValidatorMissing(f"field {name!r} of the form", "has a pattern") from None
+            except ValueError as error:
+                raise ValueError(f"field {name!r} of the form: {error}") from None
+
+    def problems(content: Any) -> list[str]:
+        return [
+            f"{name}{wrong[0]}"
+            for name, check in checks.items()
+            if isinstance(value := content.get(name), str) and (wrong := check(value))
+        ]
+
+    return problems
+
+
+@lru_cache(maxsize=32)
+def _matcher(pattern: str) -> Callable[[Any], list[str]]:
+    """What says whether a text does not match.  Raises ImportError, ValueError."""
+    from transports.json_schema import SchemaLimits, compile_schema  # an extra
+
+    limits = SchemaLimits(pattern_memory=_PATTERN_MEMORY)
+    return compile_schema({"type": "string", "pattern": pattern}, limits=limits)
+
+
+def _pattern_problem(pattern: Any, value: str) -> str | None:
+    """Patterns of others that cannot be told are left to them."""
+    try:
+        wrong = _matcher(pattern)(value) if isinstance(pattern, str) else []
+    except (ImportError, ValueError):
+        return None
+    return wrong[0].removeprefix(": ") if wrong else None
+
+
 def fill_defaults(schema: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``content`` with the schema's defaults for the fields that it leaves out."""
     filled = dict(content)
@@ -110,6 +159,8 @@ def _string_problem(rules: Mapping[str, Any], value: Any) -> str | None:
         return f"expected at least {rules['minLength']} characters"
     if "maxLength" in rules and len(value) > rules["maxLength"]:
         return f"expected at most {rules['maxLength']} characters"
+    if "pattern" in rules and (wrong := _pattern_problem(rules["pattern"], value)):
+        return wrong
     matches = _FORMATS.get(rules.get("format", ""))
     if matches and not matches(value):
         return f"expected the format {rules['format']}"

@@ -16,7 +16,8 @@ from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.bodies import checked_meta
 from mcpcore.service.errors import InvalidValue
-from mcpcore.service.schema import form_schema, read
+from mcpcore.service.reading import Reader
+from mcpcore.service.schema import form_schema
 from mcpcore.spec.capabilities import input_capability
 from mcpcore.spec.members import unknown_members
 from mcpcore.spec.revisions import Revision
@@ -28,7 +29,7 @@ from mcpcore.spec.types.sampling import (
     CreateMessageResult,
     SamplingMessage,
 )
-from transports.forms import check_form, form_for, form_problems
+from transports.forms import check_form, form_for, form_problems, pattern_check
 from transports.sampling import message_problem, params_for
 from transports.targets import is_web_url
 from transports.typed import Malformed, Unsayable, typed
@@ -128,7 +129,8 @@ class Elicit(Input[Elicited[T]]):
     ``schema``: a type with named fields of primitive types (Struct, dataclass, TypedDict), or a
     JSON Schema as the elicitation page restricts it.  With a type the answer's content is one.
     ``validate``: refuse, and ask again, content that breaks a JSON Schema.
-    Raises TypeError or ValueError for what is no form, naming the field.
+    Raises TypeError or ValueError for what is no form, naming the field; ValidatorMissing for one
+    with a pattern, where the extra ``schema`` is not installed.
     """
 
     method = "elicitation/create"
@@ -137,13 +139,15 @@ class Elicit(Input[Elicited[T]]):
         self, message: str, schema: type[T] | Mapping[str, Any], *, validate: bool = True
     ) -> None:
         self.message = message
-        self._decoder: msgspec.json.Decoder[T] | None = None
+        self._reader: Reader[T] | None = None
         if isinstance(schema, Mapping):
             check_form(schema)
             self.schema = schema
+            if validate:
+                pattern_check(schema)
         else:
-            self.schema = form_schema(schema)
-            self._decoder = msgspec.json.Decoder(schema)
+            self.schema = form = form_schema(schema)
+            self._reader = Reader(schema, lambda: form, pattern_check, "a form")
         self._validate = validate
 
     def params(self) -> dict[str, Any]:
@@ -164,9 +168,9 @@ class Elicit(Input[Elicited[T]]):
         if result.action != "accept":
             return Elicited(result.action, meta=meta)
         content = {} if result.content is UNSET else result.content
-        if self._decoder is not None:
+        if self._reader is not None:
             try:
-                form = read(self._decoder, msgspec.json.encode(content), "form")
+                form = self._reader.read(msgspec.json.encode(content), "form")
             except InvalidValue as error:
                 raise InvalidAnswer(str(error)) from None
             return Elicited("accept", form, meta)

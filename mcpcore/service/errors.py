@@ -60,11 +60,11 @@ class OutputMismatch(LocalError):
 
 
 class ValidatorMissing(LocalError):
-    """A JSON Schema was given by hand, and the server has nothing to validate it with."""
+    """There is something that only a validator of JSON Schemas can check, and no validator."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, has: str = "has a JSON Schema written by hand") -> None:
         super().__init__(
-            f"{what} has a JSON Schema written by hand, which needs a validator: "
+            f"{what} {has}, which needs a validator: "
             "pip install mcpcore[schema], then "
             "Server(..., validator=compile_schema) with "
             "`from transports.json_schema import compile_schema`"

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Raw, Struct
-from msgspec.json import Decoder
 from msgspec.structs import astuple
 
 from mcpcore.service.declarations import runs_in_thread
+from mcpcore.service.derive import derive
 from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.handlers import Handler, values_type
 from mcpcore.service.prepared import Bound
-from mcpcore.service.schema import read
+from mcpcore.service.reading import Reader
+from mcpcore.service.schema import Validator
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.types.base import Result
 from mcpcore.wire.message import to_json
@@ -30,11 +31,19 @@ class MethodEntry:
 
     __slots__ = ("_values", "call", "is_async", "thread")
 
-    def __init__(self, function: Callable[..., Any], method: str, *, thread: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        method: str,
+        *,
+        thread: bool = False,
+        validator: Validator | None = None,
+    ) -> None:
         handler = Handler(function, method)
         if handler.rest is not None:
             raise TypeError(f"{method}: **{handler.rest} cannot be filled: name the members")
-        self._values = Decoder(values_type(handler.parameters, strict=False))
+        values = values_type(handler.parameters, strict=False)
+        self._values: Reader[Any] = Reader(values, lambda: derive(values), validator, method)
         self.is_async = handler.is_async
         self.thread = runs_in_thread({"thread": thread}, handler.is_async, method)
         self.call = handler.binder()
@@ -43,7 +52,7 @@ class MethodEntry:
     def bind(self, params: Raw | bytes) -> tuple[Any, ...]:
         """Return what :attr:`call` takes.  Raises McpError (-32602) naming the member at fault."""
         try:
-            return astuple(read(self._values, params, "params"))
+            return astuple(self._values.read(params, "params"))
         except InvalidValue as error:
             raise McpError(INVALID_PARAMS, str(error)) from None
 

@@ -14,14 +14,13 @@ from msgspec import UNSET, Raw
 
 from mcpcore.service.content import blocks, for_revision, json_value
 from mcpcore.service.errors import InvalidValue, OutputMismatch, ValidatorMissing
+from mcpcore.service.reading import Reader, refuse
 from mcpcore.service.schema import (
     WRAPPED,
     Schema,
     Validator,
     is_object_schema,
     output_schema,
-    read,
-    shorten,
     wrap_schema,
 )
 from mcpcore.spec.revisions import Revision
@@ -31,9 +30,6 @@ from mcpcore.wire.message import to_json
 
 _encode = msgspec.json.Encoder().encode
 _sorted = msgspec.json.Encoder(order="deterministic").encode
-
-_PROBLEMS = 10
-"""Most problems that are named in one message."""
 
 
 class Output:
@@ -50,10 +46,15 @@ class Output:
         self._wrapped = schema if is_object_schema(schema) else wrap_schema(schema)
 
     @classmethod
-    def derived(cls, type: Any) -> "Output":
-        """From a return type.  Raises TypeError if it has no schema."""
-        decoder = msgspec.json.Decoder(type)
-        return cls(output_schema(type), lambda value: read(decoder, value, WRAPPED))
+    def derived(cls, type: Any, validator: Validator | None, what: str) -> "Output":
+        """From a return type.
+
+        Raises TypeError if it has no schema, ValidatorMissing and ValueError as
+        :class:`~mcpcore.service.reading.Reader` does.
+        """
+        schema = output_schema(type)
+        reader: Reader[Any] = Reader(type, lambda: schema, validator, what)
+        return cls(schema, lambda value: reader.check(value, WRAPPED))
 
     @classmethod
     def written(cls, schema: Schema, validator: Validator | None, what: str) -> "Output":
@@ -84,16 +85,6 @@ def compiled(
     if validator is None:
         raise ValidatorMissing(what)
     return validator(schema)
-
-
-def refuse(problems: list[str], root: str) -> None:
-    """Raise :class:`InvalidValue` if there are problems; each names a field below ``root``."""
-    if problems:
-        named = [
-            f"{root}{'' if problem[:1] in '[:' else '.'}{problem}"
-            for problem in problems[:_PROBLEMS]
-        ]
-        raise InvalidValue(shorten("; ".join(named)))
 
 
 # Results

@@ -19,6 +19,7 @@ from mcpcore.service.declarations import (
 )
 from mcpcore.service.errors import InvalidValue, OutputMismatch
 from mcpcore.service.prepared import Bound
+from mcpcore.service.schema import Validator
 from mcpcore.service.strings import StringHandler
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.members import known_members
@@ -55,10 +56,16 @@ class PromptEntry:
 
     __slots__ = ("_handler", "prompt", "thread", "visible")
 
-    def __init__(self, function: Callable[..., Any], name: str, options: PromptOptions) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        options: PromptOptions,
+        validator: Validator | None = None,
+    ) -> None:
         what = f"prompt {name!r}"
         check_options(options, PromptOptions, what)
-        self._handler = StringHandler(function, what)
+        self._handler = StringHandler(function, what, validator)
         self.thread = runs_in_thread(options, self.is_async, what)
         self.visible = options.get("visible")
         arguments = [

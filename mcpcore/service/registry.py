@@ -234,7 +234,13 @@ class Registry:
             content = lambda: data  # noqa: E731 - it needs no name
         ttl_ms, cache_scope = self._read_hints
         entry = ResourceEntry(
-            content, uri, options, ttl_ms=ttl_ms, cache_scope=cache_scope, max_uri=self._max_uri
+            content,
+            uri,
+            options,
+            ttl_ms=ttl_ms,
+            cache_scope=cache_scope,
+            max_uri=self._max_uri,
+            validator=self.validator,
         )
         kind = self._resources if entry.template is None else self._templates
         kind.add(uri, entry, replace=replace)
@@ -294,7 +300,8 @@ class Registry:
         that no string can fill.
         """
         name = _name(function, name)
-        self._prompts.add(name, PromptEntry(function, name, options), replace=replace)
+        entry = PromptEntry(function, name, options, self.validator)
+        self._prompts.add(name, entry, replace=replace)
 
     def remove_prompt(self, name: str) -> None:
         """Take a prompt away, completions included; KeyError if there is none of that name."""
@@ -369,7 +376,7 @@ class Registry:
             raise ValueError(f"{method} is declared already")
 
         def declare(function: F) -> F:
-            table[method] = MethodEntry(function, method, thread=thread)
+            table[method] = MethodEntry(function, method, thread=thread, validator=self.validator)
             return function
 
         return declare

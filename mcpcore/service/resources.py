@@ -23,6 +23,7 @@ from mcpcore.service.declarations import (
 )
 from mcpcore.service.errors import InvalidValue, OutputMismatch, ResourceError, ResourceNotFound
 from mcpcore.service.prepared import Bound
+from mcpcore.service.schema import Validator
 from mcpcore.service.strings import StringHandler
 from mcpcore.service.uri_templates import UnsafeValue, UriTemplate
 from mcpcore.spec.errors import McpError
@@ -79,11 +80,12 @@ class ResourceEntry:
         ttl_ms: int,
         cache_scope: CacheScope,
         max_uri: int,
+        validator: Validator | None = None,
     ) -> None:
         what = f"resource {uri!r}"
         check_options(options, ResourceOptions, what)
         self.uri = uri
-        self._handler = StringHandler(function, what)
+        self._handler = StringHandler(function, what, validator)
         self.thread = runs_in_thread(options, self.is_async, what)
         self.visible = options.get("visible")
         self.mime_type = options.get("mime_type")

@@ -84,7 +84,7 @@ def output_schema(type: Any) -> Schema:
 
 
 _FORM_KEYWORDS = {
-    "string": ("minLength", "maxLength", "format", "enum", "default"),
+    "string": ("minLength", "maxLength", "pattern", "format", "enum", "default"),
     "integer": ("minimum", "maximum", "default"),
     "number": ("minimum", "maximum", "default"),
     "boolean": ("default",),

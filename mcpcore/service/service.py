@@ -50,7 +50,8 @@ class Server(Registry):
 
     ``name``, ``version``, ``title``, ``description``, ``website_url``, ``icons``: its identity.
     ``instructions``: a hint to models on how to use it.
-    ``validator``: compiles JSON Schemas written by hand, see :data:`Validator`.
+    ``validator``: compiles JSON Schemas written by hand, see :data:`Validator`, and checks the
+    patterns of types (``Meta(pattern=...)``).
     ``page_size``: items in one page of a list.
     ``list_ttl_ms``, ``list_cache_scope``: how long clients may keep lists, and who may share them;
     for all lists, or by list (``tools``, ``resources``, ``templates``, ``prompts``).  A list that

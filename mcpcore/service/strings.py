@@ -6,13 +6,12 @@ Parameters may have any type that a string can stand for: text, numbers, boolean
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import astuple
 
 from mcpcore.service.docstrings import parse_docstring
-from mcpcore.service.errors import InvalidValue
 from mcpcore.service.handlers import Handler, values_type
-from mcpcore.service.schema import Schema, explain, input_schema
+from mcpcore.service.reading import Reader
+from mcpcore.service.schema import Schema, Validator, input_schema
 
 _SCALARS = {"string", "integer", "number", "boolean", "null"}
 
@@ -20,25 +19,30 @@ _SCALARS = {"string", "integer", "number", "boolean", "null"}
 class StringHandler:
     """A handler, and the conversion of strings to the types of its parameters.
 
-    Raises TypeError for a parameter that no string can fill.
+    Raises TypeError for a parameter that no string can fill, ValidatorMissing and ValueError as
+    :class:`~mcpcore.service.reading.Reader` does.
     """
 
-    __slots__ = ("_type", "call", "description", "handler", "properties")
+    __slots__ = ("_values", "call", "description", "handler", "properties")
 
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], what: str, validator: Validator | None = None
+    ) -> None:
         self.handler = Handler(function, what)
         if self.handler.rest is not None:
             raise TypeError(f"{what}: **{self.handler.rest} cannot be filled from named values")
         parameters = self.handler.parameters
-        self._type = values_type(parameters)
+        type = values_type(parameters)
         self.call = self.handler.binder()
         """``call(context, bound values)``."""
         doc = parse_docstring(self.handler.doc)
         self.description = doc.description
         try:
-            schema = input_schema(self._type, parameters, doc.parameters)
-        except TypeError as error:
-            raise TypeError(f"{what}: {error}") from None
+            schema = input_schema(type, parameters, doc.parameters)
+            self._values: Reader[Any] = Reader(type, lambda: schema, validator, what)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{what}: {error}") from None
         self.properties: dict[str, Schema] = schema["properties"]
         """What the types and the docstring say of each parameter."""
         for name, rules in self.properties.items():
@@ -47,10 +51,7 @@ class StringHandler:
 
     def bind(self, values: Mapping[str, str], root: str) -> tuple[Any, ...]:
         """Convert the values.  Raises :class:`InvalidValue` naming the one that does not fit."""
-        try:
-            return astuple(msgspec.convert(values, self._type, strict=False))
-        except msgspec.ValidationError as error:
-            raise InvalidValue(explain(error, root)) from None
+        return astuple(self._values.convert(values, root))
 
 
 def _is_scalar(rules: Schema, definitions: Schema) -> bool:

@@ -4,6 +4,7 @@ Source: the tools page of each revision.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,10 +29,10 @@ from mcpcore.service.outputs import (
     compiled,
     error_result,
     given_result,
-    refuse,
     tool_result,
 )
 from mcpcore.service.prepared import Bound
+from mcpcore.service.reading import Reader, refuse
 from mcpcore.service.schema import Schema, Validator, input_schema, is_object_schema, read
 from mcpcore.service.task_views import TaskForm, TaskMode, support_of, task_form
 from mcpcore.spec.errors import McpError
@@ -112,11 +113,14 @@ class ToolEntry:
         written = options.get("input_schema")
         try:
             arguments = values_type(handler.parameters, strict=written is None)
-            self._arguments = msgspec.json.Decoder(arguments)
+            described = partial(input_schema, arguments, handler.parameters, doc.parameters)
+            self._arguments: Reader[Any] = Reader(
+                arguments, described, validator, f"the input of {what}"
+            )
             if written is None:
                 if handler.rest is not None:
                     raise TypeError(f"**{handler.rest} has no schema; pass input_schema")
-                schema = input_schema(arguments, handler.parameters, doc.parameters)
+                schema = described()
             else:
                 schema = dict(written)
                 if not is_object_schema(schema):
@@ -166,10 +170,10 @@ class ToolEntry:
         Raises :class:`InvalidValue` naming the field.
         """
         if self._problems is None:
-            return astuple(read(self._arguments, arguments, "arguments"))
+            return astuple(self._arguments.read(arguments, "arguments"))
         tree = read(_anything, arguments, "arguments")
         refuse(self._problems(tree), "arguments")
-        values = astuple(read(self._arguments, arguments, "arguments"))
+        values = astuple(self._arguments.read(arguments, "arguments"))
         if self._known is None:
             return values
         return (*values, self._rest(tree))
@@ -203,7 +207,7 @@ def _output(
         return None
     if structured is None and is_content(returns):
         return None
-    return Output.derived(returns)
+    return Output.derived(returns, validator, f"the output of {what}")
 
 
 class ToolCall(Bound[ToolEntry]):

@@ -682,7 +682,7 @@ def test_form() -> None:
                 "items": {"type": "string", "enum": ["blue", "red"]},
             },
             "day": {"type": "string", "format": "date"},
-            "token": {"type": "string"},
+            "token": {"type": "string", "pattern": "x"},
             "age": {"type": "integer", "description": "Years.", "minimum": 0, "default": 30},
             "score": {"type": "number", "default": 95.5},
             "agreed": {"type": "boolean", "default": True},

@@ -1,13 +1,17 @@
 """Elicitation forms: what counts as a valid answer, and defaults."""
 
-from typing import Any
+import sys
+from typing import Annotated, Any
 
+import msgspec
 import pytest
+from msgspec import Meta, Raw, Struct
 
-from mcpcore.spec.revisions import BY_NAME, LATEST
+from mcpcore.service import ValidatorMissing
+from mcpcore.spec.revisions import BY_NAME, LATEST, REVISIONS
 from tests.spec.oracle import definitions, needs_schemas
-from transports.forms import check_form, fill_defaults, form_for, form_problems
-from transports.inputs import Elicit
+from transports.forms import _matcher, check_form, fill_defaults, form_for, form_problems
+from transports.inputs import Elicit, InvalidAnswer
 from transports.typed import Unsayable
 
 TITLED = {"const": "a", "title": "A"}
@@ -146,3 +150,67 @@ def test_multiple_choices_cannot_be_said_before_2025_11_25() -> None:
     check_form(schema)
     with pytest.raises(Unsayable, match=r"2025-06-18 has no multiple choice.*'many'"):
         form_for(schema, BY_NAME["2025-06-18"])
+
+
+# Patterns
+
+STALL = "a" * 5_000 + "b"
+"""With the pattern below, for ever for a matcher that backtracks."""
+EVIL = {"type": "string", "pattern": "^(a+)+$"}
+
+
+class Evil(Struct):
+    word: Annotated[str, Meta(pattern="^(a+)+$")]
+    other: Annotated[str, Meta(pattern="^b")] | None = None
+
+
+def fields_of(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"word": "aaa"}, None),
+        ({"word": "aaa", "other": "b"}, None),
+        ({"word": STALL}, "word: a string of 5001 characters does not match the pattern"),
+        ({"word": "ab"}, 'word: "ab" does not match the pattern'),
+        ({"word": "a", "other": "a"}, 'other: "a" does not match the pattern'),
+    ],
+)
+def test_patterns_of_forms(content: dict[str, Any], problem: str | None) -> None:
+    answer = Raw(msgspec.json.encode({"action": "accept", "content": content}))
+    by_type = Elicit("Well?", Evil)
+    for revision in REVISIONS:
+        asked = by_type.wire_params(revision)["requestedSchema"]["properties"]
+        assert asked["word"]["pattern"] == "^(a+)+$"
+    by_hand: Elicit[Any] = Elicit("Well?", by_type.schema)
+    for question in (by_type, by_hand):
+        if problem is None:
+            assert question.parse(answer).accepted
+        else:
+            with pytest.raises(InvalidAnswer, match=problem):
+                question.parse(answer)
+    found = form_problems(by_type.schema, content)
+    assert [each.startswith(problem or "") for each in found] == ([True] if problem else [])
+    if problem is None:
+        assert isinstance(by_type.parse(answer).content, Evil)
+
+
+def test_patterns_that_cannot_be_matched_in_linear_time() -> None:
+    lookahead = {"type": "string", "pattern": "(?=a)"}
+    with pytest.raises(ValueError, match=r"field 'x' of the form: .*lookaround"):
+        Elicit("Well?", fields_of(x=lookahead))
+    Elicit("Well?", fields_of(x=lookahead), validate=False)
+    # What a server asks for in its own way, it has to check itself.
+    assert form_problems(fields_of(x=lookahead), {"x": "b"}) == []
+
+
+def test_patterns_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transports.json_schema", None)
+    _matcher.cache_clear()
+    for schema in (Evil, fields_of(x=EVIL)):
+        with pytest.raises(ValidatorMissing, match=r"field .* of the form has a pattern"):
+            Elicit("Well?", schema)
+    assert form_problems(fields_of(x=EVIL), {"x": "b"}) == []

@@ -1,0 +1,99 @@
+"""Values read as the types of the application.
+
+msgspec matches ``Meta(pattern=...)`` with Python's ``re``, which for some patterns takes time
+exponential in the length of the text; and it is the other side that writes the text.  So a type
+that has patterns is read as a twin of its own that has none, and what was read is held against the
+type's JSON Schema, patterns included, by the server's validator, whose work is bounded.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+from msgspec import inspect as types
+
+from mcpcore.service.errors import InvalidValue, ValidatorMissing
+from mcpcore.service.schema import Schema, Validator, explain, read, shorten
+from mcpcore.service.twins import Twins, has_patterns
+
+T = TypeVar("T")
+
+_PROBLEMS = 10
+"""Most problems that are named in one message."""
+
+
+def refuse(problems: list[str], root: str) -> None:
+    """Raise :class:`InvalidValue` if there are problems; each names a field below ``root``."""
+    if problems:
+        named = [
+            f"{root}{'' if problem[:1] in '[:' else '.'}{problem}"
+            for problem in problems[:_PROBLEMS]
+        ]
+        raise InvalidValue(shorten("; ".join(named)))
+
+
+class Reader(Generic[T]):
+    """Reads values of a type, patterns included.
+
+    ``schema`` gives the type's JSON Schema, asked for if the type has patterns.
+    Raises then ValidatorMissing without a ``validator``, ValueError for a pattern that it refuses,
+    and TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
+    """
+
+    __slots__ = ("_decoder", "_problems", "_twins", "type")
+
+    def __init__(
+        self,
+        type: type[T],
+        schema: Callable[[], Schema],
+        validator: Validator | None,
+        what: str,
+    ) -> None:
+        self._problems: Callable[[Any], list[str]] | None = None
+        self._twins = Twins()
+        info = types.type_info(type)
+        if has_patterns(info):
+            if validator is None:
+                raise ValidatorMissing(what, "has a type with a pattern")
+            self._problems = validator(schema())
+            type = self._twins.annotation(info)
+        self.type: Any = type
+        """What is decoded: the type, or its twin."""
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(type)
+
+    def read(self, raw: bytes | Raw, root: str) -> T:
+        """Decode and check a JSON text; ``root`` is what it is called in messages.
+
+        Raises :class:`InvalidValue` naming the field.
+        """
+        value: T = self.check(raw, root)
+        return value if self._problems is None else self._original(value, root)
+
+    def check(self, raw: bytes | Raw, root: str) -> Any:
+        """The same for who does not want the value: what is returned may be of a twin."""
+        value = read(self._decoder, raw, root)
+        if self._problems is not None:
+            refuse(self._problems(msgspec.json.decode(raw)), root)
+        return value
+
+    def convert(self, values: Mapping[str, str], root: str) -> T:
+        """Make a value of the type, which has named fields, from strings.
+
+        Raises :class:`InvalidValue` naming the field.
+        """
+        try:
+            value: T = msgspec.convert(values, self.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(explain(error, root)) from None
+        if self._problems is not None:
+            refuse(self._problems(msgspec.to_builtins(value)), root)
+            return self._original(value, root)
+        return value
+
+    def _original(self, value: Any, root: str) -> T:
+        try:
+            original: T = self._twins.original(value)
+        except (ValueError, TypeError) as error:  # of __post_init__, which msgspec reports alike
+            raise InvalidValue(f"{root}: {error}") from None
+        return original

@@ -1,0 +1,204 @@
+"""Types without the patterns of their text: twins of types that have some.
+
+What is read as a twin has the shape of the original; :meth:`Twins.original` makes values of the
+original of it.
+"""
+
+import datetime
+import decimal
+import inspect
+import uuid
+from types import GenericAlias
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Union
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Meta, Raw
+from msgspec import inspect as types
+
+_PLAIN: dict[type, Any] = {
+    types.AnyType: Any,
+    types.NoneType: None,
+    types.BoolType: bool,
+    types.RawType: Raw,
+}
+_LIMITED: dict[type, tuple[Any, tuple[str, ...]]] = {
+    types.StrType: (str, ("min_length", "max_length")),
+    types.IntType: (int, ("gt", "ge", "lt", "le", "multiple_of")),
+    types.FloatType: (float, ("gt", "ge", "lt", "le", "multiple_of")),
+}
+_COLLECTIONS: dict[type, Any] = {
+    types.ListType: list,
+    types.SetType: set,
+    types.FrozenSetType: frozenset,
+}
+_LENGTHS = ("min_length", "max_length")
+_INNER = ("type", "item_type", "key_type", "value_type")
+_SCALARS: dict[type, Any] = {
+    types.BytesType: bytes,
+    types.ByteArrayType: bytearray,
+    types.MemoryViewType: memoryview,
+    types.DateType: datetime.date,
+    types.DateTimeType: datetime.datetime,
+    types.TimeType: datetime.time,
+    types.TimeDeltaType: datetime.timedelta,
+    types.UUIDType: uuid.UUID,
+    types.DecimalType: decimal.Decimal,
+}
+
+
+def has_patterns(info: types.Type) -> bool:
+    """Whether a type has patterns, at any depth."""
+    seen: set[Any] = set()
+    pending: list[Any] = [info]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, types.StrType) and each.pattern is not None:
+            return True
+        if hasattr(each, "fields"):
+            if each.cls in seen:
+                continue
+            seen.add(each.cls)
+        pending.extend(_parts(each))
+    return False
+
+
+def _parts(info: Any) -> list[types.Type]:
+    found = [getattr(info, name) for name in _INNER if hasattr(info, name)]
+    for name in ("types", "item_types"):
+        found.extend(getattr(info, name, ()))
+    found.extend(field.type for field in getattr(info, "fields", ()))
+    return found
+
+
+class Twins:
+    """Makes types without patterns; and of their values, values of the originals."""
+
+    def __init__(self) -> None:
+        self._made: dict[type, Any] = {}
+        """The original of each twin."""
+        self._twins: dict[Any, Any] = {}
+        """The twin of each original; None while it is being made."""
+
+    def annotation(self, info: Any) -> Any:
+        """The annotation of a type without its patterns."""
+        kind = type(info)
+        if kind is types.Metadata:
+            return self.annotation(info.type)
+        if kind in _PLAIN:
+            return _PLAIN[kind]
+        if kind in _LIMITED:
+            return _limited(_LIMITED[kind][0], info, _LIMITED[kind][1])
+        if kind is types.UnionType:
+            return Union[tuple(map(self.annotation, info.types))]  # noqa: UP007 - made at run time
+        if kind in _COLLECTIONS:
+            item = self.annotation(info.item_type)
+            return _limited(GenericAlias(_COLLECTIONS[kind], (item,)), info, _LENGTHS)
+        if kind is types.VarTupleType:
+            items = (self.annotation(info.item_type), ...)
+            return _limited(GenericAlias(tuple, items), info, _LENGTHS)
+        if kind is types.TupleType:
+            return GenericAlias(tuple, tuple(map(self.annotation, info.item_types)))
+        if kind is types.DictType:
+            inner = (self.annotation(info.key_type), self.annotation(info.value_type))
+            return _limited(GenericAlias(dict, inner), info, _LENGTHS)
+        if kind is types.LiteralType:
+            return Literal[tuple(info.values)]
+        if hasattr(info, "fields"):
+            return self._twin(info) if has_patterns(info) else info.cls
+        return _whole(info)
+
+    def _twin(self, info: Any) -> Any:
+        twin = self._twins.get(info.cls, UNSET)
+        if twin is None:
+            name = getattr(info.cls, "__name__", info.cls)
+            raise TypeError(f"{name} has a pattern and contains itself; pass a schema by hand")
+        if twin is UNSET:
+            self._twins[info.cls] = None
+            twin = self._twins[info.cls] = self._make(info)
+        return twin
+
+    def _make(self, info: Any) -> Any:
+        original = getattr(info.cls, "__origin__", info.cls)
+        fields = [(field, self.annotation(field.type)) for field in info.fields]
+        if isinstance(info, types.TypedDictType):
+            members = {
+                field.encode_name: kind if field.required else NotRequired[kind]
+                for field, kind in fields
+            }
+            return TypedDict(original.__name__, members)  # type: ignore[operator]
+        _check_init(original, [field.name for field in info.fields])
+        is_struct = isinstance(info, types.StructType)
+        options: dict[str, Any] = {"array_like": isinstance(info, types.NamedTupleType)}
+        options["forbid_unknown_fields"] = options["array_like"]
+        if is_struct:
+            options = {
+                "array_like": info.array_like,
+                "forbid_unknown_fields": info.forbid_unknown_fields,
+                "tag_field": info.tag_field,
+                "tag": info.tag,
+            }
+        twin = msgspec.defstruct(
+            original.__name__,
+            [
+                (field.name, kind, _field(field.encode_name, required=field.required))
+                for field, kind in fields
+            ],
+            kw_only=True,
+            frozen=True,
+            **options,
+        )
+        self._made[twin] = original
+        return twin
+
+    def original(self, value: Any) -> Any:
+        """Make of a value that was read as twins one of the originals."""
+        kind = type(value)
+        original = self._made.get(kind)
+        if original is not None:
+            members = {name: getattr(value, name) for name in kind.__struct_fields__}
+            return original(
+                **{
+                    name: self.original(member)
+                    for name, member in members.items()
+                    if member is not UNSET
+                }
+            )
+        if kind is dict:
+            return {self.original(key): self.original(inner) for key, inner in value.items()}
+        if kind in (list, tuple, set, frozenset):
+            return kind(map(self.original, value))
+        return value
+
+
+def _field(name: str, *, required: bool) -> Any:
+    """A field of a twin; what is absent is left to the original, which knows its default."""
+    return msgspec.field(name=name, default=NODEFAULT if required else UNSET)
+
+
+def _limited(annotation: Any, info: Any, limits: tuple[str, ...]) -> Any:
+    given = {name: value for name in limits if (value := getattr(info, name)) is not None}
+    return Annotated[annotation, Meta(**given)] if given else annotation
+
+
+def _check_init(original: Any, names: list[str]) -> None:
+    """Raise TypeError unless an object can be made of its fields, by name."""
+    parameters = inspect.signature(original).parameters
+    if missing := [name for name in names if name not in parameters]:
+        raise TypeError(
+            f"{original.__name__} has a pattern and cannot be made of its fields: "
+            f"{missing[0]!r} is no parameter"
+        )
+
+
+def _whole(info: Any) -> Any:
+    """The annotation of a type that has no parts."""
+    if hasattr(info, "cls"):  # an enum, or a class that msgspec does not know
+        return info.cls
+    if isinstance(info, types.DateTimeType | types.TimeType):
+        bare: Any = _SCALARS[type(info)]
+        return bare if info.tz is None else Annotated[bare, Meta(tz=info.tz)]
+    if isinstance(info, types.BytesType | types.ByteArrayType | types.MemoryViewType):
+        return _limited(_SCALARS[type(info)], info, _LENGTHS)
+    if type(info) not in _SCALARS:
+        raise TypeError(f"{type(info).__name__} cannot be read beside a type with a pattern")
+    return _SCALARS[type(info)]
