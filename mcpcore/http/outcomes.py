@@ -134,8 +134,6 @@ class Outcomes(ABC):
         )
 
     def _interrupted(self, call: Call, recovery: Recovery, delay: float, reason: str) -> None:
-        if call.purpose is not Purpose.STREAM and call.request is None:
-            return  # nobody waits for what it brings
         self._relay.push(
             StreamInterrupted(
                 request=call.request,

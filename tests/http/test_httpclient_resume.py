@@ -176,16 +176,6 @@ def test_a_refusal_that_is_final(status: int) -> None:
     assert [event.recovery for event in hand.interruptions()] == [Recovery.RESUME, Recovery.FAIL]
 
 
-def test_nothing_is_told_of_a_stream_that_nobody_waits_for() -> None:
-    hand, request = broken()
-    again = hand.next()
-    hand.client.cancel(request, now=hand.now)
-    hand.take(RequestEnded)
-    before = len(hand.interruptions())
-    hand.reply(again, 405)
-    assert len(hand.interruptions()) == before
-
-
 @pytest.mark.parametrize("status", [400, 410])
 def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
     hand, request = broken()

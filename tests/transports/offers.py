@@ -214,6 +214,11 @@ def listening() -> Server:
     def typing(where: str, speed: int = 1) -> None:
         keep([where, speed])
 
+    @server.notification("notifications/acme/echo")
+    def echo(context: NotificationContext) -> None:
+        known = context.notify("notifications/acme/heard", {"value": 1})
+        keep(["echo", known, context.notify("notifications/roots/list_changed")])
+
     @server.notification("notifications/acme/slow", thread=True)
     def slow(context: NotificationContext, word: str) -> None:
         anyio.from_thread.run_sync(keep, [word, context.method])

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Raw
 
 from mcpcore.spec.revisions import LATEST, REVISIONS, Revision
-from mcpcore.spec.types.tools import Tool
+from mcpcore.spec.types.tools import CallToolResult, Tool
 from transports.client_cache import ResultCache, ServerCache
 from transports.client_tools import ToolBook
 from transports.targets import HttpTarget, StdioTarget, Target, WebSocketTarget
@@ -233,6 +233,20 @@ def test_tools_are_remembered_up_to_a_limit() -> None:
     book = ToolBook(headers, strict=True, compile_schema=None, limit=2)
     assert len(book.learn([tool("a", "A"), tool("b", "B"), tool("c", "C")])) == 3
     assert headers == {"b": {"B": ("a",)}, "c": {"C": ("a",)}}
+
+
+def test_an_unknown_tool_is_worth_one_list_until_the_list_changes() -> None:
+    book = ToolBook({}, strict=True, compile_schema=lambda schema: lambda value: [])
+    result = CallToolResult(content=[], structured_content={})
+    assert [book.unknown("a", result), book.unknown("b", result)] == [True, False]
+    book.outdated("notifications/prompts/list_changed")
+    assert not book.unknown("a", result)
+    book.outdated("notifications/tools/list_changed")
+    book.learn([tool("a")])
+    assert [book.unknown("a", result), book.unknown("b", result)] == [False, True]
+    never = ToolBook({}, strict=True, compile_schema=lambda schema: lambda value: [], look_up=False)
+    never.outdated("notifications/tools/list_changed")
+    assert not never.unknown("a", result)
 
 
 def test_a_tool_that_turned_bad_is_forgotten() -> None:

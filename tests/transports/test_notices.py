@@ -3,8 +3,11 @@
 The server is :func:`tests.transports.offers.listening`.
 """
 
+import json
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from msgspec import Raw
@@ -12,6 +15,7 @@ from msgspec import Raw
 from mcpcore.service import Server
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolError
 from mcpcore.spec.revisions import REVISIONS
+from mcpcore.spec.types.content import TextContent
 from tests.transports.offers import TRANSPORTS, offered
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -26,7 +30,9 @@ ROOTS_CHANGED = "notifications/roots/list_changed"
 
 async def heard(client: Client, count: int) -> Any:
     result = await client.call_tool("heard", {"count": count}, timeout=10)
-    return result.structured_content or [each.text for each in result.content]  # type: ignore[union-attr]
+    [block] = result.content
+    assert isinstance(block, TextContent)
+    return json.loads(block.text)
 
 
 @pytest.mark.requirement("client/roots/server-handles-changes")
@@ -64,6 +70,26 @@ async def test_notifications_of_extensions(transport: str, name: str) -> None:
     assert "fast" not in told
     for word in ("left", "right", "late"):
         assert told.count(word) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_what_hears_may_tell_something_in_turn(transport: str, name: str) -> None:
+    told: list[str] = []
+    callbacks = Callbacks(notification=lambda method, params: told.append(method))
+    async with (
+        offered(transport, "listening") as target,
+        connect(target, revision=name, callbacks=callbacks) as client,
+    ):
+        client.notify("notifications/acme/echo")
+        answer = await heard(client, 1)
+        legacy = client.revision.server_requests
+        if legacy:
+            with anyio.fail_after(10):
+                while not told:
+                    await anyio.lowlevel.checkpoint()
+    assert answer == [["echo", legacy, False]]
+    assert told == (["notifications/acme/heard"] if legacy else [])
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
