@@ -1,5 +1,7 @@
 """``python -m benchmarks [startup] [pair] [stdio] [tools] [--rounds N]``: what things cost.
 
+And ``python -m benchmarks floods [--scale 0.1]``: what attacks cost (:mod:`benchmarks.floods`).
+
 Beside the official SDK, where that has something to compare.
 """
 
@@ -12,8 +14,10 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import pair, startup, stdio, tools
+from benchmarks import floods, pair, startup, stdio, tools
 from benchmarks.measure import SDK, Series, interleave
+
+FLOODS = "floods"
 
 
 class Benchmark(Struct, frozen=True):
@@ -100,10 +104,20 @@ def show(console: Console, benchmark: Benchmark, series: Mapping[str, Series]) -
 def main() -> int:
     """Run what the command line names; 0 if every target is met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], help="all by default")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[*BENCHMARKS, FLOODS, []],
+        help="all but the floods by default",
+    )
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the floods")
     chosen = parser.parse_args()
     names = chosen.names or list(BENCHMARKS)
+    flooded = 0
+    if FLOODS in names:
+        flooded = floods.main(chosen.scale)
+        names = [name for name in names if name != FLOODS]
     if not Path(SDK).exists() and any(BENCHMARKS[name].sdk for name in names):
         print("the official SDK is not installed: run `make sdk`", file=sys.stderr)
         return 2
@@ -113,7 +127,7 @@ def main() -> int:
         benchmark = BENCHMARKS[name]
         measured = run(console, benchmark, chosen.rounds)
         met = show(console, benchmark, measured) and met
-    return 0 if met else 1
+    return flooded or (0 if met else 1)
 
 
 if __name__ == "__main__":

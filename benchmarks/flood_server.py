@@ -2,7 +2,7 @@
 
 It says ``listening on PORT`` and serves until its standard input ends.  Members of SETTINGS:
 ``http`` and ``link``, what differs from the defaults of HttpSettings and HttpServerSettings;
-``backend``, asyncio or trio.
+``queued`` and ``in_flight``, bounds of Limits; ``backend``, asyncio or trio.
 """
 
 import json
@@ -12,10 +12,12 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
+from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
+from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, serve
 
 LINE = "x" * 10_000
@@ -70,5 +72,10 @@ if __name__ == "__main__":
     chosen = ServeSettings(
         http=HttpSettings(**given.get("http", {})),
         http_link=HttpServerSettings(**given.get("link", {})),
+        runtime=RuntimeSettings(
+            limits=Limits(
+                **{name: given[name] for name in ("queued", "in_flight") if name in given}
+            )
+        ),
     )
     anyio.run(partial(main, chosen), backend=given.get("backend", "asyncio"))
