@@ -73,7 +73,7 @@ class HttpCall:
         self.wanted = 0
         """How many bytes of the body may be fed, at most; 0: none, the reply is being made."""
         self.over: anyio.CancelScope | None = None
-        """Is cancelled when the call is given up: what the carrier waits for will not come."""
+        """Is cancelled when the call is given up, for whoever does not wait in :meth:`actions`."""
         self._began, self._fed = clock(), 0
         self.deadline = host.settings.body_deadline(self._began, 0)
         self._host = host
@@ -81,6 +81,7 @@ class HttpCall:
         self._request = request
         self._begun = False
         self._woken = False
+        self._waiting = self._stopped = False
         self._signal: anyio.Event | None = None
         self._actions: deque[Action] = deque()
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
@@ -135,13 +136,16 @@ class HttpCall:
         """Wait for what is to be sent next, in order; [] when nothing follows."""
         if not self.wanted:
             self.deadline = math.inf
+        self._waiting = True
         try:
             while not (taken := self.ready()) and self._route is not None:
                 self._signal = anyio.Event()
                 await self._signal.wait()
         except BaseException:
-            self._part()
+            self.close()
             raise
+        finally:
+            self._waiting = False
         return taken
 
     def __aiter__(self) -> "HttpCall":
@@ -166,7 +170,8 @@ class HttpCall:
         """
         self.wanted = 0
         self._actions.clear()
-        self._part()
+        self._leave()
+        self._host.discard(self)
 
     def __enter__(self) -> "HttpCall":
         return self
@@ -201,7 +206,9 @@ class HttpCall:
 
     def stop(self) -> None:
         """See :class:`~transports.http_host.Carrier`."""
-        self._give_up(503, "the server is shutting down")
+        if not self._stopped:
+            self._stopped = True
+            self._give_up(503, "the server is shutting down")
 
     def _give_up(self, status: int, message: str) -> None:
         self.wanted = 0
@@ -210,7 +217,7 @@ class HttpCall:
             self._refuse(status, message)
         else:
             self._host.discard(self)
-        if self.over is not None:
+        if self.over is not None and not self._waiting:
             self.over.cancel()
 
     def _received(self) -> None:
@@ -218,10 +225,6 @@ class HttpCall:
         self.wanted = 0
         self.deadline = clock() + self._host.settings.write_time
         self._host.flush_soon()
-
-    def _part(self) -> None:
-        self._leave()
-        self._host.discard(self)
 
     def _leave(self) -> None:
         if self._route is not None:

@@ -497,7 +497,13 @@ async def test_what_does_not_end_in_time_is_stopped() -> None:
 async def test_a_reply_that_has_not_begun_when_time_is_up_says_why() -> None:
     settings = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
     async with mounted(settings) as (site, app), anyio.create_task_group() as tasks:
-        call = Call(app, tool("hold", steps=0))
+
+        class Slow(Call):
+            async def send(self, message: Message) -> None:
+                await anyio.lowlevel.checkpoint()
+                await super().send(message)
+
+        call = Slow(app, tool("hold", steps=0))
         tasks.start_soon(call.run)
         await site.until("held")
         await app.aclose()
