@@ -32,7 +32,8 @@ class Elsewhere(Struct, frozen=True):
     def post(self, session: str, principal: str | None) -> dict[str, Any]:
         """The members of the :class:`~mcpcore.http.storing.Post` that passes it on."""
         raw = Raw(msgspec.json.encode(self.message))
-        note = Forwarded(session=session, message=raw, principal=principal)
+        name = None if principal is None else str(principal)  # without what else is known of it
+        note = Forwarded(session=session, message=raw, principal=name)
         return {"to": self.worker, "note": msgspec.json.encode(note)}
 
 

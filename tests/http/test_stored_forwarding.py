@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.http.principals import Principal
 from mcpcore.http.storing import Announced, AnyNote, Forwarded, Post, QueuePut, SessionLoad
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from tests.http.storebench import CALL, StoreBench, party, settle, shown
@@ -37,7 +38,7 @@ def result(id: Any) -> dict[str, Any]:
 # Answers
 
 
-@pytest.mark.parametrize("principal", [None, "me"])
+@pytest.mark.parametrize("principal", [None, "me", Principal("me", scopes=["a"])])
 def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> None:
     one, other = party("a", "b")
     session = one.session(principal=principal)
