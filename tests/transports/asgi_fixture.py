@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 class Kind(Struct, frozen=True):
     """An ASGI server: how it is started, and what it says once it is up."""
 
+    name: str
     command: tuple[str, ...]
     ready: str
     path: str = "/mcp"
@@ -31,27 +32,38 @@ _UVICORN = ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--lifesp
 _MOUNTED = "tests.transports.asgi_site:mounted"
 
 KINDS = {
-    "uvicorn": Kind((*_UVICORN, "off"), "Uvicorn running on"),
-    "granian": Kind(
-        ("granian", "--interface", "asginl", "--port", "{port}", "{app}"), "Started worker"
-    ),
-    "hypercorn on trio": Kind(
-        ("hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", "{app}"), "Running on"
-    ),
-    "mounted in Starlette": Kind(
-        (*_UVICORN, "on"), "Uvicorn running on", path="/inner/mcp", app=_MOUNTED
-    ),
+    kind.name: kind
+    for kind in (
+        Kind("uvicorn", (*_UVICORN, "off"), "Uvicorn running on"),
+        Kind(
+            "granian",
+            ("granian", "--interface", "asginl", "--port", "{port}", "{app}"),
+            "Started worker",
+        ),
+        Kind(
+            "hypercorn on trio",
+            ("hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", "{app}"),
+            "Running on",
+        ),
+        Kind(
+            "mounted in Starlette",
+            (*_UVICORN, "on"),
+            "Uvicorn running on",
+            path="/inner/mcp",
+            app=_MOUNTED,
+        ),
+    )
 }
 
 
 class Site:
-    """A server process, and the connections that a test has made to it."""
+    """A server, and the connections that a test has made to it."""
 
-    def __init__(self, port: int, path: str, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, kind: Kind, port: int) -> None:
+        self.kind = kind.name
         self.port = port
-        self.path = path
-        self.process = process
-        self.url = f"http://127.0.0.1:{port}{path}"
+        self.path = kind.path
+        self.url = f"http://127.0.0.1:{port}{kind.path}"
         self._clients: list[SiteClient] = []
 
     async def connect(self) -> "SiteClient":
@@ -127,7 +139,7 @@ def running(kind: Kind, *options: str, quiet: bool = True, **environment: str) -
             assert line, said
             said += line
         _await_listener(port)
-        yield Site(port, kind.path, process)
+        yield Site(kind, port)
         process.terminate()
         said += process.communicate(timeout=20)[0]
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from mcpcore.spec.types.content import TextContent
@@ -290,6 +291,33 @@ async def test_principals(site: Site) -> None:
     named = tool("whoami", headers={"X-User": "ada"})
     assert (await client.call(named)).result == "ada"
     assert await told(client, "whoami") == "nobody"
+
+
+async def test_http_2(site: Site) -> None:
+    if site.kind not in ("granian", "hypercorn on trio"):
+        pytest.skip("the server has HTTP/1 only")
+    head, _, body = tool("add", a=2, b=3).partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    del headers["Host"], headers["Content-Length"]
+
+    async def parts() -> AsyncIterator[bytes]:
+        """A body whose length nobody is told."""
+        yield body[:10]
+        yield body[10:]
+
+    async with httpx.AsyncClient(http1=False, http2=True) as client:
+        response = await client.post(site.url, headers=headers, content=parts())
+        assert (response.http_version, response.status_code) == ("HTTP/2", 200)
+        assert response.json()["result"]["structuredContent"] == 5
+        refused = await client.post(f"{site.url}/elsewhere", headers=headers, content=body)
+        assert refused.status_code == 404
+        hold = {**headers, "Mcp-Name": "hold"}
+        request = tool("hold", label="http 2", steps=2, meta=TOKEN).partition(b"\r\n\r\n")[2]
+        async with client.stream("POST", site.url, headers=hold, content=request) as stream:
+            lines = stream.aiter_lines()
+            while "notifications/progress" not in await anext(lines):
+                pass
+    assert await told(await site.connect(), "read", what="cancelled http 2") == "seen"
 
 
 async def test_no_websocket(site: Site) -> None:
