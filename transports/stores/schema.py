@@ -121,12 +121,14 @@ def prepare(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connecti
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
+        _is_made(db, path)  # before anything is changed
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         _journal(db, busy)
         with closing(db.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
-            _migrate(cursor, path)
+            if not _is_made(db, path):
+                _make(cursor)
             cursor.execute("COMMIT")
     except BaseException:
         db.close()
@@ -150,17 +152,22 @@ def _journal(db: sqlite3.Connection, busy: float) -> None:
         return
 
 
-def _migrate(cursor: sqlite3.Cursor, path: str | Path) -> None:
-    version = cursor.execute("PRAGMA user_version").fetchone()[0]
-    application = cursor.execute("PRAGMA application_id").fetchone()[0]
-    if application == _APPLICATION and version == VERSION:
-        return
+def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
+    """Whether the tables are there.  Raises StoreUnavailableError if there are others."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
     if application == _APPLICATION:
-        raise StoreUnavailableError(
-            f"{path} is a store of version {version}; this program knows version {VERSION} only"
-        )
-    if cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if version != VERSION:
+            raise StoreUnavailableError(
+                f"{path} is a store of version {version}; this program knows version {VERSION}"
+            )
+        return True
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreUnavailableError(f"{path} is the database of another program")
+    return False
+
+
+def _make(cursor: sqlite3.Cursor) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             cursor.execute(statement)

@@ -1,0 +1,149 @@
+"""The Redis store: its keys and scripts."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from mcpcore.http.storing import (
+    Post,
+    QueuePut,
+    QueueTake,
+    SessionLoad,
+    SessionSave,
+    SessionTouch,
+    Step,
+    StoreFailure,
+    StreamAppend,
+    StreamBegin,
+    StreamClaim,
+    StreamRead,
+)
+from tests.transports.redis_server import RedisServer, redis_server
+from tests.transports.store_stage import record
+from transports.stores.base import StoreSettings
+from transports.stores.redis import RedisStore
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as made:
+        yield made
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[redis.Redis]:
+    with closing(redis.Redis.from_url(server.url)) as made:
+        yield made
+
+
+@pytest.fixture
+def store(server: RedisServer) -> Iterator[RedisStore]:
+    with closing(RedisStore(server.url, StoreSettings(sessions=2), prefix="p")) as made:
+        yield made
+
+
+def steps(session: str) -> list[Step]:
+    return [
+        SessionSave(token=1, session=session, record=record(session)),
+        SessionTouch(token=1, session=session),
+        StreamBegin(token=1, session=session, stream=1, request=b"1"),
+        StreamBegin(token=1, session=session, stream=2),
+        StreamAppend(token=1, session=session, stream=1, data=b"x"),
+        QueuePut(token=1, session=session, data=b"{}", once="o"),
+        QueueTake(token=1, session=session, stream=2, limit=10),
+        QueueTake(token=1, session=session, stream=2, limit=10),
+        QueuePut(token=1, session=session, data=b"{}", once="p"),
+        StreamRead(token=1, session=session, stream=1, after=1, limit=10),
+        Post(token=1, session="", to=None, note=b"n"),
+        Post(token=1, session="", to="a", note=b"n"),
+        StreamClaim(token=1, session=session, stream=1),
+    ]
+
+
+def work(store: RedisStore) -> None:
+    store.secret()
+    store.receive("a", 0)
+    for session in ("r", "s", "t"):  # one more than is kept
+        for outcome in store.commit("a", steps(session), 1000):
+            assert not isinstance(outcome, StoreFailure)
+    store.commit("b", [StreamClaim(token=1, session="t", stream=2)], 1000)
+    store.receive("a", 0)
+    store.leave("b")
+
+
+def test_every_key_has_a_time_to_live(store: RedisStore, client: redis.Redis) -> None:
+    work(store)
+    keys = {key.decode(): client.ttl(key) for key in client.scan_iter()}
+    assert {key.partition("}")[0] for key in keys} == {"p:{workers", "p:{s", "p:{t"}
+    assert all(0 < left <= 2 * 86400 for left in keys.values()), keys
+
+
+def test_what_ends_leaves_nothing(store: RedisStore, client: redis.Redis) -> None:
+    work(store)
+    for session in ("s", "t"):
+        assert store.delete(session, 1000)
+    assert list(client.scan_iter("p:{[rst]}*")) == []
+
+
+def test_each_script_stays_with_one_tag(
+    store: RedisStore, client: redis.Redis, server: RedisServer
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+    listening = threading.Event()
+
+    def listen() -> None:
+        with redis.Redis.from_url(server.url).monitor() as monitor:  # type: ignore[no-untyped-call]
+            listening.set()
+            for command in monitor.listen():
+                parts = command["command"].split(" ")
+                if parts[0].lower() == "ping":
+                    return
+                seen.append((command["client_type"], parts))
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert listening.wait(20)
+    work(store)
+    client.ping()
+    listener.join(20)
+    base, scripts, calls = "", 0, 0
+    for kind, parts in seen:
+        if parts[0].upper() == "EVALSHA":
+            base, scripts = parts[3], scripts + 1
+        elif kind == "lua" and parts[0].upper() != "TIME":
+            assert parts[1].startswith(base), parts
+            calls += 1
+    assert scripts > 30
+    assert calls > 100
+
+
+def test_scripts_that_redis_has_forgotten(store: RedisStore, client: redis.Redis) -> None:
+    store.commit("a", steps("s"), 1000)
+    client.script_flush()
+    appends = [
+        StreamAppend(token=1, session="s", stream=1, data=b"%d" % number) for number in range(5)
+    ]
+    assert store.commit("a", appends, 1000) == [2, 3, 4, 5, 6]
+    client.script_flush()
+    store.receive("a", 0)
+
+
+def test_a_redis_that_is_full_says_so(store: RedisStore, client: redis.Redis) -> None:
+    store.commit("a", steps("s"), 1000)
+    client.config_set("maxmemory", 1)
+    append = StreamAppend(token=1, session="s", stream=1, data=b"y")
+    (outcome,) = store.commit("a", [append], 1000)
+    assert isinstance(outcome, StoreFailure)
+    assert "memory" in outcome.reason
+    client.config_set("maxmemory", 0)
+    assert store.commit("a", [append], 1000) == [2]
+
+
+def test_prefixes_keep_stores_apart(store: RedisStore, server: RedisServer) -> None:
+    store.commit("a", steps("s"), 1000)
+    with closing(RedisStore(server.url, prefix="q")) as other:
+        assert other.commit("a", [SessionLoad(token=1, session="s")], 1000) == [None]
+        assert other.secret() != store.secret()
