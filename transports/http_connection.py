@@ -17,7 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Verdict
+from mcpcore.http.principals import Refusal, Verdict
 from mcpcore.spec.revisions import Revision
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_heads import (
@@ -28,6 +28,7 @@ from transports.http_heads import (
     RequestParser,
     find_head,
 )
+from transports.http_identity import identify
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 from transports.tls import SecureStream
@@ -171,7 +172,7 @@ class ServerConnection:
     async def _serve(self) -> None:
         upgrade = self._link.upgrade
         while (head := await self._next_head()) is not None:
-            if head.upgrade and upgrade is not None:
+            if head.upgrade and upgrade is not None and await self._may_upgrade(head):
                 self._limit(math.inf)
                 self._upgraded = True
                 if await upgrade(self._stream, head.request, bytes(self._buffer)):
@@ -186,6 +187,16 @@ class ServerConnection:
                     await self._watch(reply)
             if reply.close:
                 return
+
+    async def _may_upgrade(self, head: RequestHead) -> bool:
+        """Whether a client may leave HTTP, where who it is must be known; if not, HTTP says so."""
+        settings = self._settings
+        if settings.authenticate is None:
+            return True
+        self._limit(math.inf)
+        seconds = settings.authenticate_time
+        verdict = await identify(settings.authenticate, head.request, seconds)
+        return not isinstance(verdict, Refusal)
 
     async def _next_head(self) -> RequestHead | None:
         """Read the next head; None if the client leaves, or is to leave, instead."""

@@ -319,6 +319,9 @@ class _Bindings:
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
         settings = self._settings
+        if settings.http_link.authenticate is not None:
+            # Whoever asks this of HTTP does not mean to let others in beside it.
+            raise BadTarget("WebSocket cannot ask who connects, but authenticate= is set")
         scope = anyio.CancelScope()
         self._scopes.append(scope)
 
