@@ -1,5 +1,6 @@
 """A TCP proxy that breaks chosen connections off at chosen places of the response."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -7,7 +8,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
 HEAD_END = b"\r\n\r\n"
-EVENT_END = b"\n\n"
+EVENT_END = re.compile(rb"\n\n|\r\n\r\n")
 
 
 class Place:
@@ -41,10 +42,10 @@ class Place:
             return None
         place += len(HEAD_END)
         for _ in range(self.events):
-            found = seen.find(EVENT_END, place)
-            if found < 0:
+            found = EVENT_END.search(seen, place)
+            if found is None:
                 return None
-            place = found + len(EVENT_END)
+            place = found.end()
         place += self.extra
         return place if len(seen) >= place else None
 
@@ -52,8 +53,8 @@ class Place:
 class CutProxy:
     """Breaks off the connections of one stream at ``places``, one after the other.
 
-    They are that of the first request whose text has ``first`` in it, and of each GET behind it.
-    Every request must come on a connection of its own.
+    They are that of the first request whose text has ``first`` in it, and of each GET with a cursor
+    behind it.  A connection may carry one request after the other.
     """
 
     def __init__(self, upstream: int, places: Sequence[Place], first: bytes) -> None:
@@ -81,64 +82,80 @@ class CutProxy:
             return
         async with near, far:
             try:
-                request = await near.receive()
-                place = self._choose(request)
-                if place is not None and place.head == 0:
-                    await far.send(request)
-                    self._cut(b"")
-                    return
                 async with anyio.create_task_group() as group:
+                    connection = _Connection(self, near, far)
 
                     async def upwards() -> None:
-                        await _copy(near, far)
+                        await connection.upwards()
                         group.cancel_scope.cancel()
 
-                    await far.send(request)
                     group.start_soon(upwards)
-                    await self._downwards(far, near, place)
+                    await connection.downwards()
                     group.cancel_scope.cancel()
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
+            except* (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass  # one of the two has left
 
-    def _choose(self, request: bytes) -> Place | None:
+    def choose(self, request: bytes) -> Place | None:
+        """Where to break off the response to what this is the beginning, or the body, of."""
         mine = request.startswith(b"GET ") and b"last-event-id" in request.lower()
         if not self._begun:
             mine = self._begun = self._first in request
         return self._left.pop(0) if mine and self._left else None
 
-    async def _downwards(self, far: SocketStream, near: SocketStream, place: Place | None) -> None:
-        seen = b""
-        while True:
-            try:
-                data = await far.receive()
-            except anyio.EndOfStream:
-                if place is not None:
-                    self._cut(seen)
-                return
-            seen += data
-            at = None if place is None else place.find(seen)
-            if at is not None:
-                await near.send(seen[len(seen) - len(data) : at])
-                self._cut(seen[:at])
-                return
-            await near.send(data)
-            if place is not None and place.end and seen.endswith(b"0\r\n\r\n"):
-                self._cut(seen)
-                return
-
-    def _cut(self, passed: bytes) -> None:
+    def cut(self, passed: bytes) -> None:
+        """A connection was broken off; ``passed`` of the response has gone through."""
         self.passed.append(passed)
         self.cuts += 1
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
 
-async def _copy(source: SocketStream, target: SocketStream) -> None:
-    try:
+class _Connection:
+    """One connection of a client, with one request after the other."""
+
+    def __init__(self, proxy: CutProxy, near: SocketStream, far: SocketStream) -> None:
+        self._proxy = proxy
+        self._near = near
+        self._far = far
+        self._place: Place | None = None
+        self._seen = b""
+
+    async def upwards(self) -> None:
+        """Pass on what the client sends, until it ends."""
         while True:
-            await target.send(await source.receive())
-    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        return
+            try:
+                data = await self._near.receive()
+            except anyio.EndOfStream:
+                return
+            if data.startswith((b"POST ", b"GET ", b"DELETE ")):
+                self._seen, self._place = b"", None
+            if self._place is None:
+                self._place = self._proxy.choose(data)
+            await self._far.send(data)
+            if self._place is not None and self._place.head == 0:
+                self._proxy.cut(b"")
+                return
+
+    async def downwards(self) -> None:
+        """Pass on what the server sends, until it ends or the place is reached."""
+        while True:
+            try:
+                data = await self._far.receive()
+            except anyio.EndOfStream:
+                if self._place is not None:
+                    self._proxy.cut(self._seen)
+                return
+            self._seen += data
+            place, seen = self._place, self._seen
+            at = None if place is None else place.find(seen)
+            if at is not None:
+                await self._near.send(seen[len(seen) - len(data) : at])
+                self._proxy.cut(seen[:at])
+                return
+            await self._near.send(data)
+            if place is not None and place.end and seen.endswith(b"0\r\n\r\n"):
+                self._proxy.cut(seen)
+                return
 
 
 @asynccontextmanager
