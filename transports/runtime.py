@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 import anyio
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from mcpcore.engine.config import Limits
+from mcpcore.engine.config import ASKABLE, Limits
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -111,6 +111,8 @@ class ServerRuntime:
         self.waiting = Waiting()
         """The handlers that wait for an answer of a legacy client."""
         self._server = server
+        self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
+        """Requests that the engine answers once middleware has let them through."""
         guard = self._guard = Guard(self.settings.middleware)
         self._prepare = guard.around(server.prepare) if self.settings.middleware else server.prepare
         self._rounds = Rounds(
@@ -260,6 +262,10 @@ class ServerRuntime:
 
     def _on_request(self, event: RequestReceived) -> None:
         tasks = self._tasks
+        if event.method in self._asked:
+            admitted = Prepared(event.revision, result=Raw(b"{}"))
+            self._run(event, self._guard(event.revision, admitted), None)
+            return
         try:
             about_tasks = None if tasks is None else tasks.prepare(event)
             if about_tasks is not None:
@@ -303,7 +309,7 @@ class ServerRuntime:
                 )
                 return
             result = prepared.finish(value)
-            self.machine.respond(event.key, result, meta=context.take_result_meta(prepared.meta))
+            self._respond(event, result, context.take_result_meta(prepared.meta), self.machine)
         except InputNeeded as needed:
             self._require_input(event, context, needed)
         except Exception as error:
@@ -323,7 +329,7 @@ class ServerRuntime:
             if inspect.isawaitable(value):
                 value = await value
             result = prepared.finish(value)
-            replies.respond(event.key, result, meta=context.take_result_meta(prepared.meta))
+            self._respond(event, result, context.take_result_meta(prepared.meta), replies)
         except BaseException as error:
             only = simplified(error)
             if isinstance(only, InputNeeded):
@@ -335,6 +341,14 @@ class ServerRuntime:
         finally:
             self._wake(event.key)
             self.flush()
+
+    def _respond(
+        self, event: RequestReceived, result: Raw, meta: dict[str, Any] | None, replies: Replies
+    ) -> None:
+        if event.method in self._asked:
+            self.machine.admit(event.key)
+        else:
+            replies.respond(event.key, result, meta=meta)
 
     def _fail(
         self,

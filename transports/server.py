@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import UNSET, Struct, field, structs
 
-from mcpcore.engine.config import Config, Role
+from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.peer import Peer
 from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.server import HttpServer
@@ -240,6 +240,7 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
         limits=settings.limits,
         header_params=server.header_params,
         extension_methods=server.extension_methods,
+        asked_first=ASKABLE if settings.middleware else frozenset(),
     )
 
 

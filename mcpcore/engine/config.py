@@ -12,6 +12,9 @@ from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
 
 C = TypeVar("C", ClientCapabilities, ServerCapabilities)
 
+ASKABLE = frozenset({"resources/subscribe", "resources/unsubscribe", "subscriptions/listen"})
+"""What a server's engine answers itself and may have to ask its owner about."""
+
 HeaderParams = Mapping[str, tuple[str, ...]]
 """Header name (the part after ``Mcp-Param-``) to the property path of the argument."""
 
@@ -91,6 +94,11 @@ class Config(Struct, frozen=True, kw_only=True):
     """Tool name to its mirrored arguments; may be a live mapping that its owner keeps changing."""
     extension_methods: frozenset[str] = frozenset()
     """Requests beyond the specification's that our owner answers."""
+    asked_first: frozenset[str] = frozenset()
+    """Requests that the engine answers itself, but only after our owner has let them through.
+
+    Out of :data:`ASKABLE`.  Each is told as RequestReceived and waits for ``admit`` or ``fail``.
+    """
     route_scoped_ids: bool = False
     """Inbound ids are unique per route only, and the end of a route cancels what it asked for."""
     id_prefix: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mcpcore.engine.config import Config, Role
+from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
@@ -70,6 +70,8 @@ class Profile:
             capabilities = config.declared(ServerCapabilities)
         if not config.revisions:
             raise ValueError("no revision is left to speak")
+        if strange := config.asked_first - ASKABLE:
+            raise ValueError(f"the engine does not ask its owner about {min(strange)}")
         for icon in config.info.icons or ():
             if not is_safe_icon(icon.src):
                 raise ValueError(f"icon {icon.src[:80]!r}: expected an https: or data:image/ URI")

@@ -212,10 +212,11 @@ class Receiver(Notices):
 
     def _serve(self, arrival: Arrival) -> ErrorData | None:
         """Answer a request that has climbed the ladder, or tell our owner of it."""
-        immediate = IMMEDIATE.get(arrival.method)
+        asks = arrival.method in self.config.asked_first
+        immediate = None if asks else IMMEDIATE.get(arrival.method)
         if immediate is not None:
             return immediate(self, arrival)
-        lasting = LASTING.get(arrival.method)
+        lasting = None if asks else LASTING.get(arrival.method)
         refusal = is_early_enough(self, arrival)
         if refusal is None and lasting is None:
             refusal = finds_room(self, arrival)
@@ -236,6 +237,8 @@ class Receiver(Notices):
                 text = f"invalid params: inputResponses or requestState: {error}"
                 return ErrorData(INVALID_PARAMS, text)
         record = self.register(arrival)
+        if asks:
+            record.held = arrival
         self.emit(
             RequestReceived(
                 key=record.key,
@@ -254,6 +257,17 @@ class Receiver(Notices):
             )
         )
         return None
+
+    def answer_held(self, record: Inbound) -> bool:
+        """Answer a request that our owner was asked about; False if it was cancelled meanwhile."""
+        arrival: Arrival = record.held
+        if not self.finish(record, RequestSignal.ANSWER):
+            return False
+        answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
+        refusal = is_early_enough(self, arrival) or answer(self, arrival)
+        if refusal is not None:
+            self.refuse_arrival(arrival, refusal)
+        return True
 
     def register(self, arrival: Arrival) -> Inbound:
         """Put a request of the other side into the tables."""

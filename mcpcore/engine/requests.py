@@ -82,6 +82,8 @@ class Inbound(Struct, kw_only=True, weakref=False, eq=False):
     stream: Stream | None = None
     """Set on a listen stream only, as is ``interest``."""
     interest: Interest | None = None
+    held: Any = None
+    """The arrival of a request that the engine answers itself, until our owner admits it."""
 
 
 class Purpose(Enum):

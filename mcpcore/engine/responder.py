@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -76,6 +76,16 @@ class Responder(Receiver):
         record = self._answerable(key)
         body = input_required(record, requests, state)
         return self.answer_with(record, body, None, INPUT_REQUIRED)
+
+    def admit(self, key: Key) -> bool:
+        """Let the engine answer a request of ``Config.asked_first``; False if it was cancelled.
+
+        Raises LocalProtocolError for a request that is none of those.
+        """
+        record = self._answerable(key)
+        if record.held is None:
+            raise LocalProtocolError(f"{record.method} is not answered by the engine")
+        return cast(Receiver, record.peer).answer_held(record)
 
     def release(self, key: Key) -> None:
         """The handler of a cancelled request has ended; its place is free."""

@@ -48,6 +48,10 @@ class OwnerCalls:
         """See :meth:`Peer.require_input <mcpcore.engine.peer.Peer.require_input>`."""
         return self._modern.require_input(key, requests, state)
 
+    def admit(self, key: Key) -> bool:
+        """See :meth:`Peer.admit <mcpcore.engine.peer.Peer.admit>`."""
+        return self._modern.admit(key)
+
     def release(self, key: Key) -> None:
         """See :meth:`Peer.release <mcpcore.engine.peer.Peer.release>`."""
         self._modern.release(key)

@@ -8,6 +8,7 @@ import pytest
 from msgspec import UNSET, Raw, structs
 
 from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
+from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     ConnectionEnded,
     ErrorReceived,
@@ -1071,3 +1072,75 @@ def test_every_route_gets_one_end() -> None:
     drain(peer)
     ends = sorted(frame.route for frame in peer.data_to_send() if frame.ends)
     assert ends == [1, 2, 3, 4, 5, 6]
+
+
+# What the engine answers once its owner has been asked
+
+ASKED: dict[str, Any] = {"asked_first": ASKABLE}
+SUBSCRIBE = {"uri": "test://a"}
+LISTEN = {"notifications": {"resourceSubscriptions": ["test://a"]}}
+HELD = [
+    ("resources/subscribe", SUBSCRIBE, False),
+    ("resources/unsubscribe", SUBSCRIBE, False),
+    ("subscriptions/listen", LISTEN, True),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "modern"), HELD)
+def test_what_the_owner_admits_is_answered_as_ever(method: str, params: Any, modern: bool) -> None:
+    answers: list[Any] = []
+    told: list[Any] = []
+    for settings in (dict[str, Any](), ASKED):
+        config = server_config(**settings)
+        peer = modern_server(config) if modern else legacy_server(config=config)
+        events = feed(peer, call(1, method, params, modern=modern))
+        if settings:
+            [asked] = events
+            assert isinstance(asked, RequestReceived)
+            assert (asked.method, asked.id, sent(peer)) == (method, 1, [])
+            assert peer.admit(asked.key) is True
+            events = drain(peer)
+            with pytest.raises(LocalProtocolError):
+                peer.admit(asked.key)
+        answers.append(sent(peer))
+        told.append([type(event) for event in events])
+        peer.notify("notifications/resources/updated", SUBSCRIBE)
+        answers.append(sent(peer))
+    assert answers[:2] == answers[2:]
+    assert told[0] == told[1]
+    assert len(answers[1]) == (0 if method == "resources/unsubscribe" else 1)
+
+
+@pytest.mark.parametrize(("method", "params", "modern"), HELD)
+@pytest.mark.parametrize("how", ["refused", "cancelled", "malformed"])
+def test_what_the_owner_does_not_admit(method: str, params: Any, modern: bool, how: str) -> None:
+    config = server_config(**ASKED)
+    peer = modern_server(config) if modern else legacy_server(config=config)
+    if how == "malformed":
+        params = {"uri": 5, "notifications": 5}
+    asked = received(peer, call(1, method, params, modern=modern))
+    if how == "refused":
+        assert peer.fail(asked.key, ErrorData(-31999, "no entry"))
+        assert sent(peer) == [error(1, -31999, "no entry")]
+    elif how == "malformed":
+        assert peer.admit(asked.key)
+        [reply] = sent(peer)
+        assert reply["error"]["code"] == -32602
+    else:
+        feed(peer, tell("notifications/cancelled", {"requestId": 1}))
+        assert peer.admit(asked.key) is False
+        peer.release(asked.key)
+        assert sent(peer) == []
+    assert peer.in_flight == 0
+    peer.notify("notifications/resources/updated", SUBSCRIBE)
+    assert sent(peer) == []
+
+
+def test_only_what_the_owner_was_asked_about_is_admitted() -> None:
+    peer = legacy_server(config=server_config(**ASKED))
+    event = received(peer, call(1, "tools/list"))
+    with pytest.raises(LocalProtocolError, match="is not answered by the engine"):
+        peer.admit(event.key)
+    assert peer.respond(event.key, {})
+    with pytest.raises(ValueError, match="does not ask its owner about ping"):
+        Peer(Role.SERVER, server_config(asked_first=frozenset({"ping"})))

@@ -77,7 +77,7 @@ def test_tasks_are_declared_where_they_are_spoken(revision: Any, capabilities: A
     assert (shown.tasks is not UNSET) is (revision is LEGACY)
     extensions = {} if shown.extensions is UNSET else shown.extensions
     assert (TASKS_EXTENSION in extensions) is revision.modern
-    rest = {name: {} for name in capabilities.extensions if name != TASKS_EXTENSION}
+    rest: dict[str, Any] = {name: {} for name in capabilities.extensions if name != TASKS_EXTENSION}
     assert extensions == ({**rest, **EXTENSION} if revision.modern else rest)
     assert capabilities in (SERVER, CLIENT)  # what was given is left alone
     assert TASKS_EXTENSION in capabilities.extensions

@@ -4,7 +4,8 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from transports.inputs import ListRoots
 from transports.middleware import AnsweringSteps, CallNext, Chain, Steps
 from transports.request_log import log_incoming, log_outgoing
 from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import server_config
+from transports.server import ServeSettings, serve, server_config
 from transports.server_middleware import Answer, ServerMiddleware
 from transports.targets import MemoryTarget
 
@@ -406,6 +407,91 @@ async def test_middleware_may_refuse_requests_about_tasks() -> None:
             params = {**task, "inputResponses": {}}
             reply = await made.call(method, params, capabilities=TASKS)
             assert reply["error"] == {"code": -31999, "message": "no entry"}
+
+
+def publishing() -> Server:
+    server = Server("publishing")
+    server.add_resource("test://a", lambda: "A")
+
+    @server.tool
+    def publish() -> str:
+        server.resource_updated("test://a")
+        return "done"
+
+    return server
+
+
+@asynccontextmanager
+async def reachable(transport: str, server: Server, chosen: RuntimeSettings) -> AsyncIterator[Any]:
+    """Offer a server on a transport; yields what to connect to."""
+    if transport == "memory":
+        yield MemoryTarget(server, chosen)
+        return
+    urls: list[str] = []
+    ready, stop = anyio.Event(), anyio.Event()
+
+    def told(url: str) -> None:
+        urls.append(url)
+        ready.set()
+
+    async def run() -> None:
+        await serve(
+            server,
+            http="127.0.0.1:0" if transport == "http" else (),
+            ws="127.0.0.1:0" if transport == "ws" else (),
+            settings=ServeSettings(runtime=chosen),
+            on_listening=told,
+            stop=stop,
+        )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await ready.wait()
+        yield urls[0]
+        stop.set()
+
+
+@pytest.mark.parametrize("transport", ["memory", "http", "ws"])
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+@pytest.mark.parametrize("kind", KINDS)
+async def test_subscriptions_pass_middleware(
+    kind: Callable[..., Any], revision: Revision, transport: str
+) -> None:
+    log: list[str] = []
+    with anyio.fail_after(20):
+        async with (
+            reachable(transport, publishing(), settings(kind(log))) as target,
+            connect(target, revision=revision.name) as client,
+            client.listen(uris=["test://a"]) as changes,
+        ):
+            await client.call_tool("publish")
+            change = await anext(changes)
+            assert (change.kind, change.uri) == ("resource", "test://a")
+    opened = "subscriptions/listen" if revision.modern else "resources/subscribe"
+    assert log[:2] == [f"seen {opened}", "seen answer NoneType"]
+    assert (f"seen {'resources/unsubscribe'}" in log) is not revision.modern
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
+@pytest.mark.parametrize("waits", [False, True])
+async def test_middleware_may_refuse_subscriptions(waits: bool, revision: Revision) -> None:
+    def guards(request: Context) -> Steps[Answer]:
+        if "subscri" in request.method:
+            raise McpError(-31999, "no entry")
+        yield
+
+    async def guards_later(request: Context, call_next: CallNext[Answer]) -> Answer:
+        await anyio.lowlevel.checkpoint()
+        if "subscri" in request.method:
+            raise McpError(-31999, "no entry")
+        return await call_next()
+
+    chosen = settings(guards_later if waits else guards)
+    async with connect(MemoryTarget(publishing(), chosen), revision=revision.name) as client:
+        with pytest.raises(PeerError, match="no entry"):
+            async with client.listen(uris=["test://a"]):
+                raise AssertionError("it was let through")
+        assert text_of(await client.call_tool("publish")) == "done"
 
 
 @pytest.mark.parametrize("kind", KINDS)
