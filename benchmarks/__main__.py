@@ -1,4 +1,4 @@
-"""``python -m benchmarks [startup] [pair] [stdio] [tools] [--rounds N]``: what things cost.
+"""``python -m benchmarks [NAME ...] [--rounds N]``: what things cost.
 
 And ``python -m benchmarks floods [--scale 0.1]``: what attacks cost (:mod:`benchmarks.floods`).
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import floods, pair, startup, stdio, tools
+from benchmarks import floods, pair, startup, stdio, stores, tools
 from benchmarks.measure import SDK, Series, interleave
 
 FLOODS = "floods"
@@ -57,6 +57,12 @@ BENCHMARKS = {
         "CPU of a request, few tools and many",
         tools.VARIANTS,
         (("tools/call, 1,000 tools", "tools/call, 10 tools", 1.05),),
+        sdk=False,
+    ),
+    "stores": Benchmark(
+        "Time of an event that is added to a stream",
+        stores.VARIANTS,
+        stores.RATIOS,
         sdk=False,
     ),
 }

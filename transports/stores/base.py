@@ -83,10 +83,11 @@ class StepFailedError(Exception):
 class SessionStore(Protocol):
     """Keeps the records of sessions.  Times are of the wall clock."""
 
-    def save(self, record: SessionRecord, wall: float) -> None:
-        """Write a record down.  One of version 1 makes a session, every other needs one.
+    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
+        """Write a record down (:class:`SessionSave`): None if that was done.
 
-        Raises StepFailedError if it needs one and there is none: the session has ended.
+        One of version 1 makes a session, every other needs one: False if it has ended.  Where a
+        record stands whose version is not lower, that stays, and is returned.
         """
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
@@ -203,7 +204,7 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
             case SessionLoad():
                 return store.load(session, wall)
             case SessionSave():
-                store.save(step.record, wall)
+                return store.save(step.record, wall)
             case SessionDelete():
                 return store.delete(session, wall)
             case _:

@@ -141,23 +141,25 @@ class MemoryStore:
 
     # Sessions
 
-    def save(self, record: SessionRecord, wall: float) -> None:
+    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
         """See :class:`~transports.stores.base.SessionStore`."""
         with self._changed:
             session = self._find(record.id, wall)
             if session is not None:
-                if record.version >= session.record.version:
-                    session.record = record
                 self._use(session, wall)
-                return
+                if record.version <= session.record.version:
+                    return session.record
+                session.record = record
+                return None
             if record.version > 1:
-                raise StepFailedError("the session has ended")
+                return False
             while len(self._sessions) >= self.settings.sessions:
                 self._remove(self._victim(wall))
             self._sessions[record.id] = _Session(
                 record=record, streams={}, entries=deque(), queue=deque(), once=OrderedDict()
             )
             self._unused[record.id] = None
+            return None
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
         """See :class:`~transports.stores.base.SessionStore`."""

@@ -18,6 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -296,7 +297,8 @@ class RedisStore(ByStep):
         base = session_base(self._prefix, session)
         return self._link.session.call(base, operation, wall, me, *values)
 
-    def _do(self, worker: str, step: Step, wall: float) -> Outcome:
+    def do(self, worker: str, step: Step, wall: float) -> Any:
+        """Carry out a step.  Raises StepFailedError for a StoreFailure, StoreUnavailableError."""
         (made,) = self._carry_out(worker, [step], wall)
         if isinstance(made, StoreFailure):
             raise StepFailedError(made.reason)

@@ -98,6 +98,10 @@ def outcome(step: Step, reply: Reply) -> Outcome:
             return None if value == b"" else _page(value)
         case QueueTake():
             return LogPage(ended=True) if value == b"" else _page(value)
+        case SessionSave() if isinstance(value, bytes):
+            return msgspec.json.decode(value, type=SessionRecord)
+        case SessionSave():
+            return False if value < 0 else None
         case SessionLoad():
             return None if value == b"" else msgspec.json.decode(value, type=SessionRecord)
         case QueuePut() | SessionTouch() | SessionDelete():

@@ -263,16 +263,18 @@ end
 
 local ops = {}
 
+-- Returns 0 if that was done, 1 if it made a session, -1 without one, or the record that stays.
 function ops.save() -- record, version, created
   if lives() then
-    if tonumber(ARGV[5]) >= fact('version') then
-      redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
-    end
     use()
+    if tonumber(ARGV[5]) <= fact('version') then
+      return redis.call('HGET', facts, 'record')
+    end
+    redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])
     return 0
   end
   if tonumber(ARGV[5]) > 1 then
-    return redis.error_reply('GONE the session has ended')
+    return -1
   end
   remove()
   redis.call('HSET', facts, 'record', ARGV[4], 'version', ARGV[5], 'created', ARGV[6])

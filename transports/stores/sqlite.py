@@ -89,26 +89,27 @@ class SqliteStore(SqliteLimits):
 
     # Sessions
 
-    def save(self, record: SessionRecord, wall: float) -> None:
+    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
         """See :class:`~transports.stores.base.SessionStore`."""
         with self._transaction():
             key = self._find(record.id, wall)
             text = msgspec.json.encode(record)
             if key is not None:
-                self._db.execute(
+                self._use(key, wall)
+                changed = self._db.execute(
                     "UPDATE sessions SET record = ?, version = ?, created = ?"
-                    " WHERE key = ? AND version <= ?",
+                    " WHERE key = ? AND version < ?",
                     (text, record.version, record.created, key, record.version),
                 )
-                self._use(key, wall)
-                return
+                return None if changed.rowcount else self._record(key)
             if record.version > 1:
-                raise StepFailedError("the session has ended")
+                return False
             self._admit(wall)
             self._db.execute(
                 "INSERT INTO sessions (id, record, version, created) VALUES (?, ?, ?, ?)",
                 (record.id, text, record.version, record.created),
             )
+            return None
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
         """See :class:`~transports.stores.base.SessionStore`."""
@@ -117,8 +118,11 @@ class SqliteStore(SqliteLimits):
             if key is None:
                 return None
             self._use(key, wall)
-            text = self._value("SELECT record FROM sessions WHERE key = ?", key)
-            return msgspec.json.decode(text, type=SessionRecord)
+            return self._record(key)
+
+    def _record(self, key: int) -> SessionRecord:
+        text = self._value("SELECT record FROM sessions WHERE key = ?", key)
+        return msgspec.json.decode(text, type=SessionRecord)
 
     def touch(self, session: str, wall: float) -> bool:
         """See :class:`~transports.stores.base.SessionStore`."""
