@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.events import Event, Key
-from mcpcore.engine.lifecycle import Session
+from mcpcore.engine.events import ENGINE, Event, Key
+from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import Call, Purpose
@@ -62,6 +62,8 @@ class HttpClient(Responses):
         """Frames that wait until the server knows our session."""
         self._saved: dict[RequestId, Transmit] = {}
         """Requests that a lost session refused, to be sent again in the next, once."""
+        self._turns: dict[Key, tuple[Call, list[Transmit]]] = {}
+        """By requests of the server: the report on its way, and what is to be said after it."""
         self._barrier = False
         self._barren = 0
 
@@ -209,6 +211,8 @@ class HttpClient(Responses):
     # From the Peer to the network
 
     def _collect(self) -> None:
+        if self._turns:
+            self._go_on()
         for frame in self._peer.data_to_send():
             self._plan(frame)
         if self._peer.state is Session.CLOSED and not self._closing:
@@ -232,7 +236,38 @@ class HttpClient(Responses):
         if self._barrier and frame.method != INITIALIZE:
             self._waiting.append(frame)
         else:
+            self._say(frame)
+
+    def _say(self, frame: Transmit) -> None:
+        """Post a frame; what belongs to one request of the server in turn, as POSTs may overtake.
+
+        So no report of progress comes after the answer.
+        """
+        key = frame.key
+        reports = frame.kind is FrameKind.NOTIFICATION
+        if key is None or key == ENGINE or frame.kind is FrameKind.REQUEST:
             self._post(frame)
+        elif key not in self._turns:
+            call = self._post(frame)
+            if reports:
+                self._turns[key] = call, []
+        else:
+            waiting = self._turns[key][1]
+            if reports and waiting:
+                waiting.clear()  # newer progress stands for what it was before
+            waiting.append(frame)
+
+    def _go_on(self) -> None:
+        """Say what waited for a report that has reached the server, or cannot."""
+        for key, (call, waiting) in list(self._turns.items()):
+            if call.status == 0 and self._calls.get(call.route) is call:
+                continue
+            del self._turns[key]
+            record = self._peer.hub.inbound.get(key)
+            answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
+            if answered or (record is not None and record.state is Request.ACTIVE):
+                for frame in waiting:
+                    self._say(frame)
 
     def _forget(self, request: RequestId, revision: Revision | None) -> bool:
         """Our owner gave a request up; True if the server has to be told."""
@@ -247,7 +282,7 @@ class HttpClient(Responses):
             self._abort(call)
         return revision is None or not revision.disconnect_cancels
 
-    def _post(self, frame: Transmit, *, again: bool = False) -> None:
+    def _post(self, frame: Transmit, *, again: bool = False) -> Call:
         route = self._new_route()
         revision = frame.revision
         call = self._calls[route] = self._call(route, Purpose.POST, revision)
@@ -270,6 +305,7 @@ class HttpClient(Responses):
         self._plans.append(
             self._planner.post(route, frame, session=session, version=version, timeout=timeout)
         )
+        return call
 
     def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
         return Call(
@@ -298,7 +334,7 @@ class HttpClient(Responses):
         for frame in saved.values():
             self._post(frame, again=True)
         for frame in waiting:
-            self._post(frame)
+            self._say(frame)
 
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         current = call.epoch == self._epoch

@@ -42,8 +42,7 @@ def said(text: str) -> CreateMessageResult:
 class Answering:
     """Callbacks that report progress, and keep what they know of the request.
 
-    They wait until the server says that it has heard, as over HTTP a report and an answer that
-    follows at once may pass each other.
+    With ``wait`` until the server says that a coroutine function of its has heard.
     """
 
     def __init__(self) -> None:
@@ -51,11 +50,11 @@ class Answering:
         self.told: list[bool] = []
         self._heard = anyio.Event()
 
-    async def _tell(self, context: CallbackContext, *report: Any) -> None:
+    async def _tell(self, context: CallbackContext, *report: Any, wait: bool = False) -> None:
         self.seen[context.method] = context
         self._heard = heard = anyio.Event()
         self.told.append(context.progress(*report))
-        if self.told[-1]:
+        if wait and self.told[-1]:
             await heard.wait()
 
     def _hear(self, method: str, params: Raw) -> None:
@@ -74,8 +73,8 @@ class Answering:
         return {"name": "Ada"}
 
     async def roots(self, context: CallbackContext) -> list[str]:
-        await self._tell(context, 1)
-        await self._tell(context, 3, None, "last")
+        await self._tell(context, 1, wait=True)
+        await self._tell(context, 3, None, "last", wait=True)
         return ["file:///r"]
 
     @property
