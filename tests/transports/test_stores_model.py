@@ -244,11 +244,12 @@ class Model:
 
     def save(self, session: dict[str, Any] | None, step: SessionSave, wall: float) -> Any:
         if session is not None:
-            if step.record.version >= session["record"].version:
-                session["record"] = step.record
             session["used"] = wall
+            if step.record.version <= session["record"].version:
+                return session["record"]
+            session["record"] = step.record
         elif step.record.version > 1:
-            return StoreFailure("the session has ended")
+            return False
         else:
             self.sessions[step.session] = {
                 "record": step.record,
