@@ -329,7 +329,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["serve", ":x"], 2, "cannot be imported"),
         (["serve", "os:nothing"], 2, "names nothing"),
         (["serve", "--http", "nonsense"], 2, "HOST:PORT"),
-        (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "'a b'"),
+        (["serve", "--http", "127.0.0.1:0", "--allow-host", "a b"], 2, "a b"),
         (["frobnicate"], 2, "frobnicate"),
         (["list", "--timeout", "0", "http://127.0.0.1:1/"], 2, "0.001"),
     ],
