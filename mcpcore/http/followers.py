@@ -225,10 +225,10 @@ class Follower:
             if not isinstance(page, StoreFailure):
                 self._view.touch()
             return
-        if not page.entries or page.entries[0][0] == self._position + 1:
+        if page.entries and page.entries[0][0] == self._position + 1:
             self._give(page)
         if page.last > self._position:
-            # Another worker has carried the stream meanwhile.
+            # The worker that had the stream before took something more before it let go.
             self._next = _Next.READ
         else:
             self._next = _Next.TAKE if page.entries or self._woken else _Next.WAIT
@@ -237,12 +237,11 @@ class Follower:
     def _give(self, page: LogPage) -> None:
         view, exchange = self._view, self._exchange
         for position, data in page.entries:
-            if position > self._position:
-                id = view.event_id(self.number, position) if self._numbered else None
-                exchange.write(encode_event(data, id=id))
-                self._position = position
-                if not self._named:
-                    self._unsent.append(data)
+            id = view.event_id(self.number, position) if self._numbered else None
+            exchange.write(encode_event(data, id=id))
+            self._position = position
+            if not self._named:
+                self._unsent.append(data)
 
     def _close_orphan(self, request: bytes) -> None:
         """Whoever would have answered is gone: that is the answer."""

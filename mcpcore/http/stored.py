@@ -265,7 +265,7 @@ class StoredHttpServer(HttpServer):
         return View(
             id,
             Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
-            principal,
+            None if principal is None else str(principal),  # without what else is known of it
             self._steps,
             owner=owner_of(principal, share),
             name=self._name,

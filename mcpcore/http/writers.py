@@ -172,7 +172,6 @@ class Writer:
         """The client has come back somewhere else."""
         exchange = self.exchange
         if exchange is not None:
-            self._named = True
             exchange.source = None
             exchange.drop_queued()
             exchange.finish(close=True)

@@ -199,6 +199,17 @@ def test_a_cancellation_of_what_is_known_here_goes_no_further() -> None:
     assert forwarded(one) == []
 
 
+def test_a_cancellation_right_behind_its_request() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route = one.send(CALL, mcp_session_id=session, pump=False)
+    body = note("notifications/cancelled", {"requestId": 1})
+    one.send(body, mcp_session_id=session, pump=False)
+    settle(one, other)
+    assert one.take(RequestCancelled).key == one.take(RequestReceived).key
+    assert one.replies[route].status == 202
+
+
 @pytest.mark.parametrize(
     "body",
     [

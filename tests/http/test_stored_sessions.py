@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcpcore.engine.events import (
@@ -13,6 +14,8 @@ from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import (
+    Changed,
+    Ended,
     Post,
     SessionDelete,
     SessionLoad,
@@ -146,9 +149,47 @@ def test_a_change_that_cannot_be_written_down_is_refused_and_kept_for_the_next()
     assert_busy(one.post(SET_LEVEL, mcp_session_id=session))
     assert record_of(one, session).log_level is None
     one.failing()
-    assert one.post(SUBSCRIBE, mcp_session_id=session).status == 200
+    assert one.post(request("ping"), mcp_session_id=session).status == 200
     assert record_of(one, session).log_level == "error"
+
+
+def test_a_change_that_comes_while_another_is_written_down() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.slow = True
+    first = one.post(SET_LEVEL, mcp_session_id=session)
+    second = one.post(SUBSCRIBE, mcp_session_id=session)
+    assert one.waiting() == ["SessionSave"]
+    one.step()
+    assert one.waiting() == ["Post", "SessionSave"]
+    assert first.head is None
+    assert second.head is None
+    one.step(2)
+    assert first.status == second.status == 200
     assert record_of(one, session).subscriptions == ("a://b",)
+    assert record_of(one, session).version == 4
+
+
+def test_an_old_note_of_a_change_changes_nothing() -> None:
+    (one,) = party("a")
+    session = one.session()
+    old = record_of(one, session)
+    one.post(SET_LEVEL, mcp_session_id=session)
+    one.stored.note(msgspec.json.encode(Changed(session=session, record=old)), now=one.now)
+    assert one.view(session).peer.log_level == "error"
+    assert one.view(session).base == record_of(one, session)
+
+
+def test_a_change_of_a_session_that_is_ended_meanwhile() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.slow = True
+    reply = one.post(SET_LEVEL, mcp_session_id=session)
+    one.stored.note(msgspec.json.encode(Ended(session=session, reason="so")), now=one.now)
+    one.pump()
+    assert reply.status == 404
+    one.step()
+    assert one.server.sessions == 0
 
 
 def test_two_workers_change_a_session_at_once() -> None:
@@ -488,6 +529,7 @@ def test_a_view_that_is_pushed_out_at_work_tells_its_clients() -> None:
     one.session()
     assert shown(one.replies[route]) == [1, "error"]
     assert one.replies[route].end is not None
+    assert one.kinds().count("RequestCancelled") == 2
     assert_busy(one.replies[plain])
     id = one.replies[route].ids[-2]
     assert shown(other.replies[other.listen(session, last_event_id=id)]) == ["error"]

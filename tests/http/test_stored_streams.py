@@ -19,7 +19,7 @@ from mcpcore.http.storing import (
 )
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.cluster import EPOCH
-from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.storebench import CALL, CUT, StoreBench, cursor, party, settle, shown
 from tests.http.support import LEGACY, MODERN, Reply, note, request
 from transports.stores.base import StoreSettings
 
@@ -155,6 +155,25 @@ def test_a_client_that_leaves_without_an_id_can_ask_for_nothing(version: str) ->
     assert not one.view(session).writers
 
 
+def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    route, key = one.call(session)
+    one.slow = True
+    assert one.server.progress(key, 1)
+    one.step()  # begun
+    asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.server.disconnect(route, now=one.now)
+    one.replies[route].end = CUT
+    one.slow = False
+    one.pump()
+    last = one.asked(StreamAppend)[-1]
+    assert (last.data, last.ends) == (b"", True)
+    # Whatever still waits for an answer goes another way.
+    stream = one.replies[one.listen(session)]
+    assert [event["id"] for event in stream.events] == [asked]
+
+
 # Picking up
 
 
@@ -207,6 +226,7 @@ def test_a_stream_has_one_connection(elsewhere: bool) -> None:
     back = one.replies[one.listen(session, last_event_id=cursor(first))]
     settle(one, other)
     assert resumed.end is not None
+    assert resumed.end.close
     one.server.respond(key, {"content": []})
     settle(one, other)
     assert shown(back) == [2, "done"]
@@ -231,6 +251,65 @@ def test_an_old_note_of_a_move_closes_nothing() -> None:
     settle(one, other)
     assert again.end is None
     assert shown(again) == [2]
+
+
+def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    resumed = other.replies[other.listen(session, last_event_id=one.replies[route].ids[0])]
+    assert shown(resumed) == [1]
+    other.slow = True
+    one.progress(key, 2)
+    other.worker.read_mail()
+    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.step()  # the read brings 2
+    assert other.waiting() == ["StreamRead"]
+    other.worker.carry_out(1, EPOCH + other.now)  # that finds nothing, and nobody knows yet
+    one.progress(key, 3)
+    other.worker.read_mail()
+    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.slow = False
+    other.pump()
+    assert shown(resumed) == [1, 2, 3]
+
+
+def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.slow = True
+    route = other.listen(session)
+    other.step()  # the session
+    other._events()
+    other.worker.carry_out(2, EPOCH + other.now)  # begun, nothing there
+    tell(one, session, 1)
+    other.worker.read_mail()
+    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.slow = False
+    other.pump()
+    assert shown(other.replies[route]) == ["1"]
+
+
+def test_what_the_worker_took_that_had_the_stream_before() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route = one.listen(session)
+    tell(one, session, 1)
+    id = cursor(one.replies[route])
+    other.slow = True
+    back = other.listen(session, last_event_id=id)
+    other.step()  # the session
+    other.step()  # the read; nothing more is there
+    tell(one, session, 2)  # taken here, as nobody else has claimed the stream
+    one.slow = True
+    other.step()  # the claim
+    one.slow = False
+    one.server.notify("notifications/3", session=session)
+    settle(one)
+    other.slow = False
+    settle(other, one)
+    assert shown(other.replies[back]) == ["2", "3"]
 
 
 def test_ids_that_were_not_given() -> None:
@@ -565,20 +644,29 @@ def test_what_waits_here_for_the_store_is_bounded() -> None:
     (one,) = party("a", settings=HttpSettings(session_queue=1000))
     session = one.session()
     one.slow = True
-    tell(one, session, *range(1, 100))
     asked = [
+        one.server.request("roots/list", now=one.now, session=session, timeout=None)
+        for _ in range(3)
+    ]
+    tell(one, session, *range(1, 100))
+    one.slow = False
+    one.pump()
+    # The first was on its way; then notifications go before requests.
+    stream = one.replies[one.listen(session)]
+    got = [event.get("id") for event in stream.events]
+    assert [id for id in got if id] == asked
+    assert 5 < len(got) < 20
+    assert not any(isinstance(event, RequestEnded) for event in one.events)
+    one.slow = True
+    more = [
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
         for _ in range(40)
     ]
-    one.pump()
     one.slow = False
     one.pump()
     refused = [event.request for event in one.events if isinstance(event, RequestEnded)]
-    assert refused == asked[: len(refused)]
-    stream = one.replies[one.listen(session)]
-    got = [event.get("id") for event in stream.events]
-    assert [id for id in got if id] == asked[len(refused) :]
-    assert len(got) < 20
+    assert refused
+    assert refused == more[1 : 1 + len(refused)]
 
 
 # Polling
@@ -684,6 +772,34 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
     one.server.respond(key, {"content": []})
     one.pass_time(10)
     assert not one.view(session).writers
+
+
+def test_a_store_that_cannot_even_say_what_it_has() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.failing("StreamAppend", "StreamRead", done=True)
+    one.progress(key, 2)
+    one.pass_time(5)
+    assert len(one.asked(StreamRead)) >= 4
+    one.failing()
+    one.pass_time(2)
+    one.progress(key, 3)
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
+    assert shown(resumed) == [2, 3]
+
+
+def test_a_writer_whose_session_is_gone() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.worker.store.delete(session, EPOCH + one.now)
+    one.progress(key, 2)
+    assert shown(one.replies[route]) == [1, "error"]
+    assert one.server.sessions == 0
+    assert "RequestCancelled" in one.kinds()
 
 
 def test_a_store_that_loses_an_event_in_between() -> None:
