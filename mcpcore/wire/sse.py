@@ -22,6 +22,9 @@ DEFAULT_LIMIT = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 _RETRY_DIGITS = 15
+_BLOCK = 1024
+"""Data lines that are joined before the next are taken: many short ones must not take many times
+their size."""
 
 
 class ServerSentEvent(Struct, frozen=True):
@@ -109,6 +112,7 @@ class SseDecoder:
 
     def _begin(self) -> None:
         self._data: list[bytes] = []
+        self._blocks: list[bytes] = []
         self._size = 0
         self._event = ""
         self._id: str | None = None
@@ -167,6 +171,9 @@ class SseDecoder:
         if name == b"data":
             self._data.append(value)
             self._size += len(line) + 1
+            if len(self._data) == _BLOCK:
+                self._blocks.append(b"\n".join(self._data))
+                self._data.clear()
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
@@ -178,8 +185,8 @@ class SseDecoder:
     def _dispatch(self, events: list[ServerSentEvent]) -> None:
         if self._id is not None:
             self.last_event_id = self._id
-        if self._data:
-            payload = b"\n".join(self._data)
+        if self._data or self._blocks:
+            payload = b"\n".join((*self._blocks, *self._data) if self._blocks else self._data)
             events.append(
                 ServerSentEvent(payload, self._event or "message", self._id, self._event_retry)
             )

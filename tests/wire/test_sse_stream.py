@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -149,6 +150,30 @@ def test_buffers_that_may_change_are_copied() -> None:
     assert decoder.receive(buffer) == []
     buffer[:] = b"xxxxxxx"
     assert decoder.receive(memoryview(b"\n\n")) == [event(b"a")]
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2048, 5000])
+def test_any_number_of_lines(count: int) -> None:
+    lines = [b"%d" % number for number in range(count)]
+    stream = b"".join(b"data: %b\n" % line for line in lines) + b"\ndata: next\n\n"
+    first, second = SseDecoder().receive(stream)
+    assert first.payload == b"\n".join(lines)
+    assert second.payload == b"next"
+
+
+def test_many_short_lines_do_not_take_many_times_their_size() -> None:
+    decoder = SseDecoder(8 * 1024 * 1024)
+    piece = b"data: xyz\n" * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            decoder.receive(piece)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 200 * len(piece)
+    (event,) = decoder.receive(b"\n")
+    assert len(event.payload) == 200_000 * 4 - 1
 
 
 def test_a_large_event_in_small_pieces() -> None:
