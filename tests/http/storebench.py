@@ -72,6 +72,12 @@ class StoreBench(Bench):
             self.worker.learn(0, self.now)
         self.pump()
 
+    def mail(self) -> None:
+        """Let the server read its notes, and nothing else happen."""
+        self.worker.read_mail()
+        while self.worker.notes:
+            self.stored.note(self.worker.notes.popleft(), now=self.now)
+
     def failing(self, *kinds: str, done: bool = False) -> None:
         """Let the store fail these kinds of steps from now on; ``done``: after doing them."""
         self.worker.fails = lambda step: type(step).__name__ in kinds

@@ -192,20 +192,21 @@ def test_a_change_of_a_session_that_is_ended_meanwhile() -> None:
     assert one.server.sessions == 0
 
 
-def test_two_workers_change_a_session_at_once() -> None:
+@pytest.mark.parametrize("bodies", [(SET_LEVEL, SUBSCRIBE), (SUBSCRIBE, SET_LEVEL)])
+def test_two_workers_change_a_session_at_once(bodies: tuple[Any, Any]) -> None:
     one, other = party("a", "b")
     session = one.session()
     other.post(LIST, mcp_session_id=session)
     settle(one, other)
     one.slow = other.slow = True
-    first = one.post(SET_LEVEL, mcp_session_id=session)
-    second = other.post(SUBSCRIBE, mcp_session_id=session)
+    first = one.post(bodies[0], mcp_session_id=session)
+    second = other.post(bodies[1], mcp_session_id=session)
     one.step()
     other.step()
     assert first.status == 200
-    if second.head is None:
-        assert isinstance(other.outcomes(SessionSave)[-1], SessionRecord)
-        other.step()
+    assert isinstance(other.outcomes(SessionSave)[-1], SessionRecord)
+    assert second.head is None
+    other.step()
     assert second.status == 200
     record = record_of(one, session)
     assert record.log_level == "error"

@@ -163,6 +163,7 @@ def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
     assert one.server.progress(key, 1)
     one.step()  # begun
     asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.server.writable()
     one.server.disconnect(route, now=one.now)
     one.replies[route].end = CUT
     one.slow = False
@@ -243,9 +244,7 @@ def test_an_old_note_of_a_move_closes_nothing() -> None:
     one.slow = True
     again = one.replies[one.listen(session, last_event_id=id)]
     one.step()  # the read; it claims now
-    one.worker.read_mail()
-    while one.worker.notes:
-        one.stored.note(one.worker.notes.popleft(), now=one.now)
+    one.mail()
     one.slow = False
     one.progress(key, 2)
     settle(one, other)
@@ -262,14 +261,12 @@ def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
     assert shown(resumed) == [1]
     other.slow = True
     one.progress(key, 2)
-    other.worker.read_mail()
-    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.mail()
     other.step()  # the read brings 2
     assert other.waiting() == ["StreamRead"]
     other.worker.carry_out(1, EPOCH + other.now)  # that finds nothing, and nobody knows yet
     one.progress(key, 3)
-    other.worker.read_mail()
-    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.mail()
     other.slow = False
     other.pump()
     assert shown(resumed) == [1, 2, 3]
@@ -284,8 +281,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
     other._events()
     other.worker.carry_out(2, EPOCH + other.now)  # begun, nothing there
     tell(one, session, 1)
-    other.worker.read_mail()
-    other.stored.note(other.worker.notes.popleft(), now=other.now)
+    other.mail()
     other.slow = False
     other.pump()
     assert shown(other.replies[route]) == ["1"]
@@ -570,9 +566,7 @@ def test_messages_that_were_on_their_way_to_a_dead_connection() -> None:
     tell(one, session, 2)
     back = other.listen(session, last_event_id=id)
     one.step(1)  # the put
-    one.worker.read_mail()
-    while one.worker.notes:
-        one.stored.note(one.worker.notes.popleft(), now=one.now)
+    one.mail()
     one.slow = False
     settle(one, other)
     assert shown(other.replies[back]) == ["2"]
