@@ -26,9 +26,10 @@ from mcpcore.service.schema import (
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.content import ContentBlock, TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from mcpcore.wire.jsontext import encodable
 from mcpcore.wire.message import to_json
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode
 _sorted = msgspec.json.Encoder(order="deterministic").encode
 
 

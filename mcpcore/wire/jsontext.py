@@ -145,14 +145,20 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 # Bodies
 
 
-def _as_dict(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """What msgspec can encode in the place of ``value``: it takes no mappings and subclasses of str.
+
+    Raises TypeError if there is nothing.
+    """
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, str):
+        return str.__str__(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_as_dict).encode
-_pack = msgspec.msgpack.Encoder(enc_hook=_as_dict).encode
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _strict = json.JSONEncoder(allow_nan=False, default=lambda raw: None)
 _BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: that is the fast way to look for one byte
@@ -195,7 +201,7 @@ def _refuse_non_finite(body: Any) -> None:
             return
     except OverflowError:  # an integer of more than 64 bits
         pass
-    plain = msgspec.to_builtins(body, builtin_types=(Raw,), str_keys=True, enc_hook=_as_dict)
+    plain = msgspec.to_builtins(body, builtin_types=(Raw,), str_keys=True, enc_hook=encodable)
     try:
         _strict.encode(plain)
     except ValueError:
