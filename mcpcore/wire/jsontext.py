@@ -146,7 +146,7 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
 
 
 def encodable(value: Any) -> Any:
-    """What msgspec can encode in the place of ``value``: it takes no mappings and subclasses of str.
+    """What stands for ``value`` in JSON; msgspec takes neither mappings nor subclasses of str.
 
     Raises TypeError if there is nothing.
     """
