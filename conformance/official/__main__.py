@@ -31,14 +31,14 @@ def run(side: str, revision: str, only: list[str]) -> bool:
         if not scenarios:
             return True
     print(f"\n{side}, requirements of {revision}: {len(scenarios)} scenarios", flush=True)
-    entries = expected.load()
+    known = expected.load()
     results = []
     for result in suite.RUNNERS[side](revision, scenarios):
         results.append(result)
-        alone = expected.judge([result], entries, side=side, revision=revision)
+        alone = expected.judge([result], known, side=side, revision=revision)
         _report(result, alone)
         sys.stdout.flush()
-    verdict = expected.judge(results, entries, side=side, revision=revision)
+    verdict = expected.judge(results, known, side=side, revision=revision)
     if only:  # entries about scenarios that were not run say nothing
         verdict.stale = [name for name in verdict.stale if name.partition(":")[0] in scenarios]
     for kind, chosen in (("scored", True), ("unscored", False)):
@@ -48,7 +48,7 @@ def run(side: str, revision: str, only: list[str]) -> bool:
             f" {outcomes['FAIL']} fail, {outcomes['skip']} check nothing"
         )
     for name in verdict.unexpected:
-        print(f"  unexpected failure: {name}")
+        print(f"  unexpected, it fails or checks nothing: {name}")
     for name in verdict.stale:
         print(f"  passes or is gone, remove it from {expected.EXPECTED_FILE.name}: {name}")
     return verdict.ok

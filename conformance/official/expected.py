@@ -1,6 +1,7 @@
 """The scenarios that are known not to pass, each with its reason, and the verdict on a run.
 
-The file may only shrink: a listed scenario that passes fails the run as a surprise does.
+The file may only shrink: a listed scenario that passes fails the run as a surprise does.  So does
+one that checks nothing, unless the file says that it is no more than a stub.
 """
 
 import tomllib
@@ -27,32 +28,38 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
-class _File(Struct, forbid_unknown_fields=True):
+class Expected(Struct, forbid_unknown_fields=True):
+    """What the file says."""
+
     expected: list[Entry] = field(default_factory=list)
+    """Scenarios that fail."""
+    stubs: list[Entry] = field(default_factory=list)
+    """Scenarios that check nothing, as the suite itself has not built them."""
 
 
-def load(path: Path = EXPECTED_FILE) -> list[Entry]:
+def load(path: Path = EXPECTED_FILE) -> Expected:
     """Read the file; raises ValueError naming what is wrong in it."""
-    entries = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).expected
-    for entry in entries:
+    found = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Expected)
+    for entry in (*found.expected, *found.stubs):
         if entry.side not in SIDES:
             raise ValueError(f"{path.name}: side {entry.side!r} is neither server nor client")
         if unknown := set(entry.revisions) - set(REVISIONS):
             raise ValueError(f"{path.name}: no requirement set for {', '.join(unknown)}")
         if not entry.reason.strip():
             raise ValueError(f"{path.name}: {', '.join(entry.scenarios)}: no reason given")
-    return entries
+    return found
 
 
 class Verdict(Struct):
     """A run compared with the file."""
 
     unexpected: list[str] = field(default_factory=list)
-    """Failures that the file does not name, as ``scenario`` or ``scenario:check-id``."""
+    """Failures that the file does not name, as ``scenario`` or ``scenario:check-id``; and
+    scenarios that checked nothing, which is not to be taken for a pass."""
     stale: list[str] = field(default_factory=list)
-    """Entries of the file that passed, or that the suite does not have (not: that it skipped)."""
+    """Entries of the file that passed, or that the suite does not have; stubs that check now."""
     expected: dict[str, str] = field(default_factory=dict)
-    """Failures that the file names, with the reason."""
+    """Failures and stubs that the file names, with the reason."""
 
     @property
     def ok(self) -> bool:
@@ -60,22 +67,21 @@ class Verdict(Struct):
         return not self.unexpected and not self.stale
 
 
-def judge(
-    results: Iterable[Scenario], entries: Iterable[Entry], *, side: str, revision: str
-) -> Verdict:
-    """Compare the ``results`` of one side and revision with the entries that concern them."""
-    reasons = {
-        name: entry.reason
-        for entry in entries
-        if entry.side == side and revision in entry.revisions
-        for name in entry.scenarios
-    }
+def judge(results: Iterable[Scenario], file: Expected, *, side: str, revision: str) -> Verdict:
+    """Compare the ``results`` of one side and revision with what the file says of them."""
+    reasons = _reasons(file.expected, side, revision)
+    stubs = _reasons(file.stubs, side, revision)
     verdict = Verdict()
     met: set[str] = set()
     for result in results:
+        if result.outcome == "skip":
+            known = [name for name in reasons if name.partition(":")[0] == result.name]
+            met.update(known)
+            if result.name in stubs:
+                verdict.expected[result.name] = stubs.pop(result.name)
+            elif not known:
+                verdict.unexpected.append(result.name)
         if result.outcome != "FAIL":
-            if result.outcome == "skip":
-                met.update(name for name in reasons if name.partition(":")[0] == result.name)
             continue
         failing = [f"{result.name}:{check}" for check in {c.id for c in result.failures}]
         if result.name in reasons:
@@ -89,6 +95,15 @@ def judge(
                 met.add(name)
             elif result.name not in reasons:
                 verdict.unexpected.append(name)
-    verdict.stale = [name for name in reasons if name not in met]
+    verdict.stale = [name for name in reasons if name not in met] + list(stubs)
     verdict.unexpected.sort()
     return verdict
+
+
+def _reasons(entries: Iterable[Entry], side: str, revision: str) -> dict[str, str]:
+    return {
+        name: entry.reason
+        for entry in entries
+        if entry.side == side and revision in entry.revisions
+        for name in entry.scenarios
+    }

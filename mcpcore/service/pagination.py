@@ -76,6 +76,7 @@ class Collection(Generic[T]):
     ``changed``: called after each change.
     ``visible``: who may see an item; None: everybody.  Where an item is not for everybody, the
     members for caching are ``private``.
+    ``listed``: whether an item can be used at all in a revision; one that cannot is not listed.
     Pages are encoded once per revision and kept until the collection changes; where not everybody
     sees the same, items are.
     """
@@ -92,6 +93,7 @@ class Collection(Generic[T]):
         changed: Callable[[], None],
         visible: Callable[[T], Visible | None] = lambda item: None,
         private: bytes = b"",
+        listed: Callable[[T, Revision], bool] = lambda item, revision: True,
     ) -> None:
         self._kind = kind
         self._head = f'"{member}":['.encode()
@@ -99,6 +101,7 @@ class Collection(Generic[T]):
         self._hints = hints
         self._private = private
         self._visible = visible
+        self._listed = listed
         self._cursors = cursors
         self._page_size = page_size
         self._changed = changed
@@ -171,7 +174,7 @@ class Collection(Generic[T]):
         kept = self._pages.get((revision, cursor))
         if kept is not None:
             return kept
-        chosen, last = self._choose(cursor, self._items.items())
+        chosen, last = self._choose(cursor, revision, self._items.items())
         page = self._put_together(
             [self._encode(item, revision) for _, (_, item) in chosen], last, self._hints, revision
         )
@@ -182,7 +185,7 @@ class Collection(Generic[T]):
 
     def _page_for(self, principal: str | None, cursor: str | None, revision: Revision) -> Raw:
         seen = (entry for entry in self._items.items() if self._sees(principal, entry[1][1]))
-        chosen, last = self._choose(cursor, seen)
+        chosen, last = self._choose(cursor, revision, seen)
         parts = []
         for key, (_, item) in chosen:
             encoded = self._encoded.get((revision, key))
@@ -192,11 +195,15 @@ class Collection(Generic[T]):
         return self._put_together(parts, last, self._private, revision)
 
     def _choose(
-        self, cursor: str | None, entries: Iterable[tuple[str, tuple[int, T]]]
+        self, cursor: str | None, revision: Revision, entries: Iterable[tuple[str, tuple[int, T]]]
     ) -> tuple[list[tuple[str, tuple[int, T]]], int | None]:
         """The entries of a page, and the number of its last one if there are more behind it."""
         after = 0 if cursor is None else self._cursors.read(cursor)
-        rest = (entry for entry in entries if entry[1][0] > after)
+        rest = (
+            entry
+            for entry in entries
+            if entry[1][0] > after and self._listed(entry[1][1], revision)
+        )
         chosen = list(islice(rest, self._page_size))
         return chosen, None if next(rest, None) is None else chosen[-1][1][0]
 

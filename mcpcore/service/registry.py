@@ -113,7 +113,11 @@ class Registry:
         scopes: dict[str, CacheScope] = _by_list(list_cache_scope, "public", "list_cache_scope")
 
         def collection(
-            kind: str, member: str, encode: Callable[[Any, Revision], bytes], notification: str
+            kind: str,
+            member: str,
+            encode: Callable[[Any, Revision], bytes],
+            notification: str,
+            **options: Any,
         ) -> Collection[Any]:
             list = f"{kind.rpartition(' ')[2]}s"
             return Collection(
@@ -126,10 +130,11 @@ class Registry:
                 changed=lambda: self._changed(notification),
                 visible=lambda entry: entry.visible,
                 private=cache_hints(ttls[list], "private"),
+                **options,
             )
 
         self._tools: Collection[ToolEntry] = collection(
-            "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED
+            "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED, listed=ToolEntry.listed
         )
         self._resources: Collection[ResourceEntry] = collection(
             "resource", "resources", ResourceEntry.encode, _RESOURCES_CHANGED

@@ -150,6 +150,10 @@ class ToolEntry:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{what}: {error}") from error
 
+    def listed(self, revision: Revision) -> bool:
+        """Whether it can be called in a revision: one that runs only as a task needs tasks."""
+        return self.task is None or not self.task.required or task_form(revision) is not None
+
     def encode(self, revision: Revision) -> bytes:
         """Return the declaration as it is listed in a revision."""
         tool = self.tool

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.official.expected import EXPECTED_FILE, Entry, judge, load
+from conformance.official.expected import EXPECTED_FILE, Entry, Expected, judge, load
 from conformance.official.suite import Check, Scenario
 
 OK = Check(id="a", status="SUCCESS")
@@ -29,6 +29,8 @@ def entry(*scenarios: str, side: str = "server", revision: str = "2025-11-25") -
         ([OK], [entry("s")], [], ["s"], []),
         ([OK, BAD], [entry("s:a", "s:b")], [], ["s:a"], ["s:b"]),
         ([OK], [entry("other")], [], ["other"], []),
+        ([INFO], [], ["s"], [], []),
+        ([], [], ["s"], [], []),
         ([INFO], [entry("s")], [], [], []),
         ([INFO], [entry("s:b")], [], [], []),
         ([OK, BAD], [entry("s", side="client")], ["s:b"], [], []),
@@ -44,7 +46,7 @@ def test_judge(
     expected: list[str],
 ) -> None:
     results = [Scenario("s", True, checks), Scenario("fine", True, [OK])]
-    verdict = judge(results, entries, side="server", revision="2025-11-25")
+    verdict = judge(results, Expected(expected=entries), side="server", revision="2025-11-25")
     assert verdict.unexpected == unexpected
     assert verdict.stale == stale
     assert sorted(verdict.expected) == sorted(expected)
@@ -59,11 +61,32 @@ def test_outcome(checks: list[Check], outcome: str) -> None:
     assert Scenario("s", True, checks).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("checks", "stub", "unexpected", "stale", "expected"),
+    [
+        ([INFO], entry("s"), [], [], ["s"]),
+        ([], entry("s"), [], [], ["s"]),
+        ([OK], entry("s"), [], ["s"], []),
+        ([BAD], entry("s"), ["s:b"], ["s"], []),
+        ([INFO], entry("other"), ["s"], ["other"], []),
+        ([INFO], entry("s", side="client"), ["s"], [], []),
+        ([INFO], entry("s", revision="2026-07-28"), ["s"], [], []),
+    ],
+)
+def test_scenarios_that_check_nothing(
+    checks: list[Check], stub: Entry, unexpected: list[str], stale: list[str], expected: list[str]
+) -> None:
+    results = [Scenario("s", True, checks), Scenario("fine", True, [OK])]
+    verdict = judge(results, Expected(stubs=[stub]), side="server", revision="2025-11-25")
+    assert (verdict.unexpected, verdict.stale) == (unexpected, stale)
+    assert list(verdict.expected) == expected
+
+
 def test_scenario_that_could_not_run_fails() -> None:
     broken = Scenario("s", True, problem="no server")
     assert broken.outcome == "FAIL"
-    assert judge([broken], [], side="server", revision="2025-11-25").unexpected == ["s"]
-    assert judge([broken], [entry("s")], side="server", revision="2025-11-25").ok
+    assert judge([broken], Expected(), side="server", revision="2025-11-25").unexpected == ["s"]
+    assert judge([broken], Expected(expected=[entry("s")]), side="server", revision="2025-11-25").ok
 
 
 @pytest.mark.parametrize(
@@ -86,7 +109,7 @@ def test_bad_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
 def test_our_list_is_well_formed_and_names_nothing_twice() -> None:
     named = [
         (item.side, revision, scenario)
-        for item in load(EXPECTED_FILE)
+        for item in (*load(EXPECTED_FILE).expected, *load(EXPECTED_FILE).stubs)
         for revision in item.revisions
         for scenario in item.scenarios
     ]

@@ -23,6 +23,7 @@ from mcpcore.service import (
     mirrored,
 )
 from mcpcore.service.errors import OutputMismatch
+from mcpcore.service.task_views import task_form
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
 from mcpcore.spec.types.base import Annotations, Icon
@@ -987,3 +988,30 @@ def test_params_may_hold_what_is_not_known() -> None:
     server = Server("s")
     params: Mapping[str, Any] = {"_meta": {"progressToken": 1}, "other": [1]}
     assert ask(server, "tools/list", params)["tools"] == []
+
+
+@pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+@pytest.mark.parametrize("guarded", [False, True])
+def test_tools_that_run_only_as_tasks_are_listed_where_there_are_tasks(
+    guarded: bool, page_size: int, revision: Revision
+) -> None:
+    server = Server("s", page_size=page_size)
+    everybody = {"visible": lambda principal: True} if guarded else {}
+
+    async def work() -> str:
+        return "x"
+
+    for name, task in (("a", "required"), ("b", "optional"), ("c", "required"), ("d", "forbidden")):
+        server.add_tool(work, name, task=task, **everybody)  # type: ignore[arg-type]
+    names: list[str] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = ask(server, "tools/list", cursor, revision)
+        names += [tool["name"] for tool in page["tools"]]
+        assert 1 <= len(page["tools"]) <= page_size
+        if "nextCursor" not in page:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+    has_tasks = task_form(revision) is not None
+    assert names == (["a", "b", "c", "d"] if has_tasks else ["b", "d"])

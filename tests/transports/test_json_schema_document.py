@@ -162,6 +162,17 @@ def test_the_schema_is_copied_and_left_alone() -> None:
     assert check({"a": 1}) == ["a: nothing may be here"]
 
 
+@pytest.mark.timeout(60)
+def test_a_schema_whose_parts_are_shared_is_as_large_as_it_would_be_written() -> None:
+    shared: dict[str, Any] = {"type": "string"}
+    for _ in range(40):
+        shared = {"anyOf": [shared, shared]}
+    with pytest.raises(ValueError, match="larger than 1048576 bytes"):
+        compile_schema(shared)
+    few: dict[str, Any] = {"type": "string"}
+    assert compile_schema({"items": few, "contains": few})(["x"]) == []
+
+
 def test_contained_items_are_evaluated_since_2020() -> None:
     rules = {"contains": {"type": "string"}, "unevaluatedItems": False}
     old = {"$schema": "https://json-schema.org/draft/2019-09/schema", **rules}

@@ -15,14 +15,14 @@ from typing import Any
 from urllib.parse import urljoin
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from mcpcore.spec.json_schema import DIALECT, SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from mcpcore.wire.jsontext import deeper_than
 from transports.json_schema.dialects import Dialect, dialect_of
-from transports.json_schema.limits import SchemaLimits
+from transports.json_schema.limits import SchemaLimits, measure
 from transports.json_schema.patterns import BadPattern, Pattern, compile_pattern
 from transports.json_schema.quiet import quiet
 from transports.json_schema.run import Schema
@@ -71,6 +71,10 @@ def read_schema(schema: Mapping[str, Any], limits: SchemaLimits, judge: Judge) -
 
 def _own(schema: Mapping[str, Any], limits: SchemaLimits) -> Schema:
     """Copy a schema, as nobody else may change it later."""
+    # A schema made in Python may hold one part in many places: it is small until it is written.
+    bounds = structs.replace(limits, value_size=limits.schema_size, value_depth=limits.schema_size)
+    if measure(dict(schema), bounds):
+        raise ValueError(f"the schema is larger than {limits.schema_size} bytes")
     try:
         text = msgspec.json.encode(dict(schema))
     except (RecursionError, TypeError, ValueError) as error:
