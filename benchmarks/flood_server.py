@@ -5,6 +5,7 @@ It says ``listening on PORT`` and serves until its standard input ends.  Members
 ``queued`` and ``in_flight``, bounds of Limits; ``backend``, asyncio or trio.
 """
 
+import gc
 import json
 import sys
 from functools import partial
@@ -20,7 +21,8 @@ from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, serve
 
-LINE = "x" * 10_000
+LINE = "x" * 50_000
+MUCH = 120
 
 
 def make() -> Server:
@@ -41,10 +43,18 @@ def make() -> Server:
 
     @server.tool
     async def pour(context: Context) -> str:
-        """Log without end, and without looking whether anybody reads."""
+        """Log without end, and without looking whether anybody reads: much at first."""
+        count = 0
         while True:
             context.log("info", LINE)
-            await anyio.sleep(0.01)
+            count += 1
+            await anyio.sleep(0.05 if count < MUCH else 1.0)
+
+    @server.tool
+    def in_use() -> str:
+        """Tell how many blocks of memory hold something, garbage taken away."""
+        gc.collect()
+        return str(sys.getallocatedblocks())
 
     return server
 

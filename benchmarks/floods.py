@@ -173,6 +173,14 @@ def is_ok(response: bytes) -> bool:
     return response.startswith(b"HTTP/1.1 200 ")
 
 
+def blocks_in_use(server: Victim) -> int:
+    """How much the server has in use, in blocks."""
+    with server.connect() as connection:
+        connection.sendall(call("in_use"))
+        body = answer(connection).partition(b"\r\n\r\n")[2]
+    return int(json.loads(body)["result"]["content"][0]["text"])
+
+
 class Healthy:
     """An honest client: one call after the other, on a connection that it has had before."""
 
@@ -213,6 +221,9 @@ class Figures(Struct, kw_only=True):
     memory_before: float
     memory_held: float
     memory_after: float
+    blocks: float
+    """Blocks of memory in use after all have gone, by those before.  The process itself may stay
+    larger: what its allocators have once had they keep for the next flood."""
     cpu_held: float
     """Share of a CPU while the flood is held."""
     cpu_after: float
@@ -273,7 +284,7 @@ def _unread(server: Victim, count: int, over: bool) -> Attack:
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(POUR)
         held.append(connection)
-    time.sleep(8)  # until all of them have more to read than anybody holds for them
+    time.sleep(12)  # until all of them have more to read than anybody holds for them
     return held, 0 if over else count, count if over else 0
 
 
@@ -385,6 +396,7 @@ def run(name: str, count: int, *, over: bool) -> Figures:
     with victim(settings) as server:
         warm = Healthy(server)
         warm.run(200)
+        blocks = blocks_in_use(server)
         based: list[socket.socket] = []
         if flood.base is not None:
             based = _based[server.port] = flood.base(server, count)
@@ -408,6 +420,7 @@ def run(name: str, count: int, *, over: bool) -> Figures:
             memory_before=before,
             memory_held=memory,
             memory_after=0.0,
+            blocks=0.0,
             cpu_held=cpu_held,
             cpu_after=0.0,
         )
@@ -416,6 +429,7 @@ def run(name: str, count: int, *, over: bool) -> Figures:
         time.sleep(3)
         healthy.run(200)
         figures.healthy_failures = healthy.failures
+        figures.blocks = blocks_in_use(server) / blocks
         figures.memory_after = server.memory
         figures.cpu_after = server.busy_share(2.0)
         healthy.connection.close()
@@ -439,6 +453,7 @@ def show(console: Console, all_figures: list[Figures]) -> None:
         "MB before",
         "held",
         "after",
+        "in use",
         "CPU held",
         "after",
     ):
@@ -457,6 +472,7 @@ def show(console: Console, all_figures: list[Figures]) -> None:
             f"{row.memory_before / 1000:.0f}",
             f"{row.memory_held / 1000:.0f}",
             f"{row.memory_after / 1000:.0f}",
+            f"{row.blocks:.1%}",
             f"{row.cpu_held:.0%}",
             f"{row.cpu_after:.0%}",
         )

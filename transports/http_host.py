@@ -25,6 +25,7 @@ from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 from transports.store_link import StoreLink, StoreLinkSettings
 from transports.stores.base import Store
+from transports.tidying import Tidying
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class HttpHost(HttpLink):
         """The end has begun: replies are the last of their connections."""
         self.carriers: set[Carrier] = set()
         """Those there are."""
+        self._tidying = Tidying(times.tidy_after)
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
         self._last_exchange: Route = 0
@@ -199,6 +201,7 @@ class HttpHost(HttpLink):
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
+        self._tidying.look(len(self.carriers) + self.machine.sessions)
         return bool(self.carriers)
 
 

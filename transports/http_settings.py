@@ -48,6 +48,10 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     notice_time: float = 0.0
     """Before that: so long everything is served as ever while ``/health/ready`` says no, so that
     a balancer can take notice."""
+    tidy_after: int | None = 250
+    """Once there were so many connections and sessions, and three quarters of them have gone,
+    garbage is collected and free memory given back to the system, which takes some milliseconds.
+    None: never."""
     log: bool = False
     """Log each exchange and session (:mod:`transports.http_log`)."""
     authenticate: Authenticate | None = None

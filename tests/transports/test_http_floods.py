@@ -65,3 +65,4 @@ def test_flood(name: str, over: bool) -> None:
     if figures.held:
         assert figures.each < MOST[name]
     assert figures.memory_after < figures.memory_before + AFTER
+    assert figures.blocks < 1.1
