@@ -464,3 +464,23 @@ async def test_a_loop_of_tools_in_sampling(revision: str) -> None:
             assert refused.is_error is True
             assert "sampling.tools" in str(refused.content)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("name", ["2025-06-18", MODERN])
+async def test_callbacks_see_the_metadata_of_the_question(name: str) -> None:
+    server = Server("s")
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    @server.tool
+    async def ask_roots(context: Context) -> int:
+        return len(await context.list_roots(meta={"traceparent": trace}))
+
+    seen: list[Any] = []
+
+    def roots(context: CallbackContext) -> list[str]:
+        seen.append(context.meta.traceparent)
+        return []
+
+    async with connect(server, revision=name, callbacks=Callbacks(roots=roots)) as client:
+        await client.call_tool("ask_roots")
+    assert seen == [trace]
