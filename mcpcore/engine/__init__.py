@@ -2,6 +2,7 @@
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import MAIN, EndReason, Event, Key, Route
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
@@ -14,6 +15,8 @@ __all__ = [
     "Config",
     "EndReason",
     "Event",
+    "Fault",
+    "FaultKind",
     "FrameKind",
     "HeaderParams",
     "Hub",
