@@ -8,6 +8,7 @@ What must not be done twice is kept with :meth:`Context.remember`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import anyio
@@ -329,6 +330,13 @@ class Context:
         """
         await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
 
+    def pinger(self) -> Callable[[float], Awaitable[None]]:
+        """Return what asks this client, at any later time, whether it is still there (legacy).
+
+        It takes the seconds to wait and raises as :meth:`ping`, also once the session has ended.
+        """
+        return partial(_ping_later, self._runtime, self.revision, self.session)
+
     async def drained(self) -> None:
         """Wait until the client has taken what was sent; for handlers that send very much.
 
@@ -559,3 +567,9 @@ class Context:
         return read_answers(
             wanted, given, self.state.answers, self.revision, self._request.meta.trace
         )
+
+
+async def _ping_later(
+    runtime: "ServerRuntime", revision: Revision, session: str | None, timeout: float
+) -> None:
+    await ping(runtime, revision, session=session, timeout=timeout)

@@ -5,7 +5,7 @@ As a program, ``offers.py NAME [REVISION...]``, it serves one of them on standar
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -286,6 +286,22 @@ def listening() -> Server:
         except InputUnavailable as error:
             return str(error)
         return "answered"
+
+    pingers: list[Callable[[float], Awaitable[None]]] = []
+
+    @server.tool
+    def watched(context: Context) -> None:
+        pingers.append(context.pinger())
+
+    @server.notification("notifications/acme/check")
+    async def check() -> None:
+        """Pings outside of any request."""
+        try:
+            await pingers[-1](10.0)
+        except InputUnavailable as error:
+            keep(str(error))
+        else:
+            keep("alive")
 
     @server.tool
     async def there(context: Context) -> str:

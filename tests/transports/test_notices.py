@@ -139,6 +139,16 @@ async def test_ping_from_a_handler(transport: str, name: str) -> None:
     assert getattr(said, "text", None) == expected
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", NAMES)
+async def test_ping_at_any_later_time(transport: str, name: str) -> None:
+    async with offered(transport, "listening") as target, connect(target, revision=name) as client:
+        await client.call_tool("watched")
+        client.notify("notifications/acme/check")
+        said = await heard(client, 1)
+    assert said == ["alive" if name in LEGACY else f"{name} has no ping"]
+
+
 def test_what_cannot_be_declared() -> None:
     server = Server("strict")
     with pytest.raises(ValueError, match="belongs to the specification"):
