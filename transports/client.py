@@ -336,7 +336,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     ``headers`` go with HTTP requests and the WebSocket handshake; over HTTP a function may make
     them anew for each request.  ``http_client``, an ``httpx.AsyncClient`` or the like, carries the
     HTTP requests in the place of our own; it is not closed.  ``middleware`` is run around
-    every request that is sent, the first outermost.  Raises BadTarget, LinkError,
+    every request that is sent, the first outermost.  Raises BadTarget, BadProxy, LinkError,
     NegotiationError, and ValueError for an unknown revision.
     """
 

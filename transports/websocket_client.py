@@ -18,6 +18,7 @@ from wsproto.utilities import RemoteProtocolError
 from mcpcore.engine.peer import Peer
 from transports.link import App
 from transports.pump import STREAM_ERRORS, LinkError, what_broke
+from transports.tls import client_tls
 from transports.websocket import SUBPROTOCOL, WebSocketLink, WebSocketSettings
 
 BODY_LIMIT = 4 * 1024
@@ -73,7 +74,7 @@ class WebSocketClientLink(WebSocketLink):
             host,
             port,
             tls=True,
-            ssl_context=self._ssl_context,
+            ssl_context=self._ssl_context or client_tls(),
             tls_standard_compatible=False,  # the closing handshake says what TLS would
         )
 
