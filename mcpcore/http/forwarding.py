@@ -1,10 +1,11 @@
-"""Which messages of a POST concern another worker.
+"""What passes between workers: messages of a POST that concern another, and notes to all.
 
 An answer belongs to the worker that has asked, whose name stands in the id; so does progress.  A
 cancellation belongs to the worker that runs the request, which nobody can tell: all hear of it.
 """
 
 import re
+from collections import OrderedDict, deque
 from typing import Any
 
 import msgspec
@@ -12,11 +13,14 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.json import Decoder
 
 from mcpcore.engine.peer import Peer
-from mcpcore.http.storing import Forwarded
+from mcpcore.http.steps import Steps
+from mcpcore.http.storing import Forwarded, Note, Post, StoreFailure
 from mcpcore.spec.types.base import CancelledParams, ProgressParams
 from mcpcore.wire.message import Frame, Message
 
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST = 1000
+"""So many notes wait for the store at most, and so many announcements are remembered."""
 _OURS = re.compile(rf"({WORKER.pattern}\.[0-9a-f]{{8}}\.)[0-9]{{1,15}}")
 
 _decode_cancelled = Decoder(CancelledParams).decode
@@ -90,4 +94,62 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
     return match[1].partition(".")[0], True
 
 
-__all__ = ["WORKER", "Elsewhere", "sort_out"]
+class Letters:
+    """Notes of this worker to all others, in order; those that the store fails go again."""
+
+    __slots__ = ("_failed", "_heard", "_notes", "_open", "_steps", "deadline")
+
+    def __init__(self, steps: Steps) -> None:
+        self.deadline: float | None = None
+        self._steps = steps
+        self._notes: deque[Note] = deque()
+        """Those on their way first, then those that wait for the next round."""
+        self._open = 0
+        self._failed: list[Note] = []
+        self._heard: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+    def post(self, note: Note) -> None:
+        """Let all others have a note.  If too many wait, the oldest of them is given up."""
+        self._notes.append(note)
+        if len(self._notes) > self._open + _MOST:
+            del self._notes[self._open]
+        self.again()
+
+    def again(self) -> None:
+        """Begin the next round, unless one is on its way."""
+        if self._open or self.deadline is not None:
+            return
+        for note in self._notes:
+            self._open += 1
+            self._steps.ask(
+                Post, note.session, self._posted, to=None, note=msgspec.json.encode(note)
+            )
+
+    def _posted(self, outcome: StoreFailure | None) -> None:
+        self._open -= 1
+        note = self._notes.popleft()
+        if isinstance(outcome, StoreFailure):
+            self._failed.append(note)
+        if self._open:
+            return
+        if self._failed:
+            self._notes.extendleft(reversed(self._failed))
+            self._failed = []
+            self._steps.retry(self)
+        else:
+            self.again()
+
+    def is_new(self, name: str) -> bool:
+        """Whether an announcement was not heard of before; a failure may have doubled it."""
+        if name in self._heard:
+            return False
+        self._heard[name] = None
+        if len(self._heard) > _MOST:
+            self._heard.popitem(last=False)
+        return True
+
+
+__all__ = ["WORKER", "Elsewhere", "Letters", "sort_out"]

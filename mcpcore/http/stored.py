@@ -30,13 +30,13 @@ from mcpcore.http.era import is_handshake
 from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase, taken_over
 from mcpcore.http.followers import Follower
-from mcpcore.http.forwarding import WORKER, sort_out
+from mcpcore.http.forwarding import WORKER, Letters, sort_out
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.server import Act, HttpServer
 from mcpcore.http.session_table import MIN_SECRET, owner_of
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
-from mcpcore.http.steps import Steps, ignore
+from mcpcore.http.steps import Steps
 from mcpcore.http.storing import (
     Announced,
     AnyNote,
@@ -109,6 +109,7 @@ class StoredHttpServer(HttpServer):
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
         )
+        self._letters = Letters(self._steps)
         self._loading: dict[str, list[Loaded]] = {}
         """Who waits for a session that the store was asked for."""
         self._announcements = 0
@@ -130,7 +131,8 @@ class StoredHttpServer(HttpServer):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LocalProtocolError(f"this is no note: {error}") from error
         if isinstance(note, Announced):
-            self._announce(note)
+            if self._letters.is_new(note.once):
+                self._announce(note)
             return
         view = self._view(note.session)
         if view is None:
@@ -170,7 +172,7 @@ class StoredHttpServer(HttpServer):
     def finished(self) -> bool:
         """After :meth:`close`: everything was answered, written and written down."""
         busy = any(view.busy for view in self._all_views())
-        return super().finished and not busy and not self._steps
+        return super().finished and not busy and not self._letters and not self._steps
 
     # What the owner calls for everybody
 
@@ -228,7 +230,7 @@ class StoredHttpServer(HttpServer):
             once=f"{self._name}all{self._announcements}",
         )
         told = self._announce(note)
-        self._post("", None, note)
+        self._letters.post(note)
         return told
 
     def _announce(self, note: Announced) -> bool:
@@ -278,7 +280,7 @@ class StoredHttpServer(HttpServer):
     def _saved(self, view: View) -> None:
         """A session is written down as it is now known here."""
         if view.base is not None and view.base.version > 1:
-            self._post(view.id, None, Changed(session=view.id, record=view.base))
+            self._letters.post(Changed(session=view.id, record=view.base))
 
     def _gone(self, view: View) -> None:
         """The store has no such session (any more)."""
@@ -350,7 +352,7 @@ class StoredHttpServer(HttpServer):
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
-                self._post(session.id, None, Ended(session=session.id, reason=reason))
+                self._letters.post(Ended(session=session.id, reason=reason))
             else:
                 record.refuse(404, "there is no such session (any more)")
             self._end_session(session, reason, self._log.now)
@@ -383,9 +385,6 @@ class StoredHttpServer(HttpServer):
         else:
             # Its client has left meanwhile, which changes nothing.
             session.peer.receive(here, now=now, route=record.route, principal=record.principal)
-
-    def _post(self, session: str, to: str | None, note: Note) -> None:
-        self._steps.ask(Post, session, ignore, to=to, note=msgspec.json.encode(note))
 
     # GET
 

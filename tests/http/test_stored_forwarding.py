@@ -333,6 +333,49 @@ def test_everybody_hears_of_a_change_once() -> None:
     assert shown(stream) == ["tools/list_changed"] * 3
 
 
+@pytest.mark.parametrize("done", [False, True])
+def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    listen = other.replies[
+        other.send_modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    ]
+    stream = other.replies[other.listen(session)]
+    one.failing("Post", done=done)
+    for _ in range(2):
+        one.server.notify("notifications/tools/list_changed")
+    set_level = request("logging/setLevel", {"level": "error"}, id=2)
+    assert one.post(set_level, mcp_session_id=session).status == 200
+    one.pass_time(2.5)
+    settle(one, other)
+    assert shown(listen)[1:] == ["tools/list_changed"] * (2 if done else 0)
+    one.failing()
+    one.pass_time(2)
+    settle(one, other)
+    # What had arrived all the same is heard once.
+    assert shown(listen)[1:] == ["tools/list_changed"] * 2
+    assert shown(stream) == ["tools/list_changed"] * 2
+    assert other.view(session).peer.log_level == "error"
+    assert one.server.deadline() is not None
+    assert one.waiting() == []
+
+
+def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.http.forwarding._MOST", 5)
+    one, other = party("a", "b")
+    one.slow = True
+    for number in range(20):
+        one.server.notify("notifications/x", {"n": number})
+    one.pump()
+    one.slow = False
+    settle(one, other)
+    sent = [each for _, each in notes(one) if isinstance(each, Announced)]
+    assert [msgspec.json.decode(each.params)["n"] for each in sent] == [0, *range(15, 20)]  # type: ignore[arg-type]
+    last = msgspec.json.encode(sent[-1])
+    other.stored.note(last, now=other.now)
+    assert len(other.stored._letters._heard) == 5
+
+
 def test_only_those_who_subscribed_hear_of_a_resource() -> None:
     one, other = party("a", "b")
     session, deaf = one.session(), one.session()
