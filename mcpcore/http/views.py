@@ -273,8 +273,6 @@ class View(Session):
 
     def listen(self, exchange: Exchange) -> None:
         """Use ``exchange`` as a GET stream."""
-        if not self.has_room(exchange):
-            return
         revision = self.peer.revision
         number = self.steps.new_number()
         follower = Follower(self, exchange, number, 0, queue=True, numbered=self.numbered)
