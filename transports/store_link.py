@@ -6,9 +6,7 @@ larger batches and not more of them); another waits for what other workers have 
 """
 
 import logging
-import os
 import secrets
-import socket
 import time
 from collections.abc import Callable
 
@@ -24,9 +22,6 @@ from transports.link import App, clock
 from transports.stores.base import Outcome, Store, StoreUnavailableError
 
 logger = logging.getLogger("mcpcore.store")
-
-_NAME = 40
-"""So much of the host's name is in the name of a worker."""
 
 
 class StoreLinkSettings(Struct, frozen=True, kw_only=True):
@@ -45,9 +40,11 @@ class StoreLinkSettings(Struct, frozen=True, kw_only=True):
 
 
 def worker_name() -> str:
-    """A name for a worker that no other has or had: it must be new whenever a process starts."""
-    host = "".join(each if each.isalnum() else "-" for each in socket.gethostname())[:_NAME]
-    return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+    """A name for a worker that no other has or had, and that tells nobody anything.
+
+    Clients see it in the ids of what they are asked.
+    """
+    return secrets.token_urlsafe(9)
 
 
 def binding(store: Store) -> StoreBinding:

@@ -1,0 +1,176 @@
+"""A server and its store: what happens when the store fails, is slow, or comes back."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from mcpcore.http.storing import Step
+from mcpcore.service import Server
+from transports.client import connect
+from transports.client_errors import CallFailed, NegotiationError, PeerError
+from transports.context import Context
+from transports.server import ServeSettings, serve
+from transports.store_link import StoreLinkSettings, worker_name
+from transports.stores.base import Outcome, StoreUnavailableError
+from transports.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+LEGACY = "2025-11-25"
+
+
+class Moody(MemoryStore):
+    """A store of somebody's own, which does not always do what it should."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: Exception | None = None
+        self.deaf: Exception | None = None
+        self.left: list[str] = []
+        self.batches: list[int] = []
+        self.heard = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def commit(self, worker: str, steps: Sequence[Step], wall: float) -> list[Outcome]:
+        self.may_go_on.wait(30)
+        self.batches.append(len(steps))
+        if self.fails is not None:
+            raise self.fails
+        return super().commit(worker, steps, wall)
+
+    def receive(self, worker: str, timeout: float) -> list[bytes]:
+        if self.deaf is not None:
+            self.heard.set()
+            raise self.deaf
+        return super().receive(worker, timeout)
+
+    def leave(self, worker: str) -> None:
+        self.left.append(worker)
+        super().leave(worker)
+
+
+def make_server() -> Server:
+    server = Server("stored")
+
+    @server.tool
+    async def say(context: Context, word: str) -> str:
+        context.info(word)
+        return word
+
+    return server
+
+
+@asynccontextmanager
+async def site(store: MemoryStore, **settings: object) -> AsyncIterator[str]:
+    """A server with a store; yields its URL."""
+    urls: list[str] = []
+    listening, stop = anyio.Event(), anyio.Event()
+
+    def announce(url: str) -> None:
+        urls.append(url)
+        listening.set()
+
+    async def run() -> None:
+        link = StoreLinkSettings(pause=0.01, **settings)  # type: ignore[arg-type]
+        await serve(
+            make_server(),
+            http="127.0.0.1:0",
+            on_listening=announce,
+            stop=stop,
+            settings=ServeSettings(store=store, store_link=link),
+        )
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await listening.wait()
+            yield urls[0]
+            stop.set()
+
+
+async def said(url: str, word: str) -> str:
+    async with connect(url, revision=LEGACY) as client:
+        [block] = (await client.call_tool("say", {"word": word})).content
+    return str(getattr(block, "text", ""))
+
+
+async def test_a_worker_leaves_when_its_server_ends() -> None:
+    store = Moody()
+    async with site(store) as url:
+        assert await said(url, "hello") == "hello"
+        assert store.left == []
+    assert len(store.left) == 1
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailableError("gone"), ZeroDivisionError("a fault")])
+async def test_a_store_that_fails_is_told_to_clients_and_may_come_back(fault: Exception) -> None:
+    store = Moody()
+    async with site(store) as url:
+        async with connect(url, revision=LEGACY) as client:
+            store.fails = fault
+            with pytest.raises((CallFailed, PeerError)) as caught:
+                await client.call_tool("say", {"word": "lost"}, timeout=20)
+            assert "a fault" not in str(caught.value)  # which is nobody's business
+            with pytest.raises(NegotiationError):
+                await said(url, "nobody")
+            store.fails = None
+            [block] = (await client.call_tool("say", {"word": "again"})).content
+            assert getattr(block, "text", None) == "again"
+        assert await said(url, "new") == "new"
+
+
+async def test_a_mailbox_that_fails_is_said_once_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Moody()
+    store.deaf = StoreUnavailableError("no route")
+    with caplog.at_level(logging.WARNING, "mcpcore.store"):
+        async with site(store, listen=0.05) as url:
+            for _ in range(3):
+                await anyio.to_thread.run_sync(store.heard.wait, 10)
+                store.heard.clear()
+            assert await said(url, "hello") == "hello"
+            store.deaf = None
+            with anyio.fail_after(10):
+                while "within reach again" not in caplog.text:
+                    await anyio.lowlevel.checkpoint()
+    assert caplog.text.count("out of reach: no route") == 1
+
+
+async def test_what_comes_meanwhile_is_one_batch() -> None:
+    store = Moody()
+    async with site(store) as url:
+        assert await said(url, "hello") == "hello"
+        store.may_go_on.clear()
+        async with anyio.create_task_group() as group:
+            words: list[str] = []
+
+            async def say(word: str) -> None:
+                words.append(await said(url, word))
+
+            for word in "abcdefgh":
+                group.start_soon(say, word)
+            while len(store.batches) < 1:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            store.may_go_on.set()
+        assert sorted(words) == list("abcdefgh")
+    assert max(store.batches) >= 7  # the first opened the batch that had to wait
+
+
+async def test_more_than_may_wait_is_busy() -> None:
+    store = Moody()
+    async with site(store, waiting=0) as url:
+        with pytest.raises(NegotiationError):
+            await said(url, "hello")
+
+
+def test_names_of_workers_are_new_and_tell_nothing() -> None:
+    names = {worker_name() for _ in range(1000)}
+    assert len(names) == 1000
+    assert all(len(name) == 12 for name in names)
