@@ -37,7 +37,8 @@ demo: $(READY) $(SDK_READY) ## Our client, our server and the official SDK talk 
 interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table
 	@$(PY) -m conformance.interop
 
-test: test-core test-rest ## All tests that take seconds; the core's coverage must hold
+test: $(READY) ## All tests that take seconds; the core's coverage must hold
+	@$(MAKE) --no-print-directory -k -j2 --output-sync=line test-core test-rest
 
 test-core: $(READY)
 	$(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)
