@@ -17,6 +17,7 @@ from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.exchange import Exchange, Phase, taken_over
 from mcpcore.http.followers import Follower
+from mcpcore.http.outlets import Outlet
 from mcpcore.http.session_table import Owner, SessionTable
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
@@ -29,7 +30,7 @@ from mcpcore.http.storing import (
     StreamNumber,
     StreamRelease,
 )
-from mcpcore.http.writers import UNAVAILABLE, Outlet, Writer
+from mcpcore.http.writers import UNAVAILABLE, Writer
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities

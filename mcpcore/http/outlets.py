@@ -1,0 +1,107 @@
+"""What belongs to no request, on its way into the queue of its session.
+
+Messages are handed over in rounds, as :mod:`mcpcore.http.writers` does it.  Each has a name, by
+which the store knows one that it has taken already though it seemed to fail.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mcpcore.engine.events import EndReason
+from mcpcore.http.storing import QueuePut, StoreFailure
+from mcpcore.wire.message import RequestId
+
+if TYPE_CHECKING:
+    from mcpcore.http.views import View
+
+
+class _Message(Struct):
+    data: bytes
+    once: str
+    request: RequestId | None
+    tried: bool = False
+
+
+class Outlet:
+    """Puts what belongs to no request into the queue of a session."""
+
+    __slots__ = ("_count", "_failed", "_messages", "_open", "_size", "_view", "deadline")
+
+    def __init__(self, view: "View") -> None:
+        self.deadline: float | None = None
+        self._view = view
+        self._messages: deque[_Message] = deque()
+        """Those on their way first, then those that wait for the next round."""
+        self._size = 0
+        self._open = 0
+        self._failed = False
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(
+        self, data: bytes, *, request: RequestId | None = None, once: str | None = None
+    ) -> None:
+        """Put a message; ``request`` is its id if it is a request of ours."""
+        view = self._view
+        if once is None:
+            self._count += 1
+            once = f"{view.name}{self._count}"
+        self._messages.append(_Message(data, once, request))
+        self._size += len(data)
+        while self._size > view.settings.session_queue and len(self._messages) > self._open:
+            self._give_up_one()
+        self._pump()
+
+    def again(self) -> None:
+        """Try again, with what has come meanwhile."""
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._open or self.deadline is not None or self._view.over:
+            return
+        self._failed = False
+        for message in self._messages:
+            self._open += 1
+            self._view.steps.ask(
+                QueuePut, self._view.id, self._put, data=message.data, once=message.once
+            )
+
+    def _put(self, outcome: bool | StoreFailure) -> None:
+        self._open -= 1
+        message = self._messages[0] if not self._failed else None
+        if isinstance(outcome, StoreFailure):
+            self._failed = True
+        elif message is not None:
+            self._messages.popleft()
+            self._size -= len(message.data)
+            if not outcome and not message.tried:
+                self._refused(message)
+        if self._open:
+            return
+        if self._failed:
+            for waiting in self._messages:
+                waiting.tried = True
+            self._view.steps.retry(self)
+        else:
+            self._pump()
+
+    def _give_up_one(self) -> None:
+        """The oldest notification that is not on its way goes, or else the oldest request."""
+        waiting = [*self._messages][self._open :]
+        victim = next((each for each in waiting if each.request is None), waiting[0])
+        self._messages.remove(victim)
+        self._size -= len(victim.data)
+        self._refused(victim)
+
+    def _refused(self, message: _Message) -> None:
+        if message.request is not None:
+            self._view.peer.receive_failure(
+                message.request,
+                now=self._view.log.owner.now,
+                reason=EndReason.REFUSED,
+                message="not sent: too much waits for a stream of the client",
+            )
