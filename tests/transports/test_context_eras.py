@@ -5,14 +5,16 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 import anyio
+import msgspec
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult
+from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.context import Context
@@ -32,6 +34,16 @@ class Person(Struct):
     name: str
     age: Annotated[int, Meta(ge=0)] = 30
     mood: Literal["good", "bad"] = "good"
+
+
+class Careless(Callbacks, kw_only=True):
+    """A client that does not look at what its user fills in."""
+
+    def answer(self, params: Raw, context: CallbackContext) -> Any:
+        """Send the callback's result as it is."""
+        if context.method != "elicitation/create" or self.elicitation is None:
+            return super().answer(params, context)
+        return self.elicitation(msgspec.json.decode(params, type=ElicitParams))  # type: ignore[call-arg]
 
 
 def sampled(params: CreateMessageParams) -> CreateMessageResult:
@@ -213,7 +225,7 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again(revision: str, typ
         age = -1 if len(messages) == 1 else 7
         return ElicitResult(action="accept", content={"name": "Ada", "age": age})
 
-    async with serving(server, revision, Callbacks(elicitation=answer)) as client:
+    async with serving(server, revision, Careless(elicitation=answer)) as client:
         assert "7" in text(await client.call_tool("ask"))
     assert messages[0] == "Age?"
     assert len(messages) == 2
@@ -229,7 +241,7 @@ async def test_a_client_that_never_answers_well_ends_the_call(revision: str) -> 
         await context.elicit("Age?", Person)
         return "never"
 
-    callbacks = Callbacks(
+    callbacks = Careless(
         elicitation=lambda params: ElicitResult(action="accept", content={"name": 5})
     )
     async with serving(server, revision, callbacks) as client:
@@ -252,7 +264,7 @@ async def test_unchecked_forms_take_anything(revision: str) -> None:
     async def ask(context: Context) -> str:
         return str((await context.elicit("?", schema, validate=False)).content)
 
-    callbacks = Callbacks(
+    callbacks = Careless(
         elicitation=lambda params: ElicitResult(action="accept", content={"c": "z", "more": 1})
     )
     async with serving(server, revision, callbacks) as client:
