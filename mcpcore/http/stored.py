@@ -13,26 +13,25 @@ and passes on the notes of others::
 
 import hmac
 import zlib
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType, structs
+from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.events import Key
 from mcpcore.engine.lifecycle import Session as SessionState
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.announcing import Announcing, Loaded
 from mcpcore.http.era import is_handshake
 from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase, taken_over
 from mcpcore.http.followers import Follower
 from mcpcore.http.forwarding import WORKER, Letters, sort_out
 from mcpcore.http.headers import RETRY_AFTER
-from mcpcore.http.server import Act, HttpServer
+from mcpcore.http.server import Act
 from mcpcore.http.session_table import MIN_SECRET, owner_of
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
@@ -57,26 +56,13 @@ from mcpcore.http.views import View, ViewTable
 from mcpcore.http.writers import UNAVAILABLE
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.wire.jsontext import to_json
-from mcpcore.wire.message import Body, Frame, decode
+from mcpcore.wire.message import Frame, decode
 
-_LOG = "notifications/message"
 _RETRY = ((RETRY_AFTER, b"1"),)
 _decode_note = msgspec.json.Decoder(AnyNote).decode
 
-Loaded = Callable[[StoreFailure | None], None]
-"""Goes on once the store has been asked for a session."""
 
-
-class _Line(msgspec.Struct, omit_defaults=True):
-    """The params of a log message."""
-
-    level: str
-    data: Any
-    logger: str | None = None
-
-
-class StoredHttpServer(HttpServer):
+class StoredHttpServer(Announcing):
     """The server side of one HTTP endpoint, as one of the workers that share a store.
 
     ``secret``: at least 32 fresh random bytes of this worker's own, never used again; ``store``
@@ -173,81 +159,6 @@ class StoredHttpServer(HttpServer):
         """After :meth:`close`: everything was answered, written and written down."""
         busy = any(view.busy for view in self._all_views())
         return super().finished and not busy and not self._letters and not self._steps
-
-    # What the owner calls for everybody
-
-    def notify(
-        self,
-        method: str,
-        params: Body = None,
-        *,
-        parent: Key | None = None,
-        session: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> None:
-        """See :meth:`HttpServer.notify`; everybody includes the clients of all workers."""
-        if parent is not None or (session is not None and self._view(session) is not None):
-            super().notify(method, params, parent=parent, session=session, meta=meta)
-        elif session is None:
-            raw = UNSET if params is None else Raw(to_json(params))
-            self._tell_all(method, raw, meta)
-        elif self._views.could_be(session):
-            self._load(session, "", lambda failure: self._tell(session, method, params, meta))
-        else:
-            raise LocalProtocolError("there is no such session (any more)")
-
-    def log(
-        self,
-        key: Key | None,
-        level: str,
-        data: Any,
-        logger: str | None = None,
-        *,
-        session: str | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> bool:
-        """See :meth:`HttpServer.log`; all sessions includes those at other workers."""
-        if key is not None or session is not None:
-            return super().log(key, level, data, logger, session=session, meta=meta)
-        return self._tell_all(_LOG, Raw(to_json(_Line(level, data, logger))), meta)
-
-    def _tell(
-        self, session: str, method: str, params: Body, meta: Mapping[str, Any] | None
-    ) -> None:
-        view = self._view(session)
-        if view is not None:
-            view.peer.notify(method, params, meta=meta)
-
-    def _tell_all(
-        self, method: str, params: Raw | UnsetType, meta: Mapping[str, Any] | None
-    ) -> bool:
-        self._announcements += 1
-        note = Announced(
-            session="",
-            method=method,
-            params=params,
-            meta=dict(meta or {}),
-            once=f"{self._name}all{self._announcements}",
-        )
-        told = self._announce(note)
-        self._letters.post(note)
-        return told
-
-    def _announce(self, note: Announced) -> bool:
-        """Tell the clients that are known here; a session hears it once, whoever tells it."""
-        self._collect()
-        self._announcing = note.once
-        meta = note.meta or None
-        params = None if note.params is UNSET else note.params
-        try:
-            if note.method == _LOG and params is not None:
-                line = msgspec.json.decode(params, type=_Line)
-                return super().log(None, line.level, line.data, line.logger, meta=meta)
-            super().notify(note.method, params, meta=meta)
-            return True
-        finally:
-            self._collect()
-            self._announcing = None
 
     # Sessions
 
