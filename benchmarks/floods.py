@@ -33,7 +33,12 @@ META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-HELD = {"connections_per_client": 100_000, "idle_time": 600.0, "head_time": 600.0}
+HELD = {
+    "connections": 100_000,
+    "connections_per_client": 100_000,
+    "idle_time": 600.0,
+    "head_time": 600.0,
+}
 
 
 def most_connections() -> int:

@@ -25,7 +25,6 @@ from transports.http_heads import (
     PROCESSING,
     BadHead,
     RequestHead,
-    RequestParser,
     find_head,
 )
 from transports.http_identity import identify
@@ -43,9 +42,6 @@ or written, leaves the request to plain HTTP."""
 
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
-_FAMILIAR = 5.0
-"""For so long a connection remembers the head that its client may repeat."""
-
 
 class ServerConnection:
     """One connection; ``deadline`` is when it has lasted too long at what it is doing."""
@@ -58,14 +54,13 @@ class ServerConnection:
         "_link",
         "_machine",
         "_overdue",
-        "_parser",
+        "_peer",
         "_reply",
         "_revision",
         "_scope",
         "_settings",
         "_stream",
         "_unread",
-        "_until",
         "_upgraded",
         "_watching",
         "_woken",
@@ -82,7 +77,7 @@ class ServerConnection:
         self._limits = link.settings.head_limits
         self._stream: SocketStream | TLSStream = stream
         self._buffer = bytearray()
-        self._parser = RequestParser(peer)
+        self._peer = peer
         self._exchange: Route | None = None
         self._reply: Reply | None = None
         self._scope = anyio.CancelScope()
@@ -94,7 +89,6 @@ class ServerConnection:
         self._writing = False  # a task is taking from the machine, or is about to
         self._woken = False  # there has been something to write for this exchange
         self._writer: anyio.CancelScope | None = None  # of the task that is lent at present
-        self._until = 0.0  # beyond the deadline, if that is none yet
         self._watching: anyio.CancelScope | None = None
 
     @property
@@ -102,26 +96,12 @@ class ServerConnection:
         """Between two requests, the last reply sent."""
         return not (self._exchange or self._writing or self._buffer or self._upgraded)
 
-    def _limit(self, deadline: float) -> None:
-        """Something has to be done by then."""
-        self._until = 0.0
-        self.deadline = deadline
-
-    def _rest(self, until: float) -> None:
-        """Nothing happens for now; before long what might be of use again is forgotten."""
-        self._until = until
-        self.deadline = min(until, clock() + _FAMILIAR)
-
     def stop(self) -> None:
         """Close at once."""
         self._scope.cancel()
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if clock() < self._until:
-            self._parser.forget()
-            self.deadline = self._until
-            return
         self._expired = True
         self._scope.cancel()
 
@@ -173,7 +153,7 @@ class ServerConnection:
         upgrade = self._link.upgrade
         while (head := await self._next_head()) is not None:
             if head.upgrade and upgrade is not None and await self._may_upgrade(head):
-                self._limit(math.inf)
+                self.deadline = math.inf
                 self._upgraded = True
                 if await upgrade(self._stream, head.request, bytes(self._buffer)):
                     return
@@ -181,10 +161,8 @@ class ServerConnection:
             reply = await self._take_in(head)
             del head  # not to be held for as long as the handler works
             await self._drain()
-            if not reply.complete:
-                self._rest(math.inf)
-                while not reply.complete:
-                    await self._watch(reply)
+            while not reply.complete:
+                await self._watch(reply)
             if reply.close:
                 return
 
@@ -193,7 +171,7 @@ class ServerConnection:
         settings = self._settings
         if settings.authenticate is None:
             return True
-        self._limit(math.inf)
+        self.deadline = math.inf
         seconds = settings.authenticate_time
         verdict = await identify(settings.authenticate, head.request, seconds)
         return not isinstance(verdict, Refusal)
@@ -210,11 +188,11 @@ class ServerConnection:
                     raw = bytes(buffer[:size])
                     del buffer[:size]
                     self._overdue = None
-                    return self._parser.parse(raw)
+                    return self._link.parser.parse(raw, self._peer)
                 if not started:
                     started = True
                     self._overdue = "the head of the request took too long"
-                    self._limit(clock() + self._settings.head_time)
+                    self.deadline = clock() + self._settings.head_time
             elif self._link.draining:
                 return None
             try:
@@ -229,7 +207,7 @@ class ServerConnection:
         reply = self._reply = Reply(head)
         principal: Verdict | None = None
         if self._settings.authenticate is not None:
-            self._limit(math.inf)  # it has a time of its own
+            self.deadline = math.inf  # it has a time of its own
             principal = await self._link.identify(head.request)
         self._woken = False
         self._writing = True  # what is ready at once is for this task to write
@@ -240,7 +218,7 @@ class ServerConnection:
             del self._buffer[: head.length]
         else:
             self._unread = reply.close = True
-        self._limit(math.inf)
+        self.deadline = math.inf
         self._overdue = None
         self._link.flush_soon()
         return reply
@@ -252,7 +230,7 @@ class ServerConnection:
         self._overdue = "the body of the request took too long"
         self._revision = head.revision
         began, received = clock(), 0
-        self._limit(self._settings.body_deadline(began, received))
+        self.deadline = self._settings.body_deadline(began, received)
         if head.expects_continue and not buffer:
             await self._stream.send(CONTINUE)
         while True:
@@ -344,7 +322,7 @@ class ServerConnection:
         finally:
             self._writing = False
         if self._exchange is None:
-            self._rest(clock() + self._settings.idle_time)
+            self.deadline = clock() + self._settings.idle_time
 
     def _take(self, exchange: Route) -> bytes:
         reply = self._reply
@@ -360,9 +338,9 @@ class ServerConnection:
     async def _send(self, data: bytes) -> None:
         size = self._settings.write_size
         for start in range(0, len(data), size):
-            self._limit(clock() + self._settings.write_time)
+            self.deadline = clock() + self._settings.write_time
             await self._stream.send(data if len(data) <= size else data[start : start + size])
-        self._rest(math.inf)
+        self.deadline = math.inf
 
     # Ends
 

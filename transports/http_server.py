@@ -17,6 +17,7 @@ from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
+from transports.http_heads import RequestParser
 from transports.http_host import HttpHost, peer_name
 from transports.http_reply import refuse
 from transports.http_settings import HttpServerSettings
@@ -56,6 +57,7 @@ class HttpServerLink(HttpHost):
         """Host and port of each listener, once :meth:`serve` has started."""
         self._ssl_context = ssl_context
         self._listeners: Sequence[SocketListener] = ()
+        self.parser = RequestParser()
         self.writers = Writers(self.start)
         """Tasks for the connections."""
         self._clients: Counter[str] = Counter()

@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from transports.http_heads import (
     BadHead,
@@ -129,8 +130,9 @@ def test_what_follows_a_head_is_left_alone() -> None:
 
 
 def test_request_is_understood() -> None:
-    parsed = RequestParser("1.2.3.4:5").parse(
-        head("Content-Length: 12", "X-Padded:  \t a b \t ", first="POST /mcp?a=b?c HTTP/1.1")
+    parsed = RequestParser().parse(
+        head("Content-Length: 12", "X-Padded:  \t a b \t ", first="POST /mcp?a=b?c HTTP/1.1"),
+        "1.2.3.4:5",
     )
     request = parsed.request
     assert (request.method, request.path, request.query) == ("POST", "/mcp", "a=b?c")
@@ -195,11 +197,28 @@ def test_upgrade_must_be_named_by_connection() -> None:
     ).upgrade
 
 
-def test_repeated_head_is_the_same_and_another_is_not() -> None:
+def test_a_repeated_head_is_not_parsed_again_and_another_is() -> None:
     parser = RequestParser()
-    first = parser.parse(head("X: 1"))
-    assert parser.parse(head("X: 1")) is first
+    first, second = (parser.parse(head("X: 1"), peer) for peer in ("1.2.3.4:5", "6.7.8.9:0"))
+    assert first.request.headers is second.request.headers
+    assert (first.request.peer, second.request.peer) == ("1.2.3.4:5", "6.7.8.9:0")
+    assert structs.replace(second, request=first.request) == first
     assert (b"x", b"2") in parser.parse(head("X: 2")).request.headers
+    assert (b"x", b"1") in parser.parse(head("X: 1")).request.headers
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transports.http_heads._KNOWN", 3)
+    parser = RequestParser()
+    for number in range(10):
+        parser.parse(head(f"X: {number}"))
+    parser.parse(head("X: " + "a" * 5000))
+    assert [list(known)[-6:] for known in parser._known] == [
+        list(head(f"X: {number}"))[-6:] for number in (7, 8, 9)
+    ]
+    with pytest.raises(BadHead):
+        parser.parse(head("X-A"))
+    assert len(parser._known) == 3
 
 
 @given(st.binary(max_size=200))
