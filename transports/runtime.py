@@ -4,6 +4,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -294,9 +295,8 @@ class ServerRuntime:
             self.machine.respond(event.key, prepared.result)
         elif prepared.is_async or prepared.thread:
             context = Context(event, self, state)
-            context.scope = self._handlers.start(
-                event.key, lambda: self.work(event, prepared, context), context
-            )
+            work = partial(self.work, event, prepared, context)
+            context.scope = self._handlers.start(event.key, work, context)
         else:
             self._run_sync(event, prepared, Context(event, self, state))
 

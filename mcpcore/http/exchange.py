@@ -54,6 +54,7 @@ _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
 """Stands for an empty queue: a real one takes 760 bytes, and most are empty at most times."""
 _NO_FIELDS = Fields(())
+_NO_CHUNKS: list[bytes] = []
 _UNAVAILABLE = 503
 
 HARD_FACTOR = 2
@@ -170,7 +171,7 @@ class Exchange:
         """Where its events come from, if the stream is kept in a store."""
         self.opens = False
         """The body is the ``initialize`` that opens ``session``."""
-        self.extra: list[tuple[bytes, bytes]] = []
+        self.extra: tuple[tuple[bytes, bytes], ...] = ()
         """Headers for whatever the response will be."""
         self.size = 0
         """Bytes that wait to be taken."""
@@ -221,7 +222,7 @@ class Exchange:
 
     def look_at_body(self, frame: Frame) -> None:
         """Remember of the body what the response depends on, and forget the body itself."""
-        self.chunks.clear()
+        self.chunks = _NO_CHUNKS
         if isinstance(frame, Message):
             self.sound = True
             if self.report is not None and isinstance(frame.method, str):
@@ -384,7 +385,7 @@ class Exchange:
         if self._head is None and self.phase is not Phase.WAITING:
             self.finish(close=True)
             return
-        self.extra = [line for line in self.extra if line[0] != SESSION_ID]
+        self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
         retry = ((RETRY_AFTER, b"1"),) if status == _UNAVAILABLE else ()
         self.refuse(status, message, retry, code=code)
 

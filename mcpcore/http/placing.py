@@ -159,7 +159,7 @@ class Placing(OwnerCalls):
         if record is not None and record.opens and session is not None:
             if frame.kind is FrameKind.RESULT:
                 if not session.temporary:
-                    record.extra.append((SESSION_ID, session.id.encode("ascii")))
+                    record.extra += ((SESSION_ID, session.id.encode("ascii")),)
                 record.opens = False
             else:
                 record.push(frame)
