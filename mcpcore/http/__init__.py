@@ -6,12 +6,16 @@ moves their heads and bodies.
 
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
 from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.http.reports import ExchangeEnded
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 
 __all__ = [
+    "Authenticate",
+    "ExchangeEnded",
     "HttpAbort",
     "HttpChunk",
     "HttpClient",
@@ -22,9 +26,12 @@ __all__ = [
     "HttpSend",
     "HttpServer",
     "HttpSettings",
+    "Principal",
     "Recovery",
+    "Refusal",
     "SessionClosed",
     "SessionOpened",
     "StreamInterrupted",
     "StreamReopened",
+    "bearer_token",
 ]
