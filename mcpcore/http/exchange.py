@@ -85,6 +85,9 @@ def taken_over(frame: Transmit) -> None:
 class Source(Protocol):
     """Gives an exchange its events, each once it is known under which id it can be had again."""
 
+    number: int
+    """Names the stream within its session."""
+
     def drained(self) -> None:
         """Something that waited at the exchange goes out to the client."""
 

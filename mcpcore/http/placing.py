@@ -19,6 +19,7 @@ from mcpcore.http.settings import HttpSettings
 
 
 def _ended(record: Exchange, report: Report) -> ExchangeEnded:
+    carried = record.stream or record.source
     return ExchangeEnded(
         exchange=record.route,
         method=report.method,
@@ -30,7 +31,7 @@ def _ended(record: Exchange, report: Report) -> ExchangeEnded:
         began=report.began,
         principal=record.principal,
         session=None if record.session is None else record.session.id,
-        stream=None if record.stream is None else record.stream.number,
+        stream=None if carried is None else carried.number,
         rpc_method=report.rpc_method,
         request=record.request_id,
         revision=record.version,
