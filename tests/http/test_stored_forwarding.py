@@ -360,6 +360,32 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
     assert one.waiting() == []
 
 
+def test_notes_that_go_again_keep_their_order() -> None:
+    (one,) = party("a")
+    one.slow = True
+    for number in range(4):
+        one.server.notify("notifications/x", {"n": number})
+    one.step()
+    one.failing("Post")
+    one.step(10)
+    one.failing()
+    one.slow = False
+    one.pass_time(2)
+    sent = [each for _, each in notes(one) if isinstance(each, Announced)]
+    numbers = [msgspec.json.decode(each.params)["n"] for each in sent]  # type: ignore[arg-type]
+    assert numbers == [0, 1, 2, 3, 1, 2, 3]
+
+
+def test_what_is_said_to_one_and_to_all_is_said_twice() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.server.notify("notifications/x", {"n": 1}, session=session)
+    one.server.notify("notifications/x", {"n": 1})
+    one.server.notify("notifications/x", {"n": 1}, session=session)
+    one.pump()
+    assert shown(one.replies[one.listen(session)]) == ["x"] * 3
+
+
 def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcpcore.http.forwarding._MOST", 5)
     one, other = party("a", "b")

@@ -10,6 +10,7 @@ from mcpcore.engine.events import (
     Ready,
     RequestReceived,
 )
+from mcpcore.http.principals import Principal
 from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.stored import StoredHttpServer
@@ -262,6 +263,16 @@ def test_a_session_is_taken_up_with_all_its_facts() -> None:
     assert shown(one.replies[route]) == ["resources/updated"]
 
 
+def test_a_principal_of_whom_more_is_known() -> None:
+    one, other = party("a", "b")
+    me = Principal("me", scopes=frozenset({"x"}))
+    session = one.session(principal=me)
+    assert type(record_of(one, session).principal) is str
+    assert other.post(CALL, mcp_session_id=session, principal=me).head is None
+    assert other.take(RequestReceived).principal is me
+    assert other.post(LIST, mcp_session_id=session, principal=Principal("you")).status == 404
+
+
 def test_a_client_without_information_about_itself() -> None:
     one, other = party("a", "b")
     hello = initialize()
@@ -499,6 +510,31 @@ def test_closing_a_worker_ends_no_session() -> None:
     id = [each for each in one.replies[route].ids if each][-1]
     assert shown(other.replies[other.listen(session, last_event_id=id)]) == ["done"]
     assert other.post(SET_LEVEL, mcp_session_id=session).status == 200
+
+
+def test_what_others_must_know_is_sent_before_the_end() -> None:
+    (one,) = party("a")
+    one.failing("Post")
+    one.server.notify("notifications/x")
+    one.pump()
+    one.server.close(now=one.now)
+    one.pump()
+    assert not ended(one)
+    one.failing()
+    one.pass_time(2)
+    assert ended(one)
+
+
+def test_a_change_that_is_written_down_while_closing() -> None:
+    (one,) = party("a")
+    session = one.session()
+    route = one.send(SET_LEVEL, mcp_session_id=session, pump=False)
+    one.server.close(now=one.now)
+    one.pump()
+    assert one.replies[route].status == 200
+    record = record_of(one, session)
+    assert record.log_level == "error"
+    assert record.initialized
 
 
 def test_a_session_that_is_asked_for_while_closing() -> None:

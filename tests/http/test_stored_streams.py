@@ -768,6 +768,34 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
     assert not one.view(session).writers
 
 
+def test_looking_how_far_a_stream_has_come_takes_several_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcpcore.http.writers._PAGE", 100)
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.slow = True
+    one.progress(key, *range(2, 9))
+    one.failing("StreamAppend", done=True)
+    one.step(1)
+    one.slow = False
+    one.failing()
+    one.pass_time(2)
+    one.slow = True
+    one.progress(key, *range(9, 16))
+    one.step(1)
+    one.failing("StreamAppend", done=True)
+    one.step(100)
+    one.slow = False
+    one.failing()
+    one.pass_time(2)
+    assert len(one.asked(StreamRead)) > 3
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route], 1))]
+    assert shown(resumed) == [*range(2, 16)]
+
+
 def test_a_store_that_cannot_even_say_what_it_has() -> None:
     one, other = party("a", "b")
     session = one.session()
