@@ -42,8 +42,8 @@ from mcpcore.http.headers import HeaderError
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.placing import Placing
 from mcpcore.http.principals import Refusal
-from mcpcore.http.session_table import SessionTable, owner_of
 from mcpcore.http.reports import Report
+from mcpcore.http.session_table import SessionTable, owner_of
 from mcpcore.http.sessions import Session, SessionOpened
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
