@@ -178,7 +178,7 @@ class StoredHttpServer(Announcing):
         return View(
             id,
             Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
-            None if principal is None else str(principal),  # without what else is known of it
+            principal,
             self._steps,
             owner=owner_of(principal, share),
             name=self._name,
