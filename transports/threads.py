@@ -11,10 +11,12 @@ import anyio.to_thread
 from mcpcore.service import Prepared
 
 if TYPE_CHECKING:
-    from transports.context import Context
+    from transports.context_facts import RequestFacts
+    from transports.context_telling import Telling
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound="RequestFacts")
 
 current = threading.get_ident
 
@@ -31,15 +33,15 @@ def begin(prepared: Prepared, context: Any) -> Any:
 
 
 def with_room(
-    method: "Callable[Concatenate[Context, P], R]",
-) -> "Callable[Concatenate[Context, P], R]":
+    method: "Callable[Concatenate[Telling, P], R]",
+) -> "Callable[Concatenate[Telling, P], R]":
     """As :func:`in_loop`; a thread besides waits until there is room for what it sends.
 
     Whoever is in the event loop cannot be made to wait by a call.
     """
 
     @functools.wraps(method)
-    def call(context: "Context", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(context: "Telling", /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
 
@@ -53,15 +55,15 @@ def with_room(
 
 
 def in_loop(
-    method: "Callable[Concatenate[Context, P], R]",
-) -> "Callable[Concatenate[Context, P], R]":
+    method: "Callable[Concatenate[F, P], R]",
+) -> "Callable[Concatenate[F, P], R]":
     """Have a method of a context run in the thread of the event loop, whoever calls it.
 
     Raises RuntimeError in a thread that anyio did not start.
     """
 
     @functools.wraps(method)
-    def call(context: "Context", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(context: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
         return anyio.from_thread.run_sync(functools.partial(method, context, *args, **kwargs))

@@ -1,0 +1,189 @@
+"""The facts of a request, for the handler that works on it."""
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from msgspec import Raw
+
+from mcpcore.engine.events import RequestReceived
+from mcpcore.http.principals import Principal
+from mcpcore.spec.capabilities import declares, requirement
+from mcpcore.spec.errors import MISSING_CLIENT_CAPABILITY, McpError
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Implementation, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.wire.message import RequestId
+from transports.questions import InputUnavailable, RoundState
+from transports.threads import in_loop
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+    from transports.tasks_calls import TaskCall
+
+
+class RequestFacts:
+    """What a handler knows of its request, and of the task that the request may have become.
+
+    It holds all the state of a :class:`~transports.context.Context`; the classes built on it only
+    add what can be done with it, so that they can be put together.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_request",
+        "_result_meta",
+        "_runtime",
+        "_state",
+        "call",
+        "cancel_reason",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        request: RequestReceived,
+        runtime: "ServerRuntime",
+        state: RoundState | None,
+        call: "TaskCall | None" = None,
+    ) -> None:
+        self._request = request
+        self._runtime = runtime
+        self._state = state
+        self._counts: dict[str, int] | None = None
+        self._result_meta: dict[str, Any] | None = None
+        self.scope: anyio.CancelScope | None = None
+        """The scope that is cancelled with the request; None for a plain function."""
+        self.call = call
+        """The call of a tool that is a task or may become one; None for all other requests."""
+        self.cancel_reason: str | None = None
+        """Why the client cancelled the request, or what ended it, as far as that was said."""
+
+    @property
+    def request_id(self) -> RequestId:
+        """The client's id of the request."""
+        return self._request.id
+
+    @property
+    def method(self) -> str:
+        """For instance ``tools/call``."""
+        return self._request.method
+
+    @property
+    def params(self) -> Raw:
+        """The request's params object, as sent."""
+        return self._request.params
+
+    @property
+    def meta(self) -> RequestMeta:
+        """The request's ``_meta``: progress token, ``traceparent`` and so on."""
+        return self._request.meta
+
+    @property
+    def result_meta(self) -> dict[str, Any]:
+        """What goes into the ``_meta`` of the result, whatever the handler returns; to be filled.
+
+        What a result brings along itself wins, and what only the engine says is left out.  Errors
+        of the protocol have no ``_meta``.
+        """
+        if self._result_meta is None:
+            self._result_meta = {}
+        return self._result_meta
+
+    def take_result_meta(self, own: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return what of :attr:`result_meta` was not taken yet, with the result's ``own`` over it.
+
+        For the runtime and its middleware.
+        """
+        added, self._result_meta = self._result_meta, None
+        return {**added, **(own or {})} if added else own
+
+    @property
+    def client_info(self) -> Implementation | None:
+        """The client's identity, as it says itself."""
+        return self._request.client_info
+
+    @property
+    def client_capabilities(self) -> ClientCapabilities:
+        """What the client declared."""
+        return self._request.client_capabilities
+
+    @property
+    def revision(self) -> Revision:
+        """The revision that the request speaks."""
+        return self._request.revision
+
+    @property
+    def session(self) -> str | None:
+        """The session's id (legacy HTTP)."""
+        return self._request.session
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who was authenticated, if anyone was: a string, with ``scopes`` and ``claims``."""
+        principal = self._request.principal
+        if principal is None or isinstance(principal, Principal):
+            return principal
+        return Principal(principal)
+
+    @property
+    def thread(self) -> int:
+        """The thread of the event loop, by its identifier."""
+        return self._runtime.thread
+
+    @property
+    def cancelled(self) -> bool:
+        """The client no longer wants an answer; in ``async def`` every ``await`` raises now."""
+        return self._is_cancelled()
+
+    @in_loop
+    def _is_cancelled(self) -> bool:
+        return self.scope is not None and self.scope.cancel_called
+
+    def supports(self, capability: str) -> bool:
+        """Whether the client declared ``capability``, for instance ``elicitation.url``."""
+        return declares(self._request.client_capabilities, capability)
+
+    def require(self, capability: str) -> None:
+        """Refuse the request unless the client declared ``capability``.
+
+        Raises McpError -32021 (modern) or InputUnavailable (legacy).
+        """
+        if self.supports(capability):
+            return
+        message = f"the client does not support {capability}"
+        if self.revision.input_rounds:
+            data = {"requiredCapabilities": requirement(capability)}
+            raise McpError(MISSING_CLIENT_CAPABILITY, message, data)
+        raise InputUnavailable(message)
+
+    # The task that the call is, if it is one
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that the call is, None if it is none (yet)."""
+        task = self._task
+        return None if task is None or task.record is None else task.record.id
+
+    @in_loop
+    def start_task(self) -> bool:
+        """Go on as a task from here: the client gets its handle and asks for the result later.
+
+        What was asked before was asked in the request, in rounds that end here (modern); what is
+        asked later is asked in the task.  False if the client cannot follow tasks, the tool does
+        not declare them, or there are too many; the call then goes on as it is.
+        """
+        return self.call is not None and self.call.begin_if_possible()
+
+    @property
+    def _task(self) -> "TaskCall | None":
+        call = self.call
+        return None if call is None or call.record is None else call
+
+    # What earlier rounds left
+
+    @property
+    def state(self) -> RoundState:
+        """What a further round needs to know."""
+        if self._state is None:
+            self._state = RoundState()
+        return self._state

@@ -1,0 +1,163 @@
+"""What a handler tells the client while it works: progress, log messages, other notifications.
+
+All of it leaves on the stream of the request; in a task it goes where the task's client looks.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mcpcore.http.server import HttpServer
+from mcpcore.spec.methods import KNOWN_METHODS, lookup
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import LoggingLevel
+from transports.context_facts import RequestFacts
+from transports.link import clock
+from transports.questions import ping
+from transports.threads import in_loop, with_room
+
+if TYPE_CHECKING:
+    from transports.runtime import ServerRuntime
+
+
+class Telling(RequestFacts):
+    """Messages to the client that nothing answers, and the care for the stream they take."""
+
+    __slots__ = ()
+
+    @with_room
+    def progress(
+        self,
+        value: float,
+        total: float | None = None,
+        message: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Report progress, which must increase; False if the client did not ask for it.
+
+        In a task it is also the task's status message.  ``meta``: the notification's ``_meta``.
+        """
+        task, throttle = self._task, self._runtime.throttle
+        if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
+            return False
+        if task is not None:
+            return task.progress(value, total, message, meta)
+        machine = self._runtime.machine
+        sent = machine.progress(self._request.key, value, total, message, meta=meta)
+        if sent:
+            self._runtime.flush()
+        return sent
+
+    @with_room
+    def log(
+        self,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Send a log message, any JSON value; False if the client does not want it.
+
+        ``meta``: the notification's ``_meta``.
+        """
+        task, throttle = self._task, self._runtime.throttle
+        if throttle is not None and throttle.drops_log(self._request, level, in_task=bool(task)):
+            return False
+        if task is not None:
+            return task.log(level, data, logger, meta)
+        sent = self._runtime.machine.log(self._request.key, level, data, logger, meta=meta)
+        if sent:
+            self._runtime.flush()
+        return sent
+
+    def debug(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Log at level ``debug``."""
+        return self.log("debug", data, logger, meta=meta)
+
+    def info(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Log at level ``info``."""
+        return self.log("info", data, logger, meta=meta)
+
+    def warning(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Log at level ``warning``."""
+        return self.log("warning", data, logger, meta=meta)
+
+    def error(
+        self, data: Any, logger: str | None = None, *, meta: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Log at level ``error``."""
+        return self.log("error", data, logger, meta=meta)
+
+    @with_room
+    def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
+        """Send another notification on the request's stream; False if the revision has none such.
+
+        For instance one of an extension, or ``notifications/elicitation/complete`` when the visit
+        to a URL has ended.
+        """
+        own = method not in KNOWN_METHODS
+        if self.cancelled or not (own or lookup(method, "server", self.revision)):
+            return False
+        if (task := self._task) is not None:
+            return task.notify(method, params)
+        self._runtime.machine.notify(method, params, parent=self._request.key)
+        self._runtime.flush()
+        return True
+
+    @in_loop
+    def close_stream(self, retry: float | None = None) -> bool:
+        """Close the connection on which the client waits for this request, which goes on.
+
+        The client comes back after ``retry`` seconds (None: the server's setting) for what it has
+        missed; so nothing need be held open while the work takes long.  False where that is not
+        possible: only Streamable HTTP of 2025-11-25 has it.
+        """
+        machine = self._runtime.machine
+        if not isinstance(machine, HttpServer):
+            return False
+        closed = machine.close_stream(self._request.key, retry=retry, now=clock())
+        self._runtime.flush()
+        return closed
+
+    async def ping(self, *, timeout: float = 10.0) -> None:
+        """Ask the client whether it is still there (legacy).  ``timeout`` in seconds.
+
+        Raises InputUnavailable if it does not answer, and in the modern era, which has no such
+        request: there the end of the request's stream cancels the handler.
+        """
+        await ping(self._runtime, self.revision, request=self._request, timeout=timeout)
+
+    def pinger(self) -> Callable[[float], Awaitable[None]]:
+        """Return what asks this client, at any later time, whether it is still there (legacy).
+
+        It takes the seconds to wait and raises as :meth:`ping`, also once the session has ended.
+        """
+        return partial(_ping_later, self._runtime, self.revision, self.session)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was sent; for handlers that send very much.
+
+        A handler that runs in a thread need not: what it sends waits for room.
+        """
+        await self._runtime.drained(self._request.key)
+
+    async def room(self) -> None:
+        """Wait until so little waits to be sent that nothing would have to make way."""
+        if self._runtime.machine.queued(self._request.key) > self._runtime.settings.limits.queued:
+            await self.drained()
+
+
+async def _ping_later(
+    runtime: "ServerRuntime", revision: Revision, session: str | None, timeout: float
+) -> None:
+    await ping(runtime, revision, session=session, timeout=timeout)
