@@ -4,7 +4,6 @@ Messages are handed over in rounds, as :mod:`mcpcore.http.writers` does it.  Eac
 which the store knows one that it has taken already though it seemed to fail.
 """
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -32,7 +31,7 @@ class Outlet:
     def __init__(self, view: "View") -> None:
         self.deadline: float | None = None
         self._view = view
-        self._messages: deque[_Message] = deque()
+        self._messages: list[_Message] = []
         """Those on their way first, then those that wait for the next round."""
         self._size = 0
         self._open = 0
@@ -76,7 +75,7 @@ class Outlet:
         if isinstance(outcome, StoreFailure):
             self._failed = True
         elif message is not None:
-            self._messages.popleft()
+            del self._messages[0]
             self._size -= len(message.data)
             if not outcome and not message.tried:
                 self._refused(message)
@@ -91,7 +90,7 @@ class Outlet:
 
     def _give_up_one(self) -> None:
         """The oldest notification that is not on its way goes, or else the oldest request."""
-        waiting = [*self._messages][self._open :]
+        waiting = self._messages[self._open :]
         victim = next((each for each in waiting if each.request is None), waiting[0])
         self._messages.remove(victim)
         self._size -= len(victim.data)

@@ -52,7 +52,7 @@ from mcpcore.http.storing import (
     StoreFailure,
     Wake,
 )
-from mcpcore.http.views import View, ViewTable
+from mcpcore.http.views import Surroundings, View, ViewTable
 from mcpcore.http.writers import UNAVAILABLE
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
@@ -86,7 +86,6 @@ class StoredHttpServer(Announcing):
         settings, idle = self.settings, self.settings.session_view_idle
         nonce = hmac.digest(secret, b"mcpcore names", "sha256").hex()[:8]
         self._name = f"{store.worker}.{nonce}."
-        self._epoch = store.epoch
         self._session_config = structs.replace(self._session_config, id_prefix=self._name)
         self._log = EventLog(store.secret, settings)
         self._steps = Steps(self._hub.events, self._log, settings, secret)
@@ -94,6 +93,14 @@ class StoredHttpServer(Announcing):
             secret,
             store.secret,
             structs.replace(settings, session_idle=idle, session_unused=idle, session_age=None),
+        )
+        self._around = Surroundings(
+            steps=self._steps,
+            name=self._name,
+            epoch=store.epoch,
+            watch=lambda exchange: self._watch(exchange, self._log.now),
+            saved=self._saved,
+            gone=self._gone,
         )
         self._letters = Letters(self._steps)
         self._loading: dict[str, list[Loaded]] = {}
@@ -179,13 +186,8 @@ class StoredHttpServer(Announcing):
             id,
             Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
             principal,
-            self._steps,
+            self._around,
             owner=owner_of(principal, share),
-            name=self._name,
-            epoch=self._epoch,
-            watch=lambda exchange: self._watch(exchange, self._log.now),
-            on_saved=self._saved,
-            on_gone=self._gone,
         )
 
     def _saved(self, view: View) -> None:

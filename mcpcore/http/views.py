@@ -10,7 +10,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.events import ENGINE, Route
 from mcpcore.engine.peer import Peer
@@ -63,20 +63,32 @@ class ViewTable(SessionTable):
         return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
 
 
+class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
+    """What the views of one worker share."""
+
+    steps: Steps
+    name: str
+    """What all names begin with that nobody else gives."""
+    epoch: float
+    """See :class:`~mcpcore.http.storing.StoreBinding`."""
+    watch: Callable[[Exchange], None]
+    """Looks after an exchange that has become a stream."""
+    saved: Callable[["View"], None]
+    """The record of a view is in the store."""
+    gone: Callable[["View"], None]
+    """The store does not have the session (any more)."""
+
+
 class View(Session):
     """One session as this worker sees it, with what it does for it."""
 
     __slots__ = (
+        "_around",
         "_changed",
         "_held",
-        "_on_gone",
-        "_on_saved",
         "_saving",
-        "_watch",
         "base",
-        "epoch",
         "followers",
-        "name",
         "outlet",
         "over",
         "settings",
@@ -90,21 +102,14 @@ class View(Session):
         id: str,
         peer: Peer,
         principal: str | None,
-        steps: Steps,
+        around: Surroundings,
         *,
         owner: Owner,
-        name: str,
-        epoch: float,
-        watch: Callable[[Exchange], None],
-        on_saved: Callable[["View"], None],
-        on_gone: Callable[["View"], None],
     ) -> None:
-        """``name`` begins the names that nobody else gives; ``epoch`` see StoreBinding."""
+        self.steps = steps = around.steps
         super().__init__(id, peer, principal, steps.log, steps.settings, owner=owner)
         self.settings = steps.settings
-        self.steps = steps
-        self.name = name
-        self.epoch = epoch
+        self._around = around
         self.touched_at = steps.log.now
         """When the store last heard that the session is in use."""
         self.base: SessionRecord | None = None
@@ -120,9 +125,11 @@ class View(Session):
         self._saving = False
         self._held: list[Exchange] = []
         """What must not leave before the record is in the store."""
-        self._watch = watch
-        self._on_saved = on_saved
-        self._on_gone = on_gone
+
+    @property
+    def name(self) -> str:
+        """What the names begin with that nobody but this worker gives."""
+        return self._around.name
 
     @property
     def busy(self) -> bool:
@@ -170,7 +177,7 @@ class View(Session):
             initialized=peer.ready or (base is not None and base.initialized),
             log_level=peer.log_level,
             subscriptions=tuple(sorted(peer.uris)),
-            created=self.epoch + self.log.owner.now if base is None else base.created,
+            created=self._around.epoch + self.log.owner.now if base is None else base.created,
             version=1 if base is None else base.version + 1,
         )
 
@@ -204,16 +211,16 @@ class View(Session):
             self._changed = -1
             self._release(503, UNAVAILABLE)
             if self.base is None:
-                self._on_gone(self)
+                self._around.gone(self)
         elif outcome is False:
             self._release(404, "there is no such session (any more); initialize again")
-            self._on_gone(self)
+            self._around.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
             self._save()
         else:
             self.base = record
-            self._on_saved(self)
+            self._around.saved(self)
             if self.peer.changes != self._changed:
                 self._save()
             else:
@@ -239,7 +246,7 @@ class View(Session):
 
     def _touched(self, outcome: bool | StoreFailure) -> None:
         if outcome is False and not self.over:
-            self._on_gone(self)
+            self._around.gone(self)
 
     # Streams of requests
 
@@ -322,7 +329,7 @@ class View(Session):
 
     def watch(self, exchange: Exchange) -> None:
         """Look after an exchange that has become a stream."""
-        self._watch(exchange)
+        self._around.watch(exchange)
 
     def poll(self, route: Route, retry: float) -> bool:
         """Let the client come back for what answers the request that ``route`` has brought."""
