@@ -60,8 +60,8 @@ class Model:
         """Leases of the workers that are there."""
         self.acting = ""
         """The worker that does something."""
-        self.told: dict[tuple[str, Wake], str] = {}
-        """Who was woken and has not looked since, and by whom."""
+        self.told: dict[tuple[str, type[Step], Wake], str] = {}
+        """Who was woken for what and has not tried it since, and by whom."""
         self.reminders: dict[str, list[Wake]] = {}
         """What may be said once more, as whoever had said it has died."""
 
@@ -91,7 +91,7 @@ class Model:
         for worker, expires in [*self.expires.items()]:
             if now >= expires:
                 del self.expires[worker]
-                for (reader, note), teller in self.told.items():
+                for (reader, _, note), teller in self.told.items():
                     if teller == worker:
                         self.reminders.setdefault(reader, []).append(note)
                 self.gone(worker)
@@ -125,12 +125,14 @@ class Model:
     def tell(self, worker: str, note: Any) -> None:
         if worker in self.mail:
             self.mail[worker].append(note)
-            if isinstance(note, Wake):
-                self.told[worker, note] = self.acting
+
+    def wake(self, worker: str, kind: type[Step], note: Wake) -> None:
+        self.tell(worker, note)
+        self.told[worker, kind, note] = self.acting
 
     def wake_readers(self, name: str, number: int, stream: dict[str, Any]) -> None:
         for worker in stream["readers"]:
-            self.tell(worker, Wake(session=name, stream=number))
+            self.wake(worker, StreamRead, Wake(session=name, stream=number))
         stream["readers"].clear()
 
     def wake_carrier(self, name: str, session: dict[str, Any]) -> None:
@@ -139,7 +141,7 @@ class Model:
             stream = session["streams"][number]
             if stream["armed"]:
                 stream["armed"] = False
-                self.tell(stream["holder"], Wake(session=name, stream=number))
+                self.wake(stream["holder"], QueueTake, Wake(session=name, stream=number))
 
     # streams
 
@@ -232,7 +234,8 @@ class Model:
         if stream is None:
             return LogPage(ended=True) if isinstance(step, QueueTake) else None
         if isinstance(step, StreamRead | QueueTake):
-            self.told.pop((worker, Wake(session=step.session, stream=step.stream)), None)
+            note = Wake(session=step.session, stream=step.stream)
+            self.told.pop((worker, type(step), note), None)
         match step:
             case StreamAppend():
                 return self.append(session, stream, worker, step, wall)
@@ -534,7 +537,7 @@ class Beside(RuleBasedStateMachine):
         self.model.look(self.stage.wall)
         found = self.stage.notes(worker)
         wanted, self.model.mail[worker] = self.model.mail[worker], []
-        # posted ones in order, the others in any, as far as their session is still there
+        # posted ones in order, the others in any, as far as their stream is still there
         plain = [note for note in found if not note.startswith(b'{"note":')]
         assert plain == [note for note in wanted if isinstance(note, bytes)]
         made = self.living([decoded(note) for note in found if note.startswith(b'{"note":')])
@@ -547,7 +550,12 @@ class Beside(RuleBasedStateMachine):
         assert made == []
 
     def living(self, notes: list[Any]) -> list[Any]:
-        return sorted((note for note in notes if note.session in self.model.sessions), key=repr)
+        sessions = self.model.sessions
+        return [
+            note
+            for note in notes
+            if note.session in sessions and note.stream in sessions[note.session]["streams"]
+        ]
 
     @rule(worker=workers, seconds=st.sampled_from([2, 5, 15]), used=st.sampled_from([1, 1, 0]))
     def later(self, worker: str, seconds: float, used: int) -> None:
