@@ -78,6 +78,11 @@ def call(name: str, **meta: Any) -> bytes:
     return modern("tools/call", name=name, arguments={}, meta=meta)
 
 
+def delete(session: str) -> bytes:
+    """The end of a session."""
+    return f"DELETE /mcp HTTP/1.1\r\nHost: localhost\r\nMcp-Session-Id: {session}\r\n\r\n".encode()
+
+
 INITIALIZE = post(
     {
         "jsonrpc": "2.0",
@@ -251,6 +256,8 @@ class Flood(Struct, frozen=True):
     """What is there before, and does not count."""
     connections: bool = True
     """Each takes a connection."""
+    gone_after: float = 3.0
+    """Seconds after which nothing of it is left, once its clients have left."""
 
 
 def _connections(server: Victim, count: int, request: bytes) -> Attack:
@@ -327,6 +334,7 @@ def _slow(server: Victim, count: int, over: bool) -> Attack:
             params = {"name": "slow", "arguments": {}}
             body = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
             request = post(body, Mcp_Session_Id=session)
+            _opened.add(session)
         connection.sendall(request)
     time.sleep(2 + count / 500)  # the server has to read them all, and to begin their streams
     refused = 0
@@ -337,9 +345,13 @@ def _slow(server: Victim, count: int, over: bool) -> Attack:
     return connections, len(connections) - refused, refused
 
 
+UNUSED = 10.0
+"""What the sessions of the flood have, in seconds; a minute is the default."""
 SESSION = 1_000
 """Calls of one session at most; a tenth of them is too much."""
 _based: dict[int, list[socket.socket]] = {}
+_opened: set[str] = set()
+"""Sessions whose calls go on when their clients leave, until they are deleted."""
 
 FLOODS = {
     flood.name: flood
@@ -373,10 +385,12 @@ FLOODS = {
                 "http": {
                     "max_sessions": _most_sessions(count, over),
                     "sessions_per_client": count,
+                    "session_unused": UNUSED,
                 }
             },
             _initialize,
             connections=False,
+            gone_after=UNUSED + 3.0,
         ),
         Flood(
             "calls",
@@ -431,7 +445,11 @@ def run(name: str, count: int, *, over: bool) -> Figures:
         )
         for connection in (*held, *based):
             connection.close()
-        time.sleep(3)
+        while _opened:
+            with server.connect() as connection:
+                connection.sendall(delete(_opened.pop()))
+                answer(connection)
+        time.sleep(flood.gone_after)
         healthy.run(200)
         figures.healthy_failures = healthy.failures
         figures.blocks = blocks_in_use(server) / blocks
