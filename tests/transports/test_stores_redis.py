@@ -147,3 +147,26 @@ def test_prefixes_keep_stores_apart(store: RedisStore, server: RedisServer) -> N
     with closing(RedisStore(server.url, prefix="q")) as other:
         assert other.commit("a", [SessionLoad(token=1, session="s")], 1000) == [None]
         assert other.secret() != store.secret()
+
+
+def test_a_wake_that_was_lost_with_its_sender_is_made_again(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    now = 0.0
+    settings = StoreSettings(lease=10, renew=0)
+    with (
+        closing(RedisStore(server.url, settings, prefix="p", clock=lambda: now)) as one,
+        closing(RedisStore(server.url, settings, prefix="p", clock=lambda: now)) as other,
+    ):
+        one.commit("a", steps("s")[:3], 1000)
+        read = StreamRead(token=1, session="s", stream=1, after=0, limit=10)
+        other.commit("b", [read], 1000)
+        end = StreamAppend(token=1, session="s", stream=1, data=b"x", ends=True)
+        assert one.commit("a", [end], 1000) == [1]
+        # as if worker a had died after the step, and before it could pass the note on
+        assert client.xtrim("p:{workers}:inbox:b", maxlen=0, approximate=False) == 1
+        assert other.receive("b", 0) == []
+        now = 10.0
+        woken = b'{"note":"wake","session":"s","stream":1}'
+        found = [*other.receive("b", 0), *other.receive("b", 0)]
+        assert found == [woken]
