@@ -16,10 +16,11 @@ from conformance.interop.matrix import LINES, Line
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
+from tests.transports.served import served
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.context import Context
-from transports.server import ServeSettings, serve
+from transports.server import ServeSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -60,24 +61,13 @@ async def ours(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
             context.info(str(line))
         return "said"
 
-    ports: list[int] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        ports.append(int(url.split(":")[2].partition("/")[0]))
-        listening.set()
-
-    async def run() -> None:
-        settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
-        await serve(server, http="127.0.0.1:0", on_listening=announce, stop=stop, settings=settings)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await listening.wait()
-        async with cut_proxy(ports[0], places, b'"tools/call"') as proxy:
-            proxies.append(proxy)
-            yield proxy
-        stop.set()
+    settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
+    async with (
+        served(server, settings=settings, seconds=70) as site,
+        cut_proxy(site.port, places, b'"tools/call"') as proxy,
+    ):
+        proxies.append(proxy)
+        yield proxy
 
 
 @every_line

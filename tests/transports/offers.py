@@ -23,11 +23,12 @@ from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
 from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.served import ANY_PORT, served
 from transports.context import Context, InputUnavailable
 from transports.inputs import Elicit, Input, ListRoots, Sample
 from transports.notices import NotificationContext
 from transports.runtime import RuntimeSettings
-from transports.server import run, serve
+from transports.server import run
 from transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 
 TRANSPORTS = ("memory", "stdio", "http", "ws")
@@ -350,29 +351,9 @@ async def offered(
     if transport == "stdio":
         yield StdioTarget([sys.executable, __file__, name, *(row.name for row in rows)], env)
         return
-    listening, stop = anyio.Event(), anyio.Event()
-    urls: list[str] = []
-
-    def told(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async def run_server() -> None:
-        address = "127.0.0.1:0"
-        await serve(
-            SERVERS[name](),
-            http=address if transport == "http" else (),
-            ws=address if transport == "ws" else (),
-            revisions=revisions,
-            on_listening=told,
-            stop=stop,
-        )
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run_server)
-        await listening.wait()
-        yield parse_target(urls[0])
-        stop.set()
+    binding: Any = {transport: ANY_PORT}
+    async with served(SERVERS[name](), revisions=revisions, **binding) as site:
+        yield parse_target(site.url)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from msgspec import Struct, field
 
 from mcpcore.service import Server
 from tests.transports.http_fixture import PATIENCE, Client
-from transports.server import ServeSettings, serve
+from tests.transports.served import served as serving
+from transports.server import ServeSettings
 
 
 class Site(Struct):
@@ -27,25 +28,10 @@ class Site(Struct):
 @asynccontextmanager
 async def served(server: Server, settings: ServeSettings | None = None) -> AsyncIterator[Site]:
     """Serve a server for as long as the context lasts."""
-    stop, started, urls = anyio.Event(), anyio.Event(), list[str]()
-
-    def listening(url: str) -> None:
-        urls.append(url)
-        started.set()
-
-    async def run() -> None:
-        await serve(
-            server, http="127.0.0.1:0", settings=settings, on_listening=listening, stop=stop
-        )
-
-    with anyio.fail_after(PATIENCE * 2):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await started.wait()
-            site = Site(int(urls[0].rpartition(":")[2].partition("/")[0]))
-            try:
-                yield site
-            finally:
-                for client in site.clients:
-                    await client.aclose()
-                stop.set()
+    async with serving(server, settings=settings, seconds=PATIENCE * 2) as found:
+        site = Site(found.port)
+        try:
+            yield site
+        finally:
+            for client in site.clients:
+                await client.aclose()

@@ -17,6 +17,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.roots import Root
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
+from tests.transports.served import served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import (
@@ -31,7 +32,6 @@ from transports.client_errors import (
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.pump import LinkError
-from transports.server import serve
 from transports.targets import StdioTarget
 
 pytestmark = pytest.mark.anyio
@@ -637,25 +637,10 @@ async def test_a_header_mismatch_is_mended_once() -> None:
     def where(region: Annotated[str, mirrored("Region")]) -> str:
         return region
 
-    urls: list[str] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async with anyio.create_task_group() as group:
-
-        async def run() -> None:
-            await serve(server, http="127.0.0.1:0", on_listening=announce, stop=stop)
-
-        group.start_soon(run)
-        await listening.wait()
-        async with connect(urls[0]) as client:
-            result = await client.call_tool("where", {"region": "eu"})
-            assert isinstance(result.content[0], TextContent)
-            assert result.content[0].text == "eu"
-        stop.set()
+    async with served(server) as site, connect(site.url) as client:
+        result = await client.call_tool("where", {"region": "eu"})
+        assert isinstance(result.content[0], TextContent)
+        assert result.content[0].text == "eu"
 
 
 # Caching

@@ -17,6 +17,7 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.transports.cutproxy import CutProxy, Place, cut_proxy
 from tests.transports.redis_server import redis_server
+from tests.transports.served import served
 from tests.transports.serving import Serving, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -24,7 +25,7 @@ from transports.client_errors import CallFailed, ConnectionClosed, PeerError
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.http_settings import HttpClientLinkSettings
-from transports.server import ServeSettings, serve
+from transports.server import ServeSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -117,25 +118,13 @@ async def cut_site(places: tuple[Place, ...]) -> AsyncIterator[CutProxy]:
             context.info(line)
         return "done"
 
-    ports: list[int] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        ports.append(int(url.split(":")[2].partition("/")[0]))
-        listening.set()
-
-    async def run() -> None:
-        settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
-        await serve(server, http="127.0.0.1:0", on_listening=announce, stop=stop, settings=settings)
-
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await listening.wait()
-            async with cut_proxy(ports[0], places, b'"tools/call"') as proxy:
-                proxies.append(proxy)
-                yield proxy
-            stop.set()
+    settings = ServeSettings(http=HttpSettings(reconnect_delay=0.05))
+    async with (
+        served(server, settings=settings, seconds=60) as site,
+        cut_proxy(site.port, places, b'"tools/call"') as proxy,
+    ):
+        proxies.append(proxy)
+        yield proxy
 
 
 def has_id(passed: bytes) -> bool:

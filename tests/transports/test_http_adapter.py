@@ -14,8 +14,8 @@ from mcpcore.engine.events import ConnectionEnded, RequestEnded
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from tests.transports.http_client_fixture import ServerSide, caller, scripted
+from tests.transports.served import served
 from tests.transports.test_client_resume import flaky
-from tests.transports.test_server_bindings import served
 from tests.transports.villain import EVENTS, Side, villain
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -89,7 +89,7 @@ def is_like(client: httpx.AsyncClient) -> HttpClientLike:
 async def test_a_whole_conversation(revision: str) -> None:
     heard: list[float] = []
     callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
-    async with served(server, 1, http="127.0.0.1:0") as running, brought() as client:
+    async with served(server, http="127.0.0.1:0") as running, brought() as client:
         async with connect(
             running.urls[0], revision=revision, callbacks=callbacks, http_client=client
         ) as session:
@@ -111,7 +111,7 @@ async def test_many_calls_at_once(revision: str) -> None:
     link = HttpClientLinkSettings(connections=5)
     settings = ClientSettings(http_link=link)
     async with (
-        served(server, 1, http="127.0.0.1:0") as running,
+        served(server, http="127.0.0.1:0") as running,
         brought() as client,
         connect(
             running.urls[0], revision=revision, http_client=client, settings=settings
@@ -210,7 +210,7 @@ async def test_its_redirects_are_not_used() -> None:
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
 async def test_a_cancelled_call_ends_its_exchange(revision: str) -> None:
     async with (
-        served(server, 1, http="127.0.0.1:0") as running,
+        served(server, http="127.0.0.1:0") as running,
         brought() as client,
         connect(running.urls[0], revision=revision, http_client=client) as session,
     ):
@@ -231,7 +231,7 @@ def running_exchanges(session: Client) -> Any:
 
 async def test_closing_ends_what_is_running() -> None:
     async with (
-        served(server, 1, http="127.0.0.1:0") as running,
+        served(server, http="127.0.0.1:0") as running,
         brought() as client,
         anyio.create_task_group() as group,
     ):
@@ -255,7 +255,7 @@ async def test_closing_ends_what_is_running() -> None:
 
 async def test_a_link_that_is_cancelled_ends_everything() -> None:
     async with (
-        served(server, 1, http="127.0.0.1:0") as running,
+        served(server, http="127.0.0.1:0") as running,
         brought() as client,
         caller(running.urls[0], start=False) as app,
     ):
@@ -276,7 +276,7 @@ async def test_a_link_that_is_cancelled_ends_everything() -> None:
 
 
 async def test_nobody_there() -> None:
-    async with served(server, 1, http="127.0.0.1:0") as running:
+    async with served(server, http="127.0.0.1:0") as running:
         url = running.urls[0]
     async with brought() as client:
         with pytest.raises(NegotiationError) as caught:

@@ -18,7 +18,8 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 from mcpcore.service import Server
 from mcpcore.wire.sse import SseDecoder
 from tests.transports.malformed import META
-from transports.server import run, serve
+from tests.transports.served import served
+from transports.server import run
 
 pytestmark = [pytest.mark.anyio]
 
@@ -78,22 +79,11 @@ async def on_stdio() -> AsyncIterator[Far]:
 @asynccontextmanager
 async def serving(**binding: str) -> AsyncIterator[tuple[anyio.abc.SocketStream, anyio.Event]]:
     """Serve until the event is set; yields a connection to the server."""
-    stop, listening = anyio.Event(), anyio.Event()
-    urls: list[str] = []
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async def work() -> None:
-        await serve(library(), on_listening=announce, stop=stop, **binding)  # type: ignore[arg-type]
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(work)
-        await listening.wait()
-        port = int(urls[0].split(":")[2].split("/")[0])
-        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-            yield stream, stop
+    async with (
+        served(library(), **binding) as site,  # type: ignore[arg-type]
+        await anyio.connect_tcp("127.0.0.1", site.port) as stream,
+    ):
+        yield stream, site.stop
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.offers import TRANSPORTS, offered
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
+from tests.transports.served import ANY_PORT, served
 from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.client import connect
@@ -42,7 +43,7 @@ from transports.inputs import ListRoots
 from transports.middleware import AnsweringSteps, CallNext, Chain, Steps
 from transports.request_log import log_incoming, log_outgoing
 from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import ServeSettings, serve, server_config
+from transports.server import ServeSettings, server_config
 from transports.server_middleware import Answer, ServerMiddleware
 from transports.targets import MemoryTarget
 
@@ -427,28 +428,9 @@ async def reachable(transport: str, server: Server, chosen: RuntimeSettings) -> 
     if transport == "memory":
         yield MemoryTarget(server, chosen)
         return
-    urls: list[str] = []
-    ready, stop = anyio.Event(), anyio.Event()
-
-    def told(url: str) -> None:
-        urls.append(url)
-        ready.set()
-
-    async def run() -> None:
-        await serve(
-            server,
-            http="127.0.0.1:0" if transport == "http" else (),
-            ws="127.0.0.1:0" if transport == "ws" else (),
-            settings=ServeSettings(runtime=chosen),
-            on_listening=told,
-            stop=stop,
-        )
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await ready.wait()
-        yield urls[0]
-        stop.set()
+    binding: Any = {transport: ANY_PORT}
+    async with served(server, settings=ServeSettings(runtime=chosen), **binding) as site:
+        yield site.url
 
 
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])

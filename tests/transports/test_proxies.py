@@ -13,7 +13,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 from tests.transports.certificates import papers
-from tests.transports.test_server_bindings import served
+from tests.transports.served import served
 from tests.transports.test_tls import ERAS, at, call, server
 from transports.client import connect
 from transports.client_errors import (
@@ -238,7 +238,7 @@ async def refusal(*args: Any, **options: Any) -> Exception:
 async def upstream(*, secure: bool) -> AsyncIterator[str]:
     context = server_tls(papers().server) if secure else None
     settings = ServeSettings(ssl_context=context)
-    async with served(server, 1, http="127.0.0.1:0", settings=settings) as running:
+    async with served(server, http="127.0.0.1:0", settings=settings) as running:
         yield running.urls[0]
 
 

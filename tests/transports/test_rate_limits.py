@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -17,13 +16,14 @@ from mcpcore.spec.types.completion import PromptReference
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from tests.transports.served import ANY_PORT, served
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_errors import PeerError
 from transports.context import Context
 from transports.link import clock
 from transports.runtime import RuntimeSettings
-from transports.server import ServeSettings, serve
+from transports.server import ServeSettings
 from transports.targets import MemoryTarget
 
 pytestmark = pytest.mark.anyio
@@ -179,13 +179,6 @@ async def test_who_is_counted_as_one() -> None:
     """Connections and sessions are callers of their own; stateless HTTP is one."""
     spy = Spy()
     settings = ServeSettings(runtime=RuntimeSettings(limiter=spy))
-    urls: list[str] = []
-    listening = anyio.Event()
-
-    def told(url: str) -> None:
-        urls.append(url)
-        if len(urls) == 2:
-            listening.set()
 
     async def calls(url: str, revision: str) -> list[str]:
         before = len(spy.asked)
@@ -194,25 +187,13 @@ async def test_who_is_counted_as_one() -> None:
                 await client.call_tool("count")
         return [caller for _, caller in spy.asked[before:]]
 
-    stop = anyio.Event()
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as group:
-            group.start_soon(
-                lambda: serve(
-                    busy_server(),
-                    http="127.0.0.1:0",
-                    ws="127.0.0.1:0",
-                    settings=settings,
-                    on_listening=told,
-                    stop=stop,
-                )
-            )
-            await listening.wait()
-            http, ws = urls
-            sessions = await calls(http, LEGACY)
-            stateless = await calls(http, MODERN)
-            sockets = await calls(ws, MODERN)
-            stop.set()
+    async with served(
+        busy_server(), http=ANY_PORT, ws=ANY_PORT, settings=settings, seconds=20
+    ) as site:
+        http, ws = site.urls
+        sessions = await calls(http, LEGACY)
+        stateless = await calls(http, MODERN)
+        sockets = await calls(ws, MODERN)
     for callers in (sessions, sockets):
         assert callers[0] == callers[2] != callers[1]
     assert all(caller.startswith("session ") for caller in sessions)
@@ -256,27 +237,10 @@ async def reachable(transport: str, settings: RuntimeSettings) -> AsyncIterator[
     if transport == "memory":
         yield MemoryTarget(busy_server(), settings)
         return
-    urls: list[str] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def told(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    bindings = {transport: "127.0.0.1:0"}
-    offered = partial(
-        serve,
-        busy_server(),
-        settings=ServeSettings(runtime=settings),
-        on_listening=told,
-        stop=stop,
-        **bindings,  # type: ignore[arg-type]
-    )
-    async with anyio.create_task_group() as group:
-        group.start_soon(offered)
-        await listening.wait()
-        yield urls[0]
-        stop.set()
+    binding: Any = {transport: ANY_PORT}
+    serve_settings = ServeSettings(runtime=settings)
+    async with served(busy_server(), settings=serve_settings, **binding) as site:
+        yield site.url
 
 
 @pytest.mark.parametrize("transport", ["memory", "http", "ws"])

@@ -13,11 +13,12 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.tools import CallToolResult
+from tests.transports.served import served
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_open import ClientSettings
 from transports.context import Context
-from transports.server import ServeSettings, serve
+from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -92,34 +93,17 @@ class Cutter:
 
 
 @asynccontextmanager
-async def cut_site(server: Server, cuts: int, **options: Any) -> AsyncIterator[Cutter]:
+async def cut_site(server: Server, cuts: int) -> AsyncIterator[Cutter]:
     """Serve, with a proxy in front; yields the proxy."""
-    urls: list[str] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async def run() -> None:
-        http = HttpSettings(reconnect_delay=0.1)
-        await serve(
-            server,
-            http="127.0.0.1:0",
-            on_listening=announce,
-            stop=stop,
-            settings=ServeSettings(http=http),
-        )
-
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks, anyio.create_task_group() as proxy:
-            tasks.start_soon(run)
-            await listening.wait()
-            cutter = Cutter(int(urls[0].rsplit(":", 1)[1].split("/")[0]), cuts)
-            await proxy.start(cutter.serve)
-            yield cutter
-            proxy.cancel_scope.cancel()
-            stop.set()
+    settings = ServeSettings(http=HttpSettings(reconnect_delay=0.1))
+    async with (
+        served(server, settings=settings, seconds=PATIENCE) as site,
+        anyio.create_task_group() as proxy,
+    ):
+        cutter = Cutter(site.port, cuts)
+        await proxy.start(cutter.serve)
+        yield cutter
+        proxy.cancel_scope.cancel()
 
 
 def text(result: CallToolResult) -> str:

@@ -18,11 +18,12 @@ from mcpcore.wire.message import decode
 from tests.transports.http_fixture import Client, http
 from tests.transports.runtime_bench import MODERN, Bench, bench
 from tests.transports.seal_child import make_server
+from tests.transports.served import served
 from transports.link import clock
 from transports.memory import MemoryLink
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.seal import AeadSeal, HmacSeal, SealKey, SealSettings
-from transports.server import ServeSettings, serve, server_config
+from transports.server import ServeSettings, server_config
 
 pytestmark = pytest.mark.anyio
 
@@ -100,27 +101,8 @@ async def stdio(settings: RuntimeSettings) -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def streamable_http(settings: RuntimeSettings) -> AsyncIterator[Ask]:
-    listening, stop = anyio.Event(), anyio.Event()
-    urls: list[str] = []
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async def run() -> None:
-        await serve(
-            make_server(),
-            http="127.0.0.1:0",
-            settings=ServeSettings(runtime=settings),
-            on_listening=announce,
-            stop=stop,
-        )
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await listening.wait()
-        port = int(urls[0].split(":")[2].split("/")[0])
-        client = Client(await anyio.connect_tcp("127.0.0.1", port))
+    async with served(make_server(), settings=ServeSettings(runtime=settings)) as site:
+        client = Client(await anyio.connect_tcp("127.0.0.1", site.port))
 
         async def ask(message: dict[str, Any]) -> dict[str, Any]:
             headers = {
@@ -134,7 +116,6 @@ async def streamable_http(settings: RuntimeSettings) -> AsyncIterator[Ask]:
 
         yield ask
         await client.aclose()
-        stop.set()
 
 
 class Hostile:

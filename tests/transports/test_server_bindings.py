@@ -4,8 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
+from tests.transports.served import served
 from transports.client import Client, connect
 from transports.client_errors import CallFailed, NegotiationError
 from transports.context import Context
@@ -26,38 +25,6 @@ pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
 ERAS = ("2025-11-25", "2026-07-28")
-
-
-class Served:
-    """A server that is being served, its URLs, and what stops it."""
-
-    def __init__(self) -> None:
-        self.urls: list[str] = []
-        self.stop = anyio.Event()
-        self.ended = anyio.Event()
-
-
-@asynccontextmanager
-async def served(server: Server, count: int, **bindings: Any) -> AsyncIterator[Served]:
-    state = Served()
-    all_there = anyio.Event()
-
-    def announce(url: str) -> None:
-        state.urls.append(url)
-        if len(state.urls) == count:
-            all_there.set()
-
-    async def run() -> None:
-        await serve(server, on_listening=announce, stop=state.stop, **bindings)
-        state.ended.set()
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await all_there.wait()
-            yield state
-            state.stop.set()
-            await state.ended.wait()
 
 
 def counter() -> Server:
@@ -74,8 +41,8 @@ def counter() -> Server:
 
 @pytest.mark.parametrize("revision", ERAS)
 async def test_one_server_on_several_bindings(revision: str) -> None:
-    bindings = {"http": ["127.0.0.1:0", "localhost:0"], "ws": "127.0.0.1:0"}
-    async with served(counter(), 3, **bindings) as state:
+    bindings: Any = {"http": ["127.0.0.1:0", "localhost:0"], "ws": "127.0.0.1:0"}
+    async with served(counter(), **bindings) as state:
         assert [url.partition(":")[0] for url in state.urls] == ["http", "http", "ws"]
         counts = []
         for url in state.urls:
@@ -101,12 +68,13 @@ async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
         return "finished"
 
     results: list[Any] = []
+    chosen: Any = {binding: "127.0.0.1:0"}
 
     async def call(client: Client) -> None:
         results.append((await client.call_tool("slow")).content[0])
 
     async with (
-        served(server, 1, **{binding: "127.0.0.1:0"}) as state,
+        served(server, **chosen) as state,
         connect(state.urls[0]) as client,
         anyio.create_task_group() as group,
     ):
@@ -136,7 +104,7 @@ async def test_stopping_ends_what_does_not_finish() -> None:
             await client.call_tool("endless")
 
     async with (
-        served(server, 1, ws="127.0.0.1:0") as state,
+        served(server, ws="127.0.0.1:0") as state,
         connect(state.urls[0]) as client,
         anyio.create_task_group() as group,
     ):
@@ -162,9 +130,7 @@ async def test_an_address_that_is_none() -> None:
 
 async def test_hosts_that_are_not_ours_are_refused() -> None:
     settings = ServeSettings(allowed_hosts=("mcp.example.com",))
-    async with served(
-        counter(), 2, http="127.0.0.1:0", ws="127.0.0.1:0", settings=settings
-    ) as state:
+    async with served(counter(), http="127.0.0.1:0", ws="127.0.0.1:0", settings=settings) as state:
         for url in state.urls:
             with pytest.raises((LinkError, NegotiationError), match="403"):
                 async with connect(url):
@@ -174,7 +140,7 @@ async def test_hosts_that_are_not_ours_are_refused() -> None:
 async def test_changes_reach_clients_of_all_bindings() -> None:
     server = counter()
     async with (
-        served(server, 2, http="127.0.0.1:0", ws="127.0.0.1:0") as state,
+        served(server, http="127.0.0.1:0", ws="127.0.0.1:0") as state,
         connect(state.urls[0]) as first,
         connect(state.urls[1]) as second,
         first.listen(tools=True) as news,
@@ -193,14 +159,14 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
     def warn(context: Context) -> str:
         return str(context.info("quiet"))
 
-    async with served(server, 1, http="127.0.0.1:0") as first:
+    async with served(server, http="127.0.0.1:0") as first:
         address = first.urls[0].removeprefix("http://").removesuffix("/mcp")
         async with connect(first.urls[0], revision=ERAS[0]) as client:
             await client.set_log_level("error")
             async with client.listen(uris=["test://a"]) as changes:
                 first.stop.set()
                 await first.ended.wait()
-                async with served(server, 1, http=address):
+                async with served(server, http=address):
                     while True:
                         try:
                             block = (await client.call_tool("warn")).content[0]
@@ -222,6 +188,7 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
 async def test_a_request_on_http_ends_with_its_client() -> None:
     server = Server("s")
     started, stopped = anyio.Event(), anyio.Event()
+    cancelled: list[bool] = []
 
     @server.tool
     async def wait(context: Context) -> str:
@@ -229,15 +196,17 @@ async def test_a_request_on_http_ends_with_its_client() -> None:
         try:
             await anyio.sleep_forever()
         finally:
+            cancelled.append(context.cancelled)
             stopped.set()
         return "never"
 
-    async with served(server, 1, http="127.0.0.1:0") as state:
+    async with served(server, http="127.0.0.1:0") as state:
         async with connect(state.urls[0]) as client, anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "wait")
             await started.wait()
             group.cancel_scope.cancel()
         await stopped.wait()
+        assert cancelled == [True]
 
 
 PROGRAM = """

@@ -10,10 +10,11 @@ import pytest
 
 from mcpcore.http.storing import Step
 from mcpcore.service import Server
+from tests.transports.served import served
 from transports.client import connect
 from transports.client_errors import CallFailed, NegotiationError, PeerError
 from transports.context import Context
-from transports.server import ServeSettings, serve
+from transports.server import ServeSettings
 from transports.store_link import StoreLinkSettings, worker_name
 from transports.stores.base import Outcome, StoreUnavailableError
 from transports.stores.memory import MemoryStore
@@ -68,29 +69,9 @@ def make_server() -> Server:
 @asynccontextmanager
 async def site(store: MemoryStore, **settings: object) -> AsyncIterator[str]:
     """A server with a store; yields its URL."""
-    urls: list[str] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        listening.set()
-
-    async def run() -> None:
-        link = StoreLinkSettings(pause=0.01, **settings)  # type: ignore[arg-type]
-        await serve(
-            make_server(),
-            http="127.0.0.1:0",
-            on_listening=announce,
-            stop=stop,
-            settings=ServeSettings(store=store, store_link=link),
-        )
-
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await listening.wait()
-            yield urls[0]
-            stop.set()
+    link = StoreLinkSettings(pause=0.01, **settings)  # type: ignore[arg-type]
+    async with served(make_server(), settings=ServeSettings(store=store, store_link=link)) as found:
+        yield found.url
 
 
 async def said(url: str, word: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from mcpcore.service import Server
 from mcpcore.spec.types import CallToolResult, Task, TextContent
 from tests.transports.runtime_bench import LEGACY, MODERN, Bench, bench
+from tests.transports.served import ANY_PORT, served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
@@ -21,7 +22,6 @@ from transports.context import Context
 from transports.link import clock
 from transports.middleware import Steps
 from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.server import serve
 from transports.server_middleware import Answer
 from transports.tasks_client import TaskOptions
 from transports.tasks_host import TaskHost
@@ -68,25 +68,10 @@ def text(result: CallToolResult) -> str:
 
 
 @asynccontextmanager
-async def served(server: Server) -> AsyncIterator[list[str]]:
+async def both(server: Server) -> AsyncIterator[list[str]]:
     """Serve over HTTP and WebSocket."""
-    urls: list[str] = []
-    ready, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        urls.append(url)
-        if len(urls) == 2:
-            ready.set()
-
-    async def run() -> None:
-        await serve(server, http="127.0.0.1:0", ws="127.0.0.1:0", on_listening=announce, stop=stop)
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as group:
-            group.start_soon(run)
-            await ready.wait()
-            yield urls
-            stop.set()
+    async with served(server, http=ANY_PORT, ws=ANY_PORT, seconds=20) as site:
+        yield site.urls
 
 
 def connecting(url: str, revision: str) -> Any:
@@ -104,7 +89,7 @@ async def start(client: Client, tool: str) -> str:
 @pytest.mark.parametrize("second", [0, 1], ids=["http", "ws"])
 async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, second: int) -> None:
     server = Workshop()
-    async with served(server) as urls:
+    async with both(server) as urls:
         async with connecting(urls[first], MODERN) as client:
             work, ask = await start(client, "work"), await start(client, "ask")
         server.go.set()
@@ -116,7 +101,7 @@ async def test_a_task_outlives_the_connection_that_asked_for_it(first: int, seco
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
     server = Workshop()
-    async with served(server) as urls:
+    async with both(server) as urls:
         async with (
             connecting(urls[binding], LEGACY) as client,
             connecting(urls[binding], LEGACY) as other,
@@ -132,7 +117,7 @@ async def test_an_experimental_task_ends_with_its_session(binding: int) -> None:
 @pytest.mark.parametrize("binding", [0, 1], ids=["http", "ws"])
 async def test_news_reach_every_connection_that_listens(binding: int) -> None:
     server = Workshop()
-    async with served(server) as urls, connecting(urls[0], MODERN) as client:
+    async with both(server) as urls, connecting(urls[0], MODERN) as client:
         task = await start(client, "work")
         async with (
             connecting(urls[binding], MODERN) as other,

@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from tests.transports.certificates import papers
-from tests.transports.test_server_bindings import served
+from tests.transports.served import served
 from transports.client import connect
 from transports.client_errors import (
     ConnectionClosed,
@@ -46,7 +46,7 @@ def hello() -> str:
 @asynccontextmanager
 async def secure(context: ssl.SSLContext, **more: Any) -> AsyncIterator[str]:
     settings = ServeSettings(ssl_context=context, **more)
-    async with served(server, 1, http="127.0.0.1:0", settings=settings) as running:
+    async with served(server, http="127.0.0.1:0", settings=settings) as running:
         yield running.urls[0]
 
 
@@ -165,7 +165,7 @@ async def test_a_client_certificate_may_be_optional() -> None:
 async def test_websocket_has_the_same() -> None:
     ca = papers().trusted.file
     settings = ServeSettings(ssl_context=server_tls(papers().server, client_ca=ca))
-    async with served(server, 1, ws="127.0.0.1:0", settings=settings) as running:
+    async with served(server, ws="127.0.0.1:0", settings=settings) as running:
         (url,) = running.urls
         assert url.startswith("wss://")
         assert await call(url, client_tls(ca=ca, cert=papers().client)) == "hello"

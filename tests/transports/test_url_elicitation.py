@@ -16,13 +16,13 @@ from mcpcore.spec.types.tools import CallToolResult
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
 from tests.transports.scripted import child
+from tests.transports.served import ANY_PORT, served
 from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_errors import InputFailed, PeerError, UrlElicitationRequired
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.inputs import ElicitUrl
-from transports.server import serve
 
 pytestmark = pytest.mark.anyio
 
@@ -168,22 +168,8 @@ async def serving(server: Server, transport: str) -> AsyncIterator[Any]:
     if transport == "memory":
         yield server
         return
-    found: list[str] = []
-    listening, stop = anyio.Event(), anyio.Event()
-
-    def announce(url: str) -> None:
-        found.append(url)
-        listening.set()
-
-    async def run() -> None:
-        address = {transport: "127.0.0.1:0"}
-        await serve(server, on_listening=announce, stop=stop, **address)  # type: ignore[arg-type]
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await listening.wait()
-        yield found[0]
-        stop.set()
+    async with served(server, **{transport: ANY_PORT}) as site:  # type: ignore[arg-type]
+        yield site.url
 
 
 @pytest.mark.requirement(

@@ -1,0 +1,69 @@
+"""A server in the process of the test, on bindings of its own, until the test has seen enough."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+
+from mcpcore.service import Server
+from transports.server import serve
+
+ANY_PORT = "127.0.0.1:0"
+
+
+class Served:
+    """A server that is being served, its URLs, and what stops it."""
+
+    def __init__(self) -> None:
+        self.urls: list[str] = []
+        """Where it listens, in the order of its bindings: HTTP before WebSocket."""
+        self.stop = anyio.Event()
+        self.ended = anyio.Event()
+
+    @property
+    def url(self) -> str:
+        """The first URL."""
+        return self.urls[0]
+
+    @property
+    def port(self) -> int:
+        """The port of the first URL."""
+        return int(self.url.split(":")[2].partition("/")[0])
+
+
+@asynccontextmanager
+async def served(
+    server: Server,
+    *,
+    http: str | Sequence[str] = (),
+    ws: str | Sequence[str] = (),
+    seconds: float = 30,
+    **options: Any,
+) -> AsyncIterator[Served]:
+    """Serve on HTTP, or on the bindings named; ready once it listens on all of them.
+
+    ``options`` are those of :func:`transports.server.serve`.  The test fails when it and the
+    server's end take longer than ``seconds``.
+    """
+    if not http and not ws:
+        http = ANY_PORT
+    count = sum(1 if isinstance(each, str) else len(each) for each in (http, ws) if each)
+    made = Served()
+    listening = anyio.Event()
+
+    def announce(url: str) -> None:
+        made.urls.append(url)
+        if len(made.urls) == count:
+            listening.set()
+
+    async def run() -> None:
+        await serve(server, http=http, ws=ws, on_listening=announce, stop=made.stop, **options)
+        made.ended.set()
+
+    with anyio.fail_after(seconds):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await listening.wait()
+            yield made
+            made.stop.set()
