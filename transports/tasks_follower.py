@@ -1,0 +1,221 @@
+"""Following one task of the server from the client to its end, and how that is done.
+
+A follower looks at the task from time to time, or has the server report changes, answers what the
+task asks, and returns what the call came to.
+"""
+
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
+
+from mcpcore.service.task_views import TaskForm, task_form
+from mcpcore.service.tasks import TaskSettings
+from mcpcore.spec.capabilities import TASKS_EXTENSION
+from mcpcore.spec.errors import CapabilityMissing, ErrorData
+from mcpcore.spec.types.capabilities import (
+    ClientCapabilities,
+    ElicitationTasks,
+    SamplingTasks,
+    TaskRequests,
+    TasksCapability,
+)
+from mcpcore.spec.types.subscriptions import SubscriptionFilter
+from mcpcore.spec.types.tasks import TERMINAL, Task, TaskResult
+from transports.client_answers import answer_input
+from transports.client_errors import (
+    CallFailed,
+    InputFailed,
+    InvalidResponse,
+    PeerError,
+    RequestTimeout,
+    promised,
+)
+from transports.client_listen import Listening
+
+if TYPE_CHECKING:
+    from transports.client_core import ClientCore
+
+CALL = "tools/call"
+_FAILURES = 3
+"""So many looks at a task in a row may stay unanswered."""
+
+
+class TaskOptions(Struct, frozen=True, kw_only=True):
+    """How a client follows tasks. Times in seconds.
+
+    To have any (``ClientSettings(tasks=TaskOptions())``) is to declare the extension, and in
+    2025-11-25 to call tools as tasks where they allow it.
+    """
+
+    poll: float = 1.0
+    """Between two looks, if the server names no interval."""
+    min_poll: float = 0.05
+    max_poll: float = 30.0
+    """Bounds of what the server names."""
+    listen: bool = False
+    """Have the server report changes on a listen stream, and look rarely then (extension)."""
+    ttl: float | None = None
+    """How long the server is asked to keep a task (2025-11-25); None: as it likes."""
+    questions: int = 100
+    """So many questions of one task are answered."""
+    own: TaskSettings = field(default_factory=TaskSettings)
+    """Requests of the server that it has us run as tasks (2025-11-25)."""
+
+    def declare(self, capabilities: ClientCapabilities) -> ClientCapabilities:
+        """Return capabilities that promise what goes with tasks."""
+        requests = TaskRequests()
+        if capabilities.sampling is not UNSET:
+            requests.sampling = SamplingTasks(create_message={})
+        if capabilities.elicitation is not UNSET:
+            requests.elicitation = ElicitationTasks(create={})
+        extensions = {} if capabilities.extensions is UNSET else capabilities.extensions
+        declared = structs.replace(capabilities, extensions={TASKS_EXTENSION: {}, **extensions})
+        if requests != TaskRequests():
+            declared.tasks = TasksCapability(list={}, cancel={}, requests=requests)
+        return declared
+
+
+class TaskCancelled(CallFailed):
+    """The task was cancelled by somebody else; ``task`` is its last state."""
+
+    def __init__(self, task: Task) -> None:
+        reason = "" if task.status_message is UNSET else f": {task.status_message}"
+        super().__init__(CALL, f"the task {task.task_id} was cancelled{reason}")
+        self.task = task
+
+
+class TaskState(TaskResult, kw_only=True):
+    """A task with what it brings along left as it came."""
+
+    input_requests: dict[str, Raw] | UnsetType = UNSET  # type: ignore[assignment]
+    result: Raw | UnsetType = UNSET  # type: ignore[assignment]
+    error: ErrorData | UnsetType = UNSET  # type: ignore[assignment]
+
+
+class Follower:
+    """One caller that waits for one task."""
+
+    def __init__(self, core: "ClientCore", options: TaskOptions, state: TaskState) -> None:
+        self._core = core
+        self._options = options
+        self._state = state
+        self._experimental = task_form(core.revision) is TaskForm.EXPERIMENTAL
+        self._listening: Listening | None = None
+        self._heard: TaskState | None = None
+        self._news = anyio.Event()
+        self._answered: set[str] = set()
+        self._failures = 0
+
+    def hear(self, state: TaskState) -> None:
+        """The server reported a change."""
+        self._heard = state
+        self._news.set()
+
+    async def run(self) -> Raw:
+        """Look after the task until it has ended; return the result of the call."""
+        async with AsyncExitStack() as stack:
+            if self._options.listen and not self._experimental:
+                wanted = SubscriptionFilter(task_ids=[self._state.task_id])
+                with suppress(PeerError, CallFailed):
+                    listening = Listening(self._core, wanted)
+                    self._listening = await stack.enter_async_context(listening)
+                    await self._look()  # it may have changed before anybody listened
+            return await self._to_the_end()
+
+    async def _to_the_end(self) -> Raw:
+        while True:
+            state = self._state
+            if state.status == "cancelled":
+                raise TaskCancelled(state)
+            if self._experimental:
+                # What it asks travels on the stream of the request for its result.
+                if state.status != "working" and (result := await self._fetch()) is not None:
+                    return result
+            elif state.status in TERMINAL:
+                return _outcome(state)
+            elif state.status == "input_required":
+                await self._answer(state)
+            await self._change()
+
+    async def _change(self) -> None:
+        """Wait until the task may have changed, and find out how it stands."""
+        with anyio.move_on_after(self._pause()):
+            await self._news.wait()
+        if self._heard is None:
+            await self._look()
+        else:
+            self._state, self._heard = self._heard, None
+            self._news = anyio.Event()
+
+    def _pause(self) -> float:
+        options, state = self._options, self._state
+        if self._listening is not None and self._listening.carries(state.task_id):
+            return options.max_poll
+        named = state.poll_interval if self._experimental else state.poll_interval_ms
+        wanted = options.poll if named is UNSET else named / 1000
+        return min(max(wanted, options.min_poll), options.max_poll)
+
+    async def _look(self) -> None:
+        params = {"taskId": self._state.task_id}
+        while True:
+            try:
+                outcome = await self._core.request("tasks/get", params)
+            except CapabilityMissing:
+                text = "the server made a task of the call and has no tasks"
+                raise InvalidResponse(CALL, text) from None
+            except RequestTimeout:
+                if self._gives_up():
+                    raise
+            else:
+                self._failures = 0
+                self._state = promised(outcome.result, TaskState, "tasks/get")
+                return
+
+    async def _fetch(self) -> Raw | None:
+        """The result; None if the request for it got lost."""
+        params = {"taskId": self._state.task_id}
+        try:
+            outcome = await self._core.request("tasks/result", params, timeout=None)
+        except PeerError:
+            with suppress(PeerError, CallFailed):
+                await self._look()
+            if self._state.status == "cancelled":
+                raise TaskCancelled(self._state) from None
+            raise
+        except CallFailed:
+            if self._core.closed is not None or self._gives_up():
+                raise
+            return None
+        return outcome.result
+
+    def _gives_up(self) -> bool:
+        """Count a failure; True if there were too many in a row."""
+        self._failures += 1
+        return self._failures >= _FAILURES
+
+    async def _answer(self, state: TaskState) -> None:
+        asked = {} if state.input_requests is UNSET else state.input_requests
+        answers = {}
+        for key, question in asked.items():
+            if key in self._answered:
+                continue  # answered before; the server has not got that far yet
+            if len(self._answered) >= self._options.questions:
+                limit = self._options.questions
+                raise InputFailed(CALL, f"the task asked more than {limit} questions")
+            self._answered.add(key)
+            core = self._core
+            answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
+        if answers:
+            params = {"taskId": state.task_id, "inputResponses": answers}
+            await self._core.request("tasks/update", params)
+
+
+def _outcome(state: TaskState) -> Raw:
+    """What a task of the extension ended with."""
+    if state.error is not UNSET and state.status == "failed":
+        raise PeerError(CALL, state.error)
+    if state.result is UNSET or state.status != "completed":
+        raise InvalidResponse(CALL, f"the task {state.task_id} is {state.status}, without outcome")
+    return state.result
