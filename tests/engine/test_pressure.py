@@ -253,6 +253,7 @@ def test_a_full_table_of_calls_leaves_room_for_streams() -> None:
     peer = modern_server(server_config(limits=limits(in_flight=1)))
     received(peer, call(1, "tools/list", modern=True))
     opened(peer, 2)
+    assert peer.in_flight == 2
 
 
 @pytest.mark.parametrize("field", ["resourceSubscriptions", "taskIds"])

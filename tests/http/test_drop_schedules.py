@@ -154,7 +154,8 @@ class Schedules(RuleBasedStateMachine):
         assert wire.server.exchanges == 1
 
 
-def run(examples: int, steps: int) -> None:
+def check(examples: int, steps: int) -> None:
+    """What must hold does, whatever happens in whatever order."""
     run_state_machine_as_test(
         Schedules,
         settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
@@ -162,11 +163,11 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_schedules() -> None:
-    run(150, 40)
+    check(150, 40)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(5))
 def test_many_schedules(part: int) -> None:
     # in parts, because the memory of what was tried grows with the examples
-    run(2_000, 50)
+    check(2_000, 50)

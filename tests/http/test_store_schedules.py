@@ -145,7 +145,8 @@ class StoreSchedules(Schedules):
             assert not worker.outcomes
 
 
-def run(examples: int, steps: int) -> None:
+def check(examples: int, steps: int) -> None:
+    """What must hold does, whatever happens in whatever order."""
     run_state_machine_as_test(
         StoreSchedules,
         settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
@@ -153,10 +154,10 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_schedules_with_a_store() -> None:
-    run(100, 50)
+    check(100, 50)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(5))
 def test_many_schedules_with_a_store(part: int) -> None:
-    run(2_000, 60)
+    check(2_000, 60)

@@ -64,6 +64,8 @@ class Site:
         self.port = port
         self.path = kind.path
         self.url = f"http://127.0.0.1:{port}{kind.path}"
+        self.status: int | None = None
+        """How the process ended, once it has."""
         self._clients: list[SiteClient] = []
 
     async def connect(self) -> "SiteClient":
@@ -139,9 +141,11 @@ def running(kind: Kind, *options: str, quiet: bool = True, **environment: str) -
             assert line, said
             said += line
         _await_listener(port)
-        yield Site(kind, port)
+        site = Site(kind, port)
+        yield site
         process.terminate()
         said += process.communicate(timeout=20)[0]
+        site.status = process.returncode
     finally:
         process.kill()
         process.wait()

@@ -345,8 +345,9 @@ async def test_a_reply_that_is_not_taken_is_given_up() -> None:
                 await super().send(message)
                 await anyio.sleep_forever()
 
-        await Stuck(app, held()).run()
+        call = await Stuck(app, held()).run()
         await site.until("cancelled")
+        assert (call.body, call.finished) == (b"", True)
 
 
 async def test_a_client_that_is_gone_when_something_is_sent() -> None:

@@ -1,6 +1,7 @@
 """The ASGI application under real ASGI servers, each a process of its own, over real sockets."""
 
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -347,6 +348,7 @@ async def test_a_server_ends_though_streams_are_open(kind: str, patience: str) -
         Events(client, await client.head())
         await other.send(tool("hold", label="for ever", meta=TOKEN))
         await Events(other, await other.head()).next()
+    assert site.status in (0, -signal.SIGTERM)
     await site.leave()
 
 

@@ -258,6 +258,7 @@ async def test_whoever_is_cancelled_while_waiting_has_parted_with_the_call() -> 
             await site.site.until("held")
             tasks.cancel_scope.cancel()
         await site.site.until("cancelled")
+        assert [action async for action in call] == []
 
 
 @pytest.mark.parametrize("taken", [0, 1])

@@ -88,7 +88,7 @@ def test_nothing_may_follow(coding: str, size: int) -> None:
 
 
 def test_an_empty_body_is_complete() -> None:
-    inflater("gzip").end()
+    assert undo(inflater("gzip"), b"", 1) == b""
 
 
 @pytest.mark.parametrize("coding", list(PACK))

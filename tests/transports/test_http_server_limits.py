@@ -16,32 +16,32 @@ CODES = {408: -32001, 413: -32003, 503: -32000}
 """What our own errors are called where the revision is not known, or is a legacy one."""
 
 
-async def refused(client: Client, status: int, words: str, code: int | None = None) -> None:
-    """The client is refused, told why, and sees the end."""
+async def refused(client: Client, status: int, code: int | None = None) -> str:
+    """The client is refused, told why, and sees the end; returns what it is told."""
     response = await client.response()
     assert response.status == status
     assert response.headers["connection"] == "close"
     error = response.json["error"]
-    assert words in error["message"]
     assert error["code"] == (code or CODES.get(status, -32600))
     assert response.headers.get("retry-after") == ("1" if status == 503 else None)
     assert response.json.get("id") is None
     assert await client.closed()
     await client.aclose()
+    return str(error["message"])
 
 
 async def test_long_request_line() -> None:
     async with server() as running:
         client = await running.connect()
         await client.send(b"GET /" + b"a" * 9000)
-        await refused(client, 414, "first line")
+        assert "first line" in await refused(client, 414)
 
 
 async def test_large_header_section() -> None:
     async with server(HttpServerSettings(header_bytes=2000)) as running:
         client = await running.connect()
         await client.send(http(method="GET", headers={"X": "a" * 2000}))
-        await refused(client, 431, "2000 bytes")
+        assert "2000 bytes" in await refused(client, 431)
 
 
 async def test_many_headers() -> None:
@@ -50,7 +50,7 @@ async def test_many_headers() -> None:
         good = {f"X-{i}": "1" for i in range(4)}
         assert (await client.call(http(method="GET", target="/health", headers=good))).status == 200
         await client.send(http(method="GET", headers={f"X-{i}": "1" for i in range(5)}))
-        await refused(client, 431, "5 header lines")
+        assert "5 header lines" in await refused(client, 431)
 
 
 async def test_announced_body_that_is_too_large_is_not_read() -> None:
@@ -94,7 +94,7 @@ async def test_trailers() -> None:
     async with server() as running:
         client = await running.connect()
         await client.send(http(b"", headers=headers), b"1\r\n{\r\n0\r\nX-Sum: 1\r\n\r\n")
-        await refused(client, 431, "trailers")
+        assert "trailers" in await refused(client, 431)
         assert running.machine.exchanges == 0
 
 
@@ -111,7 +111,7 @@ async def test_slow_head() -> None:
     async with server(HttpServerSettings(head_time=SHORT)) as running:
         client = await running.connect()
         await client.send(b"POST /mcp HTTP/1.1\r\nHost:")
-        await refused(client, 408, "head")
+        assert "head" in await refused(client, 408)
 
 
 async def test_slow_second_head() -> None:
@@ -119,14 +119,14 @@ async def test_slow_second_head() -> None:
         client = await running.connect()
         assert (await client.call(tool("echo"))).status == 200
         await client.send(b"P")
-        await refused(client, 408, "head")
+        assert "head" in await refused(client, 408)
 
 
 async def test_slow_body() -> None:
     async with server(HttpServerSettings(body_time=SHORT)) as running:
         client = await running.connect()
         await client.send(tool("echo")[:-1])
-        await refused(client, 408, "body", 1003)  # the head names the modern revision
+        assert "body" in await refused(client, 408, 1003)  # the head names the modern revision
         assert running.machine.exchanges == 0
 
 
@@ -137,7 +137,7 @@ async def test_dripping_body() -> None:
         client = await running.connect()
         whole = tool("echo", text="x" * 1000)
         await client.send(whole[:-1])
-        await refused(client, 408, "body", 1003)
+        assert "body" in await refused(client, 408, 1003)
 
 
 async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace() -> None:
@@ -206,7 +206,7 @@ async def test_connections() -> None:
         for client in (first, second):
             assert (await client.call(tool("echo"))).status == 200
         for _ in range(3):
-            await refused(await running.connect(), 503, "too many connections")
+            assert "too many connections" in await refused(await running.connect(), 503)
         await first.aclose()
         while True:
             third = await running.connect()
@@ -220,7 +220,7 @@ async def test_connections_of_one_address() -> None:
         clients = [await running.connect() for _ in range(2)]
         for client in clients:
             assert (await client.call(tool("echo"))).status == 200
-        await refused(await running.connect(), 503, "from your address")
+        assert "from your address" in await refused(await running.connect(), 503)
         stream = await anyio.connect_tcp("127.0.0.1", running.port, local_host="127.0.0.2")
         other = Client(stream)
         running.clients.append(other)

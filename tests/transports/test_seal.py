@@ -30,6 +30,9 @@ def settings(*keys: int, **others: Any) -> SealSettings:
     return SealSettings(keys=tuple(KEYS[key] for key in keys or (0,)), **others)
 
 
+NOT_OURS = (Refusal.FOREIGN, Refusal.ALTERED)
+
+
 def refusal(seal: Seal, text: str, binding: Binding = MINE, wall: float = NOW) -> Refusal:
     with pytest.raises(SealBroken, match="requestState") as caught:
         seal.open(text, binding, wall=wall)
@@ -81,10 +84,11 @@ def test_no_flipped_byte_goes_unnoticed(kind: Any) -> None:
         for mask in (0x01, 0x80, 0xFF):
             altered = bytearray(sealed)
             altered[position] ^= mask
-            refusal(seal, encoded(bytes(altered)))
+            reason = refusal(seal, encoded(bytes(altered)))
+            assert reason == (Refusal.FOREIGN if position < 9 else Refusal.ALTERED)
     for size in range(len(sealed)):
-        refusal(seal, encoded(sealed[:size]))
-        refusal(seal, encoded(sealed[size:] if size else b""))
+        assert refusal(seal, encoded(sealed[:size])) in NOT_OURS
+        assert refusal(seal, encoded(sealed[size:] if size else b"")) in NOT_OURS
 
 
 @given(kinds, st.data())
@@ -93,12 +97,12 @@ def test_no_replaced_character_goes_unnoticed(kind: Any, data: st.DataObject) ->
     text = seal.seal(PAYLOAD, MINE, wall=NOW)
     position = data.draw(st.integers(0, len(text) - 1))
     character = data.draw(st.characters().filter(lambda c: c != text[position]))
-    refusal(seal, text[:position] + character + text[position + 1 :])
+    assert refusal(seal, text[:position] + character + text[position + 1 :]) in NOT_OURS
 
 
 @given(kinds, st.text() | st.binary(max_size=200).map(lambda data: encoded(data)))
 def test_what_was_never_given_out(kind: Any, text: str) -> None:
-    refusal(kind(settings()), text)
+    assert refusal(kind(settings()), text) in NOT_OURS
 
 
 @both
@@ -385,9 +389,12 @@ def test_with_cryptography_states_are_encrypted() -> None:
 def test_the_seal_costs_nothing_until_it_is_used() -> None:
     program = (
         "import sys; from transports.runtime import RuntimeSettings; RuntimeSettings();"
-        "assert 'cryptography' not in sys.modules"
+        "print('cryptography' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "False\n"
 
 
 def decoded(text: str) -> bytes:

@@ -50,6 +50,7 @@ class Workshop(Server):
         self.go = anyio.Event()
         self.started = anyio.Event()
         self.stopped = anyio.Event()
+        self.ends: list[str] = []
         for name in ("work", "ask", "report"):
             self.add_tool(getattr(self, f"_{name}"), name, task="optional", task_poll=0.001)
         self.add_tool(self._work, "must", task="required")
@@ -58,6 +59,10 @@ class Workshop(Server):
         self.started.set()
         try:
             await self.go.wait()
+            self.ends.append("done")
+        except anyio.get_cancelled_exc_class():
+            self.ends.append("cancelled")
+            raise
         finally:
             self.stopped.set()
         return "done"
@@ -115,6 +120,7 @@ async def test_a_caller_that_is_cancelled_cancels_its_task(revision: str) -> Non
             await server.started.wait()
             group.cancel_scope.cancel()
         await server.stopped.wait()
+        assert server.ends == ["cancelled"]
 
 
 async def test_a_caller_that_waits_no_longer_than_this(revision: str) -> None:

@@ -111,6 +111,7 @@ async def test_workers_end_with_a_supervisor_that_was_killed() -> None:
     async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
         running = await pids(served.url, 2)
         kill(served.process.pid)
+        assert await served.ended() == -signal.SIGKILL
         for pid in running:
             await gone(pid)
 
