@@ -54,7 +54,7 @@ from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
 from transports.client_visits import COMPLETE
 from transports.link import clock
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.tasks_answers import ClientDesk
 from transports.tasks_client import ClientTasks
 from transports.tasks_host import TaskHost

@@ -26,8 +26,8 @@ from transports.client_tools import ToolBook
 from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
+from transports.link_errors import LinkError
 from transports.proxies import ENVIRONMENT, Proxy, proxy_for
-from transports.pump import LinkError
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
 from transports.tasks_client import TaskOptions
 

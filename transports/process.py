@@ -22,7 +22,8 @@ from msgspec import Struct, field
 from mcpcore.engine.peer import Peer
 from transports.descriptors import DescriptorLink, Reader, open_reader
 from transports.link import App
-from transports.pump import LinkError, PumpSettings
+from transports.link_errors import LinkError
+from transports.pump import PumpSettings
 
 _log = logging.getLogger(__name__)
 

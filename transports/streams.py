@@ -10,7 +10,8 @@ from anyio.abc import ByteStream
 
 from mcpcore.engine.peer import Peer
 from transports.link import App
-from transports.pump import STREAM_ERRORS, Connection, PumpSettings
+from transports.link_errors import STREAM_ERRORS
+from transports.pump import Connection, PumpSettings
 
 
 class StreamLink(Connection):

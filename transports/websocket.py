@@ -25,7 +25,8 @@ from wsproto.frame_protocol import CloseReason
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.revisions import BY_NAME
 from transports.link import App, clock
-from transports.pump import STREAM_ERRORS, PumpSettings
+from transports.link_errors import STREAM_ERRORS
+from transports.pump import PumpSettings
 from transports.streams import StreamLink
 
 SUBPROTOCOL = "mcp"

@@ -17,7 +17,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from mcpcore.engine.peer import Peer
 from transports.link import App
-from transports.pump import STREAM_ERRORS, LinkError, what_broke
+from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.tls import client_tls
 from transports.websocket import SUBPROTOCOL, WebSocketLink, WebSocketSettings
 

@@ -21,7 +21,8 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.engine.peer import Peer
 from mcpcore.http.origin import OriginPolicy
 from transports.link import App
-from transports.pump import STREAM_ERRORS, Connection, LinkError
+from transports.link_errors import STREAM_ERRORS, LinkError
+from transports.pump import Connection
 from transports.websocket import (
     Handshake,
     Refusal,

@@ -31,7 +31,7 @@ from transports.client_errors import (
 )
 from transports.client_open import ClientSettings
 from transports.context import Context
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.targets import StdioTarget
 
 pytestmark = pytest.mark.anyio

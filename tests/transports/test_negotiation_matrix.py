@@ -23,7 +23,7 @@ from transports.client import Client, connect
 from transports.client_errors import NegotiationError
 from transports.client_open import ClientSettings
 from transports.eras import ERAS, EraCache, place_of
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.server import serve
 from transports.targets import StdioTarget, parse_target
 

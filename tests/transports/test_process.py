@@ -14,8 +14,9 @@ import pytest
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import EndReason, RequestEnded, Violation
 from tests.transports.apps import Caller, make_client
+from transports.link_errors import LinkError
 from transports.process import ProcessLink, ProcessSettings
-from transports.pump import LinkError, PumpSettings
+from transports.pump import PumpSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,8 @@ from mcpcore.engine.events import ConnectionEnded, EndReason, RequestCancelled
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
-from transports.pump import PumpSettings, what_broke
+from transports.link_errors import what_broke
+from transports.pump import PumpSettings
 from transports.streams import StreamLink
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,7 @@ from tests.transports.served import served
 from transports.client import Client, connect
 from transports.client_errors import CallFailed, NegotiationError
 from transports.context import Context
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.server import ServeSettings, serve
 from transports.targets import BadTarget, StdioTarget
 

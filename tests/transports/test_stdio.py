@@ -20,7 +20,8 @@ from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
 from transports.descriptors import LoopReader, ThreadReader, WaitReader, open_reader
-from transports.pump import LinkError, PumpSettings
+from transports.link_errors import LinkError
+from transports.pump import PumpSettings
 from transports.stdio import StdioServerLink, StdioSettings
 
 CHILD = Path(__file__).with_name("child.py")
@@ -187,6 +188,8 @@ async def test_output_that_is_closed_while_it_is_full_ends_the_link() -> None:
         await anyio.wait_all_tasks_blocked()
         served.pipe.close_input()
         await served.app.until(lambda: bool(served.app.of(ConnectionEnded)))
+    [ended] = served.app.of(ConnectionEnded)
+    assert ended.reason == "the other side no longer reads"
 
 
 @pytest.mark.anyio

@@ -27,7 +27,7 @@ from transports.client_errors import (
 )
 from transports.client_open import ClientSettings
 from transports.http_settings import HttpClientLinkSettings, HttpServerSettings
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.server import ServeSettings
 from transports.targets import BadTarget
 from transports.tls import BadTls, client_tls, server_tls

@@ -7,7 +7,7 @@ import pytest
 
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
-from transports.pump import LinkError
+from transports.link_errors import LinkError
 from transports.websocket import Handshake, Refusal, Token, read_offers
 from transports.websocket_server import serve_websocket
 

@@ -1,0 +1,32 @@
+"""Connections that cannot be opened or that break: how that is told, whatever they run over."""
+
+import ssl
+
+import anyio
+
+from mcpcore.spec.errors import LocalError
+
+STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+"""How anyio's streams say that they are at their end."""
+
+
+class LinkError(LocalError):
+    """A connection could not be opened; the message is one sentence for the user."""
+
+
+_WORDS: dict[type[BaseException], str] = {
+    anyio.BrokenResourceError: "the other side broke it off",
+    anyio.ClosedResourceError: "it was closed on this side",
+    anyio.EndOfStream: "the other side closed it",
+}
+
+
+def what_broke(error: BaseException) -> str:
+    """The reason at the bottom of a chain or group of connection errors, in words."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if cause is not None and not isinstance(error, ssl.SSLError):
+        return what_broke(cause)
+    said = getattr(error, "strerror", None) or str(error)
+    return said or _WORDS.get(type(error)) or type(error).__name__
