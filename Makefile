@@ -38,7 +38,7 @@ interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines
 	@$(PY) -m conformance.interop
 
 test: $(READY) ## All tests that take seconds; the core's coverage must hold
-	@$(MAKE) --no-print-directory -k -j2 --output-sync=line test-core test-rest
+	@$(MAKE) --no-print-directory -k -j2 test-core test-rest
 
 test-core: $(READY)
 	$(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)

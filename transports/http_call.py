@@ -250,6 +250,9 @@ def refused(request: HttpRequest, status: int, message: str) -> list[Action]:
 
 def _refusal(request: HttpRequest, settings: HttpServerSettings) -> tuple[int, str] | None:
     """What the head alone is refused for, as our own driver would: a framework may allow more."""
+    names = {name for name, _ in request.headers}
+    if CONTENT_LENGTH in names and TRANSFER_ENCODING in names:
+        return 400, "Content-Length and Transfer-Encoding together are ambiguous"
     if len(request.path) + len(request.query) > settings.request_line:
         return 414, f"the request target is longer than {settings.request_line} bytes"
     if len(request.headers) > settings.header_count:

@@ -19,10 +19,11 @@ _SLOW = Refusal(
 
 
 async def identify(authenticate: Authenticate, request: HttpRequest, seconds: float) -> Verdict:
-    """Return what ``authenticate`` finds; a plain string is a principal without scopes.
+    """Return what ``authenticate`` finds.
 
-    What it raises, anything else that it returns, and more than ``seconds`` refuse the request:
-    no mistake lets anybody in.
+    What it raises, a result that is neither a principal nor a refusal (such as a plain string,
+    which may be the text of an error), and more than ``seconds`` refuse the request: no mistake
+    lets anybody in.
     """
     verdict: object
     try:
@@ -35,8 +36,6 @@ async def identify(authenticate: Authenticate, request: HttpRequest, seconds: fl
                 return _SLOW
         if isinstance(verdict, (Principal, Refusal)):
             return verdict
-        if isinstance(verdict, str) and verdict:
-            return Principal(verdict)
     except Exception:
         logger.exception("authenticating a request failed")
         return _BROKEN

@@ -27,7 +27,7 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Header lines of a request; more give 431."""
     connections: int = 10_000
     """At a time; one more gets 503."""
-    connections_per_client: int = 1_000
+    connections_per_client: int = 2_000
     """At a time, of one peer address (of one network, in IPv6); one more gets 503.  To be raised
     behind a proxy, whose address all clients share."""
     head_time: float = 10.0

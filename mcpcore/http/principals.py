@@ -34,9 +34,9 @@ class Principal(str):
     def __new__(
         cls, name: str, *, scopes: Iterable[str] = (), claims: Mapping[str, Any] | None = None
     ) -> "Principal":
-        """Make one.  Raises ValueError for an empty name."""
-        if not name:
-            raise ValueError("a principal has a name")
+        """Make one.  Raises ValueError for a name that is empty or not printable."""
+        if not name or not name.isprintable():
+            raise ValueError("a principal has a printable name")
         self = super().__new__(cls, name)
         self.scopes = frozenset(scopes)
         self.claims = {} if claims is None else claims

@@ -106,6 +106,7 @@ async def test_no_mistake_of_the_application_lets_anybody_in(
         (lambda request: None, 500),
         (lambda request: True, 500),
         (lambda request: "", 500),
+        (lambda request: "the token has expired", 500),
         (endless, 503),
     ):
         settings = HttpServerSettings(authenticate=hook, authenticate_time=0.01)  # type: ignore[arg-type]

@@ -153,10 +153,11 @@ async def test_a_refused_head_wants_no_body() -> None:
     [
         (http(method="GET", target=f"/mcp?{'x' * 200}"), 414),
         (http(method="GET", headers={"X": "x" * 500}), 431),
+        (http(headers={"Content-Length": "2", "Transfer-Encoding": "chunked"}), 400),
         (http(method="GET", headers={f"X-{n}": "" for n in range(12)}), 431),
         (http(method="GET"), 400),
     ],
-    ids=["target", "size", "count", "none of these"],
+    ids=["target", "size", "both lengths", "count", "none of these"],
 )
 async def test_bounds_of_a_head(request_: bytes, status: int) -> None:
     async with framework(request_line=100, header_bytes=400, header_count=10) as site:

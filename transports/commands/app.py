@@ -163,6 +163,15 @@ def serve(
             help="Time for running requests at the end; default 10 over HTTP, 0.5 elsewhere.",
         ),
     ] = None,
+    notice: Annotated[
+        float,
+        typer.Option(
+            "--notice",
+            metavar="SECONDS",
+            min=0,
+            help="Go on for so long at the end with /health saying 503, for balancers to see it.",
+        ),
+    ] = 0.0,
     store: Annotated[
         str | None,
         typer.Option(
@@ -213,6 +222,7 @@ def serve(
             revisions=revision or None,
             log_requests=verbose,
             drain=drain,
+            notice=notice,
             store=store,
             workers=workers,
             words=sys.argv[1:],

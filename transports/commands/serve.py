@@ -61,6 +61,7 @@ def serve(
     revisions: Sequence[str] | None = None,
     log_requests: bool = False,
     drain: float | None = None,
+    notice: float = 0.0,
     store: str | None = None,
     workers: int = 1,
     words: Sequence[str] = (),
@@ -77,7 +78,8 @@ def serve(
     if workers > 1 and lifeline is None:
         if stdio or ws:
             raise Failure("--workers is for --http alone", Exit.USAGE)
-        return _supervised(words, workers=workers, http=http, store=store, drain=drain)
+        grace = notice + (10.0 if drain is None else drain)
+        return _supervised(words, workers=workers, http=http, store=store, grace=grace)
     server = load(service or REFERENCE)
     settings = ServeSettings(
         runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
@@ -87,6 +89,9 @@ def serve(
     )
     if drain is not None:
         settings = _draining(settings, drain)
+    if notice:
+        link = structs.replace(settings.http_link, notice_time=notice)
+        settings = structs.replace(settings, http_link=link)
     urls: list[str] = []
     if lifeline is not None:
         link = structs.replace(settings.http_link, reuse_port=True)
@@ -120,10 +125,10 @@ def _supervised(
     workers: int,
     http: Sequence[str],
     store: str | None,
-    drain: float | None,
+    grace: float,
 ) -> int:
     try:
-        return supervise(words, workers=workers, http=http, store=store, drain=drain)
+        return supervise(words, workers=workers, http=http, store=store, grace=grace)
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except OSError as error:

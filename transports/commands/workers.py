@@ -23,13 +23,14 @@ def supervise(
     workers: int,
     http: Sequence[str],
     store: str | None,
-    drain: float | None,
+    grace: float,
 ) -> int:
     """Run ``mcpcore`` with ``words`` in ``workers`` processes until a signal; return the status.
 
-    Without a ``store`` they share one in a file of their own, which goes with them.
+    ``grace``: seconds that they may take to end.  Without a ``store`` they share one in a file of
+    their own, which goes with them.
     """
-    settings = WorkersSettings() if drain is None else WorkersSettings(drain=drain + 5)
+    settings = WorkersSettings(drain=grace + 5)
     with ExitStack() as stack:
         addresses = []
         for address in http:
