@@ -305,7 +305,9 @@ class HttpServer(Placing):
         session = self._session_of(record, frame, now)
         if session is None:
             return
-        if not (record.opens or is_handshake(frame)):
+        if is_handshake(frame):
+            self._sessions.agree(session, now)
+        elif not record.opens:
             self._sessions.touch(session, now)
         session.exchanges[record.route] = record
         record.session = session

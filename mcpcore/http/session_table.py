@@ -21,40 +21,50 @@ MIN_SECRET = 32
 _SPARED = 32
 """So many sessions at work are passed over in the search for one that may go."""
 
-Owner = tuple[str, str]
+Owner = str
 """Whose share a session takes: what kind of name, and the name (principal or address)."""
 
 
 def owner_of(principal: str | None, share: str) -> Owner:
     """Name the owner of a session: who was authenticated, or else the address."""
-    return ("address", share) if principal is None else ("principal", principal)
+    return f"address {share}" if principal is None else f"principal {principal}"
 
 
 class Shelf:
     """Sessions in the order in which they would go."""
 
-    __slots__ = ("fresh", "used")
+    __slots__ = ("agreed", "fresh", "used")
 
     def __init__(self) -> None:
         self.fresh: OrderedDict[Session, None] = OrderedDict()
-        """Never used since they were opened; the oldest first."""
+        """Of which nothing was heard since ``initialize``; the oldest first."""
+        self.agreed: OrderedDict[Session, None] = OrderedDict()
+        """Never used since their handshake was complete; the oldest first."""
         self.used: OrderedDict[Session, None] = OrderedDict()
         """The others; the least recently used first."""
 
     def __len__(self) -> int:
-        return len(self.fresh) + len(self.used)
+        return len(self.fresh) + len(self.agreed) + len(self.used)
+
+    def agree(self, session: "Session") -> None:
+        """Its handshake is complete."""
+        del self.fresh[session]
+        self.agreed[session] = None
 
     def touch(self, session: "Session") -> None:
         """It is the most recently used of all from now on."""
         if session in self.used:
             self.used.move_to_end(session)
         else:
-            self.fresh.pop(session, None)
+            self.remove(session)
             self.used[session] = None
 
     def remove(self, session: "Session") -> None:
         """Take a session out."""
-        (self.fresh if session in self.fresh else self.used).pop(session)
+        for queue in (self.used, self.agreed, self.fresh):
+            if session in queue:
+                del queue[session]
+                return
 
 
 class SessionTable:
@@ -104,6 +114,13 @@ class SessionTable:
             shelf = self._owners[session.owner] = Shelf()
         shelf.fresh[session] = None
 
+    def agree(self, session: "Session", now: float) -> None:
+        """The handshake of a session is complete; of one that was used already nothing changes."""
+        if session in self._all.fresh:
+            session.used_at = now
+            self._all.agree(session)
+            self._owners[session.owner].agree(session)
+
     def touch(self, session: "Session", now: float) -> None:
         """A session is being used."""
         session.used_at = now
@@ -150,8 +167,9 @@ class SessionTable:
     def excess(self, owner: Owner, now: float) -> "tuple[Session, str] | None":
         """Which session has to go, and why, before ``owner`` can have one more, if any has to.
 
-        An owner who has all of his share gives up one of his own.  Those that were never used go
-        before others; then the least recently used, and of these the ones at rest.
+        An owner who has all of his share gives up one of his own.  Those whose handshake was
+        never completed go first, then those that were never used; then the least recently used,
+        and of these the ones at rest.
         """
         settings = self._settings
         shelf = self._owners.get(owner)
@@ -162,8 +180,9 @@ class SessionTable:
         return None
 
     def _victim(self, shelf: Shelf, now: float) -> "Session":
-        if shelf.fresh:
-            return next(iter(shelf.fresh))
+        for queue in (shelf.fresh, shelf.agreed):
+            if queue:
+                return next(iter(queue))
         for _ in range(_SPARED):
             oldest = next(iter(shelf.used))
             if not oldest.busy:
@@ -175,6 +194,7 @@ class SessionTable:
         """Which session has lived long enough, and why; None if there is none (any more)."""
         for queue, limit, reason in (
             (self._all.fresh, self._unused, "it was never used"),
+            (self._all.agreed, self._unused, "it was never used"),
             (self._all.used, self._settings.session_idle, "idle for too long"),
         ):
             while limit is not None and queue:
@@ -194,8 +214,9 @@ class SessionTable:
     def deadline(self) -> float | None:
         """When :meth:`overdue` is next needed, None if never."""
         settings, dues = self._settings, []
-        if self._unused is not None and self._all.fresh:
-            dues.append(next(iter(self._all.fresh)).used_at + self._unused)
+        if self._unused is not None:
+            queues = (self._all.fresh, self._all.agreed)
+            dues += [next(iter(queue)).used_at + self._unused for queue in queues if queue]
         if settings.session_idle is not None and self._all.used:
             dues.append(next(iter(self._all.used)).used_at + settings.session_idle)
         if settings.session_age is not None and self._sessions:

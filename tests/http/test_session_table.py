@@ -111,9 +111,39 @@ def test_a_flood_of_initialize_locks_nobody_out() -> None:
         assert bench.post(initialize(), principal=f"evil {number}").status == 200
         assert bench.server.sessions <= 20
     assert used(bench, honest, principal="honest")
-    # It never used its session, so that it had to go; it gets another.
-    assert not used(bench, newcomer, principal="newcomer")
-    assert used(bench, opened(bench, principal="newcomer"), principal="newcomer")
+    assert used(bench, newcomer, principal="newcomer")
+
+
+def test_a_flood_of_initialize_from_the_same_address_ends_no_session_after_its_handshake() -> None:
+    bench = bench_of(sessions_per_client=5)
+    newcomer = opened(bench)
+    for _ in range(20):
+        bench.post(initialize())
+    assert used(bench, newcomer)
+
+
+def test_among_sessions_that_were_never_used_those_without_a_handshake_go_first() -> None:
+    bench = bench_of(max_sessions=4)
+    first, second = opened(bench), opened(bench)
+    asked = bench.post(initialize()).headers["mcp-session-id"]
+    assert used(bench, first)
+    for _ in range(3):
+        opened(bench)
+    ended = [session for session, _ in closed(bench)]
+    assert ended[:2] == [asked, second]
+    assert used(bench, first)
+
+
+def test_the_time_until_the_first_use_begins_with_the_handshake() -> None:
+    bench = bench_of(session_unused=10)
+    session = bench.post(initialize()).headers["mcp-session-id"]
+    bench.pass_time(8)
+    bench.post(note("notifications/initialized"), mcp_session_id=session)
+    bench.pass_time(8)
+    assert closed(bench) == []
+    bench.pass_time(3)
+    assert closed(bench) == [(session, "it was never used")]
+    assert bench.server.deadline() is None
 
 
 @pytest.mark.parametrize(
@@ -221,29 +251,33 @@ def test_a_handshake_that_is_still_being_answered_is_not_unused() -> None:
     assert bench.server.sessions == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from("otrx"), st.integers(0, 5)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from("oatx"), st.integers(0, 5)), max_size=60))
 def test_shelves_agree_with_a_plain_model(steps: list[tuple[str, int]]) -> None:
-    """``o``: open, ``t``: touch, ``x``: remove; the model is two lists."""
-    shelf, fresh, worn = Shelf(), [], []  # type: ignore[var-annotated]
+    """``o``: open, ``a``: agree, ``t``: touch, ``x``: remove; the model is three lists."""
+    shelf = Shelf()
+    fresh: list[Any] = []
+    agreed: list[Any] = []
+    worn: list[Any] = []
     sessions: list[Any] = [object() for _ in range(6)]
     for action, number in steps:
         session = sessions[number]
-        known = session in fresh or session in worn
-        if action == "o" and not known:
+        found = [each for each in (fresh, agreed, worn) if session in each]
+        if action == "o" and not found:
             shelf.fresh[session] = None
             fresh.append(session)
-        elif action == "t" and known:
+        elif action == "a" and found == [fresh]:
+            shelf.agree(session)
+            fresh.remove(session)
+            agreed.append(session)
+        elif action == "t" and found:
             shelf.touch(session)
-            (fresh if session in fresh else worn).remove(session)
+            found[0].remove(session)
             worn.append(session)
-        elif action == "x" and known:
+        elif action == "x" and found:
             shelf.remove(session)
-            (fresh if session in fresh else worn).remove(session)
-        assert (list(shelf.fresh), list(shelf.used), len(shelf)) == (
-            fresh,
-            worn,
-            len(fresh) + len(worn),
-        )
+            found[0].remove(session)
+        assert [list(shelf.fresh), list(shelf.agreed), list(shelf.used)] == [fresh, agreed, worn]
+        assert len(shelf) == len(fresh) + len(agreed) + len(worn)
 
 
 # Without sessions
