@@ -1,7 +1,6 @@
 """The reference server over every transport, in both eras, with our own client."""
 
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +12,6 @@ from msgspec import UNSET
 from conformance.everything.media import png, wav
 from conformance.everything.schemas import ADDRESS_BOOK
 from conformance.everything.server import server
-from conformance.launch import serving
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from mcpcore.spec.types.content import (
     AudioContent,
@@ -31,32 +29,9 @@ from transports.client_errors import PeerError
 
 pytestmark = pytest.mark.anyio
 
-COMMAND = (sys.executable, "-m", "conformance.everything.server")
 ERAS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 ASKING = ERAS[2:]
 """The revisions with every kind of question."""
-
-
-@pytest.fixture(scope="module")
-def urls() -> Iterator[list[str]]:
-    with serving((*COMMAND, "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"), addresses=2) as found:
-        yield found
-
-
-@pytest.fixture(params=["memory", "stdio", "http", "ws"])
-def target(request: pytest.FixtureRequest, urls: list[str]) -> Any:
-    targets = {
-        "memory": server,
-        "stdio": [*COMMAND, "--stdio"],
-        "http": urls[0],
-        "ws": urls[1],
-    }
-    return targets[request.param]
-
-
-@pytest.fixture(params=["2025-11-25", "2026-07-28"])
-def revision(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def elicit(params: ElicitParams) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Tasks of the reference server over every transport, in both forms, with our own client."""
 
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,8 +9,6 @@ import anyio.lowlevel
 import pytest
 from msgspec import UNSET
 
-from conformance.everything.server import server
-from conformance.launch import serving
 from mcpcore.spec.types import (
     CallToolResult,
     ElicitParams,
@@ -27,30 +24,7 @@ from transports.tasks_client import TaskCancelled, TaskOptions
 
 pytestmark = pytest.mark.anyio
 
-COMMAND = (sys.executable, "-m", "conformance.everything.server")
 FOLLOWING = TaskOptions(max_poll=0.05)
-
-
-@pytest.fixture(scope="module")
-def urls() -> Iterator[list[str]]:
-    with serving((*COMMAND, "--http", "127.0.0.1:0", "--ws", "127.0.0.1:0"), addresses=2) as found:
-        yield found
-
-
-@pytest.fixture(params=["memory", "stdio", "http", "ws"])
-def target(request: pytest.FixtureRequest, urls: list[str]) -> Any:
-    targets = {
-        "memory": server,
-        "stdio": [*COMMAND, "--stdio"],
-        "http": urls[0],
-        "ws": urls[1],
-    }
-    return targets[request.param]
-
-
-@pytest.fixture(params=["2025-11-25", "2026-07-28"])
-def revision(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def elicit(params: ElicitParams) -> dict[str, Any]:

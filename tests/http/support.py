@@ -344,7 +344,8 @@ class Wire:
         raise AssertionError("the wire does not come to rest")
 
     def _writable(self) -> list[int]:
-        return self.server.writable()
+        told: list[int] = self.server.writable()
+        return told
 
     def _take(self, plan: HttpSend | HttpAbort) -> None:
         if isinstance(plan, HttpAbort):
