@@ -412,7 +412,9 @@ def test_missing_sdk_is_named(
     ],
 )
 def test_wrong_usage(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both lines seem to be installed, and to lack what is said to be missing in them.
     monkeypatch.setattr(Line, "installed", True)
+    monkeypatch.setattr(Line, "has", lambda line, module: False)
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
 
