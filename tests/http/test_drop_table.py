@@ -13,7 +13,11 @@ PRIMED = [row.name for row in LEGACY_ROWS if row.priming]
 every_revision = pytest.mark.parametrize("version", NAMES)
 anywhere = pytest.mark.parametrize(
     "workers",
-    [pytest.param(0, id="memory"), pytest.param(1, id="store"), pytest.param(2, id="two")],
+    [
+        pytest.param(0, id="memory"),
+        pytest.param(1, id="store", marks=pytest.mark.long),
+        pytest.param(2, id="two"),
+    ],
 )
 
 REQUEST, HEAD, END = (Point(before=what) for what in ("request", "head", "end"))
@@ -91,7 +95,9 @@ def run(talk: Talk, call: int) -> None:
 @anywhere
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
 @pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
-@pytest.mark.parametrize("sizes", [(1 << 20,), (7, 50)])
+@pytest.mark.parametrize(
+    "sizes", [pytest.param((1 << 20,), id="whole"), pytest.param((7, 50), marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("point", ONCE)
 def test_a_call_that_breaks_once(
     version: str, workers: int, dies: str, sizes: tuple[int, ...], point: Point
