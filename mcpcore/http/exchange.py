@@ -8,34 +8,24 @@ Streamable HTTP pages, "Sending Messages" and "Receiving Messages".
 import math
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-from msgspec.json import encode as json_encode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mcpcore.engine.events import Route
-from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.headers import (
-    ACCEPT,
     CACHE_CONTROL,
     CONTENT_LENGTH,
     CONTENT_TYPE,
     EVENT_STREAM,
     JSON,
-    MCP_METHOD,
-    PROTOCOL_VERSION,
     RETRY_AFTER,
     SESSION_ID,
-    Fields,
-    HeaderError,
     Headers,
-    quality,
 )
+from mcpcore.http.incoming import Incoming
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
-from mcpcore.http.reports import Report
 from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
-from mcpcore.spec.revisions import BY_NAME, Revision
-from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId, encode_error
+from mcpcore.wire.message import encode_error
 from mcpcore.wire.sse import encode_comment, encode_event
 
 if TYPE_CHECKING:
@@ -53,8 +43,6 @@ _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
 """Stands for an empty queue: a real one takes 760 bytes, and most are empty at most times."""
-_NO_FIELDS = Fields(())
-_NO_CHUNKS: list[bytes] = []
 _UNAVAILABLE = 503
 
 HARD_FACTOR = 2
@@ -95,7 +83,7 @@ class Source(Protocol):
         """The exchange is gone."""
 
 
-class Exchange:
+class Exchange(Incoming):
     """A request and its response; output waits here until the driver takes it."""
 
     __slots__ = (
@@ -105,33 +93,17 @@ class Exchange:
         "_news",
         "_out",
         "_waits",
-        "accepts_json",
-        "accepts_stream",
-        "batch",
-        "chunks",
         "deadline",
         "extra",
-        "fields",
-        "modern",
         "opens",
         "over_since",
-        "peer",
         "phase",
-        "principal",
-        "received",
-        "rejected",
-        "report",
-        "request_id",
-        "route",
         "session",
-        "session_id",
         "silent",
         "size",
         "slow_at",
-        "sound",
         "source",
         "stream",
-        "version",
     )
 
     def __init__(
@@ -144,29 +116,8 @@ class Exchange:
         peer: str | None = None,
     ) -> None:
         """Begin; ``news`` is where the exchange announces that it has something to write."""
-        self.route = route
-        self.fields = Fields(headers)
-        self.principal = principal
-        self.peer = peer
-        """Where the request came from."""
-        self.report: Report | None = None
-        """What is noted of it, if that is wanted."""
+        super().__init__(route, headers, principal, peer)
         self.phase = Phase.READING
-        self.chunks: list[bytes] = []
-        self.received = 0
-        """Bytes of the body so far."""
-        self.request_id: RequestId | None = None
-        """The id that an error must carry."""
-        self.batch: tuple[RequestId, ...] = ()
-        """The ids of the requests, if the body is a batch."""
-        self.sound = False
-        """The body is one well-formed message."""
-        self.rejected = False
-        """The body is no message."""
-        self.version: str | None = None
-        self.session_id: str | None = None
-        self.accepts_json = self.accepts_stream = True
-        self.modern = False
         self.session: Session | None = None
         self.stream: EventStream | None = None
         """The stream of a session that this exchange carries."""
@@ -190,65 +141,6 @@ class Exchange:
         self._waits = False  # there is something to write
         self._holds = 0  # reasons why it must not be given out yet
         self._news = news
-
-    # What the head says
-
-    def read_head(self) -> None:
-        """Take note of version, session and accepted types.
-
-        Raises HeaderError if the version is malformed.
-        """
-        fields = self.fields
-        self.version = fields.one(PROTOCOL_VERSION)
-        try:
-            self.session_id = fields.one(SESSION_ID)
-        except HeaderError:
-            # No session has such an id; in the modern era the header means nothing.
-            self.session_id = ""
-        accept = fields.all(ACCEPT)
-        self.accepts_json = quality(accept, JSON) > 0
-        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
-
-    @property
-    def claimed(self) -> Revision | None:
-        """The revision that the version header names, if it names one that exists."""
-        return None if self.version is None else BY_NAME.get(self.version)
-
-    def mirror(self) -> Mirror:
-        """Read what the headers claim about the body. Raises HeaderError."""
-        return Mirror(
-            version=self.version,
-            method=self.fields.one(MCP_METHOD),
-            name=self.fields.name(),
-            params=self.fields.mirrored(),
-        )
-
-    def look_at_body(self, frame: Frame) -> None:
-        """Remember of the body what the response depends on, and forget the body itself."""
-        self.chunks = _NO_CHUNKS
-        if isinstance(frame, Message):
-            self.sound = True
-            if self.report is not None and isinstance(frame.method, str):
-                self.report.rpc_method = frame.method
-            if frame.kind is Kind.REQUEST:
-                self.request_id = cast(RequestId, frame.id)
-        elif isinstance(frame, Reject):
-            self.rejected = True
-            self.request_id = frame.id if frame.owed else None
-        else:
-            requests = (each for each in frame if isinstance(each, Message))
-            self.batch = tuple(
-                cast(RequestId, each.id) for each in requests if each.kind is Kind.REQUEST
-            )
-
-    @property
-    def asked(self) -> bytes:
-        """What the body asks for, as JSON: the id of a request, a list of them for a batch."""
-        return json_encode(self.request_id if self.request_id is not None else self.batch)
-
-    def forget_head(self) -> None:
-        """Nothing more will be asked of the fields."""
-        self.fields = _NO_FIELDS
 
     # The response
 
