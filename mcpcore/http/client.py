@@ -16,6 +16,7 @@ A legacy session that the server has lost is opened anew, once, however many req
 owner sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -341,8 +342,13 @@ class HttpClient(Responses):
         if current:
             self._epoch += 1
             self._session = None
-            self._barren = 0 if self._fruitful else self._barren + 1
+            if self._fruitful:
+                self._barren = 0
+            elif call.request is None:
+                # Requests end after their second try: it is for the rest to have an end as well.
+                self._barren += 1
             self._fruitful = self._streamed = False
+            self._doubtful = -math.inf
             self._barrier = True
             # Queued behind the answers that were received before the loss.
             self._peer.hub.inbox.append((self, now))

@@ -4,6 +4,7 @@ Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redeliv
 2026-07-28 "Backward Compatibility").
 """
 
+import math
 from abc import abstractmethod
 from contextlib import suppress
 from typing import cast
@@ -69,6 +70,8 @@ class Responses(Outcomes):
         """The session of this epoch has answered a request."""
         self._streamed = False
         """The standalone stream of this epoch was open once."""
+        self._doubtful = -math.inf
+        """Until then 404 says nothing about the session of this epoch."""
 
     @abstractmethod
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
@@ -93,10 +96,9 @@ class Responses(Outcomes):
         frame = call.frame
         if call.method not in REPEATABLE:
             call.frame = None
-        missing = status == 404 and call.in_session
         if call.purpose is Purpose.DELETE:
             call.over = True
-        elif missing and (call.purpose is not Purpose.STREAM or self._streamed):
+        elif status == 404 and call.in_session and self._tells_loss(call, now):
             call.over = True
             self._lost(call, frame, now)
             return
@@ -106,6 +108,21 @@ class Responses(Outcomes):
             self._get_head(call, status, Fields(headers), now)
         if call.method == INITIALIZED:
             self._confirmed()
+
+    def _tells_loss(self, call: Call, now: float) -> bool:
+        """Whether the 404 that met ``call`` is about its session, and not about itself.
+
+        What meets it again in the next session is refused for what it is; whether that session
+        is known is not asked anew for a while, as each time costs all requests their session.
+        """
+        if call.purpose is Purpose.STREAM:
+            return self._streamed
+        if call.purpose is not Purpose.POST or call.method == INITIALIZED:
+            return True
+        current = call.epoch == self._epoch
+        if call.again and current:
+            self._doubtful = now + self.settings.retry_delay
+        return not (call.again or (current and now < self._doubtful))
 
     def response_data(self, exchange: Route, data: bytes, *, now: float) -> None:
         """Take a part of a response body."""

@@ -372,8 +372,36 @@ def test_a_saved_request_is_sent_once_more_only() -> None:
     reopen(hand, "s-2")
     hand.reply(hand.next(), 404)
     ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
-    assert hand.client.session is None
+    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    assert ended.fault is not None
+    assert ended.fault.status == 404
+    assert hand.client.session == "s-2", "it was the request that was refused"
+    assert hand.sent == []
+
+
+def test_what_is_refused_with_404_ends_alone() -> None:
+    hand = legacy()
+    beside = hand.client.request("tools/call", ECHO, now=hand.now)
+    waiting = hand.next()
+    hand.stream(waiting)
+    for session in ("s-2", "s-3", "s-4", "s-5"):
+        bad = hand.client.request("tools/call", ECHO, now=hand.now)
+        hand.reply(hand.next(), 404)
+        reopen(hand, session)
+        hand.reply(hand.next(), 404)
+        assert hand.take(RequestEnded).request == bad
+        for _ in range(3):
+            # So soon after that it would be the same again: no session is opened for it.
+            bad = hand.client.request("tools/call", ECHO, now=hand.now)
+            hand.reply(hand.next(), 404)
+            assert hand.take(RequestEnded).request == bad
+            assert hand.client.session == session
+        hand.pass_time(1)
+    hand.event(waiting, result(beside))
+    assert hand.take(ResultReceived).request == beside
+    good = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), body=result(good))
+    assert hand.take(ResultReceived).request == good
 
 
 def test_a_saved_request_can_be_cancelled() -> None:
@@ -396,7 +424,7 @@ def test_a_saved_request_keeps_its_deadline() -> None:
     assert hand.sent == []
 
 
-def test_a_server_that_never_keeps_a_session_is_given_up() -> None:
+def test_calls_that_find_no_session_over_and_over_open_one_only() -> None:
     hand = legacy()
     for _ in range(3):
         hand.client.request("tools/call", ECHO, now=hand.now)
@@ -412,8 +440,26 @@ def test_a_server_that_never_keeps_a_session_is_given_up() -> None:
         reopen(hand, f"s-{rounds + 1}")
     assert rounds == 1
     assert hand.kinds().count("RequestEnded") == 3
-    assert "ConnectionEnded" in hand.kinds()
+    assert "ConnectionEnded" not in hand.kinds()
     assert hand.client.exchanges == 0
+
+
+def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None:
+    hand, get = streaming()
+    rounds = 0
+    while True:
+        hand.event(get, {"jsonrpc": "2.0", "id": rounds, "method": "ping"})
+        hand.reply(hand.next(), 404)
+        if not hand.pump().sent:
+            break
+        rounds += 1
+        assert rounds < 5
+        hand.result(hand.next(), initialize_result(), mcp_session_id=f"s-{rounds + 1}")
+        hand.reply(hand.next(), 202)
+        get = hand.next()
+        hand.stream(get)
+    assert rounds == 1
+    assert "ConnectionEnded" in hand.kinds()
 
 
 def test_a_server_that_forgets_at_once_is_given_up() -> None:

@@ -62,6 +62,8 @@ class Row(Struct, frozen=True, kw_only=True):
     timeout: float = 20.0
     """The deadline of the call."""
     legacy: bool = False
+    young: bool = False
+    """The session has answered nothing before."""
     get: Script | None = None
     """What a GET with Last-Event-ID is answered with."""
     facts: dict[str, Any] = {}
@@ -653,6 +655,42 @@ STREAMS = {
     ),
 }
 
+SESSIONS = {
+    "404 to one call, after others": Row(
+        script=status(404),
+        error=HttpStatusError,
+        legacy=True,
+        facts={"status": 404},
+        requests={"bad": 2, "initialize": 2},
+    ),
+    "404 to the first call": Row(
+        script=status(404),
+        error=HttpStatusError,
+        legacy=True,
+        young=True,
+        facts={"status": 404},
+        requests={"bad": 2, "initialize": 2, "beside": 1},
+    ),
+    "404 with an error to the first call": Row(
+        script=replies(
+            lambda s: s.answer(result=..., error={"code": -32600, "message": "lost"}),
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n",
+        ),
+        error=PeerError,
+        words="lost",
+        legacy=True,
+        young=True,
+        requests={"bad": 2, "initialize": 2},
+    ),
+    "404 once": Row(
+        script=in_turn(status(404), says(JSON + b"Content-Length: SIZE\r\n\r\nANSWER")),
+        error=None,
+        legacy=True,
+        young=True,
+        requests={"bad": 2, "initialize": 2},
+    ),
+}
+
 ROWS: dict[str, Row] = {
     **closing(),
     **SILENCE,
@@ -667,6 +705,7 @@ ROWS: dict[str, Row] = {
     **FLOODS,
     **statuses(),
     **STREAMS,
+    **SESSIONS,
 }
 
 
@@ -727,7 +766,8 @@ async def check(row: Row, carrier: str, error: type[Exception] | None) -> None:
             await good(client, "beside")
             beside.set()
 
-        await good(client, "good")
+        if not row.young:
+            await good(client, "good")
         tasks.start_soon(call_beside)
         while not server.seen["beside"]:
             await anyio.lowlevel.checkpoint()
