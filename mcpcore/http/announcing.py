@@ -56,7 +56,7 @@ class Announcing(HttpServer):
             raw = UNSET if params is None else Raw(to_json(params))
             self._tell_all(method, raw, meta)
         elif self._views.could_be(session):
-            self._load(session, "", lambda failure: self._tell(session, method, params, meta))
+            self._load(session, lambda failure: self._tell(session, method, params, meta))
         else:
             raise LocalProtocolError("there is no such session (any more)")
 
@@ -119,6 +119,6 @@ class Announcing(HttpServer):
         """What is known here of a session."""
         raise NotImplementedError
 
-    def _load(self, id: str, share: str, then: Loaded) -> None:
-        """Ask the store for a session; ``share``: see :func:`owner_of`."""
+    def _load(self, id: str, then: Loaded) -> None:
+        """Ask the store for a session."""
         raise NotImplementedError

@@ -32,7 +32,7 @@ from mcpcore.http.followers import Follower
 from mcpcore.http.forwarding import WORKER, Letters, sort_out
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.server import Act
-from mcpcore.http.session_table import MIN_SECRET, owner_of
+from mcpcore.http.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.steps import Steps
@@ -179,15 +179,16 @@ class StoredHttpServer(Announcing):
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         if temporary:
             return super()._make_session(id, record, temporary=temporary)
-        return self._make_view(id, record.principal, share_of(address_of(record.peer)))
+        owner = owner_of(record.principal, share_of(address_of(record.peer)))
+        return self._make_view(id, record.principal, owner)
 
-    def _make_view(self, id: str, principal: str | None, share: str) -> View:
+    def _make_view(self, id: str, principal: str | None, owner: Owner) -> View:
         return View(
             id,
             Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
             principal,
             self._around,
-            owner=owner_of(principal, share),
+            owner=owner,
         )
 
     def _saved(self, view: View) -> None:
@@ -199,16 +200,16 @@ class StoredHttpServer(Announcing):
         """The store has no such session (any more)."""
         self._end_session(view, "it is not kept any more", self._log.now)
 
-    def _load(self, id: str, share: str, then: Loaded) -> None:
-        """Ask the store for a session; ``share``: see :func:`owner_of`."""
+    def _load(self, id: str, then: Loaded) -> None:
+        """Ask the store for a session."""
         waiting = self._loading.get(id)
         if waiting is None:
             self._loading[id] = [then]
-            self._steps.ask(SessionLoad, id, partial(self._loaded, id, share))
+            self._steps.ask(SessionLoad, id, partial(self._loaded, id))
         else:
             waiting.append(then)
 
-    def _loaded(self, id: str, share: str, outcome: SessionRecord | StoreFailure | None) -> None:
+    def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
         view, failure = self._view(id), None
         if self._closing and view is None:
             failure = StoreFailure("the server is shutting down")
@@ -222,7 +223,7 @@ class StoredHttpServer(Announcing):
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in self._session_config.revisions:
-                view = self._make_view(id, outcome.principal, share)
+                view = self._make_view(id, outcome.principal, outcome.owner)
                 view.restore(outcome, revision)
                 self._admit(view, self._log.now)
         for then in self._loading.pop(id):
@@ -242,8 +243,7 @@ class StoredHttpServer(Announcing):
         if view is not None and not (opened and view.peer.state is SessionState.OPENING):
             self._act(record, act)
         elif view is not None or self._views.could_be(id):
-            share = share_of(address_of(record.peer))
-            self._load(id, share, lambda failure: self._act(record, act, failure))
+            self._load(id, lambda failure: self._act(record, act, failure))
         else:
             self._find(record)
 

@@ -51,6 +51,8 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     principal: str | None = None
+    owner: str = ""
+    """Whose share of the sessions it takes: a principal or an address; "" is an owner as well."""
     revision: str
     client_info: Raw | UnsetType = UNSET
     capabilities: Raw

@@ -171,6 +171,7 @@ class View(Session):
         return SessionRecord(
             id=self.id,
             principal=self.principal,
+            owner=self.owner,
             revision=peer.revision.name,
             client_info=UNSET if info is None else Raw(msgspec.json.encode(info)),
             capabilities=Raw(msgspec.json.encode(peer.peer_capabilities)),

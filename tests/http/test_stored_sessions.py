@@ -447,6 +447,42 @@ def test_sessions_live_as_long_as_the_store_says() -> None:
     assert one.post(request("ping"), mcp_session_id=session).status == 404
 
 
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("options", "owner"),
+    [
+        ({"peer": "192.0.2.1:80"}, "address 192.0.2.1"),
+        ({"peer": "[2001:db8::1]:80"}, "address 2001:db8::/64"),
+        ({"peer": "192.0.2.1:80", "principal": "ann"}, "principal ann"),
+    ],
+)
+def test_a_session_takes_the_share_of_who_opened_it(options: dict[str, str], owner: str) -> None:
+    one, other = party("a", "b")
+    session = one.post(initialize(), **options).headers["mcp-session-id"]
+    assert record_of(one, session).owner == owner
+    options["peer"] = "192.0.2.9:80"
+    reply = other.post(INITIALIZED, mcp_session_id=session, **options)
+    assert reply.status == 202
+    assert record_of(one, session).version == 2
+    assert record_of(one, session).owner == owner
+
+
+def test_a_flood_at_one_worker_takes_sessions_of_its_own_only_wherever_they_are() -> None:
+    one, other, third = party("a", "b", "c", store=StoreSettings(lease=1e9, sessions_per_client=3))
+    evil, honest = {"peer": "192.0.2.1:80"}, {"peer": "192.0.2.2:80"}
+    first = one.post(initialize(), **evil).headers["mcp-session-id"]
+    newcomer = one.post(initialize(), **evil).headers["mcp-session-id"]
+    assert other.post(INITIALIZED, mcp_session_id=newcomer, **evil).status == 202
+    bystander = one.post(initialize(), **honest).headers["mcp-session-id"]
+    for _ in range(9):
+        assert other.post(initialize(), **evil).status == 200
+    assert third.post(LIST, mcp_session_id=first, **evil).status == 404
+    kept = [one.worker.store.load(each, EPOCH + one.now) for each in (newcomer, bystander)]
+    assert [record is not None and record.id for record in kept] == [newcomer, bystander]
+
+
 # The end
 
 

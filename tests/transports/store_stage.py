@@ -94,11 +94,16 @@ def theatre(kind: str, folder: Path) -> Iterator[Theatre]:
 
 
 def record(
-    session: str = "s", version: int = 1, created: float = 1000.0, level: str | None = None
+    session: str = "s",
+    version: int = 1,
+    created: float = 1000.0,
+    level: str | None = None,
+    owner: str = "",
 ) -> SessionRecord:
     return SessionRecord(
         id=session,
         principal="somebody",
+        owner=owner,
         revision="2025-11-25",
         capabilities=Raw(b'{"roots":{}}'),
         created=created,

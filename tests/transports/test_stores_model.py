@@ -40,6 +40,7 @@ SETTINGS = StoreSettings(
     queue_bytes=40,
     once=3,
     sessions=100,
+    sessions_per_client=3,
     unused=20,
     idle=40,
     absolute=120,
@@ -268,7 +269,9 @@ class Model:
         elif step.record.version > 1:
             return False
         else:
+            self.make_room(step.record.owner)
             self.sessions[step.session] = {
+                "owner": step.record.owner,
                 "record": step.record,
                 "used": None,
                 "streams": {},
@@ -278,6 +281,13 @@ class Model:
                 "rank": 0,
             }
         return None
+
+    def make_room(self, owner: str) -> None:
+        own = [name for name, session in self.sessions.items() if session["owner"] == owner]
+        if len(own) >= SETTINGS.sessions_per_client:
+            unused = [name for name in own if self.sessions[name]["used"] is None]
+            last = {name: self.sessions[name]["used"] for name in own}
+            del self.sessions[unused[0] if unused else min(own, key=lambda name: last[name])]
 
     def begin(self, session: dict[str, Any], worker: str, step: StreamBegin, wall: float) -> Any:
         streams = session["streams"]
@@ -517,6 +527,13 @@ class Beside(RuleBasedStateMachine):
     @rule(worker=workers, step=puts)
     def put(self, worker: str, step: Step) -> None:
         self.commit(worker, [step])
+
+    @rule(worker=workers, session=st.sampled_from("vwxyz"), uses=st.booleans())
+    def crowd(self, worker: str, session: str, uses: bool) -> None:
+        """One owner with more sessions than its share."""
+        made = record(session, created=self.stage.wall + 0.01, owner="crowd")
+        save = SessionSave(token=1, session=session, record=made)
+        self.commit(worker, [SessionTouch(token=1, session=session) if uses else save])
 
     @rule(worker=workers, batch=st.lists(everything, min_size=1, max_size=5))
     def batch(self, worker: str, batch: list[Step]) -> None:

@@ -58,6 +58,8 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """So many of the last announcements of a session are remembered, to refuse a second one."""
     sessions: int = 10_000
     """Sessions at a time; beyond that the unused go first, then the least recently used."""
+    sessions_per_client: int = 1000
+    """Sessions of one owner (principal or address); beyond that one of its own goes likewise."""
     unused: float = 60.0
     """A session that is not used again after ``initialize`` ends after this time."""
     idle: float = 1800.0

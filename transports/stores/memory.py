@@ -68,6 +68,8 @@ class _Stream(Struct, eq=False, weakref=False, kw_only=True):
 
 class _Session(Struct, eq=False, weakref=False, kw_only=True):
     record: SessionRecord
+    owner: str
+    """Of its first record."""
     used: float | None = None
     streams: dict[int, _Stream]
     entries: deque[_Entry]
@@ -83,6 +85,27 @@ class _Session(Struct, eq=False, weakref=False, kw_only=True):
     request_bytes: int = 0
     once: OrderedDict[str, None]
     ranks: int = 0
+
+
+class _Shelf(Struct, eq=False, weakref=False):
+    """Sessions of all owners, or of one."""
+
+    sessions: OrderedDict[str, _Session]
+    """Least recently used first."""
+    unused: OrderedDict[str, None]
+    """Those that were never used since they were made, the oldest first."""
+
+    def add(self, session: _Session) -> None:
+        self.sessions[session.record.id] = session
+        self.unused[session.record.id] = None
+
+    def use(self, id: str) -> None:
+        self.sessions.move_to_end(id)
+        self.unused.pop(id, None)
+
+    def remove(self, id: str) -> None:
+        del self.sessions[id]
+        self.unused.pop(id, None)
 
 
 class _Worker(Struct, eq=False, weakref=False):
@@ -103,9 +126,9 @@ class MemoryStore:
         self.settings = settings or StoreSettings()
         self._clock = clock
         self._secret = secrets.token_bytes(SECRET_SIZE)
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        """Least recently used first."""
-        self._unused: OrderedDict[str, None] = OrderedDict()
+        self._all = _Shelf(OrderedDict(), OrderedDict())
+        self._owners: dict[str, _Shelf] = {}
+        """The same sessions by whose share they take."""
         self._order: deque[_Entry] = deque()
         self._kept = 0
         self._size = 0
@@ -153,12 +176,7 @@ class MemoryStore:
                 return None
             if record.version > 1:
                 return False
-            while len(self._sessions) >= self.settings.sessions:
-                self._remove(self._victim(wall))
-            self._sessions[record.id] = _Session(
-                record=record, streams={}, entries=deque(), queue=deque(), once=OrderedDict()
-            )
-            self._unused[record.id] = None
+            self._admit(record, wall)
             return None
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
@@ -391,7 +409,7 @@ class MemoryStore:
 
     def _bury(self, worker: str) -> None:
         """Nothing more comes from a worker; should it come back, it has lost its connections."""
-        for session in self._sessions.values():
+        for session in self._all.sessions.values():
             for stream in session.streams.values():
                 stream.readers.discard(worker)
                 if stream.holder == worker:
@@ -427,7 +445,7 @@ class MemoryStore:
     # Limits
 
     def _find(self, id: str, wall: float) -> _Session | None:
-        session = self._sessions.get(id)
+        session = self._all.sessions.get(id)
         if session is None:
             return None
         if self._over(session, wall):
@@ -447,32 +465,58 @@ class MemoryStore:
 
     def _use(self, session: _Session, wall: float) -> None:
         session.used = wall if session.used is None else max(session.used, wall)
-        self._sessions.move_to_end(session.record.id)
-        self._unused.pop(session.record.id, None)
+        self._all.use(session.record.id)
+        self._owners[session.owner].use(session.record.id)
+
+    def _admit(self, record: SessionRecord, wall: float) -> None:
+        """Make a session, and room for it: first among those of its owner, then among all."""
+        settings = self.settings
+        session = _Session(
+            record=record,
+            owner=record.owner,
+            streams={},
+            entries=deque(),
+            queue=deque(),
+            once=OrderedDict(),
+        )
+        while (own := self._owners.get(session.owner)) is not None and (
+            len(own.sessions) >= settings.sessions_per_client
+        ):
+            self._remove(self._victim(own, wall))
+        while self._all.sessions and len(self._all.sessions) >= settings.sessions:
+            self._remove(self._victim(self._all, wall))
+        self._all.add(session)
+        if session.owner not in self._owners:
+            self._owners[session.owner] = _Shelf(OrderedDict(), OrderedDict())
+        self._owners[session.owner].add(session)
 
     def _remove(self, id: str) -> bool:
-        session = self._sessions.pop(id, None)
+        session = self._all.sessions.get(id)
         if session is None:
             return False
-        self._unused.pop(id, None)
+        self._all.remove(id)
+        shelf = self._owners[session.owner]
+        shelf.remove(id)
+        if not shelf.sessions:
+            del self._owners[session.owner]
         for stream in session.streams.values():
             self._forget(stream)
         self._size -= session.queued
         return True
 
-    def _victim(self, wall: float) -> str:
+    def _victim(self, shelf: _Shelf, wall: float) -> str:
         """Return the session that goes first when there are too many."""
-        oldest = next(iter(self._sessions))
-        if self._over(self._sessions[oldest], wall):
+        oldest = next(iter(shelf.sessions))
+        if self._over(shelf.sessions[oldest], wall):
             return oldest
-        return next(iter(self._unused), oldest)
+        return next(iter(shelf.unused), oldest)
 
     def _over(self, session: _Session, wall: float) -> bool:
         return wall >= ends(session.record.created, session.used, self.settings)
 
     def _sweep(self, wall: float) -> None:
         self._swept = wall
-        for id in [*self._sessions]:
+        for id in [*self._all.sessions]:
             session = self._find(id, wall)
             if session is not None:
                 self._expire(session, wall)

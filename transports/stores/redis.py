@@ -127,7 +127,7 @@ class RedisStore(ByStep):
             for part in notes(step.session, reply)
         ]
         admitted = [
-            self._of_workers("admit", step.session, step.record.created, wall)
+            self._of_workers("admit", step.session, step.record.owner, step.record.created, wall)
             for step, reply in zip(steps, replies, strict=True)
             if isinstance(step, SessionSave) and isinstance(reply, list) and reply[0] == 1
         ]
@@ -158,13 +158,17 @@ class RedisStore(ByStep):
 
     def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
         """Which sessions were used is written down for when there are too many."""
-        key = f"{self._base}sessions"
+        used = [
+            step.session
+            for step in steps
+            if isinstance(step, (SessionLoad, SessionTouch, SessionSave))
+        ]
+        deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
         made: list[Command] = []
-        for step in steps:
-            if isinstance(step, (SessionLoad, SessionTouch, SessionSave)):
-                made.append(("ZADD", key, "XX", "GT", wall, step.session))
-            elif isinstance(step, SessionDelete):
-                made.append(("ZREM", key, step.session))
+        if used:
+            made.append(self._of_workers("used", wall, *used))
+        if deleted:
+            made.append(self._of_workers("deleted", *deleted))
         return made
 
     def _follow_up(

@@ -138,6 +138,7 @@ def _script(name: str, settings: StoreSettings) -> Script:
         "QUEUE_BYTES": settings.queue_bytes,
         "ONCE": settings.once,
         "SESSIONS": settings.sessions,
+        "SESSIONS_PER_CLIENT": settings.sessions_per_client,
         "UNUSED": settings.unused,
         "IDLE": settings.idle,
         "ABSOLUTE": settings.absolute,

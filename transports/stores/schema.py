@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transports.stores.base import StoreUnavailableError
 
-VERSION = 1
+VERSION = 2
 """Of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Kept in ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -26,6 +26,7 @@ INSERT INTO facts VALUES ('bytes', 0), ('sessions', 0);
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
     record BLOB NOT NULL,
     version INTEGER NOT NULL,
     created REAL NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE sessions (
     request_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX sessions_by_use ON sessions (used);
+CREATE INDEX sessions_by_owner ON sessions (owner, used);
 
 CREATE TABLE streams (
     key INTEGER PRIMARY KEY,
@@ -154,6 +156,8 @@ def _journal(db: sqlite3.Connection, busy: float) -> None:
 
 def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
     """Whether the tables are there.  Raises StoreUnavailableError if there are others."""
+    # first of all, as another process may make them between two of these statements
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
     if application == _APPLICATION:
@@ -162,7 +166,7 @@ def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
                 f"{path} is a store of version {version}; this program knows version {VERSION}"
             )
         return True
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if tables:
         raise StoreUnavailableError(f"{path} is the database of another program")
     return False
 

@@ -104,10 +104,10 @@ class SqliteStore(SqliteLimits):
                 return None if changed.rowcount else self._record(key)
             if record.version > 1:
                 return False
-            self._admit(wall)
+            self._admit(record.owner, wall)
             self._db.execute(
-                "INSERT INTO sessions (id, record, version, created) VALUES (?, ?, ?, ?)",
-                (record.id, text, record.version, record.created),
+                "INSERT INTO sessions (id, owner, record, version, created) VALUES (?, ?, ?, ?, ?)",
+                (record.id, record.owner, text, record.version, record.created),
             )
             return None
 

@@ -92,20 +92,28 @@ class SqliteLimits(SqliteMail):
             "UPDATE sessions SET used = max(coalesce(used, ?1), ?1) WHERE key = ?2", (wall, session)
         )
 
-    def _admit(self, wall: float) -> None:
-        """Make room for one more session: of those that are over, then the unused, then others."""
-        while self._count >= self.settings.sessions:
-            victim = self._row(
-                "SELECT key, created, used FROM sessions WHERE used IS NOT NULL"
-                " ORDER BY used, key LIMIT 1"
-            )
-            if victim is None or wall < ends(victim[1], victim[2], self.settings):
-                # those that were never used sort before all others
-                victim = self._row("SELECT key FROM sessions ORDER BY used, key LIMIT 1")
-            if victim is None:
-                break
-            self._remove(victim[0])
+    def _admit(self, owner: str, wall: float) -> None:
+        """Make room for one more session: first among those of its owner, then among all."""
+        own = self._value("SELECT count(*) FROM sessions WHERE owner = ?", owner)
+        while own and own >= self.settings.sessions_per_client:
+            self._remove(self._victim(wall, "owner = ?", owner))
+            own -= 1
+        while self._count and self._count >= self.settings.sessions:
+            self._remove(self._victim(wall, "TRUE"))
         self._count += 1
+
+    def _victim(self, wall: float, which: str, *values: str) -> int:
+        """Return one that is over, else one that was never used, else the least recently used."""
+        used = self._row(
+            f"SELECT key, created, used FROM sessions WHERE {which} AND used IS NOT NULL"  # noqa: S608
+            " ORDER BY used, key LIMIT 1",
+            *values,
+        )
+        if used is not None and wall >= ends(used[1], used[2], self.settings):
+            return int(used[0])
+        # those that were never used sort before all others
+        first = f"SELECT key FROM sessions WHERE {which} ORDER BY used, key LIMIT 1"  # noqa: S608
+        return int(self._value(first, *values))
 
     def _remove(self, session: int) -> None:
         size = self._value("SELECT size + queue_bytes FROM sessions WHERE key = ?", session)

@@ -1,12 +1,14 @@
 -- What concerns the workers and all sessions together, atomically.  KEYS[1]: what the names of
 -- these keys begin with; all of them are in one slot.  ARGV: the operation and what it needs.
 --
--- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, UNUSED, IDLE, ABSOLUTE,
--- SLACK.
+-- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
+-- IDLE, ABSOLUTE, SLACK.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
 local sessions = base .. 'sessions' -- sorted set: ids, by last use; below zero: by creation, unused
+local born = base .. 'born' -- sorted set: the same ids, by creation
+local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
 local secret = base .. 'secret'
 local FAR = 1e12
@@ -19,6 +21,10 @@ end
 
 local function held(worker) -- sorted set: sessions in which the worker has streams, by time
   return base .. 'held:' .. worker
+end
+
+local function share(owner) -- sorted set: the sessions of one owner, as in sessions
+  return base .. 'of:' .. owner
 end
 
 local function score(value)
@@ -49,6 +55,52 @@ local function deliver(worker, text)
   redis.call('PEXPIRE', inbox(worker), MAIL)
 end
 
+-- Sessions.  Only what is here counts when there are too many.
+
+local function forget(session)
+  local owner = redis.call('HGET', owners, session)
+  redis.call('ZREM', sessions, session)
+  redis.call('ZREM', born, session)
+  redis.call('HDEL', owners, session)
+  if owner then
+    redis.call('ZREM', share(owner), session)
+  end
+end
+
+local function over(session, wall)
+  local created, used = redis.call('ZSCORE', born, session), redis.call('ZSCORE', sessions, session)
+  if not (created and used) then
+    return true
+  end
+  if tonumber(used) < 0 then
+    return wall >= created + math.min(UNUSED, IDLE, ABSOLUTE)
+  end
+  return wall >= math.min(used + IDLE, created + ABSOLUTE)
+end
+
+local function forget_those_over(wall)
+  local unused = redis.call('ZRANGEBYSCORE', sessions, '-inf',
+    score(wall - math.min(UNUSED, IDLE, ABSOLUTE) - FAR + 1)) -- FAR takes away digits: look closer
+  local idle = redis.call('ZRANGEBYSCORE', sessions, 0, score(wall - IDLE))
+  local old = redis.call('ZRANGEBYSCORE', born, '-inf', score(wall - ABSOLUTE))
+  for _, found in ipairs({unused, idle, old}) do
+    for _, session in ipairs(found) do
+      if over(session, wall) then
+        forget(session)
+      end
+    end
+  end
+end
+
+-- Takes sessions out of a sorted set until one more fits below the limit.
+local function make_room(set, limit, victims)
+  while redis.call('ZCARD', set) >= math.max(1, limit) do
+    local victim = redis.call('ZRANGE', set, 0, 0)[1]
+    forget(victim)
+    victims[#victims + 1] = victim
+  end
+end
+
 local ops = {}
 
 function ops.secret() -- a new one, or the one that was known
@@ -64,7 +116,7 @@ function ops.renew() -- worker, time, secret
   if ARGV[4] ~= '' then
     redis.call('SET', secret, ARGV[4], 'NX')
   end
-  for _, key in ipairs({workers, gone, sessions, secret, held(worker)}) do
+  for _, key in ipairs({workers, gone, sessions, born, owners, secret, held(worker)}) do
     redis.call('PEXPIRE', key, LONG)
   end
   redis.call('PEXPIRE', inbox(worker), MAIL)
@@ -121,20 +173,44 @@ function ops.tell() -- worker, note, worker, note, ...
   return 0
 end
 
-function ops.admit() -- session, time of its creation, wall clock
-  local wall = tonumber(ARGV[4])
-  redis.call('ZREMRANGEBYSCORE', sessions, 0, score(wall - IDLE))
-  redis.call('ZREMRANGEBYSCORE', sessions, '-inf', score(wall - math.min(UNUSED, IDLE) - FAR))
-  redis.call('ZADD', sessions, score(ARGV[3] - FAR), ARGV[2])
-  redis.call('PEXPIRE', sessions, LONG)
+function ops.admit() -- session, owner, time of its creation, wall clock; returns those that go
+  local session, owner, created, wall = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
   local victims = {}
-  while redis.call('ZCARD', sessions) > SESSIONS do
-    local first = redis.call('ZRANGE', sessions, 0, 1)
-    local victim = first[1] == ARGV[2] and first[2] or first[1]
-    redis.call('ZREM', sessions, victim)
-    victims[#victims + 1] = victim
+  forget(session)
+  forget_those_over(wall)
+  make_room(share(owner), SESSIONS_PER_CLIENT, victims)
+  make_room(sessions, SESSIONS, victims)
+  redis.call('ZADD', sessions, score(created - FAR), session)
+  redis.call('ZADD', share(owner), score(created - FAR), session)
+  redis.call('ZADD', born, created, session)
+  redis.call('HSET', owners, session, owner)
+  for _, key in ipairs({sessions, share(owner), born, owners}) do
+    redis.call('PEXPIRE', key, LONG)
   end
   return victims
+end
+
+function ops.used() -- wall clock, session, session, ...
+  local wall = tonumber(ARGV[2])
+  for index = 3, #ARGV do
+    local session = ARGV[index]
+    local owner = redis.call('HGET', owners, session)
+    if owner and over(session, wall) then
+      forget(session)
+    elseif owner then
+      redis.call('ZADD', sessions, 'XX', 'GT', ARGV[2], session)
+      redis.call('ZADD', share(owner), 'XX', 'GT', ARGV[2], session)
+      redis.call('PEXPIRE', share(owner), LONG)
+    end
+  end
+  return 0
+end
+
+function ops.deleted() -- session, session, ...
+  for index = 2, #ARGV do
+    forget(ARGV[index])
+  end
+  return 0
 end
 
 return ops[op]()
