@@ -5,7 +5,6 @@ sessions, streams and their resumption stay with the machine, and so do the limi
 as they come over the wire and unfolded here, redirects are not followed behind our back.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -103,7 +102,6 @@ class AdaptedClientLink(HttpCarrier):
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._client = client
         self._running: dict[Route, anyio.CancelScope] = {}
-        self._waiting: deque[HttpSend] = deque()
 
     @property
     def connections(self) -> int:
@@ -117,20 +115,14 @@ class AdaptedClientLink(HttpCarrier):
         scope = self._running[send.exchange] = anyio.CancelScope()
         self._tasks.start_soon(self._carry, send, scope)
 
-    def _stop_exchange(self, exchange: Route) -> None:
+    def _stop_running(self, exchange: Route) -> bool:
         scope = self._running.get(exchange)
         if scope is not None:
             scope.cancel()
-        else:
-            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+        return scope is not None
 
-    def _take_waiting(self) -> list[HttpSend]:
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
-
-    def _busy(self) -> bool:
-        return bool(self._running or self._waiting)
+    def _runs(self) -> bool:
+        return bool(self._running)
 
     def _expire(self, now: float) -> bool:
         return False  # each exchange has a scope with a deadline of its own

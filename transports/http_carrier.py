@@ -2,6 +2,7 @@
 
 import logging
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from heapq import heapify, heappop, heappush
 from inspect import isawaitable
@@ -53,6 +54,8 @@ class HttpCarrier(HttpLink):
         super().__init__(machine, app, sweep=min(_SWEEP, shortest / 4))
         self._headers = headers
         self._tasks: TaskGroup | None = None
+        self._waiting: deque[HttpSend] = deque()
+        """What can be sent only when something that is being carried out has ended."""
         self._delayed: list[tuple[float, int, HttpSend]] = []
         self._sequence = count()
         self._stopped = False
@@ -111,16 +114,21 @@ class HttpCarrier(HttpLink):
         """Carry out one request, or let it wait."""
 
     @abstractmethod
-    def _stop_exchange(self, exchange: Route) -> None:
-        """The machine wants no more of an exchange that is running or waiting."""
+    def _stop_running(self, exchange: Route) -> bool:
+        """The machine wants no more of an exchange; False if it is not being carried out."""
 
     @abstractmethod
+    def _runs(self) -> bool:
+        """Whether any exchange is being carried out."""
+
     def _take_waiting(self) -> list[HttpSend]:
         """Give the requests that wait, and forget them."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
 
-    @abstractmethod
     def _busy(self) -> bool:
-        """Whether any exchange is running or waiting."""
+        return self._runs() or bool(self._waiting)
 
     async def headers_of(self, send: HttpSend) -> list[tuple[bytes, bytes]]:
         """All headers of a request, those of its user included.  Raises :class:`Failure`."""
@@ -163,7 +171,8 @@ class HttpCarrier(HttpLink):
     def _abort(self, exchange: Route) -> None:
         self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]
         heapify(self._delayed)
-        self._stop_exchange(exchange)
+        if not self._stop_running(exchange):
+            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
         self._check_quiet()
 
     def _check_quiet(self) -> None:

@@ -5,7 +5,6 @@ included, is the machine's affair (:mod:`mcpcore.http.client`).
 """
 
 import ssl
-from collections import deque
 
 from mcpcore.engine.events import Route
 from mcpcore.http.client import HttpClient
@@ -45,7 +44,6 @@ class HttpClientLink(HttpCarrier):
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []
         self._exchanges: dict[Route, PooledConnection] = {}
-        self._waiting: deque[HttpSend] = deque()
 
     @property
     def connections(self) -> int:
@@ -94,20 +92,14 @@ class HttpClientLink(HttpCarrier):
         self._exchanges[send.exchange] = connection
         connection.resume(send)
 
-    def _stop_exchange(self, exchange: Route) -> None:
+    def _stop_running(self, exchange: Route) -> bool:
         connection = self._exchanges.pop(exchange, None)
         if connection is not None:
             connection.stop()
-        else:
-            self._waiting = deque(send for send in self._waiting if send.exchange != exchange)
+        return connection is not None
 
-    def _take_waiting(self) -> list[HttpSend]:
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
-
-    def _busy(self) -> bool:
-        return bool(self._exchanges or self._waiting)
+    def _runs(self) -> bool:
+        return bool(self._exchanges)
 
     def _forget_idle(self, connection: PooledConnection) -> None:
         if connection in self._idle:
