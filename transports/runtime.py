@@ -201,26 +201,17 @@ class ServerRuntime:
         """
         wait = self.settings.input_timeout if timeout is UNSET else timeout
         parent = None if request is None else request.key
+        ask: Callable[..., RequestId] = self.machine.request
         if isinstance(self.machine, HttpServer):
-            session = None if parent is not None else session
-            sent = self.machine.request(
-                method,
-                params,
-                now=clock(),
-                timeout=wait,
-                parent=parent,
-                session=session,
-                progress=progress is not None,
-            )
-        else:
-            sent = self.machine.request(
-                method,
-                params,
-                now=clock(),
-                timeout=wait,
-                parent=parent,
-                progress=progress is not None,
-            )
+            ask = partial(ask, session=session if parent is None else None)
+        sent = ask(
+            method,
+            params,
+            now=clock(),
+            timeout=wait,
+            parent=parent,
+            progress=progress is not None,
+        )
         self.waiting.expect(sent)
         if progress is not None:
             self.progress.expect(sent, progress)
