@@ -16,6 +16,9 @@ SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
 SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
+# Processes for the tests that do I/O, beside the one for those that do none.
+JOBS ?= 2
+
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 
@@ -45,7 +48,7 @@ test-core: $(READY)
 	$(PY) -m coverage report
 
 test-rest: $(READY)
-	$(PY) -m pytest -q -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
 test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
 	@HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 tests; status=$$?; \
