@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 
 from mcpcore.service import Server
+from transports.context import Context
 from transports.server import serve
 
 ANY_PORT = "127.0.0.1:0"
@@ -30,6 +31,27 @@ class Served:
     def port(self) -> int:
         """The port of the first URL."""
         return int(self.url.split(":")[2].partition("/")[0])
+
+
+class Endless(Server):
+    """Its tool ``wait`` does not return by itself: for tests of how calls are ended."""
+
+    def __init__(self) -> None:
+        super().__init__("endless")
+        self.started = anyio.Event()
+        self.stopped = anyio.Event()
+        self.cancelled: list[bool] = []
+        """Of each call that has ended: whether its request was cancelled."""
+        self.add_tool(self._wait, "wait")
+
+    async def _wait(self, context: Context) -> str:
+        self.started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.cancelled.append(context.cancelled)
+            self.stopped.set()
+        return "never"
 
 
 @asynccontextmanager

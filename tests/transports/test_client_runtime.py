@@ -17,7 +17,7 @@ from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.roots import Root
 from tests.transports.scripted import DISCOVERY, child, http_server, modern
-from tests.transports.served import served
+from tests.transports.served import Endless, served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import (
@@ -185,25 +185,15 @@ async def test_errors_of_the_server_are_told_from_ours(revision: str) -> None:
 
 @pytest.mark.requirement("basic/patterns/cancellation/stdio-notification")
 async def test_cancelling_the_caller_cancels_the_request(revision: str) -> None:
-    server = Server("s")
-    started, stopped = anyio.Event(), anyio.Event()
-
-    @server.tool
-    async def wait() -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            stopped.set()
-        return "never"
+    server = Endless()
 
     async with connect(server, revision=revision) as client:
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "wait")
-            await started.wait()
+            await server.started.wait()
             group.cancel_scope.cancel()
         with anyio.fail_after(5):
-            await stopped.wait()
+            await server.stopped.wait()
         await client.ping()
 
 

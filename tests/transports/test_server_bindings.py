@@ -13,7 +13,7 @@ import pytest
 
 from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
-from tests.transports.served import served
+from tests.transports.served import Endless, served
 from transports.client import Client, connect
 from transports.client_errors import CallFailed, NegotiationError
 from transports.context import Context
@@ -87,21 +87,11 @@ async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
 
 
 async def test_stopping_ends_what_does_not_finish() -> None:
-    server = Server("s")
-    started, stopped = anyio.Event(), anyio.Event()
-
-    @server.tool
-    async def endless() -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            stopped.set()
-        return "never"
+    server = Endless()
 
     async def call(client: Client) -> None:
         with pytest.raises(CallFailed):
-            await client.call_tool("endless")
+            await client.call_tool("wait")
 
     async with (
         served(server, ws="127.0.0.1:0") as state,
@@ -109,9 +99,9 @@ async def test_stopping_ends_what_does_not_finish() -> None:
         anyio.create_task_group() as group,
     ):
         group.start_soon(call, client)
-        await started.wait()
+        await server.started.wait()
         state.stop.set()
-    assert stopped.is_set()
+    assert server.stopped.is_set()
 
 
 async def test_an_address_in_use() -> None:
@@ -186,27 +176,15 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
 
 
 async def test_a_request_on_http_ends_with_its_client() -> None:
-    server = Server("s")
-    started, stopped = anyio.Event(), anyio.Event()
-    cancelled: list[bool] = []
-
-    @server.tool
-    async def wait(context: Context) -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            cancelled.append(context.cancelled)
-            stopped.set()
-        return "never"
+    server = Endless()
 
     async with served(server, http="127.0.0.1:0") as state:
         async with connect(state.urls[0]) as client, anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "wait")
-            await started.wait()
+            await server.started.wait()
             group.cancel_scope.cancel()
-        await stopped.wait()
-        assert cancelled == [True]
+        await server.stopped.wait()
+        assert server.cancelled == [True]
 
 
 PROGRAM = """

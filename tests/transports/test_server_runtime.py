@@ -12,6 +12,7 @@ from mcpcore.service import Server, ToolError
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types.tools import CallToolResult
 from tests.transports.runtime_bench import LEGACY, MODERN, bench
+from tests.transports.served import Endless
 from transports.context import Context
 from transports.runtime import RuntimeSettings
 from transports.seal import SealSettings, make_seal
@@ -196,33 +197,21 @@ async def test_refusals_of_the_service(method: str, params: dict[str, Any], code
 )
 @pytest.mark.parametrize("revision", [LEGACY, MODERN])
 async def test_cancellation_reaches_the_handler_and_frees_its_place(revision: str) -> None:
-    server = Server("s")
-    seen: list[Any] = []
-    started, ended = anyio.Event(), anyio.Event()
-
-    @server.tool
-    async def wait(context: Context) -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            seen.append(context.cancelled)
-            ended.set()
-        return "never"
+    server = Endless()
 
     async with bench(server) as made:
         if revision == LEGACY:
             made.open_legacy()
         id = made.post("tools/call", {"name": "wait"}, revision=revision)
-        await started.wait()
+        await server.started.wait()
         assert made.peer.in_flight == 1
         cancelled = {"requestId": id}
         made.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled})
-        await ended.wait()
+        await server.stopped.wait()
         await made.runtime.idle()
         assert made.peer.in_flight == 0
         assert [message for message in made.sent if message.get("id") == id] == []
-    assert seen == [True]
+    assert server.cancelled == [True]
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_not_answered_for() -> None:
@@ -249,22 +238,12 @@ async def test_a_handler_that_ignores_its_cancellation_is_not_answered_for() -> 
 
 
 async def test_the_end_of_the_link_cancels_what_runs() -> None:
-    server = Server("s")
-    started, ended = anyio.Event(), anyio.Event()
-
-    @server.tool
-    async def wait() -> str:
-        started.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-        return "never"
+    server = Endless()
 
     async with bench(server) as made:
         made.post("tools/call", {"name": "wait"})
-        await started.wait()
-    assert ended.is_set()
+        await server.started.wait()
+    assert server.stopped.is_set()
 
 
 async def test_a_cancelled_handler_withdraws_its_question() -> None:
