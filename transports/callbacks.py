@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Raw, Struct, structs
 
+from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.service.schema import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.members import known_members
@@ -62,6 +63,7 @@ LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
 ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
+InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
 
 
 class Callbacks(Struct, kw_only=True):
@@ -75,8 +77,9 @@ class Callbacks(Struct, kw_only=True):
     Roots or file URIs, or a function that returns one or a ListRootsResult.  These are given a
     :class:`CallbackContext` if they take one parameter more.  ``resource_updated`` and
     ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
-    notification, by method and params.  ``at_once``: where a server asks several things in one
-    round, so many callbacks run at the same time.
+    notification, by method and params.  ``stream_interrupted`` is told when the connection of an
+    event stream broke off (legacy, over HTTP), and what is done about it.  ``at_once``: where a
+    server asks several things in one round, so many callbacks run at the same time.
 
     ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
     ``experimental`` are declared as they are.
@@ -95,6 +98,7 @@ class Callbacks(Struct, kw_only=True):
     resource_updated: UpdateCallback | None = None
     elicitation_complete: UpdateCallback | None = None
     notification: NotificationCallback | None = None
+    stream_interrupted: InterruptedCallback | None = None
     at_once: int = 8
     extensions: Mapping[str, Settings] = {}
     experimental: Mapping[str, Settings] = {}

@@ -52,6 +52,7 @@ from transports.client_errors import (
 )
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import News
+from transports.client_violations import ViolationLog
 from transports.client_visits import COMPLETE
 from transports.link import clock
 from transports.link_errors import LinkError
@@ -103,7 +104,7 @@ class ClientCore(ClientCalls):
             ConnectionEnded: self._on_end,
             StreamInterrupted: self._on_interrupted,
             StreamReopened: self._on_reopened,
-            Violation: lambda event: logger.warning("the server broke a rule: %s", event.message),
+            Violation: ViolationLog().tell,
         }
 
     # App
@@ -276,6 +277,8 @@ class ClientCore(ClientCalls):
         """The stream on which a legacy server tells of changes, or that of an answer, broke off."""
         what = "the stream of changes" if event.request is None else "the stream of an answer"
         logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
+        if self.callbacks.stream_interrupted is not None:
+            self._news.tell(self.callbacks.stream_interrupted, event)
         if event.request is None and event.recovery is Recovery.FAIL:
             self.deaf = event.reason
             for listener in self.listeners:

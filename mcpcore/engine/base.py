@@ -219,10 +219,10 @@ class PeerBase:
         """Queue an event for our owner."""
         self.hub.events.append(event)
 
-    def violation(self, route: Route, code: int, message: str) -> None:
+    def violation(self, route: Route, code: int, message: str, *, refused: bool = False) -> None:
         """Tell our owner that the other side broke a rule (nothing is told after the end)."""
         if not self.ended:
-            self.emit(Violation(code=code, message=message, route=route, session=self.session))
+            self.emit(Violation(code, message, route, self.session, refused))
 
     # Ways out
 
@@ -290,7 +290,7 @@ class PeerBase:
         revision: Revision | None = None,
     ) -> None:
         """Answer with an error of the engine's own and report the violation."""
-        self.violation(route, error.code, error.message)
+        self.violation(route, error.code, error.message, refused=method is not None)
         self.answer(
             route,
             batch,

@@ -218,6 +218,8 @@ class Violation(Event, frozen=True, gc=False):
     message: str
     route: Route
     session: str | None = None
+    refused: bool = False
+    """It was a request, which was refused for it."""
 
 
 class StreamDrained(Event, frozen=True, gc=False):

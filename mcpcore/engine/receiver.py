@@ -199,7 +199,7 @@ class Receiver(Notices):
         """Answer a request with an error of the engine's own."""
         if self.is_modern_client:
             # The modern client never sends responses, so there is nobody to tell.
-            self.violation(arrival.route, error.code, error.message)
+            self.violation(arrival.route, error.code, error.message, refused=True)
             return
         self.refuse(
             arrival.route,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
@@ -23,7 +23,7 @@ from mcpcore.spec.methods import Method
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel, ProgressToken
 from mcpcore.spec.types.capabilities import ClientCapabilities
-from mcpcore.wire.message import RequestId, encode_batch
+from mcpcore.wire.message import Message, Reject, RequestId, encode_batch
 
 if TYPE_CHECKING:
     from mcpcore.engine.base import PeerBase
@@ -132,6 +132,16 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     """Why the server has ended the stream, if it said so and the result is still to come."""
 
 
+def _is_from(route: Route, item: tuple[Any, ...]) -> bool:
+    """Whether an item of the inbox is a message that came on ``route``, and no answer."""
+    if len(item) < 4 or item[3] != route:
+        return False
+    message = item[1]
+    if isinstance(message, Message):
+        return message.method is not UNSET
+    return isinstance(message, Reject) and not message.response
+
+
 _PROFILES = 8
 """So many are kept; an endpoint has one or two Configs, unless each Peer has its own."""
 
@@ -188,6 +198,12 @@ class Hub:
     def queue(self, target: TakesIn, *item: Any) -> None:
         """Queue an item for ``target`` behind everything that has arrived already."""
         self.inbox.append((target, *item))
+
+    def discard(self, route: Route) -> None:
+        """Forget what arrived on ``route`` and was not looked at, but for answers to us."""
+        kept = [item for item in self.inbox if not _is_from(route, item)]
+        self.inbox.clear()
+        self.inbox.extend(kept)
 
     def new_key(self) -> Key:
         """A handle for one inbound request."""

@@ -67,6 +67,9 @@ class Call(Struct, kw_only=True, eq=False):
     skipped: int = 0
     """Bytes received that do not matter."""
     violations: int = 0
+    """Messages that must not be there, requests that had to be refused among them."""
+    heard: float = 0.0
+    """When an event stream last brought something."""
     redirects: int = 0
     """Followed in a row."""
     decoder: SseDecoder | None = None

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.events import ENGINE, Event, Key
+from mcpcore.engine.events import ENGINE, Event, Key, Violation
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
@@ -30,7 +30,7 @@ from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner
 from mcpcore.http.responses import INITIALIZE, INITIALIZED, Responses
 from mcpcore.http.settings import HttpClientSettings
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body, RequestId
 
@@ -126,8 +126,15 @@ class HttpClient(Responses):
         return self._peer.respond(key, result, meta=meta)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`."""
-        return self._peer.fail(key, error)
+        """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`.
+
+        With METHOD_NOT_FOUND it counts as something that must not be there (``max_violations``).
+        """
+        record = self._peer.hub.inbound.get(key)
+        failed = self._peer.fail(key, error)
+        if failed and record is not None and error.code == METHOD_NOT_FOUND:
+            self._refused_one(record.route)
+        return failed
 
     def progress(
         self, key: Key, value: float, total: float | None = None, message: str | None = None
@@ -188,7 +195,10 @@ class HttpClient(Responses):
 
     def next_event(self) -> Event | None:
         """Advance until there is something to tell; None when all input is used up."""
-        return self._peer.next_event()
+        event = self._peer.next_event()
+        if type(event) is Violation and event.refused:
+            self._refused_one(event.route)
+        return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:
         """Take what is to be sent, and which exchanges are to be given up."""

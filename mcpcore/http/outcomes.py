@@ -205,6 +205,21 @@ class Outcomes(ABC):
         revision = self._revision
         return revision if revision is not None and revision.version_header else None
 
+    def _refused_one(self, route: Route) -> None:
+        """A request of the server that came on ``route`` was refused: that counts as well."""
+        call = self._calls.get(route)
+        if call is None:
+            return
+        call.violations += 1
+        if call.violations > self.settings.max_violations:
+            self._peer.hub.discard(route)
+            self._too_much(call, call.heard)
+
+    def _too_much(self, call: Call, now: float) -> None:
+        """Read no more of a stream with so much on it that must not be there."""
+        text = f"{call.method}: the server breaks the protocol over and over"
+        self._give_up(call, text, now)
+
     def _violation(self, call: Call, message: str) -> None:
         call.violations += 1
         session = self._session

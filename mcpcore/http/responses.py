@@ -297,6 +297,7 @@ class Responses(Outcomes):
 
     def _read_events(self, call: Call, decoder: SseDecoder, data: bytes, now: float) -> None:
         broken: str | None = None
+        call.heard = now
         try:
             events = decoder.receive(data)
         except SseTooLarge as error:
@@ -310,8 +311,7 @@ class Responses(Outcomes):
         for event in events:
             self._event(call, event, now)
             if call.violations > self.settings.max_violations:
-                text = "the server breaks the protocol over and over"
-                self._give_up(call, f"{call.method}: {text}", now)
+                self._too_much(call, now)
                 return
         if broken is not None:
             fault = Fault(FaultKind.TOO_LARGE)

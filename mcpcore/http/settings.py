@@ -92,7 +92,8 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     max_redirects: int = 3
     """Redirects in a row that a GET follows within its origin; all others are refused."""
     max_violations: int = 100
-    """Messages on one stream that must not be there; one more ends what it belongs to."""
+    """Messages on one stream that must not be there, requests of the server that have to be refused
+    among them; one more ends what the stream belongs to."""
     notify_timeout: float = 30.0
     """For the server to take a message that asks for nothing: notifications, our answers, the end
     of the session."""

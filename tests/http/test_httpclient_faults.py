@@ -11,7 +11,9 @@ from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
     EndReason,
     NegotiationFailed,
+    Ready,
     RequestEnded,
+    RequestReceived,
     ResultReceived,
     Violation,
 )
@@ -20,7 +22,8 @@ from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import Planner
 from mcpcore.http.recovery import Recovery
 from mcpcore.http.settings import HttpClientSettings
-from tests.http.support import Hand, make_client, note
+from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
+from tests.http.support import LEGACY, Hand, initialize_result, make_client, note
 from tests.http.test_httpclient_resume import broken, cursor
 from tests.http.test_httpclient_rules import DONE, ECHO, legacy, modern, result
 from tests.http.test_httpclient_sessions import streaming
@@ -348,6 +351,66 @@ def test_a_server_that_breaks_the_rules_over_and_over(what: str) -> None:
     assert hand.pump().aborted == [send.exchange]
     assert hand.kinds().count("Violation") == 11
     assert "NotificationReceived" not in hand.kinds()
+
+
+ASKED = b'data: {"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n\n'
+BATCHED = ASKED.replace(b"{", b"[{", 1).replace(b"\n", b"]\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("version", "event"),
+    [("2024-11-05", ASKED), ("2025-03-26", BATCHED), (LEGACY, ASKED), (None, ASKED)],
+)
+def test_requests_that_have_to_be_refused_count_too(version: str | None, event: bytes) -> None:
+    settings = HttpClientSettings(max_violations=10, get_stream=False)
+    hand = modern(settings=settings)
+    if version is not None:
+        hand = Hand(make_client(negotiation=Negotiation.LEGACY, settings=settings))
+        hand.client.start(now=0)
+        hand.result(hand.next(), initialize_result(version))
+        hand.reply(hand.next(), 202)
+        hand.take(Ready)
+    bad = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    hand.data(send, b"".join(event % number for number in range(10)))
+    assert hand.pump().aborted == []
+    hand.data(send, b"".join(event % number for number in range(10, 500)))
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (bad, EndReason.INVALID)
+    assert "over and over" in ended.message
+    assert hand.pump().aborted == [send.exchange]
+    assert hand.kinds().count("Violation") == 11
+    assert len(hand.sent) == (0 if version is None else 11), "refusals that were still sent"
+
+
+def test_requests_that_the_owner_refuses_count_too() -> None:
+    hand = legacy(settings=HttpClientSettings(max_violations=10))
+    bad = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    for number in range(30):
+        hand.data(send, ASKED.replace(b"tools/list", b"roots/list") % number)
+        if hand.aborted:
+            break
+        error = ErrorData(METHOD_NOT_FOUND if number % 2 else INTERNAL_ERROR, "no")
+        assert hand.client.fail(hand.take(RequestReceived).key, error)
+        hand.pump()
+    assert number == 22
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (bad, EndReason.INVALID)
+
+
+def test_an_answer_behind_too_many_of_them_is_taken() -> None:
+    hand = legacy(settings=HttpClientSettings(max_violations=10))
+    asked = hand.client.request("tools/call", ECHO, now=hand.now)
+    send = hand.next()
+    hand.stream(send)
+    answer = b"data: " + json.dumps(result(asked)).encode() + b"\n\n"
+    hand.data(send, b"".join(ASKED % number for number in range(50)) + answer)
+    assert hand.take(ResultReceived).request == asked
+    assert hand.pump().aborted == [send.exchange]
+    assert hand.kinds() == ["Violation"] * 11
 
 
 def test_the_standalone_stream_is_given_up_for_that_too() -> None:

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import LEGACY as ROWS
 from tests.transports.http_client_fixture import Request, ServerSide
@@ -104,7 +105,10 @@ every_legacy = pytest.mark.parametrize("name", [row.name for row in ROWS])
 @every_legacy
 async def test_what_may_have_been_missed_is_told_once_the_stream_is_open_again(name: str) -> None:
     told: list[str] = []
-    callbacks = Callbacks(tools_changed=lambda: told.append("tools"))
+    broken: list[StreamInterrupted] = []
+    callbacks = Callbacks(
+        tools_changed=lambda: told.append("tools"), stream_interrupted=broken.append
+    )
     async with listening(name, ["break", "tell"], callbacks) as (place, client, changes):
         place.drop.set()
         found = [await anext(changes) for _ in range(3)]
@@ -116,6 +120,7 @@ async def test_what_may_have_been_missed_is_told_once_the_stream_is_open_again(n
         assert changes.reopened == 1
         assert client.closed is None
     assert told == ["tools", "tools"]
+    assert [(each.request, each.recovery) for each in broken] == [(None, Recovery.REOPEN)]
 
 
 @every_legacy

@@ -12,11 +12,13 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.revisions import LEGACY as ROWS
 from mcpcore.spec.types.content import TextContent
 from tests.transports.http_client_fixture import Request, ServerSide
+from transports.callbacks import Callbacks
 from transports.client import connect
 from transports.client_errors import CallFailed
 from transports.client_open import ClientSettings
@@ -120,6 +122,48 @@ async def test_a_broken_call_is_picked_up(revision: str) -> None:
     called, first, second = server.times
     assert first - called >= RETRY / 1000
     assert second - first >= RETRY / 1000, "the time holds until the server names another"
+
+
+@pytest.mark.parametrize("revision", [row.name for row in ROWS])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_callbacks_are_told_what_is_done(revision: str, plain: bool) -> None:
+    told: list[StreamInterrupted] = []
+
+    async def tell(event: StreamInterrupted) -> None:
+        told.append(event)
+
+    callbacks = Callbacks(stream_interrupted=told.append if plain else tell)
+    async with (
+        flaky(revision) as (server, url),
+        connect(url, revision=revision, callbacks=callbacks) as client,
+    ):
+        await client.call_tool("slow")
+    assert [(each.request, each.recovery) for each in told] == [
+        (server.calls[0], Recovery.RESUME)
+    ] * 2
+    assert [each.attempt for each in told] == [1, 1], "each time after an event"
+    assert all(each.delay >= RETRY / 1000 for each in told)
+    assert all(each.reason for each in told)
+
+
+async def test_callbacks_are_told_of_the_end_of_that() -> None:
+    told: list[StreamInterrupted] = []
+    settings = ClientSettings(http=HttpClientSettings(max_resumes=0))
+    revision = ROWS[-1].name
+    async with (
+        flaky(revision) as (server, url),
+        connect(
+            url,
+            revision=revision,
+            settings=settings,
+            callbacks=Callbacks(stream_interrupted=told.append),
+        ) as client,
+    ):
+        with pytest.raises(CallFailed):
+            await client.call_tool("slow")
+    assert [(each.request, each.recovery, each.delay) for each in told] == [
+        (server.calls[0], Recovery.FAIL, 0.0)
+    ]
 
 
 async def test_there_is_an_end_to_that() -> None:

@@ -6,6 +6,7 @@ way on the same client is answered all the same, and the next one too.
 """
 
 import gzip
+import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -691,6 +692,36 @@ SESSIONS = {
     ),
 }
 
+
+def asks(method: str) -> Script:
+    """Ask the client one thing after the other, without end."""
+
+    async def script(side: Side) -> bool:
+        await side.send(EVENTS + b"\r\n")
+        for number in range(10**9):
+            asked = {"jsonrpc": "2.0", "id": number, "method": method, "params": {}}
+            await side.send(side.event(json.dumps(asked).encode()))
+            await anyio.lowlevel.checkpoint()
+        return False
+
+    return script
+
+
+QUESTIONS = {
+    f"{method} without end": Row(
+        script=asks(method),
+        error=InvalidResponse,
+        words="over and over",
+        legacy=True,
+        requests={"POST": 102},
+    )
+    for method in ("sampling/createMessage", "elicitation/create", "tools/list", "no/such")
+} | {
+    "requests without end where there are none": Row(
+        script=asks("roots/list"), error=InvalidResponse, words="over and over"
+    ),
+}
+
 ROWS: dict[str, Row] = {
     **closing(),
     **SILENCE,
@@ -706,6 +737,7 @@ ROWS: dict[str, Row] = {
     **statuses(),
     **STREAMS,
     **SESSIONS,
+    **QUESTIONS,
 }
 
 
@@ -751,6 +783,17 @@ async def test_a_fault_ends_one_call(name: str) -> None:
 async def test_a_fault_ends_one_call_over_httpx(name: str) -> None:
     row = ROWS[name]
     await check(row, "httpx", row.error if row.adapted is ... else row.adapted)
+
+
+async def test_what_is_done_about_it_is_logged_a_few_times(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    row = QUESTIONS["tools/list without end"]
+    with caplog.at_level("WARNING", "mcpcore.client"):
+        await check(row, "own", row.error)
+    records = [each for each in caplog.messages if "broke a rule" in each]
+    assert len(records) == 13
+    assert "64 times by now" in records[-1]
 
 
 async def check(row: Row, carrier: str, error: type[Exception] | None) -> None:
