@@ -2,15 +2,14 @@
 
 import inspect
 import logging
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct
 
-from mcpcore.engine.config import ASKABLE, Limits
+from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -26,13 +25,8 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.engine.peer import Peer
-from mcpcore.engine.seal import Seal
-from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server
-from mcpcore.service.rate import RateLimiter
-from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
@@ -41,55 +35,31 @@ from mcpcore.spec.errors import (
     LocalProtocolError,
     McpError,
 )
-from mcpcore.spec.revisions import REVISIONS, Revision
-from mcpcore.wire.message import Body, RequestId
 from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
-from transports.link import Link, clock
 from transports.notices import Notices
-from transports.progress import Progress, ProgressCallback
+from transports.outgoing import Outgoing, ServerMachine
+from transports.progress import Progress
 from transports.rate_limits import Throttle
 from transports.rounds import Rounds
-from transports.running import Handlers, Outcome, Waiting
+from transports.running import Handlers, Outcome
+from transports.runtime_settings import RuntimeSettings
 from transports.seal import make_seal
-from transports.server_middleware import Guard, ServerMiddleware
+from transports.server_middleware import Guard
 from transports.tasks_calls import TaskCall
 from transports.tasks_host import TaskHost
 from transports.tasks_server import ServerTasks
 from transports.threads import begin, current
 
+__all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
+
 logger = logging.getLogger("mcpcore.server")
 
-ServerMachine = Peer | HttpServer
 Replies = ServerMachine | TaskCall
 """What a request is answered with: the machine, or what stands between in a call with tasks."""
 
 
-class RuntimeSettings(Struct, frozen=True, kw_only=True):
-    """How a server runs its handlers. Times in seconds."""
-
-    revisions: tuple[Revision, ...] = REVISIONS
-    limits: Limits = field(default_factory=Limits)
-    seal: Seal | None = None
-    """Seals ``requestState``; workers that serve the same clients share its keys.  None: one with
-    a key of its own or, with a store, of the store's."""
-    wall: Callable[[], float] = time.time
-    """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
-    input_timeout: float | None = 600.0
-    """How long a legacy client may take to answer a question: there may be a person behind it."""
-    input_rounds: int = 50
-    """Rounds of input that one request may take (modern)."""
-    middleware: tuple[ServerMiddleware, ...] = ()
-    """Around every request but those that the engine answers alone, the first outermost."""
-    limiter: RateLimiter | None = None
-    """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
-    limiter_failure: Literal["refuse", "admit"] = "refuse"
-    """What becomes of what a limiter was to decide on that raised an exception."""
-    tasks: TaskSettings = field(default_factory=TaskSettings)
-    """Tasks of tools that declare them."""
-
-
-class ServerRuntime:
+class ServerRuntime(Outgoing):
     """Answers the requests of one machine with the handlers of a server: the machine's App.
 
     Set ``link``, then :meth:`run` the link.  Plain functions run inline, without a task; ``async``
@@ -104,13 +74,9 @@ class ServerRuntime:
         *,
         tasks: TaskHost | None = None,
     ) -> None:
-        self.machine = machine
-        self.settings = settings or RuntimeSettings()
-        self.link: Link | None = None
+        super().__init__(machine, settings)
         self.thread = current()
         """The thread of the event loop, by its identifier."""
-        self.waiting = Waiting()
-        """The handlers that wait for an answer of a legacy client."""
         self._server = server
         self._asked: frozenset[str] = ASKABLE if self.settings.middleware else frozenset()
         """Requests that the engine answers once middleware has let them through."""
@@ -119,11 +85,8 @@ class ServerRuntime:
         self._rounds = Rounds(
             self.settings.seal or make_seal(), self.settings.wall, self.settings.input_rounds
         )
-        self.progress: Progress
-        """Who hears of the progress of our questions."""
         self._handlers: Handlers
         self._notices: Notices
-        self._drains: dict[Key, anyio.Event] = {}
         self._tasks: ServerTasks | None = None
         if tasks is not None or server.capabilities().tasks is not UNSET:
             self._tasks = ServerTasks(self, tasks or TaskHost(self.settings.tasks))
@@ -172,76 +135,9 @@ class ServerRuntime:
         if handler is not None:
             handler(event)
 
-    def flush(self) -> None:
-        """The machine was called: have the link write what it has to send."""
-        if self.link is not None:
-            self.link.flush_soon()
-
     async def idle(self) -> None:
         """Wait until no ``async`` handler runs."""
         await self._handlers.idle()
-
-    # For contexts
-
-    def send_request(
-        self,
-        method: str,
-        params: Body,
-        *,
-        request: RequestReceived | None = None,
-        session: str | None = None,
-        timeout: float | UnsetType | None = UNSET,
-        progress: ProgressCallback | None = None,
-    ) -> RequestId:
-        """Ask a legacy client: on the stream of its ``request``, or in its ``session``.
-
-        The outcome is kept for ``waiting.outcome``.  ``timeout``: by default that of questions.
-        ``progress`` hears how far the client is, until it is forgotten.
-        Raises LocalProtocolError, also for a capability that the client did not declare.
-        """
-        wait = self.settings.input_timeout if timeout is UNSET else timeout
-        parent = None if request is None else request.key
-        ask: Callable[..., RequestId] = self.machine.request
-        if isinstance(self.machine, HttpServer):
-            ask = partial(ask, session=session if parent is None else None)
-        sent = ask(
-            method,
-            params,
-            now=clock(),
-            timeout=wait,
-            parent=parent,
-            progress=progress is not None,
-        )
-        self.waiting.expect(sent)
-        if progress is not None:
-            self.progress.expect(sent, progress)
-        self.flush()
-        return sent
-
-    def withdraw(self, request: RequestId, reason: str) -> None:
-        """Give up a question to a legacy client, and tell it why."""
-        self.waiting.forget(request)
-        self.progress.forget(request)
-        self.machine.cancel(request, now=clock(), reason=reason)
-        self.flush()
-
-    async def drained(self, key: Key) -> None:
-        """Wait until what was sent for a request has been taken."""
-        while self.machine.queued(key):
-            event = self._drains.setdefault(key, anyio.Event())
-            await event.wait()
-
-    def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
-        """Notify the client of a session, or of the connection; False if it is gone."""
-        try:
-            if isinstance(self.machine, HttpServer):
-                self.machine.notify(method, params, session=session)
-            else:
-                self.machine.notify(method, params)
-        except LocalProtocolError:
-            return False
-        self.flush()
-        return True
 
     # Requests
 
@@ -378,12 +274,6 @@ class ServerRuntime:
 
     def _on_drained(self, event: StreamDrained) -> None:
         self._wake(event.key)
-
-    def _wake(self, key: Key) -> None:
-        """Nothing waits to be sent for a request, or nothing will be sent any more."""
-        waiting = self._drains.pop(key, None)
-        if waiting is not None:
-            waiting.set()
 
     # Input rounds (modern)
 

@@ -1,0 +1,38 @@
+"""How a server runs its handlers."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct, field
+
+from mcpcore.engine.config import Limits
+from mcpcore.engine.seal import Seal
+from mcpcore.service.rate import RateLimiter
+from mcpcore.service.tasks import TaskSettings
+from mcpcore.spec.revisions import REVISIONS, Revision
+from transports.server_middleware import ServerMiddleware
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True):
+    """How a server runs its handlers. Times in seconds."""
+
+    revisions: tuple[Revision, ...] = REVISIONS
+    limits: Limits = field(default_factory=Limits)
+    seal: Seal | None = None
+    """Seals ``requestState``; workers that serve the same clients share its keys.  None: one with
+    a key of its own or, with a store, of the store's."""
+    wall: Callable[[], float] = time.time
+    """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
+    input_timeout: float | None = 600.0
+    """How long a legacy client may take to answer a question: there may be a person behind it."""
+    input_rounds: int = 50
+    """Rounds of input that one request may take (modern)."""
+    middleware: tuple[ServerMiddleware, ...] = ()
+    """Around every request but those that the engine answers alone, the first outermost."""
+    limiter: RateLimiter | None = None
+    """Bounds the rates of tool calls, completions, requests about tasks, log messages, progress."""
+    limiter_failure: Literal["refuse", "admit"] = "refuse"
+    """What becomes of what a limiter was to decide on that raised an exception."""
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    """Tasks of tools that declare them."""
