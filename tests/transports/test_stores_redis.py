@@ -63,6 +63,23 @@ def steps(session: str) -> list[Step]:
     ]
 
 
+@pytest.mark.parametrize("lost", ["sessions", "born", "owners", "of:evil"])
+def test_counts_that_redis_has_lost_in_part_are_taken_up_again(
+    server: RedisServer, client: redis.Redis, lost: str
+) -> None:
+    settings = StoreSettings(sessions=4, sessions_per_client=2)
+    with closing(RedisStore(server.url, settings, prefix="p")) as store:
+        names = [f"s{number}" for number in range(12)]
+        for at, name in enumerate(names):
+            if at == 4:
+                assert client.delete(f"p:{{workers}}:{lost}") == 1
+            made = record(name, created=1000 + at, owner="evil")
+            assert store.save(made, 1000 + at) is None
+        assert client.zrange("p:{workers}:of:evil", 0, -1) == [b"s10", b"s11"]
+        assert client.zrange("p:{workers}:sessions", -2, -1) == [b"s10", b"s11"]
+        assert [name for name in names[4:] if store.load(name, 1012)] == names[-2:]
+
+
 def work(store: RedisStore) -> None:
     store.secret()
     store.receive("a", 0)

@@ -97,6 +97,7 @@ local function make_room(set, limit, victims)
   while redis.call('ZCARD', set) >= math.max(1, limit) do
     local victim = redis.call('ZRANGE', set, 0, 0)[1]
     forget(victim)
+    redis.call('ZREM', set, victim) -- also if its owner is not known any more
     victims[#victims + 1] = victim
   end
 end
