@@ -201,22 +201,25 @@ async def test_whatever_answers_instead_is_told(answer: bytes, message: str) -> 
         tasks.cancel_scope.cancel()
 
 
+def accepted(head: bytes) -> bytes:
+    """The answer that accepts an upgrade."""
+    [key] = [
+        line.split(b": ")[1]
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    ]
+    return (
+        b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + generate_accept_token(key) + b"\r\n\r\n"
+    )
+
+
 async def test_frames_that_came_with_the_answer_are_read() -> None:
     received: list[bytes] = []
 
     async def respond(stream: SocketStream) -> None:
         async with stream:
-            head = await stream.receive()
-            [key] = [
-                line.split(b": ")[1]
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"sec-websocket-key")
-            ]
-            await stream.send(
-                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: " + generate_accept_token(key) + b"\r\n\r\n"
-                b"\x89\x01p"  # a ping
-            )
+            await stream.send(accepted(await stream.receive()) + b"\x89\x01p")  # a ping
             received.append(await stream.receive())
 
     async with (
@@ -235,16 +238,7 @@ async def test_frames_that_came_with_the_answer_are_read() -> None:
 async def test_a_connection_that_is_cut_is_told_in_words() -> None:
     async def respond(stream: SocketStream) -> None:
         async with stream:
-            head = await stream.receive()
-            [key] = [
-                line.split(b": ")[1]
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"sec-websocket-key")
-            ]
-            await stream.send(
-                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Accept: " + generate_accept_token(key) + b"\r\n\r\n"
-            )
+            await stream.send(accepted(await stream.receive()))
             await stream.receive()
             raw = stream.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
