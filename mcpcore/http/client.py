@@ -20,6 +20,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from msgspec import structs
+
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import ENGINE, Event, Key, Violation
 from mcpcore.engine.lifecycle import Request, Session
@@ -317,6 +319,11 @@ class HttpClient(Responses):
             self._planner.post(route, frame, session=session, version=version, timeout=timeout)
         )
         return call
+
+    def _repeat(self, frame: Transmit) -> None:
+        self._post(frame).repeated = True
+        plan = cast(HttpSend, self._plans[-1])
+        self._plans[-1] = structs.replace(plan, after=self._backoff.delay(1, None))
 
     def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
         return Call(

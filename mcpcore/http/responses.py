@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, structs
 from mcpcore.engine.events import EndReason, Route
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.transmit import Transmit
+from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import (
     REPEATABLE,
     Call,
@@ -54,6 +54,7 @@ _SHOWN = 200
 """Characters of a plain-text refusal that are worth showing."""
 _SKIPPED = 64 * 1024
 """Bytes that do not matter and are read all the same, for the connection to be used again."""
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LATER = frozenset({429, 503})
 """Statuses with which ``Retry-After`` says when it may go better."""
@@ -76,6 +77,10 @@ class Responses(Outcomes):
     @abstractmethod
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         """The server does not know the session that ``call`` was sent in."""
+
+    @abstractmethod
+    def _repeat(self, frame: Transmit) -> None:
+        """Post an answer of ours a second time, a little later."""
 
     @abstractmethod
     def _confirmed(self) -> None:
@@ -371,12 +376,25 @@ class Responses(Outcomes):
         elif reading is Reading.ERROR:
             self._refused(call, bytes(call.body), now)
         elif error is not None or reading is Reading.HEAD:
+            if self._repeats(call, fault):
+                return
             text = error or "the connection ended before the response"
             if call.request is None and error is not None and not self._closing:
                 self._violation(call, f"{call.method} was not taken: {error}")
             self._fail(call, text, now, fault=fault)
         else:
             self._answered(call, self._decode(bytes(call.body)), now)
+
+    def _repeats(self, call: Call, fault: Fault | None) -> bool:
+        """Send an answer of ours once more that had no response: whoever has it ignores another."""
+        frame = call.frame
+        lost = call.status == 0 and (fault is None or fault.kind is FaultKind.CONNECT)
+        if not lost or frame is None or frame.kind not in _ANSWERS or call.repeated:
+            return False
+        if self._closing or call.epoch != self._epoch:
+            return False
+        self._repeat(frame)
+        return True
 
     def _answered(self, call: Call, frame: Frame, now: float) -> None:
         if isinstance(frame, Reject) and not frame.response:

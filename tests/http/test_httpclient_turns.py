@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mcpcore.engine.events import Key, RequestCancelled, RequestReceived
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from tests.http.support import Hand, note
 from tests.http.test_httpclient_sessions import streaming
@@ -71,3 +72,60 @@ def test_no_report_follows_a_cancellation() -> None:
     hand.reply(report, 202)
     assert posted(hand) == []
     assert hand.client._turns == {}
+
+
+# Answers on connections that break
+
+
+def answered(**options: Any) -> tuple[Hand, HttpSend]:
+    """A client whose answer to a question of the server is on its way."""
+    hand, get = streaming(**options)
+    hand.event(get, {"jsonrpc": "2.0", "id": "q", "method": "roots/list"})
+    hand.client.respond(hand.take(RequestReceived).key, {"roots": []})
+    return hand, hand.next()
+
+
+@pytest.mark.parametrize("fault", [None, Fault(FaultKind.CONNECT)])
+def test_an_answer_is_sent_once_more_if_its_connection_breaks(fault: Fault | None) -> None:
+    hand, send = answered()
+    hand.client.response_end(send.exchange, error="reset", fault=fault, now=hand.now)
+    again = hand.pump().next()
+    assert (again.body, again.after) == (send.body, 1.0)
+    assert hand.fields_of(again)["mcp-session-id"] == "s-1"
+    hand.client.response_end(again.exchange, error="reset", now=hand.now)
+    assert hand.pump().sent == [], "once"
+    assert hand.kinds() == ["Violation"]
+
+
+def test_an_answer_that_is_repeated_may_find_its_session_lost() -> None:
+    hand, send = answered()
+    hand.end(send, "reset")
+    hand.reply(hand.next(), 404)
+    assert hand.body_of(hand.next())["method"] == "initialize"
+
+
+@pytest.mark.parametrize("how", ["refused", "stalled", "closing", "lost", "cut"])
+def test_an_answer_is_not_sent_again_where_that_is_no_use(how: str) -> None:
+    hand, send = answered()
+    error, fault = "no", None
+    if how == "refused":
+        hand.reply(send, 500)
+    elif how == "stalled":
+        fault = Fault(FaultKind.STALLED)
+    elif how == "closing":
+        hand.client.close(now=hand.now)
+    elif how == "cut":
+        hand.head(send, 202, "text/plain")
+    else:
+        hand.client.request("tools/list", now=hand.now)
+        hand.reply(hand.next(), 404)
+    hand.client.response_end(send.exchange, error=error, fault=fault, now=hand.now)
+    hand.pump()
+    assert all(each.body != send.body for each in hand.sent)
+
+
+def test_a_notification_is_not_repeated() -> None:
+    hand, _ = streaming()
+    hand.client.notify("notifications/roots/list_changed")
+    hand.end(hand.next(), "reset")
+    assert hand.sent == []
