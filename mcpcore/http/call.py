@@ -57,6 +57,8 @@ class Call(Struct, kw_only=True, eq=False):
     """It is the era probe or ``initialize``."""
     again: bool = False
     """It was sent before, in a session that was lost."""
+    tries: int = 0
+    """How often the ``initialize`` of a next session was sent before."""
     repeated: bool = False
     """It was sent before, on a connection that was lost."""
     over: bool = False

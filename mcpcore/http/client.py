@@ -321,9 +321,24 @@ class HttpClient(Responses):
         return call
 
     def _repeat(self, frame: Transmit) -> None:
-        self._post(frame).repeated = True
-        plan = cast(HttpSend, self._plans[-1])
-        self._plans[-1] = structs.replace(plan, after=self._backoff.delay(1, None))
+        self._post_later(frame, self._backoff.delay(1, None)).repeated = True
+
+    def _opens_later(self, call: Call) -> bool:
+        frame, request = call.frame, call.request
+        if call.method != INITIALIZE or frame is None or request is None or self._closing:
+            return False
+        if not self._epoch or call.tries >= self.settings.max_resumes:
+            return False
+        del self._by_request[request]
+        call.request = None
+        delay = self._backoff.delay(call.tries + 1, call.retry_after)
+        self._post_later(frame, delay).tries = call.tries + 1
+        return True
+
+    def _post_later(self, frame: Transmit, delay: float) -> Call:
+        call = self._post(frame)
+        self._plans[-1] = structs.replace(cast(HttpSend, self._plans[-1]), after=delay)
+        return call
 
     def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
         return Call(

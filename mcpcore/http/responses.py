@@ -56,6 +56,8 @@ _SKIPPED = 64 * 1024
 """Bytes that do not matter and are read all the same, for the connection to be used again."""
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({429, 502, 503, 504})
+"""Statuses of a server that restarts, or of what stands in front of it."""
 _LATER = frozenset({429, 503})
 """Statuses with which ``Retry-After`` says when it may go better."""
 
@@ -83,6 +85,10 @@ class Responses(Outcomes):
         """Post an answer of ours a second time, a little later."""
 
     @abstractmethod
+    def _opens_later(self, call: Call) -> bool:
+        """Try ``initialize`` again if it is for a session in the place of a lost one."""
+
+    @abstractmethod
     def _confirmed(self) -> None:
         """``notifications/initialized`` has reached the server."""
 
@@ -99,7 +105,7 @@ class Responses(Outcomes):
             return
         call.status = status
         frame = call.frame
-        if call.method not in REPEATABLE:
+        if call.method not in REPEATABLE and call.method != INITIALIZE:
             call.frame = None
         if call.purpose is Purpose.DELETE:
             call.over = True
@@ -376,7 +382,7 @@ class Responses(Outcomes):
         elif reading is Reading.ERROR:
             self._refused(call, bytes(call.body), now)
         elif error is not None or reading is Reading.HEAD:
-            if self._repeats(call, fault):
+            if self._repeats(call, fault) or (_passes(call, fault) and self._opens_later(call)):
                 return
             text = error or "the connection ended before the response"
             if call.request is None and error is not None and not self._closing:
@@ -388,8 +394,7 @@ class Responses(Outcomes):
     def _repeats(self, call: Call, fault: Fault | None) -> bool:
         """Send an answer of ours once more that had no response: whoever has it ignores another."""
         frame = call.frame
-        lost = call.status == 0 and (fault is None or fault.kind is FaultKind.CONNECT)
-        if not lost or frame is None or frame.kind not in _ANSWERS or call.repeated:
+        if not _passes(call, fault) or frame is None or frame.kind not in _ANSWERS or call.repeated:
             return False
         if self._closing or call.epoch != self._epoch:
             return False
@@ -407,6 +412,8 @@ class Responses(Outcomes):
 
     def _refused(self, call: Call, body: bytes, now: float) -> None:
         """A status of 400 or more: the body decides what it means, if it is a JSON-RPC error."""
+        if call.status in _PASSING and self._opens_later(call):
+            return
         frame, status, asks = self._decode(body), call.status, call.request is not None
         if isinstance(frame, Message) and frame.kind is Kind.ERROR:
             error = _decode_error(cast(Raw, frame.error))
@@ -425,6 +432,11 @@ class Responses(Outcomes):
             self._fail(call, message, now, fault=fault, evidence=tells_era(status))
         else:
             self._violation(call, message)
+
+
+def _passes(call: Call, fault: Fault | None) -> bool:
+    """Whether an exchange that met with ``fault`` may go better in a while."""
+    return call.status == 0 and (fault is None or fault.kind is FaultKind.CONNECT)
 
 
 def _refusal(status: int, fields: Fields) -> Fault:

@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.settings import HttpClientSettings
 from tests.http.support import LEGACY, Hand, initialize_result, make_client, note
@@ -488,6 +489,51 @@ def test_a_session_that_cannot_be_opened_again_ends_everything() -> None:
     assert "NegotiationFailed" in hand.kinds()
     assert hand.aborted == [sends[1].exchange]
     assert hand.client.exchanges == 0
+
+
+@pytest.mark.parametrize("how", [429, 502, 503, 504, "refused", "reset"])
+def test_a_server_that_restarts_is_waited_for(how: int | str) -> None:
+    hand = legacy()
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    delays = []
+    for _ in range(3):
+        opening = hand.next()
+        delays.append(opening.after)
+        if isinstance(how, int):
+            hand.reply(opening, how, b"restarting", "text/plain")
+        else:
+            fault = Fault(FaultKind.CONNECT) if how == "refused" else None
+            hand.client.response_end(opening.exchange, error=how, fault=fault, now=hand.now)
+        hand.pump()
+    assert delays == [None, 1.0, 2.0]
+    assert hand.sent[0].after == 4.0
+    reopen(hand)
+    again = hand.next()
+    hand.reply(again, body=result(request))
+    assert hand.kinds() == ["Ready", "ResultReceived"]
+
+
+def test_a_server_that_stays_away_is_given_up() -> None:
+    hand = legacy(settings=HttpClientSettings(max_resumes=2))
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    tries = 0
+    while hand.pump().sent:
+        hand.end(hand.next(), "connection refused")
+        tries += 1
+    assert tries == 3
+    assert hand.take(RequestEnded).request == request
+    assert hand.kinds() == ["NegotiationFailed"]
+    assert hand.client.exchanges == 0
+
+
+def test_a_first_session_that_cannot_be_opened_is_not_waited_for() -> None:
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+    hand.client.start(now=0)
+    hand.reply(hand.next(), 503)
+    assert hand.sent == []
+    assert "NegotiationFailed" in hand.kinds()
 
 
 def test_a_loss_while_closing_opens_nothing() -> None:
