@@ -117,6 +117,7 @@ class Model:
         self.bury(now)
 
     def leave(self, worker: str) -> None:
+        self.acting = worker
         self.expires.pop(worker, None)
         if self.mail.pop(worker, None) is not None:
             self.gone(worker)
