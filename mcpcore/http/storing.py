@@ -61,6 +61,7 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     subscriptions: tuple[str, ...] = ()
     """The URIs that the client has subscribed to."""
     created: float
+    """When the session was made; stays as it was in all versions."""
     version: int = 1
     """Grows with each change; an older record never replaces a newer one."""
 

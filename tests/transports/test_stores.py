@@ -656,6 +656,16 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("c", append(1, b"sorry", ends=True), None),
         Do("c", read(1, 1), page(b"sorry", first=2, ended=True, orphaned=True, request=b"7")),
     ],
+    "a worker that has left but writes on, and is silent then, orphans its streams again": [
+        NEW,
+        REQUEST,
+        Leaves("a"),
+        Do("a", append(1, b"x"), 1),
+        Do("b", read(1, 1), page(last=1, request=b"7")),
+        Silence(10, but="b"),
+        Notes("b", (woken(1),)),
+        Do("b", read(1), page(b"x", orphaned=True, request=b"7")),
+    ],
     "a worker of which nothing is heard likewise": [
         NEW,
         REQUEST,

@@ -11,6 +11,7 @@ from mcpcore.http.storing import (
     Post,
     QueuePut,
     QueueTake,
+    SessionDelete,
     SessionLoad,
     SessionSave,
     SessionTouch,
@@ -78,6 +79,38 @@ def test_counts_that_redis_has_lost_in_part_are_taken_up_again(
         assert client.zrange("p:{workers}:of:evil", 0, -1) == [b"s10", b"s11"]
         assert client.zrange("p:{workers}:sessions", -2, -1) == [b"s10", b"s11"]
         assert [name for name in names[4:] if store.load(name, 1012)] == names[-2:]
+
+
+def save(session: str, at: float) -> SessionSave:
+    return SessionSave(token=1, session=session, record=record(session, created=at))
+
+
+def test_a_session_that_is_used_in_the_batch_that_makes_it_is_no_unused_one(
+    store: RedisStore,
+) -> None:
+    store.commit("a", [save("r", 1000), SessionTouch(token=1, session="r")], 1000)
+    store.commit("a", [save("s", 1001)], 1001)
+    store.commit("a", [save("t", 1002)], 1002)
+    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
+
+
+def test_a_session_that_is_deleted_in_the_batch_that_makes_it_takes_no_room(
+    store: RedisStore,
+) -> None:
+    store.commit("a", [save("r", 1000)], 1000)
+    store.commit("a", [save("s", 1001), SessionDelete(token=1, session="s")], 1001)
+    store.commit("a", [save("t", 1002)], 1002)
+    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
+
+
+def test_room_is_made_at_the_end_of_a_batch(store: RedisStore) -> None:
+    for at, name in enumerate("rs"):
+        store.commit("a", [save(name, 1000 + at)], 1000 + at)
+    assert store.commit("a", [save("t", 1002), SessionTouch(token=1, session="r")], 1002) == [
+        None,
+        True,
+    ]
+    assert [name for name in "rst" if store.touch(name, 1003)] == ["r", "t"]
 
 
 def work(store: RedisStore) -> None:

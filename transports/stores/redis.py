@@ -25,6 +25,7 @@ from msgspec import Struct
 from mcpcore.http.storing import (
     SessionDelete,
     SessionLoad,
+    SessionRecord,
     SessionSave,
     SessionTouch,
     Step,
@@ -41,11 +42,14 @@ from transports.stores.base import (
     StoreUnavailableError,
 )
 from transports.stores.by_step import ByStep
-from transports.stores.redis_link import Command, RedisLink
+from transports.stores.redis_link import Command, RedisLink, Reply
 from transports.stores.redis_steps import command, notes, outcome, session_base, workers_base
 
 _LEAST_WAIT = 0.1
 """Seconds for which Redis is asked to wait for notes, however often leases are renewed."""
+
+_USES = (SessionLoad, SessionTouch, SessionSave)
+"""Steps that count as a use of their session; a save only of one that is there."""
 
 
 class _Here(Struct):
@@ -126,13 +130,8 @@ class RedisStore(ByStep):
             for step, reply in zip(steps, replies, strict=True)
             for part in notes(step.session, reply)
         ]
-        admitted = [
-            self._of_workers("admit", step.session, step.record.owner, step.record.created, wall)
-            for step, reply in zip(steps, replies, strict=True)
-            if isinstance(step, SessionSave) and isinstance(reply, list) and reply[0] == 1
-        ]
         try:
-            self._follow_up(told, admitted, wall)
+            self._follow_up(told, self._admitted(steps, replies, wall), wall)
         except StoreUnavailableError:
             # the steps themselves have been answered
             self._failed()
@@ -158,11 +157,7 @@ class RedisStore(ByStep):
 
     def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
         """Which sessions were used is written down for when there are too many."""
-        used = [
-            step.session
-            for step in steps
-            if isinstance(step, (SessionLoad, SessionTouch, SessionSave))
-        ]
+        used = [step.session for step in steps if isinstance(step, _USES)]
         deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
         made: list[Command] = []
         if used:
@@ -170,6 +165,25 @@ class RedisStore(ByStep):
         if deleted:
             made.append(self._of_workers("deleted", *deleted))
         return made
+
+    def _admitted(
+        self, steps: Sequence[Step], replies: Sequence[Reply], wall: float
+    ) -> list[Command]:
+        """Sessions that the steps have made, and not deleted again, count from now on."""
+        made: dict[str, tuple[SessionRecord, bool]] = {}
+        for step, reply in zip(steps, replies, strict=True):
+            if not isinstance(reply, list):
+                continue
+            if isinstance(step, SessionDelete):
+                made.pop(step.session, None)
+            elif isinstance(step, SessionSave) and reply[0] == 1:
+                made[step.session] = step.record, False
+            elif isinstance(step, _USES) and step.session in made:
+                made[step.session] = made[step.session][0], True
+        return [
+            self._of_workers("admit", session, record.owner, record.created, wall, int(used))
+            for session, (record, used) in made.items()
+        ]
 
     def _follow_up(
         self, told: Sequence[str | bytes], admitted: Sequence[Command], wall: float
@@ -221,7 +235,6 @@ class RedisStore(ByStep):
             here.left = True
         self._link.one(self._of_workers("leave", worker))
         self._on_each(worker, "bury", worker, worker)
-        self._link.one(("UNLINK", f"{self._base}held:{worker}"))
 
     def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
         """Return new notes, in the order in which Redis got them."""

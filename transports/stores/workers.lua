@@ -14,6 +14,7 @@ local secret = base .. 'secret'
 local FAR = 1e12
 local LONG = math.ceil(2 * ABSOLUTE * 1000)
 local MAIL = math.ceil(6 * LEASE * 1000)
+local HELD = math.ceil(IDLE * 1000) + SLACK
 
 local function inbox(worker) -- stream: notes to one
   return base .. 'inbox:' .. worker
@@ -132,7 +133,7 @@ function ops.buried() -- worker, time
     redis.call('ZREM', workers, ARGV[2])
     redis.call('ZADD', gone, score(ends + 6 * LEASE), ARGV[2])
     redis.call('PEXPIRE', gone, LONG)
-    redis.call('PEXPIRE', held(ARGV[2]), math.ceil(IDLE * 1000) + SLACK)
+    redis.call('PEXPIRE', held(ARGV[2]), HELD)
   end
   return 0
 end
@@ -140,6 +141,7 @@ end
 function ops.leave() -- worker
   redis.call('ZREM', workers, ARGV[2])
   redis.call('ZREM', gone, ARGV[2])
+  redis.call('PEXPIRE', held(ARGV[2]), HELD) -- a step under way may still make it a writer again
   redis.call('UNLINK', inbox(ARGV[2]))
   -- wakes whoever still waits there
   redis.call('XADD', inbox(ARGV[2]), '*', 'left', '')
@@ -174,15 +176,16 @@ function ops.tell() -- worker, note, worker, note, ...
   return 0
 end
 
-function ops.admit() -- session, owner, time of its creation, wall clock; returns those that go
+-- Returns those that go.
+function ops.admit() -- session, owner, time of its creation, wall clock, whether it was used since
   local session, owner, created, wall = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-  local victims = {}
+  local place, victims = ARGV[6] == '1' and ARGV[5] or score(created - FAR), {}
   forget(session)
   forget_those_over(wall)
   make_room(share(owner), SESSIONS_PER_CLIENT, victims)
   make_room(sessions, SESSIONS, victims)
-  redis.call('ZADD', sessions, score(created - FAR), session)
-  redis.call('ZADD', share(owner), score(created - FAR), session)
+  redis.call('ZADD', sessions, place, session)
+  redis.call('ZADD', share(owner), place, session)
   redis.call('ZADD', born, created, session)
   redis.call('HSET', owners, session, owner)
   for _, key in ipairs({sessions, share(owner), born, owners}) do
