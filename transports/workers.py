@@ -56,8 +56,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise OSError("several workers need SO_REUSEPORT, which this system does not have")
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
             for family, kind, protocol, _, address in _addresses(host, port):
                 held = stack.enter_context(socket.socket(family, kind, protocol))
                 at = (address[0], port, *address[2:])
@@ -67,10 +67,10 @@ def reserved(host: str, port: int) -> Iterator[int]:
                     held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 held.bind(at)
                 port = port or held.getsockname()[1]
-            yield port
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {reason}") from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {reason}") from error
+        yield port
 
 
 def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
@@ -124,14 +124,23 @@ class Supervisor:
         Cancelling ends it: workers get SIGTERM, time to drain, and in the end SIGKILL.  Raises
         WorkersFailed if one of them ends before all of them have listened once.
         """
-        async with anyio.create_task_group() as group:
-            for number in range(1, self._count + 1):
-                group.start_soon(self._keep, number)
-            with anyio.move_on_after(self.settings.start) as starting:
-                await self._all_ready.wait()
-            if starting.cancelled_caught:
-                raise WorkersFailed(f"not all workers listen after {self.settings.start:g} seconds")
-            ready(self._urls)
+        failure: str | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                for number in range(1, self._count + 1):
+                    group.start_soon(self._keep, number)
+                with anyio.move_on_after(self.settings.start) as starting:
+                    await self._all_ready.wait()
+                if starting.cancelled_caught:
+                    raise WorkersFailed(
+                        f"not all workers listen after {self.settings.start:g} seconds"
+                    )
+                ready(self._urls)
+        except* WorkersFailed as failed:
+            # Several may fail at once, most likely for the same reason.
+            failure = str(failed.exceptions[0])
+        if failure is not None:
+            raise WorkersFailed(failure)
 
     async def _keep(self, number: int) -> None:
         delay = self.settings.backoff

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ from tests.transports.serving import gone, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.commands.workers import without
-from transports.workers import reserved
+from transports.workers import Supervisor, WorkersFailed, reserved
 
 pytestmark = [
     pytest.mark.anyio,
@@ -146,6 +147,17 @@ async def test_an_address_is_reserved_without_taking_connections() -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5)
     assert os.environ.get("MCPCORE_WORKER") is None
+
+
+def test_what_fails_while_an_address_is_reserved_is_left_as_it_is() -> None:
+    with pytest.raises(FileNotFoundError, match=r"^something else$"), reserved("127.0.0.1", 0):
+        raise FileNotFoundError("something else")
+
+
+async def test_workers_that_fail_together_are_one_failure() -> None:
+    supervisor = Supervisor([sys.executable, "-c", "raise SystemExit(7)"], 4)
+    with anyio.fail_after(30), pytest.raises(WorkersFailed, match="ended with status 7"):
+        await supervisor.run()
 
 
 def test_words_of_a_command_line_are_taken_out() -> None:
