@@ -123,7 +123,9 @@ def prepare(path: str | Path, synchronous: str, busy: float) -> sqlite3.Connecti
         path, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
+        db.execute("BEGIN")  # one view of the file, which another process may just be making
         _is_made(db, path)  # before anything is changed
+        db.execute("COMMIT")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
         _journal(db, busy)
@@ -156,7 +158,6 @@ def _journal(db: sqlite3.Connection, busy: float) -> None:
 
 def _is_made(db: sqlite3.Connection, path: str | Path) -> bool:
     """Whether the tables are there.  Raises StoreUnavailableError if there are others."""
-    # first of all, as another process may make them between two of these statements
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     application = db.execute("PRAGMA application_id").fetchone()[0]
