@@ -11,11 +11,13 @@ Format" 2.5 and "Lifespan Protocol" 2.0.
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import anyio
 
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.service import Server
@@ -241,10 +243,22 @@ def _request(scope: Scope) -> HttpRequest:
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
         peer=peer_name(scope.get("client")),
+        scheme=scope.get("scheme", "http"),
+        certificate=_certificate(scope),
     )
     if request.method == "POST" and not _is_http_1(scope):
         return with_length(request, None)
     return request
+
+
+def _certificate(scope: Scope) -> ClientCertificate | None:
+    """The certificate of the client, from an ASGI server that tells of TLS (TLS extension 0.2)."""
+    facts = (scope.get("extensions") or {}).get("tls") or {}
+    chain = list(facts.get("client_cert_chain") or ())
+    if not chain or facts.get("client_cert_error"):
+        return None
+    der = ssl.PEM_cert_to_DER_cert(chain[0])
+    return ClientCertificate(subject=facts.get("client_cert_name") or "", der=der)
 
 
 def _is_http_1(scope: Scope) -> bool:

@@ -2,12 +2,15 @@
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from types import TracebackType
 
 import anyio
 from msgspec import structs
 
 from mcpcore.engine.events import Route
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
@@ -24,18 +27,33 @@ _REFUSED: Route = 0
 
 
 def http_request(
-    method: str, target: str, headers: Headers | list[tuple[str, str]], *, peer: str | None = None
+    method: str,
+    target: str,
+    headers: Headers | list[tuple[str, str]],
+    *,
+    peer: str | None = None,
+    scheme: str = "http",
+    certificate: ClientCertificate | None = None,
 ) -> HttpRequest:
     """Make the head of a request from what a framework knows of it.
 
     ``target`` is what stands in the request line, or path and query.  Header names may be in any
-    case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs.
-    Raises BadHead for a target that is none.
+    case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs and its
+    share.  ``scheme``: ``https`` if the framework is reached over TLS.  ``certificate``: the
+    client's, if TLS has verified one.  Raises BadHead for a target that is none.
     """
     lines = [(_octets(name).lower(), _octets(value)) for name, value in headers]
     host = next((value for name, value in lines if name == HOST), b"")
     path, query = split_target(target, host)
-    return HttpRequest(method=method, path=path, query=query, headers=lines, peer=peer)
+    return HttpRequest(
+        method=method,
+        path=path,
+        query=query,
+        headers=lines,
+        peer=peer,
+        scheme=scheme,
+        certificate=certificate,
+    )
 
 
 def with_length(request: HttpRequest, length: int | None) -> HttpRequest:
@@ -86,9 +104,11 @@ class HttpCall:
         self._actions: deque[Action] = deque()
         if principal is None and host.settings.authenticate and host.machine.asks_who(request):
             raise RuntimeError("who sends the request has to be found out: await identify() first")
+        # Behind a proxy that does not say who asks, nobody has a share of their own.
+        self.client = None if request.peer is None else share_of(address_of(request.peer))
         refusal = _refusal(request, host.settings)
-        if len(host.carriers) >= host.settings.connections:
-            refusal = 503, "too many requests"
+        if (full := host.full_for(self.client)) is not None:
+            refusal = 503, f"too many requests{full}"
         host.add(self)
         if refusal is not None:
             self._refuse(*refusal)
@@ -235,13 +255,16 @@ class HttpCall:
         self.wake()
 
     def _refuse(self, status: int, message: str) -> None:
-        self._actions.extend(refused(self._request, status, message))
+        extra = self._host.machine.readable(self._request)
+        self._actions.extend(refused(self._request, status, message, extra))
         self.deadline = clock() + self._host.settings.write_time
 
 
-def refused(request: HttpRequest, status: int, message: str) -> list[Action]:
-    """Return the reply to a request that does not reach the machine."""
-    headers, body = error_reply(status, message, named_revision(request))
+def refused(
+    request: HttpRequest, status: int, message: str, extra: Iterable[tuple[bytes, bytes]] = ()
+) -> list[Action]:
+    """Return the reply to a request that does not reach the machine; ``extra``: more headers."""
+    headers, body = error_reply(status, message, named_revision(request), extra)
     reply: list[Action] = [HttpHead(_REFUSED, status, headers)]
     if request.method != "HEAD":
         reply.append(HttpChunk(_REFUSED, body))

@@ -16,9 +16,10 @@ from anyio.abc import ByteStream, SocketStream
 from anyio.streams.tls import TLSStream
 
 from mcpcore.engine.events import Route
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal, Verdict
-from mcpcore.spec.revisions import Revision
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_heads import (
     CONTINUE,
@@ -30,7 +31,7 @@ from transports.http_heads import (
 from transports.http_identity import identify
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
-from transports.tls import SecureStream
+from transports.tls import SecureStream, client_certificate
 
 if TYPE_CHECKING:
     from transports.http_server import HttpServerLink
@@ -48,6 +49,7 @@ class ServerConnection:
 
     __slots__ = (
         "_buffer",
+        "_certificate",
         "_exchange",
         "_expired",
         "_limits",
@@ -55,8 +57,8 @@ class ServerConnection:
         "_machine",
         "_overdue",
         "_peer",
+        "_reading",
         "_reply",
-        "_revision",
         "_scope",
         "_settings",
         "_stream",
@@ -66,6 +68,7 @@ class ServerConnection:
         "_woken",
         "_writer",
         "_writing",
+        "client",
         "deadline",
     )
 
@@ -78,12 +81,15 @@ class ServerConnection:
         self._stream: SocketStream | TLSStream = stream
         self._buffer = bytearray()
         self._peer = peer
+        self.client: str | None = share_of(address_of(peer))
+        """Whose share of the connections this one takes."""
         self._exchange: Route | None = None
         self._reply: Reply | None = None
         self._scope = anyio.CancelScope()
         self._expired = False
         self._overdue: str | None = None  # what a 408 would say now
-        self._revision: Revision | None = None  # the one that a refusal is for
+        self._reading: RequestHead | None = None  # whose body is on its way
+        self._certificate: ClientCertificate | None = None
         self._upgraded = False
         self._unread = False  # some of the request's body will not be read
         self._writing = False  # a task is taking from the machine, or is about to
@@ -95,6 +101,10 @@ class ServerConnection:
     def idle(self) -> bool:
         """Between two requests, the last reply sent."""
         return not (self._exchange or self._writing or self._buffer or self._upgraded)
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if isinstance(self._stream, TLSStream) else "http"
 
     def stop(self) -> None:
         """Close at once."""
@@ -126,6 +136,7 @@ class ServerConnection:
                             ssl_context=ssl_context,
                             standard_compatible=False,
                         )
+                        self._certificate = client_certificate(self._stream)
                     await self._serve()
                 except BadHead as error:
                     refusal = error
@@ -137,7 +148,7 @@ class ServerConnection:
                 refusal = BadHead(408, self._overdue)
             self._leave()
             if refusal is not None:
-                await refuse(self._stream, refusal.status, refusal.message, self._revision)
+                await self._refuse(refusal)
             elif self._unread:
                 await linger(self._stream)
         finally:
@@ -188,7 +199,9 @@ class ServerConnection:
                     raw = bytes(buffer[:size])
                     del buffer[:size]
                     self._overdue = None
-                    return self._link.parser.parse(raw, self._peer)
+                    return self._link.parser.parse(
+                        raw, self._peer, scheme=self._scheme, certificate=self._certificate
+                    )
                 if not started:
                     started = True
                     self._overdue = "the head of the request took too long"
@@ -228,7 +241,7 @@ class ServerConnection:
         body: ChunkedBody | LengthBody
         body = ChunkedBody(trailers=False) if head.length is None else LengthBody(head.length)
         self._overdue = "the body of the request took too long"
-        self._revision = head.revision
+        self._reading = head
         began, received = clock(), 0
         self.deadline = self._settings.body_deadline(began, received)
         if head.expects_continue and not buffer:
@@ -239,7 +252,7 @@ class ServerConnection:
             if data or ahead or body.done:
                 self._machine.body(exchange, data, end=body.done, announced=ahead, now=clock())
             if body.done:
-                self._revision = None
+                self._reading = None
                 return
             received += len(data)
             self.deadline = self._settings.body_deadline(began, received)
@@ -248,6 +261,7 @@ class ServerConnection:
                 if self._woken:
                     # Answered before its end, as too large for instance: the rest is not read.
                     self._unread = reply.close = True
+                    self._reading = None
                     return
             try:
                 buffer += await self._stream.receive()
@@ -343,6 +357,16 @@ class ServerConnection:
         self.deadline = math.inf
 
     # Ends
+
+    async def _refuse(self, refusal: BadHead) -> None:
+        """Answer what is no request, or does not become one: nothing behind it is read.
+
+        A page can read why if its Origin is known: not if the head itself is refused.
+        """
+        head, machine = self._reading, self._machine
+        revision = None if head is None else head.revision
+        extra = () if head is None else machine.readable(head.request)
+        await refuse(self._stream, refusal.status, refusal.message, revision, extra)
 
     def _leave(self) -> None:
         """Part with an exchange whose reply is not complete."""

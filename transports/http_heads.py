@@ -19,6 +19,7 @@ from http import HTTPStatus
 import h11
 from msgspec import Struct
 
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import PROTOCOL_VERSION, RETRY_AFTER
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.errors import (
@@ -129,10 +130,18 @@ class RequestParser:
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
 
-    def parse(self, head: bytes, peer: str | None = None) -> RequestHead:
-        """Parse one complete head as :func:`find_head` found it; ``peer``: where it came from.
+    def parse(
+        self,
+        head: bytes,
+        peer: str | None = None,
+        *,
+        scheme: str = "http",
+        certificate: ClientCertificate | None = None,
+    ) -> RequestHead:
+        """Parse one complete head as :func:`find_head` found it.
 
-        Raises :class:`BadHead`.
+        ``peer``: where it came from; ``scheme`` and ``certificate``: by which way, and who is
+        known to be there (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
         """
         known = self._known.get(head)
         if known is None:
@@ -144,7 +153,7 @@ class RequestParser:
                 self._known[head] = known
                 if len(self._known) > _KNOWN:
                     self._known.popitem(last=False)
-        if peer is None:
+        if peer is None and certificate is None and scheme == known.request.scheme:
             return known
         request = known.request
         return RequestHead(
@@ -154,6 +163,8 @@ class RequestParser:
                 headers=request.headers,
                 query=request.query,
                 peer=peer,
+                scheme=scheme,
+                certificate=certificate,
             ),
             known.keep_alive,
             known.http_1_0,
@@ -316,21 +327,29 @@ _ERROR_CODES = {408: timed_out_code, 413: too_large_code, 503: busy_code}
 
 
 def error_reply(
-    status: int, message: str, revision: Revision | None = None
+    status: int,
+    message: str,
+    revision: Revision | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> tuple[Headers, bytes]:
     """Return headers and body of a response that refuses what never reached the core.
 
-    ``revision`` is the one that the request names, if it is known.
+    ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
     """
     code = _ERROR_CODES[status](revision) if status in _ERROR_CODES else INVALID_REQUEST
     body = encode_error(None, ErrorData(code, message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if status == 503:
         headers.append((RETRY_AFTER, b"1"))
-    return headers, body
+    return [*headers, *extra], body
 
 
-def error_response(status: int, message: str, revision: Revision | None = None) -> bytes:
+def error_response(
+    status: int,
+    message: str,
+    revision: Revision | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
     """Return such a response whole; the connection ends with it."""
-    headers, body = error_reply(status, message, revision)
+    headers, body = error_reply(status, message, revision, extra)
     return format_response(status, [*headers, (b"connection", b"close")]) + body

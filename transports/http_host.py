@@ -7,6 +7,7 @@ framework carries one.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -37,6 +38,8 @@ class Carrier(Protocol):
 
     deadline: float
     """When it has lasted too long at what it is doing; of the drivers' clock."""
+    client: str | None
+    """Whose share it counts for; None: nobody's."""
 
     @property
     def idle(self) -> bool:
@@ -69,6 +72,7 @@ class HttpHost(HttpLink):
         """The end has begun: replies are the last of their connections."""
         self.carriers: set[Carrier] = set()
         """Those there are."""
+        self._clients: Counter[str] = Counter()
         self._tidying = Tidying(times.tidy_after)
         self._store: StoreLink | None = None
         self._tasks: TaskGroup | None = None
@@ -158,14 +162,31 @@ class HttpHost(HttpLink):
         assert self._tasks is not None  # noqa: S101 - carriers exist while serving only
         self._tasks.start_soon(guarded, work)
 
+    def full_for(self, client: str | None) -> str | None:
+        """Where there are too many carriers for a client to have one more, if so."""
+        if len(self.carriers) >= self.settings.connections:
+            return ""
+        if client is not None and self._clients[client] >= self.settings.connections_per_client:
+            return " from your address"
+        return None
+
     def add(self, carrier: Carrier) -> None:
         """Watch the deadline of ``carrier``, and wait for its end when closing."""
         self.carriers.add(carrier)
+        if carrier.client is not None:
+            self._clients[carrier.client] += 1
         self._watch()
 
     def discard(self, carrier: Carrier) -> None:
-        """The carrier is gone."""
-        self.carriers.discard(carrier)
+        """The carrier is gone; may be repeated."""
+        if carrier not in self.carriers:
+            return
+        self.carriers.remove(carrier)
+        client = carrier.client
+        if client is not None:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
         if not self.carriers:
             self._changed.set()
 

@@ -77,12 +77,16 @@ class Reply:
 
 
 async def refuse(
-    stream: ByteStream, status: int, message: str, revision: Revision | None = None
+    stream: ByteStream,
+    status: int,
+    message: str,
+    revision: Revision | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Answer with an error and end the connection, in bounded time."""
     with anyio.move_on_after(_LINGER_TIME):
         try:
-            await stream.send(error_response(status, message, revision))
+            await stream.send(error_response(status, message, revision, extra))
         except LOST:
             return
         await linger(stream)

@@ -8,13 +8,11 @@ import errno
 import logging
 import os
 import ssl
-from collections import Counter
 from collections.abc import Sequence
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
 
-from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
 from transports.http_heads import RequestParser
@@ -60,7 +58,6 @@ class HttpServerLink(HttpHost):
         self.parser = RequestParser()
         self.writers = Writers(self.start)
         """Tasks for the connections."""
-        self._clients: Counter[str] = Counter()
         self._turned_away = 0
 
     @property
@@ -128,37 +125,23 @@ class HttpServerLink(HttpHost):
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(_PAUSE)
                 continue
-            peer = _peer(stream)
-            client = share_of(address_of(peer))
-            refusal = self._full(client)
-            if refusal is None:
-                self._clients[client] += 1
-                self._tasks.start_soon(self._connection, stream, peer, client)
+            connection = ServerConnection(self, stream, _peer(stream))
+            full = self.full_for(connection.client)
+            if full is None:
+                self.add(connection)
+                self._tasks.start_soon(self._connection, connection)
             elif self._turned_away < _TURNED_AWAY:
-                self._tasks.start_soon(self._turn_away, stream, refusal)
+                self._tasks.start_soon(self._turn_away, stream, f"too many connections{full}")
             else:
                 await stream.aclose()
 
-    def _full(self, client: str) -> str | None:
-        """Why a client can have no further connection, if so."""
-        if self.connections >= self.settings.connections:
-            return "too many connections"
-        if self._clients[client] >= self.settings.connections_per_client:
-            return "too many connections from your address"
-        return None
-
-    async def _connection(self, stream: SocketStream, peer: str | None, client: str) -> None:
-        connection = ServerConnection(self, stream, peer)
-        self.add(connection)
+    async def _connection(self, connection: ServerConnection) -> None:
         try:
             await connection.run(self._ssl_context)
         except Exception:  # a mistake of ours ends one connection, not all of them
             logger.exception("a connection failed")
         finally:
             self.discard(connection)
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
 
     async def _turn_away(self, stream: SocketStream, refusal: str) -> None:
         self._turned_away += 1

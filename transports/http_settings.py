@@ -28,8 +28,8 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     connections: int = 10_000
     """At a time; one more gets 503."""
     connections_per_client: int = 2_000
-    """At a time, of one peer address (of one network, in IPv6); one more gets 503.  To be raised
-    behind a proxy, whose address all clients share."""
+    """At a time, of one peer address (of one network, in IPv6); one more gets 503.  Behind a
+    framework: requests.  To be raised behind a proxy, whose address all clients share."""
     head_time: float = 10.0
     """From the first byte of a request to the end of its head; longer gives 408.  Also what a new
     connection, TLS included, has until that first byte; longer closes it."""

@@ -9,11 +9,12 @@ import os
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import anyio
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
+from mcpcore.http.certificates import ClientCertificate, write_name
 from mcpcore.spec.errors import LocalError
 
 T = TypeVar("T")
@@ -98,6 +99,24 @@ def server_tls(
         _trust(context, given)
         context.verify_mode = ssl.CERT_REQUIRED if client_cert_required else ssl.CERT_OPTIONAL
     return context
+
+
+def client_certificate(stream: TLSStream) -> ClientCertificate | None:
+    """The certificate that the client of ``stream`` has shown, verified by the handshake.
+
+    None if it has shown none or was not asked.  A resumed session has that of the one before it.
+    """
+    facts = stream.extra(TLSAttribute.peer_certificate, None)  # noqa: S610 - anyio's
+    der = stream.extra(TLSAttribute.peer_certificate_binary, None)  # noqa: S610 - anyio's
+    if not facts or not der:  # without facts it was not verified
+        return None
+    subject: Any = facts.get("subject", ())
+    names: Any = facts.get("subjectAltName", ())
+    return ClientCertificate(
+        subject=write_name(subject),
+        der=der,
+        names=tuple((kind, name) for kind, name in names if isinstance(name, str)),
+    )
 
 
 def tls_problem(error: BaseException) -> str | None:

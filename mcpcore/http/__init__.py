@@ -4,6 +4,7 @@
 moves their heads and bodies.
 """
 
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
 from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
@@ -15,6 +16,7 @@ from mcpcore.http.settings import HttpClientSettings, HttpSettings
 
 __all__ = [
     "Authenticate",
+    "ClientCertificate",
     "ExchangeEnded",
     "HttpAbort",
     "HttpChunk",

@@ -8,7 +8,6 @@ from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.headers import CONTENT_TYPE, EVENT_STREAM, JSON, Fields, HeaderError, media_type
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
-from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from mcpcore.wire.sse import SseDecoder
@@ -93,12 +92,6 @@ class Call(Struct, kw_only=True, eq=False):
     def resumable(self) -> bool:
         """The stream can be picked up where it broke off."""
         return bool(self.last_event_id) and (self.revision is None or self.revision.resumable)
-
-
-REPEATABLE = frozenset(row.name for row in METHODS if row.cacheable)
-"""Requests that may be answered from a cache: asking twice does no more than asking once."""
-HARMLESS = REPEATABLE | {"initialize", "ping", "server/discover"}
-"""Requests that may reach the server twice: those, and what changes nothing but a connection."""
 
 
 def content_kind(fields: Fields) -> Reading | None:

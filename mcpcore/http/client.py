@@ -104,6 +104,7 @@ class HttpClient(Responses):
         meta: Mapping[str, Any] | None = None,
         log_level: str | None = None,
         force: bool = False,
+        repeat: bool | None = None,
     ) -> RequestId:
         """See :meth:`Peer.request <mcpcore.engine.peer.Peer.request>`."""
         return self._peer.request(
@@ -115,6 +116,7 @@ class HttpClient(Responses):
             meta=meta,
             log_level=log_level,
             force=force,
+            repeat=repeat,
         )
 
     def notify(

@@ -21,6 +21,7 @@ from mcpcore.http.headers import (
     PROTOCOL_VERSION,
     RETRY_AFTER,
     SESSION_ID,
+    Fields,
     HeaderError,
     body_length,
     is_json,
@@ -96,17 +97,11 @@ class Gate:
             else:
                 exchange.reply(503, b"closing\n" if closing else b"draining\n", _TEXT)
             return False
-        try:
-            origin = exchange.fields.one(ORIGIN)
-            problem = self._policy.check(exchange.fields.one(HOST), origin)
-        except HeaderError as error:
-            problem = str(error)
+        origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:
             exchange.refuse(403, problem)
             return False
-        if origin is not None:
-            allowed = (b"access-control-allow-origin", origin.encode("ascii"))
-            exchange.extra += (allowed, _EXPOSED, _VARY)
+        exchange.extra += _readable_by(origin)
         if head.path != self._settings.path:
             exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
         elif head.method == "OPTIONS":
@@ -119,6 +114,19 @@ class Gate:
         else:
             return self._understood(exchange, closing)
         return False
+
+    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
+        """The header lines with which a page that may call can read any reply to it."""
+        origin, problem = self._origin(Fields(head.headers), head.scheme)
+        return () if problem is not None else _readable_by(origin)
+
+    def _origin(self, fields: Fields, scheme: str) -> tuple[str | None, str | None]:
+        """The Origin of a request, and what there is against it or against its Host."""
+        try:
+            origin = fields.one(ORIGIN)
+            return origin, self._policy.check(fields.one(HOST), origin, scheme)
+        except HeaderError as error:
+            return None, str(error)
 
     def _is_health(self, path: str) -> bool:
         base = self._settings.health_path
@@ -209,3 +217,9 @@ class Gate:
             mirrored = name.startswith(MCP_PARAM_PREFIX) and is_token(name)
             if mirrored or name in _CROSS_ORIGIN_HEADERS:
                 yield name
+
+
+def _readable_by(origin: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    if origin is None:
+        return ()
+    return ((b"access-control-allow-origin", origin.encode("ascii")), _EXPOSED, _VARY)

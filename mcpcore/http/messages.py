@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import Headers
 
 
@@ -19,6 +20,10 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     query: str = ""
     peer: str | None = None
     """Address of the other side, for logs."""
+    scheme: str = "http"
+    """``https`` if the client has reached this server, or the one in front, over TLS."""
+    certificate: ClientCertificate | None = None
+    """The certificate with which the client has proved who it is; None without one."""
 
 
 class HttpHead(Struct, frozen=True):

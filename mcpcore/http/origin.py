@@ -87,8 +87,9 @@ class OriginPolicy:
     alone switches the check off.  None means the loopback names with any port.
 
     ``origins``: the exact origins of the web pages that may call.  None means the pages of this
-    very server: same host and port as the Host header, once that was believed by name.  A request
-    without an Origin does not come from a web page and passes.
+    very server: the scheme by which it is reached, and the same host and port as the Host header,
+    once that was believed by name.  A request without an Origin does not come from a web page and
+    passes.
 
     Raises ValueError for entries that cannot be read.
     """
@@ -117,8 +118,11 @@ class OriginPolicy:
                     )
         self._origins = None if origins is None else frozenset(map(parse_origin, origins))
 
-    def check(self, host: str | None, origin: str | None) -> str | None:
-        """Return why a request with these headers is refused, or None if it is not."""
+    def check(self, host: str | None, origin: str | None, scheme: str | None = None) -> str | None:
+        """Return why a request with these headers is refused, or None if it is not.
+
+        ``scheme``: by which the request came, ``http`` or ``https``; None if that is not known.
+        """
         try:
             authority = parse_authority(host) if host is not None else None
         except ValueError as error:
@@ -134,18 +138,18 @@ class OriginPolicy:
             parsed = parse_origin(origin)
         except ValueError as error:
             return f"the Origin header is refused: {error}"
-        if self.allows(parsed, authority):
+        if self.allows(parsed, authority, scheme):
             return None
         return f"the Origin header is refused: {quoted(origin)} is not allowed"
 
-    def allows(self, origin: Origin, host: Authority | None) -> bool:
-        """Whether pages of ``origin`` may call a server reached as ``host``."""
+    def allows(self, origin: Origin, host: Authority | None, scheme: str | None = None) -> bool:
+        """Whether pages of ``origin`` may call a server reached as ``host`` by ``scheme``."""
         if self._origins is not None and origin in self._origins:
             return True
         # Where any Host is believed, "same as the Host" would believe a rebound name.
         if self._origins is not None or self._any_host or host is None:
             return False
         usual = _DEFAULT_PORTS.get(origin.scheme)
-        if usual is None:
+        if usual is None or scheme not in (None, origin.scheme):
             return False
         return (origin.host, origin.port) == (host.host, usual if host.port is None else host.port)

@@ -8,7 +8,6 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import FrameKind, Transmit
-from mcpcore.http.call import HARMLESS
 from mcpcore.http.headers import (
     ACCEPT,
     ACCEPT_BOTH,
@@ -107,7 +106,7 @@ class Planner:
             headers=lines,
             body=body,
             timeout=timeout,
-            repeatable=frame.kind is not FrameKind.REQUEST or frame.method in HARMLESS,
+            repeatable=frame.kind is not FrameKind.REQUEST or frame.repeatable,
         )
 
     def get(

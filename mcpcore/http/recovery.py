@@ -5,15 +5,12 @@ Source: the Streamable HTTP pages of 2025-03-26 to 2025-11-25, "Resumability and
 """
 
 from enum import Enum
-from hashlib import blake2b
 
+from mcpcore.engine.backoff import Chance, grown
 from mcpcore.engine.events import Event
 from mcpcore.engine.requests import Hub
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.wire.message import RequestId
-
-_LONGEST = 30
-"""Doublings beyond which a delay is over every bound."""
 
 
 class Recovery(Enum):
@@ -53,8 +50,7 @@ class Backoff:
     def __init__(self, settings: HttpClientSettings, seed: bytes) -> None:
         """Without a ``seed`` nothing is added to the delays."""
         self._settings = settings
-        self._seed = seed
-        self._count = 0
+        self._chance = Chance(seed)
 
     def delay(self, attempt: int, retry: float | None) -> float:
         """The time before an attempt (from 1), after the server has asked for ``retry``.
@@ -63,18 +59,11 @@ class Backoff:
         whatever it asked for.  Part of it is random, so that clients do not come back in step.
         """
         settings = self._settings
-        delay: float = settings.retry_delay * 2 ** min(attempt - 1, _LONGEST)
+        delay = grown(settings.retry_delay, 2, attempt, settings.max_retry_delay)
         if retry is not None:
             delay = retry if attempt == 1 else max(delay, retry)
-        delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._fraction())
+        delay = max(delay, settings.min_retry_delay) * (1 + settings.jitter * self._chance.next())
         return min(delay, settings.max_retry_delay)
-
-    def _fraction(self) -> float:
-        if not self._seed:
-            return 0.0
-        self._count += 1
-        digest = blake2b(b"%d" % self._count, key=self._seed[:64], digest_size=6).digest()
-        return int.from_bytes(digest) / 2**48
 
 
 class Relay:

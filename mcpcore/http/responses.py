@@ -17,7 +17,6 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import (
-    REPEATABLE,
     Call,
     Purpose,
     Reading,
@@ -105,7 +104,7 @@ class Responses(Outcomes):
             return
         call.status = status
         frame = call.frame
-        if call.method not in REPEATABLE and call.method != INITIALIZE:
+        if frame is not None and not frame.repeatable:
             call.frame = None
         if call.purpose is Purpose.DELETE:
             call.over = True

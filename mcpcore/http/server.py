@@ -98,6 +98,10 @@ class HttpServer(Placing):
         """Whether it matters who sent a request, so that its owner should find out first."""
         return self._gate.asks_who(head)
 
+    def readable(self, head: HttpRequest) -> tuple[tuple[bytes, bytes], ...]:
+        """The header lines of a reply that a driver makes itself, for pages that may read it."""
+        return self._gate.readable(head)
+
     def open(
         self,
         exchange: Route,

@@ -205,6 +205,25 @@ def test_where_any_host_is_believed_its_own_pages_are_not() -> None:
     assert listed.check("evil.example", "https://app.example") is None
 
 
+@pytest.mark.parametrize(
+    ("scheme", "origin", "passes"),
+    [
+        ("http", "http://127.0.0.1:8000", True),
+        ("http", "https://127.0.0.1:8000", False),
+        ("https", "https://127.0.0.1:8000", True),
+        ("https", "http://127.0.0.1:8000", False),
+        (None, "https://127.0.0.1:8000", True),
+        ("ws", "http://127.0.0.1:8000", False),
+    ],
+)
+def test_our_own_pages_come_by_the_scheme_that_we_serve(
+    scheme: str | None, origin: str, passes: bool
+) -> None:
+    assert (OriginPolicy().check(HERE, origin, scheme) is None) is passes
+    named = OriginPolicy(None, ["https://app.example"])
+    assert named.check(HERE, "https://app.example", scheme) is None
+
+
 def test_a_scheme_without_a_usual_port_is_never_our_own() -> None:
     assert OriginPolicy().check("localhost", "ws://localhost") is not None
 

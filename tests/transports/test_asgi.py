@@ -382,6 +382,26 @@ async def test_too_many_requests() -> None:
         site.release.set()
 
 
+async def test_too_many_requests_of_one_address() -> None:
+    settings = options(connections_per_client=1)
+    async with mounted(settings) as (site, app), anyio.create_task_group() as tasks:
+        tasks.start_soon(Call(app, held()).run)
+        await site.until("held")
+        refused = await Call(app, tool("add", a=1, b=1)).run()
+        assert refused.status == 503
+        assert b"your address" in refused.body
+        other = Call(app, tool("add", a=1, b=1), client=["192.0.2.2", 5000])
+        assert (await other.run()).status == 200
+        site.release.set()
+
+
+async def test_the_scheme_of_an_origin_is_that_of_the_scope() -> None:
+    async with mounted() as (_, app):
+        for scheme, status in (("https", 200), ("http", 403)):
+            request = tool("add", a=1, b=1, headers={"Origin": "https://localhost"})
+            assert (await Call(app, request, scheme=scheme).run()).status == status
+
+
 @pytest.mark.parametrize(("version", "closes"), [("1.0", True), ("1.1", True), ("2", False)])
 async def test_only_http_1_knows_connections(version: str, closes: bool) -> None:
     async with mounted() as (_, app):

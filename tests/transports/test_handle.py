@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.settings import HttpSettings
@@ -291,6 +292,47 @@ async def test_too_many_calls() -> None:
             reply = await site.ask(tool("add", a=1, b=1))
             assert reply.status == 503
         assert (await site.ask(tool("add", a=1, b=1))).status == 200
+
+
+async def test_too_many_calls_of_one_address() -> None:
+    async with framework(connections_per_client=2) as site:
+
+        def handle(peer: str | None) -> HttpCall:
+            head, body = taken_apart(held())
+            return site.endpoint.handle(structs.replace(head, peer=peer), body)
+
+        async def status(peer: str | None) -> int:
+            head, body = taken_apart(tool("add", a=1, b=1))
+            with site.endpoint.handle(structs.replace(head, peer=peer), body) as call:
+                return (await collected(call)).status
+
+        with handle("192.0.2.1:5000"), handle("192.0.2.1:6000") as second:
+            assert await status("192.0.2.1:7000") == 503
+            assert await status("192.0.2.2:5000") == 200
+            second.close()
+            second.close()  # a second time gives no second place
+            assert await status("192.0.2.1:7000") == 200
+            with handle("192.0.2.1:8000"):
+                assert await status("192.0.2.1:7000") == 503
+        with handle("[2001:db8::1]:5000"), handle("[2001:db8::2]:5000"):
+            assert await status("[2001:db8::3]:5000") == 503
+            assert await status("[2001:db8:0:1::3]:5000") == 200
+        with handle(None), handle(None):  # whoever they are, they are not one
+            assert await status(None) == 200
+        assert await status("[2001:db8::3]:5000") == 200
+
+
+async def test_pages_that_may_call_can_read_why_a_head_is_refused() -> None:
+    app = "https://app.example"
+    link = HttpServerSettings(header_count=20)
+    settings = ServeSettings(http_link=link, allowed_origins=(app,))
+    async with framework(settings) as site:
+        for origin in (app, "https://evil.example"):
+            many: dict[str, str | None] = {f"X-{i}": "1" for i in range(30)}
+            reply = await site.ask(http(method="GET", headers={**many, "Origin": origin}))
+            assert reply.status == 431
+            allowed = reply.headers.get(b"access-control-allow-origin")
+            assert allowed == (app.encode() if origin == app else None)
 
 
 async def test_sessions_are_bound_to_principals() -> None:

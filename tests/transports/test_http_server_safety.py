@@ -7,7 +7,9 @@ import pytest
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from tests.transports.certificates import papers
 from tests.transports.http_fixture import (
+    PATIENCE,
     Client,
     Response,
     http,
@@ -18,6 +20,7 @@ from tests.transports.http_fixture import (
 )
 from tests.transports.test_http_heads import BAD_REQUESTS
 from transports.http_settings import HttpServerSettings
+from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +131,52 @@ async def test_named_origins_may_call_and_read_and_nobody_else() -> None:
         exposed = opened.headers["access-control-expose-headers"].split(", ")
         assert {"mcp-session-id", "mcp-protocol-version"} <= set(exposed)
         assert "*" not in str([*allowed.headers.values(), *opened.headers.values()])
+
+
+async def test_origin_is_compared_with_the_scheme_that_the_server_is_reached_by() -> None:
+    context = server_tls(papers().server)
+    trusting = client_tls(ca=papers().trusted.file)
+    for own, mine, other in ((None, "http", "https"), (context, "https", "http")):
+        async with server(ssl_context=own) as running:
+            client = await running.connect(own and trusting)
+            here = f"localhost:{running.port}"
+            for scheme, status in ((mine, 200), (other, 403), (mine, 200)):
+                # What a client says of proxies changes nothing: anybody can say it.
+                headers: dict[str, str | None] = {
+                    "Host": here,
+                    "Origin": f"{scheme}://{here}",
+                    "X-Forwarded-Proto": other,
+                    "Forwarded": f"proto={other}",
+                }
+                assert (await client.call(tool("echo", headers=headers))).status == status
+
+
+ENDS = {
+    408: b"",
+    413: b"99999999\r\n",
+    431: b"0\r\nX: 1\r\n\r\n",
+    400: b"x\r\n",
+}
+"""How a body goes on that is refused before its end."""
+
+
+@pytest.mark.parametrize("status", ENDS)
+@pytest.mark.parametrize("origin", ["https://app.example", "https://evil.example"])
+async def test_pages_that_may_call_can_read_why_a_body_is_refused(status: int, origin: str) -> None:
+    settings = HttpServerSettings(body_time=0.05 if status == 408 else PATIENCE)
+    chunked: dict[str, str | None] = {
+        "Origin": origin,
+        "Content-Length": None,
+        "Transfer-Encoding": "chunked",
+    }
+    async with server(settings, http=HttpSettings(allowed_origins=("https://app.example",))) as run:
+        client = await run.connect()
+        response = await client.call(http(b"", headers=chunked) + ENDS[status])
+        may = origin == "https://app.example"
+        assert response.status == (status if may else 403)
+        assert response.headers.get("access-control-allow-origin") == (origin if may else None)
+        assert ("access-control-expose-headers" in response.headers) is may
+        assert await client.closed()
 
 
 # What parsers could disagree about
