@@ -1,0 +1,57 @@
+"""The workbench on every binding of the network at once: ``network.py BACKEND UNIX-SOCKET``.
+
+It says where each is, then ``ready``, and ends with its standard input.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import anyio
+from anyio.abc import TaskStatus
+
+from mcpcore.engine.config import Limits
+from mcpcore.service import Server
+from tests.bindings.workbench import make_workbench
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, serve
+
+SETTINGS = ServeSettings(
+    runtime=RuntimeSettings(limits=Limits(message_size=32 * 1024 * 1024, in_flight=2000))
+)
+
+
+async def offer(
+    server: Server, name: str, address: str, stop: anyio.Event, *, task_status: TaskStatus[None]
+) -> None:
+    """Serve on one binding, and say where."""
+    await serve(
+        server,
+        **{name: address},  # type: ignore[arg-type]
+        settings=SETTINGS,
+        on_listening=lambda url: print(name, url),
+        on_ready=task_status.started,
+        stop=stop,
+    )
+
+
+async def main(path: str) -> None:
+    stop = anyio.Event()
+    server = make_workbench()
+    bindings: dict[str, Any] = {
+        "http": "127.0.0.1:0",
+        "ws": "127.0.0.1:0",
+    }
+    async with anyio.create_task_group() as group:
+        for name, address in bindings.items():
+            await group.start(partial(offer, server, name, address, stop))
+        print("ready", flush=True)
+        await anyio.wait_readable(0)  # nobody writes: it is the end
+        stop.set()
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[2], backend=sys.argv[1])

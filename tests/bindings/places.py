@@ -1,0 +1,129 @@
+"""The bindings, each as a row: where the workbench is offered on it, and what it can do.
+
+A server that several tests share runs in a process of its own, one for each event loop; what is in
+memory is made for each test.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.spec.revisions import BY_NAME, Revision
+from tests.bindings.workbench import make_workbench
+from transports.targets import MemoryTarget, StdioTarget, parse_target
+
+HERE = Path(__file__).parent
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+ERAS = (LEGACY, MODERN)
+
+
+class Binding(Struct, frozen=True):
+    """What tells one binding from the others, as far as behaviours depend on it."""
+
+    name: str
+    connected: bool = True
+    """One connection carries the conversation, and its end is the end of the conversation; over
+    HTTP each request has its own, and in the legacy era the session outlives them."""
+    bytes: bool = True
+    """There are bytes between the two sides, so that a side can be spoken by hand."""
+    half_close: bool = False
+    """A client can finish writing and still read its answers."""
+    process: bool = False
+    """The server is a process that the client starts."""
+    until: str = MODERN
+    """The last revision that has it."""
+    why: str = ""
+    """Why there is no later one."""
+
+    def has(self, revision: Revision) -> bool:
+        """Whether the binding is there in a revision."""
+        return revision.name <= self.until
+
+
+BINDINGS = {
+    row.name: row
+    for row in (
+        Binding("memory", bytes=False),
+        Binding("memory-wire", bytes=False),
+        Binding("stdio", half_close=True, process=True),
+        Binding("tcp", half_close=True),
+        Binding("unix", half_close=True),
+        Binding("ws"),
+        Binding("http", connected=False),
+        Binding("sse", until=LEGACY, why="HTTP+SSE has no modern era"),
+    )
+}
+
+
+def launcher(path: str | Path) -> tuple[str, ...]:
+    """The command that hands its streams to whoever listens on ``path``."""
+    return (sys.executable, "-I", "-S", str(HERE / "launcher.py"), str(path))
+
+
+class House:
+    """The processes that serve the workbench on one event loop, started when first needed."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self._room = tempfile.TemporaryDirectory(prefix="mcp-", ignore_cleanup_errors=True)
+        self._socket = Path(self._room.name, "zygote")
+        self._processes: list[subprocess.Popen[str]] = []
+        self._zygote: subprocess.Popen[str] | None = None
+        self._urls: dict[str, str] = {}
+
+    def target(self, name: str) -> Any:
+        """What a client connects to on this binding."""
+        if name == "memory":
+            return MemoryTarget(make_workbench())
+        if name == "memory-wire":
+            return MemoryTarget(make_workbench(), wire=True)
+        if name == "stdio":
+            if self._zygote is None:
+                self._zygote = self._start("zygote.py", str(self._socket))
+                assert self._line(self._zygote) == "ready"
+            return StdioTarget(launcher(self._socket))
+        if not self._urls:
+            network = self._start("network.py", str(Path(self._room.name, "unix")))
+            while (line := self._line(network)) != "ready":
+                binding, _, url = line.partition(" ")
+                self._urls[binding] = url
+        return parse_target(self._urls[name])
+
+    def _start(self, program: str, *words: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / program), self.backend, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._processes.append(process)
+        return process
+
+    def _line(self, process: "subprocess.Popen[str]") -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"it has ended with status {process.wait()}"
+        return line.strip()
+
+    def close(self) -> None:
+        """End the processes: each ends with its standard input."""
+        for process in self._processes:
+            with process:
+                assert process.stdin is not None
+                process.stdin.close()
+                try:
+                    status = process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    raise
+                assert status == 0
+        self._room.cleanup()
+
+
+def revision(name: str) -> Revision:
+    """The row of a revision."""
+    return BY_NAME[name]

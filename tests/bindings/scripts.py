@@ -1,0 +1,151 @@
+"""A server by hand: what it answers by itself, and what a test takes into its own hands."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mcpcore.spec.revisions import Revision
+from tests.bindings.hosts import Host
+from tests.bindings.inbox import PATIENCE
+from tests.bindings.wires import LOST
+
+Message = dict[str, Any]
+CAPABILITIES: Message = {
+    "tools": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "prompts": {"listChanged": True},
+    "logging": {},
+}
+INFO = {"name": "by-hand", "version": "1"}
+
+
+class Script:
+    """A server that opens conversations by itself, and leaves the rest to the test."""
+
+    def __init__(self, host: Host, revision: Revision, tasks: TaskGroup) -> None:
+        self.host = host
+        self.revision = revision
+        self.wire: Any = None
+        """The latest conversation."""
+        self.conversations = 0
+        self._tasks = tasks
+        self._kept: list[Message] = []
+        self._more = anyio.Event()
+        tasks.start_soon(self._accept)
+
+    @property
+    def target(self) -> Any:
+        """What a client connects to."""
+        return self.host.target
+
+    async def _accept(self) -> None:
+        with suppress(TimeoutError):
+            while True:
+                self.wire = await self.host.accept()
+                self.conversations += 1
+                self._tasks.start_soon(self._hear, self.wire)
+
+    async def _hear(self, wire: Any) -> None:
+        try:
+            while True:
+                try:
+                    message = await wire.receive()
+                except TimeoutError:
+                    continue
+                if not await self._greeted(wire, message):
+                    self._kept.append(message)
+                    more, self._more = self._more, anyio.Event()
+                    more.set()
+        except LOST:
+            with suppress(*LOST):
+                await wire.done()
+
+    async def _greeted(self, wire: Any, message: Message) -> bool:
+        """Answer what opens a conversation; whether it was that."""
+        opening = {
+            "capabilities": CAPABILITIES,
+            "instructions": "Be patient.",
+        }
+        match message.get("method"):
+            case "initialize":
+                version = message["params"]["protocolVersion"]
+                result = {"protocolVersion": version, "serverInfo": INFO, **opening}
+            case "server/discover":
+                result = self.complete(
+                    {
+                        "supportedVersions": [self.revision.name],
+                        "ttlMs": 0,
+                        "cacheScope": "public",
+                        **opening,
+                    }
+                )
+            case "notifications/initialized":
+                return True
+            case _:
+                return False
+        await wire.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
+        return True
+
+    def complete(self, result: Message) -> Message:
+        """A result as the era wants it."""
+        return {"resultType": "complete", **result} if self.revision.modern else result
+
+    def text(self, text: str) -> Message:
+        """The result of a tool."""
+        return self.complete({"content": [{"type": "text", "text": text}]})
+
+    async def until(self, wanted: Callable[[Message], bool]) -> Message:
+        """Wait for the next message of a kind; the others are kept."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                for index, message in enumerate(self._kept):
+                    if wanted(message):
+                        return self._kept.pop(index)
+                await self._more.wait()
+
+    async def next(self, method: str) -> Message:
+        """Wait for the next request or notification with this method."""
+        return await self.until(lambda message: message.get("method") == method)
+
+    async def called(self, tool: str) -> Message:
+        """Wait for the next call of a tool."""
+        return await self.until(
+            lambda message: (
+                message.get("method") == "tools/call" and message["params"]["name"] == tool
+            )
+        )
+
+    async def answered(self, id: Any) -> Message:
+        """Wait for the client's answer to a request of ours."""
+        return await self.until(lambda message: "method" not in message and message.get("id") == id)
+
+    async def reply(self, request: Message, result: Message) -> None:
+        """Answer a request of the client."""
+        await self.wire.send({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+    async def refuse(self, request: Message, code: int, message: str) -> None:
+        """Answer it with an error."""
+        error = {"code": code, "message": message}
+        await self.wire.send({"jsonrpc": "2.0", "id": request["id"], "error": error})
+
+    async def tell(self, method: str, params: Message, during: Message | None = None) -> None:
+        """Send a notification, over HTTP on the stream of the request ``during`` which it falls."""
+        await self.send({"jsonrpc": "2.0", "method": method, "params": params}, during)
+
+    async def send(self, message: Any, during: Message | None = None) -> None:
+        """Send anything."""
+        if during is not None and hasattr(self.wire, "until_left"):
+            await self.wire.send(message, to=during["id"])
+        else:
+            await self.wire.send(message)
+
+    async def given_up(self, request: Message) -> None:
+        """Wait until the client wants no answer to a request any more, as era and binding say."""
+        if self.revision.modern and hasattr(self.wire, "until_left"):
+            await self.wire.until_left(request["id"])
+            return
+        told = await self.next("notifications/cancelled")
+        assert told["params"]["requestId"] == request["id"]
