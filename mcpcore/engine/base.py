@@ -33,6 +33,7 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -63,6 +64,7 @@ class PeerBase:
         "changes",
         "config",
         "ended",
+        "expected",
         "failure",
         "half_closed",
         "hub",
@@ -71,8 +73,10 @@ class PeerBase:
         "logs_lost",
         "peer_capabilities",
         "peer_info",
+        "principal",
         "probing",
         "profile",
+        "reconnects",
         "revision",
         "role",
         "session",
@@ -109,6 +113,8 @@ class PeerBase:
         self.peer_info: Implementation | None = None
         self.peer_capabilities: ClientCapabilities | ServerCapabilities | None = None
         """What the other side declared; None if unknown."""
+        self.principal: str | None = None
+        """Whom the transport has authenticated for the whole conversation, where bytes are fed."""
         self.log_level: str | None = None
         self.changes = 0
         """How often something has changed that a legacy client set for the whole session: what was
@@ -122,6 +128,10 @@ class PeerBase:
         """The other side has finished writing."""
         self.ended = False
         """ConnectionEnded was told."""
+        self.reconnects: ReconnectSettings | None = None
+        """A client that means to come back; see :mod:`mcpcore.engine.succession`."""
+        self.expected = False
+        """It succeeds another Peer: requests may be made before it is started."""
         self._lines: LineReader | None = None
         # Theirs
         self._scoped = config.route_scoped_ids

@@ -1,6 +1,6 @@
 """The settings of one conversation: identity, capabilities, revisions and limits."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Literal, TypeVar
 
@@ -92,6 +92,8 @@ class Config(Struct, frozen=True, kw_only=True):
     discover_cache_scope: Literal["public", "private"] = "public"
     header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
     """Tool name to its mirrored arguments; may be a live mapping that its owner keeps changing."""
+    repeatable_tools: Collection[str] = frozenset()
+    """Tools of which a client knows that a call may be repeated; may be live as well."""
     extension_methods: frozenset[str] = frozenset()
     """Requests beyond the specification's that our owner answers."""
     asked_first: frozenset[str] = frozenset()

@@ -67,6 +67,7 @@ class RequestSignal(State):
     CANCEL = "cancelled by its sender"
     EXPIRE = "timed out"
     END = "end of transport"
+    LOST = "held for the next connection"
     RELEASE = "handler ended"
 
 
@@ -86,6 +87,7 @@ class StreamSignal(State):
     FINISH = "ended by the server"
     CANCEL = "cancelled by the client"
     END = "end of transport"
+    LOST = "held for the next connection"
 
 
 S = TypeVar("S", bound=Enum)
@@ -122,6 +124,7 @@ REQUEST: Table[Request, RequestSignal] = {
     (Request.ACTIVE, RequestSignal.CANCEL): Request.CANCELLED,
     (Request.ACTIVE, RequestSignal.EXPIRE): Request.DONE,
     (Request.ACTIVE, RequestSignal.END): Request.CANCELLED,
+    (Request.ACTIVE, RequestSignal.LOST): Request.HELD,
     (Request.ACTIVE, RequestSignal.RELEASE): Request.DONE,
     (Request.CANCELLED, RequestSignal.ANSWER): Request.DONE,
     (Request.CANCELLED, RequestSignal.CANCEL): Request.CANCELLED,
@@ -134,6 +137,8 @@ STREAM: Table[Stream, StreamSignal] = {
     (Stream.OPENING, StreamSignal.FINISH): Stream.ENDED,
     (Stream.OPENING, StreamSignal.CANCEL): Stream.ENDED,
     (Stream.OPENING, StreamSignal.END): Stream.ENDED,
+    (Stream.OPENING, StreamSignal.LOST): Stream.OPENING,
+    (Stream.LISTENING, StreamSignal.LOST): Stream.OPENING,
     (Stream.LISTENING, StreamSignal.FINISH): Stream.ENDED,
     (Stream.LISTENING, StreamSignal.CANCEL): Stream.ENDED,
     (Stream.LISTENING, StreamSignal.END): Stream.ENDED,

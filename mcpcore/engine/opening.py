@@ -23,15 +23,15 @@ from mcpcore.engine.negotiation import (
     read_probe_error,
     second_step,
 )
-from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.requests import Outbound, Purpose
+from mcpcore.engine.succession import Succession
 from mcpcore.spec.errors import INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, Revision
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeResult
 
 
-class Opener(Outgoing):
+class Opener(Succession):
     """The part of a Peer that negotiates as a client."""
 
     __slots__ = ()
@@ -269,5 +269,4 @@ class Opener(Outgoing):
         self.move(SessionSignal.FAILED)
         self.failure = message
         self.emit(NegotiationFailed(message=message, error=error, fault=fault))
-        for request in list(self._pending.values()):
-            self.abort(request, RequestSignal.END, EndReason.REFUSED, message, fault)
+        self.end_ours(EndReason.REFUSED, message, fault)

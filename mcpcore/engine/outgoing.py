@@ -11,6 +11,7 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.events import EndReason
 from mcpcore.engine.lifecycle import Request, RequestSignal, Session
 from mcpcore.engine.mirror import mirror_of
+from mcpcore.engine.repeating import may_repeat
 from mcpcore.engine.requests import Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares, input_capability
@@ -121,6 +122,8 @@ class Outgoing(PeerBase):
             method=request.method,
             revision=revision,
             mirror=mirror,
+            repeatable=self._mirrors
+            and may_repeat(request.method, request.body, request.repeat, self.config),
         )
         self.send(frame, None if request.parent is None else self.hub.inbound.get(request.parent))
 

@@ -64,9 +64,9 @@ class Peer(Publisher):
         if lines is None:
             lines = self._lines = LineReader(self.config.limits.message_size)
         lines.receive(data)
-        inbox = self.hub.inbox
+        inbox, principal = self.hub.inbox, self.principal
         for line in lines.lines():
-            inbox.append((self, line, now))
+            inbox.append((self, line, now, MAIN, None, principal))
 
     def receive(
         self,
@@ -96,7 +96,7 @@ class Peer(Publisher):
         if self._lines is not None and route == MAIN:
             rest = self._lines.eof()
             if rest:
-                self.hub.inbox.append((self, rest, now))
+                self.hub.inbox.append((self, rest, now, MAIN, None, self.principal))
         self.hub.inbox.append((self, End(reason, half), now, route))
 
     def receive_failure(
@@ -190,13 +190,16 @@ class Peer(Publisher):
         meta: Mapping[str, Any] | None = None,
         log_level: str | None = None,
         force: bool = False,
+        repeat: bool | None = None,
     ) -> RequestId:
         """Send a request; exactly one terminal event follows.
 
         ``timeout`` in seconds (the configured one by default, None for none); ``parent`` the
         inbound request on whose stream it travels; ``progress`` asks for progress, which also
         restarts the timeout; ``log_level`` asks for log messages (modern); ``force`` sends what
-        the other side did not declare, and methods that are nobody's in the specification.
+        the other side did not declare, and methods that are nobody's in the specification;
+        ``repeat`` whether it may be sent again if its connection breaks before the answer (by
+        default what :mod:`mcpcore.engine.repeating` says).
 
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for params that are
         no JSON object; msgspec.MsgspecError for Raw params that cannot be read where the engine
@@ -222,6 +225,7 @@ class Peer(Publisher):
             timeout=self._timeout(timeout),
             want_progress=progress,
             forced=force,
+            repeat=repeat,
             stream=Stream.OPENING if method == "subscriptions/listen" else None,
         )
         self.submit(request, now)
@@ -297,8 +301,10 @@ class Peer(Publisher):
             raise LocalProtocolError(self.failure or "the conversation is closed")
         if self.half_closed:
             raise LocalProtocolError("the other side has finished writing and cannot answer")
-        if self.role is _CLIENT and self.state is _NEW:
+        if self.role is _CLIENT and self.state is _NEW and not self.expected:
             raise LocalProtocolError("start the client before its first request")
+        if self.expected:
+            self.check_room()
         limit = self.config.limits.pending
         if open_requests >= limit:
             raise LocalProtocolError(f"{limit} requests wait for an answer already")

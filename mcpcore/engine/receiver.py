@@ -34,7 +34,7 @@ from mcpcore.engine.metadata import NO_META
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.notices import Notices
 from mcpcore.engine.requests import Batch, Inbound
-from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.wire.framing import TooLong
@@ -302,11 +302,10 @@ class Receiver(Notices):
             if record is not None:
                 self.drop(record, RequestSignal.END, end.reason)
             return
-        self.waiting_input.clear()
+        if self.reconnects is None:
+            self.waiting_input.clear()
         self.task_progress.clear()
-        for request in list(self._pending.values()):
-            text = f"connection closed: {end.reason}"
-            self.abort(request, RequestSignal.END, EndReason.CLOSED, text)
+        self.end_ours(EndReason.CLOSED, f"connection closed: {end.reason}")
         for record in list(self.streams.values()):
             self.drop(record, RequestSignal.END, end.reason)
         self.half_closed = True
@@ -315,17 +314,8 @@ class Receiver(Notices):
         for record in list(self.in_flight_by_id.values()):
             self.drop(record, RequestSignal.END, end.reason)
         if end.forget:
-            self._discard_all()
+            self.drop_unsent()
         if self.state is not Session.CLOSED:
             self.move(SessionSignal.EOF)
         self.emit(ConnectionEnded(reason=end.reason, session=self.session))
         self.ended = True
-
-    def _discard_all(self) -> None:
-        """Nothing of ours is to be sent any more."""
-
-        def unwanted(frame: Transmit) -> bool:
-            return frame.peer is self
-
-        for frame in self.hub.outbox.discard(unwanted):
-            self.taken(frame)

@@ -122,6 +122,10 @@ class Outbound(Struct, kw_only=True, weakref=False, eq=False):
     progress: float | None = None
     tries: int = 1
     """Probes so far (the engine's own); 0 in a handshake that no probe has shown to be right."""
+    repeat: bool | None = None
+    """Whether it may be sent twice, as our owner says; None leaves it to the tables."""
+    repeats: int = 0
+    """How often it was held to be sent again on the next connection."""
     round: int = 0
     """Input rounds so far."""
     input_state: str | None = None

@@ -49,6 +49,8 @@ class Transmit(Struct, kw_only=True):
     """Client: what the HTTP headers must say."""
     subject: Hashable = None
     """What this is news of: while it waits, newer news of the same may take its place."""
+    repeatable: bool = False
+    """It may reach the other side twice (told where a transport may have it so)."""
     waits: bool = True
     """It has not been taken out of the outbox."""
 
@@ -83,6 +85,10 @@ class Outbox:
         self._frames.append(frame)
         for part in frame.data:
             self.size += len(part)
+
+    def requests(self) -> set[RequestId | None]:
+        """The requests of ours that wait."""
+        return {frame.request for frame in self._frames if frame.kind is FrameKind.REQUEST}
 
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> int:
         """Give a frame other bytes; return by how many it has grown.

@@ -81,6 +81,8 @@ class Method(Struct, frozen=True, kw_only=True):
     """May be answered with ``input_required``, where there are input rounds."""
     cacheable: bool = False
     """The result carries cache hints, where there are any."""
+    repeatable: bool = False
+    """It may reach the other side twice: the second time changes nothing but a connection."""
     extension: str | None = None
     """The extension that defines it; None for the core."""
 
@@ -125,6 +127,7 @@ METHODS: tuple[Method, ...] = (
         client=_LEGACY,
         params=lifecycle.InitializeParams,
         result=lifecycle.InitializeResult,
+        repeatable=True,
     ),
     Method(
         name="notifications/initialized",
@@ -138,6 +141,7 @@ METHODS: tuple[Method, ...] = (
         client=_LEGACY,
         server=_LEGACY,
         result=base.EmptyResult,
+        repeatable=True,
     ),
     Method(
         name="server/discover",
@@ -145,6 +149,7 @@ METHODS: tuple[Method, ...] = (
         client=_MODERN,
         result=lifecycle.DiscoverResult,
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="notifications/cancelled",
@@ -170,6 +175,7 @@ METHODS: tuple[Method, ...] = (
         result=tools.ListToolsResult,
         capability="tools",
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="tools/call",
@@ -201,6 +207,7 @@ METHODS: tuple[Method, ...] = (
         result=resources.ListResourcesResult,
         capability="resources",
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="resources/templates/list",
@@ -210,6 +217,7 @@ METHODS: tuple[Method, ...] = (
         result=resources.ListResourceTemplatesResult,
         capability="resources",
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="resources/read",
@@ -221,6 +229,7 @@ METHODS: tuple[Method, ...] = (
         header="uri",
         needs_input=True,
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="resources/subscribe",
@@ -229,6 +238,7 @@ METHODS: tuple[Method, ...] = (
         params=resources.SubscribeParams,
         result=base.EmptyResult,
         capability="resources.subscribe",
+        repeatable=True,
     ),
     Method(
         name="resources/unsubscribe",
@@ -237,6 +247,7 @@ METHODS: tuple[Method, ...] = (
         params=resources.UnsubscribeParams,
         result=base.EmptyResult,
         capability="resources.subscribe",
+        repeatable=True,
     ),
     Method(
         name="notifications/resources/list_changed",
@@ -263,6 +274,7 @@ METHODS: tuple[Method, ...] = (
         result=prompts.ListPromptsResult,
         capability="prompts",
         cacheable=True,
+        repeatable=True,
     ),
     Method(
         name="prompts/get",
@@ -299,6 +311,7 @@ METHODS: tuple[Method, ...] = (
         params=logging.SetLevelParams,
         result=base.EmptyResult,
         capability="logging",
+        repeatable=True,
     ),
     Method(
         name="notifications/message",
@@ -373,6 +386,7 @@ METHODS: tuple[Method, ...] = (
         params=tasks.TaskParams,
         result=tasks.TaskResult,
         capability="tasks",
+        repeatable=True,
     ),
     Method(
         name="tasks/result",
@@ -382,6 +396,7 @@ METHODS: tuple[Method, ...] = (
         params=tasks.TaskParams,
         result=tasks.GetTaskPayloadResult,
         capability="tasks",
+        repeatable=True,
     ),
     Method(
         name="tasks/list",
@@ -391,6 +406,7 @@ METHODS: tuple[Method, ...] = (
         params=base.PaginatedParams,
         result=tasks.ListTasksResult,
         capability="tasks.list",
+        repeatable=True,
     ),
     Method(
         name="tasks/cancel",
@@ -420,6 +436,7 @@ METHODS: tuple[Method, ...] = (
         peer_capability=_TASKS,
         header="taskId",
         extension=TASKS_EXTENSION,
+        repeatable=True,
     ),
     Method(
         name="tasks/update",
@@ -497,6 +514,9 @@ _MODERN_ONLY = frozenset(row.name for row in METHODS if row.first.modern) - froz
     row.name for row in METHODS if not row.first.modern
 )
 
+
+REPEATABLE = frozenset(row.name for row in METHODS if row.repeatable)
+"""The requests that may reach the other side twice, in any revision."""
 
 KNOWN_METHODS = frozenset(row.name for row in METHODS)
 """Every method of every revision; whatever else is sent belongs to an extension."""

@@ -1,0 +1,146 @@
+"""Coming back after a connection broke: how often, how soon, and when not.
+
+Several conversations follow each other, each with a Peer of its own
+(:meth:`mcpcore.engine.peer.Peer.succeed`).  Who makes the connections asks :class:`Reconnection`
+after each end whether, and when, there is to be another.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.engine.backoff import Chance, grown
+from mcpcore.engine.events import Event, Ready
+from mcpcore.spec.errors import ERRORS, ErrorData
+
+
+class ReconnectSettings(Struct, frozen=True, kw_only=True):
+    """How a client comes back after its connection broke. Times in seconds."""
+
+    attempts: int = 5
+    """In a row, to a server that runs by itself (WebSocket, TCP, Unix sockets); 0: never."""
+    max_restarts: int = 0
+    """In a row, of a server that we start as a process; 0: never, as a start is more than a
+    connection: a program is run again, with all its effects, after it has failed."""
+    first_delay: float = 1.0
+    """Before the first attempt."""
+    growth: float = 2.0
+    """By so much each delay is longer than the one before."""
+    max_delay: float = 30.0
+    """No delay is longer."""
+    jitter: float = 0.2
+    """So much of a delay is added at most, by chance, so that clients do not come in step."""
+    lasting: float = 10.0
+    """After a connection that was open for this long, attempts are counted anew."""
+    opening: float = 30.0
+    """What one attempt may take, negotiation included."""
+    max_waiting: int = 1024
+    """Requests made meanwhile that wait for the next connection, each until its own deadline; one
+    more is refused at once, and with 0 all are."""
+    max_repeats: int = 1
+    """How often a request is sent again that may have reached a server, if that is safe."""
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "max_restarts", "max_waiting", "max_repeats"):
+            _check(name, getattr(self, name), 0)
+        for name in ("first_delay", "max_delay", "jitter", "lasting"):
+            _check(name, getattr(self, name), 0.0)
+        _check("growth", self.growth, 1.0)
+        if not self.opening > 0:
+            raise ValueError(f"opening must be more than 0, got {self.opening!r}")
+
+
+def _check(name: str, value: Any, least: float) -> None:
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+
+
+# What became of the connection
+
+
+class ConnectionLost(Event, frozen=True, kw_only=True, gc=False):
+    """The connection ended, and another one is going to be tried."""
+
+    reason: str
+
+
+class Reconnecting(Event, frozen=True, kw_only=True, gc=False):
+    """In ``delay`` seconds there is another attempt."""
+
+    attempt: int
+    """In a row, from 1."""
+    attempts: int
+    """So many there will be at most."""
+    delay: float
+    reason: str
+    """How the connection, or the attempt before, ended."""
+
+
+class Reconnected(Event, frozen=True, kw_only=True, gc=False):
+    """There is a connection again, and a conversation: the server's state is a new one."""
+
+    ready: Ready
+    """What was negotiated this time; the revision may be another one of the same era."""
+    attempt: int
+
+
+class ReconnectingGivenUp(Event, frozen=True, kw_only=True, gc=False):
+    """There is no connection any more, and none is tried: all that waited has ended."""
+
+    reason: str
+    attempts: int
+    """How many there were, in a row."""
+
+
+ConnectionEvent = ConnectionLost | Reconnecting | Reconnected | ReconnectingGivenUp
+
+
+class Attempt(Struct, frozen=True):
+    """The next attempt: which it is in a row, and how long to wait before it."""
+
+    number: int
+    delay: float
+
+
+class Reconnection:
+    """Counts the attempts to come back, and spaces them out.
+
+    ``attempts``: how many in a row.  ``seed``: random bytes that spread the delays; the same ones
+    give the same delays, none add nothing to them.
+    """
+
+    def __init__(self, settings: ReconnectSettings, attempts: int, *, seed: bytes = b"") -> None:
+        self.settings = settings
+        self.attempts = attempts
+        self.made = 0
+        """Attempts in a row so far."""
+        self._chance = Chance(seed)
+        self._since: float | None = None
+
+    def opened(self, now: float) -> None:
+        """A conversation has begun."""
+        self._since = now
+
+    def lost(self, now: float, *, final: bool = False) -> Attempt | None:
+        """The connection, or an attempt at one, has ended: what follows, None if nothing does.
+
+        ``final``: it ended in a way after which another one would come to the same end.
+        """
+        since, self._since = self._since, None
+        settings = self.settings
+        if since is not None and now - since >= settings.lasting:
+            self.made = 0
+        if final or self.made >= self.attempts:
+            return None
+        self.made += 1
+        delay = grown(settings.first_delay, settings.growth, self.made, settings.max_delay)
+        delay *= 1 + settings.jitter * self._chance.next()
+        return Attempt(self.made, min(delay, settings.max_delay))
+
+
+def refuses_for_good(error: ErrorData | None) -> bool:
+    """Whether a refusal to negotiate would be the same the next time."""
+    if error is None:
+        return False
+    row = ERRORS.get(error.code)
+    return row is None or not row.retryable

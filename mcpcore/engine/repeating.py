@@ -1,0 +1,48 @@
+"""What may reach a server twice: the one rule, whatever the transport.
+
+A request whose connection broke before the answer may or may not have been carried out.  Asking
+again is safe where the second time changes nothing: for the methods that the table marks
+(:attr:`mcpcore.spec.methods.Method.repeatable`), for tools that their server calls read-only or
+idempotent (``ToolAnnotations``), and for what its sender has marked.
+"""
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from mcpcore.engine.config import Config
+from mcpcore.spec.methods import REPEATABLE
+from mcpcore.spec.types.tools import Tool
+
+_CALL = "tools/call"
+
+
+class _Named(Struct):
+    name: str | UnsetType = UNSET
+
+
+_decode_name = msgspec.json.Decoder(_Named).decode
+
+
+def may_repeat(method: str, body: bytes, mark: bool | None, config: Config) -> bool:
+    """Whether a request may be sent a second time.
+
+    ``body``: its params.  ``mark``: what its sender says, None for nothing; this wins.
+    """
+    if mark is not None:
+        return mark
+    if method in REPEATABLE:
+        return True
+    if method != _CALL or not config.repeatable_tools:
+        return False
+    try:
+        return _decode_name(body).name in config.repeatable_tools
+    except msgspec.MsgspecError:
+        return False
+
+
+def is_repeatable(tool: Tool) -> bool:
+    """Whether a tool says of itself that a second call with the same arguments does no more."""
+    hints = tool.annotations
+    if hints is UNSET:
+        return False
+    return hints.read_only_hint is True or hints.idempotent_hint is True

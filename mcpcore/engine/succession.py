@@ -1,0 +1,128 @@
+"""What outlives a conversation, and how the next one on another connection takes it over.
+
+A client that means to come back sets :attr:`Peer.reconnects`.  When its transport ends, requests
+that need not end with it are held: those that were never sent, those that may be repeated, and
+listen streams.  Everything else has its one terminal event, and ConnectionEnded follows.  Then
+:meth:`Succession.succeed` makes the Peer of the next conversation, to which requests can be given
+at once, or :meth:`Succession.renounce` ends what was held.
+
+Ids and keys go on where those of the Peer before ended, so that nothing of the one conversation
+can be taken for something of the other.
+"""
+
+from typing import TYPE_CHECKING, cast
+
+from msgspec import structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.events import EndReason
+from mcpcore.engine.faults import Fault
+from mcpcore.engine.lifecycle import (
+    REQUEST,
+    STREAM,
+    Request,
+    RequestSignal,
+    Session,
+    StreamSignal,
+    step,
+)
+from mcpcore.engine.outgoing import Outgoing
+from mcpcore.engine.repeating import may_repeat
+from mcpcore.engine.requests import Outbound, Purpose
+from mcpcore.engine.transmit import Transmit
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.wire.message import RequestId
+
+if TYPE_CHECKING:
+    from mcpcore.engine.peer import Peer
+
+
+class Succession(Outgoing):
+    """The part of a Peer that another one takes over."""
+
+    __slots__ = ()
+
+    def end_ours(self, reason: EndReason, message: str, fault: Fault | None = None) -> None:
+        """End every request of ours that the end of this conversation is the end of."""
+        unsent: set[RequestId | None] = set()
+        if self.reconnects is not None:
+            unsent = self.hub.outbox.requests()
+        for request in list(self._pending.values()):
+            if not self._outlives(request, unsent):
+                self.abort(request, RequestSignal.END, reason, message, fault)
+
+    def _outlives(self, request: Outbound, unsent: set[RequestId | None]) -> bool:
+        """Whether a request need not end with this conversation; it is held then."""
+        settings = self.reconnects
+        if settings is None or request.purpose is not Purpose.OWNER or request.farewell is not None:
+            return False
+        if request.state is Request.HELD:
+            return True
+        if request.stream is None and request.id not in unsent:
+            body = request.original
+            again = may_repeat(request.method, body, request.repeat, self.config)
+            if not again or request.repeats >= settings.max_repeats:
+                return False
+            request.repeats += 1
+        request.state = step(REQUEST, request.state, RequestSignal.LOST) or request.state
+        if request.stream is not None:
+            request.stream = step(STREAM, request.stream, StreamSignal.LOST) or request.stream
+        request.revision, request.row, request.progress = None, None, None
+        self._held[request.id] = request
+        return True
+
+    def succeed(self) -> "Peer":
+        """Make the Peer of the next conversation with the same server, yet to be started.
+
+        It speaks the era of this one; requests may be given to it at once.  Raises
+        LocalProtocolError unless this is a client with ``reconnects`` whose conversation has
+        ended.
+        """
+        if self.role is not Role.CLIENT or self.reconnects is None or not self.ended:
+            raise LocalProtocolError("only a client that means to come back has a successor")
+        self.drop_unsent()
+        make = cast("type[Peer]", type(self))
+        heir = make(self.role, self._config_of_heir(), hub=self.hub, mirrors=self._mirrors)
+        heir.reconnects, heir.expected = self.reconnects, True
+        for held in self._held.values():
+            held.peer = heir
+            heir._held[held.id] = heir._pending[held.id] = held
+        for waiting in self.waiting_input.values():
+            waiting.peer = heir
+            heir.waiting_input[waiting.id] = waiting
+        self._held, self._pending, self.waiting_input = {}, {}, {}
+        self.reconnects = None
+        return heir
+
+    def renounce(self, reason: str) -> None:
+        """There will be no next conversation: what was held for it ends as CLOSED."""
+        self.reconnects = None
+        self.waiting_input.clear()
+        self.end_ours(EndReason.CLOSED, f"connection closed: {reason}")
+
+    def drop_unsent(self) -> None:
+        """Nothing that this conversation wanted to say is to be sent any more."""
+
+        def unwanted(frame: Transmit) -> bool:
+            return frame.peer is self
+
+        for frame in self.hub.outbox.discard(unwanted):
+            self.taken(frame)
+
+    def check_room(self) -> None:
+        """Raise LocalProtocolError if no further request may wait for the next connection."""
+        settings = self.reconnects
+        if not self.expected or settings is None or self.state is Session.OPEN:
+            return
+        limit = settings.max_waiting
+        if len(self._held) >= limit:
+            raise LocalProtocolError(
+                f"the connection is lost, and {limit} requests wait for the next one already"
+            )
+
+    def _config_of_heir(self) -> Config:
+        config, revision = self.config, self.revision
+        if revision is None:
+            return config
+        era = tuple(each for each in config.revisions if each.modern == revision.modern)
+        return config if era == config.revisions else structs.replace(config, revisions=era)
