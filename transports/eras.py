@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.spec.revisions import LATEST_LEGACY
-from transports.targets import HttpTarget, StdioTarget, Target, WebSocketTarget
+from transports.targets import (
+    HttpTarget,
+    StdioTarget,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+)
 
 ENDED_WHEN_PROBED = (
     "(it ended when it was asked server/discover, as some legacy servers do: allow only legacy "
@@ -67,6 +74,8 @@ def place_of(target: Target) -> Hashable:
     if isinstance(target, HttpTarget | WebSocketTarget):
         parts = urlsplit(target.url)
         return parts.scheme, parts.hostname, parts.port, parts.path
+    if isinstance(target, TcpTarget | UnixTarget):
+        return target.url
     if isinstance(target, StdioTarget):
         return tuple(target.command), str(target.cwd), frozenset((target.env or {}).items())
     return None

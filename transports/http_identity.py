@@ -2,11 +2,14 @@
 
 import inspect
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import anyio
 
-from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Authenticate, Principal, Refusal, Verdict
+from mcpcore.http.principals import Principal, Refusal, Verdict
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +21,10 @@ _SLOW = Refusal(
 )
 
 
-async def identify(authenticate: Authenticate, request: HttpRequest, seconds: float) -> Verdict:
-    """Return what ``authenticate`` finds.
+async def identify(
+    authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T, seconds: float
+) -> Verdict:
+    """Return what ``authenticate`` finds of a request, or of whoever opens a connection.
 
     What it raises, a result that is neither a principal nor a refusal (such as a plain string,
     which may be the text of an error), and more than ``seconds`` refuse the request: no mistake

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from msgspec import Struct, field
 
@@ -49,17 +49,47 @@ class StdioTarget(Struct, frozen=True):
     cwd: str | os.PathLike[str] | None = None
 
 
+class TcpTarget(Struct, frozen=True):
+    """A server at a TCP port, one message a line; with ``tls`` it is spoken to over TLS."""
+
+    host: str
+    port: int
+    tls: bool = False
+
+    @property
+    def url(self) -> str:
+        """As :func:`parse_target` takes it."""
+        return f"{'tls' if self.tls else 'tcp'}://{authority(self.host, self.port)}"
+
+
+class UnixTarget(Struct, frozen=True):
+    """A server at a Unix socket, one message a line. ``path`` is that of the file."""
+
+    path: str
+
+    @property
+    def url(self) -> str:
+        """As :func:`parse_target` takes it."""
+        return f"unix://{quote(os.path.abspath(self.path))}"
+
+
 class MemoryTarget(Struct, frozen=True):
-    """A server in this process, and how its handlers are run."""
+    """A server in this process, and how its handlers are run.
+
+    ``wire``: let messages go through bytes in pieces, as over a socket, instead of being handed
+    over as they are.
+    """
 
     server: Server
     settings: "RuntimeSettings | None" = None
+    wire: bool = False
 
 
-Target = HttpTarget | WebSocketTarget | StdioTarget | MemoryTarget
+Target = HttpTarget | WebSocketTarget | StdioTarget | TcpTarget | UnixTarget | MemoryTarget
 
 _HTTP_SCHEMES = {"http": 80, "https": 443}
 _WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
+_SOCKET_SCHEMES = {"tcp", "tls", "unix"}
 
 
 def parse_target(
@@ -69,7 +99,7 @@ def parse_target(
 
     Raises :class:`BadTarget`.
     """
-    if isinstance(target, HttpTarget | WebSocketTarget | StdioTarget | MemoryTarget):
+    if isinstance(target, Target):
         return target
     if isinstance(target, Server):
         return MemoryTarget(target)
@@ -122,11 +152,15 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise BadTarget(f"{url!r} is not a URL: {error}") from None
+    if parts.scheme in _SOCKET_SCHEMES:
+        if headers:
+            raise BadTarget(f"headers cannot be sent over {parts.scheme}, which has none")
+        return _parse_unix(url) if parts.scheme == "unix" else _parse_tcp(url, parts)
     if parts.scheme not in _HTTP_SCHEMES | _WEBSOCKET_SCHEMES:
         hint = " (a command is given as a list of strings)" if not parts.scheme else ""
         raise BadTarget(
-            f"{url!r} is no target: expected a URL that begins with http://, https://, ws:// "
-            f"or wss://{hint}"
+            f"{url!r} is no target: expected a URL that begins with http://, https://, ws://, "
+            f"wss://, tcp://, tls:// or unix://{hint}"
         )
     if not host:
         raise BadTarget(f"{url!r} names no host")
@@ -135,3 +169,32 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
     if not isinstance(headers, Mapping):
         raise BadTarget("a function can make the headers of HTTP requests only")
     return WebSocketTarget(url, headers)
+
+
+def _parse_tcp(url: str, parts: SplitResult) -> TcpTarget:
+    form = f"{parts.scheme}://HOST:PORT"
+    if not parts.hostname or not parts.port:
+        raise BadTarget(f"{url!r} lacks a host or a port: expected {form}")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise BadTarget(f"{url!r} says more than a host and a port: expected {form}")
+    return TcpTarget(parts.hostname, parts.port, parts.scheme == "tls")
+
+
+def _parse_unix(url: str) -> UnixTarget:
+    # By hand: a path may hold what means something else in other URLs.
+    path = url.partition(":")[2]
+    if path.startswith("//"):
+        path = path[2:]
+    if not path.startswith("/"):
+        raise BadTarget(
+            f"{url!r} names no absolute path: expected unix:///path/to/socket, with three slashes"
+        )
+    if "?" in path or "#" in path:
+        raise BadTarget(f"{url!r} is no path alone: write ? as %3F and # as %23")
+    return UnixTarget(unquote(path))
+
+
+def authority(host: str, port: int | None = None) -> str:
+    """Write a host, and a port if there is one, as in a URL."""
+    name = f"[{host}]" if ":" in host else host
+    return name if port is None else f"{name}:{port}"

@@ -1,0 +1,125 @@
+"""The client's end of a TCP or Unix socket: one JSON-RPC message a line."""
+
+import errno
+import os
+import socket
+import ssl
+
+import anyio
+import msgspec
+from anyio.abc import ByteStream, SocketAttribute
+from msgspec import UNSET
+
+from mcpcore.engine.peer import Peer
+from mcpcore.spec.errors import ErrorData
+from mcpcore.wire.message import Message, decode
+from transports.link import App
+from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from transports.socket_settings import SocketSettings
+from transports.streams import StreamLink
+from transports.targets import TcpTarget, UnixTarget
+from transports.tcp_sockets import keep_alive
+from transports.tls import SecureStream, client_tls, tls_problem
+from transports.unix_sockets import checked_path, credentials, not_welcome
+
+
+class SocketClientLink(StreamLink):
+    """Connects to a target when it runs.
+
+    ``ssl_context`` replaces the default one of ``tls``.  Whatever keeps the connection from being
+    opened is a LinkError out of ``run()``.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        app: App,
+        target: TcpTarget | UnixTarget,
+        *,
+        settings: SocketSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._limits = settings or SocketSettings()
+        super().__init__(peer, app, settings=self._limits.pump)
+        self.target = target
+        self._ssl_context = ssl_context
+        self._first = True
+        self._refusal = ""
+
+    async def _open(self) -> None:
+        shown, seconds = self.target.url, self._limits.handshake_time
+        try:
+            with anyio.fail_after(seconds):
+                if isinstance(self.target, UnixTarget):
+                    self.stream = await self._connect_unix(self.target.path)
+                else:
+                    self.stream = await self._connect_tcp(self.target)
+        except TimeoutError as error:
+            raise LinkError(f"{shown}: no connection within {seconds:g} s") from error
+        except (OSError, UnicodeError, *STREAM_ERRORS) as error:
+            # UnicodeError: names that are no names, such as a..b
+            raise LinkError(f"{shown}: cannot connect: {_reason(error)}") from error
+
+    async def _connect_unix(self, path: str) -> ByteStream:
+        path, users = checked_path(path), self._limits.users
+        stream = await anyio.connect_unix(path)
+        sock = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+        unwelcome = None if users is None else not_welcome(credentials(sock), users)
+        if unwelcome is not None:
+            await anyio.aclose_forcefully(stream)
+            raise LinkError(f"{self.target.url}: the server is not to be trusted: {unwelcome}")
+        return stream
+
+    async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
+        stream = await anyio.connect_tcp(target.host, target.port)
+        keep_alive(stream.extra(SocketAttribute.raw_socket), self._limits.keep_alive)  # noqa: S610
+        if not target.tls:
+            return stream
+        context = self._ssl_context or client_tls()
+        try:
+            return await SecureStream.wrap(stream, hostname=target.host, ssl_context=context)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+            problem = tls_problem(error)
+            if problem is None and isinstance(error, ValueError):
+                problem = str(error)
+            if problem is None:
+                raise
+            raise LinkError(f"{target.url}: TLS failed: {problem}") from error
+
+    def _feed(self, data: bytes) -> None:
+        if self._first:
+            self._first = False
+            self._refusal = _refusal(data)
+        super()._feed(data)
+
+    async def _end_of_input(self) -> str:
+        reason = await super()._end_of_input()
+        return f"{reason}: {self._refusal}" if self._refusal else reason
+
+
+def _refusal(data: bytes) -> str:
+    """What a server says that closes before it has read anything: an error without id."""
+    line = data[:4096].partition(b"\n")[0]
+    if b'"error"' not in line:
+        return ""
+    message = decode(line)
+    if not isinstance(message, Message) or message.error is UNSET or message.id is not UNSET:
+        return ""
+    return msgspec.json.decode(message.error, type=ErrorData).message[:200]
+
+
+def _reason(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause = error.__cause__
+    if isinstance(error, OSError) and error.errno is None and cause is not None:
+        return _reason(cause)
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "unknown host"
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno == errno.ENOENT:
+            return "there is no such socket file"
+        return os.strerror(error.errno).lower()
+    return what_broke(error)

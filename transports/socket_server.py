@@ -1,0 +1,272 @@
+"""Listening on TCP and Unix sockets: who is let in, how many, and what the others are told."""
+
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+import anyio
+from anyio.abc import ByteStream, SocketStream, TaskGroup, TaskStatus
+
+from mcpcore.engine.peer import Peer
+from mcpcore.http.addresses import share_of
+from mcpcore.http.principals import Principal, Refusal
+from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, ErrorData
+from mcpcore.wire.message import encode_error
+from transports.http_host import peer_name
+from transports.http_identity import identify
+from transports.link import App
+from transports.link_errors import STREAM_ERRORS, what_broke
+from transports.pump import Connection
+from transports.socket_settings import Caller, SocketSettings
+from transports.sockets import PlainServerLink, StreamServerLink
+from transports.targets import TcpTarget, UnixTarget
+from transports.tcp_sockets import keep_alive, listen_tcp
+from transports.tls import SecureStream, client_certificate, tls_problem
+from transports.unix_sockets import UnixFile, credentials, listen_unix, not_welcome
+
+logger = logging.getLogger(__name__)
+
+Serve = Callable[[Callable[[Peer, App], Connection]], Awaitable[None]]
+"""Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
+
+_PAUSE = 0.1
+_TURNED_AWAY = 100
+_TELL_TIME = 1.0
+_TELL_BYTES = 64 * 1024
+_GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
+
+
+class SocketServer:
+    """Serves every connection of one TCP address or Unix socket.
+
+    Made by :meth:`on_tcp` or :meth:`on_unix`, it listens already; then :meth:`run` it in a task.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        urls: Sequence[str],
+        serve: Serve,
+        settings: SocketSettings,
+        ssl_context: ssl.SSLContext | None = None,
+        file: UnixFile | None = None,
+    ) -> None:
+        self.urls = list(urls)
+        """Where it listens."""
+        self._listeners = listeners
+        self._serve = serve
+        self._settings = settings
+        self._ssl_context = ssl_context
+        self._file = file
+        self._scheme = urls[0].partition(":")[0]
+        self._tasks: TaskGroup
+        self._accepting = anyio.CancelScope()
+        self._shares: Counter[str] = Counter()
+        self._turned_away = 0
+
+    @classmethod
+    async def on_tcp(
+        cls,
+        host: str,
+        port: int,
+        serve: Serve,
+        settings: SocketSettings,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> "SocketServer":
+        """Listen on every address of a host; port 0 picks a free one, the same for all.
+
+        Raises LinkError if that cannot be done, BadTarget if it is not allowed to.
+        """
+        anywhere = ssl_context is not None or settings.insecure
+        listeners = await listen_tcp(host, port, anywhere=anywhere)
+        tls = ssl_context is not None
+        bound = [each.getsockname() for each in listeners]
+        urls = [TcpTarget(address[0], address[1], tls).url for address in bound]
+        return cls(listeners, urls, serve, settings, ssl_context)
+
+    @classmethod
+    async def on_unix(cls, path: str, serve: Serve, settings: SocketSettings) -> "SocketServer":
+        """Listen on a socket file, in place of a stale one.
+
+        Raises BadTarget for a path that is none, LinkError if another server answers there, if it
+        is a file of another kind, or if the system does not let us.
+        """
+        file = await listen_unix(path, settings.mode, settings.users)
+        return cls([file.listener], [UnixTarget(file.path).url], serve, settings, file=file)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, or until it was stopped and the last connection has ended."""
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._accept_all)
+                task_status.started()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take no further connection; those there are go on.  May be called more than once."""
+        self._accepting.cancel()
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+        for listener in self._listeners:
+            listener.close()
+
+    # Connections
+
+    async def _accept_all(self) -> None:
+        with self._accepting:
+            async with anyio.create_task_group() as accepting:
+                for listener in self._listeners:
+                    accepting.start_soon(self._accept, listener)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            await anyio.wait_readable(listener)
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:  # out of descriptors, for instance
+                logger.warning("cannot accept a connection: %s", error)
+                await anyio.sleep(_PAUSE)
+                continue
+            sock.setblocking(False)
+            try:
+                caller, refusal = self._look_at(sock, address)
+            except OSError:  # it is gone already
+                sock.close()
+                continue
+            share = _share(caller)
+            if refusal is None and sum(self._shares.values()) >= self._settings.connections:
+                refusal = _busy("too many connections")
+            elif refusal is None and self._shares[share] >= self._settings.connections_per_client:
+                refusal = _busy("too many connections from the same place")
+            if refusal is None:
+                self._shares[share] += 1
+                self._tasks.start_soon(self._connection, sock, caller, share)
+            elif self._ssl_context is None and self._turned_away < _TURNED_AWAY:
+                self._tasks.start_soon(self._turn_away, sock, refusal)
+            else:
+                sock.close()
+
+    def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
+        """Who has connected, and what they are told if they may not."""
+        if self._scheme != "unix":
+            keep_alive(sock, self._settings.keep_alive)
+            return Caller(scheme=self._scheme, peer=peer_name(address)), None
+        found = credentials(sock)
+        refusal = not_welcome(found, self._settings.users)
+        if refusal is not None:
+            logger.info("refused a connection: %s", refusal)
+        line = None if refusal is None else _line(INVALID_REQUEST, refusal)
+        if found is None:
+            return Caller(scheme="unix"), line
+        return Caller(scheme="unix", uid=found.uid, gid=found.gid, pid=found.pid), line
+
+    async def _connection(self, sock: socket.socket, caller: Caller, share: str) -> None:
+        try:
+            if self._ssl_context is None and os.name == "posix":
+                await self._plain(sock, caller)
+            else:
+                await self._stream(await SocketStream.from_socket(sock), caller)
+        except _GONE as error:
+            # Not a connection yet, or its end could not be told.
+            logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
+        except Exception:  # a mistake of ours ends one connection, not all of them
+            logger.exception("a connection failed")
+        finally:
+            sock.close()
+            self._shares[share] -= 1
+            if not self._shares[share]:
+                del self._shares[share]
+
+    async def _plain(self, sock: socket.socket, caller: Caller) -> None:
+        verdict = await self._identify(caller)
+        if isinstance(verdict, Refusal):
+            await self._tell(sock, _line(INVALID_REQUEST, verdict.message))
+            return
+
+        def make_link(peer: Peer, app: App) -> Connection:
+            peer.principal = verdict
+            return PlainServerLink(peer, app, sock, settings=self._settings)
+
+        await self._serve(make_link)
+
+    async def _stream(self, stream: SocketStream, caller: Caller) -> None:
+        """Serve over TLS, or where plain sockets are not descriptors."""
+        try:
+            secured = await self._secure(stream)
+            if isinstance(secured, SecureStream):
+                certificate = client_certificate(secured)
+                caller = Caller(scheme="tls", peer=caller.peer, certificate=certificate)
+            verdict = await self._identify(caller)
+            if isinstance(verdict, Refusal):
+                with anyio.move_on_after(_TELL_TIME):
+                    await secured.send(_line(INVALID_REQUEST, verdict.message))
+                    await secured.aclose()
+                return
+
+            def make_link(peer: Peer, app: App) -> Connection:
+                peer.principal = verdict
+                return StreamServerLink(peer, app, secured, settings=self._settings)
+
+            await self._serve(make_link)
+        finally:
+            with anyio.CancelScope(shield=True), suppress(*_GONE):
+                await anyio.aclose_forcefully(stream)
+
+    async def _secure(self, stream: SocketStream) -> ByteStream:
+        if self._ssl_context is None:
+            return stream
+        with anyio.move_on_after(self._settings.handshake_time):
+            return await SecureStream.wrap(stream, server_side=True, ssl_context=self._ssl_context)
+        raise OSError(errno.ETIMEDOUT, "the TLS handshake took too long")
+
+    async def _identify(self, caller: Caller) -> Principal | Refusal | None:
+        settings = self._settings
+        if settings.authenticate is not None:
+            return await identify(settings.authenticate, caller, settings.authenticate_time)
+        return None if caller.uid is None else Principal(f"uid:{caller.uid}")
+
+    # Those who are not let in
+
+    async def _turn_away(self, sock: socket.socket, line: bytes) -> None:
+        self._turned_away += 1
+        try:
+            await self._tell(sock, line)
+        finally:
+            self._turned_away -= 1
+            sock.close()
+
+    async def _tell(self, sock: socket.socket, line: bytes) -> None:
+        """Send a line, and leave the other side time to read it."""
+        left = _TELL_BYTES
+        with suppress(OSError), anyio.move_on_after(_TELL_TIME):
+            sock.send(line)
+            sock.shutdown(socket.SHUT_WR)
+            while left > 0:
+                await anyio.wait_readable(sock)
+                if not (data := sock.recv(4096)):
+                    return
+                left -= len(data)
+
+
+def _share(caller: Caller) -> str:
+    if caller.uid is not None:
+        return f"uid:{caller.uid}"
+    host = (caller.peer or "").rpartition(":")[0]
+    return share_of(host.removeprefix("[").removesuffix("]"))
+
+
+def _line(code: int, message: str) -> bytes:
+    return encode_error(None, ErrorData(code, message)) + b"\n"
+
+
+def _busy(message: str) -> bytes:
+    return _line(LEGACY_BUSY, message)

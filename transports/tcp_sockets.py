@@ -1,0 +1,78 @@
+"""TCP: where to listen, and the options of connections."""
+
+import errno
+import ipaddress
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from transports.link_errors import LinkError
+from transports.targets import BadTarget
+
+_BACKLOG = 128
+
+
+async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.socket]:
+    """Listen on every address of a host; port 0 picks a free one, the same for all.
+
+    ``anywhere``: also where other machines can connect.  Raises BadTarget if that would be needed,
+    LinkError if an address cannot be had.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for family, address in await _addresses(host, port):
+            if not anywhere:
+                _must_be_ours(address[0], host)
+            bound = (address[0], port, *address[2:])
+            listeners.append(socket.create_server(bound, family=family, backlog=_BACKLOG))
+            listeners[-1].setblocking(False)
+            port = port or listeners[-1].getsockname()[1]
+    except BaseException as error:
+        for listener in listeners:
+            listener.close()
+        if isinstance(error, (OSError, UnicodeError)):
+            raise LinkError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
+        raise
+    return listeners
+
+
+def keep_alive(sock: socket.socket, seconds: float | None) -> None:
+    """Have the system look whether a silent peer is there, and send small messages at once."""
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if seconds is None:
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        idle = "TCP_KEEPALIVE" if hasattr(socket, "TCP_KEEPALIVE") else "TCP_KEEPIDLE"  # macOS
+        for name, value in (
+            (idle, max(1, int(seconds))),
+            ("TCP_KEEPINTVL", 15),
+            ("TCP_KEEPCNT", 4),
+        ):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [*dict.fromkeys((int(family), address) for family, _, _, _, address in found)]
+
+
+def _must_be_ours(address: str, host: str) -> None:
+    """Raise BadTarget for an address that other machines may reach."""
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        raise BadTarget(
+            f"tcp on {host} could be used, and read along, by everybody on the network: "
+            "serve it over TLS, listen on 127.0.0.1, or allow it (SocketSettings.insecure, "
+            "--insecure-tcp)"
+        )
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return "unknown host"
+    known = error.errno is not None and error.errno in errno.errorcode
+    return os.strerror(error.errno).lower() if known and error.errno else str(error)

@@ -1,0 +1,232 @@
+"""Unix sockets: the file by which one is found, and the user at its other end.
+
+Who may connect is said twice: by the permissions of the file, and by what the system tells of the
+other process (SO_PEERCRED of Linux unix(7); getpeereid(3) of the BSDs and macOS), which holds
+where permissions of sockets do not count, and at a client, whose server could be somebody else's.
+
+A file is created without a moment in which others could connect: nobody can before ``listen``, and
+by then it has its permissions.  (A umask would be one of the whole process, threads included.)
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import anyio
+
+from transports.link_errors import LinkError
+from transports.targets import BadTarget
+
+LONGEST_PATH = 107 if sys.platform == "linux" else 103
+"""Most bytes of a path: ``sun_path`` without its final NUL."""
+
+_LINUX = sys.platform == "linux"
+_OWNER_ONLY, _EVERYBODY = 0o600, 0o666
+_LOCK_TIME = 5.0
+_LOCK_PAUSE = 0.02
+_BACKLOG = 128
+
+
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a socket file.  Raises BadTarget for what cannot be one."""
+    text = os.fspath(path)
+    if not hasattr(socket, "AF_UNIX"):
+        raise BadTarget("this platform has no Unix sockets")
+    if not text:
+        raise BadTarget("a Unix socket needs a path")
+    if text.startswith(("@", "\0")):
+        raise BadTarget(
+            f"{text!r} would be an abstract socket, which has no file and no permissions: "
+            "expected a path (./@name for a file of that name)"
+        )
+    if "\0" in text:
+        raise BadTarget(f"{text!r} is no path: it contains a NUL character")
+    if text.endswith("/"):
+        raise BadTarget(f"{text!r} is a directory, not the path of a socket")
+    whole = os.path.abspath(text)
+    size = len(os.fsencode(whole))
+    if size > LONGEST_PATH:
+        raise BadTarget(
+            f"the path of the socket is too long: {whole!r} has {size} bytes, "
+            f"of which the system takes {LONGEST_PATH}"
+        )
+    return whole
+
+
+class UnixFile:
+    """A listening socket and its file, which is ours until :meth:`remove`."""
+
+    def __init__(self, path: str, listener: socket.socket, identity: tuple[int, int]) -> None:
+        self.path = path
+        self.listener = listener
+        self._identity = identity
+
+    def remove(self) -> None:
+        """Remove the file if it is still ours; to be called before the socket is closed.
+
+        As long as we listen, no other server takes the file for a stale one.
+        """
+        with suppress(OSError):
+            if _identity(os.lstat(self.path)) == self._identity:
+                os.unlink(self.path)
+
+
+async def listen_unix(path: str, mode: int | None, users: Sequence[int] | None) -> UnixFile:
+    """Listen on ``path``, in place of a stale socket file if there is one.
+
+    Raises LinkError if another server answers there, or if the path cannot be used; BadTarget for
+    a path that is none.
+    """
+    path = checked_path(path)
+    if mode is None:
+        mode = _OWNER_ONLY if users == () else _EVERYBODY
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        with _open_folder(path) as folder:
+            await _lock(folder, path)
+            _make_way(path)
+            return UnixFile(path, listener, _bind(listener, path, mode))
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise LinkError(f"cannot listen on the Unix socket {path}: {reason}") from error
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _bind(listener: socket.socket, path: str, mode: int) -> tuple[int, int]:
+    """Make the file and listen; what tells the file from others."""
+    with suppress(OSError):  # Linux makes the file with these, others do not take them
+        os.fchmod(listener.fileno(), mode)
+    listener.bind(path)
+    try:
+        os.chmod(path, mode)
+        listener.listen(_BACKLOG)
+        return _identity(os.lstat(path))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _make_way(path: str) -> None:
+    """Remove a socket file at which nobody answers; whatever else is there stays, and raises."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise LinkError(f"cannot listen on {path}: there is a file that is no socket; it was kept")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)  # stale: who made it is gone
+            return
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            text = f"cannot listen on {path}: the socket there belongs to another user"
+            raise LinkError(text) from None
+        except OSError:
+            pass  # its queue is full, or it is of another type: somebody has it
+    raise LinkError(f"cannot listen on {path}: another server is listening there")
+
+
+# Two servers that start at once: each would take the file of the other, that is bound and does not
+# listen yet, for a stale one.  Only one at a time looks and binds in a directory.
+
+
+@contextmanager
+def _open_folder(path: str) -> Iterator[int | None]:
+    folder: int | None = None
+    with suppress(PermissionError):  # one that may be searched but not read cannot be locked
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        yield folder
+    finally:
+        if folder is not None:
+            os.close(folder)
+
+
+async def _lock(folder: int | None, path: str) -> None:
+    if folder is None or sys.platform == "win32":
+        return
+    import fcntl
+
+    with anyio.move_on_after(_LOCK_TIME):
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                await anyio.sleep(_LOCK_PAUSE)
+    text = f"cannot listen on {path}: its directory has been locked for {_LOCK_TIME:g} s"
+    raise LinkError(text)
+
+
+# Who is at the other end
+
+_PEERCRED = struct.Struct("3i")
+
+
+class Credentials:
+    """The user, group and process at the other end of a Unix socket."""
+
+    __slots__ = ("gid", "pid", "uid")
+
+    def __init__(self, uid: int, gid: int, pid: int | None = None) -> None:
+        self.uid, self.gid, self.pid = uid, gid, pid
+
+
+def credentials(sock: socket.socket) -> Credentials | None:
+    """Ask the system who is at the other end; None where it does not say.  Raises OSError."""
+    if _LINUX:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+        pid, uid, gid = _PEERCRED.unpack(data)
+        return Credentials(uid, gid, pid)
+    return credentials_bsd(sock, _system_library())
+
+
+def credentials_bsd(sock: socket.socket, library: Any) -> Credentials | None:
+    """The same through ``getpeereid`` of the system's C library, if that has it."""
+    getpeereid = getattr(library, "getpeereid", None)
+    if getpeereid is None:
+        return None
+    uid, gid = ctypes.c_uint32(), ctypes.c_uint32()
+    if getpeereid(sock.fileno(), ctypes.byref(uid), ctypes.byref(gid)) != 0:
+        number = ctypes.get_errno() or errno.ENOTCONN
+        raise OSError(number, os.strerror(number))
+    return Credentials(uid.value, gid.value)
+
+
+def _system_library() -> Any:
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):  # no such library (Windows)
+        return None
+
+
+def not_welcome(found: Credentials | None, users: Sequence[int] | None) -> str | None:
+    """Why a user may not be at the other end, in words; None if they may."""
+    if users is None:
+        return None
+    if found is None:
+        return "this platform does not tell which user is at the other end of a Unix socket"
+    if found.uid == os.geteuid() or found.uid in users:
+        return None
+    return f"user {found.uid} is not allowed here"
