@@ -50,7 +50,7 @@ class Announcing(HttpServer):
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """See :meth:`HttpServer.notify`; everybody includes the clients of all workers."""
-        if parent is not None or (session is not None and self._view(session) is not None):
+        if parent is not None or (session is not None and self._sessions.get(session) is not None):
             super().notify(method, params, parent=parent, session=session, meta=meta)
         elif session is None:
             raw = UNSET if params is None else Raw(to_json(params))

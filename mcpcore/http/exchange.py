@@ -95,6 +95,7 @@ class Exchange(Incoming):
         "_waits",
         "deadline",
         "extra",
+        "moved",
         "opens",
         "over_since",
         "phase",
@@ -134,6 +135,8 @@ class Exchange(Incoming):
         """When an answer that has not come makes this an event stream."""
         self.silent = True
         """Nothing was sent since the last look."""
+        self.moved = False
+        """Something was taken since the last look."""
         self.over_since: float | None = None
         self._head: HttpHead | None = None
         self._out: deque[Transmit | bytes | memoryview] = NOTHING
@@ -342,6 +345,7 @@ class Exchange(Incoming):
             room -= len(data)
         if parts:
             taken.append(HttpChunk(self.route, b"".join(parts)))
+            self.moved = True
             if self.report is not None:
                 self.report.sent += limit - room
             if self.stream is not None:

@@ -69,16 +69,19 @@ class Gate:
         self._versions = frozenset(revision.name for revision in legacy)
         self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
         with_sessions = self._versions and settings.sessions
-        self._methods = ("POST", "GET", "DELETE") if with_sessions else ("POST",)
-        self._allow = ((ALLOW, ", ".join((*self._methods, "OPTIONS")).encode()),)
+        self._methods: dict[str | None, tuple[str, ...]] = {
+            settings.path: ("POST", "GET", "DELETE") if with_sessions else ("POST",)
+        }
+        if settings.sse is not None:
+            self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
         self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 
     def asks_who(self, head: HttpRequest) -> bool:
-        """Whether a request must be authenticated: those that reach the endpoint.
+        """Whether a request must be authenticated: those that reach an endpoint.
 
         A browser's preflight is sent without credentials, and says nothing of interest.
         """
-        return head.path == self._settings.path and head.method != "OPTIONS"
+        return head.path in self._methods and head.method != "OPTIONS"
 
     def admit(
         self,
@@ -102,13 +105,14 @@ class Gate:
             exchange.refuse(403, problem)
             return False
         exchange.extra += _readable_by(origin)
-        if head.path != self._settings.path:
+        methods = self._methods.get(head.path)
+        if methods is None:
             exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
         elif head.method == "OPTIONS":
-            self._preflight(exchange, cross_origin=origin is not None)
-        elif head.method not in self._methods:
+            self._preflight(exchange, methods, cross_origin=origin is not None)
+        elif head.method not in methods:
             text = f"the method {quoted(head.method)} is not allowed here"
-            exchange.refuse(405, text, self._allow)
+            exchange.refuse(405, text, (_allowed(methods),))
         elif refusal is not None:
             exchange.refuse(refusal.status, refusal.message, refusal.lines())
         else:
@@ -198,15 +202,17 @@ class Gate:
         exchange.refuse(400, f"unsupported protocol version {quoted(version)}; supported: {served}")
         return False
 
-    def _preflight(self, exchange: Exchange, *, cross_origin: bool) -> None:
+    def _preflight(
+        self, exchange: Exchange, methods: tuple[str, ...], *, cross_origin: bool
+    ) -> None:
         """Tell a browser what a page of an allowed origin may send; there are no wildcards."""
-        lines = [*self._allow]
+        lines = [_allowed(methods)]
         fields = exchange.fields
         if cross_origin and _ASKED_METHOD in fields:
             asked = (fields.all(_ASKED_HEADERS) or "").lower().encode("latin-1").split(b",")
             granted = sorted(set(self._granted(name.strip() for name in asked)))
             lines += [
-                (b"access-control-allow-methods", ", ".join(self._methods).encode()),
+                (b"access-control-allow-methods", ", ".join(methods).encode()),
                 (b"access-control-allow-headers", b", ".join(granted)),
                 (b"access-control-max-age", _PREFLIGHT_SECONDS),
             ]
@@ -223,3 +229,7 @@ def _readable_by(origin: str | None) -> tuple[tuple[bytes, bytes], ...]:
     if origin is None:
         return ()
     return ((b"access-control-allow-origin", origin.encode("ascii")), _EXPOSED, _VARY)
+
+
+def _allowed(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
+    return ALLOW, ", ".join((*methods, "OPTIONS")).encode()

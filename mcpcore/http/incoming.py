@@ -37,6 +37,7 @@ class Incoming:
         "fields",
         "modern",
         "peer",
+        "piped",
         "principal",
         "received",
         "rejected",
@@ -73,6 +74,8 @@ class Incoming:
         self.session_id: str | None = None
         self.accepts_json = self.accepts_stream = True
         self.modern = False
+        self.piped = False
+        """It brings a message of HTTP+SSE, for the session whose id was in the query."""
 
     def read_head(self) -> None:
         """Take note of version, session and accepted types.

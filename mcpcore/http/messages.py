@@ -24,6 +24,8 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     """``https`` if the client has reached this server, or the one in front, over TLS."""
     certificate: ClientCertificate | None = None
     """The certificate with which the client has proved who it is; None without one."""
+    root: str = ""
+    """What a framework has taken from the front of ``path``, for paths that a client is told."""
 
 
 class HttpHead(Struct, frozen=True):

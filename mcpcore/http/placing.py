@@ -38,6 +38,10 @@ def _ended(record: Exchange, report: Report) -> ExchangeEnded:
     )
 
 
+_CLOSING = "the server is shutting down"
+_ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
+
+
 class Placing(OwnerCalls):
     """The part of an HttpServer that knows exchanges, streams and sessions."""
 
@@ -46,6 +50,7 @@ class Placing(OwnerCalls):
     _exchanges: dict[Route, Exchange]
     _news: dict[Route, Exchange]
     _deadlines: Deadlines[Any]
+    _interval: float
     _closing: bool
 
     # What the owner calls
@@ -129,10 +134,6 @@ class Placing(OwnerCalls):
             return False
         return True
 
-    def _watch(self, record: Exchange, now: float) -> None:
-        """Look at an exchange again when something may be due."""
-        raise NotImplementedError
-
     # From Peers to exchanges
 
     def _collect(self) -> None:
@@ -140,6 +141,12 @@ class Placing(OwnerCalls):
         if outbox:
             for frame in outbox.take():
                 self._place(frame)
+        if self._closing:
+            self._finish_pipes()
+
+    def _finish_pipes(self) -> None:
+        """While the server closes: end the streams that nothing more is to come on."""
+        raise NotImplementedError
 
     def _place(self, frame: Transmit) -> None:
         """Give a frame of a Peer to the exchange or stream that carries it.
@@ -198,21 +205,58 @@ class Placing(OwnerCalls):
         else:
             for stream in list(session.gets):
                 carrier = cast(Exchange, stream.exchange)
-                if self._overfull(carrier):
+                # Answers, which come this way in HTTP+SSE only, are bounded by what was asked.
+                if self._overfull(carrier) and frame.kind not in _ANSWERS:
                     self._give_up(carrier, self._log.now)
-            session.place(frame, self._log.now)
+            if session.piped and self._sessions.get(session.id) is not session:
+                taken_over(frame)
+            else:
+                session.place(frame, self._log.now)
+
+    # Time
+
+    def _look_at(self, record: Exchange, now: float) -> None:
+        """An answer is slow, or it is time for a heartbeat."""
+        if record.phase is Phase.DONE:
+            return  # how long writing may take is the driver's affair
+        if record.phase is Phase.WAITING:
+            if now >= record.slow_at and not record.opens:
+                record.open_stream()
+        elif record.size <= self.settings.max_queued:
+            record.over_since = None
+            if self.settings.heartbeat is not None:
+                record.heartbeat()
+        elif record.over_since is None or (record.moved and _carries_all(record)):
+            # What asks for more than the client can take is closed; a stream that carries answers
+            # may be as slow as its client.
+            record.over_since = now
+        elif now - record.over_since >= self.settings.stall_timeout:
+            self._give_up(record, now)
+            return
+        record.moved = False
+        self._watch(record, now)
+
+    def _watch(self, record: Exchange, now: float) -> None:
+        """Look at an exchange again when something may be due."""
+        when = now + self._interval
+        if record.phase is Phase.WAITING and now < record.slow_at < when:
+            when = record.slow_at
+        self._deadlines.set(record, when)
 
     # Ends
 
     def _give_up(self, record: Exchange, now: float) -> None:
         """Close a stream whose client does not read."""
-        if record.session is not None:
-            record.session.let_go(record, now)
+        text = "the client does not read its stream"
+        session = record.session
+        if session is not None:
+            session.let_go(record, now)
         for frame in record.drop_queued():
             taken_over(frame)
         record.finish(close=True)
+        if session is not None and session.piped:
+            self._end_session(session, text, now)
         if record.modern:
-            text = "the client does not read its stream"
             self._modern.receive_eof(now=now, route=record.route, reason=text)
 
     def _forget(self, record: Exchange) -> None:
@@ -226,6 +270,8 @@ class Placing(OwnerCalls):
         if session is not None:
             session.detach(record, self._log.now)
             self._sessions.rest(session, self._log.now)
+            if session.piped:
+                self._end_session(session, self._why_over(), self._log.now)
         for frame in record.drop_queued():
             taken_over(frame)
         self._news.pop(record.route, None)
@@ -233,9 +279,12 @@ class Placing(OwnerCalls):
         if session is not None and self._closing:
             self._end_if_unused(session)
 
+    def _why_over(self) -> str:
+        return _CLOSING if self._closing else "its event stream has ended"
+
     def _end_if_unused(self, session: Session) -> None:
         if not session.exchanges:
-            self._evict(session, "the server is shutting down", self._log.now)
+            self._evict(session, _CLOSING, self._log.now)
 
     def _evict(self, session: Session, reason: str, now: float) -> None:
         """Nobody ends a session, but it cannot stay here."""
@@ -263,3 +312,7 @@ class Placing(OwnerCalls):
     def take_in(self, event: Event) -> None:
         """Pass on an event of our own at its place in the queue (called by the hub)."""
         self._hub.events.append(event)
+
+
+def _carries_all(record: Exchange) -> bool:
+    return record.session is not None and record.session.piped

@@ -39,8 +39,8 @@ from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
 from mcpcore.http.headers import HeaderError
+from mcpcore.http.legacy_sse import LegacySse
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
-from mcpcore.http.placing import Placing
 from mcpcore.http.principals import Refusal
 from mcpcore.http.reports import Report
 from mcpcore.http.session_table import SessionTable, owner_of
@@ -54,7 +54,7 @@ Act = Callable[[Exchange, Session, float], None]
 """What a GET or DELETE does in its session."""
 
 
-class HttpServer(Placing):
+class HttpServer(LegacySse):
     """The server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes; session ids are derived from it, so it must not be
@@ -79,6 +79,7 @@ class HttpServer(Placing):
         legacy = legacy_of(config.revisions)
         self._stateful = bool(legacy)
         self._unnamed = without_header(legacy)
+        self._prepare_pipes(self._session_config, settings)
         self._gate = Gate(settings, legacy)
         self._sessions = SessionTable(secret, settings)
         self._exchanges: dict[Route, Exchange] = {}
@@ -130,6 +131,11 @@ class HttpServer(Placing):
         if not self._gate.admit(
             record, head, closing=self._closing, ready=self.ready, refusal=refusal
         ):
+            return 0
+        if head.path != self.settings.path:
+            if head.method == "POST":
+                return self._find_pipe(record, head.query)
+            self._open_pipe(record, head, now)
             return 0
         if head.method == "POST":
             return self._gate.body_wanted(record)
@@ -259,6 +265,8 @@ class HttpServer(Placing):
         self._modern.close(now=now)
         for session in self._sessions:
             session.peer.close(now=now)
+            if session.piped:
+                continue  # what runs in it is answered on its stream
             for stream in session.gets:
                 cast(Exchange, stream.exchange).finish()
             self._end_if_unused(session)
@@ -284,6 +292,9 @@ class HttpServer(Placing):
         limits = self._session_config.limits
         frame = decode(body, max_depth=limits.depth, max_batch=limits.batch)
         record.look_at_body(frame)
+        if record.piped:
+            self._receive_piped(record, frame, now)
+            return
         record.modern = not self._stateful or is_modern_body(frame, body, record.claimed)
         if record.modern:
             self._receive_modern(record, frame, now)
@@ -392,33 +403,7 @@ class HttpServer(Placing):
     def _find(self, record: Exchange) -> Session | None:
         """The session named by the header; None: there is none, and the reply says so."""
         session = self._sessions.find(record.session_id or "", record.principal)
-        if session is None:
+        if session is None or session.piped:
             record.refuse(404, "there is no such session (any more); initialize again")
+            return None
         return session
-
-    # Time
-
-    def _look_at(self, record: Exchange, now: float) -> None:
-        """An answer is slow, or it is time for a heartbeat."""
-        if record.phase is Phase.DONE:
-            return  # how long writing may take is the driver's affair
-        if record.phase is Phase.WAITING:
-            if now >= record.slow_at and not record.opens:
-                record.open_stream()
-        elif record.size <= self.settings.max_queued:
-            record.over_since = None
-            if self.settings.heartbeat is not None:
-                record.heartbeat()
-        elif record.over_since is None:
-            record.over_since = now
-        elif now - record.over_since >= self.settings.stall_timeout:
-            self._give_up(record, now)
-            return
-        self._watch(record, now)
-
-    def _watch(self, record: Exchange, now: float) -> None:
-        """Look at an exchange again when something may be due."""
-        when = now + self._interval
-        if record.phase is Phase.WAITING and now < record.slow_at < when:
-            when = record.slow_at
-        self._deadlines.set(record, when)

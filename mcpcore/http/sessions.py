@@ -83,6 +83,9 @@ class Session:
         self.backlog_size = 0
         self._settings = settings
 
+    piped = False
+    """It is one of HTTP+SSE: a single stream carries all of it."""
+
     @property
     def busy(self) -> bool:
         """Something is open or being worked on."""

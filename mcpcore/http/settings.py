@@ -1,13 +1,43 @@
 """The settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
+import re
+
 from msgspec import Struct
+
+_PATH = re.compile(r"/[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
+"""A path as it stands in a URI (RFC 3986 section 3.3)."""
+
+
+class SsePaths(Struct, frozen=True, kw_only=True):
+    """Where HTTP+SSE, the transport of 2024-11-05, is found.
+
+    Raises ValueError for paths that are none, or the same.
+    """
+
+    stream: str = "/sse"
+    """A GET opens an event stream, and with it a session."""
+    messages: str = "/messages"
+    """What the client has to say is posted there."""
+    root: str | None = None
+    """What clients see in front of these paths, for instance where a proxy takes ``/tools`` away;
+    None: what the framework says that we are mounted below."""
+
+    def __post_init__(self) -> None:
+        paths = (self.stream, self.messages)
+        if not all(_PATH.fullmatch(path) for path in paths) or self.stream == self.messages:
+            raise ValueError(f"HTTP+SSE needs two paths that begin with '/', not {paths}")
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
-    """Where an :class:`~mcpcore.http.server.HttpServer` is found and what it bears."""
+    """Where an :class:`~mcpcore.http.server.HttpServer` is found and what it bears.
 
-    path: str = "/mcp"
-    """The one endpoint."""
+    Raises ValueError for settings that contradict each other.
+    """
+
+    path: str | None = "/mcp"
+    """The endpoint of Streamable HTTP; None: there is only that of HTTP+SSE."""
+    sse: SsePaths | None = None
+    """Serve HTTP+SSE as well, whose sessions last as long as their streams.  None: do not."""
     health_path: str | None = "/health"
     """Answers GET, whatever Host says: ``/health`` and ``/health/ready`` with 200, or with 503 once
     the server drains or closes; ``/health/live`` with 200 as long as it can.  None switches all of
@@ -72,6 +102,13 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """With a store: what it does not answer within this time has failed."""
     store_retry: float = 1.0
     """With a store: what has failed and must not be lost is tried again after this time."""
+
+    def __post_init__(self) -> None:
+        if self.sse is None:
+            if self.path is None:
+                raise ValueError("without path and sse nothing is served")
+        elif self.path in (self.sse.stream, self.sse.messages):
+            raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
 
 
 class HttpClientSettings(Struct, frozen=True, kw_only=True):

@@ -156,9 +156,11 @@ class Bench:
         remove: tuple[str, ...] = (),
         pump: bool = True,
         peer: str | None = None,
+        root: str = "",
         **headers: str,
     ) -> int:
         """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
+        path, _, query = path.partition("?")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if body is None:
             data = b""
@@ -172,6 +174,8 @@ class Bench:
         head = HttpRequest(
             method=method,
             path=path,
+            query=query,
+            root=root,
             headers=[
                 (name.encode(), value.encode("latin-1"))
                 for name, value in lines.items()

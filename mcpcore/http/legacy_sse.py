@@ -1,0 +1,196 @@
+"""HTTP+SSE at a server: the pair of endpoints that 2024-11-05 has in the place of one.
+
+A GET opens an event stream, whose first event names the URI that messages are posted to; whatever
+the server has to say goes onto that stream, answers included, and a POST gets no more than 202.
+The stream is the session: it begins and ends with it.  Hosts, origins, principals, limits and
+shares are those of the endpoint beside it.  Source: 2024-11-05, transports page, "HTTP with SSE".
+"""
+
+from abc import abstractmethod
+from typing import cast
+from urllib.parse import parse_qsl, quote
+
+from msgspec import structs
+
+from mcpcore.engine.config import Config, Role
+from mcpcore.engine.lifecycle import Session as SessionState
+from mcpcore.engine.negotiation import legacy_of
+from mcpcore.engine.peer import Peer
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.era import is_handshake, opens_session
+from mcpcore.http.exchange import Exchange
+from mcpcore.http.gate import Gate
+from mcpcore.http.headers import EVENT_STREAM, RETRY_AFTER
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.placing import Placing
+from mcpcore.http.session_table import owner_of
+from mcpcore.http.sessions import Session, SessionOpened
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.errors import INVALID_REQUEST, LEGACY_BUSY, LocalProtocolError
+from mcpcore.wire.message import Frame, Kind, Message, Reject
+from mcpcore.wire.sse import encode_event
+
+ENDPOINT = "endpoint"
+"""The event that names the URI for messages."""
+_PARAMETER = "session_id"
+_RETRY = ((RETRY_AFTER, b"1"),)
+_MOST_PARAMETERS = 16
+_UNRESERVED = "/!$&'()*+,;=:@~-._%"
+"""What may stand in a path as it is (RFC 3986 section 3.3)."""
+
+
+class Pipe(Session):
+    """A session that one event stream carries, and that ends with it."""
+
+    __slots__ = ()
+
+    piped = True
+
+    @property
+    def busy(self) -> bool:
+        """A client that has shaken hands may wait for news; one that has not takes room only."""
+        return self.peer.in_flight > 0 or self.peer.state is SessionState.OPEN
+
+    @property
+    def stream_exchange(self) -> Exchange | None:
+        """The exchange that carries everything, None once it is gone."""
+        return cast(Exchange, self.gets[0].exchange) if self.gets else None
+
+
+class LegacySse(Placing):
+    """The part of an HttpServer that serves HTTP+SSE."""
+
+    _gate: Gate
+    _pipe_config: Config | None
+    _pipes: set[Pipe]
+
+    def _prepare_pipes(self, config: Config, settings: HttpSettings) -> None:
+        """Raises ValueError if ``settings`` offer what no revision of ``config`` has."""
+        self._pipes = set()
+        self._pipe_config = None
+        if settings.sse is None:
+            return
+        legacy = legacy_of(config.revisions)
+        if not legacy:
+            raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
+        # The stream is one conversation: of a modern request on it nothing would tell who asks.
+        self._pipe_config = structs.replace(config, revisions=legacy)
+
+    @abstractmethod
+    def _admit(self, session: Session, now: float) -> None:
+        """Make a session known, and room for it."""
+
+    # The event stream
+
+    def _open_pipe(self, record: Exchange, head: HttpRequest, now: float) -> None:
+        """Begin a session on the event stream that a GET has asked for."""
+        sse, config = self.settings.sse, self._pipe_config
+        if sse is None or config is None:  # the path would not have been known
+            raise LocalProtocolError("HTTP+SSE is not served")
+        if not record.accepts_stream:
+            record.refuse(406, f"the Accept header does not allow {EVENT_STREAM}")
+            return
+        id = self._sessions.new_id()
+        pipe = Pipe(
+            id,
+            Peer(Role.SERVER, config, hub=self._hub, session=id),
+            record.principal,
+            self._log,
+            self.settings,
+            owner=owner_of(record.principal, share_of(address_of(record.peer))),
+        )
+        self._hub.events.append(SessionOpened(session=id, principal=record.principal))
+        self._admit(pipe, now)
+        self._pipes.add(pipe)
+        pipe.listen(record)
+        root = head.root if sse.root is None else sse.root
+        uri = f"{quote(root.rstrip('/'), safe=_UNRESERVED)}{sse.messages}?{_PARAMETER}={id}"
+        record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
+        record.forget_head()
+        self._watch(record, now)
+
+    def _finish_pipes(self) -> None:
+        """While the server closes: end the streams of sessions in which nothing runs any more."""
+        for pipe in [each for each in self._pipes if not each.peer.in_flight]:
+            exchange = pipe.stream_exchange
+            if exchange is not None:
+                exchange.finish()
+            self._pipes.discard(pipe)
+
+    def _end_session(self, session: Session, reason: str, now: float) -> None:
+        if isinstance(session, Pipe):
+            self._pipes.discard(session)
+        super()._end_session(session, reason, now)
+
+    # Messages
+
+    def _find_pipe(self, record: Exchange, query: str) -> int:
+        """Look for the session that a POST names; how many bytes to read of it, 0 if refused."""
+        record.piped = True
+        # What comes back goes onto the stream: nothing need be acceptable here.
+        record.accepts_json = record.accepts_stream = True
+        record.session_id = _session_in(query)
+        if record.session_id is None:
+            record.refuse(400, f"the query must name one {_PARAMETER}")
+        elif self._pipe_of(record) is not None:
+            return self._gate.body_wanted(record)
+        return 0
+
+    def _pipe_of(self, record: Exchange) -> Pipe | None:
+        """The session of a POST; None: there is none, and the reply says so."""
+        session = self._sessions.find(record.session_id or "", record.principal)
+        if isinstance(session, Pipe):
+            return session
+        record.refuse(404, "there is no such session (any more) here; open the event stream again")
+        return None
+
+    def _receive_piped(self, record: Exchange, frame: Frame, now: float) -> None:
+        """Take what was posted: 202, or 400 for what is no message.
+
+        An error that names the request it answers goes onto the stream as well, where its client
+        waits for it.
+        """
+        pipe = self._pipe_of(record)
+        if pipe is None:
+            return
+        revision = pipe.peer.revision
+        if isinstance(frame, Reject):
+            record.refuse(400, frame.message, code=frame.code)
+            if frame.id is not None:
+                pipe.peer.receive(frame, now=now, principal=record.principal)
+        elif isinstance(frame, list) and (revision is None or not revision.batches):
+            where = "before initialize" if revision is None else f"in {revision.name}"
+            text = f"Invalid request: batches are not supported {where}"
+            record.refuse(400, text, code=INVALID_REQUEST)
+        elif _asks(frame) and self._is_deaf(pipe):
+            text = "busy: so much waits on the event stream that nothing more can be asked"
+            record.refuse(503, text, _RETRY, code=LEGACY_BUSY)
+        else:
+            if is_handshake(frame):
+                self._sessions.agree(pipe, now)
+            elif not opens_session(frame):
+                self._sessions.touch(pipe, now)
+            pipe.peer.receive(frame, now=now, principal=record.principal)
+            record.reply(202)
+
+    def _is_deaf(self, pipe: Pipe) -> bool:
+        exchange = pipe.stream_exchange
+        return exchange is not None and self._overfull(exchange)
+
+
+def _asks(frame: Frame) -> bool:
+    """Whether a message, or one of a batch, wants an answer."""
+    return any(
+        isinstance(each, Message) and each.kind is Kind.REQUEST
+        for each in (frame if isinstance(frame, list) else (frame,))
+    )
+
+
+def _session_in(query: str) -> str | None:
+    """The session that a query names; None if it names none, or several."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        return None
+    ids = [value for name, value in pairs if name == _PARAMETER]
+    return ids[0] if len(ids) == 1 else None
