@@ -28,12 +28,21 @@ from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
 from transports.proxies import ENVIRONMENT, Proxy, proxy_for
-from transports.targets import HttpTarget, MemoryTarget, StdioTarget, Target, WebSocketTarget
+from transports.targets import (
+    HttpTarget,
+    MemoryTarget,
+    StdioTarget,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+)
 from transports.tasks_client import TaskOptions
 
 if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.process import ProcessSettings
+    from transports.socket_settings import SocketSettings
     from transports.websocket import WebSocketSettings
 
 
@@ -69,12 +78,14 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     http_link: HttpClientLinkSettings | None = None
     """Bounds of HTTP connections."""
     ssl_context: ssl.SSLContext | None = None
-    """For https and wss; see :func:`transports.tls.client_tls`."""
+    """For https, wss and tls; see :func:`transports.tls.client_tls`."""
     proxy: Proxy | str | None = ENVIRONMENT
     """The way to an HTTP server: a proxy or its URL, None for none; by default what the
     environment says (``HTTPS_PROXY`` and so on), which never concerns this machine itself."""
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
+    socket: "SocketSettings | None" = None
+    """Of TCP and Unix sockets."""
 
 
 class Opening:
@@ -279,10 +290,22 @@ class Opening:
                 headers=tuple(target.headers.items()),
                 ssl_context=self.settings.ssl_context,
             )
+        if isinstance(target, TcpTarget | UnixTarget):
+            from transports.socket_client import SocketClientLink
+
+            return SocketClientLink(
+                peer,
+                core,
+                target,
+                settings=self.settings.socket,
+                ssl_context=self.settings.ssl_context,
+            )
         assert isinstance(target, MemoryTarget)  # noqa: S101 - the last kind of target
         from transports.server import join_in_memory
 
-        return await join_in_memory(peer, core, target.server, self._group, target.settings)
+        return await join_in_memory(
+            peer, core, target.server, self._group, target.settings, wire=target.wire
+        )
 
 
 def _schema_compiler() -> Any:

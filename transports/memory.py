@@ -1,22 +1,57 @@
-"""Two Peers joined in one process: bytes go over as they would on a pipe, with nothing between.
+"""Two Peers joined in one process: nothing is between them but a bounded queue.
+
+Messages are handed over as they are: the text that one Peer has made is the object of which the
+other reads the envelope, and of which params and results are views.  It is not cut, joined or
+copied, and there is no task, queue or lock per message.  What a message counts for, towards limits
+and room, is the length of its text, as on a wire, and what a wire would refuse is refused alike.
+
+With ``wire=True`` they go through bytes instead: joined with newlines, through a buffer with room
+for ``PumpSettings.read_size`` bytes, and read in pieces by a task of the other end, as over a
+socket.
 
 :class:`MemoryPair` needs no event loop: one call moves everything until both sides are quiet.
-:func:`memory_links` joins two links in one event loop; a message costs no task, queue or lock.
+:func:`memory_links` joins two links in one event loop.
 """
+
+from collections import deque
+from collections.abc import Iterable
 
 import anyio
 
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import Transmit
+from mcpcore.wire.message import refuse_oversized
 from transports.link import App, clock
 from transports.pump import Connection, PumpSettings
 
+_HEAD = 1024
+
+
+def _texts(frames: Iterable[Transmit]) -> list[bytes]:
+    return [
+        frame.data[0] if len(frame.data) == 1 else b"".join(frame.data)
+        for frame in frames
+        if frame.data
+    ]
+
+
+def _hand_over(text: bytes, peer: Peer, now: float) -> None:
+    limit = peer.config.limits.message_size
+    if len(text) > limit:
+        peer.receive(refuse_oversized(text[:_HEAD], limit), now=now)
+    else:
+        peer.receive(text, now=now)
+
 
 class MemoryPair:
-    """A client and a server Peer, pumped by hand."""
+    """A client and a server Peer, pumped by hand; ``wire``: through newline-framed bytes."""
 
-    def __init__(self, client: Peer, client_app: App, server: Peer, server_app: App) -> None:
+    def __init__(
+        self, client: Peer, client_app: App, server: Peer, server_app: App, *, wire: bool = False
+    ) -> None:
         self.client, self.client_app = client, client_app
         self.server, self.server_app = server, server_app
+        self._wire = wire
 
     def pump(self, now: float | None = None) -> int:
         """Move what there is, and what follows from it, until both are quiet; bytes moved."""
@@ -27,15 +62,23 @@ class MemoryPair:
         while True:
             while (event := client.next_event()) is not None:
                 to_client(event)
-            if data := client.lines_to_send():
-                server.receive_data(data, now=now)
-                total += len(data)
+            total += self._move(client, server, now)
             while (event := server.next_event()) is not None:
                 to_server(event)
-            if not (data := server.lines_to_send()):
+            moved = self._move(server, client, now)
+            if not moved:
                 return total
-            client.receive_data(data, now=now)
-            total += len(data)
+            total += moved
+
+    def _move(self, source: Peer, sink: Peer, now: float) -> int:
+        if self._wire:
+            data = source.lines_to_send()
+            sink.receive_data(data, now=now)
+            return len(data)
+        texts = _texts(source.data_to_send())
+        for text in texts:
+            _hand_over(text, sink, now)
+        return sum(map(len, texts))
 
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is due."""
@@ -59,7 +102,9 @@ class MemoryPair:
 class MemoryLink(Connection):
     """One end of a joined pair; made by :func:`memory_links`.
 
-    Sending hands the bytes to the other end and turns it at once, in the same task.
+    Sending hands the messages to the other end and turns it at once, in the same task.  What the
+    other end does not take in, because it does not run yet or because its own output is not taken,
+    waits there as long as there is room, and then here, as on a socket.
     """
 
     _other: "MemoryLink"
@@ -67,27 +112,126 @@ class MemoryLink(Connection):
     def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
         super().__init__(peer, app, settings=settings)
         self._parted = anyio.Event()
+        self._waiting: deque[bytes] = deque()  # arrived, not taken in
+        self._held = 0  # bytes of them
+        self._emptied = anyio.Event()
 
-    def _send_nowait(self, data: bytes) -> int:
-        self._other._arrived(data)
-        return len(data)
+    # Out
 
-    def _arrived(self, data: bytes) -> None:
+    def _flush(self) -> None:
+        other, room = self._other, self.settings.read_size
+        while len(self._outbox):
+            if self._broken:
+                self.peer.data_to_send()
+                return
+            if other._state != "ended" and other._held >= room:
+                self._writing = True
+                self._moved = clock()
+                return
+            texts = _texts(self.peer.data_to_send(room - other._held))
+            if not other._arrived(texts):
+                self._write_failed()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            self._turn()
+
+    def _goes_on(self) -> None:
+        """The other end has room again, or is gone."""
+        if self._writing:
+            self._writing = False
+            self._moved = clock()
+            self._room.set()
+            self._wake.set()
+
+    # In
+
+    def _arrived(self, texts: list[bytes]) -> bool:
+        """Take messages; False if it is too late."""
         if self._state == "ended":
-            raise BrokenPipeError
-        self._feed(data)
+            return False
+        self._waiting += texts
+        self._held += sum(map(len, texts))
         if self._state != "new":
             try:
                 self._turn()
             except Exception as error:  # our application's, in a task of the other end
                 self._fail(error)
+        return True
+
+    def _dispatch(self) -> bool:
+        while not super()._dispatch():
+            if not self._waiting:
+                return False
+            text = self._waiting.popleft()
+            self._held -= len(text)
+            _hand_over(text, self.peer, clock())
+            if not self._waiting:
+                self._emptied.set()
+            self._other._goes_on()
+        return True
 
     async def _receive(self) -> bytes:
         await self._parted.wait()
+        while self._waiting:
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
         return b""
 
     async def _close(self) -> None:
+        self._waiting.clear()
+        self._held = 0
+        self._state = "ended"
         self._other._parted.set()
+        self._other._goes_on()
+
+
+class WireLink(Connection):
+    """One end of a joined pair that goes through bytes; made by :func:`memory_links`."""
+
+    _other: "WireLink"
+
+    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+        super().__init__(peer, app, settings=settings)
+        self._parted = False
+        self._closed = False
+        self._buffer = bytearray()  # sent by the other end, not yet read
+        self._readable = anyio.Event()
+        self._writable = anyio.Event()
+
+    def _send_nowait(self, data: bytes | memoryview) -> int:
+        other = self._other
+        if other._closed:
+            raise BrokenPipeError
+        piece = data[: self.settings.read_size - len(other._buffer)]
+        other._buffer += piece
+        other._readable.set()
+        return len(piece)
+
+    async def _send(self, data: memoryview) -> int:
+        while not (count := self._send_nowait(data)):
+            self._writable = anyio.Event()
+            await self._writable.wait()
+        return count
+
+    async def _receive(self) -> bytes:
+        while not self._buffer:
+            if self._parted:
+                return b""
+            self._readable = anyio.Event()
+            await self._readable.wait()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        self._other._writable.set()
+        return data
+
+    async def _close(self) -> None:
+        self._closed = True
+        self._other._parted = True
+        self._other._readable.set()
+        self._other._writable.set()
 
 
 def memory_links(
@@ -95,8 +239,17 @@ def memory_links(
     server: tuple[Peer, App],
     *,
     settings: PumpSettings | None = None,
-) -> tuple[MemoryLink, MemoryLink]:
-    """Join two Peers in one event loop: the client's link and the server's; run both."""
+    wire: bool = False,
+) -> tuple[Connection, Connection]:
+    """Join two Peers in one event loop: the client's link and the server's; run both.
+
+    ``wire``: let messages go through bytes.  ``settings.read_size`` is the room for what the other
+    end has not taken in, in bytes; without ``wire`` a last message may exceed it.
+    """
+    if wire:
+        near, far = WireLink(*client, settings=settings), WireLink(*server, settings=settings)
+        near._other, far._other = far, near
+        return near, far
     ours, theirs = MemoryLink(*client, settings=settings), MemoryLink(*server, settings=settings)
     ours._other, theirs._other = theirs, ours
     return ours, theirs

@@ -1,4 +1,4 @@
-"""Serving: one server on standard input and output, HTTP and WebSocket, any of them at once.
+"""Serving: one server on standard input and output, HTTP, WebSocket and sockets, all at once.
 
 ::
 
@@ -37,10 +37,12 @@ from transports.memory import memory_links
 from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.seal import SealKey, SealSettings, make_seal
+from transports.socket_server import SocketServer
+from transports.socket_settings import SocketSettings
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.store_link import StoreLinkSettings, binding
 from transports.stores.base import Store
-from transports.targets import BadTarget, parse_address
+from transports.targets import BadTarget, authority, parse_address
 from transports.tasks_host import TaskHost
 from transports.websocket import Handshake, WebSocketSettings
 from transports.websocket_server import LinkFactory, serve_websocket
@@ -64,6 +66,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     http_link: HttpServerSettings = field(default_factory=HttpServerSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
+    socket: SocketSettings = field(default_factory=SocketSettings)
+    """Of TCP and Unix sockets."""
     ssl_context: ssl.SSLContext | None = None
     store: Store | None = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
@@ -76,6 +80,8 @@ async def serve(
     stdio: bool = False,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    tcp: str | Sequence[str] = (),
+    unix: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
@@ -84,10 +90,10 @@ async def serve(
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
-    ``http`` and ``ws`` are addresses, ``HOST:PORT``, port 0 for a free one; ``stdio`` ends with
-    standard input.  ``revisions`` names those that are spoken, in the place of what ``settings``
-    say.  ``on_listening`` gets the URL of each binding once it accepts connections, ``on_ready`` is
-    called once all of them do.
+    ``http``, ``ws`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; ``unix`` are
+    paths of socket files; ``stdio`` ends with standard input.  ``revisions`` names those that are
+    spoken, in the place of what ``settings`` say.  ``on_listening`` gets the URL of each binding
+    once it accepts connections, ``on_ready`` is called once all of them do.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
@@ -104,6 +110,10 @@ async def serve(
                     await bindings.open_http(*parse_address(address))
                 for address in _listed(ws):
                     await bindings.open_websocket(*parse_address(address))
+                for address in _listed(tcp):
+                    await bindings.open_tcp(*parse_address(address))
+                for path in _listed(unix):
+                    await bindings.open_unix(path)
                 if stdio:
                     bindings.open_stdio()
                 if on_ready is not None:
@@ -119,6 +129,8 @@ def run(
     stdio: bool = False,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    tcp: str | Sequence[str] = (),
+    unix: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
@@ -131,7 +143,7 @@ def run(
     Without any binding it serves on standard input and output.  It also ends when ``until``
     returns.
     """
-    if not http and not ws:
+    if not (http or ws or tcp or unix):
         stdio = True
     serving = partial(
         serve,
@@ -139,6 +151,8 @@ def run(
         stdio=stdio,
         http=http,
         ws=ws,
+        tcp=tcp,
+        unix=unix,
         settings=settings,
         revisions=revisions,
         on_listening=on_listening,
@@ -219,12 +233,17 @@ async def join_in_memory(
     server: Server,
     group: TaskGroup,
     settings: RuntimeSettings | None = None,
+    *,
+    wire: bool = False,
 ) -> Link:
-    """Serve a client of this process in ``group``; returns the client's link, yet to be run."""
+    """Serve a client of this process in ``group``; returns the client's link, yet to be run.
+
+    ``wire``: through bytes, see :mod:`transports.memory`.
+    """
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
-    ours, theirs = memory_links((client, app), (peer, runtime))
+    ours, theirs = memory_links((client, app), (peer, runtime), wire=wire)
     runtime.link = theirs
     group.start_soon(runtime.run, theirs.run)
     return ours
@@ -290,6 +309,7 @@ class _Bindings:
         self._config = server_config(server, settings.runtime)
         self._links: set[Link] = set()
         self._scopes: list[anyio.CancelScope] = []
+        self._sockets: list[SocketServer] = []
         self._tasks: TaskHost | None = None
 
     def begin(self, group: TaskGroup) -> None:
@@ -315,7 +335,7 @@ class _Bindings:
         await self.group.start(serve_http)
         scheme = "https" if settings.ssl_context else "http"
         for address in link.addresses:
-            self._on_listening(f"{scheme}://{_authority(*address)}{settings.http.path}")
+            self._on_listening(f"{scheme}://{authority(*address)}{settings.http.path}")
 
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
@@ -339,7 +359,42 @@ class _Bindings:
 
         bound = await self.group.start(serve_ws)
         scheme = "wss" if settings.ssl_context else "ws"
-        self._on_listening(f"{scheme}://{_authority(host, bound)}{settings.websocket.path}")
+        self._on_listening(f"{scheme}://{authority(host, bound)}{settings.websocket.path}")
+
+    async def open_tcp(self, host: str, port: int) -> None:
+        """Accept TCP connections, over TLS if there is a context for it."""
+        settings = self._settings
+        if settings.http_link.authenticate and not settings.socket.authenticate:
+            # Whoever asks this of HTTP does not mean to let others in beside it.
+            raise BadTarget(
+                "authenticate= of HTTP is not asked on TCP: set SocketSettings.authenticate"
+            )
+        tls = settings.ssl_context
+        await self._open_sockets(
+            await SocketServer.on_tcp(host, port, self._serve_socket, settings.socket, tls)
+        )
+
+    async def open_unix(self, path: str) -> None:
+        """Accept connections on a Unix socket."""
+        await self._open_sockets(
+            await SocketServer.on_unix(path, self._serve_socket, self._settings.socket)
+        )
+
+    async def _open_sockets(self, server: SocketServer) -> None:
+        self._sockets.append(server)
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def serve_sockets(*, task_status: TaskStatus[None]) -> None:
+            with scope:
+                await server.run(task_status=task_status)
+
+        await self.group.start(serve_sockets)
+        for url in server.urls:
+            self._on_listening(url)
+
+    async def _serve_socket(self, make_link: LinkFactory) -> None:
+        await self._serve_one(make_link, Handshake())
 
     def open_stdio(self) -> None:
         """Serve the program that started us."""
@@ -353,6 +408,8 @@ class _Bindings:
     async def close_after(self, stop: anyio.Event) -> None:
         """Then let what runs finish, for a bounded time, and end every binding."""
         await stop.wait()
+        for server in self._sockets:
+            server.stop()
         async with anyio.create_task_group() as closing:
             for link in tuple(self._links):
                 closing.start_soon(link.aclose)
@@ -382,7 +439,7 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     except ValueError as error:
         raise BadTarget(str(error)) from None
     if host is not None and hosts is None:
-        name = _authority(host)
+        name = authority(host)
         if name not in (*LOOPBACK_HOSTS, "0.0.0.0", "[::]"):  # noqa: S104 - compared
             hosts = (*LOOPBACK_HOSTS, name)
     return structs.replace(
@@ -394,8 +451,3 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:
     return [addresses] if isinstance(addresses, str) else addresses
-
-
-def _authority(host: str, port: int | None = None) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None else f"{name}:{port}"

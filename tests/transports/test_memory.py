@@ -13,8 +13,8 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
-from transports.memory import MemoryLink, MemoryPair, memory_links
-from transports.pump import PumpSettings
+from transports.memory import MemoryPair, memory_links
+from transports.pump import Connection, PumpSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ ERAS = [Negotiation.MODERN, Negotiation.LEGACY, Negotiation.AUTO]
 
 def make_links(
     negotiation: Negotiation = Negotiation.MODERN, **settings: float
-) -> tuple[Caller, ToolServer, MemoryLink, MemoryLink]:
+) -> tuple[Caller, ToolServer, Connection, Connection]:
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
     ours, theirs = memory_links(
         (client.peer, client),
@@ -199,7 +199,7 @@ async def test_a_failing_application_ends_its_own_link(runner: str) -> None:
     client, _, ours, theirs = make_links()
     caught: list[str] = []
 
-    async def run(name: str, link: MemoryLink) -> None:
+    async def run(name: str, link: Connection) -> None:
         try:
             await link.run()
         except ZeroDivisionError:
