@@ -132,6 +132,18 @@ def serve(
     ws: Annotated[
         list[str] | None, typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
     ] = None,
+    tcp: Annotated[
+        list[str] | None,
+        typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
+    ] = None,
+    unix: Annotated[
+        list[str] | None,
+        typer.Option("--unix", metavar="PATH", help="Unix socket, for the same user only."),
+    ] = None,
+    insecure_tcp: Annotated[
+        bool,
+        typer.Option("--insecure-tcp", help="Let --tcp do without TLS on other addresses, too."),
+    ] = False,
     allow_host: Annotated[
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Host that requests may name."),
@@ -142,7 +154,7 @@ def serve(
     ] = None,
     tls_cert: Annotated[
         str | None,
-        typer.Option("--tls-cert", metavar="FILE", help="Serve https and wss with this (PEM)."),
+        typer.Option("--tls-cert", metavar="FILE", help="Serve https, wss and tls with it (PEM)."),
     ] = None,
     tls_key: Annotated[
         str | None,
@@ -207,6 +219,7 @@ def serve(
       mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
       mcpcore serve weather:server --http 127.0.0.1:8000 --workers 4
       mcpcore serve weather:server --http 127.0.0.1:8000 --store redis://127.0.0.1
+      mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
     _guarded(
@@ -216,6 +229,9 @@ def serve(
             stdio=stdio,
             http=http or (),
             ws=ws or (),
+            tcp=tcp or (),
+            unix=unix or (),
+            insecure_tcp=insecure_tcp,
             allowed_hosts=allow_host or (),
             allowed_origins=allow_origin or (),
             tls=TlsFiles(tls_cert, tls_key, tls_client_ca),

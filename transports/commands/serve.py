@@ -18,6 +18,7 @@ from transports.commands.workers import supervise
 from transports.request_log import log_incoming
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
+from transports.socket_settings import SocketSettings
 from transports.stores.base import StoreUnavailableError
 from transports.targets import BadTarget
 from transports.tls import BadTls, server_tls
@@ -55,6 +56,9 @@ def serve(
     stdio: bool,
     http: Sequence[str],
     ws: Sequence[str],
+    tcp: Sequence[str] = (),
+    unix: Sequence[str] = (),
+    insecure_tcp: bool = False,
     allowed_hosts: Sequence[str],
     allowed_origins: Sequence[str],
     tls: TlsFiles,
@@ -71,12 +75,12 @@ def serve(
     ``words``: the command line, for further processes.
     """
     check_revisions(revisions)
-    if not (stdio or http or ws):
+    if not (stdio or http or ws or tcp or unix):
         http = [DEFAULT_ADDRESS]
     context = tls.context()
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
-        if stdio or ws:
+        if stdio or ws or tcp or unix:
             raise Failure("--workers is for --http alone", Exit.USAGE)
         grace = notice + (10.0 if drain is None else drain)
         return _supervised(words, workers=workers, http=http, store=store, grace=grace)
@@ -85,6 +89,7 @@ def serve(
         runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
+        socket=SocketSettings(insecure=insecure_tcp),
         ssl_context=context,
     )
     if drain is not None:
@@ -106,6 +111,8 @@ def serve(
             stdio=stdio,
             http=http,
             ws=ws,
+            tcp=tcp,
+            unix=unix,
             settings=settings,
             revisions=revisions,
             on_listening=_announce if lifeline is None else urls.append,
@@ -142,6 +149,7 @@ def _draining(settings: ServeSettings, seconds: float) -> ServeSettings:
         settings,
         stdio=structs.replace(settings.stdio, pump=pump),
         websocket=structs.replace(settings.websocket, pump=pump),
+        socket=structs.replace(settings.socket, pump=pump),
         http_link=structs.replace(settings.http_link, drain_time=seconds),
     )
 
