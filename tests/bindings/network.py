@@ -44,6 +44,8 @@ async def main(path: str) -> None:
     bindings: dict[str, Any] = {
         "http": "127.0.0.1:0",
         "ws": "127.0.0.1:0",
+        "tcp": "127.0.0.1:0",
+        "unix": path,
     }
     async with anyio.create_task_group() as group:
         for name, address in bindings.items():
