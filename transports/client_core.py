@@ -31,9 +31,9 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
+from mcpcore.http.answers import INITIALIZE
 from mcpcore.http.client import HttpClient
 from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
-from mcpcore.http.responses import INITIALIZE
 from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup

@@ -5,6 +5,7 @@ sessions, streams and their resumption stay with the machine, and so do the limi
 as they come over the wire and unfolded here, redirects are not followed behind our back.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -164,6 +165,8 @@ class AdaptedClientLink(HttpCarrier):
         until = None if send.timeout is None else anyio.current_time() + send.timeout
         if until is not None:
             scope.deadline = until
+        elif send.head_timeout is not None:
+            scope.deadline = anyio.current_time() + send.head_timeout
         headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
         headers.append((b"accept-encoding", _CODINGS[settings.compression]))
         async with self._client.stream(
@@ -174,6 +177,7 @@ class AdaptedClientLink(HttpCarrier):
             timeout=(settings.connect_time, None, settings.write_time, None),
             follow_redirects=False,
         ) as response:
+            scope.deadline = math.inf if until is None else until
             lines = self._lines(response)
             codings = [value for name, value in lines if name == b"content-encoding"]
             inflater = decoder_for(codings, settings.inflate_ratio) if codings else None

@@ -53,8 +53,9 @@ class HttpEndpoint:
 
     Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, and of ``http_link``
     the bounds of a head, ``connections`` and ``connections_per_client`` (requests at a time),
-    ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those that are spoken, in the place of
-    what ``settings`` say.  Raises ValueError for settings that cannot be read.
+    ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those that
+    are spoken, in the place of what ``settings`` say.  Raises ValueError for settings that cannot
+    be read.
 
     Each event loop that brings requests has its own sessions.  What runs for an endpoint ends
     with :meth:`aclose` or with the loop; it sees the context (``contextvars``) in which the

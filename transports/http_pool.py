@@ -42,6 +42,7 @@ _EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
 _READING = "took too long to send its response"
 _EXCHANGE = "did not take the message in time"
+_BEGINNING = "did not begin its response in time"
 
 
 class _Poll(Protocol):
@@ -59,7 +60,8 @@ class PooledConnection:
         self._send: HttpSend | None = send
         self._stream: ByteStream | None = None
         self._poll: _Poll | None = None
-        self._until = math.inf  # when the exchange has to be over
+        self._until = math.inf  # when the exchange has to be over, or the head to be there
+        self._until_phase = ""
         self._received = False  # something of the response to this request
         self._sent = False  # all of the request
         self._writing = False  # and no response has begun
@@ -96,7 +98,9 @@ class PooledConnection:
         try:
             with self._scope:
                 while (send := self._send) is not None:
-                    self._until = math.inf if send.timeout is None else clock() + send.timeout
+                    self._bound(send.timeout, _EXCHANGE)
+                    if send.head_timeout is not None:
+                        self._bound(send.head_timeout, _BEGINNING)
                     self._allow(None)
                     result = await self._carry_out(send)
                     self._send = None
@@ -121,7 +125,12 @@ class PooledConnection:
         self.deadline = math.inf if seconds is None else clock() + seconds
         self._phase = phase
         if self._until < self.deadline:
-            self.deadline, self._phase = self._until, _EXCHANGE
+            self.deadline, self._phase = self._until, self._until_phase
+
+    def _bound(self, seconds: float | None, phase: str) -> None:
+        """Bound the exchange as a whole, or until its response begins."""
+        self._until = math.inf if seconds is None else clock() + seconds
+        self._until_phase = phase
 
     async def _carry_out(self, send: HttpSend) -> Failure | None:
         """Send one request and feed the response; return what went wrong.
@@ -249,6 +258,8 @@ class PooledConnection:
         """Feed the response to the machine as it comes."""
         link, machine, buffer = self._link, self._link.machine, self._buffer
         head = await self._read_head()
+        if self._until_phase == _BEGINNING:
+            self._bound(None, "")
         if head.status == 407 and link.origin.relay is not None:
             raise proxy_refusal(link.origin.relay, head.status, "the request")
         codings = [value for name, value in head.headers if name == b"content-encoding"]

@@ -27,10 +27,11 @@ from mcpcore.engine.events import ENGINE, Event, Key, Violation
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.answers import INITIALIZE, INITIALIZED
 from mcpcore.http.call import Call, Purpose
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner
-from mcpcore.http.responses import INITIALIZE, INITIALIZED, Responses
+from mcpcore.http.responses import Responses
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
@@ -364,7 +365,12 @@ class HttpClient(Responses):
             call = self._calls[route] = self._call(route, Purpose.STREAM, revision)
             call.method = "the standalone stream"
             self._plans.append(
-                self._planner.get(route, session=self._session, version=self._version())
+                self._planner.get(
+                    route,
+                    session=self._session,
+                    version=self._version(),
+                    timeout=self.settings.stream_timeout,
+                )
             )
         for frame in saved.values():
             self._post(frame, again=True)

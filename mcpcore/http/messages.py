@@ -71,6 +71,8 @@ class HttpSend(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     """Give it up if the response is not complete so many seconds after it was sent; None: the
     machine watches it."""
+    head_timeout: float | None = None
+    """Give it up if no response has begun, its head complete, so many seconds after it was sent."""
     repeatable: bool = True
     """It does no harm if it reaches the server twice, so that it may be sent again if a connection
     that was kept open turns out to be closed."""

@@ -130,6 +130,7 @@ class Outcomes(ABC):
                 last_event_id=call.last_event_id,
                 after=after,
                 target=target,
+                timeout=self.settings.stream_timeout,
             )
         )
 

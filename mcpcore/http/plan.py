@@ -118,8 +118,12 @@ class Planner:
         last_event_id: str = "",
         after: float | None = None,
         target: str | None = None,
+        timeout: float | None = None,
     ) -> HttpSend:
-        """Open a stream, or pick one up after ``last_event_id``; ``target`` if it has moved."""
+        """Open a stream, or pick one up after ``last_event_id``; ``target`` if it has moved.
+
+        ``timeout``: for it to begin.
+        """
         lines = [*self._base, (ACCEPT, EVENT_STREAM.encode())]
         _add_context(lines, session, version)
         if last_event_id:
@@ -131,6 +135,7 @@ class Planner:
             target=self.target if target is None else target,
             headers=lines,
             after=after,
+            head_timeout=timeout,
         )
 
     def delete(

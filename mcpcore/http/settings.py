@@ -131,6 +131,10 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     max_violations: int = 100
     """Messages on one stream that must not be there, requests of the server that have to be refused
     among them; one more ends what the stream belongs to."""
+    stream_timeout: float | None = 60.0
+    """For the server to begin the event stream that a GET asks for, the standalone one or one that
+    is picked up; longer counts as a broken stream.  None: for ever, for servers that hold the head
+    of a response back until they have something to say."""
     notify_timeout: float = 30.0
     """For the server to take a message that asks for nothing: notifications, our answers, the end
     of the session."""

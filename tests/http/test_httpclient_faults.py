@@ -494,6 +494,7 @@ def test_what_asks_for_nothing_has_a_deadline() -> None:
     assert "notifications/initialized was not taken" in hand.take(Violation).message
     get = hand.next()
     assert (get.method, get.timeout, get.repeatable) == ("GET", None, True)
+    assert (initialize.head_timeout, initialized.head_timeout, get.head_timeout) == (None, None, 60)
     for method, repeatable in (("tools/call", False), ("tools/list", True), ("ping", True)):
         hand.client.request(method, ECHO if method == "tools/call" else None, now=0)
         send = hand.next()

@@ -384,9 +384,22 @@ def test_a_header_given_twice_is_refused() -> None:
     assert_clear(test.bench.replies[99], 400, "Last-Event-ID")
 
 
-def test_an_empty_cursor_asks_for_nothing() -> None:
-    test = Broken()
-    assert test.resume("").status == 200
+@every_revision
+@pytest.mark.parametrize("cursor", ["", " ", "\t "])
+def test_an_empty_cursor_opens_a_new_stream(version: str, cursor: str) -> None:
+    """As none at all: nothing of another stream is sent again."""
+    test = Broken(version)
+    test.progress(1, 2)
+    test.cut()
+    test.progress(3)
+    new = test.resume(cursor)
+    assert (new.status, shown(new)) == (200, [])
+    test.notify(7)
+    assert shown(new) == [7]
+    # What is asked for by its id comes once, and here alone.
+    test.respond()
+    assert shown(test.resume(cursors(test.reply)[0])) == [2, 3, "done"]
+    assert shown(new) == [7]
 
 
 # Bounds

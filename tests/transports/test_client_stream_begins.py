@@ -1,0 +1,168 @@
+"""An event stream that a client asks for and that never begins: given up in time, and told."""
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+
+from mcpcore.http.recovery import Recovery, StreamInterrupted
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.types.content import TextContent
+from tests.transports.villain import CHUNKED, EVENTS, Script, Side, villain
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import ConnectionClosed
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
+
+pytestmark = pytest.mark.anyio
+
+LEGACY = "2025-11-25"
+SHORT = 0.1
+QUICK = HttpClientSettings(
+    stream_timeout=SHORT, max_resumes=2, retry_delay=0.01, min_retry_delay=0.0, jitter=0.0
+)
+SETTINGS = ClientSettings(http=QUICK, http_link=HttpClientLinkSettings(write_time=SHORT))
+"""Deadlines of connections are looked at as often as the shortest of them asks for."""
+
+
+class Told:
+    """What was done about streams."""
+
+    def __init__(self) -> None:
+        self.interruptions: list[StreamInterrupted] = []
+        self._news = anyio.Event()
+
+    def __call__(self, event: StreamInterrupted) -> None:
+        self.interruptions.append(event)
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+    async def given_up(self) -> list[StreamInterrupted]:
+        with anyio.fail_after(10):
+            while not self.interruptions or self.interruptions[-1].recovery is not Recovery.FAIL:
+                await self._news.wait()
+        return self.interruptions
+
+
+async def silent(side: Side) -> bool:
+    await side.hold()
+    return False
+
+
+async def dripping(side: Side) -> bool:
+    """A head without end, a line at a time."""
+    await side.send(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(10_000):
+        await side.send(b"X: y\r\n")
+        await anyio.sleep(SHORT / 10)
+    return False
+
+
+async def interim(side: Side) -> bool:
+    """Only that there will be a response."""
+    for _ in range(50):
+        await side.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await anyio.sleep(SHORT / 10)
+    await side.hold()
+    return False
+
+
+async def good(side: Side) -> bool:
+    await side.send(side.json(side.answer()))
+    return True
+
+
+async def text_of(client: Client) -> str:
+    content = (await client.call_tool("bad", timeout=5)).content[0]
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+@pytest.mark.parametrize(
+    ("carrier", "get"),
+    [("own", silent), ("own", dripping), ("own", interim), ("httpx", silent), ("httpx", dripping)],
+)
+async def test_a_standalone_stream_that_never_begins(carrier: str, get: Script) -> None:
+    told = Told()
+    async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
+        server.scripts["GET"] = get
+        async with connect(
+            server.url,
+            revision=LEGACY,
+            settings=SETTINGS,
+            callbacks=Callbacks(stream_interrupted=told),
+            http_client=other if carrier == "httpx" else None,
+        ) as client:
+            assert await text_of(client) == "well"
+            interruptions = await told.given_up()
+            assert [each.recovery for each in interruptions] == [
+                Recovery.REOPEN,
+                Recovery.REOPEN,
+                Recovery.FAIL,
+            ]
+            expected = "did not begin its response" if carrier == "own" else "too long"
+            assert all(expected in each.reason for each in interruptions)
+            assert all(each.request is None for each in interruptions)
+            assert server.seen["GET"] == 3
+            # The rest of the session goes on.
+            assert await text_of(client) == "well"
+
+
+async def test_a_call_whose_stream_cannot_be_picked_up_ends_before_its_own_deadline() -> None:
+    async def cut(side: Side) -> bool:
+        await side.send(EVENTS, CHUNKED)
+        event = side.event(b"", id="e1")
+        await side.send(b"%x\r\n%b\r\n" % (len(event), event))
+        return False
+
+    told = Told()
+    async with (
+        villain(cut, get=silent, revision=LEGACY) as server,
+        connect(
+            server.url,
+            revision=LEGACY,
+            settings=SETTINGS,
+            callbacks=Callbacks(stream_interrupted=told),
+        ) as client,
+    ):
+        with anyio.fail_after(10), pytest.raises(ConnectionClosed, match="did not begin"):
+            await client.call_tool("bad", timeout=60)
+        assert [each.recovery for each in told.interruptions] == [
+            Recovery.RESUME,
+            Recovery.RESUME,
+            Recovery.FAIL,
+        ]
+
+
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_stream_that_has_begun_may_be_silent_for_longer(carrier: str) -> None:
+    told = Told()
+    later = anyio.Event()
+
+    async def begun(side: Side) -> bool:
+        await side.send(EVENTS, CHUNKED)
+        await later.wait()
+        event = side.event(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
+        await side.send(b"%x\r\n%b\r\n" % (len(event), event))
+        await side.hold()
+        return False
+
+    changed = anyio.Event()
+    async with villain(good, revision=LEGACY) as server, httpx.AsyncClient() as other:
+        server.scripts["GET"] = begun
+        async with connect(
+            server.url,
+            revision=LEGACY,
+            settings=SETTINGS,
+            callbacks=Callbacks(
+                stream_interrupted=told, notification=lambda method, params: changed.set()
+            ),
+            http_client=other if carrier == "httpx" else None,
+        ) as client:
+            assert await text_of(client) == "well"
+            await anyio.sleep(3 * SHORT)  # what is tested is that nothing happens meanwhile
+            later.set()
+            with anyio.fail_after(5):
+                await changed.wait()
+            assert (told.interruptions, server.seen["GET"]) == ([], 1)
