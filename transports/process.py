@@ -1,65 +1,41 @@
 """The client's side of the stdio binding: a server spawned as a child process.
 
-Source: the stdio page of the specification, "Shutdown".  The child leads a process group of its
-own, so that a launcher (``npx``, ``uv``, a shell) goes together with the server it started.  The
-end is: close its input, wait, SIGTERM to the group, wait, SIGKILL to the group; it runs to its end
-under cancellation too, and always reaps.
+Source: the stdio page of the specification, "Shutdown".  The child leads a session and a process
+group of its own, so that a launcher (``npx``, ``uv``, a shell) goes together with the server it
+started.  The end is: close its input, wait, SIGTERM to all of them, wait, SIGKILL; it runs to its
+end under cancellation too, and always reaps.
 """
 
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
-from msgspec import Struct, field
 
+from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.peer import Peer
-from transports.descriptors import DescriptorLink, Reader, open_reader
+from transports.descriptors import DescriptorLink
 from transports.link import App
 from transports.link_errors import LinkError
-from transports.pump import PumpSettings
+from transports.process_guard import GUARD
+from transports.process_settings import SAFE_ENVIRONMENT, ProcessSettings, environment, limited
+from transports.process_stderr import ErrorLines
+from transports.process_tree import HAS_PROC, MARK, Process, family, identify, is_alive, signal_all
+
+__all__ = ["SAFE_ENVIRONMENT", "ProcessLink", "ProcessSettings"]
 
 _log = logging.getLogger(__name__)
 
-SAFE_ENVIRONMENT = frozenset(
-    (
-        "APPDATA HOMEDRIVE HOMEPATH LOCALAPPDATA PATH PATHEXT PROCESSOR_ARCHITECTURE SYSTEMDRIVE"
-        " SYSTEMROOT TEMP TMP USERNAME USERPROFILE"
-        if sys.platform == "win32"
-        else "HOME LANG LC_ALL LC_CTYPE LOGNAME PATH SHELL TERM TMPDIR TZ USER"
-    ).split()
-)
-"""The variables a child inherits unless told otherwise: nothing that is likely to be a secret."""
-
-LINE_LIMIT = 64 * 1024
-"""Longest line of standard error, in bytes; longer ones are cut into pieces."""
-
-
-class ProcessSettings(Struct, frozen=True, kw_only=True):
-    """How a server process is started and ended. Times in seconds."""
-
-    pump: PumpSettings = field(default_factory=PumpSettings)
-    env: Mapping[str, str] | None = None
-    """Variables for the child, beside :data:`SAFE_ENVIRONMENT`."""
-    inherit_env: bool = False
-    """Hand over our whole environment."""
-    cwd: str | os.PathLike[str] | None = None
-    stderr: str | Callable[[str], None] = "log"
-    """``log``, ``inherit`` (it writes to our standard error), ``discard``, or called per line."""
-    stderr_tail: int = 20
-    """Lines of its standard error that are kept for the error message."""
-    close_wait: float = 2.0
-    """Time to exit after its input was closed."""
-    term_wait: float = 2.0
-    """Time to exit after SIGTERM."""
-    kill_wait: float = 2.0
-    """Time for the system to bury it after SIGKILL."""
+_POSIX = sys.platform != "win32"
+_KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
+_NEGOTIATING = (Session.PROBING, Session.OPENING)
+_TICK = 0.01
 
 
 class ProcessLink(DescriptorLink):
@@ -76,13 +52,20 @@ class ProcessLink(DescriptorLink):
         *,
         settings: ProcessSettings | None = None,
     ) -> None:
-        self._process_settings = settings or ProcessSettings()
-        super().__init__(peer, app, settings=self._process_settings.pump)
+        self._process_settings = settings = settings or ProcessSettings()
+        super().__init__(peer, app, settings=settings.pump)
         self.command = [os.fspath(part) for part in command]
+        self._name = os.path.basename(self.command[0]) if self.command else ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors: Reader | None = None
-        self._tail: deque[str] = deque(maxlen=self._process_settings.stderr_tail)
-        self._errors_ended = anyio.Event()
+        self._root: Process | None = None
+        self._mark = secrets.token_hex(8)
+        self._errors = ErrorLines(
+            settings.stderr,
+            name=self._name,
+            longest=settings.stderr_line,
+            lines=settings.stderr_tail,
+            size=settings.stderr_tail_size,
+        )
 
     @property
     def pid(self) -> int | None:
@@ -97,84 +80,49 @@ class ProcessLink(DescriptorLink):
     @property
     def stderr_tail(self) -> list[str]:
         """The last lines of its standard error."""
-        return list(self._tail)
+        return list(self._errors.tail)
 
     # Start
-
-    def _environment(self) -> dict[str, str]:
-        settings = self._process_settings
-        env = {
-            name: value
-            for name, value in os.environ.items()
-            if settings.inherit_env or (name in SAFE_ENVIRONMENT and not value.startswith("()"))
-        }
-        return {**env, **(settings.env or {})}
 
     async def _open(self) -> None:
         settings = self._process_settings
         if not self.command:
             raise LinkError("no command was given")
-        name = self.command[0]
+        env = environment(settings)
+        env[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
+        command = limited(self.command, settings, env)
+        if settings.guard and _POSIX:
+            GUARD.expect(self._mark, settings.close_wait, settings.term_wait)
         try:
-            process = subprocess.Popen(  # noqa: ASYNC220, S603  (not waited for; no shell)
-                self.command,
+            self._process = process = subprocess.Popen(  # noqa: ASYNC220, S603  (no shell)
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if settings.stderr == "inherit" else subprocess.PIPE,
                 bufsize=0,
                 cwd=settings.cwd,
-                env=self._environment(),
-                start_new_session=sys.platform != "win32",
+                env=env,
+                start_new_session=_POSIX,
             )
         except FileNotFoundError as error:
             if settings.cwd is not None and not os.path.isdir(settings.cwd):  # noqa: ASYNC240
                 raise LinkError(f"directory not found: {settings.cwd}") from error
-            raise LinkError(f"command not found: {name}") from error
+            raise LinkError(f"command not found: {self.command[0]}") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise LinkError(f"cannot start {name}: {reason}") from error
-        self._process = process
+            raise LinkError(f"cannot start {self.command[0]}: {reason}") from error
+        if settings.guard and _POSIX:
+            GUARD.born(self._mark, process.pid)
+        self._root = identify(process.pid) if HAS_PROC else None
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        if process.stderr is None:
-            self._errors_ended.set()
-        else:
-            self._errors = open_reader(process.stderr.fileno(), LINE_LIMIT)
+        self._errors.attach(None if process.stderr is None else process.stderr.fileno())
         self._attach(process.stdout.fileno(), process.stdin.fileno())
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        return (self._read_errors, self._watch)
+        return (self._errors.read, self._watch, self._watch_startup)
 
     # While it runs
-
-    async def _read_errors(self) -> None:
-        """Keep standard error empty: a child whose pipe is full stands still."""
-        if self._errors is None:
-            return
-        rest = b""
-        with suppress(OSError):
-            while data := await self._errors.read():
-                *lines, rest = (rest + data).split(b"\n")
-                if len(rest) > LINE_LIMIT:
-                    lines.append(rest)
-                    rest = b""
-                for line in lines:
-                    self._error_line(line)
-        if rest:
-            self._error_line(rest)
-        self._errors_ended.set()
-
-    def _error_line(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        self._tail.append(text)
-        sink = self._process_settings.stderr
-        if callable(sink):
-            try:
-                sink(text)
-            except Exception:
-                _log.exception("the callback for standard error failed")
-        elif sink == "log":
-            _log.info("%s[%s]: %s", os.path.basename(self.command[0]), self.pid, text)
 
     async def _watch(self) -> None:
         """End the link when the child is gone though a grandchild keeps its output open."""
@@ -182,25 +130,38 @@ class ProcessLink(DescriptorLink):
         await anyio.sleep(self.settings.drain)
         self._stop(self._obituary(), hard=True)
 
+    async def _watch_startup(self) -> None:
+        limit = self._process_settings.startup_timeout
+        if limit is None:
+            return
+        await anyio.sleep(limit)
+        if self.peer.state in _NEGOTIATING:
+            text = f"the server process {self._name} did not answer within {limit:g} s of its start"
+            self._stop(text + self._last_words(), hard=True)
+
     async def _end_of_input(self) -> str:
         """Wait a moment for the exit code and the last words; they make the error useful."""
         with anyio.move_on_after(self.settings.drain):
             await self._exited()
-            await self._errors_ended.wait()
+            await self._errors.ended.wait()
         return self._obituary()
 
     def _obituary(self) -> str:
-        name = os.path.basename(self.command[0])
         code = self.returncode
+        text = f"the server process {self._name} "
         if code is None:
-            text = f"the server process {name} closed its output"
+            text += "closed its output"
         elif code < 0:
-            text = f"the server process {name} was ended by {_signal_name(-code)}"
+            text += f"was ended by {_signal_name(-code)}"
+            if -code == getattr(signal, "SIGXCPU", None):
+                text += " (cpu_limit)"
         else:
-            text = f"the server process {name} exited with code {code}"
-        if self._tail and code != 0:
-            text += "; its last words:\n" + "\n".join(f"  {line}" for line in self._tail)
-        return text
+            text += f"exited with code {code}"
+        return text + self._last_words()
+
+    def _last_words(self) -> str:
+        tail = self._errors.tail
+        return "; its last words:\n" + "\n".join(f"  {line}" for line in tail) if tail else ""
 
     async def _exited(self) -> None:
         """Wait until the child has exited, and reap it."""
@@ -221,65 +182,91 @@ class ProcessLink(DescriptorLink):
     # End
 
     async def _close(self) -> None:
-        process, settings = self._process, self._process_settings
+        process = self._process
         if process is None:
+            GUARD.gone(self._mark)
             return
         assert process.stdin is not None  # noqa: S101
         assert process.stdout is not None  # noqa: S101
-        with suppress(OSError):
-            process.stdin.close()
+        kin = self._family()  # before it ends: who has hidden well is found by its parent alone
+        buried = False
         try:
+            with suppress(OSError):
+                process.stdin.close()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._discard)  # a child that cannot write cannot exit
-                tasks.start_soon(self._read_errors)
-                await self._bury(settings)
+                tasks.start_soon(self._errors.read)
+                await self._bury(kin)
                 tasks.cancel_scope.cancel()
+            buried = True
         finally:
+            if not buried:  # interrupted in spite of the shield, by a second Ctrl-C
+                self._signal(kin, _KILL)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(self._process_settings.kill_wait)
             self._detach()
+            self._errors.close()
             process.stdout.close()
-            if self._errors is not None and process.stderr is not None:
-                self._errors.close()
+            if process.stderr is not None:
                 process.stderr.close()
+            if process.returncode is None:
+                _log.error("%s[%d] does not die of SIGKILL", self._name, process.pid)
+            GUARD.gone(self._mark)
 
     async def _discard(self) -> None:
         with suppress(OSError):
             while await self._receive():
                 pass
 
-    async def _bury(self, settings: ProcessSettings) -> None:
+    async def _bury(self, kin: set[Process]) -> None:
+        settings = self._process_settings
         if not await self._exits_within(settings.close_wait):
-            self._signal(signal.SIGTERM)
+            self._signal(kin, signal.SIGTERM)
             if not await self._exits_within(settings.term_wait):
-                self._signal(_KILL)
+                self._signal(kin, _KILL)
                 await self._exits_within(settings.kill_wait)
-        if self._signal(signal.SIGTERM):  # what it left behind in its group
-            with anyio.move_on_after(settings.term_wait):
-                while self._signal(0):  # noqa: ASYNC110  (nobody tells when a group is empty)
-                    await anyio.sleep(0.01)
-            self._signal(_KILL)
+        # What it leaves behind; who is ended may just be starting others.
+        for number, wait in ((signal.SIGTERM, settings.term_wait), (_KILL, settings.kill_wait)):
+            with anyio.move_on_after(wait):
+                while self._signal(kin, number):
+                    while self._remains(kin):  # noqa: ASYNC110  (nobody tells)
+                        await anyio.sleep(_TICK)
+                return
 
     async def _exits_within(self, wait: float) -> bool:
         with anyio.move_on_after(wait):
             await self._exited()
         return self.returncode is not None
 
-    def _signal(self, number: int) -> bool:
-        """Signal the group; whether anybody was there."""
+    def _family(self) -> set[Process]:
+        """Whoever it has started and can be found."""
+        if self._root is None:
+            return set()
+        return family(self._root, self._mark if self._process_settings.descendants else None)
+
+    def _signal(self, kin: set[Process], number: int) -> bool:
+        """Signal the group, and those of its kin who have left it; whether anybody was there."""
         process = self._process
         assert process is not None  # noqa: S101
-        try:
-            if sys.platform != "win32":
+        kin |= self._family()
+        present = self._remains(kin)
+        with suppress(ProcessLookupError, PermissionError):
+            if _POSIX:
                 os.killpg(process.pid, number)
-            elif process.returncode is not None:
-                return False
-            else:
+            elif process.returncode is None:
                 process.terminate()
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
+        signal_all(kin, number, spare_group=process.pid)
+        return present
 
-
-_KILL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
+    def _remains(self, kin: set[Process]) -> bool:
+        """Whether any of them still runs."""
+        if self._root is not None:
+            return any(map(is_alive, kin))
+        assert self._process is not None  # noqa: S101
+        with suppress(ProcessLookupError, PermissionError, AttributeError):
+            os.killpg(self._process.pid, 0)
+            return True
+        return False
 
 
 def _signal_name(number: int) -> str:

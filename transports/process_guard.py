@@ -1,0 +1,119 @@
+"""Has the servers of this process ended should it be killed: a small process beside it does so.
+
+A client that is killed with SIGKILL runs no code; its servers see the end of their input, and some
+do not care.  The guard sees the end of its own input then and does what the client would have done:
+wait, SIGTERM, wait, SIGKILL, to the servers and to all that they have started.  There is one for
+all servers of a process, from the first to the last; it costs a bare interpreter.  (A signal that
+the kernel sends at a parent's death would reach the server alone, not what it has started, and
+would come already with the end of the thread that has started it.)
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+_PROGRAM = str(Path(__file__).with_name("process_undertaker.py"))
+
+
+class Guard:
+    """The guard of this process; safe from any thread, and never blocks for long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[str, list[str]] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._usable = True
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def expect(self, mark: str, close_wait: float, term_wait: float) -> None:
+        """A server is about to be started that carries ``mark``."""
+        with self._lock:
+            self._lines[mark] = [f"expect {mark} {close_wait} {term_wait}\n"]
+            self._tell(self._lines[mark][-1])
+
+    def born(self, mark: str, pid: int) -> None:
+        """It was started."""
+        with self._lock:
+            self._lines[mark].append(f"born {mark} {pid}\n")
+            self._tell(self._lines[mark][-1])
+
+    def gone(self, mark: str) -> None:
+        """It has ended, and whatever it had started."""
+        with self._lock:
+            if self._lines.pop(mark, None) is None:
+                return
+            if self._lines:
+                self._tell(f"gone {mark}\n")
+            else:
+                self._dismiss()
+
+    def forget(self) -> None:
+        """In a forked process: the guard and the servers are the parent's."""
+        self._lock = threading.Lock()
+        self._lines.clear()
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.returncode = 0  # not ours to wait for
+            with suppress(OSError):
+                process.stdin.close()
+
+    def _tell(self, line: str) -> None:
+        if not self._usable:
+            return
+        process = self._process
+        if process is not None and process.poll() is None:
+            assert process.stdin is not None  # noqa: S101
+            with suppress(BlockingIOError):  # it was stopped by somebody: nothing helps then
+                os.write(process.stdin.fileno(), line.encode())
+                return
+        if process is not None:
+            self._dismiss()
+        self._hire()
+
+    def _hire(self) -> None:
+        try:
+            process = subprocess.Popen(  # noqa: S603  (this interpreter)
+                [sys.executable, "-I", "-S", _PROGRAM],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                start_new_session=True,  # nobody's Ctrl-C is meant for it
+            )
+        except (OSError, ValueError) as error:
+            self._usable = False
+            _log.warning("servers would outlive a crash of this process: %s", error)
+            return
+        self._process = process
+        assert process.stdin is not None  # noqa: S101
+        os.set_blocking(process.stdin.fileno(), False)
+        with suppress(OSError):
+            os.write(process.stdin.fileno(), "".join(chain(*self._lines.values())).encode())
+
+    def _dismiss(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            assert process.stdin is not None  # noqa: S101
+            process.stdin.close()
+
+
+GUARD = Guard()
+"""The one of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=GUARD.forget)

@@ -1,0 +1,147 @@
+"""The processes that a process has started, its children's children included: found and ended.
+
+Linux, through ``/proc``; elsewhere only the process group can be reached.  Who belongs to a
+process: its group, its session, its descendants, and whoever carries its mark in the environment,
+which also finds those that have left session and parents behind (what launchers and daemons do).
+A process is a pair of its id and the time of its start, so that an id that was used again is never
+mistaken.
+
+Nothing but the standard library is imported: :mod:`transports.process_undertaker` runs on it.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from typing import NamedTuple
+
+MARK = "MCPCORE_PROCESS"
+"""The variable that marks a server and what it starts; nested ones are joined by colons."""
+
+HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+class Process(NamedTuple):
+    """One process: its id, and when it was started (clock ticks since the system was)."""
+
+    pid: int
+    start: int
+
+
+class _Status(NamedTuple):
+    process: Process
+    parent: int
+    group: int
+    session: int
+    dead: bool
+
+
+def _status(pid: int) -> _Status | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name stands in parentheses and may hold anything.
+            words = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return _Status(
+        Process(pid, int(words[19])),
+        int(words[1]),
+        int(words[2]),
+        int(words[3]),
+        words[0] in (b"Z", b"X"),
+    )
+
+
+def identify(pid: int) -> Process | None:
+    """The process that has this id now, dead ones that nobody has reaped included."""
+    status = _status(pid)
+    return None if status is None else status.process
+
+
+def is_alive(process: Process) -> bool:
+    """Whether it still runs (one that is dead and not reaped does not)."""
+    status = _status(process.pid)
+    return status is not None and status.process == process and not status.dead
+
+
+def family(root: Process, mark: str | None = "") -> set[Process]:
+    """Whoever belongs to ``root``, itself and us excepted; it may have ended already.
+
+    ``mark`` is what it carries, empty for nothing; None: only its process group is wanted.
+    """
+    known = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (status := _status(int(name))) is not None and not status.dead:
+            known[status.process.pid] = status
+    children: dict[int, list[_Status]] = {}
+    for status in known.values():
+        children.setdefault(status.parent, []).append(status)
+    present = known.get(root.pid)
+    number = root.pid
+    if present is not None and present.process != root:
+        number = 0  # somebody else's by now, which it is only after all of its group are gone
+    if mark is None:
+        return {each.process for each in known.values() if number and each.group == number} - {root}
+    seeds = list(children.get(number, ())) if number else []
+    word = mark.encode()
+    for status in known.values():
+        if status.process.start < root.start or status.process.pid == os.getpid():
+            continue
+        by_number = number and number in (status.group, status.session)
+        if by_number or (word and _carries(status, word)):
+            seeds.append(status)
+    found: set[Process] = set()
+    while seeds:
+        process = seeds.pop().process
+        if process not in found:
+            found.add(process)
+            seeds += children.get(process.pid, ())
+    return found - {root}
+
+
+def marked(mark: str) -> set[Process]:
+    """Whoever carries this mark in its environment."""
+    word = mark.encode()
+    found = set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        status = _status(int(name))
+        if status is not None and not status.dead and _carries(status, word):
+            found.add(status.process)
+    return found
+
+
+def _carries(status: _Status, word: bytes) -> bool:
+    try:
+        with open(f"/proc/{status.process.pid}/environ", "rb") as file:
+            environment = file.read()
+    except OSError:  # gone, or somebody else's
+        return False
+    name = MARK.encode() + b"="
+    return any(
+        entry.startswith(name) and word in entry[len(name) :].split(b":")
+        for entry in environment.split(b"\0")
+    )
+
+
+def send_signal(process: Process, number: int, *, spare_group: int = 0) -> bool:
+    """Signal one process, never another one that has got its id; whether it was there.
+
+    Nothing is sent to a member of the group ``spare_group``.
+    """
+    with suppress(OSError):
+        fd = os.pidfd_open(process.pid)
+        try:
+            status = _status(process.pid)
+            if status is not None and status.process == process and not status.dead:
+                if not spare_group or status.group != spare_group:
+                    signal.pidfd_send_signal(fd, number)
+                return True
+        finally:
+            os.close(fd)
+    return False
+
+
+def signal_all(processes: set[Process], number: int, *, spare_group: int = 0) -> set[Process]:
+    """Signal them all; those that were there."""
+    return {each for each in processes if send_signal(each, number, spare_group=spare_group)}
