@@ -1,7 +1,8 @@
 """HTTP proxies: which one leads to a server, and how it is asked.
 
-Plain http goes through a proxy as a request with the whole URL, https through a tunnel that the
-proxy opens (CONNECT).  Sources: RFC 9112 section 3.2.2, RFC 9110 sections 9.3.6 and 11.7.
+Plain http goes through a proxy as a request with the whole URL, https and WebSocket of both kinds
+through a tunnel that the proxy opens (CONNECT).  Sources: RFC 9112 section 3.2.2, RFC 9110 sections
+9.3.6 and 11.7, RFC 6455 section 4.1.
 """
 
 import os
@@ -20,6 +21,14 @@ ENVIRONMENT: Final = "environment"
 """Take the proxy from ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
 
 _PORTS = {"http": 80, "https": 443}
+_SAME_WAY = {"ws": "http", "wss": "https"}
+"""What goes by the proxy of another scheme."""
+
+
+_SUPPORTED = (
+    "supported are proxies with http:// or https:// URLs; others through an HTTP client of your own"
+    " (http_client), hosts that need none in NO_PROXY, or proxy=None"
+)
 
 
 class BadProxy(LocalError, ValueError):
@@ -52,7 +61,8 @@ def parse_proxy(url: str, *, ssl_context: ssl.SSLContext | None = None) -> Proxy
         raise BadProxy("the URL of the proxy is malformed") from None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if parts.scheme not in _PORTS:
-        raise BadProxy(f"{shown!r} is no HTTP proxy; other kinds are not supported")
+        kind = "a SOCKS proxy" if parts.scheme.startswith("socks") else "no HTTP proxy"
+        raise BadProxy(f"{shown!r} is {kind}; {_SUPPORTED}")
     if not host or not host.isascii() or any(char <= " " for char in host):
         raise BadProxy(f"{shown!r} names no host that can be a proxy")
     authorization = None
@@ -76,15 +86,17 @@ def proxy_for(
     """Return the proxy that leads to ``url``, None if it is reached directly.
 
     ``proxy``: None, a Proxy or its URL, or :data:`ENVIRONMENT`, which never leads to this machine
-    through a proxy.  Raises BadProxy.
+    through a proxy.  Raises BadProxy, also for a proxy of another kind than these: what is to go
+    by a proxy never goes directly.
     """
     if proxy is None or isinstance(proxy, Proxy):
         return proxy
     if proxy != ENVIRONMENT:
         return parse_proxy(proxy)
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
-    found = _variable(environ, f"{parts.scheme}_proxy") or _variable(environ, "all_proxy")
+    scheme = _SAME_WAY.get(parts.scheme, parts.scheme)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(scheme, 0)
+    found = _variable(environ, f"{scheme}_proxy") or _variable(environ, "all_proxy")
     if not found or _is_local(host) or _is_exempt(host, port, _variable(environ, "no_proxy")):
         return None
     return parse_proxy(found)

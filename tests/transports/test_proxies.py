@@ -67,6 +67,41 @@ def test_what_is_no_proxy(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scheme", ["socks", "socks4", "socks4a", "socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"])
+def test_a_socks_proxy_of_the_environment_is_refused(scheme: str, variable: str) -> None:
+    environ = {variable: f"{scheme}://me:secret@proxy:1080"}
+    with pytest.raises(BadProxy, match=r"SOCKS.*http://.*http_client") as caught:
+        proxy_for("http://a.example/", ENVIRONMENT, environ)
+    assert "secret" not in str(caught.value)
+    # Where none is needed none is read.
+    assert proxy_for("http://localhost/", ENVIRONMENT, environ) is None
+    assert proxy_for("http://a.example/", ENVIRONMENT, {**environ, "NO_PROXY": "*"}) is None
+    assert proxy_for("http://a.example/", None, environ) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", ["settings", "environment"])
+async def test_nothing_goes_directly_that_was_to_go_by_socks(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def connect_tcp(*args: object, **options: object) -> None:
+        asked.append(args)
+        raise OSError
+
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
+    monkeypatch.setenv("ALL_PROXY", "socks5h://proxy.example:1080")
+    settings = ClientSettings()
+    if given == "settings":
+        settings = ClientSettings(proxy="socks5://proxy.example")
+    with pytest.raises(BadProxy, match="SOCKS"):
+        async with connect("http://mcp.example/mcp", settings=settings):
+            pass
+    assert not asked
+
+
 BOTH = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
 
 
