@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 if __name__ == "__main__":
@@ -31,7 +32,9 @@ from transports.runtime import RuntimeSettings
 from transports.server import run
 from transports.targets import MemoryTarget, StdioTarget, Target, parse_target
 
-TRANSPORTS = ("memory", "stdio", "http", "ws")
+TRANSPORTS = ("memory", "stdio", "http", "ws", "unix")
+EVERY_TRANSPORT = (*TRANSPORTS, "memory-wire", "tcp")
+"""With those that have all but their bytes in common with others."""
 PIDS = "OFFERS_PIDS"
 """The environment variable that names a file to which each process adds its id."""
 
@@ -345,15 +348,18 @@ async def offered(
 ) -> AsyncIterator[Target]:
     """Offer a server on a transport, restricted to revisions; yields what to connect to."""
     rows = REVISIONS if revisions is None else parse_revisions(revisions)
-    if transport == "memory":
-        yield MemoryTarget(SERVERS[name](), RuntimeSettings(revisions=rows))
+    if transport in ("memory", "memory-wire"):
+        settings = RuntimeSettings(revisions=rows)
+        yield MemoryTarget(SERVERS[name](), settings, wire=transport == "memory-wire")
         return
     if transport == "stdio":
         yield StdioTarget([sys.executable, __file__, name, *(row.name for row in rows)], env)
         return
-    binding: Any = {transport: ANY_PORT}
-    async with served(SERVERS[name](), revisions=revisions, **binding) as site:
-        yield parse_target(site.url)
+    with TemporaryDirectory(prefix="mcp-") as folder:
+        address = f"{folder}/socket" if transport == "unix" else ANY_PORT
+        binding: Any = {transport: address}
+        async with served(SERVERS[name](), revisions=revisions, **binding) as site:
+            yield parse_target(site.url)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Served:
 
     def __init__(self) -> None:
         self.urls: list[str] = []
-        """Where it listens, in the order of its bindings: HTTP before WebSocket."""
+        """Where it listens, in the order of its bindings: HTTP, WebSocket, TCP, Unix sockets."""
         self.stop = anyio.Event()
         self.ended = anyio.Event()
 
@@ -60,6 +60,8 @@ async def served(
     *,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    tcp: str | Sequence[str] = (),
+    unix: str | Sequence[str] = (),
     seconds: float = 30,
     **options: Any,
 ) -> AsyncIterator[Served]:
@@ -68,9 +70,10 @@ async def served(
     ``options`` are those of :func:`transports.server.serve`.  The test fails when it and the
     server's end take longer than ``seconds``.
     """
-    if not http and not ws:
+    if not (http or ws or tcp or unix):
         http = ANY_PORT
-    count = sum(1 if isinstance(each, str) else len(each) for each in (http, ws) if each)
+    bindings: dict[str, Any] = {"http": http, "ws": ws, "tcp": tcp, "unix": unix}
+    count = sum(1 if isinstance(each, str) else len(each) for each in bindings.values() if each)
     made = Served()
     listening = anyio.Event()
 
@@ -80,7 +83,7 @@ async def served(
             listening.set()
 
     async def run() -> None:
-        await serve(server, http=http, ws=ws, on_listening=announce, stop=made.stop, **options)
+        await serve(server, **bindings, on_listening=announce, stop=made.stop, **options)
         made.ended.set()
 
     with anyio.fail_after(seconds):

@@ -13,7 +13,7 @@ from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
-from tests.transports.offers import TRANSPORTS, offered
+from tests.transports.offers import EVERY_TRANSPORT, offered
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
@@ -98,7 +98,7 @@ async def call(client: Client, tool: str) -> str:
 
 @pytest.mark.parametrize(
     ("transport", "slow"),
-    [*((each, False) for each in TRANSPORTS), ("memory", True), ("http", True)],
+    [*((each, False) for each in EVERY_TRANSPORT), ("memory", True), ("http", True)],
 )
 @pytest.mark.parametrize("revision", NAMES)
 async def test_handlers_written_once(revision: str, transport: str, slow: bool) -> None:
@@ -125,7 +125,7 @@ async def test_handlers_written_once(revision: str, transport: str, slow: bool) 
             assert user.asked == questions, tool
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 @pytest.mark.parametrize("revision", NAMES)
 async def test_many_at_once(revision: str, transport: str) -> None:
     """Answers never go to another call, on one connection or on several."""

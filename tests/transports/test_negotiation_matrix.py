@@ -17,7 +17,7 @@ from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.spec.errors import LocalError
 from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS
 from mcpcore.spec.types.content import TextContent
-from tests.transports.offers import PIDS, TRANSPORTS, echo, offered
+from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
 from tests.transports.scripted import DISCOVERY, http_server
 from transports.client import Client, connect
 from transports.client_errors import NegotiationError
@@ -70,7 +70,7 @@ def lines(path: Path) -> list[str]:
     "basic/versioning/discover",
     "basic/versioning/initialize-error-names-versions",
 )
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 @pytest.mark.parametrize(("client_side", "server_side"), OUTCOMES)
 async def test_compatibility_matrix(
     client_side: str, server_side: str, transport: str, tmp_path: Path
@@ -92,7 +92,7 @@ async def test_compatibility_matrix(
     assert len(lines(pids)) == (transport == "stdio")
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 @pytest.mark.parametrize(
     ("client_revisions", "server_revisions", "spoken"),
     [
