@@ -3,6 +3,7 @@
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from msgspec import UNSET, Struct, field, structs
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
@@ -21,20 +23,19 @@ from transports.callbacks import Callbacks
 from transports.client_cache import ResultCache, ServerCache
 from transports.client_core import ClientCore
 from transports.client_errors import NegotiationError
+from transports.client_links import attempts_for, http_link, memory_link, peer_link
 from transports.client_middleware import ClientMiddleware, GuardedCore
 from transports.client_tools import ToolBook
 from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
-from transports.proxies import ENVIRONMENT, Proxy, proxy_for
+from transports.proxies import ENVIRONMENT, Proxy
+from transports.reconnect import ReturningLink
 from transports.targets import (
     HttpTarget,
     MemoryTarget,
-    StdioTarget,
     Target,
-    TcpTarget,
-    UnixTarget,
     WebSocketTarget,
 )
 from transports.tasks_client import TaskOptions
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.process import ProcessSettings
     from transports.socket_settings import SocketSettings
-    from transports.websocket import WebSocketSettings
+    from transports.websocket_settings import WebSocketSettings
 
 
 class ClientSettings(Struct, frozen=True, kw_only=True):
@@ -74,6 +75,9 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     """Check structured results against the tool's schema, where the extra `schema` is."""
     tasks: TaskOptions | None = None
     """Follow calls that the server runs as tasks; None: declare nothing of the kind."""
+    reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
+    """How a lost connection is followed by another one, on all bindings but HTTP, whose settings
+    are in ``http``."""
     http: HttpClientSettings | None = None
     http_link: HttpClientLinkSettings | None = None
     """Bounds of HTTP connections."""
@@ -113,6 +117,7 @@ class Opening:
         self._place = place_of(target)
         self._middleware = middleware
         self._headers: dict[str, HeaderParams] = {}
+        self._repeatable: set[str] = set()
         self._group: TaskGroup
         self._link: Link | None = None
         self._core: ClientCore | None = None
@@ -124,6 +129,7 @@ class Opening:
             strict=revision.mirror_headers and isinstance(self.target, HttpTarget),
             compile_schema=_schema_compiler() if self.settings.check_output else None,
             look_up=self.settings.look_up_tools,
+            repeatable=self._repeatable,
         )
         core.watch(book.outdated)
         return book
@@ -209,6 +215,7 @@ class Opening:
             assumed=self._eras.get(self._place, now=clock()),
             limits=settings.limits,
             header_params=self._headers,
+            repeatable_tools=self._repeatable,
         )
         target = self.target
         machine: Peer | HttpClient
@@ -235,77 +242,30 @@ class Opening:
             core.tasks.options = settings.tasks
             if capabilities.tasks is not UNSET:
                 core.run_tasks(capabilities, settings.tasks.own)
+        link: Any
         if isinstance(machine, HttpClient):
             assert isinstance(target, HttpTarget)  # noqa: S101 - made just above
-            link: Any = self._http_link(machine, core, target)
+            made = None if isinstance(target.headers, Mapping) else target.headers
+            link = http_link(
+                machine, core, target.url, settings, headers=made, http_client=self._http_client
+            )
+        elif isinstance(target, MemoryTarget):
+            link = await memory_link(machine, core, target, self._group)
         else:
-            link = await self._peer_link(machine, core, target)
+            assert not isinstance(target, HttpTarget)  # noqa: S101 - its machine is another
+            link = core.comeback = ReturningLink(
+                core,
+                machine,
+                partial(peer_link, core, target, settings),
+                settings.reconnect,
+                attempts_for(target, settings.reconnect),
+            )
         self._link = core.link = link
         await self._group.start(link.run)
         return core
 
     def _fixed_headers(self, target: HttpTarget | WebSocketTarget) -> Mapping[str, str]:
         return target.headers if isinstance(target.headers, Mapping) else {}
-
-    # Imported where needed: a client of one transport does not pay for the others.
-
-    def _http_link(self, machine: HttpClient, core: ClientCore, target: HttpTarget) -> Link:
-        settings = self.settings
-        headers = None if isinstance(target.headers, Mapping) else target.headers
-        if self._http_client is not None:
-            from transports.http_adapter import AdaptedClientLink
-
-            return AdaptedClientLink(
-                machine, core, self._http_client, settings=settings.http_link, headers=headers
-            )
-        from transports.http_client import HttpClientLink
-
-        return HttpClientLink(
-            machine,
-            core,
-            url=target.url,
-            settings=settings.http_link,
-            ssl_context=settings.ssl_context,
-            proxy=proxy_for(target.url, settings.proxy),
-            headers=headers,
-        )
-
-    async def _peer_link(self, peer: Peer, core: ClientCore, target: Target) -> Link:
-        if isinstance(target, StdioTarget):
-            from transports.process import ProcessLink, ProcessSettings
-
-            process = self.settings.process or ProcessSettings()
-            env = {**(process.env or {}), **(target.env or {})} or None
-            process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
-            return ProcessLink(peer, core, target.command, settings=process)
-        if isinstance(target, WebSocketTarget):
-            from transports.websocket import WebSocketSettings
-            from transports.websocket_client import WebSocketClientLink
-
-            return WebSocketClientLink(
-                peer,
-                core,
-                target.url,
-                settings=self.settings.websocket or WebSocketSettings(),
-                headers=tuple(target.headers.items()),
-                ssl_context=self.settings.ssl_context,
-            )
-        if isinstance(target, TcpTarget | UnixTarget):
-            from transports.socket_client import SocketClientLink
-
-            return SocketClientLink(
-                peer,
-                core,
-                target,
-                settings=self.settings.socket,
-                ssl_context=self.settings.ssl_context,
-            )
-        assert isinstance(target, MemoryTarget)  # noqa: S101 - the last kind of target
-        from transports.server import join_in_memory
-
-        return await join_in_memory(
-            peer, core, target.server, self._group, target.settings, wire=target.wire
-        )
 
 
 def _schema_compiler() -> Any:

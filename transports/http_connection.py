@@ -19,7 +19,7 @@ from mcpcore.engine.events import Route
 from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
-from mcpcore.http.principals import Refusal, Verdict
+from mcpcore.http.principals import Verdict
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_heads import (
     CONTINUE,
@@ -28,7 +28,6 @@ from transports.http_heads import (
     RequestHead,
     find_head,
 )
-from transports.http_identity import identify
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 from transports.tls import SecureStream, client_certificate
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
 """Takes over a connection whose client asks for another protocol: gets the stream, the request
-and what was read behind it.  Returns when the connection may be closed; False, with nothing read
-or written, leaves the request to plain HTTP."""
+and what was read behind it.  Who may leave HTTP is for it to find out.  Returns when the connection
+may be closed; False, with nothing read or written, leaves the request to plain HTTP."""
 
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 
@@ -163,7 +162,7 @@ class ServerConnection:
     async def _serve(self) -> None:
         upgrade = self._link.upgrade
         while (head := await self._next_head()) is not None:
-            if head.upgrade and upgrade is not None and await self._may_upgrade(head):
+            if head.upgrade and upgrade is not None:
                 self.deadline = math.inf
                 self._upgraded = True
                 if await upgrade(self._stream, head.request, bytes(self._buffer)):
@@ -176,16 +175,6 @@ class ServerConnection:
                 await self._watch(reply)
             if reply.close:
                 return
-
-    async def _may_upgrade(self, head: RequestHead) -> bool:
-        """Whether a client may leave HTTP, where who it is must be known; if not, HTTP says so."""
-        settings = self._settings
-        if settings.authenticate is None:
-            return True
-        self.deadline = math.inf
-        seconds = settings.authenticate_time
-        verdict = await identify(settings.authenticate, head.request, seconds)
-        return not isinstance(verdict, Refusal)
 
     async def _next_head(self) -> RequestHead | None:
         """Read the next head; None if the client leaves, or is to leave, instead."""

@@ -13,7 +13,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from email.utils import formatdate
 from http import HTTPStatus
 
 import h11
@@ -149,7 +148,7 @@ class RequestParser:
             if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
                 raise BadHead(400, "malformed request")
             known = _request_head(event, head)
-            if len(head) <= _SHORT:
+            if len(head) <= _SHORT and not known.upgrade:  # which never comes again
                 self._known[head] = known
                 if len(self._known) > _KNOWN:
                     self._known.popitem(last=False)
@@ -292,12 +291,29 @@ _STATUS_LINES: dict[int, bytes] = {
 _date: tuple[int, bytes] = (-1, b"")
 
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _date_line(second: int) -> bytes:
+    """Render a Date header line, in English whatever the locale.
+
+    Not by ``email.utils``: for each date datetime looks a method up by a string made for it, which
+    the interpreter's cache of methods keeps, each one in a page of its own once there was a flood.
+    """
+    year, month, day, hour, minute, sec, weekday, _, _ = time.gmtime(second)
+    return (
+        f"date: {_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
+        f"{hour:02}:{minute:02}:{sec:02} GMT\r\n"
+    ).encode("ascii")
+
+
 def date_header() -> bytes:
     """Return the Date header line (RFC 9110 section 6.6.1), rendered once a second."""
     global _date
     second = int(time.time())
     if second != _date[0]:
-        _date = (second, f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii"))
+        _date = (second, _date_line(second))
     return _date[1]
 
 

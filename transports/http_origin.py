@@ -37,6 +37,8 @@ class Origin(Struct, frozen=True):
     port: int
     ssl_context: ssl.SSLContext | None
     proxy: Proxy | None = None
+    tunnel: bool = False
+    """The proxy connects us also where there is no TLS, as other protocols need it."""
 
     @classmethod
     def of(
@@ -58,7 +60,7 @@ class Origin(Struct, frozen=True):
     @property
     def relay(self) -> Proxy | None:
         """The proxy that is sent whole URLs; a tunnel is none."""
-        return self.proxy if self.ssl_context is None else None
+        return self.proxy if self.ssl_context is None and not self.tunnel else None
 
     async def connect(self, seconds: float, limits: HeadLimits) -> ByteStream:
         """Open a connection.  ``limits`` are those of a proxy's head.  Raises :class:`Failure`."""
@@ -80,7 +82,7 @@ class Origin(Struct, frozen=True):
             if proxy.secure:
                 context = proxy.ssl_context or client_tls()
                 stream = await _secure(stream, proxy.host, context, shown, FaultKind.PROXY)
-            if self.ssl_context is not None:
+            if self.relay is None:
                 await self._tunnel(stream, proxy, limits)
         if self.ssl_context is not None:
             stream = await _secure(stream, self.host, self.ssl_context, str(self), FaultKind.TLS)
@@ -120,7 +122,7 @@ class Origin(Struct, frozen=True):
         if not 200 <= status < 300:
             raise proxy_refusal(proxy, status, str(self))
         if buffer:
-            # Nobody on the other side speaks first in TLS.
+            # Nobody on the other side speaks first, in TLS or before an upgrade.
             text = f"the proxy {proxy} sent something through the tunnel before we did"
             raise Failure(text, Fault(FaultKind.PROXY))
 

@@ -4,6 +4,8 @@ import ssl
 
 import anyio
 
+from mcpcore.engine.faults import Fault
+from mcpcore.engine.reconnecting import fails_for_good
 from mcpcore.spec.errors import LocalError
 
 STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
@@ -11,7 +13,19 @@ STREAM_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.End
 
 
 class LinkError(LocalError):
-    """A connection could not be opened; the message is one sentence for the user."""
+    """A connection could not be opened; the message is one sentence for the user.
+
+    ``fault`` says what kind of failure it was, where that is known: with the status and the
+    ``Retry-After`` of a server that refused, for instance.  ``final``: trying again would not
+    help; by default what the fault says of that.
+    """
+
+    def __init__(
+        self, message: str, fault: Fault | None = None, *, final: bool | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.final = fails_for_good(fault) if final is None else final
 
 
 _WORDS: dict[type[BaseException], str] = {

@@ -44,8 +44,9 @@ from transports.store_link import StoreLinkSettings, binding
 from transports.stores.base import Store
 from transports.targets import BadTarget, authority, parse_address
 from transports.tasks_host import TaskHost
-from transports.websocket import Handshake, WebSocketSettings
-from transports.websocket_server import LinkFactory, serve_websocket
+from transports.websocket_server import LinkFactory, WebSocketServer, listen_websocket
+from transports.websocket_settings import WebSocketSettings
+from transports.websocket_upgrade import Handshake, UpgradeRules
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 H = TypeVar("H", bound=HttpHost)
@@ -68,6 +69,9 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
     socket: SocketSettings = field(default_factory=SocketSettings)
     """Of TCP and Unix sockets."""
+    shared: bool = False
+    """Serve WebSocket at the addresses of HTTP too, at ``websocket.path`` of them: the header
+    Upgrade decides."""
     ssl_context: ssl.SSLContext | None = None
     store: Store | None = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
@@ -310,6 +314,8 @@ class _Bindings:
         self._links: set[Link] = set()
         self._scopes: list[anyio.CancelScope] = []
         self._sockets: list[SocketServer] = []
+        self._websockets: list[WebSocketServer] = []
+        self._runtime = sealing(settings.runtime)
         self._tasks: TaskHost | None = None
 
     def begin(self, group: TaskGroup) -> None:
@@ -321,9 +327,15 @@ class _Bindings:
     async def open_http(self, host: str, port: int) -> None:
         """Accept HTTP connections."""
         settings = self._settings
+        upgrade = self._websocket_server(host).upgrade if settings.shared else None
         link, runtime = assemble_http(
             self._server,
-            partial(HttpServerLink, settings=settings.http_link, ssl_context=settings.ssl_context),
+            partial(
+                HttpServerLink,
+                settings=settings.http_link,
+                ssl_context=settings.ssl_context,
+                upgrade=upgrade,
+            ),
             settings=structs.replace(settings, http=guard(settings, settings.http, host)),
             tasks=self._tasks,
         )
@@ -336,30 +348,38 @@ class _Bindings:
         scheme = "https" if settings.ssl_context else "http"
         for address in link.addresses:
             self._on_listening(f"{scheme}://{authority(*address)}{settings.http.path}")
+            if upgrade is not None:
+                self._announce_websocket(*address)
 
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
         settings = self._settings
-        if settings.http_link.authenticate is not None:
-            # Whoever asks this of HTTP does not mean to let others in beside it.
-            raise BadTarget("WebSocket cannot ask who connects, but authenticate= is set")
+        server = self._websocket_server(host)
         scope = anyio.CancelScope()
         self._scopes.append(scope)
 
         async def serve_ws(*, task_status: TaskStatus[int]) -> None:
             with scope:
-                await serve_websocket(
+                await listen_websocket(
                     host,
                     port,
-                    self._serve_one,
-                    settings=guard(settings, settings.websocket, host),
+                    server,
                     ssl_context=settings.ssl_context,
                     task_status=task_status,
                 )
 
         bound = await self.group.start(serve_ws)
-        scheme = "wss" if settings.ssl_context else "ws"
-        self._on_listening(f"{scheme}://{authority(host, bound)}{settings.websocket.path}")
+        self._announce_websocket(host, bound)
+
+    def _announce_websocket(self, host: str, port: int) -> None:
+        scheme = "wss" if self._settings.ssl_context else "ws"
+        self._on_listening(f"{scheme}://{authority(host, port)}{self._settings.websocket.path}")
+
+    def _websocket_server(self, host: str) -> WebSocketServer:
+        rules = websocket_rules(self._settings, host)
+        server = WebSocketServer(self._serve_one, rules)
+        self._websockets.append(server)
+        return server
 
     async def open_tcp(self, host: str, port: int) -> None:
         """Accept TCP connections, over TLS if there is a context for it."""
@@ -410,6 +430,8 @@ class _Bindings:
         await stop.wait()
         for server in self._sockets:
             server.stop()
+        for websocket in self._websockets:
+            websocket.count.closing = True
         async with anyio.create_task_group() as closing:
             for link in tuple(self._links):
                 closing.start_soon(link.aclose)
@@ -422,7 +444,7 @@ class _Bindings:
             make_link,
             handshake,
             config=self._config,
-            settings=self._settings.runtime,
+            settings=self._runtime,
             links=self._links,
             tasks=self._tasks,
         )
@@ -447,6 +469,26 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
         allowed_hosts=hosts or binding.allowed_hosts,
         allowed_origins=origins or binding.allowed_origins,
     )
+
+
+def websocket_rules(settings: ServeSettings, host: str | None = None) -> UpgradeRules:
+    """Make the rules by which WebSockets are let in: those of HTTP, its authentication included.
+
+    ``host`` is what is bound, if we know.  Raises BadTarget for a policy that is none.
+    """
+    return UpgradeRules(
+        guard(settings, settings.websocket, host),
+        authenticate=settings.http_link.authenticate,
+        authenticate_time=settings.http_link.authenticate_time,
+        revisions=settings.runtime.revisions,
+    )
+
+
+def sealing(settings: RuntimeSettings) -> RuntimeSettings:
+    """Have the runtimes of several connections open what any of them has sealed."""
+    if settings.seal is not None:
+        return settings
+    return structs.replace(settings, seal=make_seal())
 
 
 def _listed(addresses: str | Sequence[str]) -> Sequence[str]:

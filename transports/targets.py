@@ -32,10 +32,14 @@ class HttpTarget(Struct, frozen=True):
 
 
 class WebSocketTarget(Struct, frozen=True):
-    """A WebSocket endpoint. ``headers`` go with the opening handshake."""
+    """A WebSocket endpoint.
+
+    ``headers`` go with the opening handshake; a function (or coroutine function) is called with it
+    for each connection, and returns them.
+    """
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
 
 class StdioTarget(Struct, frozen=True):
@@ -166,8 +170,6 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
         raise BadTarget(f"{url!r} names no host")
     if parts.scheme in _HTTP_SCHEMES:
         return HttpTarget(url, headers)
-    if not isinstance(headers, Mapping):
-        raise BadTarget("a function can make the headers of HTTP requests only")
     return WebSocketTarget(url, headers)
 
 

@@ -2,127 +2,50 @@
 
 Source: RFC 6455; there is no page in the specification, so this binding follows the rules of
 stdio: the connection is the session of the legacy era, and carries self-contained requests in the
-modern one.  The subprotocol is ``mcp``.  Extensions (compression) are not negotiated.
+modern one.  The subprotocol is ``mcp``.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections import deque
 from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream
-from msgspec import Struct, field
 from wsproto.connection import Connection as WsProtocol
-from wsproto.connection import ConnectionState
+from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Event,
     Ping,
+    Pong,
     TextMessage,
 )
 from wsproto.frame_protocol import CloseReason
 
 from mcpcore.engine.peer import Peer
-from mcpcore.spec.revisions import BY_NAME
+from mcpcore.http.principals import Principal
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
-from transports.pump import PumpSettings
 from transports.streams import StreamLink
+from transports.websocket_deflate import Bounds
+from transports.websocket_settings import WebSocketSettings
 
-SUBPROTOCOL = "mcp"
-VERSION_PREFIX = "mcp.version."
-"""A client that can send no headers names its revision in a further offer."""
-TOKEN_PREFIX = "mcp.auth."  # noqa: S105
-"""And its access token in this one, which is never echoed and never logged."""
+__all__ = ["WebSocketLink", "WebSocketSettings"]
 
+logger = logging.getLogger(__name__)
 
-class Token(str):
-    """A secret: the value of the string, but not of its repr."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<token>"
-
-
-class Handshake(Struct, frozen=True, kw_only=True):
-    """What is known of a connection before its first message."""
-
-    path: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    """As received, names in lower case; the offers of subprotocols are not among them."""
-    peer: str | None = None
-    """Address of the other side, for logs."""
-    revision: str | None = None
-    """The revision offered as ``mcp.version.<revision>``."""
-    token: Token | None = None
-    """The access token offered as ``mcp.auth.<token>``."""
-
-
-class Refusal(Exception):
-    """The upgrade is refused with this status; the message is the body."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-
-
-class Offer(Struct, frozen=True):
-    """What the offered subprotocols come to."""
-
-    selected: str | None = None
-    revision: str | None = None
-    token: Token | None = None
-
-
-def read_offers(names: Sequence[str]) -> Offer:
-    """Choose among the subprotocols of a client. Raises Refusal with 400.
-
-    ``mcp`` if it is offered; an offer of a revision alone is selected as it stands, since browsers
-    insist on a selection; a token is never sent back.
-    """
-    selected = revision = token = None
-    for name in names:
-        if name.startswith(VERSION_PREFIX):
-            revision = name.removeprefix(VERSION_PREFIX)
-            if revision not in BY_NAME:
-                known = ", ".join(BY_NAME)
-                raise Refusal(400, f"unknown revision {revision!r} offered; known: {known}")
-            selected = selected or name
-        elif name.startswith(TOKEN_PREFIX):
-            token = Token(name.removeprefix(TOKEN_PREFIX))
-        elif name == SUBPROTOCOL:
-            selected = name
-    if SUBPROTOCOL in names:
-        selected = SUBPROTOCOL
-    if names and selected is None:
-        raise Refusal(400, f"none of the offered subprotocols is spoken here; offer {SUBPROTOCOL}")
-    return Offer(selected, revision, token)
-
-
-class WebSocketSettings(Struct, frozen=True, kw_only=True):
-    """How WebSocket connections are made and kept. Times in seconds."""
-
-    pump: PumpSettings = field(default_factory=PumpSettings)
-    path: str = "/mcp"
-    """Server: where it is served."""
-    allowed_hosts: tuple[str, ...] | None = None
-    """Server: see :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback names."""
-    allowed_origins: tuple[str, ...] | None = None
-    """Server: origins of web pages that may connect; None means its own pages."""
-    authorize: Callable[[Handshake], bool] | None = None
-    """Server: False refuses with 401, before the upgrade."""
-    max_connections: int = 1000
-    """Server: more at a time are refused with 503."""
-    handshake_timeout: float = 10.0
-    """For the whole opening, at a client with name resolution, TCP and TLS."""
-    ping_interval: float | None = 20.0
-    """A ping is sent this long after the last sign of life; None sends none."""
-    ping_timeout: float = 20.0
-    """The connection ends if the answer to a ping takes longer."""
-    close_timeout: float = 1.0
-    """For the closing handshake."""
+_BUDGET = 128
+"""Frames taken in at once before other connections have their turn."""
+_MORE = b"\0"
+"""Stands for input that was received before, and not taken in yet."""
+_PONGS = 2 * _BUDGET
+"""Answers to pings that wait to be written; the oldest go first (section 5.5.3 lets them)."""
+_PROGRESS = 16 * 1024
+"""Bytes of a message on its way that excuse the other side from answering a ping meanwhile."""
+_SAID = 120
+"""Characters of the other side's reason that are told to ours."""
 
 
 class WebSocketLink(StreamLink):
@@ -141,65 +64,104 @@ class WebSocketLink(StreamLink):
         settings: WebSocketSettings,
     ) -> None:
         super().__init__(peer, app, stream, settings=settings.pump)
+        self.latency: float | None = None
+        """Seconds that the answer to the last ping took; None before the first."""
+        self.close_code: int | None = None
+        """The code with which either side closed; None before that, and if it was cut off."""
         self._ws_settings = settings
         self._limit = peer.config.limits.message_size
-        self._parts: list[str] = []  # of a message that is not complete
-        self._size = 0
-        self._control = bytearray()  # pings and pongs that wait to be written
-        self._alive = clock()  # when the other side last gave a sign of life
+        self._bounds = Bounds()
+        self._principal: Principal | None = None
+        self._message = bytearray()  # what there is of one that is not complete
+        self._fragments = 0
+        self._pending = False  # input that was received is not taken in yet
+        self._pongs: deque[bytes] = deque()
+        self._pings = bytearray()  # that wait to be written
+        self._next_ping = clock() + (settings.ping_interval or 0.0)
         self._pinged: float | None = None  # when the unanswered ping was sent
+        self._excused = 0.0  # when much of a message that is on its way had arrived
+        self._progress = 0
+        self._asked = 0  # pings sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
         self._said = ""
         """What the other side is told beside the code."""
         self._refused = False
         self._goodbye: CloseConnection | None = None  # the answer to the other side's close
 
+    def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
+        """Start to read frames; ``received``: those that came in one piece with the head."""
+        self._bounds = bounds
+        bounds.limit = self._limit
+        self._ws = WsProtocol(role, extensions=[bounds], trailing_data=received)
+        self._feed(b"")
+
     # In
+
+    async def _receive(self) -> bytes:
+        if self._pending:
+            await anyio.lowlevel.checkpoint()
+            return _MORE
+        return await super()._receive()
 
     def _feed(self, data: bytes) -> None:
         ws = self._ws
+        self._pending, more = False, self._pending
         if ws is None or ws.state is not ConnectionState.OPEN or self._refused:
             return
-        self._alive = clock()
-        self._pinged = None
-        ws.receive_data(data)
-        for event in ws.events():
-            if not self._refused:
-                self._frame(event, ws)
+        if not more:
+            ws.receive_data(data)
+        for count, event in enumerate(ws.events(), 1):
+            self._frame(event, ws)
+            if self._refused:
+                return
+            if count == _BUDGET:  # the generator is lazy: the rest stays where it is
+                self._pending = True
+                break
+        if self._message:
+            self._progress += len(data)
+            if self._progress >= _PROGRESS:
+                self._excused, self._progress = clock(), 0
 
     def _frame(self, event: Event, ws: WsProtocol) -> None:
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
-            self._control += ws.send(event.response())
+            if len(self._pongs) == _PONGS:
+                self._pongs.popleft()
+            self._pongs.append(ws.send(event.response()))
+        elif isinstance(event, Pong):
+            self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
         elif isinstance(event, CloseConnection):
             if ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
-                self._refuse(CloseReason(event.code), event.reason or "protocol error")
+                self._refuse(CloseReason(event.code), self._bounds.problem or _problem(event))
             else:
                 self._goodbye = event.response()
-                said = f": {event.reason}" if event.reason else ""
-                self._stop(f"closed by the other side with {int(event.code)}{said}", hard=True)
+                self.close_code = int(event.code)
+                self._stop(f"closed by the other side with {_told(event)}", hard=True)
 
     def _text(self, event: TextMessage) -> None:
-        text = event.data
-        self._size += len(text)
-        if not event.message_finished or self._parts:
-            if text:
-                self._parts.append(text)
-            if event.message_finished:
-                text = "".join(self._parts)
-        if self._size > self._limit:
+        data = event.data.encode()
+        if len(self._message) + len(data) > self._limit:
             self._refuse(CloseReason.MESSAGE_TOO_BIG, f"longer than {self._limit} bytes")
-        elif event.message_finished:
-            self._parts = []
-            self._size = 0
-            data = text.encode()
-            if len(data) > self._limit:
-                self._refuse(CloseReason.MESSAGE_TOO_BIG, f"longer than {self._limit} bytes")
-            else:
-                self.peer.receive(data, now=clock())
+            return
+        if event.frame_finished:
+            self._fragments += 1
+        if not event.message_finished:
+            self._message += data
+            if self._fragments >= self._ws_settings.fragments:
+                self._refuse(
+                    CloseReason.POLICY_VIOLATION,
+                    f"a message in more than {self._ws_settings.fragments} frames",
+                )
+            return
+        if self._message:
+            self._message += data
+            data = bytes(self._message)
+            self._message = bytearray()
+        self._fragments = 0
+        self.peer.receive(data, now=clock(), principal=self._principal)
 
     def _refuse(self, code: CloseReason, reason: str) -> None:
         """Fail the connection (RFC 6455 section 7.1.7)."""
@@ -211,26 +173,42 @@ class WebSocketLink(StreamLink):
 
     def _take(self) -> bytes:
         frames = self.peer.data_to_send()
-        if self._ws is None or self._ws.state is not ConnectionState.OPEN:
+        ws = self._ws
+        if ws is None or ws.state is not ConnectionState.OPEN:
             return b""
-        out, self._control = self._control, bytearray()
-        for frame in frames:
-            if frame.data:
-                out += self._ws.send(TextMessage(data=b"".join(frame.data).decode()))
-        return bytes(out)
+        out = [*self._pongs, self._pings]
+        self._pongs.clear()
+        self._pings = bytearray()
+        texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
+        return b"".join([*out, *(ws.send(TextMessage(data=text)) for text in texts)])
 
-    def _full(self) -> bool:
-        return super()._full() or (self._server and len(self._control) > self.settings.queued)
+    # Keep-alive
 
-    # Time
+    def _ponged(self, payload: bytes) -> None:
+        if self._pinged is None or payload != self._payload():
+            return  # nobody asked (section 5.5.3)
+        now = clock()
+        self.latency = took = now - self._pinged
+        self._pinged = None
+        self._next_ping = now + (self._ws_settings.ping_interval or 0.0)
+        logger.debug("the answer to a ping took %.6f s", took)
+        if self._ws_settings.on_latency is not None:
+            self._ws_settings.on_latency(took)
+
+    def _payload(self) -> bytes:
+        return b"%d" % self._asked
+
+    def _overdue(self) -> float:
+        """When the answer to the ping has taken too long; none can come from inside a frame."""
+        assert self._pinged is not None  # noqa: S101 - asked for then only
+        return max(self._pinged, self._excused) + self._ws_settings.ping_timeout
 
     def _deadline(self) -> float | None:
         due = self.peer.deadline()
-        settings = self._ws_settings
         if self._pinged is not None:
-            ping = self._pinged + settings.ping_timeout
-        elif settings.ping_interval is not None:
-            ping = self._alive + settings.ping_interval
+            ping = self._overdue()
+        elif self._ws_settings.ping_interval is not None:
+            ping = self._next_ping
         else:
             return due
         return ping if due is None else min(due, ping)
@@ -239,13 +217,18 @@ class WebSocketLink(StreamLink):
         self.peer.handle_timeout(now)
         settings, ws = self._ws_settings, self._ws
         if self._pinged is not None:
-            if now >= self._pinged + settings.ping_timeout:
-                reason = f"no answer to a ping within {settings.ping_timeout:g} s"
-                self._refuse(CloseReason.POLICY_VIOLATION, reason)
+            if now < self._overdue():
+                return
+            if self._full():  # we have not been reading
+                self._excused = now
+                return
+            reason = f"no answer to a ping within {settings.ping_timeout:g} s"
+            self._refuse(CloseReason.POLICY_VIOLATION, reason)
         elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
-        elif now >= self._alive + settings.ping_interval:
-            self._control += ws.send(Ping())
+        elif now >= self._next_ping:
+            self._asked += 1
+            self._pings += ws.send(Ping(payload=self._payload()))
             self._pinged = now
 
     # End
@@ -267,6 +250,7 @@ class WebSocketLink(StreamLink):
         ordinary = code in (CloseReason.GOING_AWAY, CloseReason.NORMAL_CLOSURE)
         said = self._said or ("" if ordinary else self._reason)
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
+        self.close_code = self.close_code or int(code)
         await self.stream.send(ws.send(goodbye))
         if self._refused:
             # Its frames can be read no more; leave it time to read ours.
@@ -279,3 +263,18 @@ class WebSocketLink(StreamLink):
             ws.receive_data(await self.stream.receive())
             # What else still arrives comes too late.
             answering = any(isinstance(event, CloseConnection) for event in ws.events())
+        while not self._server:  # it is for the server to close first (section 7.1.1)
+            await self.stream.receive()
+
+
+def _problem(event: CloseConnection) -> str:
+    """What is wrong with a frame, without what was in it."""
+    if event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
+        return "text that is not UTF-8"
+    return event.reason or "protocol error"
+
+
+def _told(event: CloseConnection) -> str:
+    """The code and the reason of the other side, fit for a line of a log."""
+    said = "".join(char if char.isprintable() else "?" for char in event.reason or "")
+    return f"{int(event.code)}: {said[:_SAID]}" if said else f"{int(event.code)}"

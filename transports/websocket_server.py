@@ -1,183 +1,225 @@
-"""The server's end of the WebSocket binding: who may connect, and what is spoken.
+"""The server's end of the WebSocket binding: listeners, connections, and the port it shares."""
 
-Everything that is refused is refused before the upgrade, with an HTTP status and one line of text
-that says why (RFC 6455 section 4.2.2).
-"""
-
-import binascii
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
-import h11
-from anyio.abc import ByteStream, Listener, SocketAttribute, TaskStatus
-from anyio.streams.tls import TLSListener
-from wsproto.connection import Connection as WsProtocol
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskStatus
 from wsproto.connection import ConnectionType
-from wsproto.utilities import generate_accept_token
 
 from mcpcore.engine.peer import Peer
-from mcpcore.http.origin import OriginPolicy
+from mcpcore.http.addresses import address_of, share_of
+from mcpcore.http.certificates import ClientCertificate
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Refusal
+from transports.http_heads import BadHead, RequestParser, find_head, format_response
+from transports.http_host import peer_name
+from transports.http_reply import linger
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError
 from transports.pump import Connection
-from transports.websocket import (
+from transports.tls import SecureStream, client_certificate
+from transports.websocket import WebSocketLink
+from transports.websocket_settings import WebSocketSettings
+from transports.websocket_upgrade import (
+    Agreement,
     Handshake,
-    Refusal,
-    WebSocketLink,
-    WebSocketSettings,
-    read_offers,
+    UpgradeRefused,
+    UpgradeRules,
+    refused,
 )
 
-_log = logging.getLogger(__name__)
-
-HEAD_LIMIT = 16 * 1024
-"""Longest head of an upgrade request, in bytes."""
+logger = logging.getLogger(__name__)
 
 LinkFactory = Callable[[Peer, App], Connection]
 Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
 
-
-class _Head:
-    """The headers of a request, by name."""
-
-    def __init__(self, request: h11.Request) -> None:
-        self.items = tuple((bytes(name), bytes(value)) for name, value in request.headers)
-
-    def one(self, name: bytes, status: int = 400) -> str | None:
-        values = [value for key, value in self.items if key == name]
-        if len(values) > 1:
-            raise Refusal(status, f"the header {name.decode()} occurs {len(values)} times")
-        return values[0].decode("latin-1").strip() if values else None
-
-    def list(self, name: bytes) -> list[str]:
-        joined = b",".join(value for key, value in self.items if key == name)
-        return [item.strip() for item in joined.decode("latin-1").split(",") if item.strip()]
+_PAUSE = 0.1
+_TURNED_AWAY = 100
+"""Connections over the limit that are told so at a time; others are closed without a word."""
 
 
-class _Server:
-    def __init__(self, serve: Serve, settings: WebSocketSettings) -> None:
-        self._serve = serve
+class ConnectionCount:
+    """How many connections there are, and whose."""
+
+    def __init__(self, settings: WebSocketSettings) -> None:
+        self.closing = False
+        """No further ones are let in."""
         self._settings = settings
-        self._policy = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self._count = 0
+        self._all = 0
+        self._clients: Counter[str] = Counter()
 
-    async def connection(self, stream: ByteStream) -> None:
-        """Serve one connection to its end; nothing comes out but cancellation."""
-        self._count += 1
+    @contextmanager
+    def another(self, peer: str | None) -> Iterator[None]:
+        """Count a connection.  Raises UpgradeRefused if there are too many."""
+        client = share_of(address_of(peer))
+        retry = ("Retry-After", "1")
+        if self.closing:
+            raise refused(503, "the server is shutting down", retry)
+        if self._all >= self._settings.max_connections:
+            raise refused(503, "too many connections", retry)
+        if self._clients[client] >= self._settings.max_connections_per_client:
+            raise refused(503, "too many connections from your address", retry)
+        self._all += 1
+        self._clients[client] += 1
         try:
-            upgraded = await self._upgrade(stream)
-            if upgraded is not None:
-                await self._run(stream, *upgraded)
+            yield
+        finally:
+            self._all -= 1
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+
+
+class WebSocketServer:
+    """What serves WebSocket connections, however they come.
+
+    ``serve`` gets each one that is let in.
+    """
+
+    def __init__(self, serve: Serve, rules: UpgradeRules) -> None:
+        self.count = ConnectionCount(rules.settings)
+        self._serve = serve
+        self._rules = rules
+        self._settings = rules.settings
+        self._turned_away = 0
+
+    async def upgrade(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
+        """Take over a connection of an HTTP server: see :data:`~transports.http_server.Upgrade`."""
+        if not self._rules.concerns(request):
+            return False
+        refusal: Refusal | None = None
+        try:
+            with self.count.another(request.peer):
+                await self._converse(stream, request, rest)
+        except UpgradeRefused as error:
+            refusal = error.refusal
+        if refusal is not None:
+            await self._refuse(stream, refusal)
+        return True
+
+    async def connection(self, stream: SocketStream, context: ssl.SSLContext | None) -> None:
+        """Serve one connection to its end; nothing comes out but cancellation."""
+        refusal: Refusal | None = None
+        secured: ByteStream = stream
+        peer = _peer(stream)
+        try:
+            with self.count.another(peer):
+                with anyio.move_on_after(self._settings.handshake_timeout) as opening:
+                    certificate: ClientCertificate | None = None
+                    if context is not None:
+                        secured = await SecureStream.wrap(
+                            stream,
+                            server_side=True,
+                            ssl_context=context,
+                            standard_compatible=False,
+                        )
+                        certificate = client_certificate(secured)
+                    request, rest = await self._read(secured, peer, certificate)
+                if opening.cancelled_caught:
+                    raise BadHead(408, "the request took too long")
+                await self._converse(secured, request, rest)
+        except UpgradeRefused as error:
+            refusal = error.refusal
+        except BadHead as error:
+            refusal = Refusal(status=error.status, message=error.message)
         except (OSError, *STREAM_ERRORS):
             pass  # it is gone before it was a WebSocket
         except Exception:
-            _log.exception("a WebSocket connection was ended by an error of this server")
+            logger.exception("a WebSocket connection was ended by an error of this server")
+        try:
+            # Whom there was no room for has not been asked for TLS.
+            if refusal is not None and (context is None or secured is not stream):
+                await self._turn_away(secured, refusal)
         finally:
-            self._count -= 1
             with anyio.CancelScope(shield=True), suppress(OSError, *STREAM_ERRORS):
                 with anyio.move_on_after(self._settings.close_timeout):
-                    await stream.aclose()
+                    await secured.aclose()
 
-    async def _run(self, stream: ByteStream, handshake: Handshake, protocol: WsProtocol) -> None:
-        def make_link(peer: Peer, app: App) -> Connection:
-            return _ServerLink(peer, app, stream, protocol, settings=self._settings)
-
-        await self._serve(make_link, handshake)
-
-    async def _upgrade(self, stream: ByteStream) -> tuple[Handshake, WsProtocol] | None:
-        http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
-        refusal: Refusal | None = None
-        with anyio.move_on_after(self._settings.handshake_timeout):
-            try:
-                if self._count > self._settings.max_connections:
-                    raise Refusal(503, "too many connections", ("Retry-After", "1"))
-                request = await _read_request(http, stream)
-                if request is None:
-                    return None
-                handshake, answer = self._judge(request, _peer_name(stream))
-            except Refusal as error:
-                refusal = error
-            except h11.RemoteProtocolError as error:
-                refusal = Refusal(error.error_status_hint, f"bad request: {error}")
-            if refusal is None:
-                await stream.send(http.send(answer) or b"")
-                trailing = http.trailing_data[0]
-                return handshake, WsProtocol(ConnectionType.SERVER, trailing_data=trailing)
-            await stream.send(_refuse(http, refusal))
-            with anyio.move_on_after(self._settings.close_timeout):
-                await _linger(stream)
-        return None
-
-    def _judge(
-        self, request: h11.Request, peer: str | None
-    ) -> tuple[Handshake, h11.InformationalResponse]:
-        """Accept an upgrade request, or raise Refusal."""
-        head = _Head(request)
-        path = request.target.split(b"?", 1)[0].decode("latin-1")
-        if path != self._settings.path:
-            raise Refusal(
-                404, f"nothing is served at {path}; the endpoint is {self._settings.path}"
-            )
-        refused = self._policy.check(head.one(b"host"), head.one(b"origin", 403))
-        if refused is not None:
-            raise Refusal(403, refused)
-        if request.method != b"GET":
-            raise Refusal(405, "a WebSocket is opened with GET", ("Allow", "GET"))
-        if head.one(b"content-length") not in (None, "0") or head.one(b"transfer-encoding"):
-            raise Refusal(400, "a request for a WebSocket has no body")
-        upgrades = [item.lower() for item in head.list(b"upgrade")]
-        tokens = [item.lower() for item in head.list(b"connection")]
-        if "websocket" not in upgrades or "upgrade" not in tokens:
-            raise Refusal(426, "this endpoint speaks WebSocket only", ("Upgrade", "websocket"))
-        if head.one(b"sec-websocket-version") != "13":
-            raise Refusal(426, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13"))
-        key = head.one(b"sec-websocket-key") or ""
-        try:
-            nonce = binascii.a2b_base64(key, strict_mode=True)
-        except ValueError:
-            nonce = b""
-        if len(nonce) != 16:
-            raise Refusal(400, "Sec-WebSocket-Key must be 16 bytes in base64")
-        offer = read_offers(head.list(b"sec-websocket-protocol"))
-        handshake = Handshake(
-            path=path,
-            headers=tuple(item for item in head.items if item[0] != b"sec-websocket-protocol"),
-            peer=peer,
-            revision=offer.revision,
-            token=offer.token,
+    async def _read(
+        self, stream: ByteStream, peer: str | None, certificate: ClientCertificate | None
+    ) -> tuple[HttpRequest, bytes]:
+        """Read the head of a request, and what came with it.  Raises BadHead."""
+        limits = self._settings.head_limits
+        buffer = bytearray()
+        while not (size := find_head(buffer, limits)):
+            buffer += await stream.receive(4096)
+        head = RequestParser().parse(
+            bytes(buffer[:size]),
+            peer,
+            scheme="http" if isinstance(stream, SocketStream) else "https",
+            certificate=certificate,
         )
-        authorize = self._settings.authorize
-        if authorize is not None and not authorize(handshake):
-            raise Refusal(401, "not authorized")
-        headers = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", generate_accept_token(key.encode()).decode()),
-        ]
-        if offer.selected is not None:
-            headers.append(("Sec-WebSocket-Protocol", offer.selected))
-        return handshake, h11.InformationalResponse(status_code=101, headers=headers)
+        if head.http_1_0:
+            raise BadHead(505, "HTTP/1.1 is needed")
+        return head.request, bytes(buffer[size:])
+
+    async def _converse(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> None:
+        """Agree on a WebSocket and serve it.  Raises UpgradeRefused."""
+        agreement = await self._rules.agree(request)
+        with anyio.move_on_after(self._settings.handshake_timeout) as opening:
+            await stream.send(format_response(101, agreement.headers))
+        if opening.cancelled_caught:
+            return
+
+        def make_link(peer: Peer, app: App) -> Connection:
+            return ServerLink(peer, app, stream, agreement, rest, settings=self._settings)
+
+        await self._serve(make_link, agreement.handshake)
+
+    async def _turn_away(self, stream: ByteStream, refusal: Refusal) -> None:
+        if self._turned_away >= _TURNED_AWAY:
+            return
+        self._turned_away += 1
+        try:
+            await self._refuse(stream, refusal)
+        finally:
+            self._turned_away -= 1
+
+    async def _refuse(self, stream: ByteStream, refusal: Refusal) -> None:
+        with anyio.move_on_after(self._settings.close_timeout):
+            try:
+                await stream.send(refusal_response(refusal))
+            except (OSError, *STREAM_ERRORS):
+                return
+            await linger(stream)
 
 
-class _ServerLink(WebSocketLink):
+class ServerLink(WebSocketLink):
+    """A connection that a client has opened."""
+
     def __init__(
         self,
         peer: Peer,
         app: App,
         stream: ByteStream,
-        protocol: WsProtocol,
+        agreement: Agreement,
+        rest: bytes,
         *,
         settings: WebSocketSettings,
     ) -> None:
         super().__init__(peer, app, stream, settings=settings)
-        self._ws = protocol
+        self._principal = agreement.handshake.principal
+        self._agreement, self._trailing = agreement, rest
 
     async def _open(self) -> None:
-        self._feed(b"")  # frames that came in one piece with the request
+        self._begin(ConnectionType.SERVER, self._agreement.bounds, self._trailing)
+
+
+def refusal_response(refusal: Refusal) -> bytes:
+    """The response to a request that is refused; the connection ends with it."""
+    body = f"{refusal.message}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close, upgrade" if refusal.status == 426 else b"close"),
+        *refusal.lines(),
+    ]
+    return format_response(refusal.status, headers) + body
 
 
 async def serve_websocket(
@@ -186,74 +228,55 @@ async def serve_websocket(
     serve: Serve,
     *,
     settings: WebSocketSettings | None = None,
+    rules: UpgradeRules | None = None,
     ssl_context: ssl.SSLContext | None = None,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Accept connections until cancelled, each served by ``serve`` in a task of its own.
 
-    ``task_status.started(port)`` tells the bound port once connections are accepted.  On
-    cancellation every connection is closed with 1001.  Raises LinkError if the address cannot be
-    used.
+    ``rules`` say who may connect, those of ``settings`` by default.  ``task_status.started(port)``
+    tells the bound port once connections are accepted.  On cancellation every connection is closed
+    with 1001.  Raises LinkError if the address cannot be used.
     """
-    settings = settings or WebSocketSettings()
-    server = _Server(serve, settings)
+    rules = rules or UpgradeRules(settings or WebSocketSettings())
+    server = WebSocketServer(serve, rules)
+    await listen_websocket(host, port, server, ssl_context=ssl_context, task_status=task_status)
+
+
+async def listen_websocket(
+    host: str,
+    port: int,
+    server: WebSocketServer,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Accept connections for ``server`` until cancelled; see :func:`serve_websocket`."""
     try:
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except OSError as error:
         raise LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    number = bound.extra(SocketAttribute.local_port)  # noqa: S610
-    listener: Listener[ByteStream] = bound
-    if ssl_context is not None:
-        listener = TLSListener(
-            bound,
-            ssl_context,
-            standard_compatible=False,
-            handshake_timeout=settings.handshake_timeout,
-        )
-    async with listener:
-        task_status.started(number)
-        await listener.serve(server.connection)
+    async with bound, anyio.create_task_group() as tasks:
+
+        async def accept(listener: SocketListener) -> None:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except (OSError, anyio.BrokenResourceError) as error:
+                    # Out of descriptors, or the client was gone before it was accepted.
+                    logger.warning("cannot accept a connection: %s", error.__cause__ or error)
+                    await anyio.sleep(_PAUSE)
+                else:
+                    tasks.start_soon(server.connection, stream, ssl_context)
+
+        for listener in bound.listeners:
+            assert isinstance(listener, SocketListener)  # noqa: S101 - made above
+            tasks.start_soon(accept, listener)
+        task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's
 
 
-async def _read_request(http: h11.Connection, stream: ByteStream) -> h11.Request | None:
-    """Read the head of a request; None if the client left before there was one."""
-    while True:
-        event = http.next_event()
-        if isinstance(event, h11.Request):
-            http.next_event()  # its end, if it has no body: the protocol may be switched there
-            return event
-        if event is not h11.NEED_DATA:
-            return None
-        try:
-            http.receive_data(await stream.receive(4096))
-        except anyio.EndOfStream:
-            http.receive_data(b"")
-
-
-def _refuse(http: h11.Connection, refusal: Refusal) -> bytes:
-    body = f"{refusal}\n".encode()
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Length", str(len(body))),
-        ("Connection", "close, upgrade" if refusal.status == 426 else "close"),
-        *refusal.headers,
-    ]
-    parts = (
-        http.send(h11.Response(status_code=refusal.status, headers=headers)),
-        http.send(h11.Data(data=body)),
-        http.send(h11.EndOfMessage()),
-    )
-    return b"".join(part or b"" for part in parts)
-
-
-async def _linger(stream: ByteStream) -> None:
-    """Let the client read the answer before the connection is torn down."""
-    with suppress(OSError, NotImplementedError, *STREAM_ERRORS):
-        await stream.send_eof()
-        for _ in range(16):
-            await stream.receive()
-
-
-def _peer_name(stream: ByteStream) -> str | None:
-    address = stream.extra(SocketAttribute.remote_address, None)  # noqa: S610
-    return None if address is None else f"{address[0]}:{address[1]}"
+def _peer(stream: SocketStream) -> str | None:
+    try:
+        return peer_name(stream.extra(SocketAttribute.remote_address, None))  # noqa: S610 - anyio's
+    except OSError:  # already gone
+        return None

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mcpcore.engine.backoff import Chance, grown
 from mcpcore.engine.events import Event, Ready
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.spec.errors import ERRORS, ErrorData
 
 
@@ -121,10 +122,13 @@ class Reconnection:
         """A conversation has begun."""
         self._since = now
 
-    def lost(self, now: float, *, final: bool = False) -> Attempt | None:
+    def lost(
+        self, now: float, *, final: bool = False, wanted: float | None = None
+    ) -> Attempt | None:
         """The connection, or an attempt at one, has ended: what follows, None if nothing does.
 
         ``final``: it ended in a way after which another one would come to the same end.
+        ``wanted``: seconds that the server wants us to wait, at least.
         """
         since, self._since = self._since, None
         settings = self.settings
@@ -134,8 +138,41 @@ class Reconnection:
             return None
         self.made += 1
         delay = grown(settings.first_delay, settings.growth, self.made, settings.max_delay)
+        delay = max(delay, wanted or 0.0)
         delay *= 1 + settings.jitter * self._chance.next()
         return Attempt(self.made, min(delay, settings.max_delay))
+
+
+_PASSING = frozenset({404, 408, 425, 429})
+"""Client errors of HTTP with which a server, or what stands before it, says: not now."""
+
+
+def fails_for_good(fault: Fault | None) -> bool:
+    """Whether a connection that could not be opened will not be opened the next time either.
+
+    So it is where the server, or a proxy, does not let us in: 401, 403, 407 and most other client
+    errors, redirects.
+    """
+    if fault is None:
+        return False
+    if fault.status is None:
+        return fault.kind is FaultKind.REDIRECT
+    return 300 <= fault.status < 500 and fault.status not in _PASSING
+
+
+_CLOSED_FOR_GOOD = frozenset({1000, 1002, 1003, 1007, 1008, 1010, 1015})
+_PRIVATE = range(3000, 5000)
+
+
+def closes_for_good(code: int) -> bool:
+    """Whether a WebSocket that the server closed with ``code`` is not to be opened again.
+
+    1000: it is done with us.  1002, 1003, 1007 and 1010: it did not understand us.  1008: it does
+    not want us.  From 3000 on: reasons of its own, which we cannot know, but no accident.  Not so
+    for 1001, 1011 to 1014 (it goes away, fails, restarts, is busy), 1009 (one message was too
+    long; it is not sent again) and no code at all.  Source: RFC 6455 section 7.4, and its registry.
+    """
+    return code in _CLOSED_FOR_GOOD or code in _PRIVATE
 
 
 def refuses_for_good(error: ErrorData | None) -> bool:

@@ -4,7 +4,6 @@ import json
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
 
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
@@ -15,8 +14,7 @@ from transports.asgi import asgi_app
 from transports.context import Context
 from transports.http_endpoint import HttpEndpoint, http_request
 from transports.http_settings import HttpServerSettings
-from transports.server import ServeSettings, serve
-from transports.targets import BadTarget
+from transports.server import ServeSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -137,26 +135,6 @@ async def test_a_client_that_leaves_while_it_is_being_authenticated() -> None:
         with anyio.fail_after(5):
             while running.link.connections:
                 await anyio.lowlevel.checkpoint()
-
-
-async def test_whoever_is_refused_cannot_leave_http_either() -> None:
-    async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
-        await stream.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
-        return True
-
-    async with server(HttpServerSettings(authenticate=check), upgrade=upgrade) as running:
-        leave: dict[str, str | None] = {"Connection": "Upgrade", "Upgrade": "x"}
-        for token, status in ((None, 401), ("expired", 401), ("ann", 101)):
-            client = await running.connect()
-            headers = leave if token is None else {**leave, **bearer(token)}
-            await client.send(http(method="GET", headers=headers))
-            assert (await client.head()).status == status
-            await client.aclose()
-
-
-async def test_no_other_binding_lets_anybody_in_beside_it() -> None:
-    with pytest.raises(BadTarget, match="authenticate"):
-        await serve(make(), ws="127.0.0.1:0", settings=SETTINGS)
 
 
 # Through the whole server

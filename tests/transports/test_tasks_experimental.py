@@ -18,8 +18,8 @@ from transports.client import Client, connect
 from transports.client_open import ClientSettings
 from transports.link import clock
 from transports.tasks_client import TaskOptions
-from transports.websocket import Handshake
 from transports.websocket_server import LinkFactory, serve_websocket
+from transports.websocket_upgrade import Handshake
 
 pytestmark = pytest.mark.anyio
 

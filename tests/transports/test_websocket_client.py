@@ -20,8 +20,8 @@ from mcpcore.engine.events import ConnectionEnded, EndReason, Ready
 from tests.transports.apps import Caller, make_client
 from tests.transports.sites import raw, site
 from transports.link_errors import LinkError
-from transports.websocket import WebSocketSettings
 from transports.websocket_client import WebSocketClientLink
+from transports.websocket_settings import WebSocketSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,7 @@ async def test_headers_and_query_travel() -> None:
         client = Caller(make_client())
         url = f"ws://127.0.0.1:{server.port}/mcp?tenant=1"
         client.link = link = WebSocketClientLink(
-            client.peer, client, url, headers=[("Authorization", "Bearer s3cret")]
+            client.peer, client, url, headers={"Authorization": "Bearer s3cret"}
         )
         async with anyio.create_task_group() as tasks:
             await tasks.start(link.run)
@@ -103,7 +103,7 @@ async def test_tls(tls_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     async with site(theirs) as server:
         async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
             assert await client.echo(a=1) == {"a": 1}
-        assert "certificate refused" in await refusal(f"wss://127.0.0.1:{server.port}/mcp")
+        assert "its certificate is not accepted" in await refusal(f"wss://127.0.0.1:{server.port}/mcp")
         async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
             assert await client.echo(b=1) == {"b": 1}
 
@@ -155,7 +155,7 @@ async def test_a_refusal_of_the_server_is_told() -> None:
 async def test_a_header_that_cannot_be_sent_is_told() -> None:
     async with site() as server:
         url = f"ws://127.0.0.1:{server.port}/mcp"
-        assert "cannot be sent" in await refusal(url, headers=[("X", "a\r\nY: b")])
+        assert "cannot be sent" in await refusal(url, headers={"X": "a\r\nY: b"})
 
 
 ANSWERS: list[tuple[bytes, str]] = [
@@ -175,7 +175,7 @@ ANSWERS: list[tuple[bytes, str]] = [
     (
         b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: wrong\r\n\r\n",
-        "Bad accept token",
+        "bad accept token",
     ),
 ]
 

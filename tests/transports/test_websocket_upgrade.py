@@ -8,8 +8,8 @@ import pytest
 from tests.transports.malformed import good
 from tests.transports.sites import CLOSE, TEXT, raw, site, upgrade, upgraded
 from transports.link_errors import LinkError
-from transports.websocket import Handshake, Refusal, Token, read_offers
 from transports.websocket_server import serve_websocket
+from transports.websocket_upgrade import Token, UpgradeRefused, read_offers
 
 pytestmark = pytest.mark.anyio
 
@@ -37,14 +37,14 @@ async def test_subprotocols(
         await client.frame(TEXT, good(1))
         assert (await client.message())["id"] == 1
         [shake] = server.handshakes
-        assert (shake.path, shake.revision, shake.token) == ("/mcp", revision, token)
+        assert (shake.path, shake.revision) == ("/mcp", revision)
         assert "s3cret" not in repr(shake)
         assert shake.peer is not None
 
 
 REFUSED: list[tuple[str, str, dict[str, str | None], int, str]] = [
     ("GET", "/", {}, 404, "the endpoint is /mcp"),
-    ("GET", "/mcp/", {}, 404, "nothing is served at /mcp/"),
+    ("GET", "/mcp/", {}, 404, "nothing is served there"),
     ("GET", "/mcp", {"Upgrade": None}, 426, "speaks WebSocket only"),
     ("GET", "/mcp", {"Upgrade": "h2c"}, 426, "speaks WebSocket only"),
     ("GET", "/mcp", {"Connection": "close"}, 426, "speaks WebSocket only"),
@@ -57,14 +57,14 @@ REFUSED: list[tuple[str, str, dict[str, str | None], int, str]] = [
     ("GET", "/mcp", {"Sec_WebSocket_Key": "not base64!"}, 400, "16 bytes in base64"),
     ("GET", "/mcp", {"Sec_WebSocket_Protocol": "graphql-ws"}, 400, "offer mcp"),
     ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.auth.s3cret"}, 400, "offer mcp"),
-    ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.version.1999-01-01"}, 400, "unknown revision"),
+    ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.version.1999-01-01"}, 400, "revision is not spoken"),
     ("GET", "/mcp", {"Host": "evil.example"}, 403, "Host"),
-    ("GET", "/mcp", {"Host": None}, 400, "bad request"),
+    ("GET", "/mcp", {"Host": None}, 400, "Host"),
     ("GET", "/mcp", {"Origin": "http://evil.example"}, 403, "Origin"),
     ("GET", "/mcp", {"Origin": "null"}, 403, "Origin"),
     ("GET", "/mcp", {"Content_Length": "5"}, 400, "no body"),
     ("GET", "/mcp", {"Transfer_Encoding": "chunked"}, 400, "no body"),
-    ("GET", "/mcp", {"X": "y" * 30_000}, 431, "bad request"),
+    ("GET", "/mcp", {"X": "y" * 33_000}, 431, "larger than"),
 ]
 
 
@@ -96,7 +96,7 @@ async def test_what_is_no_http_is_refused(data: bytes) -> None:
         await client.stream.send(data)
         with suppress(OSError):  # it may have been closed by now
             await client.stream.send_eof()
-        assert (await client.body()).startswith("HTTP/1.1 40") or data == b"\x16\x03\x01"
+        assert (await client.body()).startswith(("HTTP/1.1 400", "HTTP/1.1 505"))
     assert server.apps == []
 
 
@@ -110,7 +110,7 @@ async def test_duplicate_headers_that_decide_are_refused() -> None:
 async def test_a_silent_client_is_let_go() -> None:
     async with site(handshake_timeout=0.05) as server, raw(server.port) as client:
         await client.stream.send(b"GET /mcp HTTP/1.1\r\n")
-        assert await client.body() == ""
+        assert (await client.body()).startswith("HTTP/1.1 408")
 
 
 async def test_pages_of_the_server_and_allowed_ones_may_connect() -> None:
@@ -122,18 +122,6 @@ async def test_pages_of_the_server_and_allowed_ones_may_connect() -> None:
     ):
         await client.frame(TEXT, good(1))
         assert (await client.message())["id"] == 1
-
-
-async def test_authorization_sees_the_token() -> None:
-    def authorize(shake: Handshake) -> bool:
-        return shake.token == "s3cret"
-
-    async with site(authorize=authorize) as server:
-        async with upgraded(server.port, Sec_WebSocket_Protocol="mcp, mcp.auth.s3cret"):
-            pass
-        async with raw(server.port) as client:
-            await client.stream.send(upgrade(server.port, Sec_WebSocket_Protocol="mcp, mcp.auth.x"))
-            assert (await client.head())[0] == 401
 
 
 async def test_more_connections_than_allowed_are_refused() -> None:
@@ -164,7 +152,7 @@ async def test_an_address_in_use_is_said_in_words() -> None:
 
 
 def test_offers_never_show_the_token() -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(UpgradeRefused) as caught:
         read_offers(["mcp.auth.s3cret"])
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in f"{Token('s3cret')!r}"

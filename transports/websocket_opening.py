@@ -1,0 +1,298 @@
+"""Opening a WebSocket from a client: the way there, the request, and what may answer it.
+
+Sources: RFC 6455 section 4.1, RFC 7692 section 7.1; RFC 9112 for the heads, within the bounds that
+hold for HTTP.
+"""
+
+import base64
+import re
+import secrets
+import ssl
+from collections.abc import Mapping, Sequence
+from inspect import isawaitable
+from urllib.parse import SplitResult, urlsplit
+
+import anyio
+import h11
+import msgspec
+from anyio.abc import ByteStream
+from msgspec import Struct
+from wsproto.utilities import generate_accept_token
+
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.headers import quoted
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.plan import own_header
+from transports.http_carrier import RequestHeaders
+from transports.http_heads import BadHead, find_head, format_request
+from transports.http_origin import Failure, Origin
+from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from transports.proxies import Proxy
+from transports.tls import client_tls, tls_problem
+from transports.websocket_deflate import Bounds
+from transports.websocket_extensions import finish_deflate, offer_deflate
+from transports.websocket_settings import WebSocketSettings
+from transports.websocket_upgrade import SUBPROTOCOL
+
+UpgradeHeaders = Mapping[str, str] | RequestHeaders
+"""What goes with the upgrade request: headers, or a function (or coroutine function) of the request
+that returns them, called for each connection."""
+
+BODY_LIMIT = 4 * 1024
+"""How much of a refusal's body is read for its first line, in bytes."""
+
+_INTERIM = 16
+"""Interim responses borne before the final one."""
+_RETRY_AFTER = re.compile(rb"[0-9]{1,9}")
+_OURS = (b"upgrade", b"sec-websocket-")
+
+
+class Opened(Struct):
+    """A connection that was upgraded."""
+
+    stream: ByteStream
+    bounds: Bounds
+    rest: bytes
+    """What came in one piece with the response."""
+
+
+class WebSocketAddress:
+    """Where a WebSocket server is.  Raises LinkError for a URL that is none."""
+
+    def __init__(self, url: str) -> None:
+        self.parts = parts = _parse(url)
+        self.secure = parts.scheme == "wss"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.secure else 80)
+        self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def __str__(self) -> str:
+        """The URL without its query, which may hold secrets."""
+        return f"{self.parts.scheme}://{self.parts.netloc}{self.parts.path}"
+
+    @property
+    def http_url(self) -> str:
+        """The same place for HTTP."""
+        return f"{'https' if self.secure else 'http'}://{self.parts.netloc}{self.parts.path}"
+
+
+async def open_websocket(
+    address: WebSocketAddress,
+    *,
+    headers: UpgradeHeaders,
+    ssl_context: ssl.SSLContext | None,
+    proxy: Proxy | None,
+    settings: WebSocketSettings,
+) -> Opened:
+    """Connect and upgrade, within ``settings.handshake_timeout``.  Raises LinkError."""
+    seconds = settings.handshake_timeout
+    stream: ByteStream | None = None
+    try:
+        with anyio.fail_after(seconds):
+            request = await _request(address, headers, settings)
+            context = (ssl_context or client_tls()) if address.secure else None
+            origin = Origin(address.host, address.port, context, proxy, tunnel=True)
+            stream = await origin.connect(seconds, settings.head_limits)
+            opened = await _upgrade(stream, address, request, settings)
+    except BaseException as error:
+        if stream is not None:
+            await anyio.aclose_forcefully(stream)
+        problem = _problem(error, seconds)
+        if problem is None:
+            raise
+        raise LinkError(f"{address}: {problem[0]}", problem[1]) from error
+    return opened
+
+
+def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
+    """What kept the connection from being opened; None for what is no such thing."""
+    if isinstance(error, _Refused):
+        return str(error), error.fault
+    if isinstance(error, TimeoutError):
+        return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
+    if isinstance(error, Failure):
+        if error.fault is not None and error.fault.kind is FaultKind.CONNECT_TIMEOUT:
+            return f"no WebSocket within {seconds:g} s", error.fault
+        return f"cannot connect: {error}", error.fault
+    if isinstance(error, BadHead):
+        text = f"what answers there is no WebSocket server: {error}"
+        return text, Fault(FaultKind.MALFORMED)
+    if isinstance(error, anyio.EndOfStream):
+        return "closed while connecting", Fault(FaultKind.CONNECT)
+    problem = tls_problem(error)
+    if problem is not None:
+        return f"cannot connect: TLS failed: {problem}", Fault(FaultKind.TLS)
+    if isinstance(error, (OSError, *STREAM_ERRORS)):
+        return f"cannot connect: {what_broke(error)}", Fault(FaultKind.CONNECT)
+    return None
+
+
+class _Refused(Exception):
+    def __init__(self, message: str, fault: Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class _Request(Struct):
+    data: bytes
+    key: bytes
+
+
+async def _request(
+    address: WebSocketAddress, headers: UpgradeHeaders, settings: WebSocketSettings
+) -> _Request:
+    key = base64.b64encode(secrets.token_bytes(16))
+    lines = [
+        (b"host", address.parts.netloc.encode("ascii")),
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", key),
+        (b"sec-websocket-protocol", SUBPROTOCOL.encode()),
+    ]
+    if settings.deflate is not None:
+        lines.append((b"sec-websocket-extensions", offer_deflate(settings.deflate).encode()))
+    try:
+        if not isinstance(headers, Mapping):
+            asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
+            given = headers(asking)
+            headers = (await given) if isawaitable(given) else given
+        lines = [*lines, *(_own(pair) for pair in headers.items())]
+        data = format_request("GET", address.target, lines)
+    except Exception as error:
+        text = f"the request cannot be sent: {error}"
+        raise _Refused(text, Fault(FaultKind.HEADERS)) from error
+    return _Request(data, key)
+
+
+def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Check a header that the user wants sent.  Raises ValueError."""
+    name, value = own_header(pair)
+    if name.startswith(_OURS):
+        raise ValueError(f"the header {pair[0]!r} is set by the engine")
+    return name, value
+
+
+async def _upgrade(
+    stream: ByteStream, address: WebSocketAddress, request: _Request, settings: WebSocketSettings
+) -> Opened:
+    await stream.send(request.data)
+    limits = settings.head_limits
+    buffer = bytearray()
+    for _ in range(_INTERIM):
+        while not (size := find_head(buffer, limits)):
+            buffer += await stream.receive()
+        raw = bytes(buffer[:size])
+        del buffer[:size]
+        head = _parse_head(raw, request)
+        if isinstance(head, h11.Response):
+            raise await _refusal(stream, address, head, buffer)
+        if head.status_code == 101:
+            return Opened(stream, _agreed(head, request, settings), bytes(buffer))
+    raise BadHead(400, f"{_INTERIM} interim responses")
+
+
+def _parse_head(raw: bytes, request: _Request) -> h11.Response | h11.InformationalResponse:
+    if b"\n " in raw or b"\n\t" in raw:
+        raise BadHead(400, "folded header lines")
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(raw))
+    http.send(
+        h11.Request(
+            method="GET", target="/", headers=[("host", ""), ("upgrade", "x"), ("connection", "x")]
+        )
+    )
+    http.send(h11.EndOfMessage())
+    http.receive_data(raw)
+    try:
+        event = http.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(400, str(error).partition(":")[0].replace("b'", "'")) from error
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise BadHead(400, "malformed response")
+    if event.http_version != b"1.1" and isinstance(event, h11.InformationalResponse):
+        raise BadHead(400, f"HTTP/{event.http_version.decode()} has no upgrade")
+    return event
+
+
+def _agreed(
+    head: h11.InformationalResponse, request: _Request, settings: WebSocketSettings
+) -> Bounds:
+    """Check a response with status 101 (section 4.1)."""
+
+    def values(name: bytes) -> Sequence[str]:
+        return [value.decode("latin-1") for key, value in head.headers if key == name]
+
+    def words(name: bytes) -> Sequence[str]:
+        return [word.strip(" \t").lower() for word in ",".join(values(name)).split(",")]
+
+    if words(b"upgrade") != ["websocket"] or "upgrade" not in words(b"connection"):
+        raise BadHead(400, "it does not upgrade to WebSocket")
+    if values(b"content-length") or values(b"transfer-encoding"):
+        raise BadHead(400, "its response 101 claims to have a body")
+    expected = generate_accept_token(request.key).decode()
+    if [value.strip(" \t") for value in values(b"sec-websocket-accept")] != [expected]:
+        raise BadHead(400, "bad accept token")
+    chosen = [value.strip(" \t") for value in values(b"sec-websocket-protocol")]
+    if chosen not in ([], [SUBPROTOCOL]):
+        raise BadHead(400, f"it chose a subprotocol that was not offered: {quoted(chosen[0])}")
+    try:
+        return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
+    except ValueError as error:
+        raise BadHead(400, str(error)) from None
+
+
+# Refusals
+
+
+class _Said(Struct):
+    message: str
+
+
+class _Answer(Struct):
+    error: _Said
+
+
+async def _refusal(
+    stream: ByteStream, address: WebSocketAddress, head: h11.Response, buffer: bytearray
+) -> _Refused:
+    fields = dict(head.headers)
+    with anyio.move_on_after(1):
+        try:
+            length = fields.get(b"content-length", b"")
+            most = min(BODY_LIMIT, int(length)) if length.isdigit() else BODY_LIMIT
+            while len(buffer) < most:
+                buffer += await stream.receive()
+        except (OSError, *STREAM_ERRORS):
+            pass
+    text = f"the server refused the WebSocket with status {head.status_code}"
+    where = fields.get(b"location")
+    location = None if where is None else where.decode("latin-1")
+    if location is not None:
+        text += f", pointing to {location[:200]}"
+    retry = fields.get(b"retry-after", b"")
+    after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
+    kind = FaultKind.REDIRECT if 300 <= head.status_code < 400 else FaultKind.STATUS
+    fault = Fault(kind, head.status_code, after, location)
+    body = bytes(buffer[:BODY_LIMIT])
+    try:
+        said = msgspec.json.decode(body, type=_Answer).error.message
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        line = body.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
+        return _Refused(f"{text}: {line}" if line else text, fault)
+    hint = f"it serves MCP over HTTP: try {address.http_url}"
+    return _Refused(f"{text}: {said[:200]!r}; {hint}", fault)
+
+
+def _parse(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise LinkError(f"{url!r} is no WebSocket URL: {error}") from error
+    if not valid or not url.isascii() or any(c <= " " for c in url):
+        raise LinkError(f"{url!r} is no WebSocket URL (ws://host[:port]/path or wss://...)")
+    if parts.fragment:
+        raise LinkError("a WebSocket URL has no fragment")
+    if parts.username is not None:
+        raise LinkError("credentials belong into a header, not into the URL")
+    return parts
