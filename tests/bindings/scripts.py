@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcpcore.spec.revisions import Revision
-from tests.bindings.hosts import Host
+from tests.bindings.hosts import Host, HttpHostWire, SseHostWire
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.wires import LOST
 
@@ -40,6 +40,11 @@ class Script:
     def target(self) -> Any:
         """What a client connects to."""
         return self.host.target
+
+    @property
+    def streams_are_per_request(self) -> bool:
+        """Whether each answer has a connection of its own, as over Streamable HTTP."""
+        return isinstance(self.wire, HttpHostWire) and not isinstance(self.wire, SseHostWire)
 
     async def _accept(self) -> None:
         with suppress(TimeoutError):
@@ -137,14 +142,14 @@ class Script:
 
     async def send(self, message: Any, during: Message | None = None) -> None:
         """Send anything."""
-        if during is not None and hasattr(self.wire, "until_left"):
+        if during is not None and self.streams_are_per_request:
             await self.wire.send(message, to=during["id"])
         else:
             await self.wire.send(message)
 
     async def given_up(self, request: Message) -> None:
         """Wait until the client wants no answer to a request any more, as era and binding say."""
-        if self.revision.modern and hasattr(self.wire, "until_left"):
+        if self.revision.modern and self.streams_are_per_request:
             await self.wire.until_left(request["id"])
             return
         told = await self.next("notifications/cancelled")

@@ -20,7 +20,8 @@ class Talk:
         self.wire = wire
         self.revision = revision
         self._ids = count(1)
-        self._kept: list[Message] = []
+        self.kept: list[Message] = []
+        """What has come and was not asked for."""
 
     async def open(self) -> None:
         """Begin as the era has it: with a handshake, or with nothing."""
@@ -75,14 +76,14 @@ class Talk:
 
     async def until(self, wanted: Callable[[Message], bool]) -> Message:
         """Wait for the next message of a kind; the others are kept."""
-        for index, message in enumerate(self._kept):
+        for index, message in enumerate(self.kept):
             if wanted(message):
-                return self._kept.pop(index)
+                return self.kept.pop(index)
         while True:
             message = await self.wire.receive()
             if wanted(message):
                 return message
-            self._kept.append(message)
+            self.kept.append(message)
 
     async def answer(self, id: Any) -> Message:
         """Wait for the answer with this id, exactly."""

@@ -1,0 +1,342 @@
+"""Behaviours of calls that end unanswered: cancelled, too late, or with their caller."""
+
+import anyio
+import pytest
+
+from mcpcore.spec.errors import INVALID_REQUEST
+from tests.bindings.features import text
+from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
+from tests.bindings.talk import Talk
+from transports.callbacks import Callbacks
+from transports.client import Client
+from transports.client_errors import RequestTimeout
+
+OWN_PROCESS = {"stdio": "the server is the client's own process and ends with it"}
+ROUTES = "over HTTP a modern request is cancelled by closing its response, never by a notification"
+
+
+async def _started(bench: Bench, client: Client) -> None:
+    await bench.journal("started", via=client)
+
+
+@behaviour()
+async def a_cancelled_caller_cancels_the_handler(bench: Bench) -> None:
+    """Who no longer waits says so, and the handler ends; the conversation goes on."""
+    async with bench.client() as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "wait", {"case": bench.case})
+            await _started(bench, client)
+            group.cancel_scope.cancel()
+        entries = await bench.journal("cancelled", via=client)
+        assert "released" not in entries
+        assert text(await client.call_tool("echo", {"text": "on"})) == "on"
+
+
+@behaviour()
+async def a_timeout_cancels_the_handler(bench: Bench) -> None:
+    """A deadline that passes ends the call on both sides."""
+    async with bench.client() as client:
+        with pytest.raises(RequestTimeout, match="tools/call"):
+            await client.call_tool("wait", {"case": bench.case}, timeout=0.05)
+        await bench.journal("cancelled", via=client)
+        assert text(await client.call_tool("echo", {"text": "on"})) == "on"
+
+
+@behaviour()
+async def a_deadline_of_one_call_is_its_own(bench: Bench) -> None:
+    """Of two calls that wait, only the impatient one ends."""
+    async with bench.client() as client, anyio.create_task_group() as group:
+        said: list[str] = []
+
+        async def patient() -> None:
+            said.append(text(await client.call_tool("wait", {"case": bench.case})))
+
+        group.start_soon(patient)
+        await _started(bench, client)
+        with pytest.raises(RequestTimeout):
+            await client.call_tool("wait", {"case": f"{bench.case}-2"}, timeout=0.05)
+        await client.call_tool("release", {"case": bench.case})
+    assert said == ["released"]
+
+
+@behaviour()
+async def a_result_too_late_is_nobodys(bench: Bench) -> None:
+    """A handler that answers although nobody waits disturbs no later call."""
+    async with bench.client() as client:
+        with pytest.raises(RequestTimeout):
+            await client.call_tool("linger", {"case": bench.case}, timeout=0.1)
+        await client.call_tool("release", {"case": bench.case})
+        await bench.journal("lingered", via=client)
+        for number in range(5):
+            assert text(await client.call_tool("echo", {"text": str(number)})) == str(number)
+
+
+@behaviour()
+async def cancelling_while_the_user_is_asked(bench: Bench) -> None:
+    """A call that is cancelled takes its question with it: the callback ends too."""
+    asked, ended = anyio.Event(), anyio.Event()
+
+    async def ponder(params: object) -> None:
+        asked.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    callbacks = Callbacks(elicitation=ponder)
+    async with bench.client(callbacks=callbacks) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "ask_user")
+            await asked.wait()
+            group.cancel_scope.cancel()
+        await ended.wait()
+        assert text(await client.call_tool("echo", {"text": "on"})) == "on"
+
+
+@behaviour()
+async def a_client_that_leaves_ends_its_calls(bench: Bench) -> None:
+    """Leaving the ``async with`` block ends what still waits, at once and with one error each."""
+    errors: list[BaseException] = []
+    async with anyio.create_task_group() as group, bench.client() as client:
+
+        async def call() -> None:
+            try:
+                await client.call_tool("wait", {"case": bench.case})
+            except Exception as error:
+                errors.append(error)
+
+        for _ in range(3):
+            group.start_soon(call)
+        await bench.journal("started", 3, via=client)
+    assert len(errors) == 3
+    assert all(isinstance(error, ConnectionError) for error in errors)
+
+
+@behaviour()
+async def a_race_of_answers_and_cancellations(bench: Bench) -> None:
+    """Calls cancelled at about the moment of their answer end once, and none hurts another."""
+    ends = {"answered": 0, "timed out": 0}
+    async with bench.client() as client, anyio.create_task_group() as group:
+
+        async def call(number: int) -> None:
+            try:
+                said = await client.call_tool(
+                    "echo_later", {"text": str(number)}, timeout=0.002 * (number % 10 + 1)
+                )
+            except RequestTimeout:
+                ends["timed out"] += 1
+            else:
+                assert text(said) == str(number)
+                ends["answered"] += 1
+
+        for number in range(60):
+            group.start_soon(call, number)
+    assert sum(ends.values()) == 60
+    async with bench.client() as client:
+        assert text(await client.call_tool("echo", {"text": "on"})) == "on"
+
+
+# With a client by hand
+
+
+@behaviour(by_hand=True)
+async def ids_keep_their_type(bench: Bench) -> None:
+    """1 and "1" are in flight together, and cancelling one leaves the other."""
+    async with bench.talk() as talk:
+        await talk.call("wait", id=71, case=bench.case)
+        await talk.call("wait", id="71", case=bench.case)
+        await bench.journal("started", 2, via=talk)
+        await talk.wire.cancel(71)
+        await bench.journal("cancelled", via=talk)
+        await talk.call("release", case=bench.case)
+        assert await talk.text("71") == "released"
+        await talk.check()
+
+
+@behaviour(by_hand=True)
+async def ids_of_any_size_come_back(bench: Bench) -> None:
+    """An id of thirty digits, an empty one and one that needs escapes are answered exactly."""
+    async with bench.talk() as talk:
+        for id in (10**29 + 7, -1, 0, "", 'a "\u2028\n'):
+            assert await talk.text(await talk.call("echo", id=id, text=repr(id))) == repr(id)
+
+
+@behaviour(by_hand=True)
+async def an_id_can_be_used_again(bench: Bench) -> None:
+    """Once a request is answered, its id is free."""
+    async with bench.talk() as talk:
+        for text_ in ("one", "two"):
+            assert await talk.text(await talk.call("echo", id=5, text=text_)) == text_
+
+
+@behaviour(
+    by_hand=True,
+    skip={"http": "over HTTP an id in flight belongs to its own response, see the HTTP tests"},
+)
+async def an_id_in_flight_is_refused(bench: Bench) -> None:
+    """A second request with the id of one that waits is an error; the first is not harmed."""
+    async with bench.talk() as talk:
+        await talk.call("wait", id=5, case=bench.case)
+        await bench.journal("started", via=talk)
+        await talk.call("echo", id=5, text="again")
+        refused = await talk.answer(5)
+        assert refused["error"]["code"] == INVALID_REQUEST
+        await talk.call("release", case=bench.case)
+        assert await talk.text(5) == "released"
+
+
+@behaviour(by_hand=True)
+async def a_cancelled_request_is_not_answered(bench: Bench) -> None:
+    """After the cancellation nothing more comes for the id, whatever the handler returns."""
+    async with bench.talk() as talk:
+        id = await talk.call("linger", case=bench.case)
+        await bench.journal("started", via=talk)
+        await talk.wire.cancel(id)
+        await talk.check()
+        await talk.call("release", case=bench.case)
+        await bench.journal("lingered", via=talk)
+        await talk.check()
+        assert all(message.get("id") != id for message in talk.kept)
+
+
+@behaviour(eras=(LEGACY,), by_hand=True)
+async def the_reason_of_a_cancellation_arrives(bench: Bench) -> None:
+    """Why a call was cancelled is told to its handler."""
+    async with bench.talk() as talk:
+        id = await talk.call("wait", case=bench.case)
+        await bench.journal("started", via=talk)
+        await talk.wire.cancel(id, "lunch")
+        assert "because lunch" in await bench.journal("cancelled", via=talk)
+
+
+async def _cancels(talk: Talk, id: object) -> None:
+    params = {"requestId": id}
+    await talk.tell("notifications/cancelled", params)
+
+
+@behaviour(by_hand=True)
+async def cancelling_what_is_not_there(bench: Bench) -> None:
+    """Unknown, answered and malformed ids in a cancellation are ignored."""
+    async with bench.talk() as talk:
+        answered = await talk.call("echo", text="done")
+        await talk.text(answered)
+        for id in (answered, 999, "nobody", None, 1.5, {"id": 1}):
+            await _cancels(talk, id)
+        await talk.tell("notifications/cancelled", {})
+        await talk.check()
+
+
+@behaviour(by_hand=True, skip={"http": ROUTES, "sse": "HTTP+SSE has no modern era"}, eras=(MODERN,))
+async def cancelling_twice(bench: Bench) -> None:
+    """The second cancellation of a request changes nothing."""
+    async with bench.talk() as talk:
+        id = await talk.call("wait", case=bench.case)
+        await bench.journal("started", via=talk)
+        await _cancels(talk, id)
+        await _cancels(talk, id)
+        await bench.journal("cancelled", via=talk)
+        await talk.check()
+
+
+@behaviour(eras=(LEGACY,), by_hand=True)
+async def initialize_cannot_be_cancelled(bench: Bench) -> None:
+    """The handshake is answered though its cancellation follows at once."""
+    async with bench.talk(opened=False) as talk:
+        params = {
+            "protocolVersion": LEGACY,
+            "capabilities": {},
+            "clientInfo": {"name": "hasty", "version": "1"},
+        }
+        id = await talk.ask("initialize", params)
+        if bench.binding.name != "http":  # there its session is known by the answer only
+            await _cancels(talk, id)
+        assert (await talk.answer(id))["result"]["protocolVersion"] == LEGACY
+
+
+@behaviour(by_hand=True)
+async def progress_ends_with_the_call(bench: Bench) -> None:
+    """No progress follows the answer it belongs to."""
+    async with bench.talk() as talk:
+        params = {
+            "name": "steps",
+            "arguments": {"count": 3},
+            "_meta": {"progressToken": "mine"},
+        }
+        id = await talk.ask("tools/call", params)
+        assert await talk.text(id) == "3"
+        heard = [m["params"]["progress"] for m in talk.kept if "progress" in m.get("params", {})]
+        assert heard == [1, 2, 3]
+        await talk.check()
+        assert not [m for m in talk.kept if m.get("params", {}).get("progress", 0) > 3]
+
+
+@behaviour(by_hand=True)
+async def tokens_keep_their_type(bench: Bench) -> None:
+    """The token of progress comes back as a number or a string, as it was given."""
+    async with bench.talk() as talk:
+        for token in (7, "7"):
+            params = {"name": "steps", "arguments": {"count": 1}, "_meta": {"progressToken": token}}
+            await talk.text(await talk.ask("tools/call", params))
+        tokens = [m["params"]["progressToken"] for m in talk.kept]
+        assert tokens == [7, "7"]
+        assert [type(token) for token in tokens] == [int, str]
+
+
+# With a server by hand
+
+
+@behaviour(by_hand=True)
+async def a_server_is_told_of_a_timeout(bench: Bench) -> None:
+    """A client that gives up says so as its era and binding have it."""
+    async with bench.script() as script, bench.client(script.target) as client:
+        with pytest.raises(RequestTimeout):
+            await client.call_tool("never", timeout=0.1)
+        await script.given_up(await script.called("never"))
+
+
+@behaviour(by_hand=True)
+async def an_answer_after_the_timeout_is_dropped(bench: Bench) -> None:
+    """What comes too late is nobody's; the next call has its own answer."""
+    async with bench.script() as script, bench.client(script.target) as client:
+        with pytest.raises(RequestTimeout):
+            await client.call_tool("late", timeout=0.1)
+        late = await script.called("late")
+        await script.given_up(late)
+        if not script.streams_are_per_request:
+            await script.reply(late, script.text("late"))
+        async with anyio.create_task_group() as group:
+            said: list[str] = []
+
+            async def call() -> None:
+                said.append(text(await client.call_tool("next")))
+
+            group.start_soon(call)
+            await script.reply(await script.called("next"), script.text("next"))
+        assert said == ["next"]
+
+
+@behaviour(by_hand=True)
+async def progress_gives_more_time(bench: Bench) -> None:
+    """A call that makes progress outlives its timeout, which begins anew each time."""
+    async with bench.script() as script, bench.client(script.target) as client:
+        heard = anyio.Event()
+        async with anyio.create_task_group() as group:
+            said: list[str] = []
+
+            async def call() -> None:
+                def hear(value: float, total: float | None, message: str | None) -> None:
+                    if value == 8:
+                        heard.set()
+
+                said.append(text(await client.call_tool("slow", progress=hear, timeout=0.5)))
+
+            group.start_soon(call)
+            request = await script.called("slow")
+            token = request["params"]["_meta"]["progressToken"]
+            for step in range(1, 9):  # 0.8 s in all
+                await anyio.sleep(0.1)
+                params = {"progressToken": token, "progress": step}
+                await script.tell("notifications/progress", params, request)
+            await heard.wait()
+            await script.reply(request, script.text("at last"))
+        assert said == ["at last"]
