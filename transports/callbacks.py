@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Raw, Struct, structs
 
+from mcpcore.engine.reconnecting import ConnectionEvent
 from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.service.schema import shorten
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
@@ -63,6 +64,7 @@ LogCallback = Callable[[LoggingMessageParams], Awaitable[None] | None]
 ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
+ConnectionCallback = Callable[[ConnectionEvent], Awaitable[None] | None]
 InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
 
 
@@ -78,7 +80,9 @@ class Callbacks(Struct, kw_only=True):
     :class:`CallbackContext` if they take one parameter more.  ``resource_updated`` and
     ``elicitation_complete`` get the URI and the elicitation's id.  ``notification`` gets every
     notification, by method and params.  ``stream_interrupted`` is told when the connection of an
-    event stream broke off (legacy, over HTTP), and what is done about it.  ``at_once``: where a
+    event stream broke off (legacy, over HTTP), and what is done about it.  ``connection`` is told
+    when a connection is lost, of each attempt to come back, when there is one again, and when none
+    is tried any more (all bindings but HTTP).  ``at_once``: where a
     server asks several things in one round, so many callbacks run at the same time.
 
     ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
@@ -99,6 +103,7 @@ class Callbacks(Struct, kw_only=True):
     elicitation_complete: UpdateCallback | None = None
     notification: NotificationCallback | None = None
     stream_interrupted: InterruptedCallback | None = None
+    connection: ConnectionCallback | None = None
     at_once: int = 8
     extensions: Mapping[str, Settings] = {}
     experimental: Mapping[str, Settings] = {}

@@ -105,6 +105,7 @@ class Client(ClientRequests):
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> CallToolResult:
         """Call a tool; a failure of the tool is a result with ``is_error``.
 
@@ -112,6 +113,9 @@ class Client(ClientRequests):
         call may become to its end; ``timeout`` bounds that too if it is given.  A result that
         breaks the tool's output schema raises InvalidResponse, if it can be checked; the tools are
         listed for that if they were not (``ClientSettings.look_up_tools``).
+
+        ``repeat``: whether the call may be sent again if the connection breaks before its answer;
+        by default if the tool was listed as read-only or idempotent.
         """
         params: dict[str, Any] = {"name": name}
         if arguments is not None:
@@ -120,7 +124,12 @@ class Client(ClientRequests):
         async def call() -> CallToolResult:
             support = self._tools.task_support(name)
             return await self.tasks.call(
-                params, support=support, timeout=timeout, progress=progress, meta=meta
+                params,
+                support=support,
+                timeout=timeout,
+                progress=progress,
+                meta=meta,
+                repeat=repeat,
             )
 
         try:

@@ -47,6 +47,15 @@ class Answers:
         self.desk: ClientDesk | None = None
         """Where requests of the server run as tasks, if they may."""
 
+    def succeed(self, machine: Peer) -> None:
+        """Another conversation follows, on a machine of its own; the keys go on.
+
+        What the server asked in the one before was cancelled with it, and is not answered.
+        """
+        self._machine = machine
+        if self.desk is not None:
+            self.desk.machine = machine
+
     def begin(self, event: RequestReceived) -> None:
         """Answer a request, now or later."""
         desk = self.desk

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
+import msgspec
 from msgspec import Raw, Struct
 
 from mcpcore.engine.events import (
@@ -19,7 +20,7 @@ from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel, full_meta
-from mcpcore.wire.message import Body, RequestId
+from mcpcore.wire.message import Body, RequestId, to_json
 from transports.callbacks import Callbacks, ProgressCallback
 from transports.client_answers import answer_inputs
 from transports.client_errors import ConnectionClosed, PeerError, result_of
@@ -28,6 +29,14 @@ from transports.link import Link, clock
 from transports.running import Waiting
 
 ClientMachine = Peer | HttpClient
+
+_SUBSCRIBE = "resources/subscribe"
+_SUBSCRIPTIONS = (_SUBSCRIBE, "resources/unsubscribe")
+
+
+class _Subject(Struct):
+    uri: str
+
 
 Settled = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
@@ -65,6 +74,8 @@ class ClientCalls:
         self.closing = False
         """This side is about to end it."""
         self.log_level: LoggingLevel | None = None
+        self.subscribed: dict[str, None] = {}
+        """The resources that this session of the server tells of (legacy)."""
         self.meta: dict[str, Any] = {}
         """Members for the ``_meta`` of every request."""
         self.visits = Visits(callbacks)
@@ -95,17 +106,23 @@ class ClientCalls:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> Outcome:
         """Send a request, serve the input rounds and visits it takes, return its result.
 
-        Cancelling the caller cancels the request.  Raises PeerError or a CallFailed.
+        ``repeat``: whether it may be sent again if the connection breaks before the answer; by
+        default what :mod:`mcpcore.engine.repeating` says.  Cancelling the caller cancels the
+        request.  Raises PeerError or a CallFailed.
         """
         tries = 0
         while True:
             try:
-                return await self._attempt(
-                    method, params, timeout=timeout, progress=progress, meta=meta
+                outcome = await self._attempt(
+                    method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
                 )
+                if method in _SUBSCRIPTIONS:
+                    self._note(method, params)
+                return outcome
             except PeerError as error:
                 tries += 1
                 if tries > self.visits.rounds or not await self.visits.made(error, self.revision):
@@ -119,6 +136,7 @@ class ClientCalls:
         timeout: float | None,
         progress: ProgressCallback | None,
         meta: Mapping[str, Any] | None,
+        repeat: bool | None,
     ) -> Outcome:
         if self.closed is not None:
             raise ConnectionClosed(method, self.closed)
@@ -131,6 +149,7 @@ class ClientCalls:
             meta={**self.meta, **(meta or {})} or None,
             log_level=self.log_level if self.revision.per_request_log_level else None,
             force=method not in KNOWN_METHODS,
+            repeat=repeat,
         )
         rounds = 0
         while True:
@@ -139,6 +158,17 @@ class ClientCalls:
                 return Outcome(result_of(outcome), rounds > 0, request)
             rounds += 1
             request = await self._answer_round(outcome, timeout)
+
+    def _note(self, method: str, params: Body) -> None:
+        """Remember what the server's session was told to watch, for the session after it."""
+        try:
+            uri = msgspec.json.decode(to_json(params), type=_Subject).uri
+        except msgspec.MsgspecError:
+            return
+        if method == _SUBSCRIBE:
+            self.subscribed[uri] = None
+        else:
+            self.subscribed.pop(uri, None)
 
     def keep_progress(self, request: RequestId, progress: ProgressCallback) -> None:
         """Go on hearing of the progress of a request that was answered with a task."""

@@ -55,7 +55,9 @@ class Listening:
     Changes that wait to be looked at are joined: the same change twice is one, so that a slow
     reader loses nothing that matters.  A stream that breaks over HTTP is opened anew, as often and
     as patiently as the settings of HTTP say (``max_resumes``, ``retry_delay``,
-    ``max_retry_delay``); then all that it tells of is reported as changed, with ``missed``.  The
+    ``max_retry_delay``), one of another binding with the next connection
+    (``ClientSettings.reconnect``); then all that it tells of is reported as changed, with
+    ``missed``.  The
     iteration ends when the server ends the stream gracefully; if it is broken for good, the
     iteration raises PeerError, ConnectionClosed or another CallFailed.
     """
@@ -126,9 +128,12 @@ class Listening:
     # What the core tells
 
     def acknowledged(self, honoured: SubscriptionFilter) -> None:
-        """The server opened the stream."""
+        """The server opened the stream, for the first time or on the next connection."""
+        again = self._open
         self.filter = honoured
         self._open, self._since = True, clock()
+        if again:
+            self.missed()
         self._wake()
 
     def notify(self, method: str, params: Raw) -> None:
@@ -167,7 +172,7 @@ class Listening:
                 if isinstance(outcome, RequestEnded)
                 else PeerError(outcome.method, outcome.error)
             )
-            if not (was_open and _passes(self._error) and self._core.reopen(self)):
+            if not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
                 self._ended = not self._reopening
         self._wake()
 
@@ -176,6 +181,11 @@ class Listening:
         self._error = error
         self._ended = True
         self._wake()
+
+    def refused(self, uri: str, error: Exception) -> None:
+        """A new session of the server does not tell of a resource that the one before did."""
+        if uri in self._uris:
+            self.broken(error)
 
     def _add(self, change: Change) -> None:
         if len(self._pending) >= _PENDING_LIMIT:
@@ -274,6 +284,9 @@ class Listening:
             interest[uri] -= 1
             if not interest[uri]:
                 del interest[uri]
+                if self._core.away:  # nobody to tell, and the next session knows nothing of it
+                    self._core.subscribed.pop(uri, None)
+                    continue
                 with suppress(McpError, LocalError):
                     await self._core.request("resources/unsubscribe", {"uri": uri})
 

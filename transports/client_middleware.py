@@ -39,6 +39,9 @@ class OutgoingRequest(Struct, kw_only=True):
     timeout: float | None = DEFAULT_TIMEOUT
     """In seconds; None waits for ever, and the default is that of the settings."""
     progress: ProgressCallback | None = None
+    repeat: bool | None = None
+    """Whether it may be sent again if its connection breaks; None leaves it to the protocol.
+    A middleware does not see that it is."""
 
 
 ClientMiddleware = Around[OutgoingRequest, Outcome]
@@ -66,6 +69,7 @@ class GuardedCore(ClientCore):
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> Outcome:
         """See :meth:`ClientCore.request`."""
         outgoing = OutgoingRequest(
@@ -74,6 +78,7 @@ class GuardedCore(ClientCore):
             meta={**self.meta, **(meta or {})},
             timeout=timeout,
             progress=progress,
+            repeat=repeat,
         )
         send = super().request
         return await self._run(
@@ -84,6 +89,7 @@ class GuardedCore(ClientCore):
                 timeout=outgoing.timeout,
                 progress=outgoing.progress,
                 meta=outgoing.meta,
+                repeat=outgoing.repeat,
             ),
         )
 

@@ -37,15 +37,20 @@ class ClientRequests:
         self, core: ClientCore, ready: Ready, cache: ServerCache | None, max_pages: int
     ) -> None:
         self._core = core
-        self._ready = ready
+        self._first = ready
         self._cache = cache
         self._max_pages = max_pages
         if ready.info is not None:
             drop_unsafe_icons([ready.info])
 
     @property
+    def _ready(self) -> Ready:
+        """What was negotiated, on the last connection if there were several."""
+        return self._core.ready or self._first
+
+    @property
     def revision(self) -> Revision:
-        """The revision that was negotiated."""
+        """The revision that was negotiated; a later connection may have brought another one."""
         return self._ready.revision
 
     @property
@@ -84,6 +89,7 @@ class ClientRequests:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> Raw: ...
 
     @overload
@@ -96,6 +102,7 @@ class ClientRequests:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> T: ...
 
     async def request(
@@ -107,9 +114,12 @@ class ClientRequests:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> Any:
         """Send any request; its result is typed as ``expected``, raw by default.
 
+        ``repeat``: whether it may be sent again if the connection breaks before the answer, so
+        that the server may see it twice; by default only what reads or sets up.
         A result that the server allowed to be kept is not asked for again while it is fresh, but
         for a request with ``meta`` of its own.
         """
@@ -119,7 +129,7 @@ class ClientRequests:
         row = lookup(method, "client", self.revision)
         if cache is None or row is None or not row.cacheable:
             outcome = await self._core.request(
-                method, params, timeout=timeout, progress=progress, meta=meta
+                method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
             )
             return promised(outcome.result, expected, method)
         kept = None if meta else cache.get(method, params, now=clock())
@@ -128,7 +138,7 @@ class ClientRequests:
         mark = cache.mark(method)
         try:
             outcome = await self._core.request(
-                method, params, timeout=timeout, progress=progress, meta=meta
+                method, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
             )
         except PeerError as error:
             if error.code == INVALID_PARAMS:

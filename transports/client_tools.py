@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import UNSET
 
 from mcpcore.engine.config import HeaderParams
+from mcpcore.engine.repeating import is_repeatable
 from mcpcore.spec.header_params import header_params
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from transports.client_errors import InvalidResponse
@@ -24,6 +25,7 @@ class ToolBook:
     tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
     ``compile_schema`` turns an output schema into a check; None: results are not checked.
     ``look_up``: a tool that was never listed is worth a list, for the sake of its output schema.
+    ``repeatable``: the live set of those that may be called twice, as they say themselves.
     At most ``limit`` tools are remembered, the oldest are forgotten.
     """
 
@@ -34,6 +36,7 @@ class ToolBook:
         strict: bool,
         compile_schema: Callable[[Mapping[str, Any]], Check] | None,
         look_up: bool = True,
+        repeatable: set[str] | None = None,
         limit: int = 10_000,
     ) -> None:
         self._headers = headers
@@ -46,6 +49,7 @@ class ToolBook:
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._checks: dict[str, Check] = {}
         self._tasks: dict[str, str] = {}
+        self._repeatable = repeatable
 
     def unknown(self, name: str, result: CallToolResult) -> bool:
         """Whether a result can be checked only once the tools are listed.
@@ -65,6 +69,8 @@ class ToolBook:
             self._known.clear()
             self._outputs.clear()
             self._checks.clear()
+            if self._repeatable is not None:
+                self._repeatable.clear()
             self._look_up = self._wanted
 
     def task_support(self, name: str) -> str | None:
@@ -109,6 +115,10 @@ class ToolBook:
             _put(self._headers, tool.name, mirrored, self._limit)
         _put(self._known, tool.name, None, self._limit)
         self._checks.pop(tool.name, None)
+        if self._repeatable is not None:
+            self._repeatable.discard(tool.name)
+            if is_repeatable(tool) and len(self._repeatable) < self._limit:
+                self._repeatable.add(tool.name)
         self._tasks.pop(tool.name, None)
         if tool.execution is not UNSET and tool.execution.task_support is not UNSET:
             _put(self._tasks, tool.name, tool.execution.task_support, self._limit)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from mcpcore.engine.events import Event
+from mcpcore.engine.faults import Fault
 
 clock = time.monotonic
 """The one clock of the drivers, in seconds."""
@@ -19,6 +20,12 @@ class App(Protocol):
 
 class Link(ABC):
     """The I/O beneath one machine: a connection, an HTTP endpoint or an HTTP client."""
+
+    final = False
+    """Once it has ended: another connection to the same server would come to the same end, or the
+    server does not want one."""
+    fault: Fault | None = None
+    """What kept it from being opened, where that is known."""
 
     @abstractmethod
     def flush_soon(self) -> None:

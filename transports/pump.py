@@ -138,10 +138,13 @@ class Connection(Link):
             if self._failure is not None:
                 raise self._failure
         except LinkError as error:
-            self._reason = str(error)
+            self._reason, self.final, self.fault = str(error), error.final, error.fault
+            raise
+        except anyio.get_cancelled_exc_class():
+            self.final = True  # whoever cancels does not mean to go on
             raise
         except BaseExceptionGroup as group:
-            self._crashed = True
+            self._crashed = self.final = True
             if len(group.exceptions) > 1:
                 raise
             raise group.exceptions[0] from None
@@ -163,6 +166,10 @@ class Connection(Link):
         self._leave("closed by this side")
         if self._state == "running":
             await self._done.wait()
+
+    def leave(self, reason: str) -> None:
+        """Begin to end the conversation in good order, for a reason of our own."""
+        self._leave(reason)
 
     def _leave(self, reason: str) -> None:
         """End in good order, of our own accord."""

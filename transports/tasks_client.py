@@ -138,6 +138,7 @@ class ClientTasks:
         timeout: float | None = DEFAULT_TIMEOUT,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
+        repeat: bool | None = None,
     ) -> CallToolResult:
         """Call a tool and return its result, also if it became a task.
 
@@ -146,7 +147,7 @@ class ClientTasks:
         if support in ("optional", "required") and self.experimental:
             params = {**params, "task": self._terms(None)}
         outcome = await self._core.request(
-            CALL, params, timeout=timeout, progress=progress, meta=meta
+            CALL, params, timeout=timeout, progress=progress, meta=meta, repeat=repeat
         )
         result = outcome.result
         task = self._task_of(result)
@@ -168,6 +169,12 @@ class ClientTasks:
         state = promised(params, TaskState, method)
         for follower in self._followed.get(state.task_id, ()):
             follower.hear(state)
+
+    def look_again(self) -> None:
+        """Nobody could report changes for a while: look at every task that is being followed."""
+        for followers in self._followed.values():
+            for follower in followers:
+                follower.look()
 
     @property
     def _form(self) -> TaskForm | None:

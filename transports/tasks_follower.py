@@ -26,6 +26,7 @@ from mcpcore.spec.types.tasks import TERMINAL, Task, TaskResult
 from transports.client_answers import answer_input
 from transports.client_errors import (
     CallFailed,
+    ConnectionClosed,
     InputFailed,
     InvalidResponse,
     PeerError,
@@ -113,6 +114,10 @@ class Follower:
         self._heard = state
         self._news.set()
 
+    def look(self) -> None:
+        """The task may have changed unheard."""
+        self._news.set()
+
     async def run(self) -> Raw:
         """Look after the task until it has ended; return the result of the call."""
         async with AsyncExitStack() as stack:
@@ -143,11 +148,11 @@ class Follower:
         """Wait until the task may have changed, and find out how it stands."""
         with anyio.move_on_after(self._pause()):
             await self._news.wait()
+        self._news = anyio.Event()
         if self._heard is None:
             await self._look()
         else:
             self._state, self._heard = self._heard, None
-            self._news = anyio.Event()
 
     def _pause(self) -> float:
         options, state = self._options, self._state
@@ -165,8 +170,8 @@ class Follower:
             except CapabilityMissing:
                 text = "the server made a task of the call and has no tasks"
                 raise InvalidResponse(CALL, text) from None
-            except RequestTimeout:
-                if self._gives_up():
+            except (RequestTimeout, ConnectionClosed):
+                if self._core.closed is not None or self._gives_up():
                     raise
             else:
                 self._failures = 0
@@ -209,7 +214,8 @@ class Follower:
             answers[key] = await answer_input(question, key, CALL, core.callbacks, core.revision)
         if answers:
             params = {"taskId": state.task_id, "inputResponses": answers}
-            await self._core.request("tasks/update", params)
+            # A server ignores answers to what it no longer asks, so that twice is as good as once.
+            await self._core.request("tasks/update", params, repeat=True)
 
 
 def _outcome(state: TaskState) -> Raw:

@@ -1,0 +1,206 @@
+"""The conversation of a client: how it opens, breaks off, goes on, and who hears of that."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from msgspec import Raw
+
+from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import ConnectionEvent
+from mcpcore.http.answers import INITIALIZE
+from mcpcore.http.client import HttpClient
+from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from transports.callbacks import Callbacks
+from transports.client_answers import Answers
+from transports.client_calls import ClientCalls, ClientMachine
+from transports.client_changes import LIST_CHANGES, Change
+from transports.client_errors import ConnectionClosed, NegotiationError, PeerError, failed
+from transports.client_listen import LISTEN, Listening
+from transports.client_news import RESOURCE_UPDATED, News
+from transports.link import clock
+from transports.link_errors import LinkError
+from transports.reconnect import ReturningLink
+
+logger = logging.getLogger("mcpcore.client")
+
+
+class ClientConversation(ClientCalls):
+    """What lasts as long as the conversation, or as several of them after each other."""
+
+    def __init__(self, machine: ClientMachine, callbacks: Callbacks, group: TaskGroup) -> None:
+        super().__init__(machine, callbacks)
+        self.group = group
+        self.comeback: ReturningLink | None = None
+        """What makes the next connection when one is lost; None: nothing does, or HTTP does."""
+        self.listeners: list[Listening] = []
+        """They take the notifications that belong to no listen stream."""
+        self.deaf: str | None = None
+        """Why a legacy server can no longer tell of changes by itself, once that is so."""
+        self._news = News(callbacks, group)
+        self._watchers: list[Callable[[str], None]] = []
+        self._opened = anyio.Event()
+        self._failure: NegotiationFailed | None = None
+        self._answers = Answers(machine, callbacks, group, self.flush)
+
+    @abstractmethod
+    def handle(self, event: Event) -> None:
+        """Take one event of the machine."""
+
+    # Opening
+
+    async def opened(self) -> Ready:
+        """Negotiate and wait for the outcome.  Raises NegotiationError or LinkError."""
+        self.machine.start(now=clock())
+        self.flush()
+        await self._opened.wait()
+        if self.ready is not None:
+            return self.ready
+        if self._failure is not None:
+            failure = self._failure
+            cause = None
+            if failure.fault is not None:
+                cause = failed(INITIALIZE, failure.message, failure.fault)
+            raise NegotiationError(failure.message, failure.error) from cause
+        raise LinkError(self.closed or "the connection ended")
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server declared."""
+        declared = self._negotiated.capabilities
+        return declared if isinstance(declared, ServerCapabilities) else ServerCapabilities()
+
+    def _on_ready(self, event: Ready) -> None:
+        again = self.ready is not None
+        self.ready, self.deaf = event, None
+        self._opened.set()
+        if self.comeback is not None:
+            self.comeback.opened(event)
+        if again:
+            if self.comeback is not None:
+                self._doubt()
+            self.group.start_soon(self._renew)
+
+    def _on_negotiation_failed(self, event: NegotiationFailed) -> None:
+        if self.ready is not None and self.comeback is not None:
+            self.comeback.refused(event)
+            return
+        self._failure = event
+        self._opened.set()
+
+    # The next conversation
+
+    def succeed(self, machine: Peer) -> None:
+        """From now on ``machine`` holds the conversation."""
+        self.machine = machine
+        self._answers.succeed(machine)
+
+    @property
+    def away(self) -> bool:
+        """The connection is lost, and there is no other one yet."""
+        return self.comeback is not None and self.comeback.away
+
+    def tell(self, event: ConnectionEvent) -> None:
+        """Tell the user what became of the connection."""
+        if self.callbacks.connection is not None:
+            self._news.tell(self.callbacks.connection, event)
+
+    def _doubt(self) -> None:
+        """Nobody could tell of changes for a while, and the server may be another process."""
+        for method in LIST_CHANGES:
+            self.assume(Change(method))
+        self._watched(RESOURCE_UPDATED)
+        self.tasks_in_doubt()
+
+    @abstractmethod
+    def tasks_in_doubt(self) -> None:
+        """Tasks of the server may have changed unheard."""
+
+    async def _renew(self) -> None:
+        """Tell a new session (legacy) what the one before it knew of our wishes."""
+        wishes = [("resources/subscribe", {"uri": uri}) for uri in self.subscribed]
+        if self.log_level is not None and not self.revision.per_request_log_level:
+            wishes.append(("logging/setLevel", {"level": self.log_level}))
+        for method, params in wishes:
+            try:
+                await self.request(method, params)
+            except (McpError, LocalError) as error:
+                if self.away or self.closed is not None:
+                    return  # the next session is told anew
+                logger.warning("the server's new session refuses %s: %s", method, error)
+                if isinstance(error, PeerError) and "uri" in params:
+                    for listener in tuple(self.listeners):
+                        listener.refused(params["uri"], error)
+        for listener in tuple(self.listeners):
+            listener.missed()
+
+    # News
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Have ``watcher`` called with the method of every notification."""
+        self._watchers.append(watcher)
+
+    def _watched(self, method: str) -> None:
+        for watcher in self._watchers:
+            watcher(method)
+
+    def assume(self, change: Change) -> None:
+        """A change may have been missed: treat it as if the server had told of it."""
+        params = Raw(b"{}" if change.uri is None else msgspec.json.encode({"uri": change.uri}))
+        self._watched(change.method)
+        if change.task_id is None:
+            self._news.announce(change.method, params, assumed=True)
+
+    # Ends
+
+    def reopen(self, listening: Listening, error: Exception) -> bool:
+        """Open a broken stream anew, in the background; False if there is no way to do that."""
+        if self.closing or self.closed is not None:
+            return False
+        machine, comeback = self.machine, self.comeback
+        if isinstance(machine, HttpClient):
+            http = machine.settings
+            attempts, delay, longest = http.max_resumes, http.retry_delay, http.max_retry_delay
+        elif comeback is not None and isinstance(error, PeerError):
+            # Broken connections are the engine's to mend; this is a server that has no room yet.
+            settings = comeback.settings
+            attempts, delay = comeback.attempts, settings.first_delay
+            longest = settings.max_delay
+        else:
+            return False
+        if attempts < 1:
+            return False
+        self.group.start_soon(listening.reopen, attempts, delay, longest)
+        return True
+
+    def _on_interrupted(self, event: StreamInterrupted) -> None:
+        """The stream on which a legacy server tells of changes, or that of an answer, broke off."""
+        what = "the stream of changes" if event.request is None else "the stream of an answer"
+        logger.info("%s broke off (%s): %s", what, event.recovery.value, event.reason)
+        if self.callbacks.stream_interrupted is not None:
+            self._news.tell(self.callbacks.stream_interrupted, event)
+        if event.request is None and event.recovery is Recovery.FAIL:
+            self.deaf = event.reason
+            for listener in self.listeners:
+                listener.broken(ConnectionClosed(LISTEN, event.reason))
+
+    def _on_reopened(self, event: StreamReopened) -> None:
+        for listener in tuple(self.listeners):
+            listener.missed()
+
+    def _on_end(self, event: ConnectionEnded) -> None:
+        reason: str | None = event.reason
+        if self.comeback is not None:
+            reason = self.comeback.ended(event)
+        if reason is None:
+            return
+        self.closed = reason
+        self._opened.set()
+        for listener in self.listeners:
+            listener.broken(ConnectionClosed(LISTEN, reason))

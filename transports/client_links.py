@@ -1,0 +1,103 @@
+"""The link that leads to a target, made anew for each connection.
+
+Imported where needed: a client of one transport does not pay for the others.
+"""
+
+from typing import TYPE_CHECKING
+
+from anyio.abc import TaskGroup
+from msgspec import structs
+
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.client import HttpClient
+from transports.link import App, Link
+from transports.proxies import proxy_for
+from transports.pump import Connection
+from transports.targets import (
+    MemoryTarget,
+    StdioTarget,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+)
+
+if TYPE_CHECKING:
+    from transports.client_core import ClientCore
+    from transports.client_open import ClientSettings
+    from transports.http_adapter import HttpClientLike
+    from transports.http_carrier import RequestHeaders
+
+PeerTarget = StdioTarget | WebSocketTarget | TcpTarget | UnixTarget
+"""Targets whose connection can be made again; each is one conversation."""
+
+
+def attempts_for(target: PeerTarget, settings: ReconnectSettings) -> int:
+    """How many attempts in a row are made to come back to a target."""
+    return settings.max_restarts if isinstance(target, StdioTarget) else settings.attempts
+
+
+def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
+    """Make the link of one connection, yet to be run."""
+    if isinstance(target, StdioTarget):
+        from transports.process import ProcessLink, ProcessSettings
+
+        process = settings.process or ProcessSettings()
+        env = {**(process.env or {}), **(target.env or {})} or None
+        process = structs.replace(process, env=env, cwd=target.cwd or process.cwd)
+        return ProcessLink(peer, app, target.command, settings=process)
+    if isinstance(target, WebSocketTarget):
+        from transports.websocket_client import WebSocketClientLink
+
+        return WebSocketClientLink(
+            peer,
+            app,
+            target.url,
+            settings=settings.websocket,
+            headers=target.headers,
+            ssl_context=settings.ssl_context,
+            proxy=proxy_for(target.url, settings.proxy),
+        )
+    from transports.socket_client import SocketClientLink
+
+    return SocketClientLink(
+        peer, app, target, settings=settings.socket, ssl_context=settings.ssl_context
+    )
+
+
+async def memory_link(
+    peer: Peer, core: "ClientCore", target: MemoryTarget, group: TaskGroup
+) -> Link:
+    """Serve a server of this process in ``group``; return the client's link to it."""
+    from transports.server import join_in_memory
+
+    return await join_in_memory(peer, core, target.server, group, target.settings, wire=target.wire)
+
+
+def http_link(
+    machine: HttpClient,
+    app: App,
+    url: str,
+    settings: "ClientSettings",
+    *,
+    headers: "RequestHeaders | None",
+    http_client: "HttpClientLike | None",
+) -> Link:
+    """Make what carries the requests of HTTP; ``headers`` makes headers for each."""
+    if http_client is not None:
+        from transports.http_adapter import AdaptedClientLink
+
+        return AdaptedClientLink(
+            machine, app, http_client, settings=settings.http_link, headers=headers
+        )
+    from transports.http_client import HttpClientLink
+
+    return HttpClientLink(
+        machine,
+        app,
+        url=url,
+        settings=settings.http_link,
+        ssl_context=settings.ssl_context,
+        proxy=proxy_for(url, settings.proxy),
+        headers=headers,
+    )
