@@ -11,6 +11,7 @@ Nothing but the standard library is imported: :mod:`transports.process_undertake
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -68,47 +69,71 @@ def family(root: Process, mark: str | None = "") -> set[Process]:
 
     ``mark`` is what it carries, empty for nothing; None: only its process group is wanted.
     """
+    known = _living()
+    present = known.get(root.pid)
+    if present is not None and present.process != root:
+        # Its id is somebody else's by now, which it is only after all of its group are gone.
+        return set() if mark is None else _spread(known, (), root, mark)
+    number = root.pid
+    if mark is None:
+        return {each.process for each in known.values() if each.group == number} - {root}
+    seeds = [each for each in known.values() if number in (each.parent, each.group, each.session)]
+    return _spread(known, seeds, root, mark)
+
+
+def offspring(mark: str) -> set[Process]:
+    """Whoever we have started, or carries this mark, and whoever they have started."""
+    root = identify(os.getpid())
+    if root is None:
+        return set()
+    known = _living()
+    return _spread(known, [each for each in known.values() if each.parent == root.pid], root, mark)
+
+
+def _living() -> dict[int, _Status]:
     known = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (status := _status(int(name))) is not None and not status.dead:
             known[status.process.pid] = status
+    return known
+
+
+def _spread(
+    known: dict[int, _Status], seeds: Iterable[_Status], root: Process, mark: str
+) -> set[Process]:
+    """The seeds, who is marked, and the descendants of both, as far as younger than the root."""
     children: dict[int, list[_Status]] = {}
     for status in known.values():
         children.setdefault(status.parent, []).append(status)
-    present = known.get(root.pid)
-    number = root.pid
-    if present is not None and present.process != root:
-        number = 0  # somebody else's by now, which it is only after all of its group are gone
-    if mark is None:
-        return {each.process for each in known.values() if number and each.group == number} - {root}
-    seeds = list(children.get(number, ())) if number else []
     word = mark.encode()
-    for status in known.values():
-        if status.process.start < root.start or status.process.pid == os.getpid():
-            continue
-        by_number = number and number in (status.group, status.session)
-        if by_number or (word and _carries(status, word)):
-            seeds.append(status)
+    todo = [*seeds]
+    if word:
+        chosen = {each.process for each in todo}
+        todo += [
+            each
+            for each in known.values()
+            if each.process.start >= root.start
+            and each.process not in chosen
+            and _carries(each, word)
+        ]
     found: set[Process] = set()
-    while seeds:
-        process = seeds.pop().process
-        if process not in found:
+    ours = os.getpid()
+    while todo:
+        process = todo.pop().process
+        if process not in found and process.pid != ours and process.start >= root.start:
             found.add(process)
-            seeds += children.get(process.pid, ())
+            todo += children.get(process.pid, ())
     return found - {root}
 
 
 def marked(mark: str) -> set[Process]:
     """Whoever carries this mark in its environment."""
     word = mark.encode()
-    found = set()
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        status = _status(int(name))
-        if status is not None and not status.dead and _carries(status, word):
-            found.add(status.process)
-    return found
+    return {
+        each.process
+        for each in _living().values()
+        if each.process.pid != os.getpid() and _carries(each, word)
+    }
 
 
 def _carries(status: _Status, word: bytes) -> bool:

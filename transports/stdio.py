@@ -8,7 +8,9 @@ and, without a word, when nobody reads standard output any more.
 """
 
 import os
+import select
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -34,12 +36,18 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """Guard descriptors 0 and 1 against everybody else while serving."""
     signals: bool = True
     """SIGTERM and SIGINT end the link in good order; a second one ends it at once."""
+    linger: float | None = 0.2
+    """A whole program (``run``, the command) that serves nothing else exits this many seconds after
+    the link has ended, whatever its handlers do; None: it waits for them."""
+    end_children: bool = True
+    """It ends the programs that its handlers have started and left behind, too (Linux)."""
 
 
 class StdioServerLink(DescriptorLink):
     """Serves one client on standard input and output; ``run()`` returns when it is over.
 
-    ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were handed others.
+    ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were handed others;
+    ``on_end`` is called when they are no longer used.
     """
 
     def __init__(
@@ -50,14 +58,19 @@ class StdioServerLink(DescriptorLink):
         settings: StdioSettings | None = None,
         stdin: int = 0,
         stdout: int = 1,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._stdio = settings or StdioSettings()
         super().__init__(peer, app, settings=self._stdio.pump)
         self._stdin, self._stdout = stdin, stdout
+        self._on_end = on_end
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
         source, sink = self._stdin, self._stdout
+        # A number that was closed when we were started may belong to anything by now.
+        if (source == 0 and sys.__stdin__ is None) or (sink == 1 and sys.__stdout__ is None):
+            raise LinkError("standard input or output cannot be used: it is closed")
         try:
             for fd in (source, sink):
                 self._undo.append(_restorer(fd))
@@ -69,28 +82,64 @@ class StdioServerLink(DescriptorLink):
 
     def _guard(self) -> tuple[int, int]:
         """Move the two descriptors out of everybody's reach; where they are now."""
-        source, sink = os.dup(self._stdin), os.dup(self._stdout)
+        source, sink = _duplicate(self._stdin), _duplicate(self._stdout)
         self._undo += [partial(os.close, source), partial(os.close, sink)]
         nowhere = os.open(os.devnull, os.O_RDWR)
         try:
             self._replace(self._stdin, source, nowhere)
-            try:
-                self._replace(self._stdout, sink, 2)
-            except OSError:  # standard error is closed
-                self._replace(self._stdout, sink, nowhere)
+            # Was standard error closed when we were started, its number is somebody else's.
+            self._replace(self._stdout, sink, nowhere if sys.__stderr__ is None else 2)
         finally:
             os.close(nowhere)
-        self._undo.append(_flush_print)
+        self._undo.append(self._flush_print)
         return source, sink
 
     def _replace(self, fd: int, kept: int, other: int) -> None:
         inheritable = os.get_inheritable(fd)
         os.dup2(other, fd, inheritable)
-        self._undo.append(lambda: os.dup2(kept, fd, inheritable))
+        self._undo.append(lambda: self._put_back(kept, fd, inheritable))
+
+    def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
+        # What is printed later to an output that nobody reads would be an error at exit.
+        if fd != self._stdout or not self._broken:
+            os.dup2(kept, fd, inheritable)
+
+    def _flush_print(self) -> None:
+        """Send what was printed while serving to standard error, before the stream is given back.
+
+        If standard error takes nothing, it goes nowhere: else it would be tried again at exit.
+        """
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError, AttributeError):
+            self._silence()
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stdout.flush()
+        if self._broken:
+            self._silence()
+
+    def _silence(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stdout, os.get_inheritable(self._stdout))
+        os.close(nowhere)
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         main = threading.current_thread() is threading.main_thread()
-        return (self._watch_signals,) if self._stdio.signals and main else ()
+        signals = (self._watch_signals,) if self._stdio.signals and main else ()
+        return (self._watch_output, *signals)
+
+    async def _watch_output(self) -> None:
+        """Notice that nobody reads our output any more, though there is nothing to write."""
+        if sys.platform == "win32" or not stat.S_ISFIFO(os.fstat(self._output).st_mode):
+            return
+        try:
+            await anyio.wait_readable(self._output)  # it never is: this waits for an error
+        except OSError:
+            return
+        poll = select.poll()
+        poll.register(self._output, 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            self._write_failed()
 
     async def _watch_signals(self) -> None:
         numbers = (signal.SIGTERM, signal.SIGINT)
@@ -116,6 +165,8 @@ class StdioServerLink(DescriptorLink):
         while self._undo:
             with suppress(OSError):
                 self._undo.pop()()
+        if self._on_end is not None:
+            self._on_end()
 
 
 def _restorer(fd: int) -> Callable[[], object]:
@@ -128,7 +179,10 @@ def _restorer(fd: int) -> Callable[[], object]:
     return lambda: os.set_blocking(fd, blocking)
 
 
-def _flush_print() -> None:
-    """Send what was printed while serving to standard error, before the stream is given back."""
-    with suppress(OSError, ValueError, AttributeError):
-        sys.stdout.flush()
+def _duplicate(fd: int) -> int:
+    """Another number for an open file, beyond those that stand for standard streams."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return os.dup(fd)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)

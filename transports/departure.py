@@ -1,0 +1,95 @@
+"""The end of a program that served standard input and output: prompt, whatever its handlers do.
+
+The client waits for the process, so that it must go soon after the conversation has ended: handlers
+that do not heed their cancellation, worker threads that block (which the interpreter would wait
+for) and programs that handlers have started do not keep it.
+"""
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+from transports.process_tree import HAS_PROC, MARK, Process, is_alive, offspring, signal_all
+
+_PATIENCE = 0.1
+"""Seconds that programs started by handlers have after SIGTERM."""
+_JOIN = 0.05
+"""Seconds that idle worker threads have to end."""
+_TICK = 0.005
+
+
+class Departure:
+    """Sees to the end of this process; made before serving begins.
+
+    ``linger``: seconds from the end of the conversation until the process exits, with status 0,
+    though handlers still run; None: never.  ``end_children``: end what was started meanwhile.
+    """
+
+    def __init__(self, linger: float | None, *, end_children: bool) -> None:
+        self._linger = linger
+        self._end_children = end_children and HAS_PROC
+        self._returned = threading.Event()
+        self._threads = set(threading.enumerate())
+        self._mark = secrets.token_hex(8)
+        self._before: set[Process] = set()
+        self._watched = False
+        if self._end_children:
+            self._before = offspring("")
+            os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
+
+    def begin(self) -> None:
+        """The conversation is over."""
+        if self._linger is not None and not self._watched:
+            self._watched = True
+            threading.Thread(target=self._watch, name="departure", daemon=True).start()
+
+    def returned(self) -> None:
+        """The event loop has ended: everything is as if it had never run, but for threads."""
+        self._returned.set()
+        self.end_children()
+        if self._linger is None:
+            return
+        deadline = time.monotonic() + _JOIN
+        for thread in threading.enumerate():
+            if thread.daemon or thread in self._threads:
+                continue
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                # The interpreter would wait for it before it exits: be there first.
+                threading.Thread(target=self._follow, name="departure", daemon=True).start()
+                return
+
+    def end_children(self) -> None:
+        """End the programs that were started since, and what those have started."""
+        if not self._end_children:
+            return
+        os.environ[MARK] = os.environ.get(MARK, "").removesuffix(self._mark).removesuffix(":")
+        if not os.environ[MARK]:
+            del os.environ[MARK]
+        left = offspring(self._mark) - self._before
+        signal_all(left, signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE
+        while left and time.monotonic() < deadline:
+            time.sleep(_TICK)
+            left = {each for each in left if is_alive(each)}
+        signal_all((offspring(self._mark) | left) - self._before, signal.SIGKILL)
+
+    def _watch(self) -> None:
+        if not self._returned.wait(self._linger):
+            self.end_children()
+            _exit()
+
+    def _follow(self) -> None:
+        threading.main_thread().join()
+        _exit()
+
+
+def _exit() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(0)
