@@ -69,7 +69,7 @@ async def memory_link(
     peer: Peer, core: "ClientCore", target: MemoryTarget, group: TaskGroup
 ) -> Link:
     """Serve a server of this process in ``group``; return the client's link to it."""
-    from transports.server import join_in_memory
+    from transports.assembling import join_in_memory
 
     return await join_in_memory(peer, core, target.server, group, target.settings, wire=target.wire)
 

@@ -27,11 +27,12 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
+from transports.assembling import assemble_http
 from transports.background import current_loop, is_over, start_background
 from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
 from transports.runtime import ServerRuntime
-from transports.server import ServeSettings, assemble_http, guard
+from transports.serve_settings import ServeSettings, guard
 from transports.store_link import binding
 
 __all__ = [

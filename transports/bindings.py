@@ -1,0 +1,176 @@
+"""The bindings of one server: opened one by one, closed together."""
+
+from collections.abc import Callable
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from msgspec import UNSET, structs
+
+from mcpcore.engine.peer import Peer
+from mcpcore.service import Server
+from transports.assembling import assemble_http, serve_connection, server_config
+from transports.http_server import HttpServerLink
+from transports.link import App, Link
+from transports.pump import Connection
+from transports.serve_settings import ServeSettings, guard, sealing, websocket_rules
+from transports.socket_server import SocketServer
+from transports.stdio import StdioServerLink
+from transports.targets import BadTarget, authority
+from transports.tasks_host import TaskHost
+from transports.websocket_server import LinkFactory, WebSocketServer, listen_websocket
+from transports.websocket_upgrade import Handshake
+
+STDIO_URL = "stdio"
+"""What is announced for standard input and output."""
+
+
+class Bindings:
+    """What :func:`~transports.server.serve` has opened."""
+
+    group: TaskGroup
+
+    def __init__(
+        self, server: Server, settings: ServeSettings, on_listening: Callable[[str], None]
+    ) -> None:
+        self._server = server
+        self._settings = settings
+        self._on_listening = on_listening
+        self._config = server_config(server, settings.runtime)
+        self._links: set[Link] = set()
+        self._scopes: list[anyio.CancelScope] = []
+        self._sockets: list[SocketServer] = []
+        self._websockets: list[WebSocketServer] = []
+        self._runtime = sealing(settings.runtime)
+        self._tasks: TaskHost | None = None
+
+    def begin(self, group: TaskGroup) -> None:
+        """Let tasks live as long as ``group``, beyond the connections that asked for them."""
+        if self._server.capabilities().tasks is not UNSET:
+            self._tasks = TaskHost(self._settings.runtime.tasks)
+            self._tasks.begin(group)
+
+    async def open_http(self, host: str, port: int) -> None:
+        """Accept HTTP connections."""
+        settings = self._settings
+        upgrade = self._websocket_server(host).upgrade if settings.shared else None
+        link, runtime = assemble_http(
+            self._server,
+            partial(
+                HttpServerLink,
+                settings=settings.http_link,
+                ssl_context=settings.ssl_context,
+                upgrade=upgrade,
+            ),
+            settings=structs.replace(settings, http=guard(settings, settings.http, host)),
+            tasks=self._tasks,
+        )
+        self._links.add(link)
+
+        async def serve_http(*, task_status: TaskStatus[list[tuple[str, int]]]) -> None:
+            await runtime.run(partial(link.serve, host, port, task_status=task_status))
+
+        await self.group.start(serve_http)
+        scheme = "https" if settings.ssl_context else "http"
+        for address in link.addresses:
+            self._on_listening(f"{scheme}://{authority(*address)}{settings.http.path}")
+            if upgrade is not None:
+                self._announce_websocket(*address)
+
+    async def open_websocket(self, host: str, port: int) -> None:
+        """Accept WebSocket connections."""
+        settings = self._settings
+        server = self._websocket_server(host)
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def serve_ws(*, task_status: TaskStatus[int]) -> None:
+            with scope:
+                await listen_websocket(
+                    host,
+                    port,
+                    server,
+                    ssl_context=settings.ssl_context,
+                    task_status=task_status,
+                )
+
+        bound = await self.group.start(serve_ws)
+        self._announce_websocket(host, bound)
+
+    def _announce_websocket(self, host: str, port: int) -> None:
+        scheme = "wss" if self._settings.ssl_context else "ws"
+        self._on_listening(f"{scheme}://{authority(host, port)}{self._settings.websocket.path}")
+
+    def _websocket_server(self, host: str) -> WebSocketServer:
+        rules = websocket_rules(self._settings, host)
+        server = WebSocketServer(self._serve_one, rules)
+        self._websockets.append(server)
+        return server
+
+    async def open_tcp(self, host: str, port: int) -> None:
+        """Accept TCP connections, over TLS if there is a context for it."""
+        settings = self._settings
+        if settings.http_link.authenticate and not settings.socket.authenticate:
+            # Whoever asks this of HTTP does not mean to let others in beside it.
+            raise BadTarget(
+                "authenticate= of HTTP is not asked on TCP: set SocketSettings.authenticate"
+            )
+        tls = settings.ssl_context
+        await self._open_sockets(
+            await SocketServer.on_tcp(host, port, self._serve_socket, settings.socket, tls)
+        )
+
+    async def open_unix(self, path: str) -> None:
+        """Accept connections on a Unix socket."""
+        await self._open_sockets(
+            await SocketServer.on_unix(path, self._serve_socket, self._settings.socket)
+        )
+
+    async def _open_sockets(self, server: SocketServer) -> None:
+        self._sockets.append(server)
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def serve_sockets(*, task_status: TaskStatus[None]) -> None:
+            with scope:
+                await server.run(task_status=task_status)
+
+        await self.group.start(serve_sockets)
+        for url in server.urls:
+            self._on_listening(url)
+
+    async def _serve_socket(self, make_link: LinkFactory) -> None:
+        await self._serve_one(make_link, Handshake())
+
+    def open_stdio(self, on_end: Callable[[], None] | None) -> None:
+        """Serve the program that started us."""
+
+        def make_link(peer: Peer, app: App) -> Connection:
+            return StdioServerLink(peer, app, settings=self._settings.stdio, on_end=on_end)
+
+        self.group.start_soon(self._serve_one, make_link, Handshake())
+        self._on_listening(STDIO_URL)
+
+    async def close_after(self, stop: anyio.Event) -> None:
+        """Then let what runs finish, for a bounded time, and end every binding."""
+        await stop.wait()
+        for server in self._sockets:
+            server.stop()
+        for websocket in self._websockets:
+            websocket.count.closing = True
+        async with anyio.create_task_group() as closing:
+            for link in tuple(self._links):
+                closing.start_soon(link.aclose)
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _serve_one(self, make_link: LinkFactory, handshake: Handshake) -> None:
+        await serve_connection(
+            self._server,
+            make_link,
+            handshake,
+            config=self._config,
+            settings=self._runtime,
+            links=self._links,
+            tasks=self._tasks,
+        )
