@@ -5,12 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import RequestMeta
 from mcpcore.wire.message import RequestId
+from transports.running import Run
 from transports.typed import typed
 
 Report = Callable[[float, float | None, str | None], bool]
@@ -53,8 +53,8 @@ class CallbackContext:
         """The server's id of the request; None in the modern era, where it has none."""
         self.cancel_reason: str | None = None
         """Why the server took its request back, if it did and said so."""
-        self.scope: anyio.CancelScope | None = None
-        """The scope that is cancelled with the request; None for a plain function."""
+        self.scope: Run | None = None
+        """What is cancelled with the request; None for a plain function."""
         self._report = report
         self._progress = -math.inf
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from msgspec import Raw
 
 from mcpcore.engine.events import RequestReceived
@@ -14,6 +13,7 @@ from mcpcore.spec.types.base import Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import RequestId
 from transports.questions import InputUnavailable, RoundState
+from transports.running import Run
 from transports.threads import in_loop
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class RequestFacts:
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
-        self.scope: anyio.CancelScope | None = None
-        """The scope that is cancelled with the request; None for a plain function."""
+        self.scope: Run | None = None
+        """What is cancelled with the request; None for a plain function."""
         self.call = call
         """The call of a tool that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None

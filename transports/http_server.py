@@ -30,6 +30,8 @@ Address = tuple[str, int]
 
 _PAUSE = 0.1
 _TURNED_AWAY = 100
+_TASK = "connection"
+"""Of each task: anyio would make a name for every one of them."""
 
 
 class HttpServerLink(HttpHost):
@@ -129,7 +131,7 @@ class HttpServerLink(HttpHost):
             full = self.full_for(connection.client)
             if full is None:
                 self.add(connection)
-                self._tasks.start_soon(self._connection, connection)
+                self._tasks.start_soon(self._connection, connection, name=_TASK)
             elif self._turned_away < _TURNED_AWAY:
                 self._tasks.start_soon(self._turn_away, stream, f"too many connections{full}")
             else:

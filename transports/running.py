@@ -18,73 +18,100 @@ from mcpcore.wire.message import RequestId
 Outcome = ResultReceived | ErrorReceived | InputRequired | RequestEnded
 
 
+_TASK = "handler"
+"""Of each task: anyio would make a name for every one of them."""
+
+
 class Told(Protocol):
     """Who is to know why a handler is stopped."""
 
     cancel_reason: str | None
 
 
+class Run:
+    """One handler at work: what remains to be said about it is that it is to stop."""
+
+    __slots__ = ("_handle", "cancel_called", "told")
+
+    def __init__(self, told: Told | None) -> None:
+        self.told = told
+        """Who learns why, if it is cancelled."""
+        self.cancel_called = False
+        """It was cancelled, whether it has ended or not."""
+        self._handle: anyio.TaskHandle[None] | None = None
+
+    def begun(self, handle: "anyio.TaskHandle[None]") -> None:
+        """It has a task now, which has not begun to run."""
+        self._handle = handle
+
+    def cancel(self) -> None:
+        """Have every ``await`` of the handler raise from now on."""
+        self.cancel_called = True
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def ended(self) -> None:
+        """It has ended: part with the task, which holds on to what it has raised."""
+        self._handle = None
+
+
 class Handlers:
     """The tasks that work on requests of the other side.
 
-    ``release`` is called with a key when the handler of a cancelled request has ended.
+    ``release`` is called with a key when the handler of a cancelled request has ended.  A handler
+    that waits is most of what a call in flight takes: so its task has no scope beside the one that
+    anyio gives it, and nothing is kept of how it was begun.
     """
 
     def __init__(self, group: TaskGroup, release: Callable[[Key], object]) -> None:
         self._group = group
         self._release = release
-        self._scopes: dict[Key, anyio.CancelScope] = {}
-        self._told: dict[Key, Told] = {}
+        self._runs: dict[Key, Run] = {}
         self._idle: anyio.Event | None = None
 
     def __len__(self) -> int:
-        return len(self._scopes)
+        return len(self._runs)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._scopes
+        return key in self._runs
 
-    def start(
-        self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None
-    ) -> anyio.CancelScope:
-        """Run ``work`` in a task of its own, in the scope returned; it must not raise.
+    def start(self, key: Key, work: Callable[[], Awaitable[None]], told: Told | None = None) -> Run:
+        """Run ``work`` in a task of its own; it must not raise.
 
         ``told`` learns the reason if the request is cancelled.
         """
-        scope = self._scopes[key] = anyio.CancelScope()
-        if told is not None:
-            self._told[key] = told
-        self._group.start_soon(self._run, key, scope, work)
-        return scope
+        run = self._runs[key] = Run(told)
+        run.begun(self._group.start_soon(self._run, key, run, work, name=_TASK))
+        return run
 
     def cancel(self, key: Key, reason: str | None = None) -> None:
         """The request was cancelled: stop its handler, or release it at once if it has none."""
-        scope, told = self._scopes.get(key), self._told.get(key)
-        if told is not None:
-            told.cancel_reason = reason
-        if scope is None:
+        run = self._runs.get(key)
+        if run is None:
             self._release(key)
-        else:
-            scope.cancel()
+            return
+        if run.told is not None:
+            run.told.cancel_reason = reason
+        run.cancel()
 
     async def idle(self) -> None:
         """Wait until no handler runs."""
-        while self._scopes:
+        while self._runs:
             if self._idle is None:
                 self._idle = anyio.Event()
             await self._idle.wait()
 
-    async def _run(
-        self, key: Key, scope: anyio.CancelScope, work: Callable[[], Awaitable[None]]
-    ) -> None:
+    async def _run(self, key: Key, run: Run, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            with scope:
-                await work()
+            running = work()
+            del work
+            await running
         finally:
-            del self._scopes[key]
-            self._told.pop(key, None)
-            if scope.cancel_called:
+            run.ended()
+            del self._runs[key]
+            if run.cancel_called:
                 self._release(key)
-            if not self._scopes and self._idle is not None:
+            if not self._runs and self._idle is not None:
                 self._idle.set()
                 self._idle = None
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -34,7 +33,7 @@ from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import to_json
 from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
-from transports.running import Handlers
+from transports.running import Handlers, Run
 from transports.tasks import TaskDesk
 from transports.tasks_host import TaskHost
 from transports.typed import Malformed, typed
@@ -155,7 +154,7 @@ class ClientDesk(TaskDesk):
 
 class _Worker:
     def __init__(self) -> None:
-        self.scope: anyio.CancelScope | None = None
+        self.scope: Run | None = None
 
     def stop(self) -> None:
         if self.scope is not None:

@@ -23,6 +23,7 @@ from mcpcore.wire.message import Body, RequestId, to_json
 from transports.inputs import Input, InvalidAnswer
 from transports.progress import ProgressCallback
 from transports.questions import ATTEMPTS, InputUnavailable, params_of
+from transports.running import Run
 from transports.tasks import form_of
 from transports.tasks_host import Timer
 
@@ -108,7 +109,7 @@ class TaskCall:
         self.event = event
         self.support = support
         self.record: TaskRecord | None = None
-        self.scope: anyio.CancelScope | None = None
+        self.scope: Run | None = None
         self.timer: Timer | None = None
         """What makes it a task if it takes too long."""
         self._desk = desk

@@ -1,15 +1,17 @@
 """Heads: what is found in a buffer, what is understood, what is refused and with which status."""
 
 import re
+from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
 from transports.http_heads import (
     BadHead,
     RequestParser,
+    date_header,
     error_response,
     find_head,
     format_request,
@@ -316,3 +318,11 @@ def test_request_head_is_formatted() -> None:
 def test_request_head_cannot_be_split(method: str, target: str, value: bytes) -> None:
     with pytest.raises(ValueError):
         format_request(method, target, [(b"host", b"localhost"), (b"x", value)])
+
+
+@given(second=st.integers(min_value=0, max_value=253_402_300_799))
+@example(second=784_111_777)  # the one of RFC 9110 section 5.6.7
+def test_the_date_is_that_of_the_standard_library(second: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transports.http_heads.time.time", lambda: float(second))
+        assert date_header() == f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
