@@ -67,7 +67,8 @@ class SocketClientLink(StreamLink):
         unwelcome = None if users is None else not_welcome(credentials(sock), users)
         if unwelcome is not None:
             await anyio.aclose_forcefully(stream)
-            raise LinkError(f"{self.target.url}: the server is not to be trusted: {unwelcome}")
+            text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
+            raise LinkError(text, final=True)
         return stream
 
     async def _connect_tcp(self, target: TcpTarget) -> ByteStream:

@@ -25,6 +25,7 @@ from wsproto.events import (
 from wsproto.frame_protocol import CloseReason
 
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import closes_for_good
 from mcpcore.http.principals import Principal
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
@@ -139,6 +140,7 @@ class WebSocketLink(StreamLink):
             else:
                 self._goodbye = event.response()
                 self.close_code = int(event.code)
+                self.final = closes_for_good(self.close_code)
                 self._stop(f"closed by the other side with {_told(event)}", hard=True)
 
     def _text(self, event: TextMessage) -> None:
@@ -167,6 +169,7 @@ class WebSocketLink(StreamLink):
         """Fail the connection (RFC 6455 section 7.1.7)."""
         self._refused = True
         self._code, self._said = code, reason
+        self.final = closes_for_good(int(code))
         self._stop(f"closed by this side with {int(code)}: {reason}", hard=True)
 
     # Out
@@ -224,6 +227,7 @@ class WebSocketLink(StreamLink):
                 return
             reason = f"no answer to a ping within {settings.ping_timeout:g} s"
             self._refuse(CloseReason.POLICY_VIOLATION, reason)
+            self.final = False  # it is the network that failed, or the other side's machine
         elif settings.ping_interval is None or ws is None or ws.state is not ConnectionState.OPEN:
             return
         elif now >= self._next_ping:
