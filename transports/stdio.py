@@ -91,7 +91,8 @@ class StdioServerLink(DescriptorLink):
             self._replace(self._stdout, sink, nowhere if sys.__stderr__ is None else 2)
         finally:
             os.close(nowhere)
-        self._undo.append(self._flush_print)
+        if self._stdout == 1:
+            self._undo.append(self._flush_print)
         return source, sink
 
     def _replace(self, fd: int, kept: int, other: int) -> None:
@@ -101,7 +102,7 @@ class StdioServerLink(DescriptorLink):
 
     def _put_back(self, kept: int, fd: int, inheritable: bool) -> None:
         # What is printed later to an output that nobody reads would be an error at exit.
-        if fd != self._stdout or not self._broken:
+        if fd != 1 or not self._broken:
             os.dup2(kept, fd, inheritable)
 
     def _flush_print(self) -> None:
@@ -120,7 +121,7 @@ class StdioServerLink(DescriptorLink):
 
     def _silence(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stdout, os.get_inheritable(self._stdout))
+        os.dup2(nowhere, 1, os.get_inheritable(1))
         os.close(nowhere)
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
