@@ -1,7 +1,6 @@
 """What the specification's page basic/transports demands."""
 
 from conformance.requirements.model import client, server, span
-from conformance.requirements.reasons import HTTP_SSE
 
 ROWS = (
     client.must(
@@ -205,20 +204,17 @@ ROWS = (
         span("2024-11-05"),
         "basic/transports#security-warning",
         "HTTP+SSE has an endpoint for events and one for POSTs.",
-        untested=HTTP_SSE,
     ),
     server.must(
         "basic/transports/sse-endpoint-event",
         span("2024-11-05"),
         "basic/transports#security-warning",
         "The event stream of HTTP+SSE opens with an endpoint event naming the URI for POSTs.",
-        untested=HTTP_SSE,
     ),
     client.must(
         "basic/transports/sse-client-posts",
         span("2024-11-05"),
         "basic/transports#security-warning",
         "Over HTTP+SSE messages are posted to the URI of the endpoint event.",
-        untested=HTTP_SSE,
     ),
 )

@@ -1,12 +1,22 @@
 """One exchange of an HTTP client: what was sent, and how the response is being read."""
 
+from contextlib import suppress
 from enum import Enum
 
 from msgspec import Struct, field
 
 from mcpcore.engine.events import Route
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.transmit import Transmit
-from mcpcore.http.headers import CONTENT_TYPE, EVENT_STREAM, JSON, Fields, HeaderError, media_type
+from mcpcore.http.headers import (
+    CONTENT_TYPE,
+    EVENT_STREAM,
+    JSON,
+    RETRY_AFTER,
+    Fields,
+    HeaderError,
+    media_type,
+)
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
@@ -23,6 +33,8 @@ class Purpose(Enum):
     STREAM = "stream"
     """The standalone GET of a legacy session."""
     DELETE = "delete"
+    PIPE = "pipe"
+    """The GET of HTTP+SSE, which brings everything."""
 
 
 class Reading(Enum):
@@ -130,6 +142,30 @@ def proves_modern(status: int, error: ErrorData) -> bool:
     2026-07-28, Streamable HTTP, "Protocol Version Header".
     """
     return status == 404 and error.code == METHOD_NOT_FOUND
+
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def refusal_of(status: int, fields: Fields) -> Fault:
+    """What a head that says no amounts to."""
+    kind = FaultKind.REDIRECT if status in REDIRECTS else FaultKind.STATUS
+    location = None
+    if kind is FaultKind.REDIRECT:
+        with suppress(HeaderError):
+            location = fields.one(b"location")
+    return Fault(kind, status, seconds_of(fields), location)
+
+
+def seconds_of(fields: Fields) -> float | None:
+    """The seconds that ``Retry-After`` names; a date means nothing here, where no clock is."""
+    try:
+        value = fields.one(RETRY_AFTER)
+    except HeaderError:
+        return None
+    if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
+        return None
+    return float(value)
 
 
 def refusal_text(status: int, detail: str = "") -> str:

@@ -80,8 +80,12 @@ class Planner:
         session: str | None,
         version: Revision | None,
         timeout: float | None = None,
+        target: str | None = None,
     ) -> HttpSend:
-        """Send one message; ``version`` is what the version header names, if anything."""
+        """Send one message; ``version`` is what the version header names, if anything.
+
+        ``target``: where to, if not to the URL itself.
+        """
         body = b"".join(frame.data)
         lines = [
             *self._base,
@@ -102,7 +106,7 @@ class Planner:
         return HttpSend(
             exchange=route,
             method="POST",
-            target=self.target,
+            target=self.target if target is None else target,
             headers=lines,
             body=body,
             timeout=timeout,
@@ -153,12 +157,28 @@ class Planner:
             exchange=route, method="DELETE", target=self.target, headers=lines, timeout=timeout
         )
 
-    def moved(self, location: str | None) -> str | None:
-        """Where a redirect leads within our origin; None if it leads elsewhere or nowhere."""
+    def endpoint(self, uri: bytes, base: str) -> str:
+        """Where to post to, as the event stream at ``base`` (path and query) names it.
+
+        Raises ValueError for what is no URI, or is one of another origin.
+        """
+        text = uri.decode("utf-8", "replace")
+        if not 0 < len(text) <= _LONGEST_ID or not _is_sendable(text) or "\\" in text:
+            raise ValueError("it is no URI")
+        parts = urlsplit(urljoin(urljoin(self._url, base), text))
+        if "@" in parts.netloc or _origin(parts) != self._origin:
+            raise ValueError("it is of another origin")
+        return _target(parts)
+
+    def moved(self, location: str | None, base: str = "") -> str | None:
+        """Where a redirect leads within our origin; None if it leads elsewhere or nowhere.
+
+        ``base``: path and query of what was asked for, if not the URL itself.
+        """
         if not location:
             return None
         try:
-            parts = urlsplit(urljoin(self._url, location))
+            parts = urlsplit(urljoin(urljoin(self._url, base), location))
             target = _target(parts)
             if _origin(parts) != self._origin or "@" in parts.netloc or not _is_sendable(target):
                 return None

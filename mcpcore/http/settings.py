@@ -1,6 +1,7 @@
 """The settings of HTTP, each with a safe default. Sizes in bytes, times in seconds."""
 
 import re
+from enum import Enum
 
 from msgspec import Struct
 
@@ -111,11 +112,24 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
 
 
+class SseUse(Enum):
+    """When a client speaks HTTP+SSE, the transport of 2024-11-05."""
+
+    NEVER = "never"
+    FALL_BACK = "fall back"
+    """Where a server does not take ``initialize`` (400, 404, 405), but opens such a stream."""
+    ONLY = "only"
+
+
 class HttpClientSettings(Struct, frozen=True, kw_only=True):
     """How an :class:`~mcpcore.http.client.HttpClient` behaves."""
 
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with every request, for instance ``("Authorization", "Bearer ...")``."""
+    legacy_sse: SseUse = SseUse.FALL_BACK
+    """Whether servers of HTTP+SSE are spoken to."""
+    endpoint_timeout: float = 10.0
+    """HTTP+SSE: for the event stream to begin and to name the endpoint for messages."""
     get_stream: bool = True
     """Open the standalone stream of a legacy session (a server may refuse it)."""
     delete_session: bool = True

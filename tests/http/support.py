@@ -68,6 +68,7 @@ def make_client(
     revisions: tuple[Revision, ...] = REVISIONS,
     limits: Limits | None = None,
     seed: bytes = b"",
+    assume_sse: bool = False,
     **config: Any,
 ) -> HttpClient:
     return HttpClient(
@@ -82,6 +83,7 @@ def make_client(
         url,
         settings=settings,
         seed=seed,
+        assume_sse=assume_sse,
     )
 
 

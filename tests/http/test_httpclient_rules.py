@@ -724,12 +724,14 @@ def test_a_refused_initialize_is_explained() -> None:
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
     hand.reply(hand.next(), 404, b"no such page", "text/plain")
+    hand.reply(hand.next(), 405)  # nor is there HTTP+SSE
     failed = hand.take(NegotiationFailed)
     assert "HTTP status 404" in failed.message
     assert "no such page" in failed.message
     hand = Hand(make_client(negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
     hand.reply(hand.next(), 400, error(1, -32602))
+    hand.reply(hand.next(), 405)
     failed = hand.take(NegotiationFailed)
     assert failed.error is not None
     assert failed.error.code == -32602

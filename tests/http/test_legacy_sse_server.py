@@ -39,6 +39,9 @@ def opened(on: Bench | None = None, version: str = "2024-11-05", **options: Any)
 # The two endpoints
 
 
+@pytest.mark.requirement(
+    "basic/transports/sse-endpoint-event", "basic/transports/sse-two-endpoints"
+)
 def test_the_stream_begins_with_the_uri_for_messages() -> None:
     stream = Stream(bench())
     assert stream.reply.status == 200
@@ -50,6 +53,7 @@ def test_the_stream_begins_with_the_uri_for_messages() -> None:
     assert stream.bench.kinds() == ["SessionOpened"]
 
 
+@pytest.mark.requirement("basic/transports/sse-two-endpoints")
 @pytest.mark.parametrize("version", LEGACY_NAMES)
 def test_answers_go_onto_the_stream(version: str) -> None:
     stream = Stream(bench())
