@@ -13,7 +13,7 @@ from mcpcore.engine.events import EndReason
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.call import Call, Purpose, Reading, proves_modern, refusal_text, tells_era
-from mcpcore.http.outcomes import Outcomes
+from mcpcore.http.legacy_sse_client import Piping
 from mcpcore.http.plan import sendable_event_id
 from mcpcore.spec.errors import ERRORS, ErrorData
 from mcpcore.wire.message import Frame, Kind, Message, Reject, decode
@@ -30,7 +30,7 @@ _PASSING = frozenset({429, 502, 503, 504})
 """Statuses of a server that restarts, or of what stands in front of it."""
 
 
-class Answers(Outcomes):
+class Answers(Piping):
     """Reads messages, and refusals, for the exchanges that asked for them."""
 
     @abstractmethod
@@ -71,6 +71,8 @@ class Answers(Outcomes):
 
     def _event(self, call: Call, event: ServerSentEvent, now: float) -> None:
         call.resumes = 0
+        if call.purpose is Purpose.PIPE and not self._piped(call, event, now):
+            return
         if event.event == "message" and event.payload:
             self._take(call, self._decode(event.payload), now)
 
@@ -92,6 +94,8 @@ class Answers(Outcomes):
 
     def _expected(self, call: Call, item: Message | Reject, now: float) -> Message | Reject | None:
         """The item, with its id filled in where it has none; None if it does not belong here."""
+        if call.purpose is Purpose.PIPE:
+            return self._heard(call, item, now)
         if isinstance(item, Reject):
             answer, id = item.response, item.id
         else:
@@ -161,13 +165,19 @@ class Answers(Outcomes):
             modern = proves_modern(status, error)
             row = ERRORS.get(error.code)
             clear = modern or (row is not None and row.proves_modern)
+            if not clear and self._falls_back(call, body, now):
+                return
             if asks and (clear or not call.negotiating or tells_era(status)):
                 self._take(call, frame, now, modern=modern)
             detail = error.message
+        elif self._falls_back(call, body, now):
+            return
         else:
             text = body[: 4 * _SHOWN].decode("utf-8", "replace").strip()
             detail = text[:_SHOWN] if text.isprintable() and not text.startswith("<") else ""
         message = f"{call.method}: {refusal_text(status, detail)}"
+        if call.method == INITIALIZE and self._denial:
+            message = f"{message}; {self._denial}"
         if asks:
             fault = Fault(FaultKind.STATUS, status, call.retry_after)
             self._fail(call, message, now, fault=fault, evidence=tells_era(status))

@@ -22,9 +22,10 @@ from typing import Any, cast
 
 from msgspec import structs
 
-from mcpcore.engine.config import Config, Role
+from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import ENGINE, Event, Key, Violation
 from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.answers import INITIALIZE, INITIALIZED
@@ -32,7 +33,7 @@ from mcpcore.http.call import Call, Purpose
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner
 from mcpcore.http.responses import Responses
-from mcpcore.http.settings import HttpClientSettings
+from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import Body, RequestId
@@ -47,6 +48,7 @@ class HttpClient(Responses):
     """The client side of one HTTP endpoint.
 
     ``seed``: random bytes that spread the times of reconnecting; without any they are exact.
+    ``assume_sse``: the server is remembered as one of HTTP+SSE, which therefore is tried first.
     Raises ValueError for a URL or settings that cannot be used.
     """
 
@@ -57,19 +59,24 @@ class HttpClient(Responses):
         *,
         settings: HttpClientSettings | None = None,
         seed: bytes = b"",
+        assume_sse: bool = False,
     ) -> None:
         settings = HttpClientSettings() if settings is None else settings
+        only = settings.legacy_sse is SseUse.ONLY
+        if only:
+            config = _without_modern(config)
+        elif assume_sse and settings.legacy_sse is SseUse.FALL_BACK:
+            config = structs.replace(config, assumed=Negotiation.LEGACY)
         peer = Peer(Role.CLIENT, config, mirrors=True)
         super().__init__(peer, Planner(url, settings.headers), settings, seed)
         self.url = url
-        self._waiting: list[Transmit] = []
-        """Frames that wait until the server knows our session."""
         self._saved: dict[RequestId, Transmit] = {}
         """Requests that a lost session refused, to be sent again in the next, once."""
         self._turns: dict[Key, tuple[Call, list[Transmit]]] = {}
         """By requests of the server: the report on its way, and what is to be said after it."""
         self._barrier = False
         self._barren = 0
+        self._sse_first = only or (assume_sse and config.assumed is Negotiation.LEGACY)
 
     # Facts
 
@@ -93,6 +100,8 @@ class HttpClient(Responses):
     def start(self, *, now: float) -> None:
         """See :meth:`Peer.start <mcpcore.engine.peer.Peer.start>`."""
         self._peer.start(now=now)
+        if self._sse_first and self._peer.state is Session.OPENING:
+            self._open_pipe(now)
 
     def request(
         self,
@@ -222,13 +231,18 @@ class HttpClient(Responses):
         """Let what is due at ``now`` happen."""
         self._peer.handle_timeout(now)
         for call in self._deadlines.due(now):
-            self._abort(call)
+            if call.purpose is Purpose.PIPE and not call.over:
+                self._pipe_late(call, now)
+            elif self._calls.get(call.route) is call:
+                self._abort(call)
 
     # From the Peer to the network
 
     def _collect(self) -> None:
         if self._turns:
             self._go_on()
+        if self._must_wait:
+            self._forget_pipe()
         for frame in self._peer.data_to_send():
             self._plan(frame)
         if self._peer.state is Session.CLOSED and not self._closing:
@@ -247,9 +261,11 @@ class HttpClient(Responses):
         elif frame.method == INITIALIZED:
             self._barrier = True
             self._revision = frame.revision
+            if self._pipe is not None:
+                self._pipe.call.revision = frame.revision
             self._post(frame)
             return
-        if self._barrier and frame.method != INITIALIZE:
+        if self._must_wait or (self._barrier and frame.method != INITIALIZE):
             self._waiting.append(frame)
         else:
             self._say(frame)
@@ -319,7 +335,14 @@ class HttpClient(Responses):
         # What asks for nothing has no deadline in the engine.
         timeout = self.settings.notify_timeout if call.request is None else None
         self._plans.append(
-            self._planner.post(route, frame, session=session, version=version, timeout=timeout)
+            self._planner.post(
+                route,
+                frame,
+                session=session,
+                version=version,
+                timeout=timeout,
+                target=None if self._pipe is None else self._pipe.target,
+            )
         )
         return call
 
@@ -360,7 +383,8 @@ class HttpClient(Responses):
         saved, self._saved = self._saved, {}
         waiting, self._waiting = self._waiting, []
         revision = self._revision
-        if self.settings.get_stream and revision is not None and revision.get_stream:
+        wanted = self.settings.get_stream and self._pipe is None
+        if wanted and revision is not None and revision.get_stream:
             route = self._new_route()
             call = self._calls[route] = self._call(route, Purpose.STREAM, revision)
             call.method = "the standalone stream"
@@ -421,3 +445,11 @@ class HttpClient(Responses):
     def _ended(self, now: float) -> None:
         if self._closing and not self._calls:
             self._peer.receive_eof(now=now, reason="closed by this side")
+
+
+def _without_modern(config: Config) -> Config:
+    """Let a client speak what can be spoken over HTTP+SSE.  Raises ValueError if nothing can."""
+    legacy = legacy_of(config.revisions)
+    if not legacy:
+        raise ValueError("HTTP+SSE needs a revision with a handshake, and none is spoken")
+    return structs.replace(config, revisions=legacy, negotiation=Negotiation.LEGACY)

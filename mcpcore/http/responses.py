@@ -6,17 +6,24 @@ Source: the Streamable HTTP pages ("Sending Messages", "Resumability and Redeliv
 
 import math
 from abc import abstractmethod
-from contextlib import suppress
 
 from mcpcore.engine.events import EndReason, Route
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
 from mcpcore.http.answers import INITIALIZE, INITIALIZED, Answers
-from mcpcore.http.call import Call, Purpose, Reading, content_kind, refusal_text
+from mcpcore.http.call import (
+    REDIRECTS,
+    Call,
+    Purpose,
+    Reading,
+    content_kind,
+    refusal_of,
+    refusal_text,
+    seconds_of,
+)
 from mcpcore.http.headers import (
     CONTENT_LENGTH,
-    RETRY_AFTER,
     SESSION_ID,
     Fields,
     HeaderError,
@@ -34,7 +41,6 @@ _FINAL = frozenset({401, 403, 405})
 """Refusals of the standalone stream that asking differently will not change."""
 _SKIPPED = 64 * 1024
 """Bytes that do not matter and are read all the same, for the connection to be used again."""
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LATER = frozenset({429, 503})
 """Statuses with which ``Retry-After`` says when it may go better."""
 
@@ -78,6 +84,8 @@ class Responses(Answers):
             call.over = True
             self._lost(call, frame, now)
             return
+        elif call.purpose is Purpose.PIPE:
+            self._pipe_head(call, status, Fields(headers), now)
         elif call.purpose is Purpose.POST:
             self._post_head(call, status, Fields(headers), now)
         else:
@@ -168,9 +176,12 @@ class Responses(Answers):
             return
         if status >= 300:
             call.over = True
-            fault = _refusal(status, fields)
+            fault = refusal_of(status, fields)
             text = "redirects of POST are not followed"
             self._fail(call, f"{call.method}: {refusal_text(status, text)}", now, fault=fault)
+            return
+        if self.uses_sse:
+            self._posted(call)
             return
         if call.method == INITIALIZE and not self._read_session(call, fields, now):
             return
@@ -202,7 +213,7 @@ class Responses(Answers):
                     self._relay.push(StreamReopened())
                 self._streamed = True
             self._begin(call, Reading.EVENTS, now)
-        elif status in _REDIRECTS:
+        elif status in REDIRECTS:
             self._redirected(call, status, fields, now)
         elif status < 500 and status != 429 and not (status == 409 and call.resumes):
             if call.purpose is Purpose.STREAM and call.last_event_id and status not in _FINAL:
@@ -214,7 +225,7 @@ class Responses(Answers):
             text = f"{call.method} cannot be resumed: {refusal_text(status)}"
             if call.resumes:
                 self._interrupted(call, Recovery.FAIL, 0.0, text)
-            self._fail(call, text, now, fault=_refusal(status, fields), reason=EndReason.CLOSED)
+            self._fail(call, text, now, fault=refusal_of(status, fields), reason=EndReason.CLOSED)
         elif status in _LATER:
             wait = seconds_of(fields)
             call.retry = call.retry if wait is None else wait
@@ -223,7 +234,7 @@ class Responses(Answers):
 
     def _redirected(self, call: Call, status: int, fields: Fields, now: float) -> None:
         """A GET is sent elsewhere: follow within our origin, a few times."""
-        fault = _refusal(status, fields)
+        fault = refusal_of(status, fields)
         target = self._planner.moved(fault.location)
         if target is not None and call.redirects < self.settings.max_redirects:
             left = Call(
@@ -268,27 +279,6 @@ class Responses(Answers):
             return False
         self._session = session
         return True
-
-
-def _refusal(status: int, fields: Fields) -> Fault:
-    """What a head that says no amounts to."""
-    kind = FaultKind.REDIRECT if status in _REDIRECTS else FaultKind.STATUS
-    location = None
-    if kind is FaultKind.REDIRECT:
-        with suppress(HeaderError):
-            location = fields.one(b"location")
-    return Fault(kind, status, seconds_of(fields), location)
-
-
-def seconds_of(fields: Fields) -> float | None:
-    """The seconds that ``Retry-After`` names; a date means nothing here, where no clock is."""
-    try:
-        value = fields.one(RETRY_AFTER)
-    except HeaderError:
-        return None
-    if value is None or not value.isascii() or not value.isdigit() or len(value) > 9:
-        return None
-    return float(value)
 
 
 def _announced(fields: Fields) -> int:
