@@ -26,6 +26,7 @@ from transports.http_endpoint import HttpEndpoint
 from transports.http_host import peer_name
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
+from transports.websocket_asgi import AsgiWebSockets, refuse_websocket
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ _LAST_WORDS = 1.0
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
 _SHORT = 64 * 1024
-_NOT_HERE = b"WebSocket is not served here\n"
+_NOT_HERE = Refusal(status=404, message="WebSocket is not served here")
+_SCHEMES = {"ws": "http", "wss": "https"}
 
 
 def asgi_app(
@@ -54,7 +56,8 @@ def asgi_app(
 
     ``settings`` and ``revisions``: see :class:`~transports.http_endpoint.HttpEndpoint`.
     ``settings.http.path`` is looked for below the path at which the application is mounted
-    (``root_path``).  ``principal`` tells whom middleware has authenticated, from the scope.
+    (``root_path``); with ``settings.shared`` WebSocket is served there too.  ``principal`` tells
+    whom middleware has authenticated, from the scope.
     Raises ValueError for settings that cannot be read.
     """
     return AsgiApp(HttpEndpoint(server, settings=settings, revisions=revisions), principal)
@@ -66,6 +69,7 @@ class AsgiApp:
     def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
         self.endpoint = endpoint
         self._principal = principal or (lambda scope: None)
+        self._websockets = AsgiWebSockets(endpoint) if endpoint.settings.shared else None
         self._protocols = {
             "http": self._http,
             "lifespan": self._lifespan,
@@ -153,17 +157,12 @@ class AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse before the handshake; with a status where the ASGI server can send one."""
-        await receive()
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+        if self._websockets is None:
+            await receive()
+            await refuse_websocket(scope, send, _NOT_HERE)
             return
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(_NOT_HERE)),
-        ]
-        await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": _NOT_HERE})
+        principal = self._principal(scope)
+        await self._websockets.serve(scope, _request(scope), principal, receive, send)
 
 
 class _Reply:
@@ -237,13 +236,14 @@ def _request(scope: Scope) -> HttpRequest:
     root = (scope.get("root_path") or "").rstrip("/")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
+    scheme: str = scope.get("scheme", "http")
     request = HttpRequest(
-        method=scope["method"],
+        method=scope.get("method", "GET"),
         path=path or "/",
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
         peer=peer_name(scope.get("client")),
-        scheme=scope.get("scheme", "http"),
+        scheme=_SCHEMES.get(scheme, scheme),
         certificate=_certificate(scope),
     )
     if request.method == "POST" and not _is_http_1(scope):

@@ -16,7 +16,7 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from transports.http_heads import error_reply, named_revision, split_target
 from transports.http_host import HttpHost
-from transports.http_settings import HttpServerSettings
+from transports.http_settings import HeadLimits
 from transports.link import clock
 
 Action = HttpHead | HttpChunk | HttpEnd
@@ -106,7 +106,7 @@ class HttpCall:
             raise RuntimeError("who sends the request has to be found out: await identify() first")
         # Behind a proxy that does not say who asks, nobody has a share of their own.
         self.client = None if request.peer is None else share_of(address_of(request.peer))
-        refusal = _refusal(request, host.settings)
+        refusal = head_refusal(request, host.settings.head_limits)
         if (full := host.full_for(self.client)) is not None:
             refusal = 503, f"too many requests{full}"
         host.add(self)
@@ -271,16 +271,16 @@ def refused(
     return [*reply, HttpEnd(_REFUSED, close=True)]
 
 
-def _refusal(request: HttpRequest, settings: HttpServerSettings) -> tuple[int, str] | None:
+def head_refusal(request: HttpRequest, limits: HeadLimits) -> tuple[int, str] | None:
     """What the head alone is refused for, as our own driver would: a framework may allow more."""
     names = {name for name, _ in request.headers}
     if CONTENT_LENGTH in names and TRANSFER_ENCODING in names:
         return 400, "Content-Length and Transfer-Encoding together are ambiguous"
-    if len(request.path) + len(request.query) > settings.request_line:
-        return 414, f"the request target is longer than {settings.request_line} bytes"
-    if len(request.headers) > settings.header_count:
-        return 431, f"more than {settings.header_count} header lines"
+    if len(request.path) + len(request.query) > limits.first_line:
+        return 414, f"the request target is longer than {limits.first_line} bytes"
+    if len(request.headers) > limits.count:
+        return 431, f"more than {limits.count} header lines"
     size = sum(len(name) + len(value) for name, value in request.headers)
-    if size > settings.header_bytes:
-        return 431, f"the header section is larger than {settings.header_bytes} bytes"
+    if size > limits.size:
+        return 431, f"the header section is larger than {limits.size} bytes"
     return None

@@ -20,20 +20,24 @@ from functools import partial
 
 import anyio
 import anyio.to_thread
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
-from transports.assembling import assemble_http
+from transports.assembling import assemble_http, serve_connection
 from transports.background import current_loop, is_over, start_background
 from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
+from transports.link import Link
 from transports.runtime import ServerRuntime
-from transports.serve_settings import ServeSettings, guard
+from transports.serve_settings import ServeSettings, guard, sealing
 from transports.store_link import binding
+from transports.tasks_host import TaskHost
+from transports.websocket_server import LinkFactory
+from transports.websocket_upgrade import Handshake
 
 __all__ = [
     "Action",
@@ -54,9 +58,9 @@ class HttpEndpoint:
 
     Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, and of ``http_link``
     the bounds of a head, ``connections`` and ``connections_per_client`` (requests at a time),
-    ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those that
-    are spoken, in the place of what ``settings`` say.  Raises ValueError for settings that cannot
-    be read.
+    ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those
+    that are spoken, in the place of what ``settings`` say.  Raises ValueError for settings that
+    cannot be read.
 
     Each event loop that brings requests has its own sessions.  What runs for an endpoint ends
     with :meth:`aclose` or with the loop; it sees the context (``contextvars``) in which the
@@ -76,6 +80,7 @@ class HttpEndpoint:
             settings = structs.replace(settings, runtime=runtime)
         self.settings = structs.replace(settings, http=guard(settings, settings.http))
         self._server = server
+        self._runtime = sealing(settings.runtime)
         self._context = copy_context()
         self._running: dict[object, _Running] = {}
 
@@ -126,8 +131,34 @@ class HttpEndpoint:
         """
         running = self._running.get(current_loop())
         if running is not None:
-            await running.host.aclose()
+            running.closing = True
+            async with anyio.create_task_group() as closing:
+                for link in (running.host, *running.links):
+                    closing.start_soon(link.aclose)
             await running.ended.wait()
+
+    @property
+    def closing(self) -> bool:
+        """Whether :meth:`aclose` was called in this event loop."""
+        running = self._running.get(current_loop())
+        return running is not None and running.closing
+
+    async def serve_connection(self, make_link: LinkFactory) -> None:
+        """Serve a connection of another kind to its end; it ends with the endpoint at the latest.
+
+        It shares the tasks with the requests, and no sessions.
+        """
+        await self.prepare()
+        self._host()
+        running = self._running[current_loop()]
+        await serve_connection(
+            self._server,
+            make_link,
+            Handshake(),
+            settings=self._runtime,
+            links=running.links,
+            tasks=running.tasks,
+        )
 
     def reopen(self) -> None:
         """After :meth:`aclose`: let the next request start the endpoint again."""
@@ -144,10 +175,13 @@ class HttpEndpoint:
                 if is_over(other) or self._running[other].ended.is_set():
                     del self._running[other]
             make_host = partial(HttpHost, settings=self.settings.http_link)
+            tasks: TaskHost | None = None
+            if self._server.capabilities().tasks is not UNSET:
+                tasks = TaskHost(self.settings.runtime.tasks)
             host, runtime = assemble_http(
-                self._server, make_host, settings=self.settings, shared=shared
+                self._server, make_host, settings=self.settings, shared=shared, tasks=tasks
             )
-            running = self._running[loop] = _Running(host, runtime)
+            running = self._running[loop] = _Running(host, runtime, tasks)
             start_background(partial(self._run, loop, running), self._context.copy())
         return running.host
 
@@ -166,7 +200,11 @@ class HttpEndpoint:
 class _Running:
     """An endpoint in one event loop."""
 
-    def __init__(self, host: HttpHost, runtime: ServerRuntime) -> None:
+    def __init__(self, host: HttpHost, runtime: ServerRuntime, tasks: TaskHost | None) -> None:
         self.host = host
         self.runtime = runtime
+        self.tasks = tasks
+        self.links: set[Link] = set()
+        """Of other connections."""
+        self.closing = False
         self.ended = anyio.Event()
