@@ -11,7 +11,10 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+import anyio
 
 from transports.process_tree import HAS_PROC, MARK, Process, is_alive, offspring, signal_all
 
@@ -41,13 +44,49 @@ class Departure:
             self._before = offspring("")
             os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
 
-    def begin(self) -> None:
-        """The conversation is over."""
+    def __enter__(self) -> "Departure":
+        """Serve now."""
+        return self
+
+    @contextmanager
+    def signals(self, drain: float) -> Iterator[AsyncIterator[object] | None]:
+        """Catch SIGINT and SIGTERM and give them one by one; None where that cannot be done.
+
+        The handlers run though the event loop is held up: with the first signal it has ``drain``
+        seconds to end the conversation.
+        """
+        if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+            yield None
+            return
+        source, sink = os.pipe()
+        os.set_blocking(source, False)
+        os.set_blocking(sink, False)
+
+        def caught(number: int, frame: object) -> None:
+            self.begin(drain)
+            with suppress(BlockingIOError):
+                os.write(sink, b".")
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [(number, signal.signal(number, caught)) for number in numbers]
+        try:
+            yield _bytes_of(source)
+        finally:
+            for number, handler in before:
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            os.close(source)
+            os.close(sink)
+
+    def begin(self, drain: float = 0.0) -> None:
+        """The conversation is over, or will be within ``drain`` seconds."""
         if self._linger is not None and not self._watched:
             self._watched = True
-            threading.Thread(target=self._watch, name="departure", daemon=True).start()
+            patience = drain + self._linger
+            threading.Thread(
+                target=self._watch, args=(patience,), name="departure", daemon=True
+            ).start()
 
-    def returned(self) -> None:
+    def __exit__(self, *exc: object) -> None:
         """The event loop has ended: everything is as if it had never run, but for threads."""
         self._returned.set()
         self.end_children()
@@ -78,14 +117,21 @@ class Departure:
             left = {each for each in left if is_alive(each)}
         signal_all((offspring(self._mark) | left) - self._before, signal.SIGKILL)
 
-    def _watch(self) -> None:
-        if not self._returned.wait(self._linger):
+    def _watch(self, patience: float) -> None:
+        if not self._returned.wait(patience):
             self.end_children()
             _exit()
 
     def _follow(self) -> None:
         threading.main_thread().join()
         _exit()
+
+
+async def _bytes_of(fd: int) -> AsyncIterator[object]:
+    while True:
+        await anyio.wait_readable(fd)
+        with suppress(BlockingIOError):
+            yield os.read(fd, 1)
 
 
 def _exit() -> None:

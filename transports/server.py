@@ -7,7 +7,7 @@
 """
 
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -119,28 +119,34 @@ def run(
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)
     serving = partial(serving, on_stdio_end=departure.begin)
-    try:
-        anyio.run(_until_signalled, serving, until, backend=backend)
-    finally:
-        departure.returned()
+    with departure, departure.signals(at_end.pump.drain) as signals:
+        anyio.run(_until_signalled, serving, until, signals, backend=backend)
 
 
 async def _until_signalled(
-    serving: Callable[..., Awaitable[None]], until: Callable[[], Awaitable[None]] | None
+    serving: Callable[..., Awaitable[None]],
+    until: Callable[[], Awaitable[None]] | None,
+    received: AsyncIterator[object] | None = None,
 ) -> None:
     stop = anyio.Event()
     with ungrouped():
         async with anyio.create_task_group() as group:
 
+            async def obey(signals: AsyncIterator[object]) -> None:
+                async for _ in signals:
+                    if stop.is_set():  # the second one has no patience
+                        group.cancel_scope.cancel()
+                    stop.set()
+
             async def watch() -> None:
+                if received is not None:
+                    await obey(received)
+                    return
                 with (
                     suppress(NotImplementedError),  # Windows: KeyboardInterrupt is all there is
                     anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
                 ):
-                    async for _ in signals:
-                        if stop.is_set():  # the second one has no patience
-                            group.cancel_scope.cancel()
-                        stop.set()
+                    await obey(signals)
 
             async def wait() -> None:
                 if until is not None:
