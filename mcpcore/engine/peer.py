@@ -297,7 +297,7 @@ class Peer(Publisher):
         self.move(SessionSignal.CLOSE)
 
     def _check_open(self, open_requests: int) -> None:
-        if self.state is _CLOSING or self.state is _CLOSED:
+        if self.state is _CLOSING or (self.state is _CLOSED and self.reconnects is None):
             raise LocalProtocolError(self.failure or "the conversation is closed")
         if self.half_closed:
             raise LocalProtocolError("the other side has finished writing and cannot answer")

@@ -1,0 +1,238 @@
+"""How often and how soon a client comes back, when it does not, and what may be sent twice."""
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpcore.engine import Fault, FaultKind
+from mcpcore.engine.reconnecting import (
+    Reconnection,
+    ReconnectSettings,
+    closes_for_good,
+    fails_for_good,
+    refuses_for_good,
+)
+from mcpcore.engine.repeating import is_repeatable, may_repeat
+from mcpcore.spec.errors import BUSY, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData
+from mcpcore.spec.methods import METHODS, REPEATABLE
+from mcpcore.spec.types.tools import Tool
+from tests.engine.bench import client_config
+
+
+def plan(attempts: int = 5, *, seed: bytes = b"", **settings: Any) -> Reconnection:
+    return Reconnection(ReconnectSettings(**settings), attempts, seed=seed)
+
+
+# Attempts
+
+
+def test_delays_grow_to_the_longest_and_then_it_is_over() -> None:
+    each = plan(7, first_delay=1.0, growth=2.0, max_delay=10.0)
+    each.opened(0.0)
+    found = [each.lost(float(number)) for number in range(8)]
+    assert [step and (step.number, step.delay) for step in found] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 4.0),
+        (4, 8.0),
+        (5, 10.0),
+        (6, 10.0),
+        (7, 10.0),
+        None,
+    ]
+    assert each.made == 7
+
+
+@pytest.mark.parametrize(("stood", "number"), [(0.0, 2), (9.9, 2), (10.0, 1), (1e9, 1)], ids=str)
+def test_attempts_are_counted_anew_after_a_connection_that_lasted(
+    stood: float, number: int
+) -> None:
+    each = plan(lasting=10.0)
+    each.opened(0.0)
+    assert each.lost(1.0) is not None
+    each.opened(5.0)
+    again = each.lost(5.0 + stood)
+    assert again is not None
+    assert again.number == number
+
+
+def test_a_connection_that_never_opened_has_not_lasted() -> None:
+    each = plan(2)
+    each.opened(0.0)
+    assert [step and step.number for step in map(each.lost, (1.0, 100.0, 200.0))] == [1, 2, None]
+
+
+def test_a_final_end_and_no_attempts_allowed_are_the_end() -> None:
+    assert plan().lost(0.0, final=True) is None
+    assert plan(0).lost(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "delay"), [(None, 1.0), (0.0, 1.0), (5.0, 5.0), (900.0, 30.0)], ids=str
+)
+def test_a_server_may_ask_for_a_longer_delay_within_bounds(
+    wanted: float | None, delay: float
+) -> None:
+    step = plan().lost(0.0, wanted=wanted)
+    assert step is not None
+    assert step.delay == delay
+
+
+@given(
+    seed=st.binary(min_size=1, max_size=80),
+    first=st.floats(0, 1e6),
+    growth=st.floats(1, 1e6),
+    longest=st.floats(0, 1e6),
+    jitter=st.floats(0, 10),
+    count=st.integers(1, 40),
+)
+def test_delays_are_within_bounds_and_depend_on_the_seed_alone(
+    seed: bytes, first: float, growth: float, longest: float, jitter: float, count: int
+) -> None:
+    settings = {"first_delay": first, "growth": growth, "max_delay": longest, "jitter": jitter}
+    one, two = (plan(count, seed=seed, **settings) for _ in range(2))
+    for number in range(count):
+        step = one.lost(float(number))
+        assert step == two.lost(float(number))
+        assert step is not None
+        assert min(first, longest) <= step.delay <= longest
+    assert one.lost(99.0) is None
+
+
+def test_clients_do_not_come_back_in_step() -> None:
+    delays = set()
+    for number in range(50):
+        step = plan(seed=b"%d" % number, jitter=0.5).lost(0.0)
+        assert step is not None
+        delays.add(step.delay)
+    assert len(delays) == 50
+    assert min(delays) < 1.1
+    assert max(delays) > 1.4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": -1},
+        {"max_restarts": -1},
+        {"max_waiting": -1},
+        {"max_repeats": -1},
+        {"first_delay": -0.1},
+        {"max_delay": float("nan")},
+        {"jitter": -1.0},
+        {"lasting": -1.0},
+        {"growth": 0.5},
+        {"opening": 0.0},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ReconnectSettings(**wrong)
+
+
+# Ends that are final
+
+
+FINAL_CODES = {1000, 1002, 1003, 1007, 1008, 1010, 1015, 3000, 3003, 4000, 4001, 4999}
+PASSING_CODES = {1001, 1005, 1006, 1009, 1011, 1012, 1013, 1014}
+
+
+@pytest.mark.parametrize("code", sorted(FINAL_CODES | PASSING_CODES))
+def test_close_codes(code: int) -> None:
+    assert closes_for_good(code) is (code in FINAL_CODES)
+
+
+FINAL_STATUSES = {301, 302, 308, 400, 401, 403, 405, 407, 410, 426}
+PASSING_STATUSES = {404, 408, 425, 429, 500, 502, 503, 504}
+
+
+@pytest.mark.parametrize("status", sorted(FINAL_STATUSES | PASSING_STATUSES))
+def test_statuses_of_a_refused_upgrade(status: int) -> None:
+    assert fails_for_good(Fault(FaultKind.STATUS, status)) is (status in FINAL_STATUSES)
+
+
+@pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
+def test_faults_without_a_status(kind: FaultKind) -> None:
+    assert fails_for_good(Fault(kind)) is (kind is FaultKind.REDIRECT)
+    assert fails_for_good(None) is False
+
+
+@pytest.mark.parametrize(
+    ("code", "final"),
+    [(None, False), (BUSY, False), (INVALID_PARAMS, True), (METHOD_NOT_FOUND, True), (7, True)],
+)
+def test_refusals_to_negotiate(code: int | None, final: bool) -> None:
+    assert refuses_for_good(None if code is None else ErrorData(code, "no")) is final
+
+
+# What may be sent twice
+
+
+def test_the_methods_that_may_be_repeated_are_requests_of_clients_that_change_nothing() -> None:
+    assert {row.name for row in METHODS if row.cacheable} <= REPEATABLE
+    assert REPEATABLE - {row.name for row in METHODS if row.cacheable} == {
+        "initialize",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "tasks/get",
+        "tasks/list",
+        "tasks/result",
+    }
+
+
+TOOLS = frozenset({"look"})
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "mark", "tools", "repeat"),
+    [
+        ("tools/list", {}, None, (), True),
+        ("tools/list", {}, False, (), False),
+        ("tools/call", {"name": "look"}, None, TOOLS, True),
+        ("tools/call", {"name": "look"}, None, (), False),
+        ("tools/call", {"name": "look"}, False, TOOLS, False),
+        ("tools/call", {"name": "make"}, None, TOOLS, False),
+        ("tools/call", {"name": "make"}, True, (), True),
+        ("tools/call", {"name": 7}, None, TOOLS, False),
+        ("tools/call", {}, None, TOOLS, False),
+        ("prompts/get", {"name": "look"}, None, TOOLS, False),
+        ("completion/complete", {}, None, TOOLS, False),
+        ("tasks/cancel", {}, None, TOOLS, False),
+        ("acme/look", {"name": "look"}, None, TOOLS, False),
+        ("acme/look", {}, True, (), True),
+    ],
+)
+def test_what_may_be_repeated(
+    method: str, params: Any, mark: bool | None, tools: Any, repeat: bool
+) -> None:
+    config = client_config(repeatable_tools=frozenset(tools))
+    assert may_repeat(method, msgspec.json.encode(params), mark, config) is repeat
+
+
+HINTS = [
+    None,
+    {},
+    *(
+        {name: value}
+        for name, value in itertools.product(
+            ("readOnlyHint", "idempotentHint", "destructiveHint"), (True, False)
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("hints", HINTS, ids=str)
+def test_tools_that_say_that_they_may_be_called_twice(hints: Any) -> None:
+    raw = {"name": "t", "inputSchema": {"type": "object"}}
+    if hints is not None:
+        raw["annotations"] = hints
+    tool = msgspec.convert(raw, Tool)
+    wanted = bool(hints) and (hints.get("readOnlyHint") or hints.get("idempotentHint"))
+    assert is_repeatable(tool) is bool(wanted)
