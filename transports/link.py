@@ -21,6 +21,9 @@ class App(Protocol):
 class Link(ABC):
     """The I/O beneath one machine: a connection, an HTTP endpoint or an HTTP client."""
 
+    refusal = ""
+    """What the other side said when it turned our connection away, if it did."""
+
     final = False
     """Once it has ended: another connection to the same server would come to the same end, or the
     server does not want one."""
