@@ -13,14 +13,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import anyio
 from anyio.abc import TaskStatus
 
-from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
+from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, serve
 
 SETTINGS = ServeSettings(
-    runtime=RuntimeSettings(limits=Limits(message_size=32 * 1024 * 1024, in_flight=2000))
+    runtime=RuntimeSettings(limits=ROOMY), http=HttpSettings(max_body=ROOMY.message_size)
 )
 
 

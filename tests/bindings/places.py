@@ -12,13 +12,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
 from tests.bindings.workbench import make_workbench
+from transports.runtime import RuntimeSettings
 from transports.targets import MemoryTarget, StdioTarget, parse_target
 
 HERE = Path(__file__).parent
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 ERAS = (LEGACY, MODERN)
+ROOMY = Limits(message_size=32 * 1024 * 1024, in_flight=2000)
+"""Limits under which the largest messages of the behaviours pass."""
 
 
 class Binding(Struct, frozen=True):
@@ -78,9 +82,9 @@ class House:
     def target(self, name: str) -> Any:
         """What a client connects to on this binding."""
         if name == "memory":
-            return MemoryTarget(make_workbench())
+            return MemoryTarget(make_workbench(), RuntimeSettings(limits=ROOMY))
         if name == "memory-wire":
-            return MemoryTarget(make_workbench(), wire=True)
+            return MemoryTarget(make_workbench(), RuntimeSettings(limits=ROOMY), wire=True)
         if name == "stdio":
             if self._zygote is None:
                 self._zygote = self._start("zygote.py", str(self._socket))

@@ -13,8 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
-from transports.server import run
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, run
+
+SETTINGS = ServeSettings(runtime=RuntimeSettings(limits=ROOMY))
 
 
 def serve(link: socket.socket, backend: str) -> None:
@@ -25,7 +29,7 @@ def serve(link: socket.socket, backend: str) -> None:
         os.close(stream)
     status = 1
     try:
-        run(make_workbench(), stdio=True, backend=backend)
+        run(make_workbench(), stdio=True, settings=SETTINGS, backend=backend)
         status = 0
     finally:
         link.send(bytes([status]))
