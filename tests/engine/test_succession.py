@@ -221,7 +221,8 @@ def test_a_stream_that_the_server_has_ended_is_not_asked_for_again() -> None:
     assert kinds(events) == ["RequestEnded", "ConnectionEnded"]
 
 
-def test_answers_to_questions_go_to_the_next_connection() -> None:
+def asking_peer() -> tuple[Peer, Any]:
+    """A client that was asked something by the server of its call."""
     peer = coming_back(modern_client())
     request = peer.request("tools/call", {"name": "t"}, now=0.0)
     sent(peer)
@@ -229,6 +230,11 @@ def test_answers_to_questions_go_to_the_next_connection() -> None:
     asks = {"resultType": "input_required", "inputRequests": {"q": question}, "requestState": "s"}
     [asked] = feed(peer, answer(request, asks))
     assert isinstance(asked, InputRequired)
+    return peer, request
+
+
+def test_answers_to_questions_go_to_the_next_connection() -> None:
+    peer, request = asking_peer()
     heir, events = broken(peer)
     assert kinds(events) == ["ConnectionEnded"]
     again = heir.retry(request, {"q": {"action": "decline"}}, now=1.0)
@@ -236,6 +242,38 @@ def test_answers_to_questions_go_to_the_next_connection() -> None:
     assert frame["id"] == again != request
     assert frame["params"]["requestState"] == "s"
     assert frame["params"]["inputResponses"] == {"q": {"action": "decline"}}
+
+
+def test_answers_to_questions_that_wait_for_the_next_connection_have_their_deadline() -> None:
+    peer, request = asking_peer()
+    heir, _ = broken(peer)
+    again = heir.retry(request, {}, now=1.0, timeout=2.0)
+    heir.handle_timeout(3.0)
+    [ended] = drain(heir)
+    assert isinstance(ended, RequestEnded)
+    assert (ended.request, ended.reason) == (again, EndReason.TIMED_OUT)
+    assert heir.pending == 0
+
+
+def test_questions_are_forgotten_when_nothing_follows() -> None:
+    peer, request = asking_peer()
+    peer.receive_eof(now=1.0, reason="gone")
+    drain(peer)
+    peer.renounce("gone")
+    assert not peer.waiting_input
+    with pytest.raises(LocalProtocolError):
+        peer.retry(request, {}, now=1.0)
+
+
+def test_progress_begins_anew_with_the_repeated_request() -> None:
+    peer = coming_back(modern_client())
+    request = peer.request("tools/list", now=0.0, progress=True)
+    sent(peer)
+    half = tell("notifications/progress", {"progressToken": request, "progress": 0.5})
+    assert kinds(feed(peer, half)) == ["ProgressReceived"]
+    heir, _ = broken(peer)
+    opened(heir)
+    assert kinds(feed(heir, half)) == ["ProgressReceived"]
 
 
 # Ids, keys and what belongs to the conversation before
