@@ -171,8 +171,8 @@ class Opening:
 
     def _died_of_the_probe(self) -> bool:
         machine = None if self._core is None else self._core.machine
-        if getattr(self._link, "gave_up", False):  # it has not died, it was ended
-            return False
+        if isinstance(self._link, ReturningLink) and getattr(self._link.link, "gave_up", False):
+            return False  # it has not died, it was ended
         return self._open_era and isinstance(machine, Peer) and machine.probing
 
     async def close(
