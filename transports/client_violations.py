@@ -27,7 +27,8 @@ class ViolationLog:
         self._counts[event.route] = count
         if len(self._counts) > _STREAMS:
             del self._counts[next(iter(self._counts))]
+        what = f"{event.message}: {event.excerpt!r}" if event.excerpt else event.message
         if count <= SHOWN:
-            logger.warning("the server broke a rule: %s", event.message)
+            logger.warning("the server broke a rule: %s", what)
         elif count.bit_count() == 1:
-            logger.warning("the server broke a rule, %d times by now: %s", count, event.message)
+            logger.warning("the server broke a rule, %d times by now: %s", count, what)

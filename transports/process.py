@@ -59,6 +59,8 @@ class ProcessLink(DescriptorLink):
         self._process: subprocess.Popen[bytes] | None = None
         self._root: Process | None = None
         self._mark = secrets.token_hex(8)
+        self.gave_up = False
+        """It was ended for not answering within ``startup_timeout``."""
         self._errors = ErrorLines(
             settings.stderr,
             name=self._name,
@@ -136,6 +138,7 @@ class ProcessLink(DescriptorLink):
             return
         await anyio.sleep(limit)
         if self.peer.state in _NEGOTIATING:
+            self.gave_up = True
             text = f"the server process {self._name} did not answer within {limit:g} s of its start"
             self._stop(text + self._last_words(), hard=True)
 

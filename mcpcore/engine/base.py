@@ -229,10 +229,12 @@ class PeerBase:
         """Queue an event for our owner."""
         self.hub.events.append(event)
 
-    def violation(self, route: Route, code: int, message: str, *, refused: bool = False) -> None:
+    def violation(
+        self, route: Route, code: int, message: str, *, refused: bool = False, excerpt: str = ""
+    ) -> None:
         """Tell our owner that the other side broke a rule (nothing is told after the end)."""
         if not self.ended:
-            self.emit(Violation(code, message, route, self.session, refused))
+            self.emit(Violation(code, message, route, self.session, refused, excerpt))
 
     # Ways out
 

@@ -220,6 +220,8 @@ class Violation(Event, frozen=True, gc=False):
     session: str | None = None
     refused: bool = False
     """It was a request, which was refused for it."""
+    excerpt: str = ""
+    """The beginning of a line that is no message, such as noise on a server's standard output."""
 
 
 class StreamDrained(Event, frozen=True, gc=False):

@@ -43,6 +43,9 @@ from mcpcore.wire.message import Frame, Message, Reject, decode, refuse_oversize
 _decode_responses = Decoder(dict[str, Raw]).decode
 _decode_state = Decoder(str).decode
 
+_EXCERPT = 200
+"""Bytes that are shown of a line that is no message."""
+
 
 class End(Struct, frozen=True):
     """The end of a route or of the conversation, queued like a frame."""
@@ -69,7 +72,9 @@ class Receiver(Notices):
         proves_modern: bool = False,
     ) -> None:
         """Advance by one thing that arrived."""
+        line = b""
         if isinstance(item, bytes):
+            line = item
             limits = self.config.limits
             item = decode(item, max_depth=limits.depth, max_batch=limits.batch)
         if self.ended:
@@ -77,7 +82,7 @@ class Receiver(Notices):
         elif isinstance(item, Message):
             self._message(item, now, route, mirror, principal, None, proves_modern)
         elif isinstance(item, Reject):
-            self._reject(item, now, route, None)
+            self._reject(item, now, route, None, line)
         elif isinstance(item, list):
             self._batch(item, now, route, principal)
         elif isinstance(item, End):
@@ -87,7 +92,7 @@ class Receiver(Notices):
             if request is not None:
                 self.transport_failed(request, item, now)
         else:
-            self._reject(refuse_oversized(item.head, item.limit), now, route, None)
+            self._reject(refuse_oversized(item.head, item.limit), now, route, None, item.head)
 
     # Frames
 
@@ -137,8 +142,10 @@ class Receiver(Notices):
         if batch is None:
             self.send_last(route, FrameKind.ACCEPTED)
 
-    def _reject(self, reject: Reject, now: float, route: Route, batch: Batch | None) -> None:
-        """Take what is no valid message."""
+    def _reject(
+        self, reject: Reject, now: float, route: Route, batch: Batch | None, line: bytes = b""
+    ) -> None:
+        """Take what is no valid message; ``line`` is what it was read from."""
         if reject.response and reject.id is not None:
             request = self._pending.get(reject.id)
             if request is not None:
@@ -153,7 +160,8 @@ class Receiver(Notices):
             error = ErrorData(reject.code, reject.message)
             self.refuse(route, reject.id, error, batch=batch, revision=self.revision)
             return
-        self.violation(route, reject.code, reject.message)
+        excerpt = line[:_EXCERPT].decode("utf-8", "replace")
+        self.violation(route, reject.code, reject.message, excerpt=excerpt)
         if batch is None:
             self.send_last(route, FrameKind.ACCEPTED)
 
