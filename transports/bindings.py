@@ -66,6 +66,8 @@ class Bindings:
             tasks=self._tasks,
         )
         self._links.add(link)
+        if runtime.settings.seal is not None:
+            self._runtime = runtime.settings  # of the store, so that all workers have the same
 
         async def serve_http(*, task_status: TaskStatus[list[tuple[str, int]]]) -> None:
             await runtime.run(partial(link.serve, host, port, task_status=task_status))

@@ -151,11 +151,12 @@ class HttpEndpoint:
         await self.prepare()
         self._host()
         running = self._running[current_loop()]
+        of_store = running.runtime.settings
         await serve_connection(
             self._server,
             make_link,
             Handshake(),
-            settings=self._runtime,
+            settings=self._runtime if of_store.seal is None else of_store,
             links=running.links,
             tasks=running.tasks,
         )

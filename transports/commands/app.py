@@ -132,6 +132,10 @@ def serve(
     ws: Annotated[
         list[str] | None, typer.Option("--ws", metavar="HOST:PORT", help="WebSocket.")
     ] = None,
+    websocket: Annotated[
+        bool,
+        typer.Option("--websocket", help="WebSocket at the HTTP addresses too (Upgrade decides)."),
+    ] = False,
     tcp: Annotated[
         list[str] | None,
         typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
@@ -219,6 +223,7 @@ def serve(
       mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
       mcpcore serve weather:server --http 127.0.0.1:8000 --workers 4
       mcpcore serve weather:server --http 127.0.0.1:8000 --store redis://127.0.0.1
+      mcpcore serve weather:server --http 127.0.0.1:8000 --websocket
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
@@ -229,6 +234,7 @@ def serve(
             stdio=stdio,
             http=http or (),
             ws=ws or (),
+            websocket=websocket,
             tcp=tcp or (),
             unix=unix or (),
             insecure_tcp=insecure_tcp,

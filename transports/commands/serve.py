@@ -56,6 +56,7 @@ def serve(
     stdio: bool,
     http: Sequence[str],
     ws: Sequence[str],
+    websocket: bool = False,
     tcp: Sequence[str] = (),
     unix: Sequence[str] = (),
     insecure_tcp: bool = False,
@@ -77,6 +78,10 @@ def serve(
     check_revisions(revisions)
     if not (stdio or http or ws or tcp or unix):
         http = [DEFAULT_ADDRESS]
+    if websocket and not http:
+        raise Failure(
+            "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
+        )
     context = tls.context()
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
@@ -90,6 +95,7 @@ def serve(
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
         socket=SocketSettings(insecure=insecure_tcp),
+        shared=websocket,
         ssl_context=context,
     )
     if drain is not None:

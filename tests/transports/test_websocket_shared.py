@@ -1,0 +1,237 @@
+"""WebSocket and Streamable HTTP on one port and path, and who is let in: the hook of HTTP."""
+
+import logging
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
+from mcpcore.service import Server
+from tests.transports.http_fixture import Client, http, tool
+from tests.transports.served import ANY_PORT, Served, served
+from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
+from transports.client import connect
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.link_errors import LinkError
+from transports.server import ServeSettings
+from transports.targets import WebSocketTarget
+from transports.websocket_settings import WebSocketSettings
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "s3cret-token"
+SHARED = ServeSettings(shared=True)
+
+
+def make() -> Server:
+    server = Server("shared")
+
+    @server.tool
+    def echo(text: str = "") -> str:
+        return text
+
+    @server.tool
+    def whoami(context: Context) -> str:
+        return str(context.principal)
+
+    @server.tool
+    async def wait() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    return server
+
+
+def check(request: HttpRequest) -> Verdict:
+    token = bearer_token(request)
+    if token is None:
+        return Refusal(challenge='Bearer realm="mcp"')
+    if token != SECRET:
+        return Refusal(status=403, message="this token may not connect")
+    assert all(
+        SECRET.encode() not in value for name, value in request.headers if name != b"authorization"
+    )
+    return Principal("ann", scopes=["write"])
+
+
+def guarded(**settings: Any) -> ServeSettings:
+    return ServeSettings(http_link=HttpServerSettings(authenticate=check), **settings)
+
+
+def ws_url(site: Served) -> str:
+    return site.url.replace("http://", "ws://")
+
+
+@pytest.mark.parametrize("revision", ["2025-06-18", "2026-07-28"])
+async def test_both_at_one_address(revision: str) -> None:
+    async with served(make(), settings=SHARED) as site:
+        assert (await connect_and_echo(site.url, revision)) == "hello"
+        assert (await connect_and_echo(ws_url(site), revision)) == "hello"
+
+
+async def connect_and_echo(url: str, revision: str) -> str:
+    async with connect(url, revision=revision) as client:
+        result = await client.call_tool("echo", {"text": "hello"})
+        return str(result.content[0].text)  # type: ignore[union-attr]
+
+
+async def test_the_header_decides() -> None:
+    async with served(make(), settings=SHARED) as site, raw(site.port) as stream:
+        client = Client(stream.stream)
+        assert (await client.call(tool("echo"))).status == 200
+        assert (await client.call(http(method="GET"))).status in (405, 406, 400)
+        # Other protocols are declined, and the request stands (RFC 9110 section 7.8).
+        other = {"Connection": "Upgrade", "Upgrade": "h2c"}
+        assert (await client.call(tool("echo", headers=other))).status == 200
+        await client.send(upgrade(site.port, "/nowhere"))
+        assert (await client.response()).status == 404
+        # And a connection that has carried requests becomes a WebSocket.
+        await stream.stream.send(upgrade(site.port) + frame(TEXT, call(1)))
+        assert (await client.head()).status == 101
+        await stream.stream.send(frame(CLOSE, b"\x03\xe8"))
+
+
+async def test_both_are_announced() -> None:
+    urls: list[str] = []
+    async with served(make(), settings=SHARED) as site:
+        while len(site.urls) < 2:
+            await anyio.lowlevel.checkpoint()
+        urls = site.urls
+    assert urls[1] == urls[0].replace("http:", "ws:")
+
+
+async def test_without_the_setting_nothing_is_upgraded() -> None:
+    async with served(make()) as site, raw(site.port) as client:
+        await client.stream.send(upgrade(site.port))
+        assert (await client.head())[0] in (400, 405, 406)
+
+
+async def test_the_end_closes_with_1001_in_time() -> None:
+    async with served(make(), settings=SHARED) as site, raw(site.port) as client:
+        await client.stream.send(upgrade(site.port))
+        assert (await client.head())[0] == 101
+        await client.frame(TEXT, call(1))
+        await client.receive()
+        site.stop.set()
+        assert (await client.closed())[0] == 1001
+
+
+# Who is let in
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("headers", "status", "principal"),
+    [
+        ({"Authorization": f"Bearer {SECRET}"}, 101, "ann"),
+        ({"Sec_WebSocket_Protocol": f"mcp, mcp.auth.{SECRET}"}, 101, "ann"),
+        (
+            {
+                "Authorization": f"Bearer {SECRET}",
+                "Sec_WebSocket_Protocol": "mcp, mcp.auth.another",
+            },
+            101,
+            "ann",
+        ),
+        (
+            {
+                "Authorization": "Bearer another",
+                "Sec_WebSocket_Protocol": f"mcp, mcp.auth.{SECRET}",
+            },
+            403,
+            None,
+        ),
+        ({"Sec_WebSocket_Protocol": "mcp, mcp.auth.another"}, 403, None),
+        ({}, 401, None),
+    ],
+)
+async def test_the_hook_of_http_is_asked(
+    shared: bool, headers: dict[str, str | None], status: int, principal: str | None
+) -> None:
+    bindings: dict[str, Any] = {"http": ANY_PORT} if shared else {"ws": ANY_PORT}
+    settings = guarded(shared=shared)
+    async with (
+        served(make(), settings=settings, **bindings) as site,
+        raw(site.port) as client,
+    ):
+        await client.stream.send(upgrade(site.port, "/mcp", method="GET", **headers))
+        found, fields = await client.head()
+        assert found == status
+        assert fields.get("www-authenticate") == ('Bearer realm="mcp"' if status == 401 else None)
+        if status == 101:
+            assert fields["sec-websocket-protocol"] == "mcp"
+            await client.frame(TEXT, call(1, "whoami"))
+            [content] = (await client.message())["result"]["content"]
+            assert content["text"] == principal
+        else:
+            assert SECRET not in await client.body()
+
+
+async def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(request: HttpRequest) -> Verdict:
+        raise ZeroDivisionError
+
+    settings = ServeSettings(
+        http_link=HttpServerSettings(authenticate=broken, log=True), shared=True
+    )
+    caplog.set_level(logging.DEBUG)
+    async with served(make(), settings=settings) as site:
+        for offer in (
+            f"mcp, mcp.auth.{SECRET}",
+            f"mcp.auth.{SECRET}",
+            f"mcp, mcp.auth.{SECRET}, mcp.auth.{SECRET}2",
+            f"mcp, mcp.auth.{SECRET}, mcp.auth.{SECRET}",
+            f"mcp, mcp.auth.{SECRET} x",
+            f"mcp, mcp.auth.{SECRET}\x01",
+        ):
+            async with raw(site.port) as client:
+                await client.stream.send(upgrade(site.port, Sec_WebSocket_Protocol=offer))
+                assert (await client.head())[0] in (400, 500)
+                assert SECRET not in await client.body()
+    assert "ZeroDivisionError" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_a_client_is_told_why_it_is_refused() -> None:
+    async with served(make(), ws=ANY_PORT, settings=guarded()) as site:
+        with pytest.raises(LinkError, match="status 401: authentication is required"):
+            async with connect(site.url):
+                pass
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        async with connect(WebSocketTarget(site.url, headers)) as client:
+            result = await client.call_tool("whoami")
+            assert result.content[0].text == "ann"  # type: ignore[union-attr]
+
+
+async def test_headers_can_be_made_for_each_connection() -> None:
+    asked: list[str] = []
+
+    async def sign(request: Any) -> dict[str, str]:
+        await anyio.lowlevel.checkpoint()
+        asked.append(f"{request.method} {request.target}")
+        return {"Authorization": f"Bearer {SECRET}"}
+
+    async with served(make(), ws=ANY_PORT, settings=guarded()) as site:
+        for _ in range(2):
+            async with connect(site.url, headers=sign) as client:
+                result = await client.call_tool("whoami")
+                assert result.content[0].text == "ann"  # type: ignore[union-attr]
+    assert asked == ["GET /mcp", "GET /mcp"]
+
+
+async def test_connections_of_one_address_are_bounded() -> None:
+    limited = WebSocketSettings(max_connections_per_client=1)
+    settings = ServeSettings(shared=True, websocket=limited)
+    async with served(make(), settings=settings) as site, raw(site.port) as first:
+        await first.stream.send(upgrade(site.port))
+        assert (await first.head())[0] == 101
+        async with raw(site.port) as second:
+            await second.stream.send(upgrade(site.port))
+            status, headers = await second.head()
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert "from your address" in await second.body()
+        async with raw(site.port) as third:  # HTTP has its own count
+            assert (await Client(third.stream).call(tool("echo"))).status == 200
