@@ -171,8 +171,9 @@ class Opening:
 
     def _died_of_the_probe(self) -> bool:
         machine = None if self._core is None else self._core.machine
-        if isinstance(self._link, ReturningLink) and getattr(self._link.link, "gave_up", False):
-            return False  # it has not died, it was ended
+        link = self._link.link if isinstance(self._link, ReturningLink) else self._link
+        if link is not None and (link.refusal or getattr(link, "gave_up", False)):
+            return False  # it has not died: it said why it ends, or was ended
         return self._open_era and isinstance(machine, Peer) and machine.probing
 
     async def close(

@@ -44,7 +44,6 @@ class SocketClientLink(StreamLink):
         self.target = target
         self._ssl_context = ssl_context
         self._first = True
-        self._refusal = ""
 
     async def _open(self) -> None:
         shown, seconds = self.target.url, self._limits.handshake_time
@@ -92,12 +91,12 @@ class SocketClientLink(StreamLink):
     def _feed(self, data: bytes) -> None:
         if self._first:
             self._first = False
-            self._refusal = _refusal(data)
+            self.refusal = _refusal(data)
         super()._feed(data)
 
     async def _end_of_input(self) -> str:
         reason = await super()._end_of_input()
-        return f"{reason}: {self._refusal}" if self._refusal else reason
+        return f"{reason}: {self.refusal}" if self.refusal else reason
 
 
 def _refusal(data: bytes) -> str:
