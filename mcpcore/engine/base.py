@@ -61,6 +61,7 @@ class PeerBase:
         "_permitted",
         "_replaceable",
         "_scoped",
+        "capacity",
         "changes",
         "config",
         "ended",
@@ -135,6 +136,8 @@ class PeerBase:
         self._lines: LineReader | None = None
         # Theirs
         self._scoped = config.route_scoped_ids
+        self.capacity = config.limits.in_flight
+        """So many requests of the other side may be in flight now, as far as our owner says."""
         self.in_flight_by_id: dict[Any, Inbound] = {}
         """Requests of the other side, by what makes an id unique (see :meth:`slot`)."""
         self._by_route: dict[Route, Inbound] = {}

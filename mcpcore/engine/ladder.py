@@ -256,7 +256,7 @@ def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 def finds_room(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     """The tables must have room for one more; listen streams have a limit of their own."""
     limit = peer.config.limits.in_flight
-    if len(peer.in_flight_by_id) - len(peer.streams) < limit:
+    if len(peer.in_flight_by_id) - len(peer.streams) < min(limit, peer.capacity):
         limit = peer.hub.capacity
         if len(peer.hub.inbound) < limit:
             return None

@@ -1,21 +1,34 @@
 """What a server with a store tells everybody, the clients of all other workers included."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from mcpcore.engine.events import Key
-from mcpcore.http.forwarding import Letters
+from mcpcore.http.forwarding import LOG, Letters
 from mcpcore.http.server import HttpServer
-from mcpcore.http.storing import Announced, StoreFailure
+from mcpcore.http.steps import Steps
+from mcpcore.http.storing import (
+    Announced,
+    Announcements,
+    AnyNote,
+    Changed,
+    Ended,
+    Forwarded,
+    HangUp,
+    Lost,
+    Moved,
+    Note,
+    SessionRecord,
+    StoreFailure,
+    Wake,
+)
 from mcpcore.http.views import View, ViewTable
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.jsontext import to_json
-from mcpcore.wire.message import Body
-
-_LOG = "notifications/message"
+from mcpcore.wire.message import Body, decode
 
 Loaded = Callable[[StoreFailure | None], None]
 """Goes on once the store has been asked for a session."""
@@ -29,11 +42,41 @@ class _Line(msgspec.Struct, omit_defaults=True):
     logger: str | None = None
 
 
+_decode_note = msgspec.json.Decoder(AnyNote).decode
+_decode_announced = msgspec.json.Decoder(Announced).decode
+
+
+class _CatchUp:
+    """Asks the store what was announced while nobody knew a session."""
+
+    __slots__ = ("_since", "_steps", "_then", "deadline")
+
+    def __init__(self, steps: Steps, since: float, then: Callable[[Sequence[bytes]], bool]) -> None:
+        """``then`` takes what was found; until then it says whether it still wants to know."""
+        self.deadline: float | None = None
+        self._steps = steps
+        self._since = since
+        self._then = then
+        self.again()
+
+    def again(self) -> None:
+        """Ask, unless the session is known here no more."""
+        if self._then(()):
+            self._steps.ask(Announcements, "", self._found, since=self._since)
+
+    def _found(self, notes: Sequence[bytes] | StoreFailure) -> None:
+        if isinstance(notes, StoreFailure):
+            self._steps.retry(self)
+        else:
+            self._then(notes)
+
+
 class Announcing(HttpServer):
     """The part of a StoredHttpServer that tells sessions, here and elsewhere."""
 
     _views: ViewTable
     _letters: Letters
+    _steps: Steps
     _name: str
     """What all names begin with that nobody else gives."""
     _announcements: int
@@ -73,7 +116,7 @@ class Announcing(HttpServer):
         """See :meth:`HttpServer.log`; all sessions includes those at other workers."""
         if key is not None or session is not None:
             return super().log(key, level, data, logger, session=session, meta=meta)
-        return self._tell_all(_LOG, Raw(to_json(_Line(level, data, logger))), meta)
+        return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
 
     def _tell(
         self, session: str, method: str, params: Body, meta: Mapping[str, Any] | None
@@ -97,27 +140,89 @@ class Announcing(HttpServer):
         self._letters.post(note)
         return told
 
-    def _announce(self, note: Announced) -> bool:
-        """Tell the clients that are known here; a session hears it once, whoever tells it."""
+    def _catch_up(self, view: View, record: SessionRecord) -> None:
+        """Tell a session that has become known here what was announced since it last was.
+
+        Whoever knew it before wrote down that it was in use about every ``session_touch`` seconds.
+        """
+        settings = self.settings
+        since = record.created
+        if record.used is not None:
+            slack = settings.session_touch + settings.store_timeout
+            since = max(since, record.used - slack)
+
+        def tell(notes: Sequence[bytes]) -> bool:
+            known = self._view(view.id) is view
+            for note in notes if known else ():
+                self._announce(_decode_announced(note), view)
+            return known
+
+        _CatchUp(self._steps, since, tell)
+
+    def _announce(self, note: Announced, view: View | None = None) -> bool:
+        """Tell the clients that are known here, or one; a session hears it once, whoever tells."""
         self._collect()
         self._announcing = note.once
         meta = note.meta or None
         params = None if note.params is UNSET else note.params
         try:
-            if note.method == _LOG and params is not None:
+            if note.method == LOG and params is not None:
                 line = msgspec.json.decode(params, type=_Line)
-                return super().log(None, line.level, line.data, line.logger, meta=meta)
-            super().notify(note.method, params, meta=meta)
+                log = super().log if view is None else view.peer.log
+                return log(None, line.level, line.data, line.logger, meta=meta)
+            if view is None:
+                super().notify(note.method, params, meta=meta)
+            else:
+                view.peer.notify(note.method, params, meta=meta)
             return True
         finally:
             self._collect()
             self._announcing = None
 
+    # In, from other workers
+
+    def note(self, data: bytes, *, now: float) -> None:
+        """Take a note to this worker.  Raises LocalProtocolError for what is none."""
+        self._log.now = now
+        try:
+            note: Note = _decode_note(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise LocalProtocolError(f"this is no note: {error}") from error
+        if isinstance(note, Announced):
+            if self._letters.is_new(note.once):
+                self._announce(note)
+            return
+        if isinstance(note, Lost):
+            for each in self._all_views():
+                each.touch()
+            return
+        view = self._view(note.session)
+        if view is None:
+            return
+        if isinstance(note, Wake):
+            view.wake(note.stream)
+        elif isinstance(note, Moved):
+            view.moved(note.stream)
+        elif isinstance(note, Changed):
+            view.update(note.record)
+        elif isinstance(note, HangUp):
+            view.poll_here(note.stream, note.retry)
+        elif isinstance(note, Ended):
+            self._end_session(view, note.reason, now)
+        elif isinstance(note, Forwarded) and note.principal == view.principal:
+            limits = self._session_config.limits
+            frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
+            view.peer.receive(frame, now=now, principal=note.principal)
+
     # Sessions
+
+    def _all_views(self) -> list[View]:
+        return [session for session in self._sessions if isinstance(session, View)]
 
     def _view(self, id: str | None) -> View | None:
         """What is known here of a session."""
-        raise NotImplementedError
+        session = self._sessions.get(id)
+        return session if isinstance(session, View) else None
 
     def _load(self, id: str, then: Loaded) -> None:
         """Ask the store for a session."""

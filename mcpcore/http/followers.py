@@ -4,11 +4,12 @@ The stream of a request is read; a stream of the session's own is filled by its 
 takes from the queue.  Where there is nothing more, the store wakes the follower.
 """
 
+from collections import deque
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mcpcore.http.exchange import Exchange, Phase
-from mcpcore.http.steps import ignore
 from mcpcore.http.storing import (
     LogPage,
     QueueTake,
@@ -21,6 +22,7 @@ from mcpcore.http.storing import (
     StreamRelease,
 )
 from mcpcore.http.writers import UNAVAILABLE, failure
+from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore.wire.sse import encode_event
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _PAGE = 256 * 1024
 """About so many bytes are asked for at a time."""
+_RELEASES = 1000
+"""So many streams of one session are remembered whose end the store has failed to take."""
 ORPHANED = "the process that worked on this request is gone"
 GONE = "what followed the Last-Event-ID is not kept any more"
 
@@ -38,6 +42,44 @@ class _Next(Enum):
     READ = "read"
     TAKE = "take"
     WAIT = "wait"
+
+
+class Releases:
+    """Tells the store that GET streams have no connection here, until it has heard of it."""
+
+    __slots__ = ("_failed", "_open", "_view", "deadline")
+
+    def __init__(self, view: "View") -> None:
+        self.deadline: float | None = None
+        self._view = view
+        self._open = 0
+        """How many the store has not answered."""
+        self._failed: deque[StreamNumber] = deque(maxlen=_RELEASES)
+        """Those that it has failed; they go again."""
+
+    def __bool__(self) -> bool:
+        return bool(self._open or self._failed)
+
+    def add(self, stream: StreamNumber) -> None:
+        """A stream carries no longer."""
+        self._open += 1
+        self._view.steps.ask(
+            StreamRelease, self._view.id, partial(self._told, stream), stream=stream
+        )
+
+    def again(self) -> None:
+        """Try those that have failed, but for what a client has come back for."""
+        failed = list(dict.fromkeys(self._failed))
+        self._failed.clear()
+        for stream in failed:
+            if stream not in self._view.followers:
+                self.add(stream)
+
+    def _told(self, stream: StreamNumber, outcome: StoreFailure | None) -> None:
+        self._open -= 1
+        if isinstance(outcome, StoreFailure) and not self._view.over:
+            self._failed.append(stream)
+            self._view.steps.retry(self)
 
 
 class Follower:
@@ -101,12 +143,19 @@ class Follower:
         exchange.open_stream()
         if primed:
             exchange.write(view.poll_event(self.number, 0, view.settings.reconnect_delay))
-        view.steps.ask(StreamBegin, view.id, self._begun, stream=self.number)
+        limit = view.settings.session_streams
+        view.steps.ask(StreamBegin, view.id, self._begun, stream=self.number, limit=limit)
         self._advance()
 
-    def _begun(self, outcome: StoreFailure | None) -> None:
-        if isinstance(outcome, StoreFailure) and not self._over:
+    def _begun(self, outcome: StoreFailure | bool | None) -> None:
+        """Nothing leaves before it is known whether there is room for one more."""
+        if isinstance(outcome, StoreFailure):
             self._fail()
+        elif outcome is False and not self._over:
+            limit = self._view.settings.session_streams
+            text = f"the session has {limit} GET streams open already"
+            self._exchange.fail(409, text, code=INVALID_REQUEST)
+            self._leave()
         self._exchange.release()
 
     def resume(self) -> None:
@@ -133,21 +182,22 @@ class Follower:
             self._refuse(410, GONE)
         else:
             self.queue = page.request is None
-            before = view.followers.get(self.number)
-            if self.queue and before is None and not view.has_room(exchange):
-                self._leave()
-                return
             view.take_over(self.number)
             view.followers[self.number] = self
             self._named = self._claiming = True
-            view.steps.ask(StreamClaim, view.id, self._claimed, stream=self.number)
+            limit = view.settings.session_streams if self.queue else 0
+            view.steps.ask(StreamClaim, view.id, self._claimed, stream=self.number, limit=limit)
+            if self.queue:
+                exchange.hold()
             exchange.open_stream()
             view.watch(exchange)
             self._read(page)
 
-    def _claimed(self, outcome: StoreFailure | None) -> None:
+    def _claimed(self, outcome: StoreFailure | bool | None) -> None:
         self._claiming = False
-        if isinstance(outcome, StoreFailure) and not self._over:
+        if self.queue:
+            self._begun(outcome)
+        elif isinstance(outcome, StoreFailure):
             self._fail()
 
     # How it goes on
@@ -258,7 +308,7 @@ class Follower:
 
     def _closed(self, outcome: int | StoreFailure | None) -> None:
         self._busy = False
-        if isinstance(outcome, StoreFailure) and not self._over:
+        if isinstance(outcome, StoreFailure):
             self._fail()
         self._advance()
 
@@ -306,17 +356,19 @@ class Follower:
 
     def _fail(self) -> None:
         """The store cannot tell: the client has to come back."""
-        self._exchange.fail(503, UNAVAILABLE)
-        self._leave()
+        if not self._over:
+            self._exchange.fail(503, UNAVAILABLE)
+            self._leave()
 
     def _leave(self) -> None:
         """Carry no longer."""
         if self._over:
             return
         self._over = True
-        if self._view.followers.get(self.number) is self and self.queue:
-            self._view.steps.ask(StreamRelease, self._view.id, ignore, stream=self.number)
+        carries = self.queue and self._view.followers.get(self.number) is self
         self._forget()
+        if carries:
+            self._view.releases.add(self.number)
         if not self._named:
             self._put_back(self._unsent)
 

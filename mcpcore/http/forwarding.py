@@ -4,20 +4,22 @@ An answer belongs to the worker that has asked, whose name stands in the id; so 
 cancellation belongs to the worker that runs the request, which nobody can tell: all hear of it.
 """
 
+import hashlib
 import re
 from collections import OrderedDict, deque
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine.peer import Peer
 from mcpcore.http.steps import Steps
-from mcpcore.http.storing import Forwarded, Note, Post, StoreFailure
+from mcpcore.http.storing import Announce, Announced, Forwarded, Note, Post, StoreFailure
 from mcpcore.spec.types.base import CancelledParams, ProgressParams
 from mcpcore.wire.message import Frame, Message
 
+LOG = "notifications/message"
 WORKER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST = 1000
 """So many notes wait for the store at most, and so many announcements are remembered."""
@@ -94,6 +96,13 @@ def _asker(id: Any, name: str) -> tuple[str | None, bool]:
     return match[1].partition(".")[0], True
 
 
+def _topic(note: Announced) -> str:
+    """What an announcement is about: the last one tells all; but each line of a log counts."""
+    if note.method == LOG:
+        return note.once
+    return hashlib.sha256(msgspec.json.encode(structs.replace(note, once=""))).hexdigest()
+
+
 class Letters:
     """Notes of this worker to all others, in order; those that the store fails go again."""
 
@@ -124,9 +133,12 @@ class Letters:
             return
         for note in self._notes:
             self._open += 1
-            self._steps.ask(
-                Post, note.session, self._posted, to=None, note=msgspec.json.encode(note)
-            )
+            data = msgspec.json.encode(note)
+            if isinstance(note, Announced):
+                topic = _topic(note)
+                self._steps.ask(Announce, "", self._posted, note=data, topic=topic)
+            else:
+                self._steps.ask(Post, note.session, self._posted, to=None, note=data)
 
     def _posted(self, outcome: StoreFailure | None) -> None:
         self._open -= 1
@@ -152,4 +164,4 @@ class Letters:
         return True
 
 
-__all__ = ["WORKER", "Elsewhere", "Letters", "sort_out"]
+__all__ = ["LOG", "WORKER", "Elsewhere", "Letters", "sort_out"]

@@ -95,8 +95,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """What a client is told to wait before it comes back, where the protocol has polling."""
     session_view_idle: float = 300.0
     """With a store: what a worker knows of a session that it has no use for is forgotten after
-    this time; the store says how long a session lives.  What is said to everybody reaches the
-    sessions that some worker knows."""
+    this time; the store says how long a session lives."""
     session_touch: float = 30.0
     """With a store: it is told at most this often that a session is in use."""
     store_timeout: float = 10.0

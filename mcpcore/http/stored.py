@@ -14,9 +14,8 @@ and passes on the notes of others::
 import hmac
 import zlib
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-import msgspec
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Role
@@ -35,31 +34,25 @@ from mcpcore.http.server import Act
 from mcpcore.http.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
+from mcpcore.http.shares import requests_in
 from mcpcore.http.steps import Steps
 from mcpcore.http.storing import (
-    Announced,
-    AnyNote,
     Changed,
     Ended,
-    Forwarded,
-    Moved,
-    Note,
     Post,
     SessionDelete,
     SessionLoad,
     SessionRecord,
     StoreBinding,
     StoreFailure,
-    Wake,
 )
 from mcpcore.http.views import Surroundings, View, ViewTable
 from mcpcore.http.writers import UNAVAILABLE
-from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
+from mcpcore.spec.errors import LEGACY_BUSY
 from mcpcore.spec.revisions import BY_NAME
-from mcpcore.wire.message import Frame, decode
+from mcpcore.wire.message import Frame
 
 _RETRY = ((RETRY_AFTER, b"1"),)
-_decode_note = msgspec.json.Decoder(AnyNote).decode
 
 
 class StoredHttpServer(Announcing):
@@ -116,33 +109,6 @@ class StoredHttpServer(Announcing):
         self._log.now = now
         self._steps.answer(token, outcome)
 
-    def note(self, data: bytes, *, now: float) -> None:
-        """Take a note to this worker.  Raises LocalProtocolError for what is none."""
-        self._log.now = now
-        try:
-            note: Note = _decode_note(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise LocalProtocolError(f"this is no note: {error}") from error
-        if isinstance(note, Announced):
-            if self._letters.is_new(note.once):
-                self._announce(note)
-            return
-        view = self._view(note.session)
-        if view is None:
-            return
-        if isinstance(note, Wake):
-            view.wake(note.stream)
-        elif isinstance(note, Moved):
-            view.moved(note.stream)
-        elif isinstance(note, Changed):
-            view.update(note.record)
-        elif isinstance(note, Ended):
-            self._end_session(view, note.reason, now)
-        elif isinstance(note, Forwarded) and note.principal == view.principal:
-            limits = self._session_config.limits
-            frame = decode(bytes(note.message), max_depth=limits.depth, max_batch=limits.batch)
-            view.peer.receive(frame, now=now, principal=note.principal)
-
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
         dues = (super().deadline(), self._steps.deadline())
@@ -168,13 +134,6 @@ class StoredHttpServer(Announcing):
         return super().finished and not busy and not self._letters and not self._steps
 
     # Sessions
-
-    def _all_views(self) -> list[View]:
-        return [session for session in self._sessions if isinstance(session, View)]
-
-    def _view(self, id: str | None) -> View | None:
-        session = self._sessions.get(id)
-        return session if isinstance(session, View) else None
 
     def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
         if temporary:
@@ -210,7 +169,7 @@ class StoredHttpServer(Announcing):
             waiting.append(then)
 
     def _loaded(self, id: str, outcome: SessionRecord | StoreFailure | None) -> None:
-        view, failure = self._view(id), None
+        view, failure, catch_up = self._view(id), None, None
         if self._closing and view is None:
             failure = StoreFailure("the server is shutting down")
         elif isinstance(outcome, StoreFailure):
@@ -226,8 +185,11 @@ class StoredHttpServer(Announcing):
                 view = self._make_view(id, outcome.principal, outcome.owner)
                 view.restore(outcome, revision)
                 self._admit(view, self._log.now)
+                catch_up = partial(self._catch_up, view, outcome)
         for then in self._loading.pop(id):
             then(failure)
+        if catch_up is not None:
+            catch_up()
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:
         record.phase = Phase.WAITING
@@ -293,11 +255,22 @@ class StoredHttpServer(Announcing):
             )
         if here is None:
             record.reply(202)
+            return
+        take_in = partial(self._take_in, here)
+        requests = requests_in(here)
+        then = partial(self._act, record, take_in)
+        if not requests or cast(View, session).share.admit(requests, then):
+            take_in(record, session, now)
         elif self._exchanges.get(record.route) is record:
-            super()._receive_legacy(record, here, now)
+            session.exchanges[record.route] = record
+            record.session = session
+
+    def _take_in(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
+        if self._exchanges.get(record.route) is record:
+            super()._receive_legacy(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
-            session.peer.receive(here, now=now, route=record.route, principal=record.principal)
+            session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
 
     # GET
 
@@ -313,7 +286,7 @@ class StoredHttpServer(Announcing):
             session.pick_up(record, *place)
 
     def _room(self, record: Exchange, session: Session) -> bool:
-        return isinstance(session, View) and session.has_room(record)
+        return True  # the store counts the streams at all workers
 
     def _look_at(self, record: Exchange, now: float) -> None:
         if isinstance(record.session, View):
@@ -330,6 +303,8 @@ class StoredHttpServer(Announcing):
             super()._carry(frame, session, record)
             return
         session.keep_saved(frame, record)
+        if frame.ends:
+            session.share.settle()
         writer = session.writers.get(frame.route)
         if writer is None and record is not None and record.phase is Phase.WAITING:
             if record.answer(frame):

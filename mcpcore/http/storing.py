@@ -64,6 +64,8 @@ class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When the session was made; stays as it was in all versions."""
     version: int = 1
     """Grows with each change; an older record never replaces a newer one."""
+    used: float | None = None
+    """In the outcome of a SessionLoad: when the session was used before that, None if never."""
 
 
 class LogPage(Struct, frozen=True, kw_only=True):
@@ -113,6 +115,18 @@ class SessionTouch(Step, frozen=True, kw_only=True):
     """The session was used.  Outcome: whether it is still there."""
 
 
+class SessionCalls(Step, frozen=True, kw_only=True):
+    """This worker works on up to ``calls`` requests of the session at a time; 0: on none.
+
+    All workers together may have ``limit``.  Outcome: how many this one may have from now on, which
+    is ``calls`` or as many as there is room for; None without the session.  What a worker had is
+    free again when it is gone.
+    """
+
+    calls: int
+    limit: int
+
+
 class SessionDelete(Step, frozen=True, kw_only=True):
     """Remove a session with all that is kept of it.  Outcome: whether it was there."""
 
@@ -121,11 +135,14 @@ class StreamBegin(Step, frozen=True, kw_only=True):
     """A stream begins, written by this worker.  Outcome: None.
 
     ``request`` is the id, as JSON, of the request that it answers; None makes it a GET stream,
-    which then is the newest of its session and so its carrier.
+    which then is the newest of its session and so its carrier.  If so many GET streams of the
+    session have a connection as ``limit`` says (0: any number), at all workers together, nothing
+    is done and the outcome is False.
     """
 
     stream: StreamNumber
     request: bytes | None = None
+    limit: int = 0
 
 
 class StreamAppend(Step, frozen=True, kw_only=True):
@@ -190,9 +207,11 @@ class StreamClaim(Step, frozen=True, kw_only=True):
 
     A connection that it had elsewhere is told to let go: that worker gets a ``moved`` note.
     For the stream of a request likewise: its writer goes on writing, but sends no longer.
+    ``limit`` as for StreamBegin, for a GET stream that had no connection.
     """
 
     stream: StreamNumber
+    limit: int = 0
 
 
 class Post(Step, frozen=True, kw_only=True):
@@ -205,6 +224,23 @@ class Post(Step, frozen=True, kw_only=True):
 
     to: str | None
     note: bytes
+
+
+class Announce(Step, frozen=True, kw_only=True):
+    """Pass a note on to all others, and keep it for sessions that nobody knows now.  Outcome: None.
+
+    It takes the place of an earlier one with the same ``topic``.  Those that are kept are bounded
+    in number and size, and by the time for which a session lives without being used.
+    """
+
+    note: bytes
+    topic: str
+
+
+class Announcements(Step, frozen=True, kw_only=True):
+    """What was announced since a time of the wall clock.  Outcome: the notes, oldest first."""
+
+    since: float
 
 
 class StoreFailure(Struct, frozen=True):
@@ -259,20 +295,37 @@ class Announced(Note, frozen=True, kw_only=True, omit_defaults=True, tag="announ
     once: str
 
 
-AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced
+class HangUp(Note, frozen=True, kw_only=True, omit_defaults=True, tag="hang up"):
+    """Whoever has the connection of ``stream`` shall close it; None: of all GET streams."""
+
+    stream: StreamNumber | None = None
+    retry: float
+    """After so many seconds the client is to come back."""
+
+
+class Lost(Note, frozen=True, kw_only=True, tag="lost"):
+    """Made by the store: it may have lost sessions; ``session`` is ""."""
+
+
+AnyNote = Wake | Moved | Forwarded | Ended | Changed | Announced | HangUp | Lost
 
 __all__ = [
+    "Announce",
     "Announced",
+    "Announcements",
     "AnyNote",
     "Changed",
     "Ended",
     "Forwarded",
+    "HangUp",
     "LogPage",
+    "Lost",
     "Moved",
     "Note",
     "Post",
     "QueuePut",
     "QueueTake",
+    "SessionCalls",
     "SessionDelete",
     "SessionLoad",
     "SessionRecord",

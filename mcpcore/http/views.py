@@ -16,19 +16,22 @@ from mcpcore.engine.events import ENGINE, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.exchange import Exchange, Phase, taken_over
-from mcpcore.http.followers import Follower
+from mcpcore.http.followers import Follower, Releases
 from mcpcore.http.outlets import Outlet
 from mcpcore.http.session_table import Owner, SessionTable
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings
+from mcpcore.http.shares import Share
 from mcpcore.http.steps import Steps, ignore
 from mcpcore.http.storing import (
+    HangUp,
+    Note,
+    Post,
     SessionRecord,
     SessionSave,
     SessionTouch,
     StoreFailure,
     StreamNumber,
-    StreamRelease,
 )
 from mcpcore.http.writers import UNAVAILABLE, Writer
 from mcpcore.spec.revisions import Revision
@@ -91,7 +94,9 @@ class View(Session):
         "followers",
         "outlet",
         "over",
+        "releases",
         "settings",
+        "share",
         "steps",
         "touched_at",
         "writers",
@@ -120,6 +125,8 @@ class View(Session):
         self.followers: dict[StreamNumber, Follower] = {}
         """The streams that a GET at this worker has asked for."""
         self.outlet = Outlet(self)
+        self.releases = Releases(self)
+        self.share = Share(self)
         self._changed = 0
         """``peer.changes`` when the record was last made."""
         self._saving = False
@@ -134,8 +141,8 @@ class View(Session):
     @property
     def busy(self) -> bool:
         """Something is open, being worked on, or on its way to the store."""
-        own = self.writers or self.followers or self.outlet or self._saving or self.peer.pending
-        return bool(own) or super().busy
+        waits = self.outlet or self.releases or self.share or self._saving or self.peer.pending
+        return bool(self.writers or self.followers or waits) or super().busy
 
     # The record
 
@@ -246,7 +253,12 @@ class View(Session):
         self.steps.ask(SessionTouch, self.id, self._touched)
 
     def _touched(self, outcome: bool | StoreFailure) -> None:
-        if outcome is False and not self.over:
+        if outcome is False:
+            self.vanish()
+
+    def vanish(self) -> None:
+        """The store has no such session (any more)."""
+        if not self.over:
             self._around.gone(self)
 
     # Streams of requests
@@ -291,14 +303,6 @@ class View(Session):
         """Go on with a stream on another connection."""
         Follower(self, exchange, stream, position, queue=False, numbered=True).resume()
 
-    def has_room(self, exchange: Exchange) -> bool:
-        """Whether one more GET stream may be open here; the reply says so if not."""
-        limit = self.settings.session_streams
-        if sum(follower.queue for follower in self.followers.values()) < limit:
-            return True
-        exchange.refuse(409, f"the session has {limit} GET streams open already")
-        return False
-
     # Connections
 
     def take_over(self, stream: StreamNumber) -> None:
@@ -317,7 +321,7 @@ class View(Session):
             follower.wake()
         elif all(writer.number != stream for writer in self.writers.values()):
             # The store seems not to know that it is gone.
-            self.steps.ask(StreamRelease, self.id, ignore, stream=stream)
+            self.releases.add(stream)
 
     def moved(self, stream: StreamNumber) -> None:
         """A stream has got another connection at another worker."""
@@ -337,13 +341,28 @@ class View(Session):
         writer = self.writers.get(route)
         if writer is None:
             return False
-        follower = self.followers.get(writer.number)
-        return writer.hang_up(retry) or (follower is not None and follower.hang_up(retry))
+        if writer.hang_up(retry) or self.poll_here(writer.number, retry):
+            return True
+        # Where the client is now, if it is anywhere, may not be known here yet.
+        self._tell_others(HangUp(session=self.id, stream=writer.number, retry=retry))
+        return writer.elsewhere
 
     def poll_gets(self, retry: float) -> int:
-        """Let the client come back for its GET streams here; return how many there were."""
-        followers = [each for each in self.followers.values() if each.queue]
+        """Let the client come back for its GET streams; return how many there were here."""
+        self._tell_others(HangUp(session=self.id, retry=retry))
+        return self.poll_here(None, retry)
+
+    def poll_here(self, stream: StreamNumber | None, retry: float) -> int:
+        """Close the connection that a GET has brought, None: of all GET streams; if it is here."""
+        followers = [
+            each
+            for each in self.followers.values()
+            if (each.queue if stream is None else each.number == stream)
+        ]
         return sum(follower.hang_up(retry) for follower in followers)
+
+    def _tell_others(self, note: Note) -> None:
+        self.steps.ask(Post, self.id, ignore, to=None, note=msgspec.json.encode(note))
 
     def let_go(self, exchange: Exchange, now: float) -> None:
         """An exchange carries its stream no longer."""
@@ -372,3 +391,5 @@ class View(Session):
         for follower in list(self.followers.values()):
             follower.finish()
         self.steps.forget(self.outlet)
+        self.steps.forget(self.releases)
+        self.share.close()

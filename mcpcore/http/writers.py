@@ -65,6 +65,7 @@ class Writer:
         "_size",
         "_view",
         "deadline",
+        "elsewhere",
         "exchange",
         "number",
         "route",
@@ -75,6 +76,8 @@ class Writer:
         self.number: StreamNumber = view.steps.new_number()
         self.route = route
         self.exchange: Exchange | None = exchange
+        self.elsewhere = False
+        """The client was last seen at another worker."""
         self.deadline: float | None = None
         self._view = view
         self._request = exchange.asked
@@ -169,6 +172,7 @@ class Writer:
     def moved(self) -> None:
         """The client has come back somewhere else."""
         exchange = self.exchange
+        self.elsewhere = True
         if exchange is not None:
             exchange.source = None
             exchange.drop_queued()

@@ -49,8 +49,6 @@ class StoreSchedules(Schedules):
         self.cluster = self.wire.cluster
         self.talk = Talk(self.wire)
         self.cluster.slow = self.cluster.in_order = True
-        # Who is not known anywhere is told nothing.
-        self.talk.lossy = view_idle == 1.0
         self.failed = patience == 10.0
 
     def some_worker(self, data: Any) -> Worker:

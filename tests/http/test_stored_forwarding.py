@@ -16,7 +16,15 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.principals import Principal
-from mcpcore.http.storing import Announced, AnyNote, Forwarded, Post, QueuePut, SessionLoad
+from mcpcore.http.storing import (
+    Announce,
+    Announced,
+    AnyNote,
+    Forwarded,
+    Post,
+    QueuePut,
+    SessionLoad,
+)
 from mcpcore.spec.errors import LEGACY_BUSY, LocalProtocolError
 from tests.http.storebench import CALL, StoreBench, party, settle, shown
 from tests.http.support import note, request
@@ -24,7 +32,10 @@ from tests.http.support import note, request
 
 def notes(bench: StoreBench) -> list[tuple[str | None, Any]]:
     """To whom the worker has posted, and what."""
-    return [(step.to, msgspec.json.decode(step.note, type=AnyNote)) for step in bench.asked(Post)]
+    sent = [step for step, _ in bench.worker.log if isinstance(step, Post | Announce)]
+    return [
+        (getattr(step, "to", None), msgspec.json.decode(step.note, type=AnyNote)) for step in sent
+    ]
 
 
 def forwarded(bench: StoreBench) -> list[str | None]:
@@ -49,7 +60,7 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
     other.slow = True
     reply = other.post(result(asked), mcp_session_id=session, principal=principal)
     other.step()
-    assert other.waiting() == ["Post"]
+    assert other.waiting() == ["Post", "Announcements"]
     assert reply.head is None
     other.step()
     assert reply.status == 202
@@ -341,7 +352,7 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
         other.send_modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     ]
     stream = other.replies[other.listen(session)]
-    one.failing("Post", done=done)
+    one.failing("Post", "Announce", done=done)
     for _ in range(2):
         one.server.notify("notifications/tools/list_changed")
     set_level = request("logging/setLevel", {"level": "error"}, id=2)
@@ -366,7 +377,7 @@ def test_notes_that_go_again_keep_their_order() -> None:
     for number in range(4):
         one.server.notify("notifications/x", {"n": number})
     one.step()
-    one.failing("Post")
+    one.failing("Announce")
     one.step(10)
     one.failing()
     one.slow = False

@@ -686,14 +686,40 @@ def test_a_polled_stream(elsewhere: bool) -> None:
     there = other if elsewhere else one
     resumed = there.replies[there.listen(session, last_event_id=cursor(reply))]
     assert shown(resumed) == [2]
-    # Only the worker that runs the call can close its stream, where it carries it.
-    assert one.server.close_stream(key, now=one.now) is not elsewhere
     settle(one, other)
-    assert (resumed.end is not None) is not elsewhere
+    # The worker that has the connection is asked to close it.
+    assert one.server.close_stream(key, retry=3, now=one.now)
+    settle(one, other)
+    assert resumed.end is not None
+    assert resumed.raw_events[-1].retry == 3000
     one.server.respond(key, {"content": []})
     settle(one, other)
     last = there.replies[there.listen(session, last_event_id=cursor(reply))]
     assert shown(last) == [2, "done"]
+
+
+def test_a_stream_is_closed_where_it_has_just_gone() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    route, key = one.call(session)
+    one.progress(key, 1)
+    one.cut(route)
+    resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
+    # This worker has not heard of it.
+    assert not one.server.close_stream(key, now=one.now)
+    settle(one, other)
+    assert resumed.end is not None
+
+
+def test_polled_streams_of_a_session_at_all_workers() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    here, there = one.replies[one.listen(session)], other.replies[other.listen(session)]
+    assert one.server.close_get_streams(session, retry=0.5, now=one.now) == 1
+    settle(one, other)
+    assert here.end is not None
+    assert there.end is not None
+    assert there.raw_events[-1].retry == 500
 
 
 def test_polled_streams_of_a_session() -> None:

@@ -99,6 +99,7 @@ def record(
     created: float = 1000.0,
     level: str | None = None,
     owner: str = "",
+    used: float | None = None,
 ) -> SessionRecord:
     return SessionRecord(
         id=session,
@@ -109,6 +110,7 @@ def record(
         created=created,
         version=version,
         log_level=level,
+        used=used,
     )
 
 

@@ -10,11 +10,14 @@ import pytest
 from msgspec import Raw, Struct, structs
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     LogPage,
     Moved,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionRecord,
@@ -47,6 +50,7 @@ SETTINGS = StoreSettings(
     lease=10,
     renew=0,
     mailbox=5,
+    announcements=3,
 )
 GONE = StoreFailure("the session has ended")
 
@@ -121,8 +125,10 @@ def delete(session: str = "s") -> SessionDelete:
     return SessionDelete(token=1, session=session)
 
 
-def begin(stream: int, request: bytes | None = b"7", session: str = "s") -> StreamBegin:
-    return StreamBegin(token=1, session=session, stream=stream, request=request)
+def begin(
+    stream: int, request: bytes | None = b"7", session: str = "s", limit: int = 0
+) -> StreamBegin:
+    return StreamBegin(token=1, session=session, stream=stream, request=request, limit=limit)
 
 
 def append(stream: int, data: bytes, *, ends: bool = False, session: str = "s") -> StreamAppend:
@@ -141,8 +147,20 @@ def take(stream: int, limit: int = 1000, session: str = "s") -> QueueTake:
     return QueueTake(token=1, session=session, stream=stream, limit=limit)
 
 
-def claim(stream: int, session: str = "s") -> StreamClaim:
-    return StreamClaim(token=1, session=session, stream=stream)
+def claim(stream: int, session: str = "s", limit: int = 0) -> StreamClaim:
+    return StreamClaim(token=1, session=session, stream=stream, limit=limit)
+
+
+def calls(count: int, session: str = "s", limit: int = 10) -> SessionCalls:
+    return SessionCalls(token=1, session=session, calls=count, limit=limit)
+
+
+def announce(note: bytes, topic: str) -> Announce:
+    return Announce(token=1, session="", note=note, topic=topic)
+
+
+def announced(since: float) -> Announcements:
+    return Announcements(token=1, session="", since=since)
 
 
 def release(stream: int, session: str = "s") -> StreamRelease:
@@ -183,15 +201,15 @@ HISTORIES: dict[str, list[Moment]] = {
         NEW,
         Do("b", save(version=3, level="info")),
         Do("a", save(version=2, level="debug"), record(version=3, level="info")),
-        Do("a", load(), record(version=3, level="info")),
+        Do("a", load(), record(version=3, level="info", used=1000)),
     ],
     "of two records of one version the earlier stays": [
         NEW,
         Do("a", save(version=2, level="info")),
         Do("b", save(version=2, level="debug"), record(version=2, level="info")),
-        Do("a", load(), record(version=2, level="info")),
+        Do("a", load(), record(version=2, level="info", used=1000)),
         Do("b", save(version=3, level="debug")),
-        Do("a", load(), record(version=3, level="debug")),
+        Do("a", load(), record(version=3, level="debug", used=1000)),
     ],
     "a change does not bring a session back": [
         NEW,
@@ -230,7 +248,7 @@ HISTORIES: dict[str, list[Moment]] = {
         Later(59),
         Do("a", touch(), True),
         Later(1799),
-        Do("a", load(), record()),
+        Do("a", load(), record(used=1059)),
         Later(1799),
         Do("a", save(version=2)),
         Later(1800),
@@ -752,6 +770,128 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", append(1, b"5"), 5),
         Do("a", read(1), page(b"2", b"3", b"4", b"5", first=2, lost=1, request=b"7")),
     ],
+    "the GET streams of a session are counted at all workers": [
+        NEW,
+        Do("a", begin(5, None, limit=2)),
+        Do("b", begin(6, None, limit=2)),
+        Do("c", begin(7, None, limit=2), False),
+        Do("c", take(7), LogPage(ended=True)),
+        Do("c", claim(7, limit=2)),
+        Do("a", release(5)),
+        Do("c", begin(7, None, limit=2)),
+    ],
+    "a stream of a request is none of them": [
+        NEW,
+        Do("a", begin(5, None, limit=1)),
+        Do("a", begin(1, limit=1)),
+        Do("b", claim(1, limit=1)),
+        Notes("a", (let_go(1),)),
+    ],
+    "a GET stream that moves to another worker counts once": [
+        NEW,
+        Do("a", begin(5, None, limit=1)),
+        Do("b", claim(5, limit=1)),
+        Notes("a", (let_go(5),)),
+        Do("b", claim(5, limit=1)),
+        Do("a", begin(6, None, limit=1), False),
+    ],
+    "a GET stream that has lost its connection must find room again": [
+        NEW,
+        Do("a", begin(5, None, limit=1)),
+        Do("a", release(5)),
+        Do("b", begin(6, None, limit=1)),
+        Do("a", claim(5, limit=1), False),
+        Do("a", put(N), True),
+        Do("b", take(6), page(N)),
+        Do("b", append(6, b"", ends=True), 1),
+        Do("a", claim(5, limit=1)),
+    ],
+    "the GET streams of the dead make room": [
+        NEW,
+        Do("a", begin(5, None, limit=2)),
+        Do("a", begin(6, None, limit=2)),
+        Do("b", begin(7, None, limit=2), False),
+        Silence(10, but="b"),
+        Do("b", begin(7, None, limit=2)),
+        Do("b", claim(5, limit=2)),
+        Do("b", claim(6, limit=2), False),
+    ],
+    "the requests of a session are counted at all workers": [
+        NEW,
+        Do("a", calls(6), 6),
+        Do("b", calls(6), 4),
+        Do("c", calls(1), 0),
+        Do("a", calls(8), 6),
+        Do("a", calls(2), 2),
+        Do("c", calls(9), 4),
+        Do("b", calls(0), 0),
+        Do("a", calls(3), 3),
+        Do("a", calls(20, limit=8), 4),
+        Do("a", calls(5, limit=2), 0),
+        Do("a", calls(1, "t"), None),
+    ],
+    "the requests of the dead make room": [
+        NEW,
+        Do("a", calls(9), 9),
+        Do("b", calls(9), 1),
+        Silence(10, but="b"),
+        Do("b", calls(9), 9),
+        Leaves("b"),
+        Do("a", calls(10), 10),
+    ],
+    "a session that is made anew has no requests": [
+        NEW,
+        Do("a", calls(9), 9),
+        Do("a", delete(), True),
+        NEW,
+        Do("b", calls(10), 10),
+    ],
+    "what is announced is heard by all others, and kept": [
+        Do("b", announced(0), ()),
+        Do("c", announced(0), ()),
+        Do("a", announce(b"1", "x")),
+        Later(5),
+        Do("a", announce(b"2", "y")),
+        Notes("a"),
+        Notes("b", (b"1", b"2")),
+        Notes("c", (b"1", b"2")),
+        Do("b", announced(1000), (b"1", b"2")),
+        Do("a", announced(1001), (b"2",)),
+        Do("a", announced(1005), (b"2",)),
+        Do("a", announced(1006), ()),
+    ],
+    "an announcement takes the place of an older one": [
+        Do("a", announce(b"1", "x")),
+        Do("a", announce(b"2", "y")),
+        Later(5),
+        Do("b", announce(b"3", "x")),
+        Do("b", announced(0), (b"2", b"3")),
+        Do("b", announced(1001), (b"3",)),
+    ],
+    "announcements are bounded in number": [
+        *[Do("a", announce(b"%d" % number, f"{number}")) for number in range(5)],
+        Do("b", announced(0), (b"2", b"3", b"4")),
+    ],
+    "announcements are bounded in bytes": [
+        Do("a", announce(b"x" * 30, "x")),
+        Do("a", announce(b"y" * 10, "y")),
+        Do("a", announced(0), (b"x" * 30, b"y" * 10)),
+        Do("a", announce(b"z", "z")),
+        Do("a", announced(0), (b"y" * 10, b"z")),
+        Do("a", announce(b"z" * 41, "z")),
+        Do("a", announced(0), ()),
+    ],
+    "announcements are kept for as long as a session may be idle": [
+        Do("a", announce(b"1", "x")),
+        Later(900),
+        Do("a", announce(b"2", "y")),
+        Later(899),
+        Do("a", announced(0), (b"1", b"2")),
+        Later(1),
+        Do("a", announced(0), (b"2",)),
+        Later(900),
+        Do("a", announced(0), ()),
+    ],
     "a GET stream is never orphaned": [
         NEW,
         GET,
@@ -802,6 +942,8 @@ def test_a_batch_is_carried_out_in_order(stage: Stage) -> None:
         append(1, b"z"),
         read(1, 1),
         touch("nobody"),
+        calls(3, "nobody"),
+        announced(0),
         load(),
     ]
     assert stage.commit("a", *steps) == [
@@ -814,6 +956,8 @@ def test_a_batch_is_carried_out_in_order(stage: Stage) -> None:
         None,
         page(b"y", first=2, ended=True, request=b"7"),
         False,
+        None,
+        (),
         record(),
     ]
     assert stage.commit("a") == []
@@ -859,21 +1003,28 @@ def test_calls_one_at_a_time(stage: Stage) -> None:
     store.save(record(), 1000)
     assert other.load("s", 1000) == record()
     assert other.touch("s", 1000)
-    store.begin("a", "s", 1, b"7", 1000)
-    store.begin("a", "s", 5, None, 1000)
+    store.begin("a", "s", 1, b"7", 0, 1000)
+    store.begin("a", "s", 5, None, 1, 1000)
+    assert store.begin("a", "s", 6, None, 1, 1000) is False
+    assert store.calls("a", "s", 5, 3, 1000) == 3
+    assert other.calls("b", "s", 5, 3, 1000) == 0
+    assert other.calls("b", "t", 5, 3, 1000) is None
     assert store.append("a", "s", 1, b"x", False, 1000) == 1
     assert other.read("b", "s", 1, 0, 10, 1000) == page(b"x", request=b"7")
     assert other.put("s", N, "once", 1000)
     assert not other.put("s", N, "once", 1000)
     assert store.take("a", "s", 5, 10, 1000) == page(N)
-    other.claim("b", "s", 5, 1000)
+    other.claim("b", "s", 5, 1, 1000)
     other.release("b", "s", 5, 1000)
     store.post("a", "b", b"hello")
     assert [_plain(note) for note in store.receive("a", 0)] == [let_go(5)]
     assert other.receive("b", 0) == [b"hello"]
+    store.announce("a", b"news", "topic", 1000)
+    assert other.receive("b", 0) == [b"news"]
+    assert other.announcements(1000, 1000) == (b"news",)
     assert store.delete("s", 1000)
     with pytest.raises(StepFailedError, match="the session has ended"):
-        store.begin("a", "s", 2, None, 1000)
+        store.begin("a", "s", 2, None, 0, 1000)
     assert store.save(record(version=2), 1000) is False
 
 

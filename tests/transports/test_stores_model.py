@@ -9,13 +9,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from msgspec import structs
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     LogPage,
     Moved,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionSave,
@@ -47,6 +51,7 @@ SETTINGS = StoreSettings(
     lease=10,
     renew=0,
     mailbox=1000,
+    announcements=3,
 )
 EXAMPLES = {"memory": 100, "sqlite": 60, "redis": 60}
 
@@ -61,6 +66,8 @@ class Model:
         """Sessions for which there is to be room yet, and whose they are."""
         self.sessions: dict[str, dict[str, Any]] = {}
         self.mail: dict[str, list[Any]] = {}
+        self.announced: list[tuple[str, float, bytes]] = []
+        """Topic, time and note of what was said to everybody, oldest first."""
         self.expires: dict[str, float] = {}
         """Leases of the workers that are there."""
         self.acting = ""
@@ -117,6 +124,7 @@ class Model:
 
     def gone(self, worker: str) -> None:
         for name, session in self.sessions.items():
+            session["calls"].pop(worker, None)
             for number, stream in session["streams"].items():
                 stream["readers"].discard(worker)
                 if stream["holder"] == worker:
@@ -234,6 +242,17 @@ class Model:
             return None
         if isinstance(step, SessionSave):
             return self.save(session, step, wall)
+        if isinstance(step, Announce):
+            for name in self.mail:
+                if name != worker:
+                    self.tell(name, step.note)
+            self.announced = [each for each in self.announced if each[0] != step.topic]
+            self.announced.append((step.topic, wall, step.note))
+            self.forget_announcements(wall)
+            return None
+        if isinstance(step, Announcements):
+            self.forget_announcements(wall)
+            return tuple(note for _, at, note in self.announced if at >= step.since)
         if session is None:
             match step:
                 case StreamBegin():
@@ -245,8 +264,13 @@ class Model:
             return None
         match step:
             case SessionLoad():
-                session["used"] = wall
-                return session["record"]
+                before, session["used"] = session["used"], wall
+                return structs.replace(session["record"], used=before)
+            case SessionCalls():
+                others = sum(session["calls"].values()) - session["calls"].get(worker, 0)
+                granted = min(step.calls, max(0, step.limit - others))
+                session["calls"][worker] = granted
+                return granted
             case SessionTouch():
                 session["used"] = wall
                 return True
@@ -271,6 +295,8 @@ class Model:
                 return self.read(session, stream, worker, step)
             case QueueTake():
                 return self.take(session, stream, worker, step, wall)
+            case StreamClaim() if not self.finds_room(session, stream, step):
+                return False
             case StreamClaim():
                 before, stream["holder"] = stream["holder"], worker
                 stream["rank"] = self.rank(session)
@@ -286,6 +312,27 @@ class Model:
                 stream["time"] = wall
         self.wake_carrier(step.session, session)
         return None
+
+    @staticmethod
+    def gets(session: dict[str, Any]) -> int:
+        return sum(
+            stream["request"] is None and stream["holder"] is not None and not stream["ended"]
+            for stream in session["streams"].values()
+        )
+
+    def finds_room(
+        self, session: dict[str, Any], stream: dict[str, Any], step: StreamClaim
+    ) -> bool:
+        counted = stream["request"] is None and not stream["ended"] and stream["holder"] is None
+        return not (counted and step.limit and self.gets(session) >= step.limit)
+
+    def forget_announcements(self, wall: float) -> None:
+        while self.announced and (
+            len(self.announced) > SETTINGS.announcements
+            or sum(len(note) for _, _, note in self.announced) > SETTINGS.queue_bytes
+            or wall >= self.announced[0][1] + SETTINGS.idle
+        ):
+            self.announced.pop(0)
 
     def save(self, session: dict[str, Any] | None, step: SessionSave, wall: float) -> Any:
         if session is not None:
@@ -309,6 +356,7 @@ class Model:
                 "queue": [],
                 "once": [],
                 "rank": 0,
+                "calls": {},
             }
         return None
 
@@ -327,6 +375,8 @@ class Model:
         streams = session["streams"]
         if step.stream in streams:
             return StoreFailure("a stream with this number exists")
+        if step.request is None and step.limit and self.gets(session) >= step.limit:
+            return False
         if len(streams) >= SETTINGS.streams:
             idle = [number for number, stream in streams.items() if self.idle(stream)]
             if not idle:
@@ -449,7 +499,8 @@ saves = st.builds(
     st.sampled_from([None, "info", "debug"]),
 )
 loads = some(SessionLoad) | some(SessionTouch)
-begins = some(StreamBegin, stream=numbers, request=st.sampled_from([None, b"7"]))
+room = st.sampled_from([0, 0, 1, 2])
+begins = some(StreamBegin, stream=numbers, request=st.sampled_from([None, b"7"]), limit=room)
 appends = some(
     StreamAppend,
     stream=numbers,
@@ -463,7 +514,21 @@ puts = some(
     once=st.sampled_from([None, None, None, "1", "2", "3", "4", "5"]),
 )
 takes = some(QueueTake, stream=numbers, limit=limits)
-claims = some(StreamClaim, stream=numbers)
+claims = some(StreamClaim, stream=numbers, limit=room)
+running = some(SessionCalls, calls=st.integers(0, 6), limit=st.sampled_from([5, 5, 5, 3]))
+announcing = st.builds(
+    Announce,
+    token=st.just(1),
+    session=st.just(""),
+    note=st.binary(min_size=1, max_size=3) | st.just(b"n" * 21),
+    topic=st.sampled_from("wxyz"),
+)
+announced = st.builds(
+    Announcements,
+    token=st.just(1),
+    session=st.just(""),
+    since=st.sampled_from([0.0, 1000.0, 1020.0, 1050.0]),
+)
 releases = some(StreamRelease, stream=numbers)
 posts = st.builds(
     Post,
@@ -473,6 +538,7 @@ posts = st.builds(
     note=st.binary(min_size=1, max_size=3),
 )
 everything = saves | loads | begins | appends | reads | puts | takes | claims | releases | posts
+everything |= running | announcing | announced
 workers = st.sampled_from(WORKERS)
 
 
@@ -547,17 +613,21 @@ class Beside(RuleBasedStateMachine):
         self.commit(worker, [step])
         self.commit("b", [QueuePut(token=1, session="r", data=text)])
 
-    @rule(data=st.data(), worker=workers, releases=st.booleans())
-    def connect(self, data: st.DataObject, worker: str, releases: bool) -> None:
+    @rule(data=st.data(), worker=workers, releases=st.booleans(), limit=room)
+    def connect(self, data: st.DataObject, worker: str, releases: bool, limit: int) -> None:
         number, holder, _ = self.drawn(data, "any")
         if releases:
             self.commit(holder, [StreamRelease(token=1, session="r", stream=number)])
         else:
-            self.commit(worker, [StreamClaim(token=1, session="r", stream=number)])
+            self.commit(worker, [StreamClaim(token=1, session="r", stream=number, limit=limit)])
 
     @rule(worker=workers, step=begins)
     def begin(self, worker: str, step: Step) -> None:
         self.commit(worker, [step])
+
+    @rule(worker=workers, steps=st.lists(running | announcing | announced, max_size=3))
+    def count(self, worker: str, steps: list[Step]) -> None:
+        self.commit(worker, steps)
 
     @rule(worker=workers, step=puts)
     def put(self, worker: str, step: Step) -> None:

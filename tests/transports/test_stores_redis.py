@@ -8,9 +8,12 @@ import pytest
 import redis
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionSave,
@@ -24,7 +27,7 @@ from mcpcore.http.storing import (
 )
 from tests.transports.redis_server import RedisServer, redis_server
 from tests.transports.store_stage import record
-from transports.stores.base import StoreSettings
+from transports.stores.base import LOST, StoreSettings
 from transports.stores.redis import RedisStore
 
 
@@ -53,6 +56,9 @@ def steps(session: str) -> list[Step]:
         StreamBegin(token=1, session=session, stream=1, request=b"1"),
         StreamBegin(token=1, session=session, stream=2),
         StreamAppend(token=1, session=session, stream=1, data=b"x"),
+        SessionCalls(token=1, session=session, calls=2, limit=3),
+        Announce(token=1, session="", note=b"n", topic="t"),
+        Announcements(token=1, session="", since=0),
         QueuePut(token=1, session=session, data=b"{}", once="o"),
         QueueTake(token=1, session=session, stream=2, limit=10),
         QueueTake(token=1, session=session, stream=2, limit=10),
@@ -220,3 +226,24 @@ def test_a_wake_that_was_lost_with_its_sender_is_made_again(
         woken = b'{"note":"wake","session":"s","stream":1}'
         found = [*other.receive("b", 0), *other.receive("b", 0)]
         assert found == [woken]
+
+
+def test_each_worker_is_told_that_everything_is_lost(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    now = 0.0
+    settings = StoreSettings(renew=3)
+    with (
+        closing(RedisStore(server.url, settings, prefix="p", clock=lambda: now)) as one,
+        closing(RedisStore(server.url, settings, prefix="p", clock=lambda: now)) as other,
+    ):
+        for store, worker in ((one, "a"), (other, "b"), (other, "c")):
+            assert store.receive(worker, 0) == []
+        client.flushall()
+        now = 3.0
+        one.commit("a", [SessionTouch(token=1, session="s")], 1000)
+        for store, worker in ((one, "a"), (other, "b"), (other, "c")):
+            assert store.receive(worker, 0) == [LOST]
+            assert store.receive(worker, 0) == []
+        now = 6.0
+        assert one.receive("a", 0) == []

@@ -12,11 +12,15 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     LogPage,
+    Lost,
     Moved,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionRecord,
@@ -32,7 +36,7 @@ from mcpcore.http.storing import (
     Wake,
 )
 
-Outcome = SessionRecord | LogPage | StoreFailure | bool | int | None
+Outcome = SessionRecord | LogPage | StoreFailure | tuple[bytes, ...] | bool | int | None
 """What becomes of a step; which of these, the step's class says."""
 
 SECRET_SIZE = 32
@@ -72,6 +76,9 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
     """A worker tells that it is there about this often."""
     mailbox: int = 10_000
     """Notes of other workers that wait for one worker; more are refused."""
+    announcements: int = 200
+    """Announcements to everybody that are kept for sessions which no worker knows, each for
+    ``idle`` and together at most ``queue_bytes``; the oldest go first."""
 
 
 class StoreUnavailableError(Exception):
@@ -93,10 +100,16 @@ class SessionStore(Protocol):
         """
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
-        """Return the record of a session that has not ended, and count it as used."""
+        """Return the record of a session that has not ended, and count it as used.
+
+        ``used`` of the record says when it had been used before.
+        """
 
     def touch(self, session: str, wall: float) -> bool:
         """Count a session as used; return whether it is there."""
+
+    def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
+        """How many requests of a session ``worker`` may work on (:class:`SessionCalls`)."""
 
     def delete(self, session: str, wall: float) -> bool:
         """Remove a session and all that is kept of it; return whether it was there."""
@@ -106,11 +119,18 @@ class EventStore(Protocol):
     """Keeps the event streams and the queue of each session."""
 
     def begin(
-        self, worker: str, session: str, stream: int, request: bytes | None, wall: float
-    ) -> None:
+        self,
+        worker: str,
+        session: str,
+        stream: int,
+        request: bytes | None,
+        limit: int,
+        wall: float,
+    ) -> bool | None:
         """Begin a stream (:class:`StreamBegin`).
 
-        Raises StepFailedError without the session, for a number in use, and beyond the limit.
+        Raises StepFailedError without the session, for a number in use, and where there are too
+        many streams of all kinds.
         """
 
     def append(
@@ -132,7 +152,7 @@ class EventStore(Protocol):
     def release(self, worker: str, session: str, stream: int, wall: float) -> None:
         """A stream has lost its connection at ``worker`` (:class:`StreamRelease`)."""
 
-    def claim(self, worker: str, session: str, stream: int, wall: float) -> None:
+    def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
         """A stream has a connection at ``worker`` (:class:`StreamClaim`)."""
 
 
@@ -145,6 +165,12 @@ class Mailbox(Protocol):
         Raises StepFailedError if the mailbox of ``to`` is full; of all others, those whose
         mailbox is full do not get it.
         """
+
+    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
+        """Pass a note on to all others and keep it (:class:`Announce`)."""
+
+    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
+        """Return what was announced since then (:class:`Announcements`)."""
 
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """Wait for notes to ``worker``; return them in order, none after ``timeout`` seconds.
@@ -190,19 +216,25 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
             case StreamRead():
                 return store.read(worker, session, step.stream, step.after, step.limit, wall)
             case StreamBegin():
-                store.begin(worker, session, step.stream, step.request, wall)
+                return store.begin(worker, session, step.stream, step.request, step.limit, wall)
             case QueuePut():
                 return store.put(session, step.data, step.once, wall)
             case QueueTake():
                 return store.take(worker, session, step.stream, step.limit, wall)
             case StreamClaim():
-                store.claim(worker, session, step.stream, wall)
+                return store.claim(worker, session, step.stream, step.limit, wall)
             case StreamRelease():
                 store.release(worker, session, step.stream, wall)
             case Post():
                 store.post(worker, step.to, step.note)
+            case Announce():
+                store.announce(worker, step.note, step.topic, wall)
+            case Announcements():
+                return store.announcements(step.since, wall)
             case SessionTouch():
                 return store.touch(session, wall)
+            case SessionCalls():
+                return store.calls(worker, session, step.calls, step.limit, wall)
             case SessionLoad():
                 return store.load(session, wall)
             case SessionSave():
@@ -246,3 +278,7 @@ def wake(session: str, stream: int) -> bytes:
 def moved(session: str, stream: int) -> bytes:
     """The note that a stream has its connection elsewhere."""
     return msgspec.json.encode(Moved(session=session, stream=stream))
+
+
+LOST = msgspec.json.encode(Lost(session=""))
+"""The note that sessions may be lost."""

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     LogPage,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionRecord,
@@ -55,17 +58,30 @@ class ByStep(ABC):
         there: bool = self.do("", SessionTouch(token=0, session=session), wall)
         return there
 
+    def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
+        """See :class:`~transports.stores.base.SessionStore`."""
+        step = SessionCalls(token=0, session=session, calls=calls, limit=limit)
+        granted: int | None = self.do(worker, step, wall)
+        return granted
+
     def delete(self, session: str, wall: float) -> bool:
         """See :class:`~transports.stores.base.SessionStore`."""
         there: bool = self.do("", SessionDelete(token=0, session=session), wall)
         return there
 
     def begin(
-        self, worker: str, session: str, stream: int, request: bytes | None, wall: float
-    ) -> None:
+        self,
+        worker: str,
+        session: str,
+        stream: int,
+        request: bytes | None,
+        limit: int,
+        wall: float,
+    ) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
-        step = StreamBegin(token=0, session=session, stream=stream, request=request)
-        self.do(worker, step, wall)
+        step = StreamBegin(token=0, session=session, stream=stream, request=request, limit=limit)
+        begun: bool | None = self.do(worker, step, wall)
+        return begun
 
     def append(
         self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
@@ -98,10 +114,23 @@ class ByStep(ABC):
         """See :class:`~transports.stores.base.EventStore`."""
         self.do(worker, StreamRelease(token=0, session=session, stream=stream), wall)
 
-    def claim(self, worker: str, session: str, stream: int, wall: float) -> None:
+    def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
-        self.do(worker, StreamClaim(token=0, session=session, stream=stream), wall)
+        step = StreamClaim(token=0, session=session, stream=stream, limit=limit)
+        claimed: bool | None = self.do(worker, step, wall)
+        return claimed
 
     def post(self, worker: str, to: str | None, note: bytes) -> None:
         """See :class:`~transports.stores.base.Mailbox`."""
         self.do(worker, Post(token=0, session="", to=to, note=note), 0.0)
+
+    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        self.do(worker, Announce(token=0, session="", note=note, topic=topic), wall)
+
+    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        notes: tuple[bytes, ...] = self.do(
+            "", Announcements(token=0, session="", since=since), wall
+        )
+        return notes

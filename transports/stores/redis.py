@@ -23,6 +23,7 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore.http.storing import (
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionRecord,
@@ -35,6 +36,7 @@ from mcpcore.http.storing import (
     StreamRead,
 )
 from transports.stores.base import (
+    LOST,
     SECRET_SIZE,
     Outcome,
     StepFailedError,
@@ -64,6 +66,10 @@ class _Here(Struct):
     """Who had died when it last looked."""
     missed: bool = False
     """It may have missed a note."""
+    generation: bytes = b""
+    """Names what Redis held when it last looked; another one after Redis has lost everything."""
+    lost: bool = False
+    """It has yet to be told that sessions may be lost."""
     left: bool = False
 
 
@@ -142,7 +148,7 @@ class RedisStore(ByStep):
         sessions = dict.fromkeys(
             step.session
             for step in steps
-            if isinstance(step, (StreamBegin, StreamClaim, StreamRead))
+            if isinstance(step, (StreamBegin, StreamClaim, StreamRead, SessionCalls))
         )
         if not sessions:
             return []
@@ -219,7 +225,12 @@ class RedisStore(ByStep):
             while True:
                 self._follow_up((), (), 0.0)
                 left = max(0.0, until - time.monotonic())
-                found = self._read(worker, here, min(left, max(self.settings.renew, _LEAST_WAIT)))
+                if here.lost:
+                    here.lost, left = False, 0.0
+                    found = [LOST]
+                else:
+                    found = []
+                found += self._read(worker, here, min(left, max(self.settings.renew, _LEAST_WAIT)))
                 if here.left or found or left <= 0:
                     return [] if here.left else found
                 self._renew(worker, here)
@@ -269,13 +280,18 @@ class RedisStore(ByStep):
                 return known
             if here is not None and here.renewed <= now < here.renewed + self.settings.renew:
                 return here
-        newest, gone, expired = self._link.one(
-            self._of_workers("renew", worker, self._now(), self._secret or b"")
+        newest, gone, expired, generation = self._link.one(
+            self._of_workers(
+                "renew", worker, self._now(), self._secret or b"", secrets.token_bytes(12)
+            )
         )
         with self._lock:
             here = self._here.setdefault(worker, _Here(inbox="0-0", all=newest.decode()))
             here.renewed = now
             missed, dead = here.missed, sorted(frozenset(gone) - here.gone)
+            if missed or (here.generation and here.generation != generation):
+                here.lost = True
+            here.generation = generation
             here.gone, here.missed = frozenset(gone), False
         for name in expired:
             silent = name.decode()

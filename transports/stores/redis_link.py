@@ -144,6 +144,7 @@ def _script(name: str, settings: StoreSettings) -> Script:
         "ABSOLUTE": settings.absolute,
         "LEASE": settings.lease,
         "MAILBOX": settings.mailbox,
+        "ANNOUNCEMENTS": settings.announcements,
         "SLACK": SLACK,
     }
     head = "".join(f"local {key} = {value!r}\n" for key, value in numbers.items())

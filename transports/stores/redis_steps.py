@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from redis.exceptions import ResponseError
 
 from mcpcore.http.storing import (
+    Announce,
+    Announcements,
     LogPage,
     Post,
     QueuePut,
     QueueTake,
+    SessionCalls,
     SessionDelete,
     SessionLoad,
     SessionRecord,
@@ -44,6 +48,9 @@ def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) 
             session_base(prefix, step.session), operation, wall, worker, *values
         )
 
+    def of_workers(operation: str, *values: object) -> Command:
+        return link.workers.call(workers_base(prefix), operation, *values)
+
     match step:
         case StreamAppend():
             return of_session("append", step.stream, step.data, int(step.ends))
@@ -51,18 +58,20 @@ def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) 
             return of_session("read", step.stream, step.after, step.limit)
         case StreamBegin():
             answers, request = int(step.request is not None), step.request or b""
-            return of_session("begin", step.stream, answers, request)
+            return of_session("begin", step.stream, answers, request, step.limit)
         case QueuePut():
             named, once = int(step.once is not None), step.once or ""
             return of_session("put", step.data, int(is_request(step.data)), named, once)
         case QueueTake():
             return of_session("take", step.stream, step.limit)
         case StreamClaim():
-            return of_session("claim", step.stream)
+            return of_session("claim", step.stream, step.limit)
         case StreamRelease():
             return of_session("release", step.stream)
         case SessionTouch():
             return of_session("touch")
+        case SessionCalls():
+            return of_session("calls", step.calls, step.limit)
         case SessionLoad():
             return of_session("load")
         case SessionSave():
@@ -71,9 +80,13 @@ def command(link: RedisLink, prefix: str, worker: str, step: Step, wall: float) 
         case SessionDelete():
             return of_session("delete")
         case Post(to=None):
-            return link.workers.call(workers_base(prefix), "announce", worker, step.note)
+            return of_workers("post_all", worker, step.note)
         case Post():
-            return link.workers.call(workers_base(prefix), "post", step.to, step.note)
+            return of_workers("post", step.to, step.note)
+        case Announce():
+            return of_workers("announce", worker, step.note, step.topic, wall)
+        case Announcements():
+            return of_workers("announcements", step.since, wall)
     return None
 
 
@@ -88,8 +101,10 @@ def outcome(step: Step, reply: Reply) -> Outcome:
         text = str(reply)
         refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
         return StoreFailure(text.removeprefix(_REFUSED) if refused else reason(reply))
-    if isinstance(step, Post):
+    if isinstance(step, Post | Announce):
         return None
+    if isinstance(step, Announcements):
+        return tuple(reply)
     value = reply[0]
     match step:
         case StreamAppend():
@@ -103,7 +118,11 @@ def outcome(step: Step, reply: Reply) -> Outcome:
         case SessionSave():
             return False if value < 0 else None
         case SessionLoad():
-            return None if value == b"" else msgspec.json.decode(value, type=SessionRecord)
+            return None if value == b"" else _loaded(*value)
+        case SessionCalls():
+            return None if value < 0 else int(value)
+        case StreamBegin() | StreamClaim():
+            return False if value else None
         case QueuePut() | SessionTouch() | SessionDelete():
             return bool(value)
     return None
@@ -111,12 +130,17 @@ def outcome(step: Step, reply: Reply) -> Outcome:
 
 def notes(session: str, reply: Reply) -> Iterator[str | bytes]:
     """Return the notes that came with a reply: name of a worker, note, name, note ..."""
-    if isinstance(reply, list):
+    if isinstance(reply, list) and session:
         told = reply[1]
         for worker, kind, stream in zip(told[::3], told[1::3], told[2::3], strict=True):
             make = wake if kind == b"wake" else moved
             yield worker
             yield make(session, int(stream))
+
+
+def _loaded(record: bytes, used: bytes) -> SessionRecord:
+    made = msgspec.json.decode(record, type=SessionRecord)
+    return structs.replace(made, used=float(used)) if used else made
 
 
 def _page(value: Any) -> LogPage:

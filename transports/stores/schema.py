@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transports.stores.base import StoreUnavailableError
 
-VERSION = 2
+VERSION = 3
 """Of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Kept in ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -94,6 +94,20 @@ CREATE TABLE once (
     UNIQUE (session, name)
 );
 CREATE INDEX once_by_session ON once (session);
+
+CREATE TABLE calls (
+    session INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    PRIMARY KEY (session, worker)
+) WITHOUT ROWID;
+
+CREATE TABLE announcements (
+    key INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL UNIQUE,
+    time REAL NOT NULL,
+    note BLOB NOT NULL
+);
 
 CREATE TABLE workers (
     name TEXT PRIMARY KEY,

@@ -14,6 +14,7 @@ local open = base .. 'g' -- sorted set: GET streams with a connection, by rank
 local order = base .. 'o' -- list: events of all streams, oldest first, without their data
 local queue = base .. 'q' -- list: messages, "r" (request) or "n" before each
 local once = base .. 'u' -- sorted set: announcements, by their order
+local calls = base .. 'c' -- hash: worker -> how many requests it may work on
 local notes = {}
 
 local function log(number) -- stream: the events of one stream, ids are positions
@@ -40,7 +41,7 @@ local function remove()
   for _, number in ipairs(redis.call('HKEYS', streams)) do
     redis.call('UNLINK', log(number))
   end
-  redis.call('UNLINK', facts, streams, open, order, queue, once)
+  redis.call('UNLINK', facts, streams, open, order, queue, once, calls)
 end
 
 local function ends()
@@ -66,7 +67,7 @@ end
 local function expire_keys()
   -- a little later than the session ends, so that clocks may differ
   local left = math.ceil((ends() - wall) * 1000) + SLACK
-  for _, key in ipairs({facts, streams, open, queue, once}) do
+  for _, key in ipairs({facts, streams, open, queue, once, calls}) do
     redis.call('PEXPIRE', key, left)
   end
 end
@@ -256,6 +257,12 @@ local function let_go(number, stream)
   redis.call('ZREM', open, number)
 end
 
+-- Whether so many GET streams have a connection.
+local function full(limit)
+  limit = tonumber(limit)
+  return limit > 0 and redis.call('ZCARD', open) >= limit
+end
+
 local function page(stream, entries)
   return {stream.lost, stream.last, stream.ended and 1 or 0, stream.orphaned and 1 or 0,
     stream.request and 1 or 0, stream.request or '', entries}
@@ -286,8 +293,9 @@ function ops.load()
   if not lives() then
     return ''
   end
+  local used = redis.call('HGET', facts, 'used')
   use()
-  return redis.call('HGET', facts, 'record')
+  return {redis.call('HGET', facts, 'record'), used or ''}
 end
 
 function ops.touch()
@@ -296,6 +304,27 @@ function ops.touch()
   end
   use()
   return 1
+end
+
+function ops.calls() -- how many, limit
+  if not lives() then
+    return -1
+  end
+  local others = 0
+  local known = redis.call('HGETALL', calls)
+  for index = 1, #known, 2 do
+    if known[index] ~= me then
+      others = others + tonumber(known[index + 1])
+    end
+  end
+  local granted = math.min(tonumber(ARGV[4]), math.max(0, tonumber(ARGV[5]) - others))
+  if granted > 0 then
+    redis.call('HSET', calls, me, granted)
+    redis.call('PEXPIRE', calls, redis.call('PTTL', facts))
+  else
+    redis.call('HDEL', calls, me)
+  end
+  return granted
 end
 
 function ops.delete()
@@ -311,13 +340,16 @@ function ops.remove()
   return 1
 end
 
-function ops.begin() -- stream, whether it answers a request, the request's id
+function ops.begin() -- stream, whether it answers a request, the request's id, limit
   local number = ARGV[4]
   if not lives() then
     return redis.error_reply('GONE the session has ended')
   end
   if find(number) then
     return redis.error_reply('GONE a stream with this number exists')
+  end
+  if ARGV[5] ~= '1' and full(ARGV[7]) then
+    return 1
   end
   if redis.call('HLEN', streams) >= STREAMS and not make_room() then
     return redis.error_reply('GONE the session has too many streams')
@@ -486,11 +518,14 @@ function ops.release() -- stream
   return 0
 end
 
-function ops.claim() -- stream
+function ops.claim() -- stream, limit
   local number = ARGV[4]
   local stream = find(number)
   if not stream then
     return 0
+  end
+  if not (stream.request or stream.holder or stream.ended) and full(ARGV[5]) then
+    return 1
   end
   if stream.holder and stream.holder ~= me then
     note(stream.holder, 'moved', number)
@@ -510,6 +545,7 @@ end
 
 function ops.bury() -- the worker that is gone
   local worker = ARGV[4]
+  redis.call('HDEL', calls, worker)
   for _, number in ipairs(redis.call('HKEYS', streams)) do
     local stream = fetch(number)
     stream.readers[worker] = nil

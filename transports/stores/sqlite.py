@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from transports.stores.base import (
@@ -117,8 +118,9 @@ class SqliteStore(SqliteLimits):
             key = self._find(session, wall)
             if key is None:
                 return None
+            used = self._value("SELECT used FROM sessions WHERE key = ?", key)
             self._use(key, wall)
-            return self._record(key)
+            return structs.replace(self._record(key), used=used)
 
     def _record(self, key: int) -> SessionRecord:
         text = self._value("SELECT record FROM sessions WHERE key = ?", key)
@@ -132,6 +134,30 @@ class SqliteStore(SqliteLimits):
                 self._use(key, wall)
             return key is not None
 
+    def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
+        """See :class:`~transports.stores.base.SessionStore`."""
+        with self._transaction():
+            key = self._find(session, wall)
+            if key is None:
+                return None
+            others: int = self._value(
+                "SELECT coalesce(sum(calls), 0) FROM calls WHERE session = ? AND worker <> ?",
+                key,
+                worker,
+            )
+            granted = min(calls, max(0, limit - others))
+            if granted:
+                self._db.execute(
+                    "INSERT INTO calls (session, worker, calls) VALUES (?, ?, ?)"
+                    " ON CONFLICT (session, worker) DO UPDATE SET calls = excluded.calls",
+                    (key, worker, granted),
+                )
+            else:
+                self._db.execute(
+                    "DELETE FROM calls WHERE session = ? AND worker = ?", (key, worker)
+                )
+            return granted
+
     def delete(self, session: str, wall: float) -> bool:
         """See :class:`~transports.stores.base.SessionStore`."""
         with self._transaction():
@@ -143,8 +169,14 @@ class SqliteStore(SqliteLimits):
     # Streams
 
     def begin(
-        self, worker: str, session: str, stream: int, request: bytes | None, wall: float
-    ) -> None:
+        self,
+        worker: str,
+        session: str,
+        stream: int,
+        request: bytes | None,
+        limit: int,
+        wall: float,
+    ) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._transaction():
             key = self._find(session, wall)
@@ -152,6 +184,8 @@ class SqliteStore(SqliteLimits):
                 raise StepFailedError("the session has ended")
             if self._stream(session, stream, wall) is not None:
                 raise StepFailedError("a stream with this number exists")
+            if request is None and self._full(key, limit):
+                return False
             count = self._value("SELECT streams FROM sessions WHERE key = ?", key)
             if count >= self.settings.streams:
                 self._make_room(key, wall)
@@ -161,6 +195,7 @@ class SqliteStore(SqliteLimits):
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (key, stream, request, worker, worker, self._next_rank(key), wall),
             )
+            return None
 
     def append(
         self, worker: str, session: str, stream: int, data: bytes, ends: bool, wall: float
@@ -207,12 +242,15 @@ class SqliteStore(SqliteLimits):
             self._db.execute(reading, (found.key, worker))
             return found.page(page)
 
-    def claim(self, worker: str, session: str, stream: int, wall: float) -> None:
+    def claim(self, worker: str, session: str, stream: int, limit: int, wall: float) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._transaction():
             found = self._stream(session, stream, wall)
             if found is None:
-                return
+                return None
+            new = found.request is None and found.holder is None and not found.ended
+            if new and self._full(found.session, limit):
+                return False
             self._db.execute(
                 "UPDATE streams SET holder = ?, rank = ?, time = ?,"
                 " armed = armed AND holder IS ? WHERE key = ?",
@@ -222,6 +260,7 @@ class SqliteStore(SqliteLimits):
                 self._stop_reading(found.key, found.holder)
                 self._tell(found.holder, moved(session, stream))
             self._wake_carrier(session, found.session)
+            return None
 
     def release(self, worker: str, session: str, stream: int, wall: float) -> None:
         """See :class:`~transports.stores.base.EventStore`."""

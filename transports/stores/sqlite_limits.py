@@ -83,6 +83,17 @@ class SqliteLimits(SqliteMail):
             return None
         return stream
 
+    def _full(self, session: int, limit: int) -> bool:
+        """Whether so many GET streams of a session have a connection."""
+        if not limit:
+            return False
+        count: int = self._value(
+            "SELECT count(*) FROM streams WHERE session = ?"
+            " AND request IS NULL AND holder IS NOT NULL AND NOT ended",
+            session,
+        )
+        return count >= limit
+
     def _again(self, stream: StreamRow) -> StreamRow:
         row = self._row(f"{_STREAM} key = ?", stream.key)
         return stream if row is None else StreamRow(*row)
@@ -128,6 +139,7 @@ class SqliteLimits(SqliteMail):
             "DELETE FROM streams WHERE session = ?",
             "DELETE FROM queue WHERE session = ?",
             "DELETE FROM once WHERE session = ?",
+            "DELETE FROM calls WHERE session = ?",
             "DELETE FROM sessions WHERE key = ?",
         ):
             self._db.execute(statement, (session,))

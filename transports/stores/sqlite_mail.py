@@ -72,6 +72,43 @@ class SqliteMail(SqliteFile):
                 )
             self._told = True
 
+    def announce(self, worker: str, note: bytes, topic: str, wall: float) -> None:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        with self._transaction():
+            self.post(worker, None, note)
+            self._db.execute(
+                "INSERT OR REPLACE INTO announcements (key, topic, time, note)"
+                " VALUES ((SELECT coalesce(max(key), 0) + 1 FROM announcements), ?, ?, ?)",
+                (topic, wall, note),
+            )
+            self._limit_announcements(wall)
+
+    def announcements(self, since: float, wall: float) -> tuple[bytes, ...]:
+        """See :class:`~transports.stores.base.Mailbox`."""
+        with self._transaction():
+            self._limit_announcements(wall)
+            rows = self._db.execute(
+                "SELECT note FROM announcements WHERE time >= ? ORDER BY key", (since,)
+            ).fetchall()
+        return tuple(note for (note,) in rows)
+
+    def _limit_announcements(self, wall: float) -> None:
+        settings = self.settings
+        count, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(length(note)), 0) FROM announcements"
+        ).fetchone()
+        for key, time_, length in self._db.execute(
+            "SELECT key, time, length(note) FROM announcements ORDER BY key"
+        ).fetchall():
+            if (
+                count <= settings.announcements
+                and size <= settings.queue_bytes
+                and wall < time_ + settings.idle
+            ):
+                return
+            self._db.execute("DELETE FROM announcements WHERE key = ?", (key,))
+            count, size = count - 1, size - length
+
     def receive(self, worker: str, timeout: float) -> list[bytes]:
         """See :class:`~transports.stores.base.Mailbox`."""
         until = time.monotonic() + timeout
@@ -153,6 +190,7 @@ class SqliteMail(SqliteFile):
     def _bury(self, worker: str) -> None:
         """Nothing more comes from a worker; should it come back, it has lost its connections."""
         self._db.execute("DELETE FROM readers WHERE worker = ?", (worker,))
+        self._db.execute("DELETE FROM calls WHERE worker = ?", (worker,))
         held = self._db.execute(
             "SELECT id, sessions.key, number FROM streams JOIN sessions"
             " ON sessions.key = session WHERE holder = ?",

@@ -2,7 +2,7 @@
 -- these keys begin with; all of them are in one slot.  ARGV: the operation and what it needs.
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
--- IDLE, ABSOLUTE, SLACK.
+-- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -10,7 +10,10 @@ local sessions = base .. 'sessions' -- sorted set: ids, by last use; below zero:
 local born = base .. 'born' -- sorted set: the same ids, by creation
 local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
+local news = base .. 'news' -- hash: topic -> announcement, packed
+local topics = base .. 'topics' -- sorted set: the same topics, by their order
 local secret = base .. 'secret'
+local generation = base .. 'generation' -- made when there was nothing
 local FAR = 1e12
 local LONG = math.ceil(2 * ABSOLUTE * 1000)
 local MAIL = math.ceil(6 * LEASE * 1000)
@@ -110,7 +113,7 @@ function ops.secret() -- a new one, or the one that was known
   return redis.call('GET', secret)
 end
 
-function ops.renew() -- worker, time, secret
+function ops.renew() -- worker, time, secret, a name for the generation that begins
   local worker, now = ARGV[2], clock(ARGV[3])
   redis.call('ZADD', workers, score(now + LEASE), worker)
   redis.call('ZREM', gone, worker)
@@ -118,13 +121,15 @@ function ops.renew() -- worker, time, secret
   if ARGV[4] ~= '' then
     redis.call('SET', secret, ARGV[4], 'NX')
   end
-  for _, key in ipairs({workers, gone, sessions, born, owners, secret, held(worker)}) do
+  redis.call('SET', generation, ARGV[5], 'NX')
+  for _, key in ipairs({workers, gone, sessions, born, owners, secret, generation, held(worker)}) do
     redis.call('PEXPIRE', key, LONG)
   end
   redis.call('PEXPIRE', inbox(worker), MAIL)
   local newest = redis.call('XREVRANGE', all, '+', '-', 'COUNT', 1)[1]
   local expired = redis.call('ZRANGEBYSCORE', workers, '-inf', score(now))
-  return {newest and newest[1] or '0-0', redis.call('ZRANGE', gone, 0, -1), expired}
+  return {newest and newest[1] or '0-0', redis.call('ZRANGE', gone, 0, -1), expired,
+    redis.call('GET', generation)}
 end
 
 function ops.buried() -- worker, time
@@ -161,10 +166,54 @@ function ops.post() -- worker, note
   return 0
 end
 
-function ops.announce() -- from worker, note
+function ops.post_all() -- from worker, note
   redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn())
   redis.call('PEXPIRE', all, MAIL)
   return 0
+end
+
+-- Gives up what is too much or too old, and returns what is left, in order.
+local function announced(wall)
+  local found, size = {}, 0
+  for _, topic in ipairs(redis.call('ZRANGE', topics, 0, -1)) do
+    local packed = redis.call('HGET', news, topic)
+    local each = packed and cmsgpack.unpack(packed) or {at = 0, note = ''}
+    each.topic = topic
+    found[#found + 1] = each
+    size = size + #each.note
+  end
+  local first = 1
+  while first <= #found do
+    local each = found[first]
+    if #found - first < ANNOUNCEMENTS and size <= QUEUE_BYTES and wall < each.at + IDLE then
+      break
+    end
+    redis.call('HDEL', news, each.topic)
+    redis.call('ZREM', topics, each.topic)
+    size = size - #each.note
+    first = first + 1
+  end
+  return {unpack(found, first)}
+end
+
+function ops.announce() -- from worker, note, topic, wall clock
+  ops.post_all()
+  redis.call('HSET', news, ARGV[4], cmsgpack.pack({at = ARGV[5], note = ARGV[3]}))
+  redis.call('ZADD', topics, turn(), ARGV[4])
+  redis.call('PEXPIRE', news, HELD)
+  redis.call('PEXPIRE', topics, HELD)
+  announced(tonumber(ARGV[5]))
+  return 0
+end
+
+function ops.announcements() -- since, wall clock
+  local notes = {}
+  for _, each in ipairs(announced(tonumber(ARGV[3]))) do
+    if tonumber(each.at) >= tonumber(ARGV[2]) then
+      notes[#notes + 1] = each.note
+    end
+  end
+  return notes
 end
 
 function ops.tell() -- worker, note, worker, note, ...

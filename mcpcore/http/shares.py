@@ -1,0 +1,167 @@
+"""How many requests of a session one worker may work on, as all workers together have a limit.
+
+A worker asks the store for a share before it takes in more than a few; it gives it back as they
+end.  A share is asked for in blocks, so that most requests wait for nothing.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from mcpcore.http.steps import ignore
+from mcpcore.http.storing import SessionCalls, StoreFailure
+from mcpcore.wire.message import Frame, Message
+
+if TYPE_CHECKING:
+    from mcpcore.http.views import View
+
+_BLOCKS = 64
+"""A block is this part of the limit; so many requests a worker takes in without asking."""
+
+Then = Callable[[StoreFailure | None], None]
+"""Goes on with what has waited for the store."""
+
+
+def requests_in(frame: Frame) -> int:
+    """How many requests of a frame would be worked on; a ping is answered at once."""
+    messages = frame if isinstance(frame, list) else [frame]
+    return sum(
+        isinstance(message, Message)
+        and message.method is not UNSET
+        and message.id is not UNSET
+        and message.method != "ping"
+        for message in messages
+    )
+
+
+class Share:
+    """The share of one view; the Peer answers what is beyond it as busy."""
+
+    __slots__ = (
+        "_asked",
+        "_asking",
+        "_coming",
+        "_granted",
+        "_told_at",
+        "_view",
+        "_waiting",
+        "deadline",
+        "limit",
+        "spare",
+    )
+
+    def __init__(self, view: "View") -> None:
+        self.deadline: float | None = None
+        self.limit = view.peer.config.limits.in_flight
+        self.spare = self.limit // _BLOCKS
+        self._view = view
+        self._granted = 0
+        self._asked: list[tuple[int, Then]] = []
+        """What goes on when the store has answered."""
+        self._waiting: list[tuple[int, Then]] = []
+        """What came meanwhile."""
+        self._asking = False
+        self._coming = 0
+        """Requests that were let through and may not be known to the Peer yet."""
+        self._told_at = 0.0
+        view.peer.capacity = self.spare
+
+    def __bool__(self) -> bool:
+        return self._asking
+
+    def admit(self, count: int, then: Then) -> bool:
+        """Whether ``count`` requests may be taken in now; if not, ``then`` goes on later."""
+        if self._asking:
+            self._waiting.append((count, then))
+            return False
+        needed = self._needed() + count
+        if needed > max(self.spare, self._granted) and self._granted < self.limit:
+            self._asked.append((count, then))
+            self._ask(needed)
+            return False
+        self._coming += count
+        return True
+
+    def settle(self) -> None:
+        """A request has ended: give back a share that has become far too large."""
+        if self._granted and not self._asking and 2 * self._needed() <= self._granted:
+            self._ask(self._needed())
+
+    def again(self) -> None:
+        """Give back what is too much; say from time to time how much it is."""
+        view = self._view
+        if view.over or self._asking or not self._granted:
+            return
+        stale = view.log.owner.now - self._told_at >= view.settings.session_touch
+        if stale or self._wanted(self._needed()) != self._granted:
+            self._ask(self._needed())
+        else:
+            view.steps.retry(self)
+
+    def close(self) -> None:
+        """The view is given up, and whoever waits has been told."""
+        view = self._view
+        if self._granted or self._asking:
+            view.steps.ask(SessionCalls, view.id, ignore, calls=0, limit=self.limit)
+        view.steps.forget(self)
+
+    def _needed(self) -> int:
+        peer = self._view.peer
+        if not peer.hub.inbox:
+            self._coming = 0
+        return peer.in_flight + self._coming
+
+    def _wanted(self, needed: int) -> int:
+        """The share for so many requests."""
+        if needed <= self.spare:
+            return 0
+        block = max(1, self.spare)
+        return min(self.limit, -(-needed // block) * block)
+
+    def _ask(self, needed: int) -> None:
+        self._asking = True
+        self._view.steps.ask(
+            SessionCalls,
+            self._view.id,
+            self._answered,
+            calls=self._wanted(needed),
+            limit=self.limit,
+        )
+
+    def _answered(self, outcome: int | StoreFailure | None) -> None:
+        view = self._view
+        self._asking = False
+        if view.over:
+            return
+        if outcome is None:
+            view.vanish()
+            return
+        failure = outcome if isinstance(outcome, StoreFailure) else None
+        if not isinstance(outcome, StoreFailure):
+            self._granted = outcome
+            view.peer.capacity = max(self.spare, outcome)
+        self._told_at = -math.inf if failure else view.log.owner.now
+        if self._granted:
+            view.steps.retry(self)
+        asked, self._asked = self._asked, []
+        for count, then in asked:
+            self._coming += count
+            then(failure)
+        waiting, self._waiting = self._waiting, []
+        self._admit(waiting)
+
+    def _admit(self, arrivals: list[tuple[int, Then]]) -> None:
+        """Let all of them through, or ask for all of them together."""
+        needed = self._needed() + sum(count for count, _ in arrivals)
+        if arrivals and needed > max(self.spare, self._granted) and self._granted < self.limit:
+            self._asked = arrivals
+            self._ask(needed)
+            return
+        for count, then in arrivals:
+            self._coming += count
+            then(None)
+
+
+__all__ = ["Share", "requests_in"]

@@ -1,0 +1,210 @@
+"""StoredHttpServer: what is said to everybody reaches sessions that no worker knew then."""
+
+import msgspec
+import pytest
+
+from mcpcore.http.settings import HttpSettings
+from mcpcore.http.storing import (
+    Announce,
+    Announcements,
+    Lost,
+    QueuePut,
+    SessionTouch,
+)
+from tests.http.cluster import EPOCH
+from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
+from tests.http.support import initialize, request
+from transports.stores.base import StoreSettings
+
+TOOLS = "notifications/tools/list_changed"
+UPDATED = "notifications/resources/updated"
+QUICK = HttpSettings(session_view_idle=10)
+PING = request("ping", id=9)
+LOST = msgspec.json.encode(Lost(session=""))
+
+
+def forgotten(bench: StoreBench, session: str) -> None:
+    """Let a worker lose sight of a session."""
+    bench.pass_time(11)
+    assert bench.server.sessions == 0, session
+
+
+def heard(bench: StoreBench, session: str) -> list[object]:
+    """What a new GET stream brings."""
+    route = bench.listen(session)
+    bench.pump()
+    seen = shown(bench.replies[route])
+    bench.cut(route)
+    return seen
+
+
+@pytest.mark.parametrize("away", ["forgotten", "dead"])
+def test_a_session_that_nobody_knew_hears_it_when_it_is_used(away: str) -> None:
+    one, other = party("a", "b", settings=QUICK)
+    session = one.session()
+    if away == "dead":
+        one.worker.store.leave("a")
+        other.now = one.now
+    else:
+        forgotten(one, session)
+        other.now = one.now
+    other.server.notify(TOOLS)
+    other.server.notify("notifications/x", {"n": 1})
+    other.pump()
+    assert other.asked(QueuePut) == []
+    assert heard(other, session) == ["tools/list_changed", "x"]
+    assert heard(other, session) == []
+
+
+def test_who_announces_needs_no_view_either() -> None:
+    (one,) = party("a", settings=QUICK)
+    session = one.session()
+    forgotten(one, session)
+    one.server.notify(TOOLS)
+    one.pump()
+    assert one.server.sessions == 0
+    assert one.post(PING, mcp_session_id=session).status == 200
+    assert heard(one, session) == ["tools/list_changed"]
+
+
+def test_what_is_said_again_and_again_is_heard_once_afterwards() -> None:
+    (one,) = party("a", settings=QUICK)
+    session = one.session()
+    uri = {"uri": "a://b"}
+    for id, each in enumerate(("a://b", "a://c")):
+        one.post(request("resources/subscribe", {"uri": each}, id=id), mcp_session_id=session)
+    forgotten(one, session)
+    for _ in range(50):
+        one.server.notify(TOOLS)
+        one.server.notify(UPDATED, uri)
+        one.server.notify(UPDATED, {"uri": "a://unknown"})
+        assert one.server.log(None, "error", "twice") is False
+    one.server.notify(UPDATED, {"uri": "a://c"})
+    one.pump()
+    route = one.listen(session)
+    events = one.replies[route].events
+    assert [each["params"] for each in events if each["method"] == UPDATED] == [
+        uri,
+        {"uri": "a://c"},
+    ]
+    # Each line of a log counts.
+    assert shown(one.replies[route]).count("message") == 50
+    assert shown(one.replies[route]).count("tools/list_changed") == 1
+
+
+def test_what_one_worker_knew_is_not_said_again_at_another() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    stream = one.listen(session)
+    for number in range(3):
+        one.server.notify(f"notifications/{number}")
+        settle(one, other)
+    other.server.notify("notifications/3")
+    settle(other, one)
+    # This worker has never seen the session, and looks for what it might have missed.
+    assert heard(other, session) == []
+    assert other.outcomes(QueuePut) == [False] * 4
+    settle(one, other)
+    assert shown(one.replies[stream]) == ["0", "1", "2", "3"]
+
+
+def test_what_was_said_before_a_session_began_is_none_of_its_business() -> None:
+    one, other = party("a", "b")
+    one.server.notify("notifications/old")
+    settle(one, other)
+    one.now += 1
+    other.now = one.now
+    session = one.session()
+    assert heard(other, session) == []
+    assert other.asked(Announcements)[0].since == EPOCH + one.now
+
+
+def test_a_session_in_use_is_not_told_old_stories() -> None:
+    one, other = party("a", "b", settings=HttpSettings(session_touch=5, store_timeout=5))
+    session = one.session()
+    one.server.notify("notifications/old")
+    settle(one, other)
+    one.pass_time(100)
+    one.post(PING, mcp_session_id=session)
+    used = one.now
+    one.pass_time(50)
+    other.now = one.now
+    other.server.notify("notifications/new")
+    other.pump()
+    other.post(PING, mcp_session_id=session)
+    assert other.asked(Announcements)[0].since == EPOCH + used - 10
+    assert len(other.outcomes(QueuePut)) == 1
+
+
+def test_the_store_is_asked_until_it_says_what_was_missed() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.worker.store.leave("a")
+    other.server.notify(TOOLS)
+    other.pump()
+    other.failing("Announcements")
+    stream = other.replies[other.listen(session)]
+    other.pass_time(3)
+    assert shown(stream) == []
+    other.failing()
+    other.pass_time(1)
+    assert shown(stream) == ["tools/list_changed"]
+    asked = len(other.asked(Announcements))
+    other.pass_time(20)
+    assert len(other.asked(Announcements)) == asked
+
+
+def test_nobody_asks_for_a_session_that_is_gone() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    other.failing("Announcements")
+    other.post(PING, mcp_session_id=session)
+    other.send(method="DELETE", mcp_session_id=session)
+    other.failing()
+    asked = len(other.asked(Announcements))
+    other.pass_time(20)
+    assert len(other.asked(Announcements)) == asked
+
+
+def test_a_handshake_that_was_not_completed_hears_nothing() -> None:
+    one, other = party("a", "b")
+    session = one.post(initialize()).headers["mcp-session-id"]
+    one.worker.store.leave("a")
+    other.server.notify(TOOLS)
+    other.pump()
+    other.post(PING, mcp_session_id=session)
+    assert other.outcomes(QueuePut) == []
+
+
+def test_an_announcement_is_one_step_however_many_sessions_there_are() -> None:
+    (one,) = party("a", settings=QUICK, store=StoreSettings(lease=1e9, announcements=2))
+    sessions = [one.session() for _ in range(20)]
+    forgotten(one, sessions[0])
+    for number in range(5):
+        one.server.notify(f"notifications/{number}")
+    one.pump()
+    assert len(one.asked(Announce)) == 5
+    assert one.asked(QueuePut) == []
+    assert heard(one, sessions[7]) == ["3", "4"]
+
+
+def test_what_may_be_lost_is_looked_for_at_once() -> None:
+    one, other = party("a", "b")
+    kept, lost = one.session(), one.session()
+    stream = one.replies[one.listen(lost)]
+    one.call(kept)
+    assert one.worker.store.delete(lost, EPOCH + one.now)
+    one.stored.note(LOST, now=one.now)
+    one.pump()
+    assert len(one.asked(SessionTouch)) >= 2
+    assert stream.end is not None
+    assert one.server.sessions == 1
+    assert one.post(CALL, mcp_session_id=lost).status == 404
+    assert one.post(PING, mcp_session_id=kept).status == 200
+    # One that cannot be asked keeps what it knows.
+    one.failing("SessionTouch")
+    one.stored.note(LOST, now=one.now)
+    one.pump()
+    assert one.post(PING, mcp_session_id=kept).status == 200
+    assert cursor(one.replies[one.listen(kept)])
+    assert other.server.sessions == 0

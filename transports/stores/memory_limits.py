@@ -1,0 +1,207 @@
+"""How much is kept in memory, and for how long: what is over goes, the oldest first."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from mcpcore.http.storing import SessionRecord
+from transports.stores.base import StepFailedError, StoreSettings, ends
+from transports.stores.memory_mail import MemoryMail
+from transports.stores.memory_state import Entry, Session, Shelf, Stream, oldest
+
+
+class MemoryLimits(MemoryMail):
+    """Sessions and events with their ends."""
+
+    def __init__(self, settings: StoreSettings, clock: Callable[[], float]) -> None:
+        super().__init__(settings, clock)
+        self._owners: dict[str, Shelf] = {}
+        """The same sessions by whose share they take."""
+        self._order: deque[Entry] = deque()
+        self._kept = 0
+        self._size = 0
+        """Bytes of events and queued messages."""
+        self._swept = 0.0
+
+    def _find(self, id: str, wall: float) -> Session | None:
+        session = self._all.sessions.get(id)
+        if session is None:
+            return None
+        if self._over(session, wall):
+            self._remove(id)
+            return None
+        return session
+
+    def _stream(self, id: str, number: int, wall: float) -> Stream | None:
+        session = self._find(id, wall)
+        if session is None:
+            return None
+        self._expire(session, wall)
+        stream = session.streams.get(number)
+        if stream is None or self._outlived(stream, wall):
+            return None
+        return stream
+
+    def _use(self, session: Session, wall: float) -> None:
+        session.used = wall if session.used is None else max(session.used, wall)
+        self._all.use(session.record.id)
+        self._owners[session.owner].use(session.record.id)
+
+    def _admit(self, record: SessionRecord, wall: float) -> None:
+        """Make a session, and room for it: first among those of its owner, then among all."""
+        settings = self.settings
+        session = Session(
+            record=record,
+            owner=record.owner,
+            streams={},
+            entries=deque(),
+            queue=deque(),
+            once=OrderedDict(),
+            calls={},
+        )
+        while (own := self._owners.get(session.owner)) is not None and (
+            len(own.sessions) >= settings.sessions_per_client
+        ):
+            self._remove(self._victim(own, wall))
+        while self._all.sessions and len(self._all.sessions) >= settings.sessions:
+            self._remove(self._victim(self._all, wall))
+        self._all.add(session)
+        if session.owner not in self._owners:
+            self._owners[session.owner] = Shelf(OrderedDict(), OrderedDict())
+        self._owners[session.owner].add(session)
+
+    def _remove(self, id: str) -> bool:
+        session = self._all.sessions.get(id)
+        if session is None:
+            return False
+        self._all.remove(id)
+        shelf = self._owners[session.owner]
+        shelf.remove(id)
+        if not shelf.sessions:
+            del self._owners[session.owner]
+        for stream in session.streams.values():
+            self._forget(stream)
+        self._size -= session.queued
+        return True
+
+    def _victim(self, shelf: Shelf, wall: float) -> str:
+        """Return the session that goes first when there are too many."""
+        first = next(iter(shelf.sessions))
+        if self._over(shelf.sessions[first], wall):
+            return first
+        return next(iter(shelf.unused), first)
+
+    def _over(self, session: Session, wall: float) -> bool:
+        return wall >= ends(session.record.created, session.used, self.settings)
+
+    def _sweep(self, wall: float) -> None:
+        self._swept = wall
+        for id in [*self._all.sessions]:
+            session = self._find(id, wall)
+            if session is not None:
+                self._expire(session, wall)
+                for stream in [*session.streams.values()]:
+                    self._outlived(stream, wall)
+
+    def _expire(self, session: Session, wall: float) -> None:
+        """Give up events that are too old."""
+        while (entry := oldest(session.entries)) is not None:
+            if wall < entry.time + self.settings.age:
+                break
+            self._evict(entry)
+
+    def _outlived(self, stream: Stream, wall: float) -> bool:
+        """Forget a stream of which nothing is kept and to which nothing will be added."""
+        if not stream.idle or stream.entries or wall < stream.time + self.settings.age:
+            return False
+        del stream.session.streams[stream.number]
+        return True
+
+    def _make_room(self, session: Session, wall: float) -> None:
+        """Forget streams to which nothing will be added: what is too old, else the oldest."""
+        idle = [stream for stream in session.streams.values() if stream.idle]
+        if not idle:
+            raise StepFailedError("the session has too many streams")
+        if not [stream for stream in idle if self._outlived(stream, wall)]:
+            self._forget(idle[0])
+            del session.streams[idle[0].number]
+
+    def _keep(self, stream: Stream, data: bytes, wall: float) -> None:
+        session = stream.session
+        stream.last += 1
+        entry = Entry(stream, stream.last, data, wall)
+        stream.entries.append(entry)
+        session.entries.append(entry)
+        session.kept += 1
+        session.size += len(data)
+        self._order.append(entry)
+        self._kept += 1
+        self._size += len(data)
+        while session.kept > 1 and (
+            session.kept > self.settings.events or session.size > self.settings.event_bytes
+        ):
+            first = oldest(session.entries)
+            if first is None:
+                break
+            self._evict(first)
+        self._limit_total()
+
+    def _limit_total(self) -> None:
+        while self._size > self.settings.total_bytes and self._kept > 1:
+            first = oldest(self._order)
+            if first is None:
+                break
+            self._evict(first)
+        if len(self._order) > 64 + 4 * self._kept:
+            self._order = deque(entry for entry in self._order if not entry.gone)
+
+    def _queue_room(self, session: Session, size: int) -> bool:
+        """Drop the oldest notifications until a message fits; not one if it never will."""
+        settings = self.settings
+        if (
+            session.request_bytes + size > settings.queue_bytes
+            or session.requests + 1 > settings.events
+        ):
+            return False
+        if session.queued + size > settings.queue_bytes or len(session.queue) >= settings.events:
+            kept: deque[tuple[bytes, bool]] = deque()
+            while (
+                session.queued + size > settings.queue_bytes
+                or len(session.queue) + len(kept) >= settings.events
+            ):
+                data, request = session.queue.popleft()
+                if request:
+                    kept.append((data, request))
+                else:
+                    self._dequeued(session, data, request)
+            session.queue.extendleft(reversed(kept))
+        return True
+
+    def _dequeued(self, session: Session, data: bytes, request: bool) -> None:
+        session.queued -= len(data)
+        self._size -= len(data)
+        if request:
+            session.requests -= 1
+            session.request_bytes -= len(data)
+
+    def _evict(self, entry: Entry) -> None:
+        """Give up the oldest event of a session, which is also the oldest of its stream."""
+        entry.stream.entries.popleft()
+        entry.stream.lost = entry.place
+        self._drop(entry)
+
+    def _forget(self, stream: Stream) -> None:
+        session = stream.session
+        for entry in stream.entries:
+            self._drop(entry)
+            entry.data = b""
+        stream.entries.clear()
+        if len(session.entries) > 64 + 4 * session.kept:
+            session.entries = deque(entry for entry in session.entries if not entry.gone)
+
+    def _drop(self, entry: Entry) -> None:
+        entry.gone = True
+        session = entry.stream.session
+        session.kept -= 1
+        session.size -= len(entry.data)
+        self._kept -= 1
+        self._size -= len(entry.data)
