@@ -68,6 +68,7 @@ class SocketServer:
         self._accepting = anyio.CancelScope()
         self._shares: Counter[str] = Counter()
         self._turned_away = 0
+        self._open: set[socket.socket] = set()
 
     @classmethod
     async def on_tcp(
@@ -107,6 +108,8 @@ class SocketServer:
                 task_status.started()
         finally:
             self.stop()
+            for sock in self._open:  # of tasks that were cancelled before they began
+                sock.close()
 
     def stop(self) -> None:
         """Take no further connection; those there are go on.  May be called more than once."""
@@ -147,13 +150,14 @@ class SocketServer:
                 refusal = _busy("too many connections")
             elif refusal is None and self._shares[share] >= self._settings.connections_per_client:
                 refusal = _busy("too many connections from the same place")
+            self._open.add(sock)
             if refusal is None:
                 self._shares[share] += 1
                 self._tasks.start_soon(self._connection, sock, caller, share)
             elif self._ssl_context is None and self._turned_away < _TURNED_AWAY:
                 self._tasks.start_soon(self._turn_away, sock, refusal)
             else:
-                sock.close()
+                self._close(sock)
 
     def _look_at(self, sock: socket.socket, address: object) -> tuple[Caller, bytes | None]:
         """Who has connected, and what they are told if they may not."""
@@ -181,7 +185,7 @@ class SocketServer:
         except Exception:  # a mistake of ours ends one connection, not all of them
             logger.exception("a connection failed")
         finally:
-            sock.close()
+            self._close(sock)
             self._shares[share] -= 1
             if not self._shares[share]:
                 del self._shares[share]
@@ -242,7 +246,11 @@ class SocketServer:
             await self._tell(sock, line)
         finally:
             self._turned_away -= 1
-            sock.close()
+            self._close(sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._open.discard(sock)
+        sock.close()
 
     async def _tell(self, sock: socket.socket, line: bytes) -> None:
         """Send a line, and leave the other side time to read it."""

@@ -1,0 +1,283 @@
+"""The client's end of sockets: targets, TLS, and what it says when there is no connection."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.principals import Principal, Refusal
+from mcpcore.spec.types.content import TextContent
+from tests.transports.certificates import papers
+from tests.transports.offers import echo
+from tests.transports.served import ANY_PORT, Endless, served
+from tests.transports.serving import APP, serving
+from transports.client import connect
+from transports.client_errors import CallFailed, NegotiationError
+from transports.client_open import ClientSettings
+from transports.commands.output import Exit, Failure
+from transports.commands.serve import TlsFiles
+from transports.commands.serve import serve as run_serve
+from transports.eras import EraCache
+from transports.link_errors import LinkError
+from transports.server import ServeSettings
+from transports.socket_settings import Caller, SocketSettings
+from transports.targets import BadTarget, TcpTarget, UnixTarget, describe, parse_target
+from transports.tls import client_tls, server_tls
+
+pytestmark = pytest.mark.anyio
+
+Make = Callable[[], ssl.SSLContext]
+ERAS = ("2025-11-25", "2026-07-28")
+
+
+async def call(url: Any, context: ssl.SSLContext | None = None, **options: Any) -> str:
+    settings = ClientSettings(ssl_context=context, eras=EraCache())
+    async with connect(url, settings=settings, **options) as client:
+        block = (await client.call_tool("echo", {"text": "x"})).content[0]
+        assert isinstance(block, TextContent)
+        return block.text
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "again"),
+    [
+        ("tcp://127.0.0.1:80", TcpTarget("127.0.0.1", 80), "tcp://127.0.0.1:80"),
+        ("tcp://[::1]:80/", TcpTarget("::1", 80), "tcp://[::1]:80"),
+        ("tls://Example.COM:443", TcpTarget("example.com", 443, True), "tls://example.com:443"),
+        ("unix:///a/b%20c", UnixTarget("/a/b c"), "unix:///a/b%20c"),
+        ("unix:/a", UnixTarget("/a"), "unix:///a"),
+    ],
+)
+def test_urls(url: str, target: Any, again: str) -> None:
+    assert parse_target(url) == target
+    assert parse_target(target) is target
+    assert describe(target) == again
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("tcp://127.0.0.1", "tcp://HOST:PORT"),
+        ("tcp://:80", "tcp://HOST:PORT"),
+        ("tls://x:0", "tls://HOST:PORT"),
+        ("tcp://x:99999", "Port out of range"),
+        ("tcp://x:80/mcp", "more than a host and a port"),
+        ("tcp://x:80?a=1", "more than a host and a port"),
+        ("tcp://me:secret@x:80", "more than a host and a port"),
+        ("udp://x:80", "tcp://, tls:// or unix://"),
+    ],
+)
+def test_urls_that_are_none(url: str, reason: str) -> None:
+    with pytest.raises(BadTarget, match=reason):
+        parse_target(url)
+
+
+@pytest.mark.parametrize("url", ["tcp://x:80", "tls://x:80", "unix:///x"])
+def test_there_are_no_headers(url: str) -> None:
+    with pytest.raises(BadTarget, match="headers"):
+        parse_target(url, headers={"Authorization": "Bearer x"})
+
+
+# TLS
+
+
+@asynccontextmanager
+async def secure(**options: Any) -> AsyncIterator[str]:
+    settings = ServeSettings(ssl_context=server_tls(**options))
+    async with served(echo(), tcp=ANY_PORT, settings=settings) as state:
+        yield state.url
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("revision", ERAS)
+async def test_a_server_that_is_trusted(host: str, revision: str) -> None:
+    async with secure(cert=papers().server) as url:
+        context = client_tls(ca=papers().trusted.file)
+        assert await call(url.replace("127.0.0.1", host), context, revision=revision) == "x"
+
+
+async def test_a_client_that_shows_its_certificate() -> None:
+    async with secure(cert=papers().server, client_ca=papers().trusted.file) as url:
+        context = client_tls(ca=papers().trusted.file, cert=papers().client)
+        assert await call(url, context) == "x"
+
+
+SERVER, ELSEWHERE = papers().server, papers().elsewhere
+OURS = papers().trusted.file
+ENDED = "|closed|broke|reset"
+
+
+def trusting() -> ssl.SSLContext:
+    return client_tls(ca=OURS)
+
+
+def foreign() -> ssl.SSLContext:
+    return client_tls(ca=OURS, cert=papers().foreign_client)
+
+
+NOT_TRUSTED: dict[str, tuple[dict[str, Any], Make, str]] = {
+    "unknown authority": ({"cert": papers().untrusted}, trusting, "is not accepted"),
+    "system's authorities": ({"cert": SERVER}, client_tls, "is not accepted"),
+    "expired": ({"cert": papers().expired}, trusting, "expired"),
+    "another host": ({"cert": ELSEWHERE}, trusting, "not valid for"),
+    "no certificate": ({"cert": SERVER, "client_ca": OURS}, trusting, f"required{ENDED}"),
+    "a wrong one": ({"cert": SERVER, "client_ca": OURS}, foreign, f"unknown ca{ENDED}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "make", "reason"),
+    NOT_TRUSTED.values(),
+    ids=NOT_TRUSTED,
+)
+async def test_who_is_not_trusted(options: dict[str, Any], make: Make, reason: str) -> None:
+    async with secure(**options) as url:
+        with pytest.raises((LinkError, NegotiationError), match=reason):
+            await call(url, make())
+
+
+async def test_tls_at_one_end_only() -> None:
+    async with secure(cert=papers().server) as url:
+        with pytest.raises((LinkError, NegotiationError), match=r"closed|broke|reset"):
+            await call(url.replace("tls", "tcp"))
+    async with served(echo(), tcp=ANY_PORT) as state:
+        with pytest.raises(LinkError, match=r"TLS failed|cannot connect"):
+            await call(state.url.replace("tcp", "tls"), client_tls(ca=papers().trusted.file))
+
+
+# Connections that do not come about, or end
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(LinkError, match=f"{url}: cannot connect: connection refused"):
+            await call(url)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b"])
+async def test_a_host_that_is_none(host: str) -> None:
+    with pytest.raises(LinkError, match="unknown host"):
+        await call(f"tcp://{host}:1")
+
+
+@asynccontextmanager
+async def listener(serve: Callable[[SocketStream], Any]) -> AsyncIterator[int]:
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as bound,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(bound.serve, serve)
+        yield bound.extra(SocketAttribute.local_port)
+        group.cancel_scope.cancel()
+
+
+async def test_a_handshake_that_takes_too_long() -> None:
+    async def silent(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with listener(silent) as port:
+        settings = ClientSettings(socket=SocketSettings(handshake_time=0.05))
+        with pytest.raises(LinkError, match=r"no connection within 0\.05 s"):
+            await connect(f"tls://127.0.0.1:{port}", settings=settings).__aenter__()
+
+
+async def test_an_answer_that_takes_too_long() -> None:
+    async def silent(stream: SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with listener(silent) as port:
+        limits = Limits(request_timeout=0.05, probe_timeout=0.05)
+        settings = ClientSettings(limits=limits, eras=EraCache())
+        with pytest.raises((LinkError, NegotiationError), match=r"0\.05 s"):
+            await connect(f"tcp://127.0.0.1:{port}", settings=settings).__aenter__()
+
+
+@pytest.mark.parametrize("revision", ERAS)
+async def test_a_server_that_is_lost_within_a_call(revision: str) -> None:
+    server = Endless()
+    async with (
+        served(server, tcp=ANY_PORT) as state,
+        connect(state.url, revision=revision) as client,
+        anyio.create_task_group() as group,
+    ):
+
+        async def wait() -> None:
+            with pytest.raises(CallFailed):
+                await client.call_tool("wait")
+
+        group.start_soon(wait)
+        await server.started.wait()
+        state.stop.set()
+
+
+def refuse(caller: Caller) -> Principal | Refusal:
+    return Refusal(message="not on Sundays")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"connections": 0}, "too many connections"),
+        ({"connections_per_client": 0}, "too many connections from the same place"),
+        ({"authenticate": refuse}, "not on Sundays"),
+    ],
+)
+@pytest.mark.parametrize("binding", ["tcp", "unix"])
+async def test_a_client_that_is_turned_away_says_why(
+    binding: str, settings: dict[str, Any], reason: str, tmp_path_factory: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("s")
+    options: dict[str, Any] = {binding: str(folder / "s") if binding == "unix" else ANY_PORT}
+    made = ServeSettings(socket=SocketSettings(**settings))
+    async with served(echo(), settings=made, **options) as state:
+        with pytest.raises((LinkError, NegotiationError)) as failure:
+            await call(state.url)
+        text = str(failure.value)
+        assert reason in text
+        assert "server/discover" not in text
+
+
+# The command
+
+
+async def test_the_command_listens_and_calls(tmp_path: Any) -> None:
+    path = tmp_path / "s"
+    words = ("--tcp", "127.0.0.1:0", "--unix", str(path))
+    async with serving(*words) as running:
+        await running.until(f"listening on unix://{path}\n")
+        assert running.urls[0].startswith("tcp://127.0.0.1:")
+        for url in running.urls:
+            async with connect(url) as client:
+                assert (await client.list_tools()).tools
+        running.process.terminate()
+        assert await running.ended() == 0
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "reason"),
+    [
+        ({"tcp": ["0.0.0.0:0"]}, Exit.USAGE, "--insecure-tcp"),
+        ({"tcp": ["127.0.0.1:0"], "workers": 2}, Exit.USAGE, "--http alone"),
+        ({"unix": ["@x"]}, Exit.USAGE, "abstract"),
+        ({"unix": ["/nowhere/at/all"]}, Exit.FAILED, "no such file or directory"),
+    ],
+)
+def test_the_command_says_what_is_wrong(options: dict[str, Any], status: Exit, reason: str) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("http", "ws", "allowed_hosts", "allowed_origins"), ())
+    with pytest.raises(Failure, match=reason) as failure:
+        run_serve(APP, stdio=False, tls=TlsFiles(), **nothing, **options)
+    assert failure.value.status == status
