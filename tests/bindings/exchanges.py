@@ -169,6 +169,9 @@ class HttpWire:
             self._version = result["protocolVersion"]
         self._inbox.put(message)
 
+    async def begin(self, message: Any) -> None:
+        raise NotImplementedError("a message is the whole body of a request")
+
     async def receive(self) -> dict[str, Any]:
         message = await self._inbox.get()
         if message is None:

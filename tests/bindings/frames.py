@@ -84,8 +84,12 @@ class Frames:
         del self._rest[:count]
         return data
 
+    def encode(self, payload: bytes, opcode: int = TEXT, *, first: int | None = None) -> bytes:
+        """Make a frame of this side."""
+        return encode(payload, opcode, mask=self._client, first=first)
+
     async def send(self, payload: bytes, opcode: int = TEXT, *, first: int | None = None) -> None:
-        await self.stream.send(encode(payload, opcode, mask=self._client, first=first))
+        await self.stream.send(self.encode(payload, opcode, first=first))
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: its first byte and its payload."""

@@ -25,12 +25,17 @@ class Host:
 
     def __init__(self, target: Any) -> None:
         self.target = target
+        self.listener: Any = None
         self._wires: Inbox[Wire] = Inbox()
         self._all: list[Wire] = []
 
     def add(self, wire: Wire) -> None:
         self._wires.put(wire)
         self._all.append(wire)
+
+    async def refuse(self) -> None:
+        """Take no more connections."""
+        await self.listener.aclose()
 
     async def close(self) -> None:
         """Let go of every conversation."""
@@ -179,6 +184,9 @@ class HttpHostWire:
             assert self._get is not None
             await self._get.event(data, last=False)
 
+    async def begin(self, message: Any) -> None:
+        raise NotImplementedError("a message is the whole body of a request")
+
     async def receive(self) -> dict[str, Any]:
         return await self._inbox.get()
 
@@ -266,6 +274,7 @@ async def hosting(binding: str, *, modern: bool) -> AsyncIterator[Host]:
                     while True:
                         tasks.start_soon(meet, await listener.accept())
 
+            host.listener = listener
             tasks.start_soon(serve)
             try:
                 yield host

@@ -31,6 +31,10 @@ class Script:
         self.wire: Any = None
         """The latest conversation."""
         self.conversations = 0
+        self.deaf = False
+        """It answers nothing."""
+        self.dies_of: tuple[str, ...] = ()
+        """The methods upon which it dies."""
         self._tasks = tasks
         self._kept: list[Message] = []
         self._more = anyio.Event()
@@ -70,11 +74,17 @@ class Script:
 
     async def _greeted(self, wire: Any, message: Message) -> bool:
         """Answer what opens a conversation; whether it was that."""
+        method = message.get("method")
+        if self.deaf:
+            return True
+        if method in self.dies_of:
+            await self.die()
+            return True
         opening = {
             "capabilities": CAPABILITIES,
             "instructions": "Be patient.",
         }
-        match message.get("method"):
+        match method:
             case "initialize":
                 version = message["params"]["protocolVersion"]
                 result = {"protocolVersion": version, "serverInfo": INFO, **opening}
@@ -146,6 +156,22 @@ class Script:
             await self.wire.send(message, to=during["id"])
         else:
             await self.wire.send(message)
+
+    async def ask_user(self, request: Message) -> None:
+        """Ask the client's user something, as the answer to ``request`` or while it waits."""
+        form = {"type": "object", "properties": {"x": {"type": "integer"}}}
+        params = {"mode": "form", "message": "Where?", "requestedSchema": form}
+        question: Message = {"method": "elicitation/create", "params": params}
+        if self.revision.modern:
+            result = {"resultType": "input_required", "inputRequests": {"q": question}}
+            await self.reply(request, {**result, "requestState": "state"})
+        else:
+            await self.send({"jsonrpc": "2.0", "id": "question", **question}, request)
+
+    async def die(self, *, orderly: bool = False) -> None:
+        """Be gone for good: as if killed, or in good order."""
+        await self.host.refuse()
+        await (self.wire.close() if orderly else self.wire.abort())
 
     async def given_up(self, request: Message) -> None:
         """Wait until the client wants no answer to a request any more, as era and binding say."""

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -31,6 +31,9 @@ class Wire(Protocol):
 
     async def send(self, message: Any) -> None:
         """Send a message, or bytes in the place of one."""
+
+    async def begin(self, message: Any) -> None:
+        """Send the first half of a message, where a message can be cut."""
 
     async def receive(self) -> dict[str, Any]:
         """Wait for the next message of the other side; raises one of LOST at the end."""
@@ -119,6 +122,10 @@ class LineWire:
     async def send(self, message: Any) -> None:
         await self.stream.send(encode(message) + b"\n")
 
+    async def begin(self, message: Any) -> None:
+        data = encode(message)
+        await self.stream.send(data[: len(data) // 2])
+
     async def receive(self) -> dict[str, Any]:
         with anyio.fail_after(PATIENCE):
             begin = 0
@@ -152,13 +159,26 @@ class FrameWire:
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
+        self._reading = False
+        self._ended = anyio.Event()
 
     async def send(self, message: Any) -> None:
         await self.frames.send(encode(message))
 
+    async def begin(self, message: Any) -> None:
+        data = self.frames.encode(encode(message))
+        await self.frames.stream.send(data[: len(data) // 2])
+
     async def receive(self) -> dict[str, Any]:
-        with anyio.fail_after(PATIENCE):
-            message: dict[str, Any] = json.loads(await self.frames.message())
+        self._reading = True
+        try:
+            with anyio.fail_after(PATIENCE):
+                message: dict[str, Any] = json.loads(await self.frames.message())
+        except LOST:
+            self._ended.set()
+            raise
+        finally:
+            self._reading = False
         return message
 
     async def cancel(self, id: Any, reason: str | None = None) -> None:
@@ -170,11 +190,12 @@ class FrameWire:
     async def close(self) -> None:
         await self.frames.send(b"\x03\xe8", CLOSE)
         with anyio.fail_after(PATIENCE):
-            try:
-                while True:
-                    await self.frames.message()
-            except LOST:
-                await self.frames.stream.aclose()
+            if self._reading:  # whoever reads will see the answer
+                await self._ended.wait()
+            while not self._ended.is_set():
+                with suppress(*LOST):
+                    await self.receive()
+        await self.frames.stream.aclose()
 
     async def abort(self) -> None:
         reset(self.frames.stream)
