@@ -5,8 +5,9 @@ what h11 takes for whole messages (21 instead of 45 µs a request), and next to 
 comes again byte for byte, as from a client that repeats a call.
 
 What two parsers could read differently is refused here: bare CR or LF, folded lines, repeated or
-listed Content-Length, Content-Length beside Transfer-Encoding, a target that contradicts Host, and
-versions other than 1.0 and 1.1 (RFC 9112 sections 2.2, 3.2, 5.2, 6.1 and 11.2).
+listed Content-Length, Content-Length beside Transfer-Encoding, control characters, targets that are
+no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sections 2.2, 3.2, 5.2,
+6.1 and 11.2).
 """
 
 import re
@@ -44,6 +45,8 @@ _KNOWN = 1024
 """So many heads are remembered, each of ``_SHORT`` bytes at most."""
 _SHORT = 4096
 _ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SENT = re.compile(r": (?=b['\"]|bytearray)")
 
 
 class BadHead(Exception):
@@ -144,6 +147,8 @@ class RequestParser:
         """
         known = self._known.get(head)
         if known is None:
+            if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
+                raise BadHead(400, "a control character in the head")
             event = _parse(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
             if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
                 raise BadHead(400, "malformed request")
@@ -152,6 +157,8 @@ class RequestParser:
                 self._known[head] = known
                 if len(self._known) > _KNOWN:
                     self._known.popitem(last=False)
+        if known.request.scheme == "https" != scheme:  # RFC 9110 section 7.4
+            raise BadHead(421, "an https target on a connection without TLS")
         if peer is None and certificate is None and scheme == known.request.scheme:
             return known
         request = known.request
@@ -202,9 +209,20 @@ def _request_head(event: h11.Request, head: bytes) -> RequestHead:
         length = 0
     if expect and expect != b"100-continue" and not http_1_0:
         raise BadHead(417, "the only expectation supported is 100-continue")
-    path, query = split_target(event.target.decode("ascii"), host)
+    method, target = event.method.decode("ascii"), event.target.decode("ascii")
+    if method == "CONNECT":
+        raise BadHead(501, "this is no proxy: CONNECT is not supported")
+    path, query = split_target(target, host)
+    if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
+        raise BadHead(400, "the request target is no path")  # RFC 9112 section 3.2
     return RequestHead(
-        HttpRequest(method=event.method.decode("ascii"), path=path, query=query, headers=headers),
+        HttpRequest(
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            scheme="https" if target[:6].lower() == "https:" else "http",
+        ),
         keep_alive=not http_1_0 and b"close" not in connection,
         http_1_0=http_1_0,
         length=length,
@@ -256,7 +274,7 @@ def _parse(connection: h11.Connection, head: bytes) -> object:
 
 def _reason(error: Exception) -> str:
     """What h11 says, without what was sent, which it quotes as Python would."""
-    return str(error).partition(":")[0].replace("b'", "'")
+    return _SENT.split(str(error))[0].replace("b'", "'")
 
 
 def _content_length(head: bytes) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from mcpcore.http.exchange import Exchange
 from mcpcore.http.headers import (
     ALLOW,
+    CONTENT_ENCODING,
     CONTENT_TYPE,
     EVENT_STREAM,
     HOST,
@@ -36,6 +37,8 @@ from mcpcore.spec.errors import HEADER_MISMATCH, PARSE_ERROR, busy_code, too_lar
 from mcpcore.spec.revisions import Revision
 
 _TEXT = ((CONTENT_TYPE, b"text/plain; charset=utf-8"),)
+_UNCODED = "identity"
+_PLAIN = ((b"accept-encoding", _UNCODED.encode()),)
 _RETRY = ((RETRY_AFTER, b"1"),)
 _VARY = (b"vary", b"Origin")
 _HEALTH = ("", "/live", "/ready")
@@ -106,7 +109,9 @@ class Gate:
             return False
         exchange.extra += _readable_by(origin)
         methods = self._methods.get(head.path)
-        if methods is None:
+        if (head.method, head.path) == ("OPTIONS", "*"):  # RFC 9110 section 9.3.7
+            exchange.reply(204, b"", (_allowed(self._methods[self._settings.path]),))
+        elif methods is None:
             exchange.refuse(404, f"nothing is served at {quoted(head.path)}")
         elif head.method == "OPTIONS":
             self._preflight(exchange, methods, cross_origin=origin is not None)
@@ -154,6 +159,8 @@ class Gate:
         if not is_json(content_type):
             given = "missing" if content_type is None else quoted(content_type)
             exchange.refuse(415, f"the Content-Type must be {JSON} (UTF-8), it is {given}")
+        elif (exchange.fields.all(CONTENT_ENCODING) or _UNCODED).lower() != _UNCODED:
+            exchange.refuse(415, "the body must not be compressed", _PLAIN)
         elif not (exchange.accepts_json or exchange.accepts_stream):
             exchange.refuse(406, f"the Accept header allows neither {JSON} nor {EVENT_STREAM}")
         else:

@@ -15,6 +15,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 ACCEPT = b"accept"
 ALLOW = b"allow"
 CACHE_CONTROL = b"cache-control"
+CONTENT_ENCODING = b"content-encoding"
 CONTENT_LENGTH = b"content-length"
 CONTENT_TYPE = b"content-type"
 HOST = b"host"

@@ -181,13 +181,30 @@ def test_body_and_expectation() -> None:
         ("http://LOCALHOST/mcp?x=1", "/mcp", "x=1"),
         ("http://localhost", "/", ""),
         ("HTTPS://localhost?x", "/", "x"),
-        ("*", "*", ""),
         ("//a/b", "//a/b", ""),
     ],
 )
 def test_forms_of_the_target(target: str, path: str, query: str) -> None:
-    request = RequestParser().parse(head(first=f"GET {target} HTTP/1.1")).request
-    assert (request.path, request.query) == (path, query)
+    given = head(first=f"GET {target} HTTP/1.1")
+    request = RequestParser().parse(given, scheme="https").request
+    assert (request.path, request.query, request.scheme) == (path, query, "https")
+
+
+def test_the_server_as_a_whole_is_asked_for_options_alone() -> None:
+    parse = RequestParser().parse
+    assert parse(head(first="OPTIONS * HTTP/1.1")).request.path == "*"
+    with pytest.raises(BadHead, match="no path"):
+        parse(head(first="GET * HTTP/1.1"))
+
+
+@pytest.mark.parametrize("peer", [None, "192.0.2.1:5000"])
+def test_an_https_target_needs_tls(peer: str | None) -> None:
+    parser, given = RequestParser(), head(first="GET https://localhost/ HTTP/1.1")
+    for _ in range(2):  # the second time it is known
+        with pytest.raises(BadHead) as caught:
+            parser.parse(given, peer)
+        assert caught.value.status == 421
+        assert parser.parse(given, peer, scheme="https").request.scheme == "https"
 
 
 def test_upgrade_must_be_named_by_connection() -> None:
