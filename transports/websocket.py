@@ -24,6 +24,7 @@ from wsproto.events import (
 )
 from wsproto.frame_protocol import CloseReason
 
+from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import closes_for_good
 from mcpcore.http.principals import Principal
@@ -267,7 +268,8 @@ class WebSocketLink(StreamLink):
             ws.receive_data(await self.stream.receive())
             # What else still arrives comes too late.
             answering = any(isinstance(event, CloseConnection) for event in ws.events())
-        while not self._server:  # it is for the server to close first (section 7.1.1)
+        # It is for the server to close first (section 7.1.1).
+        while self.peer.role is Role.CLIENT:
             await self.stream.receive()
 
 
