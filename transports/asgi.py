@@ -56,8 +56,8 @@ def asgi_app(
 
     ``settings`` and ``revisions``: see :class:`~transports.http_endpoint.HttpEndpoint`.
     ``settings.http.path`` is looked for below the path at which the application is mounted
-    (``root_path``); with ``settings.shared`` WebSocket is served there too.  ``principal`` tells
-    whom middleware has authenticated, from the scope.
+    (``root_path``), and so are those of ``settings.http.sse``; with ``settings.shared`` WebSocket
+    is served there too.  ``principal`` tells whom middleware has authenticated, from the scope.
     Raises ValueError for settings that cannot be read.
     """
     return AsgiApp(HttpEndpoint(server, settings=settings, revisions=revisions), principal)
@@ -243,6 +243,7 @@ def _request(scope: Scope) -> HttpRequest:
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=[(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]],
         peer=peer_name(scope.get("client")),
+        root=root,
         scheme=_SCHEMES.get(scheme, scheme),
         certificate=_certificate(scope),
     )

@@ -7,7 +7,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from msgspec import UNSET, structs
 
+from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
+from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from transports.assembling import assemble_http, serve_connection, server_config
 from transports.http_server import HttpServerLink
@@ -50,10 +52,14 @@ class Bindings:
             self._tasks = TaskHost(self._settings.runtime.tasks)
             self._tasks.begin(group)
 
-    async def open_http(self, host: str, port: int) -> None:
-        """Accept HTTP connections."""
+    async def open_http(
+        self, host: str, port: int, *, streamable: bool = True, sse: bool = False
+    ) -> None:
+        """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
         settings = self._settings
-        upgrade = self._websocket_server(host).upgrade if settings.shared else None
+        rules = _http_rules(settings, host, streamable=streamable, sse=sse)
+        shared = settings.shared and streamable
+        upgrade = self._websocket_server(host).upgrade if shared else None
         link, runtime = assemble_http(
             self._server,
             partial(
@@ -62,7 +68,7 @@ class Bindings:
                 ssl_context=settings.ssl_context,
                 upgrade=upgrade,
             ),
-            settings=structs.replace(settings, http=guard(settings, settings.http, host)),
+            settings=structs.replace(settings, http=rules),
             tasks=self._tasks,
         )
         self._links.add(link)
@@ -75,7 +81,11 @@ class Bindings:
         await self.group.start(serve_http)
         scheme = "https" if settings.ssl_context else "http"
         for address in link.addresses:
-            self._on_listening(f"{scheme}://{authority(*address)}{settings.http.path}")
+            origin = f"{scheme}://{authority(*address)}"
+            if rules.path is not None:
+                self._on_listening(f"{origin}{rules.path}")
+            if rules.sse is not None:
+                self._on_listening(f"sse+{origin}{rules.sse.stream}")
             if upgrade is not None:
                 self._announce_websocket(*address)
 
@@ -176,3 +186,18 @@ class Bindings:
             links=self._links,
             tasks=self._tasks,
         )
+
+
+def _http_rules(settings: ServeSettings, host: str, *, streamable: bool, sse: bool) -> HttpSettings:
+    """What is served at an address of HTTP.  Raises BadTarget for what cannot be."""
+    rules = guard(settings, settings.http, host)
+    try:
+        if sse and rules.sse is None:
+            rules = structs.replace(rules, sse=SsePaths())
+        if not streamable:
+            rules = structs.replace(rules, path=None)
+    except ValueError as error:
+        raise BadTarget(str(error)) from None
+    if rules.sse is not None and not legacy_of(settings.runtime.revisions):
+        raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+    return rules

@@ -49,7 +49,7 @@ from transports.client_middleware import ClientMiddleware
 from transports.client_open import ClientSettings, Opening
 from transports.client_requests import ClientRequests, page_params
 from transports.client_tools import ToolBook
-from transports.targets import BadTarget, HttpTarget, Target, parse_target
+from transports.targets import BadTarget, HttpTarget, SseTarget, Target, parse_target
 from transports.tasks_client import ClientTasks
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         middleware: Sequence[ClientMiddleware] = (),
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
-        if http_client is not None and not isinstance(self.target, HttpTarget):
+        if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
             raise BadTarget("an HTTP client was given, but the target is no http or https URL")
         self._opening = Opening(
             self.target,

@@ -13,10 +13,11 @@ from msgspec import UNSET, Struct, field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
+from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
-from mcpcore.http.settings import HttpClientSettings
+from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
 from transports.callbacks import Callbacks
@@ -33,8 +34,10 @@ from transports.link_errors import LinkError
 from transports.proxies import ENVIRONMENT, Proxy
 from transports.reconnect import ReturningLink
 from transports.targets import (
+    BadTarget,
     HttpTarget,
     MemoryTarget,
+    SseTarget,
     Target,
     WebSocketTarget,
 )
@@ -141,7 +144,7 @@ class Opening:
             return None
         cache = ResultCache() if settings.cache is True else settings.cache
         headers = dict(settings.http.headers) if settings.http is not None else {}
-        if isinstance(target, HttpTarget | WebSocketTarget):
+        if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
             headers.update(self._fixed_headers(target))
         if self._http_client is not None or callable(getattr(target, "headers", None)):
             # Who we are to the server cannot be told, so that nothing private is shared.
@@ -166,7 +169,9 @@ class Opening:
             raise
         if self._open_era and self._place is not None:
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
-            self._eras.learn(self._place, era, now=clock())
+            machine = core.machine
+            sse = isinstance(machine, HttpClient) and machine.uses_sse
+            self._eras.learn(self._place, era, now=clock(), sse=sse)
         return core, ready
 
     def _died_of_the_probe(self) -> bool:
@@ -222,15 +227,8 @@ class Opening:
         )
         target = self.target
         machine: Peer | HttpClient
-        if isinstance(target, HttpTarget):
-            http = settings.http or HttpClientSettings()
-            headers = (*http.headers, *self._fixed_headers(target).items())
-            machine = HttpClient(
-                config,
-                target.url,
-                settings=structs.replace(http, headers=headers),
-                seed=secrets.token_bytes(16),
-            )
+        if isinstance(target, HttpTarget | SseTarget):
+            machine = self._http_machine(config, target)
         else:
             machine = Peer(Role.CLIENT, config)
         core = self._core = (
@@ -247,7 +245,7 @@ class Opening:
                 core.run_tasks(capabilities, settings.tasks.own)
         link: Any
         if isinstance(machine, HttpClient):
-            assert isinstance(target, HttpTarget)  # noqa: S101 - made just above
+            assert isinstance(target, HttpTarget | SseTarget)  # noqa: S101 - made just above
             made = None if isinstance(target.headers, Mapping) else target.headers
             link = http_link(
                 machine, core, target.url, settings, headers=made, http_client=self._http_client
@@ -255,7 +253,8 @@ class Opening:
         elif isinstance(target, MemoryTarget):
             link = await memory_link(machine, core, target, self._group)
         else:
-            assert not isinstance(target, HttpTarget)  # noqa: S101 - its machine is another
+            # Their machine is another.
+            assert not isinstance(target, HttpTarget | SseTarget)  # noqa: S101
             link = core.comeback = ReturningLink(
                 core,
                 machine,
@@ -267,7 +266,23 @@ class Opening:
         await self._group.start(link.run)
         return core
 
-    def _fixed_headers(self, target: HttpTarget | WebSocketTarget) -> Mapping[str, str]:
+    def _http_machine(self, config: Config, target: HttpTarget | SseTarget) -> HttpClient:
+        """Make the machine of HTTP.  Raises BadTarget if it cannot speak what is asked for."""
+        http = self.settings.http or HttpClientSettings()
+        http = structs.replace(http, headers=(*http.headers, *self._fixed_headers(target).items()))
+        if isinstance(target, SseTarget):
+            http = structs.replace(http, legacy_sse=SseUse.ONLY)
+            if not legacy_of(config.revisions):
+                raise BadTarget("HTTP+SSE needs a revision with a handshake: allow a legacy one")
+        return HttpClient(
+            config,
+            target.url,
+            settings=http,
+            seed=secrets.token_bytes(16),
+            assume_sse=self._eras.uses_sse(self._place, now=clock()),
+        )
+
+    def _fixed_headers(self, target: HttpTarget | SseTarget | WebSocketTarget) -> Mapping[str, str]:
         return target.headers if isinstance(target.headers, Mapping) else {}
 
 

@@ -39,20 +39,25 @@ class EraCache:
     def __init__(self, *, limit: int = 1024, ttl: float = 3600.0) -> None:
         self._limit = limit
         self._ttl = ttl
-        self._eras: OrderedDict[Hashable, tuple[float, Negotiation]] = OrderedDict()
+        self._eras: OrderedDict[Hashable, tuple[float, Negotiation, bool]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._eras)
 
     def get(self, key: Hashable, *, now: float) -> Negotiation:
         """Return MODERN, LEGACY, or AUTO for a server that is unknown."""
-        expiry, era = self._eras.get(key, (now, Negotiation.AUTO))
+        expiry, era, _ = self._eras.get(key, (now, Negotiation.AUTO, False))
         return era if now < expiry else Negotiation.AUTO
 
-    def learn(self, key: Hashable, era: Negotiation, *, now: float) -> None:
-        """Remember the era of a server."""
+    def uses_sse(self, key: Hashable, *, now: float) -> bool:
+        """Return whether a server is known to speak HTTP+SSE, the transport of 2024-11-05."""
+        expiry, _, sse = self._eras.get(key, (now, Negotiation.AUTO, False))
+        return sse and now < expiry
+
+    def learn(self, key: Hashable, era: Negotiation, *, now: float, sse: bool = False) -> None:
+        """Remember the era of a server, and whether it was found to speak HTTP+SSE."""
         self._eras.pop(key, None)
-        self._eras[key] = now + self._ttl, era
+        self._eras[key] = now + self._ttl, era, sse
         if len(self._eras) > self._limit:
             self._eras.popitem(last=False)
 

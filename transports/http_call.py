@@ -32,6 +32,7 @@ def http_request(
     headers: Headers | list[tuple[str, str]],
     *,
     peer: str | None = None,
+    root: str = "",
     scheme: str = "http",
     certificate: ClientCertificate | None = None,
 ) -> HttpRequest:
@@ -39,8 +40,9 @@ def http_request(
 
     ``target`` is what stands in the request line, or path and query.  Header names may be in any
     case, text is Latin-1 (RFC 9112 section 5).  ``peer``: the client's address, for logs and its
-    share.  ``scheme``: ``https`` if the framework is reached over TLS.  ``certificate``: the
-    client's, if TLS has verified one.  Raises BadHead for a target that is none.
+    share.  ``root``: what the framework has taken from the front of the path.  ``scheme``:
+    ``https`` if the framework is reached over TLS.  ``certificate``: the client's, if TLS has
+    verified one.  Raises BadHead for a target that is none.
     """
     lines = [(_octets(name).lower(), _octets(value)) for name, value in headers]
     host = next((value for name, value in lines if name == HOST), b"")
@@ -51,6 +53,7 @@ def http_request(
         query=query,
         headers=lines,
         peer=peer,
+        root=root,
         scheme=scheme,
         certificate=certificate,
     )

@@ -32,6 +32,7 @@ async def serve(
     stdio: bool = False,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
@@ -43,8 +44,9 @@ async def serve(
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
-    ``http``, ``ws`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; ``unix`` are
-    paths of socket files; ``stdio`` ends with standard input.  ``revisions`` names those that are
+    ``http``, ``ws``, ``sse`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; what
+    is named in ``http`` and ``sse`` alike serves both at one port.  ``unix`` are paths of socket
+    files; ``stdio`` ends with standard input.  ``revisions`` names those that are
     spoken, in the place of what ``settings`` say.  ``on_listening`` gets the URL of each binding
     once it accepts connections, ``on_ready`` is called once all of them do, ``on_stdio_end`` when
     standard input and output are left alone.
@@ -61,7 +63,12 @@ async def serve(
             bindings.begin(watching)
             async with anyio.create_task_group() as bindings.group:
                 for address in _listed(http):
-                    await bindings.open_http(*parse_address(address))
+                    both = address in _listed(sse)
+                    await bindings.open_http(*parse_address(address), sse=both)
+                for address in _listed(sse):
+                    if address not in _listed(http):
+                        place = parse_address(address)
+                        await bindings.open_http(*place, streamable=False, sse=True)
                 for address in _listed(ws):
                     await bindings.open_websocket(*parse_address(address))
                 for address in _listed(tcp):
@@ -83,6 +90,7 @@ def run(
     stdio: bool = False,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
     settings: ServeSettings | None = None,
@@ -98,7 +106,7 @@ def run(
     returns.  What serves standard input and output alone ends promptly, with the programs that its
     handlers have started, as ``settings.stdio`` says (``linger``, ``end_children``).
     """
-    if not (http or ws or tcp or unix):
+    if not (http or ws or sse or tcp or unix):
         stdio = True
     serving = partial(
         serve,
@@ -106,6 +114,7 @@ def run(
         stdio=stdio,
         http=http,
         ws=ws,
+        sse=sse,
         tcp=tcp,
         unix=unix,
         settings=settings,
@@ -113,7 +122,7 @@ def run(
         on_listening=on_listening,
         on_ready=on_ready,
     )
-    if http or ws or tcp or unix:
+    if http or ws or sse or tcp or unix:
         anyio.run(_until_signalled, serving, until, backend=backend)
         return
     at_end = settings.stdio if settings is not None else StdioSettings()

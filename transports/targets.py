@@ -31,6 +31,16 @@ class HttpTarget(Struct, frozen=True):
     headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
 
+class SseTarget(Struct, frozen=True):
+    """A server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
+
+    A server whose kind is not known is an :class:`HttpTarget`.  ``headers``: as there.
+    """
+
+    url: str
+    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
+
+
 class WebSocketTarget(Struct, frozen=True):
     """A WebSocket endpoint.
 
@@ -89,9 +99,12 @@ class MemoryTarget(Struct, frozen=True):
     wire: bool = False
 
 
-Target = HttpTarget | WebSocketTarget | StdioTarget | TcpTarget | UnixTarget | MemoryTarget
+Target = (
+    HttpTarget | SseTarget | WebSocketTarget | StdioTarget | TcpTarget | UnixTarget | MemoryTarget
+)
 
 _HTTP_SCHEMES = {"http": 80, "https": 443}
+_SSE_SCHEMES = {"sse+http": "http", "sse+https": "https"}
 _WEBSOCKET_SCHEMES = {"ws": 80, "wss": 443}
 _SOCKET_SCHEMES = {"tcp", "tls", "unix"}
 
@@ -123,7 +136,7 @@ def describe(target: Target) -> str:
         return shlex.join(target.command)
     if isinstance(target, MemoryTarget):
         return f"the server {target.server.info.name!r} in this process"
-    return target.url
+    return f"sse+{target.url}" if isinstance(target, SseTarget) else target.url
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -160,16 +173,18 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
         if headers:
             raise BadTarget(f"headers cannot be sent over {parts.scheme}, which has none")
         return _parse_unix(url) if parts.scheme == "unix" else _parse_tcp(url, parts)
-    if parts.scheme not in _HTTP_SCHEMES | _WEBSOCKET_SCHEMES:
+    if parts.scheme not in {*_HTTP_SCHEMES, *_WEBSOCKET_SCHEMES, *_SSE_SCHEMES}:
         hint = " (a command is given as a list of strings)" if not parts.scheme else ""
         raise BadTarget(
             f"{url!r} is no target: expected a URL that begins with http://, https://, ws://, "
-            f"wss://, tcp://, tls:// or unix://{hint}"
+            f"wss://, sse+http://, sse+https://, tcp://, tls:// or unix://{hint}"
         )
     if not host:
         raise BadTarget(f"{url!r} names no host")
     if parts.scheme in _HTTP_SCHEMES:
         return HttpTarget(url, headers)
+    if parts.scheme in _SSE_SCHEMES:
+        return SseTarget(_SSE_SCHEMES[parts.scheme] + url[len(parts.scheme) :], headers)
     return WebSocketTarget(url, headers)
 
 

@@ -33,6 +33,8 @@ from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 
 FALLS_BACK = frozenset({400, 404, 405})
 """What ``initialize`` has to meet with (2025-11-25, "Backwards Compatibility")."""
+_NOT_SSE = FALLS_BACK | {406, 410, 501}
+"""With these there is no event stream, whoever asks for it."""
 _ENDPOINT, _MESSAGE = "endpoint", "message"
 _STREAM = "the event stream of HTTP+SSE"
 
@@ -255,7 +257,15 @@ class Piping(Outcomes):
                 self._waiting.remove(refused.frame)
                 refused.call.request = refused.request
                 self._by_request[refused.request] = refused.call
-            self._refused(refused.call, refused.body, now)
+            if (
+                fault is not None
+                and fault.kind is FaultKind.STATUS
+                and fault.status not in _NOT_SSE
+            ):
+                # The stream is there, but not for us: that is what has to be mended.
+                self._fail(refused.call, message, now, fault=fault)
+            else:
+                self._refused(refused.call, refused.body, now)
             return
         waiting, self._waiting = self._waiting, []
         for frame in waiting:

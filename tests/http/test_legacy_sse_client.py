@@ -591,6 +591,17 @@ def test_what_initialize_met_with_counts_if_the_stream_cannot_be_had(how: str) -
     assert hand.client.exchanges == 0
 
 
+@pytest.mark.parametrize("status", [401, 403, 429, 503])
+def test_a_stream_that_is_not_for_us_counts_more_than_the_refusal(status: int) -> None:
+    hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
+    hand.client.start(now=hand.now)
+    hand.reply(hand.next(), 405, b"no", "text/plain")
+    hand.reply(hand.next(), status)
+    failed = hand.take(NegotiationFailed)
+    assert failed.fault == Fault(FaultKind.STATUS, status)
+    assert str(status) in failed.message
+
+
 def test_never() -> None:
     never = HttpClientSettings(legacy_sse=SseUse.NEVER)
     hand = piped(never, negotiation=Negotiation.LEGACY)

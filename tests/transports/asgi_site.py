@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from mcpcore.http.settings import HttpSettings
+from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
 from transports.asgi import Scope, asgi_app
 from transports.context import Context
@@ -131,7 +131,7 @@ def principal(scope: Scope) -> str | None:
 store = os.environ.get("SITE_STORE")
 settings = ServeSettings(
     store=None if store is None else open_store(store),
-    http=HttpSettings(max_body=MAX_BODY),
+    http=HttpSettings(max_body=MAX_BODY, sse=SsePaths()),
     http_link=HttpServerSettings(body_time=BODY_TIME, drain_time=2.0),
 )
 app = asgi_app(server, settings=settings, principal=principal)

@@ -60,6 +60,7 @@ async def served(
     *,
     http: str | Sequence[str] = (),
     ws: str | Sequence[str] = (),
+    sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
     seconds: float = 30,
@@ -70,9 +71,9 @@ async def served(
     ``options`` are those of :func:`transports.server.serve`.  The test fails when it and the
     server's end take longer than ``seconds``.
     """
-    if not (http or ws or tcp or unix):
+    if not (http or ws or sse or tcp or unix):
         http = ANY_PORT
-    bindings: dict[str, Any] = {"http": http, "ws": ws, "tcp": tcp, "unix": unix}
+    bindings: dict[str, Any] = {"http": http, "ws": ws, "sse": sse, "tcp": tcp, "unix": unix}
     count = sum(1 if isinstance(each, str) else len(each) for each in bindings.values() if each)
     made = Served()
     listening = anyio.Event()

@@ -131,6 +131,13 @@ async def test_our_client(site: Site, revision: str) -> None:
             assert shown(await client.call_tool("greet")) == "Hello, Ada!"
 
 
+async def test_http_and_sse(site: Site) -> None:
+    callbacks = Callbacks(elicitation=lambda form: {"name": "Ada"})
+    async with connect(f"sse+{site.url.removesuffix('mcp')}sse", callbacks=callbacks) as client:
+        assert shown(await client.call_tool("add", {"a": 2, "b": 3})) == "5"
+        assert shown(await client.call_tool("greet")) == "Hello, Ada!"
+
+
 async def test_events_arrive_while_the_handler_runs(site: Site) -> None:
     client, other = await site.connect(), await site.connect()
     await client.send(tool("hold", label="stream", steps=3, meta=TOKEN))

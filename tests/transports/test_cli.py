@@ -316,7 +316,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["list"], 2, "no server"),
         (["list", "--"], 2, "no command stands after --"),
         (["list", "nonsense"], 2, "'nonsense' is no URL"),
-        (["list", "ftp://x/"], 2, "http://, https://, ws:// or wss://"),
+        (["list", "ftp://x/"], 2, "http://, https://, ws://, wss://"),
         (["list", "toolz", "http://127.0.0.1:1/"], 2, "'toolz' cannot be listed"),
         (["list", "--revision", "1999-01-01", "http://127.0.0.1:1/"], 2, "known revisions"),
         (["list", "--header", "nonsense", "http://127.0.0.1:1/"], 2, "'Name: value'"),

@@ -136,6 +136,9 @@ def serve(
         bool,
         typer.Option("--websocket", help="WebSocket at the HTTP addresses too (Upgrade decides)."),
     ] = False,
+    sse: Annotated[
+        list[str] | None, typer.Option("--sse", metavar="HOST:PORT", help="HTTP+SSE (2024-11-05).")
+    ] = None,
     tcp: Annotated[
         list[str] | None,
         typer.Option("--tcp", metavar="HOST:PORT", help="TCP, one message a line."),
@@ -235,6 +238,7 @@ def serve(
             http=http or (),
             ws=ws or (),
             websocket=websocket,
+            sse=sse or (),
             tcp=tcp or (),
             unix=unix or (),
             insecure_tcp=insecure_tcp,

@@ -57,6 +57,7 @@ def serve(
     http: Sequence[str],
     ws: Sequence[str],
     websocket: bool = False,
+    sse: Sequence[str] = (),
     tcp: Sequence[str] = (),
     unix: Sequence[str] = (),
     insecure_tcp: bool = False,
@@ -76,7 +77,7 @@ def serve(
     ``words``: the command line, for further processes.
     """
     check_revisions(revisions)
-    if not (stdio or http or ws or tcp or unix):
+    if not (stdio or http or ws or sse or tcp or unix):
         http = [DEFAULT_ADDRESS]
     if websocket and not http:
         raise Failure(
@@ -85,6 +86,9 @@ def serve(
     context = tls.context()
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
+        if sse:
+            # A message has to reach the worker that holds the event stream.
+            raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
         if stdio or ws or tcp or unix:
             raise Failure("--workers is for --http alone", Exit.USAGE)
         grace = notice + (10.0 if drain is None else drain)
@@ -117,6 +121,7 @@ def serve(
             stdio=stdio,
             http=http,
             ws=ws,
+            sse=sse,
             tcp=tcp,
             unix=unix,
             settings=settings,

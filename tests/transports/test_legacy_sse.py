@@ -1,0 +1,382 @@
+"""HTTP+SSE over sockets: our server and our client, under every driver, on asyncio and trio."""
+
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from mcpcore.engine.config import Negotiation
+from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
+from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
+from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from mcpcore.wire.sse import ServerSentEvent, SseDecoder
+from tests.http.support import initialize, note, request
+from tests.transports.served import ANY_PORT, Endless, served
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import (
+    CallFailed,
+    ConnectionClosed,
+    NegotiationError,
+    RequestTimeout,
+)
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.eras import EraCache
+from transports.http_call import http_request
+from transports.http_endpoint import HttpEndpoint
+from transports.http_settings import HttpServerSettings
+from transports.server import ServeSettings, serve
+from transports.targets import BadTarget, SseTarget, describe, parse_target
+
+pytestmark = pytest.mark.anyio
+
+FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+
+
+def tools() -> Server:
+    server = Server("both")
+
+    @server.tool
+    def add(a: int, b: int) -> str:
+        return str(a + b)
+
+    @server.tool
+    async def steps(count: int, context: Context) -> str:
+        for number in range(count):
+            context.progress(number + 1, count)
+        return "done"
+
+    @server.tool
+    async def greet(context: Context) -> str:
+        answer = await context.elicit("Who?", FORM)
+        return f"Hello, {answer.content['name'] if answer.content else 'nobody'}!"
+
+    @server.tool
+    async def where(context: Context) -> str:
+        return ", ".join(root.uri for root in await context.list_roots())
+
+    @server.tool
+    def large(size: int) -> str:
+        return "x" * size
+
+    @server.tool
+    def who(context: Context) -> str:
+        return str(context.principal)
+
+    return server
+
+
+async def text(client: Client, tool: str, **arguments: Any) -> str:
+    block = (await client.call_tool(tool, arguments)).content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+CALLBACKS = Callbacks(elicitation=lambda params, context: {"name": "Ada"}, roots=["file:///a"])
+
+
+async def converse(client: Client) -> None:
+    """Use all that a session of HTTP+SSE can do."""
+    assert await text(client, "add", a=2, b=3) == "5"
+    assert await text(client, "where") == "file:///a"
+    seen: list[float] = []
+
+    async def watched() -> None:
+        await client.call_tool(
+            "steps", {"count": 5}, progress=lambda value, total, message: seen.append(value)
+        )
+
+    await watched()
+    assert seen == [1, 2, 3, 4, 5]
+    assert len(await text(client, "large", size=3_000_000)) == 3_000_000
+    if client.revision.name >= "2025-06-18":
+        assert await text(client, "greet") == "Hello, Ada!"
+    results: list[str] = []
+
+    async def one(number: int) -> None:
+        results.append(await text(client, "add", a=number, b=0))
+
+    async with anyio.create_task_group() as group:
+        for number in range(50):
+            group.start_soon(one, number)
+    assert sorted(map(int, results)) == list(range(50))
+
+
+@pytest.mark.requirement("basic/transports/sse-two-endpoints", "basic/transports/sse-client-posts")
+@pytest.mark.parametrize("revision", LEGACY)
+async def test_a_conversation(revision: str) -> None:
+    async with (
+        served(tools(), sse=ANY_PORT) as state,
+        connect(state.url, callbacks=CALLBACKS, revision=revision) as client,
+    ):
+        assert state.url.startswith("sse+http://127.0.0.1:")
+        assert state.url.endswith("/sse")
+        assert client.revision.name == revision
+        await converse(client)
+
+
+async def test_one_port_for_both() -> None:
+    address = "127.0.0.1:0"
+    async with served(tools(), http=address, sse=address) as state:
+        streamable, sse = state.urls
+        assert streamable.replace("/mcp", "/sse") == sse.removeprefix("sse+")
+        for target, revision in (
+            (streamable, "2026-07-28"),
+            (sse, "2025-11-25"),
+            (sse.removeprefix("sse+"), "2025-11-25"),
+        ):
+            settings = ClientSettings(eras=EraCache())
+            async with connect(target, callbacks=CALLBACKS, settings=settings) as client:
+                assert client.revision.name == revision
+                assert await text(client, "add", a=2, b=3) == "5"
+
+
+async def test_two_ports_where_the_addresses_differ() -> None:
+    async with served(tools(), http="127.0.0.1:0", sse="localhost:0") as state:
+        assert [url.partition(":")[0] for url in state.urls] == ["http", "sse+http"]
+        origin = state.urls[1].removeprefix("sse+").removesuffix("/sse")
+        with pytest.raises(NegotiationError, match="nothing is served"):
+            async with connect(f"{origin}/mcp", settings=ClientSettings(eras=EraCache())):
+                pytest.fail("there is no such endpoint")
+
+
+async def test_paths_of_ones_own() -> None:
+    paths = SsePaths(stream="/events", messages="/say")
+    settings = ServeSettings(http=HttpSettings(sse=paths))
+    async with (
+        served(tools(), sse=ANY_PORT, settings=settings) as state,
+        connect(state.url) as client,
+    ):
+        assert state.url.endswith("/events")
+        assert await text(client, "add", a=1, b=1) == "2"
+
+
+async def test_the_era_cache_remembers() -> None:
+    """The second connection begins with the GET: the log of the server shows what was asked."""
+    asked: list[tuple[str, str]] = []
+
+    def note(request: HttpRequest) -> Verdict:
+        asked.append((request.method, request.path))
+        return Principal("anybody")
+
+    settings = ServeSettings(http_link=HttpServerSettings(authenticate=note))
+    mine = ClientSettings(eras=EraCache())
+    async with served(tools(), sse=ANY_PORT, settings=settings) as state:
+        url = state.url.removeprefix("sse+")
+        for _ in range(2):
+            async with connect(url, settings=mine) as client:
+                assert await text(client, "add", a=2, b=3) == "5"
+    first = asked.index(("GET", "/sse"))
+    assert asked[:first] == [("POST", "/sse"), ("POST", "/sse")]
+    assert asked.count(("GET", "/sse")) == 2
+    assert asked.count(("POST", "/sse")) == 2
+
+
+@pytest.mark.parametrize("scheme", ["sse+http", "http"])
+async def test_with_an_http_client_of_ones_own(scheme: str) -> None:
+    async with served(tools(), sse=ANY_PORT) as state:
+        url = state.url.replace("sse+http", scheme)
+        async with (
+            httpx.AsyncClient() as own,
+            connect(
+                url,
+                http_client=own,
+                callbacks=CALLBACKS,
+                settings=ClientSettings(eras=EraCache()),
+            ) as client,
+        ):
+            await converse(client)
+
+
+async def test_handed_in_by_a_framework() -> None:
+    settings = ServeSettings(http=HttpSettings(sse=SsePaths()))
+    endpoint = HttpEndpoint(tools(), settings=settings)
+    accept = [("Host", "localhost"), ("Accept", "text/event-stream")]
+    head = http_request("GET", "/sse", accept, root="/inside")
+    decoder = SseDecoder()
+    events: list[ServerSentEvent] = []
+
+    async def next_event() -> ServerSentEvent:
+        while not events:
+            action = await anext(stream)
+            if isinstance(action, HttpChunk):
+                events.extend(decoder.receive(action.data))
+        return events.pop(0)
+
+    async def post(message: Any) -> int:
+        json_type = [("Host", "localhost"), ("Content-Type", "application/json")]
+        request = http_request("POST", target, json_type, root="/inside")
+        with endpoint.handle(request, json.dumps(message).encode()) as call:
+            head = await anext(call)
+            assert isinstance(head, HttpHead)
+            return head.status
+
+    with anyio.fail_after(20), endpoint.handle(head, b"") as stream:
+        first = await next_event()
+        assert (first.event, first.data[:28]) == ("endpoint", "/inside/messages?session_id=")
+        target = first.data.removeprefix("/inside")
+        assert await post(initialize("2024-11-05")) == 202
+        answer = json.loads((await next_event()).data)
+        assert answer["result"]["protocolVersion"] == "2024-11-05"
+        assert await post(note("notifications/initialized")) == 202
+        call = request("tools/call", {"name": "add", "arguments": {"a": 2, "b": 3}}, id="x")
+        assert await post(call) == 202
+        answer = json.loads((await next_event()).data)
+        assert (answer["id"], answer["result"]["content"][0]["text"]) == ("x", "5")
+    assert await post(call) == 404
+    await endpoint.aclose()
+
+
+# Who asks
+
+
+def named(request: HttpRequest) -> Verdict:
+    token = bearer_token(request)
+    return Refusal() if token is None else Principal(token)
+
+
+async def test_principals() -> None:
+    settings = ServeSettings(http_link=HttpServerSettings(authenticate=named))
+    async with served(tools(), sse=ANY_PORT, settings=settings) as state:
+        with pytest.raises(NegotiationError, match="401"):
+            async with connect(state.url):
+                pytest.fail("nobody was let in")
+        plain = state.url.removeprefix("sse+")
+        with pytest.raises(NegotiationError, match="401") as refused:
+            async with connect(plain, settings=ClientSettings(eras=EraCache())):
+                pytest.fail("nobody was let in")
+        assert "event stream of HTTP+SSE" in str(refused.value)
+        headers = {"Authorization": "Bearer ann"}
+        async with connect(state.url, headers=headers) as client:
+            assert await text(client, "who") == "ann"
+        async with connect(state.url, headers=lambda request: headers) as client:
+            assert await text(client, "who") == "ann"
+
+
+async def test_a_page_that_may_not_call() -> None:
+    async with served(tools(), sse=ANY_PORT) as state:
+        with pytest.raises(NegotiationError, match="403"):
+            async with connect(state.url, headers={"Origin": "https://evil.example"}):
+                pytest.fail("a page of another origin was let in")
+
+
+# Ends
+
+
+async def test_the_client_leaves() -> None:
+    server = Endless()
+    async with served(server, sse=ANY_PORT) as state:
+        async with connect(state.url) as client, anyio.create_task_group() as group:
+            group.start_soon(failing, client, ConnectionClosed)
+            await server.started.wait()
+            group.cancel_scope.cancel()
+        await server.stopped.wait()
+    assert server.cancelled == [True]
+
+
+async def failing(client: Client, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await client.call_tool("wait")
+
+
+async def test_a_call_is_cancelled() -> None:
+    server = Endless()
+    async with served(server, sse=ANY_PORT) as state, connect(state.url) as client:
+        with pytest.raises(RequestTimeout):
+            await client.call_tool("wait", timeout=0.2)
+        await server.stopped.wait()
+        assert server.cancelled == [True]
+        await client.ping()
+
+
+async def test_the_server_lets_a_call_finish() -> None:
+    server = Server("s")
+    started, go = anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def slow() -> str:
+        started.set()
+        await go.wait()
+        return "finished"
+
+    results: list[str] = []
+
+    async def call(client: Client) -> None:
+        results.append(await text(client, "slow"))
+
+    async with (
+        served(server, sse=ANY_PORT) as state,
+        connect(state.url) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(call, client)
+        await started.wait()
+        state.stop.set()
+        go.set()
+        await state.ended.wait()
+    assert results == ["finished"]
+
+
+async def test_the_server_goes_while_a_call_runs() -> None:
+    server = Endless()
+    quick = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
+    async with (
+        served(server, sse=ANY_PORT, settings=quick) as state,
+        connect(state.url) as client,
+    ):
+        async with anyio.create_task_group() as group:
+            group.start_soon(failing, client, ConnectionClosed)
+            await server.started.wait()
+            state.stop.set()
+        with pytest.raises(CallFailed):
+            await client.ping()
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("sse+http://a:1/sse", SseTarget("http://a:1/sse", {})),
+        ("sse+https://a/b?c=d", SseTarget("https://a/b?c=d", {})),
+        ("SSE+HTTP://a/b", SseTarget("http://a/b", {})),
+    ],
+)
+async def test_targets(url: str, target: SseTarget) -> None:
+    assert parse_target(url) == target
+    assert describe(target) == f"sse+{target.url}"
+    assert parse_target(target) is target
+
+
+@pytest.mark.parametrize("url", ["sse://a/b", "sse+http:///b", "sse+ws://a/b", "sse+http"])
+async def test_no_targets(url: str) -> None:
+    with pytest.raises(BadTarget):
+        parse_target(url)
+
+
+async def test_revisions_that_have_no_such_transport() -> None:
+    with pytest.raises(BadTarget, match="handshake"):
+        await serve(tools(), sse=ANY_PORT, revisions=["2026-07-28"])
+    with pytest.raises(BadTarget, match="handshake"):
+        async with connect("sse+http://127.0.0.1:9/sse", revision="2026-07-28"):
+            pytest.fail("spoken all the same")
+
+
+async def test_never() -> None:
+    never = ClientSettings(
+        http=HttpClientSettings(legacy_sse=SseUse.NEVER),
+        eras=EraCache(),
+        negotiation=Negotiation.LEGACY,
+    )
+    async with served(tools(), sse=ANY_PORT) as state:
+        with pytest.raises(NegotiationError, match='"POST" is not allowed') as refused:
+            async with connect(state.url.removeprefix("sse+"), settings=never):
+                pytest.fail("spoken all the same")
+        assert "HTTP+SSE" not in str(refused.value)
