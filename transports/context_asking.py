@@ -158,7 +158,7 @@ class Asking(RequestFacts):
                 raise InputUnavailable(f"{self.revision.name} has no {question.method}")
         if task is not None:
             return await task.ask(wanted, progress)
-        questions = WireQuestions(self._runtime, self.revision, request=self._request)
+        questions = WireQuestions(self._runtime, self.revision, asker=self._request)
         return await questions.ask(wanted, progress)
 
     def url_elicitation_required(self, *visits: ElicitUrl) -> NoReturn:

@@ -76,7 +76,7 @@ class NotificationContext:
         revision = self._legacy()
         if lookup(wanted.method, "server", revision) is None:
             raise InputUnavailable(f"{revision.name} has no {wanted.method}")
-        questions = WireQuestions(self._runtime, revision, session=self.session)
+        questions = WireQuestions(self._runtime, revision, asker=self._event)
         name = wanted.method
         answers = await questions.ask({name: wanted}, {} if progress is None else {name: progress})
         answer: R = answers[name]

@@ -15,7 +15,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 from transports.inputs import Input, InvalidAnswer
 from transports.progress import ProgressCallback
-from transports.tasks_questions import GIVEN_UP, runs_tasks, task_outcome
+from transports.tasks_questions import GIVEN_UP, Asker, runs_tasks, task_outcome
 from transports.typed import Unsayable
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ async def ping(
 class WireQuestions:
     """Questions that a handler of the legacy era asks.
 
-    One that works on a ``request`` asks on its stream; one that has heard a notification of the
-    client asks in the ``session`` of that.
+    One that works on a request asks on its stream; one that has heard a notification of the client
+    asks in the session of that.
     """
 
     def __init__(
@@ -136,13 +136,12 @@ class WireQuestions:
         runtime: "ServerRuntime",
         revision: Revision,
         *,
-        request: RequestReceived | None = None,
-        session: str | None = None,
+        asker: Asker,
     ) -> None:
         self._runtime = runtime
         self._revision = revision
-        self._request = request
-        self._session = session
+        self._asker = asker
+        self._request = asker if isinstance(asker, RequestReceived) else None
         self._sent: dict[str, RequestId] = {}
         self._progress: Mapping[str, ProgressCallback] = {}
 
@@ -175,15 +174,14 @@ class WireQuestions:
         runtime = self._runtime
         trace = {} if self._request is None else self._request.meta.trace
         params = params_of(question, self._revision, problem, trace)
-        request = self._request
-        if question.task is not None and request and runs_tasks(question.method, request):
+        if question.task is not None and runs_tasks(question.method, self._asker):
             params["task"] = question.task
         try:
             self._sent[key] = runtime.send_request(
                 question.method,
                 params,
                 request=self._request,
-                session=self._session,
+                session=self._asker.session,
                 progress=self._progress.get(key),
             )
         except LocalProtocolError as error:
@@ -191,14 +189,10 @@ class WireQuestions:
 
     async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])
-        sent, request = self._sent.pop(key), self._request
+        sent = self._sent.pop(key)
         try:
-            if (
-                question.task is not None
-                and request is not None
-                and isinstance(outcome, ResultReceived)
-            ):
-                outcome = await task_outcome(self._runtime, request, outcome)
+            if question.task is not None and isinstance(outcome, ResultReceived):
+                outcome = await task_outcome(self._runtime, self._asker, outcome)
         finally:
             self._runtime.progress.forget(sent)
         if isinstance(outcome, ErrorReceived):

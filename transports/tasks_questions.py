@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mcpcore.engine.events import (
     EndReason,
+    NotificationReceived,
     RequestEnded,
     RequestReceived,
     ResultReceived,
@@ -35,8 +36,14 @@ class _Created(Struct):
     task: Task | UnsetType = UNSET
 
 
-def runs_tasks(method: str, asker: RequestReceived) -> bool:
+Asker = RequestReceived | NotificationReceived
+"""What a question belongs to: a request of the client, or a notification that was heard."""
+
+
+def runs_tasks(method: str, asker: Asker) -> bool:
     """Whether the client that sent ``asker`` can run a question as a task."""
+    if asker.revision is None or asker.client_capabilities is None:
+        return False
     row = lookup(method, "server", asker.revision)
     if row is None or row.task_capability is None:
         return False
@@ -45,18 +52,18 @@ def runs_tasks(method: str, asker: RequestReceived) -> bool:
 
 async def task_outcome(
     runtime: "ServerRuntime",
-    asker: RequestReceived,
+    asker: Asker,
     answered: ResultReceived,
     *,
     over: bool = False,
 ) -> Outcome:
     """Wait for what comes of a question that the client may have made a task of.
 
-    ``asker`` is the request of the client that the question belongs to; if it is ``over``, as that
-    of a task, the client is asked in its session.  If nobody waits for the answer any more, the
+    If ``asker`` is no request of the client, or one that is ``over``, as that of a task, the client
+    is asked in its session.  If nobody waits for the answer any more, the
     task is cancelled.
     """
-    parent = None if over else asker
+    parent = None if over or isinstance(asker, NotificationReceived) else asker
     try:
         task = typed(answered.result, _Created).task
     except Malformed:

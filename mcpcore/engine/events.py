@@ -78,6 +78,8 @@ class NotificationReceived(Event, frozen=True, gc=False):
     request: RequestId | None = None
     """Our request whose stream carried it, where the transport tells (HTTP)."""
     session: str | None = None
+    client_capabilities: ClientCapabilities | None = None
+    """On a server: what the client declared in the handshake (legacy)."""
 
 
 class RequestCancelled(Event, frozen=True, gc=False):

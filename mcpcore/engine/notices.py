@@ -71,6 +71,7 @@ class Notices(Answers):
             if handler is not None:
                 handler(self, params, row, route, now)
             elif not (self.is_modern_client and self._on_stream(method, params, route)):
+                declared = self.peer_capabilities
                 self.emit(
                     NotificationReceived(
                         method=method,
@@ -78,6 +79,9 @@ class Notices(Answers):
                         route=route,
                         revision=self.revision,
                         session=self.session,
+                        client_capabilities=(
+                            declared if isinstance(declared, ClientCapabilities) else None
+                        ),
                     )
                 )
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -31,6 +31,8 @@ from transports.client_core import ClientCore
 from transports.context import Context
 from transports.inputs import Elicit, Sample
 from transports.memory import MemoryPair
+from transports.notices import NotificationContext
+from transports.questions import InputUnavailable
 from transports.runtime import RuntimeSettings
 from transports.tasks_client import TaskOptions
 
@@ -368,6 +370,85 @@ async def test_a_handler_that_is_cancelled_cancels_the_task_of_its_question() ->
         params = {"requestId": call}
         client.bench.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
         assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
+
+
+# Outside of a request
+
+
+class Listener(Server):
+    """Hears a notification, and has what it asks about it worked on as a task."""
+
+    def __init__(self) -> None:
+        super().__init__("listener")
+        self.heard: list[str] = []
+        self.done = anyio.Event()
+        self.notification("notifications/acme/word")(self._hear)
+
+    async def _hear(self, context: NotificationContext) -> None:
+        try:
+            answer = await context.ask(Sample("Hi", 10).as_task(30))
+        except InputUnavailable as error:
+            self.heard.append(str(error))
+        else:
+            assert isinstance(answer.content, TextContent)
+            self.heard.append(answer.content.text)
+        self.done.set()
+
+    async def said(self) -> str:
+        with anyio.fail_after(10):
+            await self.done.wait()
+        [word] = self.heard
+        return word
+
+
+@asynccontextmanager
+async def listening(
+    capabilities: dict[str, Any] = CAN_DO,
+) -> AsyncIterator[tuple[Listener, Client]]:
+    listener = Listener()
+    async with bench(listener) as made:
+        made.open_legacy(capabilities)
+        made.send({"jsonrpc": "2.0", "method": "notifications/acme/word"})
+        yield listener, Client(made)
+
+
+async def test_what_is_asked_about_a_notification_may_be_a_task() -> None:
+    async with listening() as (listener, client):
+        question = await client.asked(SAMPLING)
+        assert question["params"]["task"] == {"ttl": 30_000}
+        client.answer(question, result={"task": {**STATE, "status": "working"}})
+        for status in ("working", "completed"):
+            look = await client.asked("tasks/get")
+            assert look["params"] == {"taskId": "c1"}
+            client.answer(look, result={**STATE, "status": status})
+        client.answer(await client.asked("tasks/result"), result=MODEL_SAYS)
+        assert await listener.said() == "yes"
+
+
+async def test_a_task_about_a_notification_may_fail() -> None:
+    async with listening() as (listener, client):
+        question = await client.asked(SAMPLING)
+        client.answer(question, result={"task": {**STATE, "status": "working"}})
+        error = {"code": -32602, "message": "no such task"}
+        client.answer(await client.asked("tasks/get"), error=error)
+        assert "no such task" in await listener.said()
+        assert (await client.asked("tasks/cancel"))["params"] == {"taskId": "c1"}
+
+
+@pytest.mark.parametrize(
+    "capabilities", [{"sampling": {}}, {"sampling": {}, "tasks": {"requests": {}}}]
+)
+async def test_what_is_asked_about_a_notification_is_asked_plainly(
+    capabilities: dict[str, Any],
+) -> None:
+    async with listening(capabilities) as (listener, client):
+        question = await client.asked(SAMPLING)
+        assert "task" not in question["params"]
+        client.answer(question, result=MODEL_SAYS)
+        assert await listener.said() == "yes"
+
+
+# In a task
 
 
 @asynccontextmanager
