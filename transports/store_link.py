@@ -138,7 +138,7 @@ class StoreLink(App):
                 notes = await anyio.to_thread.run_sync(
                     self._store.receive,
                     self._worker,
-                    self.settings.listen,
+                    0.0 if down else self.settings.listen,
                     limiter=limiter,
                     abandon_on_cancel=True,
                 )
@@ -148,11 +148,13 @@ class StoreLink(App):
                 elif not down:
                     logger.warning("the store is out of reach: %s", error)
                 down = True
+                self._machine.reachable = False
                 await anyio.sleep(self.settings.pause)
                 continue
             if down:
                 logger.warning("the store is within reach again")
                 down = False
+                self._machine.reachable = True
             if notes:
                 now = clock()
                 for note in notes:

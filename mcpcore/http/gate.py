@@ -92,16 +92,19 @@ class Gate:
         head: HttpRequest,
         *,
         closing: bool,
-        ready: bool = True,
+        unready: bytes = b"",
         refusal: Refusal | None = None,
     ) -> bool:
-        """Look at what does not depend on the method; False if the reply is ready."""
+        """Look at what does not depend on the method; False if the reply is ready.
+
+        ``unready``: why new clients had better go elsewhere.
+        """
         if head.method in ("GET", "HEAD") and self._is_health(head.path):
             alive = head.path == f"{self._settings.health_path}/live"
-            if alive or (ready and not closing):
+            if alive or not unready:
                 exchange.reply(200, b"ok\n", _TEXT)
             else:
-                exchange.reply(503, b"closing\n" if closing else b"draining\n", _TEXT)
+                exchange.reply(503, unready + b"\n", _TEXT)
             return False
         origin, problem = self._origin(exchange.fields, head.scheme)
         if problem is not None:

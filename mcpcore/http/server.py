@@ -90,6 +90,8 @@ class HttpServer(LegacySse):
         self._closing = False
         self.ready = True
         """What ``/health/ready`` says; an owner that is going to close may say no beforehand."""
+        self.reachable = True
+        """Whether sessions can be kept, as far as our owner knows; if not, so is it said there."""
         self.reports = False
         """Tell of each exchange that has ended (ExchangeEnded)."""
 
@@ -129,7 +131,7 @@ class HttpServer(LegacySse):
         if self.reports:
             record.report = Report(head.method, head.path, head.peer, now)
         if not self._gate.admit(
-            record, head, closing=self._closing, ready=self.ready, refusal=refusal
+            record, head, closing=self._closing, unready=self._unready(), refusal=refusal
         ):
             return 0
         if head.path != self.settings.path:
@@ -142,6 +144,13 @@ class HttpServer(LegacySse):
         if self._gate.stateful(record, head):
             self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
         return 0
+
+    def _unready(self) -> bytes:
+        """Why new clients had better go elsewhere."""
+        if self._closing or not self.ready:
+            return b"closing" if self._closing else b"draining"
+        keeps = self._stateful and self.settings.sessions
+        return b"the store is out of reach" if keeps and not self.reachable else b""
 
     def body(
         self, exchange: Route, data: bytes, *, end: bool, now: float, announced: int = 0

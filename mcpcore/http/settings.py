@@ -41,8 +41,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     """Serve HTTP+SSE as well, whose sessions last as long as their streams.  None: do not."""
     health_path: str | None = "/health"
     """Answers GET, whatever Host says: ``/health`` and ``/health/ready`` with 200, or with 503 once
-    the server drains or closes; ``/health/live`` with 200 as long as it can.  None switches all of
-    that off."""
+    the server drains or closes, and while it cannot reach the store of its sessions;
+    ``/health/live`` with 200 as long as it can.  None switches all of that off."""
     allowed_hosts: tuple[str, ...] | None = None
     """See :class:`~mcpcore.http.origin.OriginPolicy`; None means loopback names."""
     allowed_origins: tuple[str, ...] | None = None

@@ -9,6 +9,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, bearer_token
 from mcpcore.http.sessions import SessionOpened
 from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.revisions import LATEST
 from tests.http.support import Bench, initialize, make_server, request
 
 
@@ -171,6 +172,21 @@ def test_health_while_serving_draining_and_closing(method: str) -> None:
     bench.server.ready = True
     bench.server.close(now=bench.now)
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
+
+
+def test_health_without_a_store() -> None:
+    bench = Bench()
+    bench.server.reachable = False
+    reply = bench.post(None, method="GET", path="/health")
+    assert (reply.status, reply.body) == (503, b"the store is out of reach\n")
+    assert bench.post(None, method="GET", path="/health/live").status == 200
+    bench.server.reachable = True
+    assert bench.post(None, method="GET", path="/health").status == 200
+    # Where there are no sessions, nothing depends on it.
+    for server in (make_server(HttpSettings(sessions=False)), make_server(revisions=(LATEST,))):
+        bench = Bench(server)
+        bench.server.reachable = False
+        assert bench.post(None, method="GET", path="/health").status == 200
 
 
 @pytest.mark.parametrize("path", ["/health/other", "/health/", "/healthy", "/health/live/x"])

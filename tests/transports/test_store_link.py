@@ -105,6 +105,30 @@ async def test_a_store_that_fails_is_told_to_clients_and_may_come_back(fault: Ex
         assert await said(url, "new") == "new"
 
 
+async def test_readiness_says_whether_the_store_is_within_reach() -> None:
+    store = Moody()
+    async with site(store, listen=0.05) as url:
+        assert await health(url) == "HTTP/1.1 200"
+        store.deaf = StoreUnavailableError("no route")
+        await anyio.to_thread.run_sync(store.heard.wait, 10)
+        with anyio.fail_after(10):
+            while await health(url) != "HTTP/1.1 503":
+                await anyio.lowlevel.checkpoint()
+        assert await health(url, "/live") == "HTTP/1.1 200"
+        store.deaf = None
+        with anyio.fail_after(10):
+            while await health(url) != "HTTP/1.1 200":
+                await anyio.lowlevel.checkpoint()
+
+
+async def health(url: str, what: str = "") -> str:
+    """What the health page answers."""
+    port = int(url.split(":")[2].partition("/")[0])
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(f"GET /health{what} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return (await stream.receive())[:12].decode()
+
+
 async def test_a_mailbox_that_fails_is_said_once_and_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

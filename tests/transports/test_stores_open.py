@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from transports.stores.base import StoreSettings
 from transports.stores.memory import MemoryStore
-from transports.stores.open import StoreUrlError, open_store
+from transports.stores.open import StoreUrlError, check_shared, open_store
 from transports.stores.redis import RedisStore
 from transports.stores.sqlite import SqliteStore
 
@@ -38,11 +39,50 @@ def test_urls(url: str, kind: type[object], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "memory:?",
+        "sqlite:{folder}/a.db?busy=1&",
+        "redis://h/0?prefix=p&",
+        "unix:///tmp/s.sock?db=1&",
+    ],
+)
+def test_settings_in_urls(url: str, tmp_path: Path) -> None:
+    url = url.format(folder=tmp_path)
+    store = open_store(f"{url}sessions=5&idle=0.5&lease=20", SETTINGS)
+    assert isinstance(store, MemoryStore | SqliteStore | RedisStore)
+    assert store.settings == structs.replace(SETTINGS, sessions=5, idle=0.5, lease=20.0)
+    store.close()
+    # Every setting may stand there.
+    wanted = {
+        field.name: 7 if field.name == "renew" else 9 for field in structs.fields(StoreSettings)
+    }
+    store = open_store(url + "&".join(f"{name}={value}" for name, value in wanted.items()))
+    assert isinstance(store, MemoryStore | SqliteStore | RedisStore)
+    assert store.settings == StoreSettings(**wanted)
+    store.close()
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("", "names no store"),
         ("postgres://u:secret@h/", "names no store"),
-        ("memory:x", "nothing follows"),
+        ("memory:x", "nothing but options follows"),
+        ("memory:?color=red", "no option color"),
+        ("memory:?sessions=many", "sessions is a whole number above 0, not 'many'"),
+        ("memory:?sessions=1.5", "sessions is a whole number above 0, not '1.5'"),
+        ("sqlite:a.db?sessions=0", "sessions is a whole number above 0, not '0'"),
+        ("sqlite:a.db?idle=nan", "idle is a number of seconds above 0, not 'nan'"),
+        ("sqlite:a.db?lease=inf", "lease is a number of seconds above 0, not 'inf'"),
+        ("sqlite:a.db?lease=3", "renew (3) is below lease (3)"),
+        ("sqlite:a.db?age=1&age=2", "age is given twice"),
+        ("redis://u:secret@h/?age=-1", "age is a number of seconds above 0"),
+        ("redis://u:secret@h/?sesions=5", "'redis://...@h/?sesions=5' has no option sesions"),
+        ("rediss://u:secret@h/?sesions=5", "has no option sesions"),
+        ("unix:///tmp/x.sock?sesions=5", "has no option sesions"),
+        ("redis://u:secret@h/?protocol=3", "has no option protocol"),
+        ("redis://u:secret@h/?health_check_interval=x", "health_check_interval"),
         ("sqlite:", "path of a file"),
         ("sqlite://", "path of a file"),
         ("sqlite::memory:", "path of a file"),
@@ -65,6 +105,16 @@ def test_wrong_urls(
     assert message in str(raised.value)
     assert "secret" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_processes_can_share(tmp_path: Path) -> None:
+    check_shared(f"sqlite:{tmp_path}/a.db?sessions=5")
+    check_shared("redis://localhost:1/0?age=5")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreUrlError, match="a store of its own"):
+        check_shared("memory:?sessions=5")
+    with pytest.raises(StoreUrlError, match="no option color"):
+        check_shared("sqlite:a.db?color=red")
 
 
 def test_a_missing_extra_is_named() -> None:

@@ -123,6 +123,16 @@ async def test_workers_end_with_a_supervisor_that_was_killed() -> None:
         (["--http", "127.0.0.1:0"], "tests.transports.nowhere:server", "at its start"),
         (["--stdio"], "tests.transports.worker_app:server", "--workers is for --http alone"),
         (["--http", "nonsense"], "tests.transports.worker_app:server", "nonsense"),
+        (
+            ["--http", "127.0.0.1:0", "--store", "sqlite:a.db?sesions=5"],
+            "tests.transports.worker_app:server",
+            "has no option sesions",
+        ),
+        (
+            ["--http", "127.0.0.1:0", "--store", "memory:"],
+            "tests.transports.worker_app:server",
+            "each process would have a store of its own",
+        ),
     ],
 )
 async def test_what_cannot_start_says_why(words: list[str], app: str, message: str) -> None:

@@ -196,7 +196,8 @@ def serve(
         typer.Option(
             "--store",
             metavar="URL",
-            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST.",
+            help="Where sessions and their events are kept: memory:, sqlite:PATH, redis://HOST;"
+            " ?NAME=VALUE&... says how much and for how long.",
         ),
     ] = None,
     workers: Annotated[

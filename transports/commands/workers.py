@@ -11,6 +11,7 @@ import anyio
 
 from transports.commands.output import Exit, Failure
 from transports.server import ungrouped
+from transports.stores.base import StoreUnavailableError
 from transports.targets import parse_address
 from transports.workers import Supervisor, WorkersFailed, WorkersSettings, reserved
 
@@ -30,6 +31,8 @@ def supervise(
     ``grace``: seconds that they may take to end.  Without a ``store`` they share one in a file of
     their own, which goes with them.
     """
+    if store is not None:
+        _check(store)
     settings = WorkersSettings(drain=grace + 5)
     with ExitStack() as stack:
         addresses = []
@@ -50,6 +53,16 @@ def supervise(
         except WorkersFailed as error:
             raise Failure(str(error)) from error
     return Exit.OK
+
+
+def _check(store: str) -> None:
+    """What is wrong with the store is said once, before anything begins."""
+    from transports.stores.open import check_shared
+
+    try:
+        check_shared(store)
+    except StoreUnavailableError as error:
+        raise Failure(str(error)) from error
 
 
 def _say(text: str) -> None:

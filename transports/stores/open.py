@@ -1,13 +1,20 @@
 """A store from a URL, as a command line or a settings file has it."""
 
+import math
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from msgspec import structs
 
 from transports.stores.base import Store, StoreSettings, StoreUnavailableError
 from transports.targets import BadTarget
 
 _REDIS = {"redis", "rediss", "unix"}
+_OURS = {"decode_responses", "protocol", "retry", "socket_connect_timeout", "socket_timeout"}
+"""Options of redis-py on which the store itself relies."""
 
 
 class StoreUrlError(BadTarget):
@@ -21,6 +28,9 @@ class ExtraMissingError(StoreUnavailableError, ImportError):
 def open_store(url: str, settings: StoreSettings | None = None) -> Store:
     """Open a store.
 
+    Every setting of :class:`~transports.stores.base.StoreSettings` may stand in the URL and then
+    goes before ``settings``, as in ``sqlite:PATH?sessions=500&age=60``.
+
     - ``memory:`` lives and dies with the process.
     - ``sqlite:PATH``, with ``?synchronous=FULL`` (default ``NORMAL``), ``busy=SECONDS`` (5) and
       ``poll=SECONDS`` (0.02).
@@ -32,6 +42,17 @@ def open_store(url: str, settings: StoreSettings | None = None) -> Store:
     StoreUnavailableError for a file that cannot be opened.  Whether Redis answers shows at the
     first call.
     """
+    return _opener(url, settings)()
+
+
+def check_shared(url: str) -> None:
+    """Raise StoreUrlError for a URL that several processes could not share; opens nothing."""
+    if url.partition(":")[0].lower() == "memory":
+        raise StoreUrlError(f"{url!r}: each process would have a store of its own")
+    _opener(url, None)
+
+
+def _opener(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     kind = url.partition(":")[0].lower()
     if kind == "memory":
         return _memory(url, settings)
@@ -45,21 +66,26 @@ def open_store(url: str, settings: StoreSettings | None = None) -> Store:
     )
 
 
-def _memory(url: str, settings: StoreSettings | None) -> Store:
-    if url.lower() != "memory:":
-        raise StoreUrlError(f"{url!r}: nothing follows on 'memory:'")
+def _memory(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
+    rest, _, query = url.partition(":")[2].partition("?")
+    if rest:
+        raise StoreUrlError(f"{url!r}: nothing but options follows on 'memory:'")
+    options = _options(url, query)
+    settings = _settings(url, options, settings)
+    _no_more(url, options)
     from transports.stores.memory import MemoryStore
 
-    return MemoryStore(settings)
+    return partial(MemoryStore, settings)
 
 
-def _sqlite(url: str, settings: StoreSettings | None) -> Store:
+def _sqlite(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     rest, _, query = url.partition(":")[2].partition("?")
     # sqlite:///path as others write it, beside sqlite:path
     path = unquote(rest.removeprefix("//") if rest.startswith("///") else rest)
     if not path or path.startswith(("//", ":")):
         raise StoreUrlError(f"{url!r}: 'sqlite:' is followed by the path of a file")
     options = _options(url, query)
+    settings = _settings(url, options, settings)
     from transports.stores.sqlite import SqliteStore, Synchronous
 
     synchronous = options.pop("synchronous", "NORMAL").upper()
@@ -69,12 +95,17 @@ def _sqlite(url: str, settings: StoreSettings | None) -> Store:
         _seconds(url, options, name, usual) for name, usual in (("busy", 5.0), ("poll", 0.02))
     )
     _no_more(url, options)
-    return SqliteStore(
-        path, settings, synchronous=cast("Synchronous", synchronous), busy=busy, poll=poll
+    return partial(
+        SqliteStore,
+        path,
+        settings,
+        synchronous=cast("Synchronous", synchronous),
+        busy=busy,
+        poll=poll,
     )
 
 
-def _redis(url: str, settings: StoreSettings | None) -> Store:
+def _redis(url: str, settings: StoreSettings | None) -> Callable[[], Store]:
     if find_spec("redis") is None:
         raise ExtraMissingError(
             "the Redis store needs the extra `redis`: pip install 'mcpcore[redis]'"
@@ -86,13 +117,48 @@ def _redis(url: str, settings: StoreSettings | None) -> Store:
     if not prefix or "{" in prefix or "}" in prefix:
         raise StoreUrlError(f"{_shown(url)!r}: prefix is a name without braces")
     timeout = _seconds(url, options, "timeout", 5.0)
+    settings = _settings(url, options, settings)
+    if ours := sorted(_OURS & options.keys()):
+        raise StoreUrlError(f"{_shown(url)!r} has no option {', '.join(ours)}")
     # urlunsplit drops the slashes of an empty host, which unix:///path needs.
     rest, query = url.partition("?")[0], urlencode(options, quote_via=quote)
     rest = f"{rest}?{query}" if query else rest
     try:
-        return RedisStore(rest, settings, prefix=prefix, timeout=timeout)
-    except (ValueError, TypeError) as error:
+        store = RedisStore(rest, settings, prefix=prefix, timeout=timeout)
+    except TypeError as error:
+        name = str(error).rpartition("unexpected keyword argument ")[2].strip("'")
+        raise StoreUrlError(f"{_shown(url)!r} has no option {name}") from error
+    except ValueError as error:
         raise StoreUrlError(f"{_shown(url)!r}: {error}") from error
+    return lambda: store  # it connects when it is first used
+
+
+def _settings(
+    url: str, options: dict[str, str], settings: StoreSettings | None
+) -> StoreSettings | None:
+    """Take out of the options what is a setting of every store."""
+    given: dict[str, float] = {}
+    for field in structs.fields(StoreSettings):
+        text = options.pop(field.name, None)
+        if text is None:
+            continue
+        whole = field.type is int
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < math.inf:
+            kind = "a whole number" if whole else "a number of seconds"
+            raise StoreUrlError(f"{_shown(url)!r}: {field.name} is {kind} above 0, not {text!r}")
+        given[field.name] = value
+    if not given:
+        return settings
+    made = structs.replace(settings or StoreSettings(), **given)
+    if made.renew >= made.lease:
+        raise StoreUrlError(
+            f"{_shown(url)!r}: renew ({made.renew:g}) is below lease ({made.lease:g})"
+        )
+    return made
 
 
 def _options(url: str, query: str) -> dict[str, str]:

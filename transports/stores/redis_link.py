@@ -50,6 +50,9 @@ class RedisLink:
         }
         self._db = redis.Redis.from_url(url, socket_timeout=timeout, **common)
         self._ears = redis.Redis.from_url(url, socket_timeout=timeout + settings.renew, **common)
+        # An option of the URL that redis-py does not know would show when it connects.
+        pool = self._db.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
         self._closed = False
         self.session = _script("session", settings)
         self.workers = _script("workers", settings)
