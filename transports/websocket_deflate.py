@@ -21,6 +21,7 @@ _FREE = 1024 * 1024
 """Bytes that may come out of one message whatever the ratio."""
 _RESTARTS = 16
 """Final blocks (RFC 7692 section 7.2.3.4) that one message may have."""
+_SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 _TAIL = b"\x00\x00\xff\xff"
 _WIDEST = -zlib.MAX_WBITS
 
@@ -40,6 +41,7 @@ class Bounds(Extension):
         """Why the connection was failed, if it was for what stands here."""
         self._given = 0  # bytes of the current message, unfolded
         self._begun = False  # a message that has not ended
+        self._last = b""  # the last bytes of it
         self._control = False
         self._compressed = False
 
@@ -54,7 +56,10 @@ class Bounds(Extension):
     def frame_inbound_header(
         self, proto: Codec, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """Look at a frame before its payload: what is wrong with it is wrong at once."""
+        """Look at a frame before its payload: what is wrong with it is wrong at once.
+
+        wsproto asks again if the head has come in pieces, so that nothing is counted here.
+        """
         self._control = opcode.iscontrol()
         if self._control:
             return self._used(opcode)
@@ -66,9 +71,8 @@ class Bounds(Extension):
         if opcode is Opcode.BINARY:
             self.problem = "messages are text frames"
             return CloseReason.UNSUPPORTED_DATA
-        self._begun = True
         if not continues:
-            self._given = 0
+            self._given, self._last = 0, b""
             self._compressed = self._marks and rsv.rsv1
         if not self._compressed and self._given + payload_length > self.limit:
             return self._too_large()
@@ -82,15 +86,24 @@ class Bounds(Extension):
 
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
         """Take a part of a payload."""
-        if not self._control:
-            self._given += len(data)
-        return data
+        if self._control:
+            return data
+        self._given += len(data)
+        return self._ending(data)
 
     def frame_inbound_complete(self, proto: Codec, fin: bool) -> Payload | None:
         """Take note of the end of a frame."""
         if not self._control:
             self._begun = not fin
         return None
+
+    def _ending(self, data: bytes) -> Payload:
+        """Refuse half a surrogate at the end, which Python's decoder takes for a beginning."""
+        self._last = last = data[-2:] if len(data) > 1 else (self._last + data)[-2:]
+        if len(last) == 2 and last[0] == _SURROGATES and last[1] >= _FIRST_OF_THEM:
+            self.problem = "text that is not UTF-8"
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        return data
 
     def _too_large(self) -> CloseReason:
         self.problem = f"longer than {self.limit} bytes"
@@ -158,7 +171,7 @@ class Deflate(Bounds):
                 return CloseReason.MESSAGE_TOO_BIG
             parts.append(part)
             if not self._inflater.eof:
-                return b"".join(parts)
+                return self._ending(b"".join(parts))
             # A final block: what follows is a stream of its own, which refers to nothing before.
             data = self._inflater.unused_data
             self._inflater = None

@@ -404,8 +404,6 @@ def test_wrong_usage(words: list[str], message: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_function_for_headers_is_for_http_alone() -> None:
-    with pytest.raises(BadTarget, match="HTTP requests only"):
-        connect("ws://127.0.0.1/mcp", headers=lambda request: {})
+def test_another_http_client_is_for_http_alone() -> None:
     with pytest.raises(BadTarget, match="no http or https URL"):
         connect("ws://127.0.0.1/mcp", http_client=httpx.AsyncClient())
