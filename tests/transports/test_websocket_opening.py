@@ -1,0 +1,272 @@
+"""The opening of a WebSocket at the client: what answers, by which way, and who the client is."""
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from mcpcore.engine.faults import FaultKind
+from tests.transports.apps import Caller, make_client
+from tests.transports.certificates import papers
+from tests.transports.served import ANY_PORT, served
+from tests.transports.sites import site
+from tests.transports.test_proxies import proxying
+from tests.transports.test_tls import server
+from tests.transports.test_websocket_client import accepted, connected
+from transports.client import connect
+from transports.client_open import ClientSettings
+from transports.link_errors import LinkError
+from transports.proxies import Proxy, proxy_for
+from transports.server import ServeSettings
+from transports.tls import client_tls, server_tls
+from transports.websocket_client import WebSocketClientLink
+from transports.websocket_settings import DeflateSettings, WebSocketSettings
+
+pytestmark = pytest.mark.anyio
+
+Change = Callable[[bytes], bytes]
+
+
+def with_line(line: bytes) -> Change:
+    return lambda answer: answer[:-2] + line + b"\r\n\r\n"
+
+
+WRONG: dict[str, tuple[Change, str]] = {
+    "two accept tokens": (
+        lambda answer: answer[:-2] + answer[answer.index(b"Sec-WebSocket-Accept") :],
+        "bad accept token",
+    ),
+    "a subprotocol that was not offered": (
+        with_line(b"Sec-WebSocket-Protocol: chat"),
+        "chose a subprotocol that was not offered",
+    ),
+    "two subprotocols": (
+        with_line(b"Sec-WebSocket-Protocol: mcp\r\nSec-WebSocket-Protocol: mcp"),
+        "subprotocol",
+    ),
+    "an extension that was not offered": (
+        with_line(b"Sec-WebSocket-Extensions: permessage-deflate"),
+        "an extension that was not offered",
+    ),
+    "a body": (with_line(b"Content-Length: 5"), "claims to have a body"),
+    "an empty body": (with_line(b"Content-Length: 0"), "claims to have a body"),
+    "chunks": (with_line(b"Transfer-Encoding: chunked"), "claims to have a body"),
+    "another protocol": (lambda answer: answer.replace(b"websocket", b"h2c"), "does not upgrade"),
+    "no Connection": (lambda answer: answer.replace(b"Connection: Upgrade\r\n", b""), "upgrade"),
+    "two protocols": (lambda answer: answer.replace(b"websocket", b"websocket, h2c"), "upgrade"),
+    "HTTP/1.0": (lambda answer: answer.replace(b"HTTP/1.1", b"HTTP/1.0"), "has no upgrade"),
+    "a bare LF": (lambda answer: answer.replace(b"\r\nUpgrade", b"\nUpgrade"), "LF without CR"),
+    "a folded line": (with_line(b"X: y\r\n z"), "folded"),
+    "a header without a name": (with_line(b": z"), "no WebSocket server"),
+    "many headers": (with_line(b"\r\n".join([b"X: y"] * 200)), "more than 100 header lines"),
+    "an endless header": (with_line(b"X: " + b"y" * 40_000), "larger than 32768 bytes"),
+    "an endless line": (lambda answer: b"HTTP/1.1 101 " + b"x" * 9000, "longer than 8192 bytes"),
+    "interim responses for ever": (
+        lambda answer: b"HTTP/1.1 103 Early\r\n\r\n" * 20 + answer,
+        "interim responses",
+    ),
+    "an upgrade that nobody accepted": (lambda answer: b"HTTP/1.1 204 No\r\n\r\n", "status 204"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_an_answer_that_is_wrong_opens_nothing(name: str) -> None:
+    change, message = WRONG[name]
+    assert message in str(await refusal(lambda request: change(accepted(request))))
+
+
+async def refusal(answer: Callable[[bytes], bytes], **options: Any) -> LinkError:
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            await stream.send(answer(await stream.receive()))
+            with suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
+
+    with anyio.fail_after(20):
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, respond)
+            client = Caller(make_client())
+            url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+            client.link = link = WebSocketClientLink(client.peer, client, url, **options)
+            with pytest.raises(LinkError) as caught:
+                await link.run()
+            tasks.cancel_scope.cancel()
+    return caught.value
+
+
+async def test_interim_responses_are_borne() -> None:
+    frames: list[bytes] = []
+
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            answer = accepted(await stream.receive())
+            await stream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer)
+            await stream.send(b"\x88\x02\x03\xe8")
+            frames.append(await stream.receive())
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, respond)
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        client.link = link = WebSocketClientLink(client.peer, client, url)
+        await link.run()
+        tasks.cancel_scope.cancel()
+    assert frames[0][:2] == b"\x88\x82"
+    assert link.close_code == 1000
+
+
+async def test_what_kind_of_failure_it_was() -> None:
+    busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+    fault = (await refusal(lambda request: busy)).fault
+    assert fault is not None
+    assert (fault.kind, fault.status, fault.retry_after) == (FaultKind.STATUS, 503, 7.0)
+    moved = b"HTTP/1.1 302 Moved\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n"
+    fault = (await refusal(lambda request: moved)).fault
+    assert fault is not None
+    assert (fault.kind, fault.location) == (FaultKind.REDIRECT, "/there")
+    fault = (await refusal(lambda request: b"\0\0\r\n\r\n")).fault
+    assert fault is not None
+    assert fault.kind is FaultKind.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "sec-websocket-protocol",
+     "Sec-WebSocket-Extensions", "Content-Length", "Transfer-Encoding", "bad name", ""],
+)  # fmt: skip
+async def test_headers_that_are_not_the_users(name: str) -> None:
+    async with site() as running:
+        url = f"ws://127.0.0.1:{running.port}/mcp"
+        client = Caller(make_client())
+        client.link = link = WebSocketClientLink(client.peer, client, url, headers={name: "x"})
+        with pytest.raises(LinkError, match="cannot be sent") as caught:
+            await link.run()
+    assert caught.value.fault is not None
+    assert caught.value.fault.kind is FaultKind.HEADERS
+
+
+async def test_a_function_for_headers_that_fails() -> None:
+    def broken(request: Any) -> dict[str, str]:
+        raise ZeroDivisionError("no key")
+
+    async with site() as running:
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{running.port}/mcp"
+        client.link = link = WebSocketClientLink(client.peer, client, url, headers=broken)
+        with pytest.raises(LinkError, match="cannot be sent: no key"):
+            await link.run()
+
+
+async def test_the_client_offers_mcp_and_nothing_else() -> None:
+    async with site() as running, connected(running.port) as (client, _):
+        await client.echo(a=1)
+        names = {name for name, _ in running.handshakes[0].headers}
+    assert names == {b"host", b"upgrade", b"connection", b"sec-websocket-version",
+                     b"sec-websocket-key"}  # fmt: skip
+
+
+# By which way
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_through_a_proxy(secure: bool) -> None:
+    context = server_tls(papers().server) if secure else None
+    trusting = client_tls(ca=papers().trusted.file)
+    settings = ServeSettings(ssl_context=context, allowed_hosts=("*",))
+    async with (
+        served(server, ws=ANY_PORT, settings=settings) as running,
+        proxying("me:s3cret") as proxy,
+    ):
+        url = running.url if secure else running.url.replace("127.0.0.1", "upstream.example")
+        given = proxy.url.replace("://", "://me:s3cret@")
+        for known in (given, given.replace("s3cret", "wrong")):
+            ours = ClientSettings(proxy=known, ssl_context=trusting)
+            with suppress(LinkError):
+                async with connect(url, settings=ours) as client:
+                    result = await client.call_tool("hello")
+                    assert result.content[0].text == "hello"  # type: ignore[union-attr]
+                    continue
+            assert known != given
+        place = url.split("/")[2]
+        assert {(method, target) for method, target, _ in proxy.asked} == {("CONNECT", place)}
+
+
+async def test_a_proxy_that_refuses_is_told() -> None:
+    async with proxying("me:s3cret") as proxy:
+        ours = ClientSettings(proxy=proxy.url)
+        with pytest.raises(LinkError, match="407") as caught:
+            async with connect("ws://upstream.example:1/mcp", settings=ours):
+                pass
+        assert caught.value.fault is not None
+        assert caught.value.fault.kind is FaultKind.PROXY
+
+
+def test_the_environment_names_the_proxy_of_http() -> None:
+    environ = {"http_proxy": "http://plain:1", "https_proxy": "http://secure:2"}
+    for url, host in (("ws://a.example/", "plain"), ("wss://a.example/", "secure")):
+        found = proxy_for(url, "environment", environ)
+        assert isinstance(found, Proxy)
+        assert found.host == host
+    assert proxy_for("ws://localhost/", "environment", environ) is None
+    exempt = {**environ, "no_proxy": "a.example:80"}
+    assert proxy_for("ws://a.example/", "environment", exempt) is None
+    assert proxy_for("wss://a.example/", "environment", exempt) is not None
+
+
+# Who the client is
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_client_certificates(shared: bool) -> None:
+    ca = papers().trusted.file
+    settings = ServeSettings(ssl_context=server_tls(papers().server, client_ca=ca), shared=shared)
+    bindings: dict[str, Any] = {"http": ANY_PORT} if shared else {"ws": ANY_PORT}
+    async with served(server, settings=settings, **bindings) as running:
+        url = running.url.replace("https:", "wss:")
+        assert await hello(url, client_tls(ca=ca, cert=papers().client)) == "hello"
+        for context in (client_tls(ca=ca), client_tls(ca=ca, cert=papers().foreign_client)):
+            with pytest.raises(Exception, match=r"TLS|closed|certificate|broke"):
+                await hello(url, context)
+
+
+async def hello(url: str, context: ssl.SSLContext) -> str:
+    async with connect(url, settings=ClientSettings(ssl_context=context)) as client:
+        result = await client.call_tool("hello")
+        return str(result.content[0].text)  # type: ignore[union-attr]
+
+
+async def test_a_server_that_never_pongs_is_left() -> None:
+    codes: list[bytes] = []
+
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            await stream.send(accepted(await stream.receive()))
+            assert (await stream.receive())[0] == 0x89
+            codes.append(await stream.receive())
+
+    settings = WebSocketSettings(
+        ping_interval=0.02, ping_timeout=0.05, deflate=DeflateSettings(), close_timeout=5.0
+    )
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, respond)
+        client = Caller(make_client())
+        url = f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        client.link = link = WebSocketClientLink(client.peer, client, url, settings=settings)
+        await link.run()
+        tasks.cancel_scope.cancel()
+    assert link.close_code == 1008
+    assert codes[0][0] == 0x88
