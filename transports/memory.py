@@ -20,7 +20,7 @@ import anyio
 
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import Transmit
-from mcpcore.wire.message import refuse_oversized
+from mcpcore.wire.framing import TooLong
 from transports.link import App, clock
 from transports.pump import Connection, PumpSettings
 
@@ -38,7 +38,7 @@ def _texts(frames: Iterable[Transmit]) -> list[bytes]:
 def _hand_over(text: bytes, peer: Peer, now: float) -> None:
     limit = peer.config.limits.message_size
     if len(text) > limit:
-        peer.receive(refuse_oversized(text[:_HEAD], limit), now=now)
+        peer.receive(TooLong(limit, text[:_HEAD]), now=now)
     else:
         peer.receive(text, now=now)
 
@@ -147,6 +147,11 @@ class MemoryLink(Connection):
             self._wake.set()
 
     # In
+
+    def _turn(self) -> None:
+        super()._turn()
+        if self._waiting and self._writing and not self._turning and not self._full():
+            self._wake.set()  # it came while we were sending, and we go on reading
 
     def _arrived(self, texts: list[bytes]) -> bool:
         """Take messages; False if it is too late."""

@@ -36,7 +36,7 @@ from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.spec.types.logging import SEVERITY
-from mcpcore.wire.framing import LineReader
+from mcpcore.wire.framing import LineReader, TooLong
 from mcpcore.wire.message import Body, Frame, RequestId
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
@@ -70,7 +70,7 @@ class Peer(Publisher):
 
     def receive(
         self,
-        frame: Frame | bytes,
+        frame: Frame | bytes | TooLong,
         *,
         now: float,
         route: Route = MAIN,
@@ -78,7 +78,7 @@ class Peer(Publisher):
         principal: str | None = None,
         proves_modern: bool = False,
     ) -> None:
-        """Take one frame, decoded or as the bytes of one JSON text.
+        """Take one frame: decoded, as the bytes of one JSON text, or what stands for too many.
 
         ``mirror`` is what the HTTP headers claim; ``principal`` who was authenticated;
         ``proves_modern`` that the transport recognised a modern server (HTTP 404 with -32601).

@@ -1,24 +1,38 @@
-"""Two Peers in one process: by hand and in an event loop."""
+"""Two Peers in one process: by hand and in an event loop, as they are and through bytes."""
 
 import anyio
 import pytest
 
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.events import (
+    MAIN,
     ConnectionEnded,
     EndReason,
     Ready,
     RequestCancelled,
     RequestEnded,
+    RequestReceived,
     ResultReceived,
 )
+from mcpcore.engine.transmit import FrameKind, Transmit
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
+from tests.transports.malformed import META, request
 from transports.memory import MemoryPair, memory_links
 from transports.pump import Connection, PumpSettings
 
 pytestmark = pytest.mark.anyio
 
 ERAS = [Negotiation.MODERN, Negotiation.LEGACY, Negotiation.AUTO]
+
+
+@pytest.fixture(params=[False, True], ids=["as they are", "through bytes"], autouse=True)
+def wire(request: pytest.FixtureRequest) -> None:
+    """Have all these tests run in both modes."""
+    global WIRE
+    WIRE = request.param
+
+
+WIRE = False
 
 
 def make_links(
@@ -29,6 +43,7 @@ def make_links(
         (client.peer, client),
         (server.peer, server),
         settings=PumpSettings(**settings),  # type: ignore[arg-type]
+        wire=WIRE,
     )
     client.link, server.link = ours, theirs
     return client, server, ours, theirs
@@ -37,7 +52,7 @@ def make_links(
 @pytest.mark.parametrize("negotiation", ERAS)
 def test_pair_needs_no_event_loop(negotiation: Negotiation) -> None:
     client, server = Caller(make_client(negotiation)), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server)
+    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
     client.peer.start(now=0.0)
     request = client.peer.request("tools/call", {"name": "echo", "arguments": {"a": 1}}, now=0.0)
     moved = pair.pump(0.0)
@@ -49,7 +64,7 @@ def test_pair_needs_no_event_loop(negotiation: Negotiation) -> None:
 
 def test_pair_lets_time_pass() -> None:
     client, server = Caller(make_client()), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server)
+    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
     client.peer.start(now=0.0)
     client.peer.request("tools/call", {"name": "hold"}, now=0.0, timeout=5.0)
     pair.pump(0.0)
@@ -65,7 +80,7 @@ def test_pair_lets_time_pass() -> None:
 
 def test_pair_parts_with_terminal_events_on_both_sides() -> None:
     client, server = Caller(make_client()), ToolServer(make_server())
-    pair = MemoryPair(client.peer, client, server.peer, server)
+    pair = MemoryPair(client.peer, client, server.peer, server, wire=WIRE)
     client.peer.start(now=0.0)
     client.peer.request("tools/call", {"name": "hold"}, now=0.0)
     pair.pump(0.0)
@@ -222,3 +237,80 @@ async def test_a_link_runs_once() -> None:
     await ours.run()
     with pytest.raises(RuntimeError):
         await ours.run()
+
+
+# Bounds
+
+
+def unsent(link: Connection) -> int:
+    """Bytes that a link has not got rid of."""
+    return link._outbox.size + len(link._rest)
+
+
+def send(client: Caller, count: int, size: int) -> None:
+    """Have a client send so many calls, whatever was negotiated."""
+    for number in range(count):
+        body = {"name": "echo", "arguments": {"text": "x" * size}, "_meta": META}
+        text = request("tools/call", body, id=1000 + number)
+        frame = Transmit(peer=client.peer, route=MAIN, data=(text,), kind=FrameKind.REQUEST)
+        client.peer.hub.outbox.push(frame)
+    client.flush()
+
+
+async def test_what_the_other_end_does_not_take_waits_here() -> None:
+    client, server, ours, theirs = make_links(read_size=4096)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(ours.run)
+        send(client, 100, 1000)
+        await anyio.wait_all_tasks_blocked()
+        assert 95_000 < unsent(ours) < 130_000
+        assert server.events == []
+        tasks.start_soon(theirs.run)
+        await server.until(lambda: len(server.of(RequestReceived)) == 100)
+        assert unsent(ours) == 0
+        await ours.aclose()
+
+
+async def test_who_is_never_read_does_not_wait_for_ever() -> None:
+    client, _, ours, _ = make_links(read_size=100, stall=0.05)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(ours.run)
+        send(client, 2, 1000)
+    [ended] = client.of(ConnectionEnded)
+    assert ended.reason == "the other side read nothing for 0.05 s"
+
+
+async def test_a_server_makes_no_more_than_is_taken() -> None:
+    client, server, ours, theirs = make_links(queued=5000, read_size=1000)
+    most = 0
+
+    def watch() -> bool:
+        nonlocal most
+        most = max(most, unsent(theirs))
+        return len(client.of(ResultReceived)) == 300
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ours.run)
+        await tasks.start(theirs.run)
+        client.begin()
+        for _ in range(300):
+            client.call("echo", {"size": 2000})
+        await client.until(watch)
+        await ours.aclose()
+    assert most < 5000 + 2500
+    assert server.ended
+
+
+async def test_what_is_on_its_way_at_the_end_arrives() -> None:
+    client, _, ours, theirs = make_links(read_size=1000)
+    calls = []
+    async with anyio.create_task_group() as tasks:
+        client.begin()
+        calls = [client.call("echo", {"size": 500}) for _ in range(20)]
+        tasks.start_soon(theirs.run)
+        tasks.start_soon(ours.run)
+        await client.until(lambda: len(client.of(ResultReceived)) > 0)
+        await theirs.aclose()
+    outcomes = [await client.outcome(call) for call in calls]
+    assert client.ended
+    assert isinstance(outcomes[0], ResultReceived)
