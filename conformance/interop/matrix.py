@@ -19,6 +19,7 @@ from conformance.interop.talk import (
     OUR_SERVER,
     PROGRAMS,
     ROOT,
+    SSE,
     STATELESS,
     converse,
     offered,
@@ -28,7 +29,7 @@ from mcpcore.spec.revisions import BY_NAME as REVISION
 from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision, Span
 
 SIDES = ("client", "server")
-TRANSPORTS = ("stdio", "http", STATELESS)
+TRANSPORTS = ("stdio", "http", STATELESS, SSE)
 SMALL_PAGES = "3"
 
 
@@ -139,6 +140,8 @@ def absence(talk: Talk, feature: Feature | None = None) -> str | None:
     stateless = talk.transport == STATELESS
     if (stateless or talk.transport == "http") and not talk.revision.streamable_http:
         return f"{talk.revision.name} has no Streamable HTTP"
+    if talk.transport == SSE and not talk.revision.handshake:
+        return f"{talk.revision.name} has no HTTP+SSE"
     if stateless and talk.side == "client":
         return "a mode of the SDK's servers"
     if feature is None:

@@ -21,9 +21,9 @@ INTRODUCTION = """\
 
 Our client and our server against programs written with the official Python SDK, both of its lines
 ({versions}), each in an environment of its own:
-every feature that both sides have, in both directions, over stdio and Streamable HTTP (the SDK's
-servers also without sessions and streams, as many are deployed), in every revision that the line
-speaks. The same drivers (`conformance/interop/drivers`) drive the clients of
+every feature that both sides have, in both directions, over stdio, Streamable HTTP (the SDK's
+servers also without sessions and streams, as many are deployed) and HTTP+SSE, in every revision
+that the line speaks there. The same drivers (`conformance/interop/drivers`) drive the clients of
 all libraries; the SDK's programs are in `conformance/interop/sdk`, ours are
 `conformance.everything.server` and `conformance.interop.our_client`.
 

@@ -22,10 +22,13 @@ OUR_CLIENT = (sys.executable, "-m", "conformance.interop.our_client")
 LOOPBACK = "127.0.0.1:0"
 STATELESS = "http, stateless"
 """Streamable HTTP without sessions, and with answers that are no streams."""
+SSE = "sse"
+"""HTTP+SSE, the transport of 2024-11-05."""
 BINDINGS = {
     "stdio": ["--stdio"],
     "http": ["--http", LOOPBACK],
     STATELESS: ["--http", LOOPBACK, "--stateless"],
+    SSE: ["--sse", LOOPBACK],
     "websocket": ["--ws", LOOPBACK],
 }
 SECONDS = 120.0

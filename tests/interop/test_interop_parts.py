@@ -54,7 +54,9 @@ def entry(kind: str = "fault", **changes: object) -> str:
 
 def test_conversations_are_those_that_the_lines_and_the_specification_have() -> None:
     found = {(talk.line.name, talk.side, talk.transport, talk.revision.name) for talk in talks()}
-    assert len(talks()) == len(found) == (5 + 4) + (5 + 4 + 4) + (4 + 3) + (4 + 3 + 3)
+    assert (
+        len(talks()) == len(found) == (5 + 4 + 4) + (5 + 4 + 4 + 4) + (4 + 3 + 4) + (4 + 3 + 3 + 4)
+    )
     assert ("1.x", "client", "stdio", "2026-07-28") not in found
     assert ("2.x", "client", "http", "2024-11-05") not in found
     assert ("2.x", "client", STATELESS, "2025-11-25") not in found
@@ -73,6 +75,10 @@ def test_conversations_are_those_that_the_lines_and_the_specification_have() -> 
         ("ping", NEW, "stdio", "2026-07-28", "not in this revision"),
         ("audio content", NEW, "stdio", "2024-11-05", "not in this revision"),
         ("audio content", NEW, "http", "2025-03-26", None),
+        ("tools/call", OLD, "sse", "2024-11-05", None),
+        ("tools/call", NEW, "sse", "2025-11-25", None),
+        ("tools/call", NEW, "sse", "2026-07-28", "2026-07-28 has no HTTP+SSE"),
+        ("session: lost", OLD, "sse", "2025-11-25", "only over http"),
         ("session: end", OLD, "stdio", "2025-06-18", "only over http"),
         ("tools/call", OLD, "http", "2024-11-05", "2024-11-05 has no Streamable HTTP"),
         ("tools/call", OLD, "stdio", "2026-07-28", "SDK 1.x does not speak 2026-07-28"),

@@ -46,7 +46,7 @@ class Feature:
     until: str = LAST
     """The first and the last revision that have it."""
     speaks: Speaks = Speaks.NEVER
-    transports: tuple[str, ...] = ("stdio", "http", "http, stateless", "websocket")
+    transports: tuple[str, ...] = ("stdio", "http", "http, stateless", "sse", "websocket")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 from mcp import ClientSession, McpError, StdioServerParameters, stdio_client, types
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import AnyUrl, BaseModel, RootModel
 
@@ -231,6 +232,9 @@ async def open_sdk1(
         if url is None:
             command = StdioServerParameters(command=target[0], args=target[1:])
             read, write = await stack.enter_async_context(stdio_client(command))
+            caller.get_session_id = lambda: None
+        elif url.startswith("sse+"):
+            read, write = await stack.enter_async_context(sse_client(url.removeprefix("sse+")))
             caller.get_session_id = lambda: None
         else:
             streams = await stack.enter_async_context(streamable_http_client(url))

@@ -484,4 +484,4 @@ def app(stateless: bool) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(server.run_stdio_async, app))
+    sys.exit(main(server.run_stdio_async, app, server.sse_app))

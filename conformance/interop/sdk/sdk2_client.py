@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import mcp_types as types
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from pydantic import BaseModel, RootModel
@@ -218,6 +219,8 @@ async def open_sdk2(
     async with AsyncExitStack() as stack:
         if url is None:
             server = StdioServerParameters(command=target[0], args=target[1:])
+        elif url.startswith("sse+"):
+            server = sse_client(url.removeprefix("sse+"))
         else:
             http = await stack.enter_async_context(create_mcp_http_client())
             http.event_hooks["response"].append(caller.note_session)

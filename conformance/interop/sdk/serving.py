@@ -66,22 +66,27 @@ def proposals(name: str, typed: str, known: dict[str, str] | None) -> list[str]:
     return [word for word in words if word.startswith(typed)]
 
 
-async def _serve_http(app: Any, host: str, port: int) -> None:
+async def _serve_http(app: Any, host: str, port: int, url: str) -> None:
     listener = socket.create_server((host, port), backlog=128)
     # asyncio does this only for sockets it made itself; without it each answer waits for an ack
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    print(f"listening on http://{host}:{port}/mcp", file=sys.stderr, flush=True)
+    print(f"listening on {url.format(f'{host}:{port}')}", file=sys.stderr, flush=True)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def main(run_stdio: Callable[[], Awaitable[None]], make_app: Callable[[bool], Any]) -> int:
+def main(
+    run_stdio: Callable[[], Awaitable[None]],
+    make_app: Callable[[bool], Any],
+    make_sse_app: Callable[[], Any],
+) -> int:
     """Serve on the transport that the command line names; ``make_app`` is told if stateless."""
     parser = argparse.ArgumentParser()
     binding = parser.add_mutually_exclusive_group(required=True)
     binding.add_argument("--stdio", action="store_true")
     binding.add_argument("--http", metavar="HOST:PORT")
+    binding.add_argument("--sse", metavar="HOST:PORT")
     parser.add_argument(
         "--stateless", action="store_true", help="HTTP without sessions, answers without streams"
     )
@@ -89,7 +94,11 @@ def main(run_stdio: Callable[[], Awaitable[None]], make_app: Callable[[bool], An
     logging.disable(logging.CRITICAL)
     if chosen.stdio:
         anyio.run(run_stdio)
+        return 0
+    if chosen.sse:
+        app, address, url = make_sse_app(), chosen.sse, "sse+http://{}/sse"
     else:
-        host, _, port = chosen.http.rpartition(":")
-        anyio.run(_serve_http, make_app(chosen.stateless), host, int(port))
+        app, address, url = make_app(chosen.stateless), chosen.http, "http://{}/mcp"
+    host, _, port = address.rpartition(":")
+    anyio.run(_serve_http, app, host, int(port), url)
     return 0
