@@ -38,6 +38,14 @@ def _ended(record: Exchange, report: Report) -> ExchangeEnded:
     )
 
 
+def any_stream_will_do(frame: Transmit) -> bool:
+    """Whether another stream may bring what has none of its own, or one for an answer only.
+
+    That is a question to the client, and the word that it is not asked any more.
+    """
+    return frame.kind is FrameKind.REQUEST or frame.method == "notifications/cancelled"
+
+
 _CLOSING = "the server is shutting down"
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
@@ -190,8 +198,7 @@ class Placing(OwnerCalls):
             if frame.ends:
                 session.log.end(stream)
             taken_over(frame)
-        elif frame.kind is FrameKind.REQUEST:
-            # Its stream is gone, or carries nothing but an answer: any other may bring it.
+        elif any_stream_will_do(frame):
             self._to_session(frame, session)
         else:
             taken_over(frame)

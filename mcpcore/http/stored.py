@@ -30,6 +30,7 @@ from mcpcore.http.exchange import Exchange, Phase, taken_over
 from mcpcore.http.followers import Follower
 from mcpcore.http.forwarding import WORKER, Letters, sort_out
 from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.placing import any_stream_will_do
 from mcpcore.http.server import Act
 from mcpcore.http.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.sessions import Session
@@ -319,7 +320,7 @@ class StoredHttpServer(Announcing):
             writer.add(frame)
         elif record is not None and record.push(frame):
             pass  # an event stream without ids
-        elif frame.kind is FrameKind.REQUEST:
+        elif any_stream_will_do(frame):
             self._to_session(frame, session)
         else:
             taken_over(frame)

@@ -363,6 +363,23 @@ def test_a_request_whose_stream_is_gone_takes_the_get_stream() -> None:
     assert methods(get.events) == ["roots/list"]
 
 
+def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
+    bench = Bench()
+    session = bench.session()
+    get = bench.post(None, method="GET", mcp_session_id=session)
+    bench.send(CALL, mcp_session_id=session)
+    key = bench.take(RequestReceived).key
+    asked = bench.server.request("roots/list", now=bench.now, parent=key)
+    bench.pump()
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert bench.post(cancel, mcp_session_id=session).status == 202
+    bench.server.cancel(asked, now=bench.now)
+    bench.pump()
+    [told] = get.events
+    assert told["method"] == "notifications/cancelled"
+    assert told["params"]["requestId"] == asked
+
+
 def test_a_request_for_a_client_that_takes_json_only_takes_the_get_stream() -> None:
     bench = Bench()
     session = bench.session()

@@ -89,6 +89,22 @@ def test_an_error_is_an_answer_too() -> None:
     assert one.take(ErrorReceived).error.message == "no"
 
 
+def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    get = other.replies[other.listen(session)]
+    _, key = one.call(session)
+    asked = one.server.request("roots/list", now=one.now, parent=key)
+    one.pump()
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert one.post(cancel, mcp_session_id=session).status == 202
+    one.server.cancel(asked, now=one.now)
+    settle(one, other)
+    [told] = get.events
+    assert told["method"] == "notifications/cancelled"
+    assert told["params"]["requestId"] == asked
+
+
 def test_an_answer_for_a_request_in_the_queue() -> None:
     one, other = party("a", "b")
     session = one.session()
