@@ -1,0 +1,181 @@
+"""WebSocket beside Streamable HTTP under real ASGI servers, each a process of its own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import TaskStatus
+from msgspec import structs
+
+from mcpcore.spec.types.content import TextContent
+from tests.transports.asgi_fixture import KINDS, Kind, Site, running
+from tests.transports.asgi_websocket_site import LARGEST, TOKEN
+from tests.transports.http_fixture import PATIENCE
+from tests.transports.malformed import good
+from tests.transports.sites import BINARY, CLOSE, TEXT, Raw, call, raw, upgrade
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.link_errors import LinkError
+from transports.targets import WebSocketTarget
+
+pytestmark = pytest.mark.anyio
+
+REVISIONS = ["2025-06-18", "2026-07-28"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loops under test are those of the servers."""
+    return "asyncio"
+
+
+def _kind(kind: Kind) -> Kind:
+    name = "mounted" if kind.path != "/mcp" else "app"
+    return structs.replace(kind, app=f"tests.transports.asgi_websocket_site:{name}")
+
+
+SOME = ("uvicorn", "granian")
+"""Tried every time; the others belong to the long tests."""
+
+
+def _kinds(*names: str) -> list[Any]:
+    return [pytest.param(name, marks=() if name in SOME else pytest.mark.long) for name in names]
+
+
+@pytest.fixture(scope="module", params=_kinds(*KINDS))
+def process(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with running(_kind(KINDS[request.param]), quiet=False) as site:
+        yield site
+
+
+@pytest.fixture
+async def site(process: Site) -> AsyncIterator[Site]:
+    with anyio.fail_after(PATIENCE * 2):
+        yield process
+
+
+def ws_url(site: Site) -> str:
+    return site.url.replace("http:", "ws:")
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_calls_questions_and_cancellations(site: Site, revision: str) -> None:
+    callbacks = Callbacks(elicitation=lambda params: {"name": "Ann"})
+    for url in (ws_url(site), site.url):
+        async with connect(url, revision=revision, callbacks=callbacks) as client:
+            assert await text(client, "add", a=1, b=2) == "3"
+            assert await text(client, "greet") == "Hello, Ann!"
+            assert await text(client, "whoami") == "anybody"
+            with anyio.move_on_after(0.2):
+                await client.call_tool("hold", {"label": f"{url} {revision}"})
+            assert await text(client, "read", what=f"cancelled {url} {revision}") == "seen"
+
+
+async def text(client: object, name: str, **arguments: object) -> str:
+    result = await client.call_tool(name, arguments)  # type: ignore[attr-defined]
+    [block] = result.content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+async def test_the_principal_of_middleware_and_that_of_the_hook(site: Site) -> None:
+    for headers, name in (
+        ({"X-User": "bob"}, "bob"),
+        ({"Authorization": f"Bearer {TOKEN}"}, "ann"),
+    ):
+        async with connect(WebSocketTarget(ws_url(site), headers)) as client:
+            assert await text(client, "whoami") == name
+    with pytest.raises(LinkError, match="status 403"):
+        async with connect(WebSocketTarget(ws_url(site), {"X-Stranger": "1"})):
+            pass
+
+
+def opening(site: Site, **headers: str | None) -> bytes:
+    return upgrade(site.port, site.path, method="GET", **headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec_WebSocket_Protocol": "graphql-ws"}, 400),
+        ({"Sec_WebSocket_Protocol": "mcp, mcp.version.1999-01-01"}, 400),
+        ({"Sec_WebSocket_Protocol": "mcp, mcp.auth.wrong"}, 401),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Host": "evil.example"}, 403),
+        ({"X": "y" * 40_000}, 431),
+    ],
+)
+async def test_refused_before_the_upgrade(
+    site: Site, headers: dict[str, str | None], status: int
+) -> None:
+    async with raw(site.port) as client:
+        await client.stream.send(opening(site, **headers))
+        found, fields = await client.head()
+        # Servers have bounds of their own for heads.
+        assert found in ((status,) if status != 431 else (400, 431, 500))
+        assert ("www-authenticate" in fields) == (status == 401)
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (f"mcp, mcp.auth.{TOKEN}", "mcp"),
+        ("mcp.version.2025-11-25", "mcp.version.2025-11-25"),
+        (None, None),
+    ],
+)
+async def test_what_is_agreed(site: Site, offered: str | None, selected: str | None) -> None:
+    async with raw(site.port) as client:
+        await client.stream.send(opening(site, Sec_WebSocket_Protocol=offered))
+        status, fields = await client.head()
+        assert (status, fields.get("sec-websocket-protocol")) == (101, selected)
+        await client.frame(TEXT, good(1))
+        assert (await client.message())["id"] == 1
+        await client.frame(TEXT, b"{")
+        assert (await client.message())["error"]["code"] == -32700
+        await client.frame(TEXT, b"")
+        assert (await client.message())["error"]["code"] == -32700
+        await client.frame(CLOSE, b"\x03\xe8")
+        assert (await client.receive())[0] == CLOSE
+
+
+@pytest.mark.parametrize(
+    ("opcode", "payload", "code"),
+    [
+        (BINARY, b"{}", 1003),
+        (TEXT, b'"' + b"x" * LARGEST + b'"', 1009),
+    ],
+)
+async def test_messages_that_are_none_close(
+    site: Site, opcode: int, payload: bytes, code: int
+) -> None:
+    async with raw(site.port) as client:
+        await client.stream.send(opening(site))
+        assert (await client.head())[0] == 101
+        await client.frame(opcode, payload)
+        opcode, said = await client.receive()
+        assert (opcode, int.from_bytes(said[:2], "big")) == (CLOSE, code)
+
+
+async def hold(site: Site, *, task_status: TaskStatus[Raw]) -> None:
+    async with raw(site.port) as client:
+        await client.stream.send(opening(site))
+        assert (await client.head())[0] == 101
+        await client.frame(TEXT, call(1, "add", a=1, b=2))
+        assert (await client.message())["id"] == 1
+        task_status.started(client)
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("kind", _kinds("uvicorn", "granian", "hypercorn on trio"))
+async def test_a_server_ends_though_connections_are_open(kind: str) -> None:
+    async with anyio.create_task_group() as tasks:
+        with running(_kind(KINDS[kind]), quiet=False) as site:
+            client = await tasks.start(hold, site)
+        assert site.status is not None
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:  # some say goodbye first
+                await client.more()
+        tasks.cancel_scope.cancel()
