@@ -9,14 +9,14 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpClientSettings
 from tests.docs_blocks import ROOT, Program, check_types, dead_links, programs
 from transports import client_errors
+from transports.callbacks import Callbacks
 from transports.http_settings import HttpClientLinkSettings
 
 CLIENT, TLS = ROOT / "docs" / "http-client.md", ROOT / "docs" / "tls.md"
 PROGRAMS = [program for page in (CLIENT, TLS) for program in programs(page)]
 TEXT = CLIENT.read_text(encoding="utf-8")
-SETTINGS = {
-    type(each).__name__: each for each in (HttpClientSettings(), HttpClientLinkSettings(), Limits())
-}
+ALL = (HttpClientSettings(), HttpClientLinkSettings(), Limits(), Callbacks())
+SETTINGS = {type(each).__name__: each for each in ALL}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)` \| ([\d,]+) ?(\w*) \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 ERROR = re.compile(r"^\| `(\w+)` \| (`\w+`(?:, `\w+`)*) \|", re.MULTILINE)

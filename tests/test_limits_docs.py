@@ -8,9 +8,11 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from tests.docs_blocks import ROOT
 from transports.http_settings import HttpServerSettings
+from transports.runtime_settings import RuntimeSettings
 
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-CLASSES = {type(each).__name__: each for each in (HttpSettings(), HttpServerSettings(), Limits())}
+SETTINGS = (HttpSettings(), HttpServerSettings(), Limits(), RuntimeSettings())
+CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,]+) ?(\w*) \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 

@@ -24,6 +24,7 @@ from mcpcore.service import Server
 from transports.http_call import Action, HttpCall, refused, with_length
 from transports.http_endpoint import HttpEndpoint
 from transports.http_host import peer_name
+from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
 from transports.websocket_asgi import AsgiWebSockets, refuse_websocket
@@ -36,11 +37,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Principal = Callable[[Scope], str | None]
 
-_LAST_WORDS = 1.0
-"""Seconds for the reply of a call that was given up to leave."""
 _END = (HttpEnd(0),)
 _LEFT = (HttpHead(0, 499, [(b"content-length", b"0")]), HttpEnd(0))
-_SHORT = 64 * 1024
 _NOT_HERE = Refusal(status=404, message="WebSocket is not served here")
 _SCHEMES = {"ws": "http", "wss": "https"}
 
@@ -68,6 +66,7 @@ class AsgiApp:
 
     def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
         self.endpoint = endpoint
+        self._link = endpoint.settings.http_link
         self._principal = principal or (lambda scope: None)
         self._websockets = AsgiWebSockets(endpoint) if endpoint.settings.shared else None
         self._protocols = {
@@ -94,6 +93,7 @@ class AsgiApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send, names_connection=_is_http_1(scope))
+        link = self._link
         request = _request(scope)
         try:
             await self.endpoint.prepare()
@@ -109,12 +109,12 @@ class AsgiApp:
                 if call.wanted:
                     await self._read(call, reply, receive)
                 else:
-                    await _skip_body(scope, receive)
+                    await _skip_body(scope, receive, link)
                 if not reply.left:
                     await reply.send(call.ready())
                 if not reply.over:
                     await self._stream(call, reply, receive)
-            with anyio.move_on_after(_LAST_WORDS):
+            with anyio.move_on_after(link.linger_time):
                 if not reply.over:  # the call was given up
                     await reply.send(call.ready() or (_END if reply.begun else ()))
                 elif not reply.begun:
@@ -210,7 +210,7 @@ class _Reply:
             self.complete = self.complete or end is not None
 
 
-async def _skip_body(scope: Scope, receive: Receive) -> None:
+async def _skip_body(scope: Scope, receive: Receive, settings: HttpServerSettings) -> None:
     """Read the short body of a request that is refused on its head, before the reply.
 
     Servers reset connections, and streams of HTTP/2, with input that nobody has read, and the
@@ -220,10 +220,10 @@ async def _skip_body(scope: Scope, receive: Receive) -> None:
         return
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
-    if b"expect" in headers or not length.isdigit() or int(length[:9]) > _SHORT:
+    if b"expect" in headers or not length.isdigit() or int(length[:9]) > settings.read_ahead:
         return
-    with anyio.move_on_after(_LAST_WORDS):
-        left = _SHORT
+    with anyio.move_on_after(settings.linger_time):
+        left = settings.read_ahead
         while left > 0:
             message = await receive()
             if not message.get("more_body", False):

@@ -82,8 +82,10 @@ class Callbacks(Struct, kw_only=True):
     notification, by method and params.  ``stream_interrupted`` is told when the connection of an
     event stream broke off (legacy, over HTTP), and what is done about it.  ``connection`` is told
     when a connection is lost, of each attempt to come back, when there is one again, and when none
-    is tried any more (all bindings but HTTP).  ``at_once``: where a
-    server asks several things in one round, so many callbacks run at the same time.
+    is tried any more (all bindings but HTTP).  ``at_once``: where a server asks several things in
+    one round, so many callbacks run at the same time.  ``waiting``: so many things that callbacks
+    are to be told wait for coroutine functions that are still at those before them; what is more is
+    dropped, with a warning in the log.
 
     ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
     ``experimental`` are declared as they are.
@@ -105,6 +107,7 @@ class Callbacks(Struct, kw_only=True):
     stream_interrupted: InterruptedCallback | None = None
     connection: ConnectionCallback | None = None
     at_once: int = 8
+    waiting: int = 10_000
     extensions: Mapping[str, Settings] = {}
     experimental: Mapping[str, Settings] = {}
 

@@ -27,9 +27,9 @@ class News:
     So all of them hear things in the order in which they happened; see :class:`InOrder`.
     """
 
-    def __init__(self, callbacks: Callbacks, group: TaskGroup, *, limit: int = 10_000) -> None:
+    def __init__(self, callbacks: Callbacks, group: TaskGroup) -> None:
         self._callbacks = callbacks
-        self._calls = InOrder(group, "a callback", limit=limit)
+        self._calls = InOrder(group, "a callback", limit=callbacks.waiting)
 
     def announce(self, method: str, params: Raw, *, assumed: bool = False) -> None:
         """Pass on a notification; one that is only ``assumed`` is no notification of the server."""

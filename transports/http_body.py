@@ -7,6 +7,8 @@ Chunk extensions, and trailers where they are accepted, are checked and dropped.
 import re
 from typing import Protocol
 
+# What follows bounds the wrapping of a body, not the body: no honest sender comes near, so that
+# there is nothing to be set.
 _LINE = 256
 """Bytes of a chunk's size line; extensions are ignored, so nobody needs long ones."""
 _TRAILERS = 8192

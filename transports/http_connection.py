@@ -41,6 +41,7 @@ and what was read behind it.  Who may leave HTTP is for it to find out.  Returns
 may be closed; False, with nothing read or written, leaves the request to plain HTTP."""
 
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between the probes of a client that has finished sending: they end by themselves."""
 
 
 class ServerConnection:
@@ -149,7 +150,7 @@ class ServerConnection:
             if refusal is not None:
                 await self._refuse(refusal)
             elif self._unread:
-                await linger(self._stream)
+                await linger(self._stream, self._settings)
         finally:
             self._leave()
             if self._writer is not None:
@@ -355,7 +356,14 @@ class ServerConnection:
         head, machine = self._reading, self._machine
         revision = None if head is None else head.revision
         extra = () if head is None else machine.readable(head.request)
-        await refuse(self._stream, refusal.status, refusal.message, revision, extra)
+        await refuse(
+            self._stream,
+            refusal.status,
+            refusal.message,
+            revision,
+            extra,
+            settings=self._settings,
+        )
 
     def _leave(self) -> None:
         """Part with an exchange whose reply is not complete."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _INTERIM = 64
-"""Interim (1xx) responses borne before a final one."""
+"""Interim (1xx) responses borne before a final one; no server has a use for more."""
 _CODINGS = {True: b"gzip, deflate", False: b"identity"}
 _OVER_LIMITS = (414, 431)
 _EVENT_STREAM = b"text/event-stream"

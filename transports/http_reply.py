@@ -12,12 +12,12 @@ from anyio.streams.tls import TLSStream
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
 from mcpcore.spec.revisions import Revision
 from transports.http_heads import RequestHead, error_response, format_response
+from transports.http_settings import HttpServerSettings
+
+_DEFAULTS = HttpServerSettings()
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """What the end of a connection raises."""
-
-_LINGER_TIME = 1.0
-_LINGER_BYTES = 1024 * 1024
 
 
 class Reply:
@@ -82,24 +82,26 @@ async def refuse(
     message: str,
     revision: Revision | None = None,
     extra: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    settings: HttpServerSettings = _DEFAULTS,
 ) -> None:
     """Answer with an error and end the connection, in bounded time."""
-    with anyio.move_on_after(_LINGER_TIME):
+    with anyio.move_on_after(settings.linger_time):
         try:
             await stream.send(error_response(status, message, revision, extra))
         except LOST:
             return
-        await linger(stream)
+        await linger(stream, settings)
 
 
-async def linger(stream: ByteStream) -> None:
+async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -> None:
     """Let the client read the reply: closing with unread input would reset the connection."""
     if isinstance(stream, TLSStream):
         return
-    with anyio.move_on_after(_LINGER_TIME):
+    with anyio.move_on_after(settings.linger_time):
         try:
             await stream.send_eof()
-            left = _LINGER_BYTES
+            left = settings.linger_bytes
             while left > 0:
                 left -= len(await stream.receive())
         except LOST:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Address = tuple[str, int]
 
 _PAUSE = 0.1
-_TURNED_AWAY = 100
+"""Seconds before the next try where accepting fails, lest it be tried without a rest."""
 _TASK = "connection"
 """Of each task: anyio would make a name for every one of them."""
 
@@ -113,6 +113,10 @@ class HttpServerLink(HttpHost):
     async def _stop_accepting(self) -> None:
         await _close_all(self._listeners)
 
+    def _forget(self) -> None:
+        self.writers.dismiss()
+        self.parser.forget()
+
     # Connections
 
     async def _accept(self, listener: SocketListener) -> None:
@@ -132,7 +136,7 @@ class HttpServerLink(HttpHost):
             if full is None:
                 self.add(connection)
                 self._tasks.start_soon(self._connection, connection, name=_TASK)
-            elif self._turned_away < _TURNED_AWAY:
+            elif self._turned_away < self.settings.turned_away:
                 self._tasks.start_soon(self._turn_away, stream, f"too many connections{full}")
             else:
                 await stream.aclose()
@@ -149,7 +153,7 @@ class HttpServerLink(HttpHost):
         self._turned_away += 1
         try:
             if self._ssl_context is None:
-                await refuse(stream, 503, refusal)
+                await refuse(stream, 503, refusal, settings=self.settings)
         finally:
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):

@@ -30,6 +30,8 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     connections_per_client: int = 2_000
     """At a time, of one peer address (of one network, in IPv6); one more gets 503.  Behind a
     framework: requests.  To be raised behind a proxy, whose address all clients share."""
+    turned_away: int = 100
+    """Connections beyond those two that are told so at a time; more are closed without a word."""
     head_time: float = 10.0
     """From the first byte of a request to the end of its head; longer gives 408.  Also what a new
     connection, TLS included, has until that first byte; longer closes it."""
@@ -43,6 +45,11 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Between two requests; then the connection is closed."""
     write_time: float = 30.0
     """For the client to take ``write_size`` bytes; then the connection is closed."""
+    linger_time: float = 1.0
+    """For a client to read a refusal and stop sending, before the connection is closed; to a
+    framework also for reading what is left of a refused body."""
+    linger_bytes: int = 1024 * 1024
+    """Most that is read, and thrown away, meanwhile."""
     drain_time: float = 10.0
     """What running requests get when the server closes."""
     notice_time: float = 0.0

@@ -25,9 +25,6 @@ R = TypeVar("R")
 
 logger = logging.getLogger("mcpcore.server")
 
-_WAITING = 100
-"""Notifications of one session that wait for the functions before them."""
-
 
 class NotificationContext:
     """The notification that a function hears; annotate a parameter with this class to get it.
@@ -126,7 +123,8 @@ class Notices:
         queue = self._sessions.get(event.session)
         if queue is None:
             self._sessions = {key: each for key, each in self._sessions.items() if not each.idle}
-            queue = InOrder(self._group, f"hearing {event.method}", limit=_WAITING)
+            limit = self._runtime.settings.notifications
+            queue = InOrder(self._group, f"hearing {event.method}", limit=limit)
             self._sessions[event.session] = queue
         context = NotificationContext(event, self._runtime)
         if entry.is_async:

@@ -11,23 +11,22 @@ from transports.in_order import InOrder
 ProgressCallback = Callable[[float, float | None, str | None], Awaitable[None] | None]
 """Takes progress, total (None: unknown) and message."""
 
-_WAITING = 100
-"""Reports on one request that wait for the callback to take those before them."""
-
 
 class Progress:
     """Hands the progress of each request to the function that its sender gave.
 
-    Each hears in order; one that is slow keeps no other waiting.
+    Each hears in order; one that is slow keeps no other waiting.  ``limit``: so many reports on one
+    request wait for the callback to take those before them; what is more is dropped.
     """
 
-    def __init__(self, group: TaskGroup) -> None:
+    def __init__(self, group: TaskGroup, *, limit: int) -> None:
         self._group = group
+        self._limit = limit
         self._callbacks: dict[RequestId, tuple[ProgressCallback, InOrder]] = {}
 
     def expect(self, request: RequestId, callback: ProgressCallback) -> None:
         """From now on ``callback`` hears of ``request``."""
-        calls = InOrder(self._group, "hearing of progress", limit=_WAITING)
+        calls = InOrder(self._group, "hearing of progress", limit=self._limit)
         self._callbacks[request] = callback, calls
 
     def forget(self, request: RequestId) -> None:

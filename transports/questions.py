@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-ATTEMPTS = 3
-"""How often a client is asked again, where it can be, after an answer that does not fit."""
-
 
 class InputNeeded(BaseException):
     """Leaves a handler of the modern era to ask the client first.
@@ -205,7 +202,7 @@ class WireQuestions:
         try:
             return question.parse(outcome.result)
         except InvalidAnswer as error:
-            if attempt == ATTEMPTS:
+            if attempt >= self._runtime.settings.input_attempts:
                 raise InputUnavailable(
                     f"the client's answer to {question.method} does not fit: {error}"
                 ) from error

@@ -118,7 +118,7 @@ class ServerRuntime(Outgoing):
             self._handlers = Handlers(group, self._release)
             if self._tasks is not None:
                 self._tasks.begin(group)
-            self.progress = Progress(group)
+            self.progress = Progress(group, limit=self.settings.reports)
             self._notices = Notices(self._server, self, group)
             self._server.watch(self._publish)
             try:

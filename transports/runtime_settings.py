@@ -26,8 +26,16 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """The clock of what outlives the process, such as a seal's expiry: seconds since the epoch."""
     input_timeout: float | None = 600.0
     """How long a legacy client may take to answer a question: there may be a person behind it."""
+    input_attempts: int = 3
+    """How often one question is asked while its answers do not fit (legacy, and tasks)."""
     input_rounds: int = 50
     """Rounds of input that one request may take (modern)."""
+    notifications: int = 100
+    """Notifications of one session that wait for the functions that hear those before them; what is
+    more is dropped, with a warning in the log."""
+    reports: int = 100
+    """Reports of progress on one question that wait for the function that hears those before them;
+    what is more is dropped, with a warning in the log."""
     middleware: tuple[ServerMiddleware, ...] = ()
     """Around every request but those that the engine answers alone, the first outermost."""
     limiter: RateLimiter | None = None

@@ -22,7 +22,7 @@ from mcpcore.spec.types.base import LoggingLevel
 from mcpcore.wire.message import Body, RequestId, to_json
 from transports.inputs import Input, InvalidAnswer
 from transports.progress import ProgressCallback
-from transports.questions import ATTEMPTS, InputUnavailable, params_of
+from transports.questions import InputUnavailable, params_of
 from transports.running import Run
 from transports.tasks import form_of
 from transports.tasks_host import Timer
@@ -322,7 +322,7 @@ class TaskCall:
             try:
                 return question.parse(answer)
             except InvalidAnswer as error:
-                if attempt == ATTEMPTS:
+                if attempt >= self._desk.runtime.settings.input_attempts:
                     text = f"the client's answer to {question.method} does not fit: {error}"
                     raise InputUnavailable(text) from error
                 attempt += 1

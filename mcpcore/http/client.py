@@ -40,8 +40,6 @@ from mcpcore.wire.message import Body, RequestId
 
 CANCELLED = "notifications/cancelled"
 _NEGOTIATING = ("server/discover", INITIALIZE)
-_BARREN_SESSIONS = 2
-"""So many sessions in a row that were lost without any use, and we stop opening new ones."""
 
 
 class HttpClient(Responses):
@@ -437,7 +435,7 @@ class HttpClient(Responses):
         peer = self._peer
         if peer.state not in (Session.OPEN, Session.OPENING):
             return
-        if self._barren >= _BARREN_SESSIONS:
+        if self._barren >= self.settings.max_lost_sessions:
             peer.receive_eof(now=now, reason="the server does not keep its sessions")
         else:
             peer.restart(now=now)

@@ -25,7 +25,7 @@ from mcpcore.http.call import (
     refusal_text,
 )
 from mcpcore.http.headers import Fields
-from mcpcore.http.outcomes import LINGER, Outcomes, reason_of
+from mcpcore.http.outcomes import Outcomes, reason_of
 from mcpcore.http.plan import Planner
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.wire.message import Message, Reject
@@ -164,7 +164,7 @@ class Piping(Outcomes):
             over=True,
         )
         self._calls[left.route] = left
-        self._deadlines.set(left, now + LINGER)
+        self._deadlines.set(left, now + self.settings.linger)
         call.redirects += 1
         call.route = self._new_route()
         pipe.base = target

@@ -16,8 +16,6 @@ from mcpcore.spec.errors import INVALID_REQUEST
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
 
-LINGER = 5.0
-"""Seconds that a server gets to end a response after all that matters."""
 _REASONS = {
     FaultKind.TOO_LARGE: EndReason.INVALID,
     FaultKind.ENCODING: EndReason.INVALID,
@@ -152,7 +150,7 @@ class Outcomes(ABC):
         del self._by_request[request]
         call.request = None
         if call.route in self._calls:
-            self._deadlines.set(call, now + LINGER)
+            self._deadlines.set(call, now + self.settings.linger)
 
     def _fail(
         self,

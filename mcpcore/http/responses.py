@@ -31,7 +31,6 @@ from mcpcore.http.headers import (
     is_session_id,
 )
 from mcpcore.http.messages import HttpAbort
-from mcpcore.http.outcomes import LINGER
 from mcpcore.http.plan import Planner
 from mcpcore.http.recovery import Recovery, StreamReopened
 from mcpcore.http.settings import HttpClientSettings
@@ -40,7 +39,8 @@ from mcpcore.wire.sse import SseDecoder
 _FINAL = frozenset({401, 403, 405})
 """Refusals of the standalone stream that asking differently will not change."""
 _SKIPPED = 64 * 1024
-"""Bytes that do not matter and are read all the same, for the connection to be used again."""
+"""Bytes that do not matter and are read all the same, for the connection to be used again; what is
+more costs a new connection, and nobody anything else."""
 _LATER = frozenset({429, 503})
 """Statuses with which ``Retry-After`` says when it may go better."""
 
@@ -246,7 +246,7 @@ class Responses(Answers):
                 over=True,
             )
             self._calls[left.route] = left
-            self._deadlines.set(left, now + LINGER)
+            self._deadlines.set(left, now + self.settings.linger)
             call.redirects += 1
             self._get(call, None, target)
             return
@@ -256,7 +256,7 @@ class Responses(Answers):
             reason = f"more than {self.settings.max_redirects} redirects"
         text = f"{call.method}: {refusal_text(status, reason)}"
         self._interrupted(call, Recovery.FAIL, 0.0, text)
-        self._deadlines.set(call, now + LINGER)
+        self._deadlines.set(call, now + self.settings.linger)
         self._fail(call, text, now, fault=fault)
 
     def _begin(self, call: Call, kind: Reading, now: float) -> None:

@@ -151,6 +151,12 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     notify_timeout: float = 30.0
     """For the server to take a message that asks for nothing: notifications, our answers, the end
     of the session."""
+    linger: float = 5.0
+    """For the server to end a response once all that matters of it has come; then its connection is
+    closed instead of used again."""
+    max_lost_sessions: int = 2
+    """Sessions in a row that the server loses before it has answered anything in them; then no more
+    are opened, and what waits ends."""
     resume: bool = True
     """Pick a broken stream up after its last event."""
     reopen: bool = True

@@ -870,6 +870,13 @@ def test_a_delete_that_fails_ends_too() -> None:
     assert hand.kinds() == ["ConnectionEnded"]
 
 
+def test_how_long_a_response_may_go_on_is_a_setting() -> None:
+    hand = modern(settings=HttpClientSettings(linger=2.0))
+    answered = hand.client.request("tools/call", ECHO, now=hand.now, timeout=9)
+    hand.stream(hand.next(), result(answered))
+    assert hand.client.deadline() == hand.now + 2
+
+
 def test_the_deadline_is_the_nearest() -> None:
     hand = modern()
     assert hand.client.deadline() is None

@@ -463,8 +463,10 @@ def test_a_server_that_loses_sessions_by_its_own_questions_is_given_up() -> None
     assert "ConnectionEnded" in hand.kinds()
 
 
-def test_a_server_that_forgets_at_once_is_given_up() -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_a_server_that_forgets_at_once_is_given_up(most: int) -> None:
+    settings = HttpClientSettings(max_lost_sessions=most)
+    hand = Hand(make_client(settings, negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)
     request = hand.client.request("tools/list", now=0)
     rounds = 0
@@ -473,7 +475,7 @@ def test_a_server_that_forgets_at_once_is_given_up() -> None:
         assert rounds < 5
         hand.result(hand.next(), initialize_result(), mcp_session_id=f"s-{rounds}")
         hand.reply(hand.next(), 404)
-    assert rounds == 2
+    assert rounds == most
     assert hand.take(RequestEnded).request == request
 
 

@@ -1,12 +1,14 @@
 """Every limit of the HTTP server, over real sockets: what crosses one is answered, and no more."""
 
+import contextlib
 import socket
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcpcore.http.settings import HttpSettings
-from tests.transports.http_fixture import Client, http, server, tool
+from tests.transports.http_fixture import PATIENCE, Client, http, server, tool
 from transports.http_server import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -240,9 +242,8 @@ async def test_connections_of_one_address() -> None:
         assert not running.link._clients
 
 
-async def test_refusals_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transports.http_server._TURNED_AWAY", 1)
-    async with server(HttpServerSettings(connections=1)) as running:
+async def test_refusals_are_bounded_too() -> None:
+    async with server(HttpServerSettings(connections=1, turned_away=1)) as running:
         first = await running.connect()
         assert (await first.call(tool("echo"))).status == 200
         second = await running.connect()
@@ -251,6 +252,22 @@ async def test_refusals_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None
         third = await running.connect()
         assert await third.closed()
         await second.aclose()
+
+
+async def test_what_is_read_behind_a_refusal_is_bounded() -> None:
+    """By bytes, as here, and by time: the client goes on sending, and never closes."""
+    settings = HttpServerSettings(linger_time=PATIENCE * 10, linger_bytes=10)
+    async with server(settings) as running:
+        client = await running.connect()
+        await client.send(b"BAD\r\n\r\n")
+        assert (await client.response()).status == 400
+        assert await client.closed()
+        assert running.link.connections == 1
+        with anyio.fail_after(PATIENCE), contextlib.suppress(anyio.BrokenResourceError, OSError):
+            while True:
+                await client.send(b"x" * 10)
+        while running.link.connections:
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_lack_of_descriptors_is_survived(caplog: pytest.LogCaptureFixture) -> None:

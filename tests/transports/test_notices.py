@@ -17,9 +17,13 @@ from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalProtocolE
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore.spec.types.content import TextContent
 from tests.transports.offers import TRANSPORTS, offered
+from tests.transports.runtime_bench import bench
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
+from transports.context import Context
+from transports.inputs import ListRoots
+from transports.runtime import RuntimeSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +166,87 @@ def test_what_cannot_be_declared() -> None:
 
     with pytest.raises(TypeError, match="name the members"):
         server.notification("acme/y")(rest)
+
+
+# Bounds
+
+
+class Busy(Server):
+    """Hears one notification after the other, the next when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__("busy")
+        self.heard: list[int] = []
+        self.go_on = anyio.Event()
+        self.notification("notifications/acme/number")(self._hear)
+
+    async def _hear(self, number: int) -> None:
+        self.heard.append(number)
+        await self.go_on.wait()
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_notifications_that_wait_are_bounded(
+    limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    busy = Busy()
+    async with bench(busy, RuntimeSettings(notifications=limit)) as made:
+        made.open_legacy()
+        for number in range(10):
+            params = {"number": number}
+            made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
+            while not busy.heard:  # the first is at work, and waits no more
+                await anyio.lowlevel.checkpoint()
+        busy.go_on.set()
+        with anyio.fail_after(10):
+            while len(busy.heard) < limit + 1:
+                await anyio.lowlevel.checkpoint()
+        # What comes now is heard again.
+        made.send({"jsonrpc": "2.0", "method": "notifications/acme/number", "params": params})
+        with anyio.fail_after(10):
+            while len(busy.heard) < limit + 2:
+                await anyio.lowlevel.checkpoint()
+    assert busy.heard == [*range(limit + 1), 9]
+    assert caplog.text.count("is dropped") == 9 - limit
+
+
+class Curious(Server):
+    """Asks the client, and hears how far it is."""
+
+    def __init__(self) -> None:
+        super().__init__("curious")
+        self.heard: list[float] = []
+        self.go_on = anyio.Event()
+        self.add_tool(self._ask, "ask")
+
+    async def _ask(self, context: Context) -> str:
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            self.heard.append(progress)
+            await self.go_on.wait()
+
+        await context.ask(ListRoots(), progress=hear)
+        return "asked"
+
+
+async def test_reports_that_wait_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    curious = Curious()
+    async with bench(curious, RuntimeSettings(reports=2)) as made:
+        made.open_legacy({"roots": {}})
+        call = made.post("tools/call", {"name": "ask"}, revision="2025-11-25")
+        with anyio.fail_after(10):
+            while not (asked := [each for each in made.sent if each.get("method") == "roots/list"]):
+                await anyio.lowlevel.checkpoint()
+            token = asked[0]["params"]["_meta"]["progressToken"]
+            for number in range(1, 9):
+                params = {"progressToken": token, "progress": number}
+                message = {"method": "notifications/progress", "params": params}
+                made.send({"jsonrpc": "2.0", **message})
+                while not curious.heard:
+                    await anyio.lowlevel.checkpoint()
+            curious.go_on.set()
+            while len(curious.heard) < 3:
+                await anyio.lowlevel.checkpoint()
+        made.send({"jsonrpc": "2.0", "id": asked[0]["id"], "result": {"roots": []}})
+        assert "result" in await made.reply(call)
+    assert curious.heard == [1, 2, 3]
+    assert caplog.text.count("is dropped") == 5

@@ -329,6 +329,19 @@ async def test_a_client_without_tasks_is_asked_plainly() -> None:
         assert "task" not in (await client.asked(SAMPLING))["params"]
 
 
+@pytest.mark.parametrize("attempts", [1, 4])
+async def test_answers_that_do_not_fit_are_borne_so_often(attempts: int) -> None:
+    async with curious(input_attempts=attempts) as (client, call):
+        question = await client.asked(SAMPLING)
+        client.answer(await client.asked("elicitation/create"), result={"action": "decline"})
+        for attempt in range(attempts):
+            if attempt:
+                question = await client.asked(SAMPLING)
+            client.answer(question, result={"role": 5})
+        reply = await client.bench.reply(call)
+        assert "does not fit" in reply["result"]["content"][0]["text"]
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
