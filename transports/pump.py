@@ -72,6 +72,8 @@ class Connection(Link):
         self._crashed = False
         self._failure: Exception | None = None
         self._done = anyio.Event()
+        self.abandoned = False
+        """It was cancelled, or our application failed: nobody means to go on."""
 
     # What a driver provides
 
@@ -141,10 +143,10 @@ class Connection(Link):
             self._reason, self.final, self.fault = str(error), error.final, error.fault
             raise
         except anyio.get_cancelled_exc_class():
-            self.final = True  # whoever cancels does not mean to go on
+            self.abandoned = True
             raise
         except BaseExceptionGroup as group:
-            self._crashed = self.final = True
+            self._crashed = self.abandoned = True
             if len(group.exceptions) > 1:
                 raise
             raise group.exceptions[0] from None

@@ -132,10 +132,6 @@ class ReturningLink(Link):
                 await self._link.run(task_status=self)
             except LinkError:
                 return  # its end was told as that of any other connection
-            except BaseException:
-                if not self._expired:
-                    self._closing = True  # cancelled from outside, or our application failed
-                raise
 
     def started(self, value: Any = None) -> None:
         """The link of an attempt is open (it calls this): begin the conversation."""
@@ -199,7 +195,8 @@ class ReturningLink(Link):
         fault = self._link.fault
         wanted = None if fault is None else fault.retry_after
         reason, final = self._judge(event.reason)
-        closing = self._closing or self._core.closing
+        abandoned = self._link.abandoned and not self._expired
+        closing = self._closing or self._core.closing or abandoned
         again = None
         if self._begun and not closing:
             again = self._plan.lost(clock(), final=final, wanted=wanted)

@@ -38,9 +38,5 @@ ROWS = (
         MODERN,
         "basic/patterns/subscriptions#graceful-closure",
         "Over stdio, the client subscribes again after a new connection.",
-        application=(
-            "Connections of stdio and WebSocket are made by the application: the end of one ends "
-            "the iteration with an error, and `listen` on the next subscribes anew."
-        ),
     ),
 )

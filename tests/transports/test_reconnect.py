@@ -1,0 +1,722 @@
+"""Clients that come back by themselves, over real sockets that break: both eras, both loops."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from mcpcore.engine.reconnecting import (
+    ConnectionEvent,
+    ConnectionLost,
+    Reconnected,
+    Reconnecting,
+    ReconnectingGivenUp,
+    ReconnectSettings,
+)
+from mcpcore.service import Server
+from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
+from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.logging import LoggingMessageParams
+from mcpcore.spec.types.tools import ToolAnnotations
+from tests.transports.road import Road, road
+from tests.transports.served import Served, served
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import ConnectionClosed, RequestTimeout
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.link_errors import LinkError
+from transports.tasks_client import TaskOptions
+
+pytestmark = pytest.mark.anyio
+
+BINDINGS = pytest.mark.parametrize("binding", ["ws", "tcp", "unix"])
+ERAS = pytest.mark.parametrize("revision", [LATEST_LEGACY.name, LATEST.name])
+QUICK = ReconnectSettings(first_delay=0.001, max_delay=0.002)
+NEVER = 100_000.0
+"""Longer than any test may take."""
+
+
+class Workshop(Server):
+    """Counts what it is asked to do, and can be made to take its time."""
+
+    def __init__(self) -> None:
+        super().__init__("workshop")
+        self.calls: Counter[str] = Counter()
+        self.busy = anyio.Event()
+        """Something waits."""
+        self.patient: set[str] = set()
+        """What does not return."""
+        self.waiting = 0
+        self.awaited = 1
+        """So many have to wait before ``busy`` is set."""
+        hints = ToolAnnotations(read_only_hint=True)
+        self.add_tool(self._make, "make")
+        self.add_tool(self._look, "look", annotations=hints)
+        self.add_tool(self._ask, "ask")
+        self.add_tool(self._log, "log")
+        self.add_tool(self._tell, "tell")
+        self.resource("shop:shelf", name="shelf")(self._read)
+
+    async def _work(self, what: str) -> str:
+        self.calls[what] += 1
+        if what in self.patient:
+            self.waiting += 1
+            if self.waiting >= self.awaited:
+                self.busy.set()
+            await anyio.sleep_forever()
+        return what
+
+    async def _make(self, n: int = 0) -> str:
+        return await self._work("make")
+
+    async def _look(self) -> str:
+        return await self._work("look")
+
+    async def _read(self) -> str:
+        return await self._work("read")
+
+    async def _ask(self, context: Context) -> str:
+        answer = await context.elicit("who?", {"type": "object", "properties": {}})
+        return answer.action
+
+    async def _log(self, context: Context) -> str:
+        await context.debug("fine detail")
+        return "logged"
+
+    async def _tell(self) -> str:
+        self.resource_updated("shop:shelf")
+        return "told"
+
+
+class World:
+    """A server, the road to it, and what the client heard of its connection."""
+
+    def __init__(self, shop: Workshop, place: Served, way: Road) -> None:
+        self.shop = shop
+        self.place = place
+        self.way = way
+        self.events: list[ConnectionEvent] = []
+        self._changed = anyio.Event()
+        self.client: Client
+
+    def hear(self, event: ConnectionEvent) -> None:
+        self.events.append(event)
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    def told(self) -> list[type[Any]]:
+        return [type(event) for event in self.events]
+
+    async def until(self, kind: type[Any], count: int = 1) -> Any:
+        """Wait until so many events of a kind were heard; the last of them."""
+        while self.told().count(kind) < count:
+            await self._changed.wait()
+        return [event for event in self.events if type(event) is kind][count - 1]
+
+
+@asynccontextmanager
+async def world(
+    binding: str,
+    revision: str,
+    folder: Path,
+    *,
+    reconnect: ReconnectSettings = QUICK,
+    callbacks: dict[str, Any] | None = None,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    shop = Workshop()
+    serving: dict[str, Any] = {"ws": "127.0.0.1:0"} if binding == "ws" else {"tcp": "127.0.0.1:0"}
+    async with served(shop, **serving) as place, road(binding, place.port, folder) as way:
+        made = World(shop, place, way)
+        async with connect(
+            way.url,
+            revision=revision,
+            callbacks=Callbacks(connection=made.hear, **(callbacks or {})),
+            settings=ClientSettings(reconnect=reconnect, **settings),
+        ) as made.client:
+            yield made
+
+
+class Calls:
+    """Calls made at the same time, and what became of each."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+        self.errors: list[Exception] = []
+
+    async def make(self, call: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            self.results.append(await call(*args, **kwargs))
+        except Exception as error:
+            self.errors.append(error)
+
+
+# Coming back
+
+
+@BINDINGS
+@ERAS
+async def test_it_comes_back_and_says_so(binding: str, revision: str, tmp_path: Path) -> None:
+    async with world(binding, revision, tmp_path) as made:
+        made.way.cut()
+        back = await made.until(Reconnected)
+        assert made.told() == [ConnectionLost, Reconnecting, Reconnected]
+        lost, again, _ = made.events
+        assert isinstance(lost, ConnectionLost)
+        assert isinstance(again, Reconnecting)
+        assert lost.reason == again.reason
+        assert (again.attempt, again.attempts) == (1, 5)
+        assert (back.attempt, back.ready.revision.name) == (1, revision)
+        assert made.client.closed is None
+        assert not (await made.client.call_tool("make")).is_error
+        assert made.way.taken == 2
+
+
+@BINDINGS
+@ERAS
+async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_path: Path) -> None:
+    async with world(binding, revision, tmp_path) as made:
+        shop, client = made.shop, made.client
+        shop.patient, shop.awaited = {"make", "read"}, 30
+        unsafe, safe = Calls(), Calls()
+        async with anyio.create_task_group() as group:
+            for number in range(15):
+                group.start_soon(unsafe.make, client.call_tool, "make", {"n": number})
+                group.start_soon(safe.make, client.read_resource, "shop:shelf")
+            await shop.busy.wait()
+            shop.patient = set()
+            made.way.cut()
+        assert len(unsafe.errors) == len(safe.results) == 15
+        assert unsafe.results == safe.errors == []
+        assert {type(error) for error in unsafe.errors} == {ConnectionClosed}
+        assert all("connection closed: " in str(error) for error in unsafe.errors)
+        assert shop.calls == {"make": 15, "read": 30}
+        assert made.told().count(Reconnected) == 1
+
+
+@BINDINGS
+@ERAS
+async def test_a_tool_that_only_looks_or_that_the_caller_marks_is_called_again(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    async with world(binding, revision, tmp_path) as made:
+        shop, client = made.shop, made.client
+        await client.tools()
+        shop.patient, shop.awaited = {"make", "look"}, 3
+        calls = Calls()
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.make, client.call_tool, "look")
+            group.start_soon(lambda: calls.make(client.call_tool, "make", repeat=True))
+            group.start_soon(lambda: calls.make(client.call_tool, "look", repeat=False))
+            await shop.busy.wait()
+            shop.patient = set()
+            made.way.cut()
+        assert sorted(result.content[0].text for result in calls.results) == ["look", "make"]
+        assert [type(error) for error in calls.errors] == [ConnectionClosed]
+        assert shop.calls == {"look": 3, "make": 2}
+
+
+@ERAS
+async def test_a_safe_request_that_always_breaks_the_connection_is_given_up(
+    revision: str, tmp_path: Path
+) -> None:
+    async with world("tcp", revision, tmp_path) as made:
+        shop = made.shop
+        shop.patient = {"read"}
+        calls = Calls()
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.make, made.client.read_resource, "shop:shelf")
+            for _ in range(2):
+                await shop.busy.wait()
+                shop.busy = anyio.Event()
+                made.way.cut()
+        assert [type(error) for error in calls.errors] == [ConnectionClosed]
+        assert shop.calls == {"read": 2}
+        await made.until(Reconnected, 2)
+
+
+# While there is no connection
+
+
+@BINDINGS
+@ERAS
+async def test_requests_wait_for_the_next_connection(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    async with world(binding, revision, tmp_path) as made:
+        made.way.fates = ["hang"]
+        made.way.cut()
+        await made.way.until(2)
+        calls = Calls()
+        async with anyio.create_task_group() as group:
+            for number in range(10):
+                group.start_soon(calls.make, made.client.call_tool, "make", {"n": number})
+            await checkpoint()
+            assert not made.client.notify("notifications/roots/list_changed")
+            made.way.cut()
+        assert len(calls.results) == 10
+        assert made.shop.calls == {"make": 10}
+        assert [type(event) for event in made.events] == [
+            ConnectionLost,
+            Reconnecting,
+            Reconnecting,
+            Reconnected,
+        ]
+
+
+@ERAS
+async def test_requests_that_wait_have_their_own_deadline(revision: str, tmp_path: Path) -> None:
+    slow = ReconnectSettings(first_delay=NEVER, max_delay=NEVER)
+    async with world("tcp", revision, tmp_path, reconnect=slow) as made:
+        made.way.cut()
+        await made.until(Reconnecting)
+        with pytest.raises(RequestTimeout):
+            await made.client.call_tool("make", timeout=0.05)
+        with anyio.move_on_after(0.01) as scope:
+            await made.client.call_tool("make")
+        assert scope.cancelled_caught
+        assert made.shop.calls == {}
+
+
+@ERAS
+@pytest.mark.parametrize("most", [0, 2])
+async def test_only_so_many_requests_wait(revision: str, most: int, tmp_path: Path) -> None:
+    slow = ReconnectSettings(first_delay=NEVER, max_delay=NEVER, max_waiting=most)
+    async with world("tcp", revision, tmp_path, reconnect=slow) as made:
+        made.way.cut()
+        await made.until(Reconnecting)
+        async with anyio.create_task_group() as group:
+            for _ in range(most):
+                group.start_soon(made.client.call_tool, "make")
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(LocalProtocolError, match=f"{most} requests wait"):
+                await made.client.call_tool("make")
+            group.cancel_scope.cancel()
+
+
+@BINDINGS
+@ERAS
+@pytest.mark.parametrize("when", ["waiting", "connecting"])
+async def test_closing_while_it_comes_back_ends_at_once(
+    binding: str, revision: str, when: str, tmp_path: Path
+) -> None:
+    delay = NEVER if when == "waiting" else 0.001
+    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
+    calls = Calls()
+    async with anyio.create_task_group() as group:
+        async with world(binding, revision, tmp_path, reconnect=settings) as made:
+            made.way.fates = ["hang"]
+            made.way.cut()
+            if when == "connecting":
+                await made.way.until(2)
+            else:
+                await made.until(Reconnecting)
+            group.start_soon(calls.make, made.client.call_tool, "make")
+            await anyio.wait_all_tasks_blocked()
+        assert made.client.closed == "closed by this side"
+    assert [type(error) for error in calls.errors] == [ConnectionClosed]
+    assert made.told() == [ConnectionLost, Reconnecting]
+
+
+@ERAS
+@pytest.mark.parametrize("when", ["waiting", "connecting"])
+async def test_cancelling_while_it_comes_back_ends_at_once(
+    revision: str, when: str, tmp_path: Path
+) -> None:
+    delay = NEVER if when == "waiting" else 0.001
+    settings = ReconnectSettings(first_delay=delay, max_delay=delay, opening=NEVER)
+    events: list[type[Any]] = []
+    with anyio.CancelScope() as scope:
+        async with world("tcp", revision, tmp_path, reconnect=settings) as made:
+            made.way.fates = ["hang"]
+            made.way.cut()
+            if when == "connecting":
+                await made.way.until(2)
+            else:
+                await made.until(Reconnecting)
+            scope.cancel()
+            try:
+                await made.client.call_tool("make")
+            finally:
+                events = made.told()
+    assert scope.cancelled_caught
+    assert events == [ConnectionLost, Reconnecting]
+    assert made.told() == events
+
+
+@ERAS
+async def test_cancelling_an_open_connection_tells_of_no_loss(
+    revision: str, tmp_path: Path
+) -> None:
+    with anyio.CancelScope() as scope:
+        async with world("tcp", revision, tmp_path) as made:
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert made.told() == []
+    assert made.client.closed is not None
+
+
+# What may go wrong on the way
+
+
+@BINDINGS
+@ERAS
+async def test_several_times_in_a_row(binding: str, revision: str, tmp_path: Path) -> None:
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, lasting=0.0)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        for number in range(1, 9):
+            made.way.cut()
+            back = await made.until(Reconnected, number)
+            assert back.attempt == 1
+            assert not (await made.client.call_tool("make")).is_error
+        assert made.shop.calls == {"make": 8}
+
+
+@BINDINGS
+@ERAS
+async def test_an_attempt_may_break_off_anywhere(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    settings = ReconnectSettings(attempts=20, first_delay=0.001, max_delay=0.002)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        made.way.fates = ["drop", 1, 20, 60, 100, 150, 200, 300, "drop"]
+        count = len(made.way.fates)
+        calls = Calls()
+        made.way.cut()
+        async with anyio.create_task_group() as group:
+            for number in range(10):
+                group.start_soon(calls.make, made.client.call_tool, "make", {"n": number})
+        # A call that left just before a break is not repeated; all others were carried out.
+        assert len(calls.results) + len(calls.errors) == 10
+        assert made.shop.calls["make"] <= 10
+        assert {type(error) for error in calls.errors} <= {ConnectionClosed}
+        while made.way.taken <= count + 1:
+            await made.client.ping()
+            if not made.way.fates:
+                break
+            made.way.cut()
+        assert made.client.closed is None
+
+
+@BINDINGS
+@ERAS
+async def test_an_attempt_that_takes_too_long_is_followed_by_another(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        made.way.fates = ["hang", "hang"]
+        made.way.cut()
+        await made.until(Reconnected)
+        reasons = [event.reason for event in made.events if isinstance(event, Reconnecting)]
+        assert len(reasons) == 3
+        assert all("within 0.1 s" in reason for reason in reasons[1:])
+
+
+@BINDINGS
+@ERAS
+async def test_it_is_given_up_after_so_many_attempts(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    settings = ReconnectSettings(attempts=3, first_delay=0.001, max_delay=0.002)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        client, calls = made.client, Calls()
+        async with client.listen(tools=True, uris=["shop:shelf"]) as changes:
+            made.way.upstream = None
+            made.way.cut()
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(calls.make, client.call_tool, "make")
+            over = await made.until(ReconnectingGivenUp)
+            assert over.attempts == 3
+            assert made.told() == [ConnectionLost, *[Reconnecting] * 3, ReconnectingGivenUp]
+            assert {type(error) for error in calls.errors} == {ConnectionClosed}
+            assert client.closed is not None
+            assert client.closed.endswith("(given up after 3 attempts to come back)")
+            assert client.closed.startswith(over.reason)
+            with pytest.raises(ConnectionClosed, match="given up after 3 attempts"):
+                await anext(changes)
+            with pytest.raises(ConnectionClosed, match="given up after 3 attempts"):
+                await client.call_tool("make")
+        assert made.way.taken == 4
+
+
+@BINDINGS
+async def test_the_first_connection_is_tried_once(binding: str, tmp_path: Path) -> None:
+    async with road(binding, 1, tmp_path) as way:
+        way.upstream = None
+        with pytest.raises(LinkError):
+            async with connect(way.url):
+                raise AssertionError
+        assert way.taken == 1
+
+
+@ERAS
+async def test_no_attempts_are_made_where_none_are_allowed(revision: str, tmp_path: Path) -> None:
+    async with world("tcp", revision, tmp_path, reconnect=ReconnectSettings(attempts=0)) as made:
+        made.way.cut()
+        over = await made.until(ReconnectingGivenUp)
+        assert made.told() == [ReconnectingGivenUp]
+        assert made.client.closed == over.reason
+        assert made.way.taken == 1
+
+
+# Ends that are final
+
+UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+UNAVAILABLE = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+
+
+def close_frame(code: int) -> bytes:
+    return b"\x88\x02" + code.to_bytes(2)
+
+
+@pytest.mark.parametrize("code", [1000, 1002, 1003, 1008, 4001])
+async def test_a_server_that_ends_it_is_left_alone(code: int, tmp_path: Path) -> None:
+    async with world("ws", LATEST.name, tmp_path) as made:
+        made.way.cut(close_frame(code))
+        over = await made.until(ReconnectingGivenUp)
+        assert made.told() == [ReconnectingGivenUp]
+        assert f"closed by the other side with {code}" in over.reason
+        with pytest.raises(ConnectionClosed, match=str(code)):
+            await made.client.call_tool("make")
+        assert made.way.taken == 1
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 1012, 1013])
+async def test_a_server_that_restarts_is_waited_for(code: int, tmp_path: Path) -> None:
+    async with world("ws", LATEST.name, tmp_path) as made:
+        made.way.cut(close_frame(code))
+        await made.until(Reconnected)
+        assert isinstance(made.events[0], ConnectionLost)
+        assert f"closed by the other side with {code}" in made.events[0].reason
+
+
+async def test_a_binary_frame_is_not_asked_for_twice(tmp_path: Path) -> None:
+    async with world("ws", LATEST.name, tmp_path) as made:
+        made.way.cut(b"\x82\x01x")
+        over = await made.until(ReconnectingGivenUp)
+        assert "closed by this side with 1003" in over.reason
+        assert made.way.taken == 1
+
+
+async def test_who_is_not_let_in_does_not_try_again(tmp_path: Path) -> None:
+    async with world("ws", LATEST.name, tmp_path) as made:
+        made.way.fates = [UNAVAILABLE, UNAUTHORIZED]
+        made.way.cut()
+        over = await made.until(ReconnectingGivenUp)
+        assert "401" in over.reason
+        assert made.told() == [ConnectionLost, Reconnecting, Reconnecting, ReconnectingGivenUp]
+        assert made.way.taken == 3
+
+
+# What the next conversation is told
+
+
+@BINDINGS
+@ERAS
+@pytest.mark.requirement("basic/patterns/subscriptions/listen-again")
+async def test_changes_are_heard_of_again(binding: str, revision: str, tmp_path: Path) -> None:
+    async with world(binding, revision, tmp_path) as made:
+        client = made.client
+        async with client.listen(tools=True, uris=["shop:shelf"]) as changes:
+            made.way.cut()
+            missed = [await anext(changes) for _ in range(2)]
+            assert [(each.kind, each.uri, each.missed) for each in missed] == [
+                ("tools", None, True),
+                ("resource", "shop:shelf", True),
+            ]
+            assert changes.reopened == 1
+            await client.call_tool("tell")
+            told = await anext(changes)
+            assert (told.kind, told.uri, told.missed) == ("resource", "shop:shelf", False)
+
+
+async def test_subscriptions_by_hand_are_made_again(tmp_path: Path) -> None:
+    heard: list[str] = []
+    callbacks = {"resource_updated": heard.append}
+    async with world("tcp", LATEST_LEGACY.name, tmp_path, callbacks=callbacks) as made:
+        await made.client.subscribe("shop:shelf")
+        made.way.cut()
+        await made.until(Reconnected)
+        await made.client.call_tool("tell")
+        await made.client.ping()
+        assert heard == ["shop:shelf"]
+        await made.client.unsubscribe("shop:shelf")
+        made.way.cut()
+        await made.until(Reconnected, 2)
+        await made.client.call_tool("tell")
+        await made.client.ping()
+        assert heard == ["shop:shelf"]
+
+
+@ERAS
+async def test_the_log_level_is_told_again(revision: str, tmp_path: Path) -> None:
+    heard: list[LoggingMessageParams] = []
+    async with world("tcp", revision, tmp_path, callbacks={"log": heard.append}) as made:
+        await made.client.set_log_level("debug")
+        await made.client.call_tool("log")
+        made.way.cut()
+        await made.until(Reconnected)
+        await made.client.ping()  # behind the level that is told again
+        await made.client.call_tool("log")
+        assert [each.data for each in heard] == ["fine detail"] * 2
+
+
+@ERAS
+async def test_what_was_remembered_is_doubted(revision: str, tmp_path: Path) -> None:
+    changed: list[str] = []
+    callbacks = {
+        "tools_changed": lambda: changed.append("tools"),
+        "prompts_changed": lambda: changed.append("prompts"),
+        "resources_changed": lambda: changed.append("resources"),
+    }
+    async with world("tcp", revision, tmp_path, callbacks=callbacks) as made:
+        before = await made.client.tools()
+        made.shop.add_tool(made.shop._look, "another")
+        made.way.cut()
+        await made.until(Reconnected)
+        after = await made.client.tools()
+        assert len(after) == len(before) + 1
+        assert {"tools", "prompts", "resources"} <= set(changed)
+
+
+async def test_questions_of_the_last_connection_are_dropped(tmp_path: Path) -> None:
+    asked, dropped = anyio.Event(), anyio.Event()
+    patient = True
+
+    async def elicit(params: ElicitParams) -> dict[str, Any]:
+        if patient:
+            asked.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                dropped.set()
+        return {}
+
+    callbacks = {"elicitation": elicit}
+    async with world("tcp", LATEST_LEGACY.name, tmp_path, callbacks=callbacks) as made:
+        calls = Calls()
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.make, made.client.call_tool, "ask")
+            await asked.wait()
+            patient = False
+            made.way.cut()
+            await dropped.wait()
+        assert [type(error) for error in calls.errors] == [ConnectionClosed]
+        result = await made.client.call_tool("ask")
+        assert result.content[0].text == "accept"  # type: ignore[union-attr]
+
+
+async def test_a_question_of_a_round_is_answered_on_the_next_connection(tmp_path: Path) -> None:
+    asked, go_on = anyio.Event(), anyio.Event()
+
+    async def elicit(params: ElicitParams) -> dict[str, Any]:
+        asked.set()
+        await go_on.wait()
+        return {}
+
+    async with world("tcp", LATEST.name, tmp_path, callbacks={"elicitation": elicit}) as made:
+        calls = Calls()
+        async with anyio.create_task_group() as group:
+            group.start_soon(calls.make, made.client.call_tool, "ask")
+            await asked.wait()
+            made.way.cut()
+            await made.until(Reconnected)
+            go_on.set()
+        # Another connection has another seal in this server, or none: what it says is the answer.
+        assert len(calls.results) + len(calls.errors) == 1
+        assert not any(isinstance(error, ConnectionClosed) for error in calls.errors)
+
+
+async def test_the_server_may_come_back_with_another_revision(tmp_path: Path) -> None:
+    names = [row.name for row in LEGACY]
+    async with world("tcp", names[-1], tmp_path) as made:
+        assert made.client.revision.name == names[-1]
+    async with (
+        served(Workshop(), tcp="127.0.0.1:0", revisions=names) as new,
+        served(Workshop(), tcp="127.0.0.1:0", revisions=names[:2]) as old,
+        road("tcp", new.port, tmp_path) as way,
+    ):
+        heard: list[Any] = []
+        back = anyio.Event()
+
+        def hear(event: ConnectionEvent) -> None:
+            heard.append(event)
+            if isinstance(event, Reconnected):
+                back.set()
+
+        settings = ClientSettings(reconnect=QUICK)
+        async with connect(
+            way.url, revisions=names, settings=settings, callbacks=Callbacks(connection=hear)
+        ) as client:
+            assert client.revision.name == names[-1]
+            way.upstream = old.port
+            way.cut()
+            await back.wait()
+            assert client.revision.name == names[1]
+            assert heard[-1].ready.revision.name == names[1]
+            assert not (await client.call_tool("make")).is_error
+
+
+@pytest.mark.parametrize("modern", [True, False])
+async def test_a_server_of_the_other_era_is_another_server(modern: bool, tmp_path: Path) -> None:
+    names = [[LATEST.name], [LATEST_LEGACY.name]]
+    first, second = names if modern else names[::-1]
+    async with (
+        served(Workshop(), tcp="127.0.0.1:0", revisions=first) as one,
+        served(Workshop(), tcp="127.0.0.1:0", revisions=second) as two,
+        road("tcp", one.port, tmp_path) as way,
+    ):
+        over = anyio.Event()
+
+        def hear(event: ConnectionEvent) -> None:
+            if isinstance(event, ReconnectingGivenUp):
+                over.set()
+
+        settings = ClientSettings(reconnect=QUICK)
+        async with connect(
+            way.url, settings=settings, callbacks=Callbacks(connection=hear)
+        ) as client:
+            way.upstream = two.port
+            way.cut()
+            await over.wait()
+            assert client.closed is not None
+            assert first[0] in client.closed
+
+
+async def test_tasks_are_followed_across_connections(tmp_path: Path) -> None:
+    finish = anyio.Event()
+    shop = Server("tasks")
+
+    @shop.tool(task="required")
+    async def build() -> str:
+        await finish.wait()
+        return "built"
+
+    async with (
+        served(shop, tcp="127.0.0.1:0") as place,
+        road("tcp", place.port, tmp_path) as way,
+    ):
+        settings = ClientSettings(reconnect=QUICK, tasks=TaskOptions(poll=0.01))
+        calls = Calls()
+        async with (
+            connect(way.url, settings=settings) as client,
+            anyio.create_task_group() as group,
+        ):
+            task = await client.tasks.start("build")
+            group.start_soon(calls.make, client.tasks.wait, task)
+            for number in range(2, 5):
+                way.cut()
+                await way.until(number)
+                await client.ping()
+            finish.set()
+        assert [result.content[0].text for result in calls.results] == ["built"]
