@@ -35,9 +35,6 @@ Serve = Callable[[Callable[[Peer, App], Connection]], Awaitable[None]]
 """Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
-_TURNED_AWAY = 100
-_TELL_TIME = 1.0
-_TELL_BYTES = 64 * 1024
 _GONE = (OSError, ssl.SSLError, *STREAM_ERRORS)
 
 
@@ -97,7 +94,9 @@ class SocketServer:
         Raises BadTarget for a path that is none, LinkError if another server answers there, if it
         is a file of another kind, or if the system does not let us.
         """
-        file = await listen_unix(path, settings.mode, settings.users)
+        file = await listen_unix(
+            path, mode=settings.mode, users=settings.users, lock_time=settings.lock_time
+        )
         return cls([file.listener], [UnixTarget(file.path).url], serve, settings, file=file)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -154,7 +153,7 @@ class SocketServer:
             if refusal is None:
                 self._shares[share] += 1
                 self._tasks.start_soon(self._connection, sock, caller, share)
-            elif self._ssl_context is None and self._turned_away < _TURNED_AWAY:
+            elif self._ssl_context is None and self._turned_away < self._settings.turned_away:
                 self._tasks.start_soon(self._turn_away, sock, refusal)
             else:
                 self._close(sock)
@@ -211,7 +210,7 @@ class SocketServer:
                 caller = Caller(scheme="tls", peer=caller.peer, certificate=certificate)
             verdict = await self._identify(caller)
             if isinstance(verdict, Refusal):
-                with anyio.move_on_after(_TELL_TIME):
+                with anyio.move_on_after(self._settings.linger_time):
                     await secured.send(_line(INVALID_REQUEST, verdict.message))
                     await secured.aclose()
                 return
@@ -254,8 +253,8 @@ class SocketServer:
 
     async def _tell(self, sock: socket.socket, line: bytes) -> None:
         """Send a line, and leave the other side time to read it."""
-        left = _TELL_BYTES
-        with suppress(OSError), anyio.move_on_after(_TELL_TIME):
+        left = self._settings.linger_bytes
+        with suppress(OSError), anyio.move_on_after(self._settings.linger_time):
             sock.send(line)
             sock.shutdown(socket.SHUT_WR)
             while left > 0:

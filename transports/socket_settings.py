@@ -43,6 +43,13 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     idle_time: float | None = 1_800.0
     """Server: without a message of the other side, a running request or an open subscription; None:
     for ever."""
+    turned_away: int = 100
+    """Server: connections beyond these bounds, or refused for another reason, that are told why at a
+    time; the others are closed without a word."""
+    linger_time: float = 1.0
+    """Server: what those have to read it."""
+    linger_bytes: int = 64 * 1024
+    """Server: most that is read of what a client had sent to a connection that ends."""
     keep_alive: float | None = 60.0
     """TCP: after so much silence the system looks whether the other side is still there, and gives
     it a minute to answer.  None: never."""
@@ -51,6 +58,8 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     may then do everything, and whoever sees the network reads along."""
     users: tuple[int, ...] | None = ()
     """Unix: uids that may be on the other side, beside our own; None: all of them."""
+    lock_time: float = 5.0
+    """Unix server: how long to wait for others that start in the same directory."""
     mode: int | None = None
     """Unix server: permissions of the file; None: 0600, or 0666 if other users are let in."""
     authenticate: Callable[[Caller], Verdict | Awaitable[Verdict]] | None = None

@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _BLANK = b" \t\r\n"
 _ENOUGH = 16  # bytes that tell another protocol
-_LINGER = 64 * 1024
 
 _HTTP = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE|PRI) ")
 _TLS = re.compile(rb"\x16\x03[\x00-\x04]")
@@ -165,7 +164,7 @@ class PlainServerLink(ServerSide, DescriptorLink):
     async def _linger(self) -> None:
         """Let the other side read what was written: input that is unread would undo it."""
         self._socket.shutdown(socket.SHUT_WR)
-        left = _LINGER
+        left = self._limits.linger_bytes
         while not self._at_end and left > 0:
             left -= len(await self._receive())
 

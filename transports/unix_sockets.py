@@ -29,7 +29,6 @@ LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 _LINUX = sys.platform == "linux"
 _OWNER_ONLY, _EVERYBODY = 0o600, 0o666
-_LOCK_TIME = 5.0
 _LOCK_PAUSE = 0.02
 _BACKLOG = 128
 
@@ -78,7 +77,13 @@ class UnixFile:
                 os.unlink(self.path)
 
 
-async def listen_unix(path: str, mode: int | None, users: Sequence[int] | None) -> UnixFile:
+async def listen_unix(
+    path: str,
+    *,
+    mode: int | None = None,
+    users: Sequence[int] | None = (),
+    lock_time: float = 5.0,
+) -> UnixFile:
     """Listen on ``path``, in place of a stale socket file if there is one.
 
     Raises LinkError if another server answers there, or if the path cannot be used; BadTarget for
@@ -91,7 +96,7 @@ async def listen_unix(path: str, mode: int | None, users: Sequence[int] | None) 
     try:
         listener.setblocking(False)
         with _open_folder(path) as folder:
-            await _lock(folder, path)
+            await _lock(folder, path, lock_time)
             _make_way(path)
             return UnixFile(path, listener, _bind(listener, path, mode))
     except OSError as error:
@@ -163,19 +168,19 @@ def _open_folder(path: str) -> Iterator[int | None]:
             os.close(folder)
 
 
-async def _lock(folder: int | None, path: str) -> None:
+async def _lock(folder: int | None, path: str, seconds: float) -> None:
     if folder is None or sys.platform == "win32":
         return
     import fcntl
 
-    with anyio.move_on_after(_LOCK_TIME):
+    with anyio.move_on_after(seconds):
         while True:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 await anyio.sleep(_LOCK_PAUSE)
-    text = f"cannot listen on {path}: its directory has been locked for {_LOCK_TIME:g} s"
+    text = f"cannot listen on {path}: its directory has been locked for {seconds:g} s"
     raise LinkError(text)
 
 

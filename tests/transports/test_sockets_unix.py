@@ -1,6 +1,7 @@
 """Unix sockets: the file, who may connect, and what a start and an end leave behind."""
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -214,7 +215,7 @@ async def test_of_servers_that_start_at_once_one_wins(folder: Path) -> None:
 
     async def begin() -> None:
         try:
-            won.append(await listen_unix(str(path), None, ()))
+            won.append(await listen_unix(str(path)))
         except LinkError as error:
             lost.append(str(error))
 
@@ -274,17 +275,13 @@ async def test_the_longest_path(folder: Path) -> None:
         assert (await client.call_tool("echo", {"text": "x"})).content
 
 
-async def test_a_directory_that_somebody_keeps_locked(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import fcntl
-
-    monkeypatch.setattr("transports.unix_sockets._LOCK_TIME", 0.05)
+async def test_a_directory_that_somebody_keeps_locked(folder: Path) -> None:
+    settings = ServeSettings(socket=SocketSettings(lock_time=0.05))
     held = os.open(folder, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     try:
         with pytest.raises(LinkError, match="its directory has been locked"):
-            await serve(echo(), unix=str(folder / "s"))
+            await serve(echo(), unix=str(folder / "s"), settings=settings)
     finally:
         os.close(held)
     async with served(echo(), unix=str(folder / "s")):
