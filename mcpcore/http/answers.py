@@ -186,5 +186,9 @@ class Answers(Piping):
 
 
 def _passes(call: Call, fault: Fault | None) -> bool:
-    """Whether an exchange that met with ``fault`` may go better in a while."""
-    return call.status == 0 and (fault is None or fault.kind is FaultKind.CONNECT)
+    """Whether an exchange that met with ``fault`` may go better in a while.
+
+    A session of which we have not heard to the end was not used: another one can be asked for.
+    """
+    unheard = call.status in (0, 200) if call.method == INITIALIZE else call.status == 0
+    return unheard and (fault is None or fault.kind is FaultKind.CONNECT)

@@ -493,7 +493,7 @@ def test_a_session_that_cannot_be_opened_again_ends_everything() -> None:
     assert hand.client.exchanges == 0
 
 
-@pytest.mark.parametrize("how", [429, 502, 503, 504, "refused", "reset"])
+@pytest.mark.parametrize("how", [429, 502, 503, 504, "refused", "reset", "cut"])
 def test_a_server_that_restarts_is_waited_for(how: int | str) -> None:
     hand = legacy()
     request = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -505,6 +505,10 @@ def test_a_server_that_restarts_is_waited_for(how: int | str) -> None:
         if isinstance(how, int):
             hand.reply(opening, how, b"restarting", "text/plain")
         else:
+            assert "mcp-session-id" not in hand.fields_of(opening)
+            if how == "cut":  # of this session nobody has heard to the end
+                hand.head(opening, 200, "application/json", mcp_session_id="half")
+                hand.data(opening, b'{"jsonrpc":')
             fault = Fault(FaultKind.CONNECT) if how == "refused" else None
             hand.client.response_end(opening.exchange, error=how, fault=fault, now=hand.now)
         hand.pump()

@@ -69,6 +69,10 @@ class CutProxy:
         self._begun = False
         self._changed = anyio.Event()
 
+    def arm(self, places: Sequence[Place]) -> None:
+        """Begin anew: the next stream breaks off at ``places``."""
+        self._left, self._begun = list(places), False
+
     async def until(self, cuts: int) -> None:
         """Wait until so many connections were broken off."""
         while self.cuts < cuts:

@@ -3,14 +3,17 @@
 Client and server together lose nothing and duplicate nothing, whatever the revision.
 """
 
+import sqlite3
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import redis
 
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
 from mcpcore.service import Server
@@ -21,11 +24,12 @@ from tests.transports.served import served
 from tests.transports.serving import Serving, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
-from transports.client_errors import CallFailed, ConnectionClosed, PeerError
+from transports.client_errors import CallFailed, ConnectionClosed, NegotiationError, PeerError
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.http_settings import HttpClientLinkSettings
 from transports.server import ServeSettings
+from transports.stores.open import open_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
@@ -203,12 +207,12 @@ async def called(
 
 
 @asynccontextmanager
-async def replaced(server: Serving, store: str) -> AsyncIterator[None]:
+async def replaced(server: Serving, store: str) -> AsyncIterator[Serving]:
     """Kill a server and start another one in its place."""
     kill(server.process.pid)
     await server.process.wait()
-    async with serving("--http", f"127.0.0.1:{server.port}", "--store", store):
-        yield
+    async with serving("--http", f"127.0.0.1:{server.port}", "--store", store) as next_one:
+        yield next_one
 
 
 @every_revision
@@ -239,3 +243,69 @@ async def test_a_call_whose_server_dies_ends_in_one_error(revision: str, store: 
             assert talk.heard == list(range(LINES))
             await talk.call(client, "lines", count=1)
             assert talk.results == ["said"]
+
+
+# Servers that are killed while a session begins
+
+
+def sessions(store: str) -> list[str]:
+    """The ids of the sessions in a store."""
+    if store.startswith("sqlite:"):
+        path = store.removeprefix("sqlite:").partition("?")[0]
+        with closing(sqlite3.connect(path)) as db:
+            return [id for (id,) in db.execute("SELECT id FROM sessions")]
+    with closing(redis.Redis.from_url(store.partition("&")[0])) as client:
+        keys = [key.decode() for key in client.scan_iter("mcpcore:{*}:s")]
+    return [key[len("mcpcore:{") : -len("}:s")] for key in keys]
+
+
+LOST = pytest.mark.parametrize("place", [Place(head=0), Place(0, 5)], ids=repr)
+
+
+@LOST
+async def test_a_server_that_dies_while_a_session_begins(place: Place, store: str) -> None:
+    """Whoever connects gets one error, and a session at the next server; what is left goes."""
+    store += "&unused=2" if "?" in store else "?unused=2"
+    talk, revision = Talk(), NAMES[-1]
+    async with (
+        serving("--http", "127.0.0.1:0", "--store", store) as server,
+        cut_proxy(server.port, (place,), b'"initialize"') as proxy,
+    ):
+        with pytest.raises(NegotiationError, match="closed the connection"):
+            async with talk.client(proxy.port, revision):
+                pass
+        async with replaced(server, store), talk.client(proxy.port, revision) as client:
+            await talk.call(client, "lines", count=1)
+            assert talk.results == ["said"]
+            with anyio.fail_after(40):
+                while len(sessions(store)) > 1:
+                    await talk.call(client, "lines", count=1)
+                    await anyio.sleep(0.2)  # time has to pass, which is what is tested
+            assert len(sessions(store)) == 1
+            assert talk.errors == []
+
+
+@LOST
+async def test_a_server_that_dies_while_a_session_begins_again(place: Place, store: str) -> None:
+    """A client whose session was lost asks the next server, until it has one."""
+    talk, revision = Talk(), NAMES[-1]
+    async with (
+        serving("--http", "127.0.0.1:0", "--store", store) as server,
+        cut_proxy(server.port, (), b'"initialize"') as proxy,
+        talk.client(proxy.port, revision) as client,
+        anyio.create_task_group() as group,
+    ):
+        await talk.call(client, "lines", count=1)
+        with closing(open_store(store)) as kept:
+            for session in sessions(store):
+                assert kept.delete(session, time.time())
+        async with replaced(server, store) as second:
+            proxy.arm((place,))
+            group.start_soon(lambda: talk.call(client, "lines", count=1))
+            with anyio.fail_after(30):
+                await proxy.until(1)
+            async with replaced(second, store):
+                await talk.until(lambda talk: len(talk.results) == 2 or talk.errors)
+                assert talk.results == ["said", "said"], talk.errors
+                # One in use, and at most one of which the client has not heard.
+                assert len(sessions(store)) <= 2
