@@ -77,14 +77,14 @@ class Reply:
 class HttpWire:
     """Streamable HTTP: a POST for each message, and the GET stream of a legacy session."""
 
-    def __init__(self, url: str, tasks: TaskGroup) -> None:
+    def __init__(self, url: str, tasks: TaskGroup, modern: str | None = None) -> None:
         self._url = url
+        self._modern = modern
         self._parts = urlsplit(url)
         self._tasks = tasks
         self._inbox: Inbox[dict[str, Any] | None] = Inbox()
         self._session: str | None = None
         self._version: str | None = None
-        self._modern = False
         self._open: dict[Any, SocketStream] = {}
         self.statuses: list[int] = []
         """Of the responses so far."""
@@ -94,11 +94,10 @@ class HttpWire:
         stream = await self._connect()
         method, id = given.get("method"), given.get("id")
         meta = given.get("params", {}).get("_meta", {})
-        modern = VERSION_KEY in meta
-        self._modern = self._modern or modern
+        modern = meta.get(VERSION_KEY, self._modern if given else None)
         headers = {"Accept": "application/json, text/event-stream"}
-        if modern:
-            headers["MCP-Protocol-Version"] = meta[VERSION_KEY]
+        if modern is not None:
+            headers["MCP-Protocol-Version"] = modern
             if method is not None:
                 headers["Mcp-Method"] = method
             for member in ("name", "uri"):
@@ -179,7 +178,7 @@ class HttpWire:
         return message
 
     async def cancel(self, id: Any, reason: str | None = None) -> None:
-        if self._modern:
+        if self._modern is not None:
             await self._open[id].aclose()
         else:
             await self.send(cancelled(id, reason))
@@ -249,7 +248,7 @@ class SseWire(HttpWire):
 
 
 @asynccontextmanager
-async def calling_http(binding: str, url: str) -> AsyncIterator[Wire]:
+async def calling_http(binding: str, url: str, modern: str | None) -> AsyncIterator[Wire]:
     """Be a client of an HTTP server, by hand."""
     async with anyio.create_task_group() as tasks:
         if binding == "sse":
@@ -257,5 +256,5 @@ async def calling_http(binding: str, url: str) -> AsyncIterator[Wire]:
             await wire.connect()
             yield wire
         else:
-            yield HttpWire(url, tasks)
+            yield HttpWire(url, tasks, modern)
         tasks.cancel_scope.cancel()

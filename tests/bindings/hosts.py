@@ -170,8 +170,8 @@ class HttpHostWire:
         given = message if isinstance(message, dict) else {}
         answers = "method" not in given and "id" in given
         data = encode(message)
-        if answers or (not given and to in self._exchanges):
-            exchange = self._exchanges.pop(given.get("id", to))
+        if answers and given["id"] in self._exchanges:
+            exchange = self._exchanges.pop(given["id"])
             if exchange.streaming:
                 await exchange.event(data, last=True)
             else:

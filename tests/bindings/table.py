@@ -62,7 +62,8 @@ class Bench:
     @asynccontextmanager
     async def talk(self, *, opened: bool = True) -> AsyncIterator[Talk]:
         """A client by hand, in conversation with the workbench."""
-        async with calling(self.binding.name, self._server()) as wire:
+        modern = self.revision.name if self.modern else None
+        async with calling(self.binding.name, self._server(), modern) as wire:
             talk = Talk(wire, self.revision)
             if opened:
                 await talk.open()

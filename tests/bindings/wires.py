@@ -206,8 +206,8 @@ class FrameWire:
 
 
 @asynccontextmanager
-async def calling(binding: str, target: Any) -> AsyncIterator[Wire]:
-    """Be a client of the server at ``target``, by hand."""
+async def calling(binding: str, target: Any, modern: str | None) -> AsyncIterator[Wire]:
+    """Be a client of the server at ``target``, by hand; ``modern``: the revision, if it is such."""
     if binding == "stdio":
         (stdin, to_server), (from_server, stdout) = os.pipe(), os.pipe()
         process = await anyio.open_process(target.command, stdin=stdin, stdout=stdout, stderr=None)
@@ -237,5 +237,5 @@ async def calling(binding: str, target: Any) -> AsyncIterator[Wire]:
     else:
         from tests.bindings.exchanges import calling_http
 
-        async with calling_http(binding, target.url) as wire:
+        async with calling_http(binding, target.url, modern) as wire:
             yield wire
