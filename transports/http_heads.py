@@ -179,6 +179,10 @@ class RequestParser:
             known.upgrade,
         )
 
+    def forget(self) -> None:
+        """Remember none any more."""
+        self._known.clear()
+
 
 def _request_head(event: h11.Request, head: bytes) -> RequestHead:
     if event.http_version not in (b"1.1", b"1.0"):

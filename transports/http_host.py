@@ -26,7 +26,7 @@ from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
 from transports.store_link import StoreLink, StoreLinkSettings
 from transports.stores.base import Store
-from transports.tidying import Tidying
+from transports.tidying import Tidying, tidy
 
 logger = logging.getLogger(__name__)
 
@@ -222,8 +222,14 @@ class HttpHost(HttpLink):
         for carrier in tuple(self.carriers):
             if carrier.deadline <= now:
                 carrier.expire()
-        self._tidying.look(len(self.carriers) + self.machine.sessions)
-        return bool(self.carriers)
+        machine = self.machine
+        if self._tidying.look(len(self.carriers) + machine.sessions + machine.calls):
+            self._forget()
+            tidy()
+        return bool(self.carriers) or self._tidying.waits
+
+    def _forget(self) -> None:
+        """Most of what there was has gone; part with what is only kept to be used again."""
 
 
 async def guarded(work: Work) -> None:

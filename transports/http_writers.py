@@ -22,12 +22,20 @@ class Writers:
         self._start = start
         self._queue: deque[Work] = deque()
         self._resting: list[anyio.Event] = []
+        self._dismissed: set[anyio.Event] = set()
         self._called = False
 
     def run(self, work: Work) -> None:
         """Have ``work`` done soon."""
         self._queue.append(work)
         self._call()
+
+    def dismiss(self) -> None:
+        """Let those end that have nothing to do; others are made when there is work again."""
+        resting, self._resting = self._resting, []
+        self._dismissed.update(resting)
+        for woken in resting:
+            woken.set()
 
     def _call(self) -> None:
         if self._called:
@@ -51,3 +59,6 @@ class Writers:
             woken = anyio.Event()
             self._resting.append(woken)
             await woken.wait()
+            if woken in self._dismissed:
+                self._dismissed.discard(woken)
+                return

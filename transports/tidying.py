@@ -1,13 +1,18 @@
 """Giving memory back after a flood.
 
 What many clients have left behind is garbage in cycles, which Python collects as it makes new
-objects and not when nothing happens, and free memory between what is still in use, which glibc
-keeps until it is asked.
+objects and not when nothing happens; free memory between what is still in use, which glibc keeps
+until it is asked; and small objects that are kept to be used again.  Python gives its memory back a
+mebibyte at a time, so that each of those, wherever the flood has left it, keeps a whole one.
 """
 
+import asyncio
 import ctypes
 import gc
 from collections.abc import Callable
+
+_SET_ASIDE = 256
+"""So many iterators of futures asyncio sets aside, at most."""
 
 
 def _trim() -> Callable[[int], int]:
@@ -19,21 +24,57 @@ def _trim() -> Callable[[int], int]:
 
 
 class Tidying:
-    """Watches how many clients there are, and tidies up when most of many have gone."""
+    """Watches how much there is to do, and says when most of much has gone.
+
+    That is said at once, as a flood may go slowly, and again when it goes no further, as what was
+    just about to end is garbage only then.
+    """
 
     def __init__(self, many: int | None) -> None:
         self._many = many
         self._peak = 0
+        self._last = 0
+        self._again = False
 
-    def look(self, clients: int) -> bool:
-        """Take note of how many there are now; True if that was the time to tidy up.
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that may go, so that it has to be looked at."""
+        return self._again or (self._many is not None and self._peak >= self._many)
 
-        It takes some milliseconds, in which the event loop waits, once for each flood.
-        """
-        self._peak = max(self._peak, clients)
-        if self._many is None or self._peak < self._many or clients > self._peak // 4:
+    def look(self, count: int) -> bool:
+        """Take note of how much there is now; True if it is time to :func:`tidy` up."""
+        self._peak = max(self._peak, count)
+        falls, self._last = count < self._last, count
+        if self._many is None:
             return False
-        self._peak = clients
-        gc.collect()
-        _trim()(0)
-        return True
+        if self._peak >= self._many and count <= self._peak // 4:
+            self._peak = count
+            self._again = True
+            return True
+        if self._again and not falls:
+            self._again = False
+            return True
+        return False
+
+
+def tidy() -> None:
+    """Collect garbage and give free memory back to the system.
+
+    The event loop waits meanwhile: some milliseconds, and a tenth of a second where 10,000
+    connections have just gone.
+    """
+    gc.collect()
+    _renew_iterators()
+    _trim()(0)
+
+
+def _renew_iterators() -> None:
+    """Have other iterators set aside than those of the flood."""
+    try:
+        future = asyncio.get_running_loop().create_future()
+    except RuntimeError:  # trio
+        return
+    old = [iter(future) for _ in range(_SET_ASIDE)]
+    new = [iter(future) for _ in range(_SET_ASIDE)]
+    del new  # first, and so these are what is set aside
+    del old

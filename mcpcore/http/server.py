@@ -295,6 +295,11 @@ class HttpServer(LegacySse):
         """How many legacy sessions there are."""
         return len(self._sessions)
 
+    @property
+    def calls(self) -> int:
+        """How many requests are being worked on, listen streams included."""
+        return len(self._hub.inbound)
+
     # From body to Peer
 
     def _dispatch(self, record: Exchange, body: bytes, now: float) -> None:

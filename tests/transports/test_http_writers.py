@@ -18,6 +18,7 @@ class Bureau:
 
     def __init__(self) -> None:
         self.started = 0
+        self.running = 0
         self.writers: Writers
         self.done: list[int] = []
 
@@ -41,7 +42,14 @@ async def bureau() -> AsyncIterator[Bureau]:
 
         def start(work: Work) -> None:
             made.started += 1
-            group.start_soon(work)
+            group.start_soon(run, work)
+
+        async def run(work: Work) -> None:
+            made.running += 1
+            try:
+                await work()
+            finally:
+                made.running -= 1
 
         made.writers = Writers(start)
         yield made
@@ -89,6 +97,27 @@ async def test_only_a_few_rest(monkeypatch: pytest.MonkeyPatch) -> None:
         made.writers.run(made.short(2))
         await made.until(2)
         assert made.started == 10
+
+
+async def test_those_that_are_dismissed_end_and_others_work_on() -> None:
+    async with bureau() as made:
+        gate = anyio.Event()
+        for _ in range(5):
+            made.writers.run(gate.wait)
+        made.writers.run(made.short(1))
+        await made.until(1)
+        await anyio.wait_all_tasks_blocked()
+        assert (made.started, len(made.writers._resting)) == (6, 1)
+        made.writers.dismiss()
+        made.writers.run(made.short(2))
+        await made.until(2)
+        assert made.started == 7
+        made.writers.dismiss()
+        await anyio.wait_all_tasks_blocked()
+        assert made.running == 5
+        gate.set()
+        await anyio.wait_all_tasks_blocked()
+        assert (made.running, len(made.writers._resting)) == (5, 5)
 
 
 async def test_a_piece_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
