@@ -113,8 +113,7 @@ class WebSocketLink(StreamLink):
         if not more:
             ws.receive_data(data)
         for count, event in enumerate(ws.events(), 1):
-            self._frame(event, ws)
-            if self._refused:
+            if not self._frame(event, ws):
                 return
             if count == _BUDGET:  # the generator is lazy: the rest stays where it is
                 self._pending = True
@@ -124,7 +123,8 @@ class WebSocketLink(StreamLink):
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
 
-    def _frame(self, event: Event, ws: WsProtocol) -> None:
+    def _frame(self, event: Event, ws: WsProtocol) -> bool:
+        """Take in what wsproto has found; whether to go on."""
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
@@ -143,6 +143,7 @@ class WebSocketLink(StreamLink):
                 self.close_code = int(event.code)
                 self.final = closes_for_good(self.close_code)
                 self._stop(f"closed by the other side with {_told(event)}", hard=True)
+        return not self._refused
 
     def _text(self, event: TextMessage) -> None:
         data = event.data.encode()
@@ -180,9 +181,9 @@ class WebSocketLink(StreamLink):
         ws = self._ws
         if ws is None or ws.state is not ConnectionState.OPEN:
             return b""
-        out = [*self._pongs, self._pings]
+        out = [*self._pongs, bytes(self._pings)]
         self._pongs.clear()
-        self._pings = bytearray()
+        self._pings.clear()
         texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
         return b"".join([*out, *(ws.send(TextMessage(data=text)) for text in texts)])
 

@@ -392,7 +392,7 @@ def test_the_command_line() -> None:
         (["serve", "--tls-cert", "/nowhere.pem"], "no such file"),
         (["serve", "--tls-key", "/nowhere.pem"], "need --tls-cert"),
         (["list", "--cacert", "/nowhere.pem", "https://127.0.0.1:1/mcp"], "no such file"),
-        (["list", "--proxy", "socks5://127.0.0.1", "https://127.0.0.1:1/mcp"], "no HTTP proxy"),
+        (["list", "--proxy", "socks5://127.0.0.1", "https://127.0.0.1:1/mcp"], "is a SOCKS proxy"),
     ],
 )
 def test_wrong_usage(words: list[str], message: str) -> None:

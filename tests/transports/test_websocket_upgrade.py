@@ -57,7 +57,7 @@ REFUSED: list[tuple[str, str, dict[str, str | None], int, str]] = [
     ("GET", "/mcp", {"Sec_WebSocket_Key": "not base64!"}, 400, "16 bytes in base64"),
     ("GET", "/mcp", {"Sec_WebSocket_Protocol": "graphql-ws"}, 400, "offer mcp"),
     ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.auth.s3cret"}, 400, "offer mcp"),
-    ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.version.1999-01-01"}, 400, "revision is not spoken"),
+    ("GET", "/mcp", {"Sec_WebSocket_Protocol": "mcp.version.1999-01-01"}, 400, "is not spoken"),
     ("GET", "/mcp", {"Host": "evil.example"}, 403, "Host"),
     ("GET", "/mcp", {"Host": None}, 400, "Host"),
     ("GET", "/mcp", {"Origin": "http://evil.example"}, 403, "Origin"),
