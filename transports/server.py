@@ -62,12 +62,12 @@ async def serve(
         async with anyio.create_task_group() as watching:
             bindings.begin(watching)
             async with anyio.create_task_group() as bindings.group:
-                for address in _listed(http):
-                    both = address in _listed(sse)
-                    await bindings.open_http(*parse_address(address), sse=both)
-                for address in _listed(sse):
-                    if address not in _listed(http):
-                        place = parse_address(address)
+                streamable = [parse_address(address) for address in _listed(http)]
+                streams = [parse_address(address) for address in _listed(sse)]
+                for place in streamable:
+                    await bindings.open_http(*place, sse=place in streams)
+                for place in streams:
+                    if place not in streamable:
                         await bindings.open_http(*place, streamable=False, sse=True)
                 for address in _listed(ws):
                     await bindings.open_websocket(*parse_address(address))
