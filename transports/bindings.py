@@ -147,7 +147,11 @@ class Bindings:
             with scope:
                 await server.run(task_status=task_status)
 
-        await self.group.start(serve_sockets)
+        try:
+            await self.group.start(serve_sockets)
+        except BaseException:
+            server.close()
+            raise
         for url in server.urls:
             self._on_listening(url)
 

@@ -106,18 +106,20 @@ class SocketServer:
                 self._tasks.start_soon(self._accept_all)
                 task_status.started()
         finally:
-            self.stop()
-            for sock in self._open:  # of tasks that were cancelled before they began
-                sock.close()
+            self.close()
 
     def stop(self) -> None:
         """Take no further connection; those there are go on.  May be called more than once."""
-        self._accepting.cancel()
-        if self._file is not None:
+        if self._file is not None:  # while we listen still
             self._file.remove()
             self._file = None
-        for listener in self._listeners:
-            listener.close()
+        self._accepting.cancel()
+
+    def close(self) -> None:
+        """Stop, and close what no task will: its task was cancelled before it began."""
+        self.stop()
+        for sock in (*self._listeners, *self._open):
+            sock.close()
 
     # Connections
 
@@ -128,6 +130,12 @@ class SocketServer:
                     accepting.start_soon(self._accept, listener)
 
     async def _accept(self, listener: socket.socket) -> None:
+        try:
+            await self._accept_from(listener)
+        finally:
+            listener.close()  # by who waits for it: the number may soon be another's
+
+    async def _accept_from(self, listener: socket.socket) -> None:
         while True:
             await anyio.wait_readable(listener)
             try:

@@ -44,8 +44,7 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     """Server: without a message of the other side, a running request or an open subscription; None:
     for ever."""
     turned_away: int = 100
-    """Server: connections beyond these bounds, or refused for another reason, that are told why at a
-    time; the others are closed without a word."""
+    """Server: refused connections that are told why at a time; others are closed without a word."""
     linger_time: float = 1.0
     """Server: what those have to read it."""
     linger_bytes: int = 64 * 1024

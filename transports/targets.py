@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct, field
 
@@ -84,7 +84,7 @@ class UnixTarget(Struct, frozen=True):
     @property
     def url(self) -> str:
         """As :func:`parse_target` takes it."""
-        return f"unix://{quote(os.path.abspath(self.path))}"
+        return f"unix://{quote(os.fsencode(os.path.abspath(self.path)))}"
 
 
 class MemoryTarget(Struct, frozen=True):
@@ -208,7 +208,7 @@ def _parse_unix(url: str) -> UnixTarget:
         )
     if "?" in path or "#" in path:
         raise BadTarget(f"{url!r} is no path alone: write ? as %3F and # as %23")
-    return UnixTarget(unquote(path))
+    return UnixTarget(os.fsdecode(unquote_to_bytes(path)))
 
 
 def authority(host: str, port: int | None = None) -> str:

@@ -13,6 +13,8 @@ from transports.link_errors import LinkError
 from transports.targets import BadTarget
 
 _BACKLOG = 128
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""A name may have addresses that this machine has not: ``localhost`` without IPv6."""
 
 
 async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.socket]:
@@ -22,14 +24,24 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
     LinkError if an address cannot be had.
     """
     listeners: list[socket.socket] = []
+    unusable: OSError | None = None
     try:
         for family, address in await _addresses(host, port):
             if not anywhere:
                 _must_be_ours(address[0], host)
             bound = (address[0], port, *address[2:])
-            listeners.append(socket.create_server(bound, family=family, backlog=_BACKLOG))
-            listeners[-1].setblocking(False)
-            port = port or listeners[-1].getsockname()[1]
+            try:
+                listener = socket.create_server(bound, family=family, backlog=_BACKLOG)
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                unusable = error
+                continue
+            listeners.append(listener)
+            listener.setblocking(False)
+            port = port or listener.getsockname()[1]
+        if not listeners and unusable is not None:
+            raise unusable
     except BaseException as error:
         for listener in listeners:
             listener.close()

@@ -55,6 +55,7 @@ async def call(url: Any, context: ssl.SSLContext | None = None, **options: Any) 
         ("tls://Example.COM:443", TcpTarget("example.com", 443, True), "tls://example.com:443"),
         ("unix:///a/b%20c", UnixTarget("/a/b c"), "unix:///a/b%20c"),
         ("unix:/a", UnixTarget("/a"), "unix:///a"),
+        ("unix:///%FF%C3%A9", UnixTarget("/\udcffé"), "unix:///%FF%C3%A9"),
     ],
 )
 def test_urls(url: str, target: Any, again: str) -> None:
