@@ -1,0 +1,252 @@
+"""What an HTTP client posts, and when: messages in their turns, sessions in the place of lost ones.
+
+Source: the Streamable HTTP pages ("Sending Messages", "Session Management").
+"""
+
+import math
+from typing import cast
+
+from msgspec import structs
+
+from mcpcore.engine.events import ENGINE, Key
+from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.transmit import FrameKind, Transmit
+from mcpcore.http.answers import INITIALIZE, INITIALIZED
+from mcpcore.http.call import Call, Purpose
+from mcpcore.http.messages import HttpSend
+from mcpcore.http.plan import Planner
+from mcpcore.http.responses import Responses
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import RequestId
+
+CANCELLED = "notifications/cancelled"
+_NEGOTIATING = ("server/discover", INITIALIZE)
+
+
+class Sending(Responses):
+    """The half of an HttpClient that writes."""
+
+    def __init__(
+        self, peer: Peer, planner: Planner, settings: HttpClientSettings, seed: bytes
+    ) -> None:
+        super().__init__(peer, planner, settings, seed)
+        self._saved: dict[RequestId, Transmit] = {}
+        """Requests that a lost session refused, to be sent again in the next, once."""
+        self._turns: dict[Key, tuple[Call, list[Transmit]]] = {}
+        """By requests of the server: the report on its way, and what is to be said after it."""
+        self._barrier = False
+        """The server does not know the session yet: all else waits."""
+        self._barren = 0
+        """Sessions in a row that were lost before they were of any use."""
+
+    # From the Peer to the network
+
+    def _collect(self) -> None:
+        if self._turns:
+            self._go_on()
+        if self._must_wait:
+            self._forget_pipe()
+        for frame in self._peer.data_to_send():
+            self._plan(frame)
+        if self._peer.state is Session.CLOSED and not self._closing:
+            # Negotiation failed, or the sessions were given up: nobody waits for anything.
+            self._waiting.clear()
+            self._saved.clear()
+            for call in list(self._calls.values()):
+                self._abort(call)
+
+    def _plan(self, frame: Transmit) -> None:
+        if frame.kind is FrameKind.ACCEPTED or self._closing:
+            return
+        if frame.method == CANCELLED and frame.request is not None:
+            if not self._forget(frame.request, frame.revision):
+                return
+        elif frame.method == INITIALIZED:
+            self._barrier = True
+            self._revision = frame.revision
+            if self._pipe is not None:
+                self._pipe.call.revision = frame.revision
+            self._post(frame)
+            return
+        if self._must_wait or (self._barrier and frame.method != INITIALIZE):
+            self._waiting.append(frame)
+        else:
+            self._say(frame)
+
+    def _say(self, frame: Transmit) -> None:
+        """Post a frame; what belongs to one request of the server in turn, as POSTs may overtake.
+
+        So no report of progress comes after the answer.
+        """
+        key = frame.key
+        reports = frame.kind is FrameKind.NOTIFICATION
+        if key is None or key == ENGINE or frame.kind is FrameKind.REQUEST:
+            self._post(frame)
+        elif key not in self._turns:
+            call = self._post(frame)
+            if reports:
+                self._turns[key] = call, []
+        else:
+            waiting = self._turns[key][1]
+            if reports and waiting:
+                waiting.clear()  # newer progress stands for what it was before
+            waiting.append(frame)
+
+    def _go_on(self) -> None:
+        """Say what waited for a report that has reached the server, or cannot."""
+        for key, (call, waiting) in list(self._turns.items()):
+            if call.status == 0 and self._calls.get(call.route) is call:
+                continue
+            del self._turns[key]
+            record = self._peer.hub.inbound.get(key)
+            answered = bool(waiting) and waiting[-1].kind is not FrameKind.NOTIFICATION
+            if answered or (record is not None and record.state is Request.ACTIVE):
+                for frame in waiting:
+                    self._say(frame)
+
+    def _forget(self, request: RequestId, revision: Revision | None) -> bool:
+        """Our owner gave a request up; True if the server has to be told."""
+        if self._saved.pop(request, None) is not None:
+            return False
+        unsent = [frame for frame in self._waiting if frame.request != request]
+        if len(unsent) < len(self._waiting):
+            self._waiting = unsent
+            return False
+        call = self._by_request.get(request)
+        if call is not None:
+            self._abort(call)
+        return revision is None or not revision.disconnect_cancels
+
+    def _post(self, frame: Transmit, *, again: bool = False) -> Call:
+        route = self._new_route()
+        revision = frame.revision
+        call = self._calls[route] = self._call(route, Purpose.POST, revision)
+        call.frame = frame
+        call.method = frame.method
+        call.again = again
+        if frame.kind is FrameKind.REQUEST:
+            call.request = cast(RequestId, frame.request)
+            self._by_request[call.request] = call
+            if frame.method in _NEGOTIATING:
+                call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
+        version = self._version()
+        if frame.method == INITIALIZE:
+            version, call.in_session = None, False
+        elif revision is not None and revision.mirror_headers:
+            version = revision
+        session = self._session if call.in_session else None
+        # What asks for nothing has no deadline in the engine.
+        timeout = self.settings.notify_timeout if call.request is None else None
+        self._plans.append(
+            self._planner.post(
+                route,
+                frame,
+                session=session,
+                version=version,
+                timeout=timeout,
+                target=None if self._pipe is None else self._pipe.target,
+            )
+        )
+        return call
+
+    def _repeat(self, frame: Transmit) -> None:
+        self._post_later(frame, self._backoff.delay(1, None)).repeated = True
+
+    def _opens_later(self, call: Call) -> bool:
+        frame, request = call.frame, call.request
+        if call.method != INITIALIZE or frame is None or request is None or self._closing:
+            return False
+        if not self._epoch or call.tries >= self.settings.max_resumes:
+            return False
+        del self._by_request[request]
+        call.request = None
+        delay = self._backoff.delay(call.tries + 1, call.retry_after)
+        self._post_later(frame, delay).tries = call.tries + 1
+        return True
+
+    def _post_later(self, frame: Transmit, delay: float) -> Call:
+        call = self._post(frame)
+        self._plans[-1] = structs.replace(cast(HttpSend, self._plans[-1]), after=delay)
+        return call
+
+    def _call(self, route: int, purpose: Purpose, revision: Revision | None) -> Call:
+        return Call(
+            route=route,
+            purpose=purpose,
+            epoch=self._epoch,
+            in_session=self._session is not None,
+            revision=revision,
+        )
+
+    # Sessions
+
+    def _confirmed(self) -> None:
+        """The server knows that we are ready: what waited may go, and it may speak first."""
+        self._barrier = False
+        saved, self._saved = self._saved, {}
+        waiting, self._waiting = self._waiting, []
+        revision = self._revision
+        wanted = self.settings.get_stream and self._pipe is None
+        if wanted and revision is not None and revision.get_stream:
+            route = self._new_route()
+            call = self._calls[route] = self._call(route, Purpose.STREAM, revision)
+            call.method = "the standalone stream"
+            self._plans.append(
+                self._planner.get(
+                    route,
+                    session=self._session,
+                    version=self._version(),
+                    timeout=self.settings.stream_timeout,
+                )
+            )
+        for frame in saved.values():
+            self._post(frame, again=True)
+        for frame in waiting:
+            self._say(frame)
+
+    def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
+        current = call.epoch == self._epoch
+        if current:
+            self._epoch += 1
+            self._session = None
+            if self._fruitful:
+                self._barren = 0
+            elif call.request is None:
+                # Requests end after their second try: it is for the rest to have an end as well.
+                self._barren += 1
+            self._fruitful = self._streamed = False
+            self._doubtful = -math.inf
+            self._barrier = True
+            # Queued behind the answers that were received before the loss.
+            self._peer.hub.inbox.append((self, now))
+        self._save(call, frame, f"{call.method}: the server has lost the session", now)
+
+    def _save(self, call: Call, frame: Transmit | None, message: str, now: float) -> None:
+        request = call.request
+        if request is None:
+            return
+        if frame is None or call.again:
+            self._fail(call, message, now)
+            return
+        del self._by_request[request]
+        call.request = None
+        if self._barrier:
+            self._saved[request] = frame
+        else:
+            self._post(frame, again=True)
+
+    def take_in(self, now: float) -> None:
+        """Open the next session at its place in the queue of what arrived (called by the hub)."""
+        peer = self._peer
+        if peer.state not in (Session.OPEN, Session.OPENING):
+            return
+        if self._barren >= self.settings.max_lost_sessions:
+            peer.receive_eof(now=now, reason="the server does not keep its sessions")
+        else:
+            peer.restart(now=now)
+
+    def _ended(self, now: float) -> None:
+        if self._closing and not self._calls:
+            self._peer.receive_eof(now=now, reason="closed by this side")
