@@ -14,7 +14,8 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import CONTENT_LENGTH, HOST, TRANSFER_ENCODING, Headers
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
-from transports.http_heads import error_reply, named_revision, split_target
+from transports.http_format import error_reply
+from transports.http_heads import named_revision, split_target
 from transports.http_host import HttpHost
 from transports.http_settings import HeadLimits
 from transports.link import clock

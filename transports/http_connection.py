@@ -21,13 +21,8 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from transports.http_body import BadBody, ChunkedBody, LengthBody
-from transports.http_heads import (
-    CONTINUE,
-    PROCESSING,
-    BadHead,
-    RequestHead,
-    find_head,
-)
+from transports.http_format import CONTINUE, PROCESSING
+from transports.http_heads import BadHead, RequestHead, find_head
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 from transports.tls import SecureStream, client_certificate

@@ -10,7 +10,8 @@ from anyio.abc import ByteStream
 from msgspec import Struct
 
 from mcpcore.engine.faults import Fault, FaultKind
-from transports.http_heads import BadHead, find_head, format_request, parse_response
+from transports.http_format import format_request
+from transports.http_heads import BadHead, find_head, parse_response
 from transports.http_settings import HeadLimits
 from transports.proxies import Proxy
 from transports.tls import SecureStream, client_tls, tls_problem

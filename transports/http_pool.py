@@ -18,13 +18,8 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from transports.http_coding import BadCoding, Bomb, Inflater, decoder_for
-from transports.http_heads import (
-    BadHead,
-    ResponseHead,
-    find_head,
-    format_request,
-    parse_response,
-)
+from transports.http_format import format_request
+from transports.http_heads import BadHead, ResponseHead, find_head, parse_response
 from transports.http_origin import LOST, Failure, proxy_refusal
 from transports.link import clock
 from transports.tls import tls_problem

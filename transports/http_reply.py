@@ -11,7 +11,8 @@ from anyio.streams.tls import TLSStream
 
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
 from mcpcore.spec.revisions import Revision
-from transports.http_heads import RequestHead, error_response, format_response
+from transports.http_format import error_response, format_response
+from transports.http_heads import RequestHead
 from transports.http_settings import HttpServerSettings
 
 _DEFAULTS = HttpServerSettings()

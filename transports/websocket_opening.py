@@ -24,7 +24,8 @@ from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import own_header
 from transports.http_carrier import RequestHeaders
-from transports.http_heads import BadHead, find_head, format_request
+from transports.http_format import format_request
+from transports.http_heads import BadHead, find_head
 from transports.http_origin import Failure, Origin
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.proxies import Proxy

@@ -15,7 +15,8 @@ from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
-from transports.http_heads import BadHead, RequestParser, find_head, format_response
+from transports.http_format import format_response
+from transports.http_heads import BadHead, RequestParser, find_head
 from transports.http_host import peer_name
 from transports.http_reply import linger
 from transports.link import App

@@ -8,16 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from transports.http_heads import (
-    BadHead,
-    RequestParser,
-    date_header,
-    error_response,
-    find_head,
-    format_request,
-    format_response,
-    parse_response,
-)
+from transports.http_format import date_header, error_response, format_request, format_response
+from transports.http_heads import BadHead, RequestParser, find_head, parse_response
 from transports.http_settings import HeadLimits, HttpServerSettings
 
 LIMITS = HttpServerSettings().head_limits

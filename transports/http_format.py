@@ -1,0 +1,110 @@
+"""Heads of HTTP/1.x messages as bytes, and the refusals that a driver makes itself."""
+
+import re
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.spec.errors import (
+    INVALID_REQUEST,
+    ErrorData,
+    busy_code,
+    timed_out_code,
+    too_large_code,
+)
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.message import encode_error
+
+Headers = list[tuple[bytes, bytes]]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+_ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
+
+_STATUS_LINES: dict[int, bytes] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
+    for status in HTTPStatus
+}
+_date: tuple[int, bytes] = (-1, b"")
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _date_line(second: int) -> bytes:
+    """Render a Date header line, in English whatever the locale.
+
+    Not by ``email.utils``: for each date datetime looks a method up by a string made for it, which
+    the interpreter's cache of methods keeps, each one in a page of its own once there was a flood.
+    """
+    year, month, day, hour, minute, sec, weekday, _, _ = time.gmtime(second)
+    return (
+        f"date: {_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} "
+        f"{hour:02}:{minute:02}:{sec:02} GMT\r\n"
+    ).encode("ascii")
+
+
+def date_header() -> bytes:
+    """Return the Date header line (RFC 9110 section 6.6.1), rendered once a second."""
+    global _date
+    second = int(time.time())
+    if second != _date[0]:
+        _date = (second, _date_line(second))
+    return _date[1]
+
+
+def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a response head, with Date."""
+    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"".join((line, date_header(), *(b"%b: %b\r\n" % pair for pair in headers), b"\r\n"))
+
+
+def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a request head; ``headers`` are complete.
+
+    Raises ValueError for a method, target or header that would break the head.
+    """
+    first = f"{method} {target} HTTP/1.1".encode("ascii")
+    lines = [first, *(b"%b: %b" % pair for pair in headers)]
+    for line in lines:
+        if _ILLEGAL_IN_LINE.search(line):
+            raise ValueError(f"a line break or NUL in the HTTP header {line[:60]!r}")
+    if first.count(b" ") != 2:
+        raise ValueError(f"white space in the request line {first[:60]!r}")
+    lines += (b"", b"")
+    return b"\r\n".join(lines)
+
+
+_ERROR_CODES = {408: timed_out_code, 413: too_large_code, 503: busy_code}
+
+
+def error_reply(
+    status: int,
+    message: str,
+    revision: Revision | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> tuple[Headers, bytes]:
+    """Return headers and body of a response that refuses what never reached the core.
+
+    ``revision`` is the one that the request names, if it is known; ``extra``: further headers.
+    """
+    code = _ERROR_CODES[status](revision) if status in _ERROR_CODES else INVALID_REQUEST
+    body = encode_error(None, ErrorData(code, message))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == 503:
+        headers.append((RETRY_AFTER, b"1"))
+    return [*headers, *extra], body
+
+
+def error_response(
+    status: int,
+    message: str,
+    revision: Revision | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """Return such a response whole; the connection ends with it."""
+    headers, body = error_reply(status, message, revision, extra)
+    return format_response(status, [*headers, (b"connection", b"close")]) + body
