@@ -33,6 +33,12 @@ class Script:
         self.conversations = 0
         self.deaf = False
         """It answers nothing."""
+        self.capabilities = CAPABILITIES
+        self.instructions: str | None = "Be patient."
+        self.version: str | None = None
+        """The revision that it claims to speak, in the place of that of the test."""
+        self.refusal: str | None = None
+        """Why it refuses the handshake."""
         self.dies_of: tuple[str, ...] = ()
         """The methods upon which it dies."""
         self._tasks = tasks
@@ -80,23 +86,20 @@ class Script:
         if method in self.dies_of:
             await self.die()
             return True
-        opening = {
-            "capabilities": CAPABILITIES,
-            "instructions": "Be patient.",
-        }
+        opening: Message = {"capabilities": self.capabilities}
+        if self.instructions is not None:
+            opening["instructions"] = self.instructions
         match method:
             case "initialize":
-                version = message["params"]["protocolVersion"]
+                if self.refusal is not None:
+                    await self.refuse(message, -32603, self.refusal)
+                    return True
+                version = self.version or message["params"]["protocolVersion"]
                 result = {"protocolVersion": version, "serverInfo": INFO, **opening}
             case "server/discover":
-                result = self.complete(
-                    {
-                        "supportedVersions": [self.revision.name],
-                        "ttlMs": 0,
-                        "cacheScope": "public",
-                        **opening,
-                    }
-                )
+                versions = [self.version or self.revision.name]
+                hints = {"ttlMs": 0, "cacheScope": "public"}
+                result = self.complete({"supportedVersions": versions, **hints, **opening})
             case "notifications/initialized":
                 return True
             case _:

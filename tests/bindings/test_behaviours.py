@@ -6,12 +6,12 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.bindings import cancelling, ends, features, loads, server_alone
+from tests.bindings import cancelling, client_alone, ends, features, loads, server_alone
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import BINDINGS, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
 
-MODULES = (features, cancelling, loads, ends, server_alone)
+MODULES = (features, cancelling, loads, ends, server_alone, client_alone)
 """They fill the table when they are imported."""
 
 
