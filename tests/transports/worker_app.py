@@ -26,10 +26,10 @@ def pid() -> str:
 @server.tool
 async def greet(context: Context, number: int) -> str:
     """Asks who is there, says something meanwhile, and greets."""
-    context.progress(1, 2, f"before {number}")
+    context.progress(1, 2, f"before {number} in {os.getpid()}")
     answer = await context.elicit(f"Who is {number}?", Who)
     name = "nobody" if answer.content is None else answer.content.name
-    context.progress(2, 2, f"after {number}")
+    context.progress(2, 2, f"after {number} in {os.getpid()}")
     return f"{name} {number}"
 
 
