@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 
 from mcpcore.http.certificates import ClientCertificate
+from mcpcore.http.gate import Gate
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.service import Server
@@ -67,6 +68,7 @@ class AsgiApp:
     def __init__(self, endpoint: HttpEndpoint, principal: Principal | None = None) -> None:
         self.endpoint = endpoint
         self._link = endpoint.settings.http_link
+        self._gate = Gate(endpoint.settings.http, ())
         self._principal = principal or (lambda scope: None)
         self._websockets = AsgiWebSockets(endpoint) if endpoint.settings.shared else None
         self._protocols = {
@@ -99,7 +101,8 @@ class AsgiApp:
             await self.endpoint.prepare()
         except StoreUnavailableError as error:
             logger.warning("no session can be served: %s", error)
-            await reply.send(refused(request, 503, "the sessions cannot be reached"))
+            extra = self._gate.readable(request)
+            await reply.send(refused(request, 503, "the sessions cannot be reached", extra))
             return
         principal: str | Refusal | None = self._principal(scope)
         if principal is None:

@@ -607,9 +607,14 @@ async def test_a_store_that_comes_late() -> None:
             return super().secret()
 
     store = Late()
-    async with mounted(ServeSettings(store=store)) as (_, app):
-        refused = await Call(app, tool("add", a=2, b=3)).run()
+    origin = "https://app.example"
+    settings = ServeSettings(store=store, allowed_origins=(origin,))
+    async with mounted(settings) as (_, app):
+        refused = await Call(app, tool("add", a=2, b=3, headers={"Origin": origin})).run()
         assert (refused.status, b"retry-after" in refused.headers) == (503, True)
+        assert refused.headers[b"access-control-allow-origin"] == origin.encode()
+        foreign = await Call(app, tool("add", headers={"Origin": "https://evil.example"})).run()
+        assert b"access-control-allow-origin" not in foreign.headers
         assert b"not yet" not in refused.body
         store.there = True
         assert (await Call(app, tool("add", a=2, b=3)).run()).result == "5"

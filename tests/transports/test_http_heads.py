@@ -333,5 +333,5 @@ def test_request_head_cannot_be_split(method: str, target: str, value: bytes) ->
 @example(second=784_111_777)  # the one of RFC 9110 section 5.6.7
 def test_the_date_is_that_of_the_standard_library(second: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transports.http_heads.time.time", lambda: float(second))
+        patch.setattr("transports.http_format.time.time", lambda: float(second))
         assert date_header() == f"date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
