@@ -183,7 +183,9 @@ class WebSocketLink(StreamLink):
             return b""
         out = [*self._pongs, bytes(self._pings)]
         self._pongs.clear()
-        self._pings.clear()
+        if self._pings:
+            self._pings.clear()
+            self._pinged = clock()  # how long it has waited here is not the other side's affair
         texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
         return b"".join([*out, *(ws.send(TextMessage(data=text)) for text in texts)])
 
@@ -204,9 +206,13 @@ class WebSocketLink(StreamLink):
         return b"%d" % self._asked
 
     def _overdue(self) -> float:
-        """When the answer to the ping has taken too long; none can come from inside a frame."""
+        """When the answer to the ping has taken too long.
+
+        None can come from inside a frame, and none before what was written earlier has been read.
+        """
         assert self._pinged is not None  # noqa: S101 - asked for then only
-        return max(self._pinged, self._excused) + self._ws_settings.ping_timeout
+        since = max(self._pinged, self._excused, self._moved)
+        return since + self._ws_settings.ping_timeout
 
     def _deadline(self) -> float | None:
         due = self.peer.deadline()

@@ -52,7 +52,8 @@ class AsgiWebSockets:
         send: Send,
     ) -> None:
         """Serve one scope; ``principal`` is whom middleware has authenticated."""
-        await receive()  # websocket.connect
+        if (await receive())["type"] != "websocket.connect":
+            return  # it has left again
         refusal: Refusal | None = None
         try:
             with self._count.another(request.peer):

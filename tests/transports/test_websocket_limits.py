@@ -194,6 +194,21 @@ async def test_a_message_on_its_way_excuses_a_client_that_is_making_progress() -
         assert opcode == TEXT
 
 
+@pytest.mark.long
+async def test_output_that_is_being_read_excuses_a_client_that_is_slow() -> None:
+    waiting: dict[str, Any] = {"ping_interval": 0.05, "ping_timeout": 1.2, "close_timeout": 20.0}
+    limits = {"message_size": 20_000_000}
+    async with site(limits=limits, **waiting) as server, upgraded(server.port) as client:
+        await client.stream.send(frame(TEXT, call(1, text="x" * 12_000_000)))
+        received = 0
+        while received < 12_000_000:
+            # In all it takes longer than a pong may; what the system holds back does not.
+            received += len(await client.stream.receive(200_000))
+            await anyio.sleep(0.02)
+        await client.frame(TEXT, b"{}")
+        assert server.app.of(ConnectionEnded) == []
+
+
 async def test_a_message_that_drips_excuses_nobody() -> None:
     waiting: dict[str, Any] = {"ping_interval": 0.02, "ping_timeout": 0.1, "close_timeout": 20.0}
     async with (
