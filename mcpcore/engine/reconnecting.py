@@ -33,7 +33,7 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     """So much of a delay is added at most, by chance, so that clients do not come in step."""
     lasting: float = 10.0
     """After a connection that was open for this long, attempts are counted anew."""
-    opening: float = 30.0
+    opening: float = 60.0
     """What one attempt may take, negotiation included."""
     max_waiting: int = 1024
     """Requests made meanwhile that wait for the next connection, each until its own deadline; one

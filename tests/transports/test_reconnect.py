@@ -87,7 +87,7 @@ class Workshop(Server):
         return answer.action
 
     async def _log(self, context: Context) -> str:
-        await context.debug("fine detail")
+        context.debug("fine detail")
         return "logged"
 
     async def _tell(self) -> str:
