@@ -241,11 +241,8 @@ class Piping(Outcomes):
             return
         if pipe.target is None:
             self._pipe_denied(pipe, message, now, fault)
-            return
-        for other in list(self._calls.values()):
-            self._abort(other)
-        self._waiting.clear()
-        self._peer.receive_eof(now=now, reason=message)
+        else:
+            self._peer.receive_eof(now=now, reason=message)
 
     def _pipe_denied(self, pipe: Pipe, message: str, now: float, fault: Fault | None) -> None:
         """HTTP+SSE cannot be had: go on as if it had not been tried, where there is a way."""

@@ -158,6 +158,13 @@ def test_a_202_that_never_comes_is_not_waited_for() -> None:
     assert hand.aborted == [call.exchange]
 
 
+def test_a_stream_that_is_open_may_be_silent() -> None:
+    hand = piped().open()
+    hand.pass_time(1000)
+    assert hand.kinds() == []
+    assert hand.aborted == []
+
+
 def test_requests_of_the_server_are_answered_by_post() -> None:
     hand = piped().open()
     hand.say(request("roots/list", id="q"))

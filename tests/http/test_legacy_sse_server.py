@@ -21,7 +21,7 @@ from mcpcore.http.sessions import SessionClosed, SessionOpened
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.revisions import REVISIONS
 from tests.http.pipes import Stream, sse_server
-from tests.http.support import Bench, initialize, make_server, note, request
+from tests.http.support import META, Bench, initialize, make_server, note, request
 
 LEGACY_NAMES = [revision.name for revision in REVISIONS if revision.handshake]
 
@@ -80,12 +80,13 @@ def test_an_unknown_revision_gets_the_newest_legacy_one() -> None:
 
 
 def test_modern_requests_have_no_place_here() -> None:
-    stream = opened()
-    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
-    assert stream.post(request("server/discover", {"_meta": meta}, id=5)).status == 202
-    assert stream.messages[-1]["id"] == 5
-    assert "error" in stream.messages[-1]
-    assert stream.bench.kinds() == ["Violation"]
+    for stream in (opened(), Stream(bench())):
+        stream.bench.events.clear()
+        for id, method in enumerate(("server/discover", "tools/list", "subscriptions/listen")):
+            assert stream.post(request(method, {"_meta": META}, id=id)).status == 202
+            assert stream.messages[-1]["id"] == id
+            assert "error" in stream.messages[-1]
+        assert set(stream.bench.kinds()) == {"Violation"}
 
 
 def test_the_modern_endpoint_stands_beside_it() -> None:
@@ -310,8 +311,12 @@ def test_foreign_and_unknown_sessions_look_alike() -> None:
     ]
     assert [reply.status for reply in replies] == [404] * 6
     assert len({reply.json["error"]["message"] for reply in replies}) == 1
-    assert here.post(request("ping"), mcp_session_id=mine.id).status == 404
-    assert here.replies[here.send(method="DELETE", mcp_session_id=mine.id)].status == 404
+    anybodys = Stream(here)
+    for id in (mine.id, anybodys.id):
+        assert here.post(request("ping"), mcp_session_id=id).status == 404
+        for method in ("GET", "DELETE"):
+            assert here.replies[here.send(method=method, mcp_session_id=id)].status == 404
+    assert not anybodys.ended()
     assert mine.messages == []
     assert mine.post(initialize()).status == 202
 
@@ -478,6 +483,13 @@ def test_a_flood_of_streams_locks_nobody_out() -> None:
     assert [each.ended() for each in mine] == [True] + [False] * 5
 
 
+def test_who_has_shaken_hands_goes_after_those_who_have_not() -> None:
+    here = bench(max_sessions=3)
+    agreed = opened(here)
+    first, second, third = Stream(here), Stream(here), Stream(here)
+    assert [each.ended() for each in (agreed, first, second, third)] == [False, True, False, False]
+
+
 # Clients that do not read
 
 
@@ -520,10 +532,10 @@ def test_what_is_said_to_a_client_that_does_not_read_ends_its_stream() -> None:
 def test_answers_are_kept_and_nothing_more_may_be_asked() -> None:
     slow = Slow(max_queued=10_000)
     server = slow.bench.server
-    for id in range(3):
+    for id in range(6):
         slow.call(id)
-        key = slow.bench.take(RequestReceived).key
-        server.respond(key, {"content": [], "pad": "x" * 9_000})
+    for event in [each for each in slow.bench.events if isinstance(each, RequestReceived)]:
+        server.respond(event.key, {"content": [], "pad": "x" * 9_000})
         server.writable()
     route = slow.bench.send(request("ping", id=99), path=slow.uri, pump=False)
     head = server.data_to_send(route, 1000)[0]
@@ -534,7 +546,7 @@ def test_answers_are_kept_and_nothing_more_may_be_asked() -> None:
     assert server.data_to_send(route, 1000)[0].status == 202  # type: ignore[union-attr]
     slow.bench.replies[slow.stream.route] = slow.reply
     slow.bench.pump()
-    assert [each["id"] for each in slow.stream.messages[-3:]] == [0, 1, 2]
+    assert [each["id"] for each in slow.stream.messages[-6:]] == [0, 1, 2, 3, 4, 5]
     assert slow.stream.post(request("ping", id=100)).status == 202
 
 

@@ -198,6 +198,7 @@ OPENINGS: dict[str, Script] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPENINGS)
 async def test_openings(name: str) -> None:
     async with worst(OPENINGS[name]) as server:
