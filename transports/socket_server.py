@@ -185,7 +185,7 @@ class SocketServer:
             if self._ssl_context is None and os.name == "posix":
                 await self._plain(sock, caller)
             else:
-                await self._stream(await SocketStream.from_socket(sock), caller)
+                await self._stream(await _as_stream(sock), caller)
         except _GONE as error:
             # Not a connection yet, or its end could not be told.
             logger.info("a connection ended: %s", tls_problem(error) or what_broke(error))
@@ -270,6 +270,13 @@ class SocketServer:
                 if not (data := sock.recv(4096)):
                     return
                 left -= len(data)
+
+
+async def _as_stream(sock: socket.socket) -> SocketStream:
+    try:
+        return await SocketStream.from_socket(sock)
+    except ValueError as error:  # what anyio makes of a connection that was reset
+        raise ConnectionResetError(str(error)) from error
 
 
 def _share(caller: Caller) -> str:

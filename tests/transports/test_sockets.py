@@ -202,6 +202,20 @@ async def test_a_client_that_is_gone_is_not_worked_for(binding: str, tmp_path: P
                 await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.parametrize("binding", ["tcp", "tls"])
+async def test_who_is_gone_before_being_accepted_is_no_failure(
+    binding: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with place(binding, tmp_path) as site:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", site.state.port)) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        async with await site.connect() as stream:
+            await Lines(stream).send(good(1))
+            assert (await Lines(stream).message())["id"] == 1
+    assert caplog.records == []
+
+
 async def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     async with place("tcp", tmp_path) as site, await site.connect() as stream:
         lines = Lines(stream)
