@@ -77,7 +77,7 @@ def main() -> None:
         if "id" in message and "method" in message:
             answer(message)
         if message["method"] == "notifications/initialized" and "deaf" in HABITS:
-            sys.stdin.buffer.raw.read(1) if "once" in HABITS else time.sleep(600)
+            time.sleep(600)
         if message["method"] == "tools/call" and "bad-byte" in HABITS:
             broken = b'{"jsonrpc":"2.0","id":%s,"result":{"content":[],"x":"\xff"}}\n'
             say(broken % str(message["id"]).encode())

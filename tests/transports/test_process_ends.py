@@ -64,6 +64,10 @@ async def bad_server(*habits: str, **settings: Any) -> AsyncIterator[tuple[Calle
     assert held() == before
 
 
+def guard_pid() -> int | None:
+    return GUARD.pid
+
+
 async def until_up(link: ProcessLink) -> None:
     """Wait until the server has started its children (it says so)."""
     while not any(line.startswith("up") for line in link.stderr_tail):  # noqa: ASYNC110
@@ -124,7 +128,7 @@ async def test_what_left_the_group_may_stay() -> None:
 
 @pytest.mark.anyio
 async def test_one_guard_looks_after_all_servers_and_goes_with_the_last() -> None:
-    assert GUARD.pid is None
+    assert guard_pid() is None
     token, before = new_token(), held()
     async with anyio.create_task_group() as tasks:
 
@@ -136,21 +140,21 @@ async def test_one_guard_looks_after_all_servers_and_goes_with_the_last() -> Non
             return client, link
 
         _, alone = await begin(guard=False)
-        assert GUARD.pid is None
+        assert guard_pid() is None
         _, first = await begin()
-        guard = GUARD.pid
+        guard = guard_pid()
         assert guard is not None
         _, second = await begin()
-        assert GUARD.pid == guard
+        assert guard_pid() == guard
         os.kill(guard, signal.SIGKILL)  # somebody thinks it useless
         await anyio.to_thread.run_sync(os.waitid, os.P_PID, guard, os.WEXITED | os.WNOWAIT)
         _, third = await begin()
-        assert GUARD.pid not in (None, guard)
+        assert guard_pid() not in (None, guard)
         for link in (first, second, alone):
             await link.aclose()
-        assert GUARD.pid is not None
+        assert guard_pid() is not None
         await third.aclose()
-        assert GUARD.pid is None
+        assert guard_pid() is None
     assert holders(token) == {}
     assert held()[:2] == before[:2]
 
