@@ -222,6 +222,11 @@ class SseWire(HttpWire):
     async def _hear_all(self, stream: SocketStream) -> None:
         self._open[None] = stream
         with suppress(*LOST):
+            await self._follow(stream)
+        self._inbox.put(None)
+
+    async def _follow(self, stream: SocketStream) -> None:
+        async with stream:
             reply = Reply(stream)
             await reply.head()
             async for kind, data in reply.events():
@@ -232,7 +237,6 @@ class SseWire(HttpWire):
                     self._endpoint.set()
                 else:
                     self._hear(json.loads(data))
-        self._inbox.put(None)
 
     async def send(self, message: Any) -> None:
         stream = await self._connect()
@@ -241,7 +245,11 @@ class SseWire(HttpWire):
             reply = Reply(stream)
             with anyio.fail_after(PATIENCE):
                 await reply.head()
-            self.statuses.append(reply.status)
+                self.statuses.append(reply.status)
+                if reply.headers.get("content-type", "").startswith("application/json"):
+                    refusal = json.loads(b"".join([piece async for piece in reply.pieces()]))
+                    if refusal.get("id") is None:  # the others come on the event stream, too
+                        self._hear(refusal)
 
     async def close(self) -> None:
         await self.abort()

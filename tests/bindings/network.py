@@ -45,6 +45,7 @@ async def main(path: str) -> None:
     bindings: dict[str, Any] = {
         "http": "127.0.0.1:0",
         "ws": "127.0.0.1:0",
+        "sse": "127.0.0.1:0",
         "tcp": "127.0.0.1:0",
         "unix": path,
     }

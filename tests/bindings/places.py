@@ -32,6 +32,8 @@ class Binding(Struct, frozen=True):
     connected: bool = True
     """One connection carries the conversation, and its end is the end of the conversation; over
     HTTP each request has its own, and in the legacy era the session outlives them."""
+    ordered: bool = True
+    """What a client says arrives in the order in which it was said; a POST may overtake another."""
     bytes: bool = True
     """There are bytes between the two sides, so that a side can be spoken by hand."""
     half_close: bool = False
@@ -57,8 +59,8 @@ BINDINGS = {
         Binding("tcp", half_close=True),
         Binding("unix", half_close=True),
         Binding("ws"),
-        Binding("http", connected=False),
-        Binding("sse", until=LEGACY, why="HTTP+SSE has no modern era"),
+        Binding("http", connected=False, ordered=False),
+        Binding("sse", ordered=False, until=LEGACY, why="HTTP+SSE has no modern era"),
     )
 }
 
