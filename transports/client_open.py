@@ -167,10 +167,9 @@ class Opening:
                 self._eras.learn(self._place, Negotiation.LEGACY, now=clock())
                 raise LinkError(f"{error} {ENDED_WHEN_PROBED}") from error
             raise
-        if self._open_era and self._place is not None:
+        sse = isinstance(core.machine, HttpClient) and core.machine.uses_sse
+        if (self._open_era or sse) and self._place is not None:
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
-            machine = core.machine
-            sse = isinstance(machine, HttpClient) and machine.uses_sse
             self._eras.learn(self._place, era, now=clock(), sse=sse)
         return core, ready
 

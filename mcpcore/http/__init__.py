@@ -12,7 +12,7 @@ from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
 from mcpcore.http.reports import ExchangeEnded
 from mcpcore.http.server import HttpServer
 from mcpcore.http.sessions import SessionClosed, SessionOpened
-from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 
 __all__ = [
     "Authenticate",
@@ -33,6 +33,8 @@ __all__ = [
     "Refusal",
     "SessionClosed",
     "SessionOpened",
+    "SsePaths",
+    "SseUse",
     "StreamInterrupted",
     "StreamReopened",
     "bearer_token",

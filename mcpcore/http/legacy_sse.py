@@ -35,7 +35,7 @@ ENDPOINT = "endpoint"
 _PARAMETER = "session_id"
 _RETRY = ((RETRY_AFTER, b"1"),)
 _MOST_PARAMETERS = 16
-_UNRESERVED = "/!$&'()*+,;=:@~-._%"
+_UNRESERVED = "/!$&'()*+,;=:@~-._"
 """What may stand in a path as it is (RFC 3986 section 3.3)."""
 
 
@@ -103,8 +103,10 @@ class LegacySse(Placing):
         self._admit(pipe, now)
         self._pipes.add(pipe)
         pipe.listen(record)
-        root = head.root if sse.root is None else sse.root
-        uri = f"{quote(root.rstrip('/'), safe=_UNRESERVED)}{sse.messages}?{_PARAMETER}={id}"
+        root = quote(head.root, safe=_UNRESERVED) if sse.root is None else sse.root
+        # One slash at most: with two it would name another host.
+        root = f"/{root.strip('/')}" if root.strip("/") else ""
+        uri = f"{root}{sse.messages}?{_PARAMETER}={id}"
         record.write(encode_event(uri.encode("ascii"), event=ENDPOINT))
         record.forget_head()
         self._watch(record, now)

@@ -5,7 +5,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-_PATH = re.compile(r"/[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
+_PATH = re.compile(r"/(?!/)[A-Za-z0-9/!$&'()*+,;=:@~\-._%]*")
 """A path as it stands in a URI (RFC 3986 section 3.3)."""
 
 
@@ -27,6 +27,8 @@ class SsePaths(Struct, frozen=True, kw_only=True):
         paths = (self.stream, self.messages)
         if not all(_PATH.fullmatch(path) for path in paths) or self.stream == self.messages:
             raise ValueError(f"HTTP+SSE needs two paths that begin with '/', not {paths}")
+        if self.root and not _PATH.fullmatch(self.root):
+            raise ValueError(f"the root of HTTP+SSE is no path that begins with '/': {self.root!r}")
 
 
 class HttpSettings(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from tests.http.support import initialize, note, request
+from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, Endless, served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -32,6 +33,7 @@ from transports.http_endpoint import HttpEndpoint
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, serve
 from transports.targets import BadTarget, SseTarget, describe, parse_target
+from transports.tls import client_tls, server_tls
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +159,8 @@ async def test_paths_of_ones_own() -> None:
         assert await text(client, "add", a=1, b=1) == "2"
 
 
-async def test_the_era_cache_remembers() -> None:
+@pytest.mark.parametrize("revisions", [None, ["2024-11-05", "2025-06-18"]])
+async def test_the_era_cache_remembers(revisions: list[str] | None) -> None:
     """The second connection begins with the GET: the log of the server shows what was asked."""
     asked: list[tuple[str, str]] = []
 
@@ -170,12 +173,12 @@ async def test_the_era_cache_remembers() -> None:
     async with served(tools(), sse=ANY_PORT, settings=settings) as state:
         url = state.url.removeprefix("sse+")
         for _ in range(2):
-            async with connect(url, settings=mine) as client:
+            async with connect(url, settings=mine, revisions=revisions) as client:
                 assert await text(client, "add", a=2, b=3) == "5"
     first = asked.index(("GET", "/sse"))
-    assert asked[:first] == [("POST", "/sse"), ("POST", "/sse")]
+    assert asked[:first] == [("POST", "/sse")] * (2 if revisions is None else 1)
     assert asked.count(("GET", "/sse")) == 2
-    assert asked.count(("POST", "/sse")) == 2
+    assert asked.count(("POST", "/sse")) == first
 
 
 @pytest.mark.parametrize("scheme", ["sse+http", "http"])
@@ -231,6 +234,17 @@ async def test_handed_in_by_a_framework() -> None:
         assert (answer["id"], answer["result"]["content"][0]["text"]) == ("x", "5")
     assert await post(call) == 404
     await endpoint.aclose()
+
+
+async def test_over_tls() -> None:
+    trust = papers()
+    settings = ServeSettings(ssl_context=server_tls(trust.server))
+    mine = ClientSettings(ssl_context=client_tls(ca=trust.trusted.file), eras=EraCache())
+    async with served(tools(), sse="localhost:0", settings=settings) as state:
+        assert state.url.startswith("sse+https://")
+        for url in (state.url, state.url.removeprefix("sse+")):
+            async with connect(url, settings=mine) as client:
+                assert await text(client, "add", a=2, b=3) == "5"
 
 
 # Who asks
