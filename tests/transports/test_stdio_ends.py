@@ -1,0 +1,268 @@
+"""A program that serves stdio ends promptly, in good order, and takes everything along."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.transports.malformed import META, request
+from tests.transports.remains import holders, new_token, wait_gone
+
+PROGRAM = str(Path(__file__).with_name("tool_program.py"))
+BACKENDS = ["asyncio", "trio"]
+LIMIT = 1.0
+"""Seconds from the end of the conversation to the end of the process."""
+
+
+def call(id: Any, name: str = "echo", **arguments: Any) -> bytes:
+    message = request("tools/call", {"name": name, "arguments": arguments, "_meta": META}, id=id)
+    return message + b"\n"
+
+
+class Program:
+    """The program, spoken to over pipes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], token: str) -> None:
+        self.process = process
+        self.token = token
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+
+    def send(self, *messages: bytes) -> None:
+        self.stdin.write(b"".join(messages))
+        self.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.stdout.readline())
+        return answer
+
+
+@contextmanager
+def program(backend: str, **options: Any) -> Iterator[Program]:
+    token = new_token()
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [sys.executable, PROGRAM, backend, token],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        **options,
+    ) as process:
+        try:
+            yield Program(process, token)
+        finally:
+            process.kill()
+
+
+def end_of_input(served: Program) -> None:
+    served.stdin.close()
+
+
+def closed_output(served: Program) -> None:
+    served.stdout.close()
+
+
+def terminated(served: Program) -> None:
+    served.process.send_signal(signal.SIGTERM)
+
+
+def interrupted(served: Program) -> None:
+    served.process.send_signal(signal.SIGINT)
+
+
+ENDS = [end_of_input, closed_output, terminated, interrupted]
+BUSY = ["", "wait", "deaf", "block", "children"]
+
+
+def end_one(backend: str, end: Callable[[Program], None], busy: str) -> float:
+    """End a program that is busy; the seconds it took."""
+    with program(backend) as served:
+        if busy:
+            served.send(call(1, busy))
+        # What was answered before, and more than is written at once.
+        served.send(*(call(id, text="x" * 100) for id in range(2, 300)))
+        served.answer()
+        if busy == "children":
+            assert served.stderr.readline() == b"started\n"
+            assert len(holders(served.token)) == 4  # with the program itself
+        begun = time.monotonic()
+        end(served)
+        rest = b"" if end is closed_output else served.stdout.read()
+        served.process.wait(timeout=20)
+        took = time.monotonic() - begun
+        assert served.process.returncode == 0
+        assert wait_gone(served.token, timeout=0.0) == {}
+        assert served.stderr.read() == b""
+        if end is not closed_output:
+            *answers, last = rest.splitlines()
+            found = {json.loads(line)["id"] for line in answers}
+            assert last == b"printed after serving" or busy == "deaf"
+            missing = set(range(3, 300)) - found - {1}
+            assert missing == set() or (busy == "deaf" and missing == {299})
+    return took
+
+
+@pytest.mark.requirement("basic/transports/stdio/exit-on-eof")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("end", ENDS)
+def test_it_ends_with_all_that_was_started(backend: str, end: Callable[[Program], None]) -> None:
+    end_one(backend, end, "children")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("busy", BUSY)
+def test_it_ends_within_a_second(backend: str, end: Callable[[Program], None], busy: str) -> None:
+    # A busy machine may make one slow, and hardly all five.
+    took: list[float] = []
+    while len(took) < 5 and not (took and min(took) < LIMIT):
+        took.append(end_one(backend, end, busy))
+    assert min(took) < LIMIT
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_though_its_event_loop_is_held_up(
+    backend: str, number: signal.Signals
+) -> None:
+    with program(backend) as served:
+        served.send(call(1), call(2, "hold_up"))
+        assert served.answer()["id"] == 1
+        assert served.stderr.readline() == b"held up\n"
+        served.process.send_signal(number)
+        served.process.wait(timeout=20)
+    assert served.process.returncode == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nobody_reads_anything_of_it(backend: str) -> None:
+    """What it has printed can go nowhere, and that is no error at its exit."""
+    with program(backend) as served:
+        served.send(call(1, "chatter"))
+        assert served.answer()["id"] == 1
+        served.stderr.close()
+        served.stdout.close()
+        served.process.wait(timeout=20)
+    assert served.process.returncode == 0
+
+
+@pytest.mark.requirement("basic/transports/stdio/stdout-clean")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("closed", [False, True])
+def test_chatter_without_standard_error(backend: str, closed: bool) -> None:
+    """Standard error may be closed from the start, and its number anybody's."""
+    redirection = "2>&-" if closed else "2>/dev/null"
+    command = f'exec "$0" "$1" "$2" 0 {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, PROGRAM, backend],
+        input=call(1, "chatter") + call(2),
+        stdout=subprocess.PIPE,
+        timeout=20,
+        check=True,
+    )
+    first, second, last = done.stdout.splitlines()
+    assert [json.loads(first)["id"], json.loads(second)["id"]] == [1, 2]
+    assert b"isError" not in first
+    assert last == b"printed after serving"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("redirection", ["<&-", ">&-"])
+def test_closed_standard_streams_are_refused(backend: str, redirection: str) -> None:
+    """Their numbers may be those of the event loop's own descriptors by now."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$1" "$2" 0 {redirection}', sys.executable, PROGRAM, backend],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"LinkError: standard input or output cannot be used: it is closed" in done.stderr
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_and_devices(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"".join(call(id) for id in range(100)))
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
+        command = [sys.executable, PROGRAM, backend, "0"]
+        subprocess.run(command, stdin=stdin, stdout=stdout, timeout=20, check=True)
+    *answers, _ = (tmp_path / "out").read_bytes().splitlines()
+    assert [json.loads(answer)["id"] for answer in answers] == list(range(100))
+    with Path("/dev/null").open("r+b") as nothing, Path("/dev/full").open("wb") as full:
+        subprocess.run(command, stdin=nothing, stdout=nothing, timeout=20, check=True)
+        with (tmp_path / "in").open("rb") as stdin:
+            done = subprocess.run(
+                command, stdin=stdin, stdout=full, stderr=subprocess.PIPE, timeout=20, check=True
+            )
+    assert done.stderr == b""
+
+
+# Lines
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_bad_line_costs_itself_alone(backend: str) -> None:
+    with program(backend) as served:
+        served.send(call(1), b'{"jsonrpc":"2.0","id":2,"method":"x\xff"}\n', call(3))
+        answers = [served.answer() for _ in range(3)]
+        assert [answer.get("id") for answer in answers] == [1, 2, 3]
+        assert answers[1]["error"]["code"] == -32700
+        # Over the limit: the answer comes before the line has an end, which it need not have.
+        served.send(
+            b'{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"x":"' + b"x" * 1_100_000
+        )
+        answer = served.answer()
+        assert (answer["id"], answer["error"]["code"]) == (4, -32700)
+        served.send(b"x" * 5_000_000 + b'"}}\n', call(5))
+        assert served.answer()["id"] == 5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_number_and_its_digits_are_two_ids(backend: str) -> None:
+    with program(backend) as served:
+        served.send(call(1, "wait"), call("1", "wait"))
+        served.send(
+            request("notifications/cancelled", {"requestId": "1", "_meta": META}, id=...) + b"\n",
+            call(2),
+        )
+        assert served.answer()["id"] == 2
+        # The id is free again, that of the other is not.
+        served.send(call("1"), call(1))
+        answers = [served.answer(), served.answer()]
+        assert {type(answer["id"]): "error" in answer for answer in answers} == {
+            str: False,
+            int: True,
+        }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_client_that_does_not_read_stops_the_reading(backend: str) -> None:
+    with program(backend) as served:
+        os.set_blocking(served.stdin.fileno(), False)
+        text = "x" * 10_000
+        sent = 0
+        rest = b""
+        # The pipes hold 64 KiB each and the server about 1 MiB; it stops long before 30 MB.
+        for id in range(3000):
+            rest += call(id, text=text)
+            try:
+                count = os.write(served.stdin.fileno(), rest)
+            except BlockingIOError:
+                os.set_blocking(served.stdin.fileno(), True)
+                break
+            rest = rest[count:]
+            sent += count
+        assert sent < 8_000_000
