@@ -108,6 +108,16 @@ def test_what_one_worker_knew_is_not_said_again_at_another() -> None:
     assert shown(one.replies[stream]) == ["0", "1", "2", "3"]
 
 
+def test_what_one_session_has_missed_is_said_to_no_other() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    listen = other.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    one.server.notify(TOOLS)
+    settle(one, other)
+    assert heard(other, session) == ["tools/list_changed"]
+    assert shown(listen)[1:] == ["tools/list_changed"]
+
+
 def test_what_was_said_before_a_session_began_is_none_of_its_business() -> None:
     one, other = party("a", "b")
     one.server.notify("notifications/old")

@@ -196,6 +196,19 @@ def test_few_requests_wait_for_nothing() -> None:
     assert len(one.asked(SessionCalls)) == asked
 
 
+def test_a_share_that_is_far_too_large_is_given_back_at_once() -> None:
+    one, other = limited("a", "b", count=4)
+    session = one.session()
+    keys = [one.call(session, id=number)[1] for number in range(4)]
+    for key in keys[:2]:
+        one.server.respond(key, {"content": []})
+    one.pump()
+    assert one.outcomes(SessionCalls)[-1] == 2
+    for number in range(2):
+        other.call(session, id=f"{number}")
+    assert_busy(one.post({**CALL, "id": 7}, mcp_session_id=session), 4)
+
+
 def test_a_burst_takes_few_steps_and_gives_everything_back() -> None:
     one, other = limited("a", "b", count=640)
     session = one.session()

@@ -1,0 +1,157 @@
+"""What a session may have open at all workers together, over real sockets."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import Server
+from tests.transports.http_fixture import Client, http, initialize, legacy
+from tests.transports.redis_server import redis_server
+from tests.transports.served import served
+from tests.transports.serving import kill, serving
+from transports.context import Context
+from transports.runtime_settings import RuntimeSettings
+from transports.server import ServeSettings
+from transports.stores.base import Store
+from transports.stores.memory import MemoryStore
+from transports.stores.open import open_store
+
+pytestmark = pytest.mark.anyio
+
+LISTEN = {"Accept": "text/event-stream"}
+SHORT = "lease=2&renew=0.5"
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store whose workers are soon missed."""
+    if request.param == "redis":
+        with redis_server() as redis:
+            yield f"{redis.url}&{SHORT}"
+    else:
+        place = "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'store.db'}"
+        yield f"{place}?{SHORT}"
+
+
+class Pair:
+    """Two workers, and raw clients of them."""
+
+    def __init__(self, ports: list[int], stack: AsyncExitStack) -> None:
+        self.ports = ports
+        self._stack = stack
+
+    async def connect(self, worker: int) -> Client:
+        """A connection to one of them."""
+        stream = await anyio.connect_tcp("127.0.0.1", self.ports[worker])
+        return Client(await self._stack.enter_async_context(stream))
+
+    async def listen(self, worker: int, session: str) -> int:
+        """Ask for a GET stream; give the status, and keep it open."""
+        client = await self.connect(worker)
+        await client.send(http(method="GET", headers={**LISTEN, "Mcp-Session-Id": session}))
+        return (await client.head()).status
+
+    async def call(self, worker: int, session: str, id: int, tool: str = "wait") -> Client:
+        """Call a tool; give the connection on which the answer comes."""
+        client = await self.connect(worker)
+        await client.send(legacy("tools/call", {"name": tool}, id=id, session=session))
+        return client
+
+
+def make_server(going: list[str], go_on: anyio.Event) -> Server:
+    server = Server("limited")
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        going.append(str(context.request_id))
+        await go_on.wait()
+        return "waited"
+
+    return server
+
+
+@asynccontextmanager
+async def pair(
+    url: str, going: list[str], go_on: anyio.Event, http: HttpSettings
+) -> AsyncIterator[Pair]:
+    """Two workers in this process."""
+    stores: list[Store] = [open_store(url)]
+    stores.append(stores[0] if isinstance(stores[0], MemoryStore) else open_store(url))
+    runtime = RuntimeSettings(limits=Limits(in_flight=4))
+    async with AsyncExitStack() as stack:
+        ports = []
+        for store in stores:
+            settings = ServeSettings(store=store, http=http, runtime=runtime)
+            site = served(make_server(going, go_on), settings=settings)
+            ports.append((await stack.enter_async_context(site)).port)
+        async with AsyncExitStack() as clients:
+            yield Pair(ports, clients)
+    for store in stores:
+        store.close()
+
+
+async def test_streams_of_a_session_are_bounded_at_all_workers(url: str) -> None:
+    async with pair(url, [], anyio.Event(), HttpSettings()) as two:
+        session = await initialize(await two.connect(0))
+        assert [await two.listen(each % 2, session) for each in range(16)] == [200] * 16
+        for worker in (0, 1):
+            client = await two.connect(worker)
+            headers = {**LISTEN, "Mcp-Session-Id": session}
+            refused = await client.call(http(method="GET", headers=headers))
+            assert refused.status == 409
+            assert "16 GET streams" in refused.json["error"]["message"]
+            # Whoever was refused can go on with the connection.
+            assert (await client.call(legacy("ping", id=1, session=session))).status == 200
+
+
+async def test_calls_of_a_session_are_bounded_at_all_workers(url: str) -> None:
+    going: list[str] = []
+    go_on = anyio.Event()
+    async with pair(url, going, go_on, HttpSettings(json_delay=None)) as two:
+        session = await initialize(await two.connect(0))
+        callers = [await two.call(id % 2, session, id) for id in range(4)]
+        with anyio.fail_after(15):
+            while len(going) < 4:
+                await anyio.lowlevel.checkpoint()
+        for worker in (0, 1):
+            busy = await (await two.call(worker, session, 10 + worker)).final()
+            assert (busy.status, busy.json["error"]["code"]) == (200, -32000)
+            assert busy.json["error"]["message"] == "busy: 4 requests are in flight"
+        # Cancellations, from the worker that does not have the call too, and pings get through.
+        client = await two.connect(0)
+        assert (await client.call(legacy("ping", id=20, session=session))).json["result"] == {}
+        gone = legacy("notifications/cancelled", {"requestId": 1}, id=None, session=session)
+        assert (await client.call(gone)).status == 202
+        with anyio.fail_after(15):
+            while len(going) < 5:
+                callers.append(await two.call(0, session, 30 + len(callers)))
+                await anyio.sleep(0.05)  # it takes a moment until there is room
+        go_on.set()
+        for caller in callers[:1] + callers[2:4]:
+            answer = await caller.final()
+            assert answer.json["result"]["content"][0]["text"] == "waited"
+
+
+@pytest.mark.long
+async def test_what_a_killed_worker_had_is_free_again(url: str) -> None:
+    if url.startswith("memory:"):
+        pytest.skip("it dies with its process")
+    async with (
+        serving("--http", "127.0.0.1:0", "--store", url) as one,
+        serving("--http", "127.0.0.1:0", "--store", url) as other,
+        AsyncExitStack() as clients,
+    ):
+        two = Pair([one.port, other.port], clients)
+        session = await initialize(await two.connect(1))
+        assert [await two.listen(0, session) for _ in range(16)] == [200] * 16
+        assert await two.listen(1, session) == 409
+        kill(one.process.pid)
+        with anyio.fail_after(20):
+            while await two.listen(1, session) == 409:  # noqa: ASYNC110 - nobody tells of it
+                await anyio.sleep(0.1)
+        assert [await two.listen(1, session) for _ in range(16)] == [200] * 15 + [409]
