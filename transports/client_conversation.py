@@ -166,17 +166,24 @@ class ClientConversation(ClientCalls):
         machine, comeback = self.machine, self.comeback
         if isinstance(machine, HttpClient):
             http = machine.settings
-            attempts, delay, longest = http.max_resumes, http.retry_delay, http.max_retry_delay
+            pace = http.max_resumes, http.retry_delay, http.max_retry_delay
         elif comeback is not None and isinstance(error, PeerError):
             # Broken connections are the engine's to mend; this is a server that has no room yet.
-            settings = comeback.settings
-            attempts, delay = comeback.attempts, settings.first_delay
-            longest = settings.max_delay
+            pace = comeback.pace
         else:
             return False
-        if attempts < 1:
+        if pace[0] < 1:
             return False
-        self.group.start_soon(listening.reopen, attempts, delay, longest)
+        self.group.start_soon(listening.reopen, *pace)
+        return True
+
+    def parts(self, listening: Listening) -> bool:
+        """The server ended a stream; True if that may be because it goes away and comes back."""
+        comeback = self.comeback
+        if comeback is None or comeback.attempts < 1 or self.closing or self.closed is not None:
+            return False
+        patience = comeback.settings.parting
+        self.group.start_soon(listening.part, comeback.loss, patience, comeback.pace)
         return True
 
     def _on_interrupted(self, event: StreamInterrupted) -> None:

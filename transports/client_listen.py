@@ -45,6 +45,10 @@ _STEADY = 10.0
 logger = logging.getLogger("mcpcore.client")
 
 
+Pace = tuple[int, float, float]
+"""Attempts, seconds before the first, and at most before any."""
+
+
 class _Uri(Struct):
     uri: str | None = None
 
@@ -57,9 +61,9 @@ class Listening:
     as patiently as the settings of HTTP say (``max_resumes``, ``retry_delay``,
     ``max_retry_delay``), one of another binding with the next connection
     (``ClientSettings.reconnect``); then all that it tells of is reported as changed, with
-    ``missed``.  The
-    iteration ends when the server ends the stream gracefully; if it is broken for good, the
-    iteration raises PeerError, ConnectionClosed or another CallFailed.
+    ``missed``.  The iteration ends when the server ends the stream gracefully and does not go away
+    itself; if it is broken for good, the iteration raises PeerError, ConnectionClosed or another
+    CallFailed.
     """
 
     def __init__(self, core: "ClientCore", wanted: SubscriptionFilter) -> None:
@@ -165,7 +169,7 @@ class Listening:
         if was_open and clock() - self._since > _STEADY:
             self._tries = 0
         if isinstance(outcome, ResultReceived):
-            self._ended = True
+            self._ended = not self._core.parts(self)
         else:
             self._error = (
                 ended(outcome)
@@ -243,6 +247,21 @@ class Listening:
             self._reopening = False
         if not self._over():
             self.broken(self._error or ConnectionClosed(LISTEN, "it cannot be opened again"))
+
+    async def part(self, lost: anyio.Event, patience: float, again: Pace) -> None:
+        """The server ended the stream: go on if it also goes away itself within ``patience``.
+
+        ``lost`` is set when there is to be another connection.
+        """
+        with anyio.move_on_after(patience):
+            await lost.wait()
+        if self._over():
+            return
+        if lost.is_set():
+            await self.reopen(*again)
+        else:
+            self._ended = True
+            self._wake()
 
     def _over(self) -> bool:
         """Nobody listens any more; asked again after every wait."""

@@ -77,6 +77,8 @@ class ReturningLink(Link):
         self._scope = anyio.CancelScope()
         """Of the attempt that is being made, with the wait before it."""
         self._news = anyio.Event()
+        self.loss = anyio.Event()
+        """Set when the present connection is lost and there is to be another."""
         self._running = False
         self._done = anyio.Event()
 
@@ -84,6 +86,11 @@ class ReturningLink(Link):
     def link(self) -> Connection:
         """The link of the present connection, or of the last one."""
         return self._link
+
+    @property
+    def pace(self) -> tuple[int, float, float]:
+        """How often, and with which delays at least and at most, something is tried again."""
+        return self.attempts, self.settings.first_delay, self.settings.max_delay
 
     @property
     def away(self) -> bool:
@@ -176,6 +183,7 @@ class ReturningLink(Link):
     def opened(self, ready: Ready) -> None:
         """Negotiation has succeeded."""
         self._open = self._begun = True
+        self.loss = anyio.Event()
         self._plan.opened(clock())
         if self.attempts and not self._closing:
             self._peer.reconnects = self.settings
@@ -208,6 +216,7 @@ class ReturningLink(Link):
         self._core.succeed(self._peer)
         self._linked = False
         self._next = again
+        self.loss.set()
         self._tell(
             Reconnecting(
                 attempt=again.number, attempts=self.attempts, delay=again.delay, reason=reason

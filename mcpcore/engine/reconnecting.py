@@ -38,13 +38,16 @@ class ReconnectSettings(Struct, frozen=True, kw_only=True):
     max_waiting: int = 1024
     """Requests made meanwhile that wait for the next connection, each until its own deadline; one
     more is refused at once, and with 0 all are."""
+    parting: float = 1.0
+    """A listen stream that its server ends no longer than this before the connection ends was ended
+    because the server goes: it is asked for again on the next connection."""
     max_repeats: int = 1
     """How often a request is sent again that may have reached a server, if that is safe."""
 
     def __post_init__(self) -> None:
         for name in ("attempts", "max_restarts", "max_waiting", "max_repeats"):
             _check(name, getattr(self, name), 0)
-        for name in ("first_delay", "max_delay", "jitter", "lasting"):
+        for name in ("first_delay", "max_delay", "jitter", "lasting", "parting"):
             _check(name, getattr(self, name), 0.0)
         _check("growth", self.growth, 1.0)
         if not self.opening > 0:

@@ -1,13 +1,16 @@
 """Clients that come back by themselves, over real sockets that break: both eras, both loops."""
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
 import pytest
+from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.reconnecting import (
@@ -19,16 +22,16 @@ from mcpcore.engine.reconnecting import (
     ReconnectSettings,
 )
 from mcpcore.service import Server
-from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.errors import BUSY, INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY
 from mcpcore.spec.types.elicitation import ElicitParams
 from mcpcore.spec.types.logging import LoggingMessageParams
 from mcpcore.spec.types.tools import ToolAnnotations
-from tests.transports.road import Road, road
+from tests.transports.road import ENDS, Road, road
 from tests.transports.served import Served, served
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
-from transports.client_errors import ConnectionClosed, RequestTimeout
+from transports.client_errors import ConnectionClosed, PeerError, RequestTimeout
 from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.link_errors import LinkError
@@ -62,6 +65,7 @@ class Workshop(Server):
         self.add_tool(self._ask, "ask")
         self.add_tool(self._log, "log")
         self.add_tool(self._tell, "tell")
+        self.add_tool(self._grow, "grow")
         self.resource("shop:shelf", name="shelf")(self._read)
 
     async def _work(self, what: str) -> str:
@@ -93,6 +97,10 @@ class Workshop(Server):
     async def _tell(self) -> str:
         self.resource_updated("shop:shelf")
         return "told"
+
+    async def _grow(self) -> str:
+        self.add_tool(self._look, "more")
+        return "grown"
 
 
 class World:
@@ -720,3 +728,137 @@ async def test_tasks_are_followed_across_connections(tmp_path: Path) -> None:
                 await client.ping()
             finish.set()
         assert [result.content[0].text for result in calls.results] == ["built"]
+
+
+# Streams that their server ends
+
+
+@BINDINGS
+@ERAS
+async def test_who_listens_outlives_a_server_that_is_replaced(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    """It ends in good order, and with it the listen streams; the next one is found."""
+    async with world(binding, revision, tmp_path) as made:
+        client = made.client
+        async with client.listen(tools=True) as changes:
+            serving: Any = {"ws" if binding == "ws" else "tcp": "127.0.0.1:0"}
+            async with served(Workshop(), **serving) as other:
+                made.way.upstream = other.port
+                made.place.stop.set()
+                missed = await anext(changes)
+                assert (missed.kind, missed.missed) == ("tools", True)
+                assert changes.reopened == 1
+                await client.call_tool("grow")
+                assert (await anext(changes)).kind == "tools"
+                assert client.closed is None
+
+
+RESULT = {"resultType": "complete"}
+DISCOVERED = {
+    **RESULT,
+    "supportedVersions": [LATEST.name],
+    "capabilities": {"tools": {"listChanged": True}},
+    "ttlMs": 0,
+    "cacheScope": "public",
+}
+
+
+class Scripted:
+    """A server on a socket that answers ``subscriptions/listen`` as it is told to."""
+
+    def __init__(self, answers: list[str]) -> None:
+        self.answers = answers
+        self.streams = 0
+        self.lost = anyio.Event()
+        """Set when the client has lost the connection."""
+
+    def hear(self, event: ConnectionEvent) -> None:
+        self.lost.set()
+
+    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            lines = b""
+            with suppress(*ENDS):
+                while True:
+                    *whole, lines = (lines + await stream.receive()).split(b"\n")
+                    for line in whole:
+                        for reply in self.reply(json.loads(line)):
+                            await stream.send(json.dumps({"jsonrpc": "2.0", **reply}).encode())
+                            await stream.send(b"\n")
+
+    def reply(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        id = message.get("id")
+        if message["method"] != "subscriptions/listen":
+            return [] if id is None else [{"id": id, "result": DISCOVERED}]
+        self.streams += 1
+        answer = self.answers.pop(0) if self.answers else "open"
+        if answer == "busy":
+            return [{"id": id, "error": {"code": BUSY, "message": "later"}}]
+        if answer == "never":
+            return [{"id": id, "error": {"code": INVALID_PARAMS, "message": "not that"}}]
+        params = {
+            "notifications": {"toolsListChanged": True},
+            "_meta": {"io.modelcontextprotocol/subscriptionId": id},
+        }
+        told = {"method": "notifications/subscriptions/acknowledged", "params": params}
+        return [told, {"id": id, "result": RESULT}] if answer == "end" else [told]
+
+
+@asynccontextmanager
+async def scripted(
+    folder: Path, *answers: str, settings: ReconnectSettings = QUICK
+) -> AsyncIterator[tuple[Scripted, Road, Client]]:
+    script = Scripted(list(answers))
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    with anyio.fail_after(30):
+        async with listener, road("tcp", port, folder) as way, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, script.serve)
+            async with connect(
+                way.url,
+                revision=LATEST.name,
+                settings=ClientSettings(reconnect=settings),
+                callbacks=Callbacks(connection=script.hear),
+            ) as client:
+                yield script, way, client
+            group.cancel_scope.cancel()
+
+
+async def test_a_stream_that_its_server_ends_and_stays_is_over(tmp_path: Path) -> None:
+    settings = ReconnectSettings(parting=0.01)
+    async with scripted(tmp_path, "end", settings=settings) as (script, way, client):
+        async with client.listen(tools=True) as changes:
+            assert [change async for change in changes] == []
+        assert (script.streams, way.taken) == (1, 1)
+
+
+async def test_a_server_without_room_is_asked_again(tmp_path: Path) -> None:
+    async with (
+        scripted(tmp_path, "open", "busy", "busy") as (script, way, client),
+        client.listen(tools=True) as changes,
+    ):
+        way.cut()
+        change = await anext(changes)
+        assert change.missed
+        assert script.streams == 4
+
+
+async def test_a_stream_that_is_refused_on_the_next_connection_is_over(tmp_path: Path) -> None:
+    async with scripted(tmp_path, "open", "never") as (script, way, client):
+        async with client.listen(tools=True) as changes:
+            way.cut()
+            with pytest.raises(PeerError, match="not that"):
+                await anext(changes)
+        assert script.streams == 2
+        assert client.closed is None
+
+
+async def test_leaving_while_there_is_no_connection_asks_for_nothing_more(tmp_path: Path) -> None:
+    slow = ReconnectSettings(first_delay=0.2, max_delay=0.2)
+    async with scripted(tmp_path, settings=slow) as (script, way, client):
+        async with client.listen(tools=True):
+            way.cut()
+            await script.lost.wait()
+        await client.discover()
+        assert (script.streams, way.taken) == (1, 2)
