@@ -8,18 +8,29 @@ from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from tests.docs_blocks import ROOT
 from transports.http_settings import HttpServerSettings
+from transports.process import ProcessSettings
+from transports.pump import PumpSettings
 from transports.runtime_settings import RuntimeSettings
+from transports.stdio import StdioSettings
 
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-SETTINGS = (HttpSettings(), HttpServerSettings(), Limits(), RuntimeSettings())
+SETTINGS = (
+    HttpSettings(),
+    HttpServerSettings(),
+    Limits(),
+    RuntimeSettings(),
+    PumpSettings(),
+    ProcessSettings(),
+    StdioSettings(),
+)
 CLASSES = {type(each).__name__: each for each in SETTINGS}
-ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,]+) ?(\w*) \|", re.MULTILINE)
+ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)
 UNITS = {"": 1, "s": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
 
 @pytest.mark.parametrize(("owner", "name", "number", "unit"), ROW.findall(PAGE))
 def test_default(owner: str, name: str, number: str, unit: str) -> None:
-    assert getattr(CLASSES[owner], name) == int(number.replace(",", "")) * UNITS[unit]
+    assert getattr(CLASSES[owner], name) == float(number.replace(",", "")) * UNITS[unit]
 
 
 def test_every_row_of_a_setting_was_looked_at() -> None:
