@@ -81,7 +81,10 @@ class Outgoing:
         self.flush()
 
     async def drained(self, key: Key) -> None:
-        """Wait until what was sent for a request has been taken."""
+        """Wait until what was sent for a request has been taken; others get their turn anyway."""
+        if not self.machine.queued(key):
+            # Or a handler that sends without end would leave none to them, once its client is gone.
+            await anyio.lowlevel.checkpoint()
         while self.machine.queued(key):
             event = self._drains.setdefault(key, anyio.Event())
             await event.wait()

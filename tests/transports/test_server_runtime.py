@@ -557,3 +557,24 @@ async def test_a_handler_can_wait_until_its_output_was_taken() -> None:
         made.flush_soon()
         assert said(await made.reply(id)) == "done"
     assert steps == ["sent", "taken"]
+
+
+async def test_others_get_their_turn_when_nothing_waits_to_be_taken() -> None:
+    server = Server("s")
+    turns: list[int] = []
+
+    @server.tool
+    async def endless(context: Context) -> str:
+        while len(turns) < 3:
+            await context.drained()
+        return "done"
+
+    async def other() -> None:
+        for number in range(3):
+            turns.append(number)
+            await anyio.lowlevel.checkpoint()
+
+    async with bench(server) as made, anyio.create_task_group() as group:
+        id = made.post("tools/call", {"name": "endless"})
+        group.start_soon(other)
+        assert said(await made.reply(id)) == "done"
