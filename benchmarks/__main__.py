@@ -1,6 +1,6 @@
 """``python -m benchmarks [NAME ...] [--rounds N]``: what things cost.
 
-And ``python -m benchmarks floods [--scale 0.1]``: what attacks cost (:mod:`benchmarks.floods`).
+And ``python -m benchmarks floods``: what attacks cost (:mod:`benchmarks.floods`).
 
 Beside the official SDK, where that has something to compare.
 """
@@ -18,6 +18,17 @@ from benchmarks import floods, pair, startup, stdio, stores, tools
 from benchmarks.measure import SDK, Series, interleave
 
 FLOODS = "floods"
+EXAMPLES = """\
+examples:
+  python -m benchmarks                          everything but the floods
+  python -m benchmarks pair stdio --rounds 15   two of them, measured more often
+  python -m benchmarks floods                   all floods at full size: about half an hour
+  python -m benchmarks floods --scale 0.1       small ones, which tell less of memory
+  python -m benchmarks floods --flood calls --flood sessions --backend trio
+  python -m benchmarks floods --allocator malloc
+
+The status is 0 if every target is met, 1 if one is MISSED, 2 if something is not there to run it.
+"""
 
 
 class Benchmark(Struct, frozen=True):
@@ -109,20 +120,38 @@ def show(console: Console, benchmark: Benchmark, series: Mapping[str, Series]) -
 
 def main() -> int:
     """Run what the command line names; 0 if every target is met."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "names",
         nargs="*",
         choices=[*BENCHMARKS, FLOODS, []],
         help="all but the floods by default",
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the floods")
+    parser.add_argument("--rounds", type=int, default=7, help="of all but the floods (7)")
+    flooding = parser.add_argument_group("floods")
+    flooding.add_argument("--scale", type=float, default=1.0, help="how large they are (1.0)")
+    flooding.add_argument(
+        "--flood", action="append", default=[], choices=floods.FLOODS, help="only these"
+    )
+    flooding.add_argument(
+        "--backend", default="asyncio", choices=("asyncio", "trio"), help="of the server (asyncio)"
+    )
+    flooding.add_argument(
+        "--allocator",
+        default="pymalloc",
+        choices=("pymalloc", "malloc"),
+        help="of the server: what PYTHONMALLOC says (pymalloc)",
+    )
     chosen = parser.parse_args()
     names = chosen.names or list(BENCHMARKS)
     flooded = 0
     if FLOODS in names:
-        flooded = floods.main(chosen.scale)
+        flooded = floods.main(chosen.scale, chosen.backend, chosen.flood, chosen.allocator)
         names = [name for name in names if name != FLOODS]
     if not Path(SDK).exists() and any(BENCHMARKS[name].sdk for name in names):
         print("the official SDK is not installed: run `make sdk`", file=sys.stderr)

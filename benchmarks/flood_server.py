@@ -50,6 +50,22 @@ def make() -> Server:
             count += 1
             await anyio.sleep(0.05 if count < MUCH else 1.0)
 
+    gushed = 0
+
+    @server.tool
+    async def gush(context: Context) -> str:
+        """Log without end, each line when the one before it has been taken."""
+        nonlocal gushed
+        while True:
+            context.log("error", LINE)
+            gushed += 1
+            await context.drained()
+
+    @server.tool
+    def lines() -> str:
+        """Tell how many lines ``gush`` has logged."""
+        return str(gushed)
+
     @server.tool
     def in_use() -> str:
         """Tell how many blocks of memory hold something, garbage taken away."""
