@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mcpcore.engine.config import Negotiation
+from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -77,9 +77,14 @@ class CutWire(Wire):
         sizes: tuple[int, ...] = (1 << 20,),
         seed: bytes = b"",
         workers: int = 0,
+        in_flight: int = 1024,
     ) -> None:
-        """``workers``: so many share a store; 0: one server, in memory."""
-        self.cluster = Cluster(workers, server) if workers else None
+        """``workers``: so many share a store; 0: one server, in memory.
+
+        ``in_flight``: the requests that a session may have at all workers together.
+        """
+        limits = Limits(in_flight=in_flight)
+        self.cluster = Cluster(workers, server, limits=limits) if workers else None
         super().__init__(
             make_client(
                 client, revisions=(BY_NAME[version],), negotiation=Negotiation.LEGACY, seed=seed

@@ -26,6 +26,7 @@ class StoreSchedules(Schedules):
         workers=st.integers(1, 3),
         view_idle=st.sampled_from([1.0, 1e6]),
         patience=st.sampled_from([10.0, 1e9]),
+        in_flight=st.sampled_from([100, 1024]),
     )
     def begin(
         self,
@@ -35,6 +36,7 @@ class StoreSchedules(Schedules):
         workers: int,
         view_idle: float,
         patience: float,
+        in_flight: int,
     ) -> None:
         self.wire = CutWire(
             version,
@@ -44,6 +46,8 @@ class StoreSchedules(Schedules):
             client=HttpClientSettings(max_resumes=10_000),
             seed=seed,
             workers=workers,
+            # more than there are calls; of so many, a worker asks for all but the first
+            in_flight=in_flight,
         )
         assert self.wire.cluster is not None
         self.cluster = self.wire.cluster

@@ -174,26 +174,30 @@ end
 
 -- Gives up what is too much or too old, and returns what is left, in order.
 local function announced(wall)
-  local found, size = {}, 0
+  local found, size, kept = {}, 0, {}
+  local known = redis.call('HGETALL', news)
+  for index = 1, #known, 2 do
+    kept[known[index]] = known[index + 1]
+  end
   for _, topic in ipairs(redis.call('ZRANGE', topics, 0, -1)) do
-    local packed = redis.call('HGET', news, topic)
+    local packed = kept[topic]
     local each = packed and cmsgpack.unpack(packed) or {at = 0, note = ''}
     each.topic = topic
     found[#found + 1] = each
     size = size + #each.note
   end
-  local first = 1
-  while first <= #found do
-    local each = found[first]
-    if #found - first < ANNOUNCEMENTS and size <= QUEUE_BYTES and wall < each.at + IDLE then
-      break
+  local left = {}
+  for index, each in ipairs(found) do
+    if #left > 0
+      or #found - index < ANNOUNCEMENTS and size <= QUEUE_BYTES and wall < each.at + IDLE then
+      left[#left + 1] = each
+    else
+      redis.call('HDEL', news, each.topic)
+      redis.call('ZREM', topics, each.topic)
+      size = size - #each.note
     end
-    redis.call('HDEL', news, each.topic)
-    redis.call('ZREM', topics, each.topic)
-    size = size - #each.note
-    first = first + 1
   end
-  return {unpack(found, first)}
+  return left
 end
 
 function ops.announce() -- from worker, note, topic, wall clock
