@@ -119,6 +119,20 @@ async def test_the_end_closes_with_1001_in_time() -> None:
         assert (await client.closed())[0] == 1001
 
 
+@pytest.mark.long
+async def test_nobody_is_let_in_once_the_end_is_near() -> None:
+    link = HttpServerSettings(notice_time=2.0)
+    settings = ServeSettings(shared=True, http_link=link)
+    async with served(make(), settings=settings) as site:
+        site.stop.set()
+        status = 101
+        while status == 101:
+            async with raw(site.port) as client:
+                await client.stream.send(upgrade(site.port))
+                status, headers = await client.head()
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
 # Who is let in
 
 
