@@ -25,12 +25,14 @@ class Outcome:
     def __init__(self) -> None:
         self.text: str | None = None
         self.error: Exception | None = None
+        self.ended = anyio.Event()
 
     async def of(self, client: Client, tool: str, **options: Any) -> None:
         try:
             self.text = text(await client.call_tool(tool, **options))
         except Exception as error:
             self.error = error
+        self.ended.set()
 
 
 @asynccontextmanager
@@ -332,10 +334,16 @@ async def a_server_that_asks_for_ever(bench: Bench) -> None:
     """Rounds of input have an end: the call fails, and the conversation goes on."""
     callbacks = Callbacks(elicitation=lambda params: {"x": 3})
     async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
-        with anyio.move_on_after(2):
-            while outcome.error is None:
-                await script.ask_user(request)
-                request = await script.called("odd")
+        async with anyio.create_task_group() as asking:
+
+            async def ask(request: Message) -> None:
+                while True:
+                    await script.ask_user(request)
+                    request = await script.called("odd")
+
+            asking.start_soon(ask, request)
+            await outcome.ended.wait()
+            asking.cancel_scope.cancel()
     assert isinstance(outcome.error, LocalError)
 
 

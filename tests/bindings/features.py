@@ -320,11 +320,12 @@ async def another_notification_reaches_the_client(bench: Bench) -> None:
 
 @behaviour()
 async def another_notification_reaches_the_server(bench: Bench) -> None:
-    """What an extension of the client says is heard, in the order in which it was said."""
+    """What an extension of the client says is heard, each once."""
     async with bench.client() as client:
         for value in range(5):
             assert client.notify(NOTE, {"case": bench.case, "value": value})
-        entries = await bench.journal("noted 4", via=client)
+        for value in range(5):
+            entries = await bench.journal(f"noted {value}", via=client)
     assert sorted(entries) == [f"noted {value}" for value in range(5)]
 
 
