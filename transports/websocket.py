@@ -81,7 +81,7 @@ class WebSocketLink(StreamLink):
         self._pings = bytearray()  # that wait to be written
         self._next_ping = clock() + (settings.ping_interval or 0.0)
         self._pinged: float | None = None  # when the unanswered ping was sent
-        self._excused = 0.0  # when much of a message that is on its way had arrived
+        self._excused = 0.0  # when much of a long message, in or out, had made its way
         self._progress = 0
         self._asked = 0  # pings sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
@@ -189,6 +189,12 @@ class WebSocketLink(StreamLink):
         texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
         return b"".join([*out, *(ws.send(TextMessage(data=text)) for text in texts)])
 
+    async def _send(self, data: memoryview) -> int:
+        count = await super()._send(data)
+        if count < len(data):
+            self._excused = clock()
+        return count
+
     # Keep-alive
 
     def _ponged(self, payload: bytes) -> None:
@@ -208,11 +214,10 @@ class WebSocketLink(StreamLink):
     def _overdue(self) -> float:
         """When the answer to the ping has taken too long.
 
-        None can come from inside a frame, and none before what was written earlier has been read.
+        None can come from inside a frame, and none before all that was written has been read.
         """
         assert self._pinged is not None  # noqa: S101 - asked for then only
-        since = max(self._pinged, self._excused, self._moved)
-        return since + self._ws_settings.ping_timeout
+        return max(self._pinged, self._excused) + self._ws_settings.ping_timeout
 
     def _deadline(self) -> float | None:
         due = self.peer.deadline()

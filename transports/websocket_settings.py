@@ -71,8 +71,8 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     ping_interval: float | None = 20.0
     """A ping is sent this long after the answer to the last one; None sends none."""
     ping_timeout: float = 20.0
-    """The connection ends with 1008 if the answer to a ping takes longer.  While a message is on
-    its way, each 16 KiB of it begin that time anew."""
+    """The connection ends with 1008 if the answer to a ping takes longer.  While a long message is
+    on its way, in or out, each part of it begins that time anew."""
     on_latency: Callable[[float], None] | None = None
     """Is told how long the answer to each ping took."""
     close_timeout: float = 1.0
