@@ -10,6 +10,9 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore.engine.faults import FaultKind
+from mcpcore.http.certificates import ClientCertificate
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.principals import Principal, Verdict
 from tests.transports.apps import Caller, make_client
 from tests.transports.certificates import papers
 from tests.transports.served import ANY_PORT, served
@@ -19,6 +22,7 @@ from tests.transports.test_tls import server
 from tests.transports.test_websocket_client import accepted, connected
 from transports.client import connect
 from transports.client_open import ClientSettings
+from transports.http_settings import HttpServerSettings
 from transports.link_errors import LinkError
 from transports.proxies import Proxy, proxy_for
 from transports.server import ServeSettings
@@ -230,11 +234,24 @@ def test_the_environment_names_the_proxy_of_http() -> None:
 @pytest.mark.parametrize("shared", [False, True])
 async def test_client_certificates(shared: bool) -> None:
     ca = papers().trusted.file
-    settings = ServeSettings(ssl_context=server_tls(papers().server, client_ca=ca), shared=shared)
+    shown: list[ClientCertificate | None] = []
+
+    def authenticate(request: HttpRequest) -> Verdict:
+        shown.append(request.certificate)
+        return Principal("whoever has one")
+
+    settings = ServeSettings(
+        ssl_context=server_tls(papers().server, client_ca=ca),
+        shared=shared,
+        http_link=HttpServerSettings(authenticate=authenticate),
+    )
     bindings: dict[str, Any] = {"http": ANY_PORT} if shared else {"ws": ANY_PORT}
     async with served(server, settings=settings, **bindings) as running:
         url = running.url.replace("https:", "wss:")
         assert await hello(url, client_tls(ca=ca, cert=papers().client)) == "hello"
+        assert [certificate and certificate.names for certificate in shown] == [
+            (("email", "client@example.com"),)
+        ]
         for context in (client_tls(ca=ca), client_tls(ca=ca, cert=papers().foreign_client)):
             with pytest.raises(Exception, match=r"TLS|closed|certificate|broke"):
                 await hello(url, context)

@@ -10,6 +10,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.service import Server
 from tests.transports.http_fixture import Client, http, tool
+from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
 from transports.client import connect
@@ -38,9 +39,10 @@ def make() -> Server:
         return str(context.principal)
 
     @server.tool
-    async def wait() -> str:
-        await anyio.sleep_forever()
-        return "never"
+    async def greet(context: Context) -> str:
+        form = {"type": "object", "properties": {"name": {"type": "string"}}}
+        answer = await context.elicit("Who are you?", form)
+        return f"Hello, {answer.content['name']}!" if answer.content else "Hello!"
 
     return server
 
@@ -182,6 +184,43 @@ async def test_the_hook_of_http_is_asked(
             assert content["text"] == principal
         else:
             assert SECRET not in await client.body()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_sealed_state_belongs_to_the_principal_and_outlives_the_connection(
+    shared: bool,
+) -> None:
+    def name(request: HttpRequest) -> Verdict:
+        return Principal(bearer_token(request) or "nobody")
+
+    bindings: dict[str, Any] = {"http": ANY_PORT} if shared else {"ws": ANY_PORT}
+    link = HttpServerSettings(authenticate=name)
+    settings = ServeSettings(shared=shared, http_link=link)
+    async with served(make(), settings=settings, **bindings) as site:
+        asked = await greeted(site.port, "ann")
+        assert asked["resultType"] == "input_required"
+        [key] = asked["inputRequests"]
+        again = {
+            "inputResponses": {key: {"action": "accept", "content": {"name": "Ada"}}},
+            "requestState": asked["requestState"],
+        }
+        done = await greeted(site.port, "ann", **again)
+        assert done["content"][0]["text"] == "Hello, Ada!"
+        refused = await greeted(site.port, "bob", **again)
+        assert "another principal" in refused["message"]
+
+
+async def greeted(port: int, name: str, **more: Any) -> dict[str, Any]:
+    """Call ``greet`` on a connection of its own; returns the result or the error."""
+    meta = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+    params = {"name": "greet", "arguments": {}, "_meta": meta, **more}
+    async with raw(port) as client:
+        await client.stream.send(upgrade(port, Authorization=f"Bearer {name}"))
+        assert (await client.head())[0] == 101
+        await client.frame(TEXT, request("tools/call", params, id=1))
+        answer = await client.message()
+    found: dict[str, Any] = answer.get("result") or answer["error"]
+    return found
 
 
 async def test_a_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
