@@ -1,11 +1,12 @@
-"""What a session may have open at all workers together, over real sockets."""
+"""What a session may have open at all workers together, and what a store has lost; real sockets."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
 import pytest
+from redis import Redis
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
@@ -155,3 +156,39 @@ async def test_what_a_killed_worker_had_is_free_again(url: str) -> None:
             while await two.listen(1, session) == 409:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.1)
         assert [await two.listen(1, session) for _ in range(16)] == [200] * 15 + [409]
+
+
+# What a store has lost
+
+
+async def health(client: Client) -> int:
+    return (await client.call(http(method="GET", target="/health"))).status
+
+
+@pytest.mark.long
+async def test_a_redis_that_is_away_or_has_lost_everything_is_noticed() -> None:
+    with redis_server() as redis:
+        async with (
+            serving("--http", "127.0.0.1:0", "--store", f"{redis.url}&{SHORT}") as one,
+            AsyncExitStack() as clients,
+        ):
+            client = await Pair([one.port], clients).connect(0)
+            session = await initialize(client)
+            ping = legacy("ping", id=1, session=session)
+            assert (await client.call(ping)).status == 200
+            with closing(Redis.from_url(redis.url)) as keys:
+                keys.flushall()
+            with anyio.fail_after(10):
+                while (await client.call(ping)).status != 404:  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.1)
+            assert await health(client) == 200
+            redis.kill()
+            with anyio.fail_after(10):
+                while await health(client) != 503:  # noqa: ASYNC110 - nobody tells of it
+                    await anyio.sleep(0.1)
+            assert (await client.call(http(method="GET", target="/health/live"))).status == 200
+            redis.start()
+            with anyio.fail_after(10):
+                while await health(client) != 200:  # noqa: ASYNC110 - nobody tells of it
+                    await anyio.sleep(0.1)
+            await initialize(client)
