@@ -277,7 +277,7 @@ class Placing(OwnerCalls):
         if session is not None:
             session.detach(record, self._log.now)
             self._sessions.rest(session, self._log.now)
-            if session.piped:
+            if session.piped:  # of all exchanges only its stream knows it
                 self._end_session(session, self._why_over(), self._log.now)
         for frame in record.drop_queued():
             taken_over(frame)

@@ -121,6 +121,12 @@ def test_other_methods_and_paths(method: str, path: str, status: int, allow: str
     assert reply.headers.get("allow") == allow
 
 
+def test_sessions_may_be_switched_off_beside_it() -> None:
+    here = bench(sessions=False)
+    assert opened(here).post(request("ping", id=1)).status == 202
+    assert "mcp-session-id" not in here.post(initialize()).headers
+
+
 def test_alone_without_the_modern_endpoint() -> None:
     here = bench(path=None)
     assert here.post(initialize()).status == 404
