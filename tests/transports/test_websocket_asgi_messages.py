@@ -1,0 +1,204 @@
+"""WebSocket in the ASGI application, message by message: what an ASGI server gets to see."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.service import Server
+from tests.transports.malformed import good
+from tests.transports.sites import call
+from transports.asgi import AsgiApp, Message, asgi_app
+from transports.server import ServeSettings
+from transports.websocket_settings import WebSocketSettings
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire:
+    """One WebSocket scope, from the side of the ASGI server."""
+
+    def __init__(self, app: AsgiApp, *protocols: str, **scope: Any) -> None:
+        self.app = app
+        self.scope: dict[str, Any] = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "http_version": "1.1",
+            "scheme": "ws",
+            "path": "/mcp",
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"Host", b"127.0.0.1:80")],
+            "client": ["192.0.2.1", 5000],
+            "subprotocols": list(protocols),
+            "extensions": {"websocket.http.response": {}},
+            **scope,
+        }
+        self.broken = self.ended = False
+        self._to_app: list[Message] = [{"type": "websocket.connect"}]
+        self._from_app: list[Message] = []
+        self._news = anyio.Event()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+    def say(self, message: Message) -> None:
+        self._to_app.append(message)
+        self._tell()
+
+    def text(self, data: bytes) -> None:
+        self.say({"type": "websocket.receive", "text": data.decode()})
+
+    async def hear(self) -> Message:
+        """The next message of the application; none where it has ended."""
+        with anyio.fail_after(20):
+            while not self._from_app and not self.ended:
+                await self._news.wait()
+        return self._from_app.pop(0) if self._from_app else {"type": "the end"}
+
+    async def receive(self) -> Message:
+        while not self._to_app:
+            await self._news.wait()
+        return self._to_app.pop(0)
+
+    async def send(self, message: Message) -> None:
+        if self.broken:
+            raise RuntimeError("the client is gone")
+        self._from_app.append(message)
+        self._tell()
+
+    async def run(self) -> None:
+        await self.app(self.scope, self.receive, self.send)
+        self.ended = True
+        self._tell()
+
+
+@asynccontextmanager
+async def application(**websocket: Any) -> AsyncIterator[tuple[AsgiApp, anyio.abc.TaskGroup]]:
+    server = Server("messages")
+
+    @server.tool
+    def echo() -> str:
+        return "echo"
+
+    settings = ServeSettings(shared=True, websocket=WebSocketSettings(**websocket))
+    app = asgi_app(server, settings=settings)
+    async with anyio.create_task_group() as tasks:
+        yield app, tasks
+        await app.aclose()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_conversation() -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app, "mcp.version.2026-07-28", "mcp")
+        tasks.start_soon(wire.run)
+        assert await wire.hear() == {
+            "type": "websocket.accept",
+            "subprotocol": "mcp",
+            "headers": [],
+        }
+        for id in range(20):
+            wire.text(call(id))
+        for id in range(20):
+            assert json.loads((await wire.hear())["text"])["id"] == id
+        wire.say({"type": "websocket.disconnect", "code": 1000, "reason": ""})
+        assert (await wire.hear())["type"] == "the end"
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "reason"),
+    [
+        ({"bytes": b"{}"}, 1003, "messages are text frames"),
+        ({"bytes": b"{}", "text": None}, 1003, "messages are text frames"),
+        ({"text": "x" * 5_000_000}, 1009, "longer than 4194304 bytes"),
+        ({"text": "\ud800"}, 1007, "text that is not UTF-8"),
+    ],
+)
+async def test_what_is_no_message_closes(message: dict[str, Any], code: int, reason: str) -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app)
+        tasks.start_soon(wire.run)
+        assert (await wire.hear())["subprotocol"] is None
+        wire.say({"type": "websocket.receive", **message})
+        assert await wire.hear() == {"type": "websocket.close", "code": code, "reason": reason}
+
+
+async def test_the_end_of_the_application_closes_with_1001_and_lets_nobody_in() -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app)
+        tasks.start_soon(wire.run)
+        await wire.hear()
+        wire.text(good(1))
+        await wire.hear()
+        await app.aclose()
+        assert (await wire.hear())["code"] == 1001
+        late = Wire(app)
+        tasks.start_soon(late.run)
+        start = await late.hear()
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+
+
+async def test_a_client_that_is_gone_ends_the_connection() -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app)
+        tasks.start_soon(wire.run)
+        await wire.hear()
+        wire.broken = True
+        wire.text(good(1))
+        assert (await wire.hear())["type"] == "the end"
+
+
+async def test_a_client_that_leaves_before_it_is_let_in() -> None:
+    async with application() as (app, _):
+        wire = Wire(app)
+        assert (await wire.receive())["type"] == "websocket.connect"
+        wire.say({"type": "websocket.disconnect", "code": 1006})
+        await wire.run()
+        assert (await wire.hear())["type"] == "the end"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"path": "/other"}, 404),
+        ({"subprotocols": ["chat"]}, 400),
+        ({"headers": [(b"host", b"evil.example")]}, 403),
+        ({"headers": [(b"host", b"127.0.0.1"), (b"origin", b"null")]}, 403),
+        ({"headers": [(b"host", b"127.0.0.1"), (b"origin", b"https://127.0.0.1")]}, 403),
+        ({"headers": [(b"host", b"127.0.0.1"), *[(b"x", b"y")] * 200]}, 431),
+        ({"query_string": b"x" * 9000}, 414),
+    ],
+)
+async def test_refusals(change: dict[str, Any], status: int) -> None:
+    async with application() as (app, _):
+        ways: list[Any] = [{"websocket.http.response": {}}, {}, None]
+        for extensions in ways:
+            wire = Wire(app, **{"extensions": extensions, **change})
+            await wire.run()
+            said = await wire.hear()
+            if extensions:
+                assert (said["type"], said["status"]) == ("websocket.http.response.start", status)
+                assert (await wire.hear())["body"].endswith(b"\n")
+            else:
+                assert said == {"type": "websocket.close", "code": 1008, "reason": ""}
+
+
+async def test_connections_are_bounded() -> None:
+    async with application(max_connections=1) as (app, tasks):
+        first, second = Wire(app), Wire(app)
+        tasks.start_soon(first.run)
+        await first.hear()
+        await second.run()
+        assert (await second.hear())["status"] == 503
+
+
+async def test_mounted_below_a_path() -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app, path="/inner/mcp", root_path="/inner", scheme="wss")
+        tasks.start_soon(wire.run)
+        assert (await wire.hear())["type"] == "websocket.accept"
