@@ -1,6 +1,7 @@
 """WebSocket and Streamable HTTP on one port and path, and who is let in: the hook of HTTP."""
 
 import logging
+import sys
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from mcpcore.service import Server
 from tests.transports.http_fixture import Client, http, tool
 from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, Served, served
+from tests.transports.serving import serving
 from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
 from transports.client import connect
 from transports.context import Context
@@ -288,3 +290,26 @@ async def test_connections_of_one_address_are_bounded() -> None:
             assert "from your address" in await second.body()
         async with raw(site.port) as third:  # HTTP has its own count
             assert (await Client(third.stream).call(tool("echo"))).status == 200
+
+
+# On the command line
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+async def test_the_command_serves_both(workers: int) -> None:
+    words = ["--http", ANY_PORT, "--websocket", "--workers", str(workers)]
+    async with serving(*words) as running:
+        await running.until("listening on ws://")
+        assert [url.split(":", 1)[0] for url in running.urls] == ["http", "ws"]
+        for url in running.urls:
+            async with connect(url) as client:
+                assert await client.tools()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_flag_needs_an_http_address() -> None:
+    command = [sys.executable, "-m", "transports.cli", "serve", "--ws", ANY_PORT, "--websocket"]
+    done = await anyio.run_process(command, check=False)
+    assert done.returncode == 2
+    assert b"--websocket is for the addresses of --http" in done.stderr
