@@ -167,7 +167,8 @@ class ServerConnection:
             reply = await self._take_in(head)
             del head  # not to be held for as long as the handler works
             await self._drain()
-            while not reply.complete:
+            # Who has the end of a reply may ask again before the one that wrote it goes on.
+            while self._writing or not reply.complete:
                 await self._watch(reply)
             if reply.close:
                 return
@@ -277,6 +278,9 @@ class ServerConnection:
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
         """
+        if reply.complete:
+            reply.close = True
+            await anyio.sleep_forever()  # its last bytes are on their way
         if isinstance(self._stream, TLSStream) or not reply.may_interject:
             raise anyio.EndOfStream
         reply.close = True

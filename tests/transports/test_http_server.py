@@ -3,10 +3,12 @@
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream
 
@@ -89,6 +91,42 @@ async def test_pipelined_requests_wait_for_a_late_reply() -> None:
             assert running.app.finish(running.app.waiting.pop())
             assert (await client.response()).json["id"] == number
             assert (await client.response()).json["id"] == number + 1
+
+
+@asynccontextmanager
+async def late_reply_under_way(text: str) -> AsyncIterator[tuple[Running, Client]]:
+    """A client that has not read its reply, all of which is in the hands of the writer."""
+    settings = HttpServerSettings(write_size=2 * len(text))
+    async with server(settings) as running:
+        client = await running.connect()
+        await client.send(tool("wait", id=1))
+        await running.app.until(lambda: running.app.waiting)
+        assert running.app.finish(running.app.waiting.pop(), text)
+        (connection,) = running.link.carriers
+        assert isinstance(connection, ServerConnection)
+        while connection._exchange is not None:
+            await anyio.lowlevel.checkpoint()
+        assert connection._writing
+        yield running, client
+
+
+async def test_a_request_waits_for_the_last_bytes_of_a_late_reply() -> None:
+    text = "x" * 16_000_000
+    async with late_reply_under_way(text) as (running, client):
+        await client.send(tool("echo", id=2))
+        for number in range(5):
+            assert (await (await running.connect()).call(tool("echo", id=number))).status == 200
+        assert (await client.response()).result == text
+        assert (await client.response()).json["id"] == 2
+
+
+async def test_who_sends_no_more_gets_the_last_bytes_of_a_late_reply() -> None:
+    text = "x" * 16_000_000
+    async with late_reply_under_way(text) as (running, client):
+        await client.stream.send_eof()
+        for number in range(5):
+            assert (await (await running.connect()).call(tool("echo", id=number))).status == 200
+        assert (await client.response()).result == text
 
 
 async def test_reading_ahead_is_bounded() -> None:
