@@ -333,17 +333,19 @@ async def the_state_returns_as_it_was(bench: Bench) -> None:
 async def a_server_that_asks_for_ever(bench: Bench) -> None:
     """Rounds of input have an end: the call fails, and the conversation goes on."""
     callbacks = Callbacks(elicitation=lambda params: {"x": 3})
-    async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
-        async with anyio.create_task_group() as asking:
+    async with (
+        called(bench, callbacks=callbacks) as (script, request, outcome, _),
+        anyio.create_task_group() as asking,
+    ):
 
-            async def ask(request: Message) -> None:
-                while True:
-                    await script.ask_user(request)
-                    request = await script.called("odd")
+        async def ask(request: Message) -> None:
+            while True:
+                await script.ask_user(request)
+                request = await script.called("odd")
 
-            asking.start_soon(ask, request)
-            await outcome.ended.wait()
-            asking.cancel_scope.cancel()
+        asking.start_soon(ask, request)
+        await outcome.ended.wait()
+        asking.cancel_scope.cancel()
     assert isinstance(outcome.error, LocalError)
 
 
