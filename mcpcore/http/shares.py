@@ -64,7 +64,7 @@ class Share:
         """What came meanwhile."""
         self._asking = False
         self._coming = 0
-        """Requests that were let through and may not be known to the Peer yet."""
+        """Requests that were let through and that the Peer has yet to take in."""
         self._told_at = 0.0
         view.peer.capacity = self.spare
 
@@ -81,8 +81,17 @@ class Share:
             self._asked.append((count, then))
             self._ask(needed)
             return False
-        self._coming += count
         return True
+
+    def taken(self, count: int) -> None:
+        """So many requests that were let through have been given to the Peer."""
+        self._coming += count
+        # Behind them in the queue: they are in flight by then, or refused.
+        self._view.peer.hub.queue(self, count)
+
+    def take_in(self, count: int) -> None:
+        """The Peer has taken in what was given to it (called by the hub)."""
+        self._coming -= count
 
     def settle(self) -> None:
         """A request has ended: give back a share that has become far too large."""
@@ -108,10 +117,7 @@ class Share:
         view.steps.forget(self)
 
     def _needed(self) -> int:
-        peer = self._view.peer
-        if not peer.hub.inbox:
-            self._coming = 0
-        return peer.in_flight + self._coming
+        return self._view.peer.in_flight + self._coming
 
     def _wanted(self, needed: int) -> int:
         """The share for so many requests."""
@@ -146,8 +152,7 @@ class Share:
         if self._granted:
             view.steps.retry(self)
         asked, self._asked = self._asked, []
-        for count, then in asked:
-            self._coming += count
+        for _, then in asked:
             then(failure)
         waiting, self._waiting = self._waiting, []
         self._admit(waiting)
@@ -159,8 +164,7 @@ class Share:
             self._asked = arrivals
             self._ask(needed)
             return
-        for count, then in arrivals:
-            self._coming += count
+        for _, then in arrivals:
             then(None)
 
 

@@ -257,8 +257,8 @@ class StoredHttpServer(Announcing):
         if here is None:
             record.reply(202)
             return
-        take_in = partial(self._take_in, here)
         requests = requests_in(here)
+        take_in = partial(self._take_in, here, requests)
         then = partial(self._act, record, take_in)
         if not requests or cast(View, session).share.admit(requests, then):
             take_in(record, session, now)
@@ -266,12 +266,16 @@ class StoredHttpServer(Announcing):
             session.exchanges[record.route] = record
             record.session = session
 
-    def _take_in(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
+    def _take_in(
+        self, frame: Frame, requests: int, record: Exchange, session: Session, now: float
+    ) -> None:
         if self._exchanges.get(record.route) is record:
             super()._receive_legacy(record, frame, now)
         else:
             # Its client has left meanwhile, which changes nothing.
             session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
+        if requests:
+            cast(View, session).share.taken(requests)
 
     # GET
 

@@ -232,6 +232,23 @@ def test_a_burst_takes_few_steps_and_gives_everything_back() -> None:
     other.call(session, id="y")
 
 
+@pytest.mark.parametrize("together", [1, 7, 100])
+def test_a_burst_at_two_workers_fills_the_limit(together: int) -> None:
+    benches = one, other = limited("a", "b", count=640)
+    session = one.session()
+    other.post(request("ping"), mcp_session_id=session)
+    for start in range(0, 800, together):
+        for bench in benches:
+            bench.slow = True
+            for number in range(together):
+                bench.send({**CALL, "id": f"{start + number}"}, mcp_session_id=session)
+        for bench in benches:
+            bench.slow = False
+            bench.pump()
+    # A worker has its share in blocks of ten.
+    assert 640 - 20 < len(received(one)) + len(received(other)) <= 640
+
+
 def test_what_a_worker_has_is_said_again_from_time_to_time() -> None:
     often = HttpSettings(session_touch=5)
     one, other = limited("a", "b", store=StoreSettings(lease=10), settings=often)
