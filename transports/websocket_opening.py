@@ -5,7 +5,6 @@ hold for HTTP.
 """
 
 import base64
-import re
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import h11
-import msgspec
 from anyio.abc import ByteStream
 from msgspec import Struct
 from wsproto.utilities import generate_accept_token
@@ -32,6 +30,7 @@ from transports.proxies import Proxy
 from transports.tls import client_tls, tls_problem
 from transports.websocket_deflate import Bounds
 from transports.websocket_extensions import finish_deflate, offer_deflate
+from transports.websocket_refusal import NotOpened, refusal
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import SUBPROTOCOL
 
@@ -39,12 +38,8 @@ UpgradeHeaders = Mapping[str, str] | RequestHeaders
 """What goes with the upgrade request: headers, or a function (or coroutine function) of the request
 that returns them, called for each connection."""
 
-BODY_LIMIT = 4 * 1024
-"""How much of a refusal's body is read for its first line, in bytes."""
-
 _INTERIM = 16
 """Interim responses borne before the final one."""
-_RETRY_AFTER = re.compile(rb"[0-9]{1,9}")
 _OURS = (b"upgrade", b"sec-websocket-")
 
 
@@ -107,7 +102,7 @@ async def open_websocket(
 
 def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] | None:
     """What kept the connection from being opened; None for what is no such thing."""
-    if isinstance(error, _Refused):
+    if isinstance(error, NotOpened):
         return str(error), error.fault
     if isinstance(error, TimeoutError):
         return f"no WebSocket within {seconds:g} s", Fault(FaultKind.CONNECT_TIMEOUT)
@@ -126,12 +121,6 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
     if isinstance(error, (OSError, *STREAM_ERRORS)):
         return f"cannot connect: {what_broke(error)}", Fault(FaultKind.CONNECT)
     return None
-
-
-class _Refused(Exception):
-    def __init__(self, message: str, fault: Fault) -> None:
-        super().__init__(message)
-        self.fault = fault
 
 
 class _Request(Struct):
@@ -162,7 +151,7 @@ async def _request(
         data = format_request("GET", address.target, lines)
     except Exception as error:
         text = f"the request cannot be sent: {error}"
-        raise _Refused(text, Fault(FaultKind.HEADERS)) from error
+        raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
     return _Request(data, key)
 
 
@@ -187,7 +176,7 @@ async def _upgrade(
         del buffer[:size]
         head = _parse_head(raw, request)
         if isinstance(head, h11.Response):
-            raise await _refusal(stream, address, head, buffer)
+            raise await refusal(stream, address.http_url, head, buffer)
         if head.status_code == 101:
             return Opened(stream, _agreed(head, request, settings), bytes(buffer))
     raise BadHead(400, f"{_INTERIM} interim responses")
@@ -240,48 +229,6 @@ def _agreed(
         return finish_deflate(values(b"sec-websocket-extensions"), settings.deflate) or Bounds()
     except ValueError as error:
         raise BadHead(400, str(error)) from None
-
-
-# Refusals
-
-
-class _Said(Struct):
-    message: str
-
-
-class _Answer(Struct):
-    error: _Said
-
-
-async def _refusal(
-    stream: ByteStream, address: WebSocketAddress, head: h11.Response, buffer: bytearray
-) -> _Refused:
-    fields = dict(head.headers)
-    with anyio.move_on_after(1):
-        try:
-            length = fields.get(b"content-length", b"")
-            most = min(BODY_LIMIT, int(length)) if length.isdigit() else BODY_LIMIT
-            while len(buffer) < most:
-                buffer += await stream.receive()
-        except (OSError, *STREAM_ERRORS):
-            pass
-    text = f"the server refused the WebSocket with status {head.status_code}"
-    where = fields.get(b"location")
-    location = None if where is None else where.decode("latin-1")
-    if location is not None:
-        text += f", pointing to {location[:200]}"
-    retry = fields.get(b"retry-after", b"")
-    after = float(retry) if _RETRY_AFTER.fullmatch(retry) else None
-    kind = FaultKind.REDIRECT if 300 <= head.status_code < 400 else FaultKind.STATUS
-    fault = Fault(kind, head.status_code, after, location)
-    body = bytes(buffer[:BODY_LIMIT])
-    try:
-        said = msgspec.json.decode(body, type=_Answer).error.message
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        line = body.decode("utf-8", "replace").strip().split("\n", 1)[0][:200]
-        return _Refused(f"{text}: {line}" if line else text, fault)
-    hint = f"it serves MCP over HTTP: try {address.http_url}"
-    return _Refused(f"{text}: {said[:200]!r}; {hint}", fault)
 
 
 def _parse(url: str) -> SplitResult:

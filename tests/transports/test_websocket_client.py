@@ -103,7 +103,9 @@ async def test_tls(tls_contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     async with site(theirs) as server:
         async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
             assert await client.echo(a=1) == {"a": 1}
-        assert "its certificate is not accepted" in await refusal(f"wss://127.0.0.1:{server.port}/mcp")
+        assert "its certificate is not accepted" in await refusal(
+            f"wss://127.0.0.1:{server.port}/mcp"
+        )
         async with connected(server.port, scheme="wss", ssl_context=ours) as (client, _):
             assert await client.echo(b=1) == {"b": 1}
 
@@ -171,6 +173,10 @@ ANSWERS: list[tuple[bytes, str]] = [
     ),
     (b'HTTP/1.1 400 Bad\r\n\r\n{"error":"none"}', 'status 400: {"error":"none"}'),
     (b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 100_000, "status 500: xxx"),
+    (
+        b"HTTP/1.1 502 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n5\r\n gate\r\n0\r\n\r\n",
+        "status 502: bad gate",
+    ),
     (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "no WebSocket server"),
     (
         b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
