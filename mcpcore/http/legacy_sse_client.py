@@ -254,19 +254,17 @@ class Piping(Outcomes):
                 self._waiting.remove(refused.frame)
                 refused.call.request = refused.request
                 self._by_request[refused.request] = refused.call
-            if (
-                fault is not None
-                and fault.kind is FaultKind.STATUS
-                and fault.status not in _NOT_SSE
-            ):
+            if _is_there(fault):
                 # The stream is there, but not for us: that is what has to be mended.
                 self._fail(refused.call, message, now, fault=fault)
             else:
                 self._refused(refused.call, refused.body, now)
             return
+        lost = fault is not None and fault.kind is FaultKind.CONNECT
+        final = lost or _is_there(fault) or self.settings.legacy_sse is SseUse.ONLY
         waiting, self._waiting = self._waiting, []
         for frame in waiting:
-            if self.settings.legacy_sse is not SseUse.ONLY:
+            if not final:
                 self._say(frame)
             elif frame.kind is FrameKind.REQUEST and frame.request is not None:
                 self._peer.receive_failure(
@@ -296,3 +294,8 @@ class Piping(Outcomes):
             self._pipe_over(call, message, now, fault)
         else:
             super()._give_up(call, message, now, fault=fault)
+
+
+def _is_there(fault: Fault | None) -> bool:
+    """Whether an event stream was refused for a reason other than that there is none."""
+    return fault is not None and fault.kind is FaultKind.STATUS and fault.status not in _NOT_SSE

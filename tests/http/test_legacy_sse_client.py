@@ -694,6 +694,22 @@ def test_a_server_that_has_changed_is_asked_from_the_beginning() -> None:
     assert hand.take(Ready).revision.name == MODERN
 
 
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_a_server_that_is_known_and_refuses_us(status: int) -> None:
+    hand = remembered().begin()
+    hand.reply(hand.get, status)
+    assert hand.take(NegotiationFailed).fault == Fault(FaultKind.STATUS, status)
+    assert hand.sent == []
+
+
+def test_a_server_that_is_known_and_away() -> None:
+    hand = remembered().begin()
+    away = Fault(FaultKind.CONNECT)
+    hand.client.response_end(hand.get.exchange, error="refused", fault=away, now=hand.now)
+    assert hand.take(NegotiationFailed).fault == away
+    assert hand.sent == []
+
+
 def test_a_memory_of_no_use() -> None:
     hand = remembered(negotiation=Negotiation.MODERN)
     hand.client.start(now=hand.now)
