@@ -32,7 +32,7 @@ from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
 from transports.link_errors import LinkError
 from transports.proxies import ENVIRONMENT, Proxy
-from transports.reconnect import ReturningLink
+from transports.reconnect import ReturningLink, ReturningStream
 from transports.targets import (
     BadTarget,
     HttpTarget,
@@ -56,8 +56,8 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     info: Implementation = field(
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
     )
-    limits: Limits = field(default_factory=Limits)
-    """``request_timeout`` among them."""
+    limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
+    """``request_timeout`` among them.  A message may be larger than at a server: 64 MiB."""
     negotiation: Negotiation = Negotiation.AUTO
     eras: EraCache | None = None
     """Where the eras of servers are remembered; None: where all of this process are."""
@@ -159,6 +159,7 @@ class Opening:
         try:
             core = await self._start()
             ready = await core.opened()
+            self._return_over_sse(core, ready)
         except BaseException as error:
             await self.close(type(error), error, error.__traceback__)
             if isinstance(error, LinkError | NegotiationError):
@@ -172,6 +173,12 @@ class Opening:
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
             self._eras.learn(self._place, era, now=clock(), sse=sse)
         return core, ready
+
+    def _return_over_sse(self, core: ClientCore, ready: Ready) -> None:
+        machine, settings = core.machine, self.settings.reconnect
+        if isinstance(machine, HttpClient) and machine.uses_sse and self._link is not None:
+            core.comeback = ReturningStream(core, machine, self._link, settings, settings.attempts)
+            core.comeback.opened(ready)
 
     def _died_of_the_probe(self) -> bool:
         machine = None if self._core is None else self._core.machine

@@ -37,6 +37,10 @@ def make() -> Server:
         return text
 
     @server.tool
+    def big(size: int) -> str:
+        return "x" * size
+
+    @server.tool
     def whoami(context: Context) -> str:
         return str(context.principal)
 
@@ -313,3 +317,11 @@ async def test_the_flag_needs_an_http_address() -> None:
     done = await anyio.run_process(command, check=False)
     assert done.returncode == 2
     assert b"--websocket is for the addresses of --http" in done.stderr
+
+
+async def test_an_answer_may_be_larger_than_a_question() -> None:
+    async with served(make(), settings=SHARED) as site:
+        for url in (site.url, ws_url(site)):
+            async with connect(url) as client:
+                result = await client.call_tool("big", {"size": 6_000_000})
+                assert len(result.content[0].text) == 6_000_000  # type: ignore[union-attr]

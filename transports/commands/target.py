@@ -7,7 +7,6 @@ from typing import TypeVar
 import anyio
 from msgspec import Struct, structs
 
-from mcpcore.engine.config import Limits
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.base import Implementation
@@ -110,7 +109,7 @@ async def _converse(
 
 def client_settings(options: Options) -> ClientSettings:
     """Turn options into settings of the client."""
-    limits = Limits()
+    limits = ClientSettings().limits
     if options.timeout is not None:
         limits = structs.replace(
             limits,
