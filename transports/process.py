@@ -204,9 +204,7 @@ class ProcessLink(DescriptorLink):
             buried = True
         finally:
             if not buried:  # interrupted in spite of the shield, by a second Ctrl-C
-                self._signal(kin, _KILL)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(self._process_settings.kill_wait)
+                self._kill(process, kin)
             self._detach()
             self._errors.close()
             process.stdout.close()
@@ -215,6 +213,14 @@ class ProcessLink(DescriptorLink):
             if process.returncode is None:
                 _log.error("%s[%d] does not die of SIGKILL", self._name, process.pid)
             GUARD.gone(self._mark)
+
+    def _kill(self, process: "subprocess.Popen[bytes]", kin: set[Process]) -> None:
+        """End it at once; if that fails, as when the interpreter is at its end, the guard will."""
+        with suppress(ProcessLookupError, PermissionError, AttributeError):
+            os.killpg(process.pid, _KILL)
+        signal_all(kin | self._family(), _KILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(self._process_settings.kill_wait)
 
     async def _discard(self) -> None:
         with suppress(OSError):

@@ -220,11 +220,13 @@ def test_lines_do_not_depend_on_the_reads(text: str, longest: int, data: st.Data
 
 
 def test_long_lines_are_cut_between_characters() -> None:
-    lines, told = collect(8)
-    lines.take("äöüßäöüß ende\n".encode())
-    assert told == ["äöüß", "äöüß", " ende"]
-    lines.take(b"abcdefgh\n")
-    assert told[3:] == ["abcdefgh"]
+    lines, told = collect(7)
+    lines.take("äöüßäöü€ ende\n".encode())
+    assert told == ["äöü", "ßäö", "ü€ e", "nde"]
+    lines.take(b"abcdefg\n")
+    assert told[4:] == ["abcdefg"]
+    lines.take(b"\x80" * 14 + b"\n")
+    assert "".join(told[5:]) == "\ufffd" * 14
 
 
 def test_what_is_kept_of_it_is_bounded() -> None:
