@@ -24,9 +24,9 @@ from transports.client_changes import LIST_CHANGES, Change
 from transports.client_errors import ConnectionClosed, NegotiationError, PeerError, failed
 from transports.client_listen import LISTEN, Listening
 from transports.client_news import RESOURCE_UPDATED, News
+from transports.comeback import Comeback
 from transports.link import clock
 from transports.link_errors import LinkError
-from transports.reconnect import ReturningLink
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -37,7 +37,7 @@ class ClientConversation(ClientCalls):
     def __init__(self, machine: ClientMachine, callbacks: Callbacks, group: TaskGroup) -> None:
         super().__init__(machine, callbacks)
         self.group = group
-        self.comeback: ReturningLink | None = None
+        self.comeback: Comeback | None = None
         """What makes the next connection when one is lost; None: nothing does, or HTTP does."""
         self.listeners: list[Listening] = []
         """They take the notifications that belong to no listen stream."""

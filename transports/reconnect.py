@@ -2,31 +2,23 @@
 
 Whether and when there is another is decided by :class:`mcpcore.engine.reconnecting.Reconnection`,
 what the next conversation takes over by :mod:`mcpcore.engine.succession`; here links are made and
-run, one at a time, in one task.
+run, one at a time, in one task (:class:`ReturningLink`).  :class:`ReturningStream` does the same
+for HTTP+SSE, whose connections belong to its driver.
 """
 
-import logging
 import math
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskStatus
 
-from mcpcore.engine.events import ConnectionEnded, NegotiationFailed, Ready
+from mcpcore.engine.events import ConnectionEnded, Ready
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.peer import Peer
-from mcpcore.engine.reconnecting import (
-    Attempt,
-    ConnectionEvent,
-    ConnectionLost,
-    Reconnected,
-    Reconnecting,
-    ReconnectingGivenUp,
-    Reconnection,
-    ReconnectSettings,
-    refuses_for_good,
-)
+from mcpcore.engine.reconnecting import Attempt, ReconnectSettings, breaks_for_good
+from mcpcore.http.client import HttpClient
+from transports.comeback import Comeback
 from transports.link import Link, clock
 from transports.link_errors import LinkError
 from transports.pump import Connection
@@ -34,12 +26,10 @@ from transports.pump import Connection
 if TYPE_CHECKING:
     from transports.client_conversation import ClientConversation
 
-logger = logging.getLogger("mcpcore.client")
-
 MakeLink = Callable[[Peer], Connection]
 
 
-class ReturningLink(Link):
+class ReturningLink(Link, Comeback):
     """The link of a client whose connections may follow each other.
 
     ``make`` makes the link of one connection for a Peer.  ``attempts``: how many in a row to come
@@ -56,29 +46,18 @@ class ReturningLink(Link):
         settings: ReconnectSettings,
         attempts: int,
     ) -> None:
-        self.settings = settings
-        self.attempts = attempts
-        self._core = core
+        super().__init__(core, settings, attempts)
         self._peer = peer
         self._make = make
-        self._plan = Reconnection(settings, attempts, seed=secrets.token_bytes(16))
         self._link = make(peer)
-        self._begun = False
-        """There was a conversation."""
-        self._open = False
-        """There is one."""
         self._linked = True
         """A link looks after the Peer; while it does not, we do."""
         self._tending = False
-        self._closing = False
+        self._left = False
         self._next: Attempt | None = None
-        self._attempt: Attempt | None = None
-        self._refusal: NegotiationFailed | None = None
         self._scope = anyio.CancelScope()
         """Of the attempt that is being made, with the wait before it."""
         self._news = anyio.Event()
-        self.loss = anyio.Event()
-        """Set when the present connection is lost and there is to be another."""
         self._running = False
         self._done = anyio.Event()
 
@@ -86,16 +65,6 @@ class ReturningLink(Link):
     def link(self) -> Connection:
         """The link of the present connection, or of the last one."""
         return self._link
-
-    @property
-    def pace(self) -> tuple[int, float, float]:
-        """How often, and with which delays at least and at most, something is tried again."""
-        return self.attempts, self.settings.first_delay, self.settings.max_delay
-
-    @property
-    def away(self) -> bool:
-        """There was a conversation, and there is none now."""
-        return self._begun and not self._open
 
     # Link
 
@@ -108,7 +77,7 @@ class ReturningLink(Link):
 
     async def aclose(self) -> None:
         """End the conversation in good order, or the attempt to come back at once."""
-        self._closing = True
+        self._left = True
         self._peer.reconnects = None
         if not self._open and self._begun:
             self._scope.cancel()
@@ -123,14 +92,14 @@ class ReturningLink(Link):
         self._running = True
         try:
             await self._link.run(task_status=task_status)
-            while self._next is not None and not self._closing:
+            while self._next is not None and not self._left:
                 await self._come_back(self._next)
         finally:
             self._conclude()
             self._done.set()
 
     async def _come_back(self, attempt: Attempt) -> None:
-        self._next, self._attempt = None, attempt
+        self._next = None
         with anyio.CancelScope() as self._scope:
             await anyio.sleep(attempt.delay)
             self._scope.deadline = anyio.current_time() + self.settings.opening
@@ -149,13 +118,13 @@ class ReturningLink(Link):
     @property
     def _expired(self) -> bool:
         """The attempt took too long; nobody else has ended it."""
-        return self._scope.cancel_called and not self._closing
+        return self._scope.cancel_called and not self._left
 
     def _conclude(self) -> None:
         """Nothing follows: end what is left, if the end of a link has not done so."""
         if self._core.closed is not None or not self._begun:
             return
-        self._closing = True
+        self._left = True
         peer = self._peer
         peer.reconnects = None
         peer.receive_eof(now=clock(), reason="closed by this side")
@@ -178,102 +147,108 @@ class ReturningLink(Link):
         while (event := self._peer.next_event()) is not None:
             self._core.handle(event)
 
-    # What the core tells
+    # Comeback
 
     def opened(self, ready: Ready) -> None:
-        """Negotiation has succeeded."""
-        self._open = self._begun = True
-        self.loss = anyio.Event()
-        self._plan.opened(clock())
-        if self.attempts and not self._closing:
-            self._peer.reconnects = self.settings
+        """See :meth:`Comeback.opened`; the attempt may take as long as it likes from now on."""
         self._scope.deadline = math.inf
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            self._tell(Reconnected(ready=ready, attempt=attempt.number))
+        super().opened(ready)
 
-    def refused(self, event: NegotiationFailed) -> None:
-        """Negotiation has failed on a later connection."""
-        self._refusal = event
-        self._link.leave(event.message)
-
-    def ended(self, event: ConnectionEnded) -> str | None:
-        """A connection has ended; None: there will be another one, else why all is over."""
-        was_open, self._open = self._open, False
-        fault = self._link.fault
-        wanted = None if fault is None else fault.retry_after
-        reason, final = self._judge(event.reason)
+    @property
+    def _closing(self) -> bool:
         abandoned = self._link.abandoned and not self._expired
-        closing = self._closing or self._core.closing or abandoned
-        again = None
-        if self._begun and not closing:
-            again = self._plan.lost(clock(), final=final, wanted=wanted)
-        if again is None or self._peer.reconnects is None:
-            return self._give_up(reason, silently=closing or not self._begun)
-        if was_open:
-            self._tell(ConnectionLost(reason=reason))
+        return self._left or self._core.closing or abandoned
+
+    def _keep(self, settings: ReconnectSettings) -> None:
+        self._peer.reconnects = settings
+
+    def _go_on(self, attempt: Attempt) -> bool:
+        if self._peer.reconnects is None:
+            return False
         self._peer = self._peer.succeed()
         self._core.succeed(self._peer)
         self._linked = False
-        self._next = again
-        self.loss.set()
-        self._tell(
-            Reconnecting(
-                attempt=again.number, attempts=self.attempts, delay=again.delay, reason=reason
-            )
-        )
+        self._next = attempt
         if not self._tending:
             self._tending = True
             self._core.group.start_soon(self._tend)
         self._news.set()
-        return None
+        return True
 
-    def _judge(self, reason: str) -> tuple[str, bool]:
-        """Say why a connection has ended, and whether another one would come to the same end."""
-        refusal, self._refusal = self._refusal, None
-        if refusal is not None:
-            return refusal.message, refuses_for_good(refusal.error)
-        if self._expired:
-            return f"there was no conversation within {self.settings.opening:g} s", False
-        return reason, self._link.final
-
-    def _give_up(self, reason: str, *, silently: bool) -> str:
-        made = self._plan.made
+    def _renounce(self, reason: str) -> None:
         self._linked = True  # nothing is left to look after
-        text = reason
-        if made and not silently:
-            times = "one attempt" if made == 1 else f"{made} attempts"
-            text = f"{reason} (given up after {times} to come back)"
-        self._peer.renounce(text)
-        if not silently:
-            self._tell(ReconnectingGivenUp(reason=reason, attempts=made))
-        return text
+        self._peer.renounce(reason)
 
-    def _tell(self, event: ConnectionEvent) -> None:
-        _LOG[type(event)](event)
-        self._core.tell(event)
+    def _leave(self, reason: str) -> None:
+        self._link.leave(reason)
+
+    def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        if self._expired:
+            return f"there was no conversation within {self.settings.opening:g} s", False, None
+        return reason, self._link.final, self._link.fault
 
 
-def _log_lost(event: ConnectionLost) -> None:
-    logger.warning("the connection is lost: %s", event.reason)
+class ReturningStream(Comeback):
+    """The way back over HTTP+SSE: another event stream, on the link and machine that there are."""
 
+    def __init__(
+        self,
+        core: "ClientConversation",
+        machine: HttpClient,
+        link: Link,
+        settings: ReconnectSettings,
+        attempts: int,
+    ) -> None:
+        super().__init__(core, settings, attempts)
+        self._machine = machine
+        self._link = link
+        self._settled = anyio.Event()
+        """Set once an attempt has come to something."""
 
-def _log_again(event: Reconnecting) -> None:
-    number, delay = event.attempt, event.delay
-    logger.info("attempt %d of %d to come back in %.1f s", number, event.attempts, delay)
+    async def _come_back(self, attempt: Attempt) -> None:
+        await anyio.sleep(attempt.delay)
+        if self._closing:
+            return
+        self._settled = settled = anyio.Event()
+        self._machine.start(now=clock())
+        self._link.flush_soon()
+        with anyio.move_on_after(self.settings.opening):
+            await settled.wait()
+        if not settled.is_set() and not self._closing:
+            text = f"there was no conversation within {self.settings.opening:g} s"
+            self._machine.end(now=clock(), reason=text)
+            self._link.flush_soon()
 
+    def opened(self, ready: Ready) -> None:
+        """See :meth:`Comeback.opened`."""
+        self._settled.set()
+        super().opened(ready)
 
-def _log_back(event: Reconnected) -> None:
-    logger.info("connected again, in %s", event.ready.revision.name)
+    def ended(self, event: ConnectionEnded) -> str | None:
+        """See :meth:`Comeback.ended`."""
+        self._settled.set()
+        return super().ended(event)
 
+    @property
+    def _closing(self) -> bool:
+        return self._core.closing or self._core.closed is not None
 
-def _log_over(event: ReconnectingGivenUp) -> None:
-    logger.warning("the connection is over: %s", event.reason)
+    def _keep(self, settings: ReconnectSettings) -> None:
+        self._machine.reconnects = settings if self._machine.uses_sse else None
 
+    def _go_on(self, attempt: Attempt) -> bool:
+        if self._machine.reconnects is None:
+            return False
+        self._machine.succeed()
+        self._core.group.start_soon(self._come_back, attempt)
+        return True
 
-_LOG: dict[type[Any], Callable[[Any], None]] = {
-    ConnectionLost: _log_lost,
-    Reconnecting: _log_again,
-    Reconnected: _log_back,
-    ReconnectingGivenUp: _log_over,
-}
+    def _renounce(self, reason: str) -> None:
+        self._machine.renounce(reason)
+
+    def _leave(self, reason: str) -> None:
+        self._machine.end(now=clock(), reason=reason)
+
+    def _judge(self, reason: str) -> tuple[str, bool, Fault | None]:
+        fault = self._machine.stream_fault
+        return reason, breaks_for_good(fault), fault

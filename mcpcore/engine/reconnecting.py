@@ -163,6 +163,19 @@ def fails_for_good(fault: Fault | None) -> bool:
     return 300 <= fault.status < 500 and fault.status not in _PASSING
 
 
+_INCOMPREHENSIBLE = frozenset(
+    {FaultKind.TOO_LARGE, FaultKind.ENCODING, FaultKind.MALFORMED, FaultKind.HEADERS}
+)
+
+
+def breaks_for_good(fault: Fault | None) -> bool:
+    """Whether a stream that ended with ``fault`` is not to be asked for again.
+
+    So it is where what came on it cannot be understood, or is over our limits.
+    """
+    return fault is not None and (fault.kind in _INCOMPREHENSIBLE or fails_for_good(fault))
+
+
 _CLOSED_FOR_GOOD = frozenset({1000, 1002, 1003, 1007, 1008, 1010, 1015})
 _PRIVATE = range(3000, 5000)
 

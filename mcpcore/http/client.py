@@ -26,6 +26,7 @@ from mcpcore.engine.events import Event, Key, Violation
 from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.call import Purpose
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import Planner
@@ -164,6 +165,42 @@ class HttpClient(Sending):
     def abandon(self, request: RequestId) -> None:
         """See :meth:`Peer.abandon <mcpcore.engine.peer.Peer.abandon>`."""
         self._peer.abandon(request)
+
+    # HTTP+SSE: conversations after each other
+
+    @property
+    def reconnects(self) -> ReconnectSettings | None:
+        """See :mod:`mcpcore.engine.succession`; for conversations over HTTP+SSE alone."""
+        return self._peer.reconnects
+
+    @reconnects.setter
+    def reconnects(self, settings: ReconnectSettings | None) -> None:
+        self._peer.reconnects = settings
+
+    def succeed(self) -> None:
+        """The event stream of HTTP+SSE has ended, and with it the conversation: begin the next.
+
+        See :meth:`Succession.succeed <mcpcore.engine.succession.Succession.succeed>`; it is the
+        machine itself that goes on.  :meth:`start` asks for the next stream.
+        """
+        self._peer = self._peer.succeed()
+        for call in list(self._calls.values()):  # what was still on its way to the last session
+            self._abort(call)
+        self._epoch += 1
+        self._pipe, self._sse_first, self._revision, self._barrier = None, True, None, False
+        self._waiting.clear()
+        self._saved.clear()
+        self._turns.clear()
+
+    def renounce(self, reason: str) -> None:
+        """See :meth:`Succession.renounce <mcpcore.engine.succession.Succession.renounce>`."""
+        self._peer.renounce(reason)
+
+    def end(self, *, now: float, reason: str) -> None:
+        """End the conversation at once; ConnectionEnded follows, and another one may."""
+        for call in list(self._calls.values()):
+            self._abort(call)
+        self._peer.receive_eof(now=now, reason=reason)
 
     def close(self, *, now: float) -> None:
         """End: what is open is closed, what waits ends as CLOSED, a legacy session is deleted.

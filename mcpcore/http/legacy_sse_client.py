@@ -69,6 +69,8 @@ class Piping(Outcomes):
         self._pipe: Pipe | None = None
         self._fell_back = False
         """HTTP+SSE was tried: no second time."""
+        self.stream_fault: Fault | None = None
+        """What was wrong with the event stream that ended last; None: it broke off."""
         self._denial = ""
         """Why it cannot be had."""
         self._waiting: list[Transmit] = []
@@ -242,6 +244,7 @@ class Piping(Outcomes):
         if pipe.target is None:
             self._pipe_denied(pipe, message, now, fault)
         else:
+            self.stream_fault = fault
             self._peer.receive_eof(now=now, reason=message)
 
     def _pipe_denied(self, pipe: Pipe, message: str, now: float, fault: Fault | None) -> None:

@@ -11,6 +11,9 @@ from anyio.abc import ByteStream, SocketAttribute
 ENDS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
+_URLS = {"ws": ("ws", "/mcp"), "tcp": ("tcp", ""), "sse": ("sse+http", "/sse")}
+
+
 class Road:
     """Carries connections to port ``upstream`` of this host, until they are cut.
 
@@ -86,7 +89,7 @@ class Road:
 
 @asynccontextmanager
 async def road(binding: str, upstream: int, folder: Path) -> AsyncIterator[Road]:
-    """Run a road of ``binding`` (``ws``, ``tcp`` or ``unix``) to a port of this host."""
+    """Run a road of ``binding`` (``ws``, ``tcp``, ``unix`` or ``sse``) to a port of this host."""
     made = Road(upstream)
     listener: Any
     if binding == "unix":
@@ -95,7 +98,8 @@ async def road(binding: str, upstream: int, folder: Path) -> AsyncIterator[Road]
     else:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
         port = listener.extra(SocketAttribute.local_port)
-        made.url = f"{binding}://127.0.0.1:{port}" + ("/mcp" if binding == "ws" else "")
+        scheme, path = _URLS[binding]
+        made.url = f"{scheme}://127.0.0.1:{port}{path}"
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, made.carry)
         yield made

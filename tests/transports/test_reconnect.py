@@ -41,6 +41,15 @@ pytestmark = pytest.mark.anyio
 
 BINDINGS = pytest.mark.parametrize("binding", ["ws", "tcp", "unix"])
 ERAS = pytest.mark.parametrize("revision", [LATEST_LEGACY.name, LATEST.name])
+PLACES = pytest.mark.parametrize(
+    ("binding", "revision"),
+    [
+        (binding, revision)
+        for binding in ("ws", "tcp", "unix", "sse")
+        for revision in (LATEST_LEGACY.name, LATEST.name)
+        if binding != "sse" or revision == LATEST_LEGACY.name
+    ],
+)
 QUICK = ReconnectSettings(first_delay=0.001, max_delay=0.002)
 NEVER = 100_000.0
 """Longer than any test may take."""
@@ -129,6 +138,11 @@ class World:
         return [event for event in self.events if type(event) is kind][count - 1]
 
 
+def upstream(binding: str) -> dict[str, Any]:
+    """The binding of the server behind the road; Unix sockets lead to one of TCP."""
+    return {"tcp" if binding == "unix" else binding: "127.0.0.1:0"}
+
+
 @asynccontextmanager
 async def world(
     binding: str,
@@ -140,8 +154,7 @@ async def world(
     **settings: Any,
 ) -> AsyncIterator[World]:
     shop = Workshop()
-    serving: dict[str, Any] = {"ws": "127.0.0.1:0"} if binding == "ws" else {"tcp": "127.0.0.1:0"}
-    async with served(shop, **serving) as place, road(binding, place.port, folder) as way:
+    async with served(shop, **upstream(binding)) as place, road(binding, place.port, folder) as way:
         made = World(shop, place, way)
         async with connect(
             way.url,
@@ -169,8 +182,7 @@ class Calls:
 # Coming back
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_it_comes_back_and_says_so(binding: str, revision: str, tmp_path: Path) -> None:
     async with world(binding, revision, tmp_path) as made:
         made.way.cut()
@@ -184,11 +196,10 @@ async def test_it_comes_back_and_says_so(binding: str, revision: str, tmp_path: 
         assert (back.attempt, back.ready.revision.name) == (1, revision)
         assert made.client.closed is None
         assert not (await made.client.call_tool("make")).is_error
-        assert made.way.taken == 2
+        assert binding == "sse" or made.way.taken == 2
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_path: Path) -> None:
     async with world(binding, revision, tmp_path) as made:
         shop, client = made.shop, made.client
@@ -201,16 +212,17 @@ async def test_thirty_requests_on_their_way(binding: str, revision: str, tmp_pat
             await shop.busy.wait()
             shop.patient = set()
             made.way.cut()
-        assert len(unsafe.errors) == len(safe.results) == 15
-        assert unsafe.results == safe.errors == []
+        assert len(unsafe.errors) == len(safe.results) + len(safe.errors) == 15
+        assert unsafe.results == []
+        # Over HTTP+SSE a POST may break off as well, and then that is what has failed.
+        assert binding == "sse" or safe.errors == []
         assert {type(error) for error in unsafe.errors} == {ConnectionClosed}
-        assert all("connection closed: " in str(error) for error in unsafe.errors)
-        assert shop.calls == {"make": 15, "read": 30}
+        assert shop.calls["make"] == 15
+        assert shop.calls["read"] == 15 + len(safe.results)
         assert made.told().count(Reconnected) == 1
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_a_tool_that_only_looks_or_that_the_caller_marks_is_called_again(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
@@ -375,8 +387,7 @@ async def test_cancelling_an_open_connection_tells_of_no_loss(
 # What may go wrong on the way
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_several_times_in_a_row(binding: str, revision: str, tmp_path: Path) -> None:
     settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, lasting=0.0)
     async with world(binding, revision, tmp_path, reconnect=settings) as made:
@@ -388,8 +399,7 @@ async def test_several_times_in_a_row(binding: str, revision: str, tmp_path: Pat
         assert made.shop.calls == {"make": 8}
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_an_attempt_may_break_off_anywhere(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
@@ -429,8 +439,7 @@ async def test_an_attempt_that_takes_too_long_is_followed_by_another(
         assert all("within 0.1 s" in reason for reason in reasons[1:])
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_it_is_given_up_after_so_many_attempts(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
@@ -454,7 +463,7 @@ async def test_it_is_given_up_after_so_many_attempts(
                 await anext(changes)
             with pytest.raises(ConnectionClosed, match="given up after 3 attempts"):
                 await client.call_tool("make")
-        assert made.way.taken == 4
+        assert binding == "sse" or made.way.taken == 4
 
 
 @BINDINGS
@@ -529,8 +538,7 @@ async def test_who_is_not_let_in_does_not_try_again(tmp_path: Path) -> None:
 # What the next conversation is told
 
 
-@BINDINGS
-@ERAS
+@PLACES
 @pytest.mark.requirement("basic/patterns/subscriptions/listen-again")
 async def test_changes_are_heard_of_again(binding: str, revision: str, tmp_path: Path) -> None:
     async with world(binding, revision, tmp_path) as made:
@@ -733,25 +741,25 @@ async def test_tasks_are_followed_across_connections(tmp_path: Path) -> None:
 # Streams that their server ends
 
 
-@BINDINGS
-@ERAS
+@PLACES
 async def test_who_listens_outlives_a_server_that_is_replaced(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
     """It ends in good order, and with it the listen streams; the next one is found."""
     async with world(binding, revision, tmp_path) as made:
         client = made.client
-        async with client.listen(tools=True) as changes:
-            serving: Any = {"ws" if binding == "ws" else "tcp": "127.0.0.1:0"}
-            async with served(Workshop(), **serving) as other:
-                made.way.upstream = other.port
-                made.place.stop.set()
-                missed = await anext(changes)
-                assert (missed.kind, missed.missed) == ("tools", True)
-                assert changes.reopened == 1
-                await client.call_tool("grow")
-                assert (await anext(changes)).kind == "tools"
-                assert client.closed is None
+        async with (
+            client.listen(tools=True) as changes,
+            served(Workshop(), **upstream(binding)) as other,
+        ):
+            made.way.upstream = other.port
+            made.place.stop.set()
+            missed = await anext(changes)
+            assert (missed.kind, missed.missed) == ("tools", True)
+            assert changes.reopened == 1
+            await client.call_tool("grow")
+            assert (await anext(changes)).kind == "tools"
+            assert client.closed is None
 
 
 RESULT = {"resultType": "complete"}
@@ -862,3 +870,34 @@ async def test_leaving_while_there_is_no_connection_asks_for_nothing_more(tmp_pa
             await script.lost.wait()
         await client.discover()
         assert (script.streams, way.taken) == (1, 2)
+
+
+# HTTP+SSE, whose connections are several
+
+
+async def test_an_event_stream_that_does_not_come_is_asked_for_again(tmp_path: Path) -> None:
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
+    async with world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made:
+        await made.client.ping()  # so that nothing is on its way
+        made.way.fates = ["hang", "drop"]
+        made.way.cut()
+        await made.until(Reconnected)
+        reasons = [event.reason for event in made.events if isinstance(event, Reconnecting)]
+        assert "within 0.1 s" in reasons[1]
+        assert len(reasons) == 3
+
+
+async def test_closing_while_an_event_stream_is_awaited_ends_at_once(tmp_path: Path) -> None:
+    settings = ReconnectSettings(first_delay=NEVER, max_delay=NEVER)
+    calls = Calls()
+    async with (
+        anyio.create_task_group() as group,
+        world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made,
+    ):
+        made.way.cut()
+        await made.until(Reconnecting)
+        group.start_soon(calls.make, made.client.call_tool, "make")
+        await anyio.wait_all_tasks_blocked()
+    assert [type(error) for error in calls.errors] == [ConnectionClosed]
+    assert made.told() == [ConnectionLost, Reconnecting]
+    assert made.shop.calls == {}
