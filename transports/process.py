@@ -216,9 +216,10 @@ class ProcessLink(DescriptorLink):
 
     def _kill(self, process: "subprocess.Popen[bytes]", kin: set[Process]) -> None:
         """End it at once; if that fails, as when the interpreter is at its end, the guard will."""
+        signal_all(kin, _KILL)
         with suppress(ProcessLookupError, PermissionError, AttributeError):
             os.killpg(process.pid, _KILL)
-        signal_all(kin | self._family(), _KILL)
+        signal_all(self._family(), _KILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(self._process_settings.kill_wait)
 

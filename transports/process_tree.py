@@ -36,12 +36,25 @@ class _Status(NamedTuple):
     dead: bool
 
 
+def _read(path: str) -> bytes:
+    """A whole file; without ``open``, which is gone when coroutines are closed at exit."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
 def _status(pid: int) -> _Status | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name stands in parentheses and may hold anything.
-            words = file.read().rpartition(b")")[2].split()
+        # The name stands in parentheses and may hold anything.
+        words = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
+        return None
+    if len(words) < 20:
         return None
     return _Status(
         Process(pid, int(words[19])),
@@ -138,8 +151,7 @@ def marked(mark: str) -> set[Process]:
 
 def _carries(status: _Status, word: bytes) -> bool:
     try:
-        with open(f"/proc/{status.process.pid}/environ", "rb") as file:
-            environment = file.read()
+        environment = _read(f"/proc/{status.process.pid}/environ")
     except OSError:  # gone, or somebody else's
         return False
     name = MARK.encode() + b"="
