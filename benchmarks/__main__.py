@@ -14,7 +14,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import floods, pair, startup, stdio, stores, tools
+from benchmarks import floods, large, pair, startup, stdio, stores, tools
 from benchmarks.measure import SDK, Series, interleave
 
 FLOODS = "floods"
@@ -63,6 +63,12 @@ BENCHMARKS = {
             ("our stdio server, by readiness", "the same Peer, worker threads", 1 / 2),
             ("our stdio server, by readiness", "official SDK's stdio server", 1 / 5),
         ),
+    ),
+    "large": Benchmark(
+        "Time of one large message to a stdio server (32 MB: at most 0.3 s)",
+        large.VARIANTS,
+        (("a message of 32 MB", "a message of 8 MB", 6.0),),
+        sdk=False,
     ),
     "tools": Benchmark(
         "CPU of a request, few tools and many",
