@@ -48,7 +48,7 @@ def make() -> Server:
         while True:
             context.log("info", LINE)
             count += 1
-            await anyio.sleep(0.05 if count < MUCH else 1.0)
+            await anyio.sleep(0.05 if count < MUCH else 10.0)
 
     gushed = 0
 

@@ -76,7 +76,8 @@ class Figures(Struct, kw_only=True):
     memory_again: float = 0.0
     """After the second flood; 0 if there was none."""
     blocks: float = 0.0
-    """Blocks of memory in use after the first flood has gone, by those before."""
+    """Blocks of memory in use after the first flood has gone, by those before; 0 with an
+    allocator that cannot tell."""
     cpu_held: float = 0.0
     """Share of a CPU while the flood is held."""
     cpu_after: float = 0.0
@@ -135,7 +136,7 @@ def run(
         blocks = server.blocks
         figures.memory_idle = server.memory
         _flood(server, flood, figures, tries)
-        figures.blocks = server.blocks / blocks
+        figures.blocks = server.blocks / blocks if blocks else 0.0
         figures.memory_after = server.memory
         figures.cpu_after = server.busy_share(2.0)
         if again:
@@ -159,10 +160,11 @@ def _flood(server: Victim, flood: Flood, figures: Figures, tries: int) -> None:
     before = server.memory
     with probing(server.port) as figures.coming:
         attack = flood.attack(server, count, figures.over, based)
-    figures.held, figures.refused = attack.taken, attack.refused
-    server.settle(10.0)
+    server.settle()
+    late = attack.look() if attack.look is not None else 0
+    figures.held, figures.refused = attack.taken - late, attack.refused + late
     figures.memory_held = server.memory
-    figures.each = (figures.memory_held - before) / attack.taken if attack.taken else 0.0
+    figures.each = (figures.memory_held - before) / figures.held if figures.held else 0.0
     figures.cpu_held = server.busy_share(1.0)
     runs = []
     for _ in range(tries):

@@ -57,6 +57,8 @@ class Attack(Struct):
     """How much of what was asked for the server holds at last."""
     refused: int
     """How much it has refused, as too much."""
+    look: Callable[[], int] | None = None
+    """Tells how much more was refused, once the server has worked off what it was sent."""
 
 
 class Flood(Struct, frozen=True):
@@ -128,7 +130,6 @@ def _unread(server: Victim, count: int, over: bool, base: list[socket.socket]) -
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(POUR)
         held.append(connection)
-    server.settle()  # all of them have more to read than anybody holds for them
     return Attack(held, 0 if over else count, count if over else 0)
 
 
@@ -173,13 +174,16 @@ def _slow(server: Victim, count: int, over: bool, base: list[socket.socket]) -> 
                 server.sessions.add(session)
             request = legacy_call(session, number, "slow")
         connection.sendall(request)
-    server.settle()  # it has read them all, and begun their streams
-    refused = 0
-    for connection in base:
-        connection.setblocking(False)
-        with suppress(BlockingIOError):
-            refused += b'"code":-32000' in connection.recv(65536)
-    return Attack([], len(base) - refused, refused)
+
+    def refused() -> int:
+        count = 0
+        for connection in base:
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                count += b'"code":-32000' in connection.recv(65536)
+        return count
+
+    return Attack([], len(base), 0, refused)
 
 
 def _room(count: int, over: bool) -> dict[str, Any]:
