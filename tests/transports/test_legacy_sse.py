@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from mcpcore.engine.config import Negotiation
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
@@ -339,10 +340,11 @@ async def test_the_server_lets_a_call_finish() -> None:
 
 async def test_the_server_goes_while_a_call_runs() -> None:
     server = Endless()
+    once = ClientSettings(reconnect=ReconnectSettings(attempts=0))
     quick = ServeSettings(http_link=HttpServerSettings(drain_time=0.1))
     async with (
         served(server, sse=ANY_PORT, settings=quick) as state,
-        connect(state.url) as client,
+        connect(state.url, settings=once) as client,
     ):
         async with anyio.create_task_group() as group:
             group.start_soon(failing, client, ConnectionClosed)

@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.types.content import TextContent
 from transports.client import Client, connect
@@ -123,8 +124,11 @@ IMPATIENT = HttpClientSettings(max_event=100_000, endpoint_timeout=DEADLINE)
 BOUNDS = HttpClientSettings(max_event=100_000)
 
 
+SOON = ReconnectSettings(first_delay=0.01)
+
+
 def patient(http: HttpClientSettings = BOUNDS) -> ClientSettings:
-    return ClientSettings(eras=EraCache(), http=http)
+    return ClientSettings(eras=EraCache(), http=http, reconnect=SOON)
 
 
 async def hold(stream: ByteStream) -> None:
