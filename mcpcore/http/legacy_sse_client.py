@@ -294,6 +294,8 @@ class Piping(Outcomes):
 
     def _give_up(self, call: Call, message: str, now: float, *, fault: Fault | None = None) -> None:
         if call.purpose is Purpose.PIPE:
+            if fault is None and self.uses_sse:
+                fault = Fault(FaultKind.MALFORMED)  # too much came that must not be there
             self._pipe_over(call, message, now, fault)
         else:
             super()._give_up(call, message, now, fault=fault)
