@@ -22,7 +22,7 @@ from wsproto.events import (
     Pong,
     TextMessage,
 )
-from wsproto.frame_protocol import CloseReason
+from wsproto.frame_protocol import CloseReason, FrameProtocol
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
@@ -32,6 +32,7 @@ from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.streams import StreamLink
 from transports.websocket_deflate import Bounds
+from transports.websocket_reasons import what_is_wrong, what_was_said
 from transports.websocket_settings import WebSocketSettings
 
 __all__ = ["WebSocketLink", "WebSocketSettings"]
@@ -46,8 +47,6 @@ _PONGS = 2 * _BUDGET
 """Answers to pings that wait to be written; the oldest go first (section 5.5.3 lets them)."""
 _PROGRESS = 16 * 1024
 """Bytes of a message on its way that excuse the other side from answering a ping meanwhile."""
-_SAID = 120
-"""Characters of the other side's reason that are told to ours."""
 
 
 class WebSocketLink(StreamLink):
@@ -55,7 +54,9 @@ class WebSocketLink(StreamLink):
 
     _half_close = False
     _ws: WsProtocol | None = None
-    """Set with ``stream`` once the connection is upgraded."""
+    """What reads frames; set with ``stream`` once the connection is upgraded."""
+    _out: FrameProtocol
+    """What writes them: also after the other side's close, when wsproto would have us silent."""
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class WebSocketLink(StreamLink):
         self._said = ""
         """What the other side is told beside the code."""
         self._refused = False
+        self._sending = False  # and if it is cut off, within a frame
         self._goodbye: CloseConnection | None = None  # the answer to the other side's close
 
     def _begin(self, role: ConnectionType, bounds: Bounds, received: bytes) -> None:
@@ -95,11 +97,14 @@ class WebSocketLink(StreamLink):
         self._bounds = bounds
         bounds.limit = self._limit
         self._ws = WsProtocol(role, extensions=[bounds], trailing_data=received)
+        self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
         self._feed(b"")
 
     # In
 
     async def _receive(self) -> bytes:
+        if self._parting():
+            await anyio.sleep_forever()
         if self._pending:
             await anyio.lowlevel.checkpoint()
             return _MORE
@@ -130,19 +135,19 @@ class WebSocketLink(StreamLink):
         elif isinstance(event, Ping):
             if len(self._pongs) == _PONGS:
                 self._pongs.popleft()
-            self._pongs.append(ws.send(event.response()))
+            self._pongs.append(bytes(self._out.pong(event.payload)))
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
         elif isinstance(event, CloseConnection):
             if ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
-                self._refuse(CloseReason(event.code), self._bounds.problem or _problem(event))
+                self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
             else:
                 self._goodbye = event.response()
                 self.close_code = int(event.code)
                 self.final = closes_for_good(self.close_code)
-                self._stop(f"closed by the other side with {_told(event)}", hard=True)
+                self._stop(f"closed by the other side with {what_was_said(event)}")
         return not self._refused
 
     def _text(self, event: TextMessage) -> None:
@@ -172,14 +177,13 @@ class WebSocketLink(StreamLink):
         self._refused = True
         self._code, self._said = code, reason
         self.final = closes_for_good(int(code))
-        self._stop(f"closed by this side with {int(code)}: {reason}", hard=True)
+        self._stop(f"closed by this side with {int(code)}: {reason}")
 
     # Out
 
     def _take(self) -> bytes:
         frames = self.peer.data_to_send()
-        ws = self._ws
-        if ws is None or ws.state is not ConnectionState.OPEN:
+        if self._ws is None:
             return b""
         out = [*self._pongs, bytes(self._pings)]
         self._pongs.clear()
@@ -187,18 +191,28 @@ class WebSocketLink(StreamLink):
             self._pings.clear()
             self._pinged = clock()  # how long it has waited here is not the other side's affair
         texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
-        return b"".join([*out, *(ws.send(TextMessage(data=text)) for text in texts)])
+        return b"".join([*out, *map(self._out.send_data, texts)])
 
     async def _send(self, data: memoryview) -> int:
+        self._sending = True
         count = await super()._send(data)
+        self._sending = False
         if count < len(data):
             self._excused = clock()
         return count
 
+    def _parting(self) -> bool:
+        return self._refused or self._goodbye is not None
+
+    def _idle(self) -> bool:
+        if self._parting():  # requests that run are cancelled, and what is ready is told
+            return not self._writing and not self._outbox.size
+        return super()._idle()
+
     # Keep-alive
 
     def _ponged(self, payload: bytes) -> None:
-        if self._pinged is None or payload != self._payload():
+        if self._pinged is None or payload != b"%d" % self._asked:
             return  # nobody asked (section 5.5.3)
         now = clock()
         self.latency = took = now - self._pinged
@@ -207,9 +221,6 @@ class WebSocketLink(StreamLink):
         logger.debug("the answer to a ping took %.6f s", took)
         if self._ws_settings.on_latency is not None:
             self._ws_settings.on_latency(took)
-
-    def _payload(self) -> bytes:
-        return b"%d" % self._asked
 
     def _overdue(self) -> float:
         """When the answer to the ping has taken too long.
@@ -245,7 +256,7 @@ class WebSocketLink(StreamLink):
             return
         elif now >= self._next_ping:
             self._asked += 1
-            self._pings += ws.send(Ping(payload=self._payload()))
+            self._pings += self._out.ping(b"%d" % self._asked)
             self._pinged = now
 
     # End
@@ -259,16 +270,16 @@ class WebSocketLink(StreamLink):
     async def _say_goodbye(self) -> None:
         """Carry out the closing handshake, unless output was cut off inside a frame."""
         ws = self._ws
-        if ws is None or self._writing or self._broken:
-            return
-        if ws.state not in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+        if ws is None or self._sending or self._broken:
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
         ordinary = code in (CloseReason.GOING_AWAY, CloseReason.NORMAL_CLOSURE)
         said = self._said or ("" if ordinary else self._reason)
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         self.close_code = self.close_code or int(code)
-        await self.stream.send(ws.send(goodbye))
+        # Answers to what came before the other side's close are told, if they are there.
+        last = bytes(self._rest) + b"".join(self._pongs)
+        await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         if self._refused:
             # Its frames can be read no more; leave it time to read ours.
             with suppress(NotImplementedError):  # TLS ends only both ways
@@ -283,16 +294,3 @@ class WebSocketLink(StreamLink):
         # It is for the server to close first (section 7.1.1).
         while self.peer.role is Role.CLIENT:
             await self.stream.receive()
-
-
-def _problem(event: CloseConnection) -> str:
-    """What is wrong with a frame, without what was in it."""
-    if event.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
-        return "text that is not UTF-8"
-    return event.reason or "protocol error"
-
-
-def _told(event: CloseConnection) -> str:
-    """The code and the reason of the other side, fit for a line of a log."""
-    said = "".join(char if char.isprintable() else "?" for char in event.reason or "")
-    return f"{int(event.code)}: {said[:_SAID]}" if said else f"{int(event.code)}"

@@ -240,3 +240,28 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
         [ended] = server.app.of(ConnectionEnded)
     assert "read nothing for 0.5 s" in ended.reason
     assert 0 < waiting < 50_000
+
+
+async def test_what_came_before_a_close_is_answered_before_it() -> None:
+    async with site() as server, upgraded(server.port) as client:
+        data = frame(TEXT, good(1)) + frame(PING, b"p") + frame(TEXT, call(2, "hold"))
+        await client.stream.send(data + frame(CLOSE, struct.pack("!H", 1000)))
+        received = [await client.receive() for _ in range(3)]
+        assert sorted(opcode for opcode, _ in received) == [TEXT, CLOSE, PONG]
+        assert received[-1] == (CLOSE, struct.pack("!H", 1000))
+        assert await client.body() == ""
+    assert len(server.app.of(RequestCancelled)) == 1
+
+
+async def test_an_answer_that_is_half_written_is_ended_before_the_close() -> None:
+    async with site(close_timeout=20.0) as server, upgraded(server.port) as client:
+        text = "x" * 3_000_000
+        await client.frame(TEXT, call(1, text=text))
+        opcode, payload = await client.receive()
+        assert (opcode, len(payload) > len(text)) == (TEXT, True)
+        await client.stream.send(frame(TEXT, call(2, text=text)) + frame(CLOSE, b"\x03\xe8"))
+        opcode, payload = await client.receive()
+        if opcode == TEXT:
+            assert len(payload) > len(text)
+            opcode, payload = await client.receive()
+        assert (opcode, payload) == (CLOSE, b"\x03\xe8")
