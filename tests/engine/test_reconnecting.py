@@ -12,6 +12,7 @@ from mcpcore.engine import Fault, FaultKind
 from mcpcore.engine.reconnecting import (
     Reconnection,
     ReconnectSettings,
+    breaks_for_good,
     closes_for_good,
     fails_for_good,
     refuses_for_good,
@@ -160,6 +161,15 @@ def test_statuses_of_a_refused_upgrade(status: int) -> None:
 def test_faults_without_a_status(kind: FaultKind) -> None:
     assert fails_for_good(Fault(kind)) is (kind is FaultKind.REDIRECT)
     assert fails_for_good(None) is False
+
+
+@pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
+def test_streams_that_cannot_be_understood_are_not_asked_for_again(kind: FaultKind) -> None:
+    final = {"redirect", "too large", "encoding", "malformed", "headers"}
+    assert breaks_for_good(Fault(kind)) is (kind.value in final)
+    assert breaks_for_good(Fault(FaultKind.STATUS, 401)) is True
+    assert breaks_for_good(Fault(FaultKind.STATUS, 503)) is False
+    assert breaks_for_good(None) is False
 
 
 @pytest.mark.parametrize(

@@ -501,3 +501,15 @@ def test_what_asks_for_nothing_has_a_deadline() -> None:
         assert (send.timeout, send.repeatable) == (None, repeatable)
     hand.client.close(now=0)
     assert hand.next().timeout == 7.0
+
+
+def test_what_may_be_sent_twice_is_known_to_the_driver() -> None:
+    hand = modern(repeatable_tools={"look"})
+    for name, mark, repeatable in (
+        ("look", None, True),
+        ("look", False, False),
+        ("make", None, False),
+        ("make", True, True),
+    ):
+        hand.client.request("tools/call", {"name": name}, now=0, repeat=mark)
+        assert hand.next().repeatable is repeatable
