@@ -51,6 +51,7 @@ PLACES = pytest.mark.parametrize(
     ],
 )
 QUICK = ReconnectSettings(first_delay=0.001, max_delay=0.002)
+FDS = Path("/proc/self/fd")
 NEVER = 100_000.0
 """Longer than any test may take."""
 
@@ -901,3 +902,31 @@ async def test_closing_while_an_event_stream_is_awaited_ends_at_once(tmp_path: P
     assert [type(error) for error in calls.errors] == [ConnectionClosed]
     assert made.told() == [ConnectionLost, Reconnecting]
     assert made.shop.calls == {}
+
+
+# What is left of it
+
+
+def descriptors_open() -> int:
+    return len(list(FDS.iterdir()))
+
+
+@PLACES
+@pytest.mark.skipif(not FDS.exists(), reason="the descriptors of a process are counted in /proc")
+async def test_connections_that_are_gone_leave_nothing(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    """As many tasks and descriptors after twenty connections as after two."""
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, lasting=0.0)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        counted: list[tuple[int, int]] = []
+        async with made.client.listen(tools=True):
+            for number in range(1, 21):
+                made.way.cut()
+                await made.until(Reconnected, number)
+                await made.client.ping()
+                await anyio.wait_all_tasks_blocked()
+                counted.append((len(anyio.get_running_tasks()), descriptors_open()))
+        tasks, descriptors = zip(*counted, strict=True)
+        assert max(tasks[10:]) <= max(tasks[:10])
+        assert max(descriptors[10:]) <= max(descriptors[:10])
