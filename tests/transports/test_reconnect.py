@@ -441,6 +441,19 @@ async def test_an_attempt_that_takes_too_long_is_followed_by_another(
 
 
 @PLACES
+async def test_a_connection_may_last_longer_than_its_opening(
+    binding: str, revision: str, tmp_path: Path
+) -> None:
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.3)
+    async with world(binding, revision, tmp_path, reconnect=settings) as made:
+        made.way.cut()
+        await made.until(Reconnected)
+        await anyio.sleep(0.5)  # longer than that
+        await made.client.ping()
+        assert made.told() == [ConnectionLost, Reconnecting, Reconnected]
+
+
+@PLACES
 async def test_it_is_given_up_after_so_many_attempts(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
