@@ -76,14 +76,13 @@ class WebSocketLink(StreamLink):
         self._bounds = Bounds()
         self._principal: Principal | None = None
         self._message = bytearray()  # what there is of one that is not complete
-        self._fragments = 0
+        self._fragments = self._progress = 0
         self._pending = False  # input that was received is not taken in yet
         self._pongs: deque[bytes] = deque()
         self._pings = bytearray()  # that wait to be written
         self._next_ping = clock() + (settings.ping_interval or 0.0)
         self._pinged: float | None = None  # when the unanswered ping was sent
         self._excused = 0.0  # when much of a long message, in or out, had made its way
-        self._progress = 0
         self._asked = 0  # pings sent
         self._code = CloseReason.GOING_AWAY if self._server else CloseReason.NORMAL_CLOSURE
         self._said = ""
@@ -273,24 +272,28 @@ class WebSocketLink(StreamLink):
         if ws is None or self._sending or self._broken:
             return
         code = CloseReason.INTERNAL_ERROR if self._crashed else self._code
-        ordinary = code in (CloseReason.GOING_AWAY, CloseReason.NORMAL_CLOSURE)
-        said = self._said or ("" if ordinary else self._reason)
+        said = self._said or (self._reason if self._crashed else "")
         goodbye = self._goodbye or CloseConnection(code=code, reason=said)
         self.close_code = self.close_code or int(code)
         # Answers to what came before the other side's close are told, if they are there.
         last = bytes(self._rest) + b"".join(self._pongs)
         await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
-        if self._refused:
-            # Its frames can be read no more; leave it time to read ours.
-            with suppress(NotImplementedError):  # TLS ends only both ways
-                await self.stream.send_eof()
-            while True:
-                await self.stream.receive()
-        answering = self._goodbye is not None
-        while not answering:
+        client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
+        if self._refused or (answered and not client):
+            await self._let_it_read()
+        while not answered:
             ws.receive_data(await self.stream.receive())
             # What else still arrives comes too late.
-            answering = any(isinstance(event, CloseConnection) for event in ws.events())
-        # It is for the server to close first (section 7.1.1).
-        while self.peer.role is Role.CLIENT:
+            answered = any(isinstance(event, CloseConnection) for event in ws.events())
+        while client:  # it is for the server to close first (section 7.1.1)
+            await self.stream.receive()
+
+    async def _let_it_read(self) -> None:
+        """Read to the end: closing with unread input would take back what was written."""
+        try:
+            await self.stream.send_eof()
+        except NotImplementedError:  # TLS ends only both ways
+            if not self._refused:
+                return
+        while True:
             await self.stream.receive()

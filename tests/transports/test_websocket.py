@@ -265,3 +265,11 @@ async def test_an_answer_that_is_half_written_is_ended_before_the_close() -> Non
             assert len(payload) > len(text)
             opcode, payload = await client.receive()
         assert (opcode, payload) == (CLOSE, b"\x03\xe8")
+
+
+async def test_what_follows_a_close_does_not_take_the_answer_back() -> None:
+    async with site(close_timeout=20.0) as server, upgraded(server.port) as client:
+        await client.stream.send(frame(CLOSE, b"\x03\xe8") + bytes(3_000_000))
+        assert await client.receive() == (CLOSE, b"\x03\xe8")
+        with pytest.raises(anyio.EndOfStream):
+            await client.more()
