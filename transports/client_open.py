@@ -87,7 +87,7 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     """For https, wss and tls; see :func:`transports.tls.client_tls`."""
     proxy: Proxy | str | None = ENVIRONMENT
-    """The way to an HTTP or WebSocket server: a proxy or its URL, None for none; by default what the
+    """The way to a server (HTTP, WebSocket): a proxy or its URL, None for none; by default what the
     environment says (``HTTPS_PROXY`` and so on), which never concerns this machine itself."""
     process: "ProcessSettings | None" = None
     websocket: "WebSocketSettings | None" = None
