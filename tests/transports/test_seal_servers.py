@@ -40,17 +40,24 @@ AGREED = {"go": {"action": "accept", "content": {"ok": True}}}
 
 
 class Wiretap:
-    """The other end of a memory link, which speaks no protocol."""
+    """The other end of a memory link, which speaks no protocol and always has room."""
+
+    _state = "running"
+    _held = 0
 
     def __init__(self) -> None:
         self.received = b""
         self.more = anyio.Event()
         self._parted = anyio.Event()
 
-    def _arrived(self, data: bytes) -> None:
-        self.received += data
+    def _arrived(self, texts: list[bytes]) -> bool:
+        self.received += b"".join(text + b"\n" for text in texts)
         self.more.set()
         self.more = anyio.Event()
+        return True
+
+    def _goes_on(self) -> None:
+        """The link has room again; nothing waits for that here."""
 
     async def line(self) -> bytes:
         while b"\n" not in self.received:
@@ -69,7 +76,7 @@ async def memory(settings: RuntimeSettings) -> AsyncIterator[Ask]:
     runtime.link = link
 
     async def ask(message: dict[str, Any]) -> dict[str, Any]:
-        link._arrived(json.dumps(message).encode() + b"\n")
+        link._arrived([json.dumps(message).encode()])
         reply: dict[str, Any] = json.loads(await tap.line())
         return reply
 
