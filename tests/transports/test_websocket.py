@@ -243,7 +243,8 @@ async def test_pings_whose_answers_nobody_reads_do_not_pile_up() -> None:
 
 
 async def test_what_came_before_a_close_is_answered_before_it() -> None:
-    async with site() as server, upgraded(server.port) as client:
+    patient = PumpSettings(drain=60.0)  # not with requests whose client has said goodbye
+    async with site(pump=patient) as server, upgraded(server.port) as client:
         data = frame(TEXT, good(1)) + frame(PING, b"p") + frame(TEXT, call(2, "hold"))
         await client.stream.send(data + frame(CLOSE, struct.pack("!H", 1000)))
         received = [await client.receive() for _ in range(3)]
