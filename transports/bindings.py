@@ -1,7 +1,8 @@
 """The bindings of one server: opened one by one, closed together."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -25,6 +26,20 @@ from transports.websocket_upgrade import Handshake
 
 STDIO_URL = "stdio"
 """What is announced for standard input and output."""
+
+Accept = Callable[[LinkFactory], Awaitable[None]]
+"""Serves the connection that a function ``(peer, app) -> Connection`` makes, to its end."""
+
+
+class Listener(Protocol):
+    """A binding of your own; ``docs/embedding.md`` shows one."""
+
+    async def __call__(self, accept: Accept, *, task_status: TaskStatus[str]) -> None:
+        """Take connections until cancelled.
+
+        Call ``task_status.started(url)`` once they can come, and ``await accept(make_link)`` for
+        each, in a task of its own.
+        """
 
 
 class Bindings:
@@ -157,6 +172,20 @@ class Bindings:
 
     async def _serve_socket(self, make_link: LinkFactory) -> None:
         await self._serve_one(make_link, Handshake())
+
+    async def open_custom(self, listener: Listener) -> None:
+        """Accept what a binding of somebody else's accepts."""
+        scope = anyio.CancelScope()
+        self._scopes.append(scope)
+
+        async def accept(make_link: LinkFactory) -> None:
+            await self._serve_one(make_link, Handshake())
+
+        async def listen(*, task_status: TaskStatus[str]) -> None:
+            with scope:
+                await listener(accept, task_status=task_status)
+
+        self._on_listening(await self.group.start(listen))
 
     def open_stdio(self, on_end: Callable[[], None] | None) -> None:
         """Serve the program that started us."""

@@ -15,6 +15,7 @@ from transports.link import App, Link
 from transports.proxies import proxy_for
 from transports.pump import Connection
 from transports.targets import (
+    CustomTarget,
     MemoryTarget,
     StdioTarget,
     TcpTarget,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.http_carrier import RequestHeaders
 
-PeerTarget = StdioTarget | WebSocketTarget | TcpTarget | UnixTarget
+PeerTarget = StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget
 """Targets whose connection can be made again; each is one conversation."""
 
 
@@ -39,6 +40,8 @@ def attempts_for(target: PeerTarget, settings: ReconnectSettings) -> int:
 
 def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
     """Make the link of one connection, yet to be run."""
+    if isinstance(target, CustomTarget):
+        return target.make_link(peer, app)
     if isinstance(target, StdioTarget):
         from transports.process import ProcessLink, ProcessSettings
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from mcpcore.engine.config import Negotiation
 from mcpcore.spec.revisions import LATEST_LEGACY
 from transports.targets import (
+    CustomTarget,
     HttpTarget,
     StdioTarget,
     Target,
@@ -81,6 +82,8 @@ def place_of(target: Target) -> Hashable:
         return parts.scheme, parts.hostname, parts.port, parts.path
     if isinstance(target, TcpTarget | UnixTarget):
         return target.url
+    if isinstance(target, CustomTarget):
+        return type(target), target.name
     if isinstance(target, StdioTarget):
         return tuple(target.command), str(target.cwd), frozenset((target.env or {}).items())
     return None

@@ -17,13 +17,22 @@ from msgspec import structs
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.assembling import server_config
-from transports.bindings import STDIO_URL, Bindings
+from transports.bindings import STDIO_URL, Accept, Bindings, Listener
 from transports.departure import Departure
 from transports.serve_settings import ServeSettings
 from transports.stdio import StdioSettings
 from transports.targets import parse_address
 
-__all__ = ["STDIO_URL", "ServeSettings", "run", "serve", "server_config", "ungrouped"]
+__all__ = [
+    "STDIO_URL",
+    "Accept",
+    "Listener",
+    "ServeSettings",
+    "run",
+    "serve",
+    "server_config",
+    "ungrouped",
+]
 
 
 async def serve(
@@ -35,6 +44,7 @@ async def serve(
     sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
+    custom: Sequence[Listener] = (),
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
@@ -46,10 +56,10 @@ async def serve(
 
     ``http``, ``ws``, ``sse`` and ``tcp`` are addresses, ``HOST:PORT``, port 0 for a free one; what
     is named in ``http`` and ``sse`` alike serves both at one port.  ``unix`` are paths of socket
-    files; ``stdio`` ends with standard input.  ``revisions`` names those that are
-    spoken, in the place of what ``settings`` say.  ``on_listening`` gets the URL of each binding
-    once it accepts connections, ``on_ready`` is called once all of them do, ``on_stdio_end`` when
-    standard input and output are left alone.
+    files; ``stdio`` ends with standard input; ``custom`` are bindings of your own.  ``revisions``
+    names those that are spoken, in the place of what ``settings`` say.  ``on_listening`` gets the
+    URL of each binding once it accepts connections, ``on_ready`` is called once all of them do,
+    ``on_stdio_end`` when standard input and output are left alone.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
@@ -75,6 +85,8 @@ async def serve(
                     await bindings.open_tcp(*parse_address(address))
                 for path in _listed(unix):
                     await bindings.open_unix(path)
+                for listener in custom:
+                    await bindings.open_custom(listener)
                 if stdio:
                     bindings.open_stdio(on_stdio_end)
                 if on_ready is not None:
@@ -93,6 +105,7 @@ def run(
     sse: str | Sequence[str] = (),
     tcp: str | Sequence[str] = (),
     unix: str | Sequence[str] = (),
+    custom: Sequence[Listener] = (),
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
@@ -106,8 +119,8 @@ def run(
     returns.  What serves standard input and output alone ends promptly, with the programs that its
     handlers have started, as ``settings.stdio`` says (``linger``, ``end_children``).
     """
-    if not (http or ws or sse or tcp or unix):
-        stdio = True
+    elsewhere = bool(http or ws or sse or tcp or unix or custom)
+    stdio = stdio or not elsewhere
     serving = partial(
         serve,
         server,
@@ -117,12 +130,13 @@ def run(
         sse=sse,
         tcp=tcp,
         unix=unix,
+        custom=custom,
         settings=settings,
         revisions=revisions,
         on_listening=on_listening,
         on_ready=on_ready,
     )
-    if http or ws or sse or tcp or unix:
+    if elsewhere:
         anyio.run(_until_signalled, serving, until, backend=backend)
         return
     at_end = settings.stdio if settings is not None else StdioSettings()

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
@@ -12,7 +13,10 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 
 if TYPE_CHECKING:
+    from mcpcore.engine.peer import Peer
     from transports.http_carrier import RequestHeaders
+    from transports.link import App
+    from transports.pump import Connection
     from transports.runtime import RuntimeSettings
 
 
@@ -99,8 +103,32 @@ class MemoryTarget(Struct, frozen=True):
     wire: bool = False
 
 
+class CustomTarget(ABC):
+    """A server that is reached by a binding of your own; ``docs/embedding.md`` shows one.
+
+    ``name`` stands for the server in messages, and what its era is remembered by.
+    """
+
+    name: str
+
+    @abstractmethod
+    def make_link(self, peer: "Peer", app: "App") -> "Connection":
+        """Make the link of one connection, yet to be run.
+
+        Called once for each connection: another one follows where the last has broken, if the
+        settings say so (``ClientSettings.reconnect``).
+        """
+
+
 Target = (
-    HttpTarget | SseTarget | WebSocketTarget | StdioTarget | TcpTarget | UnixTarget | MemoryTarget
+    HttpTarget
+    | SseTarget
+    | WebSocketTarget
+    | StdioTarget
+    | TcpTarget
+    | UnixTarget
+    | MemoryTarget
+    | CustomTarget
 )
 
 _HTTP_SCHEMES = {"http": 80, "https": 443}
@@ -114,8 +142,11 @@ def parse_target(
 ) -> Target:
     """Turn a URL, a command (list of strings), a Server or a Target into a Target.
 
-    Raises :class:`BadTarget`.
+    ``headers`` are for URLs; a Target has its own.  Raises :class:`BadTarget`.
     """
+    if headers and not isinstance(target, str):
+        hint = "set those of the target itself" if hasattr(target, "headers") else "it has none"
+        raise BadTarget(f"headers are for URLs of http and ws, not for {_shown(target)}: {hint}")
     if isinstance(target, Target):
         return target
     if isinstance(target, Server):
@@ -136,6 +167,8 @@ def describe(target: Target) -> str:
         return shlex.join(target.command)
     if isinstance(target, MemoryTarget):
         return f"the server {target.server.info.name!r} in this process"
+    if isinstance(target, CustomTarget):
+        return target.name
     return f"sse+{target.url}" if isinstance(target, SseTarget) else target.url
 
 
@@ -151,6 +184,11 @@ def parse_address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and int(port) < 2**16):
         raise BadTarget(f"{text!r} is not an address: expected HOST:PORT with a port up to 65535")
     return host, int(port)
+
+
+def _shown(target: Any) -> str:
+    """What kind of thing was given, in a message."""
+    return "a command" if isinstance(target, list | tuple) else f"a {type(target).__name__}"
 
 
 def is_web_url(url: str) -> bool:

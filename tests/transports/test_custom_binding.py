@@ -1,0 +1,209 @@
+"""The binding that docs/embedding.md shows, in all that the runtime expects of a binding."""
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from mcpcore.engine.reconnecting import Reconnected, ReconnectSettings
+from mcpcore.service import Server
+from tests.test_embedding_docs import FILES
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.client_errors import CallFailed
+from transports.client_open import ClientSettings
+from transports.context import Context
+from transports.eras import EraCache, place_of
+from transports.link_errors import LinkError
+from transports.server import serve
+from transports.targets import BadTarget, describe, parse_target
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The module of the page."""
+    path = tmp_path_factory.mktemp("page") / "framed.py"
+    path.write_text(FILES["framed.py"])
+    spec = importlib.util.spec_from_file_location("framed", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_server() -> Server:
+    server = Server("framed", version="1")
+
+    @server.tool
+    def echo(text: str) -> str:
+        return text
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return ""
+
+    began, ended = anyio.Event(), anyio.Event()
+    server.began, server.ended = began, ended  # type: ignore[attr-defined]
+    return server
+
+
+@asynccontextmanager
+async def serving(
+    framed: ModuleType, server: Server, stop: anyio.Event | None = None
+) -> AsyncIterator[int]:
+    """Serve for the time of a block; yields the port."""
+    urls: list[str] = []
+    ready, stop = anyio.Event(), stop or anyio.Event()
+
+    async def run() -> None:
+        await serve(
+            server,
+            custom=[framed.listen_framed],
+            on_listening=urls.append,
+            on_ready=ready.set,
+            stop=stop,
+        )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await ready.wait()
+        yield int(urls[0].rpartition(":")[2])
+        stop.set()
+
+
+def text_of(result: Any) -> str:
+    text: str = result.content[0].text
+    return text
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+async def test_large_messages_and_many(framed: ModuleType, revision: str) -> None:
+    async with (
+        serving(framed, make_server()) as port,
+        connect(framed.FramedTarget("127.0.0.1", port), revision=revision) as client,
+    ):
+        assert text_of(await client.call_tool("echo", {"text": "é" * 1_000_000})) == "é" * 1_000_000
+        got: list[str] = []
+
+        async def call(number: int) -> None:
+            got.append(text_of(await client.call_tool("echo", {"text": str(number)})))
+
+        async with anyio.create_task_group() as group:
+            for number in range(50):
+                group.start_soon(call, number)
+        assert sorted(got, key=int) == [str(number) for number in range(50)]
+
+
+async def test_cancelling_reaches_the_handler(framed: ModuleType) -> None:
+    server: Any = make_server()
+    async with (
+        serving(framed, server) as port,
+        connect(framed.FramedTarget("127.0.0.1", port)) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(client.call_tool, "wait")
+        await server.began.wait()
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+            await server.ended.wait()
+    assert server.ended.is_set()
+
+
+async def test_a_server_that_stops_ends_its_connections(framed: ModuleType) -> None:
+    stop = anyio.Event()
+    server: Any = make_server()
+    settings = ClientSettings(reconnect=ReconnectSettings(attempts=0))
+    async with serving(framed, server, stop) as port:
+        async with connect(framed.FramedTarget("127.0.0.1", port), settings=settings) as client:
+
+            async def stop_then() -> None:
+                await server.began.wait()
+                stop.set()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(stop_then)
+                with pytest.raises(CallFailed):
+                    await client.call_tool("wait")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x02{", b"\0\0\0\x01x", b"\0"],
+    ids=["too long", "empty", "cut short", "garbage", "half a length"],
+)
+async def test_what_one_client_does_wrong_is_its_own_matter(
+    framed: ModuleType, data: bytes
+) -> None:
+    async with (
+        serving(framed, make_server()) as port,
+        connect(framed.FramedTarget("127.0.0.1", port)) as client,
+    ):
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(data)
+            await stream.send_eof()
+            with anyio.fail_after(10):
+                assert len(b"".join([chunk async for chunk in stream])) < 1000
+        assert text_of(await client.call_tool("echo", {"text": "well"})) == "well"
+
+
+async def test_nobody_there_is_one_sentence(framed: ModuleType, free_tcp_port: int) -> None:
+    with pytest.raises(LinkError, match="cannot connect"):
+        async with connect(framed.FramedTarget("127.0.0.1", free_tcp_port)):
+            raise AssertionError
+
+
+async def test_it_comes_back_with_a_link_of_its_own(framed: ModuleType) -> None:
+    """The target makes a new link for the next connection."""
+    made = []
+
+    class Counted(framed.FramedTarget):  # type: ignore[misc, name-defined]
+        def make_link(self, peer: Any, app: Any) -> Any:
+            made.append(super().make_link(peer, app))
+            return made[-1]
+
+    back = anyio.Event()
+
+    def watch(event: Any) -> None:
+        if isinstance(event, Reconnected):
+            back.set()
+
+    settings = ClientSettings(reconnect=ReconnectSettings(first_delay=0.0))
+    async with serving(framed, make_server()) as port:
+        target = Counted("127.0.0.1", port)
+        callbacks = Callbacks(connection=watch)
+        async with connect(target, callbacks=callbacks, settings=settings) as client:
+            stream: SocketStream = made[0]._stream
+            await stream.aclose()
+            with anyio.fail_after(10):
+                await back.wait()
+            assert text_of(await client.call_tool("echo", {"text": "again"})) == "again"
+    assert len(made) == 2
+
+
+def test_how_it_is_named_and_remembered(framed: ModuleType) -> None:
+    target, same, other = (framed.FramedTarget("127.0.0.1", port) for port in (1, 1, 2))
+    assert parse_target(target) is target
+    assert describe(target) == "framed://127.0.0.1:1"
+    assert place_of(target) == place_of(same) != place_of(other)
+    with pytest.raises(BadTarget, match="not for a FramedTarget: it has none"):
+        parse_target(target, headers={"a": "b"})
+    assert len(EraCache()) == 0
+
+
+def test_the_page_of_the_module_is_the_one_that_is_shown() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
+    assert FILES["framed.py"] in page
