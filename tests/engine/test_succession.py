@@ -759,6 +759,6 @@ class BreakingLegacyPair(BreakingPair):
 
 
 TestBreakingPair = BreakingPair.TestCase
-TestBreakingPair.settings = hypothesis_settings(max_examples=100, stateful_step_count=40)
+TestBreakingPair.settings = hypothesis_settings(max_examples=50, stateful_step_count=40)
 TestBreakingLegacyPair = BreakingLegacyPair.TestCase
-TestBreakingLegacyPair.settings = hypothesis_settings(max_examples=100, stateful_step_count=40)
+TestBreakingLegacyPair.settings = hypothesis_settings(max_examples=50, stateful_step_count=40)

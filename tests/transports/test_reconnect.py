@@ -39,12 +39,14 @@ from transports.tasks_client import TaskOptions
 
 pytestmark = pytest.mark.anyio
 
-BINDINGS = pytest.mark.parametrize("binding", ["ws", "tcp", "unix"])
+UNIX = pytest.param("unix", marks=pytest.mark.long)
+"""As TCP, but for how it is opened."""
+BINDINGS = pytest.mark.parametrize("binding", ["ws", "tcp", UNIX])
 ERAS = pytest.mark.parametrize("revision", [LATEST_LEGACY.name, LATEST.name])
 PLACES = pytest.mark.parametrize(
     ("binding", "revision"),
     [
-        (binding, revision)
+        pytest.param(binding, revision, marks=[pytest.mark.long] if binding == "unix" else [])
         for binding in ("ws", "tcp", "unix", "sse")
         for revision in (LATEST_LEGACY.name, LATEST.name)
         if binding != "sse" or revision == LATEST_LEGACY.name

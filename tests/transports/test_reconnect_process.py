@@ -157,7 +157,7 @@ async def test_a_server_is_started_again_with_its_subscriptions(
         assert result.content[0].text == str(second) != str(first)  # type: ignore[union-attr]
 
 
-@ERAS
+@pytest.mark.parametrize("revision", [LATEST_LEGACY.name])
 async def test_thirty_calls_fail_once_each_with_code_and_last_words(
     revision: str, tmp_path: Path
 ) -> None:
@@ -236,6 +236,7 @@ async def test_a_restarted_server_that_does_not_answer_is_ended(tmp_path: Path) 
         assert "within 2 s" in reasons[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["waiting", "opening"])
 @pytest.mark.parametrize("how", ["closing", "cancelling"])
 async def test_ending_it_meanwhile_leaves_nothing_behind(
