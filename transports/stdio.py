@@ -64,6 +64,7 @@ class StdioServerLink(DescriptorLink):
         super().__init__(peer, app, settings=self._stdio.pump)
         self._stdin, self._stdout = stdin, stdout
         self._on_end = on_end
+        self._one_for_both = False
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
@@ -76,6 +77,7 @@ class StdioServerLink(DescriptorLink):
                 self._undo.append(_restorer(fd))
             if self._stdio.redirect:
                 source, sink = self._guard()
+            self._one_for_both = os.path.samestat(os.fstat(source), os.fstat(sink))
             self._attach(source, sink)
         except OSError as error:
             raise LinkError(f"standard input or output cannot be used: {error}") from error
@@ -131,15 +133,19 @@ class StdioServerLink(DescriptorLink):
 
     async def _watch_output(self) -> None:
         """Notice that nobody reads our output any more, though there is nothing to write."""
-        if sys.platform == "win32" or not stat.S_ISFIFO(os.fstat(self._output).st_mode):
+        if sys.platform == "win32" or self._one_for_both:
+            return
+        mode = os.fstat(self._output).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             return
         try:
-            await anyio.wait_readable(self._output)  # it never is: this waits for an error
+            await anyio.wait_readable(self._output)  # nobody writes: this waits for its end
         except OSError:
             return
         poll = select.poll()
         poll.register(self._output, 0)
-        if any(event & select.POLLERR for _, event in poll.poll(0)):
+        # Of a socket only one half may have been closed.
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             self._write_failed()
 
     async def _watch_signals(self) -> None:
