@@ -143,10 +143,10 @@ class WebSocketLink(StreamLink):
             if ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
                 self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
             else:
-                self._goodbye = event.response()
-                self.close_code = int(event.code)
-                self.final = closes_for_good(self.close_code)
-                self._stop(f"closed by the other side with {what_was_said(event)}")
+                self.close_code = code = self._bounds.bad_gateway or int(event.code)
+                self._goodbye = goodbye = CloseConnection(code=code, reason=event.reason)
+                self.final = closes_for_good(code)
+                self._stop(f"closed by the other side with {what_was_said(goodbye)}")
         return not self._refused
 
     def _text(self, event: TextMessage) -> None:
@@ -261,9 +261,8 @@ class WebSocketLink(StreamLink):
     # End
 
     async def _close(self) -> None:
-        with anyio.move_on_after(self._ws_settings.close_timeout):
-            with suppress(OSError, *STREAM_ERRORS):
-                await self._say_goodbye()
+        with anyio.move_on_after(self._ws_settings.close_timeout), suppress(OSError, *STREAM_ERRORS):
+            await self._say_goodbye()
         await super()._close()
 
     async def _say_goodbye(self) -> None:
@@ -279,12 +278,13 @@ class WebSocketLink(StreamLink):
         last = bytes(self._rest) + b"".join(self._pongs)
         await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
-        if self._refused or (answered and not client):
-            await self._let_it_read()
-        while not answered:
+        while not (answered or self._refused):
             ws.receive_data(await self.stream.receive())
             # What else still arrives comes too late.
             answered = any(isinstance(event, CloseConnection) for event in ws.events())
+        unsound = ws.state is ConnectionState.OPEN  # what it sent in answer was no close
+        if self._refused or ((self._goodbye or unsound) and not client):
+            await self._let_it_read()
         while client:  # it is for the server to close first (section 7.1.1)
             await self.stream.receive()
 

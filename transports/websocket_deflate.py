@@ -21,6 +21,8 @@ _FREE = 1024 * 1024
 """Bytes that may come out of one message whatever the ratio."""
 _RESTARTS = 16
 """Final blocks (RFC 7692 section 7.2.3.4) that one message may have."""
+_TRY_AGAIN, _BAD_GATEWAY = b"\x03\xf5", b"\x03\xf6"
+"""1013 and 1014, as a close frame has them."""
 _SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 _TAIL = b"\x00\x00\xff\xff"
 _WIDEST = -zlib.MAX_WBITS
@@ -39,10 +41,12 @@ class Bounds(Extension):
         """The most bytes of a message; for the connection to set."""
         self.problem = ""
         """Why the connection was failed, if it was for what stands here."""
+        self.bad_gateway = 0
+        """1014 if the other side has closed with that code."""
         self._given = 0  # bytes of the current message, unfolded
         self._begun = False  # a message that has not ended
         self._last = b""  # the last bytes of it
-        self._control = False
+        self._control = self._closes = False
         self._compressed = False
 
     def enabled(self) -> bool:
@@ -60,7 +64,7 @@ class Bounds(Extension):
 
         wsproto asks again if the head has come in pieces, so that nothing is counted here.
         """
-        self._control = opcode.iscontrol()
+        self._control, self._closes = opcode.iscontrol(), opcode is Opcode.CLOSE
         if self._control:
             return self._used(opcode)
         continues = opcode is Opcode.CONTINUATION
@@ -86,6 +90,10 @@ class Bounds(Extension):
 
     def frame_inbound_payload_data(self, proto: Codec, data: bytes) -> Payload:
         """Take a part of a payload."""
+        if self._closes and data.startswith(_BAD_GATEWAY):
+            # Registered later than those that wsproto takes: shown to it as the one before.
+            self.bad_gateway = 1014
+            return _TRY_AGAIN + data[2:]
         if self._control:
             return data
         self._given += len(data)
