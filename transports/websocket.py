@@ -261,7 +261,8 @@ class WebSocketLink(StreamLink):
     # End
 
     async def _close(self) -> None:
-        with anyio.move_on_after(self._ws_settings.close_timeout), suppress(OSError, *STREAM_ERRORS):
+        limit = self._ws_settings.close_timeout
+        with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
             await self._say_goodbye()
         await super()._close()
 
@@ -280,10 +281,9 @@ class WebSocketLink(StreamLink):
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         while not (answered or self._refused):
             ws.receive_data(await self.stream.receive())
-            # What else still arrives comes too late.
             answered = any(isinstance(event, CloseConnection) for event in ws.events())
-        unsound = ws.state is ConnectionState.OPEN  # what it sent in answer was no close
-        if self._refused or ((self._goodbye or unsound) and not client):
+        # It may still be sending, also if its answer was none (then the state has not changed).
+        if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read()
         while client:  # it is for the server to close first (section 7.1.1)
             await self.stream.receive()
