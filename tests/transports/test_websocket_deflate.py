@@ -277,6 +277,17 @@ HALF_RANDOM = os.urandom(30_000) + b"x" * 2_000_000
         ),
         (frame(TEXT, b"{}", first=0xA1), 1002, "Reserved bit"),
     ],
+    ids=[
+        "too long",
+        "a bomb in two frames",
+        "a bomb",
+        "broken",
+        "endless ends",
+        "not UTF-8",
+        "a compressed ping",
+        "a compressed continuation",
+        "another bit",
+    ],
 )
 async def test_what_cannot_be_taken_closes(data: bytes, code: int, reason: str) -> None:
     limits = {"message_size": 2_000_000}
