@@ -23,13 +23,13 @@ CLIENT = str(Path(__file__).with_name("lone_client.py"))
 BRIEF = {"close_wait": 0.2, "term_wait": 0.2, "kill_wait": 20.0}
 EVERYBODY = ["child", "group", "session", "daemon", "hidden"]
 BAD = [
-    ["flood", "stubborn"],
-    EVERYBODY,
     ["lingers", "stubborn", *EVERYBODY],
     *(
         pytest.param(habits, marks=pytest.mark.long)
         for habits in (
             [],
+            EVERYBODY,
+            ["flood", "stubborn"],
             ["lingers"],
             ["lingers", "stubborn"],
             ["mute", "stubborn"],

@@ -19,6 +19,8 @@ from tests.transports.remains import holders, new_token, wait_gone
 
 PROGRAM = str(Path(__file__).with_name("tool_program.py"))
 BACKENDS = ["asyncio", "trio"]
+MOSTLY_ONE = ["asyncio", pytest.param("trio", marks=pytest.mark.long)]
+"""Where the event loop makes little difference."""
 LIMIT = 1.0
 """Seconds from the end of the conversation to the end of the process."""
 
@@ -133,7 +135,7 @@ def test_it_ends_within_a_second(backend: str, end: Callable[[Program], None], b
     assert min(took) < LIMIT
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_though_its_event_loop_is_held_up(
     backend: str, number: signal.Signals
@@ -147,7 +149,7 @@ def test_a_signal_ends_it_though_its_event_loop_is_held_up(
     assert served.process.returncode == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 def test_nobody_reads_anything_of_it(backend: str) -> None:
     """What it has printed can go nowhere, and that is no error at its exit."""
     with program(backend) as served:
@@ -159,7 +161,7 @@ def test_nobody_reads_anything_of_it(backend: str) -> None:
     assert served.process.returncode == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 def test_sockets_as_standard_streams(backend: str) -> None:
     """As some clients start their servers: a closed socket is noticed like a closed pipe."""
     stdin, their_stdin = socket.socketpair()
@@ -186,7 +188,7 @@ def test_sockets_as_standard_streams(backend: str) -> None:
 
 
 @pytest.mark.requirement("basic/transports/stdio/stdout-clean")
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 @pytest.mark.parametrize("closed", [False, True])
 def test_chatter_without_standard_error(backend: str, closed: bool) -> None:
     """Standard error may be closed from the start, and its number anybody's."""
@@ -205,7 +207,7 @@ def test_chatter_without_standard_error(backend: str, closed: bool) -> None:
     assert last == b"printed after serving"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 @pytest.mark.parametrize("redirection", ["<&-", ">&-"])
 def test_closed_standard_streams_are_refused(backend: str, redirection: str) -> None:
     """Their numbers may be those of the event loop's own descriptors by now."""
@@ -220,7 +222,7 @@ def test_closed_standard_streams_are_refused(backend: str, redirection: str) -> 
     assert b"LinkError: standard input or output cannot be used: it is closed" in done.stderr
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 def test_files_and_devices(backend: str, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"".join(call(id) for id in range(100)))
     with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
@@ -277,7 +279,7 @@ def test_a_number_and_its_digits_are_two_ids(backend: str) -> None:
         assert (answer["id"], "error" in answer) == (1, True)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", MOSTLY_ONE)
 def test_a_client_that_does_not_read_stops_the_reading(backend: str) -> None:
     with program(backend) as served:
         os.set_blocking(served.stdin.fileno(), False)
