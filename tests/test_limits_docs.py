@@ -7,6 +7,7 @@ import pytest
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from tests.docs_blocks import ROOT
+from transports.client_open import ClientSettings
 from transports.http_settings import HttpServerSettings
 from transports.process import ProcessSettings
 from transports.pump import PumpSettings
@@ -22,6 +23,7 @@ SETTINGS = (
     PumpSettings(),
     ProcessSettings(),
     StdioSettings(),
+    ClientSettings(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

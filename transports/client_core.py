@@ -64,6 +64,10 @@ class ClientCore(ClientConversation):
         """They take what arrives on a listen stream of ours."""
         self.interest: Counter[str] = Counter()
         """How many listeners share the subscription of a resource (legacy)."""
+        self.max_changes = 4096
+        """So many changes wait for a listener."""
+        self.parting_time = 2.0
+        """Seconds that telling the server may take that something is not wanted any more."""
         self.tasks = ClientTasks(self)
         self._table: dict[type[Event], Callable[[Any], None]] = {
             ResultReceived: self._settle,

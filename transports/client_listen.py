@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from transports.client_core import ClientCore
 
 LISTEN = "subscriptions/listen"
-_UNSUBSCRIBE_TIME = 2.0
-_PENDING_LIMIT = 4096
 _STEADY = 10.0
 """A stream that lived for so many seconds did not fail; something cuts idle connections."""
 
@@ -111,7 +109,7 @@ class Listening:
                 self._core.cancel(self._request, "nobody listens any more")
         elif self in self._core.listeners:
             self._core.listeners.remove(self)
-            with anyio.move_on_after(_UNSUBSCRIBE_TIME, shield=True):
+            with anyio.move_on_after(self._core.parting_time, shield=True):
                 await self._leave()
         if not self._ended:
             self._request, self._error, self._ended = None, None, True
@@ -192,7 +190,7 @@ class Listening:
             self.broken(error)
 
     def _add(self, change: Change) -> None:
-        if len(self._pending) >= _PENDING_LIMIT:
+        if len(self._pending) >= self._core.max_changes:
             del self._pending[next(iter(self._pending))]
         self._pending[change] = None
         self._wake()

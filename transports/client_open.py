@@ -66,6 +66,12 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     visit_timeout: float = 60.0
     """Seconds to wait for word that the user has visited a URL, before the request that requires
     it is tried again anyway (2025-11-25)."""
+    max_visits: int = 1000
+    """Visits under way that are remembered; the oldest are forgotten first."""
+    max_changes: int = 4096
+    """Different changes that one listener has not looked at; the oldest are forgotten first."""
+    parting_time: float = 2.0
+    """Seconds that telling the server may take that nobody listens any more, or wants a task."""
     cache: ResultCache | bool = True
     """Keep results for as long as the server allows (modern).  Clients that are given the same
     ResultCache share what may be shared."""
@@ -245,6 +251,9 @@ class Opening:
         core.meta.update(settings.meta)
         core.visits.patience = settings.visit_timeout
         core.visits.rounds = settings.limits.input_rounds
+        core.visits.limit = settings.max_visits
+        core.max_changes = settings.max_changes
+        core.parting_time = settings.parting_time
         if settings.tasks is not None:
             core.tasks.options = settings.tasks
             if capabilities.tasks is not UNSET:

@@ -23,7 +23,6 @@ from transports.typed import Malformed, typed
 logger = logging.getLogger("mcpcore.client")
 
 COMPLETE = "notifications/elicitation/complete"
-_LIMIT = 1000
 
 
 class _Asked(Struct, rename="camel"):
@@ -33,9 +32,10 @@ class _Asked(Struct, rename="camel"):
 class Visits:
     """The visits of one connection, by elicitation id; the oldest are forgotten first."""
 
-    def __init__(self, callbacks: Callbacks, *, limit: int = _LIMIT) -> None:
+    def __init__(self, callbacks: Callbacks, *, limit: int = 1000) -> None:
         self._callbacks = callbacks
-        self._limit = limit
+        self.limit = limit
+        """So many at a time."""
         self._under_way: dict[str, anyio.Event] = {}
         self.patience = 0.0
         """Seconds to wait for word that a visit is over before a request is tried again."""
@@ -90,7 +90,7 @@ class Visits:
 
     def _expect(self, elicitation_id: str) -> None:
         self._under_way.setdefault(elicitation_id, anyio.Event())
-        if len(self._under_way) > self._limit:
+        if len(self._under_way) > self.limit:
             del self._under_way[next(iter(self._under_way))]
 
     async def _wait(self, ids: Iterable[str]) -> None:

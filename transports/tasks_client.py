@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientTasks", "TaskCancelled", "TaskOptions"]
 
-_CANCEL_TIME = 2.0
-"""Seconds that telling the server of a cancellation may take."""
-
 
 class _Created(Struct):
     task: TaskState | UnsetType = UNSET
@@ -218,5 +215,6 @@ class ClientTasks:
         raise RequestTimeout(CALL, f"the task {state.task_id} did not end within {timeout} s")
 
     async def _abandon(self, task_id: str) -> None:
-        with anyio.move_on_after(_CANCEL_TIME, shield=True), suppress(McpError, LocalError):
+        limit = self._core.parting_time
+        with anyio.move_on_after(limit, shield=True), suppress(McpError, LocalError):
             await self.cancel(task_id)

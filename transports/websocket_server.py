@@ -40,8 +40,6 @@ Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
 
 _PAUSE = 0.1
-_TURNED_AWAY = 100
-"""Connections over the limit that are told so at a time; others are closed without a word."""
 
 
 class ConnectionCount:
@@ -173,7 +171,7 @@ class WebSocketServer:
         await self._serve(make_link, agreement.handshake)
 
     async def _turn_away(self, stream: ByteStream, refusal: Refusal) -> None:
-        if self._turned_away >= _TURNED_AWAY:
+        if self._turned_away >= self._settings.turned_away:
             return
         self._turned_away += 1
         try:

@@ -56,6 +56,8 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     max_connections_per_client: int = 2_000
     """Server: at a time, of one peer address (of one network, in IPv6); one more is refused with
     503.  To be raised behind a proxy, whose address all clients share."""
+    turned_away: int = 100
+    """Server: connections that are told why they are refused, at a time; others are just closed."""
     handshake_timeout: float = 10.0
     """For the whole opening, TLS included; at a client with name resolution and TCP."""
     request_line: int = 8 * 1024
