@@ -155,18 +155,19 @@ class HttpCarrier(HttpLink):
     # Plans of the machine
 
     def _move_output(self) -> bool:
-        refused = False
+        news = False
         for plan in self.machine.requests_to_send():
             if isinstance(plan, HttpAbort):
                 self._abort(plan.exchange)
+                news = True
             elif self._stopped:
                 self.machine.response_end(plan.exchange, error=_CLOSED, now=clock())
-                refused = True
+                news = True
             elif plan.after:
                 heappush(self._delayed, (clock() + plan.after, next(self._sequence), plan))
             else:
                 self._send(plan)
-        return refused
+        return news
 
     def _abort(self, exchange: Route) -> None:
         self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]

@@ -309,6 +309,11 @@ class Receiver(Notices):
             record = self._by_route.get(route)
             if record is not None:
                 self.drop(record, RequestSignal.END, end.reason)
+            elif self.role is Role.CLIENT:
+                # Nobody waits for what the server was asked there, and so for its questions.
+                for record in list(self.in_flight_by_id.values()):
+                    if record.route == route:
+                        self.drop(record, RequestSignal.CANCEL, end.reason)
             return
         if self.reconnects is None:
             self.waiting_input.clear()

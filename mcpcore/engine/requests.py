@@ -209,6 +209,11 @@ class Hub:
         self.inbox.clear()
         self.inbox.extend(kept)
 
+    def routes_in_use(self) -> set[Route]:
+        """Where requests in flight have come from, and what was not looked at."""
+        waiting = {item[3] for item in self.inbox if len(item) >= 4}
+        return waiting.union(record.route for record in self.inbound.values())
+
     def new_key(self) -> Key:
         """A handle for one inbound request."""
         self._keys += 1

@@ -72,6 +72,8 @@ class Call(Struct, kw_only=True, eq=False):
     """How often the ``initialize`` of a next session was sent before."""
     repeated: bool = False
     """It was sent before, on a connection that was lost."""
+    earlier: list[Route] = field(default_factory=list)
+    """The routes before this one, as far as questions that came on them are open."""
     over: bool = False
     """What is still to come does not matter."""
     reading: Reading = Reading.HEAD

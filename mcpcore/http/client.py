@@ -238,7 +238,10 @@ class HttpClient(Sending):
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:
-        """Take what is to be sent, and which exchanges are to be given up."""
+        """Take what is to be sent, and which exchanges are to be given up.
+
+        An exchange that is given up may leave an event: what the server asked on it ends with it.
+        """
         self._collect()
         plans, self._plans = self._plans, []
         return plans

@@ -25,6 +25,8 @@ _REASONS = {
     FaultKind.HEADERS: EndReason.REFUSED,
 }
 
+GIVEN_UP = "the request that it belongs to was given up"
+
 
 def reason_of(fault: Fault | None) -> EndReason:
     """How a request ends that met with ``fault``; without any its connection was lost."""
@@ -113,6 +115,8 @@ class Outcomes(ABC):
 
     def _get(self, call: Call, after: float | None, target: str | None = None) -> None:
         """Let the exchange go on as a new GET, where the last event left off."""
+        in_use = self._peer.hub.routes_in_use()
+        call.earlier = [route for route in (*call.earlier, call.route) if route in in_use]
         call.route = self._new_route()
         if call.purpose is Purpose.POST:
             call.purpose = Purpose.RESUME
@@ -192,6 +196,12 @@ class Outcomes(ABC):
             del self._by_request[call.request]
             call.request = None
         self._plans.append(HttpAbort(call.route))
+
+    def _take_back(self, call: Call) -> None:
+        """Our owner gave the request of ``call`` up: what the server asked meanwhile ends too."""
+        for route in (*call.earlier, call.route):
+            self._peer.receive_eof(now=call.heard, route=route, reason=GIVEN_UP)
+        self._abort(call)
 
     # Helpers
 

@@ -116,7 +116,7 @@ class Sending(Responses):
             return False
         call = self._by_request.get(request)
         if call is not None:
-            self._abort(call)
+            self._take_back(call)
         return revision is None or not revision.disconnect_cancels
 
     def _post(self, frame: Transmit, *, again: bool = False) -> Call:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, LocalError
+from mcpcore.spec.errors import LocalError
 from tests.bindings.features import text
 from tests.bindings.scripts import Message, Script
 from tests.bindings.table import LEGACY, MODERN, Bench, behaviour
@@ -237,116 +237,6 @@ async def changes_by_hand(bench: Bench) -> None:
         await script.tell("notifications/resources/updated", {"uri": "a://b"}, request)
         await script.reply(request, script.text("x"))
     assert heard == ["tools", "prompts", "resources", "a://b"]
-
-
-# Questions
-
-
-async def _question(script: Script, request: Message, method: str, params: Message) -> Message:
-    """Ask the client something while its call waits; its answer."""
-    question = {"jsonrpc": "2.0", "id": "q", "method": method, "params": params}
-    await script.send(question, request)
-    return await script.answered("q")
-
-
-@behaviour(eras=(LEGACY,), by_hand=True)
-async def a_client_answers_a_ping(bench: Bench) -> None:
-    """``ping`` of the server has an empty result."""
-    async with called(bench) as (script, request, _, _):
-        assert (await _question(script, request, "ping", {}))["result"] == {}
-        await script.reply(request, script.text("x"))
-
-
-@behaviour(eras=(LEGACY,), by_hand=True)
-async def an_unknown_question_is_refused(bench: Bench) -> None:
-    """A request that no client knows, and one that was not declared, have an error."""
-    async with called(bench) as (script, request, _, _):
-        unknown = await _question(script, request, "acme/who", {})
-        assert unknown["error"]["code"] == METHOD_NOT_FOUND
-        undeclared = await _question(script, request, "roots/list", {})
-        assert undeclared["error"]["code"] == METHOD_NOT_FOUND
-        await script.reply(request, script.text("x"))
-
-
-@behaviour(eras=(LEGACY,), by_hand=True)
-async def a_malformed_question_is_refused(bench: Bench) -> None:
-    """What a callback could not understand is an error of its parameters."""
-    callbacks = Callbacks(sampling=lambda params: {})
-    async with called(bench, callbacks=callbacks) as (script, request, _, _):
-        answer = await _question(script, request, "sampling/createMessage", {"messages": 1})
-        assert answer["error"]["code"] == INVALID_PARAMS
-        await script.reply(request, script.text("x"))
-
-
-@behaviour(eras=(LEGACY,), by_hand=True)
-async def a_question_can_be_taken_back(bench: Bench) -> None:
-    """A question that the server cancels ends its callback, and is not answered."""
-    asked, ended = anyio.Event(), anyio.Event()
-
-    async def ponder(params: object) -> None:
-        asked.set()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            ended.set()
-
-    callbacks = Callbacks(elicitation=ponder)
-    async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
-        await script.ask_user(request)
-        await asked.wait()
-        await script.tell("notifications/cancelled", {"requestId": "question"}, request)
-        await ended.wait()
-        await script.reply(request, script.text("x"))
-    assert outcome.text == "x"
-
-
-@behaviour(eras=(LEGACY,), by_hand=True)
-async def a_failing_callback_is_an_answer(bench: Bench) -> None:
-    """A mistake in a callback is an internal error for the server, without its words."""
-
-    def broken(params: object) -> None:
-        raise RuntimeError("a secret of the client")
-
-    async with called(bench, callbacks=Callbacks(elicitation=broken)) as (script, request, _, _):
-        await script.ask_user(request)
-        answer = await script.answered("question")
-        assert answer["error"]["code"] == -32603
-        assert "secret" not in str(answer)
-        await script.reply(request, script.text("x"))
-
-
-@behaviour(eras=(MODERN,), by_hand=True)
-async def the_state_returns_as_it_was(bench: Bench) -> None:
-    """Answers go with the state of the server, byte for byte, in a new request."""
-    callbacks = Callbacks(elicitation=lambda params: {"x": 3})
-    async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
-        await script.ask_user(request)
-        again = await script.called("odd")
-        assert again["id"] != request["id"]
-        assert again["params"]["requestState"] == "state"
-        assert again["params"]["inputResponses"]["q"]["content"] == {"x": 3}
-        await script.reply(again, script.text("x"))
-    assert outcome.text == "x"
-
-
-@behaviour(eras=(MODERN,), by_hand=True)
-async def a_server_that_asks_for_ever(bench: Bench) -> None:
-    """Rounds of input have an end: the call fails, and the conversation goes on."""
-    callbacks = Callbacks(elicitation=lambda params: {"x": 3})
-    async with (
-        called(bench, callbacks=callbacks) as (script, request, outcome, _),
-        anyio.create_task_group() as asking,
-    ):
-
-        async def ask(request: Message) -> None:
-            while True:
-                await script.ask_user(request)
-                request = await script.called("odd")
-
-        asking.start_soon(ask, request)
-        await outcome.ended.wait()
-        asking.cancel_scope.cancel()
-    assert isinstance(outcome.error, LocalError)
 
 
 # Opening

@@ -7,12 +7,20 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.bindings import cancelling, client_alone, ends, features, loads, server_alone
+from tests.bindings import (
+    cancelling,
+    client_alone,
+    client_asked,
+    ends,
+    features,
+    loads,
+    server_alone,
+)
 from tests.bindings.inbox import PATIENCE
 from tests.bindings.places import BINDINGS, ERAS, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
 
-MODULES = (features, cancelling, loads, ends, server_alone, client_alone)
+MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked)
 """They fill the table when they are imported."""
 
 

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.events import EndReason, RequestEnded, ResultReceived
+from mcpcore.engine.events import (
+    EndReason,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+)
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.recovery import Backoff, Recovery
 from mcpcore.http.settings import HttpClientSettings
@@ -316,3 +322,36 @@ def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
     hand.end(send)
     hand.stream(hand.next(), result(request))
     assert hand.take(ResultReceived).request == request
+
+
+def test_a_question_ends_with_its_call_wherever_the_stream_was_picked_up() -> None:
+    hand, request = broken()
+    for number in range(3):
+        again = hand.next()
+        hand.stream(again, {"jsonrpc": "2.0", "id": f"q{number}", "method": "roots/list"}, id="e")
+        # One is answered before the stream breaks off again, one comes with its very end.
+        key = hand.take(RequestReceived).key
+        if number == 1:
+            hand.client.respond(key, {"roots": []})
+            hand.reply(hand.next(), 202)
+        hand.data(again, b'data:{"jsonrpc":"2.0","id":"e%d","method":"roots/list"}\n\n' % number)
+        hand.end(again, "connection reset")
+    hand.client.cancel(request, now=hand.now)
+    hand.pump()
+    ended = [event.key for event in hand.events if isinstance(event, RequestCancelled)]
+    assert len(ended) == 5
+    for gone in ended:
+        assert hand.client.respond(gone, {"roots": []}) is False
+        hand.client.release(gone)
+    assert hand.client.exchanges == 1, "the cancellation alone"
+
+
+def test_a_stream_that_is_picked_up_for_ever_takes_no_more_room() -> None:
+    hand, _ = broken()
+    for number in range(50):
+        again = hand.next()
+        hand.stream(again, id=str(number))
+        hand.data(again, b"id: e-%d\ndata:\n\n" % number)
+        hand.end(again, "connection reset")
+    [call] = hand.client._calls.values()
+    assert call.earlier == []

@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     NotificationReceived,
     ProgressReceived,
     Ready,
+    RequestCancelled,
     RequestEnded,
     RequestReceived,
     ResultReceived,
@@ -24,6 +25,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
+from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,
     LEGACY,
@@ -785,6 +787,40 @@ def test_a_question_that_is_taken_back() -> None:
     assert hand.client.respond(key, {"roots": []}) is False
     hand.client.release(key)
     assert hand.pump().sent == []
+
+
+@pytest.mark.parametrize("by", ["cancel", "timeout"])
+def test_a_question_ends_with_the_call_it_belongs_to(by: str) -> None:
+    hand = legacy()
+    call = hand.client.request("tools/call", ECHO, now=hand.now, timeout=5)
+    send = hand.next()
+    other = hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
+    others = hand.next()
+    hand.stream(send, {"jsonrpc": "2.0", "id": "q", "method": "roots/list"})
+    hand.stream(others, {"jsonrpc": "2.0", "id": "r", "method": "roots/list"})
+    key, kept = hand.take(RequestReceived).key, hand.take(RequestReceived).key
+    # One that nobody has looked at yet ends as well.
+    late = {"jsonrpc": "2.0", "id": "l", "method": "roots/list"}
+    hand.data(send, encode_event(json.dumps(late).encode()))
+    if by == "cancel":
+        hand.client.cancel(call, now=hand.now)
+        assert hand.body_of(hand.next())["method"] == "notifications/cancelled"
+    else:
+        hand.pass_time(6)
+    hand.pump()
+    ended = [event.key for event in hand.events if isinstance(event, RequestCancelled)]
+    asked = hand.take(RequestReceived).key
+    assert ended == [key, asked]
+    assert hand.aborted == [send.exchange]
+    hand.sent.clear()
+    assert hand.client.respond(key, {"roots": []}) is False
+    assert hand.client.respond(kept, {"roots": []}) is True
+    assert hand.body_of(hand.next())["id"] == "r"
+    for gone in ended:
+        hand.client.release(gone)
+    hand.event(others, result(other))
+    assert hand.take(ResultReceived).request == other
+    assert not hand.pump().sent
 
 
 # Input rounds
