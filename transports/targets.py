@@ -172,6 +172,20 @@ def describe(target: Target) -> str:
     return f"sse+{target.url}" if isinstance(target, SseTarget) else target.url
 
 
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise :class:`BadTarget` for a header that cannot be sent, or that is not the user's to say.
+
+    The message holds no value.
+    """
+    from mcpcore.http.plan import own_header
+
+    for header in headers.items():
+        try:
+            own_header(header)
+        except ValueError as error:
+            raise BadTarget(str(error)) from None
+
+
 def parse_address(text: str) -> tuple[str, int]:
     """Split ``HOST:PORT``, ``[v6]:PORT``, ``:PORT`` or ``PORT``; without host it is loopback.
 
@@ -219,6 +233,8 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
         )
     if not host:
         raise BadTarget(f"{url!r} names no host")
+    if headers and isinstance(headers, Mapping):
+        check_headers(headers)
     if parts.scheme in _HTTP_SCHEMES:
         return HttpTarget(url, headers)
     if parts.scheme in _SSE_SCHEMES:

@@ -216,7 +216,7 @@ def _add_context(lines: Lines, session: str | None, version: Revision | None) ->
 
 def own_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
     """Check a header that the user of a client wants sent.  Raises ValueError."""
-    name, value = header[0].lower().encode("latin-1"), header[1].encode("latin-1")
+    name, value = (text.encode("utf-8", "surrogatepass") for text in (header[0].lower(), header[1]))
     if not is_token(name):
         raise ValueError(f"{header[0]!r} is no header name")
     if name in _OURS or name.startswith(MCP_PARAM_PREFIX):

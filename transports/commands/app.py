@@ -15,11 +15,13 @@ from typer.core import TyperCommand
 
 from transports.commands.call import call as run_call
 from transports.commands.listing import list_offers
+from transports.commands.options import ConfigOption, Shown, connecting
 from transports.commands.output import Exit, Failure, print_error
 from transports.commands.probe import probe as run_probe
 from transports.commands.serve import TlsFiles
 from transports.commands.serve import serve as run_serve
-from transports.commands.target import Options, Way
+from transports.commands.servers import list_servers
+from transports.commands.target import Options
 from transports.targets import BadTarget
 
 PLUGINS = "mcpcore.commands"
@@ -30,35 +32,6 @@ RevisionOption = Annotated[
     typer.Option(
         "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
     ),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer; default 60."),
-]
-HeaderOption = Annotated[
-    list[str] | None,
-    typer.Option("--header", metavar="'NAME: VALUE'", help="Send this HTTP header; repeatable."),
-]
-ProxyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--proxy", metavar="URL", help="HTTP proxy, or none; default: what the environment says."
-    ),
-]
-CaOption = Annotated[
-    str | None,
-    typer.Option("--cacert", metavar="FILE", help="Trust these authorities and no others (PEM)."),
-]
-CertOption = Annotated[
-    str | None,
-    typer.Option("--cert", metavar="FILE", help="Our certificate, if the server asks (PEM)."),
-]
-KeyOption = Annotated[
-    str | None, typer.Option("--key", metavar="FILE", help="Its key, if it is in another file.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show log messages, those of the server too.")
 ]
 
 
@@ -76,9 +49,10 @@ def build() -> typer.Typer:
     )
     app.callback()(_common)
     app.command("serve")(serve)
-    app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(call)
-    app.command("list", cls=_usage("[KIND]..."))(list_)
-    app.command("probe", cls=_usage(""))(probe)
+    app.command("call", cls=_usage("TOOL [KEY=VALUE]..."))(connecting(call))
+    app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
+    app.command("probe", cls=_usage(""))(connecting(probe))
+    app.command("servers")(servers)
     for entry in entry_points(group=PLUGINS):
         try:
             plugin = entry.load()
@@ -114,7 +88,7 @@ def _usage(words: str) -> type[TyperCommand]:
 
     class Command(TyperCommand):
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
-            return ["[OPTIONS]", *([words] if words else []), "(URL | -- COMMAND...)"]
+            return ["[OPTIONS]", *([words] if words else []), "(URL | NAME | -- COMMAND...)"]
 
     return Command
 
@@ -210,7 +184,9 @@ def serve(
         ),
     ] = 1,
     revision: RevisionOption = None,
-    verbose: VerboseOption = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
+    ] = False,
 ) -> None:
     """Serve a service on any number of bindings at once.
 
@@ -273,15 +249,9 @@ def call(
     root: Annotated[
         list[str] | None, typer.Option("--root", metavar="URI", help="A root; repeatable.")
     ] = None,
-    revision: RevisionOption = None,
-    timeout: TimeoutOption = None,
-    header: HeaderOption = None,
-    proxy: ProxyOption = None,
-    cacert: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
+    as_json: Shown = False,
+    *,
+    options: Options,
 ) -> None:
     """Call a tool and print what it says.
 
@@ -293,11 +263,11 @@ def call(
       mcpcore call add a=1 b=2 http://127.0.0.1:8000/mcp
       mcpcore call search query="two words" tags='["a","b"]' -- python server.py
       mcpcore call greet --answer '{"name": "Ada"}' --json ws://127.0.0.1:8001/mcp
+      mcpcore call forecast city=Bergen weather        weather is a name out of mcp.json
+      mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
     """  # noqa: D301
-    way = Way(proxy, cacert, cert, key)
-    options = _options(context, revision, timeout, header, verbose, way)
     _guarded(
-        verbose,
+        options.verbose,
         lambda: run_call(
             tool,
             words or (),
@@ -314,15 +284,9 @@ def call(
 def list_(
     context: typer.Context,
     words: Words = None,
-    revision: RevisionOption = None,
-    timeout: TimeoutOption = None,
-    header: HeaderOption = None,
-    proxy: ProxyOption = None,
-    cacert: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
+    as_json: Shown = False,
+    *,
+    options: Options,
 ) -> None:
     """List what a server offers: everything, or the kinds named.
 
@@ -333,24 +297,18 @@ def list_(
       mcpcore list http://127.0.0.1:8000/mcp
       mcpcore list tools prompts -- npx -y @modelcontextprotocol/server-everything
       mcpcore list resources --json ws://127.0.0.1:8001/mcp
+      mcpcore list unix:///run/user/1000/weather.sock
+      mcpcore list --config team.json weather
     """  # noqa: D301
-    way = Way(proxy, cacert, cert, key)
-    options = _options(context, revision, timeout, header, verbose, way)
-    _guarded(verbose, lambda: list_offers(words or (), options, as_json=as_json))
+    _guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
 
 
 def probe(
     context: typer.Context,
     words: Words = None,
-    revision: RevisionOption = None,
-    timeout: TimeoutOption = None,
-    header: HeaderOption = None,
-    proxy: ProxyOption = None,
-    cacert: CaOption = None,
-    cert: CertOption = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = False,
+    as_json: Shown = False,
+    *,
+    options: Options,
 ) -> None:
     """Find out a server's era, revisions, capabilities and speed.
 
@@ -362,22 +320,26 @@ def probe(
       mcpcore probe https://mcp.example.com/mcp --header "Authorization: Bearer $TOKEN"
       mcpcore probe https://mcp.internal/mcp --cacert ca.pem --cert me.pem --key me.key
       mcpcore probe --json -- uvx mcp-server-time
+      mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
+      mcpcore probe weather
     """  # noqa: D301
-    way = Way(proxy, cacert, cert, key)
-    options = _options(context, revision, timeout, header, verbose, way)
-    _guarded(verbose, lambda: run_probe(words or (), options, as_json=as_json))
+    _guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
 
 
-def _options(
-    context: typer.Context,
-    revision: list[str] | None,
-    timeout: float | None,
-    header: list[str] | None,
-    verbose: bool,
-    way: Way,
-) -> Options:
-    revisions = tuple(revision) if revision else None
-    return Options(context.obj, revisions, timeout, tuple(header or ()), verbose, way)
+def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
+    """List the servers that a configuration file names.
+
+    Without --config it is the file that the variable MCPCORE_CONFIG names, or the first of
+    mcp.json, .mcp.json, .vscode/mcp.json and ~/.mcp.json. The names stand for the servers in call,
+    list and probe.
+
+    \b
+    Examples:
+      mcpcore servers
+      mcpcore servers --config ~/.cursor/mcp.json
+      mcpcore servers --json
+    """  # noqa: D301
+    _guarded(False, lambda: list_servers(config, as_json=as_json))
 
 
 def _guarded(verbose: bool, work: Callable[[], int]) -> None:

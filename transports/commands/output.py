@@ -43,6 +43,11 @@ def print_error(message: str) -> None:
     errors.print(f"[bold red]error:[/] {escape(message)}")
 
 
+def print_warning(message: str) -> None:
+    """Say what may be wrong, on standard error."""
+    errors.print(f"[yellow]warning:[/] {escape(message)}")
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, indented; what is absent on the wire is absent here."""
     json.dump(msgspec.to_builtins(value), sys.stdout, indent=2, ensure_ascii=False)

@@ -1,12 +1,18 @@
 """From the words of a command line to an open client."""
 
+import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 from msgspec import Struct, structs
 
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.base import Implementation
@@ -14,54 +20,170 @@ from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
 from transports.client_open import ClientSettings
-from transports.commands.output import Exit, Failure
+from transports.commands.output import Exit, Failure, print_warning
+from transports.config_file import (
+    PLACES,
+    VARIABLE,
+    BadConfig,
+    ConfiguredServer,
+    find_config,
+    find_server,
+)
+from transports.http_settings import HttpClientLinkSettings
+from transports.process_settings import ProcessSettings
 from transports.proxies import ENVIRONMENT, BadProxy
 from transports.request_log import log_outgoing
-from transports.targets import BadTarget, StdioTarget, Target, parse_target
+from transports.socket_settings import SocketSettings
+from transports.targets import (
+    BadTarget,
+    HttpTarget,
+    SseTarget,
+    StdioTarget,
+    Target,
+    WebSocketTarget,
+    parse_target,
+)
 from transports.tls import BadTls, client_tls
+from transports.websocket_settings import WebSocketSettings
 
 T = TypeVar("T")
 
 
-class Way(Struct, frozen=True):
-    """How a server on the network is reached: a proxy, whom to trust, who we are (files)."""
+class Options(Struct, frozen=True, kw_only=True):
+    """What all commands that connect have in common."""
 
+    command: tuple[str, ...] | None = None
+    """What stood behind ``--``."""
+    config: str | None = None
+    revisions: tuple[str, ...] | None = None
+    timeout: float | None = None
+    connect_timeout: float | None = None
+    reconnect: int | None = None
+    headers: tuple[str, ...] = ()
     proxy: str | None = None
     """"none" for none; None: what the environment says."""
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-
-
-class Options(Struct, frozen=True):
-    """What all commands that connect have in common."""
-
-    command: tuple[str, ...] | None = None
-    """What stood behind ``--``."""
-    revisions: tuple[str, ...] | None = None
-    timeout: float | None = None
-    headers: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    cwd: str | None = None
+    memory_limit: str | None = None
+    cpu_limit: float | None = None
     verbose: bool = False
-    way: Way = Way()
+
+
+_WEB = (HttpTarget, SseTarget, WebSocketTarget)
+_SECURE = ("https", "wss", "tls")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Target]:
     """Separate the target from the other words: the command behind ``--``, or the last word.
 
-    Raises BadTarget, and Failure for an unknown revision.
+    Raises BadTarget, also for options that do not fit it, and Failure for an unknown revision.
     """
     check_revisions(options.revisions)
     if options.command is not None:
         if not options.command:
             raise BadTarget("no command stands after --")
-        return list(words), StdioTarget(options.command)
+        if options.config is not None:
+            raise BadTarget("--config is for servers that are named, and this one is a command")
+        return list(words), fitted(StdioTarget(options.command), options)
     if not words:
-        raise BadTarget("no server: give a URL, or -- and the command that starts one")
-    if "://" not in words[-1]:
         raise BadTarget(
-            f"{words[-1]!r} is no URL; a server is a URL, or -- and the command that starts one"
+            "no server: give a URL, a name out of mcp.json, or -- and the command that starts one"
         )
-    return list(words[:-1]), parse_target(words[-1], headers=_headers(options.headers))
+    if "://" in words[-1]:
+        if options.config is not None:
+            raise BadTarget("--config is for servers that are named, and this one is a URL")
+        target = parse_target(words[-1])
+    else:
+        server = named(words[-1], options.config)
+        for doubt in server.doubts:
+            print_warning(f"{server}: {doubt}")
+        target = server.target()
+    return list(words[:-1]), fitted(target, options)
+
+
+def config_path(chosen: str | None) -> Path:
+    """The configuration file: the one that was named, or that is found.  Raises BadConfig."""
+    found = Path(chosen) if chosen is not None else find_config()
+    if found is None:
+        raise BadConfig(
+            f"there is no configuration file: none of {', '.join(PLACES)}; --config and the"
+            f" variable {VARIABLE} name others"
+        )
+    return found
+
+
+def named(name: str, chosen: str | None) -> ConfiguredServer:
+    """The server that has a name in the configuration file.  Raises BadTarget."""
+    if chosen is None and find_config() is None:
+        raise BadTarget(
+            f"{name!r} is no URL; a server is a URL, a name out of a configuration file (of which "
+            f"there is none here: {', '.join(PLACES)}), or -- and the command that starts one"
+        )
+    path = config_path(chosen)
+    try:
+        return find_server(name, path)
+    except BadConfig as error:
+        if str(error).startswith(f"{path} has no server"):
+            raise BadConfig(f"{name!r} is no URL, and {error}") from None
+        raise
+
+
+def fitted(target: Target, options: Options) -> Target:
+    """The target with the options that belong to it.  Raises BadTarget for those that do not."""
+    _check_fit(target, options)
+    if isinstance(target, StdioTarget) and (options.env or options.cwd is not None):
+        return StdioTarget(
+            target.command,
+            {**(target.env or {}), **_variables(options.env)} or None,
+            target.cwd if options.cwd is None else options.cwd,
+        )
+    if isinstance(target, _WEB) and options.headers:
+        given = _headers(options.headers)
+        replaced = {name.lower() for name in given}
+        assert not callable(target.headers)  # noqa: S101 - made from words
+        kept = {k: v for k, v in target.headers.items() if k.lower() not in replaced}
+        return structs.replace(target, headers={**kept, **given})
+    return target
+
+
+def _check_fit(target: Target, options: Options) -> None:
+    web, command = isinstance(target, _WEB), isinstance(target, StdioTarget)
+    secure = urlsplit(getattr(target, "url", "")).scheme in _SECURE
+    rules = (
+        (web, "URLs of http, ws and sse", {"--header": options.headers, "--proxy": options.proxy}),
+        (
+            secure,
+            "TLS: https, wss, sse+https and tls",
+            {"--cacert": options.ca, "--cert": options.cert, "--key": options.key},
+        ),
+        (
+            command,
+            "servers that are started as a command",
+            {
+                "--env": options.env,
+                "--cwd": options.cwd,
+                "--memory-limit": options.memory_limit,
+                "--cpu-limit": options.cpu_limit,
+            },
+        ),
+    )
+    for fits, what, given in rules:
+        for name, value in given.items():
+            if value not in (None, ()) and not fits:
+                raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
+    if options.key is not None and options.cert is None:
+        raise BadTarget("--key is the key of --cert, which is not given")
+
+
+def _kind(target: Target) -> str:
+    if isinstance(target, StdioTarget):
+        return "a command"
+    sse = "sse+" if isinstance(target, SseTarget) else ""
+    return f"one of {sse}{urlsplit(getattr(target, 'url', '')).scheme}"
 
 
 def check_revisions(names: Sequence[str] | None) -> None:
@@ -108,7 +230,7 @@ async def _converse(
 
 
 def client_settings(options: Options) -> ClientSettings:
-    """Turn options into settings of the client."""
+    """Turn options into settings of the client, whatever it connects to."""
     limits = ClientSettings().limits
     if options.timeout is not None:
         limits = structs.replace(
@@ -117,16 +239,59 @@ def client_settings(options: Options) -> ClientSettings:
             max_timeout=max(options.timeout, limits.max_timeout or 0.0),
             probe_timeout=min(options.timeout, limits.probe_timeout),
         )
-    way = options.way
     tls = None
-    if way.ca or way.cert or way.key:
-        tls = client_tls(ca=way.ca, cert=way.cert, key=way.key)
+    if options.ca or options.cert or options.key:
+        tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
+    process, websocket = ProcessSettings(), WebSocketSettings()
+    socket, http_link, http = SocketSettings(), HttpClientLinkSettings(), HttpClientSettings()
+    if (seconds := options.connect_timeout) is not None:
+        process = structs.replace(process, startup_timeout=seconds)
+        websocket = structs.replace(websocket, handshake_timeout=seconds)
+        socket = structs.replace(socket, handshake_time=seconds)
+        http_link = structs.replace(http_link, connect_time=seconds)
+        http = structs.replace(http, endpoint_timeout=seconds)
+    reconnect = ReconnectSettings()
+    if (number := options.reconnect) is not None:
+        reconnect = structs.replace(reconnect, attempts=number, max_restarts=number)
+        http = structs.replace(http, max_resumes=number)
+    process = structs.replace(
+        process, memory_limit=_size(options.memory_limit), cpu_limit=options.cpu_limit
+    )
     return ClientSettings(
         limits=limits,
         info=Implementation(name="mcpcore-cli", version="0.1.0"),
+        reconnect=reconnect,
+        http=http,
+        http_link=http_link,
         ssl_context=tls,
-        proxy={None: ENVIRONMENT, "none": None}.get(way.proxy, way.proxy),
+        proxy={None: ENVIRONMENT, "none": None}.get(options.proxy, options.proxy),
+        process=process,
+        websocket=websocket,
+        socket=socket,
     )
+
+
+def _size(text: str | None) -> int | None:
+    if text is None:
+        return None
+    parsed = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text)
+    if parsed is None or not int(parsed[1]):
+        raise BadTarget(f"--memory-limit: {text!r} is no size; expected bytes, such as 512M or 2G")
+    return int(parsed[1]) * _UNITS[parsed[2]]
+
+
+def _variables(words: Sequence[str]) -> dict[str, str]:
+    variables = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or "\0" in word:
+            raise BadTarget(f"--env: {word!r} is no variable; expected NAME=VALUE, or NAME")
+        if not equals:
+            if name not in os.environ:
+                raise BadTarget(f"--env: the variable {name} is not set here; give NAME=VALUE")
+            value = os.environ[name]
+        variables[name] = value
+    return variables
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:

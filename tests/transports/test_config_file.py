@@ -1,0 +1,400 @@
+"""Configuration files: what is read in them, and what is said of those that are wrong."""
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transports.config_file import (
+    MAX_SIZE,
+    VARIABLE,
+    BadConfig,
+    find_config,
+    find_server,
+    load_targets,
+    read_config,
+)
+from transports.targets import (
+    HttpTarget,
+    SseTarget,
+    StdioTarget,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+)
+
+ENVIRON = {"TOKEN": "t0k", "EMPTY": "", "HOST": "example.com", "NEST": "${TOKEN}"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "mcp.json"
+
+
+def write(file: Path, entry: Any, table: str = "mcpServers") -> Path:
+    """A file with one server, "a"."""
+    file.write_text(json.dumps({table: {"a": entry}}))
+    return file
+
+
+URL = "https://example.com/mcp"
+SSE_URL = "http://x/sse"
+
+
+@pytest.mark.parametrize("table", ["mcpServers", "servers"])
+@pytest.mark.parametrize(
+    ("entry", "target"),
+    [
+        ({"command": "run"}, StdioTarget(("run",))),
+        ({"command": "run", "args": []}, StdioTarget(("run",))),
+        ({"type": "stdio", "command": "run", "args": ["-x", ""]}, StdioTarget(("run", "-x", ""))),
+        ({"command": "r", "env": {"A": "1", "B": ""}}, StdioTarget(("r",), {"A": "1", "B": ""})),
+        ({"command": "r", "cwd": "/srv"}, StdioTarget(("r",), None, Path("/srv"))),
+        ({"command": "r", "url": None, "headers": {}}, StdioTarget(("r",))),
+        ({"url": URL}, HttpTarget(URL)),
+        ({"url": URL, "headers": {"A": "b"}}, HttpTarget(URL, {"A": "b"})),
+        ({"type": "http", "url": URL}, HttpTarget(URL)),
+        ({"type": "streamable-http", "url": URL}, HttpTarget(URL)),
+        ({"type": "streamableHttp", "url": URL}, HttpTarget(URL)),
+        ({"type": "http", "url": URL, "env": {}, "args": []}, HttpTarget(URL)),
+        ({"type": "sse", "url": SSE_URL, "headers": {"A": "b"}}, SseTarget(SSE_URL, {"A": "b"})),
+        ({"type": "sse", "url": f"sse+{SSE_URL}"}, SseTarget(SSE_URL)),
+        ({"url": f"sse+{SSE_URL}"}, SseTarget(SSE_URL)),
+        ({"type": "ws", "url": "wss://x/mcp"}, WebSocketTarget("wss://x/mcp")),
+        ({"url": "ws://x/", "headers": {"A": "b"}}, WebSocketTarget("ws://x/", {"A": "b"})),
+        ({"url": "tcp://x:1"}, TcpTarget("x", 1)),
+        ({"url": "tls://x:1"}, TcpTarget("x", 1, tls=True)),
+        ({"url": "unix:///run/x"}, UnixTarget("/run/x")),
+        ({"url": URL, "timeout": 5, "alwaysAllow": ["x"], "disabled": False}, HttpTarget(URL)),
+    ],
+)
+def test_a_server_becomes_a_target(file: Path, table: str, entry: Any, target: Any) -> None:
+    assert load_targets(write(file, entry, table), environ=ENVIRON) == {"a": target}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${TOKEN}", "t0k"),
+        ("Bearer ${TOKEN}, ${TOKEN}", "Bearer t0k, t0k"),
+        ("${EMPTY}", ""),
+        ("${TOKEN:-other}", "t0k"),
+        ("${NOPE:-other one}", "other one"),
+        ("${NOPE:-}", ""),
+        ("${NOPE:-a:-b$c}", "a:-b$c"),
+        ("${EMPTY:-other}", "other"),
+        ("${env:TOKEN}", "t0k"),
+        ("${NEST}", "${TOKEN}"),
+        ("$TOKEN $ {} }", "$TOKEN $ {} }"),
+        ("${userHome}", str(Path.home())),
+    ],
+)
+@pytest.mark.parametrize("member", ["command", "args", "env", "url", "headers"])
+def test_variables(file: Path, member: str, text: str, value: str) -> None:
+    entries: dict[str, tuple[Any, Any]] = {
+        "command": ({"command": f"x{text}"}, StdioTarget((f"x{value}",))),
+        "args": ({"command": "x", "args": ["1", text]}, StdioTarget(("x", "1", value))),
+        "env": ({"command": "x", "env": {"K": text}}, StdioTarget(("x",), {"K": value})),
+        "url": ({"url": f"{URL}/{text}"}, HttpTarget(f"{URL}/{value}")),
+        "headers": ({"url": URL, "headers": {"K": text}}, HttpTarget(URL, {"K": value})),
+    }
+    entry, target = entries[member]
+    assert load_targets(write(file, entry), environ=ENVIRON) == {"a": target}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("${NOPE}", "the environment variable NOPE is not set; set it, or write ${NOPE:-default}"),
+        ("${env:NOPE}", "the environment variable NOPE is not set"),
+        ("${TOKEN", "'${TOKEN' is not closed"),
+        ("${}", "'${}' is unknown: expected ${NAME}, ${NAME:-default}"),
+        ("${1A}", "'${1A}' is unknown"),
+        ("${TOKEN:?}", "'${TOKEN:?}' is unknown"),
+        ("${input:key}", "'${input:key}' is unknown"),
+        ("${input:key}", "nobody is asked for inputs here"),
+        ("${command:x}", "expected ${NAME}"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("entry", "member"),
+    [
+        ({"command": "x", "args": ["1", "TEXT"]}, "args[1]"),
+        ({"command": "x", "env": {"K": "TEXT"}}, "env.K"),
+        ({"command": "x", "cwd": "TEXT"}, "cwd"),
+        ({"url": URL, "headers": {"K": "TEXT"}}, "headers.K"),
+        ({"url": "TEXT"}, "url"),
+    ],
+)
+def test_variables_that_lead_to_nothing(
+    file: Path, entry: Any, member: str, text: str, problem: str
+) -> None:
+    written = json.loads(json.dumps(entry).replace("TEXT", text))
+    with pytest.raises(BadConfig) as caught:
+        load_targets(write(file, written), environ=ENVIRON)
+    assert str(caught.value).startswith(f"{file}: server 'a': {member}: ")
+    assert problem in str(caught.value)
+
+
+def test_the_environment_of_this_process_is_the_default(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_NAME", "some value")
+    write(file, {"command": "${SOME_NAME}"})
+    assert load_targets(file) == {"a": StdioTarget(("some value",))}
+
+
+@pytest.mark.parametrize(
+    ("place", "root"),
+    [
+        ("mcp.json", "."),
+        ("sub/.mcp.json", "sub"),
+        (".vscode/mcp.json", "."),
+        (".cursor/m.json", "."),
+    ],
+)
+def test_relative_directories_begin_at_the_project(tmp_path: Path, place: str, root: str) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    write(file, {"command": "x", "cwd": "tools", "args": ["${workspaceFolder}/s.py"]})
+    folder = tmp_path / root
+    target = StdioTarget(("x", f"{folder}/s.py"), None, folder / "tools")
+    assert load_targets(file, environ={}) == {"a": target}
+
+
+def test_a_home_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    write(file, {"command": "x", "cwd": "~/tools"})
+    assert load_targets(file)["a"] == StdioTarget(("x",), None, Path("/home/ann/tools"))
+
+
+A = "server 'a': "
+WRONG_ENTRIES: list[tuple[Any, str]] = [
+    (3, A + "expected an object, not a number"),
+    (None, A + "expected an object, not null"),
+    ([], A + "expected an object, not a list"),
+    ({}, A + "expected a member 'command' or 'url'"),
+    ({"serverUrl": URL}, A + "expected a member 'command' or 'url'; 'serverUrl' is unknown: is"),
+    ({"comand": "x"}, "'comand' is unknown: is 'command' meant?"),
+    ({"command": "x", "url": URL}, A + "expected 'command' or 'url', not both"),
+    ({"command": 3}, A + "command: expected a string, not a number"),
+    ({"command": ["x", "y"]}, A + "command: expected a string, not a list"),
+    ({"command": ""}, A + "command: expected a program, not an empty string"),
+    ({"command": "x", "args": "y"}, A + "args: expected a list, not a string"),
+    (
+        {"command": "x", "args": ["y", 80]},
+        A + 'args[1]: expected a string, not a number; write "80"',
+    ),
+    ({"command": "x", "args": [None]}, A + "args[0]: expected a string, not null"),
+    ({"command": "x\0"}, A + "command: a NUL character"),
+    ({"command": "x", "args": ["\0"]}, A + "args[0]: a NUL character"),
+    ({"command": "x", "env": ["A=1"]}, A + "env: expected an object, not a list"),
+    ({"command": "x", "env": {"PORT": 80}}, A + "env.PORT: expected a string, not a number; write"),
+    ({"command": "x", "env": {"X": True}}, 'env.X: expected a string, not true or false; write "t'),
+    ({"command": "x", "env": {"A=B": "c"}}, A + "env: 'A=B' is no name of a variable"),
+    ({"command": "x", "cwd": 1}, A + "cwd: expected a string, not a number"),
+    ({"command": "x", "headers": {"A": "b"}}, A + "headers: a command takes none"),
+    ({"command": "x", "type": "http"}, A + "type http needs a url"),
+    ({"url": URL, "type": "stdio"}, A + "type stdio needs a command"),
+    ({"url": URL, "type": "grpc"}, A + "type: expected stdio, http, streamable-http, sse or ws"),
+    ({"url": URL, "type": 1}, A + "type: expected a string, not a number"),
+    ({"url": URL, "args": ["x"]}, A + "args: goes with a command, not with a url"),
+    ({"url": URL, "env": {"A": "b"}}, A + "env: goes with a command"),
+    ({"url": URL, "cwd": "/"}, A + "cwd: goes with a command"),
+    ({"url": 1}, A + "url: expected a string, not a number"),
+    ({"url": ""}, A + "url: expected one like https://HOST/mcp, not ''"),
+    ({"url": "example.com/mcp"}, A + "url: expected one like https://HOST/mcp"),
+    ({"url": "ftp://x/"}, A + "url: 'ftp://x/' is no target: expected a URL that begins with"),
+    ({"url": "http:///mcp"}, A + "url: 'http:///mcp' names no host"),
+    ({"url": "http://[x/"}, A + "url: 'http://[x/' is not a URL"),
+    ({"url": "http://x:port/"}, A + "url: 'http://x:port/' is not a URL"),
+    ({"url": URL, "type": "ws"}, A + "url: with type ws it begins with ws:// or wss://"),
+    ({"url": "ws://x/", "type": "http"}, A + "url: with type http it begins with http://"),
+    ({"url": "tcp://x:1", "type": "sse"}, A + "url: with type sse it begins with http://"),
+    ({"url": "tcp://x"}, A + "url: 'tcp://x' lacks a host or a port"),
+    ({"url": "unix:///x", "headers": {"A": "b"}}, A + "url: headers cannot be sent over unix"),
+    ({"url": URL, "headers": "A: b"}, A + "headers: expected an object, not a string"),
+    ({"url": URL, "headers": {"A": 1}}, A + "headers.A: expected a string, not a number"),
+    ({"url": URL, "headers": {"A b": "c"}}, A + "headers: 'A b' is no header name"),
+    (
+        {"url": URL, "headers": {"A": "b\nC: d"}},
+        A + "headers: the value of the header 'A' cannot be sent",
+    ),
+    ({"url": URL, "headers": {"Host": "x"}}, A + "headers: the header 'Host' is set by the engine"),
+    ({"url": URL, "headers": {"A": "€"}}, A + "headers: the value of the header 'A' cannot be"),
+    ({"url": URL, "disabled": "no"}, A + "disabled: expected true or false, not a string"),
+]
+
+
+@pytest.mark.parametrize(("entry", "message"), WRONG_ENTRIES)
+def test_what_is_wrong_with_a_server_is_said(file: Path, entry: Any, message: str) -> None:
+    with pytest.raises(BadConfig, match=re.escape(message)) as caught:
+        load_targets(write(file, entry), environ=ENVIRON)
+    assert str(caught.value).startswith(f"{file}: server 'a': ")
+
+
+SERVER = '{"command": "x"}'
+WRONG_FILES = [
+    ("", "not JSON: Expecting value (line 1, column 1)"),
+    ("{", "not JSON"),
+    ('{\n "mcpServers": {},\n}', "(line 3, column 1)"),
+    ("[]", "expected an object, not a list"),
+    ("{}", "there is no member 'mcpServers' (or 'servers') in it"),
+    ('{"mcpservers": {}}', "there is no member 'mcpServers'"),
+    ('{"mcpServers": {}, "servers": {}}', "expected 'mcpServers' or 'servers', not both"),
+    ('{"mcpServers": []}', "mcpServers: expected an object, not a list"),
+    ('{"servers": "x"}', "servers: expected an object, not a string"),
+    ('{"mcpServers": {}, "mcpServers": {}}', "'mcpServers' is there twice"),
+    (f'{{"mcpServers": {{"a": {SERVER}, "a": {SERVER}}}}}', "mcpServers: 'a' is there twice"),
+    ('{"servers": {"a": {"url": "http://x/", "url": "http://y/"}}}', A + "'url' is there twice"),
+    (
+        '{"servers": {"a": {"command": "x", "env": {"K": "1", "K": "2"}}}}',
+        "env: 'K' is there twice",
+    ),
+    ('{"servers": {"": {"command": "x"}}}', "expected a name that can be seen"),
+    ('{"servers": {"a\\u001b[2J": {"command": "x"}}}', "expected a name that can be seen"),
+    ("[" * 100_000, "not JSON"),
+    ('{"servers": {"a": {"command": ' + "1" * 5000 + "}}}", "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES, ids=lambda text: text[:40])
+def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(BadConfig, match=re.escape(message)) as caught:
+        load_targets(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert len(str(caught.value)) < 500
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(BadConfig, match="cannot be read: no such file or directory"):
+        load_targets(file)
+    with pytest.raises(BadConfig, match="cannot be read: is a directory"):
+        load_targets(tmp_path)
+    with pytest.raises(BadConfig, match="cannot be read: embedded null byte"):
+        load_targets("a\0b")
+    file.write_bytes(b'{"mcpServers": {}} \xff')
+    with pytest.raises(BadConfig, match="expected UTF-8"):
+        load_targets(file)
+    file.write_bytes(b" " * (MAX_SIZE + 1))
+    with pytest.raises(BadConfig, match="larger than"):
+        load_targets(file)
+
+
+def test_comments_and_a_byte_order_mark(file: Path) -> None:
+    text = """// written by hand
+    {"servers": { /* two
+      lines */ "a": {"url": "http://x//y", // not in strings
+      "headers": {"A": "/* b */ \\"// c"}}}, "inputs": []}"""
+    file.write_text(text, encoding="utf-8-sig")
+    headers = {"A": '/* b */ "// c'}
+    assert load_targets(file) == {"a": HttpTarget("http://x//y", headers)}
+    file.write_text('// one\n/* two\n */ {"servers": nonsense}')
+    with pytest.raises(BadConfig, match=re.escape("(line 3, column 17)")):
+        load_targets(file)
+
+
+def test_unknown_members_may_be_there_twice(file: Path) -> None:
+    file.write_text('{"x": 1, "x": 2, "mcpServers": {"a": {"command": "x", "y": 1, "y": 2}}}')
+    assert load_targets(file) == {"a": StdioTarget(("x",))}
+
+
+def test_disabled_servers_are_left_out_but_read(file: Path) -> None:
+    entries = {"on": {"command": "x"}, "off": {"command": "${NOPE}", "disabled": True}}
+    file.write_text(json.dumps({"mcpServers": entries}))
+    assert load_targets(file, environ={}) == {"on": StdioTarget(("x",))}
+    assert list(read_config(file)) == ["on", "off"]
+    with pytest.raises(BadConfig, match="server 'off' is disabled"):
+        find_server("off", file)
+
+
+def test_misspelt_members_are_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entry = {"command": "x", "arg": ["y"], "envFile": ".env", "alwaysAllow": [], "timeout": 3}
+    write(file, entry)
+    with caplog.at_level(logging.WARNING, "mcpcore.config"):
+        assert load_targets(file) == {"a": StdioTarget(("x",))}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: server 'a': 'arg' is unknown: is 'args' meant?",
+        f"{file}: server 'a': 'envFile' is not read: put its variables into 'env'",
+    ]
+
+
+def test_one_server_needs_no_other(file: Path) -> None:
+    """A variable that is missing matters to the server that names it."""
+    entries = {"good": {"command": "x"}, "bad": {"command": "${NOPE}"}}
+    file.write_text(json.dumps({"mcpServers": entries}))
+    assert find_server("good", file).target({}) == StdioTarget(("x",))
+    with pytest.raises(BadConfig, match=r"server 'bad': command: .* NOPE"):
+        find_server("bad", file).target({})
+    with pytest.raises(BadConfig, match=r"has no server 'god'; did you mean 'good'\?"):
+        find_server("god", file)
+    with pytest.raises(BadConfig, match="has no server 'weather'; its servers: good, bad"):
+        find_server("weather", file)
+    file.write_text('{"mcpServers": {}}')
+    with pytest.raises(BadConfig, match="has no server 'x'; its servers: none"):
+        find_server("x", file)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"command": "x"}, None),
+        ({"command": "x", "disabled": True}, "disabled"),
+        ({"command": "${B_}", "args": ["${A_}", "${B_}", "${C_:-c}"]}, "B_, A_ not set"),
+        ({"url": "ftp://x"}, "url: 'ftp://x' is no target"),
+        ({"url": "https://x/", "headers": {"A": "${input:x}"}}, "headers.A: '${input:x}'"),
+    ],
+)
+def test_problems(file: Path, entry: Any, problem: str | None) -> None:
+    found = read_config(write(file, entry))["a"].problem
+    assert found == problem or (problem and found and found.startswith(problem))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://${TOKEN}/", "http://${TOKEN}:x/", "tcp://${TOKEN}", "${TOKEN}"]
+)
+def test_no_message_holds_the_value_of_a_variable(file: Path, url: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        load_targets(write(file, {"url": url}), environ={"TOKEN": "s3cr3t"})
+    assert "s3cr3t" not in str(caught.value)
+    assert "${TOKEN}" in str(caught.value)
+
+
+PLACES = ["mcp.json", ".mcp.json", ".vscode/mcp.json", "home/.mcp.json"]
+
+
+@pytest.mark.parametrize("first", range(len(PLACES) + 1))
+def test_where_it_is_found(tmp_path: Path, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    for place in PLACES[first:]:
+        path = tmp_path / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    found = find_config()
+    expected = (tmp_path / PLACES[first]).resolve() if first < len(PLACES) else None
+    assert (found.resolve() if found else None) == expected
+    monkeypatch.setenv(VARIABLE, "elsewhere.json")
+    assert find_config() == Path("elsewhere.json")
+    monkeypatch.setenv(VARIABLE, "")
+    assert (find_config() is None) is (expected is None)
+
+
+def test_an_expanded_variable_may_hold_what_a_path_may(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "ODD", "a b\"'\\ü")
+    assert load_targets(write(file, {"command": "${ODD}"}))["a"] == StdioTarget(("a b\"'\\ü",))
+
+
+def test_a_token_with_a_newline_is_refused_and_not_shown(file: Path) -> None:
+    write(file, {"url": URL, "headers": {"Authorization": "Bearer ${TOKEN}"}})
+    with pytest.raises(BadConfig, match="'Authorization' cannot be sent") as caught:
+        load_targets(file, environ={"TOKEN": "s3cr3t\n"})
+    assert "s3cr3t" not in str(caught.value)

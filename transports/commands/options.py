@@ -1,0 +1,150 @@
+"""The options that all commands share which connect to a server: declared here, once."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from msgspec import structs
+
+from transports.commands.target import Options
+
+Shown = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="Where servers are named; default: mcp.json."),
+]
+
+
+class _Shared:
+    """Each attribute is an option, and the member of :class:`Options` that it fills."""
+
+    config: ConfigOption = None
+    revisions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--revision", metavar="R", help="Speak only this revision, like 2025-11-25; repeatable."
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0.001, help="For each answer; default 60."
+        ),
+    ] = None
+    connect_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--connect-timeout",
+            metavar="SECONDS",
+            min=0.001,
+            help="For a connection, TLS included; default 10. For a command to start: 60.",
+        ),
+    ] = None
+    reconnect: Annotated[
+        int | None,
+        typer.Option(
+            "--reconnect",
+            metavar="N",
+            min=0,
+            help="Attempts in a row after a connection broke; default 5. Of a command: 0.",
+        ),
+    ] = None
+    headers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header", metavar="'NAME: VALUE'", help="http, ws: send this header; repeatable."
+        ),
+    ] = None
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            "--proxy",
+            metavar="URL",
+            help="http, ws: a proxy, or none; default: what the environment says.",
+        ),
+    ] = None
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            "--cacert", metavar="FILE", help="TLS: trust these authorities and no others (PEM)."
+        ),
+    ] = None
+    cert: Annotated[
+        str | None,
+        typer.Option(
+            "--cert", metavar="FILE", help="TLS: our certificate, if the server asks (PEM)."
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="FILE", help="TLS: its key, if it is in another file."),
+    ] = None
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            metavar="NAME[=VALUE]",
+            help="Command: a variable for it, ours without VALUE; repeatable.",
+        ),
+    ] = None
+    cwd: Annotated[
+        str | None, typer.Option("--cwd", metavar="DIR", help="Command: where it runs.")
+    ] = None
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit", metavar="BYTES", help="Command: of memory, such as 512M (Linux)."
+        ),
+    ] = None
+    cpu_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--cpu-limit", metavar="SECONDS", min=0.001, help="Command: of CPU time (POSIX)."
+        ),
+    ] = None
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show log messages, those of the server too."),
+    ] = False
+
+
+_NAMES = tuple(_Shared.__annotations__)
+_PARAMETERS = [
+    inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=getattr(_Shared, name),
+        annotation=_Shared.__annotations__[name],
+    )
+    for name in _NAMES
+]
+
+
+def connecting(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options, which it gets as one: ``options``, an :class:`Options`.
+
+    Its first parameter is the typer context.
+    """
+
+    def command(context: typer.Context, **values: Any) -> None:
+        given = {name: values.pop(name) for name in _NAMES}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+            if value is not None
+        }
+        options = structs.replace(Options(command=context.obj), **given)
+        function(context, **values, options=options)
+
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) if index else parameter
+        for index, parameter in enumerate(inspect.signature(function).parameters.values())
+        if parameter.name != "options"
+    ]
+    whole = inspect.Signature([*own, *_PARAMETERS])
+    command.__doc__ = function.__doc__
+    command.__name__ = function.__name__
+    command.__signature__ = whole  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in whole.parameters.values()}
+    return command
