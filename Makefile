@@ -34,7 +34,7 @@ setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
 sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
 
-demo: $(READY) $(SDK_READY) ## Our client, our server and the official SDK talk over every transport
+demo: $(READY) $(SDK_READY) ## Our client and server over every binding, the official SDK's where it has it
 	@$(PY) -m conformance.demo
 
 interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table

@@ -1,9 +1,9 @@
 """The reference server: every feature of the protocol, in every revision.
 
 ``python -m conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]
-[--sse HOST:PORT]``; without a binding it serves on standard input and output.  ``--revision NAME``
-restricts it to revisions.  What it offers follows the official suite's fixture; the first tool
-takes no arguments.
+[--sse HOST:PORT] [--tcp HOST:PORT] [--unix PATH]``; without a binding it serves on standard input
+and output.  ``--revision NAME`` restricts it to revisions.  What it offers follows the official
+suite's fixture; the first tool takes no arguments.
 """
 
 import argparse
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--http", metavar="HOST:PORT", action="append", default=[])
     parser.add_argument("--ws", metavar="HOST:PORT", action="append", default=[])
     parser.add_argument("--sse", metavar="HOST:PORT", action="append", default=[])
+    parser.add_argument("--tcp", metavar="HOST:PORT", action="append", default=[])
+    parser.add_argument("--unix", metavar="PATH", action="append", default=[])
     parser.add_argument("--revision", metavar="NAME", action="append", default=[])
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
@@ -41,6 +43,8 @@ def main() -> int:
             http=chosen.http,
             ws=chosen.ws,
             sse=chosen.sse,
+            tcp=chosen.tcp,
+            unix=chosen.unix,
             settings=ServeSettings(runtime=RuntimeSettings(revisions=revisions)),
             on_listening=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
         )

@@ -13,8 +13,10 @@ from msgspec import Raw
 
 from conformance.interop.drivers.caller import Caller, Late, Object, Progress, Refused
 from conformance.interop.drivers.script import Target, main
+from conformance.interop.talk import MEMORY
 from mcpcore.engine.peer import DEFAULT_TIMEOUT
 from mcpcore.http.client import HttpClient
+from mcpcore.service import Server
 from mcpcore.spec.errors import McpError
 from mcpcore.spec.types import (
     CreateMessageParams,
@@ -179,6 +181,14 @@ def _plain(value: Any) -> Object:
     return plain
 
 
+def _reached(target: Target) -> Target | Server:
+    if target != MEMORY:
+        return target
+    from conformance.everything.server import server
+
+    return server
+
+
 @asynccontextmanager
 async def open_ours(
     target: Target, facts: Mapping[str, Any], *, automatic: bool, bare: bool
@@ -187,7 +197,7 @@ async def open_ours(
     caller = OurCaller(facts, target if isinstance(target, str) else None)
     callbacks = None if bare else caller.callbacks
     revision = None if automatic else facts["name"]
-    async with connect(target, callbacks=callbacks, revision=revision) as client:
+    async with connect(_reached(target), callbacks=callbacks, revision=revision) as client:
         caller.client = client
         yield caller
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,15 @@ STATELESS = "http, stateless"
 """Streamable HTTP without sessions, and with answers that are no streams."""
 SSE = "sse"
 """HTTP+SSE, the transport of 2024-11-05."""
+MEMORY = "memory://everything"
+"""What our client takes for the everything server in its own process."""
 BINDINGS = {
     "stdio": ["--stdio"],
     "http": ["--http", LOOPBACK],
     STATELESS: ["--http", LOOPBACK, "--stateless"],
     SSE: ["--sse", LOOPBACK],
     "websocket": ["--ws", LOOPBACK],
+    "tcp": ["--tcp", LOOPBACK],
 }
 SECONDS = 120.0
 """How long one conversation may take."""
@@ -44,11 +48,18 @@ class ClientFailed(Exception):
 @contextmanager
 def offered(command: Sequence[str], transport: str) -> Iterator[Target]:
     """Start a server where it stands by itself, and yield what to connect to."""
-    whole = [*command, *BINDINGS[transport]]
-    if transport == "stdio":
-        yield whole
+    if transport == "memory":
+        yield MEMORY
+    elif transport == "unix":
+        with (
+            tempfile.TemporaryDirectory(prefix="mcp-") as folder,
+            serving([*command, "--unix", f"{folder}/s"]) as (url,),
+        ):
+            yield url
+    elif transport == "stdio":
+        yield [*command, *BINDINGS[transport]]
     else:
-        with serving(whole) as (url,):
+        with serving([*command, *BINDINGS[transport]]) as (url,):
             yield url
 
 

@@ -16,8 +16,14 @@ OURS = demo.Pair("our", "our", "stdio")
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("revision", demo.REVISIONS)
-@pytest.mark.parametrize("pair", demo.PAIRS, ids=lambda pair: f"{pair}, {pair.transport}")
+@pytest.mark.parametrize(
+    ("pair", "revision"),
+    [
+        pytest.param(pair, revision, id=f"{pair}, {pair.transport}, {revision}")
+        for pair in demo.PAIRS
+        for revision in pair.revisions
+    ],
+)
 def test_every_feature_of_a_pair(pair: demo.Pair, revision: str) -> None:
     if "SDK" in (pair.client, pair.server) and not demo.SDK.installed:
         pytest.skip("the official SDK is not installed: make sdk")
@@ -40,25 +46,39 @@ def test_a_server_that_fails_fails_every_cell(command: list[str]) -> None:
     assert all(cell.outcome == "failed" and cell.detail for cell in cells)
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http", "websocket"])
+def test_every_binding_is_there() -> None:
+    ours = {pair.transport for pair in demo.PAIRS if (pair.client, pair.server) == ("our", "our")}
+    assert ours == {"stdio", "http", "sse", "websocket", "tcp", "unix", "memory"}
+    for pair in demo.PAIRS:
+        assert pair.revisions == (demo.REVISIONS[:1] if pair.transport == "sse" else demo.REVISIONS)
+
+
+@pytest.mark.parametrize(
+    ("transport", "count"),
+    [("stdio", 2), ("http", 2), ("websocket", 2), ("sse", 1), ("tcp", 2), ("unix", 2)],
+)
 def test_a_pair_whose_server_fails_shows(
-    transport: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    transport: str,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment=sys.prefix))
     monkeypatch.setattr(demo, "OUR_SERVER", (sys.executable, "-c", "exit('[out of order]')"))
     monkeypatch.setattr(demo, "PAIRS", (demo.Pair("our", "our", transport),))
     assert demo.main() == 1
     shown = capsys.readouterr().out
-    assert f"0 of {2 * len(NAMES)} cells ok" in shown
-    assert shown.count(f"failed: our → our, {transport}") == 2 * len(NAMES)
+    assert f"0 of {count * len(NAMES)} cells ok" in shown
+    assert shown.count(f"failed: our → our, {transport}") == count * len(NAMES)
     assert "[out of order]" in shown
 
 
+@pytest.mark.parametrize("transport", ["websocket", "memory"])
 def test_a_pair_that_works_shows(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    transport: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment=sys.prefix))
-    monkeypatch.setattr(demo, "PAIRS", (demo.Pair("our", "our", "websocket"),))
+    monkeypatch.setattr(demo, "PAIRS", (demo.Pair("our", "our", transport),))
     monkeypatch.setattr(demo, "REVISIONS", ("2026-07-28",))
     assert demo.main() == 0
     shown = capsys.readouterr().out
