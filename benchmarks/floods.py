@@ -99,10 +99,12 @@ class Figures(Struct, kw_only=True):
         found = [
             (f"{self.p99:.1f} ms (p99, target {LATENCY:g})", self.p99 <= LATENCY),
             (f"{more / 1000:+.0f} MB after it (target {MORE / 1000:g})", more <= MORE),
-            (f"blocks in use {self.blocks:.1%} (target {BLOCKS:.0%})", self.blocks <= BLOCKS),
             (f"CPU {self.cpu_after:.0%} after it (target {IDLE:.0%})", self.cpu_after <= IDLE),
             (f"{self.failures} calls of honest clients failed", not self.failures),
         ]
+        if self.blocks:
+            text = f"blocks in use {self.blocks:.1%} (target {BLOCKS:.0%})"
+            found.append((text, self.blocks <= BLOCKS))
         if not FLOODS[self.flood].connections:  # over at once: what counts is while it runs
             worst = max(percentile(self.coming.kept, 99), percentile(self.coming.fresh, 99))
             found.insert(1, (f"{worst:.1f} ms while it comes", worst <= LATENCY))
