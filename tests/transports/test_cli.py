@@ -76,7 +76,7 @@ def server(request: pytest.FixtureRequest, served: list[str]) -> tuple[str, ...]
 # Help
 
 
-@pytest.mark.parametrize("command", ["serve", "call", "list", "probe"])
+@pytest.mark.parametrize("command", ["serve", "call", "list", "probe", "servers"])
 def test_help_shows_examples(command: str) -> None:
     done = mcpcore(command, "--help")
     assert done.returncode == 0
@@ -139,7 +139,7 @@ def test_running_requests_have_the_time_that_drain_says(
 def test_without_words_there_is_help() -> None:
     done = mcpcore()
     assert done.returncode == 2
-    for command in ("serve", "call", "list", "probe"):
+    for command in ("serve", "call", "list", "probe", "servers"):
         assert re.search(rf"^  {command} ", done.stdout + done.stderr, re.MULTILINE)
 
 

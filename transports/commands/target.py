@@ -41,6 +41,7 @@ from transports.targets import (
     StdioTarget,
     Target,
     WebSocketTarget,
+    check_headers,
     parse_target,
 )
 from transports.tls import BadTls, client_tls
@@ -175,6 +176,7 @@ def _check_fit(target: Target, options: Options) -> None:
         for name, value in given.items():
             if value not in (None, ()) and not fits:
                 raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
+    _size(options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
 
@@ -301,4 +303,5 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
         if not colon or not name.strip():
             raise BadTarget(f"{line!r} is no header; expected 'Name: value'")
         headers[name.strip()] = value.strip()
+    check_headers(headers)
     return headers

@@ -1,0 +1,456 @@
+"""What the command makes of the words and options that say which server, and how to reach it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import structs
+
+from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
+from tests.transports.certificates import papers
+from tests.transports.served import ANY_PORT, served
+from transports.cli import main
+from transports.client import Client, connect
+from transports.client_errors import NegotiationError
+from transports.commands.output import Failure
+from transports.commands.target import Options, client_settings, fitted, split_target
+from transports.config_file import VARIABLE
+from transports.context import Context
+from transports.link_errors import LinkError
+from transports.server import ServeSettings
+from transports.targets import (
+    BadTarget,
+    HttpTarget,
+    SseTarget,
+    StdioTarget,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+    parse_target,
+)
+from transports.tls import server_tls
+
+COMMAND = ("python", "server.py")
+TARGETS: dict[str, Target] = {
+    "http": HttpTarget("http://h/mcp"),
+    "https": HttpTarget("https://h/mcp"),
+    "sse+http": SseTarget("http://h/sse"),
+    "sse+https": SseTarget("https://h/sse"),
+    "ws": WebSocketTarget("ws://h/mcp"),
+    "wss": WebSocketTarget("wss://h/mcp"),
+    "tcp": TcpTarget("h", 1),
+    "tls": TcpTarget("h", 1, tls=True),
+    "unix": UnixTarget("/run/s"),
+    "command": StdioTarget(COMMAND),
+}
+WEB = {"http", "https", "sse+http", "sse+https", "ws", "wss"}
+SECURE = {"https", "sse+https", "wss", "tls"}
+ALL = set(TARGETS)
+FITS: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("--header", {"headers": ("A: b",)}, WEB),
+    ("--proxy", {"proxy": "http://p:1"}, WEB),
+    ("--proxy", {"proxy": "none"}, WEB),
+    ("--cacert", {"ca": "ca.pem"}, SECURE),
+    ("--cert", {"cert": "me.pem"}, SECURE),
+    ("--key", {"cert": "me.pem", "key": "me.key"}, SECURE),
+    ("--env", {"env": ("A=b",)}, {"command"}),
+    ("--cwd", {"cwd": "/srv"}, {"command"}),
+    ("--memory-limit", {"memory_limit": "1G"}, {"command"}),
+    ("--cpu-limit", {"cpu_limit": 1.0}, {"command"}),
+    ("--timeout", {"timeout": 1.0}, ALL),
+    ("--connect-timeout", {"connect_timeout": 1.0}, ALL),
+    ("--reconnect", {"reconnect": 1}, ALL),
+    ("--revision", {"revisions": ("2025-11-25",)}, ALL),
+]
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize(("name", "given", "fits"), FITS)
+def test_an_option_fits_or_is_refused(
+    kind: str, name: str, given: dict[str, Any], fits: set[str]
+) -> None:
+    target, options = TARGETS[kind], Options(**given)
+    if kind in fits:
+        assert type(fitted(target, options)) is type(target)
+        return
+    with pytest.raises(BadTarget) as caught:
+        fitted(target, options)
+    shown = "a command" if kind == "command" else f"one of {kind}"
+    said = "--cert" if name == "--key" else name
+    assert str(caught.value).startswith(f"{said} is for ")
+    assert str(caught.value).endswith(f"; this server is {shown}")
+
+
+def test_what_options_make_of_a_target() -> None:
+    target: Target = HttpTarget("http://h/", {"authorization": "file", "X": "1"})
+    options = Options(headers=("Authorization: given", "Y:  a: b "))
+    assert fitted(target, options) == HttpTarget(
+        "http://h/", {"X": "1", "Authorization": "given", "Y": "a: b"}
+    )
+    target = StdioTarget(COMMAND, {"A": "file", "B": "1"}, "/file")
+    assert fitted(target, Options(env=("A=given", "C=x=y", "D="))) == StdioTarget(
+        COMMAND, {"A": "given", "B": "1", "C": "x=y", "D": ""}, "/file"
+    )
+    assert fitted(target, Options(cwd="/given")) == structs.replace(target, cwd="/given")
+    assert fitted(target, Options()) is target
+
+
+def test_a_variable_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERE", "value")
+    target = fitted(TARGETS["command"], Options(env=("HERE",)))
+    assert target == StdioTarget(COMMAND, {"HERE": "value"})
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"env": ("NOPE_",)}, "command", "--env: the variable NOPE_ is not set here"),
+        ({"env": ("=x",)}, "command", "--env: '=x' is no variable; expected NAME=VALUE, or NAME"),
+        ({"env": ("",)}, "command", "--env: '' is no variable"),
+        ({"env": ("A=\0",)}, "command", "is no variable"),
+        ({"key": "me.key"}, "https", "--key is the key of --cert, which is not given"),
+        ({"headers": ("nonsense",)}, "ws", "'nonsense' is no header; expected 'Name: value'"),
+        ({"headers": (": x",)}, "ws", "': x' is no header"),
+        ({"headers": ("A b: c",)}, "http", "'A b' is no header name"),
+        ({"headers": ("A: \0",)}, "http", "the value of the header 'A' cannot be sent"),
+        ({"headers": ("Host: x",)}, "sse+http", "the header 'Host' is set by the engine"),
+        ({"memory_limit": "much"}, "command", "--memory-limit: 'much' is no size; expected bytes"),
+        ({"memory_limit": "0"}, "command", "--memory-limit: '0' is no size"),
+        ({"memory_limit": "-1G"}, "command", "--memory-limit: '-1G' is no size"),
+    ],
+)
+def test_options_that_are_malformed(given: dict[str, Any], kind: str, message: str) -> None:
+    with pytest.raises(BadTarget) as caught:
+        fitted(TARGETS[kind], Options(**given))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("512M", 512 * 2**20),
+        ("2G", 2**31),
+        ("64KiB", 65536),
+        ("1MB", 2**20),
+        ("1T", 2**40),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    process = client_settings(Options(memory_limit=text)).process
+    assert process is not None
+    assert process.memory_limit == size
+
+
+def test_times_and_attempts_reach_every_binding() -> None:
+    settings: Any = client_settings(Options(timeout=3.0, connect_timeout=7.0, reconnect=9))
+    assert settings.limits.request_timeout == 3.0
+    assert settings.limits.probe_timeout == 3.0
+    assert settings.http_link.connect_time == 7.0
+    assert settings.http.endpoint_timeout == 7.0
+    assert settings.websocket.handshake_timeout == 7.0
+    assert settings.socket.handshake_time == 7.0
+    assert settings.process.startup_timeout == 7.0
+    assert settings.http.max_resumes == 9
+    assert (settings.reconnect.attempts, settings.reconnect.max_restarts) == (9, 9)
+    plain: Any = client_settings(Options())
+    assert plain.process.startup_timeout == 60.0
+    assert (plain.reconnect.attempts, plain.reconnect.max_restarts) == (5, 0)
+    assert plain.limits.message_size == 64 * 1024 * 1024
+
+
+# Which server
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a configuration file; home is another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    servers = {
+        "weather": {"command": "run", "env": {"KEY": "${WEATHER_KEY:-none}"}},
+        "tickets": {"url": "https://h/mcp", "headers": {"A": "${NOPE_}"}},
+        "off": {"command": "run", "disabled": True},
+        "tools": {"command": "tools", "arg": []},
+    }
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    other = {"servers": {"weather": {"url": "http://other/mcp"}}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "rest", "target"),
+    [
+        (["a=1", "http://h/mcp"], Options(), ["a=1"], HttpTarget("http://h/mcp")),
+        (["unix:///run/s"], Options(), [], UnixTarget("/run/s")),
+        (["a"], Options(command=("x", "y")), ["a"], StdioTarget(("x", "y"))),
+        (["weather"], Options(), [], StdioTarget(("run",), {"KEY": "none"})),
+        (["a=1", "weather"], Options(), ["a=1"], StdioTarget(("run",), {"KEY": "none"})),
+        (["weather"], Options(config="other.json"), [], HttpTarget("http://other/mcp")),
+        (["weather"], Options(env=("KEY=x",)), [], StdioTarget(("run",), {"KEY": "x"})),
+        (["tools", "tools"], Options(), ["tools"], StdioTarget(("tools",))),
+    ],
+)
+def test_words_that_name_a_server(
+    folder: Path, words: list[str], options: Options, rest: list[str], target: Target
+) -> None:
+    assert split_target(words, options) == (rest, target)
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        ([], Options(), "no server: give a URL, a name out of mcp.json, or -- and the command"),
+        ([], Options(command=()), "no command stands after --"),
+        (["wether"], Options(), "'wether' is no URL, and mcp.json has no server 'wether'; did you"),
+        (["x"], Options(), "its servers: weather, tickets, off, tools"),
+        (["off"], Options(), "mcp.json: server 'off' is disabled"),
+        (["tickets"], Options(), "mcp.json: server 'tickets': headers.A: the environment variable"),
+        (["weather"], Options(config="nope.json"), "nope.json: cannot be read: no such file"),
+        (["weather"], Options(headers=("A: b",)), "--header is for URLs of http, ws and sse; this"),
+        (["http://h/"], Options(config="other.json"), "--config is for servers that are named"),
+        (
+            [],
+            Options(config="other.json", command=("x",)),
+            "--config is for servers that are named",
+        ),
+        (["http://"], Options(), "'http://' names no host"),
+        (["htp://h/"], Options(), "expected a URL that begins with http://"),
+        (["tcp://h"], Options(), "expected tcp://HOST:PORT"),
+        (["unix://relative"], Options(), "with three slashes"),
+    ],
+)
+def test_words_that_name_none(
+    folder: Path, words: list[str], options: Options, message: str
+) -> None:
+    with pytest.raises(BadTarget) as caught:
+        split_target(words, options)
+    assert message in str(caught.value)
+
+
+def test_without_a_file_a_name_is_no_server(folder: Path) -> None:
+    (folder / "mcp.json").unlink()
+    with pytest.raises(BadTarget, match="'weather' is no URL; a server is a URL, a name out of"):
+        split_target(["weather"], Options())
+
+
+def test_an_unknown_revision(folder: Path) -> None:
+    with pytest.raises(Failure, match="known revisions"):
+        split_target(["weather"], Options(revisions=("1999-01-01",)))
+
+
+# The commands
+
+
+class Said:
+    """What a command printed, and its exit status."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        self.status = caught.value.code
+        self.out, self.err = capsys.readouterr()
+
+
+SERVER = """
+import os
+from mcpcore.service import Server
+from transports.server import run
+
+server = Server("named", version="1")
+
+
+@server.tool
+def look() -> str:
+    import resource
+    data, cpu = resource.RLIMIT_DATA, resource.RLIMIT_CPU
+    limits = [resource.getrlimit(kind)[0] for kind in (data, cpu)]
+    return f"{os.path.basename(os.getcwd())} {os.environ.get('KEY')} {limits}"
+
+
+run(server)
+"""
+
+
+@pytest.fixture
+def named(folder: Path) -> Path:
+    (folder / "server.py").write_text(SERVER)
+    (folder / "deeper").mkdir()
+    entry = {
+        "command": sys.executable,
+        "args": [str(folder / "server.py")],
+        "cwd": "deeper",
+        "env": {"KEY": "${SECRET_:-default}", "PYTHONPATH": str(Path(__file__).parents[2])},
+        "envFile": ".env",
+    }
+    (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"here": entry}}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ((), "deeper default"),
+        (("--env", "KEY=given"), "deeper given"),
+        (("--cwd", "/"), " default"),
+        (("--memory-limit", "3G", "--cpu-limit", "50"), f"deeper default [{3 * 2**30}, 50]"),
+    ],
+)
+def test_a_named_server_is_called(
+    named: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], shown: str
+) -> None:
+    said = Said(capsys, ("call", "look", *words, "here"))
+    assert (said.status, said.out.startswith(shown)) == (0, True), (said.out, said.err)
+    assert said.err == (
+        "warning: mcp.json: server 'here': 'envFile' is not read: put its variables into 'env'\n"
+    )
+
+
+def test_a_named_server_is_listed_and_probed(
+    named: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = Said(capsys, ("list", "tools", "--json", "here"))
+    assert [tool["name"] for tool in json.loads(said.out)["tools"]] == ["look"]
+    said = Said(capsys, ("probe", "--json", "here"))
+    assert json.loads(said.out)["server"]["name"] == "named"
+
+
+def test_servers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Said(capsys, ("servers",))
+    assert said.status == 0
+    assert said.out.splitlines() == [
+        "servers in mcp.json (4)",
+        "name     type   target         problem",
+        "weather  stdio  run",
+        "tickets  http   https://h/mcp  NOPE_ not set",
+        "off      stdio  run            disabled",
+        "tools    stdio  tools",
+    ]
+    assert said.err == "warning: mcp.json: server 'tools': 'arg' is unknown: is 'args' meant?\n"
+    said = Said(capsys, ("servers", "--json", "--config", "other.json"))
+    assert json.loads(said.out) == {
+        "file": "other.json",
+        "servers": [
+            {
+                "name": "weather",
+                "type": "http",
+                "target": "http://other/mcp",
+                "disabled": False,
+                "problem": None,
+            }
+        ],
+    }
+
+
+def test_servers_shows_no_secret(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOPE_", "s3cr3t")
+    monkeypatch.setenv("WEATHER_KEY", "s3cr3t")
+    for words in (("servers",), ("servers", "--json")):
+        said = Said(capsys, words)
+        assert said.status == 0
+        assert "s3cr3t" not in said.out + said.err
+
+
+def test_servers_without_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mcp.json").unlink()
+    said = Said(capsys, ("servers",))
+    assert (said.status, said.out) == (2, "")
+    assert "there is no configuration file: none of mcp.json, .mcp.json, " in said.err
+    assert VARIABLE in said.err
+
+
+def test_a_broken_file_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mcp.json").write_text("{")
+    for words in (("servers",), ("list", "weather"), ("call", "x", "weather")):
+        said = Said(capsys, words)
+        assert (said.status, said.out) == (2, "")
+        assert said.err.startswith("error: mcp.json: not JSON: ")
+        assert said.err.count("\n") == 1
+
+
+# Options at work, over every binding
+
+CANNOT_CONNECT = (LinkError, NegotiationError)
+
+
+def make_server() -> Server:
+    server = Server("options", version="1")
+
+    @server.tool
+    def said(context: Context) -> str:
+        return str(context.principal)
+
+    return server
+
+
+async def said_by(client: Client) -> str:
+    block = (await client.call_tool("said")).content[0]
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+@pytest.mark.anyio
+async def test_tls_over_every_binding_that_has_it() -> None:
+    tls = server_tls(papers().server, client_ca=papers().trusted.file)
+    settings = ServeSettings(ssl_context=tls)
+    with_papers = Options(ca=str(papers().trusted.file), cert=str(papers().client))
+    async with served(
+        make_server(), http=ANY_PORT, ws=ANY_PORT, sse=ANY_PORT, tcp=ANY_PORT, settings=settings
+    ) as state:
+        schemes = [url.partition("://")[0] for url in state.urls]
+        assert sorted(schemes) == ["https", "sse+https", "tls", "wss"]
+        for url in state.urls:
+            target, options = fitted(parse_target(url), with_papers), with_papers
+            async with connect(target, settings=client_settings(options)) as client:
+                assert await said_by(client) == "None"
+            with pytest.raises(CANNOT_CONNECT, match="certificate"):
+                async with connect(parse_target(url), settings=client_settings(Options())):
+                    raise AssertionError
+
+
+@pytest.mark.anyio
+async def test_headers_over_every_binding_that_has_them() -> None:
+    """One that the server refuses tells that it has come."""
+    options = Options(headers=("Origin: https://evil.example",))
+    async with served(make_server(), http=ANY_PORT, ws=ANY_PORT, sse=ANY_PORT) as state:
+        for url in state.urls:
+            with pytest.raises(CANNOT_CONNECT, match="403"):
+                async with connect(fitted(parse_target(url), options)):
+                    raise AssertionError
+            async with connect(fitted(parse_target(url), Options())) as client:
+                assert await said_by(client) == "None"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scheme", ["https", "ws", "wss", "sse+https", "tls", "command"])
+async def test_whoever_is_silent_while_connecting_is_given_up(scheme: str, tmp_path: Path) -> None:
+    options = Options(connect_timeout=0.2)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        target: Target = StdioTarget([sys.executable, "-c", "input(); input(); input()"])
+        if scheme != "command":
+            path = "" if scheme == "tls" else "/mcp"
+            target = parse_target(f"{scheme}://127.0.0.1:{port}{path}")
+        with anyio.fail_after(20), pytest.raises(CANNOT_CONNECT, match=r"0\.2 s"):
+            async with connect(fitted(target, options), settings=client_settings(options)):
+                raise AssertionError
+
+
+@pytest.mark.anyio
+async def test_a_revision_over_every_binding(tmp_path: Path) -> None:
+    where: dict[str, Any] = dict.fromkeys(("http", "ws", "sse", "tcp"), ANY_PORT)
+    async with served(make_server(), unix=str(tmp_path / "s"), **where) as state:
+        assert len(state.urls) == 5
+        for url in state.urls:
+            _, target = split_target([url], Options(revisions=("2025-06-18",)))
+            async with connect(target, revision="2025-06-18") as client:
+                assert client.revision.name == "2025-06-18"
