@@ -25,6 +25,7 @@ _TRY_AGAIN, _BAD_GATEWAY = b"\x03\xf5", b"\x03\xf6"
 """1013 and 1014, as a close frame has them."""
 _SURROGATES, _FIRST_OF_THEM = 0xED, 0xA0
 _TAIL = b"\x00\x00\xff\xff"
+_LAST = b"\x01\x00\x00\xff\xff"
 _WIDEST = -zlib.MAX_WBITS
 
 Payload = bytes | CloseReason
@@ -155,6 +156,8 @@ class Deflate(Bounds):
         if self._control or not (fin and self._compressed):
             return None
         rest = self._inflate(_TAIL)
+        if self._taken and not isinstance(rest, CloseReason) and not self._whole():
+            rest = self._broken("the compressed data is cut off")
         self._compressed = False
         if self._fresh_in:
             self._inflater = None
@@ -186,6 +189,17 @@ class Deflate(Bounds):
             self._restarts += 1
             if self._restarts > _RESTARTS:
                 return self._broken("the compressed data ends too often")
+
+    def _whole(self) -> bool:
+        """Whether the message ended where a block did: a last one can follow then."""
+        if self._inflater is None:
+            return True
+        after = self._inflater if self._fresh_in else self._inflater.copy()
+        try:
+            after.decompress(_LAST)
+        except zlib.error:
+            return False
+        return after.eof
 
     def _broken(self, problem: str) -> CloseReason:
         self.problem = problem
