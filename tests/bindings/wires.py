@@ -68,6 +68,8 @@ class Pipes(ByteStream):
             if self._source is None:
                 raise anyio.ClosedResourceError
             await anyio.wait_readable(self._source)
+            if self._source is None:  # somebody has closed it meanwhile
+                raise anyio.ClosedResourceError
             try:
                 data = os.read(self._source, max_bytes)
             except BlockingIOError:

@@ -30,6 +30,14 @@ def holders(token: str) -> dict[int, str]:
     return found
 
 
+def wait_held(token: str, count: int, timeout: float = 20.0) -> None:
+    """Wait until so many hold ``token``: one that was just started does not yet."""
+    deadline = time.monotonic() + timeout
+    while len(found := holders(token)) != count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)  # nobody tells of what others start
+
+
 def wait_gone(token: str, timeout: float = 20.0) -> dict[int, str]:
     """Wait until nobody holds ``token``; who still does after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout

@@ -18,7 +18,7 @@ from transports.http_settings import HttpClientLinkSettings
 pytestmark = pytest.mark.anyio
 
 LEGACY = "2025-11-25"
-SHORT = 0.1
+SHORT = 0.3
 QUICK = HttpClientSettings(
     stream_timeout=SHORT, max_resumes=2, retry_delay=0.01, min_retry_delay=0.0, jitter=0.0
 )

@@ -46,6 +46,7 @@ LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
 GRACE = 0.5
 """Seconds that a call may end after its deadline."""
+TRIES = 3
 SHORT = 0.4
 """The deadline of calls that only a deadline can end."""
 MIB = 1024 * 1024
@@ -797,6 +798,14 @@ async def test_what_is_done_about_it_is_logged_a_few_times(
 
 
 async def check(row: Row, carrier: str, error: type[Exception] | None) -> None:
+    """A busy machine may be late, but not each time."""
+    for _ in range(TRIES):
+        if await in_time(row, carrier, error):
+            return
+    pytest.fail(f"not within {row.timeout + GRACE} s in {TRIES} tries")
+
+
+async def in_time(row: Row, carrier: str, error: type[Exception] | None) -> bool:
     revision = LEGACY if row.legacy else MODERN
     async with (
         villain(row.script, get=row.get, revision=revision) as server,
@@ -815,8 +824,11 @@ async def check(row: Row, carrier: str, error: type[Exception] | None) -> None:
         while not server.seen["beside"]:
             await anyio.lowlevel.checkpoint()
         with measured(row.memory):
-            with anyio.fail_after(row.timeout + GRACE):
+            with anyio.move_on_after(row.timeout + GRACE) as deadline:
                 await bad(client, row, error)
+        if deadline.cancelled_caught:
+            tasks.cancel_scope.cancel()
+            return False
         assert not beside.is_set()
         server.beside.set()
         await good(client, "good")
@@ -824,6 +836,7 @@ async def check(row: Row, carrier: str, error: type[Exception] | None) -> None:
             await beside.wait()
     for seen, most in row.requests.items():
         assert server.seen[seen] <= most, server.seen
+    return True
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.transports.malformed import META, request
-from tests.transports.remains import holders, new_token, wait_gone
+from tests.transports.remains import new_token, wait_gone, wait_held
 
 PROGRAM = str(Path(__file__).with_name("tool_program.py"))
 BACKENDS = ["asyncio", "trio"]
@@ -98,7 +98,7 @@ def end_one(backend: str, end: Callable[[Program], None], busy: str) -> float:
         served.answer()
         if busy == "children":
             assert served.stderr.readline() == b"started\n"
-            assert len(holders(served.token)) == 4  # with the program itself
+            wait_held(served.token, 4)  # with the program itself
         begun = time.monotonic()
         end(served)
         rest = b"" if end is closed_output else served.stdout.read()
