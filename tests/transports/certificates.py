@@ -18,13 +18,13 @@ class Authority:
         self._ca.cert_pem.write_to_path(str(self.file))
         self._count = 0
 
-    def issue(
-        self, *names: str, expired: bool = False, common_name: str | None = None
-    ) -> Path:
+    def issue(self, *names: str, expired: bool = False, common_name: str | None = None) -> Path:
         """Issue a certificate; the file holds its key, the certificate and its chain."""
         until = datetime.now(UTC) - timedelta(days=1) if expired else None
         since = datetime.now(UTC) - timedelta(days=9) if expired else None
-        made = self._ca.issue_cert(*names, not_before=since, not_after=until, common_name=common_name)
+        made = self._ca.issue_cert(
+            *names, not_before=since, not_after=until, common_name=common_name
+        )
         self._count += 1
         path = self._folder / f"{self._name}-{self._count}.pem"
         made.private_key_and_cert_chain_pem.write_to_path(str(path))
