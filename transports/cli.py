@@ -1,4 +1,4 @@
-"""The `mcpcore` command: serve, call, list, probe, and what plug-ins add.
+"""The `mcpcore` command: serve, call, list, probe, servers, and what plug-ins add.
 
 It needs the extra ``cli`` (typer, rich); the commands are in :mod:`transports.commands`.
 """

@@ -127,34 +127,43 @@ async def test_a_server_that_stops_ends_its_connections(framed: ModuleType) -> N
     stop = anyio.Event()
     server: Any = make_server()
     settings = ClientSettings(reconnect=ReconnectSettings(attempts=0))
-    async with serving(framed, server, stop) as port:
-        async with connect(framed.FramedTarget("127.0.0.1", port), settings=settings) as client:
 
-            async def stop_then() -> None:
-                await server.began.wait()
-                stop.set()
+    async def stop_then() -> None:
+        await server.began.wait()
+        stop.set()
 
-            async with anyio.create_task_group() as group:
-                group.start_soon(stop_then)
-                with pytest.raises(CallFailed):
-                    await client.call_tool("wait")
+    async with (
+        serving(framed, server, stop) as port,
+        connect(framed.FramedTarget("127.0.0.1", port), settings=settings) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(stop_then)
+        with pytest.raises(CallFailed):
+            await client.call_tool("wait")
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x02{", b"\0\0\0\x01x", b"\0"],
-    ids=["too long", "empty", "cut short", "garbage", "half a length"],
+    ("data", "ends"),
+    [
+        pytest.param(b"\xff\xff\xff\xff", True, id="too long"),
+        pytest.param(b"\0\0\0\0", True, id="empty"),
+        pytest.param(b"\0\0\0\x02{", False, id="cut short"),
+        pytest.param(b"\0\0\0\x01x", False, id="garbage"),
+        pytest.param(b"\0", False, id="half a length"),
+    ],
 )
 async def test_what_one_client_does_wrong_is_its_own_matter(
-    framed: ModuleType, data: bytes
+    framed: ModuleType, data: bytes, ends: bool
 ) -> None:
+    """``ends``: the server hangs up, without waiting for the client to do so."""
     async with (
         serving(framed, make_server()) as port,
         connect(framed.FramedTarget("127.0.0.1", port)) as client,
     ):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(data)
-            await stream.send_eof()
+            if not ends:
+                await stream.send_eof()
             with anyio.fail_after(10):
                 assert len(b"".join([chunk async for chunk in stream])) < 1000
         assert text_of(await client.call_tool("echo", {"text": "well"})) == "well"

@@ -83,6 +83,17 @@ def serve(
         raise Failure(
             "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
         )
+    web = bool(http or ws or sse)
+    for name, given, fits, what in (
+        ("--allow-host", allowed_hosts, web, "--http, --ws and --sse"),
+        ("--allow-origin", allowed_origins, web, "--http, --ws and --sse"),
+        ("--tls-cert", tls.cert, web or tcp, "--http, --ws, --sse and --tcp"),
+        ("--insecure-tcp", insecure_tcp, tcp, "--tcp"),
+        ("--notice", notice, http or sse, "--http and --sse"),
+        ("--store", store, http, "--http"),
+    ):
+        if given and not fits:
+            raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
     context = tls.context()
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
