@@ -339,15 +339,16 @@ class Client(ClientRequests):
 class connect:  # noqa: N801 - used like a function, as anyio's and httpx's context managers are
     """Connect to ``target`` for the time of an ``async with`` block; yields a :class:`Client`.
 
-    ``target``: a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a list
-    of strings; a ``Server`` of this process; or a Target, such as one that
-    :func:`transports.config_file.load_targets` has read from an ``mcp.json``.  ``callbacks`` say what the client does for the server.  ``revision``
-    names the only revision to speak, ``revisions`` several; the newest common one is found.
-    ``headers`` go with HTTP requests and the WebSocket handshake; over HTTP a function may make
-    them anew for each request.  ``http_client``, an ``httpx.AsyncClient`` or the like, carries the
-    HTTP requests in the place of our own; it is not closed.  ``middleware`` is run around
-    every request that is sent, the first outermost.  Raises BadTarget, BadProxy, LinkError,
-    NegotiationError, and ValueError for an unknown revision.
+    ``target``: a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix); a command as a
+    list of strings; a ``Server`` of this process; or a Target, such as one that
+    :func:`transports.config_file.load_targets` has read from an ``mcp.json``.  ``callbacks`` say
+    what the client does for the server.  ``revision`` names the only revision to speak,
+    ``revisions`` several; the newest common one is found.  ``headers`` go with HTTP requests and
+    the WebSocket handshake; over HTTP a function may make them anew for each request.
+    ``http_client``, an ``httpx.AsyncClient`` or the like, carries the HTTP requests in the place
+    of our own; it is not closed.  ``middleware`` is run around every request that is sent, the
+    first outermost.  Raises BadTarget, BadProxy, LinkError, NegotiationError, and ValueError for
+    an unknown revision.
     """
 
     def __init__(
