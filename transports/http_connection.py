@@ -278,7 +278,7 @@ class ServerConnection:
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
         """
-        if reply.complete:
+        if reply.complete and self._writing:
             reply.close = True
             await anyio.sleep_forever()  # its last bytes are on their way
         if isinstance(self._stream, TLSStream) or not reply.may_interject:

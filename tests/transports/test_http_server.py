@@ -129,6 +129,23 @@ async def test_who_sends_no_more_gets_the_last_bytes_of_a_late_reply() -> None:
         assert (await client.response()).result == text
 
 
+async def test_who_leaves_after_a_late_reply_is_let_go_at_once() -> None:
+    async with server() as running:
+        client = await running.connect()
+        await client.send(tool("wait", id=1))
+        await running.app.until(lambda: running.app.waiting)
+        assert running.app.finish(running.app.waiting.pop(), "late")
+        assert (await client.response()).result == "late"
+        assert (await client.call(tool("echo", id=2))).status == 200
+        await client.send(tool("wait", id=3))
+        await running.app.until(lambda: running.app.waiting)
+        assert running.app.finish(running.app.waiting.pop(), "late again")
+        assert (await client.response()).result == "late again"
+        await client.stream.send_eof()
+        with anyio.fail_after(PATIENCE), pytest.raises(anyio.EndOfStream):
+            await client.stream.receive()
+
+
 async def test_reading_ahead_is_bounded() -> None:
     settings = HttpServerSettings(read_ahead=4096)
     async with server(settings) as running, anyio.create_task_group() as tasks:
