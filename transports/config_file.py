@@ -58,7 +58,8 @@ _OF_COMMANDS = ("args", "env", "cwd")
 _NOT_READ = {"envFile": "put its variables into 'env'"}
 """Members of other programs without which a server may not be what its user expects."""
 
-_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# What is not closed goes to the end, so that nothing is looked at twice.
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*+"?)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
 class _Object(dict[str, Any]):
@@ -159,6 +160,9 @@ class ConfiguredServer(Struct, frozen=True, kw_only=True):
             ends = [name for name in ("command", "url") if word.endswith(name)]
             if near := ends or get_close_matches(word, _MEMBERS, n=1, cutoff=0.75):
                 found.append(f"{key!r} is unknown: is {near[0]!r} meant?")
+        program = self.command or ""
+        if not self.args and len(program.split()) > 1 and not os.path.exists(program):
+            found.append("'command' is one program: its arguments go into 'args'")
         return found
 
     @property
@@ -302,7 +306,8 @@ def _read_server(file: Path, name: str, entry: Any) -> ConfiguredServer:
         _check_text(value, f"{where}: args[{index}]")
     env = _texts(member("env", _Object), f"{where}: env")
     for variable in env:
-        if not variable or "=" in variable or "\0" in variable:
+        _check_text(variable, f"{where}: env")
+        if not variable or "=" in variable:
             raise BadConfig(f"{where}: env: {variable!r} is no name of a variable")
     headers = _texts(member("headers", _Object), f"{where}: headers")
     if kind is not None and kind not in _TYPES:
@@ -360,6 +365,8 @@ def _check_text(value: Any, where: str) -> None:
         raise BadConfig(f"{where}: expected a string, not {_kind(value)}{hint}")
     if "\0" in value:
         raise BadConfig(f"{where}: a NUL character cannot be passed on")
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise BadConfig(f"{where}: half a character (a lone surrogate) cannot be passed on")
 
 
 def _once(members: _Object, where: str, known: Sequence[str] | None = None) -> None:

@@ -360,6 +360,16 @@ def test_servers_shows_no_secret(
         assert "s3cr3t" not in said.out + said.err
 
 
+def test_servers_sends_no_control_characters_to_a_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"command": "run", "args": ["\x1b[2J", "\u202e", "ü"]}
+    (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"odd": entry}}))
+    said = Said(capsys, ("servers",))
+    assert "run '\\x1b[2J' '\\u202e' 'ü'" in said.out
+    assert said.status == 0
+
+
 def test_servers_without_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mcp.json").unlink()
     said = Said(capsys, ("servers",))

@@ -195,6 +195,9 @@ WRONG_ENTRIES: list[tuple[Any, str]] = [
     ({"command": "x", "env": ["A=1"]}, A + "env: expected an object, not a list"),
     ({"command": "x", "env": {"PORT": 80}}, A + "env.PORT: expected a string, not a number; write"),
     ({"command": "x", "env": {"X": True}}, 'env.X: expected a string, not true or false; write "t'),
+    ({"command": "x\ud800"}, A + "command: half a character"),
+    ({"command": "x", "env": {"\udfff": "c"}}, A + "env: half a character"),
+    ({"command": "x", "env": {"": "c"}}, A + "env: '' is no name of a variable"),
     ({"command": "x", "env": {"A=B": "c"}}, A + "env: 'A=B' is no name of a variable"),
     ({"command": "x", "cwd": 1}, A + "cwd: expected a string, not a number"),
     ({"command": "x", "headers": {"A": "b"}}, A + "headers: a command takes none"),
@@ -258,6 +261,10 @@ WRONG_FILES = [
     ('{"servers": {"": {"command": "x"}}}', "expected a name that can be seen"),
     ('{"servers": {"a\\u001b[2J": {"command": "x"}}}', "expected a name that can be seen"),
     ("[" * 100_000, "not JSON"),
+    ('{"a": "' + '\\"' * 1_000_000, "not JSON: Unterminated string"),
+    ("{" + "/*" * 1_000_000, "not JSON"),
+    ("{" + '"' * 1_000_001, "not JSON"),
+    ("//" * 1_000_000, "not JSON"),
     ('{"servers": {"a": {"command": ' + "1" * 5000 + "}}}", "not JSON"),
 ]
 
@@ -322,6 +329,14 @@ def test_misspelt_members_are_told(file: Path, caplog: pytest.LogCaptureFixture)
         f"{file}: server 'a': 'arg' is unknown: is 'args' meant?",
         f"{file}: server 'a': 'envFile' is not read: put its variables into 'env'",
     ]
+
+
+def test_arguments_in_the_command_are_told(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "a program").touch()
+    for command, told in (("npx -y server", True), (str(tmp_path / "a program"), False)):
+        server = read_config(write(file, {"command": command}))["a"]
+        assert server.doubts == ["'command' is one program: its arguments go into 'args'"] * told
+    assert read_config(write(file, {"command": "a b", "args": ["c"]}))["a"].doubts == []
 
 
 def test_one_server_needs_no_other(file: Path) -> None:

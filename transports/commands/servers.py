@@ -43,4 +43,6 @@ def _type(server: ConfiguredServer) -> str:
 
 
 def _written(server: ConfiguredServer) -> str:
-    return server.url or shlex.join([server.command or "", *server.args])
+    text = server.url or shlex.join([server.command or "", *server.args])
+    # A terminal would obey some characters.
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
