@@ -151,9 +151,6 @@ class WebSocketLink(StreamLink):
 
     def _text(self, event: TextMessage) -> None:
         data = event.data.encode()
-        if len(self._message) + len(data) > self._limit:
-            self._refuse(CloseReason.MESSAGE_TOO_BIG, f"longer than {self._limit} bytes")
-            return
         if event.frame_finished:
             self._fragments += 1
         if not event.message_finished:

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -136,7 +137,7 @@ class Wire:
             self._add(Seen("wrong", b"it ended within a frame") if cut else Seen("end"))
         except LOST:
             self._add(Seen("reset"))
-        except (Wrong, UnicodeDecodeError, ValueError) as error:
+        except (Wrong, ValueError, zlib.error) as error:
             self._add(Seen("wrong", str(error).encode()))
 
     async def accepting(self) -> bytes:

@@ -121,8 +121,8 @@ for name, agreed in ALL.items():
 _.add(
     "12.1",
     "small answers are not compressed below the threshold",
-    packed(),
-    then=taken("a"),
+    packed("a" * 500),
+    then=taken("a" * 500),
     agreed=FRESH,
     answers_marked=False,
 )

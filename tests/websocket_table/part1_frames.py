@@ -68,6 +68,13 @@ _.add(
     then=failed(1003, "a"),
 )
 
+_.add(
+    "1.2",
+    "a binary message, by its head",
+    Frame(BINARY, length=9),
+    then=failed(1003),
+)
+
 # 1.3: masks
 
 _.add("1.3", "a mask of zeros", text(message(), key=bytes(4)), then=taken("a"), sides=("server",))

@@ -190,3 +190,14 @@ _.add(
     text(A),
     then=failed(1002),
 )
+WRONG_HEADS = {
+    "a continuation of nothing": [Frame(0, length=9)],
+    "a continuation of nothing, not the last": [Frame(0, fin=False, length=9)],
+    "a continuation after a whole message": [text(A), Frame(0, length=9)],
+    "text in a message": [HALVES[0], Frame(1, length=9)],
+    "text in a message, not the last": [HALVES[0], Frame(1, fin=False, length=9)],
+    "binary in a message": [HALVES[0], Frame(BINARY, length=9)],
+}
+for what, steps in WRONG_HEADS.items():
+    answers = ["a"] if steps[0] == text(A) else []
+    _.add("5.5", f"{what}, by its head", *steps, then=failed(1002, *answers))
