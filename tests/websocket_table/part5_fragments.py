@@ -190,7 +190,7 @@ _.add(
     text(A),
     then=failed(1002),
 )
-WRONG_HEADS = {
+WRONG_HEADS: dict[str, list[Step]] = {
     "a continuation of nothing": [Frame(0, length=9)],
     "a continuation of nothing, not the last": [Frame(0, fin=False, length=9)],
     "a continuation after a whole message": [text(A), Frame(0, length=9)],
