@@ -155,6 +155,8 @@ def parse_target(
         return _parse_url(target, headers or {})
     if isinstance(target, Sequence) and target and all(isinstance(part, str) for part in target):
         return StdioTarget(tuple(target))
+    if isinstance(target, list | tuple):
+        raise BadTarget("a command is a list of strings, the program first")
     raise BadTarget(
         "a target is a URL, a command as a list of strings, a Server or a Target, "
         f"not {type(target).__name__}"

@@ -21,6 +21,7 @@ from transports.commands.target import Options, client_settings, fitted, split_t
 from transports.config_file import VARIABLE
 from transports.context import Context
 from transports.link_errors import LinkError
+from transports.proxies import ENVIRONMENT
 from transports.server import ServeSettings
 from transports.targets import (
     BadTarget,
@@ -162,6 +163,13 @@ def test_times_and_attempts_reach_every_binding() -> None:
     assert plain.process.startup_timeout == 60.0
     assert (plain.reconnect.attempts, plain.reconnect.max_restarts) == (5, 0)
     assert plain.limits.message_size == 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [(None, ENVIRONMENT), ("none", None), ("http://p:1", "http://p:1")]
+)
+def test_the_proxy(given: str | None, taken: str | None) -> None:
+    assert client_settings(Options(proxy=given)).proxy == taken
 
 
 # Which server
@@ -376,6 +384,57 @@ def test_servers_without_a_file(folder: Path, capsys: pytest.CaptureFixture[str]
     assert (said.status, said.out) == (2, "")
     assert "there is no configuration file: none of mcp.json, .mcp.json, " in said.err
     assert VARIABLE in said.err
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "sse+https", "wss"])
+def test_a_proxy_that_is_none_is_one_sentence(
+    scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = Said(capsys, ("list", "--proxy", "socks5://u:s3cr3t@h:1", f"{scheme}://h.example/"))
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("error: 'socks5://h:1' is a SOCKS proxy")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["https://h/", "sse+https://h/", "wss://h/", "tls://h:1"])
+@pytest.mark.parametrize("option", ["--cacert", "--cert"])
+def test_a_certificate_that_is_none_is_one_sentence(
+    url: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = Said(capsys, ("probe", option, "nowhere.pem", url))
+    assert (said.status, said.out) == (2, "")
+    assert "nowhere.pem" in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("weather", "expected a URL that begins with http://"),
+        ("", "expected a URL that begins with http://"),
+        ("localhost:8000/mcp", "expected a URL that begins with http://"),
+        ("http:/h/mcp", "names no host"),
+        ("http://[::1/mcp", "is not a URL"),
+        ("http://h:99999/", "is not a URL"),
+        ([], "a command is a list of strings, the program first"),
+        (("x", 3), "a command is a list of strings, the program first"),
+        (42, "a target is a URL, a command as a list of strings, a Server or a Target, not int"),
+        (None, "a Server or a Target, not NoneType"),
+        (b"http://h/", "a Server or a Target, not bytes"),
+    ],
+)
+def test_what_connect_cannot_understand(target: Any, message: str) -> None:
+    with pytest.raises(BadTarget) as caught:
+        connect(target)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "target", [["x"], Server("here"), TcpTarget("h", 1), HttpTarget("http://h/")]
+)
+def test_headers_are_for_urls(target: Any) -> None:
+    with pytest.raises(BadTarget, match="headers are for URLs of http and ws, not for a "):
+        connect(target, headers={"A": "b"})
 
 
 def test_a_broken_file_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

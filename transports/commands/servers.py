@@ -6,6 +6,8 @@ from transports.commands.output import Exit, print_json, print_table, print_warn
 from transports.commands.target import config_path
 from transports.config_file import ConfiguredServer, read_config
 
+_TYPES = {"https": "http", "wss": "ws", "sse+http": "sse", "sse+https": "sse"}
+
 
 def list_servers(config: str | None, *, as_json: bool) -> int:
     """List the servers of the file; return the exit status.  Raises BadConfig."""
@@ -39,7 +41,7 @@ def _facts(server: ConfiguredServer) -> dict[str, object]:
 
 def _type(server: ConfiguredServer) -> str:
     scheme = (server.url or "").partition(":")[0].lower()
-    return server.type or {"https": "http", "wss": "ws"}.get(scheme, scheme)
+    return server.type or _TYPES.get(scheme, scheme)
 
 
 def _written(server: ConfiguredServer) -> str:

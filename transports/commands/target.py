@@ -158,7 +158,7 @@ def _check_fit(target: Target, options: Options) -> None:
         (web, "URLs of http, ws and sse", {"--header": options.headers, "--proxy": options.proxy}),
         (
             secure,
-            "TLS: https, wss, sse+https and tls",
+            "https, wss, sse+https and tls",
             {"--cacert": options.ca, "--cert": options.cert, "--key": options.key},
         ),
         (
