@@ -206,7 +206,7 @@ def find_config() -> Path | None:
     None if there is none; a file that the variable names need not exist.
     """
     if named := os.environ.get(VARIABLE):
-        return Path(named)
+        return Path(named).expanduser()
     found = (Path(place).expanduser() for place in PLACES)
     return next((path for path in found if path.is_file()), None)
 

@@ -397,6 +397,8 @@ def test_where_it_is_found(tmp_path: Path, first: int, monkeypatch: pytest.Monke
     assert (found.resolve() if found else None) == expected
     monkeypatch.setenv(VARIABLE, "elsewhere.json")
     assert find_config() == Path("elsewhere.json")
+    monkeypatch.setenv(VARIABLE, "~/elsewhere.json")
+    assert find_config() == tmp_path / "home" / "elsewhere.json"
     monkeypatch.setenv(VARIABLE, "")
     assert (find_config() is None) is (expected is None)
 
