@@ -138,7 +138,7 @@ class Deflate(Bounds):
         self._deflater: zlib._Compress | None = None
 
     def _used(self, opcode: Opcode) -> RsvBits:
-        first = opcode in (Opcode.TEXT, Opcode.BINARY)
+        first = opcode is Opcode.TEXT
         if first:
             self._taken = self._restarts = 0
         return RsvBits(first, False, False)

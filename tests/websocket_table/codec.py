@@ -210,7 +210,11 @@ class Reader:
 
     def _inflate(self, data: bytes) -> bytes:
         self.marked += 1
-        unpacked = self._inflater.decompress(data + _TAIL)
+        # By single bytes no distance reaches further back than the window has.
+        step = 1 if self._bits < 15 else len(data) + len(_TAIL)
+        whole = data + _TAIL
+        parts = (whole[start : start + step] for start in range(0, len(whole), step))
+        unpacked = b"".join(self._inflater.decompress(part) for part in parts)
         if self._fresh:
             self._inflater = zlib.decompressobj(-self._bits)
         return unpacked

@@ -8,10 +8,12 @@ from tests.websocket_table.part12_deflate import (
     DATA,
     FINAL,
     FRESH,
+    KEPT,
     PACKED,
     A,
     in_parts,
     marked,
+    noise,
     packed,
 )
 from tests.websocket_table.rows import LIMIT, ROWS, Chapter, Heard, failed, message, sized, taken
@@ -224,4 +226,29 @@ _.add(
     marked(ENDS + b"\0"),
     then=failed(1007),
     agreed=FRESH,
+)
+_.add(
+    "12.7",
+    "3 MB in 3 KB, after a message that had leave to unfold that much",
+    marked(Packer()(message(noise(100_000)))),
+    marked(Packer(level=9)(b" " * 3_000_000)),
+    then=failed(1009, noise(100_000)),
+    agreed=FRESH,
+)
+FEW = b"".join(FINAL for _number in range(9))
+_.add(
+    "12.7",
+    "final blocks in one message after the other, as many as one may have",
+    *[marked(FEW + b"\0")] * 3,
+    then=taken(*["!-32700"] * 3),
+    agreed=FRESH,
+    sides=("server",),
+)
+_.add(
+    "12.7",
+    "many good messages, one window for all",
+    *[marked(pack(message("a" * 50))) for pack in [Packer(fresh=False)] for _number in range(200)],
+    then=taken(*["a" * 50] * 200),
+    agreed=KEPT,
+    joined=True,
 )
