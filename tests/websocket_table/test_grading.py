@@ -66,14 +66,15 @@ def test_what_is_sent_is_what_is_read(client: bool) -> None:
 
 
 def test_a_window_that_was_not_agreed_is_noticed() -> None:
-    far = bytes(range(256)) * 8
+    far = "".join(map(str, range(400))).encode() * 2
     reader = Reader(client=False)
     reader.agree(fresh=True, bits=9)
-    packed = Packer(bits=15)(far.decode("latin-1").encode())
+    packed = Packer(bits=15)(far)
     with pytest.raises(zlib.error):
         reader.feed(text(packed, bits=0x40).encode(client=False))
 
 
+LOST = "ConnectionClosed: tools/call: connection closed:"
 END, CLOSE = Seen("end"), Seen("close", b"why", 1002)
 
 
@@ -112,11 +113,8 @@ def test_what_is_allowed_as_well_is_not_strict() -> None:
 @pytest.mark.parametrize(
     ("call", "grades"),
     [
-        ("ConnectionClosed: tools/call: connection closed: closed by this side with 1002: x", OK),
-        (
-            "ConnectionClosed: tools/call: connection closed: closed by this side with 1003: x",
-            FAILED,
-        ),
+        (f"{LOST} closed by this side with 1002: x", OK),
+        (f"{LOST} closed by this side with 1003: x", FAILED),
         ("RequestTimeout: tools/call: no answer", FAILED),
         ("answered", FAILED),
     ],
