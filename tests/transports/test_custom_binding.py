@@ -1,6 +1,9 @@
 """The binding that docs/embedding.md shows, in all that the runtime expects of a binding."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -201,6 +204,33 @@ async def test_it_comes_back_with_a_link_of_its_own(framed: ModuleType) -> None:
                 await back.wait()
             assert text_of(await client.call_tool("echo", {"text": "again"})) == "again"
     assert len(made) == 2
+
+
+PROGRAM = """
+from framed import listen_framed
+from mcpcore.service import Server
+from transports.server import run
+
+run(Server("alone"), custom=[listen_framed], on_listening=lambda url: print(url, flush=True))
+print("ended")
+"""
+
+
+def test_a_program_that_serves_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "framed.py").write_text(FILES["framed.py"])
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("framed://127.0.0.1:")
+        process.terminate()
+        assert process.stdout.read() == "ended\n"
+    assert process.returncode == 0
 
 
 def test_how_it_is_named_and_remembered(framed: ModuleType) -> None:
