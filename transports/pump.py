@@ -162,6 +162,8 @@ class Connection(Link):
     def flush_soon(self) -> None:
         """See :meth:`Link.flush_soon`; before run() it is not needed: run() begins with it."""
         self._wake.set()
+        if self._writing and self._armed > 0.0:
+            self._arm(0.0)  # the writer may be held up for long: the timer turns in its place
 
     async def aclose(self) -> None:
         """End the conversation in good order; run() has returned when this does."""

@@ -222,6 +222,21 @@ async def test_cancelling_run_closes_the_stream() -> None:
         await theirs.send(b"x")
 
 
+async def served_by_hand(client: Caller, lines: Lines) -> None:
+    """Answer a client until it is ready."""
+    discover = await lines.message()
+    result = {
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": {"tools": {}},
+        "ttlMs": 0,
+        "cacheScope": "public",
+    }
+    await lines.send(
+        json.dumps({"jsonrpc": "2.0", "id": discover["id"], "result": result}).encode()
+    )
+    await client.ready()
+
+
 @pytest.mark.parametrize("negotiation", list(Negotiation))
 async def test_both_ends_may_be_flooded_without_a_deadlock(negotiation: Negotiation) -> None:
     ours, theirs = await make_streams(small=True)
@@ -242,6 +257,21 @@ async def test_both_ends_may_be_flooded_without_a_deadlock(negotiation: Negotiat
     assert server.ended
 
 
+async def test_what_waits_behind_a_write_that_is_held_up_has_its_deadline() -> None:
+    ours, theirs = await make_streams(small=True)
+    client = Caller(make_client())
+    client.link = link = StreamLink(client.peer, client, ours)
+    async with anyio.create_task_group() as tasks, theirs:
+        await tasks.start(link.run)
+        client.begin()
+        await served_by_hand(client, Lines(theirs))
+        first = client.call("echo", {"text": "x" * 8_000_000}, timeout=0.05)
+        assert (await client.outcome(first)).reason is EndReason.TIMED_OUT
+        second = client.call("echo", timeout=0.05)
+        assert (await client.outcome(second)).reason is EndReason.TIMED_OUT
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_client_hears_of_the_end_after_the_last_answer() -> None:
     ours, theirs = await make_streams()
     client = Caller(make_client())
@@ -250,17 +280,7 @@ async def test_a_client_hears_of_the_end_after_the_last_answer() -> None:
         await tasks.start(link.run)
         client.begin()
         lines = Lines(theirs)
-        discover = await lines.message()
-        result = {
-            "supportedVersions": ["2026-07-28"],
-            "capabilities": {"tools": {}},
-            "ttlMs": 0,
-            "cacheScope": "public",
-        }
-        await lines.send(
-            json.dumps({"jsonrpc": "2.0", "id": discover["id"], "result": result}).encode()
-        )
-        await client.ready()
+        await served_by_hand(client, lines)
         first, second = client.call("echo"), client.call("echo")
         assert (await lines.message())["id"] == first
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": first, "result": {"content": []}}
