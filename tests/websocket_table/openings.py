@@ -36,6 +36,8 @@ class Opening(Struct, frozen=True, kw_only=True):
     says: str = ""
     """At a client: what its error says; nothing: it opens."""
     deflate: DeflateSettings | None = None
+    shared: bool = False
+    """At a server: on the port of Streamable HTTP."""
     behind: int = 0
     """So many messages come in one piece with the head."""
     chop: int = 0
@@ -87,9 +89,10 @@ def _verdict(good: bool) -> str:
 
 
 async def _server(row: Opening, settings: WebSocketSettings) -> Grade:
-    whole = ServeSettings(websocket=settings)
+    whole = ServeSettings(websocket=settings, shared=row.shared)
+    place = {"http" if row.shared else "ws": "127.0.0.1:0"}
     async with (
-        served(Server("table"), ws="127.0.0.1:0", settings=whole, seconds=60) as site,
+        served(Server("table"), **place, settings=whole, seconds=60) as site,
         await anyio.connect_tcp("127.0.0.1", site.port) as stream,
     ):
         wire = Wire(stream, client=True)

@@ -151,6 +151,7 @@ for bits in (RSV1, RSV2, RSV3, RSV1 | RSV2, RSV1 | RSV3, RSV2 | RSV3, RSV1 | RSV
         ping(b"never answered"),
         then=failed(1002, "a"),
         chop=1,
+        long=bits not in (RSV1, RSV3),
     )
 _.add(
     "3.4",
@@ -170,10 +171,10 @@ _.add(
 # 4: reserved opcodes
 
 for opcode in (3, 4, 5, 6, 7):
-    _.add("4.1", f"opcode {opcode}, empty", Frame(opcode), then=failed(1002))
+    _.add("4.1", f"opcode {opcode}, empty", Frame(opcode), then=failed(1002), long=opcode > 3)
     _.add("4.1", f"opcode {opcode} with payload", Frame(opcode, b"x" * 200), then=failed(1002))
 for opcode in (11, 12, 13, 14, 15):
-    _.add("4.2", f"opcode {opcode}, empty", Frame(opcode), then=failed(1002))
+    _.add("4.2", f"opcode {opcode}, empty", Frame(opcode), then=failed(1002), long=opcode > 11)
     _.add("4.2", f"opcode {opcode} with payload", Frame(opcode, b"x"), then=failed(1002))
 for opcode in (3, 7, 11, 15):
     _.add(

@@ -1,6 +1,8 @@
 """Chapters 20 and 21: opening, at our server and at our client (RFC 6455 section 4)."""
 
-from tests.websocket_table.openings import Head, Openings, line, same
+from msgspec import structs
+
+from tests.websocket_table.openings import OPENINGS, Head, Openings, line, same
 
 _ = Openings("server")
 CHOICE = "sec-websocket-protocol"
@@ -197,6 +199,15 @@ _.add("20.7", "LF without CR", raw(b"\r\nUpgrade", b"\nUpgrade"), status=400)
 _.add("20.7", "CR without LF", raw(b"\r\nUpgrade", b"\rUpgrade"), status=400)
 _.add("20.7", "a NUL", raw(b"Upgrade: websocket", b"Upgrade: web\0socket"), status=400)
 _.add("20.7", "an empty line before it", lambda head: b"\r\n" + head, status=400)
+
+# 22: the same on the port of Streamable HTTP; what asks for no WebSocket is HTTP's affair there
+
+for row in list(OPENINGS):
+    chapter, group, number = row.id.split(".")
+    if chapter == "20" and (int(group) < 6 or row.status == 403):
+        OPENINGS.append(
+            structs.replace(row, id=f"22.{group}.{number}", shared=True, long=int(number) % 4 > 0)
+        )
 
 # 21: responses
 

@@ -142,6 +142,7 @@ for name, (fine, bad) in INVALID.items():
         text(FRONT + fine, fin=False),
         Frame(0, bad[:1], fin=False, length=9),
         then=failed(1007),
+        long=True,
     )
     _.add(
         "6.5",

@@ -45,6 +45,7 @@ CHAPTERS = {
     "13": "Agreeing to compress",
     "20": "Opening: requests",
     "21": "Opening: responses",
+    "22": "Opening: requests on a shared port",
 }
 BACKENDS = ("asyncio", "trio")
 
