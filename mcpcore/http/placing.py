@@ -30,7 +30,7 @@ def _ended(record: Exchange, report: Report) -> ExchangeEnded:
         sent=report.sent,
         began=report.began,
         principal=record.principal,
-        session=None if record.session is None else record.session.id,
+        session=report.session if record.session is None else record.session.id,
         stream=None if carried is None else carried.number,
         rpc_method=report.rpc_method,
         request=record.request_id,

@@ -16,6 +16,8 @@ class Report(Struct):
     status: int | None = None
     sent: int = 0
     rpc_method: str | None = None
+    session: str | None = None
+    """The id of the one that was found, also if it has ended meanwhile."""
 
 
 class ExchangeEnded(Event, frozen=True, kw_only=True):

@@ -15,7 +15,6 @@ driver's: positive, and never used twice.  Source: the Streamable HTTP pages of 
 2026-07-28.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 from msgspec import structs
@@ -23,38 +22,31 @@ from msgspec import structs
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import MAIN, ConnectionEnded, Event, Route
-from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
-from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.era import (
     LISTEN,
     is_handshake,
     is_modern_body,
-    opens_session,
     without_header,
 )
 from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
 from mcpcore.http.headers import HeaderError
-from mcpcore.http.legacy_sse import LegacySse
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.reports import Report
-from mcpcore.http.session_table import SessionTable, owner_of
-from mcpcore.http.sessions import Session, SessionOpened
+from mcpcore.http.session_entry import SessionEntry
+from mcpcore.http.session_table import SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
-from mcpcore.wire.message import Frame, Message, Reject, decode
-
-Act = Callable[[Exchange, Session, float], None]
-"""What a GET or DELETE does in its session."""
+from mcpcore.wire.message import Frame, Message, decode
 
 
-class HttpServer(LegacySse):
+class HttpServer(SessionEntry):
     """The server side of one HTTP endpoint.
 
     ``secret``: at least 32 fresh random bytes; session ids are derived from it, so it must not be
@@ -349,75 +341,3 @@ class HttpServer(LegacySse):
         if self.settings.json_delay is not None and record.accepts_stream:
             record.slow_at = now + self.settings.json_delay
         self._watch(record, now)
-
-    def _session_of(self, record: Exchange, frame: Frame, now: float) -> Session | None:
-        """The session that a legacy body belongs to, opened if it asks for one; None: refused."""
-        if not self.settings.sessions:
-            return self._temporary_session(record, frame, now)
-        if record.session_id is not None:
-            return self._find(record)
-        if isinstance(frame, Reject):
-            record.refuse(400, frame.message, code=frame.code)
-        elif not opens_session(frame):
-            record.refuse(400, "the Mcp-Session-Id header is missing; initialize first")
-        else:
-            return self._new_session(record, now)
-        return None
-
-    def _new_session(self, record: Exchange, now: float, *, temporary: bool = False) -> Session:
-        session = self._make_session(self._sessions.new_id(), record, temporary=temporary)
-        if not temporary:
-            self._hub.events.append(SessionOpened(session=session.id, principal=record.principal))
-            record.opens = True
-        self._admit(session, now)
-        return session
-
-    def _make_session(self, id: str, record: Exchange, *, temporary: bool) -> Session:
-        """A session of the client that sends ``record``."""
-        return Session(
-            id,
-            Peer(Role.SERVER, self._session_config, hub=self._hub, session=id),
-            record.principal,
-            self._log,
-            self.settings,
-            owner=owner_of(record.principal, share_of(address_of(record.peer))),
-            temporary=temporary,
-        )
-
-    def _admit(self, session: Session, now: float) -> None:
-        """Make a session known, and room for it."""
-        if not session.temporary:
-            while (excess := self._sessions.excess(session.owner, now)) is not None:
-                self._evict(*excess, now)
-        self._sessions.add(session, now)
-
-    def _temporary_session(self, record: Exchange, frame: Frame, now: float) -> Session:
-        """Somewhere to answer a request that stands on its own, as if there had been a handshake.
-
-        Nothing is known of the client, which therefore cannot be asked for anything.
-        """
-        session = self._new_session(record, now, temporary=True)
-        if not opens_session(frame):
-            session.peer.move(SessionSignal.INITIALIZE)
-            session.peer.move(SessionSignal.INITIALIZED)
-            session.peer.agree(record.claimed or self._unnamed)
-        return session
-
-    def _in_session(self, record: Exchange, act: Act, now: float) -> None:
-        """Go on with the session that the header names, if there is one."""
-        session = self._find(record)
-        if session is not None:
-            act(record, session, now)
-
-    def _delete(self, record: Exchange, session: Session, now: float) -> None:
-        """The client ends its session."""
-        record.reply(204)
-        self._end_session(session, "ended by the client", now)
-
-    def _find(self, record: Exchange) -> Session | None:
-        """The session named by the header; None: there is none, and the reply says so."""
-        session = self._sessions.find(record.session_id or "", record.principal)
-        if session is None or session.piped:
-            record.refuse(404, "there is no such session (any more); initialize again")
-            return None
-        return session

@@ -31,7 +31,7 @@ from mcpcore.http.followers import Follower
 from mcpcore.http.forwarding import WORKER, Letters, sort_out
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.placing import any_stream_will_do
-from mcpcore.http.server import Act
+from mcpcore.http.session_entry import Act
 from mcpcore.http.session_table import MIN_SECRET, Owner, owner_of
 from mcpcore.http.sessions import Session
 from mcpcore.http.settings import HttpSettings

@@ -88,6 +88,8 @@ async def test_sessions_and_streams_are_told_apart_but_not_given_away(
     assert "cut off" in get.getMessage()
     assert (post.mcp_session, post.mcp_rpc_method, post.mcp_request) == (label, "tools/call", 3)
     assert {get.mcp_stream, post.mcp_stream} == {1, 2}
+    delete_record = by_method["DELETE"]
+    assert (delete_record.mcp_session, delete_record.mcp_status) == (label, 204)
     for record in found:
         assert session not in str(vars(record))
 

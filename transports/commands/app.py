@@ -183,6 +183,18 @@ def serve(
             help="Processes that share the HTTP address; without --store they share a file.",
         ),
     ] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="A limit of docs/limits.md: a number, a size (64K, 4M) or seconds; repeatable.",
+        ),
+    ] = None,
+    log_http: Annotated[
+        bool,
+        typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
+    ] = False,
     revision: RevisionOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
@@ -203,6 +215,7 @@ def serve(
       mcpcore serve weather:server --http 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
       mcpcore serve weather:server --http 127.0.0.1:8000 --workers 4
       mcpcore serve weather:server --http 127.0.0.1:8000 --store redis://127.0.0.1
+      mcpcore serve weather:server --limit max_body=1M --limit connections_per_client=10000
       mcpcore serve weather:server --http 127.0.0.1:8000 --websocket
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
@@ -228,6 +241,8 @@ def serve(
             notice=notice,
             store=store,
             workers=workers,
+            limits=limit or (),
+            log_http=log_http,
             words=sys.argv[1:],
         ),
     )

@@ -12,9 +12,12 @@ from msgspec import Struct, structs
 
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from transports.commands.http_log import show_http_log
+from transports.commands.limits import limited
 from transports.commands.output import Exit, Failure
 from transports.commands.target import check_revisions
 from transports.commands.workers import supervise
+from transports.http_settings import HttpServerSettings
 from transports.request_log import log_incoming
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
@@ -70,6 +73,8 @@ def serve(
     notice: float = 0.0,
     store: str | None = None,
     workers: int = 1,
+    limits: Sequence[str] = (),
+    log_http: bool = False,
     words: Sequence[str] = (),
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
@@ -91,10 +96,32 @@ def serve(
         ("--insecure-tcp", insecure_tcp, tcp, "--tcp"),
         ("--notice", notice, http or sse, "--http and --sse"),
         ("--store", store, http, "--http"),
+        ("--log-http", log_http, http or sse, "--http and --sse"),
     ):
         if given and not fits:
             raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
-    context = tls.context()
+    settings = ServeSettings(
+        runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
+        http_link=HttpServerSettings(notice_time=notice, log=log_http),
+        allowed_hosts=tuple(allowed_hosts) or None,
+        allowed_origins=tuple(allowed_origins) or None,
+        socket=SocketSettings(insecure=insecure_tcp),
+        shared=websocket,
+        ssl_context=tls.context(),
+    )
+    if drain is not None:
+        settings = _draining(settings, drain)
+    bindings = {
+        "--stdio": stdio,
+        "--http": http,
+        "--ws": ws,
+        "--websocket": websocket,
+        "--sse": sse,
+        "--tcp": tcp,
+        "--unix": unix,
+    }
+    serving = [name for name, given in bindings.items() if given]
+    settings = limited(settings, limits, serving=serving)
     lifeline = worker_lifeline()
     if workers > 1 and lifeline is None:
         if sse:
@@ -102,22 +129,11 @@ def serve(
             raise Failure("--sse needs one process: --workers cannot serve it", Exit.USAGE)
         if stdio or ws or tcp or unix:
             raise Failure("--workers is for --http alone", Exit.USAGE)
-        grace = notice + (10.0 if drain is None else drain)
+        grace = settings.http_link.notice_time + settings.http_link.drain_time
         return _supervised(words, workers=workers, http=http, store=store, grace=grace)
     server = load(service or REFERENCE)
-    settings = ServeSettings(
-        runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
-        allowed_hosts=tuple(allowed_hosts) or None,
-        allowed_origins=tuple(allowed_origins) or None,
-        socket=SocketSettings(insecure=insecure_tcp),
-        shared=websocket,
-        ssl_context=context,
-    )
-    if drain is not None:
-        settings = _draining(settings, drain)
-    if notice:
-        link = structs.replace(settings.http_link, notice_time=notice)
-        settings = structs.replace(settings, http_link=link)
+    if log_http:
+        show_http_log()
     urls: list[str] = []
     if lifeline is not None:
         link = structs.replace(settings.http_link, reuse_port=True)

@@ -1,0 +1,225 @@
+"""`mcpcore serve --limit NAME=VALUE`: the numbers and times of every binding's settings.
+
+A name is that of a setting as ``docs/limits.md`` has it, ``HttpSettings.max_body``, or the part
+behind the dot where only one kind of settings that matters to what is served has such a one.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec import Struct, structs
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
+from transports.commands.output import Exit, Failure
+from transports.http_settings import HttpServerSettings
+from transports.pump import PumpSettings
+from transports.runtime import RuntimeSettings
+from transports.serve_settings import ServeSettings
+from transports.socket_settings import SocketSettings
+from transports.stdio import StdioSettings
+from transports.websocket_settings import WebSocketSettings
+
+Values = dict[str, Any]
+
+SIZES = frozenset(
+    {
+        *("max_body", "session_queue", "max_queued", "replay_bytes", "replay_total"),
+        *("request_line", "header_bytes", "body_rate", "linger_bytes", "read_ahead", "write_size"),
+        *("message_size", "queued", "read_size"),
+    }
+)
+"""Settings that count bytes."""
+_MAY_BE_ZERO = frozenset(
+    {
+        *("turned_away", "notice_time", "drain_time", "drain", "linger", "linger_time"),
+        *("linger_bytes", "body_rate", "body_grace", "json_delay", "reconnect_delay"),
+    }
+)
+"""Of all others 0 would mean that nothing is served, or that there is no end of looking."""
+_NO_LIMITS: frozenset[tuple[type[Struct], str]] = frozenset(
+    {
+        # What a client bears.
+        *((Limits, name) for name in ("input_rounds", "input_requests", "probe_timeout")),
+        (Limits, "farewell"),
+        # The permissions of a file.
+        (SocketSettings, "mode"),
+    }
+)
+"""Numbers that bound nothing here."""
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_MOST_SECONDS = 10 * 365 * 86_400.0
+"""Event loops do not take any number."""
+
+
+class _Kind(Struct, frozen=True):
+    """One class of settings: which options of the command it matters to, where its values go."""
+
+    of: type[Struct]
+    bindings: frozenset[str]
+    put: Callable[[ServeSettings, Values], ServeSettings]
+
+
+def _put_in(member: str) -> Callable[[ServeSettings, Values], ServeSettings]:
+    def put(settings: ServeSettings, values: Values) -> ServeSettings:
+        changed = structs.replace(getattr(settings, member), **values)
+        return structs.replace(settings, **{member: changed})
+
+    return put
+
+
+def _put_limits(settings: ServeSettings, values: Values) -> ServeSettings:
+    limits = structs.replace(settings.runtime.limits, **values)
+    return _put_in("runtime")(settings, {"limits": limits})
+
+
+def _put_pumps(settings: ServeSettings, values: Values) -> ServeSettings:
+    for member in ("stdio", "websocket", "socket"):
+        pump = structs.replace(getattr(settings, member).pump, **values)
+        settings = _put_in(member)(settings, {"pump": pump})
+    return settings
+
+
+_WEB = frozenset({"--http", "--sse"})
+_SOCKETS = frozenset({"--tcp", "--unix"})
+_WS = frozenset({"--ws", "--websocket"})
+_STDIO = frozenset({"--stdio"})
+_ALL = _WEB | _SOCKETS | _WS | _STDIO
+
+_KINDS = (
+    _Kind(HttpSettings, _WEB, _put_in("http")),
+    _Kind(HttpServerSettings, _WEB, _put_in("http_link")),
+    _Kind(Limits, _ALL, _put_limits),
+    _Kind(RuntimeSettings, _ALL, _put_in("runtime")),
+    _Kind(WebSocketSettings, _WS, _put_in("websocket")),
+    _Kind(SocketSettings, _SOCKETS, _put_in("socket")),
+    _Kind(StdioSettings, _STDIO, _put_in("stdio")),
+    _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, _put_pumps),
+)
+_NUMBERS = {int: (int, False), float: (float, False)} | {
+    int | None: (int, True),
+    float | None: (float, True),
+}
+
+
+class _Limit(Struct, frozen=True):
+    """One setting."""
+
+    name: str
+    kind: _Kind
+    type: type[int] | type[float]
+    optional: bool
+
+    @property
+    def whole(self) -> str:
+        return f"{self.kind.of.__name__}.{self.name}"
+
+
+def _each() -> Iterator[_Limit]:
+    for kind in _KINDS:
+        for field in structs.fields(kind.of):
+            number = _NUMBERS.get(field.type)
+            if number is not None and (kind.of, field.name) not in _NO_LIMITS:
+                yield _Limit(field.name, kind, *number)
+
+
+LIMITS = {limit.whole: limit for limit in _each()}
+"""Every setting that has a number, by its whole name."""
+
+
+def limited(
+    settings: ServeSettings, limits: Sequence[str], *, serving: Collection[str]
+) -> ServeSettings:
+    """Change ``settings`` by what ``--limit`` was given.
+
+    ``serving`` are the options of the bindings there are, ``--http`` and so on.  Raises Failure
+    for what is no setting or no value of it, and for one that would do nothing.
+    """
+    given: dict[str, Any] = {}
+    for text in limits:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise _wrong(f"--limit takes NAME=VALUE, not {text!r}")
+        limit = _find(name, frozenset(serving))
+        if limit.whole in given:
+            raise _wrong(f"--limit {limit.whole} is given twice")
+        given[limit.whole] = _value(limit, value)
+    for kind in _KINDS:
+        values = {LIMITS[name].name: it for name, it in given.items() if LIMITS[name].kind is kind}
+        if values:
+            try:
+                settings = kind.put(settings, values)
+            except ValueError as error:
+                raise _wrong(f"--limit: {error}") from error
+    return settings
+
+
+def _find(name: str, serving: frozenset[str]) -> _Limit:
+    found = [limit for limit in LIMITS.values() if name in (limit.name, limit.whole)]
+    if not found:
+        raise _wrong(f"--limit: there is no limit {name!r}{_hint(name, serving)}")
+    useful = [limit for limit in found if limit.kind.bindings & serving]
+    if not useful:
+        bindings = frozenset[str]().union(*(limit.kind.bindings for limit in found))
+        listed = _joined(sorted(bindings), "and")
+        raise _wrong(f"--limit {name} is for {listed}, and nothing is served there")
+    if len(useful) > 1:
+        names = _joined([limit.whole for limit in useful], "or")
+        raise _wrong(f"--limit: {name!r} could be {names}; say which")
+    return useful[0]
+
+
+def _hint(name: str, serving: frozenset[str]) -> str:
+    """What may have been meant, out of what would do something here."""
+    useful = [limit for limit in LIMITS.values() if limit.kind.bindings & serving]
+    names = [*(each.name for each in useful), *(each.whole for each in useful)]
+    near = get_close_matches(name.replace("-", "_"), dict.fromkeys(names), n=3)
+    if not near:
+        return "; docs/limits.md has a list of them"
+    return f"; did you mean {_joined(near, 'or')}?"
+
+
+def _value(limit: _Limit, text: str) -> int | float | None:
+    """Raises Failure."""
+    if limit.optional and text == "none":
+        return None
+    number = _size(limit, text) if limit.type is int else _seconds(text)
+    most = _MOST_SECONDS if limit.type is float else sys.maxsize
+    if number is not None and number <= most and (number or limit.name in _MAY_BE_ZERO):
+        return number
+    raise _wrong(f"--limit {limit.name}: expected {_expected(limit)}, not {text!r}")
+
+
+def _size(limit: _Limit, text: str) -> int | None:
+    parsed = re.fullmatch("([0-9]{1,15})([KMG]?)", text)
+    if parsed is None or (parsed[2] and limit.name not in SIZES):
+        return None
+    return int(parsed[1]) * _UNITS[parsed[2]]
+
+
+def _seconds(text: str) -> float | None:
+    plain = re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text)
+    return None if plain is None else float(text)
+
+
+def _expected(limit: _Limit) -> str:
+    if limit.type is float:
+        what = "seconds, such as 30 or 0.5"
+    elif limit.name in SIZES:
+        what = "a number of bytes, such as 65536, 64K or 4M"
+    else:
+        what = "a whole number"
+    above = "" if limit.name in _MAY_BE_ZERO else ", above 0"
+    return f"{what}{above}{', or none' if limit.optional else ''}"
+
+
+def _joined(names: Sequence[str], last: str) -> str:
+    *first, end = names
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def _wrong(message: str) -> Failure:
+    return Failure(message, Exit.USAGE)
