@@ -9,8 +9,8 @@ from msgspec import Struct
 from mcpcore.service import Server
 from tests.transports.served import served
 from tests.websocket_table.codec import close, text
-from tests.websocket_table.course import KEY, LOST, PATIENCE, REVISION, Wire, given_up
 from tests.websocket_table.rows import FAILED, OK, PROBE, Grade, Side, message
+from tests.websocket_table.wire import KEY, LOST, PATIENCE, REVISION, Wire, given_up
 from transports.client import connect
 from transports.client_open import ClientSettings
 from transports.link_errors import LinkError
