@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bindings.places import House
+from tests.bindings.stories import Ledger
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,17 @@ def houses() -> Iterator[dict[str, House]]:
     yield houses
     for house in houses.values():
         house.close()
+
+
+@pytest.fixture
+def house(houses: dict[str, House], anyio_backend_name: str) -> House:
+    """The house of the event loop of the test."""
+    return houses[anyio_backend_name]
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    """Show that each request of each client in the test ends, and once."""
+    ledger = Ledger(monkeypatch)
+    yield ledger
+    ledger.check()

@@ -126,3 +126,23 @@ class Frames:
                     return b"".join(parts)
             else:
                 assert opcode == PONG, f"a frame of kind {opcode}"
+
+
+def unmasked(data: bytes) -> bytes:
+    """Bytes as they came, with the payloads of whole masked frames behind an upgrade in clear."""
+    head, found, rest = data.partition(b"\r\n\r\n")
+    if not found or b"upgrade: websocket" not in head.lower() or not head.startswith(b"GET "):
+        return data
+    clear = head
+    while len(rest) >= 2:
+        size, begin = rest[1] & 0x7F, 2
+        if size >= 126:
+            begin = 4 if size == 126 else 10
+            size = int.from_bytes(rest[2:begin], "big")
+        key, payload = rest[begin : begin + 4], rest[begin + 4 : begin + 4 + size]
+        if len(payload) < size:
+            break
+        stream = (key * (size // 4 + 1))[:size]
+        clear += bytes(a ^ b for a, b in zip(payload, stream, strict=True))
+        rest = rest[begin + 4 + size :]
+    return clear

@@ -99,6 +99,23 @@ class House:
                 self._urls[binding] = url
         return parse_target(self._urls[name])
 
+    def url(self, name: str) -> str:
+        """Where a binding of the network is, in the words of a URL."""
+        self.target(name)
+        return self._urls[name]
+
+    def zygote(self) -> Path:
+        """The socket where servers on pipes are made."""
+        self.target("stdio")
+        return self._socket
+
+    def servers(self) -> set[str]:
+        """The processes that serve on pipes."""
+        if self._zygote is None:
+            return set()
+        pid = self._zygote.pid
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
     def _start(self, program: str, *words: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [sys.executable, str(HERE / program), self.backend, *words],

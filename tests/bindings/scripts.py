@@ -39,6 +39,10 @@ class Script:
         """The revision that it claims to speak, in the place of that of the test."""
         self.refusal: str | None = None
         """Why it refuses the handshake."""
+        self.noise = b""
+        """What it sends before anything else."""
+        self.ends: list[Exception] = []
+        """How conversations ended."""
         self.dies_of: tuple[str, ...] = ()
         """The methods upon which it dies."""
         self._tasks = tasks
@@ -61,6 +65,8 @@ class Script:
             while True:
                 self.wire = await self.host.accept()
                 self.conversations += 1
+                if self.noise:
+                    await self.wire.frames.stream.send(self.noise)
                 self._tasks.start_soon(self._hear, self.wire)
 
     async def _hear(self, wire: Any) -> None:
@@ -74,7 +80,10 @@ class Script:
                     self._kept.append(message)
                     more, self._more = self._more, anyio.Event()
                     more.set()
-        except LOST:
+        except LOST as error:
+            self.ends.append(error)
+            more, self._more = self._more, anyio.Event()
+            more.set()
             with suppress(*LOST):
                 await wire.done()
 
@@ -123,6 +132,13 @@ class Script:
                     if wanted(message):
                         return self._kept.pop(index)
                 await self._more.wait()
+
+    async def ended(self) -> Exception:
+        """Wait for the end of a conversation; how it came."""
+        with anyio.fail_after(PATIENCE):
+            while not self.ends:
+                await self._more.wait()
+        return self.ends.pop(0)
 
     async def next(self, method: str) -> Message:
         """Wait for the next request or notification with this method."""

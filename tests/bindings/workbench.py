@@ -4,20 +4,28 @@ What happens inside it is told by tools as well: ``journal`` returns what a case
 that a test sees it wherever the server is.
 """
 
-from collections import defaultdict
+import asyncio
+import os
+import threading
+from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import sniffio
 from msgspec import Struct
 
+import transports
 from mcpcore.service import Server, ToolError
 from transports.context import Context
+from transports.http_writers import Writers
 from transports.inputs import Elicit, Input, ListRoots, Sample
 
 NOTE = "notifications/acme/note"
 SUM = "acme/sum"
 COUNTER = "count://"
+HOME = Path(transports.__file__).parent
 
 
 class Point(Struct):
@@ -31,6 +39,51 @@ class Entries(Struct):
     """What a case has left in the journal."""
 
     entries: list[str]
+
+
+class Census(Struct):
+    """What the server's process has of what may leak."""
+
+    tasks: dict[str, int]
+    """How many of each name."""
+    threads: int
+    descriptors: int
+
+    def within(self, other: "Census") -> bool:
+        """Whether there is no more than at another time."""
+        fewer = sum(self.tasks.values()) <= sum(other.tasks.values())
+        return fewer and self.threads <= other.threads and self.descriptors <= other.descriptors
+
+
+def census() -> Census:
+    """Count what this process has, but for what rests until it is needed again."""
+    if sniffio.current_async_library() == "trio":
+        import trio
+
+        root = trio.lowlevel.current_root_task()
+        coroutines: list[Any] = []
+        ahead = [] if root is None else [root]
+        while ahead:
+            task = ahead.pop()
+            coroutines.append(task.coro)
+            ahead += [child for each in task.child_nurseries for child in each.child_tasks]
+    else:
+        coroutines = [task.get_coro() for task in asyncio.all_tasks()]
+    tasks = Counter(_doing(coroutine) for coroutine in coroutines)
+    del tasks[Writers._write.__qualname__]
+    # Trio keeps idle threads of its own for a while.
+    threads = [each for each in threading.enumerate() if not each.name.startswith("Trio")]
+    return Census(dict(tasks), len(threads), len(os.listdir("/proc/self/fd")))
+
+
+def _doing(coroutine: Any) -> str:
+    """The innermost function of ours that a coroutine is in."""
+    found = ""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        code, coroutine = frame.f_code, coroutine.cr_await
+        if not found or code.co_filename.startswith(str(HOME)):
+            found = code.co_qualname
+    return found
 
 
 class Journal:
@@ -191,6 +244,11 @@ def make_workbench() -> Server:
     async def journal_until(case: str, entry: str, count: int = 1) -> Entries:
         """Return what has happened as soon as there are so many of the entries."""
         return Entries(await journal.until(case, entry, count))
+
+    @server.tool(name="census")
+    def take_census() -> Census:
+        """Count tasks, threads and descriptors of the server's process."""
+        return census()
 
     # Changes
 

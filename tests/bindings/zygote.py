@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -32,7 +33,8 @@ def serve(link: socket.socket, backend: str) -> None:
         run(make_workbench(), stdio=True, settings=SETTINGS, backend=backend)
         status = 0
     finally:
-        link.send(bytes([status]))
+        with suppress(OSError):  # whom it would tell may be gone
+            link.send(bytes([status]))
         os._exit(status)
 
 

@@ -1,0 +1,207 @@
+"""A conversation from its opening to its end, and what must not be left of it."""
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import structs
+
+from mcpcore.engine.events import ErrorReceived, InputRequired, RequestEnded, ResultReceived
+from mcpcore.engine.outgoing import Outgoing
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.engine.requests import Hub, Outbound, Purpose
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.spec.errors import LocalError, McpError
+from tests.bindings.features import text
+from tests.bindings.inbox import PATIENCE
+from tests.bindings.places import MODERN, House
+from tests.bindings.workbench import Census, census
+from transports.client import connect
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
+from transports.process import ProcessSettings
+from transports.pump import PumpSettings
+from transports.socket_settings import SocketSettings
+from transports.websocket_settings import WebSocketSettings
+
+LARGE = 8_000_000
+"""Characters of a text that no buffer on the way takes whole."""
+CALLS = 4
+_PUMP = PumpSettings(drain=0.2)
+SETTINGS = ClientSettings(
+    reconnect=ReconnectSettings(attempts=0),
+    http=HttpClientSettings(
+        max_resumes=0, notify_timeout=0.3, linger=0.3, endpoint_timeout=PATIENCE
+    ),
+    http_link=HttpClientLinkSettings(close_time=0.3),
+    process=ProcessSettings(
+        close_wait=0.3, term_wait=0.3, stderr="discard", descendants=False, pump=_PUMP
+    ),
+    websocket=WebSocketSettings(close_timeout=0.2, pump=_PUMP),
+    socket=SocketSettings(pump=_PUMP),
+)
+"""How a client lives that does not come back, and leaves soon."""
+
+
+def hasty(seconds: float) -> ClientSettings:
+    """A client that waits no longer than this for anything."""
+    assert SETTINGS.http is not None
+    assert SETTINGS.websocket is not None
+    return structs.replace(
+        SETTINGS,
+        limits=structs.replace(
+            SETTINGS.limits, request_timeout=seconds, max_timeout=seconds, probe_timeout=seconds
+        ),
+        http=structs.replace(SETTINGS.http, endpoint_timeout=seconds),
+        websocket=structs.replace(SETTINGS.websocket, handshake_timeout=seconds),
+    )
+
+
+def returning() -> ClientSettings:
+    """A client that comes back at once."""
+    assert SETTINGS.http is not None
+    return structs.replace(
+        SETTINGS,
+        reconnect=ReconnectSettings(attempts=5, max_restarts=5, first_delay=0.01, jitter=0.0),
+        http=structs.replace(SETTINGS.http, max_resumes=5, retry_delay=0.01, min_retry_delay=0.01),
+    )
+
+
+class Story:
+    """One conversation, and how each of its calls ended."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.ends: list[Any] = []
+        """The right result or a typed error for each call."""
+        self.refused: LocalError | None = None
+        self.again: str | None = None
+        self.cuts = 0
+
+    async def live(
+        self, target: Any, era: str, settings: ClientSettings = SETTINGS, *, again: bool = False
+    ) -> None:
+        """Connect, call several times at once, and leave; ``again``: call once more before."""
+        with anyio.fail_after(PATIENCE):
+            try:
+                async with connect(target, revision=era, settings=settings) as client:
+                    async with anyio.create_task_group() as group:
+                        for call in (self._echo, self._later, self._read, self._steps):
+                            self.calls += 1
+                            group.start_soon(self._call, call, client)
+                    if again:
+                        self.again = text(await client.call_tool("echo", {"text": "here again"}))
+            except LocalError as error:
+                self.refused = error
+        assert self.refused is None or not self.calls, f"leaving fails with {self.refused!r}"
+        assert len(self.ends) == self.calls, "each call ends, and once"
+
+    async def _call(self, call: Any, client: Any) -> None:
+        try:
+            self.ends.append(await call(client))
+        except (LocalError, McpError) as error:
+            self.ends.append(error)
+
+    async def _echo(self, client: Any) -> str:
+        said = "a" * 300
+        assert text(await client.call_tool("echo", {"text": said})) == said
+        return said
+
+    async def _later(self, client: Any) -> str:
+        assert text(await client.call_tool("echo_later", {"text": "b"})) == "b"
+        return "b"
+
+    async def _read(self, client: Any) -> str:
+        result = await client.read_resource("text://plain")
+        assert result.contents[0].text == "plain text"
+        return "plain text"
+
+    async def _steps(self, client: Any) -> list[float]:
+        heard: list[float] = []
+        try:
+            result = await client.call_tool(
+                "steps", {"count": 3}, progress=lambda value, *_: heard.append(value)
+            )
+            assert text(result) == "3"
+            assert heard == [1, 2, 3]
+        finally:
+            assert heard == [1, 2, 3][: len(heard)]
+        return heard
+
+    @property
+    def happy(self) -> bool:
+        """Whether nothing has gone wrong."""
+        return self.calls == CALLS and not any(isinstance(end, Exception) for end in self.ends)
+
+
+class Ledger:
+    """Counts what the engine tells of the end of each request of its owner, as it goes by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._asked: dict[tuple[int, Any], str] = {}
+        self._ended: Counter[tuple[int, Any]] = Counter()
+        self._hubs: list[Hub] = []  # each is kept, so that its id is its own
+        submit, next_event = Outgoing.submit, Hub.next_event
+
+        def submitted(peer: Outgoing, request: Outbound, now: float) -> None:
+            submit(peer, request, now)
+            if request.purpose is Purpose.OWNER:
+                self._hubs.append(peer.hub)
+                self._asked[id(peer.hub), request.id] = request.method
+
+        def told(hub: Hub) -> Any:
+            event = next_event(hub)
+            if isinstance(event, ResultReceived | ErrorReceived | RequestEnded | InputRequired):
+                self._ended[id(hub), event.request] += 1
+            return event
+
+        monkeypatch.setattr(Outgoing, "submit", submitted)
+        monkeypatch.setattr(Hub, "next_event", told)
+
+    def check(self) -> None:
+        """Show that each request has ended, and once."""
+        assert self._asked
+        wrong = {
+            (method, request): self._ended[hub, request]
+            for (hub, request), method in self._asked.items()
+            if self._ended[hub, request] != 1
+        }
+        assert not wrong, f"how often requests have ended: {wrong}"
+        assert self._ended.keys() <= self._asked.keys(), "something ended that was never asked"
+
+
+def children() -> set[str]:
+    """Our child processes, those that nobody has reaped included."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+async def _census_of(house: House) -> Census:
+    async with connect(house.target("tcp"), revision=MODERN) as client:
+        result = await client.call_tool("census")
+    found = result.structured_content
+    assert isinstance(found, dict)
+    return Census(**found)
+
+
+@asynccontextmanager
+async def nothing_left(house: House) -> AsyncIterator[None]:
+    """Show that what is done inside leaves nothing behind, at either end."""
+    there = await _census_of(house)
+    here, ours, servers = census(), children(), house.servers()
+    yield
+    found: Any = None
+    try:
+        with anyio.fail_after(PATIENCE):
+            while not (found := census()).within(here):  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.01)
+            while found := (children() - ours) | (house.servers() - servers):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+            while not (found := await _census_of(house)).within(there):  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"left: {found}; there was: {here} and {there}") from None
