@@ -4,6 +4,7 @@ And the replies that the driver makes itself, to what never became a request.
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import anyio
 from anyio.abc import ByteStream
@@ -98,7 +99,8 @@ async def refuse(
 async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -> None:
     """Let the client read the reply: closing with unread input would reset the connection."""
     if isinstance(stream, TLSStream):
-        return
+        # Nobody is interested in what is thrown away, and TLS itself cannot be closed by halves.
+        stream = cast(ByteStream, stream.transport_stream)
     with anyio.move_on_after(settings.linger_time):
         try:
             await stream.send_eof()

@@ -9,18 +9,20 @@ import logging
 import os
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
-from anyio.abc import SocketAttribute, SocketListener, SocketStream, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskStatus
 
 from mcpcore.http.server import HttpServer
 from transports.http_connection import ServerConnection, Upgrade
 from transports.http_heads import RequestParser
 from transports.http_host import HttpHost, peer_name
-from transports.http_reply import refuse
+from transports.http_reply import LOST, refuse
 from transports.http_settings import HttpServerSettings
 from transports.http_writers import Writers
 from transports.link import App
+from transports.tls import SecureStream
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
 
@@ -137,6 +139,7 @@ class HttpServerLink(HttpHost):
                 self.add(connection)
                 self._tasks.start_soon(self._connection, connection, name=_TASK)
             elif self._turned_away < self.settings.turned_away:
+                self._turned_away += 1
                 self._tasks.start_soon(self._turn_away, stream, f"too many connections{full}")
             else:
                 await stream.aclose()
@@ -149,15 +152,26 @@ class HttpServerLink(HttpHost):
         finally:
             self.discard(connection)
 
-    async def _turn_away(self, stream: SocketStream, refusal: str) -> None:
-        self._turned_away += 1
+    async def _turn_away(self, stream: SocketStream, message: str) -> None:
+        """Say that there is no room; over TLS in as much time as those have that are let in."""
+        secured: ByteStream | None = stream
         try:
-            if self._ssl_context is None:
-                await refuse(stream, 503, refusal, settings=self.settings)
+            if self._ssl_context is not None:
+                secured = await self._secured(stream, self._ssl_context)
+            if secured is not None:
+                await refuse(secured, 503, message, settings=self.settings)
         finally:
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
+
+    async def _secured(self, stream: SocketStream, context: ssl.SSLContext) -> ByteStream | None:
+        """The same stream after the handshake of TLS; None: there was none in time."""
+        with anyio.move_on_after(self.settings.head_time), suppress(*LOST):
+            return await SecureStream.wrap(
+                stream, server_side=True, ssl_context=context, standard_compatible=False
+            )
+        return None
 
 
 async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:

@@ -31,7 +31,8 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """At a time, of one peer address (of one network, in IPv6); one more gets 503.  Behind a
     framework: requests.  To be raised behind a proxy, whose address all clients share."""
     turned_away: int = 100
-    """Connections beyond those two that are told so at a time; more are closed without a word."""
+    """Connections beyond those two that are told so at a time; more are closed without a word.
+    TLS is agreed with them for that, which has ``head_time``."""
     head_time: float = 10.0
     """From the first byte of a request to the end of its head; longer gives 408.  Also what a new
     connection, TLS included, has until that first byte; longer closes it."""

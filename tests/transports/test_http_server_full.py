@@ -1,0 +1,71 @@
+"""An HTTP server over TLS that is full: those beyond the limit are told, within bounds."""
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.transports.certificates import papers
+from tests.transports.http_fixture import PATIENCE, Client, Running, http, server, tool
+from transports.http_server import HttpServerSettings
+from transports.tls import client_tls, server_tls
+
+pytestmark = pytest.mark.anyio
+
+
+async def secure(running: Running) -> Client:
+    return await running.connect(client_tls(ca=papers().trusted.file))
+
+
+async def told(client: Client) -> str:
+    """The client is told why there is no room; returns what."""
+    response = await client.response()
+    assert response.status == 503
+    assert response.headers["connection"] == "close"
+    assert response.headers["retry-after"] == "1"
+    assert response.json["error"]["code"] == -32000
+    assert await client.closed()
+    return str(response.json["error"]["message"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (HttpServerSettings(connections=1), "too many connections"),
+        (HttpServerSettings(connections_per_client=1), "too many connections from your address"),
+    ],
+)
+@pytest.mark.parametrize("body", [None, b"x", b"x" * 300_000], ids=["silent", "short", "long"])
+async def test_connections_beyond_the_limit_are_told(
+    settings: HttpServerSettings, message: str, body: bytes | None
+) -> None:
+    async with server(settings, ssl_context=server_tls(papers().server)) as running:
+        first = await secure(running)
+        assert (await first.call(tool("echo"))).status == 200
+        for _ in range(2):
+            client = await secure(running)
+            if body is not None:
+                await client.send(http(body))
+            assert await told(client) == message
+            await client.aclose()
+        assert (await first.call(tool("echo"))).status == 200
+        assert running.link.connections == 1
+
+
+async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
+    settings = HttpServerSettings(connections=1, turned_away=1, head_time=0.5)
+    async with server(settings, ssl_context=server_tls(papers().server)) as running:
+        first = await secure(running)
+        assert (await first.call(tool("echo"))).status == 200
+        silent = await running.connect()
+        while not running.link._turned_away:
+            await anyio.lowlevel.checkpoint()
+        # It holds the only place among those that are told.
+        assert await (await running.connect()).closed()
+        assert (await first.call(tool("echo"))).status == 200
+        assert await silent.closed()
+        garbage = await running.connect()
+        await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with anyio.fail_after(PATIENCE):
+            while running.link._turned_away:
+                await anyio.lowlevel.checkpoint()
+        assert await told(await secure(running)) == "too many connections"
