@@ -144,6 +144,15 @@ def test_what_counts_bytes_is_what_the_pages_say() -> None:
     assert len(rows) > 10
 
 
+@pytest.mark.parametrize("page", ["limits.md", "scaling.md"])
+def test_what_the_pages_show_is_taken(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    shown = [each for each in re.findall(r"--limit ([\w.]+=[\w.]+)", text) if "..." not in each]
+    for each in shown:
+        limited(ServeSettings(), [each], serving=("--http", "--websocket"))
+    assert len(shown) > 3
+
+
 # The command
 
 
