@@ -13,6 +13,7 @@ from transports.process import ProcessSettings
 from transports.pump import PumpSettings
 from transports.runtime_settings import RuntimeSettings
 from transports.stdio import StdioSettings
+from transports.tasks_client import TaskOptions
 
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 SETTINGS = (
@@ -24,6 +25,7 @@ SETTINGS = (
     ProcessSettings(),
     StdioSettings(),
     ClientSettings(),
+    TaskOptions(),
 )
 CLASSES = {type(each).__name__: each for each in SETTINGS}
 ROW = re.compile(r"^\| [^|]+ \| `(\w+)\.(\w+)`[^|]*\| ([\d,.]+) ?(\w*) \|", re.MULTILINE)

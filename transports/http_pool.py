@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _INTERIM = 64
-"""Interim (1xx) responses borne before a final one; no server has a use for more."""
+"""Interim (1xx) responses borne before a final one.
+
+No setting, as there is nothing to weigh: no server has a use for more, each of them is bounded as a
+head is, and all of them by the time of the call.
+"""
 _CODINGS = {True: b"gzip, deflate", False: b"identity"}
 _OVER_LIMITS = (414, 431)
 _EVENT_STREAM = b"text/event-stream"

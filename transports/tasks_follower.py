@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from transports.client_core import ClientCore
 
 CALL = "tools/call"
-_FAILURES = 3
-"""So many looks at a task in a row may stay unanswered."""
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True):
@@ -61,6 +59,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     """How long the server is asked to keep a task (2025-11-25); None: as it likes."""
     questions: int = 100
     """So many questions of one task are answered."""
+    failures: int = 3
+    """So many looks at a task in a row that nobody answers end the call."""
     own: TaskSettings = field(default_factory=TaskSettings)
     """Requests of the server that it has us run as tasks (2025-11-25)."""
 
@@ -198,7 +198,7 @@ class Follower:
     def _gives_up(self) -> bool:
         """Count a failure; True if there were too many in a row."""
         self._failures += 1
-        return self._failures >= _FAILURES
+        return self._failures >= self._options.failures
 
     async def _answer(self, state: TaskState) -> None:
         asked = {} if state.input_requests is UNSET else state.input_requests

@@ -331,6 +331,21 @@ async def test_what_a_server_may_answer(
             await client.call_tool("x")
 
 
+@pytest.mark.parametrize(("failures", "borne"), [(1, 0), (2, 1)])
+async def test_so_many_looks_may_stay_unanswered(failures: int, borne: int) -> None:
+    options = TaskOptions(max_poll=0.01, min_poll=0.001, failures=failures)
+    limits = Limits(request_timeout=0.3)
+    for silent in (borne, borne + 1):
+        looks = {"tasks/get": [*["silence"] * silent, DONE]}
+        server = tasked({"tools/call": CREATED, "tasks/cancel": ACK, **looks})
+        async with connected(server, MODERN, options=options, limits=limits) as client:
+            if silent < failures:
+                assert text(await client.call_tool("x")) == "42"
+            else:
+                with pytest.raises(RequestTimeout, match="tasks/get"):
+                    await client.call_tool("x")
+
+
 @pytest.mark.parametrize("declared", ["by the server", "by the client", "by nobody"])
 async def test_a_task_that_was_not_agreed_upon_is_no_answer(declared: str) -> None:
     server = (tasked if declared == "by the server" else child)({"tools/call": CREATED})
