@@ -9,6 +9,7 @@ from anyio.abc import TaskGroup
 from msgspec import structs
 
 from mcpcore.engine.config import ASKABLE, Config, Role
+from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
 from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
@@ -41,10 +42,13 @@ async def serve_connection(
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
 
+    A revision that is agreed in the ``handshake`` is the only one that is spoken.
+
     ``links`` holds the link for as long as it lives; ``tasks`` the tasks, if they outlive it.
     """
     settings = settings or RuntimeSettings()
-    peer = Peer(Role.SERVER, config or server_config(server, settings))
+    config = bound_to(config or server_config(server, settings), handshake.revision)
+    peer = Peer(Role.SERVER, config)
     runtime = ServerRuntime(server, peer, settings, tasks=tasks)
     link = runtime.link = make_link(peer, runtime)
     links = set() if links is None else links

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Raw, Struct, structs
 
+from mcpcore.engine.events import Violation
 from mcpcore.engine.reconnecting import ConnectionEvent
 from mcpcore.http.recovery import StreamInterrupted
 from mcpcore.service.schema import shorten
@@ -65,6 +66,7 @@ ChangeCallback = Callable[[], Awaitable[None] | None]
 UpdateCallback = Callable[[str], Awaitable[None] | None]
 NotificationCallback = Callable[[str, Raw], Awaitable[None] | None]
 ConnectionCallback = Callable[[ConnectionEvent], Awaitable[None] | None]
+ViolationCallback = Callable[[Violation], Awaitable[None] | None]
 InterruptedCallback = Callable[[StreamInterrupted], Awaitable[None] | None]
 
 
@@ -82,10 +84,12 @@ class Callbacks(Struct, kw_only=True):
     notification, by method and params.  ``stream_interrupted`` is told when the connection of an
     event stream broke off (legacy, over HTTP), and what is done about it.  ``connection`` is told
     when a connection is lost, of each attempt to come back, when there is one again, and when none
-    is tried any more (all bindings but HTTP).  ``at_once``: where a server asks several things in
-    one round, so many callbacks run at the same time.  ``waiting``: so many things that callbacks
-    are to be told wait for coroutine functions that are still at those before them; what is more is
-    dropped, with a warning in the log.
+    is tried any more (all bindings but HTTP).  ``violation`` is told of each rule that the server
+    breaks, with the beginning of a line that is no message (``excerpt``): for instance of what a
+    server prints on its standard output.  The log has only some of them.  ``at_once``: where a
+    server asks several things in one round, so many callbacks run at the same time.  ``waiting``:
+    so many things that callbacks are to be told wait for coroutine functions that are still at
+    those before them; what is more is dropped, with a warning in the log.
 
     ``sampling_context`` declares that ``sampling`` heeds ``include_context``; ``extensions`` and
     ``experimental`` are declared as they are.
@@ -106,6 +110,7 @@ class Callbacks(Struct, kw_only=True):
     notification: NotificationCallback | None = None
     stream_interrupted: InterruptedCallback | None = None
     connection: ConnectionCallback | None = None
+    violation: ViolationCallback | None = None
     at_once: int = 8
     waiting: int = 10_000
     extensions: Mapping[str, Settings] = {}

@@ -69,6 +69,7 @@ class ClientCore(ClientConversation):
         self.parting_time = 2.0
         """Seconds that telling the server may take that something is not wanted any more."""
         self.tasks = ClientTasks(self)
+        self._violations = ViolationLog()
         self._table: dict[type[Event], Callable[[Any], None]] = {
             ResultReceived: self._settle,
             ErrorReceived: self._settle,
@@ -85,7 +86,7 @@ class ClientCore(ClientConversation):
             ConnectionEnded: self._on_end,
             StreamInterrupted: self._on_interrupted,
             StreamReopened: self._on_reopened,
-            Violation: ViolationLog().tell,
+            Violation: self._on_violation,
         }
 
     # App
@@ -185,6 +186,11 @@ class ClientCore(ClientConversation):
             logger.warning("%s", error)
         self._watched(method)
         self._news.announce(method, params)
+
+    def _on_violation(self, event: Violation) -> None:
+        self._violations.tell(event)
+        if self.callbacks.violation is not None:
+            self._news.tell(self.callbacks.violation, event)
 
     def _on_acknowledged(self, event: SubscriptionAcknowledged) -> None:
         if stream := self.streams.get(event.request):

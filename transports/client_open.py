@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import UNSET, Struct, field, structs
+from msgspec import UNSET, field, structs
 
 from mcpcore.engine.config import Config, HeaderParams, Limits, Negotiation, Role
 from mcpcore.engine.events import Ready
@@ -17,6 +17,7 @@ from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
+from mcpcore.http.redaction import Discreet, shown_url
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from transports.websocket_settings import WebSocketSettings
 
 
-class ClientSettings(Struct, frozen=True, kw_only=True):
+class ClientSettings(Discreet, frozen=True, kw_only=True):
     """How a client behaves; what is None is left to the transport's own defaults."""
 
     info: Implementation = field(
@@ -99,6 +100,10 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None
     """Of TCP and Unix sockets."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        proxy = self.proxy
+        return {"proxy": shown_url(proxy) if isinstance(proxy, str) else proxy}
 
 
 class Opening:

@@ -22,8 +22,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
+from mcpcore.http.redaction import Discreet, shown_names, shown_url
 from transports.config_values import Place, substitute, undefined
 from transports.targets import BadTarget, StdioTarget, Target, check_headers, parse_target
 
@@ -83,7 +82,7 @@ class BadConfig(BadTarget):
     """A configuration file that cannot be used; the message says where in it, and why."""
 
 
-class ConfiguredServer(Struct, frozen=True, kw_only=True):
+class ConfiguredServer(Discreet, frozen=True, kw_only=True):
     """A server of a configuration file, as it is written there: with its ``${variables}``."""
 
     name: str
@@ -102,6 +101,13 @@ class ConfiguredServer(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.file}: server {self.name!r}"
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {
+            "env": shown_names(self.env),
+            "url": self.url and shown_url(self.url),
+            "headers": shown_names(self.headers),
+        }
 
     def target(self, environ: Mapping[str, str] | None = None) -> Target:
         """What to connect to, with variables replaced.
@@ -135,7 +141,8 @@ class ConfiguredServer(Struct, frozen=True, kw_only=True):
             raise BadConfig(f"{self}: headers: {error}") from None
         url = filled(self.url or "", "url")
         if "://" not in url:
-            raise BadConfig(f"{self}: url: expected one like https://HOST/mcp, not {self.url!r}")
+            form = "expected one like https://HOST/mcp"
+            raise BadConfig(f"{self}: url: {form}, not {shown_url(self.url or '')!r}")
         schemes = _SCHEMES.get(self.type or "", ())
         if schemes and not url.lower().startswith(schemes):
             begins = " or ".join(schemes)
@@ -145,7 +152,10 @@ class ConfiguredServer(Struct, frozen=True, kw_only=True):
         try:
             return parse_target(url, headers=headers)
         except BadTarget as error:
-            said = str(error).replace(repr(url), repr(self.url))  # there may be secrets in it
+            # Variables may bring secrets into any part of it.
+            said = str(error).replace(repr(shown_url(url)), repr(shown_url(self.url or "")))
+            if url != self.url:
+                said = re.sub(r"( is not a URL): .*", r"\1", said)
             raise BadConfig(f"{self}: url: {said}") from None
 
     @property

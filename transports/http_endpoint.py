@@ -143,7 +143,7 @@ class HttpEndpoint:
         running = self._running.get(current_loop())
         return running is not None and running.closing
 
-    async def serve_connection(self, make_link: LinkFactory) -> None:
+    async def serve_connection(self, make_link: LinkFactory, handshake: Handshake) -> None:
         """Serve a connection of another kind to its end; it ends with the endpoint at the latest.
 
         It shares the tasks with the requests, and no sessions.
@@ -155,7 +155,7 @@ class HttpEndpoint:
         await serve_connection(
             self._server,
             make_link,
-            Handshake(),
+            handshake,
             settings=self._runtime if of_store.seal is None else of_store,
             links=running.links,
             tasks=running.tasks,

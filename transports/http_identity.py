@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,6 +30,9 @@ async def identify(
     What it raises, a result that is neither a principal nor a refusal (such as a plain string,
     which may be the text of an error), and more than ``seconds`` refuse the request: no mistake
     lets anybody in.
+
+    Of an exception the log gets the type and the place, not the message, in which there may be the
+    token that was asked about (``KeyError: 'the token'``).
     """
     verdict: object
     try:
@@ -41,8 +45,25 @@ async def identify(
                 return _SLOW
         if isinstance(verdict, (Principal, Refusal)):
             return verdict
-    except Exception:
-        logger.exception("authenticating a request failed")
+    except Exception as error:
+        logger.error(
+            "authenticating a request failed (messages left out: there may be a token in them)\n%s",
+            _without_messages(error),
+        )
         return _BROKEN
     logger.error("authenticating a request gave %r, no principal and no refusal", type(verdict))
     return _BROKEN
+
+
+def _without_messages(error: BaseException) -> str:
+    """Where an exception was raised, and those before it, by their types alone."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        hidden = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or hidden
+    return "followed by\n".join(
+        f"{''.join(traceback.format_tb(each.__traceback__))}{type(each).__qualname__}\n"
+        for each in reversed(chain)
+    ).rstrip()

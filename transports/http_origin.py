@@ -10,6 +10,7 @@ from anyio.abc import ByteStream
 from msgspec import Struct
 
 from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.http.redaction import shown_url
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head, parse_response
 from transports.http_settings import HeadLimits
@@ -48,7 +49,7 @@ class Origin(Struct, frozen=True):
         """Take the origin from a URL.  Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise ValueError(f"not an http or https URL: {url!r}")
+            raise ValueError(f"not an http or https URL: {shown_url(url)!r}")
         if parts.scheme == "http":
             ssl_context = None
         elif ssl_context is None:

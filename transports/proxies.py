@@ -47,6 +47,10 @@ class Proxy(Struct, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     """For a secure proxy; None: the system's authorities."""
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"<Proxy {'https' if self.secure else 'http'}://{self}>"
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

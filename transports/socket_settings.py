@@ -1,6 +1,6 @@
 """How TCP and Unix sockets are listened on and connected to, and who may."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct, field
 
@@ -55,12 +55,13 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     insecure: bool = False
     """Server: listen without TLS also where other machines can connect.  Whoever reaches the port
     may then do everything, and whoever sees the network reads along."""
-    users: tuple[int, ...] | None = ()
-    """Unix: uids that may be on the other side, beside our own; None: all of them."""
+    users: Collection[int] | None = ()
+    """Unix: uids that may be on the other side, beside our own.  Empty, of whatever type: nobody
+    else.  None: all of them."""
     lock_time: float = 5.0
     """Unix server: how long to wait for others that start in the same directory."""
     mode: int | None = None
-    """Unix server: permissions of the file; None: 0600, or 0666 if other users are let in."""
+    """Unix server: permissions of the file; None: 0600, or 0666 if ``users`` lets others in."""
     authenticate: Callable[[Caller], Verdict | Awaitable[Verdict]] | None = None
     """Server: finds out who connects, or refuses it.  Without it the principal is ``uid:<number>``
     on a Unix socket, and nobody on TCP.  It is called once for each connection, after the check of

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct, field
 
+from mcpcore.http.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 
@@ -24,39 +25,38 @@ class BadTarget(LocalError, ValueError):
     """What was given cannot be connected to or listened on; the message says why."""
 
 
-class HttpTarget(Struct, frozen=True):
+class _UrlTarget(Discreet, frozen=True):
+    url: str
+    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"url": shown_url(self.url), "headers": shown_names(self.headers)}
+
+
+class HttpTarget(_UrlTarget, frozen=True):
     """A Streamable HTTP endpoint.
 
     ``headers`` go with every request, for instance authorization; a function (or coroutine
     function) is called with each request before it is sent, and returns them.
     """
 
-    url: str
-    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
-
-class SseTarget(Struct, frozen=True):
+class SseTarget(_UrlTarget, frozen=True):
     """A server of HTTP+SSE, the transport of 2024-11-05; ``url`` is that of its event stream.
 
     A server whose kind is not known is an :class:`HttpTarget`.  ``headers``: as there.
     """
 
-    url: str
-    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
-
-class WebSocketTarget(Struct, frozen=True):
+class WebSocketTarget(_UrlTarget, frozen=True):
     """A WebSocket endpoint.
 
     ``headers`` go with the opening handshake; a function (or coroutine function) is called with it
     for each connection, and returns them.
     """
 
-    url: str
-    headers: "Mapping[str, str] | RequestHeaders" = field(default_factory=dict)
 
-
-class StdioTarget(Struct, frozen=True):
+class StdioTarget(Discreet, frozen=True):
     """A server to be started as a child process and spoken to over its standard streams.
 
     ``command``: program and arguments.  ``env``: added to our environment.  ``cwd``: where it runs.
@@ -65,6 +65,9 @@ class StdioTarget(Struct, frozen=True):
     command: Sequence[str]
     env: Mapping[str, str] | None = None
     cwd: str | os.PathLike[str] | None = None
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"env": shown_names(self.env)}
 
 
 class TcpTarget(Struct, frozen=True):
@@ -171,7 +174,8 @@ def describe(target: Target) -> str:
         return f"the server {target.server.info.name!r} in this process"
     if isinstance(target, CustomTarget):
         return target.name
-    return f"sse+{target.url}" if isinstance(target, SseTarget) else target.url
+    url = shown_url(target.url)
+    return f"sse+{url}" if isinstance(target, SseTarget) else url
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
@@ -218,11 +222,12 @@ def is_web_url(url: str) -> bool:
 
 
 def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Target:
+    shown = shown_url(url)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise BadTarget(f"{url!r} is not a URL: {error}") from None
+        raise BadTarget(f"{shown!r} is not a URL: {shown_flaw(url, error)}") from None
     if parts.scheme in _SOCKET_SCHEMES:
         if headers:
             raise BadTarget(f"headers cannot be sent over {parts.scheme}, which has none")
@@ -230,11 +235,11 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
     if parts.scheme not in {*_HTTP_SCHEMES, *_WEBSOCKET_SCHEMES, *_SSE_SCHEMES}:
         hint = " (a command is given as a list of strings)" if not parts.scheme else ""
         raise BadTarget(
-            f"{url!r} is no target: expected a URL that begins with http://, https://, ws://, "
+            f"{shown!r} is no target: expected a URL that begins with http://, https://, ws://, "
             f"wss://, sse+http://, sse+https://, tcp://, tls:// or unix://{hint}"
         )
     if not host:
-        raise BadTarget(f"{url!r} names no host")
+        raise BadTarget(f"{shown!r} names no host")
     if headers and isinstance(headers, Mapping):
         check_headers(headers)
     if parts.scheme in _HTTP_SCHEMES:
@@ -245,11 +250,12 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
 
 
 def _parse_tcp(url: str, parts: SplitResult) -> TcpTarget:
+    shown = shown_url(url)
     form = f"{parts.scheme}://HOST:PORT"
     if not parts.hostname or not parts.port:
-        raise BadTarget(f"{url!r} lacks a host or a port: expected {form}")
+        raise BadTarget(f"{shown!r} lacks a host or a port: expected {form}")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
-        raise BadTarget(f"{url!r} says more than a host and a port: expected {form}")
+        raise BadTarget(f"{shown!r} says more than a host and a port: expected {form}")
     return TcpTarget(parts.hostname, parts.port, parts.scheme == "tls")
 
 
@@ -260,10 +266,11 @@ def _parse_unix(url: str) -> UnixTarget:
         path = path[2:]
     if not path.startswith("/"):
         raise BadTarget(
-            f"{url!r} names no absolute path: expected unix:///path/to/socket, with three slashes"
+            f"{shown_url(url)!r} names no absolute path: expected unix:///path/to/socket, "
+            "with three slashes"
         )
     if "?" in path or "#" in path:
-        raise BadTarget(f"{url!r} is no path alone: write ? as %3F and # as %23")
+        raise BadTarget(f"{shown_url(url)!r} is no path alone: write ? as %3F and # as %23")
     return UnixTarget(os.fsdecode(unquote_to_bytes(path)))
 
 

@@ -15,7 +15,7 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -81,7 +81,7 @@ async def listen_unix(
     path: str,
     *,
     mode: int | None = None,
-    users: Sequence[int] | None = (),
+    users: Collection[int] | None = (),
     lock_time: float = 5.0,
 ) -> UnixFile:
     """Listen on ``path``, in place of a stale socket file if there is one.
@@ -91,7 +91,8 @@ async def listen_unix(
     """
     path = checked_path(path)
     if mode is None:
-        mode = _OWNER_ONLY if users == () else _EVERYBODY
+        others = users is None or any(user != os.geteuid() for user in users)
+        mode = _EVERYBODY if others else _OWNER_ONLY
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
@@ -226,7 +227,7 @@ def _system_library() -> Any:
         return None
 
 
-def not_welcome(found: Credentials | None, users: Sequence[int] | None) -> str | None:
+def not_welcome(found: Credentials | None, users: Collection[int] | None) -> str | None:
     """Why a user may not be at the other end, in words; None if they may."""
     if users is None:
         return None

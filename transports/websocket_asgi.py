@@ -86,7 +86,7 @@ class AsgiWebSockets:
                 peer, app, receive, send, principal=handshake.principal, settings=self._settings
             )
 
-        await self._endpoint.serve_connection(make_link)
+        await self._endpoint.serve_connection(make_link, handshake)
 
 
 class AsgiWebSocketLink(Connection):

@@ -21,6 +21,7 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import own_header
+from mcpcore.http.redaction import shown_flaw, shown_url
 from transports.http_carrier import RequestHeaders
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head
@@ -64,7 +65,7 @@ class WebSocketAddress:
 
     def __str__(self) -> str:
         """The URL without its query, which may hold secrets."""
-        return f"{self.parts.scheme}://{self.parts.netloc}{self.parts.path}"
+        return shown_url(self.parts.geturl())
 
     @property
     def http_url(self) -> str:
@@ -123,9 +124,13 @@ def _problem(error: BaseException, seconds: float) -> tuple[str, Fault | None] |
     return None
 
 
-class _Request(Struct):
-    data: bytes
-    key: bytes
+class _Request:
+    """A request to be sent; without a ``repr`` that shows its credentials."""
+
+    __slots__ = ("data", "key")
+
+    def __init__(self, data: bytes, key: bytes) -> None:
+        self.data, self.key = data, key
 
 
 async def _request(
@@ -236,9 +241,11 @@ def _parse(url: str) -> SplitResult:
         parts = urlsplit(url)
         valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
     except ValueError as error:
-        raise LinkError(f"{url!r} is no WebSocket URL: {error}") from error
+        flaw = shown_flaw(url, error)
+        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL: {flaw}") from None
     if not valid or not url.isascii() or any(c <= " " for c in url):
-        raise LinkError(f"{url!r} is no WebSocket URL (ws://host[:port]/path or wss://...)")
+        form = "ws://host[:port]/path or wss://..."
+        raise LinkError(f"{shown_url(url)!r} is no WebSocket URL ({form})")
     if parts.fragment:
         raise LinkError("a WebSocket URL has no fragment")
     if parts.username is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from mcpcore.engine.config import Config, Negotiation
 from mcpcore.spec.capabilities import in_revision
@@ -71,6 +71,17 @@ def unsupported(requested: str, revisions: Iterable[Revision]) -> ErrorData:
         f"unsupported protocol version {requested!r}; supported: {', '.join(supported)}",
         {"supported": supported, "requested": requested},
     )
+
+
+def bound_to(config: Config, revision: str | None) -> Config:
+    """Let a conversation speak one revision only, which was agreed on before its first message.
+
+    So ``initialize`` is answered with that revision whatever it asks for, a request of the modern
+    era that names another one gets -32022, and of the two eras only that revision's is spoken.
+    None, and a revision that ``config`` does not speak anyway, leave it as it is.
+    """
+    chosen = None if revision is None else select([revision], config.revisions)
+    return config if chosen is None else structs.replace(config, revisions=(chosen,))
 
 
 def initialize_result(config: Config, requested: str) -> tuple[Revision, bytes]:

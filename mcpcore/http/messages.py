@@ -1,17 +1,20 @@
 """What passes between an HTTP machine and the driver that owns the sockets."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from mcpcore.engine.events import Route
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import Headers
+from mcpcore.http.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
 
-class HttpRequest(Struct, frozen=True, kw_only=True):
+class HttpRequest(Discreet, frozen=True, kw_only=True):
     """The head of a request as a server received it.
 
     ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
-    ``:authority`` as ``host``.
+    ``:authority`` as ``host``.  Its ``repr`` shows no credentials, and nothing of the query.
     """
 
     method: str
@@ -27,8 +30,12 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     root: str = ""
     """What a framework has taken from the front of ``path``, for paths that a client is told."""
 
+    def __shown__(self) -> Mapping[str, object]:
+        query = HIDDEN if self.query else ""
+        return {"headers": shown_headers(self.headers), "query": query}
 
-class HttpHead(Struct, frozen=True):
+
+class HttpHead(Discreet, frozen=True):
     """Status and headers of a response.
 
     ``content-length`` is among them where it is known; where it is not, the body ends with
@@ -38,6 +45,9 @@ class HttpHead(Struct, frozen=True):
     exchange: Route
     status: int
     headers: list[tuple[bytes, bytes]]
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_headers(self.headers)}
 
 
 class HttpChunk(Struct, frozen=True):
@@ -54,7 +64,7 @@ class HttpEnd(Struct, frozen=True):
     close: bool = False
 
 
-class HttpSend(Struct, frozen=True, kw_only=True):
+class HttpSend(Discreet, frozen=True, kw_only=True):
     """A request that a client wants sent.
 
     ``headers`` are complete (``host`` and ``content-length`` included); the driver adds what
@@ -76,6 +86,9 @@ class HttpSend(Struct, frozen=True, kw_only=True):
     repeatable: bool = True
     """It does no harm if it reaches the server twice, so that it may be sent again if a connection
     that was kept open turns out to be closed."""
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_headers(self.headers), "target": shown_target(self.target)}
 
 
 class HttpAbort(Struct, frozen=True):

@@ -28,6 +28,7 @@ from mcpcore.http.headers import (
     is_token,
 )
 from mcpcore.http.messages import HttpSend
+from mcpcore.http.redaction import shown_url
 from mcpcore.spec.revisions import Revision
 
 Lines = list[tuple[bytes, bytes]]
@@ -61,14 +62,14 @@ class Planner:
     def __init__(self, url: str, headers: tuple[tuple[str, str], ...]) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http:// or https:// URL")
+            raise ValueError(f"{shown_url(url)!r} is no http:// or https:// URL")
         if parts.username is not None or parts.password is not None:
             raise ValueError("the URL holds credentials; send them in a header")
         self._url = url
         self._origin = _origin(parts)
         self.target = _target(parts)
         if not _is_sendable(self.target):
-            raise ValueError(f"the path of {url!r} must be percent-encoded")
+            raise ValueError(f"the path of {shown_url(url)!r} must be percent-encoded")
         host = parts.netloc.encode("idna" if not parts.netloc.isascii() else "ascii")
         self._base: Lines = [(HOST, host), *map(own_header, headers)]
 

@@ -87,6 +87,10 @@ async def is_served(path: Path) -> bool:
     [
         ({}, 0o600),
         ({"users": None}, 0o666),
+        ({"users": []}, 0o600),
+        ({"users": frozenset()}, 0o600),
+        ({"users": range(0)}, 0o600),
+        ({"users": (os.geteuid(),)}, 0o600),
         ({"users": (NOBODY,)}, 0o666),
         ({"users": None, "mode": 0o660}, 0o660),
     ],

@@ -110,6 +110,39 @@ async def test_a_conversation() -> None:
         assert (await wire.hear())["type"] == "the end"
 
 
+@pytest.mark.parametrize("end", ["lifespan", "aclose", "cancelled"])
+async def test_a_shutdown_that_reaches_us_closes_with_1001(end: str) -> None:
+    async with application() as (app, tasks):
+        wire = Wire(app, "mcp")
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                await wire.run()
+
+        tasks.start_soon(run)
+        assert (await wire.hear())["type"] == "websocket.accept"
+        wire.text(call(1))
+        assert json.loads((await wire.hear())["text"])["id"] == 1
+        if end == "cancelled":
+            scope.cancel()
+        elif end == "aclose":
+            await app.aclose()
+        else:
+            said: list[Message] = []
+
+            async def receive() -> Message:
+                return {"type": "lifespan.shutdown"}
+
+            async def send(message: Message) -> None:
+                said.append(message)
+
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+            assert said == [{"type": "lifespan.shutdown.complete"}]
+        closed = await wire.hear()
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1001)
+
+
 @pytest.mark.parametrize(
     ("message", "code", "reason"),
     [

@@ -1,0 +1,83 @@
+"""What servers do wrong is told to whoever connected, each time, on every kind of binding."""
+
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcpcore.engine.events import Violation
+from transports.callbacks import Callbacks
+from transports.client import connect
+from transports.targets import StdioTarget
+
+pytestmark = pytest.mark.anyio
+
+CHILD = str(Path(__file__).with_name("child.py"))
+NOISE = 50
+
+SERVER = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from mcpcore.service import Server
+from transports.server import run
+for number in range({NOISE}):
+    os.write(1, b"noise %d " % number + b"x" * 100_000 + b"\\n")
+server = Server("loud")
+
+@server.tool
+def echo(text: str) -> str:
+    return text
+
+run(server)
+"""
+
+
+async def test_noise_of_a_process_is_told_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Violation] = []
+    async with connect(
+        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=told.append)
+    ) as client:
+        result = await client.call_tool("echo", {"text": "hello"})
+        assert result.content[0].text == "hello"  # type: ignore[union-attr]
+    assert [event.excerpt.split()[1] for event in told] == [str(n) for n in range(NOISE)]
+    assert all(event.excerpt.startswith("noise ") for event in told)
+    assert all(len(event.excerpt) < 1000 for event in told), "the excerpt is bounded"
+    logged = [text for text in caplog.messages if "the server broke a rule" in text]
+    assert 0 < len(logged) < NOISE, "the log is, too"
+
+
+async def test_a_coroutine_function_is_told_in_order_and_within_a_bound(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+    go = anyio.Event()
+
+    async def tell(event: Violation) -> None:
+        await go.wait()
+        told.append(event.excerpt.split()[1])
+
+    async with connect(
+        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=tell, waiting=5)
+    ) as client:
+        await client.call_tool("echo", {"text": "hello"})
+        assert told == []
+        go.set()
+        with anyio.fail_after(20):
+            while len(told) < 5:
+                await anyio.lowlevel.checkpoint()
+    assert told == [str(number) for number in range(len(told))]
+    assert len(told) < 10
+    assert any("is dropped: 5 wait already" in text for text in caplog.messages)
+
+
+async def test_a_failing_callback_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: Violation) -> None:
+        raise ZeroDivisionError
+
+    async with connect(
+        StdioTarget([sys.executable, "-c", SERVER]), callbacks=Callbacks(violation=fail)
+    ) as client:
+        result = await client.call_tool("echo", {"text": "hello"})
+        assert result.content[0].text == "hello"  # type: ignore[union-attr]
+    assert "a callback failed" in caplog.messages
