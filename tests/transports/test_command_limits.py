@@ -13,6 +13,7 @@ from transports.commands.limits import LIMITS, SIZES, limited
 from transports.commands.output import Exit, Failure
 from transports.http_log import session_label
 from transports.serve_settings import ServeSettings
+from transports.stores.base import StoreSettings
 
 HTTP = ("--http",)
 EVERYTHING = ("--stdio", "--http", "--ws", "--websocket", "--sse", "--tcp", "--unix")
@@ -46,10 +47,23 @@ def refusal(*limits: str, serving: tuple[str, ...] = HTTP) -> str:
     return str(caught.value)
 
 
+def test_what_is_left_to_the_store_is_an_option_of_stores() -> None:
+    refused = []
+    for whole in LIMITS:
+        try:
+            limited(ServeSettings(), [f"{whole}=77"], serving=(*EVERYTHING, "--store"))
+        except Failure as failure:
+            refused += re.findall(r"--store URL\?(\w+)=", str(failure))
+    assert len(refused) == 8
+    assert set(refused) <= set(StoreSettings.__struct_fields__)
+
+
 @pytest.mark.parametrize("whole", LIMITS)
 def test_every_limit_can_be_set_and_nothing_else_changes(whole: str) -> None:
     before = ServeSettings()
-    after = limited(before, [f"{whole}=77"], serving=EVERYTHING)
+    store = whole.startswith("HttpSettings.store_") or whole.endswith(("_touch", "_view_idle"))
+    serving = (*EVERYTHING, "--store") if store else EVERYTHING
+    after = limited(before, [f"{whole}=77"], serving=serving)
     kind, name = whole.split(".")
     assert found(after, whole) == [77] * len(PLACES[kind])
     assert {type(value) for value in found(after, whole)} == {LIMITS[whole].type}
@@ -102,10 +116,16 @@ def test_values(given: str, whole: str, value: float | None) -> None:
         ("mode=5", ("--unix",), "there is no limit 'mode'"),
         ("connections=5", (*HTTP, "--tcp"), "could be HttpServerSettings.connections or Socket"),
         ("queued=5", ("--stdio",), "could be Limits.queued or PumpSettings.queued; say which"),
-        ("SocketSettings.connections=5", HTTP, "is for --tcp and --unix, and nothing is served"),
-        ("max_connections=5", HTTP, "is for --websocket and --ws, and nothing is served there"),
-        ("max_body=5", ("--stdio",), "is for --http and --sse, and nothing is served there"),
-        ("PumpSettings.drain=5", HTTP, "and nothing is served there"),
+        ("SocketSettings.connections=5", HTTP, "does nothing without --tcp or --unix"),
+        ("max_connections=5", HTTP, "does nothing without --websocket or --ws"),
+        ("max_body=5", ("--stdio",), "does nothing without --http or --sse"),
+        ("PumpSettings.drain=5", HTTP, "--stdio, --tcp, --unix, --websocket or --ws"),
+        ("message_size=5", HTTP, "--stdio, --tcp, --unix, --websocket or --ws"),
+        ("listen_streams=5", HTTP, "does nothing without"),
+        ("store_timeout=5", HTTP, "does nothing without --store or --workers"),
+        ("authenticate_time=5", HTTP, "there is no limit 'authenticate_time'"),
+        ("sessions_per_client=5", (*HTTP, "--store"), "--store URL?sessions_per_client=..."),
+        ("session_idle=5", (*HTTP, "--workers"), "is up to the store: --store URL?idle=..."),
         ("max_body=", HTTP, "expected a number of bytes, such as 65536, 64K or 4M, above 0"),
         ("max_body=0", HTTP, "above 0, not '0'"),
         ("max_body=-1", HTTP, "not '-1'"),

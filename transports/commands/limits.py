@@ -47,6 +47,9 @@ _NO_LIMITS: frozenset[tuple[type[Struct], str]] = frozenset(
         (Limits, "farewell"),
         # The permissions of a file.
         (SocketSettings, "mode"),
+        # Of a function that the command has no way to give.
+        (HttpServerSettings, "authenticate_time"),
+        (SocketSettings, "authenticate_time"),
     }
 )
 """Numbers that bound nothing here."""
@@ -99,6 +102,29 @@ _KINDS = (
     _Kind(StdioSettings, _STDIO, _put_in("stdio")),
     _Kind(PumpSettings, _STDIO | _WS | _SOCKETS, _put_pumps),
 )
+_ONLY = {
+    # The messages of HTTP have bounds of their own, and so have its streams.
+    **dict.fromkeys(("Limits.message_size", "Limits.listen_streams"), _ALL - _WEB),
+    **dict.fromkeys(
+        (
+            *("HttpSettings.session_view_idle", "HttpSettings.session_touch"),
+            *("HttpSettings.store_timeout", "HttpSettings.store_retry"),
+        ),
+        frozenset({"--store", "--workers"}),
+    ),
+}
+"""What matters to other options than the rest of its class does."""
+_IN_STORE = {
+    "HttpSettings.sessions_per_client": "sessions_per_client",
+    "HttpSettings.session_unused": "unused",
+    "HttpSettings.session_idle": "idle",
+    "HttpSettings.session_age": "absolute",
+    "HttpSettings.replay_events": "events",
+    "HttpSettings.replay_bytes": "event_bytes",
+    "HttpSettings.replay_total": "total_bytes",
+    "HttpSettings.replay_age": "age",
+}
+"""What a store, where there is one, decides in the place of a process, and how it calls that."""
 _NUMBERS = {int: (int, False), float: (float, False)} | {
     int | None: (int, True),
     float | None: (float, True),
@@ -116,6 +142,10 @@ class _Limit(Struct, frozen=True):
     @property
     def whole(self) -> str:
         return f"{self.kind.of.__name__}.{self.name}"
+
+    @property
+    def matters_to(self) -> frozenset[str]:
+        return _ONLY.get(self.whole, self.kind.bindings)
 
 
 def _each() -> Iterator[_Limit]:
@@ -135,8 +165,9 @@ def limited(
 ) -> ServeSettings:
     """Change ``settings`` by what ``--limit`` was given.
 
-    ``serving`` are the options of the bindings there are, ``--http`` and so on.  Raises Failure
-    for what is no setting or no value of it, and for one that would do nothing.
+    ``serving`` are the options that say what is served, ``--http`` and so on, with ``--store`` and
+    ``--workers``.  Raises Failure for what is no setting or no value of it, and for one that would
+    do nothing.
     """
     given: dict[str, Any] = {}
     for text in limits:
@@ -161,20 +192,23 @@ def _find(name: str, serving: frozenset[str]) -> _Limit:
     found = [limit for limit in LIMITS.values() if name in (limit.name, limit.whole)]
     if not found:
         raise _wrong(f"--limit: there is no limit {name!r}{_hint(name, serving)}")
-    useful = [limit for limit in found if limit.kind.bindings & serving]
+    useful = [limit for limit in found if limit.matters_to & serving]
     if not useful:
-        bindings = frozenset[str]().union(*(limit.kind.bindings for limit in found))
-        listed = _joined(sorted(bindings), "and")
-        raise _wrong(f"--limit {name} is for {listed}, and nothing is served there")
+        options = frozenset[str]().union(*(limit.matters_to for limit in found))
+        raise _wrong(f"--limit {name} does nothing without {_joined(sorted(options), 'or')}")
     if len(useful) > 1:
         names = _joined([limit.whole for limit in useful], "or")
         raise _wrong(f"--limit: {name!r} could be {names}; say which")
-    return useful[0]
+    limit, kept = useful[0], serving & {"--store", "--workers"}
+    if kept and limit.whole in _IN_STORE:
+        option = _IN_STORE[limit.whole]
+        raise _wrong(f"--limit {name} is up to the store: --store URL?{option}=...")
+    return limit
 
 
 def _hint(name: str, serving: frozenset[str]) -> str:
     """What may have been meant, out of what would do something here."""
-    useful = [limit for limit in LIMITS.values() if limit.kind.bindings & serving]
+    useful = [limit for limit in LIMITS.values() if limit.matters_to & serving]
     names = [*(each.name for each in useful), *(each.whole for each in useful)]
     near = get_close_matches(name.replace("-", "_"), dict.fromkeys(names), n=3)
     if not near:

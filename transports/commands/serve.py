@@ -119,6 +119,8 @@ def serve(
         "--sse": sse,
         "--tcp": tcp,
         "--unix": unix,
+        "--store": store,
+        "--workers": workers > 1,
     }
     serving = [name for name, given in bindings.items() if given]
     settings = limited(settings, limits, serving=serving)
