@@ -187,11 +187,16 @@ class Bindings:
 
         self._on_listening(await self.group.start(listen))
 
-    def open_stdio(self, on_end: Callable[[], None] | None) -> None:
+    def open_stdio(
+        self,
+        on_begin: Callable[[StdioServerLink], None] | None,
+        on_end: Callable[[], None] | None,
+    ) -> None:
         """Serve the program that started us."""
 
         def make_link(peer: Peer, app: App) -> Connection:
-            return StdioServerLink(peer, app, settings=self._settings.stdio, on_end=on_end)
+            settings = self._settings.stdio
+            return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 
         self.group.start_soon(self._serve_one, make_link, Handshake())
         self._on_listening(STDIO_URL)

@@ -7,6 +7,7 @@ for) and programs that handlers have started do not keep it.
 
 import os
 import secrets
+import select
 import signal
 import sys
 import threading
@@ -16,13 +17,17 @@ from contextlib import contextmanager, suppress
 
 import anyio
 
+from transports.held_up import Polling
 from transports.process_tree import HAS_PROC, MARK, Process, is_alive, offspring, signal_all
+from transports.stdio import StdioServerLink
 
 _PATIENCE = 0.1
 """Seconds that programs started by handlers have after SIGTERM."""
 _JOIN = 0.05
 """Seconds that idle worker threads have to end."""
 _TICK = 0.005
+_LAST_WORDS = 0.05
+"""Seconds for what was printed and not yet written."""
 
 
 class Departure:
@@ -40,6 +45,11 @@ class Departure:
         self._mark = secrets.token_hex(8)
         self._before: set[Process] = set()
         self._watched = False
+        self._link: StdioServerLink | None = None
+        self._over = threading.Event()  # the link no longer runs
+        self._wake: list[int] = []  # a pipe
+        self._watcher: threading.Thread | None = None
+        self._exiting = threading.Lock()
         if self._end_children:
             self._before = offspring("")
             os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
@@ -76,6 +86,31 @@ class Departure:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             os.close(source)
             os.close(sink)
+
+    def watch(self, link: StdioServerLink) -> None:
+        """Serve with this: notice the end of the other side though the event loop is held up."""
+        poll = link.other_side()
+        if self._linger is None or poll is None:
+            return
+        self._link = link
+        self._wake = list(os.pipe())
+        poll.register(self._wake[0], select.POLLIN)
+        patience = link.settings.drain + self._linger
+        self._watcher = threading.Thread(
+            target=self._watch_other_side, args=(link, poll, patience), name="ends", daemon=True
+        )
+        self._watcher.start()
+
+    def over(self) -> None:
+        """The conversation is over."""
+        self._over.set()
+        if self._watcher is not None:
+            os.write(self._wake[1], b".")
+            self._watcher.join()
+            self._watcher = None
+        while self._wake:
+            os.close(self._wake.pop())
+        self.begin()
 
     def begin(self, drain: float = 0.0) -> None:
         """The conversation is over, or will be within ``drain`` seconds."""
@@ -119,6 +154,22 @@ class Departure:
 
     def _watch(self, patience: float) -> None:
         if not self._returned.wait(patience):
+            self._exit()
+
+    def _watch_other_side(self, link: StdioServerLink, poll: Polling, patience: float) -> None:
+        poll.poll(None)
+        # It has gone, and what it has sent is still to be answered: as long as that goes on.
+        steps, since = link.steps, time.monotonic()
+        while not self._over.wait(_TICK):
+            if link.steps != steps:
+                steps, since = link.steps, time.monotonic()
+            elif time.monotonic() - since >= patience:
+                self._exit()
+
+    def _exit(self) -> None:
+        with self._exiting:
+            if self._link is not None:
+                self._link.seize(_PATIENCE)
             self.end_children()
             _exit()
 
@@ -135,7 +186,14 @@ async def _bytes_of(fd: int) -> AsyncIterator[object]:
 
 
 def _exit() -> None:
+    # Nobody may read it: writing it may take forever, or the held up handler may just be doing so.
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(_LAST_WORDS)
+    os._exit(0)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(0)

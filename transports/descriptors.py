@@ -148,7 +148,7 @@ class DescriptorLink(Connection):
         assert self._reader is not None, "attached in _open"  # noqa: S101
         return await self._reader.read()
 
-    def _send_nowait(self, data: bytes) -> int:
+    def _send_nowait(self, data: bytes | memoryview) -> int:
         if not self._direct:
             return 0
         try:

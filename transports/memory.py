@@ -108,6 +108,7 @@ class MemoryLink(Connection):
     """
 
     _other: "MemoryLink"
+    _paced = False  # both ends have one event loop: nobody would read it before
 
     def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
         super().__init__(peer, app, settings=settings)

@@ -20,6 +20,13 @@ from mcpcore.engine.peer import Peer
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 
+_QUICK = 0.001
+"""Seconds that an event may take to be handled for what follows to be as quick, presumably."""
+_STEADY = 16
+"""That many in a row, and answers are gathered to be written together."""
+_HOLD = 0.005
+"""Seconds that a handler waits at most for the writer task to begin."""
+
 
 class PumpSettings(Struct, frozen=True, kw_only=True):
     """Bounds of one connection. Sizes in bytes, times in seconds."""
@@ -45,6 +52,7 @@ class Connection(Link):
     """
 
     _half_close = True  # the other side may stop writing and still read
+    _paced = True  # answers may have to be written before the next handler begins
 
     def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
         self.peer = peer
@@ -58,6 +66,10 @@ class Connection(Link):
         self._rest = memoryview(b"")  # taken from the Peer, not yet written
         self._writing = False  # the writer task owns the output
         self._moved = 0.0  # when some of the output was last written
+        self._begun = 0.0  # when the writer task was given it
+        self._stall = self.settings.stall
+        self._steady = 0  # events handled quickly, in a row
+        self._holding = False  # events wait for the writer task
         self._broken = False  # output can no longer be written; it is dropped
         self._turning = False
         self._again = False
@@ -74,6 +86,8 @@ class Connection(Link):
         self._done = anyio.Event()
         self.abandoned = False
         """It was cancelled, or our application failed: nobody means to go on."""
+        self.steps = 0
+        """Grows with every event that was handled, every turn, and every write."""
 
     # What a driver provides
 
@@ -215,13 +229,16 @@ class Connection(Link):
             self._turn()
             while self._full():
                 self._room = anyio.Event()
-                await self._room.wait()
+                await self._wait_for_room()
         reason = await self._end_of_input()
         half = self._server and self._half_close
         if half:
             self.peer.receive_eof(now=clock(), half=True, reason=reason)
             self._turn()
         self._stop(reason, hard=not half)
+
+    async def _wait_for_room(self) -> None:
+        await self._room.wait()
 
     async def _write(self) -> None:
         while True:
@@ -235,6 +252,7 @@ class Connection(Link):
                     return
                 self._moved = clock()
                 self._rest = self._rest[count:]
+                self._wrote()
                 self._room.set()
                 if not self._rest:
                     self._writing = False
@@ -248,15 +266,17 @@ class Connection(Link):
                 self._arm(self._armed)
                 await anyio.sleep_forever()
             now = clock()
-            if self._writing and now >= self._moved + self.settings.stall:
-                self._write_failed(f"the other side read nothing for {self.settings.stall:g} s")
+            if self._writing and now >= self._moved + self._stall:
+                self._write_failed(f"the other side read nothing for {self._stall:g} s")
             self._timeout(now)
             self._turn()
 
     def _due(self) -> float:
         deadline = self._deadline()
         due = math.inf if deadline is None else deadline
-        return min(due, self._moved + self.settings.stall) if self._writing else due
+        if self._holding:
+            due = min(due, self._begun + _HOLD)
+        return min(due, self._moved + self._stall) if self._writing else due
 
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
@@ -274,6 +294,7 @@ class Connection(Link):
             self._again = True
             return
         self._turning = True
+        self.steps += 1
         try:
             while True:
                 self._again = False
@@ -291,15 +312,34 @@ class Connection(Link):
             self._drained.set()
 
     def _dispatch(self) -> bool:
-        """Hand over events until there are none, or (True) until the output is full."""
+        """Hand over events until there are none, or (True) until the output is full.
+
+        A handler may hold up the event loop, and an answer that is ready must not wait for it:
+        until handlers have shown to be quick, what is ready is written before the next one begins.
+        """
+        self._holding = False
         while not self._full():
+            if self._steady < _STEADY and self._must_wait():
+                self._holding = True
+                return False
             event = self.peer.next_event()
             if event is None:
                 return False
             if type(event) is ConnectionEnded:
                 self._stop(event.reason)
+            begun = clock()
             self.app.handle(event)
+            self._steady = self._steady + 1 if clock() - begun < _QUICK else 0
+            self.steps += 1
         return True
+
+    def _must_wait(self) -> bool:
+        """Write what is ready; whether that is for the writer task, which had no time yet."""
+        if not (self._server and self._paced):
+            return False
+        if self._outbox.size and not self._writing:
+            self._flush()
+        return self._writing and clock() < self._begun + _HOLD
 
     def _flush(self) -> None:
         data = self._take()
@@ -313,8 +353,12 @@ class Connection(Link):
         if count < len(data):
             self._rest = memoryview(data)[count:]
             self._writing = True
-            self._moved = clock()
+            self._moved = self._begun = clock()
             self._wake.set()
+
+    def _wrote(self) -> None:
+        """The writer task has written some of the output."""
+        self.steps += 1
 
     def _idle(self) -> bool:
         """Whether there is nothing left to wait for at the end."""

@@ -20,7 +20,7 @@ from transports.assembling import server_config
 from transports.bindings import STDIO_URL, Accept, Bindings, Listener
 from transports.departure import Departure
 from transports.serve_settings import ServeSettings
-from transports.stdio import StdioSettings
+from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import parse_address
 
 __all__ = [
@@ -49,6 +49,7 @@ async def serve(
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[], None] | None = None,
+    on_stdio_begin: Callable[[StdioServerLink], None] | None = None,
     on_stdio_end: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
 ) -> None:
@@ -59,7 +60,8 @@ async def serve(
     files; ``stdio`` ends with standard input; ``custom`` are bindings of your own.  ``revisions``
     names those that are spoken, in the place of what ``settings`` say.  ``on_listening`` gets the
     URL of each binding once it accepts connections, ``on_ready`` is called once all of them do,
-    ``on_stdio_end`` when standard input and output are left alone.
+    ``on_stdio_begin`` when standard input and output are taken, ``on_stdio_end`` when they are left
+    alone.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
@@ -88,7 +90,7 @@ async def serve(
                 for listener in custom:
                     await bindings.open_custom(listener)
                 if stdio:
-                    bindings.open_stdio(on_stdio_end)
+                    bindings.open_stdio(on_stdio_begin, on_stdio_end)
                 if on_ready is not None:
                     on_ready()
                 if stop is not None:
@@ -141,7 +143,7 @@ def run(
         return
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)
-    serving = partial(serving, on_stdio_end=departure.begin)
+    serving = partial(serving, on_stdio_begin=departure.watch, on_stdio_end=departure.over)
     with departure, departure.signals(at_end.pump.drain) as signals:
         anyio.run(_until_signalled, serving, until, signals, backend=backend)
 

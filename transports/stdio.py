@@ -8,7 +8,6 @@ and, without a word, when nobody reads standard output any more.
 """
 
 import os
-import select
 import signal
 import stat
 import sys
@@ -22,10 +21,13 @@ import anyio
 from msgspec import Struct, field
 
 from mcpcore.engine.peer import Peer
-from transports.descriptors import DescriptorLink
-from transports.link import App
+from transports.held_up import CLOSED, Polling, SeizableLink, polling
+from transports.link import App, clock
 from transports.link_errors import LinkError
 from transports.pump import PumpSettings
+
+_TICK = 0.05
+"""Seconds between two looks at an input that is not read for now."""
 
 
 class StdioSettings(Struct, frozen=True, kw_only=True):
@@ -43,11 +45,11 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """It ends the programs that its handlers have started and left behind, too (Linux)."""
 
 
-class StdioServerLink(DescriptorLink):
+class StdioServerLink(SeizableLink):
     """Serves one client on standard input and output; ``run()`` returns when it is over.
 
     ``stdin`` and ``stdout`` are descriptor numbers, for embedders that were handed others;
-    ``on_end`` is called when they are no longer used.
+    ``on_begin`` is called with this link once it has them, ``on_end`` when they are no longer used.
     """
 
     def __init__(
@@ -58,13 +60,16 @@ class StdioServerLink(DescriptorLink):
         settings: StdioSettings | None = None,
         stdin: int = 0,
         stdout: int = 1,
+        on_begin: Callable[["StdioServerLink"], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
         self._stdio = settings or StdioSettings()
         super().__init__(peer, app, settings=self._stdio.pump)
         self._stdin, self._stdout = stdin, stdout
-        self._on_end = on_end
+        self._on_begin, self._on_end = on_begin, on_end
+        self._source = -1
         self._one_for_both = False
+        self._errors: Polling | None = None  # tells that nobody reads standard error any more
         self._undo: list[Callable[[], object]] = []
 
     async def _open(self) -> None:
@@ -79,6 +84,9 @@ class StdioServerLink(DescriptorLink):
                 source, sink = self._guard()
             self._one_for_both = os.path.samestat(os.fstat(source), os.fstat(sink))
             self._attach(source, sink)
+            self._source = source
+            if self._on_begin is not None:
+                self._on_begin(self)
         except OSError as error:
             raise LinkError(f"standard input or output cannot be used: {error}") from error
 
@@ -90,9 +98,12 @@ class StdioServerLink(DescriptorLink):
         try:
             self._replace(self._stdin, source, nowhere)
             # Was standard error closed when we were started, its number is somebody else's.
-            self._replace(self._stdout, sink, nowhere if sys.__stderr__ is None else 2)
+            silent = sys.__stderr__ is None
+            self._replace(self._stdout, sink, nowhere if silent else 2)
         finally:
             os.close(nowhere)
+        if self._stdout == 1 and not silent and _can_end(2):
+            self._errors = polling((2, 0))
         if self._stdout == 1:
             self._undo.append(self._flush_print)
         return source, sink
@@ -121,31 +132,53 @@ class StdioServerLink(DescriptorLink):
         if self._broken:
             self._silence()
 
-    def _silence(self) -> None:
+    def _silence(self, fd: int = 1) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1, os.get_inheritable(1))
+        os.dup2(nowhere, fd, os.get_inheritable(fd))
         os.close(nowhere)
+
+    def other_side(self) -> Polling | None:
+        """What tells from any thread, without reading, that the other side has closed a stream."""
+        sinks = [] if self._one_for_both else [(self._output, 0)]
+        return polling((self._source, CLOSED), *sinks)
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         main = threading.current_thread() is threading.main_thread()
         signals = (self._watch_signals,) if self._stdio.signals and main else ()
         return (self._watch_output, *signals)
 
+    async def _receive(self) -> bytes:
+        data = await super()._receive()
+        if self._errors is not None and self._errors.poll(0):
+            # What is printed must not fail a handler because nobody reads it.
+            self._errors = None
+            self._silence(1)
+            self._silence(2)
+        return data
+
+    async def _wait_for_room(self) -> None:
+        """Meanwhile the end of input cannot be read, and who has gone will hardly read more."""
+        gone = polling((self._source, CLOSED))
+        while gone is not None and not self._room.is_set():
+            with anyio.move_on_after(_TICK):
+                await self._room.wait()
+            if gone.poll(0):
+                self._stall = min(self._stall, self.settings.drain)
+                self._moved = max(self._moved, clock())
+                self._arm(self._due())
+                gone = None
+        await self._room.wait()
+
     async def _watch_output(self) -> None:
         """Notice that nobody reads our output any more, though there is nothing to write."""
-        if sys.platform == "win32" or self._one_for_both:
-            return
-        mode = os.fstat(self._output).st_mode
-        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        if sys.platform == "win32" or self._one_for_both or not _can_end(self._output):
             return
         try:
             await anyio.wait_readable(self._output)  # nobody writes: this waits for its end
         except OSError:
             return
-        poll = select.poll()
-        poll.register(self._output, 0)
-        # Of a socket only one half may have been closed.
-        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        gone = polling((self._output, 0))
+        if gone is not None and gone.poll(0):  # of a socket only one half may have been closed
             self._write_failed()
 
     async def _watch_signals(self) -> None:
@@ -174,6 +207,12 @@ class StdioServerLink(DescriptorLink):
                 self._undo.pop()()
         if self._on_end is not None:
             self._on_end()
+
+
+def _can_end(fd: int) -> bool:
+    """Whether it has another side that may go."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _restorer(fd: int) -> Callable[[], object]:

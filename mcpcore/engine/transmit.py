@@ -86,6 +86,10 @@ class Outbox:
         for part in frame.data:
             self.size += len(part)
 
+    def lines(self) -> bytes:
+        """What waits, as newline-framed lines, and goes on waiting; safe from any thread."""
+        return b"".join(frame.line() for frame in list(self._frames))
+
     def requests(self) -> set[RequestId | None]:
         """The requests of ours that wait."""
         return {frame.request for frame in self._frames if frame.kind is FrameKind.REQUEST}
