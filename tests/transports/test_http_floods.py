@@ -38,8 +38,8 @@ COUNTS = {
     "event streams": (5_000, 1_000),
     "GET streams": (1_600, 900),
     "unread streams": (60, 30),  # of at least 1 MiB each, the default
-    "sessions": (250_000, 30_000),  # a tenth of them may be there
-    "sessions of a client": (20_000, 5_000),
+    "sessions": (100_000, 15_000),  # a tenth of them may be there
+    "sessions of a client": (10_000, 3_000),
     "calls": (4_500, 1_500),
 }
 TEXT = re.compile(rb'"text":"(\d+)"')
