@@ -200,7 +200,7 @@ async def test_every_worker_has_the_limits_and_writes_the_log() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_log_of_http_names_session_and_request() -> None:
-    async with serving("--http", "127.0.0.1:0", "--log-http") as served:
+    async with serving("--http", "127.0.0.1:0", "--log-http", "-v") as served:
         headers = {"Accept": "application/json, text/event-stream"}
         info = {"name": "x y", "version": "1"}
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
@@ -224,6 +224,8 @@ async def test_the_log_of_http_names_session_and_request() -> None:
         rf"{stamp}DELETE /mcp 204 in [\d.]+ ms session={label} peer=127\.0\.0\.1:\d+",
     ):
         assert sum(bool(re.fullmatch(pattern, line)) for line in lines) == 1, (pattern, lines)
+    assert "mcpcore.http: " not in served.said  # nor once more among the other log messages
+    assert "DEBUG " in served.said
     assert session not in served.said
 
 

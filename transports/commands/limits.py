@@ -210,7 +210,7 @@ def _hint(name: str, serving: frozenset[str]) -> str:
     """What may have been meant, out of what would do something here."""
     useful = [limit for limit in LIMITS.values() if limit.matters_to & serving]
     names = [*(each.name for each in useful), *(each.whole for each in useful)]
-    near = get_close_matches(name.replace("-", "_"), dict.fromkeys(names), n=3)
+    near = get_close_matches(name, dict.fromkeys(names), n=3)
     if not near:
         return "; docs/limits.md has a list of them"
     return f"; did you mean {_joined(near, 'or')}?"
