@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import ByteStream, SocketAttribute
 from msgspec import UNSET
@@ -68,7 +69,7 @@ class SocketClientLink(StreamLink):
             await anyio.aclose_forcefully(stream)
             text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
             raise LinkError(text, final=True)
-        return stream
+        return _UnixStream(stream, sock)
 
     async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
         stream = await anyio.connect_tcp(target.host, target.port)
@@ -97,6 +98,37 @@ class SocketClientLink(StreamLink):
     async def _end_of_input(self) -> str:
         reason = await super()._end_of_input()
         return f"{reason}: {self.refusal}" if self.refusal else reason
+
+
+class _UnixStream(ByteStream):
+    """A Unix socket that may be given up at the very moment in which it becomes ready.
+
+    On asyncio anyio's own stream reports an invalid state to the loop then, as its wait has ended
+    already; ``wait_readable`` and ``wait_writable`` pass over it.
+    """
+
+    def __init__(self, stream: ByteStream, sock: socket.socket) -> None:
+        self._stream = stream
+        self._socket = sock
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        await anyio.wait_readable(self._socket)
+        return await self._stream.receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        rest = memoryview(item)
+        await anyio.lowlevel.checkpoint()
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _refusal(data: bytes) -> str:

@@ -4,9 +4,11 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
@@ -282,3 +284,18 @@ def test_the_command_says_what_is_wrong(options: dict[str, Any], status: Exit, r
     with pytest.raises(Failure, match=reason) as failure:
         run_serve(APP, stdio=False, tls=TlsFiles(), **nothing, **options)
     assert failure.value.status == status
+
+
+async def test_a_client_may_be_given_up_in_the_moment_in_which_something_comes() -> None:
+    with TemporaryDirectory(prefix="mcp-") as room, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{room}/socket")
+        listener.listen()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, f"unix://{room}/socket")
+            await anyio.wait_readable(listener)
+            server, _ = listener.accept()
+            with server:
+                await anyio.wait_readable(server)
+                server.send(b"x")
+                await anyio.lowlevel.checkpoint()  # the loop sees both at once
+                tasks.cancel_scope.cancel()
