@@ -57,7 +57,7 @@ test-long-core: $(READY)
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist worksteal -m long --timeout 900 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 tests $(CORE_TESTS:%=--ignore=%)
 
 lint: $(READY) ## Style and formatting
 	$(PY) -m ruff check .
