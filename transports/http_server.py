@@ -160,6 +160,8 @@ class HttpServerLink(HttpHost):
                 secured = await self._secured(stream, self._ssl_context)
             if secured is not None:
                 await refuse(secured, 503, message, settings=self.settings)
+        except Exception:
+            logger.exception("a refusal failed")
         finally:
             self._turned_away -= 1
             with anyio.CancelScope(shield=True):
