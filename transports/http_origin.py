@@ -19,7 +19,7 @@ from transports.tls import SecureStream, client_tls, tls_problem
 
 _PORTS = {"http": 80, "https": 443}
 _INTERIM = 16
-"""Interim responses of a proxy borne before the final one."""
+"""Interim responses of a proxy borne before the final one; no setting, as in the pool."""
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 """How streams say that they are at their end."""
 
