@@ -19,7 +19,7 @@ from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from transports.link import App, clock
-from transports.stores.base import Outcome, Store, StoreUnavailableError
+from transports.stores.base import Outcome, Store, StoreSettings, StoreUnavailableError
 
 logger = logging.getLogger("mcpcore.store")
 
@@ -52,7 +52,15 @@ def binding(store: Store) -> StoreBinding:
 
     Raises StoreUnavailableError.
     """
-    return StoreBinding(worker=worker_name(), secret=store.secret(), epoch=time.time() - clock())
+    known = getattr(store, "settings", None)
+    lives = known if isinstance(known, StoreSettings) else None
+    return StoreBinding(
+        worker=worker_name(),
+        secret=store.secret(),
+        epoch=time.time() - clock(),
+        idle=None if lives is None else lives.idle,
+        absolute=None if lives is None else lives.absolute,
+    )
 
 
 class StoreLink(App):

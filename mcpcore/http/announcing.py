@@ -25,7 +25,8 @@ from mcpcore.http.storing import (
     StoreFailure,
     Wake,
 )
-from mcpcore.http.views import View, ViewTable
+from mcpcore.http.view_table import ViewTable
+from mcpcore.http.views import View
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import Body, decode

@@ -4,9 +4,7 @@ The stream of a request is read; a stream of the session's own is filled by its 
 takes from the queue.  Where there is nothing more, the store wakes the follower.
 """
 
-from collections import deque
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING
 
 from mcpcore.http.exchange import Exchange, Phase
@@ -19,7 +17,6 @@ from mcpcore.http.storing import (
     StreamClaim,
     StreamNumber,
     StreamRead,
-    StreamRelease,
 )
 from mcpcore.http.writers import UNAVAILABLE, failure
 from mcpcore.spec.errors import INVALID_REQUEST
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
 
 _PAGE = 256 * 1024
 """About so many bytes are asked for at a time."""
-_RELEASES = 1000
-"""So many streams of one session are remembered whose end the store has failed to take."""
 ORPHANED = "the process that worked on this request is gone"
 GONE = "what followed the Last-Event-ID is not kept any more"
 
@@ -44,44 +39,6 @@ class _Next(Enum):
     WAIT = "wait"
 
 
-class Releases:
-    """Tells the store that GET streams have no connection here, until it has heard of it."""
-
-    __slots__ = ("_failed", "_open", "_view", "deadline")
-
-    def __init__(self, view: "View") -> None:
-        self.deadline: float | None = None
-        self._view = view
-        self._open = 0
-        """How many the store has not answered."""
-        self._failed: deque[StreamNumber] = deque(maxlen=_RELEASES)
-        """Those that it has failed; they go again."""
-
-    def __bool__(self) -> bool:
-        return bool(self._open or self._failed)
-
-    def add(self, stream: StreamNumber) -> None:
-        """A stream carries no longer."""
-        self._open += 1
-        self._view.steps.ask(
-            StreamRelease, self._view.id, partial(self._told, stream), stream=stream
-        )
-
-    def again(self) -> None:
-        """Try those that have failed, but for what a client has come back for."""
-        failed = list(dict.fromkeys(self._failed))
-        self._failed.clear()
-        for stream in failed:
-            if stream not in self._view.followers:
-                self.add(stream)
-
-    def _told(self, stream: StreamNumber, outcome: StoreFailure | None) -> None:
-        self._open -= 1
-        if isinstance(outcome, StoreFailure) and not self._view.over:
-            self._failed.append(stream)
-            self._view.steps.retry(self)
-
-
 class Follower:
     """Brings a stream of a session to the client that has asked for it."""
 
@@ -89,12 +46,14 @@ class Follower:
         "_busy",
         "_claiming",
         "_exchange",
+        "_known",
         "_named",
         "_next",
         "_numbered",
         "_over",
         "_position",
         "_primed",
+        "_request",
         "_unsent",
         "_view",
         "_woken",
@@ -124,6 +83,10 @@ class Follower:
         """The client has an id, so that it can ask for what followed."""
         self._unsent: list[bytes] = []
         """What was taken from the queue for a client without an id."""
+        self._request: bytes | None = None
+        """What the stream answers, if that is known."""
+        self._known = False
+        """There is such a stream, and room for it."""
         self._busy = self._woken = self._claiming = self._over = False
         self._next = _Next.READ
         exchange.source = self
@@ -156,6 +119,8 @@ class Follower:
             text = f"the session has {limit} GET streams open already"
             self._exchange.fail(409, text, code=INVALID_REQUEST)
             self._leave()
+        else:
+            self._known = True
         self._exchange.release()
 
     def resume(self) -> None:
@@ -174,14 +139,16 @@ class Follower:
     def _found(self, page: LogPage | StoreFailure | None) -> None:
         view, exchange = self._view, self._exchange
         self._busy = False
-        if self._over:
+        if self._over or view.over:
             return
         if isinstance(page, StoreFailure):
             self._fail()
         elif page is None or not page.lost <= self._position <= page.last:
             self._refuse(410, GONE)
         else:
+            self._request = page.request
             self.queue = page.request is None
+            self._known = not self.queue
             view.take_over(self.number)
             view.followers[self.number] = self
             self._named = self._claiming = True
@@ -350,6 +317,18 @@ class Follower:
                 self._exchange.finish()
             self._leave()
 
+    def close(self, status: int, message: str) -> None:
+        """There is no session any more: whoever waits for an answer is told so."""
+        if self._over:
+            return
+        if not self._known:
+            self._exchange.fail(status, message, code=INVALID_REQUEST)
+        else:
+            if self._request is not None:
+                self._exchange.write(encode_event(failure(self._request, message)))
+            self._exchange.finish()
+        self._leave()
+
     def _refuse(self, status: int, message: str) -> None:
         self._exchange.refuse(status, message)
         self._leave()
@@ -365,7 +344,8 @@ class Follower:
         if self._over:
             return
         self._over = True
-        carries = self.queue and self._view.followers.get(self.number) is self
+        view = self._view
+        carries = self.queue and not view.over and view.followers.get(self.number) is self
         self._forget()
         if carries:
             self._view.releases.add(self.number)

@@ -9,6 +9,7 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from mcpcore.http.settings import HttpSettings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 MIN_SECRET = 32
 
-_SPARED = 32
+SPARED = 32
 """So many sessions at work are passed over in the search for one that may go."""
 
 Owner = str
@@ -45,6 +46,9 @@ class Shelf:
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.agreed) + len(self.used)
+
+    def __iter__(self) -> Iterator["Session"]:
+        return chain(self.fresh, self.agreed, self.used)
 
     def agree(self, session: "Session") -> None:
         """Its handshake is complete."""
@@ -183,7 +187,7 @@ class SessionTable:
         for queue in (shelf.fresh, shelf.agreed):
             if queue:
                 return next(iter(queue))
-        for _ in range(_SPARED):
+        for _ in range(SPARED):
             oldest = next(iter(shelf.used))
             if not oldest.busy:
                 return oldest

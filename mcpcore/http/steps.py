@@ -50,7 +50,8 @@ class Steps:
         self._events = events
         self._key = hmac.digest(secret, b"mcpcore streams", "sha256")
         self._numbers = 0
-        self._waiting: dict[int, Then] = {}
+        self._waiting: dict[int, tuple[str, Then]] = {}
+        """By token: the session, and who waits for the outcome."""
         self._due: deque[tuple[float, int]] = deque()
         self._retries: Deadlines[Retried] = Deadlines()
         self._count = 0
@@ -62,15 +63,18 @@ class Steps:
         """Ask for a step of ``kind`` with ``members``; ``then`` is called with the outcome."""
         self._count += 1
         token = self._count
-        self._waiting[token] = then
+        self._waiting[token] = session, then
         self._due.append((self.log.now + self.settings.store_timeout, token))
         self._events.append(kind(token=token, session=session, **members))
 
     def answer(self, token: int, outcome: Any) -> None:
         """Take an outcome; one that comes too late, or again, means nothing."""
-        then = self._waiting.pop(token, None)
-        if then is not None:
-            then(outcome)
+        _, then = self._waiting.pop(token, ("", ignore))
+        then(outcome)
+
+    def session_of(self, token: int) -> str:
+        """The session of a step that was not answered yet; "" if there is none."""
+        return self._waiting.get(token, ("", ignore))[0]
 
     def new_number(self) -> StreamNumber:
         """A number that no other worker gives to a stream."""

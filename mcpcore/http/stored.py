@@ -40,6 +40,7 @@ from mcpcore.http.steps import Steps
 from mcpcore.http.storing import (
     Changed,
     Ended,
+    NoSession,
     Post,
     SessionDelete,
     SessionLoad,
@@ -47,7 +48,8 @@ from mcpcore.http.storing import (
     StoreBinding,
     StoreFailure,
 )
-from mcpcore.http.views import Surroundings, View, ViewTable
+from mcpcore.http.view_table import ViewTable
+from mcpcore.http.views import Surroundings, View
 from mcpcore.http.writers import UNAVAILABLE
 from mcpcore.spec.errors import LEGACY_BUSY
 from mcpcore.spec.revisions import BY_NAME
@@ -91,7 +93,7 @@ class StoredHttpServer(Announcing):
         self._around = Surroundings(
             steps=self._steps,
             name=self._name,
-            epoch=store.epoch,
+            store=store,
             watch=lambda exchange: self._watch(exchange, self._log.now),
             saved=self._saved,
             gone=self._gone,
@@ -108,6 +110,10 @@ class StoredHttpServer(Announcing):
     def stored(self, token: int, outcome: Any, *, now: float) -> None:
         """Take the outcome of a step; outcomes may come in any order."""
         self._log.now = now
+        if isinstance(outcome, NoSession):
+            view = self._view(self._steps.session_of(token))
+            if view is not None:
+                self._gone(view)
         self._steps.answer(token, outcome)
 
     def deadline(self) -> float | None:
@@ -158,7 +164,8 @@ class StoredHttpServer(Announcing):
 
     def _gone(self, view: View) -> None:
         """The store has no such session (any more)."""
-        self._end_session(view, "it is not kept any more", self._log.now)
+        reason = "it has expired" if view.expired else "it is not kept any more"
+        self._end_session(view, reason, self._log.now)
 
     def _load(self, id: str, then: Loaded) -> None:
         """Ask the store for a session."""
@@ -180,6 +187,7 @@ class StoredHttpServer(Announcing):
                 self._gone(view)
         elif view is not None:
             view.update(outcome)
+            view.touched_at = self._log.now
         else:
             revision = BY_NAME.get(outcome.revision)
             if revision is not None and revision in self._session_config.revisions:
@@ -194,31 +202,33 @@ class StoredHttpServer(Announcing):
 
     def _in_session(self, record: Exchange, act: Act, now: float) -> None:
         record.phase = Phase.WAITING
-        self._with_view(record, act)
+        self._with_view(record, act, uses=act != self._delete)
 
-    def _with_view(self, record: Exchange, act: Act, *, opened: bool = False) -> None:
+    def _with_view(self, record: Exchange, act: Act, *, uses: bool, opened: bool = False) -> None:
         """Go on with the session that the header names, once it is known here.
 
-        ``opened``: it matters whether the handshake is complete.
+        ``uses``: that is a use of the session; ``opened``: the handshake has to be complete.
         """
         id = record.session_id or ""
         view = self._view(id)
-        if view is not None and not (opened and view.peer.state is SessionState.OPENING):
-            self._act(record, act)
-        elif view is not None or self._views.could_be(id):
-            self._load(id, lambda failure: self._act(record, act, failure))
-        else:
+        if view is None and not self._views.could_be(id):
             self._find(record)
+        elif view is None or view.expired or (opened and view.peer.state is SessionState.OPENING):
+            self._load(id, lambda failure: self._act(record, act, failure, uses=uses))
+        else:
+            self._act(record, act, uses=uses)
 
-    def _act(self, record: Exchange, act: Act, failure: StoreFailure | None = None) -> None:
+    def _act(
+        self, record: Exchange, act: Act, failure: StoreFailure | None = None, *, uses: bool = True
+    ) -> None:
         if failure is not None:
             record.refuse(503, UNAVAILABLE, _RETRY, code=LEGACY_BUSY)
             return
         view, now = self._find(record), self._log.now
         if view is not None:
             act(record, view, now)
-            if isinstance(view, View) and not view.over:
-                view.touch(self.settings.session_touch)
+            if uses and isinstance(view, View) and not view.over:
+                view.use()
 
     def _delete(self, record: Exchange, session: Session, now: float) -> None:
         def deleted(outcome: bool | StoreFailure) -> None:
@@ -241,7 +251,8 @@ class StoredHttpServer(Announcing):
         if record.session_id is None or not self.settings.sessions:
             super()._receive_legacy(record, frame, now)
         else:
-            self._with_view(record, partial(self._converse, frame), opened=not is_handshake(frame))
+            uses = not is_handshake(frame)
+            self._with_view(record, partial(self._converse, frame), uses=uses, opened=uses)
 
     def _converse(self, frame: Frame, record: Exchange, session: Session, now: float) -> None:
         """Take a frame in, or pass it on to the worker that it concerns."""
@@ -294,8 +305,11 @@ class StoredHttpServer(Announcing):
         return True  # the store counts the streams at all workers
 
     def _look_at(self, record: Exchange, now: float) -> None:
-        if isinstance(record.session, View):
-            record.session.touch(self.settings.session_touch)
+        view = record.session
+        if isinstance(view, View) and view.expired:
+            view.touch()
+        elif isinstance(view, View) and view.used:
+            view.use()
         if isinstance(record.source, Follower):
             # A note may have been lost.
             record.source.wake()
@@ -355,7 +369,6 @@ class StoredHttpServer(Announcing):
         if not isinstance(session, View):
             super()._evict(session, reason, now)
             return
-        session.desert(f"its process has given it up: {reason}")
         session.close(503, UNAVAILABLE)
         self._sessions.remove(session)
         for record in session.exchanges.values():

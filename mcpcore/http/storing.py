@@ -41,6 +41,10 @@ class StoreBinding(Struct, frozen=True, kw_only=True):
     """At least 32 random bytes that all workers share; event ids are authenticated with it."""
     epoch: float = 0.0
     """What to add to ``now`` for the wall clock, in seconds since 1970."""
+    idle: float | None = None
+    """The store ends a session that it has not heard of for so many seconds; None: not known."""
+    absolute: float | None = None
+    """The store ends a session at this age; None: not known."""
 
 
 class SessionRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,7 +93,8 @@ class Step(Event, frozen=True, kw_only=True):
     """Something to be done in the store; answered by ``stored(token, outcome, now=...)``.
 
     Each class says what its outcome is.  If the store fails, the outcome is a
-    :class:`StoreFailure`, which ends what depended on the step, with a clear error.
+    :class:`StoreFailure`, which ends what depended on the step, with a clear error.  Steps on the
+    streams or the queue of a session that is not there have the outcome :class:`NoSession`.
     """
 
     token: int
@@ -108,11 +113,14 @@ class SessionSave(Step, frozen=True, kw_only=True):
 
 
 class SessionLoad(Step, frozen=True, kw_only=True):
-    """Find a session.  Outcome: its SessionRecord, or None.  Counts as a use of the session."""
+    """Find a session.  Outcome: its SessionRecord, or None.
+
+    Somebody has asked for the session: it is not over for being unused any more.
+    """
 
 
 class SessionTouch(Step, frozen=True, kw_only=True):
-    """The session was used.  Outcome: whether it is still there."""
+    """The session was used, for more than a handshake.  Outcome: whether it is still there."""
 
 
 class SessionCalls(Step, frozen=True, kw_only=True):
@@ -249,6 +257,12 @@ class StoreFailure(Struct, frozen=True):
     reason: str
 
 
+class NoSession(StoreFailure, frozen=True):
+    """The outcome of a step on a session that is not there (any more): the store is well."""
+
+    reason: str = "there is no such session (any more)"
+
+
 class Note(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="note"):
     """What one worker tells another, or a store tells a worker, as JSON."""
 
@@ -275,7 +289,7 @@ class Forwarded(Note, frozen=True, kw_only=True, omit_defaults=True, tag="messag
 
 
 class Ended(Note, frozen=True, kw_only=True, tag="ended"):
-    """The session is gone."""
+    """The session is gone; made by the store for those that had to make room."""
 
     reason: str
 
@@ -321,6 +335,7 @@ __all__ = [
     "LogPage",
     "Lost",
     "Moved",
+    "NoSession",
     "Note",
     "Post",
     "QueuePut",

@@ -4,9 +4,6 @@ Several workers may have a view of one session at the same time.  The record in 
 counts; a view learns of changes by notes and, where it may be behind, by loading the record anew.
 """
 
-import hmac
-import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 import msgspec
@@ -16,11 +13,11 @@ from mcpcore.engine.events import ENGINE, Route
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.exchange import Exchange, Phase, taken_over
-from mcpcore.http.followers import Follower, Releases
+from mcpcore.http.followers import Follower
 from mcpcore.http.outlets import Outlet
-from mcpcore.http.session_table import Owner, SessionTable
+from mcpcore.http.releases import Releases
+from mcpcore.http.session_table import Owner
 from mcpcore.http.sessions import Session
-from mcpcore.http.settings import HttpSettings
 from mcpcore.http.shares import Share
 from mcpcore.http.steps import Steps, ignore
 from mcpcore.http.storing import (
@@ -30,6 +27,7 @@ from mcpcore.http.storing import (
     SessionRecord,
     SessionSave,
     SessionTouch,
+    StoreBinding,
     StoreFailure,
     StreamNumber,
 )
@@ -39,32 +37,6 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.sse import encode_event
 
-_MAC_BYTES = 16
-_ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
-
-
-class ViewTable(SessionTable):
-    """The views of one worker; ids bear a mark of the store, so that none can be made up."""
-
-    def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
-        """``secret`` is the worker's own, ``shared`` that of all workers."""
-        super().__init__(secret, settings)
-        self._mark = hmac.digest(shared, b"mcpcore session marks", "sha256")
-
-    def new_id(self) -> str:
-        """A session id of 256 unguessable bits, and its mark."""
-        return self._marked(super().new_id())
-
-    def could_be(self, id: str) -> bool:
-        """Whether some worker of the store has made this id."""
-        if _ID.fullmatch(id) is None:
-            return False
-        return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
-
-    def _marked(self, id: str) -> str:
-        mac = hmac.digest(self._mark, id.encode(), "sha256")[:_MAC_BYTES]
-        return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
-
 
 class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
     """What the views of one worker share."""
@@ -72,8 +44,7 @@ class Surroundings(Struct, frozen=True, eq=False, kw_only=True):
     steps: Steps
     name: str
     """What all names begin with that nobody else gives."""
-    epoch: float
-    """See :class:`~mcpcore.http.storing.StoreBinding`."""
+    store: StoreBinding
     watch: Callable[[Exchange], None]
     """Looks after an exchange that has become a stream."""
     saved: Callable[["View"], None]
@@ -99,6 +70,7 @@ class View(Session):
         "share",
         "steps",
         "touched_at",
+        "used",
         "writers",
     )
 
@@ -116,7 +88,9 @@ class View(Session):
         self.settings = steps.settings
         self._around = around
         self.touched_at = steps.log.now
-        """When the store last heard that the session is in use."""
+        """When the store last heard of the session from here."""
+        self.used = False
+        """The store was told from here that the session is used for more than a handshake."""
         self.base: SessionRecord | None = None
         """The record as it was last known to be in the store."""
         self.over = False
@@ -185,7 +159,7 @@ class View(Session):
             initialized=peer.ready or (base is not None and base.initialized),
             log_level=peer.log_level,
             subscriptions=tuple(sorted(peer.uris)),
-            created=self._around.epoch + self.log.owner.now if base is None else base.created,
+            created=self._around.store.epoch + self.log.owner.now if base is None else base.created,
             version=1 if base is None else base.version + 1,
         )
 
@@ -228,6 +202,7 @@ class View(Session):
             self._save()
         else:
             self.base = record
+            self.touched_at = self.log.owner.now
             self._around.saved(self)
             if self.peer.changes != self._changed:
                 self._save()
@@ -241,16 +216,29 @@ class View(Session):
                 exchange.fail(status, message)
             exchange.release()
 
-    def touch(self, pause: float = 0.0) -> None:
-        """Tell the store that the session is in use, unless it heard so within ``pause`` seconds.
+    def use(self) -> None:
+        """The session is used for more than a handshake: at first, and now and then, say so."""
+        idle, pause = self._around.store.idle, self.settings.session_touch
+        if idle is not None:
+            pause = min(pause, idle / 2)
+        if not self.used or self.log.owner.now - self.touched_at >= pause:
+            self.used = True
+            self.touch()
 
-        Without a pause: there is reason to believe that the session is gone.
-        """
-        now = self.log.owner.now
-        if self.over or now - self.touched_at < pause:
-            return
-        self.touched_at = now
-        self.steps.ask(SessionTouch, self.id, self._touched)
+    def touch(self) -> None:
+        """Tell the store that the session is in use, and learn whether it is still there."""
+        if not self.over:
+            self.touched_at = self.log.owner.now
+            self.steps.ask(SessionTouch, self.id, self._touched)
+
+    @property
+    def expired(self) -> bool:
+        """The store has ended the session, as far as is known here."""
+        store, now = self._around.store, self.log.owner.now
+        if store.idle is not None and self.touched_at + store.idle <= now:
+            return True
+        base, age = self.base, store.absolute
+        return base is not None and age is not None and base.created + age <= store.epoch + now
 
     def _touched(self, outcome: bool | StoreFailure) -> None:
         if outcome is False:
@@ -377,19 +365,14 @@ class View(Session):
         for follower in list(self.followers.values()):
             follower.finish()
 
-    def desert(self, message: str) -> None:
-        """Nobody will go on with what this worker does for the session: say so."""
-        for writer in list(self.writers.values()):
-            writer.desert(message)
-
     def close(self, status: int, message: str) -> None:
-        """Nothing is done for the session any more; what waits to be saved is refused."""
+        """Nothing is done for the session any more; whoever waits for something is told why."""
         self.over = True
         self._release(status, message)
         for writer in list(self.writers.values()):
-            writer.end()
+            writer.close(status, message)
         for follower in list(self.followers.values()):
-            follower.finish()
+            follower.close(status, message)
         self.steps.forget(self.outlet)
         self.steps.forget(self.releases)
         self.share.close()

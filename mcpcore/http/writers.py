@@ -22,7 +22,7 @@ from mcpcore.http.storing import (
     StreamNumber,
     StreamRead,
 )
-from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
+from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_REQUEST, ErrorData
 from mcpcore.wire.message import encode_batch, encode_error
 from mcpcore.wire.sse import encode_event
 
@@ -142,11 +142,16 @@ class Writer:
             self._drop_all()
             self._pump()
 
-    def desert(self, message: str) -> None:
-        """This worker gives the stream up at once."""
-        if not self._over:
-            self._append(failure(self._request, message), ends=True)
+    def close(self, status: int, message: str) -> None:
+        """There is no session any more: whoever waits for the answer is told so."""
+        exchange = self.exchange
+        if self._begun:
             self._lost(message)
+            return
+        self.end()
+        if exchange is not None:
+            exchange.source = None
+            exchange.fail(status, message, code=INVALID_REQUEST)
 
     # The connection
 

@@ -34,7 +34,13 @@ def make_stored(
             **config,
         ),
         secret=name.encode().ljust(32, b"-"),
-        store=StoreBinding(worker=name, secret=store.secret(), epoch=EPOCH),
+        store=StoreBinding(
+            worker=name,
+            secret=store.secret(),
+            epoch=EPOCH,
+            idle=store.settings.idle if isinstance(store, MemoryStore) else None,
+            absolute=store.settings.absolute if isinstance(store, MemoryStore) else None,
+        ),
         settings=settings,
     )
 

@@ -303,12 +303,13 @@ def test_what_becomes_of_a_request_that_waits_for_its_share(way: str) -> None:
     assert one.server.finished
 
 
-def test_a_session_that_is_given_up_has_no_share() -> None:
-    one, other = limited("a", "b", settings=HttpSettings(max_sessions=1))
+def test_a_session_that_is_deleted_has_no_share() -> None:
+    one, other = limited("a", "b")
     session = one.session()
     for number in range(3):
         one.call(session, id=number)
     assert_busy(other.post({**CALL, "id": 3}, mcp_session_id=session))
-    one.session()
-    settle(one, other)
-    other.call(session, id=4)
+    assert one.asked(SessionCalls)[-1].calls == 3
+    one.send(method="DELETE", mcp_session_id=session)
+    assert one.asked(SessionCalls)[-1].calls == 0
+    assert one.outcomes(SessionCalls)[-1] is None

@@ -82,6 +82,7 @@ def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
 def test_an_answer_that_is_all_there_is_costs_the_store_nothing() -> None:
     (one,) = party("a")
     session = one.session()
+    one.post(request("ping"), mcp_session_id=session)
     before = len(one.worker.log)
     route, key = one.call(session)
     one.server.respond(key, {"content": []})

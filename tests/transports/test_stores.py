@@ -12,8 +12,10 @@ from msgspec import Raw, Struct, structs
 from mcpcore.http.storing import (
     Announce,
     Announcements,
+    Ended,
     LogPage,
     Moved,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -33,7 +35,7 @@ from mcpcore.http.storing import (
     Wake,
 )
 from tests.transports.store_stage import KINDS, WORKERS, Stage, Theatre, decoded, record, theatre
-from transports.stores.base import StepFailedError, StoreSettings, StoreUnavailableError
+from transports.stores.base import NoSessionError, StoreSettings, StoreUnavailableError
 
 SETTINGS = StoreSettings(
     events=4,
@@ -52,7 +54,7 @@ SETTINGS = StoreSettings(
     mailbox=5,
     announcements=3,
 )
-GONE = StoreFailure("the session has ended")
+GONE = NoSession()
 
 
 @pytest.fixture(params=KINDS)
@@ -175,6 +177,10 @@ def woken(stream: int) -> Wake:
     return Wake(session="s", stream=stream)
 
 
+def evicted(session: str) -> Ended:
+    return Ended(session=session, reason="it made room for others")
+
+
 def let_go(stream: int) -> Moved:
     return Moved(session="s", stream=stream)
 
@@ -225,11 +231,13 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("a", put(N, once="1"), True),
         Do("b", delete(), True),
         Do("b", delete(), False),
-        Do("a", append(1, b"y"), None),
-        Do("a", read(1), None),
-        Do("a", take(5), LogPage(ended=True)),
-        Do("a", put(N), False),
+        Do("a", append(1, b"y"), GONE),
+        Do("a", read(1), GONE),
+        Do("a", take(5), GONE),
+        Do("a", put(N), GONE),
         Do("a", begin(2), GONE),
+        Do("a", claim(5), GONE),
+        Do("a", release(5), GONE),
         NEW,
         Do("a", read(1), None),
         Do("a", begin(1)),
@@ -318,6 +326,86 @@ HISTORIES: dict[str, list[Moment]] = {
         Do("b", save(version=2)),
         *[Do("a", save(session=f"f{each}")) for each in range(9)],
         Do("a", touch(), True),
+    ],
+    "a session that was used outlives handshakes, one that was not does not": [
+        NEW,
+        Do("a", touch(), True),
+        Do("a", save(session="t")),
+        Do("a", save(session="t", version=2)),
+        *[
+            moment
+            for each in range(1, 9)
+            for moment in (
+                Later(1),
+                Do("a", save(session=f"f{each}", created=1000 + each)),
+                Do("b", load(f"f{each}"), record(f"f{each}", created=1000 + each)),
+                Do("a", save(session=f"f{each}", version=2, created=1000 + each)),
+            )
+        ],
+        Do("a", touch("t"), False),
+        Do("a", touch("f7"), False),
+        Do("a", touch("f8"), True),
+        Do("a", touch(), True),
+    ],
+    "whoever is sent away is told of to all workers": [
+        *[Notes(each) for each in "abc"],
+        Do("a", save(session="x")),
+        Do("a", save(session="y", created=1001)),
+        Do("b", save(session="z", created=1002)),
+        *[Notes(each, (evicted("x"),)) for each in "abc"],
+        Do("b", delete("z"), True),
+        *[Notes(each) for each in "abc"],
+    ],
+    **{
+        f"a session with {what} outlives those that were used later": [
+            NEW,
+            Do("a", touch(), True),
+            Do("a", work),
+            *[
+                moment
+                for each in range(1, 9)
+                for moment in (
+                    Later(1),
+                    Do("b", save(session=f"f{each}", created=1000 + each)),
+                    Do("b", touch(f"f{each}"), True),
+                )
+            ],
+            Do("b", touch("f7"), False),
+            Do("b", touch("f8"), True),
+            rest,
+            Later(1),
+            Do("b", touch("f8"), True),
+            Do("b", save(session="g", created=1009)),
+            Do("b", touch(), False),
+            Do("b", touch("g"), True),
+        ]
+        for what, work, rest in (
+            ("an open GET stream", begin(5, None), Do("a", release(5))),
+            ("a running request", begin(1), Do("a", append(1, b"x", ends=True), 1)),
+        )
+    },
+    "one with requests outlives those that were used later": [
+        NEW,
+        Do("a", calls(2), 2),
+        Do("b", save(session="x")),
+        Do("b", touch("x"), True),
+        Do("b", save(session="y")),
+        Do("b", touch("x"), False),
+        Do("b", touch("y"), True),
+        Do("a", calls(0), 0),
+        Later(1),
+        Do("b", touch("y"), True),
+        Do("b", save(session="z", created=1001)),
+        Do("b", touch(), False),
+    ],
+    "where all are at work one goes nevertheless": [
+        *[Do("a", save(session=each)) for each in "xy"],
+        *[Do("a", begin(1, session=each)) for each in "xy"],
+        Do("a", save(session="z")),
+        Do("a", touch("z"), True),
+        Do("a", save(session="s")),
+        Do("a", touch("s"), True),
+        Do("a", touch("z"), False),
     ],
     # streams
     "positions count from one and are read from anywhere": [
@@ -1023,7 +1111,7 @@ def test_calls_one_at_a_time(stage: Stage) -> None:
     assert other.receive("b", 0) == [b"news"]
     assert other.announcements(1000, 1000) == (b"news",)
     assert store.delete("s", 1000)
-    with pytest.raises(StepFailedError, match="the session has ended"):
+    with pytest.raises(NoSessionError):
         store.begin("a", "s", 2, None, 0, 1000)
     assert store.save(record(version=2), 1000) is False
 

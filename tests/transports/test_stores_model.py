@@ -14,8 +14,10 @@ from msgspec import structs
 from mcpcore.http.storing import (
     Announce,
     Announcements,
+    Ended,
     LogPage,
     Moved,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -228,7 +230,7 @@ class Model:
         outcomes = [self.do(worker, step, wall) for step in batch]
         while self.made:
             name = next(iter(self.made))
-            self.make_room(self.made[name])
+            self.make_room(self.made[name], wall)
             del self.made[name]
         return outcomes
 
@@ -255,16 +257,15 @@ class Model:
             return tuple(note for _, at, note in self.announced if at >= step.since)
         if session is None:
             match step:
-                case StreamBegin():
-                    return StoreFailure("the session has ended")
-                case QueueTake():
-                    return LogPage(ended=True)
-                case SessionTouch() | SessionDelete() | QueuePut():
+                case SessionTouch() | SessionDelete():
                     return False
-            return None
+                case SessionLoad() | SessionCalls():
+                    return None
+            return NoSession()
         match step:
             case SessionLoad():
                 before, session["used"] = session["used"], wall
+                session["grade"] = max(session["grade"], 1)
                 return structs.replace(session["record"], used=before)
             case SessionCalls():
                 others = sum(session["calls"].values()) - session["calls"].get(worker, 0)
@@ -273,6 +274,7 @@ class Model:
                 return granted
             case SessionTouch():
                 session["used"] = wall
+                session["grade"] = 2
                 return True
             case SessionDelete():
                 del self.sessions[step.session]
@@ -337,6 +339,7 @@ class Model:
     def save(self, session: dict[str, Any] | None, step: SessionSave, wall: float) -> Any:
         if session is not None:
             session["used"] = wall
+            session["grade"] = max(session["grade"], 1)
             if step.record.version <= session["record"].version:
                 return session["record"]
             session["record"] = step.record
@@ -346,11 +349,12 @@ class Model:
             if self.late:
                 self.made[step.session] = step.record.owner
             else:
-                self.make_room(step.record.owner)
+                self.make_room(step.record.owner, wall)
             self.sessions[step.session] = {
                 "owner": step.record.owner,
                 "record": step.record,
                 "used": None,
+                "grade": 0,
                 "streams": {},
                 "events": [],
                 "queue": [],
@@ -360,16 +364,29 @@ class Model:
             }
         return None
 
-    def make_room(self, owner: str) -> None:
+    def make_room(self, owner: str, wall: float) -> None:
         own = [
             name
             for name, session in self.sessions.items()
             if session["owner"] == owner and name not in self.made
         ]
         if len(own) >= SETTINGS.sessions_per_client:
-            unused = [name for name in own if self.sessions[name]["used"] is None]
-            last = {name: self.sessions[name]["used"] for name in own}
-            del self.sessions[unused[0] if unused else min(own, key=lambda name: last[name])]
+            first = min(own, key=self.place)
+            while self.busy(self.sessions[first]):
+                self.sessions[first].update(grade=2, used=wall)
+                first = min(own, key=self.place)
+            del self.sessions[first]
+            for worker in self.mail:
+                self.tell(worker, Ended(session=first, reason="it made room for others"))
+
+    def place(self, name: str) -> tuple[int, float]:
+        """Fresh ones are in the order in which they were made."""
+        session = self.sessions[name]
+        return session["grade"], session["used"] if session["grade"] else 0.0
+
+    def busy(self, session: dict[str, Any]) -> bool:
+        working = not all(self.idle(stream) for stream in session["streams"].values())
+        return working or any(session["calls"].values())
 
     def begin(self, session: dict[str, Any], worker: str, step: StreamBegin, wall: float) -> Any:
         streams = session["streams"]
@@ -647,9 +664,24 @@ class Beside(RuleBasedStateMachine):
         batch: list[Step] = [
             SessionSave(token=1, session=session, record=record(session)) for session in new
         ]
+        if "s" in self.model.sessions and self.model.busy(self.model.sessions["s"]):
+            # it counts as used now, should another go for it: nor is it open which is the last
+            places = set()
         for place in sorted(places):
             batch.insert(place, SessionTouch(token=1, session=used))
         self.commit(worker, batch)
+
+    @rule(worker=workers, begins=st.booleans(), get=st.booleans())
+    def work(self, worker: str, begins: bool, get: bool) -> None:
+        """One of the crowd has something open, or no longer."""
+        number, request = (5, None) if get else (6, b"7")
+        if begins:
+            step: Step = StreamBegin(token=1, session="s", stream=number, request=request)
+        elif get:
+            step = StreamRelease(token=1, session="s", stream=number)
+        else:
+            step = StreamAppend(token=1, session="s", stream=number, data=b"x", ends=True)
+        self.commit(worker, [step])
 
     @rule(worker=workers, batch=st.lists(everything, min_size=1, max_size=5))
     def batch(self, worker: str, batch: list[Step]) -> None:
@@ -682,8 +714,11 @@ class Beside(RuleBasedStateMachine):
         # posted ones in order, the others in any, as far as their stream is still there
         plain = [note for note in found if not note.startswith(b'{"note":')]
         assert plain == [note for note in wanted if isinstance(note, bytes)]
-        made = self.living([decoded(note) for note in found if note.startswith(b'{"note":')])
-        for note in self.living([note for note in wanted if not isinstance(note, bytes)]):
+        told = [decoded(note) for note in found if note.startswith(b'{"note":')]
+        ended = [note for note in told if isinstance(note, Ended)]
+        assert ended == [note for note in wanted if isinstance(note, Ended)]
+        made = self.living([note for note in told if not isinstance(note, Ended)])
+        for note in self.living([note for note in wanted if not isinstance(note, bytes | Ended)]):
             assert note in made
             made.remove(note)
         reminders = self.model.reminders.pop(worker, [])

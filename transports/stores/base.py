@@ -6,6 +6,7 @@ many, may share what is behind it.  :mod:`mcpcore.http.storing` says what each s
 """
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Protocol
 
 import msgspec
@@ -14,9 +15,11 @@ from msgspec import UNSET, Struct, UnsetType
 from mcpcore.http.storing import (
     Announce,
     Announcements,
+    Ended,
     LogPage,
     Lost,
     Moved,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -89,6 +92,29 @@ class StepFailedError(Exception):
     """A step cannot be carried out, and nothing has changed; becomes a StoreFailure."""
 
 
+class NoSessionError(StepFailedError):
+    """There is no such session (any more); becomes NoSession."""
+
+
+class Grade(IntEnum):
+    """How much a session was used.  Where there are too many, those of the lowest go first.
+
+    Within a grade those go first that were made (fresh ones) or used longest ago; of all, those
+    with an open GET stream or a request that is being worked on come last.
+    """
+
+    FRESH = 0
+    """Nothing was heard of it since it was made."""
+    AGREED = 1
+    """It was loaded or saved again: all that a handshake takes."""
+    USED = 2
+    """Touched."""
+
+
+SPARED = 32
+"""So many sessions at work are passed over, and count as used, in the search for one to go."""
+
+
 class SessionStore(Protocol):
     """Keeps the records of sessions.  Times are of the wall clock."""
 
@@ -100,13 +126,13 @@ class SessionStore(Protocol):
         """
 
     def load(self, session: str, wall: float) -> SessionRecord | None:
-        """Return the record of a session that has not ended, and count it as used.
+        """Return the record of a session that has not ended, which counts as asked for now.
 
-        ``used`` of the record says when it had been used before.
+        ``used`` of the record says when it had been used, or asked for, before.
         """
 
     def touch(self, session: str, wall: float) -> bool:
-        """Count a session as used; return whether it is there."""
+        """Count a session as used for good; return whether it is there."""
 
     def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
         """How many requests of a session ``worker`` may work on (:class:`SessionCalls`)."""
@@ -116,7 +142,10 @@ class SessionStore(Protocol):
 
 
 class EventStore(Protocol):
-    """Keeps the event streams and the queue of each session."""
+    """Keeps the event streams and the queue of each session.
+
+    All calls raise NoSessionError without the session.
+    """
 
     def begin(
         self,
@@ -129,8 +158,8 @@ class EventStore(Protocol):
     ) -> bool | None:
         """Begin a stream (:class:`StreamBegin`).
 
-        Raises StepFailedError without the session, for a number in use, and where there are too
-        many streams of all kinds.
+        Raises StepFailedError for a number in use, and where there are too many streams of all
+        kinds.
         """
 
     def append(
@@ -243,6 +272,8 @@ def carry_out(store: Store, worker: str, step: Step, wall: float) -> Outcome:
                 return store.delete(session, wall)
             case _:
                 return StoreFailure(f"no store knows the step {type(step).__name__}")
+    except NoSessionError:
+        return NoSession()
     except StepFailedError as refused:
         return StoreFailure(str(refused))
     return None
@@ -279,6 +310,13 @@ def moved(session: str, stream: int) -> bytes:
     """The note that a stream has its connection elsewhere."""
     return msgspec.json.encode(Moved(session=session, stream=stream))
 
+
+def made_room(session: str) -> bytes:
+    """The note that a session has ended because there were too many."""
+    return msgspec.json.encode(Ended(session=session, reason=MADE_ROOM))
+
+
+MADE_ROOM = "it made room for others"
 
 LOST = msgspec.json.encode(Lost(session=""))
 """The note that sessions may be lost."""

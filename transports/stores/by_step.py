@@ -8,6 +8,7 @@ from mcpcore.http.storing import (
     Announce,
     Announcements,
     LogPage,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -25,7 +26,16 @@ from mcpcore.http.storing import (
     StreamRead,
     StreamRelease,
 )
-from transports.stores.base import Outcome, StepFailedError
+from transports.stores.base import NoSessionError, Outcome, StepFailedError
+
+
+def settled(outcome: Outcome) -> Any:
+    """Return an outcome.  Raises StepFailedError for a StoreFailure."""
+    if isinstance(outcome, NoSession):
+        raise NoSessionError(outcome.reason)
+    if isinstance(outcome, StoreFailure):
+        raise StepFailedError(outcome.reason)
+    return outcome
 
 
 class ByStep(ABC):
@@ -38,9 +48,7 @@ class ByStep(ABC):
     def do(self, worker: str, step: Step, wall: float) -> Any:
         """Carry out a step and return its outcome.  Raises StepFailedError for a StoreFailure."""
         (outcome,) = self.commit(worker, [step], wall)
-        if isinstance(outcome, StoreFailure):
-            raise StepFailedError(outcome.reason)
-        return outcome
+        return settled(outcome)
 
     def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
         """See :class:`~transports.stores.base.SessionStore`."""

@@ -10,6 +10,7 @@ from msgspec import structs
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from transports.stores.base import (
     SECRET_SIZE,
+    Grade,
     Outcome,
     StepFailedError,
     StoreSettings,
@@ -85,7 +86,11 @@ class MemoryStore(MemoryLimits):
 
     def touch(self, session: str, wall: float) -> bool:
         """See :class:`~transports.stores.base.SessionStore`."""
-        return self.load(session, wall) is not None
+        with self._changed:
+            found = self._find(session, wall)
+            if found is not None:
+                self._use(found, wall, Grade.USED)
+            return found is not None
 
     def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
         """See :class:`~transports.stores.base.SessionStore`."""
@@ -117,9 +122,7 @@ class MemoryStore(MemoryLimits):
     ) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._changed:
-            found = self._find(session, wall)
-            if found is None:
-                raise StepFailedError("the session has ended")
+            found = self._there(session, wall)
             if self._stream(session, stream, wall) is not None:
                 raise StepFailedError("a stream with this number exists")
             if request is None and not has_room(found, limit):
@@ -218,8 +221,8 @@ class MemoryStore(MemoryLimits):
     def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._changed:
-            found = self._find(session, wall)
-            if found is None or (once is not None and once in found.once):
+            found = self._there(session, wall)
+            if once is not None and once in found.once:
                 return False
             if not self._queue_room(found, len(data)):
                 return False

@@ -2,9 +2,18 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import islice, takewhile
 
 from mcpcore.http.storing import SessionRecord
-from transports.stores.base import StepFailedError, StoreSettings, ends
+from transports.stores.base import (
+    SPARED,
+    Grade,
+    NoSessionError,
+    StepFailedError,
+    StoreSettings,
+    ends,
+    made_room,
+)
 from transports.stores.memory_mail import MemoryMail
 from transports.stores.memory_state import Entry, Session, Shelf, Stream, oldest
 
@@ -31,20 +40,27 @@ class MemoryLimits(MemoryMail):
             return None
         return session
 
-    def _stream(self, id: str, number: int, wall: float) -> Stream | None:
+    def _there(self, id: str, wall: float) -> Session:
         session = self._find(id, wall)
         if session is None:
-            return None
+            raise NoSessionError
+        return session
+
+    def _stream(self, id: str, number: int, wall: float) -> Stream | None:
+        session = self._there(id, wall)
         self._expire(session, wall)
         stream = session.streams.get(number)
         if stream is None or self._outlived(stream, wall):
             return None
         return stream
 
-    def _use(self, session: Session, wall: float) -> None:
+    def _use(self, session: Session, wall: float, least: Grade = Grade.AGREED) -> None:
+        """A session is the last that was heard of; its grade is ``least`` at least."""
         session.used = wall if session.used is None else max(session.used, wall)
-        self._all.use(session.record.id)
-        self._owners[session.owner].use(session.record.id)
+        grade = max(session.grade, least)
+        self._all.use(session, grade)
+        self._owners[session.owner].use(session, grade)
+        session.grade = grade
 
     def _admit(self, record: SessionRecord, wall: float) -> None:
         """Make a session, and room for it: first among those of its owner, then among all."""
@@ -61,12 +77,12 @@ class MemoryLimits(MemoryMail):
         while (own := self._owners.get(session.owner)) is not None and (
             len(own.sessions) >= settings.sessions_per_client
         ):
-            self._remove(self._victim(own, wall))
+            self._make_way(own, wall)
         while self._all.sessions and len(self._all.sessions) >= settings.sessions:
-            self._remove(self._victim(self._all, wall))
+            self._make_way(self._all, wall)
         self._all.add(session)
         if session.owner not in self._owners:
-            self._owners[session.owner] = Shelf(OrderedDict(), OrderedDict())
+            self._owners[session.owner] = Shelf()
         self._owners[session.owner].add(session)
 
     def _remove(self, id: str) -> bool:
@@ -83,12 +99,20 @@ class MemoryLimits(MemoryMail):
         self._size -= session.queued
         return True
 
-    def _victim(self, shelf: Shelf, wall: float) -> str:
-        """Return the session that goes first when there are too many."""
-        first = next(iter(shelf.sessions))
-        if self._over(shelf.sessions[first], wall):
-            return first
-        return next(iter(shelf.unused), first)
+    def _make_way(self, shelf: Shelf, wall: float) -> None:
+        """End the session that goes first when there are too many."""
+        for session in shelf.oldest():
+            if self._over(session, wall):
+                self._remove(session.record.id)
+                return
+        found = list(islice(shelf.order(), SPARED + 1))
+        at_work = list(takewhile(lambda session: session.busy, found))
+        first = found[len(at_work)] if len(at_work) < len(found) else at_work.pop(0)
+        for session in at_work:
+            self._use(session, wall, Grade.USED)
+        id = first.record.id
+        self._remove(id)
+        self.post("", None, made_room(id))
 
     def _over(self, session: Session, wall: float) -> bool:
         return wall >= ends(session.record.created, session.used, self.settings)

@@ -26,7 +26,7 @@ class MemoryMail:
     def __init__(self, settings: StoreSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._clock = clock
-        self._all = Shelf(OrderedDict(), OrderedDict())
+        self._all = Shelf()
         """The sessions."""
         self._workers: dict[str, Worker] = {}
         self._announced: OrderedDict[str, tuple[float, bytes]] = OrderedDict()

@@ -2,11 +2,12 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from msgspec import Struct
 
 from mcpcore.http.storing import LogPage, SessionRecord
+from transports.stores.base import Grade
 
 
 class Entry(Struct, eq=False, weakref=False):
@@ -55,6 +56,7 @@ class Session(Struct, eq=False, weakref=False, kw_only=True):
     owner: str
     """Of its first record."""
     used: float | None = None
+    grade: Grade = Grade.FRESH
     streams: dict[int, Stream]
     entries: deque[Entry]
     """Events of all streams, oldest first."""
@@ -72,29 +74,45 @@ class Session(Struct, eq=False, weakref=False, kw_only=True):
     calls: dict[str, int]
     """How many requests each worker may work on."""
 
+    @property
+    def busy(self) -> bool:
+        """It has an open GET stream, or a request is being worked on."""
+        return bool(self.calls) or not all(stream.idle for stream in self.streams.values())
 
-class Shelf(Struct, eq=False, weakref=False):
+
+class Shelf:
     """Sessions of all owners, or of one."""
 
-    sessions: OrderedDict[str, Session]
-    """Least recently used first."""
-    unused: OrderedDict[str, None]
-    """Those that were never used since they were made, the oldest first."""
+    __slots__ = ("grades", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.grades: tuple[OrderedDict[str, Session], ...] = tuple(OrderedDict() for _ in Grade)
+        """The same by their grade, each in the order in which they go."""
 
     def add(self, session: Session) -> None:
         """A session was made."""
         self.sessions[session.record.id] = session
-        self.unused[session.record.id] = None
+        self.grades[session.grade][session.record.id] = session
 
-    def use(self, id: str) -> None:
-        """A session is the last that was used."""
-        self.sessions.move_to_end(id)
-        self.unused.pop(id, None)
+    def use(self, session: Session, grade: Grade) -> None:
+        """A session is the last that was used, and gets a grade that is not lower."""
+        id = session.record.id
+        del self.grades[session.grade][id]
+        self.grades[grade][id] = session
 
     def remove(self, id: str) -> None:
         """A session is gone."""
-        del self.sessions[id]
-        self.unused.pop(id, None)
+        session = self.sessions.pop(id)
+        del self.grades[session.grade][id]
+
+    def oldest(self) -> Iterator[Session]:
+        """The first of each grade."""
+        return (next(iter(grade.values())) for grade in self.grades if grade)
+
+    def order(self) -> Iterator[Session]:
+        """All, in the order in which they go."""
+        return chain.from_iterable(grade.values() for grade in self.grades)
 
 
 class Worker(Struct, eq=False, weakref=False):

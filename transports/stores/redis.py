@@ -17,7 +17,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -26,7 +26,6 @@ from mcpcore.http.storing import (
     SessionCalls,
     SessionDelete,
     SessionLoad,
-    SessionRecord,
     SessionSave,
     SessionTouch,
     Step,
@@ -38,20 +37,22 @@ from mcpcore.http.storing import (
 from transports.stores.base import (
     LOST,
     SECRET_SIZE,
+    SPARED,
+    Grade,
     Outcome,
-    StepFailedError,
     StoreSettings,
     StoreUnavailableError,
+    made_room,
 )
-from transports.stores.by_step import ByStep
+from transports.stores.by_step import ByStep, settled
 from transports.stores.redis_link import Command, RedisLink, Reply
 from transports.stores.redis_steps import command, notes, outcome, session_base, workers_base
 
 _LEAST_WAIT = 0.1
 """Seconds for which Redis is asked to wait for notes, however often leases are renewed."""
 
-_USES = (SessionLoad, SessionTouch, SessionSave)
-"""Steps that count as a use of their session; a save only of one that is there."""
+_GRADES = {SessionLoad: Grade.AGREED, SessionSave: Grade.AGREED, SessionTouch: Grade.USED}
+"""Steps by which a session is heard of; a save only of one that is there."""
 
 
 class _Here(Struct):
@@ -71,6 +72,26 @@ class _Here(Struct):
     lost: bool = False
     """It has yet to be told that sessions may be lost."""
     left: bool = False
+
+
+class _Made(Struct):
+    """What counts of a session."""
+
+    owner: str | bytes
+    created: float | bytes
+    grade: Grade = Grade.FRESH
+    kept: Sequence[str] = ()
+    """Those for which, and after which, room was made: they do not go in its place."""
+
+
+def _victims(replies: Iterable[tuple[Reply, Sequence[str]]]) -> dict[str, _Made]:
+    """The sessions that have to go, as the replies to ``admit`` say, and those kept."""
+    return {
+        session.decode(): _Made(owner, created, kept=kept)
+        for reply, kept in replies
+        if isinstance(reply, list)
+        for session, owner, created in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+    }
 
 
 class RedisStore(ByStep):
@@ -137,7 +158,7 @@ class RedisStore(ByStep):
             for part in notes(step.session, reply)
         ]
         try:
-            self._follow_up(told, self._admitted(steps, replies, wall), wall)
+            self._follow_up(told, self._made(steps, replies), wall)
         except StoreUnavailableError:
             # the steps themselves have been answered
             self._failed()
@@ -163,40 +184,34 @@ class RedisStore(ByStep):
 
     def _used(self, steps: Sequence[Step], wall: float) -> list[Command]:
         """Which sessions were used is written down for when there are too many."""
-        used = [step.session for step in steps if isinstance(step, _USES)]
         deleted = [step.session for step in steps if isinstance(step, SessionDelete)]
         made: list[Command] = []
-        if used:
-            made.append(self._of_workers("used", wall, *used))
+        for grade in (Grade.AGREED, Grade.USED):
+            used = [step.session for step in steps if _GRADES.get(type(step)) is grade]
+            if used:
+                made.append(self._of_workers("used", wall, int(grade), *used))
         if deleted:
             made.append(self._of_workers("deleted", *deleted))
         return made
 
-    def _admitted(
-        self, steps: Sequence[Step], replies: Sequence[Reply], wall: float
-    ) -> list[Command]:
-        """Sessions that the steps have made, and not deleted again, count from now on."""
-        made: dict[str, tuple[SessionRecord, bool]] = {}
+    def _made(self, steps: Sequence[Step], replies: Sequence[Reply]) -> dict[str, _Made]:
+        """Sessions that the steps have made, and not deleted again: they count from now on."""
+        made: dict[str, _Made] = {}
         for step, reply in zip(steps, replies, strict=True):
             if not isinstance(reply, list):
                 continue
             if isinstance(step, SessionDelete):
                 made.pop(step.session, None)
             elif isinstance(step, SessionSave) and reply[0] == 1:
-                made[step.session] = step.record, False
-            elif isinstance(step, _USES) and step.session in made:
-                made[step.session] = made[step.session][0], True
-        return [
-            self._of_workers("admit", session, record.owner, record.created, wall, int(used))
-            for session, (record, used) in made.items()
-        ]
+                made[step.session] = _Made(step.record.owner, step.record.created)
+            elif (known := made.get(step.session)) is not None and type(step) in _GRADES:
+                known.grade = max(known.grade, _GRADES[type(step)])
+        return made
 
-    def _follow_up(
-        self, told: Sequence[str | bytes], admitted: Sequence[Command], wall: float
-    ) -> None:
+    def _follow_up(self, told: Sequence[str | bytes], made: dict[str, _Made], wall: float) -> None:
         with self._lock:
             told, self._unsent = [*self._unsent, *told], []
-        commands = [*admitted]
+        commands = [self._admit(session, each, wall) for session, each in made.items()]
         if told:
             commands.append(self._of_workers("tell", *told))
         if not commands:
@@ -207,13 +222,35 @@ class RedisStore(ByStep):
             with self._lock:
                 self._unsent = [*told, *self._unsent][-2 * self.settings.mailbox :]
             raise
-        victims = [
-            victim.decode()
-            for reply in replies[: len(admitted)]
-            if isinstance(reply, list)
-            for victim in reply
-        ]
-        self._link.run([self._of_session(victim, "remove", "", wall) for victim in victims])
+        names = [*made]
+        first = _victims((replies[at], names[at:]) for at in range(len(names)))
+        self._make_way(first, wall)
+
+    def _make_way(self, victims: dict[str, _Made], wall: float) -> None:
+        """End sessions that have to go; those at work count as used, and others go for them."""
+        for spared in range(SPARED + 1):
+            if not victims:
+                return
+            spare = int(spared < SPARED)
+            ended = self._link.run(
+                [self._of_session(session, "evict", "", wall, spare) for session in victims]
+            )
+            commands: list[Command] = []
+            kept: list[Sequence[str]] = []
+            for (session, each), reply in zip(victims.items(), ended, strict=True):
+                if isinstance(reply, list) and reply[0] == 0:
+                    each.grade = Grade.USED
+                    # behind those that were used at this very time
+                    commands.append(self._admit(session, each, wall + 0.001))
+                else:
+                    commands.append(self._of_workers("post_all", "", made_room(session)))
+                kept.append(each.kept)
+            victims = _victims(zip(self._link.run(commands), kept, strict=True))
+
+    def _admit(self, session: str, made: _Made, wall: float) -> Command:
+        return self._of_workers(
+            "admit", session, made.owner, made.created, wall, int(made.grade), *made.kept
+        )
 
     # Workers and notes
 
@@ -223,7 +260,7 @@ class RedisStore(ByStep):
         try:
             here = self._renew(worker)
             while True:
-                self._follow_up((), (), 0.0)
+                self._follow_up((), {}, 0.0)
                 left = max(0.0, until - time.monotonic())
                 if here.lost:
                     here.lost, left = False, 0.0
@@ -309,7 +346,7 @@ class RedisStore(ByStep):
         ids = [session.decode() for session in sessions]
         replies = self._link.run([self._of_session(id, operation, me, 0, *values) for id in ids])
         told = [part for id, reply in zip(ids, replies, strict=True) for part in notes(id, reply)]
-        self._follow_up(told, (), 0.0)
+        self._follow_up(told, {}, 0.0)
 
     def _failed(self) -> None:
         """Redis was away: whoever reads notes here may have missed one."""
@@ -333,6 +370,4 @@ class RedisStore(ByStep):
     def do(self, worker: str, step: Step, wall: float) -> Any:
         """Carry out a step.  Raises StepFailedError for a StoreFailure, StoreUnavailableError."""
         (made,) = self._carry_out(worker, [step], wall)
-        if isinstance(made, StoreFailure):
-            raise StepFailedError(made.reason)
-        return made
+        return settled(made)

@@ -11,6 +11,7 @@ from mcpcore.http.storing import (
     Announce,
     Announcements,
     LogPage,
+    NoSession,
     Post,
     QueuePut,
     QueueTake,
@@ -33,6 +34,8 @@ from transports.stores.redis_link import Command, RedisLink, Reply, reason
 
 _REFUSED = "GONE "
 """Begins an error of our scripts that is not one of Redis."""
+_NO_SESSION = "NOSESSION"
+"""An error of our scripts, too."""
 
 
 def session_base(prefix: str, session: str) -> str:
@@ -99,6 +102,8 @@ def outcome(step: Step, reply: Reply) -> Outcome:
     """Return what the reply to the command of a step means."""
     if isinstance(reply, Exception):
         text = str(reply)
+        if isinstance(reply, ResponseError) and text == _NO_SESSION:
+            return NoSession()
         refused = isinstance(reply, ResponseError) and text.startswith(_REFUSED)
         return StoreFailure(text.removeprefix(_REFUSED) if refused else reason(reply))
     if isinstance(step, Post | Announce):

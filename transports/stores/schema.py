@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transports.stores.base import StoreUnavailableError
 
-VERSION = 3
+VERSION = 4
 """Of the tables; kept in ``PRAGMA user_version``."""
 _APPLICATION = 0x6D637063
 """Kept in ``PRAGMA application_id``, so that the file of another program is never touched."""
@@ -31,6 +31,7 @@ CREATE TABLE sessions (
     version INTEGER NOT NULL,
     created REAL NOT NULL,
     used REAL,
+    grade INTEGER NOT NULL DEFAULT 0,
     ranks INTEGER NOT NULL DEFAULT 0,
     streams INTEGER NOT NULL DEFAULT 0,
     kept INTEGER NOT NULL DEFAULT 0,
@@ -40,8 +41,8 @@ CREATE TABLE sessions (
     requests INTEGER NOT NULL DEFAULT 0,
     request_bytes INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX sessions_by_use ON sessions (used);
-CREATE INDEX sessions_by_owner ON sessions (owner, used);
+CREATE INDEX sessions_by_use ON sessions (grade, used);
+CREATE INDEX sessions_by_owner ON sessions (owner, grade, used);
 
 CREATE TABLE streams (
     key INTEGER PRIMARY KEY,

@@ -146,9 +146,6 @@ local function expire()
 end
 
 local function find(number)
-  if not lives() then
-    return nil
-  end
   expire()
   local stream = fetch(number)
   if stream and stream.last > stream.lost and redis.call('EXISTS', log(number)) == 0 then
@@ -268,6 +265,19 @@ local function page(stream, entries)
     stream.request and 1 or 0, stream.request or '', entries}
 end
 
+-- Whether a GET stream has a connection, or a request is being worked on.
+local function busy()
+  if redis.call('ZCARD', open) > 0 or redis.call('HLEN', calls) > 0 then
+    return true
+  end
+  for _, packed in ipairs(redis.call('HVALS', streams)) do
+    if not idle(cmsgpack.unpack(packed)) then
+      return true
+    end
+  end
+  return false
+end
+
 local ops = {}
 
 -- Returns 0 if that was done, 1 if it made a session, -1 without one, or the record that stays.
@@ -335,16 +345,17 @@ function ops.delete()
   return 1
 end
 
-function ops.remove()
+function ops.evict() -- whether to spare a session that is at work
+  if ARGV[4] == '1' and lives() and busy() then
+    use()
+    return 0
+  end
   remove()
   return 1
 end
 
 function ops.begin() -- stream, whether it answers a request, the request's id, limit
   local number = ARGV[4]
-  if not lives() then
-    return redis.error_reply('GONE the session has ended')
-  end
   if find(number) then
     return redis.error_reply('GONE a stream with this number exists')
   end
@@ -430,7 +441,7 @@ end
 function ops.put() -- data, whether it is a request, whether once, once
   local data, request = ARGV[4], ARGV[5] == '1'
   local size = #data
-  if not lives() or (ARGV[6] == '1' and redis.call('ZSCORE', once, ARGV[7])) then
+  if ARGV[6] == '1' and redis.call('ZSCORE', once, ARGV[7]) then
     return 0
   end
   if fact('requests') + 1 > EVENTS or fact('request_bytes') + size > QUEUE_BYTES then
@@ -578,6 +589,11 @@ function ops.remind() -- the workers that are gone; none: whoever has failed to 
     end
   end
   return 0
+end
+
+local within = {begin = 1, append = 1, read = 1, put = 1, take = 1, release = 1, claim = 1}
+if within[op] and not lives() then
+  return redis.error_reply('NOSESSION')
 end
 
 local outcome = ops[op]()

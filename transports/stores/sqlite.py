@@ -21,6 +21,7 @@ from msgspec import structs
 from mcpcore.http.storing import LogPage, SessionRecord, Step, StoreFailure
 from transports.stores.base import (
     SECRET_SIZE,
+    Grade,
     Outcome,
     StepFailedError,
     StoreSettings,
@@ -131,7 +132,7 @@ class SqliteStore(SqliteLimits):
         with self._transaction():
             key = self._find(session, wall)
             if key is not None:
-                self._use(key, wall)
+                self._use(key, wall, Grade.USED)
             return key is not None
 
     def calls(self, worker: str, session: str, calls: int, limit: int, wall: float) -> int | None:
@@ -179,9 +180,7 @@ class SqliteStore(SqliteLimits):
     ) -> bool | None:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._transaction():
-            key = self._find(session, wall)
-            if key is None:
-                raise StepFailedError("the session has ended")
+            key = self._there(session, wall)
             if self._stream(session, stream, wall) is not None:
                 raise StepFailedError("a stream with this number exists")
             if request is None and self._full(key, limit):
@@ -280,9 +279,7 @@ class SqliteStore(SqliteLimits):
     def put(self, session: str, data: bytes, once: str | None, wall: float) -> bool:
         """See :class:`~transports.stores.base.EventStore`."""
         with self._transaction():
-            key = self._find(session, wall)
-            if key is None:
-                return False
+            key = self._there(session, wall)
             if once is not None and self._row(
                 "SELECT 1 FROM once WHERE session = ? AND name = ?", key, once
             ):

@@ -1,11 +1,19 @@
 """How much is kept in a SQLite file, and for how long: what is over goes, the oldest first."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from msgspec import Struct
 
 from mcpcore.http.storing import LogPage
-from transports.stores.base import StepFailedError, ends
+from transports.stores.base import (
+    SPARED,
+    Grade,
+    NoSessionError,
+    StepFailedError,
+    ends,
+    made_room,
+)
 from transports.stores.sqlite_mail import SqliteMail
 
 _IDLE = "(ended OR orphaned OR (request IS NULL AND holder IS NULL))"
@@ -14,6 +22,12 @@ _OUTLIVED = (
     f"SELECT key FROM streams WHERE {_IDLE} AND time + ? <= ?"  # noqa: S608
     " AND NOT EXISTS (SELECT 1 FROM events WHERE stream = streams.key)"
 )
+
+_BUSY = (
+    f"SELECT 1 FROM streams WHERE session = ? AND NOT {_IDLE}"  # noqa: S608
+    " UNION ALL SELECT 1 FROM calls WHERE session = ? LIMIT 1"
+)
+"""The session has an open GET stream, or a request is being worked on."""
 
 
 class StreamRow(Struct):
@@ -64,11 +78,15 @@ class SqliteLimits(SqliteMail):
             return None
         return int(key)
 
+    def _there(self, id: str, wall: float) -> int:
+        key = self._find(id, wall)
+        if key is None:
+            raise NoSessionError
+        return key
+
     def _stream(self, id: str, number: int, wall: float) -> StreamRow | None:
         """Return a stream of which something is kept, or to which something may be added."""
-        session = self._find(id, wall)
-        if session is None:
-            return None
+        session = self._there(id, wall)
         self._expire(session, wall)
         row = self._row(f"{_STREAM} session = ? AND number = ?", session, number)
         if row is None:
@@ -98,33 +116,45 @@ class SqliteLimits(SqliteMail):
         row = self._row(f"{_STREAM} key = ?", stream.key)
         return stream if row is None else StreamRow(*row)
 
-    def _use(self, session: int, wall: float) -> None:
+    def _use(self, session: int, wall: float, least: Grade = Grade.AGREED) -> None:
+        """A session is the last that was heard of; its grade is ``least`` at least."""
         self._db.execute(
-            "UPDATE sessions SET used = max(coalesce(used, ?1), ?1) WHERE key = ?2", (wall, session)
+            "UPDATE sessions SET used = max(coalesce(used, ?1), ?1), grade = max(grade, ?3)"
+            " WHERE key = ?2",
+            (wall, session, least),
         )
 
     def _admit(self, owner: str, wall: float) -> None:
         """Make room for one more session: first among those of its owner, then among all."""
         own = self._value("SELECT count(*) FROM sessions WHERE owner = ?", owner)
         while own and own >= self.settings.sessions_per_client:
-            self._remove(self._victim(wall, "owner = ?", owner))
+            self._make_way(wall, "owner = ?", owner)
             own -= 1
         while self._count and self._count >= self.settings.sessions:
-            self._remove(self._victim(wall, "TRUE"))
+            self._make_way(wall, "TRUE")
         self._count += 1
 
-    def _victim(self, wall: float, which: str, *values: str) -> int:
-        """Return one that is over, else one that was never used, else the least recently used."""
-        used = self._row(
-            f"SELECT key, created, used FROM sessions WHERE {which} AND used IS NOT NULL"  # noqa: S608
-            " ORDER BY used, key LIMIT 1",
-            *values,
-        )
-        if used is not None and wall >= ends(used[1], used[2], self.settings):
-            return int(used[0])
-        # those that were never used sort before all others
-        first = f"SELECT key FROM sessions WHERE {which} ORDER BY used, key LIMIT 1"  # noqa: S608
-        return int(self._value(first, *values))
+    def _make_way(self, wall: float, which: str, *values: str) -> None:
+        """End the session that goes first when there are too many, of those that are meant."""
+        known = f"SELECT key, created, used FROM sessions WHERE {which}"  # noqa: S608
+        for grade in Grade:
+            row = self._row(f"{known} AND grade = ? ORDER BY used, key LIMIT 1", *values, grade)
+            if row is not None and wall >= ends(row[1], row[2], self.settings):
+                self._remove(row[0])
+                return
+        keys = [
+            row[0]
+            for row in self._db.execute(
+                f"{known} ORDER BY grade, used, key LIMIT ?", (*values, SPARED + 1)
+            )
+        ]
+        at_work = list(takewhile(lambda key: self._row(_BUSY, key, key) is not None, keys))
+        key = keys[len(at_work)] if len(at_work) < len(keys) else at_work.pop(0)
+        for other in at_work:
+            self._use(other, wall, Grade.USED)
+        id = self._value("SELECT id FROM sessions WHERE key = ?", key)
+        self._remove(key)
+        self.post("", None, made_room(id))
 
     def _remove(self, session: int) -> None:
         size = self._value("SELECT size + queue_bytes FROM sessions WHERE key = ?", session)

@@ -6,7 +6,7 @@
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
-local sessions = base .. 'sessions' -- sorted set: ids, by last use; below zero: by creation, unused
+local sessions = base .. 'sessions' -- sorted set: ids, in the order in which they go (see place)
 local born = base .. 'born' -- sorted set: the same ids, by creation
 local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
@@ -61,6 +61,17 @@ end
 
 -- Sessions.  Only what is here counts when there are too many.
 
+-- Where a session stands: those of grade 0 by their creation, before all others; those of grade 1
+-- by when they were last heard of; behind them those of grade 2, likewise.
+local function place(grade, time)
+  return score(time - (2 - grade) * FAR)
+end
+
+local function grade_of(position)
+  position = tonumber(position)
+  return position >= 0 and 2 or position >= -1.5 * FAR and 1 or 0
+end
+
 local function forget(session)
   local owner = redis.call('HGET', owners, session)
   redis.call('ZREM', sessions, session)
@@ -76,18 +87,21 @@ local function over(session, wall)
   if not (created and used) then
     return true
   end
-  if tonumber(used) < 0 then
+  local grade = grade_of(used)
+  if grade == 0 then
     return wall >= created + math.min(UNUSED, IDLE, ABSOLUTE)
   end
-  return wall >= math.min(used + IDLE, created + ABSOLUTE)
+  return wall >= math.min(used + (2 - grade) * FAR + IDLE, created + ABSOLUTE)
 end
 
 local function forget_those_over(wall)
+  -- FAR takes away digits: look closer
   local unused = redis.call('ZRANGEBYSCORE', sessions, '-inf',
-    score(wall - math.min(UNUSED, IDLE, ABSOLUTE) - FAR + 1)) -- FAR takes away digits: look closer
+    place(0, wall - math.min(UNUSED, IDLE, ABSOLUTE) + 1))
+  local agreed = redis.call('ZRANGEBYSCORE', sessions, place(1, 0), place(1, wall - IDLE + 1))
   local idle = redis.call('ZRANGEBYSCORE', sessions, 0, score(wall - IDLE))
   local old = redis.call('ZRANGEBYSCORE', born, '-inf', score(wall - ABSOLUTE))
-  for _, found in ipairs({unused, idle, old}) do
+  for _, found in ipairs({unused, agreed, idle, old}) do
     for _, session in ipairs(found) do
       if over(session, wall) then
         forget(session)
@@ -96,13 +110,21 @@ local function forget_those_over(wall)
   end
 end
 
--- Takes sessions out of a sorted set until one more fits below the limit.
-local function make_room(set, limit, victims)
+-- Takes sessions out of a sorted set until one more fits below the limit, but none of those kept.
+local function make_room(set, limit, kept, count, victims)
   while redis.call('ZCARD', set) >= math.max(1, limit) do
-    local victim = redis.call('ZRANGE', set, 0, 0)[1]
+    local victim
+    for _, session in ipairs(redis.call('ZRANGE', set, 0, count)) do
+      victim = victim or not kept[session] and session
+    end
+    if not victim then
+      return
+    end
+    victims[#victims + 1] = victim
+    victims[#victims + 1] = redis.call('HGET', owners, victim) or ''
+    victims[#victims + 1] = redis.call('ZSCORE', born, victim) or '0'
     forget(victim)
     redis.call('ZREM', set, victim) -- also if its owner is not known any more
-    victims[#victims + 1] = victim
   end
 end
 
@@ -229,16 +251,21 @@ function ops.tell() -- worker, note, worker, note, ...
   return 0
 end
 
--- Returns those that go.
-function ops.admit() -- session, owner, time of its creation, wall clock, whether it was used since
+-- Returns those that go: session, owner, time of its creation, ...
+-- Takes session, owner, time of its creation, wall clock, grade, and the sessions that shall stay.
+function ops.admit()
   local session, owner, created, wall = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-  local place, victims = ARGV[6] == '1' and ARGV[5] or score(created - FAR), {}
+  local grade, kept, victims = tonumber(ARGV[6]), {}, {}
+  local position = place(grade, grade == 0 and created or wall)
+  for index = 7, #ARGV do
+    kept[ARGV[index]] = true
+  end
   forget(session)
   forget_those_over(wall)
-  make_room(share(owner), SESSIONS_PER_CLIENT, victims)
-  make_room(sessions, SESSIONS, victims)
-  redis.call('ZADD', sessions, place, session)
-  redis.call('ZADD', share(owner), place, session)
+  make_room(share(owner), SESSIONS_PER_CLIENT, kept, #ARGV - 6, victims)
+  make_room(sessions, SESSIONS, kept, #ARGV - 6, victims)
+  redis.call('ZADD', sessions, position, session)
+  redis.call('ZADD', share(owner), position, session)
   redis.call('ZADD', born, created, session)
   redis.call('HSET', owners, session, owner)
   for _, key in ipairs({sessions, share(owner), born, owners}) do
@@ -247,16 +274,17 @@ function ops.admit() -- session, owner, time of its creation, wall clock, whethe
   return victims
 end
 
-function ops.used() -- wall clock, session, session, ...
-  local wall = tonumber(ARGV[2])
-  for index = 3, #ARGV do
+function ops.used() -- wall clock, the least grade that it makes, session, session, ...
+  local wall, least = tonumber(ARGV[2]), tonumber(ARGV[3])
+  for index = 4, #ARGV do
     local session = ARGV[index]
     local owner = redis.call('HGET', owners, session)
     if owner and over(session, wall) then
       forget(session)
     elseif owner then
-      redis.call('ZADD', sessions, 'XX', 'GT', ARGV[2], session)
-      redis.call('ZADD', share(owner), 'XX', 'GT', ARGV[2], session)
+      local grade = math.max(least, grade_of(redis.call('ZSCORE', sessions, session)))
+      redis.call('ZADD', sessions, 'XX', 'GT', place(grade, wall), session)
+      redis.call('ZADD', share(owner), 'XX', 'GT', place(grade, wall), session)
       redis.call('PEXPIRE', share(owner), LONG)
     end
   end

@@ -1,0 +1,49 @@
+"""The views that a worker has of sessions in a store: their ids, and which of them are dropped."""
+
+import hmac
+import re
+from base64 import urlsafe_b64encode
+
+from mcpcore.http.session_table import SPARED, Owner, SessionTable
+from mcpcore.http.sessions import Session
+from mcpcore.http.settings import HttpSettings
+
+_MAC_BYTES = 16
+_ID = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+
+
+class ViewTable(SessionTable):
+    """The views of one worker; ids bear a mark of the store, so that none can be made up."""
+
+    def __init__(self, secret: bytes, shared: bytes, settings: HttpSettings) -> None:
+        """``secret`` is the worker's own, ``shared`` that of all workers."""
+        super().__init__(secret, settings)
+        self._mark = hmac.digest(shared, b"mcpcore session marks", "sha256")
+
+    def new_id(self) -> str:
+        """A session id of 256 unguessable bits, and its mark."""
+        return self._marked(super().new_id())
+
+    def could_be(self, id: str) -> bool:
+        """Whether some worker of the store has made this id."""
+        if _ID.fullmatch(id) is None:
+            return False
+        return hmac.compare_digest(self._marked(id.partition(".")[0]), id)
+
+    def _marked(self, id: str) -> str:
+        mac = hmac.digest(self._mark, id.encode(), "sha256")[:_MAC_BYTES]
+        return f"{id}.{urlsafe_b64encode(mac).rstrip(b'=').decode('ascii')}"
+
+    def excess(self, owner: Owner, now: float) -> tuple[Session, str] | None:
+        """Which view may be dropped, and why, before there is one more, if any has to.
+
+        Only one that is of no use now, and can be made again: it is the store that decides how many
+        sessions there may be, of one owner and of all.
+        """
+        if len(self._sessions) >= self._settings.max_sessions:
+            for _ in range(SPARED):
+                oldest = next(iter(self._all))
+                if not oldest.busy:
+                    return oldest, "it is of no use now"
+                self.touch(oldest, now)
+        return None
