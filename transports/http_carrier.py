@@ -16,6 +16,7 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpSend
 from mcpcore.http.plan import own_header
+from transports.hook_errors import without_messages
 from transports.http_link import HttpLink
 from transports.http_origin import Failure
 from transports.http_settings import HttpClientLinkSettings
@@ -138,9 +139,14 @@ class HttpCarrier(HttpLink):
             given = self._headers(send)
             if isawaitable(given):
                 given = await given
-            own = [own_header(pair) for pair in given.items()]
+            pairs = [*given.items()]
         except Exception as error:
-            logger.debug("the function for headers failed", exc_info=True)
+            logger.debug("the function for headers failed\n%s", without_messages(error))
+            text = f"its headers could not be made: {type(error).__name__}"
+            raise Failure(text, Fault(FaultKind.HEADERS)) from error
+        try:
+            own = [own_header(pair) for pair in pairs]
+        except Exception as error:
             text = f"its headers could not be made: {type(error).__name__}: {error}"
             raise Failure(text, Fault(FaultKind.HEADERS)) from error
         names = {name for name, _ in own}

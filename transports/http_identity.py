@@ -2,13 +2,13 @@
 
 import inspect
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
+from transports.hook_errors import without_messages
 
 T = TypeVar("T")
 
@@ -48,22 +48,8 @@ async def identify(
     except Exception as error:
         logger.error(
             "authenticating a request failed (messages left out: there may be a token in them)\n%s",
-            _without_messages(error),
+            without_messages(error),
         )
         return _BROKEN
     logger.error("authenticating a request gave %r, no principal and no refusal", type(verdict))
     return _BROKEN
-
-
-def _without_messages(error: BaseException) -> str:
-    """Where an exception was raised, and those before it, by their types alone."""
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in chain:
-        chain.append(following)
-        hidden = None if following.__suppress_context__ else following.__context__
-        following = following.__cause__ or hidden
-    return "followed by\n".join(
-        f"{''.join(traceback.format_tb(each.__traceback__))}{type(each).__qualname__}\n"
-        for each in reversed(chain)
-    ).rstrip()

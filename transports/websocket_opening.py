@@ -147,11 +147,16 @@ async def _request(
     ]
     if settings.deflate is not None:
         lines.append((b"sec-websocket-extensions", offer_deflate(settings.deflate).encode()))
-    try:
-        if not isinstance(headers, Mapping):
-            asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
+    if not isinstance(headers, Mapping):
+        asking = HttpSend(exchange=0, method="GET", target=address.target, headers=lines)
+        try:
             given = headers(asking)
             headers = (await given) if isawaitable(given) else given
+        except Exception as error:
+            # Not its message, in which there may be a token.
+            text = f"its headers could not be made: {type(error).__name__}"
+            raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
+    try:
         lines = [*lines, *(_own(pair) for pair in headers.items())]
         data = format_request("GET", address.target, lines)
     except Exception as error:

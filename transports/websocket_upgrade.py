@@ -15,6 +15,7 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Authenticate, Principal, Refusal
+from mcpcore.http.redaction import TOKEN_PREFIX
 from mcpcore.spec.revisions import REVISIONS, Revision
 from transports.http_identity import identify
 from transports.websocket_deflate import Bounds
@@ -23,9 +24,8 @@ from transports.websocket_settings import WebSocketSettings
 
 SUBPROTOCOL = "mcp"
 VERSION_PREFIX = "mcp.version."
-"""A client that can send no headers names its revision in a further offer."""
-TOKEN_PREFIX = "mcp.auth."  # noqa: S105
-"""And its access token in this one, which is never echoed and never logged."""
+"""A client that can send no headers names its revision in a further offer, and brings its access
+token in one with ``TOKEN_PREFIX``, which is never echoed and never logged."""
 MCP_V1 = "mcp-v1"
 
 _PROTOCOLS = b"sec-websocket-protocol"

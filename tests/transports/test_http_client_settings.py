@@ -118,7 +118,7 @@ def failing(request: HttpSend) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (failing, "LookupError: the vault is closed"),
+        (failing, "could not be made: LookupError$"),
         (lambda request: {"X": "a\r\nY: b"}, "cannot be sent"),
         (lambda request: {"X Y": "a"}, "no header name"),
         (lambda request: {"Host": "evil.example"}, "set by the engine"),

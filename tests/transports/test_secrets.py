@@ -1,12 +1,13 @@
 """Credentials reach no log, no error and no ``repr``."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
-from mcpcore.http.messages import HttpRequest
+from mcpcore.http.messages import HttpRequest, HttpSend
 from mcpcore.http.principals import Principal, Verdict, bearer_token
 from mcpcore.service import Server
 from tests.transports.http_fixture import Client, tool
@@ -219,3 +220,26 @@ def test_nor_does_the_one_of_reading_it(url: str) -> None:
         said = str(error)
     assert said
     assert SECRET not in said
+
+
+def sign(request: HttpSend) -> dict[str, str]:
+    raise KeyError(f"{SECRET} for {request.method}")
+
+
+async def sign_later(request: HttpSend) -> dict[str, str]:
+    await anyio.lowlevel.checkpoint()
+    return sign(request)
+
+
+@pytest.mark.parametrize("function", [sign, sign_later])
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+async def test_a_function_for_headers_that_raises_with_the_token_logs_it_nowhere(
+    function: Callable[[HttpSend], dict[str, str]], scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with served(Server("s"), http=ANY_PORT, settings=ServeSettings(shared=True)) as site:
+            with pytest.raises(Exception, match="its headers could not be made: KeyError") as error:
+                async with connect(f"{scheme}://127.0.0.1:{site.port}/mcp", headers=function):
+                    pass
+    assert SECRET not in str(error.value)
+    assert SECRET not in logged(caplog)

@@ -2,6 +2,7 @@
 
 import shlex
 
+from mcpcore.http.redaction import shown_url
 from transports.commands.output import Exit, print_json, print_table, print_warning
 from transports.commands.target import config_path
 from transports.config_file import ConfiguredServer, read_config
@@ -45,6 +46,7 @@ def _type(server: ConfiguredServer) -> str:
 
 
 def _written(server: ConfiguredServer) -> str:
-    text = server.url or shlex.join([server.command or "", *server.args])
+    url = server.url and shown_url(server.url)
+    text = url or shlex.join([server.command or "", *server.args])
     # A terminal would obey some characters.
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
