@@ -145,16 +145,25 @@ class StdioServerLink(SeizableLink):
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         main = threading.current_thread() is threading.main_thread()
         signals = (self._watch_signals,) if self._stdio.signals and main else ()
-        return (self._watch_output, *signals)
+        errors = (self._watch_errors,) if self._errors is not None else ()
+        return (self._watch_output, *errors, *signals)
 
     async def _receive(self) -> bytes:
         data = await super()._receive()
+        self._check_errors()  # before handlers run that print
+        return data
+
+    def _check_errors(self) -> None:
+        """Let what is printed go nowhere if nobody reads it, in the place of failing handlers."""
         if self._errors is not None and self._errors.poll(0):
-            # What is printed must not fail a handler because nobody reads it.
             self._errors = None
             self._silence(1)
             self._silence(2)
-        return data
+
+    async def _watch_errors(self) -> None:
+        with suppress(OSError):
+            await anyio.wait_readable(2)  # nobody writes: this waits for its end
+        self._check_errors()
 
     async def _wait_for_room(self) -> None:
         """Meanwhile the end of input cannot be read, and who has gone will hardly read more."""

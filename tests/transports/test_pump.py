@@ -3,21 +3,31 @@
 import json
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketListener, SocketStream
+from anyio.abc import SocketAttribute, SocketListener, SocketStream, UNIXSocketStream
+from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.config import Negotiation
-from mcpcore.engine.events import ConnectionEnded, EndReason, RequestCancelled
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    EndReason,
+    Event,
+    RequestCancelled,
+    RequestReceived,
+)
+from mcpcore.engine.peer import Peer
 from tests.transports.apps import Caller, ToolServer, make_client, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
 from transports.link_errors import what_broke
-from transports.pump import PumpSettings
+from transports.pump import Connection, PumpSettings
+from transports.sockets import PlainServerLink
 from transports.streams import StreamLink
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +84,61 @@ async def test_any_split_of_the_stream_gives_the_same_answers() -> None:
         for byte in call(1)[10:] + b"\n":
             await served.stream.send(bytes([byte]))
         assert [(await served.lines.message())["id"] for _ in range(2)] == [0, 1]
+
+
+class Observer(ToolServer):
+    """Before it handles a call it looks what the other side has got by then."""
+
+    def __init__(self, peer: Peer, other: socket.socket, delay: float) -> None:
+        super().__init__(peer)
+        self.other, self.delay = other, delay
+        self.seen: list[int] = []
+
+    def react(self, event: Event) -> None:
+        if isinstance(event, RequestReceived):
+            self.seen.append(0)
+            with suppress(BlockingIOError):
+                self.seen[-1] = self.other.recv(1_000_000, socket.MSG_PEEK).count(b"\n")
+            if self.delay:
+                time.sleep(self.delay)  # as a handler that computes
+        super().react(event)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("direct", [False, True])
+async def test_answers_are_gathered_once_handlers_are_quick(slow: bool, direct: bool) -> None:
+    """Until then each is written before the next handler begins, which may be a slow one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        app = Observer(make_server(), ours, 0.002 if slow else 0.0)
+        async with anyio.create_task_group() as tasks:
+            link: Connection
+            if direct:
+                link = PlainServerLink(app.peer, app, theirs.dup())
+            else:
+                stream = await UNIXSocketStream.from_socket(theirs.dup())
+                link = StreamLink(app.peer, app, stream)
+            app.link = link
+            await tasks.start(link.run)
+            messages = b"".join(call(id) + b"\n" for id in range(100))
+            ours.sendall(messages)
+            answers = 0
+            with anyio.fail_after(20):
+                while answers < 100:
+                    await anyio.wait_readable(ours)
+                    if len(app.seen) == 100:
+                        answers = ours.recv(1_000_000, socket.MSG_PEEK).count(b"\n")
+                    else:
+                        await checkpoint()
+            await link.aclose()
+    # A machine that is busy may make a quick handler slow, and a writer miss its time.
+    late = sum(got < number for number, got in enumerate(app.seen))
+    if slow:
+        assert late < 10
+    else:
+        assert app.seen[10] > 0
+        assert late > 10
 
 
 async def test_a_message_over_the_limit_is_refused_and_skipped() -> None:

@@ -55,6 +55,36 @@ async def hold_up() -> str:
 
 
 @server.tool()
+def occupy() -> str:
+    """It holds up the event loop from its first moment."""
+    os.write(2, b"held up\n")
+    time.sleep(600)
+    return "never"
+
+
+@server.tool()
+def nap() -> str:
+    time.sleep(0.2)
+    return "slept"
+
+
+@server.tool()
+def shout() -> str:
+    """It says more than a pipe holds."""
+    os.write(1, b"x" * 1_000_000)
+    return "said"
+
+
+@server.tool()
+async def chatter_at_last() -> str:
+    """It prints once nobody reads it any more."""
+    os.write(2, b"waiting\n")
+    while os.readlink("/proc/self/fd/2") != os.devnull:  # noqa: ASYNC110  (nobody tells)
+        await anyio.sleep(0.001)
+    return chatter()
+
+
+@server.tool()
 async def children() -> str:
     sleeper = ["sleep", f"600.{TOKEN}"]
     subprocess.Popen(sleeper)  # noqa: ASYNC220
