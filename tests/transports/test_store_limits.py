@@ -9,16 +9,20 @@ import pytest
 from redis import Redis
 
 from mcpcore.engine.config import Limits
-from mcpcore.http.settings import HttpSettings
+from mcpcore.http.settings import HttpClientSettings, HttpSettings
+from mcpcore.http.storing import SessionRecord
 from mcpcore.service import Server
+from mcpcore.spec.types.content import TextContent
 from tests.transports.http_fixture import Client, http, initialize, legacy
 from tests.transports.redis_server import redis_server
 from tests.transports.served import served
 from tests.transports.serving import kill, serving
+from transports.client import connect
+from transports.client_open import ClientSettings
 from transports.context import Context
 from transports.runtime_settings import RuntimeSettings
 from transports.server import ServeSettings
-from transports.stores.base import Store
+from transports.stores.base import Store, StoreSettings
 from transports.stores.memory import MemoryStore
 from transports.stores.open import open_store
 
@@ -78,12 +82,12 @@ def make_server(going: list[str], go_on: anyio.Event) -> Server:
 
 @asynccontextmanager
 async def pair(
-    url: str, going: list[str], go_on: anyio.Event, http: HttpSettings
+    url: str, going: list[str], go_on: anyio.Event, http: HttpSettings, in_flight: int = 4
 ) -> AsyncIterator[Pair]:
     """Two workers in this process."""
     stores: list[Store] = [open_store(url)]
     stores.append(stores[0] if isinstance(stores[0], MemoryStore) else open_store(url))
-    runtime = RuntimeSettings(limits=Limits(in_flight=4))
+    runtime = RuntimeSettings(limits=Limits(in_flight=in_flight))
     async with AsyncExitStack() as stack:
         ports = []
         for store in stores:
@@ -156,6 +160,120 @@ async def test_what_a_killed_worker_had_is_free_again(url: str) -> None:
             while await two.listen(1, session) == 409:  # noqa: ASYNC110 - nobody tells of it
                 await anyio.sleep(0.1)
         assert [await two.listen(1, session) for _ in range(16)] == [200] * 15 + [409]
+
+
+# Sessions that have to go
+
+
+async def used(two: Pair, worker: int) -> str:
+    """A session that was used."""
+    client = await two.connect(worker)
+    session = await initialize(client)
+    assert (await client.call(legacy("ping", id=1, session=session))).status == 200
+    return session
+
+
+async def status(two: Pair, worker: int, session: str) -> int:
+    client = await two.connect(worker)
+    return (await client.call(legacy("ping", id=9, session=session))).status
+
+
+async def test_handshakes_end_no_session_that_is_at_work(url: str) -> None:
+    going: list[str] = []
+    go_on = anyio.Event()
+    narrow = f"{url}&sessions_per_client=8"
+    async with pair(narrow, going, go_on, HttpSettings(json_delay=0.05)) as two:
+        session = await initialize(await two.connect(0))
+        events = await two.connect(1)
+        await events.send(http(method="GET", headers={**LISTEN, "Mcp-Session-Id": session}))
+        assert (await events.head()).status == 200
+        caller = await two.call(0, session, 7)
+        with anyio.fail_after(15):
+            while not going:
+                await anyio.lowlevel.checkpoint()
+        flood = [await two.connect(worker) for worker in (0, 1)]
+        for number in range(40):
+            made = await initialize(flood[number % 2])
+        # The last of them has its first call, here and there.
+        assert [await status(two, worker, made) for worker in (0, 1)] == [200, 200]
+        assert [await status(two, worker, session) for worker in (0, 1)] == [200, 200]
+        go_on.set()
+        answer = await caller.final()
+        assert b'"waited"' in answer.body
+        assert b'"error"' not in answer.body
+
+
+async def test_who_had_to_make_room_gets_404_at_each_worker_and_one_error(url: str) -> None:
+    going: list[str] = []
+    narrow = f"{url}&sessions_per_client=2"
+    patient = HttpSettings(json_delay=30)
+    async with pair(narrow, going, anyio.Event(), patient, in_flight=64) as two:
+        first = await initialize(await two.connect(0))
+        # Its answer is not waited for on a stream: nothing of it is in the store.
+        caller = await two.call(0, first, 7)
+        with anyio.fail_after(15):
+            while not going:
+                await anyio.lowlevel.checkpoint()
+        assert await status(two, 1, first) == 200
+        others = [await used(two, worker) for worker in (1, 1)]
+        gone = await caller.final()
+        assert gone.status == 404
+        assert "the session has ended" in gone.json["error"]["message"]
+        assert "room for others" in gone.json["error"]["message"]
+        with anyio.fail_after(5):  # the other one hears of it within a moment
+            while await status(two, 1, first) != 404:
+                await anyio.lowlevel.checkpoint()
+        assert await status(two, 0, first) == 404
+        assert [await status(two, worker, others[1]) for worker in (0, 1)] == [200, 200]
+
+
+async def test_as_many_sessions_live_as_one_client_may_have(url: str) -> None:
+    async with pair(f"{url}&sessions_per_client=5", [], anyio.Event(), HttpSettings()) as two:
+        sessions = [await used(two, number % 2) for number in range(15)]
+        for worker in (0, 1):
+            with anyio.fail_after(10):
+                while [await status(two, worker, each) for each in sessions].count(200) != 5:
+                    await anyio.lowlevel.checkpoint()
+
+
+class Counting(MemoryStore):
+    """Counts the sessions that were opened."""
+
+    opened = 0
+
+    def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
+        self.opened += record.version == 1
+        return super().save(record, wall)
+
+
+async def test_our_client_initializes_again_exactly_once() -> None:
+    store = Counting(StoreSettings(sessions_per_client=2))
+    server = make_server([], anyio.Event())
+
+    @server.tool
+    async def steps(context: Context) -> str:
+        for number in range(3):
+            context.progress(number)
+        return "done"
+
+    mine = ClientSettings(http=HttpClientSettings(get_stream=False))
+    settings = ServeSettings(store=store, http=HttpSettings(json_delay=0.01))
+    async with (
+        served(server, settings=settings) as site,
+        AsyncExitStack() as clients,
+        connect(site.url, revisions=["2025-11-25"], settings=mine) as client,
+    ):
+        two = Pair([site.port], clients)
+        for lost in range(3):
+            for _ in range(3):
+                result = await client.call_tool("steps")
+                assert isinstance(result.content[0], TextContent)
+                assert result.content[0].text == "done"
+            # Whatever is called first, with a stream or without: it meets 404, not 503.
+            assert store.opened == 1 + 3 * lost
+            for _ in range(2):
+                await used(two, 0)
+    store.close()
 
 
 # What a store has lost
