@@ -466,6 +466,7 @@ async def test_who_connects_is_known_to_handlers(binding: str, wait: bool, tmp_p
         await lines.send(call("who"), call("who")[:-1])
         uid = os.getuid() if binding == "unix" else None
         assert text_of(await lines.message()) == f"{binding} {uid} {binding == 'tls'}"
+        assert "error" in await lines.message()  # of the line that was cut
         [caller] = seen
         if binding == "unix":
             assert (caller.gid, caller.pid) == (os.getgid(), os.getpid())
