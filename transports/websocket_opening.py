@@ -40,7 +40,7 @@ UpgradeHeaders = Mapping[str, str] | RequestHeaders
 that returns them, called for each connection."""
 
 _INTERIM = 16
-"""Interim responses borne before the final one."""
+"""Interim responses borne before the final one; no setting, as over HTTP."""
 _OURS = (b"upgrade", b"sec-websocket-")
 
 
