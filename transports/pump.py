@@ -227,7 +227,7 @@ class Connection(Link):
                 break
             self._feed(data)
             self._turn()
-            while self._full():
+            while self._full() or self._holding:
                 self._room = anyio.Event()
                 await self._wait_for_room()
         reason = await self._end_of_input()
@@ -317,7 +317,9 @@ class Connection(Link):
         A handler may hold up the event loop, and an answer that is ready must not wait for it:
         until handlers have shown to be quick, what is ready is written before the next one begins.
         """
-        self._holding = False
+        if self._holding:
+            self._holding = False
+            self._room.set()
         while not self._full():
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
