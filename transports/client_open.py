@@ -207,6 +207,7 @@ class Opening:
         """End the connection in good order, or at once if the caller was cancelled."""
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         interrupted: BaseException | None = exc if cancelled else None
+        failure: BaseException | None = None
         if self._core is not None:
             self._core.closing = True
         if not cancelled and self._link is not None:
@@ -214,13 +215,22 @@ class Opening:
                 await self._link.aclose()
             except anyio.get_cancelled_exc_class() as error:
                 interrupted = error
+            except BaseException as error:  # Ctrl-C once more: no task outlives the group even so
+                failure = error
         if self._core is not None:
             self._core.closed = self._core.closed or "closed by this side"
         self._group.cancel_scope.cancel()
         # The caller's own exception must not come out wrapped in a group, so that only a
         # cancellation, which may belong to the group's scope, is shown to it.
         kind = None if interrupted is None else type(interrupted)
-        swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+        try:
+            swallowed = await self._group.__aexit__(kind, interrupted, traceback)
+        except BaseExceptionGroup as group:
+            if group.split(KeyboardInterrupt)[1] is not None:
+                raise
+            failure = failure or KeyboardInterrupt()  # trio raises it in any of the tasks
+        if failure is not None:
+            raise failure from None
         if interrupted is None or cancelled:
             return swallowed if cancelled else None
         if not swallowed:

@@ -184,6 +184,15 @@ class ProcessLink(DescriptorLink):
 
     # End
 
+    async def aclose(self) -> None:
+        """See :class:`Link`; a second Ctrl-C leaves the server no more time."""
+        try:
+            await super().aclose()
+        except KeyboardInterrupt:  # trio raises it here, and lets the shielded cleanup go on
+            if self._process is not None and self._process.returncode is None:
+                self._kill(self._process, self._family())
+            raise
+
     async def _close(self) -> None:
         process = self._process
         if process is None:

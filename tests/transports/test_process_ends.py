@@ -168,6 +168,7 @@ async def test_one_guard_looks_after_all_servers_and_goes_with_the_last() -> Non
     [
         (["lingers", "stubborn", *EVERYBODY], "killed"),
         (["child", "session"], "interrupted"),
+        (["lingers", "stubborn", "session"], "interrupted twice"),
         *(
             pytest.param(habits, end, marks=pytest.mark.long)
             for habits in (["lingers", "stubborn", *EVERYBODY], ["session", "daemon"], [])
@@ -193,5 +194,8 @@ def test_nothing_is_left_of_a_client_that_is_ended(
             assert client.stdout.readline() == b"closing\n"
             if end == "interrupted twice":
                 client.send_signal(signal.SIGINT)
-        client.communicate()
+        _, errors = client.communicate()
     assert wait_gone(token) == {}
+    if end == "interrupted twice" and backend == "trio":
+        assert errors.splitlines()[-1] == b"KeyboardInterrupt"
+        assert b"TrioInternalError" not in errors
