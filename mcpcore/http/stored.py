@@ -157,6 +157,11 @@ class StoredHttpServer(Announcing):
             owner=owner,
         )
 
+    def _admit(self, session: Session, now: float) -> None:
+        if session.piped and (excess := self._views.excess_of_pipes(session.owner)) is not None:
+            self._evict(*excess, now)
+        super()._admit(session, now)
+
     def _saved(self, view: View) -> None:
         """A session is written down as it is now known here."""
         if view.base is not None and view.base.version > 1:

@@ -3,6 +3,7 @@
 import hmac
 import re
 from base64 import urlsafe_b64encode
+from itertools import islice
 
 from mcpcore.http.session_table import SPARED, Owner, SessionTable
 from mcpcore.http.sessions import Session
@@ -40,10 +41,24 @@ class ViewTable(SessionTable):
         Only one that is of no use now, and can be made again: it is the store that decides how many
         sessions there may be, of one owner and of all.
         """
-        if len(self._sessions) >= self._settings.max_sessions:
-            for _ in range(SPARED):
-                oldest = next(iter(self._all))
-                if not oldest.busy:
-                    return oldest, "it is of no use now"
-                self.touch(oldest, now)
+        if len(self._sessions) < self._settings.max_sessions:
+            return None
+        views = (session for session in self._all if not session.piped)
+        found = list(islice(views, SPARED))
+        for session in found:
+            if not session.busy:
+                return session, "it is of no use now"
+        for session in found:
+            self.touch(session, now)
+        return None
+
+    def excess_of_pipes(self, owner: Owner) -> tuple[Session, str] | None:
+        """Likewise for a session of HTTP+SSE, which is in no store: one of its kind ends."""
+        settings = self._settings
+        pipes = [session for session in self._all if session.piped]
+        own = [session for session in pipes if session.owner == owner]
+        if len(own) >= settings.sessions_per_client:
+            return own[0], "its client has opened too many others"
+        if len(pipes) >= settings.max_sessions:
+            return pipes[0], "there are too many others"
         return None

@@ -6,6 +6,7 @@ import pytest
 
 from mcpcore.engine.events import RequestCancelled
 from mcpcore.http.sessions import SessionClosed
+from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
@@ -214,3 +215,24 @@ def test_an_outcome_that_comes_when_the_session_is_known_no_more() -> None:
     one.pump()
     assert_gone(one.replies[route])
     assert len(closed(one)) == 1
+
+
+def test_sessions_of_http_sse_are_bounded_here() -> None:
+    settings = HttpSettings(sse=SsePaths(), max_sessions=4, sessions_per_client=2)
+    (one,) = party("a", settings=settings)
+    views = [one.session() for _ in range(3)]
+    calls = [one.call(session) for session in views]
+
+    def opened(peer: str) -> Reply:
+        return one.replies[one.send(method="GET", path="/sse", peer=peer)]
+
+    mine = [opened("192.0.2.1:1") for _ in range(4)]
+    assert [each.end is not None for each in mine] == [True, True, False, False]
+    others = [opened(f"192.0.2.{number}:1") for number in range(2, 6)]
+    ended = [each.end is not None for each in mine[2:] + others]
+    assert ended == [True, True, False, False, False, False]
+    # They take nothing from those in the store, which are at work.
+    for route, key in calls:
+        one.server.respond(key, {"content": []})
+        one.pump()
+        assert one.replies[route].status == 200
