@@ -168,10 +168,12 @@ class Departure:
 
     def _exit(self) -> None:
         with self._exiting:
-            if self._link is not None:
-                self._link.seize(_PATIENCE)
-            self.end_children()
-            _exit()
+            try:
+                if self._link is not None:
+                    self._link.seize(_PATIENCE)
+                self.end_children()
+            finally:
+                _exit()
 
     def _follow(self) -> None:
         threading.main_thread().join()
