@@ -1,10 +1,15 @@
 """What every test may use: the event loops under test, and bounds for property-based tests."""
 
 import os
+import signal
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has started us in the background; programs that tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "default",
