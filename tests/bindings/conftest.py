@@ -8,6 +8,14 @@ from tests.bindings.places import House
 from tests.bindings.stories import Ledger
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of faults, those on the second event loop are for the long run."""
+    for item in items:
+        if item.path.name == "test_faults.py" and "trio" in item.name:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def houses() -> Iterator[dict[str, House]]:
     """One house for each event loop."""
