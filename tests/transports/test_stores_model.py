@@ -716,7 +716,12 @@ class Beside(RuleBasedStateMachine):
         assert plain == [note for note in wanted if isinstance(note, bytes)]
         told = [decoded(note) for note in found if note.startswith(b'{"note":')]
         ended = [note for note in told if isinstance(note, Ended)]
-        assert ended == [note for note in wanted if isinstance(note, Ended)]
+        due = [note for note in wanted if isinstance(note, Ended)]
+        if self.house.kind == "redis":
+            # What a batch makes and a later one of its sessions pushes out may go without a word.
+            assert ended == [note for note in due if note in ended]
+        else:
+            assert ended == due
         made = self.living([note for note in told if not isinstance(note, Ended)])
         for note in self.living([note for note in wanted if not isinstance(note, bytes | Ended)]):
             assert note in made
