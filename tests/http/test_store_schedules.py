@@ -155,8 +155,9 @@ def check(examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.timeout(240)
 def test_schedules_with_a_store() -> None:
-    check(100, 50)
+    check(40, 40)
 
 
 @pytest.mark.long
