@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from mcpcore.engine.events import Route
 from mcpcore.engine.transmit import FrameKind, Transmit
@@ -44,6 +45,15 @@ def failure(request: bytes, message: str) -> bytes:
     if isinstance(ids, list):
         return encode_batch(encode_error(id, error) for id in ids)
     return encode_error(ids, error)
+
+
+class _Given(Struct):
+    """An event that was given to the store."""
+
+    data: bytes
+    ends: bool
+    position: int = 0
+    """Where it stands, once that is known."""
 
 
 class Writer:
@@ -85,8 +95,8 @@ class Writer:
         """What waits for the next round."""
         self._size = 0
         """Bytes in it."""
-        self._given: deque[tuple[bytes, bool]] = deque()
-        """What was given to the store and has no position yet, and whether it is the last."""
+        self._given: deque[_Given] = deque()
+        """What was given to the store and is not known to be there, with all before it."""
         self._farewell: bytes | None = None
         """An error that ends the stream instead of all that would still come."""
         self._open = 1
@@ -215,13 +225,19 @@ class Writer:
             exchange.finish()
 
     def _ask(self, data: bytes, *, ends: bool) -> None:
-        self._given.append((data, ends))
-        self._append(data, ends=ends)
+        event = _Given(data, ends)
+        self._given.append(event)
+        self._append(event)
 
-    def _append(self, data: bytes, *, ends: bool) -> None:
+    def _append(self, event: _Given) -> None:
         self._open += 1
         self._view.steps.ask(
-            StreamAppend, self._view.id, self._appended, stream=self.number, data=data, ends=ends
+            StreamAppend,
+            self._view.id,
+            lambda outcome: self._appended(event, outcome),
+            stream=self.number,
+            data=event.data,
+            ends=event.ends,
         )
 
     def _begin(self, exchange: Exchange, outcome: StoreFailure | None) -> None:
@@ -239,7 +255,7 @@ class Writer:
             self._pump()
         exchange.release()
 
-    def _appended(self, outcome: int | StoreFailure | None) -> None:
+    def _appended(self, event: _Given, outcome: int | StoreFailure | None) -> None:
         self._open -= 1
         if self._over:
             return
@@ -250,7 +266,8 @@ class Writer:
             self._view.touch()
             return
         else:
-            self._settle(outcome)
+            event.position = outcome
+            self._settle()
         if self._open:
             return
         if self._failed:
@@ -258,19 +275,20 @@ class Writer:
         else:
             self._pump()
 
-    def _settle(self, position: int) -> None:
-        """The oldest event that was given to the store is there."""
-        data, ends = self._given.popleft()
-        self._last = position
-        exchange = self.exchange
-        if exchange is not None:
-            if data:
-                id = self._view.event_id(self.number, position)
-                exchange.write(encode_event(data, id=id))
-            if ends:
-                exchange.finish()
-        if ends:
-            self.end()
+    def _settle(self) -> None:
+        """Send the oldest of what is there; outcomes may come in any order, events may not."""
+        while self._given and self._given[0].position:
+            event = self._given.popleft()
+            self._last = event.position
+            exchange = self.exchange
+            if exchange is not None:
+                if event.data:
+                    id = self._view.event_id(self.number, event.position)
+                    exchange.write(encode_event(event.data, id=id))
+                if event.ends:
+                    exchange.finish()
+            if event.ends:
+                self.end()
 
     def _lost(self, message: str) -> None:
         """Nothing can be added any more: the client learns it, if it is there."""
@@ -316,7 +334,7 @@ class Writer:
             self.end()
             return
         for position, data in page.entries:
-            if not self._given or self._given[0][0] != data:
+            if not self._given or self._given[0].data != data:
                 # Something is missing in between.
                 self._given.clear()
                 self._failed = False
@@ -328,8 +346,8 @@ class Writer:
             self.again()
             return
         self._failed = False
-        for data, ends in self._given:
-            self._append(data, ends=ends)
+        for event in self._given:
+            self._append(event)
         self._pump()
 
     # What is not sent

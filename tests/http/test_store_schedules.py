@@ -155,9 +155,8 @@ def check(examples: int, steps: int) -> None:
     )
 
 
-@pytest.mark.timeout(240)
 def test_schedules_with_a_store() -> None:
-    check(40, 40)
+    check(100, 50)
 
 
 @pytest.mark.long

@@ -45,6 +45,27 @@ def tell(bench: StoreBench, session: str, *numbers: int) -> None:
 
 
 @every_revision
+def test_events_keep_their_places_whatever_is_learned_first(version: str) -> None:
+    (one,) = party("a")
+    session = one.session(version)
+    one.slow = True
+    route, key = one.call(session)
+    one.progress(key, 1, 2)
+    one.step()
+    reply = one.replies[route]
+    assert one.waiting() == ["StreamAppend"] * 2
+    one.worker.carry_out(2, EPOCH + one.now)
+    appended = [position for _, position in one.worker.outcomes]
+    one.worker.learn(1, one.now)
+    one.pump()
+    assert shown(reply) == []
+    one.worker.learn(0, one.now)
+    one.pump()
+    assert shown(reply) == [1, 2]
+    assert [int(id.split(".")[1]) for id in reply.ids][-2:] == appended
+
+
+@every_revision
 def test_an_event_leaves_when_it_is_written_down(version: str) -> None:
     (one,) = party("a")
     session = one.session(version)
