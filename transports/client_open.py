@@ -17,10 +17,10 @@ from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.client import HttpClient
-from mcpcore.http.redaction import Discreet, shown_url
 from mcpcore.http.settings import HttpClientSettings, SseUse
 from mcpcore.spec.revisions import REVISIONS, Revision, parse_revisions
 from mcpcore.spec.types.base import Implementation
+from mcpcore.wire.redaction import Discreet, shown_url
 from transports.callbacks import Callbacks
 from transports.client_cache import ResultCache, ServerCache
 from transports.client_core import ClientCore

@@ -22,7 +22,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mcpcore.http.redaction import Discreet, shown_names, shown_url
+from mcpcore.wire.redaction import Discreet, shown_names, shown_url
 from transports.config_values import Place, substitute, undefined
 from transports.targets import BadTarget, StdioTarget, Target, check_headers, parse_target
 

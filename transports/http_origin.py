@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from msgspec import Struct
 
 from mcpcore.engine.faults import Fault, FaultKind
-from mcpcore.http.redaction import shown_url
+from mcpcore.wire.redaction import shown_url
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head, parse_response
 from transports.http_settings import HeadLimits

@@ -9,9 +9,9 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct, field
 
-from mcpcore.http.redaction import Discreet, shown_flaw, shown_names, shown_url
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 
 if TYPE_CHECKING:
     from mcpcore.engine.peer import Peer

@@ -21,7 +21,7 @@ from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.headers import quoted
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.plan import own_header
-from mcpcore.http.redaction import shown_flaw, shown_url
+from mcpcore.wire.redaction import shown_flaw, shown_url
 from transports.http_carrier import RequestHeaders
 from transports.http_format import format_request
 from transports.http_heads import BadHead, find_head

@@ -15,8 +15,8 @@ from wsproto.utilities import generate_accept_token
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Authenticate, Principal, Refusal
-from mcpcore.http.redaction import TOKEN_PREFIX
 from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.wire.redaction import TOKEN_PREFIX
 from transports.http_identity import identify
 from transports.websocket_deflate import Bounds
 from transports.websocket_extensions import accept_deflate

@@ -7,7 +7,7 @@ from msgspec import Struct
 from mcpcore.engine.events import Route
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import Headers
-from mcpcore.http.redaction import HIDDEN, Discreet, shown_headers, shown_target
+from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
 
 class HttpRequest(Discreet, frozen=True, kw_only=True):

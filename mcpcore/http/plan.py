@@ -28,8 +28,8 @@ from mcpcore.http.headers import (
     is_token,
 )
 from mcpcore.http.messages import HttpSend
-from mcpcore.http.redaction import shown_url
 from mcpcore.spec.revisions import Revision
+from mcpcore.wire.redaction import shown_url
 
 Lines = list[tuple[bytes, bytes]]
 

@@ -1,6 +1,7 @@
-"""Bytes to messages and back: JSON-RPC envelopes, newline framing, Server-Sent Events.
+"""Bytes to messages and back: JSON-RPC envelopes, newline framing, Server-Sent Events, traces.
 
-The modules are imported one by one: ``mcpcore.wire.message``, ``.framing``, ``.sse``.
+The modules are imported one by one: ``mcpcore.wire.message``, ``.framing``, ``.sse``,
+``.redaction``, ``.trace``, ``.trace_redaction``.
 """
 
-__all__ = ["framing", "jsontext", "message", "sse"]
+__all__ = ["framing", "jsontext", "message", "redaction", "sse", "trace", "trace_redaction"]

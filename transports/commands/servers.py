@@ -2,7 +2,7 @@
 
 import shlex
 
-from mcpcore.http.redaction import shown_url
+from mcpcore.wire.redaction import shown_url
 from transports.commands.output import Exit, print_json, print_table, print_warning
 from transports.commands.target import config_path
 from transports.config_file import ConfiguredServer, read_config

@@ -43,6 +43,11 @@ class Discreet(Struct, frozen=True):
         return f"{type(self).__name__}({fields})"
 
 
+def is_secret_header(name: bytes) -> bool:
+    """Whether the value of the header field may be a credential, by its name."""
+    return _SECRET.search(name) is not None
+
+
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Header fields as they may be shown: the value of those that may be credentials is hidden.
 
@@ -54,7 +59,7 @@ def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, b
     for name, value in headers:
         if name.lower() == _PROTOCOLS:
             value = _OFFERED.sub(TOKEN_PREFIX.encode() + hidden, value)
-        elif _SECRET.search(name):
+        elif is_secret_header(name):
             value = hidden
         shown.append((name, value))
     return shown

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpcore.http import HttpHead, HttpRequest, HttpSend
-from mcpcore.http.redaction import shown_headers, shown_url
+from mcpcore.wire.redaction import shown_headers, shown_url
 
 SECRET = "s3cr3t"
 CREDENTIALS = [

@@ -1,0 +1,346 @@
+"""The format of traces: what went over a connection, one JSON object a line.
+
+The first line is a :class:`Header`, every other one a :class:`Record`: a message, the head of an
+HTTP request or response, a WebSocket control frame, or something that happened to the connection.
+:class:`RecordBuilder` makes records of what was on the wire: it finds out what it is, takes the
+secrets out and bounds the size.  Nothing here reads a clock or a file; docs/traces.md describes
+the format to those who write readers of their own.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from mcpcore.wire.trace_redaction import Redactor
+
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "MESSAGES",
+    "RECORD_SIZE",
+    "TO_CLIENT",
+    "TO_SERVER",
+    "BadTrace",
+    "Direction",
+    "Header",
+    "Kind",
+    "Record",
+    "RecordBuilder",
+    "Redactor",
+    "Side",
+    "classify",
+    "decode_line",
+    "encode_line",
+]
+
+FORMAT = 1
+"""The version of the format: the first member of a trace's first line."""
+
+Side = Literal["client", "server"]
+Direction = Literal["to-server", "to-client"]
+TO_SERVER: Direction = "to-server"
+TO_CLIENT: Direction = "to-client"
+
+Kind = Literal[
+    "request",
+    "notification",
+    "result",
+    "error",
+    "batch",
+    "invalid",
+    "http-request",
+    "http-response",
+    "http-body",
+    "http-end",
+    "sse-event",
+    "sse-comment",
+    "ping",
+    "pong",
+    "close",
+    "binary",
+    "opened",
+    "closed",
+    "full",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+MESSAGES: frozenset[str] = frozenset(KINDS[:6])
+"""The kinds that are JSON-RPC, or should have been."""
+
+RECORD_SIZE = 256 * 1024
+"""Default limit of what one record holds of a message, in bytes."""
+
+RequestId = str | int
+
+
+class BadTrace(ValueError):
+    """A line of a trace that cannot be read."""
+
+
+class Header(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+    """The first line of a trace: what was recorded, where and when."""
+
+    trace: int
+    """The version of the format, ``FORMAT``."""
+    started: str = ""
+    """The wall-clock time of 0.0: RFC 3339, UTC."""
+    side: Side
+    """The side that recorded."""
+    binding: str = ""
+    """stdio, http, sse, websocket, tcp, unix, memory; "" if records of kind ``opened`` tell."""
+    program: str = ""
+    """Who recorded: name and version."""
+    target: str = ""
+    """What it talked to or served."""
+    redacted: bool = True
+    """Secrets were taken out."""
+
+
+class Record(Struct, frozen=True, omit_defaults=True, rename="camel", kw_only=True):
+    """One thing that happened."""
+
+    time: float
+    """Seconds since the start of the trace."""
+    kind: Kind
+    direction: Direction | None = None
+    """Which way it went; None for what happened to the connection itself."""
+    connection: int = 1
+    """A number for each connection; over HTTP it is that of the endpoint or the client."""
+    stream: int = 0
+    """Over HTTP: a number for each exchange of a request and a response; else 0."""
+    text: str | None = None
+    """The message, the head, the reason: as it was, but for secrets and what was cut."""
+    data: bytes | None = field(name="bytes", default=None)
+    """The same where it is not UTF-8, as base64 in the file; one of both is there, or none."""
+    method: str | None = None
+    """Of a request or a notification."""
+    id: RequestId | None = None
+    """Of a request, a result or an error."""
+    status: int | None = None
+    """Of an HTTP response, or the code of a WebSocket's close."""
+    event: str | None = None
+    """The type of the server-sent event that it came in; None: it came in none."""
+    event_id: str | None = None
+    retry: int | None = None
+    """Milliseconds, as an event said."""
+    binding: str | None = None
+    """Of a connection that was opened."""
+    cut: int = 0
+    """Bytes left out at the end, for the limit of a record."""
+    redactions: tuple[str, ...] = ()
+    """Where secrets were hidden: a path in the message, ``header NAME``, ``query NAME``."""
+
+    @property
+    def payload(self) -> bytes:
+        """What was on the wire, as far as it was kept."""
+        return self.data if self.data is not None else (self.text or "").encode()
+
+
+class _Envelope(Struct):
+    """As much of a message as tells what it is."""
+
+    jsonrpc: Raw | UnsetType = UNSET
+    method: str | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+_HEADER = msgspec.json.Decoder(Header)
+_RECORD = msgspec.json.Decoder(Record)
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_line(item: Header | Record) -> bytes:
+    """One line of a trace, its newline included."""
+    return _ENCODER.encode(item) + b"\n"
+
+
+def decode_line(line: bytes) -> Header | Record:
+    """Read a line.  Raises BadTrace, which says what is wrong with it."""
+    try:
+        try:
+            return _RECORD.decode(line)
+        except msgspec.ValidationError:
+            if not _is_header(line):
+                raise
+        header = _HEADER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadTrace(str(error)) from None
+    if header.trace != FORMAT:
+        raise BadTrace(f"format {header.trace} of traces is not known, {FORMAT} is")
+    return header
+
+
+def _is_header(line: bytes) -> bool:
+    found = msgspec.json.decode(line)
+    return isinstance(found, dict) and "trace" in found
+
+
+def classify(data: bytes) -> tuple[Kind, str | None, RequestId | None]:
+    """Find out what a JSON-RPC message is: its kind, method and id."""
+    if data.lstrip(b" \t\r\n")[:1] == b"[":
+        return "batch", None, None
+    try:
+        found = _ENVELOPE.decode(data)
+        data.decode()
+        value = None if found.id is UNSET else msgspec.json.decode(found.id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "invalid", None, None
+    method = found.method if isinstance(found.method, str) else None
+    known = isinstance(value, (str, int)) and not isinstance(value, bool)
+    identity: RequestId | None = value if known else None
+    if method is not None:
+        if found.id is UNSET:
+            return "notification", method, None
+        return ("request" if known else "invalid"), method, identity
+    if (found.result is UNSET) is (found.error is UNSET):
+        return "invalid", None, identity
+    return ("error" if found.result is UNSET else "result"), None, identity
+
+
+class RecordBuilder:
+    """Makes records; one for a trace, as the same secret has the same name throughout."""
+
+    def __init__(self, redactor: Redactor | None, *, record_size: int | None = RECORD_SIZE) -> None:
+        """``redactor`` None keeps the secrets, ``record_size`` None whatever is long."""
+        self._redactor = redactor
+        self._size = record_size
+
+    def message(
+        self,
+        data: bytes,
+        *,
+        time: float,
+        direction: Direction,
+        connection: int = 1,
+        stream: int = 0,
+        event: str | None = None,
+        event_id: str | None = None,
+        retry: int | None = None,
+        otherwise: Kind = "invalid",
+    ) -> Record:
+        """Record a JSON-RPC message; ``event`` and the rest if it came in a server-sent event.
+
+        ``otherwise`` is what it is if it is none.
+        """
+        kind, method, identity = classify(data)
+        record = self.note(
+            otherwise if kind == "invalid" else kind,
+            time=time,
+            direction=direction,
+            connection=connection,
+            stream=stream,
+            data=data,
+            event=event,
+            event_id=event_id,
+            retry=retry,
+        )
+        if method is None and identity is None:
+            return record
+        if self._redactor is not None:
+            if method is not None:
+                method = self._redactor.text(method)[0]
+            if isinstance(identity, str):
+                identity = self._redactor.text(identity)[0]
+        return msgspec.structs.replace(record, method=method, id=identity)
+
+    def head(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        time: float,
+        direction: Direction,
+        connection: int = 1,
+        stream: int = 0,
+        method: str = "",
+        target: str = "",
+        status: int | None = None,
+    ) -> Record:
+        """Record the head of an HTTP request (``method``, ``target``) or response (``status``).
+
+        Its text has the start line and the fields, one a line, as HTTP/1.1 writes them.
+        """
+        places: list[str] = []
+        fields: Sequence[tuple[bytes, bytes]] = list(headers)
+        if self._redactor is not None:
+            fields, places = self._redactor.headers(fields)
+            target, more = self._redactor.target(target)
+            places = more + places
+        start = f"{method} {target}" if status is None else f"{status}"
+        lines = [start.encode("utf-8", "surrogateescape")]
+        lines += [name + b": " + value for name, value in fields]
+        text, data, cut = self._bounded(b"\n".join(lines))
+        return Record(
+            time=time,
+            kind="http-request" if status is None else "http-response",
+            direction=direction,
+            connection=connection,
+            stream=stream,
+            text=text,
+            data=data,
+            status=status,
+            cut=cut,
+            redactions=tuple(places),
+        )
+
+    def note(
+        self,
+        kind: Kind,
+        *,
+        time: float,
+        direction: Direction | None = None,
+        connection: int = 1,
+        stream: int = 0,
+        data: bytes | None = None,
+        status: int | None = None,
+        event: str | None = None,
+        event_id: str | None = None,
+        retry: int | None = None,
+        binding: str | None = None,
+    ) -> Record:
+        """Record anything else; ``data`` is what was on the wire or what is said of it."""
+        places: list[str] = []
+        if data is not None and self._redactor is not None:
+            data, places = self._safe(data)
+        text, kept, cut = (None, None, 0) if data is None else self._bounded(data)
+        return Record(
+            time=time,
+            kind=kind,
+            direction=direction,
+            connection=connection,
+            stream=stream,
+            text=text,
+            data=kept,
+            status=status,
+            event=event,
+            event_id=event_id,
+            retry=retry,
+            binding=binding,
+            cut=cut,
+            redactions=tuple(places),
+        )
+
+    def _safe(self, data: bytes) -> tuple[bytes, list[str]]:
+        assert self._redactor is not None  # noqa: S101 - asked for then only
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            return self._redactor.data(data)
+        safe, places = self._redactor.text(text)
+        return (data if safe == text else safe.encode()), places
+
+    def _bounded(self, data: bytes) -> tuple[str | None, bytes | None, int]:
+        """What is kept of it, as text or as bytes, and how much is not."""
+        kept = data
+        if self._size is not None and len(data) > self._size:
+            kept = data[: self._size]
+            while kept and kept != data and data[len(kept)] & 0xC0 == 0x80:
+                kept = kept[:-1]  # not within a character
+        cut = len(data) - len(kept)
+        try:
+            return kept.decode(), None, cut
+        except UnicodeDecodeError:
+            return None, kept, cut

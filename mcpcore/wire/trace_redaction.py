@@ -1,0 +1,366 @@
+"""Taking secrets out of what a trace records, so that a trace can be shown to others.
+
+What is hidden: values of header fields and of JSON members that are named like secrets, wherever
+they stand; every value in the query of a request; the userinfo of URLs; whatever looks like a
+token or a private key, also in plain text and in JSON that is itself a string; and every later
+place where something turns up that was hidden before.  In its place stands ``<hidden-N>``: one
+number for one secret, so that a reader still sees that two places held the same.
+
+Text is not decoded and written anew: what is no secret stays byte for byte, and what is malformed
+is read as far as it can be.  Time and memory are linear in the text.
+"""
+
+import binascii
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mcpcore.wire.redaction import HIDDEN, TOKEN_PREFIX, is_secret_header
+
+__all__ = ["Redactor"]
+
+_LABELS = 10_000
+"""Secrets that have numbers of their own; further ones share one mark."""
+_KNOWN = 256
+"""Secrets that are looked for everywhere; the oldest are forgotten first."""
+_REMARKABLE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{8,}|.{16,}", re.DOTALL)
+"""What is looked for everywhere: not what could be a common word."""
+_HIDDEN = re.compile(r"<hidden-\d+>|" + re.escape(HIDDEN))
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DEPTH = 1000
+"""Brackets open at once that are told apart."""
+_NESTED = 5
+"""JSON in a string in JSON in a string ...: deeper ones are hidden as a whole."""
+_MOST = 32
+"""Places that one record names."""
+_PLACE = 120
+"""Characters of a place."""
+
+_PUBLIC_FIELDS = frozenset(
+    (
+        b"www-authenticate",
+        b"proxy-authenticate",
+        b"sec-websocket-key",
+        b"sec-websocket-accept",
+        b"access-control-allow-credentials",
+    )
+)
+"""Named like secrets, and none: a challenge, a nonce, a switch."""
+_SCHEMED = frozenset((b"authorization", b"proxy-authorization"))
+_COOKIES = frozenset((b"cookie", b"set-cookie"))
+_PROTOCOLS = b"sec-websocket-protocol"
+_OFFERED = re.compile(re.escape(TOKEN_PREFIX) + r"([^,\s]+)", re.IGNORECASE)
+_COOKIE_VALUE = re.compile(r"=([^;\s]*)")
+_ENCODED = re.compile(r"=\?base64\?(.*)\?=")
+
+_HARD = re.compile(r"passw|passphrase|pwd$|passcode|secret|credential|^pin$|^otp$|^cvv$")
+"""Of member names without punctuation, in lower case: numbers are hidden, too."""
+_SOFT = re.compile(
+    r"authorization|^auth$|authkey|oauth|token|cookie|jwt|bearer|apikey|accesskey|privatekey"
+    r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$"
+)
+_SQUASH = re.compile(r"[^A-Za-z0-9]+")
+_PROTOCOL_NAMES = frozenset(("progressToken",))
+"""Members of the protocol that are named like secrets, and none."""
+_SCHEMAS = frozenset(("inputSchema", "outputSchema", "requestedSchema"))
+_NAMING = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+_GIVEN = frozenset(("default", "const", "enum", "examples"))
+"""Keywords of a schema that hold values of what it describes."""
+_ENVELOPE = frozenset(("jsonrpc", "method"))
+
+_QUERY_NAME = re.compile(r"^code$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern)
+_TOKEN = re.compile(
+    r'(?P<string>"(?P<raw>(?:[^"\\]++|\\.)*+)(?:"|\\?\Z))(?P<colon>\s*:)?'
+    r"|(?P<mark>[{}\[\],])|(?P<other>[^\s\"{}\[\],:]+)",
+    re.DOTALL,
+)
+_PATTERNS = re.compile(
+    r"://(?P<userinfo>[^/\s?#\"<>\\]{0,2000})@"
+    r"|[?&#;](?P<name>[\w.~%\[\]-]{1,64})=(?P<query>[^&#\s\"<>\\]+)"
+    r"|\b(?i:bearer)\s+(?P<bearer>[A-Za-z0-9._~+/=-]{6,})"
+    r"|\b(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<header>[A-Za-z]+\s+[^\s\"',;]+|[^\s\"',;]+)"
+    r"|(?P<jwt>\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})"
+    r"|(?P<prefixed>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}))"
+    r"|(?P<pem>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}-----|\Z))"
+    r"|(?i:mcp\.auth\.)(?P<offered>[^,\s\"\\]+)"
+    r"|(?<![A-Za-z])(?i:password|passwd|pwd|passphrase|secret|client[_-]secret|api[_-]?key"
+    r"|access[_-]?token|refresh[_-]?token|auth[_-]?token|session[_-]?id|token)"
+    r"[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<said>[^\s\"',;&<>]+)",
+    re.DOTALL,
+)
+
+
+class _Place(NamedTuple):
+    """An open bracket: what it is, and what is known of what stands in it."""
+
+    array: bool
+    name: str
+    """Where it stands."""
+    secret: int
+    """0: nothing in it is, by its place; 1: text is; 2: numbers are, too."""
+    schema: int
+    """0: no JSON Schema; 1: one; 2: its members are named by a schema's author."""
+    told: int
+    """1, 2: the schema describes what is named like a secret."""
+
+
+class Redactor:
+    """Hides the secrets of one trace."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._pattern: re.Pattern[str] | None = None
+        self._learned = False
+
+    def hide(self, secret: str) -> str:
+        """What stands in the place of ``secret`` from now on."""
+        if _HIDDEN.fullmatch(secret):
+            return secret
+        label = self._labels.get(secret)
+        if label is None:
+            full = len(self._labels) >= _LABELS
+            label = HIDDEN if full else f"<hidden-{len(self._labels) + 1}>"
+            if not full:
+                self._labels[secret] = label
+            if _REMARKABLE.fullmatch(secret) and not _DATE.fullmatch(secret):
+                self._known[secret] = None
+                self._pattern, self._learned = None, True
+                if len(self._known) > _KNOWN:
+                    self._known.popitem(last=False)
+        return label
+
+    def headers(
+        self, headers: Iterable[tuple[bytes, bytes]]
+    ) -> tuple[list[tuple[bytes, bytes]], list[str]]:
+        """Header fields without secrets, and the names of those that had some."""
+        shown, places = [], []
+        for name, value in headers:
+            text = value.decode("latin-1")
+            safe = self._field(name.lower(), text)
+            if safe != text:
+                places.append(f"header {name.decode('latin-1').lower()}"[:_PLACE])
+                value = safe.encode("latin-1")
+            shown.append((name, value))
+        return shown, places[:_MOST]
+
+    def target(self, target: str) -> tuple[str, list[str]]:
+        """The target of a request or a URL without secrets, and what was hidden."""
+        rest, mark, fragment = target.partition("#")
+        path, question, query = rest.partition("?")
+        safe, places = self._plain(path), []
+        if safe != path:
+            places.append("target")
+        pairs = []
+        for pair in query.split("&"):
+            name, equals, value = pair.partition("=")
+            if value:
+                places.append(f"query {name}"[:_PLACE])
+                value = self.hide(value)
+            elif name and not equals:  # a query that is one word may be the token itself
+                places.append("query")
+                name = self.hide(name)
+            pairs.append(f"{name}{equals}{value}")
+        if fragment:
+            places.append("fragment")
+            fragment = self.hide(fragment)
+        return f"{safe}{question}{'&'.join(pairs)}{mark}{fragment}", places[:_MOST]
+
+    def text(self, text: str) -> tuple[str, list[str]]:
+        """A message, or any text, without secrets, and where some were."""
+        self._learned = False
+        places: list[str] = []
+        safe = self._any(text, "", 0, places)
+        if self._learned:  # what was learned at the end of it may stand at its beginning, too
+            places = []
+            safe = self._any(text, "", 0, places)
+        if len(places) > _MOST:
+            places[_MOST:] = [f"{len(places) - _MOST} more"]
+        return safe, places
+
+    def data(self, data: bytes) -> tuple[bytes, list[str]]:
+        """The same for bytes that are no text."""
+        safe, places = self.text(data.decode("latin-1"))
+        return safe.encode("latin-1"), places
+
+    # Headers
+
+    def _field(self, name: bytes, value: str) -> str:
+        if name == _PROTOCOLS:
+            return _OFFERED.sub(lambda found: TOKEN_PREFIX + self.hide(found[1]), value)
+        if name in _PUBLIC_FIELDS or not is_secret_header(name):
+            inside = _ENCODED.fullmatch(value)
+            if inside is not None:
+                decoded = _from_base64(inside[1])
+                return value if self._plain(decoded) == decoded else self.hide(decoded)
+            return self._plain(value)
+        if name in _SCHEMED and " " in value.strip():
+            scheme, _, credentials = value.strip().partition(" ")
+            return f"{scheme} {self.hide(credentials.strip())}"
+        if name in _COOKIES:
+            for cookie in _COOKIE_VALUE.findall(value):
+                self.hide(cookie)
+        inside = _ENCODED.fullmatch(value)
+        return self.hide(_from_base64(inside[1]) if inside else value) if value else value
+
+    # Text
+
+    def _any(self, text: str, place: str, nested: int, places: list[str]) -> str:
+        start = text.lstrip("\ufeff \t\r\n")[:1]
+        if start in ("{", "[") and start:
+            if nested == _NESTED:
+                places.append(_written(place))
+                return self.hide(text)
+            return self._json(text, place, nested, places)
+        safe = self._plain(text)
+        if safe != text:
+            places.append(_written(place))
+        return safe
+
+    def _json(self, text: str, place: str, nested: int, places: list[str]) -> str:
+        stack: list[_Place] = [_Place(True, place, 0, 0, 0)]
+        indexes = [-1]  # how many commas each open bracket has seen
+        key: str | None = None
+        beyond = 0
+        parts: list[str] = []
+        done = 0
+        for token in _TOKEN.finditer(text):
+            mark = token["mark"]
+            if mark is None:
+                top = stack[-1]
+                string = token["string"]
+                if token["colon"] is not None:
+                    key = _unquoted(token["raw"])
+                    safe = self._plain(key)
+                    if safe != key:
+                        places.append(_written(top.name))
+                        parts += (text[done : token.start("string")], json.dumps(safe))
+                        done = token.end("string")
+                        key = safe
+                    continue
+                secret, where = _value(top, key, indexes[-1])
+                replacement = None
+                if string is None:
+                    other = token["other"]
+                    if secret == 2 and other not in ("true", "false", "null"):
+                        places.append(_written(where))
+                        replacement = json.dumps(self.hide(other))
+                elif secret:
+                    value = _unquoted(token["raw"])
+                    if value:
+                        places.append(_written(where))
+                        replacement = json.dumps(self.hide(value))
+                elif not (len(stack) == 2 and key in _ENVELOPE):
+                    value = _unquoted(token["raw"])
+                    safe = self._any(value, where, nested + 1, places)
+                    if safe != value:
+                        replacement = json.dumps(safe)
+                if replacement is not None:
+                    parts += (text[done : token.start()], replacement)
+                    done = token.end()
+            elif mark in "{[":
+                if len(stack) > _DEPTH:
+                    beyond += 1
+                else:
+                    stack.append(_inside(stack[-1], key, indexes[-1], mark == "["))
+                    indexes.append(0)
+                key = None
+            elif mark == ",":
+                indexes[-1] += 1
+                if not stack[-1].array:
+                    key = None
+            elif beyond:
+                beyond -= 1
+            elif len(stack) > 1:
+                stack.pop()
+                indexes.pop()
+                key = None
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _plain(self, text: str) -> str:
+        if self._known:
+            if self._pattern is None:
+                longest = sorted(self._known, key=len, reverse=True)
+                self._pattern = re.compile("|".join(map(re.escape, longest)))
+            text = self._pattern.sub(lambda found: self.hide(found[0]), text)
+        return _PATTERNS.sub(self._replace, text)
+
+    def _replace(self, found: re.Match[str]) -> str:
+        name = found["name"]
+        if name is not None and not _QUERY_NAME.search(_SQUASH.sub("", name).lower()):
+            return found[0]
+        group = "query" if name is not None else found.lastgroup
+        assert group is not None  # noqa: S101 - every alternative has one
+        secret, start = found[group], found.start(group) - found.start()
+        if not secret or secret.startswith("<hidden-"):
+            return found[0]
+        if group == "header" and " " in secret:
+            scheme, _, credentials = secret.partition(" ")
+            if credentials.lstrip().startswith("<hidden-"):
+                return found[0]
+            start, secret = start + len(scheme) + 1, credentials
+        return found[0][:start] + self.hide(secret.strip()) + found[0][start + len(secret) :]
+
+
+def _weight(name: str) -> int:
+    """How secret the value of a member is, by its name."""
+    if name in _PROTOCOL_NAMES:
+        return 0
+    squashed = _SQUASH.sub("", name).lower()
+    return 2 if _HARD.search(squashed) else 1 if _SOFT.search(squashed) else 0
+
+
+def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
+    """How secret a value in ``top`` is, and where it stands."""
+    if index < 0:
+        return top.secret, top.name
+    if top.array or key is None:
+        return top.secret, f"{top.name}[{index}]"
+    where = f"{top.name}.{key}" if top.name else key
+    if top.schema == 1:
+        return max(top.secret, top.told if key in _GIVEN else 0), where
+    return max(top.secret, _weight(key)), where
+
+
+def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
+    """What is known of what stands in a bracket that opens in ``top``."""
+    secret, where = _value(top, key, index)
+    if len(where) > 4 * _PLACE:
+        where = where[: 4 * _PLACE]
+    schema, told = top.schema, top.told
+    if not schema:
+        schema = 1 if not top.array and key in _SCHEMAS else 0
+        if schema:
+            secret = top.secret
+    elif schema == 2:
+        schema, secret = 1, top.secret
+        told = max(told, _weight(key or ""))
+    elif key in _NAMING and not top.array:
+        schema = 2
+    return _Place(array, where, secret, schema, told)
+
+
+def _unquoted(raw: str) -> str:
+    """What a JSON string says; as it stands if it is malformed."""
+    if "\\" not in raw:
+        return raw
+    try:
+        value = json.loads(f'"{raw}"', strict=False)
+    except ValueError:
+        return raw
+    return str(value)
+
+
+def _from_base64(text: str) -> str:
+    try:
+        return binascii.a2b_base64(text).decode()
+    except ValueError:
+        return text
+
+
+def _written(place: str) -> str:
+    return (place or "text")[:_PLACE]
