@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
 
 import anyio
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from tests.transports.serving import gone, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
+from transports.client_open import ClientSettings
 from transports.commands.workers import without
+from transports.http_settings import HttpClientLinkSettings
 from transports.workers import Supervisor, WorkersFailed, reserved
 
 pytestmark = [
@@ -60,20 +63,31 @@ async def test_workers_share_an_address_and_a_dead_one_is_replaced() -> None:
 
 async def test_a_session_is_everywhere_and_its_answers_find_their_questions() -> None:
     callbacks = Callbacks(elicitation=lambda params: {"name": "Ada"})
-    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
-        seen: set[str] = set()
-        async with connect(served.url, revision="2025-11-25", callbacks=callbacks) as client:
-            with anyio.fail_after(30):
-                while len(seen) < 2:
-                    async with anyio.create_task_group() as group:
-                        for each in range(4):  # so that several connections are open
+    # Connections that are kept may all lead to one process, for good.
+    own = ClientSettings(http_link=HttpClientLinkSettings(idle_time=0.0))
+    asked: Counter[str] = Counter()
+    async with (
+        serving("--http", "127.0.0.1:0", "--workers", "2") as served,
+        connect(served.url, revision="2025-11-25", callbacks=callbacks, settings=own) as client,
+    ):
 
-                            async def greet(each: int = each) -> None:
-                                assert await text(client, "greet", number=each) == f"Ada {each}"
-                                seen.add(await text(client, "pid"))
+        async def greet(number: int) -> None:
+            said: list[str] = []
+            result = await client.call_tool(
+                "greet", {"number": number}, progress=lambda *each: said.append(str(each[2]))
+            )
+            assert getattr(result.content[0], "text", "") == f"Ada {number}"
+            pid = said[0].split()[-1]
+            assert said == [f"{when} {number} in {pid}" for when in ("before", "after")]
+            asked[pid] += 1
 
-                            group.start_soon(greet)
-        assert len(seen) == 2
+        with anyio.fail_after(30):
+            # each answer arrives where the question was asked as often as it does not
+            while len(asked) < 2 or min(asked.values()) < 8:
+                async with anyio.create_task_group() as group:
+                    for number in range(4):
+                        group.start_soon(greet, number)
+        assert str(served.process.pid) not in asked
 
 
 async def test_running_requests_end_when_told_to_stop() -> None:
