@@ -1,0 +1,1 @@
+"""The wires: how the kit, as a client, reaches a server over each binding."""

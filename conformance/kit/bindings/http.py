@@ -1,0 +1,421 @@
+"""A server over Streamable HTTP: each message is a POST, answers come on its response.
+
+The syntax of HTTP/1.1 is h11's; which headers go with a message is the kit's own reading
+(:mod:`conformance.kit.headers`).  A connection serves one exchange after another.
+"""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import anyio
+import h11
+from anyio.abc import ByteStream, TaskGroup
+
+from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.sse import Event as SseEvent
+from conformance.kit.bindings.sse import Reader
+from conformance.kit.headers import for_message
+from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text, header
+from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Broken
+from conformance.kit.wire import Overrides, Refused
+from mcpcore.spec.revisions import Revision
+
+PATIENCE = 5.0
+"""Seconds for a connection, a write, and for leaving."""
+BODY_LIMIT = 64 * 1024 * 1024
+CHUNK = 65536
+
+
+class HttpStage:
+    """Reaches the endpoint at ``url``; ``tls`` for https."""
+
+    binding = Binding.HTTP
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        self.target = self.url = url
+        self.host = parts.hostname or "127.0.0.1"
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.authority = parts.netloc.rpartition("@")[2]
+        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.headers = dict(headers or {})
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._idle: list[tuple[ByteStream, h11.Connection]] = []
+        self.tasks: TaskGroup
+
+    async def __aenter__(self) -> Self:
+        """Get ready to connect."""
+        self.tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close all connections."""
+        self.tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            for stream, _ in self._idle:
+                await anyio.aclose_forcefully(stream)
+        return await self.tasks.__aexit__(kind, value, trace)
+
+    def now(self) -> float:
+        """Seconds of the event loop's clock."""
+        return anyio.current_time()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await anyio.sleep(seconds)
+
+    async def connect(
+        self,
+        revision: Revision,
+        *,
+        log: Log,
+        headers: Headers | None = None,
+        **_options: Any,
+    ) -> "HttpWire":
+        """Return a wire on which no session has begun; nothing is sent yet."""
+        return HttpWire(self, revision, log, [*self.headers.items(), *(headers or [])])
+
+    async def stream(self) -> ByteStream:
+        """Open a connection of its own; raises Refused."""
+        try:
+            with anyio.fail_after(PATIENCE):
+                if self._tls is None:
+                    return await anyio.connect_tcp(self.host, self.port)
+                return await anyio.connect_tcp(
+                    self.host,
+                    self.port,
+                    tls=True,
+                    ssl_context=self._tls,
+                    tls_standard_compatible=False,
+                )
+        except (OSError, TimeoutError) as error:
+            raise Refused(f"{self.host}:{self.port}: {str(error) or 'no answer'}") from error
+
+    async def borrow(self) -> tuple[ByteStream, h11.Connection, bool]:
+        """An idle connection, else a new one; and whether it was used before."""
+        if self._idle:
+            stream, connection = self._idle.pop()
+            return stream, connection, True
+        return await self.stream(), h11.Connection(h11.CLIENT), False
+
+    def give_back(self, stream: ByteStream, connection: h11.Connection) -> None:
+        """Keep a connection whose exchange is over."""
+        connection.start_next_cycle()
+        self._idle.append((stream, connection))
+
+
+class _Exchange:
+    """One request, and its response as it comes."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.scope = anyio.CancelScope()
+        self.stream: ByteStream | None = None
+
+
+class HttpWire:
+    """A conversation over HTTP: the session's id and version are kept as a client has to."""
+
+    binding = Binding.HTTP
+
+    def __init__(self, stage: HttpStage, revision: Revision, log: Log, headers: Headers) -> None:
+        self.number = log.number()
+        self.url = stage.url
+        self.session: str | None = None
+        self._stage = stage
+        self._revision = revision
+        self._log = log
+        self._headers = headers
+        self._agreed = False
+        self._inbox = Inbox(anyio.current_time)
+        self._exchanges: dict[int, _Exchange] = {}
+        self._count = 0
+        self._opening = 0
+        """The exchange of initialize."""
+
+    # Sending
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        opening = self._revision.handshake and b'"initialize"' in payload
+        made: dict[str, str | None] = {**for_message(payload, self._revision, self._agreed)}
+        if self.session is not None and not opening:
+            made["mcp-session-id"] = self.session
+        made.update(headers or {})
+        chosen = [(name, value) for name, value in made.items() if value is not None]
+        exchange = await self.fetch("POST", headers=chosen, body=payload)
+        if opening:
+            self._opening = exchange
+        return exchange
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        headers = [("accept", "text/event-stream"), *self._of_session()]
+        if last_event_id is not None:
+            headers.append(("last-event-id", last_event_id))
+        return await self.fetch("GET", headers=headers)
+
+    async def fetch(
+        self,
+        method: str,
+        *,
+        target: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> int:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        exchange = self._new()
+        given = {name.lower() for name, _ in headers}
+        fields = [(name, value) for name, value in self._headers if name.lower() not in given]
+        if "host" not in given:
+            fields.insert(0, ("host", self._stage.authority))
+        if body is not None and not given & {"content-length", "transfer-encoding"}:
+            fields.append(("content-length", str(len(body))))
+        request = h11.Request(
+            method=method, target=target or self._stage.path, headers=[*fields, *headers]
+        )
+        await self._start(exchange, request, body)
+        return exchange.number
+
+    async def raw(self, data: bytes, *, finish: bool = False) -> int:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        exchange = self._new()
+        exchange.stream = stream = await self._connected()
+        connection = h11.Connection(h11.CLIENT)
+        # the reading side has to know that a request was made
+        connection.send(h11.Request(method="POST", target="/", headers=[("host", "x")]))
+        connection.send(h11.EndOfMessage())
+        self._log.add(True, self.number, "bytes", data, exchange.number)
+        await self._write(stream, data)
+        if finish:
+            await stream.send_eof()
+        self._stage.tasks.start_soon(self._receive, exchange, stream, connection, False)
+        return exchange.number
+
+    async def more(self, exchange: int, data: bytes) -> None:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        stream = self._exchanges[exchange].stream
+        assert stream is not None
+        self._log.add(True, self.number, "bytes", data, exchange)
+        await self._write(stream, data)
+
+    async def _start(self, exchange: _Exchange, request: h11.Request, body: bytes | None) -> None:
+        for _ in range(2):
+            try:
+                stream, connection, used = await self._stage.borrow()
+            except Refused as error:
+                self._inbox.put(Gone(error.reason))
+                return
+            head = connection.send(request)
+            data = b"" if body is None else connection.send(h11.Data(data=body))
+            end = connection.send(h11.EndOfMessage())
+            payload = (head or b"") + (data or b"") + (end or b"")
+            try:
+                await self._write(stream, payload)
+            except Broken:
+                await anyio.aclose_forcefully(stream)
+                if used:
+                    # it was closed while it was idle
+                    continue
+                raise
+            self._log.add(True, self.number, "head", payload, exchange.number)
+            exchange.stream = stream
+            again = (request, body) if used else None
+            self._stage.tasks.start_soon(self._receive, exchange, stream, connection, True, again)
+            return
+
+    async def _connected(self) -> ByteStream:
+        try:
+            return await self._stage.stream()
+        except Refused as error:
+            raise Broken(f"no connection: {error.reason}") from error
+
+    async def _write(self, stream: ByteStream, data: bytes) -> None:
+        try:
+            with anyio.fail_after(PATIENCE):
+                await stream.send(data)
+        except TimeoutError as error:
+            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # the response, if there is one, says why
+            self._log.add(True, self.number, "note", b"the server does not read any more")
+
+    def _new(self) -> _Exchange:
+        self._count += 1
+        exchange = self._exchanges[self._count] = _Exchange(self._count)
+        return exchange
+
+    def _of_session(self) -> list[tuple[str, str]]:
+        made = [] if self.session is None else [("mcp-session-id", self.session)]
+        if self._revision.version_header and self._agreed:
+            made.append(("mcp-protocol-version", self._revision.name))
+        return made
+
+    # Receiving
+
+    async def hear(self, within: float) -> Heard | None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return await self._inbox.get(within)
+
+    async def _receive(
+        self,
+        exchange: _Exchange,
+        stream: ByteStream,
+        connection: h11.Connection,
+        reusable: bool,
+        again: tuple[h11.Request, bytes | None] | None = None,
+    ) -> None:
+        reader = _Response(self, exchange.number)
+        clean = False
+        with exchange.scope:
+            try:
+                clean = await self._read(reader, stream, connection)
+            except (
+                anyio.BrokenResourceError,
+                anyio.ClosedResourceError,
+                anyio.EndOfStream,
+                OSError,
+                h11.RemoteProtocolError,
+            ) as error:
+                self._log.add(False, self.number, "note", repr(error).encode(), exchange.number)
+            if not clean and reader.head is None and again is not None:
+                # an idle connection that the server had closed: nothing of it was read
+                await anyio.aclose_forcefully(stream)
+                await self._start(exchange, *again)
+                return
+            reusable = reusable and clean and connection.our_state is h11.DONE
+            if reusable and connection.their_state is h11.DONE:
+                self._stage.give_back(stream, connection)
+                stream = _NO_STREAM
+        if stream is not _NO_STREAM:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+        self._inbox.put(Done(exchange.number, clean, bytes(reader.body)))
+        self._log.add(False, self.number, "end", b"", exchange.number)
+
+    async def _read(
+        self, reader: "_Response", stream: ByteStream, connection: h11.Connection
+    ) -> bool:
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                try:
+                    data = await stream.receive(CHUNK)
+                except anyio.EndOfStream:
+                    data = b""
+                self._log.add(False, self.number, "bytes", data, reader.exchange)
+                connection.receive_data(data)
+            elif isinstance(event, h11.Response):
+                reader.start(event)
+            elif isinstance(event, h11.Data):
+                reader.data(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                reader.end()
+                return True
+            elif isinstance(event, (h11.ConnectionClosed, h11.PAUSED)):
+                return reader.head is not None
+
+    def took_head(self, exchange: int, head: Head) -> None:
+        """Keep what a client keeps of a response: the session's id after initialize."""
+        if exchange == self._opening and head.status < 300:
+            self.session = header(head.headers, "mcp-session-id")
+            self._agreed = True
+        self._inbox.put(head)
+
+    def took(self, heard: Heard) -> None:
+        """Pass on what a response brought."""
+        self._inbox.put(heard)
+
+    # Leaving
+
+    async def cut(self, exchange: int = 0) -> None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        for number, each in self._exchanges.items():
+            if exchange in (0, number):
+                each.scope.cancel()
+        await anyio.lowlevel.checkpoint()
+
+    async def finish(self) -> None:
+        """End the session with DELETE, if there is one."""
+        if self.session is not None:
+            await self.fetch("DELETE", headers=self._of_session())
+
+    async def close(self) -> None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
+            if self.session is not None:
+                exchange = await self.fetch("DELETE", headers=self._of_session())
+                while (heard := await self._inbox.get(1.0)) is not None:
+                    if isinstance(heard, Gone) or heard == Done(exchange, at=heard.at):
+                        break
+        await self.cut()
+
+
+class _Response:
+    """Sorts the body of a response: one message, or an event stream, or neither."""
+
+    def __init__(self, wire: HttpWire, exchange: int) -> None:
+        self.exchange = exchange
+        self.head: Head | None = None
+        self.body = bytearray()
+        self._wire = wire
+        self._events: Reader | None = None
+        self._json = False
+
+    def start(self, response: h11.Response) -> None:
+        """Take the head."""
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers
+        ]
+        kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+        self._events = Reader() if kind == "text/event-stream" else None
+        self._json = kind == "application/json"
+        self.head = Head(self.exchange, response.status_code, headers)
+        self._wire.took_head(self.exchange, self.head)
+
+    def data(self, data: bytes) -> None:
+        """Take a part of the body."""
+        if self._events is None:
+            if len(self.body) < BODY_LIMIT:
+                self.body += data
+            return
+        for event in self._events.feed(data):
+            self._wire.took(_heard(event, self.exchange))
+
+    def end(self) -> None:
+        """Take the end: a body of JSON is a message."""
+        if self._json and self.body:
+            self._wire.took(Text(bytes(self.body), self.exchange))
+            self.body.clear()
+
+
+def _heard(event: SseEvent, exchange: int) -> Heard:
+    if not event.comment and event.data and event.name in ("", "message"):
+        return Text(event.data, exchange, event.id)
+    return Event(
+        exchange,
+        name=event.name,
+        data=event.data or b"",
+        event_id=event.id,
+        retry=event.retry,
+        comment=event.comment,
+    )
+
+
+_NO_STREAM: Any = object()

@@ -1,0 +1,235 @@
+"""A server as a child process: messages are lines on its standard input and output."""
+
+import os
+import signal as signals
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import Process, TaskGroup
+
+from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.heard import Gone, Heard, Text
+from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Broken
+from conformance.kit.wire import Overrides, Refused
+from mcpcore.spec.revisions import Revision
+
+CHUNK = 65536
+LINE_LIMIT = 64 * 1024 * 1024
+"""The longest line that is taken from a server."""
+STDERR_LIMIT = 65536
+PATIENCE = 5.0
+"""Seconds for a write, and for each step of an end."""
+
+
+class StdioStage:
+    """Starts the command for each connection."""
+
+    binding = Binding.STDIO
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+    ) -> None:
+        self.command = command
+        self.target = " ".join(command)
+        self._env, self._cwd = env, cwd
+        self._tasks: TaskGroup
+
+    async def __aenter__(self) -> Self:
+        """Get ready to start servers."""
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Stop what still reads."""
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, value, trace)
+
+    def now(self) -> float:
+        """Seconds of the event loop's clock."""
+        return anyio.current_time()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await anyio.sleep(seconds)
+
+    async def connect(self, revision: Revision, *, log: Log, **_options: Any) -> "StdioWire":
+        """Start the server."""
+        try:
+            process = await anyio.open_process(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._env,
+                cwd=self._cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Refused(f"{self.command[0]} cannot be started: {error}") from error
+        return StdioWire(process, log, self._tasks)
+
+
+class StdioWire:
+    """The pipes of one process."""
+
+    binding = Binding.STDIO
+
+    def __init__(self, process: Process, log: Log, tasks: TaskGroup) -> None:
+        self.number = log.number()
+        self._process = process
+        self._log = log
+        self._inbox = Inbox(anyio.current_time)
+        self._stderr = b""
+        self._scope = anyio.CancelScope()
+        tasks.start_soon(self._serve)
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        await self.write(payload + b"\n")
+        return 0
+
+    async def write(self, data: bytes) -> None:
+        """See :class:`~conformance.kit.wire.LinesWire`."""
+        assert self._process.stdin is not None
+        self._log.add(True, self.number, "message", data)
+        try:
+            with anyio.fail_after(PATIENCE):
+                await self._process.stdin.send(data)
+        except TimeoutError as error:
+            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # whether that is a fault is for the case to say: the end will be heard
+            self._log.add(True, self.number, "note", b"the server does not read any more")
+
+    async def hear(self, within: float) -> Heard | None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return await self._inbox.get(within)
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return 0
+
+    async def cut(self, exchange: int = 0) -> None:
+        """Kill the process."""
+        self._kill(signals.SIGKILL)
+        await self.exited(PATIENCE)
+
+    async def finish(self) -> None:
+        """Close the standard input."""
+        assert self._process.stdin is not None
+        self._log.add(True, self.number, "close", b"")
+        await self._process.stdin.aclose()
+
+    async def signal(self, number: int) -> None:
+        """See :class:`~conformance.kit.wire.ProcessWire`."""
+        self._log.add(True, self.number, "note", signals.Signals(number).name.encode())
+        if self._process.returncode is None:
+            self._process.send_signal(signals.Signals(number))
+
+    async def exited(self, within: float) -> int | None:
+        """See :class:`~conformance.kit.wire.ProcessWire`."""
+        with anyio.move_on_after(within):
+            return await self._process.wait()
+        return self._process.returncode
+
+    def stderr(self) -> bytes:
+        """See :class:`~conformance.kit.wire.ProcessWire`."""
+        return self._stderr
+
+    def descendants(self) -> list[int]:
+        """See :class:`~conformance.kit.wire.ProcessWire`."""
+        return _group(self._process.pid)
+
+    async def close(self) -> None:
+        """Close the input, wait, terminate, kill; nothing of its group is left."""
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._process.returncode is None:
+                    assert self._process.stdin is not None
+                    await self._process.stdin.aclose()
+                    if await self.exited(PATIENCE) is None:
+                        self._kill(signals.SIGTERM)
+                        await self.exited(PATIENCE)
+            finally:
+                self._kill(signals.SIGKILL)
+                await self._process.wait()
+                self._scope.cancel()
+
+    def _kill(self, number: signals.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+    async def _serve(self) -> None:
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._read_stderr)
+                await self._read()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        rest: list[bytes] = []
+        held = 0
+        try:
+            async for data in self._process.stdout:
+                *lines, last = data.split(b"\n")
+                for line in lines:
+                    self._line(b"".join([*rest, line]))
+                    rest, held = [], 0
+                if last:
+                    rest.append(last)
+                    held += len(last)
+                if held > LINE_LIMIT:
+                    break
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            pass
+        if rest:
+            self._line(b"".join(rest))
+        status = await self.exited(PATIENCE)
+        self._log.add(False, self.number, "close", f"exit status {status}".encode())
+        what = "closed its output" if status is None else f"ended with status {status}"
+        self._inbox.put(Gone(f"the process {what}", code=status))
+
+    def _line(self, line: bytes) -> None:
+        self._log.add(False, self.number, "message", line + b"\n")
+        if line.strip(b"\r"):
+            self._inbox.put(Text(line))
+
+    async def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        try:
+            async for data in self._process.stderr:
+                self._stderr = (self._stderr + data)[-STDERR_LIMIT:]
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            return
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a group that are still there, from /proc; empty where there is none."""
+    found = []
+    try:
+        candidates = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for process in candidates:
+        try:
+            if os.getsid(process) == leader and process != leader:
+                found.append(process)
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,469 @@
+"""A conversation with a server, at the level of messages: the same over every binding."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from conformance.kit import messages
+from conformance.kit.features import sample_form
+from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text, header
+from conformance.kit.messages import Kind, Message, encode
+from conformance.kit.model import Binding
+from conformance.kit.shapes import result_problem
+from conformance.kit.verdicts import Broken, Inconclusive, check
+from conformance.kit.wire import Overrides, Wire
+from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_PROTOCOL_VERSION,
+)
+
+if TYPE_CHECKING:
+    from conformance.kit.talk import ServerTalk
+
+T = TypeVar("T")
+
+CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
+OK, MULTIPLE_CHOICES = 200, 300
+
+
+class Answering(Struct):
+    """How the kit, as a client, answers what a server asks.
+
+    ``by`` method: a function of the request that returns a result, or None to leave it without an
+    answer, or an ``error`` dict made by hand.
+    """
+
+    by: dict[str, Callable[[Message], dict[str, Any] | None]] = field(default_factory=dict)
+
+    def result(self, message: Message) -> dict[str, Any] | None:
+        """What to answer; None for nothing."""
+        found = self.by.get(message.method) or _ANSWERS.get(message.method)
+        return found(message) if found is not None else None
+
+
+def _ping(_message: Message) -> dict[str, Any]:
+    return {}
+
+
+def _sample(_message: Message) -> dict[str, Any]:
+    content = {"type": "text", "text": "said by the kit"}
+    return {"role": "assistant", "content": content, "model": "kit", "stopReason": "endTurn"}
+
+
+def _elicit(message: Message) -> dict[str, Any]:
+    schema = message.params.get("requestedSchema")
+    if schema is None:
+        return {"action": "accept"}
+    return {"action": "accept", "content": sample_form(schema)}
+
+
+def _roots(_message: Message) -> dict[str, Any]:
+    return {"roots": [{"uri": "file:///kit", "name": "kit"}]}
+
+
+_ANSWERS: Mapping[str, Callable[[Message], dict[str, Any] | None]] = {
+    "ping": _ping,
+    "sampling/createMessage": _sample,
+    "elicitation/create": _elicit,
+    "roots/list": _roots,
+}
+
+
+class Sent(Struct):
+    """A message that was sent."""
+
+    id: Any
+    """UNSET for a notification."""
+    exchange: int
+    method: str
+    number: int
+    """How many messages had been heard before; what is found later came after it."""
+
+
+class Reply(Struct):
+    """What came of a request: a message, or nothing but a status, an end, or silence."""
+
+    sent: Sent
+    message: Message | None = None
+    head: Head | None = None
+    body: bytes = b""
+    gone: Gone | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, where there is one."""
+        return self.head.status if self.head is not None else None
+
+    def header(self, name: str) -> str | None:
+        """A header of the response, by its name in lower case."""
+        return header(self.head.headers, name) if self.head is not None else None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The good result; raises Broken if it is anything else."""
+        if self.message is None or self.message.kind is not Kind.RESULT:
+            raise Broken(f"{self.sent.method or 'the message'} got {self}, not a result")
+        return self.message.result
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The JSON-RPC error; raises Broken if it is anything else."""
+        if self.message is None or self.message.kind is not Kind.ERROR:
+            raise Broken(f"{self.sent.method or 'the message'} got {self}, not an error")
+        return self.message.error
+
+    @property
+    def refused(self) -> bool:
+        """An error, an HTTP status of 400 or more, or the end of the connection."""
+        if self.message is not None:
+            return self.message.kind is Kind.ERROR
+        return self.gone is not None or (self.status or 0) >= 400
+
+    @property
+    def silent(self) -> bool:
+        """Nothing came at all, in time."""
+        return self.message is None and self.head is None and self.gone is None
+
+    def failed_with(self, *codes: int, status: int | None = None) -> dict[str, Any]:
+        """Check that this is an error with one of these codes (and that status over HTTP)."""
+        error = self.error
+        wanted = " or ".join(map(str, codes))
+        check(
+            not codes or error["code"] in codes,
+            f"{self.sent.method or 'the message'} got the error {error['code']}"
+            f" ({error['message']!r}), not {wanted}",
+        )
+        if status is not None and self.status is not None:
+            check(self.status == status, f"HTTP status {self.status}, not {status}")
+        return error
+
+    def __str__(self) -> str:
+        if self.message is not None and self.message.kind is Kind.ERROR:
+            return f"the error {self.message.code} ({self.message.error['message']!r})"
+        if self.message is not None:
+            return f"a {self.message.kind}"
+        if self.gone is not None:
+            return f"the end of the connection ({self.gone.reason})"
+        if self.head is not None:
+            return f"HTTP status {self.head.status} without a message"
+        return "no answer"
+
+
+class Link:
+    """Sends messages to a server and sorts what comes back.
+
+    What is heard and not asked for stays in ``inbox`` until it is expected; questions of the
+    server are answered as ``answering`` says and listed in ``asked``.
+    """
+
+    def __init__(
+        self,
+        talk: "ServerTalk",
+        wire: Wire,
+        revision: Revision,
+        *,
+        capabilities: dict[str, Any],
+        answering: Answering,
+    ) -> None:
+        self.talk = talk
+        self.wire = wire
+        self.revision = revision
+        self.capabilities = capabilities
+        self.answering = answering
+        self.inbox: list[Message] = []
+        self.asked: list[Message] = []
+        """Requests of the server, oldest first, answered or not."""
+        self.heads: dict[int, Head] = {}
+        self.ended: dict[int, Done] = {}
+        self.events: list[Event] = []
+        self.gone: Gone | None = None
+        self.heard = 0
+        """Messages so far."""
+        self._next = 0
+
+    # Saying
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The ``_meta`` that a request of the modern era needs."""
+        return {
+            META_PROTOCOL_VERSION: self.revision.name,
+            META_CLIENT_INFO: CLIENT_INFO,
+            META_CLIENT_CAPABILITIES: self.capabilities,
+        }
+
+    def id(self) -> int:
+        """Make the next id of this conversation."""
+        self._next += 1
+        return self._next
+
+    def params(self, params: Any = UNSET, meta: dict[str, Any] | None = None) -> Any:
+        """Complete the params of a request: in the modern era with ``_meta``."""
+        needed = self.meta if self.revision.modern else {}
+        if not needed and not meta:
+            return params
+        made = {} if params is UNSET else dict(params)
+        made["_meta"] = {**needed, **made.get("_meta", {}), **(meta or {})}
+        return made
+
+    async def say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
+        """Send one message: a JSON value, or bytes as they are."""
+        payload = value if isinstance(value, bytes) else encode(value)
+        number = self.heard
+        exchange = await self.wire.say(payload, headers=headers)
+        identifier: Any = UNSET
+        if isinstance(value, dict):
+            method = method or str(value.get("method", ""))
+            identifier = value.get("id", UNSET)
+        return Sent(id=identifier, exchange=exchange, method=method, number=number)
+
+    async def send(
+        self,
+        method: str,
+        params: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        meta: dict[str, Any] | None = None,
+        bare: bool = False,
+        headers: Overrides | None = None,
+    ) -> Sent:
+        """Send a request and do not wait; ``bare``: params exactly as given, without ``_meta``."""
+        identifier = self.id() if isinstance(id, UnsetType) else id
+        complete = params if bare else self.params(params, meta)
+        return await self.say(messages.request(identifier, method, complete), headers=headers)
+
+    async def notify(
+        self, method: str, params: Any = UNSET, *, headers: Overrides | None = None
+    ) -> Sent:
+        """Send a notification; in the modern era without ``_meta``, which only requests need."""
+        return await self.say(messages.notification(method, params), headers=headers)
+
+    async def request(
+        self,
+        method: str,
+        params: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        meta: dict[str, Any] | None = None,
+        bare: bool = False,
+        headers: Overrides | None = None,
+        within: float | None = None,
+    ) -> Reply:
+        """Send a request and wait for what comes of it."""
+        sent = await self.send(method, params, id=id, meta=meta, bare=bare, headers=headers)
+        return await self.reply(sent, within)
+
+    async def ask(self, method: str, params: Any = UNSET, **rest: Any) -> dict[str, Any]:
+        """Send a request that has to succeed, check the shape of its result, and return it.
+
+        Where it is asked for input, the request is made again with the answers, as a client does.
+        """
+        for _ in range(10):
+            reply = await self.request(method, params, **rest)
+            found = reply.result
+            problem = result_problem(method, found, self.revision)
+            check(not problem, f"the result of {method}: {problem}")
+            if not self.revision.input_rounds or found.get("resultType") != "input_required":
+                return found
+            params = self.again({} if params is UNSET else params, found)
+        raise Broken(f"{method} asks for input again and again")
+
+    def again(self, params: dict[str, Any], asking: dict[str, Any]) -> dict[str, Any]:
+        """Build the params of the request that answers ``input_required``."""
+        made = {**params}
+        if "requestState" in asking:
+            made["requestState"] = asking["requestState"]
+        made["inputResponses"] = {
+            key: self.answering.result(_embedded(each))
+            for key, each in asking.get("inputRequests", {}).items()
+        }
+        return made
+
+    async def initialize(self) -> dict[str, Any]:
+        """Do the handshake of the legacy era; returns the result of initialize."""
+        reply = await self.request("initialize", self.opening(), headers=None)
+        if reply.message is None or reply.message.kind is not Kind.RESULT:
+            raise Inconclusive(f"initialize got {reply}")
+        agreed = reply.result.get("protocolVersion")
+        if agreed != self.revision.name:
+            raise Inconclusive(f"the server answered {agreed!r} to {self.revision.name}")
+        await self.accepted(await self.notify("notifications/initialized"))
+        return reply.result
+
+    def opening(self) -> dict[str, Any]:
+        """The params of initialize."""
+        return {
+            "protocolVersion": self.revision.name,
+            "capabilities": self.capabilities,
+            "clientInfo": CLIENT_INFO,
+        }
+
+    async def accepted(self, sent: Sent) -> Head | None:
+        """Wait until a message that owes no answer was taken: over HTTP for its status."""
+        if self.wire.binding is not Binding.HTTP:
+            return None
+        await self.until(lambda: self.ended.get(sent.exchange))
+        head = self.heads.get(sent.exchange)
+        check(head is not None, f"{sent.method or 'the message'} got no HTTP response")
+        return head
+
+    async def cancel(self, sent: Sent, reason: str = "the kit wants to see it") -> None:
+        """Cancel a request as the revision and the binding have it."""
+        if self.revision.disconnect_cancels and self.wire.binding is Binding.HTTP:
+            await self.wire.cut(sent.exchange)
+        else:
+            await self.notify("notifications/cancelled", {"requestId": sent.id, "reason": reason})
+
+    async def listen(self) -> int:
+        """Open what brings messages that belong to no request (a GET stream), where needed."""
+        return await self.wire.listen() if self.revision.handshake else 0
+
+    # Hearing
+
+    async def reply(self, sent: Sent, within: float | None = None) -> Reply:
+        """Wait for what comes of a request that was sent."""
+        reply = Reply(sent)
+
+        def found() -> bool:
+            reply.message = self._answer_to(sent)
+            return reply.message is not None or self._over(sent) or self.gone is not None
+
+        await self.until(found, within)
+        if reply.message is not None:
+            self.inbox.remove(reply.message)
+        reply.head = self.heads.get(sent.exchange) if sent.exchange else None
+        if sent.exchange in self.ended:
+            reply.body = self.ended[sent.exchange].body
+        reply.gone = self.gone if reply.message is None else None
+        return reply
+
+    async def expect(
+        self,
+        method: str | Callable[[Message], bool],
+        within: float | None = None,
+        *,
+        since: int = 0,
+    ) -> Message:
+        """Wait for a notification or request of the server; raises Broken if it does not come."""
+        message = await self.wait_for(method, within)
+        if message is None:
+            why = f": the connection is gone ({self.gone.reason})" if self.gone else ""
+            what = method if isinstance(method, str) else "the expected message"
+            raise Broken(f"{what} did not come{why}")
+        return message
+
+    async def wait_for(
+        self, method: str | Callable[[Message], bool], within: float | None = None
+    ) -> Message | None:
+        """Wait for a message of the server and take it out of the inbox; None if none comes."""
+        matches = _by_method(method) if isinstance(method, str) else method
+        found = await self.until(lambda: next(filter(matches, self.inbox), None), within)
+        if found is not None:
+            self.inbox.remove(found)
+        return found
+
+    async def until(self, found: Callable[[], T | None], within: float | None = None) -> T | None:
+        """Hear until ``found`` gives something true; None if it does not in time."""
+        timing = self.talk.timing
+        end = self.talk.stage.now() + (timing.answer if within is None else within)
+        while not (value := found()):
+            left = end - self.talk.stage.now()
+            if left <= 0 or self.gone is not None:
+                return None
+            heard = await self.wire.hear(left)
+            if heard is not None:
+                await self._take(heard)
+        return value
+
+    async def quiet(self, seconds: float | None = None) -> None:
+        """Let the server show that it is there, and hear everything that it has to say."""
+        await self.alive()
+        await self.until(lambda: None, self.talk.timing.quiet if seconds is None else seconds)
+
+    async def alive(self) -> None:
+        """Check that the server still answers a plain request."""
+        if self.revision.modern:
+            reply = await self.request("server/discover")
+        else:
+            reply = await self.request("ping")
+        check(
+            reply.message is not None and reply.message.kind is Kind.RESULT,
+            f"afterwards the server does not answer any more: {reply}",
+        )
+
+    async def _take(self, heard: Heard) -> None:
+        match heard:
+            case Text():
+                self.heard += 1
+                await self._message(messages.parse(heard))
+            case Head():
+                self.heads[heard.exchange] = heard
+            case Done():
+                self.ended[heard.exchange] = heard
+            case Event():
+                self.events.append(heard)
+            case Gone():
+                self.gone = heard
+            case Noise():
+                raise Broken(f"the server sent what the binding does not allow: {heard.detail}")
+
+    async def _message(self, message: Message) -> None:
+        if message.kind is Kind.INVALID:
+            raise Broken(f"the server sent an invalid message: {message.detail}")
+        if message.kind is Kind.BATCH:
+            check(self.revision.batches, f"{self.revision.name} has no batches, one was sent")
+            for part in message.parts:
+                await self._message(part)
+            return
+        if message.kind is Kind.REQUEST:
+            self.asked.append(message)
+            answer = self.answering.result(message)
+            if answer is not None:
+                if "error" in answer:
+                    value = {"jsonrpc": "2.0", "id": message.id, "error": answer["error"]}
+                else:
+                    value = messages.result(message.id, answer)
+                await self.say(value, method=f"the answer to {message.method}")
+                return
+        self.inbox.append(message)
+
+    def _answer_to(self, sent: Sent) -> Message | None:
+        for message in self.inbox:
+            if message.kind not in (Kind.RESULT, Kind.ERROR):
+                continue
+            if messages.is_id(sent.id) and message.answers(sent.id):
+                return message
+            if message.id in (None, UNSET) and (
+                message.source.exchange == sent.exchange
+                if sent.exchange and message.source.exchange
+                else True
+            ):
+                return message
+        return None
+
+    def _over(self, sent: Sent) -> bool:
+        """Whether the exchange has ended so that no answer can come any more."""
+        if not sent.exchange or sent.exchange not in self.ended:
+            return False
+        if self.wire.binding is Binding.HTTP:
+            return True
+        head = self.heads.get(sent.exchange)
+        return head is None or not OK <= head.status < MULTIPLE_CHOICES
+
+
+def _by_method(method: str) -> Callable[[Message], bool]:
+    return lambda message: message.method == method
+
+
+def _embedded(request: Any) -> Message:
+    if not isinstance(request, dict):
+        raise Broken(f"an input request is an object, not {request!r}")
+    return Message(Kind.REQUEST, request, Text(b""))
+
+
+def headers_of(reply: Reply) -> Headers:
+    """The headers of a reply's HTTP response."""
+    return reply.head.headers if reply.head is not None else []

@@ -1,0 +1,243 @@
+"""What a case is: a clause, for whom it holds, and a dialogue that tests it."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
+
+if TYPE_CHECKING:
+    from conformance.kit.client_talk import ClientTalk
+    from conformance.kit.talk import ServerTalk
+
+SPECIFICATION = "https://modelcontextprotocol.io/specification"
+
+ALL = Span(REVISIONS[0], LATEST)
+LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
+MODERN = Span(LATEST, LATEST)
+
+
+class Strength(StrEnum):
+    """How binding a clause is; MUST NOT is MUST, SHOULD NOT is SHOULD."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+    MAY = "MAY"
+
+
+MUST, SHOULD, MAY = Strength.MUST, Strength.SHOULD, Strength.MAY
+
+
+class Side(StrEnum):
+    """Which side of a conversation is tested."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Binding(StrEnum):
+    """How messages travel."""
+
+    STDIO = "stdio"
+    HTTP = "http"
+    """Streamable HTTP."""
+    WS = "ws"
+    SSE = "sse"
+    """HTTP+SSE of 2024-11-05."""
+    TCP = "tcp"
+    UNIX = "unix"
+    MEMORY = "memory"
+    """A server object of this process."""
+    CORE = "core"
+    """The sans-IO core of this project, on virtual time."""
+
+
+EVERY = frozenset(Binding)
+STREAMABLE = frozenset({Binding.HTTP})
+STDIO = frozenset({Binding.STDIO})
+WEBSOCKET = frozenset({Binding.WS})
+LEGACY_SSE = frozenset({Binding.SSE})
+LINES = frozenset({Binding.STDIO, Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.CORE})
+"""Bindings that separate messages by newlines."""
+ONE_CHANNEL = EVERY - {Binding.HTTP}
+"""Bindings on which all messages of a conversation share one ordered channel to the client."""
+
+
+class Verdict(StrEnum):
+    """What came of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WEAK = "weak"
+    """A SHOULD is not met."""
+    INFORMATIONAL = "informational"
+    """Something worth knowing; nobody is wrong."""
+    NOT_APPLICABLE = "not applicable"
+    """The revision is not spoken, the capability is not declared, the fixture is not there."""
+    INCONCLUSIVE = "inconclusive"
+    """It could not be found out; the detail says why."""
+
+
+class Case(Struct, frozen=True, kw_only=True):
+    """One clause and the dialogue that tests it."""
+
+    id: str
+    """``page/section/slug``; stable."""
+    page: str
+    section: str
+    """Anchor of the section of the page."""
+    strength: Strength
+    revisions: Span
+    side: Side
+    bindings: frozenset[Binding]
+    needs: tuple[str, ...]
+    """Capabilities (``tools``, ``resources.subscribe``) and fixtures (``tool:NAME``,
+    ``prompt:NAME``, ``resource:URI``, for clients ``scenario:NAME``) without which the case does
+    not apply."""
+    summary: str
+    """What is tested, in one line."""
+    expects: str
+    """What a conforming program does."""
+    scenario: str
+    """Clients only: what the client is asked to do."""
+    context: dict[str, Any]
+    """Clients only: details of the scenario."""
+    play: Callable[[Any], Awaitable[None]]
+
+    @property
+    def clause(self) -> str:
+        """Page and section, with the newest revision that has the clause."""
+        return f"{self.revisions.last.name}/{self.page}#{self.section}"
+
+    @property
+    def link(self) -> str:
+        """Where the clause can be read: the specification, or this project's own rules."""
+        if self.page.startswith("docs/"):
+            return f"{self.page}.md#{self.section}"
+        return f"{SPECIFICATION}/{self.clause}"
+
+    def holds_in(self, revision: Revision) -> bool:
+        """Whether the clause is one of that revision."""
+        return revision in self.revisions
+
+
+class Result(Struct, kw_only=True):
+    """What one case gave on one binding in one revision."""
+
+    case: Case
+    revision: str
+    binding: Binding
+    verdict: Verdict
+    detail: str = ""
+    """Why, in one or two sentences."""
+    notes: list[str] = []
+    """What else was seen."""
+    transcript: list["Line"] = []
+    """What was said, oldest first; secrets are left out when it is shown."""
+    seconds: float = 0.0
+
+
+class Line(Struct):
+    """One thing that was said in a dialogue, for the transcript."""
+
+    at: float
+    """Seconds since the case began."""
+    sent: bool
+    """By the kit."""
+    wire: int
+    """Number of the connection within the case, from 1."""
+    exchange: int
+    """Number of the HTTP exchange on the wire; 0 where there is one channel."""
+    kind: str
+    """``message``, ``head``, ``end``, ``bytes``, ``close``, ``note``."""
+    data: bytes
+
+
+ServerPlay = Callable[["ServerTalk"], Awaitable[None]]
+ClientPlay = Callable[["ClientTalk"], Awaitable[None]]
+
+
+class Page:
+    """The cases of one page of the specification; ``cases`` lists them in order of writing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cases: list[Case] = []
+
+    def server(
+        self,
+        strength: Strength,
+        place: str,
+        revisions: Span = ALL,
+        *,
+        expects: str,
+        bindings: Iterable[Binding] = EVERY,
+        needs: tuple[str, ...] = (),
+    ) -> Callable[[ServerPlay], ServerPlay]:
+        """Make a dialogue the case of ``section/slug`` for servers; its docstring sums it up."""
+
+        def add(play: ServerPlay) -> ServerPlay:
+            self._add(
+                play,
+                place,
+                strength=strength,
+                revisions=revisions,
+                side=Side.SERVER,
+                bindings=frozenset(bindings),
+                needs=needs,
+                expects=expects,
+                scenario="",
+                context={},
+            )
+            return play
+
+        return add
+
+    def client(
+        self,
+        strength: Strength,
+        place: str,
+        revisions: Span = ALL,
+        *,
+        expects: str,
+        scenario: str = "tools_call",
+        context: dict[str, Any] | None = None,
+        bindings: Iterable[Binding] = EVERY,
+        needs: tuple[str, ...] = (),
+    ) -> Callable[[ClientPlay], ClientPlay]:
+        """Make a dialogue the case of ``section/slug`` for clients that play ``scenario``."""
+
+        def add(play: ClientPlay) -> ClientPlay:
+            self._add(
+                play,
+                place,
+                strength=strength,
+                revisions=revisions,
+                side=Side.CLIENT,
+                bindings=frozenset(bindings),
+                needs=needs,
+                expects=expects,
+                scenario=scenario,
+                context=context or {},
+            )
+            return play
+
+        return add
+
+    def _add(self, play: Callable[[Any], Awaitable[None]], place: str, **rest: Any) -> None:
+        section, _, slug = place.partition("/")
+        summary = (play.__doc__ or "").strip().partition("\n")[0]
+        if not section or not slug or not summary:
+            raise ValueError(f"a case needs a section, a slug and a docstring: {place!r}")
+        self.cases.append(
+            Case(
+                id=f"{self.name}/{place}",
+                page=self.name,
+                section=section,
+                summary=summary,
+                play=play,
+                **rest,
+            )
+        )

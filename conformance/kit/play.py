@@ -1,0 +1,69 @@
+"""Playing one case against one program, and judging what came of it."""
+
+import traceback
+
+from conformance.kit.features import Features
+from conformance.kit.log import Log
+from conformance.kit.model import Case, Result, Strength, Verdict
+from conformance.kit.talk import ServerTalk, Timing
+from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
+from conformance.kit.wire import Stage
+from mcpcore.spec.revisions import Revision
+
+_WHEN_BROKEN = {
+    Strength.MUST: Verdict.FAILED,
+    Strength.SHOULD: Verdict.WEAK,
+    Strength.MAY: Verdict.INFORMATIONAL,
+}
+
+
+async def play(
+    case: Case,
+    stage: Stage,
+    revision: Revision,
+    features: Features,
+    *,
+    timing: Timing | None = None,
+    seed: int = 0,
+) -> Result:
+    """Play a server case; every way in which it can end becomes a verdict."""
+    result = Result(
+        case=case, revision=revision.name, binding=stage.binding, verdict=Verdict.PASSED
+    )
+    reason = not_applicable(case, stage, revision, features)
+    if reason:
+        result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
+        return result
+    log = Log(stage.now)
+    started = stage.now()
+    talk = ServerTalk(stage, revision, features, log=log, timing=timing or Timing(), seed=seed)
+    try:
+        await case.play(talk)
+        if talk.weaknesses:
+            result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
+    except Broken as error:
+        result.verdict, result.detail = _WHEN_BROKEN[case.strength], error.detail
+    except NotApplicable as error:
+        result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
+    except Inconclusive as error:
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
+    except Exception as error:
+        where = "".join(traceback.format_exception(error)[-3:])
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
+    finally:
+        for link in talk.links:
+            await link.wire.close()
+        result.seconds = stage.now() - started
+        result.notes, result.transcript = talk.notes, log.lines()
+    return result
+
+
+def not_applicable(case: Case, stage: Stage, revision: Revision, features: Features) -> str:
+    """Why a case does not apply here; empty if it does."""
+    if not case.holds_in(revision):
+        return f"the clause is not one of {revision.name}"
+    if stage.binding not in case.bindings:
+        return f"the clause is not about {stage.binding}"
+    if features.revision != revision.name:
+        return f"the server does not speak {revision.name}"
+    return next(filter(None, map(features.has, case.needs)), "")

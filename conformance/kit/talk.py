@@ -1,0 +1,200 @@
+"""What the dialogue of a server case is given: a server to talk to, and time."""
+
+import random
+from collections.abc import Sequence
+from typing import Any, Never, cast
+
+from msgspec import Struct
+
+from conformance.kit.features import Features, Tool, sample
+from conformance.kit.heard import Headers
+from conformance.kit.link import Answering, Link
+from conformance.kit.log import Log
+from conformance.kit.messages import Id
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Inconclusive, NotApplicable
+from conformance.kit.wire import FramesWire, HttpWire, LinesWire, ProcessWire, Refused, Stage, Wire
+from mcpcore.spec.methods import lookup, lookup_embedded
+from mcpcore.spec.revisions import Revision
+
+
+class Timing(Struct, frozen=True):
+    """How long the kit waits, in seconds."""
+
+    answer: float = 5.0
+    """For an answer, an end, a connection: afterwards there is none."""
+    quiet: float = 0.15
+    """For something that must not come, after the server has shown that it is there."""
+
+
+class ServerTalk:
+    """One case's view of a server.  Everything that it opens is closed when the case ends."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        revision: Revision,
+        features: Features,
+        *,
+        log: Log,
+        timing: Timing,
+        seed: int,
+    ) -> None:
+        self.stage = stage
+        self.revision = revision
+        self.features = features
+        self.log = log
+        self.timing = timing
+        self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
+        self.notes: list[str] = []
+        self.weaknesses: list[str] = []
+        self.links: list[Link] = []
+
+    @property
+    def binding(self) -> Binding:
+        """The binding that is tested."""
+        return self.stage.binding
+
+    # Opening
+
+    async def open(
+        self,
+        *,
+        capabilities: dict[str, Any] | None = None,
+        answering: Answering | None = None,
+        headers: Headers | None = None,
+        revision: Revision | None = None,
+    ) -> Link:
+        """Open a connection and get to where requests may be sent.
+
+        Legacy: initialize and notifications/initialized.  ``capabilities`` are declared (by
+        default all that the revision has), ``answering`` answers what the server asks.
+        """
+        link = await self.connect(
+            capabilities=capabilities, answering=answering, headers=headers, revision=revision
+        )
+        if link.revision.handshake:
+            await link.initialize()
+        return link
+
+    async def connect(
+        self,
+        *,
+        capabilities: dict[str, Any] | None = None,
+        answering: Answering | None = None,
+        headers: Headers | None = None,
+        revision: Revision | None = None,
+        **options: Any,
+    ) -> Link:
+        """Open a connection on which nothing has been said; raises Broken if it is refused."""
+        try:
+            wire = await self.wire(headers=headers, revision=revision, **options)
+        except Refused as error:
+            raise Inconclusive(f"the server did not take a connection: {error.reason}") from error
+        link = Link(
+            self,
+            wire,
+            revision or self.revision,
+            capabilities=all_capabilities(revision or self.revision)
+            if capabilities is None
+            else capabilities,
+            answering=answering or Answering(),
+        )
+        self.links.append(link)
+        return link
+
+    async def wire(
+        self,
+        *,
+        headers: Headers | None = None,
+        revision: Revision | None = None,
+        **options: Any,
+    ) -> Wire:
+        """Open a bare connection; raises Refused.  The caller closes it."""
+        if headers is not None:
+            options["headers"] = headers
+        return await self.stage.connect(revision or self.revision, log=self.log, **options)
+
+    def http(self, link: Link) -> HttpWire:
+        """The link's wire as what it is, for cases of Streamable HTTP only."""
+        return cast("HttpWire", link.wire)
+
+    def lines(self, link: Link) -> LinesWire:
+        """The link's wire as what it is, for cases of newline framing only."""
+        return cast("LinesWire", link.wire)
+
+    def process(self, link: Link) -> ProcessWire:
+        """The link's wire as what it is, for cases of stdio only."""
+        return cast("ProcessWire", link.wire)
+
+    def frames(self, link: Link) -> FramesWire:
+        """The link's wire as what it is, for cases of WebSocket only."""
+        return cast("FramesWire", link.wire)
+
+    # Time and judgement
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass; on virtual time it passes at once."""
+        await self.stage.pause(seconds)
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing that decides nothing."""
+        self.notes.append(text)
+
+    def should(self, condition: object, detail: str) -> None:
+        """Check a SHOULD inside a MUST case: the case goes on, and is weak at best."""
+        if not condition:
+            self.weaknesses.append(detail)
+
+    def skip(self, reason: str) -> Never:
+        """End the case: the server does not have what it is about."""
+        raise NotApplicable(reason)
+
+    # What the server offers
+
+    def tool(self, *names: str) -> Tool:
+        """The first of these tools that is there; with none, the case does not apply."""
+        for name in names:
+            if (found := self.features.tools.get(name)) is not None:
+                return found
+        raise NotApplicable(f"the server has no tool {' or '.join(names)}")
+
+    def any_tool(self) -> Tool:
+        """A tool that can be called without harm: the fixture's, or the plainest there is."""
+        found = self.features.plainest_tool()
+        if found is None:
+            raise NotApplicable("the server lists no tool that can be called without harm")
+        return found
+
+    def any_request(self) -> tuple[str, dict[str, Any]]:
+        """A harmless request that this server answers well: its method and params."""
+        return self.features.harmless_request()
+
+    def arguments(self, tool: Tool) -> dict[str, Any]:
+        """Arguments that the tool's schema accepts."""
+        return sample(tool.input_schema)
+
+    def slow_call(self, seconds: float = 30.0) -> tuple[str, dict[str, Any]]:
+        """A call that runs until it is cancelled or the time is over; fixture ``test_wait``."""
+        self.tool("test_wait")
+        return "tools/call", {"name": "test_wait", "arguments": {"seconds": seconds}}
+
+    def fresh_id(self) -> Id:
+        """An id that no other request of this case has."""
+        return f"kit-{self.random.getrandbits(48):012x}"
+
+
+def all_capabilities(revision: Revision) -> dict[str, Any]:
+    """What a client of that revision may declare, all of it."""
+    return {
+        name: value
+        for name, method, value in _CAPABILITIES
+        if lookup(method, "server", revision) or lookup_embedded(method, revision)
+    }
+
+
+_CAPABILITIES: Sequence[tuple[str, str, dict[str, Any]]] = (
+    ("roots", "roots/list", {"listChanged": True}),
+    ("sampling", "sampling/createMessage", {}),
+    ("elicitation", "elicitation/create", {}),
+)

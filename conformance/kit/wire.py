@@ -1,0 +1,141 @@
+"""One connection to a program, as dialogues use it: the same for every binding.
+
+The methods are coroutines.  Those of a real binding wait; those of the core on virtual time never
+do, so that a whole dialogue runs in one step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from conformance.kit.heard import Headers, Heard
+from conformance.kit.model import Binding
+from mcpcore.spec.revisions import Revision
+
+Overrides = Mapping[str, str | None]
+"""Headers by name in lower case that replace those of the kit; None leaves one out."""
+
+
+class Wire(Protocol):
+    """A connection (a process, a socket, a session over HTTP) from the kit to a server."""
+
+    binding: Binding
+    number: int
+    """Within the case, from 1."""
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """Send one message, framed as the binding does it, and return its exchange (HTTP) or 0.
+
+        Over HTTP a POST; the headers that the revision demands are made from the payload.  Does
+        not wait for an answer.  Raises Broken if the program does not take it in time.
+        """
+
+    async def hear(self, within: float) -> Heard | None:
+        """Return what comes next, in order of arrival; None if nothing does in that time."""
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """Open what carries messages of the server that belong to no request: HTTP GET.
+
+        Returns its exchange; 0 where nothing needs to be opened.
+        """
+
+    async def cut(self, exchange: int = 0) -> None:
+        """Drop an exchange, or all of the connection, without any goodbye."""
+
+    async def finish(self) -> None:
+        """Say that nothing more will be sent: end of input, half close, WebSocket close, DELETE."""
+
+    async def close(self) -> None:
+        """Leave as the specification asks a client to, and free everything; never raises."""
+
+
+class LinesWire(Wire, Protocol):
+    """A wire with newlines between messages."""
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+
+class ProcessWire(LinesWire, Protocol):
+    """A server that is a child process, over stdio."""
+
+    async def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+
+    async def exited(self, within: float) -> int | None:
+        """Wait for the end of the process; its status (negative: the signal), or None."""
+
+    def stderr(self) -> bytes:
+        """What it has written there, the last 64 KiB."""
+
+    def descendants(self) -> list[int]:
+        """Process ids of what it has started and what is still there."""
+
+
+class HttpWire(Wire, Protocol):
+    """A session over Streamable HTTP."""
+
+    url: str
+    session: str | None
+    """The id that the server gave; sent with everything from then on.  May be set."""
+
+    async def fetch(
+        self,
+        method: str,
+        *,
+        target: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> int:
+        """Send one request exactly as given (Host and framing are added); returns its exchange."""
+
+    async def raw(self, data: bytes, *, finish: bool = False) -> int:
+        """Send bytes on a new TCP (or TLS) connection, as they are; the response is heard."""
+
+    async def more(self, exchange: int, data: bytes) -> None:
+        """Send more bytes on the connection of a ``raw`` exchange."""
+
+
+class FramesWire(Wire, Protocol):
+    """A WebSocket."""
+
+    accepted: Headers
+    """Headers of the upgrade's response."""
+
+    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
+        """Send one frame as it is (RFC 6455 section 5.2), masked."""
+
+    async def raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+
+class Stage(Protocol):
+    """A server that is there for dialogues: where its connections come from, and its clock."""
+
+    binding: Binding
+    target: str
+    """For reports."""
+
+    def now(self) -> float:
+        """Seconds, of an origin of its own."""
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass."""
+
+    async def connect(self, revision: Revision, **options: Any) -> Wire:
+        """Open a connection on which nothing has been said.
+
+        Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols).
+        Raises Refused if the server does not take the connection.
+        """
+
+
+class Refused(Exception):
+    """A connection was not taken: what the server answered to the upgrade, or why it failed."""
+
+    def __init__(
+        self, reason: str, *, status: int | None = None, headers: Headers | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.headers: Headers = headers or []
