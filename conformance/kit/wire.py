@@ -18,9 +18,15 @@ Overrides = Mapping[str, str | None]
 class Wire(Protocol):
     """A connection (a process, a socket, a session over HTTP) from the kit to a server."""
 
-    binding: Binding
-    number: int
-    """Within the case, from 1."""
+    @property
+    def binding(self) -> Binding:
+        """How messages travel."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Within the case, from 1."""
+        ...
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """Send one message, framed as the binding does it, and return its exchange (HTTP) or 0.
@@ -111,9 +117,15 @@ class FramesWire(Wire, Protocol):
 class Stage(Protocol):
     """A server that is there for dialogues: where its connections come from, and its clock."""
 
-    binding: Binding
-    target: str
-    """For reports."""
+    @property
+    def binding(self) -> Binding:
+        """How messages travel."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """What is tested, for reports."""
+        ...
 
     def now(self) -> float:
         """Seconds, of an origin of its own."""

@@ -1,0 +1,1 @@
+"""Programs with one thing broken, to show that each case fails when it should."""

@@ -1,0 +1,62 @@
+"""What a mutant is, and how the tables of each page write one down."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from conformance.kit.model import Binding
+from conformance.mutants.faults import Fault
+
+
+class Mutant(Struct, frozen=True, kw_only=True):
+    """A program with one thing broken."""
+
+    id: str
+    """``page/slug``."""
+    kills: tuple[str, ...]
+    """The cases that have to notice it: failed, weak or informational, as their strength says."""
+    summary: str
+    """What is broken."""
+    fault: Callable[[], Fault] | None = None
+    """Edits the traffic of our reference program ..."""
+    command: Sequence[str] = ()
+    """... or a program of its own takes its place, for what a process does: arguments of Python."""
+    revision: str = ""
+    """Where to show it; by default the newest in which the case holds."""
+    binding: Binding | None = None
+    """By default the first of memory, HTTP, stdio, WebSocket, SSE that the case has."""
+
+
+class Table:
+    """The mutants of one page."""
+
+    def __init__(self, page: str) -> None:
+        self.page = page
+        self.mutants: list[Mutant] = []
+
+    def add(
+        self,
+        slug: str,
+        kills: str | tuple[str, ...],
+        summary: str,
+        fault: Callable[[], Fault] | None = None,
+        *,
+        command: Sequence[str] = (),
+        revision: str = "",
+        binding: Binding | None = None,
+    ) -> None:
+        """Write down a mutant; ``kills`` are ``section/slug`` of this page, or whole ids."""
+        names = (kills,) if isinstance(kills, str) else kills
+        self.mutants.append(
+            Mutant(
+                id=f"{self.page}/{slug}",
+                kills=tuple(
+                    name if name.startswith(self.page) else f"{self.page}/{name}" for name in names
+                ),
+                summary=summary,
+                fault=fault,
+                command=command,
+                revision=revision,
+                binding=binding,
+            )
+        )
