@@ -6,6 +6,7 @@ It knows its connections as plain descriptors, so that what it finds is not some
 import os
 import socket
 import tempfile
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ class Harm(Struct, frozen=True, kw_only=True):
     cut: int | None = None
     """After so many bytes both sides are told that the other was killed."""
     step: tuple[str, bytes] | None = None
-    """The same ``before``, ``within`` or ``after`` the piece in which these bytes are."""
+    """The same ``before`` or ``after`` the piece in which these bytes are, or ``within`` them."""
     junk: tuple[int, bytes] | None = None
     """At this place these bytes are put in."""
     piece: int | None = None
@@ -238,10 +239,18 @@ class Relay:
             return data[: max(harm.cut - place, 0)], True
         if harm.step is not None:
             where, mark = harm.step
-            before = unmasked(bytes(seen)).count(mark)
+            known = bytes(seen)
+            before = unmasked(known).count(mark)
             seen += data
-            if unmasked(bytes(seen)).count(mark) > before:
-                kept = {"before": 0, "within": len(data) // 2, "after": len(data)}[where]
+
+            def come(size: int) -> bool:
+                return unmasked(known + data[:size]).count(mark) > before
+
+            if come(len(data)):
+                # half of a piece may be too much: what else is in it is chance
+                whole = bisect_left(range(len(data) + 1), True, key=come)
+                within = max(whole - len(mark) // 2, 0)
+                kept = {"before": 0, "within": within, "after": len(data)}[where]
                 return data[:kept], True
         return data, False
 
