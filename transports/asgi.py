@@ -28,6 +28,7 @@ from transports.http_host import peer_name
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
+from transports.tracing import Trace
 from transports.websocket_asgi import AsgiWebSockets, refuse_websocket
 
 logger = logging.getLogger(__name__)
@@ -50,16 +51,19 @@ def asgi_app(
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     principal: Principal | None = None,
+    trace: Trace | None = None,
 ) -> "AsgiApp":
     """Make an ASGI application of a server.
 
-    ``settings`` and ``revisions``: see :class:`~transports.http_endpoint.HttpEndpoint`.
+    ``settings``, ``revisions`` and ``trace``: see :class:`~transports.http_endpoint.HttpEndpoint`.
     ``settings.http.path`` is looked for below the path at which the application is mounted
     (``root_path``), and so are those of ``settings.http.sse``; with ``settings.shared`` WebSocket
     is served there too.  ``principal`` tells whom middleware has authenticated, from the scope.
     Raises ValueError for settings that cannot be read.
     """
-    return AsgiApp(HttpEndpoint(server, settings=settings, revisions=revisions), principal)
+    return AsgiApp(
+        HttpEndpoint(server, settings=settings, revisions=revisions, trace=trace), principal
+    )
 
 
 class AsgiApp:

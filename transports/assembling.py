@@ -19,11 +19,14 @@ from transports.client_core import ClientCore
 from transports.http_host import HttpHost
 from transports.link import App, Link
 from transports.memory import memory_links
+from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 from transports.seal import SealKey, SealSettings, make_seal
 from transports.serve_settings import ServeSettings
 from transports.store_link import binding
 from transports.tasks_host import TaskHost
+from transports.tracing import Trace
+from transports.tracing_http import HttpTrace
 from transports.websocket_server import LinkFactory
 from transports.websocket_upgrade import Handshake
 
@@ -39,18 +42,22 @@ async def serve_connection(
     settings: RuntimeSettings | None = None,
     links: set[Link] | None = None,
     tasks: TaskHost | None = None,
+    trace: Trace | None = None,
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
 
     A revision that is agreed in the ``handshake`` is the only one that is spoken.
 
-    ``links`` holds the link for as long as it lives; ``tasks`` the tasks, if they outlive it.
+    ``links`` holds the link for as long as it lives; ``tasks`` the tasks, if they outlive it;
+    ``trace`` records it, unless it is recorded already.
     """
     settings = settings or RuntimeSettings()
     config = bound_to(config or server_config(server, settings), handshake.revision)
     peer = Peer(Role.SERVER, config)
     runtime = ServerRuntime(server, peer, settings, tasks=tasks)
     link = runtime.link = make_link(peer, runtime)
+    if trace is not None and link.trace is None:
+        link.trace = trace.connection("server")
     links = set() if links is None else links
     links.add(link)
     try:
@@ -67,7 +74,7 @@ async def join_in_memory(
     settings: RuntimeSettings | None = None,
     *,
     wire: bool = False,
-) -> Link:
+) -> Connection:
     """Serve a client of this process in ``group``; returns the client's link, yet to be run.
 
     ``wire``: through bytes, see :mod:`transports.memory`.
@@ -115,6 +122,7 @@ def assemble_http(
         machine = HttpServer(config, secret=secret, settings=settings.http)
         runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
         host = runtime.link = make_host(machine, runtime)
+        _record(host, settings)
         return host, runtime
     shared = shared or binding(settings.store)
     stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
@@ -126,4 +134,10 @@ def assemble_http(
     runtime = ServerRuntime(server, stored, runtime_settings, tasks=tasks)
     host = runtime.link = make_host(stored, runtime)
     host.use_store(settings.store, stored, shared.worker, settings.store_link)
+    _record(host, settings)
     return host, runtime
+
+
+def _record(host: HttpHost, settings: ServeSettings) -> None:
+    if settings.trace is not None:
+        host.trace = HttpTrace(settings.trace, "server")

@@ -130,7 +130,7 @@ class Bindings:
 
     def _websocket_server(self, host: str) -> WebSocketServer:
         rules = websocket_rules(self._settings, host)
-        server = WebSocketServer(self._serve_one, rules)
+        server = WebSocketServer(self._serve_one, rules, self._settings.trace)
         self._websockets.append(server)
         return server
 
@@ -223,6 +223,7 @@ class Bindings:
             settings=self._runtime,
             links=self._links,
             tasks=self._tasks,
+            trace=self._settings.trace,
         )
 
 

@@ -55,6 +55,7 @@ from transports.tasks_client import ClientTasks
 if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.http_carrier import RequestHeaders
+    from transports.tracing import TraceTo
 
 logger = logging.getLogger("mcpcore.client")
 
@@ -347,8 +348,10 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
     the WebSocket handshake; over HTTP a function may make them anew for each request.
     ``http_client``, an ``httpx.AsyncClient`` or the like, carries the HTTP requests in the place
     of our own; it is not closed.  ``middleware`` is run around every request that is sent, the
-    first outermost.  Raises BadTarget, BadProxy, LinkError, NegotiationError, and ValueError for
-    an unknown revision.
+    first outermost.  ``trace`` is where everything is recorded that goes over the connection: the
+    name of a file, or a :class:`~transports.tracing.Trace`.  Raises BadTarget, BadProxy, LinkError,
+    NegotiationError, OSError for a trace that cannot be written, and ValueError for an unknown
+    revision.
     """
 
     def __init__(
@@ -362,6 +365,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         http_client: "HttpClientLike | None" = None,
         settings: ClientSettings | None = None,
         middleware: Sequence[ClientMiddleware] = (),
+        trace: "TraceTo | None" = None,
     ) -> None:
         self.target: Target = parse_target(target, headers=headers)
         if http_client is not None and not isinstance(self.target, HttpTarget | SseTarget):
@@ -373,6 +377,7 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
             revisions if revision is None else [revision],
             middleware,
             http_client,
+            trace,
         )
 
     async def __aenter__(self) -> Client:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transports.client_core import ClientCore
     from transports.client_open import ClientSettings
     from transports.http_adapter import HttpClientLike
-    from transports.http_carrier import RequestHeaders
+    from transports.http_carrier import HttpCarrier, RequestHeaders
 
 PeerTarget = StdioTarget | WebSocketTarget | TcpTarget | UnixTarget | CustomTarget
 """Targets whose connection can be made again; each is one conversation."""
@@ -40,6 +40,13 @@ def attempts_for(target: PeerTarget, settings: ReconnectSettings) -> int:
 
 def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
     """Make the link of one connection, yet to be run."""
+    link = _peer_link(app, target, settings, peer)
+    if settings.trace is not None:
+        link.trace = settings.trace.connection("client")
+    return link
+
+
+def _peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Peer) -> Connection:
     if isinstance(target, CustomTarget):
         return target.make_link(peer, app)
     if isinstance(target, StdioTarget):
@@ -69,12 +76,19 @@ def peer_link(app: App, target: PeerTarget, settings: "ClientSettings", peer: Pe
 
 
 async def memory_link(
-    peer: Peer, core: "ClientCore", target: MemoryTarget, group: TaskGroup
+    peer: Peer,
+    core: "ClientCore",
+    target: MemoryTarget,
+    group: TaskGroup,
+    settings: "ClientSettings",
 ) -> Link:
     """Serve a server of this process in ``group``; return the client's link to it."""
     from transports.assembling import join_in_memory
 
-    return await join_in_memory(peer, core, target.server, group, target.settings, wire=target.wire)
+    link = await join_in_memory(peer, core, target.server, group, target.settings, wire=target.wire)
+    if settings.trace is not None:
+        link.trace = settings.trace.connection("client")
+    return link
 
 
 def http_link(
@@ -87,6 +101,22 @@ def http_link(
     http_client: "HttpClientLike | None",
 ) -> Link:
     """Make what carries the requests of HTTP; ``headers`` makes headers for each."""
+    link = _http_link(machine, app, url, settings, headers, http_client)
+    if settings.trace is not None:
+        from transports.tracing_http import HttpTrace
+
+        link.trace = HttpTrace(settings.trace, "client")
+    return link
+
+
+def _http_link(
+    machine: HttpClient,
+    app: App,
+    url: str,
+    settings: "ClientSettings",
+    headers: "RequestHeaders | None",
+    http_client: "HttpClientLike | None",
+) -> "HttpCarrier":
     if http_client is not None:
         from transports.http_adapter import AdaptedClientLink
 

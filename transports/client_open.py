@@ -3,6 +3,7 @@
 import secrets
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ from transports.targets import (
     SseTarget,
     Target,
     WebSocketTarget,
+    named,
 )
 from transports.tasks_client import TaskOptions
 
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from transports.http_adapter import HttpClientLike
     from transports.process import ProcessSettings
     from transports.socket_settings import SocketSettings
+    from transports.tracing import Trace, TraceTo
     from transports.websocket_settings import WebSocketSettings
 
 
@@ -100,6 +103,8 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     websocket: "WebSocketSettings | None" = None
     socket: "SocketSettings | None" = None
     """Of TCP and Unix sockets."""
+    trace: "Trace | None" = None
+    """Where everything is recorded that goes over the connection; its owner closes it."""
 
     def __shown__(self) -> Mapping[str, object]:
         proxy = self.proxy
@@ -117,7 +122,10 @@ class Opening:
         revisions: Sequence[str] | None = None,
         middleware: Sequence[ClientMiddleware] = (),
         http_client: "HttpClientLike | None" = None,
+        trace: "TraceTo | None" = None,
     ) -> None:
+        self._trace = trace
+        self._recording = ExitStack()
         self._http_client = http_client
         self.target = target
         self.callbacks = callbacks
@@ -164,8 +172,18 @@ class Opening:
         core.watch(kept.notified)
         return kept
 
+    def _record(self, to: "TraceTo") -> None:
+        from transports.tracing import tracing
+
+        trace = self._recording.enter_context(tracing(to))
+        self.settings = structs.replace(self.settings, trace=trace)
+
     async def open(self) -> tuple[ClientCore, Ready]:
         """Start the link and negotiate.  Raises LinkError or NegotiationError."""
+        if self._trace is not None:
+            self._record(self._trace)
+        if self.settings.trace is not None:
+            self.settings.trace.begin("client", target=named(self.target))
         self._group = await anyio.create_task_group().__aenter__()
         try:
             core = await self._start()
@@ -205,6 +223,15 @@ class Opening:
         traceback: TracebackType | None,
     ) -> bool | None:
         """End the connection in good order, or at once if the caller was cancelled."""
+        with self._recording:
+            return await self._close(exc_type, exc, traceback)
+
+    async def _close(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
         cancelled = exc is not None and isinstance(exc, anyio.get_cancelled_exc_class())
         interrupted: BaseException | None = exc if cancelled else None
         failure: BaseException | None = None
@@ -281,7 +308,7 @@ class Opening:
                 machine, core, target.url, settings, headers=made, http_client=self._http_client
             )
         elif isinstance(target, MemoryTarget):
-            link = await memory_link(machine, core, target, self._group)
+            link = await memory_link(machine, core, target, self._group, settings)
         else:
             # Their machine is another.
             assert not isinstance(target, HttpTarget | SseTarget)  # noqa: S101

@@ -65,8 +65,11 @@ class SeizableLink(DescriptorLink):
             time.sleep(_TICK)
         if self._touching or self._broken or not self._direct or self._output < 0:
             return
+        last = self._outbox.lines()
+        if self.trace is not None:
+            self.trace.sent(last)
         with suppress(OSError):
-            _write(self._output, bytes(self._rest) + self._outbox.lines(), deadline)
+            _write(self._output, bytes(self._rest) + last, deadline)
 
     def _touch(self) -> None:
         self._touching = True

@@ -169,6 +169,8 @@ class AdaptedClientLink(HttpCarrier):
             scope.deadline = anyio.current_time() + send.head_timeout
         headers = [pair for pair in await self.headers_of(send) if pair[0] not in _BY_CLIENT]
         headers.append((b"accept-encoding", _CODINGS[settings.compression]))
+        if self.trace is not None:
+            self.trace.request(exchange, send.method, send.target, headers, send.body)
         async with self._client.stream(
             send.method,
             self._base + send.target,
@@ -181,6 +183,8 @@ class AdaptedClientLink(HttpCarrier):
             lines = self._lines(response)
             codings = [value for name, value in lines if name == b"content-encoding"]
             inflater = decoder_for(codings, settings.inflate_ratio) if codings else None
+            if self.trace is not None:
+                self.trace.response(exchange, response.status_code, lines)
             machine.response_head(exchange, response.status_code, lines, now=clock())
             if not any(n == CONTENT_TYPE and _EVENT_STREAM in v.lower() for n, v in lines):
                 ends = anyio.current_time() + settings.body_time
@@ -188,6 +192,8 @@ class AdaptedClientLink(HttpCarrier):
             self.flush_soon()
             async for data in response.aiter_raw():
                 for piece in (data,) if inflater is None else inflater.feed(data):
+                    if self.trace is not None:
+                        self.trace.response_data(exchange, piece)
                     machine.response_data(exchange, piece, now=clock())
                     self.flush_soon()
                     if scope.cancel_called:

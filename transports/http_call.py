@@ -118,6 +118,8 @@ class HttpCall:
             self._refuse(*refusal)
             return
         self._route = host.register(self)
+        if host.trace is not None:
+            host.trace.asked(self._route, request)
         self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
         if not self.wanted:
             self._received()
@@ -126,6 +128,8 @@ class HttpCall:
         """Take a part of the body that is ``wanted``; ``end`` with the last."""
         if not self.wanted or self._route is None:
             return
+        if self._host.trace is not None:
+            self._host.trace.request_body(self._route, data, end=end)
         self._host.machine.body(self._route, data, end=end, now=clock())
         self._woken = False
         if end:
@@ -145,6 +149,8 @@ class HttpCall:
         if not taken and self._route is not None:
             host = self._host
             taken += host.machine.data_to_send(self._route, host.settings.write_size)
+            if host.trace is not None:
+                host.trace.replied(taken)
             if taken and isinstance(taken[-1], HttpEnd):
                 host.unregister(self._route)
                 self._route = None
@@ -254,11 +260,15 @@ class HttpCall:
         if self._route is not None:
             route, self._route = self._route, None
             self._host.unregister(route)
+            if self._host.trace is not None:
+                self._host.trace.over(route, "the client has left")
             self._host.machine.disconnect(route, now=clock())
             self._host.flush_soon()
         self.wake()
 
     def _refuse(self, status: int, message: str) -> None:
+        if self._host.trace is not None:
+            self._host.trace.refused(status, message)
         extra = self._host.machine.readable(self._request)
         self._actions.extend(refused(self._request, status, message, extra))
         self.deadline = clock() + self._host.settings.write_time

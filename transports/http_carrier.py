@@ -21,6 +21,7 @@ from transports.http_link import HttpLink
 from transports.http_origin import Failure
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App, clock
+from transports.tracing_http import HttpTrace
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class HttpCarrier(HttpLink):
         self._delayed: list[tuple[float, int, HttpSend]] = []
         self._sequence = count()
         self._stopped = False
+        self.trace: HttpTrace | None = None
+        """Records what goes through it; to be set before run()."""
         self._closing = anyio.Event()
         self._quiet = anyio.Event()
         self._ended = anyio.Event()
@@ -156,6 +159,8 @@ class HttpCarrier(HttpLink):
         """Tell the machine that a response is complete, or with ``failure`` never will be."""
         error = None if failure is None else str(failure)
         fault = None if failure is None else failure.fault
+        if self.trace is not None:
+            self.trace.over(exchange, error or "")
         self.machine.response_end(exchange, error=error, fault=fault, now=clock())
 
     # Plans of the machine
@@ -176,6 +181,8 @@ class HttpCarrier(HttpLink):
         return news
 
     def _abort(self, exchange: Route) -> None:
+        if self.trace is not None:
+            self.trace.over(exchange, "given up by this side")
         self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]
         heapify(self._delayed)
         if not self._stop_running(exchange):

@@ -135,6 +135,8 @@ class ServerConnection:
                     await self._serve()
                 except BadHead as error:
                     refusal = error
+                    if self._link.trace is not None and self._exchange is None:
+                        self._link.trace.undecodable(bytes(self._buffer))
                 except BadBody as error:
                     refusal = BadHead(error.status, str(error))
                 except LOST:
@@ -182,12 +184,15 @@ class ServerConnection:
                 del buffer[:2]
             if buffer:
                 if size := find_head(buffer, self._limits):
-                    raw = bytes(buffer[:size])
-                    del buffer[:size]
                     self._overdue = None
-                    return self._link.parser.parse(
-                        raw, self._peer, scheme=self._scheme, certificate=self._certificate
+                    head = self._link.parser.parse(
+                        bytes(buffer[:size]),
+                        self._peer,
+                        scheme=self._scheme,
+                        certificate=self._certificate,
                     )
+                    del buffer[:size]
+                    return head
                 if not started:
                     started = True
                     self._overdue = "the head of the request took too long"
@@ -211,6 +216,8 @@ class ServerConnection:
         self._woken = False
         self._writing = True  # what is ready at once is for this task to write
         exchange = self._exchange = self._link.register(self)
+        if self._link.trace is not None:
+            self._link.trace.asked(exchange, head.request)
         if self._machine.open(exchange, head.request, principal=principal, now=clock()):
             await self._read_body(head, exchange, reply)
         elif head.length is not None and head.length <= len(self._buffer):
@@ -235,6 +242,8 @@ class ServerConnection:
         while True:
             data = body.take(buffer)
             ahead = body.announced
+            if self._link.trace is not None:
+                self._link.trace.request_body(exchange, data, end=body.done)
             if data or ahead or body.done:
                 self._machine.body(exchange, data, end=body.done, announced=ahead, now=clock())
             if body.done:
@@ -331,7 +340,10 @@ class ServerConnection:
         reply = self._reply
         assert reply is not None  # noqa: S101 - made with the exchange
         reply.close = reply.close or self._link.draining
-        data = reply.encode(self._machine.data_to_send(exchange, self._settings.write_size))
+        items = self._machine.data_to_send(exchange, self._settings.write_size)
+        if self._link.trace is not None:
+            self._link.trace.replied(items)
+        data = reply.encode(items)
         if reply.complete:
             self._exchange = None
             self._link.unregister(exchange)
@@ -353,6 +365,8 @@ class ServerConnection:
         A page can read why if its Origin is known: not if the head itself is refused.
         """
         head, machine = self._reading, self._machine
+        if self._link.trace is not None:
+            self._link.trace.refused(refusal.status, refusal.message)
         revision = None if head is None else head.revision
         extra = () if head is None else machine.readable(head.request)
         await refuse(
@@ -369,5 +383,7 @@ class ServerConnection:
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             self._link.unregister(exchange)
+            if self._link.trace is not None:
+                self._link.trace.over(exchange, "the client has left")
             self._machine.disconnect(exchange, now=clock())
             self._link.flush_soon()

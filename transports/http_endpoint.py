@@ -36,6 +36,7 @@ from transports.runtime import ServerRuntime
 from transports.serve_settings import ServeSettings, guard, sealing
 from transports.store_link import binding
 from transports.tasks_host import TaskHost
+from transports.tracing import Trace
 from transports.websocket_server import LinkFactory
 from transports.websocket_upgrade import Handshake
 
@@ -59,8 +60,8 @@ class HttpEndpoint:
     Of ``settings`` these count: ``runtime``, ``http``, the hosts and origins, and of ``http_link``
     the bounds of a head, ``connections`` and ``connections_per_client`` (requests at a time),
     ``body_time``, ``write_time``, ``write_size`` and ``drain_time``.  ``revisions`` names those
-    that are spoken, in the place of what ``settings`` say.  Raises ValueError for settings that
-    cannot be read.
+    that are spoken, in the place of what ``settings`` say; ``trace`` records what comes and goes.
+    Raises ValueError for settings that cannot be read.
 
     Each event loop that brings requests has its own sessions.  What runs for an endpoint ends
     with :meth:`aclose` or with the loop; it sees the context (``contextvars``) in which the
@@ -73,8 +74,11 @@ class HttpEndpoint:
         *,
         settings: ServeSettings | None = None,
         revisions: Sequence[str] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         settings = settings or ServeSettings()
+        if trace is not None:
+            settings = structs.replace(settings, trace=trace)
         if revisions is not None:
             runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
             settings = structs.replace(settings, runtime=runtime)
@@ -159,6 +163,7 @@ class HttpEndpoint:
             settings=self._runtime if of_store.seal is None else of_store,
             links=running.links,
             tasks=running.tasks,
+            trace=self.settings.trace,
         )
 
     def reopen(self) -> None:

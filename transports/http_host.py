@@ -27,6 +27,7 @@ from transports.link import App, clock
 from transports.store_link import StoreLink, StoreLinkSettings
 from transports.stores.base import Store
 from transports.tidying import Tidying, tidy
+from transports.tracing_http import HttpTrace
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class HttpHost(HttpLink):
         super().__init__(machine, app, sweep=min(1.0, shortest / 4))
         self.draining = False
         """The end has begun: replies are the last of their connections."""
+        self.trace: HttpTrace | None = None
+        """Records what goes through it; to be set before it is run."""
         self.carriers: set[Carrier] = set()
         """Those there are."""
         self._clients: Counter[str] = Counter()

@@ -182,6 +182,8 @@ class PooledConnection:
             target = f"http://{host.decode('ascii')}{target}"
             if relay.authorization is not None:
                 headers.append((b"proxy-authorization", relay.authorization))
+        if link.trace is not None:
+            link.trace.request(send.exchange, send.method, target, headers, send.body)
         try:
             return format_request(send.method, target, headers)
         except ValueError as error:
@@ -264,6 +266,8 @@ class PooledConnection:
         codings = [value for name, value in head.headers if name == b"content-encoding"]
         inflater = decoder_for(codings, self._settings.inflate_ratio) if codings else None
         self._writing = False
+        if link.trace is not None:
+            link.trace.response(exchange, head.status, head.headers)
         machine.response_head(exchange, head.status, head.headers, now=clock())
         if any(n == b"content-type" and _EVENT_STREAM in v.lower() for n, v in head.headers):
             self._allow(None)
@@ -279,6 +283,8 @@ class PooledConnection:
         while True:
             if data := body.take(buffer):
                 if inflater is None:
+                    if link.trace is not None:
+                        link.trace.response_data(exchange, data)
                     machine.response_data(exchange, data, now=clock())
                 else:
                     await self._inflate(inflater, data, exchange)
@@ -300,6 +306,8 @@ class PooledConnection:
         """Feed what was compressed, looking up between the pieces: it may be wanted no more."""
         link = self._link
         for piece in inflater.feed(data):
+            if link.trace is not None:
+                link.trace.response_data(exchange, piece)
             link.machine.response_data(exchange, piece, now=clock())
             link.flush_soon()
             if self._scope.cancel_called:

@@ -15,6 +15,7 @@ socket.
 
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -23,6 +24,9 @@ from mcpcore.engine.transmit import Transmit
 from mcpcore.wire.framing import TooLong
 from transports.link import App, clock
 from transports.pump import Connection, PumpSettings
+
+if TYPE_CHECKING:
+    from transports.tracing import ConnectionTrace
 
 _HEAD = 1024
 
@@ -44,11 +48,22 @@ def _hand_over(text: bytes, peer: Peer, now: float) -> None:
 
 
 class MemoryPair:
-    """A client and a server Peer, pumped by hand; ``wire``: through newline-framed bytes."""
+    """A client and a server Peer, pumped by hand; ``wire``: through newline-framed bytes.
+
+    ``trace`` records the client's side.
+    """
 
     def __init__(
-        self, client: Peer, client_app: App, server: Peer, server_app: App, *, wire: bool = False
+        self,
+        client: Peer,
+        client_app: App,
+        server: Peer,
+        server_app: App,
+        *,
+        wire: bool = False,
+        trace: "ConnectionTrace | None" = None,
     ) -> None:
+        self._trace = trace
         self.client, self.client_app = client, client_app
         self.server, self.server_app = server, server_app
         self._wire = wire
@@ -73,10 +88,14 @@ class MemoryPair:
     def _move(self, source: Peer, sink: Peer, now: float) -> int:
         if self._wire:
             data = source.lines_to_send()
+            if self._trace is not None:
+                (self._trace.sent if source is self.client else self._trace.received)(data)
             sink.receive_data(data, now=now)
             return len(data)
         texts = _texts(source.data_to_send())
         for text in texts:
+            if self._trace is not None:
+                self._trace.message(text, incoming=sink is self.client)
             _hand_over(text, sink, now)
         return sum(map(len, texts))
 
@@ -107,6 +126,7 @@ class MemoryLink(Connection):
     waits there as long as there is room, and then here, as on a socket.
     """
 
+    binding = "memory"
     _other: "MemoryLink"
     _paced = False  # both ends have one event loop: nobody would read it before
 
@@ -130,6 +150,9 @@ class MemoryLink(Connection):
                 self._moved = clock()
                 return
             texts = _texts(self.peer.data_to_send(room - other._held))
+            if self.trace is not None:
+                for text in texts:
+                    self.trace.message(text, incoming=False)
             if not other._arrived(texts):
                 self._write_failed()
 
@@ -173,6 +196,8 @@ class MemoryLink(Connection):
                 return False
             text = self._waiting.popleft()
             self._held -= len(text)
+            if self.trace is not None:
+                self.trace.message(text, incoming=True)
             _hand_over(text, self.peer, clock())
             if not self._waiting:
                 self._emptied.set()
@@ -197,6 +222,7 @@ class MemoryLink(Connection):
 class WireLink(Connection):
     """One end of a joined pair that goes through bytes; made by :func:`memory_links`."""
 
+    binding = "memory"
     _other: "WireLink"
 
     def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:

@@ -44,6 +44,8 @@ class ProcessLink(DescriptorLink):
     Lines of its standard output that are no messages become Violation events and are skipped.
     """
 
+    binding = "stdio"
+
     def __init__(
         self,
         peer: Peer,

@@ -8,7 +8,7 @@ say is written, and one timer sleeps until the Peer's deadline.  Three tasks per
 
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskStatus
@@ -19,6 +19,9 @@ from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+
+if TYPE_CHECKING:
+    from transports.tracing import ConnectionTrace
 
 _QUICK = 0.001
 """Seconds that an event may take to be handled for what follows to be as quick, presumably."""
@@ -51,6 +54,10 @@ class Connection(Link):
     comes out of ``run()``.
     """
 
+    binding = "custom"
+    """What traces call it."""
+    trace: "ConnectionTrace | None" = None
+    """Records what goes over the connection; to be set before run()."""
     _half_close = True  # the other side may stop writing and still read
     _paced = True  # answers may have to be written before the next handler begins
 
@@ -118,10 +125,15 @@ class Connection(Link):
         """Release everything, also after a failed :meth:`_open`; called shielded, bounds itself."""
 
     def _feed(self, data: bytes) -> None:
+        if self.trace is not None:
+            self.trace.received(data)
         self.peer.receive_data(data, now=clock())
 
     def _take(self) -> bytes:
-        return self.peer.lines_to_send()
+        data = self.peer.lines_to_send()
+        if self.trace is not None:
+            self.trace.sent(data)
+        return data
 
     def _deadline(self) -> float | None:
         return self.peer.deadline()
@@ -138,6 +150,8 @@ class Connection(Link):
         self._state = "running"
         try:
             await self._open()
+            if self.trace is not None:
+                self.trace.opened(self.binding)
             async with anyio.create_task_group() as tasks:
                 for task in (self._read, self._write, self._timer, *self._background()):
                     tasks.start_soon(task)
@@ -170,6 +184,8 @@ class Connection(Link):
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._close()
+                if self.trace is not None:
+                    self.trace.closed(self._reason or self._last_resort)
                 self._state = "ended"
                 self._done.set()
 

@@ -15,6 +15,7 @@ from transports.stdio import StdioSettings
 from transports.store_link import StoreLinkSettings
 from transports.stores.base import Store
 from transports.targets import BadTarget, authority
+from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import UpgradeRules
 
@@ -42,6 +43,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     store: Store | None = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
+    trace: Trace | None = None
+    """Where everything is recorded that goes over any binding; its owner closes it."""
 
 
 def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:

@@ -22,6 +22,7 @@ from transports.departure import Departure
 from transports.serve_settings import ServeSettings
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import parse_address
+from transports.tracing import TraceTo, tracing
 
 __all__ = [
     "STDIO_URL",
@@ -52,6 +53,7 @@ async def serve(
     on_stdio_begin: Callable[[StdioServerLink], None] | None = None,
     on_stdio_end: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
+    trace: TraceTo | None = None,
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
@@ -62,6 +64,8 @@ async def serve(
     URL of each binding once it accepts connections, ``on_ready`` is called once all of them do,
     ``on_stdio_begin`` when standard input and output are taken, ``on_stdio_end`` when they are left
     alone.
+    ``trace`` is where everything is recorded that goes over any binding: the name of a file, or a
+    :class:`~transports.tracing.Trace`.
     Setting ``stop`` lets running requests finish, for a bounded time.  Raises BadTarget, LinkError
     or OSError if a binding cannot be opened.
     """
@@ -69,8 +73,11 @@ async def serve(
     if revisions is not None:
         runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
         settings = structs.replace(settings, runtime=runtime)
-    bindings = Bindings(server, settings, on_listening or (lambda url: None))
-    with ungrouped():
+    with ungrouped(), tracing(settings.trace if trace is None else trace) as recorder:
+        if recorder is not None:
+            recorder.begin("server", target=server.info.name)
+            settings = structs.replace(settings, trace=recorder)
+        bindings = Bindings(server, settings, on_listening or (lambda url: None))
         async with anyio.create_task_group() as watching:
             bindings.begin(watching)
             async with anyio.create_task_group() as bindings.group:
@@ -114,6 +121,7 @@ def run(
     on_ready: Callable[[], None] | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
     backend: str = "asyncio",
+    trace: TraceTo | None = None,
 ) -> None:
     """Serve as a whole program: SIGINT and SIGTERM end it in good order.
 
@@ -137,6 +145,7 @@ def run(
         revisions=revisions,
         on_listening=on_listening,
         on_ready=on_ready,
+        trace=trace,
     )
     if elsewhere:
         anyio.run(_until_signalled, serving, until, backend=backend)

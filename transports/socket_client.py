@@ -43,6 +43,7 @@ class SocketClientLink(StreamLink):
         self._limits = settings or SocketSettings()
         super().__init__(peer, app, settings=self._limits.pump)
         self.target = target
+        self.binding = "unix" if isinstance(target, UnixTarget) else "tcp"
         self._ssl_context = ssl_context
         self._first = True
 

@@ -52,6 +52,7 @@ class ServerSide(Connection):
     it is looked at.
     """
 
+    binding = "tcp"
     _limits: SocketSettings
     _began = 0.0
     _heard = 0.0  # when something came last
@@ -65,6 +66,8 @@ class ServerSide(Connection):
 
     def _feed(self, data: bytes) -> None:
         now = self._heard = clock()
+        if self.trace is not None:
+            self.trace.received(data)
         if self._head is not None:
             data = self._look(data)
             if not data:
@@ -145,6 +148,8 @@ class PlainServerLink(ServerSide, DescriptorLink):
         self._at_end = False
 
     async def _open(self) -> None:
+        if self._socket.family != socket.AF_INET and self._socket.family != socket.AF_INET6:
+            self.binding = "unix"
         self._attach(self._socket.fileno(), self._socket.fileno())
 
     async def _receive(self) -> bytes:

@@ -52,6 +52,8 @@ class StdioServerLink(SeizableLink):
     ``on_begin`` is called with this link once it has them, ``on_end`` when they are no longer used.
     """
 
+    binding = "stdio"
+
     def __init__(
         self,
         peer: Peer,

@@ -178,6 +178,13 @@ def describe(target: Target) -> str:
     return f"sse+{url}" if isinstance(target, SseTarget) else url
 
 
+def named(target: Target) -> str:
+    """Name a target where others may read it: a command may have secrets among its words."""
+    if isinstance(target, StdioTarget):
+        return os.path.basename(target.command[0]) if target.command else ""
+    return describe(target)
+
+
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raise :class:`BadTarget` for a header that cannot be sent, or that is not the user's to say.
 

@@ -31,6 +31,7 @@ from mcpcore.http.principals import Principal
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.streams import StreamLink
+from transports.tracing_websocket import record_frame
 from transports.websocket_deflate import Bounds
 from transports.websocket_reasons import what_is_wrong, what_was_said
 from transports.websocket_settings import WebSocketSettings
@@ -52,6 +53,7 @@ _PROGRESS = 16 * 1024
 class WebSocketLink(StreamLink):
     """One Peer on a WebSocket connection; both ends derive from it."""
 
+    binding = "websocket"
     _half_close = False
     _ws: WsProtocol | None = None
     """What reads frames; set with ``stream`` once the connection is upgraded."""
@@ -118,6 +120,8 @@ class WebSocketLink(StreamLink):
             ws.receive_data(data)
         for count, event in enumerate(ws.events(), 1):
             if not self._frame(event, ws):
+                if self.trace is not None and _is_error(event, ws):
+                    self.trace.frame("invalid", data, incoming=True)  # what cannot be cut further
                 return
             if count == _BUDGET:  # the generator is lazy: the rest stays where it is
                 self._pending = True
@@ -129,18 +133,22 @@ class WebSocketLink(StreamLink):
 
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
         """Take in what wsproto has found; whether to go on."""
+        if self.trace is not None and not _is_error(event, ws):
+            record_frame(self.trace, event)
         if isinstance(event, TextMessage):
             self._text(event)
         elif isinstance(event, Ping):
             if len(self._pongs) == _PONGS:
                 self._pongs.popleft()
             self._pongs.append(bytes(self._out.pong(event.payload)))
+            if self.trace is not None:
+                record_frame(self.trace, Pong(event.payload), incoming=False)
         elif isinstance(event, Pong):
             self._ponged(bytes(event.payload))
         elif isinstance(event, BytesMessage):
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
         elif isinstance(event, CloseConnection):
-            if ws.state is ConnectionState.OPEN:  # what arrived is no WebSocket frame
+            if _is_error(event, ws):
                 self._refuse(CloseReason(event.code), self._bounds.problem or what_is_wrong(event))
             else:
                 self.close_code = code = self._bounds.bad_gateway or int(event.code)
@@ -166,6 +174,8 @@ class WebSocketLink(StreamLink):
             data = bytes(self._message)
             self._message = bytearray()
         self._fragments = 0
+        if self.trace is not None:
+            self.trace.message(data, incoming=True)
         self.peer.receive(data, now=clock(), principal=self._principal)
 
     def _refuse(self, code: CloseReason, reason: str) -> None:
@@ -186,8 +196,11 @@ class WebSocketLink(StreamLink):
         if self._pings:
             self._pings.clear()
             self._pinged = clock()  # how long it has waited here is not the other side's affair
-        texts = (b"".join(frame.data).decode() for frame in frames if frame.data)
-        return b"".join([*out, *map(self._out.send_data, texts)])
+        texts = [b"".join(frame.data) for frame in frames if frame.data]
+        if self.trace is not None:
+            for text in texts:
+                self.trace.message(text, incoming=False)
+        return b"".join([*out, *(self._out.send_data(text.decode()) for text in texts)])
 
     async def _send(self, data: memoryview) -> int:
         self._sending = True
@@ -253,6 +266,8 @@ class WebSocketLink(StreamLink):
         elif now >= self._next_ping:
             self._asked += 1
             self._pings += self._out.ping(b"%d" % self._asked)
+            if self.trace is not None:
+                record_frame(self.trace, Ping(b"%d" % self._asked), incoming=False)
             self._pinged = now
 
     # End
@@ -274,11 +289,16 @@ class WebSocketLink(StreamLink):
         self.close_code = self.close_code or int(code)
         # Answers to what came before the other side's close are told, if they are there.
         last = bytes(self._rest) + b"".join(self._pongs)
+        if self.trace is not None:
+            record_frame(self.trace, goodbye, incoming=False)
         await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
         while not (answered or self._refused):
             ws.receive_data(await self.stream.receive())
-            answered = any(isinstance(event, CloseConnection) for event in ws.events())
+            for event in ws.events():
+                answered = answered or isinstance(event, CloseConnection)
+                if self.trace is not None:
+                    record_frame(self.trace, event)
         # It may still be sending, also if its answer was none (then the state has not changed).
         if (not client and (self._goodbye or ws.state is ConnectionState.OPEN)) or self._refused:
             await self._let_it_read()
@@ -294,3 +314,8 @@ class WebSocketLink(StreamLink):
                 return
         while True:
             await self.stream.receive()
+
+
+def _is_error(event: Event, ws: WsProtocol) -> bool:
+    """Whether what arrived is no WebSocket frame."""
+    return isinstance(event, CloseConnection) and ws.state is ConnectionState.OPEN

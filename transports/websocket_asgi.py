@@ -79,12 +79,19 @@ class AsgiWebSockets:
             raise refused(*over)
         offer = self._rules.choose(scope.get("subprotocols") or ())
         handshake = await self._rules.admit(request, offer, principal)
+        to = self._endpoint.settings.trace
+        trace = None if to is None else to.connection("server")
+        if trace is not None:
+            trace.asked(request)
+            trace.response_head(101, [])
         await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": []})
 
         def make_link(peer: Peer, app: App) -> Connection:
-            return AsgiWebSocketLink(
+            link = AsgiWebSocketLink(
                 peer, app, receive, send, principal=handshake.principal, settings=self._settings
             )
+            link.trace = trace
+            return link
 
         await self._endpoint.serve_connection(make_link, handshake)
 
@@ -92,6 +99,7 @@ class AsgiWebSockets:
 class AsgiWebSocketLink(Connection):
     """A Peer on a WebSocket that an ASGI server carries."""
 
+    binding = "websocket"
     _half_close = False
 
     def __init__(
@@ -120,10 +128,14 @@ class AsgiWebSocketLink(Connection):
         if message["type"] == "websocket.disconnect":
             self._left = True
             self.close_code = message.get("code")
+            if self.trace is not None:
+                self.trace.frame("close", incoming=True, status=self.close_code)
             return b""
         text = message.get("text")
         self._arrived = None
         if text is None:
+            if self.trace is not None:
+                self.trace.frame("binary", message.get("bytes"), incoming=True)
             self._refuse(CloseReason.UNSUPPORTED_DATA, "messages are text frames")
             return _ARRIVED
         try:
@@ -139,6 +151,8 @@ class AsgiWebSocketLink(Connection):
 
     def _feed(self, data: bytes) -> None:
         if self._arrived is not None:
+            if self.trace is not None:
+                self.trace.message(self._arrived, incoming=True)
             self.peer.receive(self._arrived, now=clock(), principal=self._principal)
             self._arrived = None
 
@@ -166,6 +180,8 @@ class AsgiWebSocketLink(Connection):
         self.close_code = int(code)
         reason = (self._said or ("" if self._code is code else self._reason)).encode()[:_SAID]
         said = reason.decode(errors="ignore")
+        if self.trace is not None:
+            self.trace.frame("close", said.encode(), incoming=False, status=int(code))
         with anyio.move_on_after(self._close_timeout), suppress(Exception):
             await self._to({"type": "websocket.close", "code": int(code), "reason": said})
 

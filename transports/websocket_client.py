@@ -45,6 +45,7 @@ class WebSocketClientLink(WebSocketLink):
             ssl_context=self._ssl_context,
             proxy=self._proxy,
             settings=self._ws_settings,
+            trace=self.trace,
         )
         self.stream = opened.stream
         self._begin(ConnectionType.CLIENT, opened.bounds, opened.rest)

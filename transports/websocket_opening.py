@@ -29,6 +29,8 @@ from transports.http_origin import Failure, Origin
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.proxies import Proxy
 from transports.tls import client_tls, tls_problem
+from transports.tracing import ConnectionTrace
+from transports.tracing_websocket import record_head
 from transports.websocket_deflate import Bounds
 from transports.websocket_extensions import finish_deflate, offer_deflate
 from transports.websocket_refusal import NotOpened, refusal
@@ -80,6 +82,7 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None,
     proxy: Proxy | None,
     settings: WebSocketSettings,
+    trace: ConnectionTrace | None = None,
 ) -> Opened:
     """Connect and upgrade, within ``settings.handshake_timeout``.  Raises LinkError."""
     seconds = settings.handshake_timeout
@@ -90,7 +93,7 @@ async def open_websocket(
             context = (ssl_context or client_tls()) if address.secure else None
             origin = Origin(address.host, address.port, context, proxy, tunnel=True)
             stream = await origin.connect(seconds, settings.head_limits)
-            opened = await _upgrade(stream, address, request, settings)
+            opened = await _upgrade(stream, address, request, settings, trace)
     except BaseException as error:
         if stream is not None:
             await anyio.aclose_forcefully(stream)
@@ -174,8 +177,14 @@ def _own(pair: tuple[str, str]) -> tuple[bytes, bytes]:
 
 
 async def _upgrade(
-    stream: ByteStream, address: WebSocketAddress, request: _Request, settings: WebSocketSettings
+    stream: ByteStream,
+    address: WebSocketAddress,
+    request: _Request,
+    settings: WebSocketSettings,
+    trace: ConnectionTrace | None,
 ) -> Opened:
+    if trace is not None:
+        record_head(trace, request.data)
     await stream.send(request.data)
     limits = settings.head_limits
     buffer = bytearray()
@@ -184,6 +193,8 @@ async def _upgrade(
             buffer += await stream.receive()
         raw = bytes(buffer[:size])
         del buffer[:size]
+        if trace is not None:
+            record_head(trace, raw)
         head = _parse_head(raw, request)
         if isinstance(head, h11.Response):
             raise await refusal(stream, address.http_url, head, buffer)

@@ -23,6 +23,7 @@ from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError
 from transports.pump import Connection
 from transports.tls import SecureStream, client_certificate
+from transports.tracing import Trace
 from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import (
@@ -80,7 +81,8 @@ class WebSocketServer:
     ``serve`` gets each one that is let in.
     """
 
-    def __init__(self, serve: Serve, rules: UpgradeRules) -> None:
+    def __init__(self, serve: Serve, rules: UpgradeRules, trace: Trace | None = None) -> None:
+        self._trace = trace
         self.count = ConnectionCount(rules.settings)
         self._serve = serve
         self._rules = rules
@@ -159,14 +161,26 @@ class WebSocketServer:
 
     async def _converse(self, stream: ByteStream, request: HttpRequest, rest: bytes) -> None:
         """Agree on a WebSocket and serve it.  Raises UpgradeRefused."""
-        agreement = await self._rules.agree(request)
+        trace = None if self._trace is None else self._trace.connection("server")
+        if trace is not None:
+            trace.asked(request)
+        try:
+            agreement = await self._rules.agree(request)
+        except UpgradeRefused as error:
+            if trace is not None:
+                trace.response_head(error.refusal.status, list(error.refusal.lines()))
+            raise
+        if trace is not None:
+            trace.response_head(101, list(agreement.headers))
         with anyio.move_on_after(self._settings.handshake_timeout) as opening:
             await stream.send(format_response(101, agreement.headers))
         if opening.cancelled_caught:
             return
 
         def make_link(peer: Peer, app: App) -> Connection:
-            return ServerLink(peer, app, stream, agreement, rest, settings=self._settings)
+            link = ServerLink(peer, app, stream, agreement, rest, settings=self._settings)
+            link.trace = trace
+            return link
 
         await self._serve(make_link, agreement.handshake)
 

@@ -221,10 +221,12 @@ class RecordBuilder:
         event_id: str | None = None,
         retry: int | None = None,
         otherwise: Kind = "invalid",
+        dropped: int = 0,
     ) -> Record:
         """Record a JSON-RPC message; ``event`` and the rest if it came in a server-sent event.
 
-        ``otherwise`` is what it is if it is none.
+        ``otherwise`` is what it is if it is none; ``dropped`` how many bytes at its end were not
+        kept.
         """
         kind, method, identity = classify(data)
         record = self.note(
@@ -237,6 +239,7 @@ class RecordBuilder:
             event=event,
             event_id=event_id,
             retry=retry,
+            dropped=dropped,
         )
         if method is None and identity is None:
             return record
@@ -300,6 +303,7 @@ class RecordBuilder:
         event_id: str | None = None,
         retry: int | None = None,
         binding: str | None = None,
+        dropped: int = 0,
     ) -> Record:
         """Record anything else; ``data`` is what was on the wire or what is said of it."""
         places: list[str] = []
@@ -319,7 +323,7 @@ class RecordBuilder:
             event_id=event_id,
             retry=retry,
             binding=binding,
-            cut=cut,
+            cut=cut + dropped,
             redactions=tuple(places),
         )
 

@@ -15,7 +15,13 @@ from typer.core import TyperCommand
 
 from transports.commands.call import call as run_call
 from transports.commands.listing import list_offers
-from transports.commands.options import ConfigOption, Shown, connecting
+from transports.commands.options import (
+    ConfigOption,
+    Shown,
+    TraceOption,
+    TraceSecretsOption,
+    connecting,
+)
 from transports.commands.output import Exit, Failure, print_error
 from transports.commands.probe import probe as run_probe
 from transports.commands.serve import TlsFiles
@@ -196,6 +202,8 @@ def serve(
         typer.Option("--log-http", help="Log each HTTP exchange and session to standard error."),
     ] = False,
     revision: RevisionOption = None,
+    trace: TraceOption = None,
+    trace_secrets: TraceSecretsOption = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
     ] = False,
@@ -243,6 +251,8 @@ def serve(
             workers=workers,
             limits=limit or (),
             log_http=log_http,
+            trace=trace,
+            trace_secrets=trace_secrets,
             words=sys.argv[1:],
         ),
     )

@@ -14,6 +14,14 @@ ConfigOption = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Where servers are named; default: mcp.json."),
 ]
+TraceOption = Annotated[
+    str | None,
+    typer.Option("--trace", metavar="FILE", help="Record what goes over the connections in FILE."),
+]
+TraceSecretsOption = Annotated[
+    bool,
+    typer.Option("--trace-secrets", help="Record tokens, cookies and session ids as they are."),
+]
 
 
 class _Shared:
@@ -103,6 +111,8 @@ class _Shared:
             "--cpu-limit", metavar="SECONDS", min=0.001, help="Command: of CPU time (POSIX)."
         ),
     ] = None
+    trace: TraceOption = None
+    trace_secrets: TraceSecretsOption = False
     verbose: Annotated[
         bool,
         typer.Option("--verbose", "-v", help="Show log messages, those of the server too."),

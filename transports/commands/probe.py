@@ -13,7 +13,13 @@ from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
 from transports.client import Client, connect
 from transports.commands.output import Exit, print_facts, print_json
-from transports.commands.target import Options, client_settings, converse, split_target
+from transports.commands.target import (
+    Options,
+    client_settings,
+    converse,
+    recording,
+    split_target,
+)
 from transports.targets import Target, describe
 
 _ROUNDS = 10
@@ -26,6 +32,11 @@ def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
         from transports.targets import BadTarget
 
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
+    with recording(options.trace, options.trace_secrets) as recorder:
+        return _probe(target, structs.replace(options, recorder=recorder), as_json)
+
+
+def _probe(target: Target, options: Options, as_json: bool) -> int:
     began = time.perf_counter()
 
     async def talk(client: Client) -> dict[str, Any]:
@@ -61,7 +72,12 @@ async def _revisions(client: Client, target: Target, options: Options) -> list[s
             continue
         pinned = structs.replace(options, revisions=(row.name,))
         try:
-            async with connect(target, revision=row.name, settings=client_settings(pinned)):
+            async with connect(
+                target,
+                revision=row.name,
+                settings=client_settings(pinned),
+                trace=options.recorder,
+            ):
                 spoken.append(row.name)
         except (LocalError, McpError, OSError):
             continue  # it does not speak this one

@@ -15,7 +15,7 @@ from mcpcore.spec.errors import LocalError
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
 from transports.commands.output import Exit, Failure
-from transports.commands.target import check_revisions
+from transports.commands.target import check_revisions, recording
 from transports.commands.workers import supervise
 from transports.http_settings import HttpServerSettings
 from transports.request_log import log_incoming
@@ -75,6 +75,8 @@ def serve(
     workers: int = 1,
     limits: Sequence[str] = (),
     log_http: bool = False,
+    trace: str | None = None,
+    trace_secrets: bool = False,
     words: Sequence[str] = (),
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
@@ -145,20 +147,24 @@ def serve(
             from transports.stores.open import open_store
 
             settings = structs.replace(settings, store=open_store(store))
-        run(
-            server,
-            stdio=stdio,
-            http=http,
-            ws=ws,
-            sse=sse,
-            tcp=tcp,
-            unix=unix,
-            settings=settings,
-            revisions=revisions,
-            on_listening=_announce if lifeline is None else urls.append,
-            on_ready=None if lifeline is None else partial(lifeline.ready, urls),
-            until=None if lifeline is None else lifeline.supervisor_gone,
-        )
+        if trace is not None and lifeline is not None:
+            trace = _of_worker(trace)
+        with recording(trace, trace_secrets) as recorder:
+            run(
+                server,
+                stdio=stdio,
+                http=http,
+                ws=ws,
+                sse=sse,
+                tcp=tcp,
+                unix=unix,
+                settings=settings,
+                revisions=revisions,
+                on_listening=_announce if lifeline is None else urls.append,
+                on_ready=None if lifeline is None else partial(lifeline.ready, urls),
+                until=None if lifeline is None else lifeline.supervisor_gone,
+                trace=recorder,
+            )
     except BadTarget as error:
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError, StoreUnavailableError) as error:
@@ -213,6 +219,12 @@ def load(name: str) -> Server:
         kind = "nothing" if found is None else f"a {type(found).__name__}"
         raise Failure(f"{name!r} names {kind}, not a Server; expected MODULE:SERVICE", Exit.USAGE)
     return found
+
+
+def _of_worker(trace: str) -> str:
+    """Each worker has a trace of its own: ``a.jsonl`` becomes ``a.PID.jsonl``."""
+    stem, suffix = os.path.splitext(trace)
+    return f"{stem}.{os.getpid()}{suffix}"
 
 
 def _announce(url: str) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,7 @@ from transports.targets import (
     parse_target,
 )
 from transports.tls import BadTls, client_tls
+from transports.tracing import Trace, TraceSettings
 from transports.websocket_settings import WebSocketSettings
 
 T = TypeVar("T")
@@ -70,7 +72,11 @@ class Options(Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     memory_limit: str | None = None
     cpu_limit: float | None = None
+    trace: str | None = None
+    trace_secrets: bool = False
     verbose: bool = False
+    recorder: Trace | None = None
+    """What ``trace`` has been opened as."""
 
 
 _WEB = (HttpTarget, SseTarget, WebSocketTarget)
@@ -204,7 +210,11 @@ def converse(
 ) -> T:
     """Connect, talk, close.  Raises :class:`Failure` for everything that can be expected."""
     try:
-        return anyio.run(partial(_converse, target, options, talk, callbacks))
+        with ExitStack() as stack:
+            if options.recorder is None:
+                recorder = stack.enter_context(recording(options.trace, options.trace_secrets))
+                options = structs.replace(options, recorder=recorder)
+            return anyio.run(partial(_converse, target, options, talk, callbacks))
     except PeerError as error:
         raise Failure(f"{error.method}: {error}", Exit.REFUSED) from error
     except McpError as error:
@@ -213,6 +223,22 @@ def converse(
         raise Failure(str(error), Exit.USAGE) from error
     except (LocalError, OSError) as error:
         raise Failure(str(error)) from error
+
+
+@contextmanager
+def recording(file: str | None, secrets: bool) -> Iterator[Trace | None]:
+    """The trace that --trace asks for.  Raises :class:`Failure` if it cannot be written."""
+    if file is None:
+        if secrets:
+            raise Failure("--trace-secrets is for --trace, which is not given", Exit.USAGE)
+        yield None
+        return
+    try:
+        trace = Trace(file, settings=TraceSettings(secrets=secrets))
+    except OSError as error:
+        raise Failure(f"--trace: {file}: {error.strerror}", Exit.USAGE) from error
+    with trace:
+        yield trace
 
 
 async def _converse(
@@ -226,6 +252,7 @@ async def _converse(
         callbacks=callbacks,
         revisions=options.revisions,
         settings=client_settings(options),
+        trace=options.recorder,
         middleware=[log_outgoing()] if options.verbose else (),
     ) as client:
         return await talk(client)

@@ -1,0 +1,31 @@
+"""Recording what goes over a WebSocket beside its messages."""
+
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong
+
+from transports.tracing import ConnectionTrace
+
+
+def record_frame(trace: ConnectionTrace, event: Event, *, incoming: bool = True) -> None:
+    """Record a control frame or a binary one; texts are recorded as the messages they carry."""
+    if isinstance(event, CloseConnection):
+        reason = (event.reason or "").encode()
+        trace.frame("close", reason, incoming=incoming, status=int(event.code))
+    elif isinstance(event, Ping | Pong):
+        trace.frame(
+            "ping" if isinstance(event, Ping) else "pong", bytes(event.payload), incoming=incoming
+        )
+    elif isinstance(event, BytesMessage):
+        trace.frame("binary", bytes(event.data), incoming=incoming)
+
+
+def record_head(trace: ConnectionTrace, raw: bytes) -> None:
+    """Record the head of a request or a response from its bytes."""
+    start, *lines = raw.strip(b"\r\n").split(b"\r\n")
+    fields = [line.partition(b":") for line in lines]
+    headers = [(name.lower(), value.strip(b" \t")) for name, _, value in fields]
+    first, _, rest = start.partition(b" ")
+    middle = rest.partition(b" ")[0].decode("latin-1")
+    if first.startswith(b"HTTP/"):
+        trace.response_head(int(middle) if middle.isdigit() else 0, headers)
+    else:
+        trace.request_head(first.decode("latin-1"), middle, headers)
