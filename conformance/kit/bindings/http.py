@@ -7,16 +7,17 @@ The syntax of HTTP/1.1 is h11's; which headers go with a message is the kit's ow
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import h11
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream
 
+from conformance.kit.bindings.event_stream import Event as SseEvent
+from conformance.kit.bindings.event_stream import Reader
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.sse import Event as SseEvent
-from conformance.kit.bindings.sse import Reader
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.headers import for_message
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text, header
 from conformance.kit.log import Log
@@ -31,10 +32,8 @@ BODY_LIMIT = 64 * 1024 * 1024
 CHUNK = 65536
 
 
-class HttpStage:
+class HttpStage(Staging):
     """Reaches the endpoint at ``url``; ``tls`` for https."""
-
-    binding = Binding.HTTP
 
     def __init__(
         self,
@@ -43,8 +42,9 @@ class HttpStage:
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         parts = urlsplit(url)
-        self.target = self.url = url
+        self.url = url
         self.host = parts.hostname or "127.0.0.1"
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.authority = parts.netloc.rpartition("@")[2]
@@ -52,12 +52,16 @@ class HttpStage:
         self.headers = dict(headers or {})
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._idle: list[tuple[ByteStream, h11.Connection]] = []
-        self.tasks: TaskGroup
 
-    async def __aenter__(self) -> Self:
-        """Get ready to connect."""
-        self.tasks = await anyio.create_task_group().__aenter__()
-        return self
+    @property
+    def binding(self) -> Binding:
+        """Streamable HTTP."""
+        return Binding.HTTP
+
+    @property
+    def target(self) -> str:
+        """The URL."""
+        return self.url
 
     async def __aexit__(
         self,
@@ -66,19 +70,10 @@ class HttpStage:
         trace: TracebackType | None,
     ) -> bool | None:
         """Close all connections."""
-        self.tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             for stream, _ in self._idle:
                 await anyio.aclose_forcefully(stream)
-        return await self.tasks.__aexit__(kind, value, trace)
-
-    def now(self) -> float:
-        """Seconds of the event loop's clock."""
-        return anyio.current_time()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait."""
-        await anyio.sleep(seconds)
+        return await super().__aexit__(kind, value, trace)
 
     async def connect(
         self,

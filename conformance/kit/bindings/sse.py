@@ -1,70 +1,172 @@
-"""Reading an event stream, as the WHATWG standard has it (section 9.2)."""
+"""A server over HTTP+SSE, the transport of 2024-11-05.
 
-from msgspec import Struct
+A GET opens the event stream; its first event, ``endpoint``, says where messages are posted; all
+messages of the server come on the stream.
+"""
 
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin, urlsplit
 
-class Event(Struct):
-    """One event that was dispatched, or a comment."""
+import anyio
 
-    name: str = ""
-    data: bytes | None = None
-    """None: the event had no data field."""
-    id: str | None = None
-    """The id field of this event, not the last one; None if it had none."""
-    retry: int | None = None
-    comment: bool = False
+from conformance.kit.bindings.http import PATIENCE, HttpStage, HttpWire
+from conformance.kit.bindings.staging import Staging
+from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text
+from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Broken
+from conformance.kit.wire import Overrides, Refused
+from mcpcore.spec.revisions import Revision
 
-
-class Reader:
-    """Takes bytes as they come, gives events; lines end with CR, LF or CRLF."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._data: list[bytes] = []
-        self._event = Event()
-        self._began = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events that these bytes complete."""
-        self._rest += data
-        if not self._began:
-            if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
-                return []
-            self._rest = self._rest.removeprefix(_BOM)
-            self._began = True
-        lines = self._rest.replace(b"\r\n", b"\n")
-        if lines.endswith(b"\r"):
-            # a line feed may follow
-            lines, held = lines[:-1], b"\r"
-        else:
-            held = b""
-        *complete, last = lines.replace(b"\r", b"\n").split(b"\n")
-        self._rest = last + held
-        found: list[Event] = []
-        for line in complete:
-            self._line(line, found)
-        return found
-
-    def _line(self, line: bytes, found: list[Event]) -> None:
-        if not line:
-            if self._data or self._event.id is not None or self._event.retry is not None:
-                self._event.data = b"\n".join(self._data) if self._data else None
-                found.append(self._event)
-            self._data, self._event = [], Event()
-            return
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        match name:
-            case b"":
-                found.append(Event(data=value, comment=True))
-            case b"data":
-                self._data.append(value)
-            case b"event":
-                self._event.name = value.decode("utf-8", "replace")
-            case b"id" if b"\0" not in value:
-                self._event.id = value.decode("utf-8", "replace")
-            case b"retry" if value.isdigit():
-                self._event.retry = int(value)
+OK = 200
 
 
-_BOM = b"\xef\xbb\xbf"
+class SseStage(Staging):
+    """Reaches the event stream at ``url``; ``rest`` as for HttpStage."""
+
+    def __init__(self, url: str, **rest: Any) -> None:
+        super().__init__()
+        self._http = HttpStage(url, **rest)
+
+    @property
+    def binding(self) -> Binding:
+        """HTTP+SSE."""
+        return Binding.SSE
+
+    @property
+    def target(self) -> str:
+        """The URL."""
+        return self._http.target
+
+    async def __aenter__(self) -> Self:
+        """Get ready to connect."""
+        await super().__aenter__()
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close all connections."""
+        await self._http.__aexit__(kind, value, trace)
+        return await super().__aexit__(kind, value, trace)
+
+    async def connect(
+        self,
+        revision: Revision,
+        *,
+        log: Log,
+        headers: Headers | None = None,
+        **_options: Any,
+    ) -> "SseWire":
+        """Open an event stream; raises Refused if there is none."""
+        wire = SseWire(await self._http.connect(revision, log=log, headers=headers))
+        await wire.open()
+        return wire
+
+
+class SseWire:
+    """One event stream and where its messages are posted."""
+
+    def __init__(self, http: HttpWire) -> None:
+        self.endpoint: str | None = None
+        """Where to post, as the server said it."""
+        self.url = http.url
+        self._http = http
+        self._stream = 0
+        self._held: list[Heard] = []
+
+    @property
+    def binding(self) -> Binding:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return Binding.SSE
+
+    @property
+    def number(self) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return self._http.number
+
+    async def open(self) -> None:
+        """Ask for the event stream."""
+        self._stream = await self._http.fetch("GET", headers=[("accept", "text/event-stream")])
+        heard = await self._http.hear(PATIENCE)
+        if not isinstance(heard, Head) or heard.status != OK:
+            status = heard.status if isinstance(heard, Head) else None
+            raise Refused(
+                "no answer" if status is None else f"HTTP status {status}",
+                status=status,
+                headers=heard.headers if isinstance(heard, Head) else [],
+            )
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`; waits for the ``endpoint`` event first."""
+        until = anyio.current_time() + PATIENCE
+        while self.endpoint is None:
+            heard = await self._next(max(0.0, until - anyio.current_time()))
+            if heard is None:
+                raise Broken("the event stream did not say where to post (no endpoint event)")
+            self._held.append(heard)
+            if isinstance(heard, Gone):
+                raise Broken(f"before the endpoint event: {heard.reason}")
+        made: dict[str, str | None] = {"content-type": "application/json", **(headers or {})}
+        chosen = [(name, value) for name, value in made.items() if value is not None]
+        target = urljoin(self.url, self.endpoint)
+        parts = urlsplit(target)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        return await self._http.fetch("POST", target=path, headers=chosen, body=payload)
+
+    async def fetch(
+        self,
+        method: str,
+        *,
+        target: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> int:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        return await self._http.fetch(method, target=target, headers=headers, body=body)
+
+    async def raw(self, data: bytes, *, finish: bool = False) -> int:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        return await self._http.raw(data, finish=finish)
+
+    async def more(self, exchange: int, data: bytes) -> None:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        await self._http.more(exchange, data)
+
+    async def hear(self, within: float) -> Heard | None:
+        """See :class:`~conformance.kit.wire.Wire`; the end of the stream is the connection's."""
+        if self._held:
+            return self._held.pop(0)
+        return await self._next(within)
+
+    async def _next(self, within: float) -> Heard | None:
+        heard = await self._http.hear(within)
+        if isinstance(heard, Done) and heard.exchange == self._stream:
+            return Gone("the event stream has ended", at=heard.at)
+        if isinstance(heard, Event) and heard.name == "endpoint" and self.endpoint is None:
+            self.endpoint = heard.data.decode("utf-8", "replace")
+        if isinstance(heard, Text) and heard.exchange == self._stream:
+            heard.exchange = 0
+        return heard
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`: the stream is open."""
+        return 0
+
+    async def cut(self, exchange: int = 0) -> None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        await self._http.cut(exchange)
+
+    async def finish(self) -> None:
+        """Close the event stream: nothing else says that a client has gone."""
+        await self._http.cut()
+
+    async def close(self) -> None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        await self._http.cut()

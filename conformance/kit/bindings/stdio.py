@@ -1,16 +1,18 @@
 """A server as a child process: messages are lines on its standard input and output."""
 
 import os
+import shlex
 import signal as signals
 import subprocess
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from anyio.abc import Process, TaskGroup
 
 from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.lines import PATIENCE, Splitter
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -18,18 +20,11 @@ from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides, Refused
 from mcpcore.spec.revisions import Revision
 
-CHUNK = 65536
-LINE_LIMIT = 64 * 1024 * 1024
-"""The longest line that is taken from a server."""
 STDERR_LIMIT = 65536
-PATIENCE = 5.0
-"""Seconds for a write, and for each step of an end."""
 
 
-class StdioStage:
+class StdioStage(Staging):
     """Starts the command for each connection."""
-
-    binding = Binding.STDIO
 
     def __init__(
         self,
@@ -38,33 +33,19 @@ class StdioStage:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
     ) -> None:
+        super().__init__()
         self.command = command
-        self.target = " ".join(command)
         self._env, self._cwd = env, cwd
-        self._tasks: TaskGroup
 
-    async def __aenter__(self) -> Self:
-        """Get ready to start servers."""
-        self._tasks = await anyio.create_task_group().__aenter__()
-        return self
+    @property
+    def binding(self) -> Binding:
+        """Standard input and output."""
+        return Binding.STDIO
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        """Stop what still reads."""
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, value, trace)
-
-    def now(self) -> float:
-        """Seconds of the event loop's clock."""
-        return anyio.current_time()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait."""
-        await anyio.sleep(seconds)
+    @property
+    def target(self) -> str:
+        """The command."""
+        return shlex.join(self.command)
 
     async def connect(self, revision: Revision, *, log: Log, **_options: Any) -> "StdioWire":
         """Start the server."""
@@ -80,7 +61,7 @@ class StdioStage:
             )
         except OSError as error:
             raise Refused(f"{self.command[0]} cannot be started: {error}") from error
-        return StdioWire(process, log, self._tasks)
+        return StdioWire(process, log, self.tasks)
 
 
 class StdioWire:
@@ -183,23 +164,14 @@ class StdioWire:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        rest: list[bytes] = []
-        held = 0
+        splitter = Splitter(self._line)
         try:
             async for data in self._process.stdout:
-                *lines, last = data.split(b"\n")
-                for line in lines:
-                    self._line(b"".join([*rest, line]))
-                    rest, held = [], 0
-                if last:
-                    rest.append(last)
-                    held += len(last)
-                if held > LINE_LIMIT:
+                if not splitter.feed(data):
                     break
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass
-        if rest:
-            self._line(b"".join(rest))
+        splitter.end()
         status = await self.exited(PATIENCE)
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
         what = "closed its output" if status is None else f"ended with status {status}"

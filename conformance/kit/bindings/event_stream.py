@@ -1,0 +1,70 @@
+"""Reading an event stream, as the WHATWG standard has it (section 9.2)."""
+
+from msgspec import Struct
+
+
+class Event(Struct):
+    """One event that was dispatched, or a comment."""
+
+    name: str = ""
+    data: bytes | None = None
+    """None: the event had no data field."""
+    id: str | None = None
+    """The id field of this event, not the last one; None if it had none."""
+    retry: int | None = None
+    comment: bool = False
+
+
+class Reader:
+    """Takes bytes as they come, gives events; lines end with CR, LF or CRLF."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._event = Event()
+        self._began = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete."""
+        self._rest += data
+        if not self._began:
+            if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
+                return []
+            self._rest = self._rest.removeprefix(_BOM)
+            self._began = True
+        lines = self._rest.replace(b"\r\n", b"\n")
+        if lines.endswith(b"\r"):
+            # a line feed may follow
+            lines, held = lines[:-1], b"\r"
+        else:
+            held = b""
+        *complete, last = lines.replace(b"\r", b"\n").split(b"\n")
+        self._rest = last + held
+        found: list[Event] = []
+        for line in complete:
+            self._line(line, found)
+        return found
+
+    def _line(self, line: bytes, found: list[Event]) -> None:
+        if not line:
+            if self._data or self._event.id is not None or self._event.retry is not None:
+                self._event.data = b"\n".join(self._data) if self._data else None
+                found.append(self._event)
+            self._data, self._event = [], Event()
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        match name:
+            case b"":
+                found.append(Event(data=value, comment=True))
+            case b"data":
+                self._data.append(value)
+            case b"event":
+                self._event.name = value.decode("utf-8", "replace")
+            case b"id" if b"\0" not in value:
+                self._event.id = value.decode("utf-8", "replace")
+            case b"retry" if value.isdigit():
+                self._event.retry = int(value)
+
+
+_BOM = b"\xef\xbb\xbf"

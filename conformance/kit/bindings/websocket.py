@@ -1,0 +1,295 @@
+"""A server over WebSocket: one message a text frame.
+
+The handshake and what is read are wsproto's; what is sent can be any frame or any bytes.
+"""
+
+import os
+import ssl
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import wsproto
+from anyio.abc import ByteStream
+from wsproto import events
+from wsproto.connection import ConnectionType
+from wsproto.utilities import RemoteProtocolError
+
+from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.lines import PATIENCE
+from conformance.kit.bindings.staging import Staging
+from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
+from conformance.kit.log import Log
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Broken
+from conformance.kit.wire import Overrides, Refused
+from mcpcore.spec.revisions import Revision
+
+CHUNK = 65536
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+SUBPROTOCOL = "mcp"
+_SHORT, _MEDIUM = 126, 65536
+
+
+class WebSocketStage(Staging):
+    """Reaches ``ws://`` or ``wss://``; ``offers`` are the subprotocols of every connection."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        offers: Sequence[str] = (SUBPROTOCOL,),
+    ) -> None:
+        super().__init__()
+        parts = urlsplit(url)
+        self._url = url
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (443 if parts.scheme == "wss" else 80)
+        self._authority = parts.netloc.rpartition("@")[2]
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "wss" else None
+        self._headers = dict(headers or {})
+        self._offers = offers
+
+    @property
+    def binding(self) -> Binding:
+        """WebSocket."""
+        return Binding.WS
+
+    @property
+    def target(self) -> str:
+        """The URL."""
+        return self._url
+
+    async def connect(
+        self,
+        revision: Revision,
+        *,
+        log: Log,
+        headers: Headers | None = None,
+        offers: Sequence[str] | None = None,
+        **_options: Any,
+    ) -> "WebSocketWire":
+        """Open a connection; raises Refused with the status if it is not upgraded."""
+        request = events.Request(
+            host=self._authority,
+            target=self._path,
+            subprotocols=list(self._offers if offers is None else offers),
+            extra_headers=[
+                (name.encode(), value.encode())
+                for name, value in [*self._headers.items(), *(headers or [])]
+            ],
+        )
+        try:
+            with anyio.fail_after(PATIENCE):
+                stream = await self._open()
+                return await self._upgraded(stream, request, log)
+        except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            raise Refused(f"{self._url}: {str(error) or type(error).__name__}") from error
+
+    async def _open(self) -> ByteStream:
+        if self._tls is None:
+            return await anyio.connect_tcp(self._host, self._port)
+        return await anyio.connect_tcp(
+            self._host, self._port, tls=True, ssl_context=self._tls, tls_standard_compatible=False
+        )
+
+    async def _upgraded(
+        self, stream: ByteStream, request: events.Request, log: Log
+    ) -> "WebSocketWire":
+        socket = wsproto.WSConnection(ConnectionType.CLIENT)
+        number = log.number()
+        opening = socket.send(request)
+        log.add(True, number, "head", opening)
+        accepted = False
+        try:
+            await stream.send(opening)
+            while True:
+                data = await stream.receive(CHUNK)
+                log.add(False, number, "bytes", data)
+                try:
+                    socket.receive_data(data)
+                except RemoteProtocolError as error:
+                    raise Refused(f"not an upgrade: {error}") from error
+                for event in socket.events():
+                    if isinstance(event, events.AcceptConnection):
+                        accepted = True
+                        wire = WebSocketWire(stream, socket, log, number, event)
+                        self.tasks.start_soon(wire.read)
+                        return wire
+                    if isinstance(event, events.RejectConnection):
+                        raise Refused(
+                            f"HTTP status {event.status_code}",
+                            status=event.status_code,
+                            headers=_plain(event.headers),
+                        )
+        finally:
+            if not accepted:
+                with anyio.CancelScope(shield=True):
+                    await anyio.aclose_forcefully(stream)
+
+
+class WebSocketWire:
+    """One WebSocket; pings are answered, pongs are heard as events of that name."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        socket: wsproto.WSConnection,
+        log: Log,
+        number: int,
+        opened: events.AcceptConnection,
+    ) -> None:
+        self.accepted = _plain(opened.extra_headers)
+        self.subprotocol = opened.subprotocol
+        """The one that the server has chosen."""
+        self._number = number
+        self._stream = stream
+        self._socket = socket
+        self._log = log
+        self._inbox = Inbox(anyio.current_time)
+        self._scope = anyio.CancelScope()
+        self._text: list[str] = []
+        self._closing = False
+        self._done = anyio.Event()
+
+    @property
+    def binding(self) -> Binding:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return Binding.WS
+
+    @property
+    def number(self) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return self._number
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        self._log.add(True, self._number, "message", payload)
+        await self._write(encoded(TEXT, payload))
+        return 0
+
+    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
+        """See :class:`~conformance.kit.wire.FramesWire`."""
+        await self.raw(encoded(opcode, payload, fin=fin))
+
+    async def raw(self, data: bytes) -> None:
+        """See :class:`~conformance.kit.wire.FramesWire`."""
+        self._log.add(True, self._number, "bytes", data)
+        await self._write(data)
+
+    async def hear(self, within: float) -> Heard | None:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return await self._inbox.get(within)
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """See :class:`~conformance.kit.wire.Wire`."""
+        return 0
+
+    async def finish(self) -> None:
+        """Send the closing frame, with 1000."""
+        if not self._closing:
+            self._closing = True
+            await self.frame(CLOSE, struct.pack("!H", 1000))
+
+    async def cut(self, exchange: int = 0) -> None:
+        """Drop the connection without a closing frame."""
+        self._log.add(True, self._number, "close", b"dropped")
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.aclose_forcefully(self._stream)
+
+    async def close(self) -> None:
+        """Close as RFC 6455 has it, and drop what is left."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
+            if not self._done.is_set():
+                await self.finish()
+                await self._done.wait()
+        await self.cut()
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            with anyio.fail_after(PATIENCE):
+                await self._stream.send(data)
+        except TimeoutError as error:
+            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # the end, which will be heard, says why
+            self._log.add(True, self._number, "note", b"the server does not read any more")
+
+    async def read(self) -> None:
+        """Read until the end; the stage runs it in a task."""
+        gone: Gone | None = None
+        with self._scope:
+            try:
+                gone = await self._frames(self._take())
+                while gone is None:
+                    data = await self._stream.receive(CHUNK)
+                    self._log.add(False, self._number, "bytes", data)
+                    self._socket.receive_data(data)
+                    gone = await self._frames(self._take())
+            except RemoteProtocolError as error:
+                self._inbox.put(Noise(f"no WebSocket frame: {error}"))
+            except (
+                anyio.EndOfStream,
+                anyio.BrokenResourceError,
+                anyio.ClosedResourceError,
+                OSError,
+            ):
+                gone = Gone("the connection ended without a closing frame")
+        self._inbox.put(gone or Gone("dropped"))
+        self._done.set()
+
+    def _take(self) -> list[events.Event]:
+        return list(self._socket.events())
+
+    async def _frames(self, found: list[events.Event]) -> Gone | None:
+        for event in found:
+            match event:
+                case events.TextMessage():
+                    self._text.append(str(event.data))
+                    if event.message_finished:
+                        payload, self._text = "".join(self._text).encode(), []
+                        self._inbox.put(Text(payload))
+                case events.BytesMessage():
+                    self._inbox.put(Noise("a binary frame", bytes(event.data)))
+                case events.Ping():
+                    await self._write(encoded(PONG, bytes(event.payload)))
+                case events.Pong():
+                    self._inbox.put(Event(0, name="pong", data=bytes(event.payload)))
+                case events.CloseConnection():
+                    if not self._closing:
+                        self._closing = True
+                        await self._write(encoded(CLOSE, struct.pack("!H", event.code)))
+                    reason = f"closed with {int(event.code)} {event.reason or ''}".strip()
+                    return Gone(reason, code=int(event.code))
+        return None
+
+
+def encoded(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True) -> bytes:
+    """Write a frame (RFC 6455 section 5.2)."""
+    first = opcode | (0x80 if fin else 0)
+    bit = 0x80 if masked else 0
+    if len(payload) < _SHORT:
+        head = struct.pack("!BB", first, bit | len(payload))
+    elif len(payload) < _MEDIUM:
+        head = struct.pack("!BBH", first, bit | 126, len(payload))
+    else:
+        head = struct.pack("!BBQ", first, bit | 127, len(payload))
+    if not masked:
+        return head + payload
+    key = os.urandom(4)
+    mask = (key * (len(payload) // 4 + 1))[: len(payload)]
+    whole = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
+    return head + key + whole.to_bytes(len(payload), "big")
+
+
+def _plain(headers: Any) -> Headers:
+    return [
+        (bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1"))
+        for name, value in headers
+    ]

@@ -1,0 +1,1 @@
+"""Programs of this project as subjects of the kit: servers in this process, the core alone."""
