@@ -27,6 +27,16 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 OK, MULTIPLE_CHOICES = 200, 300
+STATEFUL = frozenset(
+    {
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "subscriptions/listen",
+        "initialize",
+    }
+)
+"""Requests after which a conversation is not what it was."""
 
 
 class Answering(Struct):
@@ -167,6 +177,7 @@ class Link:
         *,
         capabilities: dict[str, Any],
         answering: Answering,
+        first_id: int = 1,
     ) -> None:
         self.talk = talk
         self.wire = wire
@@ -182,7 +193,11 @@ class Link:
         self.gone: Gone | None = None
         self.heard = 0
         """Messages so far."""
-        self._next = 0
+        self.spoilt = False
+        """Whether the conversation is in a state that another case should not find."""
+        self.next_id = first_id
+        self._waiting: set[tuple[type, Any]] = set()
+        """Requests without an answer."""
 
     # Saying
 
@@ -197,8 +212,8 @@ class Link:
 
     def id(self) -> int:
         """Make the next id of this conversation."""
-        self._next += 1
-        return self._next
+        self.next_id += 1
+        return self.next_id - 1
 
     def params(self, params: Any = UNSET, meta: dict[str, Any] | None = None) -> Any:
         """Complete the params of a request: in the modern era with ``_meta``."""
@@ -211,6 +226,10 @@ class Link:
 
     async def say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
         """Send one message: a JSON value, or bytes as they are."""
+        self.spoilt = True
+        return await self._say(value, headers=headers, method=method)
+
+    async def _say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
         payload = value if isinstance(value, bytes) else encode(value)
         number = self.heard
         exchange = await self.wire.say(payload, headers=headers)
@@ -233,13 +252,16 @@ class Link:
         """Send a request and do not wait; ``bare``: params exactly as given, without ``_meta``."""
         identifier = self.id() if isinstance(id, UnsetType) else id
         complete = params if bare else self.params(params, meta)
-        return await self.say(messages.request(identifier, method, complete), headers=headers)
+        self._waiting.add((type(identifier), str(identifier)))
+        self.spoilt |= bare or method in STATEFUL
+        return await self._say(messages.request(identifier, method, complete), headers=headers)
 
     async def notify(
         self, method: str, params: Any = UNSET, *, headers: Overrides | None = None
     ) -> Sent:
         """Send a notification; in the modern era without ``_meta``, which only requests need."""
-        return await self.say(messages.notification(method, params), headers=headers)
+        self.spoilt |= method != "notifications/initialized"
+        return await self._say(messages.notification(method, params), headers=headers)
 
     async def request(
         self,
@@ -284,6 +306,7 @@ class Link:
 
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
+        spoilt = self.spoilt
         reply = await self.request("initialize", self.opening(), headers=None)
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             raise Inconclusive(f"initialize got {reply}")
@@ -291,6 +314,7 @@ class Link:
         if agreed != self.revision.name:
             raise Inconclusive(f"the server answered {agreed!r} to {self.revision.name}")
         await self.accepted(await self.notify("notifications/initialized"))
+        self.spoilt = spoilt
         return reply.result
 
     def opening(self) -> dict[str, Any]:
@@ -334,6 +358,7 @@ class Link:
         await self.until(found, within)
         if reply.message is not None:
             self.inbox.remove(reply.message)
+            self._waiting.discard((type(sent.id), str(sent.id)))
         reply.head = self.heads.get(sent.exchange) if sent.exchange else None
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
@@ -394,6 +419,11 @@ class Link:
             f"afterwards the server does not answer any more: {reply}",
         )
 
+    @property
+    def clean(self) -> bool:
+        """Whether another case may go on with this conversation."""
+        return not (self.spoilt or self._waiting or self.inbox or self.gone)
+
     async def _take(self, heard: Heard) -> None:
         match heard:
             case Text():
@@ -426,7 +456,7 @@ class Link:
                     value = {"jsonrpc": "2.0", "id": message.id, "error": answer["error"]}
                 else:
                     value = messages.result(message.id, answer)
-                await self.say(value, method=f"the answer to {message.method}")
+                await self._say(value, method=f"the answer to {message.method}")
                 return
         self.inbox.append(message)
 

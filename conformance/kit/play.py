@@ -1,6 +1,9 @@
 """Playing one case against one program, and judging what came of it."""
 
 import traceback
+from contextlib import nullcontext
+
+import anyio
 
 from conformance.kit.features import Features
 from conformance.kit.log import Log
@@ -25,8 +28,12 @@ async def play(
     *,
     timing: Timing | None = None,
     seed: int = 0,
+    limit: float | None = None,
 ) -> Result:
-    """Play a server case; every way in which it can end becomes a verdict."""
+    """Play a server case; every way in which it can end becomes a verdict.
+
+    ``limit``: seconds that it may take as a whole, on the event loop's clock.
+    """
     result = Result(
         case=case, revision=revision.name, binding=stage.binding, verdict=Verdict.PASSED
     )
@@ -38,7 +45,10 @@ async def play(
     started = stage.now()
     talk = ServerTalk(stage, revision, features, log=log, timing=timing or Timing(), seed=seed)
     try:
-        await case.play(talk)
+        with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
+            await case.play(talk)
+        if scope is not None and scope.cancelled_caught:
+            raise Inconclusive(f"the case was not over after {limit:g} s")
         if talk.weaknesses:
             result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
     except Broken as error:
@@ -51,8 +61,7 @@ async def play(
         where = "".join(traceback.format_exception(error)[-3:])
         result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
     finally:
-        for link in talk.links:
-            await link.wire.close()
+        await talk.close(keep=result.verdict is Verdict.PASSED)
         result.seconds = stage.now() - started
         result.notes, result.transcript = talk.notes, log.lines()
     return result

@@ -12,7 +12,7 @@ from conformance.kit.link import Answering, Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Id
 from conformance.kit.model import Binding
-from conformance.kit.verdicts import Inconclusive, NotApplicable
+from conformance.kit.verdicts import Ended, Inconclusive, NotApplicable
 from conformance.kit.wire import FramesWire, HttpWire, LinesWire, ProcessWire, Refused, Stage, Wire
 from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import Revision
@@ -49,6 +49,7 @@ class ServerTalk:
         self.notes: list[str] = []
         self.weaknesses: list[str] = []
         self.links: list[Link] = []
+        self.shared: list[Link] = []
 
     @property
     def binding(self) -> Binding:
@@ -68,14 +69,59 @@ class ServerTalk:
         """Open a connection and get to where requests may be sent.
 
         Legacy: initialize and notifications/initialized.  ``capabilities`` are declared (by
-        default all that the revision has), ``answering`` answers what the server asks.
+        default all that the revision has), ``answering`` answers what the server asks.  With
+        nothing asked for it may be a conversation that an earlier case has left as it found it.
         """
+        if capabilities is None and answering is None and headers is None and revision is None:
+            return await self._shared()
         link = await self.connect(
             capabilities=capabilities, answering=answering, headers=headers, revision=revision
         )
         if link.revision.handshake:
             await link.initialize()
         return link
+
+    async def _shared(self) -> Link:
+        """Go on with a kept conversation, or open one that may be kept."""
+        kept = self.stage.kept(self.revision, self.log)
+        if kept is None:
+            link = await self.open(answering=Answering())
+        else:
+            wire, first_id = kept
+            link = self._link(wire, first_id=first_id)
+        self.shared.append(link)
+        return link
+
+    def _link(
+        self,
+        wire: Wire,
+        *,
+        revision: Revision | None = None,
+        capabilities: dict[str, Any] | None = None,
+        answering: Answering | None = None,
+        first_id: int = 1,
+    ) -> Link:
+        spoken = revision or self.revision
+        declared = all_capabilities(spoken) if capabilities is None else capabilities
+        link = Link(
+            self,
+            wire,
+            spoken,
+            capabilities=declared,
+            answering=answering or Answering(),
+            first_id=first_id,
+        )
+        self.links.append(link)
+        return link
+
+    async def close(self, *, keep: bool) -> None:
+        """Close what was opened; ``keep``: leave clean conversations to the cases that follow."""
+        for link in self.links:
+            wanted = keep and self.stage.keeps and link in self.shared
+            if wanted and link.clean and await _quiet(link):
+                self.stage.keep(self.revision, link.wire, link.next_id)
+            else:
+                await link.wire.close()
 
     async def connect(
         self,
@@ -91,17 +137,7 @@ class ServerTalk:
             wire = await self.wire(headers=headers, revision=revision, **options)
         except Refused as error:
             raise Inconclusive(f"the server did not take a connection: {error.reason}") from error
-        link = Link(
-            self,
-            wire,
-            revision or self.revision,
-            capabilities=all_capabilities(revision or self.revision)
-            if capabilities is None
-            else capabilities,
-            answering=answering or Answering(),
-        )
-        self.links.append(link)
-        return link
+        return self._link(wire, revision=revision, capabilities=capabilities, answering=answering)
 
     async def wire(
         self,
@@ -117,18 +153,22 @@ class ServerTalk:
 
     def http(self, link: Link) -> HttpWire:
         """The link's wire as what it is, for cases of Streamable HTTP only."""
+        link.spoilt = True
         return cast("HttpWire", link.wire)
 
     def lines(self, link: Link) -> LinesWire:
         """The link's wire as what it is, for cases of newline framing only."""
+        link.spoilt = True
         return cast("LinesWire", link.wire)
 
     def process(self, link: Link) -> ProcessWire:
         """The link's wire as what it is, for cases of stdio only."""
+        link.spoilt = True
         return cast("ProcessWire", link.wire)
 
     def frames(self, link: Link) -> FramesWire:
         """The link's wire as what it is, for cases of WebSocket only."""
+        link.spoilt = True
         return cast("FramesWire", link.wire)
 
     # Time and judgement
@@ -182,6 +222,15 @@ class ServerTalk:
     def fresh_id(self) -> Id:
         """An id that no other request of this case has."""
         return f"kit-{self.random.getrandbits(48):012x}"
+
+
+async def _quiet(link: Link) -> bool:
+    """Whether the server answers, and has nothing else to say."""
+    try:
+        await link.alive()
+    except Ended:
+        return False
+    return link.clean
 
 
 def all_capabilities(revision: Revision) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from conformance.kit.heard import Headers, Heard
+from conformance.kit.log import Log
 from conformance.kit.model import Binding
 from mcpcore.spec.revisions import Revision
 
@@ -139,6 +140,17 @@ class Stage(Protocol):
         Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols).
         Raises Refused if the server does not take the connection.
         """
+
+    @property
+    def keeps(self) -> bool:
+        """Whether conversations are kept for other cases, as opening one costs much."""
+        ...
+
+    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+        """Take a conversation that was kept, and the first id that is free there; or None."""
+
+    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        """Keep an open conversation for another case."""
 
 
 class Refused(Exception):

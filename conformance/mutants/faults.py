@@ -11,6 +11,7 @@ from typing import Any
 
 from conformance.kit import messages
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
+from conformance.kit.log import Log
 from conformance.kit.messages import encode
 from conformance.kit.model import Binding
 from conformance.kit.wire import Overrides, Stage, Wire
@@ -197,6 +198,19 @@ class FaultyStage:
         self.target = stage.target
         self._stage = stage
         self._make = make
+
+    @property
+    def keeps(self) -> bool:
+        """Nothing is kept behind a fault."""
+        return False
+
+    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+        """Nothing is kept behind a fault."""
+        return None
+
+    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        """Nothing is kept behind a fault."""
+        raise NotImplementedError
 
     def now(self) -> float:
         """As the stage has it."""

@@ -6,6 +6,10 @@ from typing import Self
 import anyio
 from anyio.abc import TaskGroup
 
+from conformance.kit.log import Log
+from conformance.kit.wire import Wire
+from mcpcore.spec.revisions import Revision
+
 
 class Staging:
     """An asynchronous context in which connections are read."""
@@ -27,6 +31,19 @@ class Staging:
         """Stop what still reads."""
         self.tasks.cancel_scope.cancel()
         return await self.tasks.__aexit__(kind, value, trace)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether conversations are kept; here, opening one costs little."""
+        return False
+
+    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+        """See :class:`~conformance.kit.wire.Stage`."""
+        return None
+
+    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        """See :class:`~conformance.kit.wire.Stage`."""
+        raise NotImplementedError
 
     def now(self) -> float:
         """Seconds of the event loop's clock."""

@@ -5,6 +5,7 @@ import shlex
 import signal as signals
 import subprocess
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -17,7 +18,7 @@ from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken
-from conformance.kit.wire import Overrides, Refused
+from conformance.kit.wire import Overrides, Refused, Wire
 from mcpcore.spec.revisions import Revision
 
 STDERR_LIMIT = 65536
@@ -36,6 +37,38 @@ class StdioStage(Staging):
         super().__init__()
         self.command = command
         self._env, self._cwd = env, cwd
+        self._kept: list[tuple[Revision, StdioWire, int]] = []
+
+    @property
+    def keeps(self) -> bool:
+        """To start a process costs much."""
+        return True
+
+    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+        """See :class:`~conformance.kit.wire.Stage`."""
+        for entry in self._kept:
+            spoken, wire, next_id = entry
+            if spoken is revision:
+                self._kept.remove(entry)
+                wire.adopt(log)
+                return wire, next_id
+        return None
+
+    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        """See :class:`~conformance.kit.wire.Stage`."""
+        assert isinstance(wire, StdioWire)
+        self._kept.append((revision, wire, next_id))
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close what was kept."""
+        for _, wire, _ in self._kept:
+            await wire.close()
+        return await super().__aexit__(kind, value, trace)
 
     @property
     def binding(self) -> Binding:
@@ -77,6 +110,10 @@ class StdioWire:
         self._stderr = b""
         self._scope = anyio.CancelScope()
         tasks.start_soon(self._serve)
+
+    def adopt(self, log: Log) -> None:
+        """Go on as a wire of another case."""
+        self._log, self.number = log, log.number()
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """See :class:`~conformance.kit.wire.Wire`."""
