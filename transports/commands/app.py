@@ -4,9 +4,7 @@ A plug-in is an entry point of the group ``mcpcore.commands``: a typer applicati
 group of commands under the entry point's name, or a function, added as one command.
 """
 
-import logging
 import sys
-from collections.abc import Callable
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from transports.commands.call import call as run_call
+from transports.commands.guard import guarded
 from transports.commands.listing import list_offers
 from transports.commands.options import (
     ConfigOption,
@@ -22,13 +21,11 @@ from transports.commands.options import (
     TraceSecretsOption,
     connecting,
 )
-from transports.commands.output import Exit, Failure, print_error
 from transports.commands.probe import probe as run_probe
 from transports.commands.serve import TlsFiles
 from transports.commands.serve import serve as run_serve
 from transports.commands.servers import list_servers
 from transports.commands.target import Options
-from transports.targets import BadTarget
 
 PLUGINS = "mcpcore.commands"
 
@@ -228,7 +225,7 @@ def serve(
       mcpcore serve weather:server --unix /run/user/1000/weather.sock --tcp 127.0.0.1:8002
       mcpcore serve weather:server --revision 2025-06-18 --revision 2025-11-25
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
-    _guarded(
+    guarded(
         verbose,
         lambda: run_serve(
             service,
@@ -291,7 +288,7 @@ def call(
       mcpcore call forecast city=Bergen weather        weather is a name out of mcp.json
       mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
     """  # noqa: D301
-    _guarded(
+    guarded(
         options.verbose,
         lambda: run_call(
             tool,
@@ -325,7 +322,7 @@ def list_(
       mcpcore list unix:///run/user/1000/weather.sock
       mcpcore list --config team.json weather
     """  # noqa: D301
-    _guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
+    guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
 
 
 def probe(
@@ -348,7 +345,7 @@ def probe(
       mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
       mcpcore probe weather
     """  # noqa: D301
-    _guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
+    guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
 
 
 def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
@@ -364,23 +361,4 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
-    _guarded(False, lambda: list_servers(config, as_json=as_json))
-
-
-def _guarded(verbose: bool, work: Callable[[], int]) -> None:
-    """Run a command; what can be expected to go wrong ends in one sentence and a status."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.ERROR,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
-    try:
-        status = work()
-    except Failure as failure:
-        print_error(str(failure))
-        status = failure.status
-    except BadTarget as error:
-        print_error(str(error))
-        status = Exit.USAGE
-    except KeyboardInterrupt:
-        status = Exit.INTERRUPTED
-    raise typer.Exit(status)
+    guarded(False, lambda: list_servers(config, as_json=as_json))

@@ -1,7 +1,7 @@
 """The options that all commands share which connect to a server: declared here, once."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
@@ -120,25 +120,18 @@ class _Shared:
 
 
 _NAMES = tuple(_Shared.__annotations__)
-_PARAMETERS = [
-    inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=getattr(_Shared, name),
-        annotation=_Shared.__annotations__[name],
-    )
-    for name in _NAMES
-]
 
 
-def connecting(function: Callable[..., None]) -> Callable[..., None]:
+def connecting(
+    function: Callable[..., None], names: Collection[str] = _NAMES
+) -> Callable[..., None]:
     """Give a command the shared options, which it gets as one: ``options``, an :class:`Options`.
 
-    Its first parameter is the typer context.
+    Its first parameter is the typer context.  ``names``: only these options.
     """
 
     def command(context: typer.Context, **values: Any) -> None:
-        given = {name: values.pop(name) for name in _NAMES}
+        given = {name: values.pop(name) for name in names}
         given = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in given.items()
@@ -152,7 +145,17 @@ def connecting(function: Callable[..., None]) -> Callable[..., None]:
         for index, parameter in enumerate(inspect.signature(function).parameters.values())
         if parameter.name != "options"
     ]
-    whole = inspect.Signature([*own, *_PARAMETERS])
+    shared = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=getattr(_Shared, name),
+            annotation=_Shared.__annotations__[name],
+        )
+        for name in _NAMES
+        if name in names
+    ]
+    whole = inspect.Signature([*own, *shared])
     command.__doc__ = function.__doc__
     command.__name__ = function.__name__
     command.__signature__ = whole  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""``mcpcore conformance``: the kit on the command line.  Needs the extra ``cli``."""

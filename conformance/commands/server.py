@@ -1,0 +1,80 @@
+"""``mcpcore conformance server``."""
+
+import re
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from conformance.commands.choice import Choice
+from conformance.commands.playing import finish, play_out
+from conformance.kit.model import Binding, Side
+from conformance.run.servers import CannotRun, prepare, run_server
+from conformance.run.stages import CannotStart, Subject, binding_of, module, subject_of
+from transports.commands.output import Exit, Failure
+from transports.commands.serve import load
+from transports.commands.target import Options, split_target
+from transports.targets import BadTarget, HttpTarget
+from transports.tls import BadTls, client_tls
+
+_MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
+    """Check the servers that the words name, one for each binding."""
+    cases, settings = choice.cases(Side.SERVER), choice.settings()
+    subjects = subjects_of(words, options, choice)
+    try:
+        run = prepare(subjects, cases, settings)
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from None
+    if not run.units:
+        raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
+    try:
+        interrupted = play_out(run, lambda listener: run_server(run, subjects, listener))
+    except (CannotRun, CannotStart) as error:
+        raise Failure(str(error)) from None
+    return finish(run, choice, interrupted=interrupted)
+
+
+def subjects_of(words: Sequence[str], options: Options, choice: Choice) -> list[Subject]:
+    """The servers that the words name.  Raises BadTarget and Failure."""
+    bare = structs.replace(options, command=None)
+    found = [each for word in words for each in _subjects(word, bare, choice)]
+    if options.command is not None:
+        found += _of_target([], options, choice)
+    if not found:
+        _ = split_target([], options)  # which says what a target is
+    return found
+
+
+def _subjects(word: str, options: Options, choice: Choice) -> list[Subject]:
+    if not _MODULE.fullmatch(word):
+        return _of_target([word], options, choice)
+    given = {
+        "--header": options.headers,
+        "--env": options.env,
+        "--cwd": options.cwd,
+        "--config": options.config,
+        "--cacert": options.ca,
+        "--cert": options.cert,
+    }
+    for name, value in given.items():
+        if value not in (None, ()):
+            raise BadTarget(f"{name} does nothing for a server of this process, {word}")
+    loaded = load(word)
+    chosen = choice.bindings([*Binding]) or [Binding.MEMORY]
+    return [module(loaded, word, binding) for binding in chosen]
+
+
+def _of_target(words: Sequence[str], options: Options, choice: Choice) -> list[Subject]:
+    _, target = split_target(words, options)
+    own = binding_of(target)
+    possible = [own, Binding.SSE] if isinstance(target, HttpTarget) else [own]
+    tls = None
+    try:
+        if options.ca or options.cert:
+            tls = client_tls(ca=options.ca, cert=options.cert, key=options.key)
+    except BadTls as error:
+        raise Failure(str(error), Exit.USAGE) from None
+    chosen = choice.bindings(possible) or [own]
+    return [subject_of(target, binding=binding, tls=tls) for binding in chosen]

@@ -1,0 +1,115 @@
+"""Checking a server: look at it in each revision, then play every case."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from time import monotonic
+
+import anyio
+
+from conformance.kit.discover import discover
+from conformance.kit.features import Features
+from conformance.kit.model import Binding, Case, Result, Side
+from conformance.kit.play import play
+from conformance.kit.talk import Timing
+from conformance.kit.wire import Stage
+from conformance.run.plan import Settings, Unit, plan
+from conformance.run.run import Listener, Run, side_by_side
+from conformance.run.stages import Subject
+from mcpcore.spec.revisions import Revision
+
+
+class CannotRun(Exception):
+    """There is no server to check; the message says why."""
+
+
+def prepare(subjects: Sequence[Subject], cases: Sequence[Case], settings: Settings) -> Run:
+    """Plan a run.  Raises ValueError if two subjects have one binding."""
+    targets: dict[Binding, str] = {}
+    for subject in subjects:
+        if subject.binding in targets:
+            raise ValueError(f"two servers over {subject.binding}; a run has one of each binding")
+        targets[subject.binding] = subject.target
+    units = plan(cases, Side.SERVER, [*targets], settings.revisions)
+    return Run(side=Side.SERVER, targets=targets, settings=settings, units=units)
+
+
+async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) -> None:
+    """Play a run that was prepared for these subjects; ``run`` holds what came of it.
+
+    May be cancelled: what was opened is closed, and what is done stays in ``run``.  Raises
+    CannotRun if no server is there, or none that speaks one of the revisions.
+    """
+    started = monotonic()
+    try:
+        async with AsyncExitStack() as stack:
+            stages = {
+                subject.binding: await stack.enter_async_context(subject.open())
+                for subject in subjects
+            }
+            await _Servers(run, stages, listener).run()
+    finally:
+        run.seconds = monotonic() - started
+        run.sort()
+
+
+class _Servers:
+    def __init__(self, run: Run, stages: dict[Binding, Stage], listener: Listener) -> None:
+        self.run_ = run
+        self.stages = stages
+        self.listener = listener
+        self.timing = Timing(answer=run.settings.timeout)
+
+    async def run(self) -> None:
+        """Look, then play."""
+        await self._look()
+        self.listener.planned(self.run_.units)
+        await side_by_side(self.run_, self._play, self.listener)
+
+    async def _look(self) -> None:
+        slots = anyio.CapacityLimiter(self.run_.settings.jobs)
+
+        async def look(stage: Stage, revision: Revision) -> None:
+            async with slots:
+                found = await self._discovered(stage, revision)
+            self.run_.features[stage.binding, revision.name] = found
+            self.listener.looked(stage.binding, revision, found)
+
+        async with anyio.create_task_group() as tasks:
+            for stage in self.stages.values():
+                for revision in self.run_.settings.revisions:
+                    tasks.start_soon(look, stage, revision)
+        self._check_there()
+
+    async def _discovered(self, stage: Stage, revision: Revision) -> Features:
+        with anyio.move_on_after(self.run_.settings.limit):
+            return await discover(stage, revision, self.timing)
+        return Features(
+            revision="", problems=[f"no end after {self.run_.settings.limit:g} seconds"]
+        )
+
+    def _check_there(self) -> None:
+        """See that every binding has a server that speaks one of the revisions."""
+        for binding, stage in self.stages.items():
+            found = {
+                name: features
+                for (each, name), features in self.run_.features.items()
+                if each is binding
+            }
+            if not any(features.revision == name for name, features in found.items()):
+                names = ", ".join(found)
+                why = dict.fromkeys(each for one in found.values() for each in one.problems)
+                raise CannotRun(
+                    f"{stage.target} speaks none of {names} over {binding}"
+                    + "".join(f"\n  {each}" for each in why)
+                )
+
+    async def _play(self, unit: Unit) -> Result:
+        return await play(
+            unit.case,
+            self.stages[unit.binding],
+            unit.revision,
+            self.run_.features[unit.binding, unit.revision.name],
+            timing=self.timing,
+            seed=unit.seed(self.run_.settings.seed),
+            limit=self.run_.settings.limit,
+        )

@@ -1,0 +1,188 @@
+"""From a target to the stage on which cases are played: the only place that knows all bindings."""
+
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
+from urllib.parse import quote
+
+import anyio
+from msgspec import Struct
+
+from conformance.kit.bindings.http import HttpStage
+from conformance.kit.bindings.sockets import SocketStage
+from conformance.kit.bindings.sse import SseStage
+from conformance.kit.bindings.stdio import StdioStage
+from conformance.kit.bindings.websocket import WebSocketStage
+from conformance.kit.model import Binding
+from conformance.kit.wire import Stage
+from conformance.launch import LaunchError, serving
+from conformance.subjects.memory import MemoryStage
+from mcpcore.service import Server
+from transports.process_settings import ProcessSettings, environment
+from transports.targets import (
+    BadTarget,
+    HttpTarget,
+    MemoryTarget,
+    SseTarget,
+    StdioTarget,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    WebSocketTarget,
+    describe,
+    parse_target,
+)
+
+EVERYTHING = (sys.executable, "-m", "conformance.everything.server")
+"""Our reference server; takes the options of ``mcpcore serve`` for its bindings."""
+LISTENING = {
+    Binding.HTTP: "--http",
+    Binding.WS: "--ws",
+    Binding.SSE: "--sse",
+    Binding.TCP: "--tcp",
+}
+START = 30.0
+"""Seconds for a server to announce where it listens."""
+
+AnyStage = AbstractAsyncContextManager[Stage]
+_WEB: dict[Binding, Callable[..., AnyStage]] = {
+    Binding.HTTP: HttpStage,
+    Binding.SSE: SseStage,
+    Binding.WS: WebSocketStage,
+}
+
+
+class CannotStart(Exception):
+    """A server that the kit has to start does not start; the message says why."""
+
+
+class Subject(Struct, frozen=True):
+    """A server to be tested over one binding."""
+
+    binding: Binding
+    target: str
+    """For reports."""
+    make: Callable[[AsyncExitStack], Awaitable[Stage]]
+    """Starts what has to be started, and makes the stage; the stack ends it."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Stage]:
+        """Be there for as long as the context lasts.  Raises CannotStart."""
+        async with AsyncExitStack() as stack:
+            yield await self.make(stack)
+
+
+def subject_of(
+    target: Target, *, binding: Binding | None = None, tls: ssl.SSLContext | None = None
+) -> Subject:
+    """What a target is as a subject.  Raises BadTarget, also if it cannot be over ``binding``."""
+    own = binding_of(target)
+    if binding not in (None, own):
+        if not (isinstance(target, HttpTarget) and binding is Binding.SSE):
+            raise BadTarget(f"{describe(target)} is a server over {own}, not over {binding}")
+        own = Binding.SSE
+    return Subject(own, describe(target), _entering(partial(_stage, target, own, tls)))
+
+
+def binding_of(target: Target) -> Binding:
+    """How one talks to a target.  Raises BadTarget for those of the user's own making."""
+    match target:
+        case HttpTarget():
+            return Binding.HTTP
+        case SseTarget():
+            return Binding.SSE
+        case WebSocketTarget():
+            return Binding.WS
+        case StdioTarget():
+            return Binding.STDIO
+        case TcpTarget():
+            return Binding.TCP
+        case UnixTarget():
+            return Binding.UNIX
+        case MemoryTarget():
+            return Binding.MEMORY
+        case _:
+            raise BadTarget(f"the kit has no binding for {describe(target)}")
+
+
+def program(command: Sequence[str], binding: Binding, *, name: str = "") -> Subject:
+    """A server program that takes ``--stdio``, ``--http HOST:PORT`` ... as `mcpcore serve` does."""
+    shown = name or " ".join(command)
+    if binding is Binding.STDIO:
+        stage = partial(_stage, StdioTarget((*command, "--stdio")), binding, None)
+        return Subject(binding, shown, _entering(stage))
+    return Subject(binding, shown, partial(_launched, command, binding))
+
+
+def module(server: Server, name: str, binding: Binding) -> Subject:
+    """A server object of this process over any binding; ``name`` is its MODULE:SERVER."""
+    if binding is Binding.MEMORY:
+        return Subject(binding, name, _entering(partial(MemoryStage, server, target=name)))
+    return program((sys.executable, "-m", "transports.cli", "serve", name), binding, name=name)
+
+
+def everything(binding: Binding) -> Subject:
+    """Our reference server over a binding."""
+    if binding is Binding.CORE:
+        from conformance.subjects.core import CoreStage
+
+        # it has handlers of its own, as nothing may wait there
+        return Subject(binding, "our sans-IO core", _entering(CoreStage))
+    if binding is Binding.MEMORY:
+        from conformance.everything.server import server
+
+        return module(server, "conformance.everything.server:server", binding)
+    return program(EVERYTHING, binding, name="our everything server")
+
+
+def _stage(target: Target, binding: Binding, tls: ssl.SSLContext | None) -> AnyStage:
+    match target:
+        case HttpTarget() | SseTarget() | WebSocketTarget():
+            assert not callable(target.headers)
+            kind = _WEB[binding]
+            return kind(target.url, tls=tls, headers=target.headers)
+        case StdioTarget():
+            env = environment(ProcessSettings(env=target.env))
+            cwd = None if target.cwd is None else os.fspath(target.cwd)
+            return StdioStage(target.command, env=env, cwd=cwd)
+        case TcpTarget():
+            return SocketStage(target.url, tls=tls)
+        case UnixTarget():
+            return SocketStage(f"unix://{quote(os.path.abspath(target.path))}")
+        case MemoryTarget():
+            return MemoryStage(target.server, target=describe(target))
+        case _:
+            raise BadTarget(f"the kit has no binding for {describe(target)}")
+
+
+def _entering(make: Callable[[], AnyStage]) -> Callable[[AsyncExitStack], Awaitable[Stage]]:
+    async def enter(stack: AsyncExitStack) -> Stage:
+        return await stack.enter_async_context(make())
+
+    return enter
+
+
+async def _launched(command: Sequence[str], binding: Binding, stack: AsyncExitStack) -> Stage:
+    """Start a server that listens somewhere, in threads: starting and stopping it blocks."""
+    inner = ExitStack()
+
+    async def stop() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(inner.close)
+
+    stack.push_async_callback(stop)
+    if binding is Binding.UNIX:
+        folder = inner.enter_context(tempfile.TemporaryDirectory(prefix="mcp-"))
+        options = ["--unix", f"{folder}/s"]
+    else:
+        options = [LISTENING[binding], "127.0.0.1:0"]
+    start = partial(serving, [*command, *options], timeout=START)
+    try:
+        (url,) = await anyio.to_thread.run_sync(inner.enter_context, start())
+    except (LaunchError, OSError) as error:
+        raise CannotStart(str(error)) from error
+    return await stack.enter_async_context(_stage(parse_target(url), binding, None))
