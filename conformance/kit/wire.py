@@ -7,6 +7,8 @@ do, so that a whole dialogue runs in one step.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from conformance.kit.heard import Headers, Heard
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -78,12 +80,40 @@ class ProcessWire(LinesWire, Protocol):
         """Process ids of what it has started and what is still there."""
 
 
+class Plain(Struct):
+    """A response as HTTP has it."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    whole: bool = False
+    """Whether it came to its end."""
+
+
+class Poured(Struct):
+    """What came of bytes that were poured into a connection."""
+
+    responses: list[Plain] = []
+    """In order, interim ones (1xx) included."""
+    closed: bool = False
+    """Whether the server closed the connection."""
+    garbled: bool = False
+    """Whether something came that is no HTTP."""
+
+
 class HttpWire(Wire, Protocol):
     """A session over Streamable HTTP."""
 
     url: str
+    authority: str
+    """Host and port, as Host has them."""
+    path: str
     session: str | None
     """The id that the server gave; sent with everything from then on.  May be set."""
+
+    def headers_for(self, payload: bytes | None) -> Headers:
+        """The headers that a message goes with; None: those of a request without a message."""
+        ...
 
     async def fetch(
         self,
@@ -100,6 +130,19 @@ class HttpWire(Wire, Protocol):
 
     async def more(self, exchange: int, data: bytes) -> None:
         """Send more bytes on the connection of a ``raw`` exchange."""
+
+    async def pour(
+        self, *pieces: bytes, within: float = 2.0, methods: Sequence[str] = (), wait: bool = False
+    ) -> Poured:
+        """Send bytes on a connection of their own and return all that came of them.
+
+        Ends when the server closes, or with ``within`` seconds of silence.  ``methods``: of the
+        requests that are meant, by default POST; ``wait``: each piece but the first is sent when
+        something has come.
+        """
+
+    async def reachable(self, host: str) -> bool:
+        """Whether the server's port can be reached at another address."""
 
 
 class FramesWire(Wire, Protocol):
@@ -134,8 +177,8 @@ class Stage(Protocol):
     async def pause(self, seconds: float) -> None:
         """Let time pass."""
 
-    async def connect(self, revision: Revision, **options: Any) -> Wire:
-        """Open a connection on which nothing has been said.
+    async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
+        """Open a connection on which nothing has been said; what it says and hears is logged.
 
         Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols).
         Raises Refused if the server does not take the connection.

@@ -14,22 +14,22 @@ import anyio
 import h11
 from anyio.abc import ByteStream
 
-from conformance.kit.bindings.event_stream import Event as SseEvent
-from conformance.kit.bindings.event_stream import Reader
+from conformance.kit.bindings.http_pour import pour
+from conformance.kit.bindings.http_response import Response
 from conformance.kit.bindings.inbox import Inbox
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.headers import for_message
-from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text, header
+from conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken
-from conformance.kit.wire import Overrides, Refused
+from conformance.kit.wire import Overrides, Poured, Refused
 from mcpcore.spec.revisions import Revision
 
 PATIENCE = 5.0
 """Seconds for a connection, a write, and for leaving."""
-BODY_LIMIT = 64 * 1024 * 1024
 CHUNK = 65536
+MULTIPLE_CHOICES = 300
 
 
 class HttpStage(Staging):
@@ -102,6 +102,16 @@ class HttpStage(Staging):
         except (OSError, TimeoutError) as error:
             raise Refused(f"{self.host}:{self.port}: {str(error) or 'no answer'}") from error
 
+    async def reachable(self, host: str) -> bool:
+        """Whether the port can be reached at another address."""
+        try:
+            with anyio.fail_after(PATIENCE):
+                stream = await anyio.connect_tcp(host, self.port)
+        except (OSError, TimeoutError):
+            return False
+        await anyio.aclose_forcefully(stream)
+        return True
+
     async def borrow(self) -> tuple[ByteStream, h11.Connection, bool]:
         """An idle connection, else a new one; and whether it was used before."""
         if self._idle:
@@ -131,7 +141,7 @@ class HttpWire:
 
     def __init__(self, stage: HttpStage, revision: Revision, log: Log, headers: Headers) -> None:
         self.number = log.number()
-        self.url = stage.url
+        self.url, self.authority, self.path = stage.url, stage.authority, stage.path
         self.session: str | None = None
         self._stage = stage
         self._revision = revision
@@ -148,16 +158,26 @@ class HttpWire:
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """See :class:`~conformance.kit.wire.Wire`."""
-        opening = self._revision.handshake and b'"initialize"' in payload
-        made: dict[str, str | None] = {**for_message(payload, self._revision, self._agreed)}
-        if self.session is not None and not opening:
-            made["mcp-session-id"] = self.session
-        made.update(headers or {})
+        made: dict[str, str | None] = {**dict(self.headers_for(payload)), **(headers or {})}
         chosen = [(name, value) for name, value in made.items() if value is not None]
-        exchange = await self.fetch("POST", headers=chosen, body=payload)
+        opening = self._opens(payload)
+        exchange = self._new()
         if opening:
-            self._opening = exchange
-        return exchange
+            self._opening = exchange.number
+        await self._fetch(exchange, "POST", None, chosen, payload)
+        return exchange.number
+
+    def headers_for(self, payload: bytes | None) -> Headers:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        if payload is None:
+            return [*self._headers, *self._of_session()]
+        made = {**for_message(payload, self._revision, self._agreed)}
+        if self.session is not None and not self._opens(payload):
+            made["mcp-session-id"] = self.session
+        return [*made.items()]
+
+    def _opens(self, payload: bytes) -> bool:
+        return self._revision.handshake and b'"initialize"' in payload
 
     async def listen(self, last_event_id: str | None = None) -> int:
         """See :class:`~conformance.kit.wire.Wire`."""
@@ -176,6 +196,17 @@ class HttpWire:
     ) -> int:
         """See :class:`~conformance.kit.wire.HttpWire`."""
         exchange = self._new()
+        await self._fetch(exchange, method, target, headers, body)
+        return exchange.number
+
+    async def _fetch(
+        self,
+        exchange: _Exchange,
+        method: str,
+        target: str | None,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+    ) -> None:
         given = {name.lower() for name, _ in headers}
         fields = [(name, value) for name, value in self._headers if name.lower() not in given]
         if "host" not in given:
@@ -186,7 +217,6 @@ class HttpWire:
             method=method, target=target or self._stage.path, headers=[*fields, *headers]
         )
         await self._start(exchange, request, body)
-        return exchange.number
 
     async def raw(self, data: bytes, *, finish: bool = False) -> int:
         """See :class:`~conformance.kit.wire.HttpWire`."""
@@ -209,6 +239,29 @@ class HttpWire:
         assert stream is not None
         self._log.add(True, self.number, "bytes", data, exchange)
         await self._write(stream, data)
+
+    async def pour(
+        self, *pieces: bytes, within: float = 2.0, methods: Sequence[str] = (), wait: bool = False
+    ) -> Poured:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        number = self._new().number
+        stream = await self._connected()
+        try:
+            for piece in pieces:
+                self._log.add(True, self.number, "bytes", piece, number)
+            found = await pour(stream, pieces, within=within, methods=methods, wait=wait)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+        for each in found.responses:
+            shown = f"{each.status} {dict(each.headers)}".encode() + b"\n" + each.body
+            self._log.add(False, self.number, "bytes", shown, number)
+        self._log.add(False, self.number, "end" if found.closed else "note", b"", number)
+        return found
+
+    async def reachable(self, host: str) -> bool:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        return await self._stage.reachable(host)
 
     async def _start(self, exchange: _Exchange, request: h11.Request, body: bytes | None) -> None:
         for _ in range(2):
@@ -276,7 +329,7 @@ class HttpWire:
         reusable: bool,
         again: tuple[h11.Request, bytes | None] | None = None,
     ) -> None:
-        reader = _Response(self, exchange.number)
+        reader = Response(exchange.number, self._took_head, self._inbox.put)
         clean = False
         with exchange.scope:
             try:
@@ -304,9 +357,7 @@ class HttpWire:
         self._inbox.put(Done(exchange.number, clean, bytes(reader.body)))
         self._log.add(False, self.number, "end", b"", exchange.number)
 
-    async def _read(
-        self, reader: "_Response", stream: ByteStream, connection: h11.Connection
-    ) -> bool:
+    async def _read(self, reader: Response, stream: ByteStream, connection: h11.Connection) -> bool:
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
@@ -326,16 +377,12 @@ class HttpWire:
             elif isinstance(event, (h11.ConnectionClosed, h11.PAUSED)):
                 return reader.head is not None
 
-    def took_head(self, exchange: int, head: Head) -> None:
+    def _took_head(self, head: Head) -> None:
         """Keep what a client keeps of a response: the session's id after initialize."""
-        if exchange == self._opening and head.status < 300:
+        if head.exchange == self._opening and head.status < MULTIPLE_CHOICES:
             self.session = header(head.headers, "mcp-session-id")
             self._agreed = True
         self._inbox.put(head)
-
-    def took(self, heard: Heard) -> None:
-        """Pass on what a response brought."""
-        self._inbox.put(heard)
 
     # Leaving
 
@@ -360,57 +407,6 @@ class HttpWire:
                     if isinstance(heard, Gone) or heard == Done(exchange, at=heard.at):
                         break
         await self.cut()
-
-
-class _Response:
-    """Sorts the body of a response: one message, or an event stream, or neither."""
-
-    def __init__(self, wire: HttpWire, exchange: int) -> None:
-        self.exchange = exchange
-        self.head: Head | None = None
-        self.body = bytearray()
-        self._wire = wire
-        self._events: Reader | None = None
-        self._json = False
-
-    def start(self, response: h11.Response) -> None:
-        """Take the head."""
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers
-        ]
-        kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
-        self._events = Reader() if kind == "text/event-stream" else None
-        self._json = kind == "application/json"
-        self.head = Head(self.exchange, response.status_code, headers)
-        self._wire.took_head(self.exchange, self.head)
-
-    def data(self, data: bytes) -> None:
-        """Take a part of the body."""
-        if self._events is None:
-            if len(self.body) < BODY_LIMIT:
-                self.body += data
-            return
-        for event in self._events.feed(data):
-            self._wire.took(_heard(event, self.exchange))
-
-    def end(self) -> None:
-        """Take the end: a body of JSON is a message."""
-        if self._json and self.body:
-            self._wire.took(Text(bytes(self.body), self.exchange))
-            self.body.clear()
-
-
-def _heard(event: SseEvent, exchange: int) -> Heard:
-    if not event.comment and event.data and event.name in ("", "message"):
-        return Text(event.data, exchange, event.id)
-    return Event(
-        exchange,
-        name=event.name,
-        data=event.data or b"",
-        event_id=event.id,
-        retry=event.retry,
-        comment=event.comment,
-    )
 
 
 _NO_STREAM: Any = object()
