@@ -1,0 +1,220 @@
+"""A wire, and a stage, behind a fault."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+from conformance.kit.bindings.websocket import encoded
+from conformance.kit.heard import Gone, Head, Heard, Text
+from conformance.kit.log import Log
+from conformance.kit.messages import encode
+from conformance.kit.model import Binding
+from conformance.kit.wire import HttpWire, LinesWire, Overrides, Poured, Stage, Wire
+from conformance.mutants.fault import Asked, Fault
+from mcpcore.spec.revisions import Revision
+
+
+class FaultyWire:
+    """A wire behind a fault; everything that is not about messages goes straight through."""
+
+    def __init__(self, wire: Wire, fault: Fault) -> None:
+        self._wire = wire
+        self._fault = fault
+        self._ready: deque[Heard] = deque()
+        self._exchanges = 0
+
+    @property
+    def binding(self) -> Binding:
+        """Of the wire."""
+        return self._wire.binding
+
+    @property
+    def number(self) -> int:
+        """Of the wire."""
+        return self._wire.number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wire, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._wire, name, value)
+
+    async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
+        """Send what the fault makes of it."""
+        value = _decoded(payload)
+        self._fault.remember(value)
+        reaches = self._fault.said(value, payload)
+        chosen = self._fault.headers(dict(headers or {}))
+        asked = Asked("POST", chosen, value)
+        if reaches is None:
+            return self._never_reached(asked)
+        exchange = await self._wire.say(reaches, headers=chosen)
+        self._fault.exchanges[exchange] = asked
+        self._ready.extend(self._fault.take_answers())
+        return exchange
+
+    def _never_reached(self, asked: Asked) -> int:
+        """Number an exchange that the server never sees, negatively."""
+        self._exchanges -= 1
+        exchange = self._exchanges if self._wire.binding is Binding.HTTP else 0
+        self._fault.exchanges[exchange] = asked
+        for heard in self._fault.take_answers():
+            if not isinstance(heard, Gone):
+                heard.exchange = exchange
+            self._ready.append(heard)
+        return exchange
+
+    async def fetch(
+        self,
+        method: str,
+        *,
+        target: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> int:
+        """Send what the fault makes of a plain request."""
+        wire = cast("HttpWire", self._wire)
+        value = None if body is None else _decoded(body)
+        asked = Asked(method, dict(headers), value, target, body)
+        if (reaches := self._fault.fetching(asked)) is None:
+            return self._never_reached(asked)
+        names = {name for name, _ in headers}
+        kept = [pair for pair in headers if reaches.headers.get(pair[0]) == pair[1]]
+        for name, value in reaches.headers.items():
+            if value is not None and (name not in names or (name, value) not in kept):
+                kept.append((name, value))
+        exchange = await wire.fetch(
+            reaches.method, target=reaches.target, headers=kept, body=reaches.body
+        )
+        self._fault.exchanges[exchange] = asked
+        self._ready.extend(self._fault.take_answers())
+        return exchange
+
+    async def pour(self, *pieces: bytes, **options: Any) -> Poured:
+        """Pour what the fault makes of the bytes, and of what comes of them."""
+        wire = cast("HttpWire", self._wire)
+        found = await wire.pour(*self._fault.pouring(pieces), **options)
+        return self._fault.poured(pieces, found)
+
+    async def reachable(self, host: str) -> bool:
+        """What the fault makes of whether it is."""
+        return self._fault.reached(await cast("HttpWire", self._wire).reachable(host))
+
+    async def write(self, data: bytes) -> None:
+        """Write what the fault makes of bytes."""
+        if (reaches := self._fault.written(data)) is not None:
+            await cast("LinesWire", self._wire).write(reaches)
+        self._ready.extend(self._fault.take_answers())
+
+    async def raw(self, data: bytes, **options: Any) -> int | None:
+        """Send what the fault makes of bytes."""
+        reaches = self._fault.written(data)
+        self._ready.extend(self._fault.take_answers())
+        if reaches is None:
+            return self._never_reached(Asked("", {}, None, None, data))
+        found: int | None = await cast("Any", self._wire).raw(reaches, **options)
+        return found
+
+    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
+        """Send a frame as the fault has it."""
+        await self.raw(encoded(opcode, payload, fin=fin))
+
+    async def hear(self, within: float) -> Heard | None:
+        """Return what the fault makes of what comes."""
+        while not self._ready:
+            heard = await self._wire.hear(within)
+            if heard is None:
+                return None
+            for each in self._fault.heard(heard):
+                self._ready.extend(self._edited(each))
+            self._ready.extend(self._fault.take_answers())
+        return self._ready.popleft()
+
+    async def finish(self) -> None:
+        """Say that nothing more comes, if the fault lets it through."""
+        if self._fault.finished():
+            await self._wire.finish()
+
+    async def listen(self, last_event_id: str | None = None) -> int:
+        """As the wire does it, as the fault has it."""
+        if self._wire.binding is not Binding.HTTP:
+            return await self._wire.listen(last_event_id)
+        wire = cast("HttpWire", self._wire)
+        headers = [("accept", "text/event-stream"), *wire.headers_for(None)]
+        if last_event_id is not None:
+            headers.append(("last-event-id", last_event_id))
+        return await self.fetch("GET", headers=headers)
+
+    async def cut(self, exchange: int = 0) -> None:
+        """As the wire does it."""
+        await self._wire.cut(exchange)
+
+    async def close(self) -> None:
+        """As the wire does it."""
+        await self._wire.close()
+
+    def _edited(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Head):
+            return (self._fault.head(heard),)
+        if not isinstance(heard, Text):
+            return self._fault.other(heard)
+        value = _decoded(heard.data)
+        if not isinstance(value, dict):
+            return (heard,)
+        return [
+            Text(
+                each if isinstance(each, bytes) else encode(each),
+                heard.exchange,
+                heard.event_id,
+                heard.at,
+            )
+            for each in self._fault.message(value)
+        ]
+
+
+class FaultyStage:
+    """A stage whose every connection is behind a new instance of a fault."""
+
+    def __init__(self, stage: Stage, make: Callable[[], Fault]) -> None:
+        self.binding = stage.binding
+        self.target = stage.target
+        self._stage = stage
+        self._make = make
+
+    @property
+    def keeps(self) -> bool:
+        """Nothing is kept behind a fault."""
+        return False
+
+    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+        """Nothing is kept behind a fault."""
+        return None
+
+    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        """Nothing is kept behind a fault."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """As the stage has it."""
+        return self._stage.now()
+
+    async def pause(self, seconds: float) -> None:
+        """As the stage does it."""
+        await self._stage.pause(seconds)
+
+    async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
+        """Open a connection behind a fault."""
+        fault = self._make()
+        wire = await self._stage.connect(revision, log=log, **fault.connecting(options))
+        return FaultyWire(wire, fault)
+
+
+def _decoded(payload: bytes) -> Any:
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
