@@ -9,7 +9,7 @@ from conformance.commands.choice import Choice
 from conformance.commands.playing import finish, play_out
 from conformance.kit.model import Binding, Side
 from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import CannotStart, Subject, binding_of, module, subject_of
+from conformance.run.stages import CannotStart, Subject, binding_of, everything, module, subject_of
 from transports.commands.output import Exit, Failure
 from transports.commands.serve import load
 from transports.commands.target import Options, split_target
@@ -62,8 +62,14 @@ def _subjects(word: str, options: Options, choice: Choice) -> list[Subject]:
         if value not in (None, ()):
             raise BadTarget(f"{name} does nothing for a server of this process, {word}")
     loaded = load(word)
-    chosen = choice.bindings([*Binding]) or [Binding.MEMORY]
-    return [module(loaded, word, binding) for binding in chosen]
+    ours = loaded is load("conformance.everything.server")
+    possible = [each for each in Binding if ours or each is not Binding.CORE]
+    chosen = choice.bindings(possible) or [Binding.MEMORY]
+    if not {*chosen} <= {*possible}:
+        raise Failure(
+            f"--transport core is the engine with handlers of its own, not {word}", Exit.USAGE
+        )
+    return [everything(each) if ours else module(loaded, word, each) for each in chosen]
 
 
 def _of_target(words: Sequence[str], options: Options, choice: Choice) -> list[Subject]:

@@ -42,10 +42,7 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
     started = monotonic()
     try:
         async with AsyncExitStack() as stack:
-            stages = {
-                subject.binding: await stack.enter_async_context(subject.open())
-                for subject in subjects
-            }
+            stages = {subject.binding: await subject.make(stack) for subject in subjects}
             await _Servers(run, stages, listener).run()
     finally:
         run.seconds = monotonic() - started

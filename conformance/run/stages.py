@@ -4,8 +4,8 @@ import os
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from urllib.parse import quote
 
@@ -67,13 +67,9 @@ class Subject(Struct, frozen=True):
     target: str
     """For reports."""
     make: Callable[[AsyncExitStack], Awaitable[Stage]]
-    """Starts what has to be started, and makes the stage; the stack ends it."""
+    """Starts what has to be started, and makes the stage; the stack ends it.
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Stage]:
-        """Be there for as long as the context lasts.  Raises CannotStart."""
-        async with AsyncExitStack() as stack:
-            yield await self.make(stack)
+    Raises CannotStart."""
 
 
 def subject_of(
