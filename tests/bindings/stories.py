@@ -36,7 +36,7 @@ _PUMP = PumpSettings(drain=0.2)
 SETTINGS = ClientSettings(
     reconnect=ReconnectSettings(attempts=0),
     http=HttpClientSettings(
-        max_resumes=0, notify_timeout=0.3, linger=0.3, endpoint_timeout=PATIENCE
+        max_resumes=0, notify_timeout=PATIENCE, linger=0.3, endpoint_timeout=PATIENCE
     ),
     http_link=HttpClientLinkSettings(close_time=0.3),
     process=ProcessSettings(
@@ -57,7 +57,7 @@ def hasty(seconds: float) -> ClientSettings:
         limits=structs.replace(
             SETTINGS.limits, request_timeout=seconds, max_timeout=seconds, probe_timeout=seconds
         ),
-        http=structs.replace(SETTINGS.http, endpoint_timeout=seconds),
+        http=structs.replace(SETTINGS.http, endpoint_timeout=seconds, notify_timeout=seconds),
         websocket=structs.replace(SETTINGS.websocket, handshake_timeout=seconds),
     )
 
