@@ -99,6 +99,35 @@ def server(
 app.command("server")(connecting(server, _TARGET_OPTIONS))
 
 
+@app.command("mutants")
+def mutants(
+    as_json: Shown = False,
+    only: OnlyOption = None,
+    jobs: JobsOption = 4,
+    timeout: TimeoutOption = 5.0,
+    seed: SeedOption = 0,
+) -> None:
+    """Show that the cases can be trusted: each passes on our programs and fails on broken ones.
+
+    A mutant is our reference program with one thing broken. Exit status 1: a case has no mutant
+    that it fails, a mutant survives, or a case does not pass on our own program.
+
+    \b
+    Examples:
+      mcpcore conformance mutants
+      mcpcore conformance mutants --only basic/lifecycle
+      mcpcore conformance mutants --json
+    """  # noqa: D301
+
+    def work() -> int:
+        from conformance.commands.mutants import show_mutants
+
+        choice = Choice(only=tuple(only or ()), jobs=jobs, timeout=timeout, seed=seed)
+        return show_mutants(choice, as_json=as_json)
+
+    guarded(False, work)
+
+
 @app.callback()
 def _group() -> None:
     """Check servers and clients against the specification, case by case."""

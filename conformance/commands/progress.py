@@ -1,7 +1,7 @@
 """Showing how a run goes: a live table on a terminal, plain lines elsewhere."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
@@ -96,15 +96,15 @@ class LiveTable(_Counting):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.live: Live | None = None
-        self.playing: dict[Unit, None] = {}
+        self.playing: dict[Hashable, Unit] = {}
 
     def began(self, unit: Unit) -> None:
         """Remember what is played just now."""
-        self.playing[unit] = None
+        self.playing[unit.key] = unit
 
     def ended(self, unit: Unit, result: Result) -> None:
         """Count."""
-        self.playing.pop(unit, None)
+        self.playing.pop(unit.key, None)
         super().ended(unit, result)
 
     def render(self) -> Group:
@@ -112,7 +112,7 @@ class LiveTable(_Counting):
         if not self.total:
             return Group(Text("looking at the server ...", style="dim"))
         table = counted(self.counts, self.total)
-        now = next(iter(self.playing), None)
+        now = next(iter(self.playing.values()), None)
         return Group(table, Text(f"playing {now}" if now else "", style="dim", no_wrap=True))
 
 

@@ -35,6 +35,11 @@ class Unit(Struct, frozen=True):
     revision: Revision
     binding: Binding
 
+    @property
+    def key(self) -> tuple[str, str, Binding]:
+        """What tells it from others: id, revision, binding."""
+        return self.case.id, self.revision.name, self.binding
+
     def seed(self, seed: int) -> int:
         """A seed of its own, so that cases side by side do not choose the same values."""
         text = f"{seed} {self.case.id} {self.revision.name} {self.binding}"

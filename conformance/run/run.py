@@ -55,12 +55,8 @@ class Run(Struct, kw_only=True):
 
     def sort(self) -> None:
         """Put the results into the order of the units."""
-        place = {_key(unit): number for number, unit in enumerate(self.units)}
+        place = {unit.key: number for number, unit in enumerate(self.units)}
         self.results.sort(key=lambda result: place[result.case.id, result.revision, result.binding])
-
-
-def _key(unit: Unit) -> tuple[str, str, Binding]:
-    return unit.case.id, unit.revision.name, unit.binding
 
 
 async def side_by_side(run: Run, play: Play, listener: Listener) -> None:

@@ -114,6 +114,14 @@ def program(command: Sequence[str], binding: Binding, *, name: str = "") -> Subj
     return Subject(binding, shown, partial(_launched, command, binding))
 
 
+def written(command: Sequence[str], binding: Binding) -> Subject:
+    """A program that was written for one binding: over stdio it takes no option for it."""
+    if binding is Binding.STDIO:
+        stage = partial(_stage, StdioTarget(tuple(command)), binding, None)
+        return Subject(binding, " ".join(command), _entering(stage))
+    return program(command, binding)
+
+
 def module(server: Server, name: str, binding: Binding) -> Subject:
     """A server object of this process over any binding; ``name`` is its MODULE:SERVER."""
     if binding is Binding.MEMORY:

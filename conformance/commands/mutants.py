@@ -1,0 +1,99 @@
+"""``mcpcore conformance mutants``: why the cases can be trusted."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from conformance.commands.choice import Choice
+from conformance.kit.model import Case, Side
+from conformance.run.mutants import Row, Trial, strays, try_mutants
+from conformance.run.registry import all_cases, all_mutants
+from transports.commands.output import errors, out, print_error, print_json, print_table
+
+
+def show_mutants(choice: Choice, *, as_json: bool) -> int:
+    """Play the chosen cases against their mutants, and print the table; 1 if a case is unproven."""
+    cases = choice.cases(Side.SERVER)
+    with Progress(
+        TextColumn("mutants"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as progress:
+        task = progress.add_task("", total=None)
+
+        def told(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        trial = anyio.run(partial(try_mutants, cases, all_mutants(), choice.settings(), told))
+    if not choice.only:
+        trial.problems += strays(all_cases(), all_mutants())
+    if as_json:
+        print_json(described(trial))
+    else:
+        _print(trial)
+    return 0 if trial.well else 1
+
+
+def described(trial: Trial) -> list[dict[str, Any]]:
+    """One object for each row, and one without a mutant for each case that has none."""
+    with_mutant = {row.case.id for row in trial.rows}
+    alone = [_case(case) for case in trial.cases if case.id not in with_mutant]
+    return [*(_row(row) for row in trial.rows), *alone]
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "case": row.case.id,
+        "strength": row.case.strength,
+        "mutant": row.mutant.id,
+        "summary": row.mutant.summary,
+        "transport": row.binding,
+        "revision": row.revision.name,
+        "verdict": row.verdict,
+        "detail": row.detail,
+        "ours": row.ours,
+        "killed": row.killed,
+        "proof": row.proof,
+    }
+
+
+def _case(case: Case) -> dict[str, Any]:
+    return {"case": case.id, "strength": case.strength, "mutant": None, "proof": False}
+
+
+def _print(trial: Trial) -> None:
+    print_table(
+        f"mutants ({len(trial.rows)})",
+        ("case", "mutant", "verdict", "where", "what is broken"),
+        [
+            (
+                row.case.id,
+                row.mutant.id.removeprefix(f"{row.case.page}/"),
+                row.verdict if row.killed else f"survives ({row.verdict})",
+                f"{row.binding} {row.revision.name}",
+                row.mutant.summary,
+            )
+            for row in trial.rows
+        ],
+    )
+    for problem in _problems(trial):
+        print_error(problem)
+    killed = len({row.mutant.id for row in trial.rows if row.killed})
+    unproven = len(trial.unproven())
+    out.print(
+        f"{len(trial.cases)} cases, {killed} mutants killed;"
+        f" {unproven or 'no'} case{'s' * (unproven != 1)} without proof"
+    )
+
+
+def _problems(trial: Trial) -> Sequence[str]:
+    found = [f"{row.case.id}: {row.mutant.id}: {row.problem}" for row in trial.rows if row.problem]
+    told = {row.case.id for row in trial.rows if row.problem}
+    missing = [f"{case.id}: no mutant fails it" for case in trial.unproven() if case.id not in told]
+    return [*found, *missing, *trial.problems]
