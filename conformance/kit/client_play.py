@@ -1,0 +1,210 @@
+"""Playing one case against one client, and judging what came of it."""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+from msgspec import Struct, field
+
+from conformance.kit.client_launch import SCRIPT, ClientProcess
+from conformance.kit.client_talk import ClientTalk, ClientTiming, Launcher
+from conformance.kit.client_wire import Host, HostSettings
+from conformance.kit.hosts.http import HttpHost
+from conformance.kit.hosts.lines import TcpHost, UnixHost
+from conformance.kit.hosts.sse import SseHost
+from conformance.kit.hosts.stdio import StdioHost
+from conformance.kit.hosts.ws import WsHost
+from conformance.kit.model import Binding, Case, Page, Result, Strength, Verdict
+from conformance.kit.verdicts import Broken, Ended, Inconclusive, NotApplicable
+from mcpcore.spec.revisions import Revision
+
+HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
+    Binding.HTTP: HttpHost,
+    Binding.SSE: SseHost,
+    Binding.STDIO: StdioHost,
+    Binding.WS: WsHost,
+    Binding.TCP: TcpHost,
+    Binding.UNIX: UnixHost,
+}
+"""Where clients can be met; a client is not an object of this process."""
+
+TIMEOUT = 60.0
+"""Seconds for one case."""
+
+_WHEN_BROKEN = {
+    Strength.MUST: Verdict.FAILED,
+    Strength.SHOULD: Verdict.WEAK,
+    Strength.MAY: Verdict.INFORMATIONAL,
+}
+
+Wrap = Callable[[Host], Host]
+"""Puts something between the kit and the client, as mutants do."""
+
+
+class ClientFeatures(Struct):
+    """What a client has shown of itself in one revision on one binding."""
+
+    revision: str = ""
+    """The one that it speaks; empty: it does not speak the one that was tried."""
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    scenarios: set[str] = field(default_factory=set)
+    """Of the scenarios that are no part of the official suite, those that it knows."""
+    problems: list[str] = field(default_factory=list)
+
+    def has(self, need: str) -> str:
+        """Return why a case that needs this does not apply; empty if it does."""
+        kind, separator, name = need.partition(":")
+        if separator:
+            known = kind == "scenario" and name in self.scenarios
+            return "" if known else f"the client does not know the {kind} {name}"
+        value: Any = self.capabilities
+        for part in need.split("."):
+            if not isinstance(value, dict) or part not in value:
+                return f"the client does not declare {need}"
+            value = value[part]
+        return ""
+
+
+async def look_at_client(
+    command: Sequence[str],
+    binding: Binding,
+    revision: Revision,
+    *,
+    timing: ClientTiming | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    wrap: Wrap | None = None,
+) -> ClientFeatures:
+    """Find out whether a client speaks a revision, and what it knows: one run, or two."""
+    features = ClientFeatures()
+    for scenario in (SCRIPT, "initialize"):
+        features = ClientFeatures()
+
+        async def look(talk: ClientTalk, features: ClientFeatures = features) -> None:
+            await _look(talk, features)
+
+        case = _probe(scenario, look)
+        result = await play_client(
+            case, command, binding, revision, timing=timing, env=env, cwd=cwd, wrap=wrap
+        )
+        if result.detail:
+            features.problems.append(result.detail)
+        if features.scenarios or (scenario != SCRIPT and features.revision):
+            break
+    return features
+
+
+def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
+    page = Page("probe")
+    look.__doc__ = "The client shows what it is."
+    context = {"steps": [{"do": "list", "what": "tools"}]} if scenario == SCRIPT else {}
+    made = page.client(Strength.MUST, "of/it", expects="-", scenario=scenario, context=context)
+    made(look)
+    return page.cases[0]
+
+
+async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
+    link = await talk.accept()
+    first = await link.opened()
+    features.revision = talk.revision.name
+    features.capabilities = link.client_capabilities
+    info = first.params.get("clientInfo")
+    features.info = info if isinstance(info, dict) else {}
+    try:
+        report = await talk.report()
+    except Ended:
+        return
+    if report.steps:
+        features.scenarios.add(SCRIPT)
+
+
+async def play_client(
+    case: Case,
+    command: Sequence[str],
+    binding: Binding,
+    revision: Revision,
+    *,
+    features: ClientFeatures | None = None,
+    timing: ClientTiming | None = None,
+    timeout: float = TIMEOUT,
+    seed: int = 0,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    wrap: Wrap | None = None,
+) -> Result:
+    """Start the client's command once and play a case; every way to end becomes a verdict.
+
+    ``features``: what :func:`look_at_client` found; without it the case is played whatever it
+    needs.
+    """
+    result = Result(case=case, revision=revision.name, binding=binding, verdict=Verdict.PASSED)
+    reason = not_applicable(case, binding, revision, features)
+    if reason:
+        result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
+        return result
+    made = HOSTS[binding](HostSettings())
+    async with made:
+        host: Host = made if wrap is None else wrap(made)
+        process = ClientProcess(command, host, revision, env=env, cwd=cwd)
+
+        async def start(scenario: str, context: dict[str, Any]) -> None:
+            await process.start(made.tasks, scenario, context)
+
+        talk = ClientTalk(
+            case,
+            host,
+            revision,
+            Launcher(start, process.said, process.report, process.signal),
+            timing=timing or ClientTiming(),
+            seed=seed,
+            declared=None if features is None else features.capabilities,
+        )
+        started = host.now()
+        try:
+            with anyio.fail_after(timeout):
+                await _judged(case, talk, result)
+        except TimeoutError:
+            result.verdict = Verdict.INCONCLUSIVE
+            result.detail = f"the case was not over after {timeout:g} s"
+        finally:
+            await process.aclose()
+            result.seconds = host.now() - started
+            result.notes, result.transcript = talk.notes, made.log.lines()
+            if process.errors and result.verdict is not Verdict.PASSED:
+                result.notes.append(f"stderr: {process.errors[-2000:].decode('utf-8', 'replace')}")
+    return result
+
+
+async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
+    try:
+        await case.play(talk)
+        if talk.weaknesses:
+            result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
+    except Broken as error:
+        result.verdict, result.detail = _WHEN_BROKEN[case.strength], error.detail
+    except NotApplicable as error:
+        result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
+    except Inconclusive as error:
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
+    except Exception as error:
+        where = "".join(traceback.format_exception(error)[-3:])
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
+
+
+def not_applicable(
+    case: Case, binding: Binding, revision: Revision, features: ClientFeatures | None
+) -> str:
+    """Why a case does not apply here; empty if it does."""
+    if not case.holds_in(revision):
+        return f"the clause is not one of {revision.name}"
+    if binding not in case.bindings or binding not in HOSTS:
+        return f"the clause is not about {binding}"
+    if binding is Binding.SSE and not revision.sessions:
+        return f"{revision.name} has no HTTP+SSE"
+    if features is None:
+        return ""
+    if features.revision != revision.name:
+        return f"the client does not speak {revision.name}"
+    return next(filter(None, map(features.has, case.needs)), "")
