@@ -352,7 +352,7 @@ class Link:
         reply = Reply(sent)
 
         def found() -> bool:
-            reply.message = self._answer_to(sent)
+            reply.message = self.answer_to(sent)
             return reply.message is not None or self._over(sent) or self.gone is not None
 
         await self.until(found, within)
@@ -460,7 +460,8 @@ class Link:
                 return
         self.inbox.append(message)
 
-    def _answer_to(self, sent: Sent) -> Message | None:
+    def answer_to(self, sent: Sent) -> Message | None:
+        """What has come of a request and was not taken: its answer, or an error without an id."""
         for message in self.inbox:
             if message.kind not in (Kind.RESULT, Kind.ERROR):
                 continue

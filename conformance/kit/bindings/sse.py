@@ -80,6 +80,7 @@ class SseWire:
         self._http = http
         self._stream = 0
         self._held: list[Heard] = []
+        self._bodies: dict[int, bytes] = {}
 
     @property
     def binding(self) -> Binding:
@@ -147,8 +148,14 @@ class SseWire:
 
     async def _next(self, within: float) -> Heard | None:
         heard = await self._http.hear(within)
+        while isinstance(heard, Text) and heard.exchange != self._stream:
+            # messages are events of the stream; what a POST brings is the body of its response
+            self._bodies[heard.exchange] = heard.data
+            heard = await self._http.hear(within)
         if isinstance(heard, Done) and heard.exchange == self._stream:
             return Gone("the event stream has ended", at=heard.at)
+        if isinstance(heard, Done):
+            heard.body = self._bodies.pop(heard.exchange, heard.body)
         if isinstance(heard, Event) and heard.name == "endpoint" and self.endpoint is None:
             self.endpoint = heard.data.decode("utf-8", "replace")
         if isinstance(heard, Text) and heard.exchange == self._stream:

@@ -7,6 +7,7 @@ import os
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -156,6 +157,7 @@ class WebSocketWire:
         self._text: list[str] = []
         self._closing = False
         self._done = anyio.Event()
+        self._writing = anyio.Lock()
 
     @property
     def binding(self) -> Binding:
@@ -213,13 +215,19 @@ class WebSocketWire:
 
     async def _write(self, data: bytes) -> None:
         try:
+            # what is said and what answers a frame are written by different tasks
             with anyio.fail_after(PATIENCE):
-                await self._stream.send(data)
+                async with self._writing:
+                    await self._stream.send(data)
         except TimeoutError as error:
             raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # the end, which will be heard, says why
             self._log.add(True, self._number, "note", b"the server does not read any more")
+
+    async def _reply(self, opcode: int, payload: bytes) -> None:
+        with suppress(Broken):
+            await self._write(encoded(opcode, payload))
 
     async def read(self) -> None:
         """Read until the end; the stage runs it in a task."""
@@ -258,13 +266,13 @@ class WebSocketWire:
                 case events.BytesMessage():
                     self._inbox.put(Noise("a binary frame", bytes(event.data)))
                 case events.Ping():
-                    await self._write(encoded(PONG, bytes(event.payload)))
+                    await self._reply(PONG, bytes(event.payload))
                 case events.Pong():
                     self._inbox.put(Event(0, name="pong", data=bytes(event.payload)))
                 case events.CloseConnection():
                     if not self._closing:
                         self._closing = True
-                        await self._write(encoded(CLOSE, struct.pack("!H", event.code)))
+                        await self._reply(CLOSE, struct.pack("!H", event.code))
                     reason = f"closed with {int(event.code)} {event.reason or ''}".strip()
                     return Gone(reason, code=int(event.code))
         return None

@@ -1,0 +1,120 @@
+"""What several pages need: things that may be refused or ignored, and fences behind them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from conformance.kit.heard import Head
+from conformance.kit.link import Link, Reply, Sent
+from conformance.kit.messages import Kind, Message
+from conformance.kit.model import Binding
+from conformance.kit.verdicts import Broken, check
+from conformance.kit.wire import Overrides
+
+ANSWERS = (Kind.RESULT, Kind.ERROR)
+CLIENT_ERRORS = range(400, 500)
+
+
+def plain_request(link: Link) -> str:
+    """A method that every server answers once a conversation is open."""
+    return "server/discover" if link.revision.modern else "ping"
+
+
+def headers_as_for(link: Link, method: str) -> Overrides | None:
+    """The headers that go with a request of that method, whatever the body is."""
+    return {"mcp-method": method} if link.revision.mirror_headers else None
+
+
+async def outcome(link: Link, sent: Sent) -> Reply:
+    """Wait for what comes of something that may also be ignored.
+
+    Over HTTP the end of its exchange says so.  Elsewhere a plain request is sent behind it: when
+    that is answered, what has not come a moment later does not come any more (and what was refused
+    with a status is over).
+    """
+    if link.wire.binding is Binding.HTTP:
+        return await link.reply(sent)
+    fence = await link.send(plain_request(link))
+
+    def fenced() -> bool:
+        return any(each.kind in ANSWERS and each.answers(fence.id) for each in link.inbox)
+
+    await link.until(lambda: link.answer_to(sent) is not None or fenced())
+    await link.until(fenced)
+    check(link.gone is not None or fenced(), "afterwards the server does not answer any more")
+    head = link.heads.get(sent.exchange)
+    if link.answer_to(sent) is None and (head is None or head.status not in CLIENT_ERRORS):
+        await link.until(lambda: link.answer_to(sent), link.talk.timing.quiet)
+    reply = await link.reply(sent, 0.0)
+    await link.reply(fence, 0.0)
+    return reply
+
+
+async def rejected(
+    link: Link,
+    payload: Any,
+    what: str,
+    *,
+    id: Any = UNSET,
+    headers: Overrides | None = None,
+) -> Reply:
+    """Send what is no valid message; check that it is not carried out, and that the server lives.
+
+    Returns what came of it: an error (without an id, or with ``id``, which may be read in it), a
+    status, or nothing.  The conversation is as clean afterwards as it was before.
+    """
+    spoilt = link.spoilt
+    sent = await link.say(payload, headers=headers)
+    if not isinstance(id, UnsetType):
+        sent.id = id
+    reply = await outcome(link, sent)
+    check(reply.gone is None, f"{what} ended the connection ({reply})")
+    if reply.message is not None:
+        check(reply.message.kind is Kind.ERROR, f"{what} was carried out: {reply.message.value}")
+    for stray in answers(link):
+        raise Broken(f"{what} was answered, with the id {stray.id!r}: {stray.value}")
+    link.spoilt = spoilt
+    return reply
+
+
+def answers(link: Link) -> list[Message]:
+    """Results and errors that have come and were not waited for."""
+    return [each for each in link.inbox if each.kind in ANSWERS]
+
+
+def check_code(reply: Reply, what: str, codes: Iterable[int]) -> None:
+    """Check that something was refused: with one of these codes, or by a 4xx without a message."""
+    wanted = tuple(codes)
+    if reply.message is None:
+        check(
+            reply.status in CLIENT_ERRORS,
+            f"{what} got {reply}, not the error {' or '.join(map(str, wanted))}",
+        )
+        return
+    code = reply.error["code"]
+    check(
+        code in wanted,
+        f"{what} got the error {code} ({reply.error['message']!r}), not"
+        f" {' or '.join(map(str, wanted))}",
+    )
+
+
+async def unanswered(link: Link, value: Any, what: str) -> Head | None:
+    """Send a notification, or what passes for one, and check that it is not answered.
+
+    Returns the head of its HTTP response.  Over HTTP the body of a refusal may be an error without
+    an id.
+    """
+    spoilt = link.spoilt
+    head = await link.accepted(await link.say(value))
+    if head is None:
+        await link.quiet()
+    for message in answers(link):
+        refusal = head is not None and head.status in CLIENT_ERRORS and message.kind is Kind.ERROR
+        if refusal and message.id in (None, UNSET):
+            link.inbox.remove(message)
+            continue
+        raise Broken(f"{what} was answered: {message.value}")
+    link.spoilt = spoilt
+    return head
