@@ -1051,6 +1051,41 @@ def test_a_batch_is_carried_out_in_order(stage: Stage) -> None:
     assert stage.commit("a") == []
 
 
+@pytest.mark.parametrize("limit", ["sessions", "sessions_per_client"])
+def test_for_each_that_a_batch_makes_one_goes_and_none_at_work(house: Theatre, limit: str) -> None:
+    with house.stage(StoreSettings(**{limit: 3})) as stage:
+        assert stage.notes("b") == []
+        stage.commit("a", save(), begin(1))
+        for other in "xy":
+            stage.wall += 1
+            stage.commit("a", save(session=other, created=stage.wall))
+        stage.wall += 1
+        new = [save(session=each, created=stage.wall) for each in ("n1", "n2", "n3")]
+        assert stage.commit("a", *new) == [None, None, None]
+        assert sorted(map(decoded, stage.notes("b")), key=repr) == [
+            evicted(each) for each in ("n1", "x", "y")
+        ]
+        living = stage.commit("b", *[touch(each) for each in ("s", "x", "y", "n1", "n2", "n3")])
+        assert living == [True, False, False, False, True, True]
+
+
+def test_those_at_work_outlive_what_was_used_by_a_clock_ahead_of_ours(house: Theatre) -> None:
+    with house.stage(StoreSettings(sessions=3)) as stage:
+        stage.commit("a", save(session="s"), begin(1), save(session="t"), begin(1, session="t"))
+        stage.wall += 10
+        stage.commit("b", save(session="x", created=stage.wall), touch("x"))
+        stage.wall -= 5
+        stage.commit("a", save(session="y", created=stage.wall))
+        assert stage.commit("a", *[touch(each) for each in "stxy"]) == [True, True, False, True]
+
+
+def test_where_there_is_one_place_who_comes_last_has_it(house: Theatre) -> None:
+    with house.stage(StoreSettings(sessions_per_client=1)) as stage:
+        stage.commit("a", save(), begin(1))
+        stage.commit("a", save(session="x"), begin(1, session="x"), save(session="y"))
+        assert stage.commit("a", *[touch(each) for each in "sxy"]) == [False, False, True]
+
+
 def test_a_record_comes_back_whole(stage: Stage) -> None:
     whole = SessionRecord(
         id="ümläut \u2028 } {a}:",

@@ -77,18 +77,16 @@ class _Here(Struct):
 class _Made(Struct):
     """What counts of a session."""
 
-    owner: str | bytes
+    owner: str
     created: float | bytes
     grade: Grade = Grade.FRESH
-    kept: Sequence[str] = ()
-    """Those for which, and after which, room was made: they do not go in its place."""
 
 
-def _victims(replies: Iterable[tuple[Reply, Sequence[str]]]) -> dict[str, _Made]:
-    """The sessions that have to go, as the replies to ``admit`` say, and those kept."""
+def _victims(replies: Iterable[Reply]) -> dict[str, _Made]:
+    """The sessions that have to go, as the replies to ``admit`` say."""
     return {
-        session.decode(): _Made(owner, created, kept=kept)
-        for reply, kept in replies
+        session.decode(): _Made(owner.decode(), created)
+        for reply in replies
         if isinstance(reply, list)
         for session, owner, created in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
     }
@@ -222,34 +220,41 @@ class RedisStore(ByStep):
             with self._lock:
                 self._unsent = [*told, *self._unsent][-2 * self.settings.mailbox :]
             raise
-        names = [*made]
-        first = _victims((replies[at], names[at:]) for at in range(len(names)))
-        self._make_way(first, wall)
+        self._make_way(_victims(replies[: len(made)]), made, wall)
 
-    def _make_way(self, victims: dict[str, _Made], wall: float) -> None:
-        """End sessions that have to go; those at work count as used, and others go for them."""
-        for spared in range(SPARED + 1):
+    def _make_way(self, victims: dict[str, _Made], made: dict[str, _Made], wall: float) -> None:
+        """End sessions that have to go; those at work count as used, and others go for them.
+
+        By then all of ``made`` are there, and each has pushed out another: any may go but the last,
+        and among those of an owner but his last.  Where it is the turn of one that was passed over,
+        all are at work.
+        """
+        newest = {each.owner: session for session, each in made.items()}
+        last = next(reversed(made), "")
+        spared: set[str] = set()
+        for left in range(SPARED, -1, -1):
             if not victims:
                 return
-            spare = int(spared < SPARED)
             ended = self._link.run(
-                [self._of_session(session, "evict", "", wall, spare) for session in victims]
+                [
+                    self._of_session(each, "evict", "", wall, int(left and each not in spared))
+                    for each in victims
+                ]
             )
             commands: list[Command] = []
-            kept: list[Sequence[str]] = []
             for (session, each), reply in zip(victims.items(), ended, strict=True):
                 if isinstance(reply, list) and reply[0] == 0:
+                    spared.add(session)
                     each.grade = Grade.USED
-                    # behind those that were used at this very time
-                    commands.append(self._admit(session, each, wall + 0.001))
+                    kept = newest.get(each.owner, ""), last
+                    commands.append(self._admit(session, each, wall, *kept))
                 else:
                     commands.append(self._of_workers("post_all", "", made_room(session)))
-                kept.append(each.kept)
-            victims = _victims(zip(self._link.run(commands), kept, strict=True))
+            victims = _victims(self._link.run(commands))
 
-    def _admit(self, session: str, made: _Made, wall: float) -> Command:
+    def _admit(self, session: str, made: _Made, wall: float, *kept: str) -> Command:
         return self._of_workers(
-            "admit", session, made.owner, made.created, wall, int(made.grade), *made.kept
+            "admit", session, made.owner, made.created, wall, int(made.grade), *kept
         )
 
     # Workers and notes

@@ -110,22 +110,28 @@ local function forget_those_over(wall)
   end
 end
 
--- Takes sessions out of a sorted set until one more fits below the limit, but none of those kept.
-local function make_room(set, limit, kept, count, victims)
+local function goes(session, owner, created, victims)
+  victims[#victims + 1] = session
+  victims[#victims + 1] = owner or ''
+  victims[#victims + 1] = created or '0'
+end
+
+-- Takes sessions out of a sorted set until one more fits below the limit, but not the one kept;
+-- returns whether it fits.
+local function make_room(set, limit, kept, victims)
   while redis.call('ZCARD', set) >= math.max(1, limit) do
-    local victim
-    for _, session in ipairs(redis.call('ZRANGE', set, 0, count)) do
-      victim = victim or not kept[session] and session
+    local victim, other = unpack(redis.call('ZRANGE', set, 0, 1))
+    if victim == kept then
+      victim = other
     end
     if not victim then
-      return
+      return false
     end
-    victims[#victims + 1] = victim
-    victims[#victims + 1] = redis.call('HGET', owners, victim) or ''
-    victims[#victims + 1] = redis.call('ZSCORE', born, victim) or '0'
+    goes(victim, redis.call('HGET', owners, victim), redis.call('ZSCORE', born, victim), victims)
     forget(victim)
     redis.call('ZREM', set, victim) -- also if its owner is not known any more
   end
+  return true
 end
 
 local ops = {}
@@ -252,18 +258,23 @@ function ops.tell() -- worker, note, worker, note, ...
 end
 
 -- Returns those that go: session, owner, time of its creation, ...
--- Takes session, owner, time of its creation, wall clock, grade, and the sessions that shall stay.
+-- Takes session, owner, time of its creation, wall clock, grade; and for one that comes back behind
+-- all others, as it is at work, the one of its owner's and the one of all that do not go for it.
 function ops.admit()
   local session, owner, created, wall = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-  local grade, kept, victims = tonumber(ARGV[6]), {}, {}
+  local grade, back, victims = tonumber(ARGV[6]), ARGV[7] ~= nil, {}
   local position = place(grade, grade == 0 and created or wall)
-  for index = 7, #ARGV do
-    kept[ARGV[index]] = true
-  end
   forget(session)
   forget_those_over(wall)
-  make_room(share(owner), SESSIONS_PER_CLIENT, kept, #ARGV - 6, victims)
-  make_room(sessions, SESSIONS, kept, #ARGV - 6, victims)
+  if not (make_room(share(owner), SESSIONS_PER_CLIENT, ARGV[7], victims)
+      and make_room(sessions, SESSIONS, ARGV[8], victims)) then
+    goes(session, owner, created, victims)
+    return victims
+  end
+  if back then
+    local newest = redis.call('ZRANGE', sessions, -1, -1, 'WITHSCORES')[2]
+    position = score(math.max(wall, (newest or 0) + 0.001))
+  end
   redis.call('ZADD', sessions, position, session)
   redis.call('ZADD', share(owner), position, session)
   redis.call('ZADD', born, created, session)
