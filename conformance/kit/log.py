@@ -30,9 +30,16 @@ class Log:
         if len(self._lines) >= LIMIT:
             del self._lines[LIMIT // 2]
             self._left_out += 1
-        at = self._clock() - self._start
         self._lines.append(
-            Line(at=at, sent=sent, wire=wire, exchange=exchange, kind=kind, data=data[:LINE_LIMIT])
+            Line(
+                at=self._clock() - self._start,
+                sent=sent,
+                wire=wire,
+                exchange=exchange,
+                kind=kind,
+                data=data[:LINE_LIMIT],
+                cut=max(0, len(data) - LINE_LIMIT),
+            )
         )
 
     def note(self, text: str) -> None:

@@ -153,6 +153,8 @@ class Line(Struct):
     kind: str
     """``message``, ``head``, ``end``, ``bytes``, ``close``, ``note``."""
     data: bytes
+    cut: int = 0
+    """Bytes at its end that were not kept."""
 
 
 ServerPlay = Callable[["ServerTalk"], Awaitable[None]]

@@ -63,6 +63,7 @@ Kind = Literal[
     "opened",
     "closed",
     "full",
+    "note",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 MESSAGES: frozenset[str] = frozenset(KINDS[:6])

@@ -1,0 +1,373 @@
+"""From what the kit's wires have logged to the records of a trace, without secrets.
+
+Wires log bytes as they were; here they are cut into what a trace records: messages, HTTP heads,
+server-sent events, WebSocket frames.  What cannot be cut is given as it is.
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import h11
+
+from conformance.kit.model import Binding, Line, Result, Side
+from mcpcore.wire.trace import (
+    FORMAT,
+    TO_CLIENT,
+    TO_SERVER,
+    Direction,
+    Header,
+    Kind,
+    Record,
+    RecordBuilder,
+    Redactor,
+    encode_line,
+)
+from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer
+
+LIMIT = 256 * 1024
+"""Bytes that one record holds."""
+
+_HEAD = re.compile(
+    rb"(?:HTTP(?:/1\.[01])? (?P<status>\d{3})|(?P<method>[A-Z]{2,16}) (?P<target>\S+))"
+)
+_RESPONSE = re.compile(rb"HTTP/1\.[01] \d{3}")
+_BLANK = re.compile(rb"\r?\n\r?\n")
+_WS_KINDS: dict[int, Kind] = {2: "binary", 8: "close", 9: "ping", 10: "pong"}
+_TEXT = 1
+_CLOSE = 8
+
+
+def records_of(result: Result, redactor: Redactor | None = None) -> list[Record]:
+    """What was said in a case, oldest first."""
+    return [*_Transcript(result, redactor or Redactor()).records()]
+
+
+def trace_of(result: Result, target: str, redactor: Redactor | None = None) -> bytes:
+    """A trace file of a case."""
+    header = Header(
+        trace=FORMAT,
+        started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        side="client" if result.case.side is Side.SERVER else "server",
+        binding="websocket" if result.binding is Binding.WS else result.binding,
+        program=f"mcpcore conformance {version('mcpcore')}",
+        target=target,
+    )
+    return b"".join(encode_line(each) for each in (header, *records_of(result, redactor)))
+
+
+class _Transcript:
+    def __init__(self, result: Result, redactor: Redactor) -> None:
+        self.lines: Sequence[Line] = result.transcript
+        self.web = result.binding in (Binding.HTTP, Binding.SSE)
+        self.frames = result.binding is Binding.WS
+        self.to_server = result.case.side is Side.SERVER
+        self.builder = RecordBuilder(redactor, record_size=LIMIT)
+        self._ways: dict[tuple[int, int, bool], _Way] = {}
+
+    def records(self) -> Iterator[Record]:
+        """Cut line after line; what is left in pieces comes at the end."""
+        for line in self.lines:
+            way = self._way(line)
+            if line.kind == "message":
+                yield way.message(line.data.rstrip(b"\r\n"), line.at, dropped=line.cut)
+            elif line.kind in ("head", "bytes"):
+                yield from way.take(line)
+            elif line.kind == "note":
+                yield way.note("note", line.at, line.data)
+            else:
+                yield from way.flush(line.at)
+                kind: Kind = "http-end" if line.kind == "end" else "closed"
+                yield way.note(kind, line.at, line.data or None)
+        last = self.lines[-1].at if self.lines else 0.0
+        for way in self._ways.values():
+            yield from way.flush(last)
+
+    def _way(self, line: Line) -> "_Way":
+        key = (line.wire, line.exchange, line.sent)
+        if key not in self._ways:
+            direction = TO_SERVER if line.sent is self.to_server else TO_CLIENT
+            kind = _WebSocketWay if self.frames else _HttpWay if self.web else _Way
+            self._ways[key] = kind(self.builder, direction, line.wire, line.exchange)
+        return self._ways[key]
+
+
+class _Way:
+    """One direction of one exchange."""
+
+    def __init__(
+        self, builder: RecordBuilder, direction: Direction, connection: int, stream: int
+    ) -> None:
+        self.builder = builder
+        self.direction = direction
+        self.connection = connection
+        self.stream = stream
+
+    def message(
+        self, data: bytes, at: float, *, dropped: int = 0, event: EventFrame | None = None
+    ) -> Record:
+        """Record what should be a message."""
+        said = event or EventFrame(None)
+        return self.builder.message(
+            data,
+            time=at,
+            direction=self.direction,
+            connection=self.connection,
+            stream=self.stream,
+            event=None if event is None else said.event or "message",
+            event_id=said.id,
+            retry=said.retry,
+            dropped=dropped,
+        )
+
+    def note(
+        self,
+        kind: Kind,
+        at: float,
+        data: bytes | None,
+        *,
+        dropped: int = 0,
+        status: int | None = None,
+    ) -> Record:
+        """Record anything else."""
+        return self.builder.note(
+            kind,
+            time=at,
+            direction=None if kind in ("closed", "note") else self.direction,
+            connection=max(1, self.connection),
+            stream=self.stream,
+            data=data,
+            status=status,
+            dropped=dropped,
+        )
+
+    def take(self, line: Line) -> Iterator[Record]:
+        """Cut bytes as they were."""
+        yield self.note("invalid", line.at, line.data, dropped=line.cut)
+
+    def flush(self, at: float) -> Iterator[Record]:
+        """Give what is not complete."""
+        yield from ()
+
+
+class _HttpWay(_Way):
+    """Heads, and bodies that are messages or event streams."""
+
+    def __init__(self, *rest: object) -> None:
+        super().__init__(*rest)  # type: ignore[arg-type]
+        self._parser: h11.Connection | None = None
+        self._events: Events | None = None
+        self._body = Gatherer(LIMIT)
+        self._lost = False
+
+    def take(self, line: Line) -> Iterator[Record]:
+        """Cut a head and what follows it; bytes of a body go on where the last ended."""
+        found, blank = _HEAD.match(line.data), _BLANK.search(line.data)
+        if self._parser is None and line.kind == "bytes" and _RESPONSE.match(line.data):
+            self._parser = _reading()
+        if self._parser is not None:
+            yield from self._parsed(line.data, line.at)
+        elif found and blank:
+            yield self.head(line.data[: blank.start()], found, line.at)
+            yield from self._follow(line.data[blank.end() :], line)
+            if self._events is None:
+                yield from self.flush(line.at)
+        elif self._events is not None:
+            yield from self._cut_events(line.data, line.at)
+        elif line.data:
+            yield self.note("http-body", line.at, line.data, dropped=line.cut)
+        if line.cut:
+            # where the next bytes belong is not known
+            self._body.skip(line.cut)
+            yield from self.flush(line.at)
+            self._parser, self._events = None, None
+
+    def head(self, head: bytes, found: re.Match[bytes], at: float) -> Record:
+        """Record a head that was logged as text."""
+        fields = []
+        for each in head.replace(b"\r\n", b"\n").split(b"\n")[1:]:
+            name, _, value = each.partition(b":")
+            fields.append((name.strip(), value.strip()))
+        status = found["status"]
+        return self._headed(
+            fields,
+            at,
+            method=(found["method"] or b"").decode(),
+            target=(found["target"] or b"").decode("latin-1"),
+            status=None if status is None else int(status),
+        )
+
+    def _headed(
+        self,
+        fields: Sequence[tuple[bytes, bytes]],
+        at: float,
+        *,
+        method: str = "",
+        target: str = "",
+        status: int | None,
+    ) -> Record:
+        for name, value in fields:
+            if name.lower() == b"content-type" and b"text/event-stream" in value.lower():
+                self._events = Events(LIMIT)
+        return self.builder.head(
+            fields,
+            time=at,
+            direction=self.direction,
+            connection=self.connection,
+            stream=self.stream,
+            method=method,
+            target=target,
+            status=status,
+        )
+
+    def _follow(self, data: bytes, line: Line) -> Iterator[Record]:
+        if self._events is not None:
+            yield from self._cut_events(data, line.at)
+        else:
+            self._body.add(data)
+
+    def _parsed(self, data: bytes, at: float) -> Iterator[Record]:
+        parser = self._parser
+        assert parser is not None
+        try:
+            parser.receive_data(data)
+            while True:
+                event = parser.next_event()
+                if isinstance(event, (h11.Response, h11.InformationalResponse)):
+                    yield self._headed([*event.headers], at, status=event.status_code)
+                elif isinstance(event, h11.Data):
+                    if self._events is not None:
+                        yield from self._cut_events(bytes(event.data), at)
+                    else:
+                        self._body.add(bytes(event.data))
+                else:
+                    if event is not h11.NEED_DATA:
+                        yield from self.flush(at)
+                    return
+        except (h11.RemoteProtocolError, h11.LocalProtocolError):
+            yield from self.flush(at)
+            self._parser, self._events = None, None
+            if data:
+                yield self.note("http-body", at, data)
+
+    def _cut_events(self, data: bytes, at: float) -> Iterator[Record]:
+        assert self._events is not None
+        for frame in self._events.receive(data):
+            yield self._event(frame, at)
+
+    def _event(self, frame: EventFrame, at: float) -> Record:
+        if frame.data and not frame.comment:
+            return self.message(frame.data, at, dropped=frame.dropped, event=frame)
+        return self.builder.note(
+            "sse-comment" if frame.comment else "sse-event",
+            time=at,
+            direction=self.direction,
+            connection=self.connection,
+            stream=self.stream,
+            data=frame.data,
+            event=frame.event,
+            event_id=frame.id,
+            retry=frame.retry,
+            dropped=frame.dropped,
+        )
+
+    def flush(self, at: float) -> Iterator[Record]:
+        """Give what there is of a body."""
+        if self._events is not None:
+            for frame in self._events.eof():
+                yield self._event(frame, at)
+        if self._body:
+            held = self._body.take()
+            yield self.builder.message(
+                held.data,
+                time=at,
+                direction=self.direction,
+                connection=self.connection,
+                stream=self.stream,
+                otherwise="http-body",
+                dropped=held.dropped,
+            )
+
+
+def _reading() -> h11.Connection:
+    """A parser of responses."""
+    parser = h11.Connection(h11.CLIENT)
+    parser.send(h11.Request(method="POST", target="/", headers=[("host", "x")]))
+    parser.send(h11.EndOfMessage())
+    return parser
+
+
+class _WebSocketWay(_Way):
+    """A head, then frames."""
+
+    def __init__(self, *rest: object) -> None:
+        super().__init__(*rest)  # type: ignore[arg-type]
+        self._rest = b""
+        self._parts: list[bytes] = []
+
+    def take(self, line: Line) -> Iterator[Record]:
+        """Cut an opening, or frames."""
+        data = line.data
+        found = _HEAD.match(data)
+        blank = _BLANK.search(data)
+        if found and (blank or line.kind == "head"):
+            end = blank.end() if blank else len(data)
+            way = _HttpWay(self.builder, self.direction, self.connection, self.stream)
+            yield way.head(data[: blank.start() if blank else end], found, line.at)
+            data = data[end:]
+        self._rest += data
+        while (frame := _frame(self._rest)) is not None:
+            opcode, final, payload, self._rest = frame
+            yield from self._framed(opcode, final, payload, line.at)
+        if line.cut:
+            yield self.note("invalid", line.at, self._rest, dropped=line.cut)
+            self._rest = b""
+
+    def _framed(self, opcode: int, final: bool, payload: bytes, at: float) -> Iterator[Record]:
+        if opcode == _CLOSE:
+            code = struct.unpack("!H", payload[:2])[0] if len(payload) > 1 else None
+            yield self.note("close", at, payload[2:] or None, status=code)
+        elif opcode in _WS_KINDS:
+            yield self.note(_WS_KINDS[opcode], at, payload)
+        elif opcode <= _TEXT:
+            self._parts.append(payload)
+            if final:
+                whole, self._parts = b"".join(self._parts), []
+                yield self.message(whole, at)
+        else:
+            yield self.note("invalid", at, payload)
+
+    def flush(self, at: float) -> Iterator[Record]:
+        """Give what is no whole frame."""
+        left, self._rest = b"".join(self._parts) + self._rest, b""
+        self._parts = []
+        if left:
+            yield self.note("invalid", at, left)
+
+
+def _frame(data: bytes) -> tuple[int, bool, bytes, bytes] | None:
+    """The first frame of RFC 6455 section 5.2, unmasked, and what follows; None: not whole."""
+    if len(data) < 2:
+        return None
+    opcode, final, masked, size = data[0] & 15, bool(data[0] & 128), data[1] & 128, data[1] & 127
+    at = 2
+    for code, form in ((126, "!H"), (127, "!Q")):
+        if size == code:
+            width = struct.calcsize(form)
+            if len(data) < at + width:
+                return None
+            (size,) = struct.unpack_from(form, data, at)
+            at += width
+            break
+    key = b""
+    if masked:
+        key, at = data[at : at + 4], at + 4
+    if len(data) < at + size or (masked and len(key) < 4):
+        return None
+    payload = data[at : at + size]
+    if key:
+        mask = key * (size // 4 + 1)
+        payload = bytes(one ^ other for one, other in zip(payload, mask, strict=False))
+    return opcode, final, payload, data[at + size :]
