@@ -45,7 +45,10 @@ class Fault:
         return options
 
     def fetching(self, asked: Asked) -> Asked | None:
-        """What reaches the server of a plain HTTP request (GET and DELETE too); None: nothing."""
+        """What reaches the server of an HTTP request of any method; None: nothing.
+
+        Comes after :meth:`said` and :meth:`headers`; edit ``asked`` or a copy.
+        """
         return asked
 
     def written(self, data: bytes) -> bytes | None:
@@ -102,13 +105,21 @@ class Fault:
         data = value if isinstance(value, bytes) else encode(value)
         self._answers.append(Text(data, exchange))
 
-    def answer_http(self, status: int, value: Value | None, exchange: int) -> None:
+    def answer_http(
+        self,
+        status: int,
+        value: Value | None,
+        exchange: int = 0,
+        *,
+        headers: Headers | None = None,
+        body: bytes = b"",
+    ) -> None:
         """Answer an exchange that never reaches the server, with a status and perhaps JSON."""
         kind: Headers = [] if value is None else [("content-type", "application/json")]
-        self._answers.append(Head(exchange, status, kind))
+        self._answers.append(Head(exchange, status, [*kind, *(headers or [])]))
         if value is not None:
             self._answers.append(Text(encode(value), exchange))
-        self._answers.append(Done(exchange))
+        self._answers.append(Done(exchange, True, body))
 
     def method_of(self, value: Value) -> str:
         """The method of a message, or of the request that it answers."""

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from typing import Any, cast
 
 from conformance.kit.bindings.websocket import encoded
@@ -49,7 +50,11 @@ class FaultyWire:
         self._fault.remember(value)
         reaches = self._fault.said(value, payload)
         chosen = self._fault.headers(dict(headers or {}))
-        asked = Asked("POST", chosen, value)
+        asked = Asked("POST", chosen, value, None, reaches or b"")
+        if reaches is not None and self._wire.binding is Binding.HTTP:
+            edited = self._fault.fetching(copy(asked))
+            reaches = None if edited is None else edited.body
+            chosen = chosen if edited is None else edited.headers
         if reaches is None:
             return self._never_reached(asked)
         exchange = await self._wire.say(reaches, headers=chosen)
@@ -80,13 +85,13 @@ class FaultyWire:
         wire = cast("HttpWire", self._wire)
         value = None if body is None else _decoded(body)
         asked = Asked(method, dict(headers), value, target, body)
-        if (reaches := self._fault.fetching(asked)) is None:
+        if (reaches := self._fault.fetching(copy(asked))) is None:
             return self._never_reached(asked)
-        names = {name for name, _ in headers}
         kept = [pair for pair in headers if reaches.headers.get(pair[0]) == pair[1]]
-        for name, value in reaches.headers.items():
-            if value is not None and (name not in names or (name, value) not in kept):
-                kept.append((name, value))
+        there = {name for name, _ in kept}
+        for name, chosen in reaches.headers.items():
+            if chosen is not None and name not in there:
+                kept.append((name, chosen))
         exchange = await wire.fetch(
             reaches.method, target=reaches.target, headers=kept, body=reaches.body
         )

@@ -213,9 +213,10 @@ class HttpWire:
             fields.insert(0, ("host", self._stage.authority))
         if body is not None and not given & {"content-length", "transfer-encoding"}:
             fields.append(("content-length", str(len(body))))
-        request = h11.Request(
-            method=method, target=target or self._stage.path, headers=[*fields, *headers]
-        )
+        lines = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in [*fields, *headers]
+        ]
+        request = h11.Request(method=method, target=target or self._stage.path, headers=lines)
         await self._start(exchange, request, body)
 
     async def raw(self, data: bytes, *, finish: bool = False) -> int:
