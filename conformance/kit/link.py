@@ -353,7 +353,7 @@ class Link:
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
-            return reply.message is not None or self._over(sent) or self.gone is not None
+            return reply.message is not None or self.over(sent) or self.gone is not None
 
         await self.until(found, within)
         if reply.message is not None:
@@ -475,7 +475,7 @@ class Link:
                 return message
         return None
 
-    def _over(self, sent: Sent) -> bool:
+    def over(self, sent: Sent) -> bool:
         """Whether the exchange has ended so that no answer can come any more."""
         if not sent.exchange or sent.exchange not in self.ended:
             return False

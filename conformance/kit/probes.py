@@ -35,6 +35,9 @@ async def outcome(link: Link, sent: Sent) -> Reply:
     """
     if link.wire.binding is Binding.HTTP:
         return await link.reply(sent)
+    if sent.exchange:
+        # what a POST got, and what comes on the stream, arrive in no order
+        await link.until(lambda: link.ended.get(sent.exchange))
     fence = await link.send(plain_request(link))
 
     def fenced() -> bool:
