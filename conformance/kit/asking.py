@@ -1,0 +1,170 @@
+"""Calling tools, and seeing what a server asks of its client while it works, in both eras."""
+
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from conformance.kit.features import Tool, sampled
+from conformance.kit.headers import for_arguments
+from conformance.kit.heard import Text
+from conformance.kit.link import Link, Reply, Sent
+from conformance.kit.messages import Kind, Message
+from conformance.kit.verdicts import Broken, NotApplicable, check
+
+PAGES = 100
+"""Pages of a list that are read at most."""
+QUESTIONS = ("sampling/createMessage", "elicitation/create", "roots/list")
+
+
+class Asked(Struct):
+    """What came of a call: what was asked of the client, and the last answer."""
+
+    requests: list[Message]
+    reply: Reply
+
+    def of(self, method: str) -> list[Message]:
+        """The requests of one method."""
+        return [each for each in self.requests if each.method == method]
+
+    def one(self, method: str) -> Message:
+        """The first request of a method; raises Broken if there is none."""
+        found = self.of(method)
+        check(found, f"no {method} came: {self.reply}")
+        return found[0]
+
+
+async def send_call(
+    link: Link, tool: Tool | str, arguments: dict[str, Any] | None = None, **more: Any
+) -> Sent:
+    """Send a ``tools/call`` with all headers that it owes; ``more`` are further params."""
+    params, headers = _call(tool, arguments, more)
+    return await link.send("tools/call", params, headers=headers)
+
+
+async def call(
+    link: Link, tool: Tool | str, arguments: dict[str, Any] | None = None, **more: Any
+) -> Reply:
+    """Make a ``tools/call`` and return what comes of it; no ``arguments``: none are sent."""
+    return await link.reply(await send_call(link, tool, arguments, **more))
+
+
+def _call(
+    tool: Tool | str, arguments: dict[str, Any] | None, more: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    name = tool if isinstance(tool, str) else tool.name
+    params = {"name": name, **({} if arguments is None else {"arguments": arguments}), **more}
+    schema = {} if isinstance(tool, str) else tool.input_schema
+    return params, for_arguments(schema, arguments or {})
+
+
+async def ask_about(link: Link, method: str, params: dict[str, Any], rounds: int = 1) -> Asked:
+    """Make a request and collect what the server asks meanwhile, answering it.
+
+    In the modern era the questions of so many ``input_required`` results are answered; the reply
+    is the last one that came.
+    """
+    before = len(link.asked)
+    asked: list[Message] = []
+    for left in range(rounds, -1, -1):
+        reply = await link.request(method, params)
+        asked += embedded(reply)
+        if not left or not needs_input(reply):
+            break
+        params = link.again(params, reply.result)
+    wire = [each for each in link.asked[before:] if each.method in QUESTIONS]
+    return Asked([*wire, *asked], reply)
+
+
+async def ask_by_tool(
+    link: Link, tool: Tool, arguments: dict[str, Any] | None = None, rounds: int = 1
+) -> Asked:
+    """Call a tool that asks, as :func:`ask_about`."""
+    params = {"name": tool.name, "arguments": arguments or {}}
+    return await ask_about(link, "tools/call", params, rounds)
+
+
+def needs_input(reply: Reply) -> bool:
+    """Whether the answer is ``input_required``."""
+    message = reply.message
+    if message is None or message.kind is not Kind.RESULT:
+        return False
+    return bool(message.result.get("resultType") == "input_required")
+
+
+def embedded(reply: Reply) -> list[Message]:
+    """The requests in an ``input_required`` result, as if they had been sent."""
+    if not needs_input(reply):
+        return []
+    found = reply.result.get("inputRequests", {})
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise Broken(f"inputRequests has to be a map of requests, not {found!r:.80}")
+    return [Message(Kind.REQUEST, each, Text(b"")) for each in found.values()]
+
+
+def failed(reply: Reply) -> bool:
+    """Whether a call came to nothing: an error of the protocol, or a result with ``isError``."""
+    if reply.message is not None and reply.message.kind is Kind.RESULT:
+        return reply.message.result.get("isError") is True
+    return reply.refused
+
+
+def ended(reply: Reply) -> bool:
+    """Whether an answer came that is the last word: an error, or a complete result."""
+    return reply.message is not None and not needs_input(reply)
+
+
+async def pages(link: Link, method: str) -> list[dict[str, Any]]:
+    """All pages of a list; raises Broken if one of them fails or they have no end."""
+    found: list[dict[str, Any]] = []
+    params: Any = UNSET
+    for _ in range(PAGES):
+        reply = await link.request(method, params)
+        found.append(reply.result)
+        cursor = reply.result.get("nextCursor")
+        if cursor is None:
+            return found
+        params = {"cursor": cursor}
+    raise Broken(f"{method} has more than {PAGES} pages")
+
+
+async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:
+    """All entries of a list, page after page."""
+    found: list[dict[str, Any]] = []
+    for page in await pages(link, method):
+        part = page.get(member)
+        if not isinstance(part, list) or not all(isinstance(each, dict) for each in part):
+            raise Broken(f"{member} has to be an array of objects, not {part!r:.80}")
+        found += part
+    return found
+
+
+def callable_tools(tools: dict[str, Tool], *, at_most: int = 5) -> list[Tool]:
+    """Tools that say that they only read, and whose arguments can be made up."""
+    found = [
+        tool
+        for tool in tools.values()
+        if tool.annotations.get("readOnlyHint") is True and sampled(tool.input_schema) is not None
+    ]
+    return found[:at_most]
+
+
+async def capabilities_of(link: Link) -> dict[str, Any]:
+    """What the server declares: initializes the link, or asks for it in the modern era."""
+    if link.revision.handshake:
+        found = (await link.initialize()).get("capabilities")
+    else:
+        found = (await link.request("server/discover")).result.get("capabilities")
+    if not isinstance(found, dict):
+        raise Broken(f"capabilities has to be an object, not {found!r:.80}")
+    return found
+
+
+def only(capabilities: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Some of the capabilities."""
+    return {name: value for name, value in capabilities.items() if name in names}
+
+
+def need(condition: object, reason: str) -> None:
+    """Go on only if ``condition`` holds; otherwise the case does not apply."""
+    if not condition:
+        raise NotApplicable(reason)

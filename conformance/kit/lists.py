@@ -1,0 +1,142 @@
+"""What the pages of tools, resources and prompts say alike about their lists."""
+
+from typing import Any
+
+from msgspec import UNSET
+
+from conformance.kit.asking import call, capabilities_of, entries, need, pages
+from conformance.kit.link import Link, Sent
+from conformance.kit.messages import Kind, Message
+from conformance.kit.model import Binding
+from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+
+async def check_declared(talk: ServerTalk, capability: str, method: str, member: str) -> None:
+    """Who lists something declares the capability."""
+    link = await (talk.connect() if talk.revision.handshake else talk.open())
+    declared = await capabilities_of(link)
+    reply = await link.request(method)
+    if reply.message is None or reply.message.kind is not Kind.RESULT:
+        check(capability not in declared, f"{capability} is declared, but {method} got {reply}")
+        talk.skip(f"the server has no {capability}")
+    if reply.result.get(member):
+        check(capability in declared, f"{method} lists something, {capability} is not declared")
+
+
+async def check_shape(talk: ServerTalk, method: str) -> None:
+    """Every page of a list has the shape that the revision gives it."""
+    link = await talk.open()
+    for number, page in enumerate(await pages(link, method), 1):
+        problem = result_problem(method, page, talk.revision)
+        check(not problem, f"page {number} of {method}: {problem}")
+
+
+async def check_unique(talk: ServerTalk, method: str, member: str, key: str) -> None:
+    """No two entries of a list have the same identifier."""
+    link = await talk.open()
+    seen: set[str] = set()
+    for entry in await entries(link, method, member):
+        value = str(entry.get(key))
+        check(value not in seen, f"{method} lists two entries with the {key} {value!r}")
+        seen.add(value)
+
+
+async def check_same_everywhere(
+    talk: ServerTalk, method: str, member: str, key: str, *, ordered: bool = False
+) -> None:
+    """Two connections get the same entries, in the same order if ``ordered``."""
+    first, second = await talk.open(), await talk.connect()
+    one = [str(each.get(key)) for each in await entries(first, method, member)]
+    other = [str(each.get(key)) for each in await entries(second, method, member)]
+    different = sorted(set(one) ^ set(other))
+    check(not different, f"only one of two connections is told of {', '.join(different[:5])}")
+    if ordered:
+        check(one == other, f"two connections get {member} in different orders")
+
+
+async def check_no_side_effect(talk: ServerTalk, method: str, member: str, key: str) -> None:
+    """Other requests on a connection change nothing in the list."""
+    link = await talk.open()
+    before = {str(each.get(key)) for each in await entries(link, method, member)}
+    other, params = talk.any_request()
+    await link.request(other, params)
+    if (tool := talk.features.plainest_tool()) is not None:
+        await call(link, tool, talk.arguments(tool))
+    after = {str(each.get(key)) for each in await entries(link, method, member)}
+    different = sorted(before ^ after)
+    check(not different, f"after other requests the list differs in {', '.join(different[:5])}")
+
+
+async def check_announced(talk: ServerTalk, tool: str, method: str) -> Message:
+    """A change that a tool makes is announced, by whatever way the revision has."""
+    changing = talk.tool(tool)
+    link = await talk.open()
+    field = FILTERS.get(method)
+    if talk.revision.modern:
+        need(field, "the notification has no filter")
+        await listening(link, {str(field): True})
+    else:
+        await open_stream(link)
+    await call(link, changing, {})
+    message = await link.expect(method)
+    problem = params_problem(method, message.params, talk.revision)
+    check(not problem, f"the params of {method}: {problem}")
+    return message
+
+
+FILTERS = {
+    "notifications/tools/list_changed": "toolsListChanged",
+    "notifications/prompts/list_changed": "promptsListChanged",
+    "notifications/resources/list_changed": "resourcesListChanged",
+}
+"""Notification to the field of a filter that asks for it."""
+
+
+async def open_stream(link: Link) -> None:
+    """Open what carries messages that belong to no request, and see that it is there."""
+    exchange = await link.listen()
+    if link.wire.binding is not Binding.HTTP:
+        return
+    await link.until(lambda: link.heads.get(exchange) or link.ended.get(exchange))
+    head = link.heads.get(exchange)
+    # a server need not have that stream
+    need(head is not None and head.status == 200, "the server opens no stream by GET")
+
+
+async def listen(link: Link, wanted: dict[str, Any], *, id: Any = UNSET) -> Sent:
+    """Send ``subscriptions/listen`` and do not wait."""
+    return await link.send("subscriptions/listen", {"notifications": wanted}, id=id)
+
+
+async def listening(link: Link, wanted: dict[str, Any], *, id: Any = UNSET) -> Sent:
+    """Open a subscription and wait for its acknowledgement."""
+    sent = await listen(link, wanted, id=id)
+    await acknowledged(link, sent)
+    return sent
+
+
+async def acknowledged(link: Link, sent: Sent) -> Message:
+    """Wait for the acknowledgement of a subscription; the case does not apply if it is refused."""
+    method = "notifications/subscriptions/acknowledged"
+
+    def found() -> Message | None:
+        own = [each for each in link.inbox if each.method == method and belongs(each, sent)]
+        return next(iter(own), None) or link.answer_to(sent)
+
+    message = await link.until(found)
+    check(message is not None, "subscriptions/listen was neither acknowledged nor answered")
+    assert message is not None
+    link.inbox.remove(message)
+    if message.kind is Kind.ERROR and message.code == -32601:
+        need(False, "the server has no subscriptions")
+    check(message.method == method, f"subscriptions/listen got a {message.kind}: {message.value}")
+    return message
+
+
+def belongs(message: Message, sent: Sent) -> bool:
+    """Whether a notification is one of that subscription."""
+    meta = message.params.get("_meta")
+    identifier = meta.get(SUBSCRIPTION, UNSET) if isinstance(meta, dict) else UNSET
+    return type(identifier) is type(sent.id) and bool(identifier == sent.id)

@@ -1,0 +1,74 @@
+"""Makers of faults in lists, capabilities and announcements."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import Edit, answers_to, own_messages, results_of
+
+Entries = list[dict[str, Any]]
+
+
+def listed(method: str, member: str, edit: Callable[[Entries], Entries]) -> Callable[[], Fault]:
+    """Edit the entries of a list."""
+    return results_of(method, lambda result: {**result, member: edit(result[member])})
+
+
+def first_entry(edit: Callable[[Value], Value]) -> Callable[[Entries], Entries]:
+    """Edit the first entry only."""
+    return lambda entries: [edit(entries[0]), *entries[1:]]
+
+
+def less_each_time(method: str, member: str, *, connections: bool = False) -> Callable[[], Fault]:
+    """Leave out one entry more each time, or on each connection."""
+    times = count()
+
+    def make() -> Fault:
+        fixed = next(times)
+
+        def edit(entries: Entries) -> Entries:
+            return entries[(fixed if connections else next(times)) % len(entries) :]
+
+        return listed(method, member, edit)()
+
+    return make
+
+
+def turned_each_time(method: str, member: str) -> Callable[[], Fault]:
+    """Turn the order of entries round every other time."""
+    times = count()
+    return listed(method, member, lambda found: found[:: 1 if next(times) % 2 else -1])
+
+
+def silent_capability(path: str) -> Callable[[], Fault]:
+    """Declare a capability less; ``path`` may be one within another."""
+
+    def without(value: Value, parts: list[str]) -> Value:
+        first, *rest = parts
+        if not rest:
+            return {key: inner for key, inner in value.items() if key != first}
+        return {**value, first: without(value.get(first, {}), rest)}
+
+    def edit(value: Value) -> Value:
+        if "capabilities" not in value.get("result", {}):
+            return value
+        declared = without(value["result"]["capabilities"], path.split("."))
+        return {**value, "result": {**value["result"], "capabilities": declared}}
+
+    return answers_to("", edit)
+
+
+def changing(method: str, edit: Edit) -> Callable[[], Fault]:
+    """Edit every answer to a method."""
+    return answers_to(method, edit)
+
+
+def quiet_about(method: str) -> Callable[[], Fault]:
+    """Keep the server's notifications, or requests, of a method from the client."""
+    return own_messages(method, lambda value: None)
+
+
+def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the params of the server's notifications, or requests, of a method."""
+    return own_messages(method, lambda value: {**value, "params": edit(value.get("params", {}))})
