@@ -99,6 +99,54 @@ def server(
 app.command("server")(connecting(server, _TARGET_OPTIONS))
 
 
+def client(
+    context: typer.Context,
+    show: ListOption = False,
+    as_json: Shown = False,
+    only: OnlyOption = None,
+    transport: TransportOption = None,
+    strict: StrictOption = False,
+    jobs: JobsOption = 4,
+    timeout: TimeoutOption = 5.0,
+    seed: SeedOption = 0,
+    *,
+    options: Options,
+) -> None:
+    """Check a client: what stands behind -- is started once for every case.
+
+    It gets the address of a scripted server as its last argument, and in the environment
+    MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_PROTOCOL_VERSION and MCP_CONFORMANCE_CONTEXT (JSON),
+    as the official suite has it, and MCP_CONFORMANCE_TRANSPORT.
+
+    \b
+    Examples:
+      mcpcore conformance client -- python my_client.py
+      mcpcore conformance client --transport http --transport ws -- python my_client.py
+      mcpcore conformance client --only basic/lifecycle --revision 2026-07-28 -- node client.js
+    """  # noqa: D301
+
+    def work() -> int:
+        choice = Choice(
+            only=tuple(only or ()),
+            revisions=options.revisions or (),
+            transports=tuple(transport or ()),
+            strict=strict,
+            jobs=jobs,
+            timeout=timeout,
+            seed=seed,
+        )
+        if show:
+            return list_cases(choice.cases(Side.CLIENT), as_json=as_json)
+        from conformance.commands.client import check_client
+
+        return check_client(options, choice)
+
+    guarded(False, work)
+
+
+app.command("client")(connecting(client, ("revisions", "env", "cwd")))
+
+
 @app.command("mutants")
 def mutants(
     as_json: Shown = False,

@@ -55,7 +55,8 @@ def trace_of(result: Result, target: str, redactor: Redactor | None = None) -> b
         program=f"mcpcore conformance {version('mcpcore')}",
         target=target,
     )
-    return b"".join(encode_line(each) for each in (header, *records_of(result, redactor)))
+    lines = [encode_line(header), *map(encode_line, records_of(result, redactor))]
+    return b"".join(lines)
 
 
 class _Transcript:
@@ -171,9 +172,14 @@ class _HttpWay(_Way):
             yield from self._parsed(line.data, line.at)
         elif found and blank:
             yield self.head(line.data[: blank.start()], found, line.at)
-            yield from self._follow(line.data[blank.end() :], line)
-            if self._events is None:
+            rest = line.data[blank.end() :]
+            if self._events is not None:
+                yield from self._cut_events(rest, line.at)
+            else:
+                self._body.add(rest)
+                self._body.skip(line.cut)
                 yield from self.flush(line.at)
+                return
         elif self._events is not None:
             yield from self._cut_events(line.data, line.at)
         elif line.data:
@@ -222,12 +228,6 @@ class _HttpWay(_Way):
             status=status,
         )
 
-    def _follow(self, data: bytes, line: Line) -> Iterator[Record]:
-        if self._events is not None:
-            yield from self._cut_events(data, line.at)
-        else:
-            self._body.add(data)
-
     def _parsed(self, data: bytes, at: float) -> Iterator[Record]:
         parser = self._parser
         assert parser is not None
@@ -258,7 +258,7 @@ class _HttpWay(_Way):
             yield self._event(frame, at)
 
     def _event(self, frame: EventFrame, at: float) -> Record:
-        if frame.data and not frame.comment:
+        if frame.data and not frame.comment and frame.event in (None, "message"):
             return self.message(frame.data, at, dropped=frame.dropped, event=frame)
         return self.builder.note(
             "sse-comment" if frame.comment else "sse-event",

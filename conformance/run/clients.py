@@ -1,0 +1,120 @@
+"""Checking a client: look at it in each revision, then start it once for every case."""
+
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+import anyio
+from msgspec import Struct
+
+from conformance.kit.client_play import HOSTS, ClientFeatures, look_at_client, play_client
+from conformance.kit.client_talk import ClientTiming
+from conformance.kit.model import Binding, Case, Result, Side
+from conformance.run.plan import Settings, Unit, plan
+from conformance.run.run import Listener, Run, side_by_side
+from conformance.run.servers import CannotRun
+from mcpcore.spec.revisions import Revision
+
+MEETING = tuple(HOSTS)
+"""The bindings over which the kit can meet a client."""
+START = 20.0
+"""Seconds for a client to show itself, and to end, whatever the timeout is."""
+
+
+class Command(Struct, frozen=True):
+    """How a client is started."""
+
+    words: Sequence[str]
+    env: Mapping[str, str] | None = None
+    """Its whole environment; None: ours."""
+    cwd: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """For reports."""
+        return " ".join(self.words)
+
+
+def prepare_client(
+    command: Command, bindings: Sequence[Binding], cases: Sequence[Case], settings: Settings
+) -> Run:
+    """Plan a run."""
+    targets = dict.fromkeys(bindings, command.shown)
+    units = [
+        unit
+        for unit in plan(cases, Side.CLIENT, bindings, settings.revisions)
+        if unit.binding is not Binding.SSE or unit.revision.sessions
+    ]
+    return Run(side=Side.CLIENT, targets=targets, settings=settings, units=units)
+
+
+async def run_client(run: Run, command: Command, listener: Listener) -> None:
+    """Play a run that was prepared for this command; ``run`` holds what came of it.
+
+    May be cancelled: what was started is ended, and what is done stays in ``run``.  Raises
+    CannotRun if the client speaks none of the revisions over any of the bindings.
+    """
+    started = monotonic()
+    try:
+        await _Clients(run, command, listener).run()
+    finally:
+        run.seconds = monotonic() - started
+        run.sort()
+
+
+class _Clients:
+    def __init__(self, run: Run, command: Command, listener: Listener) -> None:
+        self.run_ = run
+        self.command = command
+        self.listener = listener
+        answer = run.settings.timeout
+        start = max(START, answer)
+        self.timing = ClientTiming(start=start, answer=answer, exit=start)
+        self.features: dict[tuple[Binding, str], ClientFeatures] = {}
+
+    async def run(self) -> None:
+        """Look, then play."""
+        await self._look()
+        self.listener.planned(self.run_.units)
+        await side_by_side(self.run_, self._play, self.listener)
+
+    async def _look(self) -> None:
+        slots = anyio.CapacityLimiter(self.run_.settings.jobs)
+
+        async def look(binding: Binding, revision: Revision) -> None:
+            async with slots:
+                found = await look_at_client(
+                    self.command.words,
+                    binding,
+                    revision,
+                    timing=self.timing,
+                    env=self.command.env,
+                    cwd=self.command.cwd,
+                )
+            self.features[binding, revision.name] = found
+
+        async with anyio.create_task_group() as tasks:
+            for binding, revision in dict.fromkeys(
+                (unit.binding, unit.revision) for unit in self.run_.units
+            ):
+                tasks.start_soon(look, binding, revision)
+        if not any(found.revision == name for (_, name), found in self.features.items()):
+            why = dict.fromkeys(each for one in self.features.values() for each in one.problems)
+            raise CannotRun(
+                f"{self.command.shown} was not seen to speak any revision over"
+                f" {', '.join(self.run_.targets)}" + "".join(f"\n  {each}" for each in why)
+            )
+
+    async def _play(self, unit: Unit) -> Result:
+        settings = self.run_.settings
+        return await play_client(
+            unit.case,
+            self.command.words,
+            unit.binding,
+            unit.revision,
+            features=self.features[unit.binding, unit.revision.name],
+            timing=self.timing,
+            limit=max(settings.limit, 3 * START),
+            seed=unit.seed(settings.seed),
+            env=self.command.env,
+            cwd=self.command.cwd,
+        )
