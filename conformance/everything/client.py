@@ -2,11 +2,14 @@
 
 ``python -m conformance.everything.client URL``; the scenario, the revision and its details come in
 the environment (``MCP_CONFORMANCE_SCENARIO``, ``MCP_CONFORMANCE_PROTOCOL_VERSION``,
-``MCP_CONFORMANCE_CONTEXT``).  An unknown scenario, or none, gets a tour of everything.
+``MCP_CONFORMANCE_CONTEXT``).  An unknown scenario, or none, gets a tour of everything.  What this
+project's own suite asks for besides is in ``docs/conformance-clients.md``: other addresses than
+http, and the scenario ``script``.
 """
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -15,12 +18,13 @@ import anyio
 import msgspec
 from msgspec import UNSET
 
+from conformance.everything.script import Script
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.content import TextContent
-from mcpcore.spec.types.elicitation import ElicitParams
+from mcpcore.spec.types.elicitation import ElicitParams, ElicitResult
 from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import Tool
 from transports.callbacks import Callbacks
@@ -153,8 +157,11 @@ def context() -> dict[str, Any]:
     return msgspec.json.decode(os.environ.get(CONTEXT) or "{}", type=dict[str, Any])
 
 
-def elicit(params: ElicitParams) -> dict[str, Any]:
+def elicit(params: ElicitParams) -> dict[str, Any] | ElicitResult:
     """Agree to everything, and take the first of every choice; defaults are left to the engine."""
+    action = context().get("elicitation", "accept")
+    if action != "accept" or params.mode == "url":
+        return ElicitResult(action=action)
     properties = {} if params.requested_schema is UNSET else params.requested_schema["properties"]
     return {name: _field(rules) for name, rules in properties.items() if "default" not in rules}
 
@@ -173,21 +180,46 @@ def sample(params: CreateMessageParams) -> CreateMessageResult:
     return CreateMessageResult(role="assistant", content=text, model="test-model")
 
 
-async def run(url: str, scenario: Scenario, revision: str | None) -> None:
-    """Play a scenario against a server."""
+def declared() -> Callbacks:
+    """What the client does for a server: everything, unless the context says what."""
+    wanted = context().get("declare", ("elicitation", "sampling", "roots"))
+    return Callbacks(
+        elicitation=elicit if "elicitation" in wanted else None,
+        elicitation_url=elicit if "elicitation.url" in wanted else None,
+        sampling=sample if "sampling" in wanted else None,
+        sampling_tools="sampling.tools" in wanted,
+        roots=context().get("roots", ["file:///test/root"]) if "roots" in wanted else None,
+    )
+
+
+def settings_for(revision: str | None) -> ClientSettings:
+    """Speak the era of the revision that the environment names."""
     row = None if revision is None else BY_NAME.get(revision)
     negotiation = Negotiation.AUTO
-    if row is not None:
+    if row is not None and not context().get("negotiate"):
         # A mock may choose an older revision of the same era.
         negotiation = Negotiation.MODERN if row.modern else Negotiation.LEGACY
-    settings = ClientSettings(
+    return ClientSettings(
         info=Implementation(name="mcpcore-everything-client", version="0.1.0"),
         negotiation=negotiation,
         limits=Limits(request_timeout=20.0),
     )
-    callbacks = Callbacks(elicitation=elicit, sampling=sample, roots=["file:///test/root"])
-    async with connect(url, callbacks=callbacks, settings=settings) as client:
-        await scenario(client)
+
+
+def target_of(address: str) -> str | list[str]:
+    """A URL, or the command of a server after ``stdio:``."""
+    scheme, _, command = address.partition(":")
+    return shlex.split(command) if scheme == "stdio" else address
+
+
+async def run(address: str, name: str, revision: str | None) -> None:
+    """Play a scenario against a server."""
+    target, callbacks, settings = target_of(address), declared(), settings_for(revision)
+    if name == "script":
+        await Script(target, context(), callbacks, settings).play()
+        return
+    async with connect(target, callbacks=callbacks, settings=settings) as client:
+        await SCENARIOS.get(name, tour)(client)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,9 +229,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m conformance.everything.client URL", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING)
-    scenario = SCENARIOS.get(os.environ.get(SCENARIO, ""), tour)
     try:
-        anyio.run(run, words[0], scenario, os.environ.get(REVISION))
+        anyio.run(run, words[0], os.environ.get(SCENARIO, ""), os.environ.get(REVISION))
     except (McpError, LocalError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from msgspec import Struct, field
@@ -29,7 +29,7 @@ HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
 }
 """Where clients can be met; a client is not an object of this process."""
 
-TIMEOUT = 60.0
+LIMIT = 60.0
 """Seconds for one case."""
 
 _WHEN_BROKEN = {
@@ -38,8 +38,15 @@ _WHEN_BROKEN = {
     Strength.MAY: Verdict.INFORMATIONAL,
 }
 
-Wrap = Callable[[Host], Host]
-"""Puts something between the kit and the client, as mutants do."""
+
+class Between(Protocol):
+    """Something between the kit and the client, as mutants are."""
+
+    def host(self, host: Host) -> Host:
+        """What the case gets in the place of a host."""
+
+    def report(self, data: bytes | None) -> bytes | None:
+        """What the case gets in the place of the client's report."""
 
 
 class ClientFeatures(Struct):
@@ -75,7 +82,7 @@ async def look_at_client(
     timing: ClientTiming | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
-    wrap: Wrap | None = None,
+    between: Between | None = None,
 ) -> ClientFeatures:
     """Find out whether a client speaks a revision, and what it knows: one run, or two."""
     features = ClientFeatures()
@@ -87,7 +94,7 @@ async def look_at_client(
 
         case = _probe(scenario, look)
         result = await play_client(
-            case, command, binding, revision, timing=timing, env=env, cwd=cwd, wrap=wrap
+            case, command, binding, revision, timing=timing, env=env, cwd=cwd, between=between
         )
         if result.detail:
             features.problems.append(result.detail)
@@ -128,11 +135,11 @@ async def play_client(
     *,
     features: ClientFeatures | None = None,
     timing: ClientTiming | None = None,
-    timeout: float = TIMEOUT,
+    limit: float = LIMIT,
     seed: int = 0,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
-    wrap: Wrap | None = None,
+    between: Between | None = None,
 ) -> Result:
     """Start the client's command once and play a case; every way to end becomes a verdict.
 
@@ -146,28 +153,32 @@ async def play_client(
         return result
     made = HOSTS[binding](HostSettings())
     async with made:
-        host: Host = made if wrap is None else wrap(made)
+        host: Host = made if between is None else between.host(made)
         process = ClientProcess(command, host, revision, env=env, cwd=cwd)
 
         async def start(scenario: str, context: dict[str, Any]) -> None:
             await process.start(made.tasks, scenario, context)
 
+        def report() -> bytes | None:
+            data = process.report()
+            return data if between is None else between.report(data)
+
         talk = ClientTalk(
             case,
             host,
             revision,
-            Launcher(start, process.said, process.report, process.signal),
+            Launcher(start, process.said, report, process.signal),
             timing=timing or ClientTiming(),
             seed=seed,
             declared=None if features is None else features.capabilities,
         )
         started = host.now()
         try:
-            with anyio.fail_after(timeout):
+            with anyio.fail_after(limit):
                 await _judged(case, talk, result)
         except TimeoutError:
             result.verdict = Verdict.INCONCLUSIVE
-            result.detail = f"the case was not over after {timeout:g} s"
+            result.detail = f"the case was not over after {limit:g} s"
         finally:
             await process.aclose()
             result.seconds = host.now() - started

@@ -165,7 +165,10 @@ class FramesHostWire(HostWire, Protocol):
 class Host(Protocol):
     """Where clients connect to, of one binding; made anew for each case."""
 
-    log: Log
+    @property
+    def log(self) -> Log:
+        """The transcript of the case."""
+        ...
 
     @property
     def binding(self) -> Binding:

@@ -61,6 +61,8 @@ WEBSOCKET = frozenset({Binding.WS})
 LEGACY_SSE = frozenset({Binding.SSE})
 LINES = frozenset({Binding.STDIO, Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.CORE})
 """Bindings that separate messages by newlines."""
+REMOTE = EVERY - {Binding.MEMORY, Binding.CORE}
+"""Bindings over which a program of its own can be met, as clients under test are."""
 ONE_CHANNEL = EVERY - {Binding.HTTP}
 """Bindings on which all messages of a conversation share one ordered channel to the client."""
 
@@ -206,7 +208,7 @@ class Page:
         expects: str,
         scenario: str = "tools_call",
         context: dict[str, Any] | None = None,
-        bindings: Iterable[Binding] = EVERY,
+        bindings: Iterable[Binding] = REMOTE,
         needs: tuple[str, ...] = (),
     ) -> Callable[[ClientPlay], ClientPlay]:
         """Make a dialogue the case of ``section/slug`` for clients that play ``scenario``."""
@@ -218,7 +220,7 @@ class Page:
                 strength=strength,
                 revisions=revisions,
                 side=Side.CLIENT,
-                bindings=frozenset(bindings),
+                bindings=frozenset(bindings) & REMOTE,
                 needs=needs,
                 expects=expects,
                 scenario=scenario,

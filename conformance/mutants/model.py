@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from conformance.kit.model import Binding
+from conformance.mutants.client_faults import ClientFault
 from conformance.mutants.faults import Fault
 
 
@@ -18,7 +19,9 @@ class Mutant(Struct, frozen=True, kw_only=True):
     summary: str
     """What is broken."""
     fault: Callable[[], Fault] | None = None
-    """Edits the traffic of our reference program ..."""
+    """Edits the traffic of our reference server ..."""
+    client_fault: Callable[[], ClientFault] | None = None
+    """... or that of our reference client ..."""
     command: Sequence[str] = ()
     """... or a program of its own takes its place, for what a process does: arguments of Python."""
     revision: str = ""
@@ -46,6 +49,34 @@ class Table:
         binding: Binding | None = None,
     ) -> None:
         """Write down a mutant; ``kills`` are ``section/slug`` of this page, or whole ids."""
+        self._add(slug, kills, summary, command, revision, binding, fault=fault)
+
+    def client(
+        self,
+        slug: str,
+        kills: str | tuple[str, ...],
+        summary: str,
+        fault: Callable[[], ClientFault] | None = None,
+        *,
+        command: Sequence[str] = (),
+        revision: str = "",
+        binding: Binding | None = None,
+    ) -> None:
+        """Write down a mutant of our client; its id begins with ``client-``."""
+        self._add(f"client-{slug}", kills, summary, command, revision, binding, client_fault=fault)
+
+    def _add(
+        self,
+        slug: str,
+        kills: str | tuple[str, ...],
+        summary: str,
+        command: Sequence[str],
+        revision: str,
+        binding: Binding | None,
+        *,
+        fault: Callable[[], Fault] | None = None,
+        client_fault: Callable[[], ClientFault] | None = None,
+    ) -> None:
         names = (kills,) if isinstance(kills, str) else kills
         self.mutants.append(
             Mutant(
@@ -55,6 +86,7 @@ class Table:
                 ),
                 summary=summary,
                 fault=fault,
+                client_fault=client_fault,
                 command=command,
                 revision=revision,
                 binding=binding,

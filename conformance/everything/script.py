@@ -1,0 +1,230 @@
+"""The scenario ``script``: do what the context says, step by step, and report what came of it.
+
+What a script looks like is in ``docs/conformance-clients.md``.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
+from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_errors import (
+    ConnectionClosed,
+    InputFailed,
+    InvalidResponse,
+    PeerError,
+    RequestRefused,
+    RequestTimeout,
+)
+from transports.client_open import ClientSettings
+from transports.link_errors import LinkError
+
+Step = Mapping[str, Any]
+Outcome = dict[str, Any]
+
+PATIENCE = 20.0
+"""Seconds for a step that says nothing about it."""
+
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (RequestTimeout, "timeout"),
+    (ConnectionClosed, "closed"),
+    (LinkError, "closed"),
+    (InvalidResponse, "invalid"),
+    (InputFailed, "refused"),
+    (RequestRefused, "refused"),
+    (LocalProtocolError, "refused"),
+)
+
+
+class Script:
+    """Plays the steps of one context against one server."""
+
+    def __init__(
+        self,
+        target: Any,
+        context: Mapping[str, Any],
+        callbacks: Callbacks,
+        settings: ClientSettings,
+    ) -> None:
+        callbacks.notification = self._heard
+        self._steps: list[Step] = context.get("steps", [])
+        self._report = Path(context["report"])
+        self._connect = partial(
+            connect,
+            target,
+            callbacks=callbacks,
+            settings=settings,
+            headers=context.get("headers"),
+        )
+        self._connection = AsyncExitStack()
+        self._client: Client | None = None
+        self._notifications: list[dict[str, Any]] = []
+        self._news = anyio.Event()
+
+    async def play(self) -> None:
+        """Connect, do every step, disconnect, and write the report, whatever happens."""
+        report: dict[str, Any] = {"opened": {}, "steps": []}
+        try:
+            report["opened"] = await self._outcome(self._open)
+            if "result" in report["opened"]:
+                for step in self._steps:
+                    report["steps"].append(await self._do(step))
+        finally:
+            report["notifications"] = self._notifications
+            self._report.write_bytes(msgspec.json.encode(report))
+            await self._close()
+
+    async def _open(self) -> dict[str, Any]:
+        await self._close()
+        client = self._client = await self._connection.enter_async_context(self._connect())
+        return {"revision": client.revision.name}
+
+    async def _close(self) -> dict[str, Any]:
+        self._client = None
+        await self._connection.aclose()
+        return {}
+
+    def _heard(self, method: str, params: Raw) -> None:
+        self._notifications.append({"method": method, "params": params})
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def _do(self, step: Step) -> Outcome:
+        if step["do"] == "together":
+            outcomes: list[Outcome] = [{} for _ in step["steps"]]
+
+            async def one(place: int, each: Step) -> None:
+                outcomes[place] = await self._do(each)
+
+            async with anyio.create_task_group() as tasks:
+                for place, each in enumerate(step["steps"]):
+                    tasks.start_soon(one, place, each)
+            return {"result": {}, "steps": outcomes}
+        progress: list[dict[str, Any]] = []
+        outcome: Outcome = {"failure": "cancelled"}
+        with anyio.move_on_after(step.get("cancel_after")):
+            outcome = await self._outcome(lambda: self._step(step, progress))
+        return {**outcome, "progress": progress} if progress else outcome
+
+    async def _outcome(self, action: Callable[[], Awaitable[Any]]) -> Outcome:
+        try:
+            return {"result": await action()}
+        except PeerError as error:
+            found = {"code": error.error.code, "message": error.error.message}
+            data = error.error.data
+            return {"error": found if data is UNSET else {**found, "data": data}}
+        except (McpError, LocalError, OSError) as error:
+            kinds = (kind for of, kind in _FAILURES if isinstance(error, of))
+            return {"failure": next(kinds, "other"), "message": str(error)}
+
+    async def _step(self, step: Step, progress: list[dict[str, Any]]) -> Any:
+        kind = step["do"]
+        if kind == "open":
+            return await self._open()
+        if kind == "close":
+            return await self._close()
+        client = self._client
+        if client is None:
+            raise LocalProtocolError("the connection has been closed by the script")
+        timeout = step.get("timeout", PATIENCE)
+
+        def told(value: float, total: float | None, message: str | None) -> None:
+            progress.append({"progress": value, "total": total, "message": message})
+
+        listener = told if step.get("progress") else None
+        match kind:
+            case "call":
+                return await client.call_tool(
+                    step["tool"], step.get("arguments"), timeout=timeout, progress=listener
+                )
+            case "list":
+                return await _list(client, step["what"])
+            case "read":
+                return await client.read_resource(step["uri"], timeout=timeout, progress=listener)
+            case "prompt":
+                return await client.get_prompt(
+                    step["name"], step.get("arguments"), timeout=timeout, progress=listener
+                )
+            case "complete":
+                return await _complete(client, step, timeout)
+            case "subscribe":
+                await client.subscribe(step["uri"])
+            case "unsubscribe":
+                await client.unsubscribe(step["uri"])
+            case "listen":
+                return await _listen(client, step, timeout)
+            case "level":
+                await client.set_log_level(step["level"])
+            case "ping":
+                await client.ping(timeout=timeout)
+            case "roots":
+                client.set_roots(step["roots"])
+            case "wait":
+                await self._wait(step["notification"], timeout)
+            case _:
+                raise LocalProtocolError(f"no step {kind!r} is known")
+        return {}
+
+    async def _wait(self, method: str, timeout: float) -> None:
+        with suppress(TimeoutError):
+            with anyio.fail_after(timeout):
+                while all(each["method"] != method for each in self._notifications):
+                    await self._news.wait()
+            return
+        raise RequestTimeout(method, "it did not come in time")
+
+
+async def _list(client: Client, what: str) -> Any:
+    match what:
+        case "tools":
+            return await client.tools()
+        case "resources":
+            return await client.resources()
+        case "templates":
+            return await client.resource_templates()
+        case "prompts":
+            return await client.prompts()
+    raise LocalProtocolError(f"no list of {what!r} is known")
+
+
+async def _complete(client: Client, step: Step, timeout: float) -> Any:
+    reference = step["ref"]
+    ref = (
+        PromptReference(name=reference["name"])
+        if reference["type"] == "ref/prompt"
+        else ResourceTemplateReference(uri=reference["uri"])
+    )
+    return await client.complete(
+        ref, step["argument"], step["value"], known=step.get("known"), timeout=timeout
+    )
+
+
+async def _listen(client: Client, step: Step, timeout: float) -> dict[str, Any]:
+    """Listen until so many changes have come, the stream has ended, or the time is over."""
+    changes: list[dict[str, Any]] = []
+    stream = client.listen(
+        tools=step.get("tools", False),
+        prompts=step.get("prompts", False),
+        resources=step.get("resources", False),
+        uris=step.get("uris", []),
+    )
+    ended = False
+    with anyio.move_on_after(timeout):
+        async with stream as news:
+            if len(changes) < step.get("changes", 1):
+                ended = True
+                async for change in news:
+                    changes.append({"method": change.method, "uri": change.uri})
+                    if len(changes) >= step.get("changes", 1):
+                        ended = False
+                        break
+    return {"honoured": stream.filter, "changes": changes, "ended": ended}
