@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from conformance.trace.reading import Entry, TraceFile
 from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Direction, Record, classify
 
-__all__ = ["Exchange", "Head", "Router", "Said"]
+__all__ = ["Exchange", "Head", "Router", "Said", "parse_head"]
 
 Key = Hashable
 
@@ -143,7 +143,7 @@ class Router:
                 self._endpoints[_place(record.text)] = exchange.key
 
     def _request(self, line: int, record: Record) -> None:
-        head = _head(line, record)
+        head = parse_head(line, record)
         session = head.get("mcp-session-id")
         alone = False
         key: Key = ("client", record.connection)
@@ -164,7 +164,7 @@ class Router:
         exchange = self.exchange(record)
         if exchange is None:
             return
-        exchange.response = head = _head(line, record)
+        exchange.response = head = parse_head(line, record)
         session = head.get("mcp-session-id")
         if session is not None and self.side == "server":
             exchange.alone = False
@@ -199,7 +199,8 @@ def _decoded(record: Record) -> Any:
         return None
 
 
-def _head(line: int, record: Record) -> Head:
+def parse_head(line: int, record: Record) -> Head:
+    """Read the head of a request or a response out of its record."""
     start, *lines = record.payload.decode("utf-8", "replace").split("\n")
     fields: dict[str, list[str]] = {}
     for text in lines:

@@ -1,0 +1,136 @@
+"""Playing a saved trace again: one side of it by the core, on the trace's own time.
+
+What the other side said is fed to the machine of that side (a Peer; over HTTP an HttpServer or an
+HttpClient), what the side itself said is asked of it, and after each record it is told what came
+of it: events, what the core sends, and its state.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import UNSET, Raw, Struct, field, structs
+
+from conformance.trace.dialogue import Exchange, Router, Said
+from conformance.trace.players import Player, player_for
+from conformance.trace.reading import Entry, TraceFile
+from mcpcore.engine.events import Event
+from mcpcore.spec.revisions import Revision
+from mcpcore.wire.trace import TO_CLIENT, TO_SERVER
+
+__all__ = ["Step", "replay"]
+
+_UNTOLD = frozenset(("client_info", "client_capabilities", "meta", "capabilities", "info"))
+_SHOWN = 100
+
+
+class Step(Struct):
+    """One record, and what came of it."""
+
+    line: int
+    """Of the trace; 0 for what is due between two records."""
+    time: float
+    what: str
+    """The record in a few words."""
+    events: list[str] = field(default_factory=list)
+    """What the core told."""
+    sends: list[str] = field(default_factory=list)
+    """What the core said."""
+    remarks: list[str] = field(default_factory=list)
+    """Where the core and the trace are not of one mind."""
+    state: str = ""
+    """Where the core stands after it."""
+
+
+def replay(
+    trace: TraceFile, *, side: str | None = None, connection: int | None = None
+) -> Iterator[Step]:
+    """Play ``side`` (by default the one that recorded) of a connection (by default the first)."""
+    side = side or trace.header.side
+    connection = connection or _first(trace)
+    entries = [entry for entry in trace.entries if entry.record.connection == connection]
+    router = Router(trace)
+    player = player_for(trace, entries, side)
+    for entry in entries:
+        yield from _due(player, entry.record.time)
+        said = list(router.follow(entry))
+        step = Step(entry.line, entry.record.time, _words(entry, said))
+        _play(player, entry, said, router.exchange(entry.record))
+        yield _told(player, step, said)
+    if player.actor.unsaid:
+        last = Step(0, entries[-1].record.time if entries else 0.0, "the end of the trace")
+        last.remarks = [f"the core said what the trace does not: {own}" for own in player.unsaid()]
+        last.state = player.state()
+        yield last
+
+
+def _play(player: Player, entry: Entry, said: list[Said], exchange: Exchange | None) -> None:
+    now = entry.record.time
+    player.begin(entry, exchange, now)
+    for each in said:
+        ours = each.direction == (TO_SERVER if player.actor.side == "client" else TO_CLIENT)
+        if ours:
+            player.act(each, now)
+        else:
+            player.hear(each, now)
+    player.end(entry, exchange, now)
+
+
+def _due(player: Player, until: float) -> Iterator[Step]:
+    """What happens between two records because time passes."""
+    machine = player.actor.machine
+    for _ in range(1000):
+        due = machine.deadline()
+        if due is None or due > until:
+            return
+        machine.handle_timeout(due)
+        step = _told(player, Step(0, due, "time passes"), [])
+        if step.events or step.sends:
+            yield step
+
+
+def _told(player: Player, step: Step, said: list[Said]) -> Step:
+    ours = next((each for each in said if each.kind != "invalid"), None)
+    for _ in range(100):
+        events = [_describe(event) for event in player.actor.events()]
+        sends = player.take(ours, step.time)
+        step.events += events
+        step.sends += sends
+        if not events and not sends:
+            break
+    step.remarks += player.actor.remarks
+    player.actor.remarks.clear()
+    step.state = player.state()
+    return step
+
+
+def _words(entry: Entry, said: list[Said]) -> str:
+    record = entry.record
+    arrow = {TO_SERVER: "-> ", TO_CLIENT: "<- ", None: ""}[record.direction]
+    words = [record.kind, *(each.method for each in said if each.method)]
+    if record.kind in ("http-request", "http-response"):
+        words = ["HTTP", record.payload.decode("utf-8", "replace").partition("\n")[0]]
+    if record.id is not None:
+        words.append(f"id={record.id!r}".replace("'", '"'))
+    return arrow + " ".join(words)
+
+
+def _describe(event: Event) -> str:
+    parts = [type(event).__name__]
+    for name, value in structs.asdict(event).items():
+        if name in _UNTOLD or value in (None, UNSET, "", ()) or value is False:
+            continue
+        parts.append(f"{name}={_shown(value)}")
+    return " ".join(parts)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Raw):
+        text = bytes(value).decode("utf-8", "replace")
+    elif isinstance(value, Revision):
+        text = value.name
+    else:
+        text = str(getattr(value, "value", value))
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _first(trace: TraceFile) -> int:
+    return trace.entries[0].record.connection if trace.entries else 1
