@@ -173,5 +173,8 @@ def test_event_streams_hold_their_events(stream: EventStream, data: st.DataObjec
     decoder = sse.SseDecoder()
     found = []
     for piece in pieces:
-        found += [event for event in decoder.receive(piece)]
-    assert [event.data for event in found] == [each.data for each in stream.events]
+        found += decoder.receive(piece)
+    assert [(event.data, event.event) for event in found] == [
+        (each.data, each.name or "message") for each in stream.events
+    ]
+    assert decoder.retry == stream.retry
