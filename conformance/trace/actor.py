@@ -13,6 +13,7 @@ from msgspec import Raw, Struct, field
 from conformance.trace.book import id_key
 from conformance.trace.dialogue import Said
 from mcpcore.engine.events import Event, Key, RequestCancelled, RequestReceived
+from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.spec.errors import ErrorData, LocalError
 from mcpcore.spec.types.base import META_PREFIX
 from mcpcore.wire.message import Body, RequestId
@@ -95,6 +96,8 @@ class Actor(Struct):
     own_tokens: dict[str, Any] = field(default_factory=dict)
     unsaid: list[Own] = field(default_factory=list)
     """What the core has said and the trace has not."""
+    session: str | None = None
+    """The session of the last request, where the core has several."""
     remarks: list[str] = field(default_factory=list)
     """What was noticed since they were last taken."""
 
@@ -157,10 +160,28 @@ class Actor(Struct):
                 key, params.get("progress", 0), params.get("total"), params.get("message")
             ):
                 self.remarks.append("the core does not say this: nobody waits for it")
+        elif method == "notifications/message":
+            self._log(said)
         elif method == _INITIALIZED:
             self.remarks.append("the core says this by itself, when it is time")
         else:
             self.notify(said, *self._params(said))
+
+    def _log(self, said: Said) -> None:
+        params = said.params
+        level, data, logger = params.get("level", ""), params.get("data"), params.get("logger")
+        about = self.about(said)
+        # In the era without sessions it belongs to a request, and only HTTP tells to which.
+        for key in [about] if about is not None else [None, *self.keys.values()]:
+            if self.machine.log(key, level, data, logger):
+                return
+        self.remarks.append("the core does not say this: nobody asked for it")
+
+    def about(self, said: Said) -> Key | None:
+        """The request on whose stream something is said, as far as one can tell."""
+        asked = said.exchange.asked if said.exchange is not None else []
+        keys = [self.keys.get(id_key(each.id)) for each in asked]
+        return next((key for key in keys if key is not None), None)
 
     def _answer(self, said: Said) -> None:
         key = self.keys.pop(id_key(said.id), None)
@@ -172,6 +193,12 @@ class Actor(Struct):
             data = {"data": error["data"]} if "data" in error else {}
             code, message = error.get("code", -32603), str(error.get("message", ""))
             sent = self.machine.fail(key, ErrorData.make(code, message, **data))
+        elif said.result.get("resultType") == "input_required":
+            asked = {
+                name: InputRequest(each.get("method", ""), each.get("params"))
+                for name, each in (said.result.get("inputRequests") or {}).items()
+            }
+            sent = self.machine.require_input(key, asked, said.result.get("requestState"))
         else:
             sent = self.machine.respond(key, Raw(msgspec.json.encode(said.result)))
         if not sent:
@@ -244,6 +271,7 @@ class Actor(Struct):
         while (event := self.machine.next_event()) is not None:
             if isinstance(event, RequestReceived):
                 self.keys[id_key(event.id)] = event.key
+                self.session = event.session
                 if event.meta.progress_token:
                     self.tokens[id_key(event.meta.progress_token)] = event.key
             elif isinstance(event, RequestCancelled):

@@ -6,10 +6,9 @@ Session ids are the core's own: where the trace has one (hidden or not), the cor
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, field
 
 from conformance.trace.actor import Actor, Own
-from conformance.trace.book import id_key
 from conformance.trace.dialogue import Exchange, Head, Said, parse_head
 from conformance.trace.players import Player
 from conformance.trace.reading import Entry
@@ -17,7 +16,7 @@ from mcpcore.engine.config import Config
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
 from mcpcore.http.server import HttpServer
-from mcpcore.http.settings import HttpSettings, SsePaths
+from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.wire.sse import SseDecoder
 from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Record
 
@@ -34,19 +33,18 @@ class HttpServerPlayer(Player):
     def __init__(self, config: Config, entries: list[Entry]) -> None:
         heads = [_parsed(entry) for entry in entries if entry.record.kind == "http-request"]
         hosts = {host for head in heads if (host := head.get("host"))}
-        posts = [urlsplit(head.target).path for head in heads if head.method == "POST"]
-        piped = any(entry.record.event == "endpoint" for entry in entries)
-        opened = [urlsplit(head.target).path for head in heads if head.method == "GET"]
-        pipe = SsePaths(stream=opened[0], messages=posts[0]) if piped and posts else None
+        origins = {origin for head in heads if (origin := head.get("origin"))}
+        path, pipe = _paths(entries)
         settings = HttpSettings(
-            path=None if pipe else (posts[0] if posts else "/mcp"),
+            path=path,
             sse=pipe,
-            allowed_hosts=tuple({host.rpartition(":")[0] or host for host in hosts}) or None,
+            allowed_hosts=tuple(sorted(hosts)) or None,
+            allowed_origins=tuple(sorted(origins)) or None,
             json_delay=None,
         )
         self._server = HttpServer(config, secret=_SECRET, settings=settings)
         self.actor = _ServerActor(self._server, "server")
-        self._sessions: dict[str, str] = {}
+        self._sessions = self.actor.sessions
         self._endpoints: dict[str, str] = {}
         self._labels: dict[int, str] = {}
         self._wanted: dict[int, int] = {}
@@ -155,7 +153,16 @@ class HttpServerPlayer(Player):
 
 
 class _ServerActor(Actor):
-    """What a server asks and tells goes with the exchange of the trace."""
+    """What a server asks and tells goes with the exchange of the trace, or with its session."""
+
+    sessions: dict[str, str] = field(default_factory=dict)
+    """Session ids of the trace to those of the core."""
+
+    def session_of(self, said: Said) -> str | None:
+        """The session of the GET stream on which something is said."""
+        head = said.exchange.request if said.exchange is not None else None
+        label = head.get(_SESSION) if head is not None else None
+        return self.sessions.get(label or "", self.session)
 
     def request(
         self,
@@ -165,26 +172,21 @@ class _ServerActor(Actor):
         progress: bool,
         now: float,
     ) -> None:
-        self.asked(
-            said,
-            self.machine.request(
-                said.method,
-                params,
-                now=now,
-                meta=meta,
-                progress=progress,
-                parent=self._parent(said),
-                force=True,
-            ),
+        parent = self.about(said)
+        identity = self.machine.request(
+            said.method,
+            params,
+            now=now,
+            meta=meta,
+            progress=progress,
+            parent=parent,
+            session=self.session_of(said) if parent is None else None,
+            force=True,
         )
+        self.asked(said, identity)
 
     def notify(self, said: Said, params: Raw, meta: dict[str, object] | None) -> None:
-        self.machine.notify(said.method, params, parent=self._parent(said), meta=meta)
-
-    def _parent(self, said: Said) -> int | None:
-        asked = said.exchange.asked if said.exchange is not None else []
-        keys = [self.keys.get(id_key(each.id)) for each in asked]
-        return next((key for key in keys if key is not None), None)
+        self.machine.notify(said.method, params, parent=self.about(said), meta=meta)
 
 
 class HttpClientPlayer(Player):
@@ -193,7 +195,12 @@ class HttpClientPlayer(Player):
     def __init__(self, config: Config, entries: list[Entry]) -> None:
         first = next(_parsed(each) for each in entries if each.record.kind == "http-request")
         host = first.get("host") or "localhost"
-        self._client = HttpClient(config, f"http://{host}{first.target.partition('?')[0]}")
+        piped = any(entry.record.event == "endpoint" for entry in entries)
+        self._client = HttpClient(
+            config,
+            f"http://{host}{first.target.partition('?')[0]}",
+            settings=HttpClientSettings(legacy_sse=SseUse.ONLY if piped else SseUse.FALL_BACK),
+        )
         self.actor = Actor(self._client, "client")
         self._started = False
         self._plans: list[HttpSend] = []
@@ -209,6 +216,8 @@ class HttpClientPlayer(Player):
             self._started = True
             self._client.start(now=now)
         if record.kind == "http-request" and exchange is not None and exchange.request is not None:
+            if exchange.request.method == "DELETE":
+                self._client.close(now=now)  # which is when it does this
             self._gather(now)
             if exchange.request.method != "POST":
                 self._assign(record.stream, exchange.request.method)
@@ -217,7 +226,9 @@ class HttpClientPlayer(Player):
         elif record.kind == "http-end":
             self._over(record.stream, record.text, now)
         elif record.direction == TO_CLIENT and record.kind in ("sse-event", "sse-comment"):
-            self._data(record.stream, _written(record, record.payload), now)
+            # A URL has no such characters as what stands for a hidden part of it.
+            data = record.payload.replace(b"<", b"").replace(b">", b"")
+            self._data(record.stream, _written(record, data), now)
         elif record.kind == "closed":
             self._client.close(now=now)
 
@@ -309,6 +320,24 @@ class HttpClientPlayer(Player):
     def _over(self, stream: int, reason: str | None, now: float) -> None:
         if self._open.pop(stream, None) is not None:
             self._client.response_end(self._routes.pop(stream), error=reason or None, now=now)
+
+
+def _paths(entries: list[Entry]) -> tuple[str | None, SsePaths | None]:
+    """Where Streamable HTTP was served, and HTTP+SSE."""
+    heads = {
+        entry.record.stream: _parsed(entry)
+        for entry in entries
+        if entry.record.kind == "http-request"
+    }
+    pipe: SsePaths | None = None
+    for entry in entries:
+        if entry.record.event == "endpoint" and entry.record.stream in heads:
+            opened = urlsplit(heads[entry.record.stream].target).path
+            pipe = SsePaths(stream=opened, messages=urlsplit(entry.record.text or "").path)
+            break
+    posts = [urlsplit(head.target).path for head in heads.values() if head.method == "POST"]
+    path = next((each for each in posts if pipe is None or each != pipe.messages), None)
+    return (path or "/mcp") if pipe is None else path, pipe
 
 
 def _written(record: Record, data: bytes) -> bytes:
