@@ -1,6 +1,6 @@
 """What several pages need: things that may be refused or ignored, and fences behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -103,21 +103,36 @@ def check_code(reply: Reply, what: str, codes: Iterable[int]) -> None:
     )
 
 
-async def unanswered(link: Link, value: Any, what: str) -> Head | None:
-    """Send a notification, or what passes for one, and check that it is not answered.
+async def unanswered(
+    link: Link, said: Mapping[str, Any], *, errors: bool = False
+) -> dict[str, Head]:
+    """Say things that are owed no answer, and check that none comes; ``said``: by what they are.
 
-    Returns the head of its HTTP response.  Over HTTP the body of a refusal may be an error without
-    an id.
+    ``errors``: errors without an id do not count.  Over HTTP the body of a refusal may always be
+    one.  Returns the heads of the HTTP responses.
     """
     spoilt = link.spoilt
-    head = await link.accepted(await link.say(value))
-    if head is None:
+    heads: dict[str, Head] = {}
+    for what, value in said.items():
+        head = await link.accepted(await link.say(value))
+        if head is not None:
+            heads[what] = head
+            _no_answer(link, what, errors=errors or head.status in CLIENT_ERRORS)
+    if not heads:
         await link.quiet()
-    for message in answers(link):
-        refusal = head is not None and head.status in CLIENT_ERRORS and message.kind is Kind.ERROR
-        if refusal and message.id in (None, UNSET):
-            link.inbox.remove(message)
-            continue
-        raise Broken(f"{what} was answered: {message.value}")
+        _no_answer(link, _one_of(said), errors=errors)
+    check(link.gone is None, f"{_one_of(said)} ended the connection")
     link.spoilt = spoilt
-    return head
+    return heads
+
+
+def _one_of(said: Mapping[str, Any]) -> str:
+    return next(iter(said)) if len(said) == 1 else f"one of these: {', '.join(said)}"
+
+
+def _no_answer(link: Link, what: str, *, errors: bool) -> None:
+    for message in answers(link):
+        if errors and message.kind is Kind.ERROR and message.id in (None, UNSET):
+            link.inbox.remove(message)
+        else:
+            raise Broken(f"an answer came, {message.value}, to {what}")
