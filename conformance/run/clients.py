@@ -6,7 +6,7 @@ from time import monotonic
 import anyio
 from msgspec import Struct
 
-from conformance.kit.client_play import HOSTS, ClientFeatures, look_at_client, play_client
+from conformance.kit.client_play import HOSTS, ClientFeatures, look_at_client, not_applicable, play_client
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan
@@ -55,13 +55,15 @@ async def run_client(run: Run, command: Command, listener: Listener) -> None:
     """
     started = monotonic()
     try:
-        await _Clients(run, command, listener).run()
+        await Clients(run, command, listener).run()
     finally:
         run.seconds = monotonic() - started
         run.sort()
 
 
-class _Clients:
+class Clients:
+    """The client of a run, and how it is looked at and played with."""
+
     def __init__(self, run: Run, command: Command, listener: Listener) -> None:
         self.run_ = run
         self.command = command
@@ -73,11 +75,12 @@ class _Clients:
 
     async def run(self) -> None:
         """Look, then play."""
-        await self._look()
+        await self.look()
         self.listener.planned(self.run_.units)
-        await side_by_side(self.run_, self._play, self.listener)
+        await side_by_side(self.run_, self.play, self.listener)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """See what the client speaks, and over what.  Raises CannotRun."""
         slots = anyio.CapacityLimiter(self.run_.settings.jobs)
 
         async def look(binding: Binding, revision: Revision) -> None:
@@ -104,7 +107,13 @@ class _Clients:
                 f" {', '.join(self.run_.targets)}" + "".join(f"\n  {each}" for each in why)
             )
 
-    async def _play(self, unit: Unit) -> Result:
+    def reason(self, unit: Unit) -> str:
+        """Why a case does not apply to what was found; empty if it does."""
+        found = self.features[unit.binding, unit.revision.name]
+        return not_applicable(unit.case, unit.binding, unit.revision, found)
+
+    async def play(self, unit: Unit) -> Result:
+        """Play one case."""
         settings = self.run_.settings
         return await play_client(
             unit.case,

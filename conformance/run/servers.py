@@ -9,7 +9,7 @@ import anyio
 from conformance.kit.discover import discover
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Case, Result, Side
-from conformance.kit.play import play
+from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.plan import Settings, Unit, plan
@@ -43,13 +43,15 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
     try:
         async with AsyncExitStack() as stack:
             stages = {subject.binding: await subject.make(stack) for subject in subjects}
-            await _Servers(run, stages, listener).run()
+            await Servers(run, stages, listener).run()
     finally:
         run.seconds = monotonic() - started
         run.sort()
 
 
-class _Servers:
+class Servers:
+    """The servers of a run, and how they are looked at and played with."""
+
     def __init__(self, run: Run, stages: dict[Binding, Stage], listener: Listener) -> None:
         self.run_ = run
         self.stages = stages
@@ -58,11 +60,12 @@ class _Servers:
 
     async def run(self) -> None:
         """Look, then play."""
-        await self._look()
+        await self.look()
         self.listener.planned(self.run_.units)
-        await side_by_side(self.run_, self._play, self.listener)
+        await side_by_side(self.run_, self.play, self.listener)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """See what each server speaks and offers.  Raises CannotRun."""
         slots = anyio.CapacityLimiter(self.run_.settings.jobs)
 
         async def look(stage: Stage, revision: Revision) -> None:
@@ -100,7 +103,13 @@ class _Servers:
                     + "".join(f"\n  {each}" for each in why)
                 )
 
-    async def _play(self, unit: Unit) -> Result:
+    def reason(self, unit: Unit) -> str:
+        """Why a case does not apply to what was found; empty if it does."""
+        found = self.run_.features[unit.binding, unit.revision.name]
+        return not_applicable(unit.case, self.stages[unit.binding], unit.revision, found)
+
+    async def play(self, unit: Unit) -> Result:
+        """Play one case."""
         return await play(
             unit.case,
             self.stages[unit.binding],
