@@ -30,6 +30,20 @@ ADDRESS_BOOK: dict[str, Any] = {
 }
 """Keywords of JSON Schema 2020-12 that a server must not lose."""
 
+MIRRORED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "shard": {"type": "integer", "x-mcp-header": "Shard"},
+        "place": {
+            "type": "object",
+            "properties": {"zone": {"type": "string", "x-mcp-header": "Zone"}},
+        },
+        "dry": {"type": "boolean", "x-mcp-header": "Dry-Run"},
+        "note": {"type": "string", "x-mcp-header": "Note"},
+    },
+}
+"""Arguments that are mirrored into headers: of every type, one of them nested, none required."""
+
 DEFAULTS_FORM: dict[str, Any] = {
     "type": "object",
     "properties": {

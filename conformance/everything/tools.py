@@ -1,13 +1,14 @@
 """Tools: every kind of content, structure, errors, progress, logging, cancellation, changes."""
 
-from typing import Annotated, Any
+from collections import Counter
+from typing import Annotated, Any, ClassVar
 
 import anyio
 from msgspec import Struct
 
 from conformance.everything.app import server
 from conformance.everything.media import png, wav
-from conformance.everything.schemas import ADDRESS_BOOK
+from conformance.everything.schemas import ADDRESS_BOOK, MIRRORED
 from mcpcore.service import Audio, Embedded, Image, ToolError, mirrored
 from mcpcore.spec.types import ResourceLink
 from transports.context import Context
@@ -17,9 +18,9 @@ _PAUSE = 0.05
 
 
 class _Count:
-    """How many waits were cancelled."""
+    """How many waits were cancelled, by their labels."""
 
-    cancelled = 0
+    cancelled: ClassVar[Counter[str]] = Counter()
 
 
 class Weather(Struct):
@@ -115,21 +116,21 @@ def test_logging_tool(context: Context) -> str:
 
 
 @server.tool
-async def test_wait(context: Context, seconds: float) -> str:
+async def test_wait(context: Context, seconds: float, label: str = "") -> str:  # noqa: PT028
     """Waits, and counts if the wait was cancelled."""
     context.progress(0, seconds)
     try:
         await anyio.sleep(seconds)
     except anyio.get_cancelled_exc_class():
-        _Count.cancelled += 1
+        _Count.cancelled[label] += 1
         raise
     return "waited"
 
 
 @server.tool
-def test_cancelled_count() -> int:
-    """Says how many waits were cancelled."""
-    return _Count.cancelled
+def test_cancelled_count(label: str | None = None) -> int:  # noqa: PT028
+    """Says how many waits were cancelled, all of them or those with a label."""
+    return _Count.cancelled.total() if label is None else _Count.cancelled[label]
 
 
 @server.tool
@@ -150,6 +151,12 @@ def json_schema_2020_12_tool(**entry: Any) -> str:
 def test_x_mcp_header(region: Annotated[str, mirrored("Region")]) -> str:
     """Takes an argument that is mirrored into an HTTP header."""
     return f"region: {region}"
+
+
+@server.tool(input_schema=MIRRORED)
+def test_x_mcp_header_kinds(**given: Any) -> str:
+    """Takes arguments of every kind that is mirrored into HTTP headers, one of them nested."""
+    return f"given: {sorted(given)}"
 
 
 @server.tool
