@@ -8,6 +8,7 @@ from conformance.everything.tools import WATCHED
 from mcpcore.service import Embedded, Image, user
 from mcpcore.spec.types import PromptMessage
 
+_STATIC_TEXT = "This is the content of the static text resource."
 _WORDS = ("paris", "park", "party", "test", "tested", "testing")
 
 
@@ -16,11 +17,12 @@ _WORDS = ("paris", "park", "party", "test", "tested", "testing")
     name="static-text",
     title="A text",
     mime_type="text/plain",
-    annotations={"audience": ["user"], "priority": 0.5},
+    annotations={"audience": ["user"], "priority": 0.5, "lastModified": "2026-07-28T12:00:00Z"},
+    size=len(_STATIC_TEXT),
 )
 def static_text() -> str:
     """A fixed text."""
-    return "This is the content of the static text resource."
+    return _STATIC_TEXT
 
 
 @server.resource("test://static-binary", name="static-binary", mime_type="image/png")
