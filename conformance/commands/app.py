@@ -3,8 +3,9 @@
 from typing import Annotated
 
 import typer
+from msgspec import structs
 
-from conformance.commands.choice import Choice
+from conformance.commands.choice import Choice, choosing
 from conformance.commands.listing import list_cases
 from conformance.kit.model import Side
 from transports.commands.guard import guarded
@@ -13,40 +14,13 @@ from transports.commands.target import Options
 
 app = typer.Typer(
     help="Check servers and clients against the specification, case by case.",
+    epilog="Exit status: 0 well, 1 failures, 2 wrong usage, 3 nothing to be run, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="See above.")]
-OnlyOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only", metavar="CASE", help="An id, a page, or a pattern with * in it; repeatable."
-    ),
-]
-TransportOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--transport",
-        metavar="T",
-        help="stdio, http, ws, sse, tcp, unix, memory, core or all; repeatable.",
-    ),
-]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="What is weak or inconclusive is a failure, too.")
-]
-JobsOption = Annotated[
-    int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Cases at a time.")
-]
-TimeoutOption = Annotated[
-    float,
-    typer.Option("--timeout", metavar="SECONDS", min=0.05, help="For each answer; default 5."),
-]
-SeedOption = Annotated[
-    int, typer.Option("--seed", metavar="N", help="For what looks random; the same gives the same.")
-]
+Words = Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", hidden=True)]
 ListOption = Annotated[bool, typer.Option("--list", help="Show the cases instead of playing them.")]
-_TARGET_OPTIONS = ("config", "revisions", "headers", "ca", "cert", "key", "env", "cwd")
 
 
 def server(
@@ -54,106 +28,79 @@ def server(
     words: Words = None,
     show: ListOption = False,
     as_json: Shown = False,
-    only: OnlyOption = None,
-    transport: TransportOption = None,
-    strict: StrictOption = False,
-    jobs: JobsOption = 4,
-    timeout: TimeoutOption = 5.0,
-    seed: SeedOption = 0,
     *,
+    choice: Choice,
     options: Options,
 ) -> None:
     """Check a server: every case, in every revision that it speaks.
 
     TARGET is a URL (http, https, ws, wss, sse+http, sse+https, tcp, tls, unix), a name out of
-    mcp.json, MODULE:SERVER for a server of mcpcore, or -- and the command that starts one.
+    mcp.json, MODULE:SERVER for a server of mcpcore, or -- and the command that starts one. There
+    may be several of different transports.
 
     \b
     Examples:
       mcpcore conformance server http://127.0.0.1:8000/mcp
       mcpcore conformance server -- python my_server.py
+      mcpcore conformance server --report html:report.html --report junit:junit.xml -- ./server
       mcpcore conformance server --revision 2025-11-25 --only server/tools ws://127.0.0.1:8001/mcp
       mcpcore conformance server my_module:server --transport all
+      mcpcore conformance server --write-expected known.toml https://mcp.example.com/mcp
+      mcpcore conformance server --expected-failures known.toml https://mcp.example.com/mcp
       mcpcore conformance server --list --json
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
+    chosen = structs.replace(choice, revisions=options.revisions or ())
 
     def work() -> int:
-        choice = Choice(
-            only=tuple(only or ()),
-            revisions=options.revisions or (),
-            transports=tuple(transport or ()),
-            strict=strict,
-            jobs=jobs,
-            timeout=timeout,
-            seed=seed,
-        )
         if show:
-            return list_cases(choice.cases(Side.SERVER), as_json=as_json)
+            return list_cases(chosen.cases(Side.SERVER), as_json=as_json)
         from conformance.commands.server import check_server
 
-        return check_server(words or (), options, choice)
+        return check_server(words or (), options, chosen)
 
     guarded(False, work)
-
-
-app.command("server")(connecting(server, _TARGET_OPTIONS))
 
 
 def client(
     context: typer.Context,
     show: ListOption = False,
     as_json: Shown = False,
-    only: OnlyOption = None,
-    transport: TransportOption = None,
-    strict: StrictOption = False,
-    jobs: JobsOption = 4,
-    timeout: TimeoutOption = 5.0,
-    seed: SeedOption = 0,
     *,
+    choice: Choice,
     options: Options,
 ) -> None:
     """Check a client: what stands behind -- is started once for every case.
 
     It gets the address of a scripted server as its last argument, and in the environment
     MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_PROTOCOL_VERSION and MCP_CONFORMANCE_CONTEXT (JSON),
-    as the official suite has it, and MCP_CONFORMANCE_TRANSPORT.
+    as the official suite has it, and MCP_CONFORMANCE_TRANSPORT. The transport is http unless
+    --transport says otherwise.
 
     \b
     Examples:
       mcpcore conformance client -- python my_client.py
       mcpcore conformance client --transport http --transport ws -- python my_client.py
       mcpcore conformance client --only basic/lifecycle --revision 2026-07-28 -- node client.js
+      mcpcore conformance client --report junit:junit.xml --strict -- ./client
+      mcpcore conformance client --list
     """  # noqa: D301
+    chosen = structs.replace(choice, revisions=options.revisions or ())
 
     def work() -> int:
-        choice = Choice(
-            only=tuple(only or ()),
-            revisions=options.revisions or (),
-            transports=tuple(transport or ()),
-            strict=strict,
-            jobs=jobs,
-            timeout=timeout,
-            seed=seed,
-        )
         if show:
-            return list_cases(choice.cases(Side.CLIENT), as_json=as_json)
+            return list_cases(chosen.cases(Side.CLIENT), as_json=as_json)
         from conformance.commands.client import check_client
 
-        return check_client(options, choice)
+        return check_client(options, chosen)
 
     guarded(False, work)
 
 
-app.command("client")(connecting(client, ("revisions", "env", "cwd")))
-
-
-@app.command("mutants")
 def mutants(
+    context: typer.Context,
     as_json: Shown = False,
-    only: OnlyOption = None,
-    jobs: JobsOption = 4,
-    timeout: TimeoutOption = 5.0,
-    seed: SeedOption = 0,
+    *,
+    choice: Choice,
 ) -> None:
     """Show that the cases can be trusted: each passes on our programs and fails on broken ones.
 
@@ -170,10 +117,18 @@ def mutants(
     def work() -> int:
         from conformance.commands.mutants import show_mutants
 
-        choice = Choice(only=tuple(only or ()), jobs=jobs, timeout=timeout, seed=seed)
         return show_mutants(choice, as_json=as_json)
 
     guarded(False, work)
+
+
+_OF_SERVERS = ("config", "revisions", "headers", "ca", "cert", "key", "env", "cwd")
+_OF_CLIENTS = ("revisions", "env", "cwd")
+_OF_TRIALS = ("only", "jobs", "timeout", "seed")
+
+app.command("server")(connecting(choosing(server), _OF_SERVERS))
+app.command("client")(connecting(choosing(client), _OF_CLIENTS))
+app.command("mutants")(choosing(mutants, _OF_TRIALS))
 
 
 @app.callback()

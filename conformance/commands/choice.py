@@ -1,21 +1,27 @@
-"""What the words and options of a command ask for."""
+"""What the options of a command ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from msgspec import Struct
 
 from conformance.kit.model import Binding, Case, Side
+from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
+from conformance.run.expected import BadExpectations, Expected, read_expected
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.selection import NoSuchCase, select
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from transports.commands.options import gathering
 from transports.commands.output import Exit, Failure
 
 ALL = "all"
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """What both sides have in common."""
+    """What the commands have in common; see the options below."""
 
     only: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()
@@ -24,12 +30,16 @@ class Choice(Struct, frozen=True, kw_only=True):
     jobs: int = 4
     timeout: float = 5.0
     seed: int = 0
+    reports: tuple[str, ...] = ()
+    expected_failures: str | None = None
+    write_expected: str | None = None
+    trace_dir: str | None = None
+    verbose: bool = False
 
     def cases(self, side: Side) -> list[Case]:
         """The cases of a side that are wanted.  Raises Failure for a pattern without a case."""
-        mine = [case for case in all_cases() if case.side is side]
         try:
-            return select(mine, self.only)
+            return select(_of_side(side), self.only)
         except NoSuchCase as error:
             raise Failure(f"--only: {error}", Exit.USAGE) from None
 
@@ -47,7 +57,7 @@ class Choice(Struct, frozen=True, kw_only=True):
         )
 
     def bindings(self, possible: Sequence[Binding]) -> list[Binding]:
-        """The transports that are asked for, of those that there can be.  Raises Failure."""
+        """The transports that are asked for; ``all`` stands for the possible.  Raises Failure."""
         chosen: list[Binding] = []
         for name in self.transports:
             if name == ALL:
@@ -60,3 +70,104 @@ class Choice(Struct, frozen=True, kw_only=True):
                     f"--transport: there is no transport {name!r}; there are {known}", Exit.USAGE
                 )
         return [*dict.fromkeys(chosen)]
+
+    def wanted(self) -> list[Wanted]:
+        """The reports to make.  Raises Failure."""
+        try:
+            found = [wanted(each) for each in self.reports]
+        except BadReport as error:
+            raise Failure(f"--report: {error}", Exit.USAGE) from None
+        if sum(not each.file for each in found) > 1:
+            raise Failure("--report: only one can go to standard output", Exit.USAGE)
+        return found
+
+    def expected(self, side: Side) -> tuple[Expected, ...]:
+        """The failures that are known.  Raises Failure."""
+        if self.expected_failures is None:
+            return ()
+        try:
+            text = Path(self.expected_failures).read_text("utf-8")
+            return read_expected(text, _of_side(side))
+        except (OSError, UnicodeDecodeError, BadExpectations) as error:
+            raise Failure(
+                f"--expected-failures: {self.expected_failures}: {error}", Exit.USAGE
+            ) from None
+
+
+def _of_side(side: Side) -> list[Case]:
+    return [case for case in all_cases() if case.side is side]
+
+
+class _Declared:
+    """Each attribute is an option, and the member of :class:`Choice` that it fills."""
+
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="CASE", help="An id, a page, or a pattern with * in it; repeatable."
+        ),
+    ] = None
+    transports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transport",
+            metavar="T",
+            help="stdio, http, ws, sse, tcp, unix, memory, core or all; repeatable.",
+        ),
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What is weak or inconclusive is a failure, too.")
+    ] = False
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Cases at a time.")
+    ] = 4
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="For each answer.")
+    ] = 5.0
+    seed: Annotated[
+        int,
+        typer.Option("--seed", metavar="N", help="For what looks random; the same, the same."),
+    ] = 0
+    reports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--report",
+            metavar="FORMAT[:FILE]",
+            help=f"{', '.join(FORMATS)}; without FILE to standard output; repeatable.",
+        ),
+    ] = None
+    expected_failures: Annotated[
+        str | None,
+        typer.Option(
+            "--expected-failures",
+            metavar="FILE",
+            help="Known failures (TOML): others fail the run, and those that pass.",
+        ),
+    ] = None
+    write_expected: Annotated[
+        str | None,
+        typer.Option(
+            "--write-expected", metavar="FILE", help="Write the failures of this run there."
+        ),
+    ] = None
+    trace_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--trace-dir", metavar="DIR", help="Write a trace of each failure, without secrets."
+        ),
+    ] = None
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what was said in each failure.")
+    ] = False
+
+
+_NAMES = tuple(_Declared.__annotations__)
+
+
+def choosing(function: Callable[..., None], names: Collection[str] = _NAMES) -> Callable[..., None]:
+    """Give a command the options of a run, as one: ``choice``.  ``names``: only these."""
+
+    def make(_context: typer.Context, given: dict[str, Any]) -> Choice:
+        return Choice(**given)
+
+    return gathering(function, "choice", _Declared, names, make)

@@ -3,7 +3,9 @@
 import os
 
 from conformance.commands.choice import Choice
-from conformance.commands.playing import finish, play_out
+from conformance.commands.ending import finish
+from conformance.commands.playing import play_out
+from conformance.commands.server import secrets_of
 from conformance.kit.model import Binding, Side
 from conformance.run.clients import MEETING, Command, prepare_client, run_client
 from conformance.run.servers import CannotRun
@@ -23,6 +25,7 @@ def check_client(options: Options, choice: Choice) -> int:
         env=None if target.env is None else {**os.environ, **target.env},
         cwd=None if target.cwd is None else os.fspath(target.cwd),
     )
+    reports, expected = choice.wanted(), choice.expected(Side.CLIENT)
     bindings = choice.bindings(MEETING) or [Binding.HTTP]
     for binding in bindings:
         if binding not in MEETING:
@@ -35,7 +38,7 @@ def check_client(options: Options, choice: Choice) -> int:
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
     try:
-        interrupted = play_out(run, lambda listener: run_client(run, command, listener))
+        interrupted = play_out(lambda listener: run_client(run, command, listener))
     except CannotRun as error:
         raise Failure(str(error)) from None
-    return finish(run, choice, interrupted=interrupted)
+    return finish(run, choice, reports, expected, secrets_of(target), interrupted=interrupted)

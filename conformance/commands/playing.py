@@ -1,23 +1,19 @@
-"""Playing a run in the foreground: shown as it goes, ended by Ctrl-C, summed up."""
+"""Playing a run in the foreground: shown as it goes, ended by Ctrl-C."""
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import anyio
-from rich.markup import escape
 
-from conformance.commands.choice import Choice
-from conformance.commands.progress import counted, shown
-from conformance.kit.model import Binding, Verdict
-from conformance.run.run import Listener, Run
-from transports.commands.output import Exit, errors, out
+from conformance.commands.progress import shown
+from conformance.run.run import Listener
+from transports.commands.output import Exit, errors
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def play_out(run: Run, start: Callable[[Listener], Awaitable[None]]) -> bool:
+def play_out(start: Callable[[Listener], Awaitable[None]]) -> bool:
     """Play a run to its end, or until a signal; return whether it was a signal."""
     interrupted = False
 
@@ -48,23 +44,6 @@ def play_out(run: Run, start: Callable[[Listener], Awaitable[None]]) -> bool:
         except BaseExceptionGroup as group:
             raise _only(group) from None
     return interrupted
-
-
-def finish(run: Run, choice: Choice, *, interrupted: bool) -> int:
-    """Print what came of a run and return the exit status."""
-    counts: dict[tuple[Binding, str], Counter[Verdict]] = {}
-    for result in run.results:
-        counts.setdefault((result.binding, result.revision), Counter())[result.verdict] += 1
-    out.print(counted(counts))
-    total = run.count()
-    said = ", ".join(f"{total[verdict]} {verdict}" for verdict in Verdict if total[verdict])
-    done = "" if run.complete else f"; {len(run.units) - len(run.results)} not played"
-    targets = ", ".join(dict.fromkeys(run.targets.values()))
-    out.print(f"{escape(targets)}: {said or 'nothing'}{done} in {run.seconds:.1f} s")
-    if interrupted:
-        return Exit.INTERRUPTED
-    bad = {Verdict.FAILED} | ({Verdict.WEAK, Verdict.INCONCLUSIVE} if choice.strict else set())
-    return int(any(total[verdict] for verdict in bad))
 
 
 def _only(group: BaseException) -> BaseException:

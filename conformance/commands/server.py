@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from conformance.commands.choice import Choice
-from conformance.commands.playing import finish, play_out
+from conformance.commands.ending import finish
+from conformance.commands.playing import play_out
 from conformance.kit.model import Binding, Side
 from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import CannotStart, Subject, binding_of, everything, module, subject_of
+from mcpcore.wire.redaction import is_secret_header
 from transports.commands.output import Exit, Failure
 from transports.commands.serve import load
 from transports.commands.target import Options, split_target
-from transports.targets import BadTarget, HttpTarget
+from transports.targets import BadTarget, HttpTarget, Target
 from transports.tls import BadTls, client_tls
 
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -22,7 +24,9 @@ _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
     """Check the servers that the words name, one for each binding."""
     cases, settings = choice.cases(Side.SERVER), choice.settings()
-    subjects = subjects_of(words, options, choice)
+    reports, expected = choice.wanted(), choice.expected(Side.SERVER)
+    secrets: list[str] = []
+    subjects = subjects_of(words, options, choice, secrets)
     try:
         run = prepare(subjects, cases, settings)
     except ValueError as error:
@@ -30,26 +34,33 @@ def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
     try:
-        interrupted = play_out(run, lambda listener: run_server(run, subjects, listener))
+        interrupted = play_out(lambda listener: run_server(run, subjects, listener))
     except (CannotRun, CannotStart) as error:
         raise Failure(str(error)) from None
-    return finish(run, choice, interrupted=interrupted)
+    return finish(run, choice, reports, expected, secrets, interrupted=interrupted)
 
 
-def subjects_of(words: Sequence[str], options: Options, choice: Choice) -> list[Subject]:
-    """The servers that the words name.  Raises BadTarget and Failure."""
+def subjects_of(
+    words: Sequence[str], options: Options, choice: Choice, secrets: list[str]
+) -> list[Subject]:
+    """The servers that the words name; what is secret in their headers and variables is added.
+
+    Raises BadTarget and Failure.
+    """
     bare = structs.replace(options, command=None)
-    found = [each for word in words for each in _subjects(word, bare, choice)]
-    if options.command is not None:
-        found += _of_target([], options, choice)
-    if not found:
-        _ = split_target([], options)  # which says what a target is
+    found: list[Subject] = []
+    for word in words:
+        if _MODULE.fullmatch(word):
+            found += _of_module(word, options, choice)
+        else:
+            found += _of_target([word], bare, choice, secrets)
+    if options.command is not None or not words:
+        # without words this says what a target is
+        found += _of_target([], options, choice, secrets)
     return found
 
 
-def _subjects(word: str, options: Options, choice: Choice) -> list[Subject]:
-    if not _MODULE.fullmatch(word):
-        return _of_target([word], options, choice)
+def _of_module(word: str, options: Options, choice: Choice) -> list[Subject]:
     given = {
         "--header": options.headers,
         "--env": options.env,
@@ -72,8 +83,11 @@ def _subjects(word: str, options: Options, choice: Choice) -> list[Subject]:
     return [everything(each) if ours else module(loaded, word, each) for each in chosen]
 
 
-def _of_target(words: Sequence[str], options: Options, choice: Choice) -> list[Subject]:
+def _of_target(
+    words: Sequence[str], options: Options, choice: Choice, secrets: list[str]
+) -> list[Subject]:
     _, target = split_target(words, options)
+    secrets += secrets_of(target)
     own = binding_of(target)
     possible = [own, Binding.SSE] if isinstance(target, HttpTarget) else [own]
     tls = None
@@ -84,3 +98,14 @@ def _of_target(words: Sequence[str], options: Options, choice: Choice) -> list[S
         raise Failure(str(error), Exit.USAGE) from None
     chosen = choice.bindings(possible) or [own]
     return [subject_of(target, binding=binding, tls=tls) for binding in chosen]
+
+
+def secrets_of(target: Target) -> list[str]:
+    """The values of headers and variables that are named like secrets, whole and in words."""
+    given = getattr(target, "headers", None) or getattr(target, "env", None) or {}
+    return [
+        secret
+        for name, value in ({} if callable(given) else given).items()
+        if is_secret_header(name.encode())
+        for secret in (value, *value.split())
+    ]

@@ -6,7 +6,13 @@ from time import monotonic
 import anyio
 from msgspec import Struct
 
-from conformance.kit.client_play import HOSTS, ClientFeatures, look_at_client, not_applicable, play_client
+from conformance.kit.client_play import (
+    HOSTS,
+    ClientFeatures,
+    look_at_client,
+    not_applicable,
+    play_client,
+)
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan

@@ -7,23 +7,18 @@ server-sent events, WebSocket frames.  What cannot be cut is given as it is.
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 
 import h11
 
 from conformance.kit.model import Binding, Line, Result, Side
 from mcpcore.wire.trace import (
-    FORMAT,
     TO_CLIENT,
     TO_SERVER,
     Direction,
-    Header,
     Kind,
     Record,
     RecordBuilder,
     Redactor,
-    encode_line,
 )
 from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer
 
@@ -43,20 +38,6 @@ _CLOSE = 8
 def records_of(result: Result, redactor: Redactor | None = None) -> list[Record]:
     """What was said in a case, oldest first."""
     return [*_Transcript(result, redactor or Redactor()).records()]
-
-
-def trace_of(result: Result, target: str, redactor: Redactor | None = None) -> bytes:
-    """A trace file of a case."""
-    header = Header(
-        trace=FORMAT,
-        started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        side="client" if result.case.side is Side.SERVER else "server",
-        binding="websocket" if result.binding is Binding.WS else result.binding,
-        program=f"mcpcore conformance {version('mcpcore')}",
-        target=target,
-    )
-    lines = [encode_line(header), *map(encode_line, records_of(result, redactor))]
-    return b"".join(lines)
 
 
 class _Transcript:

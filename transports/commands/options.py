@@ -130,6 +130,24 @@ def connecting(
     Its first parameter is the typer context.  ``names``: only these options.
     """
 
+    def make(context: typer.Context, given: dict[str, Any]) -> Options:
+        return structs.replace(Options(command=context.obj), **given)
+
+    return gathering(function, "options", _Shared, names, make)
+
+
+def gathering(
+    function: Callable[..., None],
+    parameter: str,
+    declared: type,
+    names: Collection[str],
+    make: Callable[[typer.Context, dict[str, Any]], Any],
+) -> Callable[..., None]:
+    """Give a command options that are attributes of ``declared``, as one ``parameter``.
+
+    ``make`` gets the typer context and what was given, lists as tuples, and returns its value.
+    """
+
     def command(context: typer.Context, **values: Any) -> None:
         given = {name: values.pop(name) for name in names}
         given = {
@@ -137,22 +155,22 @@ def connecting(
             for name, value in given.items()
             if value is not None
         }
-        options = structs.replace(Options(command=context.obj), **given)
-        function(context, **values, options=options)
+        function(context, **values, **{parameter: make(context, given)})
 
     own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) if index else parameter
-        for index, parameter in enumerate(inspect.signature(function).parameters.values())
-        if parameter.name != "options"
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY) if index else each
+        for index, each in enumerate(inspect.signature(function).parameters.values())
+        if each.name != parameter
     ]
+    annotations = declared.__annotations__
     shared = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=getattr(_Shared, name),
-            annotation=_Shared.__annotations__[name],
+            default=getattr(declared, name),
+            annotation=annotations[name],
         )
-        for name in _NAMES
+        for name in annotations
         if name in names
     ]
     whole = inspect.Signature([*own, *shared])

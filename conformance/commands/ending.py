@@ -1,0 +1,117 @@
+"""What is left of a run: its summary, its reports, its traces, and an exit status."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import structs
+from rich.console import Console
+from rich.markup import escape
+
+from conformance.commands.choice import Choice
+from conformance.commands.progress import STYLE, counted
+from conformance.kit.model import Verdict
+from conformance.reports.expectations import as_expectations
+from conformance.reports.formats import FORMATS, Wanted
+from conformance.reports.plain import line_of
+from conformance.reports.report import Entry, Report, report_of
+from conformance.reports.traces import write_traces
+from conformance.run.expected import Expected, Judged, judge
+from conformance.run.run import Run
+from transports.commands.output import Exit, Failure, errors, out
+
+T = TypeVar("T")
+
+_HEADINGS = {
+    Judged.FAILURE: "failures",
+    Judged.UNEXPECTED_PASS: "expected to fail, and passed",
+}
+WIDTH = 240
+"""Characters of what was said that a line of the terminal shows."""
+
+
+def finish(
+    run: Run,
+    choice: Choice,
+    reports: Sequence[Wanted],
+    expected: Sequence[Expected],
+    secrets: Sequence[str] = (),
+    *,
+    interrupted: bool,
+) -> int:
+    """Write and print what came of a run, whole or not; return the exit status."""
+    judgement = judge(run, expected, strict=choice.strict)
+    report = report_of(run, judgement, secrets)
+    if choice.trace_dir is not None:
+        names = _written(choice.trace_dir, lambda: write_traces(report, choice.trace_dir or "."))
+        report.entries = [
+            structs.replace(entry, trace=names.get(number, ""))
+            for number, entry in enumerate(report.entries)
+        ]
+    to_stdout = [each for each in reports if not each.file]
+    console = errors if to_stdout else out
+    _print(report, console, verbose=choice.verbose)
+    for each in reports:
+        text = FORMATS[each.format](report)
+        if each.file:
+            _write(each.file, text)
+            console.print(f"{each.format} report: {escape(each.file)}")
+        else:
+            out.file.write(text)
+    if interrupted:
+        return Exit.INTERRUPTED
+    if choice.write_expected is not None:
+        _write(choice.write_expected, as_expectations(report))
+        console.print(f"expected failures: {escape(choice.write_expected)}")
+        return 0
+    return 0 if report.well else 1
+
+
+def _print(report: Report, console: Console, *, verbose: bool) -> None:
+    console.print(counted({place: report.count(place) for place in report.places()}))
+    for judged, heading in _HEADINGS.items():
+        found = [entry for entry in report.entries if entry.judged is judged]
+        if found:
+            console.print(f"[bold]{heading}[/]")
+            _print_cases(found, console, verbose=verbose)
+    for case in report.stale:
+        console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
+    known = sum(entry.judged is Judged.KNOWN for entry in report.entries)
+    rest = f" ({known} known failures)" if known else ""
+    said = f"{report.target}: {report.summary()}{rest}, in {report.seconds:.1f} s"
+    console.print(escape(said))
+
+
+def _print_cases(entries: Sequence[Entry], console: Console, *, verbose: bool) -> None:
+    """One paragraph for each case and what was found: where, and what."""
+    groups: dict[tuple[str, Verdict, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.case.id, entry.verdict, entry.detail), []).append(entry)
+    for (case, verdict, detail), found in groups.items():
+        places: dict[str, list[str]] = {}
+        for entry in found:
+            places.setdefault(entry.binding, []).append(entry.revision)
+        where = "; ".join(f"{binding} {' '.join(names)}" for binding, names in places.items())
+        console.print(f"[{STYLE[verdict]}]{verdict}[/] {escape(case)} [dim]({escape(where)})[/]")
+        for line in (detail, found[0].reason, found[0].case.link, found[0].trace):
+            if line:
+                console.print(f"  {escape(' '.join(line.split()))}")
+        if verbose:
+            for record in found[0].records:
+                console.print(f"    [dim]{escape(line_of(record, WIDTH))}[/]")
+
+
+def _write(file: str, text: str) -> None:
+    def write() -> None:
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8", "replace"))
+
+    _written(file, write)
+
+
+def _written(file: str, write: Callable[[], T]) -> T:
+    try:
+        return write()
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,1 @@
+"""What came of a run, for programs, for pipelines and for people."""

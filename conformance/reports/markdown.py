@@ -1,0 +1,67 @@
+"""Markdown, as forges show it: counts, then what is not well, each with its transcript."""
+
+import re
+
+from conformance.kit.model import Verdict
+from conformance.reports.plain import line_of
+from conformance.reports.report import Entry, Report
+from conformance.run.expected import Judged
+
+SHOWN = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE, Verdict.INFORMATIONAL)
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&@:-])")
+
+
+def as_markdown(report: Report) -> str:
+    """The whole as one page."""
+    lines = [f"# {_escaped(report.title)}", ""]
+    lines += [f"{_escaped(report.summary())}, in {report.seconds:.1f} s.", ""]
+    lines += [
+        "| transport | revision | " + " | ".join(Verdict) + " |",
+        "|---|---|" + "---:|" * len(Verdict),
+    ]
+    for binding, revision in report.places():
+        counts = report.count((binding, revision))
+        cells = [str(counts[verdict] or "") for verdict in Verdict]
+        lines.append(f"| {binding} | {revision} | " + " | ".join(cells) + " |")
+    for title, judged in (
+        ("Failures", Judged.FAILURE),
+        ("Unexpected passes", Judged.UNEXPECTED_PASS),
+        ("Known failures", Judged.KNOWN),
+    ):
+        found = [entry for entry in report.entries if entry.judged is judged]
+        lines += _section(title, found)
+    rest = [
+        entry for entry in report.entries if entry.judged is Judged.FINE and entry.verdict in SHOWN
+    ]
+    lines += _section("Worth knowing", rest)
+    if report.stale:
+        lines += ["", "## Expected to fail, and not applicable", ""]
+        lines += [f"- {_escaped(case)}" for case in report.stale]
+    how = f"{report.program}, seed {report.seed}, {report.started}"
+    return "\n".join([*lines, "", _escaped(how)]) + "\n"
+
+
+def _section(title: str, entries: list[Entry]) -> list[str]:
+    if not entries:
+        return []
+    lines = ["", f"## {title} ({len(entries)})"]
+    for entry in entries:
+        case = entry.case
+        lines += ["", f"### {_escaped(case.id)} ({entry.place})", ""]
+        lines += [f"**{entry.verdict}**: {_escaped(entry.detail or entry.reason)}", ""]
+        lines += [f"- {case.strength}, [{_escaped(case.clause)}]({case.link})"]
+        lines += [f"- {_escaped(case.summary)}", f"- expected: {_escaped(case.expects)}"]
+        lines += [f"- {_escaped(note)}" for note in entry.notes]
+        lines += [f"- known: {_escaped(entry.reason)}"] if entry.reason else []
+        if entry.records:
+            said = [line_of(record) for record in entry.records]
+            longest = max((len(run) for line in said for run in re.findall("`+", line)), default=0)
+            fence = "`" * max(3, longest + 1)
+            lines += ["", "<details><summary>transcript</summary>", ""]
+            lines += [f"{fence}text", *said, fence, "", "</details>"]
+    return lines
+
+
+def _escaped(text: str) -> str:
+    """Text that says what it says, in one line: no markup, no mention, no link of its own."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split())).replace("@", "@\N{ZERO WIDTH SPACE}")

@@ -1,0 +1,28 @@
+"use strict";
+const boxes = [...document.querySelectorAll("input[data-verdict]")];
+const words = document.querySelector("#words");
+function show() {
+  const on = new Set(boxes.filter(box => box.checked).map(box => box.dataset.verdict));
+  const word = words.value.toLowerCase();
+  let any = false;
+  for (const row of document.querySelectorAll("tr[data-has]")) {
+    const fits = row.dataset.has.split(" ").some(each => on.has(each)) &&
+      row.dataset.id.includes(word);
+    row.hidden = !fits;
+  }
+  for (const row of [...document.querySelectorAll("tr.page")]) {
+    any = false;
+    for (let next = row.nextElementSibling; next && !next.classList.contains("page");
+         next = next.nextElementSibling) any ||= !next.hidden;
+    row.hidden = !any;
+  }
+  for (const item of document.querySelectorAll("details[data-has]"))
+    item.hidden = !(on.has(item.dataset.has) && item.dataset.id.includes(word));
+}
+function reveal() {
+  const found = location.hash && document.getElementById(location.hash.slice(1));
+  if (found && found.tagName === "DETAILS") { found.hidden = false; found.open = true; found.scrollIntoView(); }
+}
+for (const each of [...boxes, words]) each.addEventListener("input", show);
+addEventListener("hashchange", reveal);
+reveal();
