@@ -1,6 +1,6 @@
 """Makers of faults in lists, capabilities and announcements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -72,3 +72,19 @@ def quiet_about(method: str) -> Callable[[], Fault]:
 def told(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
     """Edit the params of the server's notifications, or requests, of a method."""
     return own_messages(method, lambda value: {**value, "params": edit(value.get("params", {}))})
+
+
+class _Also(Fault):
+    def __init__(self, method: str, extra: Value, *, after: bool) -> None:
+        super().__init__()
+        self._method, self._extra, self._after = method, extra, after
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "method" in value or self.method_of(value) != self._method:
+            return (value,)
+        return (value, self._extra) if self._after else (self._extra, value)
+
+
+def also(method: str, extra: Value, *, after: bool = False) -> Callable[[], Fault]:
+    """Send one message more with each answer to a method."""
+    return lambda: _Also(method, extra, after=after)
