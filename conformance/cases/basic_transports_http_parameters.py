@@ -1,0 +1,398 @@
+"""Cases of the page basic/transports/streamable-http: arguments that are mirrored into headers."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from conformance.cases.basic_transports_http_headers import check_mismatch, sentinel
+from conformance.kit.asking import entries
+from conformance.kit.endpoint import (
+    BAD_REQUEST,
+    OK,
+    Answer,
+    Endpoint,
+    check_served,
+    endpoint,
+    final,
+    over_http,
+)
+from conformance.kit.headers import for_arguments
+from conformance.kit.messages import encode
+from conformance.kit.model import MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("basic/transports/streamable-http")
+case = over_http(page)
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+MIRROR = "x-mcp-header"
+KINDS = "test_x_mcp_header_kinds"
+COMPOSITION = ("oneOf", "anyOf", "allOf", "not", "if", "then", "else", "items", "prefixItems")
+PRIMITIVE = {"string", "integer", "boolean"}
+
+
+class Annotated(Struct):
+    """Where a tool's schema has the annotation."""
+
+    tool: str
+    name: Any
+    rules: dict[str, Any]
+    reachable: bool
+    """Through ``properties`` alone."""
+
+
+async def annotations(talk: ServerTalk) -> list[Annotated]:
+    """All of them; a server without any has nothing to be tested here."""
+    tools = await entries(await talk.open(), "tools/list", "tools")
+    found = [
+        each
+        for tool in tools
+        for each in _within(str(tool.get("name")), tool.get("inputSchema"), True)
+    ]
+    if not found:
+        talk.skip(f"no tool has {MIRROR} in its schema")
+    return found
+
+
+def _within(tool: str, schema: Any, reachable: bool) -> Iterator[Annotated]:
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _within(tool, each, False)
+    if not isinstance(schema, dict):
+        return
+    for name, value in schema.items():
+        if name == "properties" and isinstance(value, dict):
+            for rules in value.values():
+                if isinstance(rules, dict) and MIRROR in rules:
+                    yield Annotated(tool, rules[MIRROR], rules, reachable)
+                yield from _within(tool, rules, reachable)
+        elif name in COMPOSITION or name in ("$defs", "definitions", "additionalProperties"):
+            inner = value.values() if name in ("$defs", "definitions") else (value,)
+            for each in inner:
+                if isinstance(each, dict) and MIRROR in each:
+                    yield Annotated(tool, each[MIRROR], each, False)
+                yield from _within(tool, each, False)
+
+
+class Call(Struct):
+    """A call with one mirrored argument, a string."""
+
+    point: Endpoint
+    tool: str
+    argument: str
+    header: str
+    arguments: dict[str, Any]
+    mirrors: dict[str, str]
+    """Headers of all the mirrored arguments."""
+
+    async def made(self, value: str, *, header: str | None) -> Answer:
+        """Make the call with this value of the argument, and of the header."""
+        params = {"name": self.tool, "arguments": {**self.arguments, self.argument: value}}
+        headers: dict[str, str | None] = {**self.mirrors, self.header: header}
+        return await self.point.post(self.point.message("tools/call", params), headers=headers)
+
+
+async def mirrored_call(talk: ServerTalk) -> Call:
+    """A call of any tool that mirrors a string."""
+    for tool in talk.features.tools.values():
+        for name, rules in tool.input_schema.get("properties", {}).items():
+            if rules.get("type") == "string" and isinstance(rules.get(MIRROR), str):
+                arguments = {**talk.arguments(tool), name: "kit"}
+                mirrors = for_arguments(tool.input_schema, arguments)
+                header = f"mcp-param-{rules[MIRROR].lower()}"
+                return Call(await endpoint(talk), tool.name, name, header, arguments, mirrors)
+    talk.skip(f"no tool mirrors a string ({MIRROR})")
+
+
+# What is declared
+
+
+@case(
+    MUST,
+    "schema-extension/name-is-a-token",
+    expects="One or more characters that a header name may have, no controls.",
+    needs=("tools",),
+)
+async def name_is_token(talk: ServerTalk) -> None:
+    """The name of a mirror is not empty, and a token of HTTP."""
+    for each in await annotations(talk):
+        fine = isinstance(each.name, str) and TOKEN.fullmatch(each.name)
+        check(fine, f"{MIRROR} of {each.tool} is {each.name!r}")
+
+
+@case(
+    MUST,
+    "schema-extension/names-unique",
+    expects="No two mirrors of one tool differ in case alone.",
+    needs=("tools",),
+)
+async def names_unique(talk: ServerTalk) -> None:
+    """The names of a tool's mirrors are unique whatever their case."""
+    seen: set[tuple[str, str]] = set()
+    for each in await annotations(talk):
+        key = (each.tool, str(each.name).lower())
+        check(key not in seen, f"{each.tool} has {MIRROR} {each.name!r} twice")
+        seen.add(key)
+
+
+@case(
+    MUST,
+    "schema-extension/primitive-types",
+    expects="string, integer or boolean; no number.",
+    needs=("tools",),
+)
+async def primitive_types(talk: ServerTalk) -> None:
+    """Only arguments of a primitive type are mirrored."""
+    for each in await annotations(talk):
+        found = each.rules.get("type")
+        check(
+            isinstance(found, str) and found in PRIMITIVE,
+            f"{MIRROR} {each.name!r} of {each.tool} is on type {found!r}",
+        )
+
+
+@case(
+    MUST,
+    "schema-extension/statically-reachable",
+    expects="Every step from the root to the annotated property is a key of properties.",
+    needs=("tools",),
+)
+async def statically_reachable(talk: ServerTalk) -> None:
+    """Mirrored arguments are reached through properties alone."""
+    for each in await annotations(talk):
+        check(each.reachable, f"{MIRROR} {each.name!r} of {each.tool} is not reached so")
+
+
+# What is checked
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/served",
+    expects="The call is served.",
+)
+async def param_served(talk: ServerTalk) -> None:
+    """A call with the headers of its mirrored arguments is served."""
+    call = await mirrored_call(talk)
+    check_served(await call.made("eu-west", header="eu-west"), "a call with its mirror")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/missing",
+    expects="Status 400 and -32020.",
+)
+async def param_missing(talk: ServerTalk) -> None:
+    """An argument whose header is missing is refused."""
+    call = await mirrored_call(talk)
+    check_mismatch(await call.made("kit", header=None), f"a call without {call.header}")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/other-than-body",
+    expects="Status 400 and -32020.",
+)
+async def param_other(talk: ServerTalk) -> None:
+    """A header that is not the argument, letter by letter, is refused."""
+    call = await mirrored_call(talk)
+    for found in ("kit-other", "KIT", "ki", sentinel("other")):
+        check_mismatch(await call.made("kit", header=found), f"{call.header}: {found} for 'kit'")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/decoded",
+    expects="The call is served as if the value were there in plain.",
+)
+async def param_decoded(talk: ServerTalk) -> None:
+    """A value in the Base64 sentinel form is decoded before it is compared."""
+    call = await mirrored_call(talk)
+    for value in ("kit", "Hello, \u4e16\u754c", " padded ", "line1\nline2", "=?base64?literal?="):
+        answer = await call.made(value, header=sentinel(value))
+        check_served(answer, f"{call.header}: {sentinel(value)} for {value!r}")
+
+
+@case(
+    MUST,
+    "value-encoding/sentinel-look-alike",
+    expects="What begins or ends like the sentinel, but does not do both, is plain text.",
+)
+async def sentinel_look_alike(talk: ServerTalk) -> None:
+    """Half a sentinel is a value like others."""
+    call = await mirrored_call(talk)
+    for value in ("=?base64?a2l0", "a2l0?=", "=?BASE64?a2l0?="):
+        check_served(await call.made(value, header=value), f"{call.header}: {value}")
+
+
+@case(
+    MUST,
+    "value-encoding/parameter-broken",
+    expects="Status 400 and -32020.",
+)
+async def param_broken(talk: ServerTalk) -> None:
+    """What is no Base64 within the sentinel of a parameter is refused."""
+    call = await mirrored_call(talk)
+    for inside in ("SGVsbG8", "SGVs!!!bG8=", "SGVsbG8=="):
+        found = f"=?base64?{inside}?="
+        check_mismatch(await call.made("Hello", header=found), f"{call.header}: {found}")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/invalid-characters",
+    expects="Status 400, also if the bytes are those of the argument.",
+)
+async def param_characters(talk: ServerTalk) -> None:
+    """A mirror with bytes outside ASCII is refused."""
+    call = await mirrored_call(talk)
+    value = "kit-\u00e9"
+    params = {"name": call.tool, "arguments": {**call.arguments, call.argument: value}}
+    payload = encode(call.point.message("tools/call", params))
+    others = {name: text for name, text in call.mirrors.items() if name != call.header}
+    extra = [f"{name}: {text}".encode() for name, text in others.items()]
+    for raw in (value.encode(), value.encode("latin-1")):
+        line = call.header.encode() + b": " + raw
+        sent = call.point.bytes_of(payload, line, *extra, b"Connection: close")
+        statuses = [each.status for each in final(await call.point.pour(sent))]
+        check(statuses == [BAD_REQUEST], f"{line!r} got {statuses}, not status 400")
+
+
+@case(
+    SHOULD,
+    "server-behavior-for-custom-headers/unknown-ignored",
+    expects="A parameter header that no argument asks for changes nothing.",
+    needs=("tools",),
+)
+async def param_unknown(talk: ServerTalk) -> None:
+    """A parameter header that the server does not know is passed over."""
+    tool = talk.any_tool()
+    point = await endpoint(talk)
+    arguments = talk.arguments(tool)
+    mirrors = for_arguments(tool.input_schema, arguments)
+    message = point.message("tools/call", {"name": tool.name, "arguments": arguments})
+    answer = await point.post(message, headers={**mirrors, "mcp-param-kit-unknown": "kit"})
+    check_served(answer, "a call with a parameter header that nobody asked for")
+
+
+class Kinds(Struct):
+    """Calls of the fixture whose arguments of every kind are mirrored."""
+
+    point: Endpoint
+
+    async def made(self, arguments: dict[str, Any], **headers: str) -> Answer:
+        """Make the call; ``headers`` by the names of their mirrors."""
+        message = self.point.message("tools/call", {"name": KINDS, "arguments": arguments})
+        mirrors = {f"mcp-param-{name.replace('_', '-')}": each for name, each in headers.items()}
+        return await self.point.post(message, headers=mirrors)
+
+
+async def kinds(talk: ServerTalk) -> Kinds:
+    """The fixture's calls."""
+    return Kinds(await endpoint(talk))
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/nested",
+    expects="Served with the header of the nested argument, refused without and with another.",
+    needs=(f"tool:{KINDS}",),
+)
+async def param_nested(talk: ServerTalk) -> None:
+    """The header of a nested argument is compared as well."""
+    calls = await kinds(talk)
+    arguments = {"place": {"zone": "b"}}
+    check_served(await calls.made(arguments, zone="b"), "a nested mirror")
+    check_mismatch(await calls.made(arguments), "a nested argument without its header")
+    check_mismatch(await calls.made(arguments, zone="c"), "a nested mirror of another value")
+
+
+@case(
+    MUST,
+    "value-encoding/booleans",
+    expects="true and false, in small letters; anything else is another value.",
+    needs=(f"tool:{KINDS}",),
+)
+async def param_boolean(talk: ServerTalk) -> None:
+    """Booleans are mirrored as true and false."""
+    calls = await kinds(talk)
+    check_served(await calls.made({"dry": True}, dry_run="true"), "true for true")
+    check_served(await calls.made({"dry": False}, dry_run="false"), "false for false")
+    for found in ("false", "1", "yes"):
+        answer = await calls.made({"dry": True}, dry_run=found)
+        check_mismatch(answer, f"Mcp-Param-Dry-Run: {found} for true")
+
+
+@case(
+    MUST,
+    "value-encoding/integers",
+    expects="Decimal digits; another number is another value.",
+    needs=(f"tool:{KINDS}",),
+)
+async def param_integer(talk: ServerTalk) -> None:
+    """Integers are mirrored in decimal."""
+    calls = await kinds(talk)
+    for value in (42, -7, 0, 2**53 - 1):
+        check_served(await calls.made({"shard": value}, shard=str(value)), f"{value} for {value}")
+    for value, found in ((42, "43"), (42, "0x2a"), (42, "forty-two"), (2**53 - 1, str(2**53 - 2))):
+        answer = await calls.made({"shard": value}, shard=found)
+        check_mismatch(answer, f"Mcp-Param-Shard: {found} for {value}")
+
+
+@case(
+    SHOULD,
+    "server-validation/integers-numerically",
+    expects="42.0 in the header is 42 in the body.",
+    needs=(f"tool:{KINDS}",),
+)
+async def integers_numerically(talk: ServerTalk) -> None:
+    """Integers are compared as numbers."""
+    calls = await kinds(talk)
+    answer = await calls.made({"shard": 42}, shard="42.0")
+    check_served(answer, "Mcp-Param-Shard: 42.0 for 42")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/absent-not-expected",
+    expects="The call is served without the header.",
+    needs=(f"tool:{KINDS}",),
+)
+async def absent_not_expected(talk: ServerTalk) -> None:
+    """An argument that is not given needs no header."""
+    calls = await kinds(talk)
+    check_served(await calls.made({}), "a call without arguments and mirrors")
+    answer = await calls.made({"place": {}})
+    check_served(answer, "a nested argument that is not given")
+
+
+@case(
+    MUST,
+    "server-behavior-for-custom-headers/null-not-expected",
+    expects="Whatever becomes of the call, its headers are not what is wrong.",
+    needs=(f"tool:{KINDS}",),
+)
+async def null_not_expected(talk: ServerTalk) -> None:
+    """An argument that is null needs no header."""
+    calls = await kinds(talk)
+    answer = await calls.made({"note": None})
+    check(answer.status == OK, f"an argument that is null, without its header, got {answer}")
+
+
+@case(
+    SHOULD,
+    "server-validation/header-without-argument",
+    expects="Status 400 and -32020: the header claims what the body does not say.",
+    needs=(f"tool:{KINDS}",),
+)
+async def header_without_argument(talk: ServerTalk) -> None:
+    """The header of an argument that is not there contradicts the body."""
+    calls = await kinds(talk)
+    answer = await calls.made({}, note="kit")
+    check_mismatch(answer, "a mirror of an argument that is not given")
+
+
+__all__ = ["page"]

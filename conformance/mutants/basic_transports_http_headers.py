@@ -1,0 +1,217 @@
+"""Mutants of what headers repeat of the body over Streamable HTTP."""
+
+from collections.abc import Callable, Iterable
+
+from conformance.kit import messages
+from conformance.kit.messages import HEADER_MISMATCH, INVALID_REQUEST
+from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.faults import answers_to
+from conformance.mutants.http_faults import (
+    Concerns,
+    calls,
+    notifications,
+    pours_statuses,
+    refuses,
+    rewrites,
+    status_of,
+    with_header,
+)
+from conformance.mutants.model import Table
+from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+
+table = Table("basic/transports/streamable-http")
+
+VERSION, METHOD, NAME = "mcp-protocol-version", "mcp-method", "mcp-name"
+MISMATCH = messages.error(None, HEADER_MISMATCH, "no match")
+
+
+def overlooked(name: str, concerns: Concerns = lambda asked: True) -> Callable[[], Fault]:
+    """The server does not look at a header: it gets the one that fits."""
+
+    def edit(asked: Asked) -> Asked:
+        asked.headers = {key: value for key, value in asked.headers.items() if key != name}
+        return asked
+
+    return rewrites(lambda asked: name in asked.headers and concerns(asked), edit)
+
+
+class _AnyVersion(Fault):
+    """Takes the version of the body for its own."""
+
+    def said(self, value: object, payload: bytes) -> bytes | None:
+        meta = value.get("params", {}).get("_meta") if isinstance(value, dict) else None
+        if isinstance(meta, dict) and META_PROTOCOL_VERSION in meta:
+            meta[META_PROTOCOL_VERSION] = LATEST.name
+            return messages.encode(value)
+        return payload
+
+
+class _AnyVersionAtAll(_AnyVersion):
+    """Looks at no version, neither that of the body nor that of the header."""
+
+    def headers(self, headers: dict[str, str | None]) -> dict[str, str | None]:
+        return {name: value for name, value in headers.items() if name != VERSION}
+
+
+class _Forgets(Fault):
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("error", {}).get("code") == HEADER_MISMATCH:
+            value = {key: each for key, each in value.items() if key != "id"}
+        return (value,)
+
+
+def _encoded_in_capitals(asked: Asked) -> bool:
+    return "BASE64" in (asked.headers.get(NAME) or "")
+
+
+def _in_capitals(asked: Asked) -> bool:
+    value = asked.headers.get(METHOD)
+    return value is not None and value == value.upper()
+
+
+def _is(*found: str) -> Callable[[str | None], bool]:
+    return lambda value: value is not None and any(each in value for each in found)
+
+
+table.add(
+    "no-version-needed",
+    "protocol-version-header/missing",
+    "Takes requests without a version header for modern ones.",
+    overlooked(VERSION),
+)
+table.add(
+    "version-header-overlooked",
+    "protocol-version-header/other-than-body",
+    "Believes the version of the body.",
+    overlooked(VERSION),
+)
+table.add(
+    "version-of-body-overlooked",
+    "protocol-version-header/body-other-than-header",
+    "Believes the version of the header.",
+    _AnyVersion,
+)
+table.add(
+    "any-version",
+    "protocol-version-header/unsupported",
+    "Serves versions that nobody knows.",
+    _AnyVersionAtAll,
+)
+table.add(
+    "unknown-method-200",
+    "protocol-version-header/unknown-method",
+    "Answers an unknown method with status 200.",
+    status_of(calls("kit/unknown"), 200),
+)
+table.add(
+    "answers-ping",
+    "protocol-version-header/removed-method",
+    "Goes on answering ping.",
+    refuses(calls("ping"), 200, messages.result(None, {"resultType": "complete"})),
+)
+table.add(
+    "method-first",
+    "protocol-version-header/version-before-method",
+    "Looks for the method before it looks at the version.",
+    refuses(calls("kit/unknown"), 404, messages.error(None, -32601, "no such method")),
+)
+table.add(
+    "no-method-needed",
+    "standard-request-headers/method-missing",
+    "Does without Mcp-Method.",
+    overlooked(METHOD),
+)
+table.add(
+    "method-overlooked",
+    "server-validation/method-other-than-body",
+    "Does not look at Mcp-Method.",
+    overlooked(METHOD),
+)
+table.add(
+    "any-case",
+    "case-sensitivity/values",
+    "Compares methods without regard to case.",
+    overlooked(METHOD, _in_capitals),
+)
+for kind, method in (
+    ("tool", "tools/call"),
+    ("resource", "resources/read"),
+    ("prompt", "prompts/get"),
+):
+    table.add(
+        f"no-name-needed-{kind}",
+        f"standard-request-headers/name-missing-{kind}",
+        f"Does without Mcp-Name in {method}.",
+        overlooked(NAME, calls(method)),
+    )
+    table.add(
+        f"name-overlooked-{kind}",
+        f"server-validation/name-other-than-body-{kind}",
+        f"Does not look at Mcp-Name in {method}.",
+        overlooked(NAME, calls(method)),
+    )
+table.add(
+    "sentinel-not-decoded",
+    "value-encoding/name-decoded",
+    "Compares the sentinel form as it is.",
+    refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
+)
+table.add(
+    "sentinel-in-capitals",
+    "value-encoding/sentinel-small-letters",
+    "Knows the sentinel in any case.",
+    overlooked(NAME, _encoded_in_capitals),
+)
+table.add(
+    "sentinel-guessed",
+    "value-encoding/sentinel-broken",
+    "Makes something of Base64 that is none.",
+    overlooked(NAME, with_header(NAME, _is("!"))),
+)
+table.add(
+    "any-characters",
+    "server-validation/invalid-characters",
+    "Takes bytes outside ASCII in names.",
+    pours_statuses(200),
+)
+table.add(
+    "mismatch-without-id",
+    "server-validation/error-names-request",
+    "Leaves the id out of the error of a header check.",
+    _Forgets,
+)
+table.add(
+    "mismatch-as-invalid-request",
+    (
+        "server-validation/method-other-than-body",
+        "standard-request-headers/method-missing",
+        "protocol-version-header/other-than-body",
+    ),
+    "Uses the code of an invalid request where headers do not match.",
+    answers_to(
+        "",
+        lambda value: (
+            {**value, "error": {**value["error"], "code": INVALID_REQUEST}}
+            if "error" in value
+            else value
+        ),
+    ),
+)
+table.add(
+    "mismatch-200",
+    (
+        "server-validation/name-other-than-body-tool",
+        "server-validation/method-other-than-body",
+    ),
+    "Refuses with status 200 where headers do not match.",
+    status_of(lambda asked: bool(asked.headers), 200),
+)
+table.add(
+    "fails-on-notifications",
+    "sending-messages/notification-needs-no-mirrors",
+    "Fails on a notification without mirrors.",
+    refuses(notifications, 500),
+)
+
+__all__ = ["MISMATCH", "table"]

@@ -1,0 +1,220 @@
+"""Mutants of arguments that are mirrored into headers."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from conformance.mutants.basic_transports_http_headers import MISMATCH
+from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.faults import results_of
+from conformance.mutants.http_faults import calls, pours_statuses, refuses, rewrites
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/streamable-http")
+
+REGION, SHARD, ZONE, DRY, NOTE = (
+    f"mcp-param-{name}" for name in ("region", "shard", "zone", "dry-run", "note")
+)
+
+
+def declared(schema: Value) -> Callable[[], Fault]:
+    """The first tool has this input schema."""
+
+    def edit(result: Value) -> Value:
+        first, *rest = result["tools"]
+        return {**result, "tools": [{**first, "inputSchema": schema}, *rest]}
+
+    return results_of("tools/list", edit)
+
+
+def mirrors(**properties: Any) -> Value:
+    """A schema with these properties."""
+    return {"type": "object", "properties": properties}
+
+
+def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Callable[[], Fault]:
+    """The server believes a header that passes the test: it gets the one that fits.
+
+    The test gets the header and the argument that it belongs to.
+    """
+
+    def edit(asked: Asked) -> Asked:
+        argument = _argument(asked, name)
+        if test(asked.headers.get(name), argument):
+            asked.headers[name] = None if argument is None else _mirror(argument)
+        return asked
+
+    return rewrites(calls("tools/call"), edit)
+
+
+def _argument(asked: Asked, name: str) -> Any:
+    arguments = asked.value["params"].get("arguments", {})
+    found = {REGION: "region", SHARD: "shard", DRY: "dry", NOTE: "note"}.get(name)
+    if found is not None:
+        return arguments.get(found)
+    return arguments.get("place", {}).get("zone")
+
+
+def _mirror(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"=?base64?{base64.b64encode(str(value).encode()).decode()}?="
+
+
+def _has(name: str, *parts: str) -> Callable[[Asked], bool]:
+    return lambda asked: any(part in (asked.headers.get(name) or "") for part in parts)
+
+
+def _nothing_given(asked: Asked) -> bool:
+    call = calls("tools/call", "test_x_mcp_header_kinds")(asked)
+    return call and not asked.value["params"].get("arguments")
+
+
+def _null_given(asked: Asked) -> bool:
+    call = calls("tools/call", "test_x_mcp_header_kinds")(asked)
+    return call and asked.value["params"].get("arguments") == {"note": None}
+
+
+table.add(
+    "mirror-with-colon",
+    "schema-extension/name-is-a-token",
+    "Names a mirror with characters that no header has.",
+    declared(mirrors(a={"type": "string", "x-mcp-header": "Re:gion\r\nX"})),
+)
+table.add(
+    "mirror-without-name",
+    "schema-extension/name-is-a-token",
+    "Names a mirror with nothing.",
+    declared(mirrors(a={"type": "string", "x-mcp-header": ""})),
+)
+table.add(
+    "mirrors-alike",
+    "schema-extension/names-unique",
+    "Has two mirrors that differ in case alone.",
+    declared(
+        mirrors(
+            a={"type": "string", "x-mcp-header": "Region"},
+            b={"type": "string", "x-mcp-header": "REGION"},
+        )
+    ),
+)
+table.add(
+    "number-mirrored",
+    "schema-extension/primitive-types",
+    "Mirrors a number.",
+    declared(mirrors(a={"type": "number", "x-mcp-header": "Region"})),
+)
+table.add(
+    "items-mirrored",
+    "schema-extension/statically-reachable",
+    "Mirrors the items of an array.",
+    declared(mirrors(a={"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}})),
+)
+table.add(
+    "mirrored-behind-choice",
+    "schema-extension/statically-reachable",
+    "Mirrors a property behind anyOf.",
+    declared({"anyOf": [mirrors(a={"type": "string", "x-mcp-header": "Region"})]}),
+)
+table.add(
+    "mirrors-refused",
+    "server-behavior-for-custom-headers/served",
+    "Knows no mirrors of arguments.",
+    refuses(lambda asked: REGION in asked.headers, 400, MISMATCH),
+)
+table.add(
+    "mirror-not-needed",
+    "server-behavior-for-custom-headers/missing",
+    "Does without the mirror of an argument.",
+    trusting(REGION, lambda found, argument: found is None),
+)
+table.add(
+    "mirror-overlooked",
+    "server-behavior-for-custom-headers/other-than-body",
+    "Does not compare mirrors.",
+    trusting(REGION, lambda found, argument: True),
+)
+table.add(
+    "mirror-in-any-case",
+    "server-behavior-for-custom-headers/other-than-body",
+    "Compares mirrors without regard to case.",
+    trusting(REGION, lambda found, argument: (found or "").lower() == argument),
+)
+table.add(
+    "mirror-not-decoded",
+    "server-behavior-for-custom-headers/decoded",
+    "Compares the sentinel form of a mirror as it is.",
+    refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
+)
+table.add(
+    "look-alikes-refused",
+    "value-encoding/sentinel-look-alike",
+    "Takes everything that begins like a sentinel for one.",
+    refuses(_has(REGION, "=?base64?"), 400, MISMATCH),
+)
+table.add(
+    "mirror-guessed",
+    "value-encoding/parameter-broken",
+    "Makes something of Base64 without its padding.",
+    trusting(REGION, lambda found, argument: found == "=?base64?SGVsbG8?="),
+)
+table.add(
+    "mirror-of-any-characters",
+    "server-behavior-for-custom-headers/invalid-characters",
+    "Takes bytes outside ASCII in mirrors.",
+    pours_statuses(200),
+)
+table.add(
+    "unknown-mirror-refused",
+    "server-behavior-for-custom-headers/unknown-ignored",
+    "Refuses mirrors that nobody asked for.",
+    refuses(lambda asked: "mcp-param-kit-unknown" in asked.headers, 400, MISMATCH),
+)
+table.add(
+    "nested-overlooked",
+    "server-behavior-for-custom-headers/nested",
+    "Compares the mirrors of the first level only.",
+    trusting(ZONE, lambda found, argument: True),
+)
+table.add(
+    "boolean-in-any-notation",
+    "value-encoding/booleans",
+    "Takes 1 for true.",
+    trusting(DRY, lambda found, argument: found == "1"),
+)
+table.add(
+    "integer-in-any-notation",
+    "value-encoding/integers",
+    "Understands hexadecimal integers.",
+    trusting(SHARD, lambda found, argument: (found or "").startswith("0x")),
+)
+table.add(
+    "integer-as-float",
+    "value-encoding/integers",
+    "Compares integers as floating point numbers of half the precision.",
+    trusting(SHARD, lambda found, argument: argument == 2**53 - 1),
+)
+table.add(
+    "integers-as-text",
+    "server-validation/integers-numerically",
+    "Compares integers as text.",
+    refuses(_has(SHARD, "."), 400, MISMATCH),
+)
+table.add(
+    "absent-expected",
+    "server-behavior-for-custom-headers/absent-not-expected",
+    "Wants the headers of arguments that are not given.",
+    refuses(_nothing_given, 400, MISMATCH),
+)
+table.add(
+    "null-expected",
+    "server-behavior-for-custom-headers/null-not-expected",
+    "Wants the header of an argument that is null.",
+    refuses(_null_given, 400, MISMATCH),
+)
+table.add(
+    "claims-overlooked",
+    "server-validation/header-without-argument",
+    "Passes over the mirror of an argument that is not given.",
+    trusting(NOTE, lambda found, argument: argument is None),
+)
