@@ -1,7 +1,7 @@
 """`mcpcore trace`: show a saved trace, check it, play it again."""
 
-import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 import typer
@@ -9,12 +9,15 @@ import typer
 from conformance.trace.check import check as run_check
 from conformance.trace.check import summary
 from conformance.trace.reading import BadTrace, TraceFile, read
+from conformance.trace.replay import Step
+from conformance.trace.replay import replay as run_replay
 from conformance.trace.show import timeline
+from transports.commands.guard import guarded
+from transports.commands.options import connecting
+from transports.commands.output import Exit, Failure
+from transports.commands.target import Options, client_settings, split_target
 
 __all__ = ["app"]
-
-USAGE = 2
-"""The exit status for what cannot be read or done."""
 
 app = typer.Typer(
     help="Show, check and replay what --trace has recorded.",
@@ -28,6 +31,11 @@ Connection = Annotated[
     int | None, typer.Option("--connection", metavar="N", help="Only this connection.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
+Side = Annotated[
+    str | None, typer.Option("--side", metavar="SIDE", help="client or server; which one to play.")
+]
+_REACHING = ("headers", "ca", "cert", "key", "env", "cwd", "config")
+"""The shared options that concern how a live peer is reached."""
 
 
 @app.command("show")
@@ -49,8 +57,13 @@ def show(
       mcpcore trace show server.jsonl
       mcpcore trace show --whole --connection 2 server.jsonl
     """
-    for line in timeline(_read(file), width=width, whole=whole, connection=connection):
-        typer.echo(line)
+
+    def work() -> int:
+        for line in timeline(_read(file), width=width, whole=whole, connection=connection):
+            typer.echo(line)
+        return Exit.OK
+
+    guarded(False, work)
 
 
 @app.command("check")
@@ -71,31 +84,159 @@ def check(
       mcpcore trace check server.jsonl
       mcpcore trace check --json --strict server.jsonl
     """
-    trace = _read(file)
-    findings = run_check(trace)
-    counts = summary(findings)
+
+    def work() -> int:
+        trace = _read(file)
+        findings = run_check(trace)
+        counts = summary(findings)
+        if as_json:
+            _print_json({"file": file, "records": len(trace.entries), "findings": findings})
+        else:
+            for each in findings:
+                revision = f" [{each.revision}]" if each.revision else ""
+                typer.echo(f"{file}:{each.line}: {each.strength} {each.clause}{revision}")
+                typer.echo(f"  {each.rule}: the {each.side}: {each.detail}")
+            kinds = [f"{counts[name]} {name}" for name in ("MUST", "SHOULD") if name in counts]
+            typer.echo(f"{len(trace.entries)} records, {', '.join(kinds) or 'nothing found'}")
+        return Exit.REFUSED if counts.get("MUST") or (strict and findings) else Exit.OK
+
+    guarded(False, work)
+
+
+def replay(
+    context: typer.Context,
+    file: File,
+    side: Side = None,
+    connection: Connection = None,
+    conversation: Annotated[
+        int | None,
+        typer.Option("--conversation", metavar="N", min=1, help="Only this one, from 1."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="URL|NAME", help="Play it against this server."),
+    ] = None,
+    stdio: Annotated[
+        bool,
+        typer.Option("--stdio", help="Play the server for the client that starts this command."),
+    ] = False,
+    shape: Annotated[
+        bool, typer.Option("--shape", help="Live: compare members and types, not values.")
+    ] = False,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="Live: let as much time pass as in the trace.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.01, help="Live: for an answer.")
+    ] = 10.0,
+    notice: Annotated[
+        float,
+        typer.Option("--notice", metavar="SECONDS", min=0.01, help="Live: for a notification."),
+    ] = 1.0,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="N=VALUE", help="Live: send VALUE for <hidden-N>."),
+    ] = None,
+    as_json: AsJson = False,
+    *,
+    options: Options,
+) -> None:
+    r"""Play one side of a trace again.
+
+    Without a peer the core plays the side that recorded it, on the trace's own time; each record is
+    followed by events (*), by what the core sends (>), by what core and trace do not agree on (!),
+    and by its state (=). Against a live server (--against, or a command after --) the client of the
+    trace is played; with --side server --stdio the server, for a client that starts this command.
+    Ids, sessions, states and cursors are the live ones; where the peer differs is told.
+
+    Exit status: 0 core or peer agree with the trace, 1 they differ, 2 wrong usage, 3 no connection.
+
+    \b
+    Examples:
+      mcpcore trace replay server.jsonl
+      mcpcore trace replay --side client --json server.jsonl
+      mcpcore trace replay --against http://127.0.0.1:8000/mcp client.jsonl
+      mcpcore trace replay --shape client.jsonl -- python my_server.py
+      mcpcore call add a=1 b=2 -- mcpcore trace replay --side server --stdio client.jsonl
+    """
+
+    def work() -> int:
+        if side not in (None, "client", "server"):
+            raise Failure(f"--side is client or server, not {side!r}", Exit.USAGE)
+        trace = _read(file)
+        if against is None and options.command is None and not stdio:
+            steps = _steps(trace, side, connection, conversation)
+            return _print_steps(steps, as_json)
+        from conformance.trace.against import Options as Playing
+        from conformance.trace.live import play_client, play_server
+
+        playing = Playing(
+            timeout=timeout, notice=notice, shape=shape, paced=paced, given=_given(given or ())
+        )
+        if stdio:
+            if side == "client" or against is not None or options.command is not None:
+                raise Failure("--stdio plays the server, and alone", Exit.USAGE)
+            return play_server(trace, conversation=conversation or 1, options=playing)
+        if side == "server":
+            raise Failure("the server is played with --stdio, for a client", Exit.USAGE)
+        _, target = split_target([] if against is None else [against], options)
+        return play_client(
+            trace,
+            target,
+            conversation=conversation or 1,
+            options=playing,
+            settings=client_settings(options),
+            tell=typer.echo,
+        )
+
+    guarded(False, work)
+
+
+app.command("replay")(connecting(replay, _REACHING))
+
+
+def _steps(
+    trace: TraceFile, side: str | None, connection: int | None, conversation: int | None
+) -> list[Step]:
+    try:
+        return list(run_replay(trace, side=side, connection=connection, conversation=conversation))
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from error
+
+
+def _print_steps(steps: Sequence[Step], as_json: bool) -> int:
+    agreed = not any(step.remarks for step in steps)
     if as_json:
-        found = {"file": file, "records": len(trace.entries), "findings": findings}
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        _print_json(steps)
     else:
-        for each in findings:
-            revision = f" [{each.revision}]" if each.revision else ""
-            typer.echo(f"{file}:{each.line}: {each.strength} {each.clause}{revision}")
-            typer.echo(f"  {each.rule}: the {each.side}: {each.detail}")
-        total = ", ".join(f"{counts[name]} {name}" for name in ("MUST", "SHOULD") if name in counts)
-        typer.echo(f"{len(trace.entries)} records, {total or 'nothing found'}")
-    raise typer.Exit(1 if counts.get("MUST") or (strict and findings) else 0)
+        for step in steps:
+            line = str(step.line) if step.line else ""
+            typer.echo(f"{line:>6} {step.time:>10.6f} {step.what}")
+            for mark, texts in (("*", step.events), (">", step.sends), ("!", step.remarks)):
+                for text in texts:
+                    typer.echo(f"{mark:>20} {text}")
+            typer.echo(f"{'=':>20} {step.state}")
+    return Exit.OK if agreed else Exit.REFUSED
+
+
+def _given(words: Iterable[str]) -> dict[str, str]:
+    given = {}
+    for word in words:
+        number, equals, value = word.partition("=")
+        if not equals or not number.isdecimal():
+            raise Failure(f"--set: {word!r} is not N=VALUE, as 3=secret", Exit.USAGE)
+        given[f"<hidden-{number}>"] = value
+    return given
 
 
 def _read(file: str) -> TraceFile:
     try:
         return read(file)
     except OSError as error:
-        _fail(f"{file}: {error.strerror}")
+        raise Failure(f"{file}: {error.strerror}", Exit.USAGE) from error
     except BadTrace as error:
-        _fail(f"{file}: {error}")
+        raise Failure(f"{file}: {error}", Exit.USAGE) from error
 
 
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    raise typer.Exit(USAGE)
+def _print_json(value: object) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

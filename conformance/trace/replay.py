@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET, Raw, Struct, field, structs
 
+from conformance.trace.conversations import first_of, only
 from conformance.trace.dialogue import Exchange, Router, Said
 from conformance.trace.players import Player, player_for
 from conformance.trace.reading import Entry, TraceFile
@@ -41,12 +42,25 @@ class Step(Struct):
 
 
 def replay(
-    trace: TraceFile, *, side: str | None = None, connection: int | None = None
+    trace: TraceFile,
+    *,
+    side: str | None = None,
+    connection: int | None = None,
+    conversation: int | None = None,
 ) -> Iterator[Step]:
-    """Play ``side`` (by default the one that recorded) of a connection (by default the first)."""
+    """Play ``side`` (by default the one that recorded) of a connection (by default the first).
+
+    Over HTTP a server may have had several conversations on it: it plays all of them, unless one
+    is chosen by its number; a client plays the first of them, or the one that is chosen.  Raises
+    ValueError for a conversation that there is not.
+    """
     side = side or trace.header.side
     connection = connection or _first(trace)
     entries = [entry for entry in trace.entries if entry.record.connection == connection]
+    if conversation is None and side == "client" and trace.header.side == "server":
+        conversation = first_of(trace, connection)
+    if conversation is not None:
+        entries = only(trace, conversation)
     router = Router(trace)
     player = player_for(trace, entries, side)
     for entry in entries:

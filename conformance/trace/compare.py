@@ -1,0 +1,91 @@
+"""Where a message differs from the one that stands in a trace."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+__all__ = ["Memory", "differences"]
+
+_HIDDEN = re.compile(r"<hidden-\d+>|<\.\.\.>")
+_GIVEN = frozenset(("requestState", "nextCursor", "taskId", "elicitationId"))
+"""Values that a side makes up and gets back: each conversation has its own."""
+_NAMES = frozenset(("progressToken", "requestId", "io.modelcontextprotocol/subscriptionId"))
+"""What a side calls a request of its own."""
+_MOMENTS = frozenset(("createdAt", "lastUpdatedAt", "lastModified"))
+_SHOWN = 60
+
+
+class Memory(Struct):
+    """What stands in the trace, and what the live peer has said in its place."""
+
+    values: dict[str, str] = field(default_factory=dict)
+
+    def replaced(self, value: Any) -> Any:
+        """A message of the trace with the live values in it."""
+        if isinstance(value, dict):
+            return {name: self.replaced(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self.replaced(each) for each in value]
+        return self.values.get(value, value) if isinstance(value, str) else value
+
+
+def differences(
+    wanted: Any, found: Any, memory: Memory, *, shape: bool = False, path: str = ""
+) -> Iterator[str]:
+    """What ``found`` has otherwise than ``wanted``, which is the trace's.
+
+    ``shape``: only members and types are compared.  What is hidden in the trace may be anything.
+    """
+    name = path.rpartition(".")[2]
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in wanted.keys() - found.keys():
+            yield f"{_at(path, key)} is missing"
+        for key in found.keys() - wanted.keys():
+            yield f"{_at(path, key)} is not in the trace"
+        for key in wanted:
+            if key in found and key not in _NAMES:
+                yield from differences(
+                    wanted[key], found[key], memory, shape=shape, path=_at(path, key)
+                )
+    elif isinstance(wanted, list) and isinstance(found, list):
+        if len(wanted) != len(found) and not shape:
+            yield f"{path} has {len(found)} items, not {len(wanted)}"
+        for index, (each, other) in enumerate(zip(wanted, found, strict=False)):
+            yield from differences(each, other, memory, shape=shape, path=f"{path}[{index}]")
+    elif isinstance(wanted, str) and isinstance(found, str):
+        if name in _GIVEN:
+            memory.values[wanted] = found
+        elif not (shape or name in _MOMENTS or _same(wanted, found)):
+            yield f"{path} is {_written(found)}, not {_written(wanted)}"
+    elif _kind(wanted) != _kind(found):
+        if not (isinstance(wanted, str) and _HIDDEN.fullmatch(wanted)):
+            yield f"{path} is {_written(found)}, not {_written(wanted)}"
+    elif wanted != found and not shape:
+        yield f"{path} is {_written(found)}, not {_written(wanted)}"
+
+
+def _same(wanted: str, found: str) -> bool:
+    if wanted == found:
+        return True
+    parts = _HIDDEN.split(wanted)
+    return (
+        len(parts) > 1 and re.fullmatch(".*".join(map(re.escape, parts)), found, re.S) is not None
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(type(value))
+    return "number" if isinstance(value, (int, float)) else str(type(value))
+
+
+def _at(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _written(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

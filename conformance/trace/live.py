@@ -1,0 +1,122 @@
+"""`mcpcore trace replay` against a live peer: which wire leads there, and what is told."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+import anyio
+
+from conformance.kit.log import Log
+from conformance.kit.verdicts import Broken
+from conformance.kit.wire import Refused
+from conformance.run.stages import CannotStart, subject_of
+from conformance.trace.against import Options, Outcome, play
+from conformance.trace.conversations import conversations, script
+from conformance.trace.own_stdio import OwnStdio
+from conformance.trace.reading import TraceFile
+from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION
+from transports.client_open import ClientSettings
+from transports.commands.output import Exit, Failure
+from transports.targets import Target
+
+__all__ = ["play_client", "play_server", "revision_of"]
+
+Tell = Callable[[str], object]
+
+
+def play_client(
+    trace: TraceFile,
+    target: Target,
+    *,
+    conversation: int,
+    options: Options,
+    settings: ClientSettings,
+    tell: Tell,
+) -> int:
+    """Play the client of a trace against a server; the exit status.  Raises Failure."""
+    _announce(trace, conversation, "client", tell)
+    work = partial(_client, trace, target, conversation, options, settings, tell)
+    try:
+        return _status(anyio.run(work), tell)
+    except (Refused, Broken, CannotStart, OSError) as error:
+        raise Failure(str(error)) from error
+
+
+async def _client(
+    trace: TraceFile,
+    target: Target,
+    conversation: int,
+    options: Options,
+    settings: ClientSettings,
+    tell: Tell,
+) -> Outcome:
+    async with AsyncExitStack() as stack:
+        stage = await subject_of(target, tls=settings.ssl_context).make(stack)
+        wire = await stage.connect(revision_of(trace, conversation), log=Log(stage.now))
+        try:
+            return await play(
+                trace,
+                wire,
+                side="client",
+                conversation=conversation,
+                options=options,
+                tell=tell,
+            )
+        finally:
+            await wire.close()
+
+
+def play_server(trace: TraceFile, *, conversation: int, options: Options) -> int:
+    """Play the server of a trace on standard input and output, for the client that has started us.
+
+    What is told goes to standard error.
+    """
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    async def work() -> Outcome:
+        wire = OwnStdio()
+        try:
+            return await play(
+                trace,
+                wire,
+                side="server",
+                conversation=conversation,
+                options=options,
+                tell=tell,
+            )
+        finally:
+            wire.close()
+
+    _announce(trace, conversation, "server", tell)
+    return _status(anyio.run(work), tell)
+
+
+def revision_of(trace: TraceFile, conversation: int) -> Revision:
+    """The revision of a conversation: as agreed, or as its requests say."""
+    names: list[object] = []
+    for line in script(trace, conversation):
+        for said in line.said:
+            names.append(said.meta.get(META_PROTOCOL_VERSION))
+            if said.kind == "result" and "serverInfo" in said.result:
+                names.insert(0, said.result.get("protocolVersion"))
+    return next(
+        (BY_NAME[each] for each in names if isinstance(each, str) and each in BY_NAME), LATEST
+    )
+
+
+def _announce(trace: TraceFile, conversation: int, side: str, tell: Tell) -> None:
+    count = len(conversations(trace))
+    if not 1 <= conversation <= count:
+        text = f"there is no conversation {conversation}: the trace has {count}"
+        raise Failure(text, Exit.USAGE)
+    tell(f"# the {side} of conversation {conversation} of {count}")
+
+
+def _status(outcome: Outcome, tell: Tell) -> int:
+    found = f"{outcome.differences} differences" if outcome.differences else "no difference"
+    tell(f"{outcome.sent} sent, {outcome.heard} heard, {found}")
+    return Exit.REFUSED if outcome.differences else Exit.OK
