@@ -121,6 +121,10 @@ class Fault:
             self._answers.append(Text(encode(value), exchange))
         self._answers.append(Done(exchange, True, body))
 
+    def vanish(self, reason: str, code: int | None = None) -> None:
+        """End the connection."""
+        self._answers.append(Gone(reason, code))
+
     def method_of(self, value: Value) -> str:
         """The method of a message, or of the request that it answers."""
         if "method" in value:

@@ -69,6 +69,72 @@ def instead(concerns: Callable[[Any], bool], answer: Edit) -> Callable[[], Fault
     return lambda: _Instead(concerns, answer)
 
 
+def ignores(concerns: Callable[[Any], bool]) -> Callable[[], Fault]:
+    """Say nothing to what concerns it, and do nothing."""
+    return instead(concerns, lambda _value: None)
+
+
+def declines(concerns: Callable[[Any], bool], code: int = -32600) -> Callable[[], Fault]:
+    """Answer what concerns it with an error, with the id if it is a request."""
+
+    def answer(value: Any) -> Value:
+        id = value.get("id") if isinstance(value, dict) else None
+        return messages.error(id if messages.is_id(id) else None, code, "declined")
+
+    return instead(concerns, answer)
+
+
+def asks(method: str) -> Callable[[Any], bool]:
+    """Whether something is a message of that method."""
+    return lambda value: isinstance(value, dict) and value.get("method") == method
+
+
+class _Misread(Fault):
+    def __init__(self, edit: Callable[[Any, bytes], Any]) -> None:
+        super().__init__()
+        self._edit_said = edit
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        found = self._edit_said(value, payload)
+        return found if isinstance(found, bytes) else messages.encode(found)
+
+
+def misread(edit: Callable[[Any, bytes], Any]) -> Callable[[], Fault]:
+    """Let the server read something else than the kit says.
+
+    ``edit`` gets the message (None if it is no JSON) and the bytes, and returns either.
+    """
+    return lambda: _Misread(edit)
+
+
+class _Dies(Fault):
+    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
+        super().__init__()
+        self._concerns = concerns
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not self._concerns(value, payload):
+            return payload
+        self.vanish("the process ended with status 1", code=1)
+        return None
+
+
+def dies_of(concerns: Callable[[Any, bytes], bool]) -> Callable[[], Fault]:
+    """End the connection when something is said: the message (None if it is no JSON), its bytes."""
+    return lambda: _Dies(concerns)
+
+
+def code(found: int, instead_of_it: int, method: str = "") -> Callable[[], Fault]:
+    """Send another error code than the one that is due; perhaps for one method only."""
+
+    def change(value: Value) -> Value:
+        if value.get("error", {}).get("code") != found:
+            return value
+        return {**value, "error": {**value["error"], "code": instead_of_it}}
+
+    return answers_to(method, change)
+
+
 def takes(method: str, result: Value) -> Callable[[], Fault]:
     """Answer every request of a method with a good result, whatever it says."""
     return instead(
@@ -111,8 +177,14 @@ __all__ = [
     "FaultyWire",
     "Value",
     "answers_to",
+    "asks",
+    "code",
+    "declines",
+    "dies_of",
     "heads",
+    "ignores",
     "instead",
+    "misread",
     "own_messages",
     "results_of",
     "status",

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any, cast
 
 from conformance.kit.bindings.websocket import encoded
-from conformance.kit.heard import Gone, Head, Heard, Text
+from conformance.kit.heard import Done, Gone, Head, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.messages import encode
 from conformance.kit.model import Binding
@@ -67,7 +67,12 @@ class FaultyWire:
         self._exchanges -= 1
         exchange = self._exchanges if self._wire.binding is Binding.HTTP else 0
         self._fault.exchanges[exchange] = asked
-        for heard in self._fault.take_answers():
+        answers = self._fault.take_answers()
+        if exchange and not any(isinstance(each, Head | Done | Gone) for each in answers):
+            # whatever a server says, or does not, a POST has a response
+            kind = [("content-type", "application/json")] if answers else []
+            answers = [Head(0, 200 if answers else 202, kind), *answers, Done(0)]
+        for heard in answers:
             if not isinstance(heard, Gone):
                 heard.exchange = exchange
             self._ready.append(heard)
