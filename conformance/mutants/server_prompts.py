@@ -1,0 +1,170 @@
+"""Mutants of the page server/prompts."""
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.kit import messages
+from conformance.mutants.fault import Fault
+from conformance.mutants.faults import answers_to, results_of, takes
+from conformance.mutants.lists import (
+    Entries,
+    first_entry,
+    less_each_time,
+    listed,
+    quiet_about,
+    silent_capability,
+)
+from conformance.mutants.model import Table
+
+table = Table("server/prompts")
+
+Value = dict[str, Any]
+MESSAGE = {"role": "user", "content": {"type": "text", "text": "hello"}}
+
+
+def _prompts(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    return listed("prompts/list", "prompts", first_entry(edit))
+
+
+def _messages(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit all messages."""
+    return results_of(
+        "prompts/get",
+        lambda result: {**result, "messages": [edit(each) for each in result["messages"]]},
+    )
+
+
+def _block(**members: Any) -> Callable[[], Fault]:
+    """Edit the block of the first message."""
+
+    def edit(found: Entries) -> Entries:
+        return [{**found[0], "content": {**found[0]["content"], **members}}, *found[1:]]
+
+    return results_of(
+        "prompts/get", lambda result: {**result, "messages": edit(result["messages"])}
+    )
+
+
+def _refuses(code: int) -> Callable[[], Fault]:
+    return answers_to("prompts/get", lambda value: messages.error(value["id"], code, "no"))
+
+
+ANYTHING = takes("prompts/get", {"messages": [MESSAGE], "resultType": "complete"})
+
+table.add(
+    "undeclared",
+    "capabilities/declared",
+    "Lists prompts and does not declare them.",
+    silent_capability("prompts"),
+)
+table.add(
+    "argument-without-name",
+    "listing-prompts/shape",
+    "Lists a prompt with an argument that has no name.",
+    _prompts(lambda prompt: {**prompt, "arguments": [{"required": True}]}),
+)
+table.add(
+    "arguments-by-name",
+    "listing-prompts/shape",
+    "Lists arguments in an object.",
+    _prompts(lambda prompt: {**prompt, "arguments": {"arg1": {"required": True}}}),
+    revision="2024-11-05",
+)
+table.add(
+    "other-prompts",
+    "capabilities/list-not-per-connection",
+    "Every connection is told of one prompt less.",
+    less_each_time("prompts/list", "prompts", connections=True),
+)
+table.add(
+    "fewer-prompts",
+    "capabilities/list-no-side-effect",
+    "Every time there is one prompt less.",
+    less_each_time("prompts/list", "prompts"),
+)
+table.add(
+    "name-twice",
+    "prompt/name-unique",
+    "Two prompts have one name.",
+    listed("prompts/list", "prompts", lambda found: [*found, found[0]]),
+)
+table.add(
+    "argument-twice",
+    "prompt/arguments-unique",
+    "A prompt has an argument twice.",
+    _prompts(lambda prompt: {**prompt, "arguments": [{"name": "a"}, {"name": "a"}]}),
+)
+table.add(
+    "system-message",
+    "getting-a-prompt/shape",
+    "Gives a message of the system.",
+    _messages(lambda message: {**message, "role": "system"}),
+)
+table.add(
+    "several-blocks",
+    "getting-a-prompt/shape",
+    "Gives a message with an array of blocks.",
+    _messages(lambda message: {**message, "content": [message["content"]]}),
+    revision="2025-06-18",
+)
+table.add(
+    "needs-arguments",
+    "getting-a-prompt/no-arguments",
+    "Wants the member arguments in every request.",
+    _refuses(-32602),
+)
+table.add(
+    "fixed-prompt",
+    "getting-a-prompt/arguments-used",
+    "Gives the same messages whatever the arguments are.",
+    ANYTHING,
+)
+table.add(
+    "gives-anything",
+    (
+        "error-handling/unknown-prompt",
+        "error-handling/missing-argument",
+        "error-handling/malformed",
+        "implementation-considerations/argument-type",
+    ),
+    "Gives messages for every request, whatever it says.",
+    ANYTHING,
+)
+table.add(
+    "internal-errors",
+    (
+        "error-handling/unknown-prompt",
+        "error-handling/missing-argument",
+        "implementation-considerations/argument-type",
+        "implementation-considerations/further-argument",
+    ),
+    "Answers every request that it does not like with an internal error.",
+    _refuses(-32603),
+)
+table.add(
+    "raw-image", "image-content/base64", "Gives an image that is no base64.", _block(data="...")
+)
+table.add(
+    "image-of-nothing",
+    "image-content/base64",
+    "Says nothing but that it is an image.",
+    _block(mimeType=""),
+)
+table.add(
+    "embedded-without-type",
+    "embedded-resources/complete",
+    "Embeds a resource without a MIME type.",
+    _block(resource={"uri": "test://example-resource", "text": "x"}),
+)
+table.add(
+    "embedded-nothing",
+    "embedded-resources/complete",
+    "Embeds a resource without text or blob.",
+    _block(resource={"uri": "test://example-resource", "mimeType": "text/plain"}),
+)
+table.add(
+    "silent-change",
+    ("list-changed-notification/announced", "list-changed-notification/announced-to-listeners"),
+    "Says nothing when the prompts change.",
+    quiet_about("notifications/prompts/list_changed"),
+)
