@@ -19,7 +19,7 @@ from conformance.trace.compare import Memory, differences
 from conformance.trace.conversations import Line, script
 from conformance.trace.dialogue import Said
 from conformance.trace.reading import TraceFile
-from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
 from mcpcore.wire.trace import TO_SERVER, classify
 
 __all__ = ["Options", "Outcome", "Wire", "play"]
@@ -119,8 +119,8 @@ class _Play:
         """Ids of the peer's requests, as in the trace, to the live ones."""
         self._tokens: dict[str, Any] = {}
         """The same for their progress tokens."""
-        self._exchanges: dict[int, int] = {}
-        """Exchanges of the trace to the live ones."""
+        self._exchanges: dict[int, tuple[int, Said]] = {}
+        """Exchanges of the trace to the live ones, and what was sent on them."""
         self._statuses: dict[int, int] = {}
         self._began = anyio.current_time()
         self._gone = ""
@@ -130,8 +130,7 @@ class _Play:
         if self._options.paced:
             await anyio.sleep_until(self._began + line.time)
         if line.gives_up:
-            if line.stream in self._exchanges:
-                await self._wire.cut(self._exchanges[line.stream])
+            await self._give_up(line.stream)
             return
         for said in line.said:
             ours = (said.direction == TO_SERVER) is (self._side == "client")
@@ -162,10 +161,20 @@ class _Play:
         self.outcome.sent += 1
         exchange = await self._wire.say(payload, headers=mirrored or None)
         if said.exchange is not None:
-            self._exchanges[said.record.stream] = exchange
+            self._exchanges[said.record.stream] = exchange, said
         if said.method == "notifications/initialized" and self._side == "client":
             await self._taken(exchange)
             await self._wire.listen()
+
+    async def _give_up(self, stream: int) -> None:
+        """The client has left an exchange, which in the era without sessions cancels a request."""
+        exchange, said = self._exchanges.pop(stream, (0, None))
+        if exchange:
+            await self._wire.cut(exchange)
+        elif said is not None and META_PROTOCOL_VERSION in said.meta:
+            params = {"requestId": said.id}
+            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            await self._wire.say(msgspec.json.encode(cancel))
 
     async def _taken(self, exchange: int) -> None:
         """Wait until the server has let a message in, where it says so."""

@@ -51,7 +51,12 @@ def differences(
                     wanted[key], found[key], memory, shape=shape, path=_at(path, key)
                 )
     elif isinstance(wanted, list) and isinstance(found, list):
-        if len(wanted) != len(found) and not shape:
+        ours, theirs = _names(wanted), _names(found)
+        if ours is not None and theirs is not None and ours.keys() != theirs.keys():
+            yield from _differing_names(path, ours, theirs)
+            wanted = [each for name, each in ours.items() if name in theirs]
+            found = [theirs[name] for name in ours if name in theirs]
+        elif len(wanted) != len(found) and not shape:
             yield f"{path} has {len(found)} items, not {len(wanted)}"
         for index, (each, other) in enumerate(zip(wanted, found, strict=False)):
             yield from differences(each, other, memory, shape=shape, path=f"{path}[{index}]")
@@ -65,6 +70,26 @@ def differences(
             yield f"{path} is {_written(found)}, not {_written(wanted)}"
     elif wanted != found and not shape:
         yield f"{path} is {_written(found)}, not {_written(wanted)}"
+
+
+def _names(items: list[Any]) -> dict[str, Any] | None:
+    """The items of a list that are told apart by a name or a URI; None if they are not."""
+    for member in ("name", "uri", "uriTemplate"):
+        named = {
+            each[member]: each
+            for each in items
+            if isinstance(each, dict) and isinstance(each.get(member), str)
+        }
+        if items and len(named) == len(items):
+            return named
+    return None
+
+
+def _differing_names(path: str, wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
+    for name in wanted.keys() - found.keys():
+        yield f"{path} has no {name}"
+    for name in found.keys() - wanted.keys():
+        yield f"{path} has {name}, which is not in the trace"
 
 
 def _same(wanted: str, found: str) -> bool:
