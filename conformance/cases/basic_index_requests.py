@@ -13,7 +13,7 @@ from conformance.kit.messages import (
     request,
 )
 from conformance.kit.model import MAY, MUST, SHOULD, Binding, Page
-from conformance.kit.probes import answers, check_code, plain_request, rejected
+from conformance.kit.probes import answers, check_code, outcome, plain_request, rejected
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -28,12 +28,13 @@ def _served(reply: Reply, what: str) -> None:
 
 
 async def _echoed(link: Link, id: Any) -> None:
-    sent = await link.send(plain_request(link), id=id)
-    reply = await link.reply(sent)
+    reply = await outcome(link, await link.send(plain_request(link), id=id))
     others = [each.id for each in answers(link)]
     check(
-        reply.message is not None and reply.message.answers(id),
-        f"the request with the id {_shown(id)} got {others or reply}, no answer with its id",
+        reply.message is not None
+        and reply.message.kind is Kind.RESULT
+        and reply.message.answers(id),
+        f"the request with the id {_shown(id)} got {others or reply}, no result with its id",
     )
 
 
@@ -95,7 +96,7 @@ async def huge_integer_ids(talk: ServerTalk) -> None:
     """Integer ids of more than 64 bits are kept, or refused as invalid requests."""
     link = await talk.open()
     for id in (2**64, 10**29 + 1):
-        reply = await link.reply(await link.send(plain_request(link), id=id))
+        reply = await outcome(link, await link.send(plain_request(link), id=id))
         others = [each.id for each in answers(link)]
         check(
             reply.message is not None or (reply.status or 0) >= 400,
