@@ -8,15 +8,27 @@ import anyio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from conformance.commands.choice import Choice
-from conformance.kit.model import Case, Side
+from conformance.kit.model import Case
 from conformance.run.mutants import Row, Trial, strays, try_mutants
 from conformance.run.registry import all_cases, all_mutants
-from transports.commands.output import errors, out, print_error, print_json, print_table
+from conformance.run.selection import NoSuchCase, select
+from transports.commands.output import (
+    Exit,
+    Failure,
+    errors,
+    out,
+    print_error,
+    print_json,
+    print_table,
+)
 
 
 def show_mutants(choice: Choice, *, as_json: bool) -> int:
     """Play the chosen cases against their mutants, and print the table; 1 if a case is unproven."""
-    cases = choice.cases(Side.SERVER)
+    try:
+        cases = select(all_cases(), choice.only)
+    except NoSuchCase as error:
+        raise Failure(f"--only: {error}", Exit.USAGE) from None
     with Progress(
         TextColumn("mutants"),
         BarColumn(),

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from conformance.commands.progress import shown
-from conformance.run.run import Listener
+from conformance.run.run import Listener, only_one
 from transports.commands.output import Exit, errors
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -42,11 +42,5 @@ def play_out(start: Callable[[Listener], Awaitable[None]]) -> bool:
         try:
             anyio.run(main, listener)
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            raise only_one(group) from None
     return interrupted
-
-
-def _only(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]
-    return group

@@ -8,7 +8,7 @@ from conformance.reports.report import Entry, Report
 from conformance.run.expected import Judged
 
 SHOWN = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE, Verdict.INFORMATIONAL)
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&@:-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|~<>&]|:(?=//))")
 
 
 def as_markdown(report: Report) -> str:

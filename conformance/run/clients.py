@@ -16,7 +16,7 @@ from conformance.kit.client_play import (
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import Listener, Run, side_by_side
+from conformance.run.run import Listener, Run, only_one, side_by_side
 from conformance.run.servers import CannotRun
 from mcpcore.spec.revisions import Revision
 
@@ -62,6 +62,8 @@ async def run_client(run: Run, command: Command, listener: Listener) -> None:
     started = monotonic()
     try:
         await Clients(run, command, listener).run()
+    except BaseExceptionGroup as group:
+        raise only_one(group) from None
     finally:
         run.seconds = monotonic() - started
         run.sort()

@@ -2,23 +2,26 @@
 
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Protocol
 
 import anyio
 from msgspec import Struct, field
 
+from conformance.kit.client_play import Between, play_client
 from conformance.kit.discover import discover
 from conformance.kit.features import Features
-from conformance.kit.model import Binding, Case, Result, Strength, Verdict
+from conformance.kit.model import Binding, Case, Result, Side, Strength, Verdict
 from conformance.kit.play import play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
+from conformance.mutants.client_faults import behind
 from conformance.mutants.faults import FaultyStage
 from conformance.mutants.model import Mutant
 from conformance.run.plan import Settings, Unit
-from conformance.run.stages import everything, written
+from conformance.run.stages import EVERYTHING_CLIENT, everything, written
 from mcpcore.spec.revisions import BY_NAME, Revision
 
 FIRST_CHOICE = (
@@ -125,9 +128,12 @@ async def try_mutants(
                 except ValueError as error:
                     trial.problems.append(str(error))
     async with AsyncExitStack() as stack:
-        bindings = dict.fromkeys(job.unit.binding for job in jobs)
-        stages = {each: await everything(each).make(stack) for each in bindings}
-        await _Trial(trial, stages, settings, lambda done: told(done, len(jobs))).run(jobs)
+        servers = _Servers(settings)
+        for job in jobs:
+            if job.unit.case.side is Side.SERVER:
+                await servers.prepare(job.unit, stack)
+        subjects: dict[Side, _Subjects] = {Side.SERVER: servers, Side.CLIENT: _Clients(settings)}
+        await _try(trial, jobs, subjects, settings, lambda done: told(done, len(jobs)))
     order = {case.id: number for number, case in enumerate(cases)}
     trial.rows.sort(key=lambda row: (order[row.case.id], row.mutant.id))
     return trial
@@ -140,83 +146,137 @@ def _place(case: Case, mutant: Mutant) -> Unit:
     for binding in candidates:
         in_process = binding in (Binding.MEMORY, Binding.CORE)
         played = binding in case.bindings and case.holds_in(revision)
-        if played and not (mutant.command and in_process):
+        if played and not (in_process and (mutant.command or case.side is Side.CLIENT)):
             return Unit(case, revision, binding)
     raise ValueError(f"{mutant.id} is shown where {case.id} is not played")
 
 
-class _Trial:
-    def __init__(
-        self,
-        trial: Trial,
-        stages: dict[Binding, Stage],
-        settings: Settings,
-        told: Callable[[int], None],
-    ) -> None:
-        self.trial, self.stages, self.settings, self.told = trial, stages, settings, told
-        self.timing = Timing(answer=settings.timeout)
-        self.features: dict[tuple[Binding, str], Features] = {}
-        self.ours: dict[tuple[str, str, Binding], Result] = {}
+class _Subjects(Protocol):
+    """Our programs of one side, and their mutants."""
 
-    async def run(self, jobs: Sequence[_Job]) -> None:
-        """Look at ours wherever it is needed, play the cases on it, then on the mutants."""
-        units = {(job.unit.binding, job.unit.revision.name): job.unit for job in jobs}
-        await self._at_once([partial(self._look, unit) for unit in units.values()])
-        mine = {job.unit.key: job.unit for job in jobs}
-        await self._at_once([partial(self._play_ours, unit) for unit in mine.values()])
-        await self._at_once([partial(self._try, job) for job in jobs])
+    async def ours(self, unit: Unit) -> Result:
+        """Play a case on our own program."""
 
-    async def _at_once(self, works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        waiting = deque(works)
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """Play a case on a mutant."""
 
-        async def work() -> None:
-            while waiting:
-                await waiting.popleft()()
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(self.settings.jobs):
-                tasks.start_soon(work)
+async def _try(
+    trial: Trial,
+    jobs: Sequence[_Job],
+    subjects: Mapping[Side, _Subjects],
+    settings: Settings,
+    told: Callable[[int], None],
+) -> None:
+    """Play the cases on ours, each where a mutant of it is shown, then on the mutants."""
+    ours: dict[Hashable, Result] = {}
 
-    async def _look(self, unit: Unit) -> None:
-        found = await discover(self.stages[unit.binding], unit.revision, self.timing)
-        self.features[unit.binding, unit.revision.name] = found
+    async def play_ours(unit: Unit) -> None:
+        ours[unit.key] = await subjects[unit.case.side].ours(unit)
 
-    async def _play_ours(self, unit: Unit) -> None:
-        self.ours[unit.key] = await self._play(unit, self.stages[unit.binding])
-
-    async def _try(self, job: _Job) -> None:
-        unit, mutant = job.unit, job.mutant
-        if mutant.command:
-            async with AsyncExitStack() as stack:
-                stage = await written([sys.executable, *mutant.command], unit.binding).make(stack)
-                found = await discover(stage, unit.revision, self.timing)
-                speaks = found.revision == unit.revision.name
-                result = await self._play(unit, stage, found if speaks else None)
-        else:
-            assert mutant.fault is not None
-            result = await self._play(unit, FaultyStage(self.stages[unit.binding], mutant.fault))
-        ours = self.ours[unit.key]
-        self.trial.rows.append(
+    async def play_mutant(job: _Job) -> None:
+        unit = job.unit
+        result = await subjects[unit.case.side].mutant(unit, job.mutant)
+        trial.rows.append(
             Row(
                 case=unit.case,
-                mutant=mutant,
+                mutant=job.mutant,
                 binding=unit.binding,
                 revision=unit.revision,
                 verdict=result.verdict,
                 detail=result.detail,
-                ours=ours.verdict,
-                ours_detail=ours.detail,
+                ours=ours[unit.key].verdict,
+                ours_detail=ours[unit.key].detail,
             )
         )
-        self.told(len(self.trial.rows))
+        told(len(trial.rows))
+
+    units = {job.unit.key: job.unit for job in jobs}
+    await _at_once([partial(play_ours, unit) for unit in units.values()], settings.jobs)
+    await _at_once([partial(play_mutant, job) for job in jobs], settings.jobs)
+
+
+async def _at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) -> None:
+    waiting = deque(works)
+
+    async def work() -> None:
+        while waiting:
+            await waiting.popleft()()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(jobs):
+            tasks.start_soon(work)
+
+
+class _Servers:
+    """Our reference server on every binding that is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.timing = Timing(answer=settings.timeout)
+        self.stages: dict[Binding, Stage] = {}
+        self.features: dict[tuple[Binding, Revision], Features] = {}
+
+    async def prepare(self, unit: Unit, stack: AsyncExitStack) -> None:
+        """Be there, and be known, where a case is played."""
+        if unit.binding not in self.stages:
+            self.stages[unit.binding] = await everything(unit.binding).make(stack)
+        if (unit.binding, unit.revision) not in self.features:
+            stage = self.stages[unit.binding]
+            found = await discover(stage, unit.revision, self.timing)
+            self.features[unit.binding, unit.revision] = found
+
+    async def ours(self, unit: Unit) -> Result:
+        """See :class:`_Subjects`."""
+        return await self._play(unit, self.stages[unit.binding])
+
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """See :class:`_Subjects`."""
+        if mutant.fault is not None:
+            return await self._play(unit, FaultyStage(self.stages[unit.binding], mutant.fault))
+        async with AsyncExitStack() as stack:
+            command = [sys.executable, *mutant.command]
+            stage = await written(command, unit.binding).make(stack)
+            found = await discover(stage, unit.revision, self.timing)
+            speaks = found.revision == unit.revision.name
+            return await self._play(unit, stage, found if speaks else None)
 
     async def _play(self, unit: Unit, stage: Stage, features: Features | None = None) -> Result:
         return await play(
             unit.case,
             stage,
             unit.revision,
-            features or self.features[unit.binding, unit.revision.name],
+            features or self.features[unit.binding, unit.revision],
             timing=self.timing,
             seed=unit.seed(self.settings.seed),
             limit=self.settings.limit,
+        )
+
+
+class _Clients:
+    """Our reference client."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def ours(self, unit: Unit) -> Result:
+        """See :class:`_Subjects`."""
+        return await self._play(unit, EVERYTHING_CLIENT)
+
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """See :class:`_Subjects`."""
+        if mutant.client_fault is not None:
+            return await self._play(unit, EVERYTHING_CLIENT, behind(mutant.client_fault))
+        return await self._play(unit, [sys.executable, *mutant.command])
+
+    async def _play(
+        self, unit: Unit, command: Sequence[str], between: Between | None = None
+    ) -> Result:
+        return await play_client(
+            unit.case,
+            command,
+            unit.binding,
+            unit.revision,
+            seed=unit.seed(self.settings.seed),
+            between=between,
         )

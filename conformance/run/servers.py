@@ -13,7 +13,7 @@ from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import Listener, Run, side_by_side
+from conformance.run.run import Listener, Run, only_one, side_by_side
 from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
 
@@ -37,13 +37,15 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
     """Play a run that was prepared for these subjects; ``run`` holds what came of it.
 
     May be cancelled: what was opened is closed, and what is done stays in ``run``.  Raises
-    CannotRun if no server is there, or none that speaks one of the revisions.
+    CannotRun if no server is there, or none that speaks one of the revisions, and CannotStart.
     """
     started = monotonic()
     try:
         async with AsyncExitStack() as stack:
             stages = {subject.binding: await subject.make(stack) for subject in subjects}
             await Servers(run, stages, listener).run()
+    except BaseExceptionGroup as group:
+        raise only_one(group) from None
     finally:
         run.seconds = monotonic() - started
         run.sort()
@@ -91,9 +93,8 @@ class Servers:
         """See that every binding has a server that speaks one of the revisions."""
         for binding, stage in self.stages.items():
             found = {
-                name: features
-                for (each, name), features in self.run_.features.items()
-                if each is binding
+                each.name: self.run_.features[binding, each.name]
+                for each in self.run_.settings.revisions
             }
             if not any(features.revision == name for name, features in found.items()):
                 names = ", ".join(found)

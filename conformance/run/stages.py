@@ -39,6 +39,8 @@ from transports.targets import (
 
 EVERYTHING = (sys.executable, "-m", "conformance.everything.server")
 """Our reference server; takes the options of ``mcpcore serve`` for its bindings."""
+EVERYTHING_CLIENT = (sys.executable, "-m", "conformance.everything.client")
+"""Our reference client; plays what the kit asks of clients."""
 LISTENING = {
     Binding.HTTP: "--http",
     Binding.WS: "--ws",

@@ -1,0 +1,295 @@
+"""Runs against servers in this process: what becomes of each way to end, and of a run cut short."""
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from conformance.kit.features import Features
+from conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Binding, Page, Result, Verdict
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import Broken, Inconclusive
+from conformance.run.plan import Settings, Unit
+from conformance.run.run import Listener, Run
+from conformance.run.servers import CannotRun, prepare, run_server
+from conformance.run.stages import CannotStart, Subject, module, program, subject_of
+from mcpcore.service import Server
+from mcpcore.spec.revisions import BY_NAME
+from transports.targets import BadTarget, parse_target
+
+pytestmark = pytest.mark.anyio
+
+ONE = (BY_NAME["2025-11-25"],)
+TWO = (BY_NAME["2025-06-18"], BY_NAME["2026-07-28"])
+
+
+def subject() -> Subject:
+    server = Server("mine", version="1")
+
+    @server.tool
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    return module(server, "mine:server", Binding.MEMORY)
+
+
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.verdicts: list[Verdict] = []
+
+    def planned(self, units: Sequence[Unit]) -> None:
+        self.said.append(f"planned {len(units)}")
+
+    def looked(self, binding: Binding, revision: object, features: Features) -> None:
+        self.said.append(f"looked {binding} {features.revision}")
+
+    def began(self, unit: Unit) -> None:
+        self.said.append(f"began {unit.case.id}")
+
+    def ended(self, unit: Unit, result: Result) -> None:
+        assert result.case is unit.case
+        self.said.append(f"ended {unit.case.id}")
+        self.verdicts.append(result.verdict)
+
+
+async def run_of(page: Page, settings: Settings, listener: Listener | None = None) -> Run:
+    subjects = [subject()]
+    run = prepare(subjects, page.cases, settings)
+    await run_server(run, subjects, listener or Listener())
+    return run
+
+
+def endings() -> Page:
+    page = Page("p")
+
+    @page.server(MUST, "a/passes", expects="-")
+    async def passes(talk: ServerTalk) -> None:
+        """Passes."""
+        link = await talk.open()
+        await link.ask(*talk.any_request())
+
+    for strength in (MUST, SHOULD, MAY):
+
+        @page.server(strength, f"a/broken-{strength.lower()}", expects="-")
+        async def broken(talk: ServerTalk) -> None:
+            """Is broken."""
+            raise Broken("as it is")
+
+    @page.server(MUST, "a/weak", expects="-")
+    async def weak(talk: ServerTalk) -> None:
+        """Is weak."""
+        talk.should(False, "one thing")
+        talk.should(False, "another")
+
+    @page.server(MUST, "a/skipped", expects="-")
+    async def skipped(talk: ServerTalk) -> None:
+        """Is skipped."""
+        talk.skip("there is none")
+
+    @page.server(MUST, "a/unclear", expects="-")
+    async def unclear(talk: ServerTalk) -> None:
+        """Is unclear."""
+        raise Inconclusive("who knows")
+
+    @page.server(MUST, "a/wrong", expects="-")
+    async def wrong(talk: ServerTalk) -> None:
+        """Is itself wrong."""
+        raise ZeroDivisionError
+
+    @page.server(MUST, "a/needs", expects="-", needs=("tool:subtract",))
+    async def needs(talk: ServerTalk) -> None:
+        """Needs what is not there."""
+
+    @page.server(MUST, "a/legacy", LEGACY, expects="-")
+    async def legacy(talk: ServerTalk) -> None:
+        """Is of the first era."""
+
+    return page
+
+
+ENDINGS = {
+    "passes": Verdict.PASSED,
+    "broken-must": Verdict.FAILED,
+    "broken-should": Verdict.WEAK,
+    "broken-may": Verdict.INFORMATIONAL,
+    "weak": Verdict.WEAK,
+    "skipped": Verdict.NOT_APPLICABLE,
+    "unclear": Verdict.INCONCLUSIVE,
+    "wrong": Verdict.INCONCLUSIVE,
+    "needs": Verdict.NOT_APPLICABLE,
+}
+
+
+@pytest.mark.parametrize("jobs", [1, 5])
+async def test_every_ending_is_a_verdict(jobs: int) -> None:
+    listener = Heard()
+    run = await run_of(endings(), Settings(revisions=TWO, jobs=jobs), listener)
+    verdicts = {
+        revision: {
+            result.case.id.removeprefix("p/a/"): result.verdict
+            for result in run.results
+            if result.revision == revision
+        }
+        for revision in ("2025-06-18", "2026-07-28")
+    }
+    assert verdicts == {
+        "2025-06-18": {**ENDINGS, "legacy": Verdict.PASSED},
+        "2026-07-28": ENDINGS,
+    }
+    details = {result.case.id.removeprefix("p/a/"): result.detail for result in run.results}
+    assert details["broken-must"] == "as it is"
+    assert details["weak"] == "one thing; another"
+    assert details["skipped"] == "there is none"
+    assert details["unclear"] == "who knows"
+    assert "ZeroDivisionError" in details["wrong"]
+    assert details["needs"] == "the server has no tool subtract"
+    assert run.complete
+    assert run.count()[Verdict.PASSED] == 3
+    # in the order of the plan, whoever was first
+    assert [result.case.id for result in run.results] == [unit.case.id for unit in run.units]
+    ids = sorted(unit.case.id for unit in run.units)
+    assert sorted(word[6:] for word in listener.said if word.startswith("began")) == ids
+    assert sorted(word[6:] for word in listener.said if word.startswith("ended")) == ids
+    assert listener.said[2] == f"planned {len(ids)}"
+    assert sorted(listener.said[:2]) == ["looked memory 2025-06-18", "looked memory 2026-07-28"]
+
+
+async def test_cases_are_side_by_side_and_no_more_than_asked() -> None:
+    page = Page("p")
+    here, most, gate = 0, 0, anyio.Event()
+
+    for number in range(6):
+
+        @page.server(MUST, f"a/n{number}", expects="-")
+        async def together(talk: ServerTalk) -> None:
+            """Waits for another two."""
+            nonlocal here, most
+            here += 1
+            most = max(most, here)
+            if here == 3:
+                gate.set()
+            await gate.wait()
+            here -= 1
+
+    run = await run_of(page, Settings(revisions=ONE, jobs=3))
+    assert run.count() == {Verdict.PASSED: 6}
+    assert most == 3
+
+
+async def test_a_case_that_does_not_end_is_inconclusive() -> None:
+    page = Page("p")
+
+    @page.server(MUST, "a/endless", expects="-")
+    async def endless(talk: ServerTalk) -> None:
+        """Never ends."""
+        link = await talk.open()
+        await link.ask(*talk.any_request())
+        await anyio.sleep_forever()
+
+    run = await run_of(page, Settings(revisions=ONE, case_limit=0.2))
+    (result,) = run.results
+    assert (result.verdict, result.detail) == (
+        Verdict.INCONCLUSIVE,
+        "the case was not over after 0.2 s",
+    )
+    assert result.transcript
+
+
+async def test_a_run_that_is_cut_short_keeps_what_is_done() -> None:
+    page = Page("p")
+    closed = anyio.Event()
+
+    @page.server(MUST, "a/done", expects="-")
+    async def done(talk: ServerTalk) -> None:
+        """Is done."""
+
+    @page.server(MUST, "a/stuck", expects="-")
+    async def stuck(talk: ServerTalk) -> None:
+        """Is stuck."""
+        await talk.open()
+        scope.cancel()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closed.set()
+
+    @page.server(MUST, "a/never", expects="-")
+    async def never(talk: ServerTalk) -> None:
+        """Is never begun."""
+
+    subjects = [subject()]
+    run = prepare(subjects, page.cases, Settings(revisions=ONE, jobs=1))
+    with anyio.CancelScope() as scope:
+        await run_server(run, subjects, Listener())
+    assert [result.case.id for result in run.results] == ["p/a/done"]
+    assert closed.is_set()
+    assert not run.complete
+
+
+async def test_cases_get_seeds_of_their_own() -> None:
+    page = Page("p")
+    ids: list[object] = []
+
+    for slug in ("a/one", "a/two"):
+
+        @page.server(MUST, slug, expects="-")
+        async def chooses(talk: ServerTalk) -> None:
+            """Chooses an id."""
+            ids.append(talk.fresh_id())
+
+    settings = Settings(revisions=TWO, jobs=1)
+    await run_of(page, settings)
+    await run_of(page, settings)
+    assert len({*ids}) == 4
+    assert ids[:4] == ids[4:]
+    await run_of(page, Settings(revisions=TWO, jobs=1, seed=7))
+    assert not {*ids[8:]} & {*ids[:8]}
+
+
+async def test_a_server_that_is_not_there_cannot_be_checked(free_tcp_port: int) -> None:
+    subjects = [subject_of(parse_target(f"http://127.0.0.1:{free_tcp_port}/mcp"))]
+    page = endings()
+    run = prepare(subjects, page.cases, Settings(revisions=TWO))
+    with pytest.raises(CannotRun, match="speaks none of 2025-06-18, 2026-07-28 over http"):
+        await run_server(run, subjects, Listener())
+    assert run.results == []
+
+
+async def test_a_program_that_does_not_start_is_said() -> None:
+    subjects = [subject(), program(["/nonexistent/server"], Binding.HTTP)]
+    run = prepare(subjects, endings().cases, Settings(revisions=ONE))
+    with pytest.raises(CannotStart, match="nonexistent"):
+        await run_server(run, subjects, Listener())
+
+
+def test_two_servers_of_one_binding_are_refused() -> None:
+    with pytest.raises(ValueError, match="two servers over memory"):
+        prepare([subject(), subject()], endings().cases, Settings())
+
+
+@pytest.mark.parametrize(
+    ("target", "binding", "found"),
+    [
+        ("http://h/mcp", None, Binding.HTTP),
+        ("http://h/sse", Binding.SSE, Binding.SSE),
+        ("sse+http://h/sse", None, Binding.SSE),
+        ("wss://h/mcp", None, Binding.WS),
+        ("tcp://h:1", None, Binding.TCP),
+        ("tls://h:1", None, Binding.TCP),
+        ("unix:///a", Binding.UNIX, Binding.UNIX),
+        (["python"], None, Binding.STDIO),
+        (Server("s", version="1"), None, Binding.MEMORY),
+    ],
+)
+def test_targets_have_bindings(target: object, binding: Binding | None, found: Binding) -> None:
+    assert subject_of(parse_target(target), binding=binding).binding is found
+
+
+@pytest.mark.parametrize(
+    ("target", "binding"),
+    [("http://h/mcp", Binding.WS), ("ws://h/mcp", Binding.SSE), (["python"], Binding.HTTP)],
+)
+def test_a_target_cannot_be_over_another_binding(target: object, binding: Binding) -> None:
+    with pytest.raises(BadTarget, match=f"not over {binding}"):
+        subject_of(parse_target(target), binding=binding)
