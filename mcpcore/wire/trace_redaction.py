@@ -79,10 +79,10 @@ _TOKEN = re.compile(
 _PATTERNS = re.compile(
     r"://(?P<userinfo>[^/\s?#\"<>\\]{0,2000})@"
     r"|[?&#;](?P<name>[\w.~%\[\]-]{1,64})=(?P<query>[^&#\s\"<>\\]+)"
-    r"|\b(?i:bearer)\s+(?P<bearer>[A-Za-z0-9._~+/=-]{6,})"
-    r"|\b(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<header>[A-Za-z]+\s+[^\s\"',;]+|[^\s\"',;]+)"
-    r"|(?P<jwt>\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})"
-    r"|(?P<prefixed>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|(?<![A-Za-z0-9_])(?i:bearer)\s+(?P<bearer>[A-Za-z0-9._~+/=-]{6,})"
+    r"|(?<![A-Za-z0-9_])(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<header>[A-Za-z]+\s+[^\s\"',;]+|[^\s\"',;]+)"
+    r"|(?P<jwt>(?<![A-Za-z0-9_])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})"
+    r"|(?P<prefixed>(?<![A-Za-z0-9_])(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}))"
     r"|(?P<pem>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}-----|\Z))"
     r"|(?i:mcp\.auth\.)(?P<offered>[^,\s\"\\]+)"
@@ -191,7 +191,9 @@ class Redactor:
     def _field(self, name: bytes, value: str) -> str:
         if name == _PROTOCOLS:
             return _OFFERED.sub(lambda found: TOKEN_PREFIX + self.hide(found[1]), value)
-        if name in _PUBLIC_FIELDS or not is_secret_header(name):
+        if name in _PUBLIC_FIELDS:
+            return value
+        if not is_secret_header(name):
             inside = _ENCODED.fullmatch(value)
             if inside is not None:
                 decoded = _from_base64(inside[1])
@@ -265,13 +267,15 @@ class Redactor:
                 if len(stack) > _DEPTH:
                     beyond += 1
                 else:
-                    stack.append(_inside(stack[-1], key, indexes[-1], mark == "["))
+                    inner = _inside(stack[-1], key, indexes[-1], mark == "[")
+                    if len(stack) == _DEPTH:
+                        inner = inner._replace(secret=1)  # nobody looks closer from here on
+                    stack.append(inner)
                     indexes.append(0)
                 key = None
             elif mark == ",":
                 indexes[-1] += 1
-                if not stack[-1].array:
-                    key = None
+                key = None
             elif beyond:
                 beyond -= 1
             elif len(stack) > 1:
@@ -310,7 +314,7 @@ def _weight(name: str) -> int:
     """How secret the value of a member is, by its name."""
     if name in _PROTOCOL_NAMES:
         return 0
-    squashed = _SQUASH.sub("", name).lower()
+    squashed = _SQUASH.sub("", name.rpartition("/")[2]).lower()
     return 2 if _HARD.search(squashed) else 1 if _SOFT.search(squashed) else 0
 
 
@@ -318,7 +322,7 @@ def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
     """How secret a value in ``top`` is, and where it stands."""
     if index < 0:
         return top.secret, top.name
-    if top.array or key is None:
+    if key is None:
         return top.secret, f"{top.name}[{index}]"
     where = f"{top.name}.{key}" if top.name else key
     if top.schema == 1:

@@ -1,0 +1,307 @@
+"""Nothing secret survives what is recorded, and what is no secret stays as it was."""
+
+import json
+import string
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcpcore.wire.trace import TO_SERVER, RecordBuilder, Redactor, encode_line
+
+SECRET = "S3cr3tV4lue9"
+NAMES = [
+    *("token", "access_token", "refreshToken", "id-token", "api_key", "apiKey", "X-API-Key"),
+    *("password", "passwd", "userPassword", "client_secret", "secret", "credentials", "cookie"),
+    *("authorization", "Authorization", "sessionId", "session_id", "privateKey", "jwt", "auth"),
+    *("signature", "accessKey", "bearer", "assertion", "oauth", "passphrase"),
+]
+HARMLESS = [
+    *("name", "author", "monkey", "key", "keys", "primary", "hash", "tags", "progress", "cursor"),
+    *("uri", "nextCursor", "requestState", "protocolVersion", "description", "state", "code"),
+]
+PLAIN_TEXTS = [
+    f"Authorization: Bearer {SECRET}",
+    f"see https://user:{SECRET}@example.com/x",
+    f"GET https://example.com/?access_token={SECRET}&x=1",
+    f"https://example.com/cb?code={SECRET}#top",
+    f'{{"error": "token={SECRET}"}}',
+    f"password: {SECRET}",
+    f"api_key='{SECRET}'",
+    f"bearer {SECRET}",
+    f"mcp.auth.{SECRET}",
+    f"authorization=Basic {SECRET}",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIE" + SECRET + "\n-----END RSA PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY-----\ncut off " + SECRET,
+    f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
+    f"sk-{SECRET}{SECRET}",
+    f"ghp_{SECRET}{SECRET}",
+    f"glpat-{SECRET}{SECRET}",
+    f"xoxb-{SECRET}-{SECRET}",
+]
+
+
+def redact(value: Any) -> tuple[Any, list[str]]:
+    text, places = Redactor().text(json.dumps(value))
+    return json.loads(text), places
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda name: {name: SECRET},
+        lambda name: {"jsonrpc": "2.0", "id": 1, "params": {"_meta": {name: SECRET}}},
+        lambda name: [{"a": [{name: [SECRET, {"b": SECRET}]}]}],
+        lambda name: {"text": json.dumps({"x": {name: SECRET}})},
+        lambda name: {"text": json.dumps({"y": json.dumps({name: SECRET})})},
+        lambda name: {f"vendor.example/{name}": SECRET},
+    ],
+)
+def test_members_that_are_named_like_secrets(name: str, wrap: Any) -> None:
+    value = wrap(name)
+    shown, places = redact(value)
+    assert SECRET not in json.dumps(shown)
+    assert places
+    assert len(json.dumps(shown)) > 5
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_other_members_stay(name: str) -> None:
+    value = {name: SECRET, "n": {name: [SECRET, 7]}}
+    assert redact(value) == (value, [])
+
+
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+@pytest.mark.parametrize("wrap", [str, lambda text: json.dumps({"content": [{"text": text}]})])
+def test_what_looks_like_a_secret_in_a_text(text: str, wrap: Any) -> None:
+    shown, places = Redactor().text(wrap(text))
+    assert SECRET not in shown
+    assert places
+
+
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+def test_also_where_it_is_not_utf8(text: str) -> None:
+    record = RecordBuilder(Redactor()).note("binary", time=0.0, data=b"\xff\xfe" + text.encode())
+    assert record.data is not None
+    assert record.data.startswith(b"\xff\xfe")
+    assert SECRET.encode() not in record.data
+    assert record.redactions
+
+
+def test_numbers_are_hidden_where_they_are_passwords() -> None:
+    shown, places = redact({"pin": 1234, "password": 99.5, "maxTokens": 100, "tokens": 3})
+    assert shown == {"pin": "<hidden-1>", "password": "<hidden-2>", "maxTokens": 100, "tokens": 3}
+    assert places == ["pin", "password"]
+    assert redact({"password": None, "secret": True})[0] == {"password": None, "secret": True}
+
+
+def test_what_the_protocol_itself_names_so_stays() -> None:
+    value = {
+        "method": "tools/call",
+        "params": {
+            "name": "get_token",
+            "_meta": {"progressToken": "abcdefgh1234"},
+            "arguments": {},
+        },
+    }
+    assert redact(value) == (value, [])
+
+
+def test_schemas_keep_their_names_and_types_and_lose_given_values() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "token": {"type": "string", "description": "the token", "default": SECRET},
+            "password": {"enum": [SECRET, "b"], "examples": [SECRET]},
+            "city": {"type": "string", "default": "Bergen"},
+            "nested": {"type": "object", "properties": {"secret": {"const": SECRET}}},
+        },
+        "required": ["token"],
+        "$defs": {"credentials": {"type": "object"}},
+    }
+    shown, places = redact({"result": {"tools": [{"inputSchema": schema}]}})
+    assert SECRET not in json.dumps(shown)
+    kept = shown["result"]["tools"][0]["inputSchema"]
+    assert kept["properties"]["token"]["type"] == "string"
+    assert kept["properties"]["city"] == schema["properties"]["city"]
+    assert kept["required"] == ["token"]
+    assert kept["$defs"] == {"credentials": {"type": "object"}}
+    assert len(places) == 5
+
+
+HEADERS = [
+    (b"authorization", f"Bearer {SECRET}", "Bearer <hidden-1>"),
+    (b"Authorization", SECRET, "<hidden-1>"),
+    (b"proxy-authorization", f"Basic {SECRET}", "Basic <hidden-1>"),
+    (b"mcp-session-id", SECRET, "<hidden-1>"),
+    (b"x-api-key", SECRET, "<hidden-1>"),
+    (b"sec-websocket-protocol", f"mcp, mcp.auth.{SECRET}, x", "mcp, mcp.auth.<hidden-1>, x"),
+    (b"referer", f"https://u:{SECRET}@h/p?token=x", "https://<hidden-1>@h/p?token=<hidden-2>"),
+    (b"mcp-param-token", SECRET, "<hidden-1>"),
+    (b"mcp-param-url", "=?base64?" + "aHR0cHM6Ly91OnBAaC8=" + "?=", "<hidden-1>"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), HEADERS, ids=str)
+def test_headers(name: bytes, value: str, shown: str) -> None:
+    fields, places = Redactor().headers([(b"host", b"h"), (name, value.encode())])
+    if name != b"mcp-param-url":
+        assert fields == [(b"host", b"h"), (name, shown.encode())]
+    assert SECRET.encode() not in fields[1][1]
+    assert places == [f"header {name.decode().lower()}"]
+
+
+def test_cookies_are_remembered_one_by_one() -> None:
+    redactor = Redactor()
+    fields, _ = redactor.headers([(b"cookie", f"theme=dark; sid={SECRET}".encode())])
+    assert SECRET.encode() not in fields[0][1]
+    assert SECRET not in redactor.text(f"the session {SECRET}")[0]
+
+
+def test_headers_that_are_named_alike_stay() -> None:
+    fields = [
+        (b"www-authenticate", b'Bearer resource_metadata="https://h/x"'),
+        (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"accept", b"application/json"),
+        (b"mcp-name", b"get_token"),
+    ]
+    assert Redactor().headers(fields) == (fields, [])
+
+
+def test_queries_are_hidden_whatever_their_names() -> None:
+    shown, places = Redactor().target(f"/mcp?page={SECRET}&b=&{SECRET}x#frag{SECRET}")
+    assert SECRET not in shown
+    assert shown == "/mcp?page=<hidden-1>&b=&<hidden-2>#<hidden-3>"
+    assert places == ["query page", "query", "fragment"]
+
+
+def test_the_same_secret_has_the_same_name_throughout() -> None:
+    redactor = Redactor()
+    fields, _ = redactor.headers([(b"mcp-session-id", SECRET.encode())])
+    body, places = redactor.text(json.dumps({"note": f"session {SECRET}!", "token": SECRET}))
+    assert fields[0][1] == b"<hidden-1>"
+    assert json.loads(body) == {"note": "session <hidden-1>!", "token": "<hidden-1>"}
+    assert places == ["note", "token"]
+
+
+def test_also_where_it_stands_before_it_is_known() -> None:
+    shown, _ = redact({"note": f"it is {SECRET}", "password": SECRET})
+    assert SECRET not in json.dumps(shown)
+
+
+def test_what_is_hidden_already_stays_so() -> None:
+    redactor = Redactor()
+    once, _ = redactor.text(json.dumps({"token": SECRET, "t": f"bearer {SECRET}"}))
+    assert redactor.text(once)[0] == once
+
+
+def test_keys_are_texts_too() -> None:
+    shown, places = redact({f"Bearer {SECRET}": 1})
+    assert shown == {"Bearer <hidden-1>": 1}
+    assert places
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"password":"{SECRET}',
+        f'{{"password":["{SECRET}"',
+        f'{{"a":1,,"password" : "{SECRET}"]]}}}}',
+        f'["password":"{SECRET}"]',
+        f'{{"password":"{SECRET}\\',
+        f'{{"pass\\u0077ord":"{SECRET}"}}',
+        f'\ufeff{{"password":"{SECRET}"}}',
+        f'  \n {{"x":{{"password":"{SECRET}"}}',
+    ],
+)
+def test_what_is_malformed_is_read_as_far_as_it_can_be(text: str) -> None:
+    assert SECRET not in Redactor().text(text)[0]
+
+
+def test_deep_nesting_is_borne() -> None:
+    text = "[" * 5000 + f'{{"password":"{SECRET}"}}' + "]" * 5000
+    assert SECRET not in Redactor().text(text)[0]
+    value: Any = {"password": SECRET}
+    for _ in range(8):
+        value = {"x": json.dumps(value)}
+    assert SECRET not in Redactor().text(json.dumps(value))[0]
+
+
+def test_so_many_places_are_named_and_no_more() -> None:
+    _, places = redact([{"token": f"{SECRET}{number}"} for number in range(100)])
+    assert len(places) == 33
+    assert places[-1] == "68 more"
+
+
+def test_many_secrets_are_hidden_though_they_share_a_mark() -> None:
+    redactor = Redactor()
+    for number in range(10_100):
+        assert SECRET not in redactor.hide(f"{SECRET}{number}")
+    assert redactor.hide("yet another 1") == "<...>"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(SECRET),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*NAMES, *HARMLESS, "x"]) | st.text(max_size=4), inner)
+    ),
+    max_leaves=12,
+)
+
+
+def hidden(value: Any, under: bool = False) -> Any:
+    """Whether a secret stands at a place whose name, or that of what it is in, is secret."""
+    if isinstance(value, dict):
+        return any(hidden(each, under or name in NAMES) for name, each in value.items())
+    if isinstance(value, list):
+        return any(hidden(each, under) for each in value)
+    return under and value == SECRET
+
+
+@settings(max_examples=200)
+@given(JSON)
+def test_json_stays_json_of_the_same_form(value: Any) -> None:
+    text = json.dumps(value)
+    shown, places = Redactor().text(text)
+    if not places:
+        assert shown == text
+    if hidden(value):
+        assert places
+        assert SECRET not in shown
+    if isinstance(value, (dict, list)):
+        assert _form(json.loads(shown)) == _form(value)
+
+
+def _form(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [_form(each) for each in value.values()]
+    return [_form(each) for each in value] if isinstance(value, list) else isinstance(value, bool)
+
+
+@settings(max_examples=200)
+@given(st.text(string.printable, max_size=60))
+def test_any_text_can_be_looked_at(text: str) -> None:
+    shown, places = Redactor().text(text)
+    assert (shown == text) is (not places)
+
+
+@settings(max_examples=50)
+@given(
+    value=st.text(string.ascii_letters + string.digits, min_size=12, max_size=20).map("Aa0".__add__)
+)
+def test_nothing_of_a_request_shows_what_authenticates_it(value: str) -> None:
+    builder = RecordBuilder(Redactor())
+    head = builder.head(
+        [(b"authorization", f"Bearer {value}".encode()), (b"cookie", f"a={value}".encode())],
+        time=0.0,
+        direction=TO_SERVER,
+        method="POST",
+        target=f"/mcp?key={value}",
+    )
+    body = {"method": "m", "params": {"text": f"my {value}", "nested": [f"{value}"]}}
+    message = builder.message(msgspec.json.encode(body), time=0.0, direction=TO_SERVER)
+    assert value not in (encode_line(head) + encode_line(message)).decode()
