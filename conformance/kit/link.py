@@ -307,7 +307,7 @@ class Link:
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
         spoilt = self.spoilt
-        reply = await self.request("initialize", self.opening(), headers=None)
+        reply = await self.request("initialize", self.opening(), within=self.patience)
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
@@ -316,6 +316,11 @@ class Link:
         await self.accepted(await self.notify("notifications/initialized"))
         self.spoilt = spoilt
         return reply.result
+
+    @property
+    def patience(self) -> float:
+        """How long the first answer of a conversation may take, in seconds."""
+        return max(self.talk.timing.start, self.talk.timing.answer)
 
     def opening(self) -> dict[str, Any]:
         """The params of initialize."""
@@ -462,11 +467,12 @@ class Link:
 
     def answer_to(self, sent: Sent) -> Message | None:
         """What has come of a request and was not taken: its answer, or an error without an id."""
-        for message in self.inbox:
-            if message.kind not in (Kind.RESULT, Kind.ERROR):
-                continue
-            if messages.is_id(sent.id) and message.answers(sent.id):
-                return message
+        found = [each for each in self.inbox if each.kind in (Kind.RESULT, Kind.ERROR)]
+        if messages.is_id(sent.id):
+            for message in found:
+                if message.answers(sent.id):
+                    return message
+        for message in found:
             if message.id in (None, UNSET) and (
                 message.source.exchange == sent.exchange
                 if sent.exchange and message.source.exchange

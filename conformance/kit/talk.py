@@ -23,6 +23,8 @@ class Timing(Struct, frozen=True):
 
     answer: float = 5.0
     """For an answer, an end, a connection: afterwards there is none."""
+    start: float = 15.0
+    """For the first answer on a new connection, as a program may have to start."""
     quiet: float = 0.15
     """For something that must not come, after the server has shown that it is there."""
 

@@ -1,0 +1,214 @@
+"""``pytest --mcp-server "python my_server.py"``: each case that applies becomes a test.
+
+A clause that is a MUST and broken is a failure, a SHOULD that is not met an expected failure (with
+``--mcp-strict`` a failure), what cannot be found out is skipped with the reason.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conformance.kit.model import Result
+    from conformance.pytest.subject import Playing
+    from conformance.run.plan import Settings, Unit
+
+OPTIONS = "mcp"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup(OPTIONS, "conformance with the Model Context Protocol")
+    group.addoption(
+        "--mcp-server",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="check this server: a command, a URL (http, ws, tcp, unix) or MODULE:SERVER",
+    )
+    group.addoption(
+        "--mcp-client",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="check this client; it is started for each case with the address as last argument",
+    )
+    group.addoption(
+        "--mcp-transport",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="how to meet the client: http (default), stdio, ws, sse, tcp, unix",
+    )
+    group.addoption(
+        "--mcp-revision", action="append", default=[], metavar="R", help="only this revision"
+    )
+    group.addoption(
+        "--mcp-only",
+        action="append",
+        default=[],
+        metavar="CASE",
+        help="only this case, page or pattern (mcpcore conformance server --list shows them)",
+    )
+    group.addoption(
+        "--mcp-strict", action="store_true", help="a SHOULD that is not met is a failure"
+    )
+    group.addoption("--mcp-timeout", type=float, default=5.0, metavar="S", help="per answer")
+    group.addoption("--mcp-seed", type=int, default=0, metavar="N")
+
+
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Look at what is to be checked, and add a test for each case that applies."""
+    for target in config.getoption("--mcp-server"):
+        _collect(session, Subject.from_parent(session, name=f"server {target}"), items, target)
+    for command in config.getoption("--mcp-client"):
+        _collect(session, Subject.from_parent(session, name=f"client {command}"), items, command)
+
+
+def _collect(
+    session: pytest.Session, subject: "Subject", items: list[pytest.Item], target: str
+) -> None:
+    from conformance.run.selection import NoSuchCase
+    from conformance.run.servers import CannotRun
+    from conformance.run.stages import CannotStart
+    from transports.targets import BadTarget
+
+    try:
+        subject.open(target)
+    except (BadTarget, CannotRun, CannotStart, NoSuchCase, ValueError) as error:
+        raise pytest.UsageError(f"{subject.name}: {error}") from error
+    items.extend(subject.collect())
+    session.config.add_cleanup(subject.stack.close)
+
+
+class Subject(pytest.Collector):
+    """What is checked: collects a test for each case."""
+
+    playing: "Playing"
+
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.stack = ExitStack()
+
+    def open(self, target: str) -> None:
+        """Start it and look at it."""
+        from conformance.kit.model import Binding
+        from conformance.pytest.subject import playing_client, playing_server
+
+        only, settings = self.config.getoption("--mcp-only"), _settings(self.config)
+        if self.name.startswith("client"):
+            bindings = [Binding(name) for name in self.config.getoption("--mcp-transport")]
+            playing = playing_client(target, bindings, only, settings)
+        else:
+            playing = playing_server(target, only, settings)
+        self.playing = self.stack.enter_context(playing)
+
+    def collect(self) -> Iterator["CaseItem"]:
+        """The tests."""
+        for unit in self.playing.units:
+            name = f"{unit.case.id}[{unit.revision.name}-{unit.binding}]"
+            yield CaseItem.from_parent(self, name=name, unit=unit)
+
+
+class CaseBroken(Exception):
+    """The clause of a case is broken."""
+
+    def __init__(self, result: "Result") -> None:
+        super().__init__(result.detail)
+        self.result = result
+
+
+class CaseItem(pytest.Item):
+    """One case in one revision."""
+
+    def __init__(self, *, unit: "Unit", **rest: Any) -> None:
+        super().__init__(**rest)
+        self.unit = unit
+
+    def runtest(self) -> None:
+        """Play it."""
+        from conformance.kit.model import Verdict
+
+        assert isinstance(self.parent, Subject)
+        result = self.parent.playing.play(self.unit)
+        for note in result.notes:
+            self.add_report_section("call", "note", note)
+        strict = self.config.getoption("--mcp-strict")
+        match result.verdict:
+            case Verdict.FAILED:
+                raise CaseBroken(result)
+            case Verdict.WEAK if strict:
+                raise CaseBroken(result)
+            case Verdict.WEAK:
+                pytest.xfail(f"SHOULD: {result.detail}")
+            case Verdict.NOT_APPLICABLE | Verdict.INCONCLUSIVE:
+                pytest.skip(f"{result.verdict}: {result.detail}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Say which clause is broken, how it was seen, and what was said on the way."""
+        if not isinstance(excinfo.value, CaseBroken):
+            return super().repr_failure(excinfo, style)
+        result = excinfo.value.result
+        lines = [
+            result.detail,
+            "",
+            f"{result.case.strength}: {result.case.summary}",
+            f"expected: {result.case.expects}",
+            f"clause: {result.case.link}",
+            "",
+            *_said(result),
+        ]
+        return "\n".join(lines)
+
+    def reportinfo(self) -> tuple[str, int | None, str]:
+        """Where it is."""
+        assert self.parent is not None
+        return self.parent.name, None, self.name
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: Sequence[pytest.Item]
+) -> list[str]:
+    """Say how many cases do not apply."""
+    subjects = {item.parent for item in items if isinstance(item, CaseItem)}
+    return [
+        f"mcp {each.name}: {each.playing.left_out} cases do not apply"
+        for each in subjects
+        if isinstance(each, Subject)
+    ]
+
+
+def _said(result: "Result") -> Iterator[str]:
+    from conformance.kit.model import Side
+    from conformance.run.transcript import records_of
+    from conformance.trace.reading import Entry, TraceFile
+    from conformance.trace.show import timeline
+    from mcpcore.wire.trace import FORMAT, Header
+
+    header = Header(
+        trace=FORMAT,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        side="client" if result.case.side is Side.SERVER else "server",
+        binding=result.binding,
+        program="the conformance kit",
+    )
+    entries = [Entry(number, each) for number, each in enumerate(records_of(result), start=1)]
+    yield from timeline(TraceFile(header, entries), width=200)
+
+
+def _settings(config: pytest.Config) -> "Settings":
+    from conformance.run.plan import Settings
+    from mcpcore.spec.revisions import REVISIONS, parse_revisions
+
+    chosen = parse_revisions(config.getoption("--mcp-revision"))
+    return Settings(
+        revisions=tuple(each for each in REVISIONS if each in chosen) or REVISIONS,
+        jobs=1,
+        timeout=config.getoption("--mcp-timeout"),
+        seed=config.getoption("--mcp-seed"),
+    )

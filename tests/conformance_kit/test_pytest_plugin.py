@@ -1,0 +1,148 @@
+"""The pytest plugin, run as others run it: cases become tests, verdicts become outcomes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+EVERYTHING = f"{sys.executable} -m conformance.everything.server --stdio"
+CLIENT = f"{sys.executable} -m conformance.everything.client"
+IDS = "basic/index/error-responses/request-id"
+
+# answers every request with its id as a string
+LIAR = dedent(
+    """
+    import json, sys
+
+    for line in sys.stdin:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if said.get("method") == "initialize":
+            result = {
+                "protocolVersion": said["params"]["protocolVersion"],
+                "capabilities": {},
+                "serverInfo": {"name": "liar", "version": "1"},
+            }
+            answer = {"jsonrpc": "2.0", "id": said["id"], "result": result}
+        elif "id" in said:
+            answer = {"jsonrpc": "2.0", "id": str(said["id"]), "result": {}}
+        else:
+            continue
+        print(json.dumps(answer), flush=True)
+    """
+)
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_cases_that_apply_are_tests(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")
+    done = run(
+        tmp_path,
+        *("--mcp-server", EVERYTHING, "--mcp-revision", "2025-11-25", "-rA", "-q"),
+        *("--mcp-only", IDS, "--mcp-only", "basic/lifecycle/version-negotiation/version-echoed"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{IDS}[2025-11-25-stdio]" in done.stdout
+    assert "test_own.py::test_own" in done.stdout
+    assert "3 passed" in done.stdout
+
+
+def test_a_broken_clause_fails_with_what_was_said(tmp_path: Path) -> None:
+    (tmp_path / "liar.py").write_text(LIAR)
+    done = run(
+        tmp_path,
+        *("--mcp-server", f"{sys.executable} liar.py", "--mcp-revision", "2025-11-25"),
+        *("--mcp-only", IDS, "--mcp-timeout", "0.5", "-q"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "MUST:" in done.stdout
+    assert "clause: https://modelcontextprotocol.io/specification/" in done.stdout
+    assert "-> request initialize" in done.stdout, "the dialogue is shown"
+    assert "1 failed" in done.stdout
+
+
+def test_what_does_not_apply_is_counted_not_collected(tmp_path: Path) -> None:
+    (tmp_path / "liar.py").write_text(LIAR)
+    done = run(
+        tmp_path,
+        *("--mcp-server", f"{sys.executable} liar.py", "--mcp-revision", "2025-11-25"),
+        *("--mcp-only", "server/tools", "--mcp-timeout", "0.5", "--collect-only", "-q"),
+    )
+    (count,) = re.findall(r"(\d+) cases do not apply", done.stdout)
+    assert int(count) > 10, "it declares no tools"
+    assert done.stdout.count("::server/tools/") < 5
+
+
+def test_a_server_of_this_process_and_a_pattern(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        *("--mcp-server", "conformance.everything.server:server", "-q", "-rA"),
+        *("--mcp-only", "basic/lifecycle/version-negotiation/*", "-k", "version-echoed"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[2024-11-05-memory]" in done.stdout
+    assert "4 passed" in done.stdout
+
+
+def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        *("--mcp-client", CLIENT, "--mcp-revision", "2025-11-25", "-q", "-rA"),
+        *("--mcp-only", "basic/lifecycle", "--maxfail", "1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[2025-11-25-http]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mcp-server", "no-such-program-at-all"], "speaks none of"),
+        (["--mcp-server", "no_such_module:server"], "cannot be imported"),
+        (["--mcp-server", "json:loads"], "not a Server"),
+        (["--mcp-server", EVERYTHING, "--mcp-only", "no/such/case"], "there is no case"),
+        (["--mcp-server", EVERYTHING, "--mcp-revision", "1999-01-01"], "1999-01-01"),
+    ],
+    ids=["program", "module", "attribute", "case", "revision"],
+)
+def test_mistakes_are_explained(words: list[str], said: str, tmp_path: Path) -> None:
+    done = run(tmp_path, *words)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")
+    done = run(tmp_path, "-q")
+    assert done.returncode == 0
+    assert "1 passed" in done.stdout
+    assert "mcp" not in done.stdout
+
+
+def test_strict_makes_a_should_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "liar.py").write_text(LIAR)
+    words = [
+        *("--mcp-server", f"{sys.executable} liar.py", "--mcp-revision", "2025-11-25"),
+        *("--mcp-only", "basic/index/requests", "--mcp-timeout", "0.3", "-q"),
+    ]
+    lenient, strict = run(tmp_path, *words), run(tmp_path, *words, "--mcp-strict")
+    assert "xfailed" in lenient.stdout
+    assert "xfailed" not in strict.stdout
+    assert strict.stdout.count("FAILED") > lenient.stdout.count("FAILED")
