@@ -340,14 +340,16 @@ async def server_info(talk: ServerTalk) -> None:
 )
 async def icons(talk: ServerTalk) -> None:
     """Icons are found where every client may look for them."""
-    features = talk.features
-    owners = [
-        features.server_info,
-        *(tool.listed for tool in features.tools.values()),
-        *features.resources,
-        *features.templates,
-        *features.prompts,
-    ]
+    link = await talk.open()
+    owners = [talk.features.server_info]
+    lists = (
+        ("tools", "tools/list", "tools"),
+        ("resources", "resources/list", "resources"),
+        ("prompts", "prompts/list", "prompts"),
+    )
+    for capability, method, member in lists:
+        if talk.features.declares(capability):
+            owners += (await link.ask(method))[member]
     seen = 0
     for owner in owners:
         listed = owner.get("icons", [])

@@ -38,20 +38,24 @@ async def outcome(link: Link, sent: Sent) -> Reply:
     if sent.exchange:
         # what a POST got, and what comes on the stream, arrive in no order
         await link.until(lambda: link.ended.get(sent.exchange))
-    fence = await link.send(plain_request(link))
-
-    def fenced() -> bool:
-        return any(each.kind in ANSWERS and each.answers(fence.id) for each in link.inbox)
-
-    await link.until(lambda: link.answer_to(sent) is not None or fenced())
-    await link.until(fenced)
-    check(link.gone is not None or fenced(), "afterwards the server does not answer any more")
+    await fence(link)
     head = link.heads.get(sent.exchange)
     if link.answer_to(sent) is None and (head is None or head.status not in CLIENT_ERRORS):
         await link.until(lambda: link.answer_to(sent), link.talk.timing.quiet)
-    reply = await link.reply(sent, 0.0)
-    await link.reply(fence, 0.0)
-    return reply
+    return await link.reply(sent, 0.0)
+
+
+async def fence(link: Link) -> None:
+    """Check that the server answers a plain request by its id, whatever else it says."""
+    sent = await link.send(plain_request(link))
+
+    def answered() -> bool:
+        return any(each.kind in ANSWERS and each.answers(sent.id) for each in link.inbox)
+
+    await link.until(answered)
+    check(link.gone is not None or answered(), "afterwards the server does not answer any more")
+    if answered():
+        await link.reply(sent, 0.0)
 
 
 async def rejected(
@@ -119,7 +123,8 @@ async def unanswered(
             heads[what] = head
             _no_answer(link, what, errors=errors or head.status in CLIENT_ERRORS)
     if not heads:
-        await link.quiet()
+        await fence(link)
+        await link.until(lambda: None, link.talk.timing.quiet)
         _no_answer(link, _one_of(said), errors=errors)
     check(link.gone is None, f"{_one_of(said)} ended the connection")
     link.spoilt = spoilt

@@ -1,0 +1,205 @@
+"""Mutants of the page basic/index: ``_meta``, and requests that stand on their own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.kit.messages import UNSUPPORTED_VERSION, error, is_id
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    answers_to,
+    asks,
+    code,
+    declines,
+    misread,
+)
+from conformance.mutants.lists import less_each_time
+from conformance.mutants.model import Table
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_PROTOCOL_VERSION,
+)
+
+table = Table("basic/index")
+
+VERSION = "2026-07-28"
+
+
+def _meta(value: Any) -> dict[str, Any]:
+    params = value.get("params") if isinstance(value, dict) else None
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _request(value: Any) -> bool:
+    return isinstance(value, dict) and "method" in value and "id" in value
+
+
+def _filled(**members: Any) -> Callable[[], Fault]:
+    """Fill in what is missing in ``_meta``, or of a wrong type."""
+    given = {f"io.modelcontextprotocol/{name}": each for name, each in members.items()}
+
+    def read(value: Any, payload: bytes) -> Any:
+        if not _request(value):
+            return payload
+        params = value.get("params", {})
+        meta = dict(_meta(value))
+        for name, each in given.items():
+            if not isinstance(meta.get(name), type(each)):
+                meta[name] = each
+        return {**value, "params": {**params, "_meta": meta}}
+
+    return misread(read)
+
+
+class _Remembers(Fault):
+    """Adds the capabilities of earlier requests to those of each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, Any] = {}
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not _request(value) or META_CLIENT_CAPABILITIES not in _meta(value):
+            return payload
+        self._known.update(_meta(value)[META_CLIENT_CAPABILITIES])
+        added = {**_meta(value), META_CLIENT_CAPABILITIES: self._known}
+        read = misread(
+            lambda told, _payload: {**told, "params": {**told["params"], "_meta": added}}
+        )
+        return read().said(value, payload)
+
+
+class _Locked(Fault):
+    """Decides something once; whatever differs from it later is refused."""
+
+    def __init__(self, key: str, number: int) -> None:
+        super().__init__()
+        self._key, self._number = key, number
+        self._first: Any = None
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        found = _meta(value).get(self._key)
+        if not _request(value) or found is None:
+            return payload
+        self._first = self._first or found
+        if found == self._first:
+            return payload
+        data = {"supported": [VERSION], "requested": str(found)}
+        self.answer(error(value["id"], self._number, "another one than before", data))
+        return None
+
+
+class _DiscoverFirst(Fault):
+    """Serves nothing until server/discover was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = False
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        self._open |= asks("server/discover")(value)
+        if self._open or not is_id(value.get("id")):
+            return payload
+        self.answer(error(value["id"], -32600, "server/discover comes first"))
+        return None
+
+
+class _Favours(Fault):
+    """Shows its tools to a client of a certain name only."""
+
+    def message(self, value: Value) -> tuple[Value]:
+        asked = self.asked.get((type(value.get("id")), value.get("id")), {})
+        name = _meta(asked).get(META_CLIENT_INFO, {}).get("name")
+        if "result" not in value or name == "mcpcore-conformance":
+            return (value,)
+        return ({**value, "result": {**value["result"], "tools": []}},)
+
+
+def _without_data(value: Value) -> Value:
+    if "error" not in value:
+        return value
+    return {**value, "error": {key: each for key, each in value["error"].items() if key != "data"}}
+
+
+table.add(
+    "meta-optional",
+    ("meta/missing", "meta/version-missing", "meta/capabilities-missing", "meta/field-types"),
+    "Fills in what a request does not say in _meta.",
+    _filled(protocolVersion=VERSION, clientCapabilities={}),
+)
+table.add(
+    "meta-code",
+    ("meta/missing", "meta/version-missing", "meta/capabilities-missing"),
+    "Calls a request without the fields it needs an invalid request.",
+    code(-32602, -32600),
+)
+table.add(
+    "wants-client-info",
+    "meta/client-info-optional",
+    "Refuses requests that do not say who the client is.",
+    declines(lambda value: _request(value) and META_CLIENT_INFO not in _meta(value), -32602),
+)
+table.add(
+    "favours",
+    "meta/client-info-decides-nothing",
+    "Gives a client of another name another list.",
+    _Favours,
+)
+table.add(
+    "wants-known-keys",
+    "meta/other-keys",
+    "Refuses keys in _meta that it does not know.",
+    declines(lambda value: "org.example/note" in _meta(value), -32602),
+)
+table.add(
+    "capability-without-data",
+    "meta/undeclared-capability",
+    "Does not say which capability is missing.",
+    answers_to("tools/call", _without_data),
+)
+table.add(
+    "capability-code",
+    ("meta/undeclared-capability", "statelessness/capabilities"),
+    "Calls a missing capability an invalid request.",
+    code(-32021, -32600),
+)
+table.add(
+    "never-capable",
+    "meta/declared-capability",
+    "Does not look at the capabilities that a request declares.",
+    declines(asks("tools/call"), -32021),
+)
+table.add(
+    "remembers-capabilities",
+    "statelessness/capabilities",
+    "Knows the capabilities of earlier requests.",
+    _Remembers,
+)
+table.add(
+    "remembers-versions",
+    "statelessness/versions",
+    "Expects the version of the first request ever after.",
+    lambda: _Locked(META_PROTOCOL_VERSION, UNSUPPORTED_VERSION),
+)
+table.add(
+    "discover-first",
+    "statelessness/nothing-before",
+    "Wants to be discovered before it serves anything.",
+    _DiscoverFirst,
+)
+table.add(
+    "another-each-time",
+    "statelessness/any-connection",
+    "Offers each connection something else.",
+    less_each_time("tools/list", "tools", connections=True),
+)
+table.add(
+    "one-client",
+    "statelessness/several-conversations",
+    "Serves one client on a connection.",
+    lambda: _Locked(META_CLIENT_INFO, -32600),
+)
+
+__all__ = ["table"]
