@@ -1,0 +1,212 @@
+"""Mutants of the page basic/patterns/subscriptions."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from conformance.kit import messages
+from conformance.kit.shapes import SUBSCRIPTION
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import results_of, takes
+from conformance.mutants.lists import also, quiet_about, told
+from conformance.mutants.model import Table
+
+table = Table("basic/patterns/subscriptions")
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+TOOLS = "notifications/tools/list_changed"
+PROMPTS = "notifications/prompts/list_changed"
+UPDATED = "notifications/resources/updated"
+
+
+def _named(method: str, edit: Callable[[Any], Any]) -> Callable[[], Fault]:
+    """Edit the subscription id of a notification."""
+
+    def change(params: Value) -> Value:
+        meta = params["_meta"]
+        return {**params, "_meta": {**meta, SUBSCRIPTION: edit(meta[SUBSCRIPTION])}}
+
+    return told(method, change)
+
+
+def _honoured(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    return told(
+        ACKNOWLEDGED, lambda params: {**params, "notifications": edit(params["notifications"])}
+    )
+
+
+class _Around(Fault):
+    """Sends further notifications of the same subscription before or after an acknowledgement."""
+
+    def __init__(self, extra: str, *, before: bool = False, params: Value | None = None) -> None:
+        super().__init__()
+        self._extra, self._before, self._params = extra, before, params or {}
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != ACKNOWLEDGED:
+            return (value,)
+        meta = {"_meta": value["params"]["_meta"]}
+        extra = messages.notification(self._extra, {**self._params, **meta})
+        return (extra, value) if self._before else (value, extra)
+
+
+class _Deaf(Fault):
+    """Does not hear that a subscription is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: Value = {}
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") == ACKNOWLEDGED:
+            self._known = value["params"]["_meta"]
+        if self._known and self.method_of(value) == "tools/call":
+            return (messages.notification(TOOLS, {"_meta": self._known}), value)
+        return (value,)
+
+
+table.add(
+    "no-filter",
+    ("acknowledgment/shape", "acknowledgment/subset"),
+    "Does not say what it honours.",
+    told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]}),
+)
+table.add(
+    "filter-in-words",
+    "acknowledgment/shape",
+    "Honours changes of tools in words.",
+    _honoured(lambda found: {"toolsListChanged": "yes"}),
+)
+table.add(
+    "answered-at-once",
+    ("acknowledgment/shape", "opening-a-stream/malformed-filter"),
+    "Answers the request instead of acknowledging it.",
+    takes("subscriptions/listen", {"resultType": "complete"}),
+)
+table.add(
+    "never-acknowledged",
+    "acknowledgment/shape",
+    "Says nothing.",
+    quiet_about(ACKNOWLEDGED),
+)
+table.add(
+    "acknowledged-late",
+    "acknowledgment/first",
+    "Sends a notification before the acknowledgement.",
+    lambda: _Around(TOOLS, before=True),
+)
+table.add(
+    "acknowledged-twice",
+    "acknowledgment/first",
+    "Acknowledges every subscription twice.",
+    lambda: _Around(ACKNOWLEDGED, params={"notifications": {}}),
+)
+for slug, edit in (
+    ("id-as-text", str),
+    ("id-as-number", lambda id: int(id) if str(id).isdigit() else id),
+    ("id-that-is-false", lambda id: id or None),
+):
+    table.add(
+        slug,
+        "receiving-notifications/id-of-the-request",
+        "Changes the id of a subscription.",
+        _named(ACKNOWLEDGED, edit),
+    )
+table.add(
+    "nameless-changes",
+    "receiving-notifications/id-on-every-notification",
+    "Sends a change of prompts without the subscription.",
+    told(PROMPTS, lambda params: {}),
+)
+table.add(
+    "nameless-updates",
+    "receiving-notifications/id-on-every-notification",
+    "Sends an update without the subscription.",
+    told(UPDATED, lambda params: {"uri": params["uri"]}),
+)
+table.add(
+    "honours-all",
+    "acknowledgment/subset",
+    "Honours more than was asked for.",
+    _honoured(lambda found: {**found, "toolsListChanged": True}),
+)
+table.add(
+    "honours-other-uris",
+    "acknowledgment/subset",
+    "Honours another resource than was asked for.",
+    _honoured(lambda found: {"resourceSubscriptions": ["test://other"]} if found else found),
+)
+table.add(
+    "honours-nothing",
+    "acknowledgment/declared-honoured",
+    "Honours nothing.",
+    _honoured(lambda found: {}),
+)
+table.add(
+    "honours-unknown",
+    "acknowledgment/unknown-omitted",
+    "Honours whatever it is asked for.",
+    _honoured(lambda found: {**found, "mcpcoreConformanceChanged": True}),
+)
+table.add(
+    "tells-all",
+    "opening-a-stream/requested-only",
+    "Sends changes of tools to everybody who has subscribed to anything.",
+    lambda: _Around(TOOLS),
+)
+table.add(
+    "tells-everybody",
+    "opening-a-stream/nothing-unasked",
+    "Sends changes of tools to everybody, as older revisions do.",
+    also("tools/call", messages.notification(TOOLS)),
+)
+table.add(
+    "tells-of-all-resources",
+    "notification-filter/per-uri",
+    "Sends updates of all resources.",
+    lambda: _Around(UPDATED, params={"uri": "test://watched-resource"}),
+)
+table.add(
+    "one-id-for-all",
+    "multiple-concurrent-subscriptions/told-apart",
+    "Sends everything under the first id.",
+    _named(PROMPTS, lambda id: id - 1),
+)
+table.add(
+    "ends-at-once",
+    "opening-a-stream/stays-open",
+    "Answers the request right after the acknowledgement.",
+    lambda: _Ending(),
+)
+table.add(
+    "deaf",
+    "cancellation/by-the-client",
+    "Goes on after a subscription was cancelled.",
+    _Deaf,
+)
+table.add(
+    "sudden-end",
+    "graceful-closure/answered",
+    "Ends without an answer.",
+    results_of("subscriptions/listen", lambda result: {"resultType": "complete"}),
+)
+table.add(
+    "other-end",
+    "graceful-closure/answered",
+    "Ends another subscription.",
+    results_of(
+        "subscriptions/listen",
+        lambda result: {**result, "_meta": {**result["_meta"], SUBSCRIPTION: "another"}},
+    ),
+)
+
+
+class _Ending(Fault):
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != ACKNOWLEDGED:
+            return (value,)
+        meta = value["params"]["_meta"]
+        result = {"resultType": "complete", "_meta": meta}
+        return (value, messages.result(meta[SUBSCRIPTION], result))
+
+
+__all__ = ["table"]
