@@ -1,0 +1,392 @@
+"""Cases of the page basic/transports: which message goes over which stream of Streamable HTTP."""
+
+from collections import Counter
+from typing import Any
+
+from conformance.cases.basic_transports_sessions import stateful
+from conformance.kit.endpoint import (
+    ACCEPTED,
+    CLIENT_ERRORS,
+    EVENT_STREAM,
+    METHOD_NOT_ALLOWED,
+    OK,
+    WITH_SESSIONS,
+    Answer,
+    Endpoint,
+    check_served,
+    endpoint,
+    over_http,
+)
+from conformance.kit.link import Answering, Sent
+from conformance.kit.messages import Kind, Message, result
+from conformance.kit.model import MAY, MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("basic/transports")
+case = over_http(page)
+
+PROGRESS = "notifications/progress"
+LISTS_CHANGED = "notifications/tools/list_changed"
+RESPONSES = (Kind.RESULT, Kind.ERROR)
+WITH_PROGRESS = ("tool:test_tool_with_progress",)
+
+
+async def listening(talk: ServerTalk, point: Endpoint) -> Answer:
+    """An open GET stream; servers need not have any."""
+    stream = await point.open()
+    if not stream.streams:
+        talk.skip("the server opens no stream by GET")
+    return stream
+
+
+async def calling(point: Endpoint, token: str, *, id: Any = None) -> Sent:
+    """Begin a call that reports its progress."""
+    params = {"name": "test_tool_with_progress", "_meta": {"progressToken": token}}
+    return await point.link.say(point.message("tools/call", params, id=id))
+
+
+@case(
+    MUST,
+    "listening-for-messages-from-the-server/stream-or-405",
+    WITH_SESSIONS,
+    expects="Status 200 with text/event-stream, or 405.",
+)
+async def stream_or_405(talk: ServerTalk) -> None:
+    """A GET is answered with an event stream or with 405."""
+    point = await endpoint(talk)
+    answer = await point.open()
+    if answer.status == OK:
+        check(answer.kind == EVENT_STREAM, f"GET was answered as {answer.kind!r}")
+    else:
+        check(answer.status == METHOD_NOT_ALLOWED, f"GET got {answer}, not an event stream or 405")
+
+
+@case(
+    MAY,
+    "listening-for-messages-from-the-server/accept",
+    WITH_SESSIONS,
+    expects="406, 405 or 400: a client that takes no events gets no stream of them.",
+)
+async def get_accept(talk: ServerTalk) -> None:
+    """A GET that does not accept events is given none."""
+    point = await endpoint(talk)
+    answer = await point.open(
+        headers=[("accept", "application/json"), *point.wire.headers_for(None)]
+    )
+    check(answer.status in CLIENT_ERRORS, f"a GET that accepts JSON only got {answer}")
+
+
+@case(
+    MUST,
+    "listening-for-messages-from-the-server/no-responses",
+    WITH_SESSIONS,
+    expects="Answers come on the responses to their POSTs.",
+)
+async def no_responses(talk: ServerTalk) -> None:
+    """No response goes over a GET stream."""
+    point = await endpoint(talk)
+    stream = await listening(talk, point)
+    method, params = talk.any_request()
+    for message in (point.message(), point.message(method, params), point.message("kit/none")):
+        answer = await point.post(message)
+        check(any(each.kind in RESPONSES for each in answer.messages), f"got {answer} alone")
+    await point.link.quiet()
+    strays = [each for each in point.so_far(stream.exchange).messages if each.kind in RESPONSES]
+    check(not strays, f"the GET stream brought {len(strays)} responses")
+
+
+@case(
+    SHOULD,
+    "listening-for-messages-from-the-server/unrelated-only",
+    WITH_SESSIONS,
+    expects="Progress of a running request comes on the stream of its POST, if it has one.",
+    needs=WITH_PROGRESS,
+)
+async def unrelated_only(talk: ServerTalk) -> None:
+    """What belongs to a running request does not go over the GET stream."""
+    point = await endpoint(talk)
+    stream = await listening(talk, point)
+    answer = await point.answer((await calling(point, "kit")).exchange)
+    check_served(answer, "a call with progress")
+    await point.link.quiet()
+    strays = [each.method for each in point.so_far(stream.exchange).messages]
+    check(PROGRESS not in strays, "the progress of a call came on the GET stream")
+
+
+@case(
+    SHOULD,
+    "listening-for-messages-from-the-server/questions-on-their-stream",
+    WITH_SESSIONS,
+    expects="A request of the server that a call gives rise to comes on the stream of that call.",
+    needs=("tool:test_sampling",),
+)
+async def questions_on_their_stream(talk: ServerTalk) -> None:
+    """What a call asks of the client comes on the call's stream, though there is a GET stream."""
+    point = await endpoint(talk)
+    stream = await listening(talk, point)
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    answer = await point.post(point.message("tools/call", call))
+    check_served(answer, "a call that asks the client")
+    check(point.link.asked, "the call asked nothing")
+    for question in point.link.asked:
+        check(
+            question.source.exchange != stream.exchange,
+            f"{question.method} of a call came on the GET stream",
+        )
+
+
+@case(
+    MUST,
+    "sending-messages-to-the-server/answer-accepted",
+    WITH_SESSIONS,
+    expects="Status 202 and no body.",
+    needs=("tool:test_sampling",),
+)
+async def answer_accepted(talk: ServerTalk) -> None:
+    """The POST of an answer to the server's request gets 202 without a body."""
+    point = Endpoint(talk, await talk.open(answering=Answering({"sampling/createMessage": _none})))
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    sent = await point.link.say(point.message("tools/call", call))
+    question = await point.link.expect("sampling/createMessage")
+    answer = await point.post(result(question.id, sampled("kit")))
+    check(answer.status == ACCEPTED, f"an answer got {answer}, not status 202")
+    check(not answer.body and not answer.messages, "the 202 for an answer has a body")
+    check_served(await point.answer(sent.exchange), "the call that was answered")
+
+
+def _none(_message: Message) -> None:
+    return None
+
+
+def sampled(text: str) -> dict[str, Any]:
+    """What a client's model said."""
+    return {"role": "assistant", "content": {"type": "text", "text": text}, "model": "kit"}
+
+
+@case(
+    SHOULD,
+    "sending-messages-to-the-server/unknown-answer",
+    WITH_SESSIONS,
+    expects="202 or 4xx; the session goes on.",
+)
+async def unknown_answer(talk: ServerTalk) -> None:
+    """An answer to nothing does no harm."""
+    point = await endpoint(talk)
+    answer = await point.post(result("kit-none", {}))
+    taken = answer.status == ACCEPTED or answer.status in CLIENT_ERRORS
+    check(taken, f"an answer to nothing got {answer}")
+    await point.link.alive()
+
+
+@case(
+    SHOULD,
+    "sending-messages-to-the-server/stream-kept-open",
+    WITH_SESSIONS,
+    expects="The response comes on the stream of its POST.",
+    needs=WITH_PROGRESS,
+)
+async def stream_kept_open(talk: ServerTalk) -> None:
+    """The stream of a request brings its response before it ends."""
+    point = await endpoint(talk)
+    answer = await point.answer((await calling(point, "kit")).exchange)
+    check(answer.result is not None, f"the stream of a call ended with {answer}")
+
+
+@case(
+    MUST,
+    "sending-messages-to-the-server/each-on-its-own",
+    WITH_SESSIONS,
+    expects="Every response is on the response to the POST of its request.",
+    needs=WITH_PROGRESS,
+)
+async def each_on_its_own(talk: ServerTalk) -> None:
+    """Of several requests at a time, each is answered on its own stream, once."""
+    point = await endpoint(talk)
+    ids = [talk.fresh_id() for _ in range(5)]
+    sent = [await calling(point, f"kit-{each}", id=each) for each in ids]
+    plain = [await point.link.say(point.message(id=f"{each}-plain")) for each in ids]
+    for identifier, exchange in [
+        *zip(ids, [each.exchange for each in sent], strict=True),
+        *zip([f"{each}-plain" for each in ids], [each.exchange for each in plain], strict=True),
+    ]:
+        answer = await point.answer(exchange)
+        found = [each.id for each in answer.messages if each.kind in RESPONSES]
+        check(found == [identifier], f"the stream of request {identifier!r} brought {found}")
+
+
+# Several streams
+
+
+@case(
+    MUST,
+    "multiple-connections/beside-a-call",
+    WITH_SESSIONS,
+    expects="The other requests are answered while the call runs.",
+    needs=("tool:test_wait",),
+)
+async def beside_a_call(talk: ServerTalk) -> None:
+    """A running call holds up neither requests nor streams of its session."""
+    point = await endpoint(talk)
+    method, params = talk.slow_call(0.3)
+    sent = await point.link.say(point.message(method, params))
+    check_served(await point.post(point.message()), "a request beside a running call")
+    check(
+        not any(each.source.exchange == sent.exchange for each in point.link.inbox),
+        "the request was answered after the call that ran beside it",
+    )
+    check_served(await point.answer(sent.exchange), "the call")
+
+
+@case(
+    MUST,
+    "multiple-connections/no-broadcast",
+    WITH_SESSIONS,
+    expects="A notification comes on one of the open streams, not on several.",
+    needs=("tools.listChanged", "tool:test_trigger_tool_change", *WITH_PROGRESS),
+)
+async def no_broadcast(talk: ServerTalk) -> None:
+    """With two GET streams and a POST stream open, a notification goes over one of them."""
+    point = await endpoint(talk)
+    streams = [await listening(talk, point)]
+    second = await point.open()
+    if second.streams:
+        streams.append(second)
+    running = await calling(point, "kit")
+    await point.link.expect(PROGRESS)
+    # other conversations change the server's list, too: what came so far may be theirs
+    point.link.inbox = [each for each in point.link.inbox if each.method != LISTS_CHANGED]
+    answer = await point.post(point.message("tools/call", {"name": "test_trigger_tool_change"}))
+    check_served(answer, "the call that changes the list")
+    await point.answer(running.exchange)
+    await point.link.quiet()
+    exchanges = [*(each.exchange for each in streams), running.exchange, answer.exchange]
+    seen = Counter(
+        each.source.exchange
+        for each in point.link.inbox
+        if each.method == LISTS_CHANGED and each.source.exchange in exchanges
+    )
+    if not seen:
+        talk.skip(f"{LISTS_CHANGED} came on no stream")
+    check(len(seen) == 1, f"{LISTS_CHANGED} came on {len(seen)} streams of one session")
+
+
+@case(
+    MUST,
+    "multiple-connections/progress-once",
+    WITH_SESSIONS,
+    expects="Each report of progress comes once, on one stream.",
+    needs=WITH_PROGRESS,
+)
+async def progress_once(talk: ServerTalk) -> None:
+    """With a GET stream and three calls, no report of progress comes twice."""
+    point = await endpoint(talk)
+    await point.open()
+    sent = [await calling(point, f"kit-{number}") for number in range(3)]
+    for each in sent:
+        check_served(await point.answer(each.exchange), "a call with progress")
+    await point.link.quiet()
+    seen = Counter(
+        (str(each.params.get("progressToken")), each.params.get("progress"))
+        for each in point.link.inbox
+        if each.method == PROGRESS
+    )
+    twice = [key for key, times in seen.items() if times > 1]
+    check(not twice, f"progress {twice} came more than once")
+
+
+# Sessions beside one another
+
+
+@case(
+    SHOULD,
+    "session-management/equal-ids",
+    WITH_SESSIONS,
+    expects="Both are answered, each on its own stream.",
+    needs=WITH_PROGRESS,
+)
+async def equal_ids(talk: ServerTalk) -> None:
+    """Two sessions use one request id and one progress token at the same time."""
+    first, second = await endpoint(talk), await endpoint(talk)
+    sent = [(point, await calling(point, "kit", id="same")) for point in (first, second)]
+    for point, each in sent:
+        answer = await point.answer(each.exchange)
+        found = [one.id for one in answer.messages if one.kind in RESPONSES]
+        check(found == ["same"], f"a session got the responses {found}")
+        values = [one.params.get("progress") for one in answer.messages if one.method == PROGRESS]
+        check(
+            len(values) == len(set(values)), f"a session got the progress of another one: {values}"
+        )
+
+
+@case(
+    SHOULD,
+    "session-management/streams-apart",
+    WITH_SESSIONS,
+    expects="Nothing of one session's calls comes on another session's stream.",
+    needs=("tool:test_tool_with_progress", "tool:test_sampling"),
+)
+async def streams_apart(talk: ServerTalk) -> None:
+    """The GET stream of a session brings nothing that concerns another session's calls."""
+    (first, _), (second, _) = await stateful(talk), await stateful(talk)
+    stream = await listening(talk, second)
+    await first.answer((await calling(first, "kit")).exchange)
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    await first.post(first.message("tools/call", call))
+    await second.link.quiet()
+    brought = second.so_far(stream.exchange).messages
+    strays = [
+        each.method or str(each.kind)
+        for each in brought
+        if each.method == PROGRESS or each.kind is not Kind.NOTIFICATION
+    ]
+    check(not strays and not second.link.asked, f"a session got {strays} of another one")
+
+
+@case(
+    SHOULD,
+    "session-management/cancel-own-only",
+    WITH_SESSIONS,
+    expects="The call goes on and is answered.",
+    needs=("tool:test_wait",),
+)
+async def cancel_own_only(talk: ServerTalk) -> None:
+    """A session cannot cancel the request of another one by its id."""
+    (first, _), (second, _) = await stateful(talk), await stateful(talk)
+    method, params = talk.slow_call(0.3)
+    sent = await first.link.say(first.message(method, params, id="kit-shared"))
+    await first.link.alive()
+    await second.link.cancel(Sent(id="kit-shared", exchange=0, method=method, number=0))
+    await second.link.alive()
+    answer = await first.answer(sent.exchange)
+    check_served(answer, "a call whose id another session has cancelled")
+
+
+@case(
+    SHOULD,
+    "session-management/answer-own-only",
+    WITH_SESSIONS,
+    expects="The question stays open until its own session answers it.",
+    needs=("tool:test_sampling",),
+)
+async def answer_own_only(talk: ServerTalk) -> None:
+    """A session cannot answer what the server has asked of another one."""
+    silent = Answering({"sampling/createMessage": _none})
+    first = Endpoint(talk, await talk.open(answering=silent))
+    if first.wire.session is None:
+        talk.skip("the server gives no session ids")
+    second = await endpoint(talk)
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    sent = await first.link.say(first.message("tools/call", call))
+    question = await first.link.expect("sampling/createMessage")
+    await second.post(result(question.id, sampled("forged")))
+    await second.link.alive()
+    await first.post(result(question.id, sampled("genuine")))
+    answer = await first.answer(sent.exchange)
+    check_served(answer, "the call")
+    said = str(answer.result)
+    check("forged" not in said, f"the answer of another session was taken: {said[:200]}")
+    check("genuine" in said, f"the session's own answer was not taken: {said[:200]}")
+
+
+__all__ = ["calling", "listening", "page"]

@@ -1,0 +1,255 @@
+"""Mutants of which message goes over which stream of Streamable HTTP."""
+
+import json
+from collections.abc import Callable, Iterable
+from copy import copy
+from typing import ClassVar
+
+from conformance.kit.heard import Done, Gone, Head, Heard, Text, header
+from conformance.mutants.fault import Asked, Fault, Value
+from conformance.mutants.http_faults import (
+    Concerns,
+    calls,
+    gets,
+    header_of,
+    notifications,
+    overlooks,
+    refuses,
+    responses,
+    responses_to,
+    status_of,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/transports")
+
+SESSION = "mcp-session-id"
+EVENTS = "text/event-stream"
+Test = Callable[[Value], bool]
+
+
+def message(heard: Heard) -> Value:
+    """The message that was heard; empty if it is none."""
+    if not isinstance(heard, Text):
+        return {}
+    value = json.loads(heard.data)
+    return value if isinstance(value, dict) else {}
+
+
+def of(method: str) -> Test:
+    """Whether a message is of that method."""
+    return lambda value: value.get("method") == method
+
+
+def is_response(value: Value) -> bool:
+    """Whether a message is a response."""
+    return "result" in value or "error" in value
+
+
+class _Misdirects(Fault):
+    """Sends some messages over a GET stream: as well, or only there."""
+
+    def __init__(self, test: Test, *, as_well: bool, stream: int = 0) -> None:
+        super().__init__()
+        self._test, self._as_well, self._stream = test, as_well, stream
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        streams = [number for number, asked in self.exchanges.items() if gets(asked)]
+        if not isinstance(heard, Text) or not streams or not self._test(message(heard)):
+            return (heard,)
+        moved = copy(heard)
+        moved.exchange = streams[self._stream]
+        return (heard, moved) if self._as_well else (moved,)
+
+
+class _Mixes(Fault):
+    """Sends all responses over the stream of the first request."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        first = min(
+            (n for n, asked in self.exchanges.items() if calls("tools/call")(asked)), default=0
+        )
+        if isinstance(heard, Text) and first and is_response(message(heard)):
+            heard.exchange = first
+        return (heard,)
+
+
+class _OneAtATime(Fault):
+    """Answers nothing while a call runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[Heard] = []
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        running = [
+            n for n, asked in self.exchanges.items() if calls("tools/call", "test_wait")(asked)
+        ]
+        if not running or isinstance(heard, Gone):
+            return (heard,)
+        if heard.exchange not in running:
+            self._held.append(heard)
+            return ()
+        if not isinstance(heard, Done):
+            return (heard,)
+        self.exchanges.pop(heard.exchange)
+        held, self._held = self._held, []
+        return (heard, *held)
+
+
+class _Twice(Fault):
+    """Sends some messages twice."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        twice = message(heard).get("method") == "notifications/progress"
+        return (heard, copy(heard)) if twice else (heard,)
+
+
+class _Leaks(Fault):
+    """Sends progress over the GET streams of other sessions, too."""
+
+    kept: ClassVar[list[tuple[Fault, Text]]] = []
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if calls("initialize")(asked):
+            self.kept.clear()
+        return asked
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Text) and of("notifications/progress")(message(heard)):
+            self.kept.append((self, heard))
+        streams = [number for number, asked in self.exchanges.items() if gets(asked)]
+        foreign = [copy(text) for owner, text in self.kept if owner is not self]
+        if not streams or not foreign:
+            return (heard,)
+        for each in foreign:
+            each.exchange = streams[0]
+        self.kept.clear()
+        return (heard, *foreign)
+
+
+class _CrossSession(Fault):
+    """Takes some messages for those of the oldest session, whosever they are."""
+
+    first: ClassVar[list[str]] = []
+
+    def __init__(self, concerns: Concerns) -> None:
+        super().__init__()
+        self._concerns = concerns
+
+    def head(self, head: Head) -> Head:
+        if (found := header(head.headers, SESSION)) is not None:
+            self.first.append(found)
+            del self.first[:-2]
+        return head
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if self._concerns(asked) and self.first:
+            asked.headers = {**asked.headers, SESSION: self.first[0]}
+        return asked
+
+
+def _cancels(asked: Asked) -> bool:
+    return notifications(asked) and asked.value["method"] == "notifications/cancelled"
+
+
+table.add(
+    "get-404",
+    "listening-for-messages-from-the-server/stream-or-405",
+    "Answers GET with 404.",
+    status_of(gets, 404),
+)
+table.add(
+    "get-as-json",
+    "listening-for-messages-from-the-server/stream-or-405",
+    "Calls its event stream JSON.",
+    header_of(gets, "content-type", "application/json"),
+)
+table.add(
+    "get-accept-overlooked",
+    "listening-for-messages-from-the-server/accept",
+    "Does not look at Accept of GET.",
+    overlooks(gets, "accept", instead=EVENTS),
+)
+table.add(
+    "responses-on-get",
+    "listening-for-messages-from-the-server/no-responses",
+    "Sends responses over the GET stream as well.",
+    lambda: _Misdirects(is_response, as_well=True),
+)
+table.add(
+    "progress-on-get",
+    "listening-for-messages-from-the-server/unrelated-only",
+    "Sends the progress of calls over the GET stream.",
+    lambda: _Misdirects(of("notifications/progress"), as_well=False),
+)
+table.add(
+    "questions-on-get",
+    "listening-for-messages-from-the-server/questions-on-their-stream",
+    "Asks over the GET stream what a call wants to know.",
+    lambda: _Misdirects(of("sampling/createMessage"), as_well=False),
+)
+table.add(
+    "answer-200",
+    "sending-messages-to-the-server/answer-accepted",
+    "Answers answers with status 200.",
+    status_of(responses, 200),
+)
+table.add(
+    "unknown-answer-500",
+    "sending-messages-to-the-server/unknown-answer",
+    "Fails on answers to nothing.",
+    refuses(responses, 500),
+)
+table.add(
+    "stream-without-response",
+    "sending-messages-to-the-server/stream-kept-open",
+    "Ends the stream of a call before its response.",
+    responses_to(
+        calls("tools/call"), text=lambda text: () if is_response(message(text)) else (text,)
+    ),
+)
+table.add(
+    "responses-mixed",
+    "sending-messages-to-the-server/each-on-its-own",
+    "Sends all responses over the stream of the first call.",
+    _Mixes,
+)
+table.add(
+    "one-at-a-time",
+    "multiple-connections/beside-a-call",
+    "Answers nothing else while a call runs.",
+    _OneAtATime,
+)
+table.add(
+    "broadcast",
+    "multiple-connections/no-broadcast",
+    "Sends notifications over every GET stream.",
+    lambda: _Misdirects(of("notifications/tools/list_changed"), as_well=True),
+)
+table.add(
+    "progress-twice",
+    ("multiple-connections/progress-once", "session-management/equal-ids"),
+    "Sends progress twice.",
+    _Twice,
+)
+table.add(
+    "leaks-progress",
+    "session-management/streams-apart",
+    "Sends the progress of one session to another one.",
+    _Leaks,
+)
+table.add(
+    "cancels-for-others",
+    "session-management/cancel-own-only",
+    "Lets any session cancel.",
+    lambda: _CrossSession(_cancels),
+)
+table.add(
+    "answers-for-others",
+    "session-management/answer-own-only",
+    "Lets any session answer.",
+    lambda: _CrossSession(responses),
+)
+
+__all__ = ["is_response", "message", "of", "table"]
