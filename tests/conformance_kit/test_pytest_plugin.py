@@ -104,7 +104,7 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
     done = run(
         tmp_path,
         *("--mcp-client", CLIENT, "--mcp-revision", "2025-11-25", "-q", "-rA"),
-        *("--mcp-only", "basic/lifecycle", "--maxfail", "1"),
+        *("--mcp-only", "basic/lifecycle/initialization/client-identifies-itself"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[2025-11-25-http]" in done.stdout

@@ -1,0 +1,382 @@
+"""Reports: well-formed for whoever reads them, whatever a server has said."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from conformance.kit.model import MAY, SHOULD, Binding, Verdict
+from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
+from conformance.reports.plain import line_of, printable
+from conformance.reports.report import Report, report_of
+from conformance.reports.traces import write_traces
+from conformance.run.expected import Expected, judge
+from mcpcore.wire.trace import Header, Record, decode_line
+from tests.conformance_kit.results import R1, R2, case, message, result, run_of
+
+V = Verdict
+ONE, TWO, SHALL, MIGHT = case("a/one"), case("a/two"), case("b/s", SHOULD), case("b/m", MAY)
+EVIL = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"' & ]]> <!-- \x1b[31m"
+SECRET = "Bearer abcdef0123456789"
+
+
+def report(*expected: Expected, strict: bool = False, evil: str = "") -> Report:
+    said = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"x": evil or "y"}}).encode()
+    run = run_of(
+        result(ONE, V.PASSED),
+        result(ONE, V.FAILED, f"wrong {evil}", revision=R2, transcript=[message(said)]),
+        result(TWO, V.NOT_APPLICABLE, "there is none"),
+        result(TWO, V.INCONCLUSIVE, "who knows", revision=R2, notes=[f"a note {evil}"]),
+        result(SHALL, V.WEAK, f"weak {evil}", binding=Binding.WS, transcript=[message(said)]),
+        result(MIGHT, V.INFORMATIONAL, "look", binding=Binding.WS),
+        target=f"http://h/{evil}",
+        unplayed=1,
+    )
+    return report_of(run, judge(run, expected, strict=strict))
+
+
+KNOWN = (Expected(case=ONE.id, reason="it is old"),)
+
+
+def test_json_has_one_object_a_case_and_place() -> None:
+    rows = json.loads(FORMATS["json"](report()))
+    assert [(row["id"], row["transport"], row["revision"], row["verdict"]) for row in rows] == [
+        (ONE.id, "http", R1, "passed"),
+        (ONE.id, "http", R2, "failed"),
+        (TWO.id, "http", R1, "not applicable"),
+        (TWO.id, "http", R2, "inconclusive"),
+        (SHALL.id, "ws", R1, "weak"),
+        (MIGHT.id, "ws", R1, "informational"),
+    ]
+    assert list(rows[1])[:7] == [
+        *("id", "clause", "strength", "revision", "transport", "verdict", "detail"),
+    ]
+    assert rows[1]["strength"] == "MUST"
+    assert rows[1]["clause"] == "2026-07-28/basic/x#a"
+    assert rows[1]["detail"] == "wrong "
+    assert rows[1]["outcome"] == "failure"
+    assert rows[3]["notes"] == ["a note "]
+
+
+# What the common schema of JUnit reports allows: attributes, then children in this order.
+REQUIRED = {
+    "testsuites": set(),
+    "testsuite": {"name", "tests", "failures", "errors", "time", "timestamp", "hostname"},
+    "testcase": {"name", "classname", "time"},
+    "property": {"name", "value"},
+    "failure": {"type"},
+    "error": {"type"},
+}
+ALLOWED = {
+    "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},
+    "testsuite": REQUIRED["testsuite"] | {"skipped"},
+    "testcase": REQUIRED["testcase"],
+    "properties": set(),
+    "property": REQUIRED["property"],
+    "failure": {"type", "message"},
+    "error": {"type", "message"},
+    "skipped": {"message"},
+    "system-out": set(),
+}
+CHILDREN = {
+    "testsuites": r"(testsuite )*",
+    "testsuite": r"(properties )?(testcase )*(system-out )?(system-err )?",
+    "testcase": r"(skipped |error |failure )?(system-out )?(system-err )?",
+    "properties": r"(property )*",
+}
+
+
+def check_junit(text: str) -> Xml.Element:
+    root = Xml.fromstring(text)
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        assert set(element.attrib) <= ALLOWED[element.tag], element.tag
+        assert set(element.attrib) >= REQUIRED.get(element.tag, set()), element.tag
+        children = "".join(f"{child.tag} " for child in element)
+        assert re.fullmatch(CHILDREN.get(element.tag, ""), children), element.tag
+    for suite in [root, *root.iter("testsuite")]:
+        counted = {
+            "tests": len([*suite.iter("testcase")]),
+            "failures": len([*suite.iter("failure")]),
+            "errors": len([*suite.iter("error")]),
+            "skipped": len([*suite.iter("skipped")]),
+        }
+        assert {name: int(suite.attrib[name]) for name in counted} == counted
+        assert float(suite.attrib["time"]) >= 0
+    return root
+
+
+@pytest.mark.parametrize(
+    ("strict", "expected", "found"),
+    [
+        (False, (), ["-", "failure", "skipped", "skipped", "-", "-"]),
+        (True, (), ["-", "failure", "skipped", "error", "failure", "-"]),
+        (False, KNOWN, ["failure", "skipped", "skipped", "skipped", "-", "-"]),
+    ],
+)
+def test_junit(strict: bool, expected: tuple[Expected, ...], found: list[str]) -> None:
+    root = check_junit(FORMATS["junit"](report(*expected, strict=strict)))
+    assert [suite.get("name") for suite in root] == [f"http {R1}", f"http {R2}", f"ws {R1}"]
+    outcome = {
+        (case.get("name"), next((each.tag for each in case if each.tag != "system-out"), "-"))
+        for case in root.iter("testcase")
+    }
+    names = [
+        *(f"a/one [http {R1}]", f"a/one [http {R2}]", f"a/two [http {R1}]"),
+        *(f"a/two [http {R2}]", f"b/s [ws {R1}]", f"b/m [ws {R1}]"),
+    ]
+    assert outcome == {*zip(names, found, strict=True)}
+    assert {case.get("classname") for case in root.iter("testcase")} == {"server.basic.x"}
+    properties = {each.get("name"): each.get("value") for each in root.iter("property")}
+    assert properties["target"] == "http://h/"
+    assert properties["seed"] == "3"
+
+
+def test_junit_tells_why_and_what_was_said() -> None:
+    root = check_junit(FORMATS["junit"](report()))
+    (failure,) = root.iter("failure")
+    assert failure.get("message") == "wrong "
+    text = failure.text or ""
+    assert "MUST: Something is tested." in text
+    assert "expected: It is as it should be." in text
+    assert '< result         {"jsonrpc": "2.0", "id": 1, "result": {"x": "y"}}' in text
+
+
+def test_junit_has_what_is_stale() -> None:
+    stale = Expected(case=TWO.id, revisions=(R1,))
+    root = check_junit(FORMATS["junit"](report(stale)))
+    (case,) = [each for each in root.iter("testcase") if each.get("name") == TWO.id]
+    assert case[0].get("type") == "stale"
+
+
+def test_junit_holds_what_xml_cannot() -> None:
+    root = check_junit(FORMATS["junit"](report(evil=EVIL + "\x00\ufffe\ud800")))
+    (failure,) = root.iter("failure")
+    assert "</script><script>" in (failure.get("message") or "")
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page."""
+
+    VOID = ("meta", "input", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self.open and self.open[-1] == "script" else self.text).append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def test_the_page_is_whole_and_needs_nothing() -> None:
+    page = Page(FORMATS["html"](report(*KNOWN)))
+    for tag, attributes in page.tags:
+        # nothing is loaded, nothing runs but the page's one script
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form"), tag
+        assert not {"src", "srcset", "style"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+        if "href" in attributes:
+            assert tag == "a"
+            target = attributes["href"] or ""
+            assert re.match(r"https://modelcontextprotocol\.io/|#e\d+$|docs/", target)
+    assert page.count("script") == 1
+    ids = [attributes["id"] for tag, attributes in page.tags if tag == "details"]
+    links = {(attributes.get("href") or "")[1:] for tag, attributes in page.tags if tag == "a"}
+    assert ids
+    assert {*ids} <= links
+    text = "".join(page.text)
+    assert '{"jsonrpc": "2.0", "id": 1, "result": {"x": "y"}}' in text
+    for shown in ("It is as it should be.", "Something is tested.", "it is old", "wrong"):
+        assert shown in text
+
+
+def test_the_page_lets_one_script_and_one_style_run() -> None:
+    text = FORMATS["html"](report())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    import base64
+    import hashlib
+
+    for name in ("style", "script"):
+        (inner,) = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy[1]
+
+
+def test_a_hostile_server_gets_no_script_into_the_page() -> None:
+    plain, evil = Page(FORMATS["html"](report())), Page(FORMATS["html"](report(evil=EVIL)))
+    # what it said is text, and there is nothing but what was there without it
+    assert evil.scripts == plain.scripts
+    assert [tag for tag, _ in evil.tags] == [tag for tag, _ in plain.tags]
+    assert [sorted(attrs) for _, attrs in evil.tags] == [sorted(attrs) for _, attrs in plain.tags]
+    text = "".join(evil.text)
+    assert "<script>alert(1)</script>" in text
+    assert "\x1b" not in text
+
+
+def test_the_matrix_has_every_case_and_place() -> None:
+    page = Page(FORMATS["html"](report()))
+    rows = [
+        attributes["data-id"]
+        for tag, attributes in page.tags
+        if tag == "tr" and "data-id" in attributes
+    ]
+    assert rows == [ONE.id, TWO.id, SHALL.id, MIGHT.id]
+    text = "".join(page.text)
+    assert text.count(R1) >= 2
+    assert "\N{CHECK MARK}" in text
+    assert "\N{BALLOT X}" in text
+
+
+def test_markdown() -> None:
+    text = FORMATS["markdown"](report(*KNOWN, strict=True))
+    assert text.startswith("# MCP conformance of the server http\\://h/\n")
+    assert f"| http | {R2} |  | 1 |  |  |  | 1 |" in text
+    assert "## Failures (2)" in text
+    assert "## Unexpected passes (1)" in text
+    assert "## Known failures (1)" in text
+    assert "## Worth knowing (1)" in text
+    assert "- known: it is old" in text
+    assert "<details><summary>transcript</summary>\n\n```text\n" in text
+
+
+def test_markdown_says_what_it_says() -> None:
+    evil = "`` ``` ~~~ | <b> @everyone [x](javascript:1) *x* https://evil.example\n# heading"
+    text = FORMATS["markdown"](report(evil=evil))
+    # outside of fences nothing of it is markup
+    outside = re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert "<b>" not in outside.replace("\\<b\\>", "")
+    assert "@everyone" not in outside
+    assert "\n# heading" not in outside
+    assert "[x](" not in outside.replace("\\[x\\](", "")
+    assert "https://evil" not in outside
+    # and within one nothing ends it
+    assert "\n````text\n" in text
+
+
+def test_the_badge() -> None:
+    for made, said, colour in (
+        (report(), "1 of 5", "#c22f2f"),
+        (
+            report_of(run := run_of(result(ONE, V.PASSED)), judge(run, (), strict=True)),
+            "1 of 1",
+            "#2e8540",
+        ),
+        (
+            report_of(run := run_of(result(ONE, V.WEAK)), judge(run, (), strict=False)),
+            "0 of 1",
+            "#a66f00",
+        ),
+        (
+            report_of(run := run_of(result(ONE, V.NOT_APPLICABLE)), judge(run, (), strict=False)),
+            "nothing played",
+            "#6a6a6a",
+        ),
+    ):
+        root = Xml.fromstring(FORMATS["svg"](made))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root.get("aria-label") == f"MCP server: {said}"
+        assert colour in FORMATS["svg"](made)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_report_holds_a_secret(name: str) -> None:
+    said = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "result": {"apiKey": "abcdef0123456789"}}
+    ).encode()
+    run = run_of(
+        result(
+            ONE,
+            V.FAILED,
+            f"it sent {SECRET}, and abcdef0123456789, and own-secret-of-the-user-1",
+            transcript=[message(said)],
+            notes=[SECRET],
+        ),
+        target="http://user:own-secret-of-the-user-1@h/?token=abcdef0123456789",
+    )
+    made = report_of(run, judge(run, (), strict=False), ["own-secret-of-the-user-1"])
+    text = FORMATS[name](made)
+    assert "abcdef0123456789" not in text
+    assert "own-secret" not in text
+
+
+def test_a_trace_of_each_finding_is_written(tmp_path: Path) -> None:
+    made = report(evil=EVIL)
+    names = write_traces(made, str(tmp_path / "traces"))
+    files = sorted(path.name for path in (tmp_path / "traces").iterdir())
+    assert files == [
+        f"basic.x.a.one.http.{R2}.jsonl",
+        f"basic.x.b.s.ws.{R1}.jsonl",
+    ]
+    assert sorted(names) == [1, 4]
+    header, *records = map(decode_line, Path(names[1]).read_bytes().splitlines())
+    assert isinstance(header, Header)
+    assert (header.side, header.binding) == ("client", "http")
+    assert [record.kind for record in records if isinstance(record, Record)] == ["result"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("json", Wanted("json")),
+        ("json:-", Wanted("json")),
+        ("junit:a/b.xml", Wanted("junit", "a/b.xml")),
+        ("html:C:\\x.html", Wanted("html", "C:\\x.html")),
+    ],
+)
+def test_reports_are_asked_for(text: str, found: Wanted) -> None:
+    assert wanted(text) == found
+
+
+@pytest.mark.parametrize("text", ["xml", "", "json:", ":x"])
+def test_reports_that_there_are_not(text: str) -> None:
+    with pytest.raises(BadReport):
+        wanted(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\n", "plain\n"),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("a\u202eb", "a\\u202eb"),
+        ("\ud800", "\\ud800"),
+        ("é\N{GRINNING FACE}", "é\N{GRINNING FACE}"),
+    ],
+)
+def test_what_cannot_be_seen_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_line_is_bounded_and_says_so() -> None:
+    record = Record(time=1.0, kind="invalid", direction="to-client", text="x" * 100, cut=7)
+    assert line_of(record, 10) == "  1.000    1 < invalid        xxxxxxxxxx ... (97 more)"
+
+
+@pytest.mark.parametrize("make", FORMATS.values())
+def test_a_run_of_nothing_is_reported(make: Callable[[Report], str]) -> None:
+    run = run_of()
+    assert make(report_of(run, judge(run, (), strict=True)))

@@ -1,0 +1,250 @@
+"""What wires have logged becomes the records of a trace: cut, told apart, without secrets."""
+
+import json
+
+import pytest
+
+from conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
+from conformance.kit.talk import ServerTalk
+from conformance.run.transcript import records_of
+from mcpcore.wire.trace import Record, Redactor, decode_line, encode_line
+
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+PONG = b'{"jsonrpc":"2.0","id":1,"result":{}}'
+NOTE = b'{"jsonrpc":"2.0","method":"notifications/x"}'
+
+
+def case_of(side: Side = Side.SERVER) -> Case:
+    page = Page("p")
+
+    async def play(talk: ServerTalk) -> None:
+        """Does it."""
+
+    if side is Side.SERVER:
+        page.server(MUST, "a/b", expects="-")(play)
+    else:
+        page.client(MUST, "a/b", expects="-")(play)  # type: ignore[arg-type]
+    return page.cases[0]
+
+
+def line(
+    sent: bool, kind: str, data: bytes, *, exchange: int = 0, wire: int = 1, cut: int = 0
+) -> Line:
+    return Line(at=0.5, sent=sent, wire=wire, exchange=exchange, kind=kind, data=data, cut=cut)
+
+
+def cut(
+    binding: Binding, *lines: Line, side: Side = Side.SERVER, redactor: Redactor | None = None
+) -> list[Record]:
+    result = Result(
+        case=case_of(side),
+        revision="2025-11-25",
+        binding=binding,
+        verdict=Verdict.FAILED,
+        transcript=[*lines],
+    )
+    records = records_of(result, redactor)
+    # whatever it is, it can be written and read
+    assert [decode_line(encode_line(record)) for record in records] == records
+    return records
+
+
+def told(records: list[Record]) -> list[tuple[str, str | None, object]]:
+    return [
+        (record.kind, record.direction, record.text if record.data is None else record.data)
+        for record in records
+    ]
+
+
+def test_lines() -> None:
+    records = cut(
+        Binding.STDIO,
+        line(True, "message", PING + b"\n"),
+        line(False, "message", PONG + b"\r\n"),
+        line(False, "message", b"hello\n"),
+        line(True, "message", b"\xff\n"),
+        line(True, "note", b"SIGTERM"),
+        line(False, "close", b"exit status 0"),
+    )
+    assert told(records) == [
+        ("request", "to-server", PING.decode()),
+        ("result", "to-client", PONG.decode()),
+        ("invalid", "to-client", "hello"),
+        ("invalid", "to-server", b"\xff"),
+        ("note", None, "SIGTERM"),
+        ("closed", None, "exit status 0"),
+    ]
+    assert (records[0].method, records[0].id, records[0].time) == ("ping", 1, 0.5)
+
+
+def test_what_a_client_under_test_says_goes_to_the_server() -> None:
+    records = cut(
+        Binding.TCP, line(False, "message", PING), line(True, "message", PONG), side=Side.CLIENT
+    )
+    assert [record.direction for record in records] == ["to-server", "to-client"]
+
+
+REQUEST = b"POST /mcp?a=1 HTTP/1.1\r\nhost: h\r\ncontent-length: 40\r\n\r\n"
+
+
+def test_an_exchange_over_http() -> None:
+    response = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n"
+    records = cut(
+        Binding.HTTP,
+        line(True, "head", REQUEST + PING, exchange=1),
+        line(False, "bytes", response[:20], exchange=1),
+        line(False, "bytes", response[20:] + PONG[:9], exchange=1),
+        line(False, "bytes", PONG[9:], exchange=1),
+        line(False, "end", b"", exchange=1),
+    )
+    assert [record.kind for record in records] == [
+        "http-request",
+        "request",
+        "http-response",
+        "result",
+        "http-end",
+    ]
+    assert records[0].text == "POST /mcp?a=<hidden-1>\nhost: h\ncontent-length: 40"
+    assert records[2].status == 200
+    assert records[3].text == PONG.decode()
+    assert {record.stream for record in records} == {1}
+
+
+def test_an_event_stream_over_http() -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    body = b": hi\n\nid: 7\nretry: 500\ndata:\n\nevent: endpoint\ndata: /m\n\nid: 8\ndata: " + NOTE
+    body += b"\n\n"
+    chunks = b"".join(
+        b"%x\r\n%s\r\n" % (len(each), each) for each in (body[:30], body[30:], b"data: " + PONG)
+    )
+    records = cut(
+        Binding.HTTP,
+        line(True, "head", REQUEST + PING, exchange=2),
+        line(False, "bytes", head + chunks[:50], exchange=2),
+        line(False, "bytes", chunks[50:], exchange=2),
+        line(False, "end", b"", exchange=2),
+    )
+    found = [(each.kind, each.event, each.event_id, each.retry, each.text) for each in records[3:]]
+    assert found == [
+        ("sse-comment", None, None, None, "hi"),
+        ("sse-event", None, "7", 500, ""),
+        ("sse-event", "endpoint", None, None, "/m"),
+        ("notification", "message", "8", None, NOTE.decode()),
+        # cut off before its end
+        ("result", "message", None, None, PONG.decode()),
+        ("http-end", None, None, None, None),
+    ]
+
+
+def test_a_body_that_is_no_message() -> None:
+    records = cut(
+        Binding.HTTP,
+        line(True, "head", REQUEST + b"hello", exchange=1),
+        line(False, "bytes", b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", exchange=1),
+        line(False, "end", b"", exchange=1),
+    )
+    assert told(records)[1] == ("http-body", "to-server", "hello")
+    assert told(records)[3] == ("http-body", "to-client", "no")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x00\x01", b"HTTP/1.1 wrong\r\n\r\n", b"HTTP/1.1 200 OK\r\nno header\r\n\r\nx", b""],
+)
+def test_what_is_not_http_is_given_as_it_is(data: bytes) -> None:
+    records = cut(
+        Binding.HTTP,
+        line(True, "bytes", b"GARBAGE \x00", exchange=1),
+        line(False, "bytes", data, exchange=1),
+        line(False, "end", b"", exchange=1),
+    )
+    assert records[0].payload == b"GARBAGE \x00"
+    assert b"".join(record.payload for record in records[1:-1]) == data
+    assert records[-1].kind == "http-end"
+
+
+def test_a_long_body_says_how_much_is_missing() -> None:
+    records = cut(
+        Binding.HTTP,
+        line(True, "head", REQUEST + b'{"a":"' + b"x" * 50, exchange=1, cut=1000),
+        line(False, "end", b"", exchange=1),
+    )
+    assert [record.kind for record in records] == ["http-request", "http-body", "http-end"]
+    assert len(records[1].payload) + records[1].cut == 1056
+
+
+def test_a_scripted_server_over_http() -> None:
+    shown = b"POST /mcp\nhost: h\ncontent-type: application/json\n\n" + PING
+    records = cut(
+        Binding.HTTP,
+        line(False, "head", shown, exchange=1),
+        line(True, "head", b"HTTP 200\ncontent-type: text/event-stream\n\n", exchange=1),
+        line(True, "bytes", b"data: " + NOTE + b"\n\n", exchange=1),
+        line(True, "bytes", b"data: " + PONG + b"\n\n", exchange=1),
+        line(True, "end", b"", exchange=1),
+        line(False, "head", b"DELETE /mcp\nmcp-session-id: 0123456789abcdef\n\n", exchange=2),
+        line(True, "head", b"HTTP 200\ncontent-type: application/json\n\n" + PONG, exchange=2),
+        side=Side.CLIENT,
+    )
+    assert [(record.kind, record.direction) for record in records] == [
+        ("http-request", "to-server"),
+        ("request", "to-server"),
+        ("http-response", "to-client"),
+        ("notification", "to-client"),
+        ("result", "to-client"),
+        ("http-end", "to-client"),
+        ("http-request", "to-server"),
+        ("http-response", "to-client"),
+        ("result", "to-client"),
+    ]
+    assert records[6].text == "DELETE /mcp\nmcp-session-id: <hidden-1>"
+
+
+def test_a_websocket() -> None:
+    opening = b"GET /mcp HTTP/1.1\r\nupgrade: websocket\r\nauthorization: Bearer abcdefgh1\r\n\r\n"
+    accepted = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n"
+    first = b"\x01\x05" + PONG[:5]
+    rest = b"\x80" + bytes([len(PONG) - 5]) + PONG[5:]
+    long = b'{"jsonrpc":"2.0","id":1,"result":{"a":"' + b"x" * 200 + b'"}}'
+    frames = first + b"\x89\x02hi" + rest + b"\x81\x7e" + len(long).to_bytes(2, "big") + long
+    masked = b"\x82\x83" + b"\x01\x02\x03\x04" + bytes([0x61 ^ 1, 0x62 ^ 2, 0x63 ^ 3])
+    records = cut(
+        Binding.WS,
+        line(True, "head", opening),
+        line(False, "bytes", accepted + frames[:3]),
+        line(False, "bytes", frames[3:100]),
+        line(True, "message", PING),
+        line(True, "bytes", masked),
+        line(False, "bytes", frames[100:] + b"\x88\x05\x03\xe9bye"),
+        line(False, "bytes", b"\x83\x01x\x81\x05half"),
+    )
+    assert [record.kind for record in records] == [
+        "http-request",
+        "http-response",
+        "ping",
+        "result",
+        "request",
+        "binary",
+        "result",
+        "close",
+        "invalid",
+        "invalid",
+    ]
+    assert "<hidden-1>" in (records[0].text or "")
+    assert "abcdefgh1" not in (records[0].text or "")
+    assert records[3].text == PONG.decode()
+    assert records[5].payload == b"abc"
+    assert records[6].text == long.decode()
+    assert (records[7].status, records[7].text) == (1001, "bye")
+    assert records[9].payload == b"\x81\x05half"
+
+
+def test_secrets_that_are_known_are_hidden_everywhere() -> None:
+    redactor = Redactor()
+    redactor.hide("correct-horse-battery-9")
+    value = json.dumps({"jsonrpc": "2.0", "method": "x", "params": ["correct-horse-battery-9"]})
+    (record,) = cut(Binding.STDIO, line(False, "message", value.encode()), redactor=redactor)
+    assert "correct-horse" not in (record.text or "")
+    assert record.redactions
