@@ -1,0 +1,57 @@
+"""The page on conformance in one's own tests tells the truth."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import conformance.strategies
+from tests.docs_blocks import ROOT, Program, blocks, check_types, dead_links, programs
+
+PAGE = ROOT / "docs" / "conformance-library.md"
+PROGRAMS = programs(PAGE)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_program_runs_and_prints_what_is_shown(program: Program, tmp_path: Path) -> None:
+    program.check(tmp_path)
+
+
+def test_links_lead_somewhere() -> None:
+    assert dead_links(PAGE) == []
+
+
+def test_every_option_is_named_and_is_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True
+    )
+    there = set(re.findall(r"--mcp-\w+", done.stdout))
+    assert there == set(re.findall(r"--mcp-\w+", PAGE.read_text(encoding="utf-8")))
+
+
+def test_every_option_of_the_workflow_is_there() -> None:
+    (workflow,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", "transports.cli", "conformance", "server", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "200", "PATH": ""},
+    )
+    used = set(re.findall(r" (--[a-z-]+) ", workflow)) - {"--"}
+    assert used
+    assert all(option in done.stdout for option in used), used
+
+
+def test_every_strategy_is_named() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    made = [name for name in conformance.strategies.__all__ if name[0].islower()]
+    assert [name for name in made if name not in text] == ["json_values"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_programs_are_typed_from_a_users_side(tmp_path: Path) -> None:
+    check_types(PROGRAMS, tmp_path)
