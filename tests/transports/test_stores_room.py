@@ -22,8 +22,7 @@ from mcpcore.http.storing import (
 from tests.transports.store_stage import Stage, Theatre, decoded, record, theatre
 from transports.stores.base import StoreSettings
 
-NAMES = "abcdefgh"
-OWNERS = dict(zip(NAMES, ("one", "two") * 4, strict=True))
+OWNERS = dict.fromkeys("abcd", "one") | dict.fromkeys("ef", "two")
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -39,7 +38,7 @@ def memory(tmp_path: Path) -> Iterator[Theatre]:
         yield made
 
 
-names = st.sampled_from(NAMES)
+names = st.sampled_from(sorted(OWNERS))
 STEPS: dict[str, Callable[[str], Step]] = {
     "touch": lambda name: SessionTouch(token=1, session=name),
     "load": lambda name: SessionLoad(token=1, session=name),
@@ -51,7 +50,7 @@ STEPS: dict[str, Callable[[str], Step]] = {
     "post": lambda name: StreamBegin(token=1, session=name, stream=2, request=b"7"),
     "no post": lambda name: StreamAppend(token=1, session=name, stream=2, data=b"", ends=True),
 }
-steps = st.tuples(st.sampled_from(sorted(STEPS)), names)
+steps = st.tuples(st.sampled_from([*STEPS, "calls", "get", "post"]), names)
 MANY = 100
 bounds = st.one_of(
     # which goes for a batch that meets both bounds, where all are at work, is open
@@ -84,7 +83,7 @@ def test_the_same_go_in_every_store(house: Theatre, memory: Theatre) -> None:
         share, total, most = bound
         limits = StoreSettings(sessions=total, sessions_per_client=share, unused=1000, renew=0)
         makes = st.lists(names, min_size=1, max_size=most, unique=True)
-        history = data.draw(st.lists(makes | steps, min_size=5, max_size=40))
+        history = data.draw(st.lists(makes | steps, min_size=10, max_size=40))
         with house.stage(limits) as one, memory.stage(limits) as other:
             for stage in (one, other):
                 stage.notes("b")
