@@ -222,10 +222,10 @@ def check_event(book: Book, talk: Conversation, exchange: Exchange, entry: Entry
     line, record = entry
     exchange.events += 1
     request, revision = exchange.request, talk.revision
-    if request is not None and request.method == "GET" and _is_pipe(talk):
-        if exchange.events == 1 and record.event != "endpoint":
-            text = f"the first event is {record.event!r}"
-            book.find("sse-endpoint", line, "server", text, revision)
+    if record.event == "endpoint" and exchange.events > 1:
+        text = f"it is event number {exchange.events} of its stream"
+        book.find("sse-endpoint", line, "server", text, revision)
+    if _is_pipe(talk):
         return
     first = exchange.events == 1
     if first and revision is not None and revision.priming and record.kind != "sse-event":

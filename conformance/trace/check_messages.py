@@ -67,7 +67,8 @@ def check_batch(book: Book, talk: Conversation, said: Said, messages: list[Said]
     """A batch as a whole; called with its first message."""
     sender = sender_of(said.direction)
     revision = talk.revision
-    if revision is not None and not revision.batches:
+    posted = talk.http and sender == "client"
+    if revision is not None and not revision.batches and not posted:
         book.find(
             "batch-revision",
             said.line,
@@ -75,7 +76,7 @@ def check_batch(book: Book, talk: Conversation, said: Said, messages: list[Said]
             f"a batch, which {revision.name} does not have",
             revision,
         )
-    if talk.http and sender == "client":
+    if posted:
         book.find("body-single", said.line, sender, "the body is a batch", revision)
         asks = any(item.kind in ("request", "notification") for item in messages)
         answers = any(item.kind in ("result", "error") for item in messages)

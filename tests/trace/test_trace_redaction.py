@@ -111,7 +111,7 @@ def test_what_the_protocol_itself_names_so_stays() -> None:
 
 
 def test_schemas_keep_their_names_and_types_and_lose_given_values() -> None:
-    schema = {
+    schema: dict[str, Any] = {
         "type": "object",
         "properties": {
             "token": {"type": "string", "description": "the token", "default": SECRET},
