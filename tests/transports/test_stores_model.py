@@ -661,6 +661,8 @@ class Beside(RuleBasedStateMachine):
         # to save one that is there is a use, and which of two uses in a batch is the last is open
         self.model.look(self.stage.wall + 0.01)
         new = [each for each in made if each == used or each not in self.model.sessions]
+        # that one first: had it made room by then, it would be made anew and be older than others
+        new.sort(key=lambda each: each not in self.model.sessions)
         batch: list[Step] = [
             SessionSave(token=1, session=session, record=record(session)) for session in new
         ]
