@@ -1,0 +1,206 @@
+"""Cases of the page client/sampling, as a server has to follow it."""
+
+from typing import Any
+
+from conformance.kit.asking import Asked, ask_by_tool, failed, needs_input, send_call
+from conformance.kit.link import Answering, Link
+from conformance.kit.messages import Message
+from conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
+from conformance.kit.shapes import params_problem
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+
+page = Page("client/sampling")
+transports = Page("basic/transports")
+
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
+METHOD = "sampling/createMessage"
+TOOL = "test_sampling"
+WITH_TOOLS = "test_sampling_with_tools"
+PROMPT = {"prompt": "Say something."}
+
+
+async def asked(
+    talk: ServerTalk,
+    capabilities: dict[str, Any] | None = None,
+    answer: Any = None,
+    tool: str = TOOL,
+) -> tuple[Link, Asked]:
+    """Call a tool that samples; ``answer`` is the client's, a good one by default."""
+    by = {} if answer is None else {METHOD: lambda _: answer}
+    declared = {"sampling": {}} if capabilities is None else capabilities
+    link = await talk.open(capabilities=declared, answering=Answering(by=by))
+    arguments = PROMPT if tool == TOOL else {}
+    return link, await ask_by_tool(link, talk.tool(tool), arguments)
+
+
+@page.server(
+    MUST,
+    "creating-messages/shape",
+    ALL,
+    expects="sampling/createMessage with messages, maxTokens and what the revision has besides.",
+    needs=(f"tool:{TOOL}",),
+)
+async def shape(talk: ServerTalk) -> None:
+    """A request for sampling has the shape of its revision."""
+    _, found = await asked(talk)
+    problem = params_problem(METHOD, found.one(METHOD).params, talk.revision)
+    check(not problem, f"the params of {METHOD}: {problem}")
+
+
+@page.server(
+    SHOULD,
+    "messages/content",
+    ALL,
+    expects="At least one message, and an upper bound of at least one token.",
+    needs=(f"tool:{TOOL}",),
+)
+async def content(talk: ServerTalk) -> None:
+    """A request for sampling has something to say, and leaves room for an answer."""
+    _, found = await asked(talk)
+    params = found.one(METHOD).params
+    check(params.get("messages"), "there are no messages")
+    check(params.get("maxTokens", 0) >= 1, f"maxTokens is {params.get('maxTokens')!r}")
+
+
+@page.server(
+    MUST,
+    "capabilities/declared-only",
+    ALL,
+    expects="No request, and an error or a result that says so.",
+    needs=(f"tool:{TOOL}",),
+)
+async def declared_only(talk: ServerTalk) -> None:
+    """A client that has not declared sampling is not asked for it."""
+    link, found = await asked(talk, {})
+    check(not found.of(METHOD), f"{METHOD} is asked of a client that has not declared it")
+    check(found.reply.message is not None, f"the call got {found.reply}")
+    await link.alive()
+
+
+@page.server(
+    MUST,
+    "tools-in-sampling/declared-only",
+    SINCE_2025_11_25,
+    expects="No tools in the request, or no request.",
+    needs=(f"tool:{WITH_TOOLS}",),
+)
+async def tools_declared_only(talk: ServerTalk) -> None:
+    """Tools are not offered to a client that has not declared sampling.tools."""
+    _, found = await asked(talk, {"sampling": {}}, tool=WITH_TOOLS)
+    for each in found.of(METHOD):
+        extra = sorted({"tools", "toolChoice"} & set(each.params))
+        check(not extra, f"{', '.join(extra)} for a client that has not declared sampling.tools")
+
+
+@page.server(
+    MUST,
+    "tools-in-sampling/shape",
+    SINCE_2025_11_25,
+    expects="Tools with names and input schemas, and a choice that the page has.",
+    needs=(f"tool:{WITH_TOOLS}",),
+)
+async def tools_shape(talk: ServerTalk) -> None:
+    """A request with tools has the shape of its revision."""
+    _, found = await asked(talk, {"sampling": {"tools": {}}}, tool=WITH_TOOLS)
+    params = found.one(METHOD).params
+    problem = params_problem(METHOD, params, talk.revision)
+    check(not problem, f"the params of {METHOD}: {problem}")
+    check(params.get("tools"), "the client can use tools, and gets none")
+
+
+@page.server(
+    SHOULD,
+    "capabilities/context",
+    SINCE_2025_11_25,
+    expects="No includeContext but none.",
+    needs=(f"tool:{TOOL}",),
+)
+async def context(talk: ServerTalk) -> None:
+    """Context is not asked for of a client that has not declared sampling.context."""
+    _, found = await asked(talk)
+    wanted = found.one(METHOD).params.get("includeContext", "none")
+    check(wanted == "none", f"includeContext is {wanted!r}, sampling.context is not declared")
+
+
+@page.server(
+    SHOULD,
+    "creating-messages/answer-used",
+    ALL,
+    expects="The call goes on once the client has answered.",
+    needs=(f"tool:{TOOL}",),
+)
+async def answer_used(talk: ServerTalk) -> None:
+    """What the client's model says reaches the tool."""
+    _, found = await asked(talk)
+    found.one(METHOD)
+    check(not failed(found.reply), f"with a good answer: {found.reply}")
+    check(not needs_input(found.reply), "the answer did not suffice")
+    check("said by the kit" in repr(found.reply.result), "what the model said is in no result")
+
+
+@page.server(
+    MUST,
+    "error-handling/refusal",
+    LEGACY,
+    expects="An end of the call, and a server that goes on.",
+    needs=(f"tool:{TOOL}",),
+)
+async def refusal(talk: ServerTalk) -> None:
+    """A user who refuses ends the call and nothing else."""
+    error = {"code": -1, "message": "User rejected sampling request"}
+    link, found = await asked(talk, answer={"error": error})
+    found.one(METHOD)
+    check(found.reply.message is not None, f"after the client's error the call got {found.reply}")
+    check(failed(found.reply), "the user refused, and the call succeeds")
+    await link.alive()
+
+
+@page.server(
+    SHOULD,
+    "security-considerations/malformed-answer",
+    ALL,
+    expects="An error, a result with isError, or the question again.",
+    needs=(f"tool:{TOOL}",),
+)
+async def malformed_answer(talk: ServerTalk) -> None:
+    """An answer that has not the form of one is not used, and does no harm."""
+    text = {"type": "text", "text": "said by the kit"}
+    wrong: tuple[dict[str, Any], ...] = (
+        {},
+        {"role": "assistant", "content": "said by the kit", "model": "kit"},
+        {"role": "robot", "content": text, "model": "kit"},
+        {"role": "assistant", "content": text, "model": 17},
+    )
+    for answer in wrong:
+        link, found = await asked(talk, answer=answer)
+        found.one(METHOD)
+        taken = not failed(found.reply) and not needs_input(found.reply)
+        check(found.reply.message is not None, f"after the answer {answer}: {found.reply}")
+        check(not taken, f"the answer {answer} was taken")
+        await link.alive()
+
+
+@transports.server(
+    SHOULD,
+    "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
+    LEGACY,
+    expects="The request comes on the stream of the call that it is about, not on that of GET.",
+    bindings=STREAMABLE,
+    needs=(f"tool:{TOOL}",),
+)
+async def right_stream(talk: ServerTalk) -> None:
+    """What a call asks of the client comes on the stream of that call."""
+    link = await talk.open(capabilities={"sampling": {}}, answering=Answering())
+    # a GET stream is there, to be mistaken for it, wherever the server has one
+    await link.listen()
+    sent = await send_call(link, talk.tool(TOOL), PROMPT)
+    await link.reply(sent)
+    found: list[Message] = [each for each in link.asked if each.method == METHOD]
+    check(found, f"no {METHOD} came")
+    exchange = found[0].source.exchange
+    check(exchange == sent.exchange, "the request came on another stream than that of the call")
+
+
+__all__ = ["page", "transports"]
