@@ -47,19 +47,24 @@ def is_response(value: Value) -> bool:
 
 
 class _Misdirects(Fault):
-    """Sends some messages over a GET stream: as well, or only there."""
+    """Sends some messages over the first of certain streams: as well, or only there."""
 
-    def __init__(self, test: Test, *, as_well: bool, stream: int = 0) -> None:
+    def __init__(self, test: Test, where: Concerns, *, as_well: bool) -> None:
         super().__init__()
-        self._test, self._as_well, self._stream = test, as_well, stream
+        self._test, self._where, self._as_well = test, where, as_well
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
-        streams = [number for number, asked in self.exchanges.items() if gets(asked)]
+        streams = [number for number, asked in self.exchanges.items() if self._where(asked)]
         if not isinstance(heard, Text) or not streams or not self._test(message(heard)):
             return (heard,)
         moved = copy(heard)
-        moved.exchange = streams[self._stream]
+        moved.exchange = streams[0]
         return (heard, moved) if self._as_well else (moved,)
+
+
+def misdirects(test: Test, where: Concerns = gets, *, as_well: bool) -> Callable[[], Fault]:
+    """Send some messages over the first stream of some requests: as well, or only there."""
+    return lambda: _Misdirects(test, where, as_well=as_well)
 
 
 class _Mixes(Fault):
@@ -97,10 +102,11 @@ class _OneAtATime(Fault):
         return (heard, *held)
 
 
-class _Twice(Fault):
-    """Sends some messages twice."""
+class Twice(Fault):
+    """Sends progress twice."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
+        """See :class:`~conformance.mutants.fault.Fault`."""
         twice = message(heard).get("method") == "notifications/progress"
         return (heard, copy(heard)) if twice else (heard,)
 
@@ -175,19 +181,19 @@ table.add(
     "responses-on-get",
     "listening-for-messages-from-the-server/no-responses",
     "Sends responses over the GET stream as well.",
-    lambda: _Misdirects(is_response, as_well=True),
+    misdirects(is_response, as_well=True),
 )
 table.add(
     "progress-on-get",
     "listening-for-messages-from-the-server/unrelated-only",
     "Sends the progress of calls over the GET stream.",
-    lambda: _Misdirects(of("notifications/progress"), as_well=False),
+    misdirects(of("notifications/progress"), as_well=False),
 )
 table.add(
     "questions-on-get",
     "listening-for-messages-from-the-server/questions-on-their-stream",
     "Asks over the GET stream what a call wants to know.",
-    lambda: _Misdirects(of("sampling/createMessage"), as_well=False),
+    misdirects(of("sampling/createMessage"), as_well=False),
 )
 table.add(
     "answer-200",
@@ -225,13 +231,13 @@ table.add(
     "broadcast",
     "multiple-connections/no-broadcast",
     "Sends notifications over every GET stream.",
-    lambda: _Misdirects(of("notifications/tools/list_changed"), as_well=True),
+    misdirects(of("notifications/tools/list_changed"), as_well=True),
 )
 table.add(
     "progress-twice",
     ("multiple-connections/progress-once", "session-management/equal-ids"),
     "Sends progress twice.",
-    _Twice,
+    Twice,
 )
 table.add(
     "leaks-progress",
@@ -252,4 +258,4 @@ table.add(
     lambda: _CrossSession(responses),
 )
 
-__all__ = ["is_response", "message", "of", "table"]
+__all__ = ["Twice", "is_response", "message", "misdirects", "of", "table"]

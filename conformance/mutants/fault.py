@@ -90,6 +90,10 @@ class Fault:
         """What the kit hears of everything else."""
         return (heard,)
 
+    def cutting(self, exchange: int) -> bool:
+        """Whether the server notices that an exchange (0: the connection) is dropped."""
+        return True
+
     def reached(self, reached: bool) -> bool:
         """Whether the server can be reached at another address."""
         return reached

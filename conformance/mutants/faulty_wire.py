@@ -160,8 +160,9 @@ class FaultyWire:
         return await self.fetch("GET", headers=headers)
 
     async def cut(self, exchange: int = 0) -> None:
-        """As the wire does it."""
-        await self._wire.cut(exchange)
+        """As the wire does it, if the fault lets it through."""
+        if self._fault.cutting(exchange):
+            await self._wire.cut(exchange)
 
     async def close(self) -> None:
         """As the wire does it."""
