@@ -1,0 +1,360 @@
+"""``mcpcore conformance``, as its users run it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from transports.cli import main
+
+ROOT = Path(__file__).parents[2]
+MCPCORE = (sys.executable, "-m", "transports.cli", "conformance")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+EVERYTHING = (sys.executable, "-m", "conformance.everything.server", "--stdio")
+CLIENT = (sys.executable, "-m", "conformance.everything.client")
+Done = subprocess.CompletedProcess[str]
+LIFECYCLE = ("--only", "basic/lifecycle/version-negotiation", "--revision", "2025-06-18")
+
+BROKEN = """
+import json
+import sys
+
+for line in sys.stdin:
+    said = json.loads(line)
+    if said.get("method") == "initialize":
+        result = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "serverInfo": {"name": "\\x1b[31mbroken", "version": "1"},
+        }
+    elif "id" in said:
+        result = {}
+    else:
+        continue
+    print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"""
+"""A server of 2025-06-18 that answers everything well, also what it should not."""
+
+
+def conformance(*words: str, cwd: Path | None = None, timeout: float = 50, **env: str) -> Done:
+    return subprocess.run(
+        [*MCPCORE, *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env={**ENVIRONMENT, **env},
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    path = tmp_path_factory.mktemp("servers") / "broken.py"
+    path.write_text(BROKEN)
+    return ("--", sys.executable, str(path))
+
+
+@pytest.mark.parametrize("command", ["server", "client", "mutants"])
+def test_help_shows_examples(command: str) -> None:
+    done = conformance(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    examples = re.findall(r"^    mcpcore conformance (\w+)", done.stdout, re.MULTILINE)
+    assert len(examples) >= 3
+    assert set(examples) == {command}
+
+
+def test_exit_statuses_are_in_the_help() -> None:
+    done = conformance("--help")
+    assert "0 well, 1 failures, 2 wrong usage, 3 nothing to be run, 130 interrupted" in " ".join(
+        done.stdout.split()
+    )
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_cases_are_listed(side: str) -> None:
+    done = conformance(side, "--list", "--json", "--only", "basic/lifecycle")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads(done.stdout)
+    assert rows
+    for row in rows:
+        assert list(row) == [
+            *("id", "clause", "link", "strength", "revisions", "side", "bindings"),
+            *("needs", "summary", "expects"),
+        ]
+        assert row["side"] == side
+        assert row["id"].startswith("basic/lifecycle/")
+        assert row["strength"] in ("MUST", "SHOULD", "MAY")
+        assert row["revisions"]
+        assert row["bindings"]
+    shown = conformance(side, "--list", "--only", "basic/lifecycle")
+    assert shown.returncode == 0
+    assert f"cases ({len(rows)})" in shown.stdout
+    assert all(row["id"] in shown.stdout for row in rows)
+
+
+def test_a_good_server_over_several_transports(tmp_path: Path) -> None:
+    done = conformance(
+        "server",
+        "conformance.everything.server:server",
+        *("--transport", "memory", "--transport", "http", "--strict", "--report", "json"),
+        *("--report", f"junit:{tmp_path}/new/junit.xml", "--report", f"html:{tmp_path}/r.html"),
+        *LIFECYCLE,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {(row["transport"], row["revision"]) for row in rows} == {
+        ("memory", "2025-06-18"),
+        ("http", "2025-06-18"),
+    }
+    assert {row["verdict"] for row in rows} <= {"passed", "not applicable"}
+    assert Xml.parse(tmp_path / "new" / "junit.xml").getroot().get("failures") == "0"
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    # the report has standard output for itself
+    assert "memory 2025-06-18: " in done.stderr
+    assert "http 2025-06-18: " in done.stderr
+
+
+def test_a_command_and_a_url_in_one_run(tmp_path: Path) -> None:
+    done = conformance(
+        "server",
+        "conformance.everything.server:server",
+        *LIFECYCLE,
+        "--report",
+        "json",
+        "--",
+        *EVERYTHING,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {row["transport"] for row in json.loads(done.stdout)} == {"memory", "stdio"}
+
+
+def test_failures_are_told_and_kept(broken: tuple[str, ...], tmp_path: Path) -> None:
+    words = (*LIFECYCLE, "--only", "basic/index", "--timeout", "1", "-v")
+    done = conformance(
+        "server",
+        *words,
+        "--trace-dir",
+        str(tmp_path),
+        "--report",
+        f"json:{tmp_path}/r.json",
+        *broken,
+    )
+    assert done.returncode == 1
+    assert "failures\n" in done.stdout
+    rows = json.loads((tmp_path / "r.json").read_text())
+    failed = [row for row in rows if row["verdict"] == "failed"]
+    assert failed
+    for row in failed:
+        assert f"failed {row['id']}" in done.stdout
+        assert row["link"] in done.stdout
+        # its trace, and what was said
+        assert Path(row["trace"]).read_text().startswith('{"trace":1,')
+    assert '> request        {"jsonrpc":"2.0","id":1,"method":"initialize"' in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_known_failures(broken: tuple[str, ...], tmp_path: Path) -> None:
+    words = ("server", *LIFECYCLE, "--only", "basic/index", "--timeout", "1")
+    known = tmp_path / "known.toml"
+    done = conformance(*words, "--write-expected", str(known), *broken)
+    assert done.returncode == 0, done.stderr
+    assert known.read_text().count("[[expected]]") > 0
+    expecting = (*words, "--expected-failures", str(known))
+    done = conformance(*expecting, *broken)
+    assert (done.returncode, "known failures" in done.stdout) == (0, True), done.stdout
+    # the good server passes what is expected to fail
+    done = conformance(*expecting, "--", *EVERYTHING)
+    assert done.returncode == 1
+    assert "expected to fail, and passed" in done.stdout
+    # a new failure
+    entries = known.read_text().split("\n\n")
+    known.write_text("\n\n".join([entries[0], *entries[2:]]))
+    done = conformance(*expecting, *broken)
+    assert done.returncode == 1
+    assert "failures\n" in done.stdout
+    assert re.search(r"\d+ known failure", done.stdout) or len(entries) == 2
+
+
+def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
+    (tmp_path / "weak.py").write_text(
+        "from conformance.commands import app, server\n"
+        "from conformance.kit.model import SHOULD, Page\n"
+        "from conformance.run import registry\n"
+        "page = Page('p')\n"
+        "@page.server(SHOULD, 'a/b', expects='-')\n"
+        "async def b(talk):\n"
+        "    'Is weak.'\n"
+        "    raise __import__('conformance.kit.verdicts').kit.verdicts.Broken('so')\n"
+        "from conformance.commands import choice\n"
+        "choice.all_cases = lambda: tuple(page.cases)\n"
+        "from transports.cli import main\n"
+        "main()\n"
+    )
+    base = [sys.executable, str(tmp_path / "weak.py"), "conformance", "server"]
+    for more, status in (((), 0), (("--strict",), 1)):
+        done = subprocess.run(
+            [*base, "conformance.everything.server:server", *more],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env=ENVIRONMENT,
+            check=False,
+        )
+        assert (done.returncode, "5 weak" in done.stdout) == (status, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("server",), "no server: give a URL"),
+        (("server", "http://h/mcp", "--only", "basic/lifecycel"), "did you mean basic/lifecycle"),
+        (("server", "http://h/mcp", "--revision", "2025-01-01"), "known revisions: 2024-11-05"),
+        (("server", "http://h/mcp", "--report", "xml"), "there is no format 'xml'"),
+        (("server", "http://h/mcp", "--report", "json", "--report", "html"), "only one"),
+        (("server", "http://h/mcp", "--transport", "smtp"), "there is no transport 'smtp'"),
+        (("server", "http://h/mcp", "--transport", "ws"), "not over ws"),
+        (("server", "http://h/mcp", "http://i/mcp"), "two servers over http"),
+        (("server", "http://h/mcp", "--expected-failures", "/nonexistent"), "/nonexistent"),
+        (("server", "http://h/mcp", "--env", "A=1"), "--env is for servers that are started"),
+        (("server", "nothing:server"), "there is no module 'nothing'"),
+        (("server", "json:loads"), "names a function, not a Server"),
+        (("server", "ftp://h"), "is no target"),
+        (("client",), "no command"),
+        (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
+        (("mutants", "--only", "x"), "there is no case 'x'"),
+        (
+            ("server", "ws://h/mcp", "--only", "basic/transports/sending-messages-to-the-server"),
+            "none of these cases is about that transport",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["conformance", *words])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert said in err
+
+
+def test_a_server_that_is_not_there(free_tcp_port: int) -> None:
+    done = conformance("server", f"http://127.0.0.1:{free_tcp_port}/mcp", *LIFECYCLE)
+    assert done.returncode == 3
+    assert "speaks none of 2025-06-18 over http" in done.stderr
+
+
+def test_a_command_that_is_no_server() -> None:
+    done = conformance("server", *LIFECYCLE, "--", sys.executable, "-c", "print('hello')")
+    assert done.returncode == 3
+    assert "speaks none of 2025-06-18 over stdio" in done.stderr
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = conformance(
+        *("server", "conformance.everything.server:server", *LIFECYCLE),
+        *("--report", f"json:{tmp_path}/file/r.json"),
+    )
+    assert done.returncode == 3
+    assert "cannot be written" in done.stderr
+    assert "passed" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_is_done(number: signal.Signals, tmp_path: Path) -> None:
+    # a server that answers the handshake, says who it is, and then nothing more
+    (tmp_path / "mute.py").write_text(
+        "import os, sys\n"
+        "open(sys.argv[1], 'a').write(f'{os.getpid()}\\n')\n"
+        + BROKEN.replace('    elif "id" in said:\n        result = {}\n', "")
+    )
+    pids = tmp_path / "pids"
+    process = subprocess.Popen(
+        [
+            *(*MCPCORE, "server", *LIFECYCLE, "--only", "basic/index", "--timeout", "60"),
+            *("--jobs", "1", "--report", f"json:{tmp_path}/r.json"),
+            *("--", sys.executable, str(tmp_path / "mute.py"), str(pids)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 130, err
+    rows = json.loads((tmp_path / "r.json").read_text())
+    assert rows, first
+    assert re.search(r"; \d+ not played, in ", out)
+    for pid in map(int, pids.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_a_client() -> None:
+    done = conformance("client", *LIFECYCLE, "--strict", "--report", "json", "--", *CLIENT)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {(row["side"], row["transport"]) for row in rows} == {("client", "http")}
+    assert {row["verdict"] for row in rows} <= {"passed", "not applicable"}
+
+
+def test_a_command_that_is_no_client() -> None:
+    done = conformance("client", *LIFECYCLE, "--", sys.executable, "-c", "print('hello')")
+    assert done.returncode == 3
+    assert "was not seen to speak any revision over http" in done.stderr
+
+
+def test_the_table_of_mutants() -> None:
+    only = "basic/lifecycle/version-negotiation/version-echoed"
+    done = conformance("mutants", "--only", only, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["case"] for row in rows} == {only}
+    assert all(row["killed"] and row["ours"] == "passed" for row in rows)
+    assert any(row["proof"] for row in rows)
+    done = conformance("mutants", "--only", only)
+    assert done.returncode == 0
+    assert "1 cases, " in done.stdout
+    assert "no cases without proof" in done.stdout
+
+
+def test_a_terminal_shows_a_live_table(tmp_path: Path) -> None:
+    import pty
+
+    main, other = pty.openpty()
+    process = subprocess.Popen(
+        [*MCPCORE, "server", "conformance.everything.server:server", *LIFECYCLE],
+        stdout=other,
+        stderr=other,
+        stdin=subprocess.DEVNULL,
+        env={**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(other)
+    shown = b""
+    while True:
+        try:
+            data = os.read(main, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(main)
+    assert process.wait(20) == 0
+    assert b"\x1b[" in shown
+    assert b"2025-06-18" in shown
+    assert b"transport" in shown
