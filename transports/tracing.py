@@ -156,6 +156,9 @@ class Trace:
         except OSError as error:
             logger.warning("a trace ends here: %s cannot be written: %s", self.name, error.strerror)
             self._end()
+        except Exception:  # the function of a user must not end what is recorded, either
+            logger.exception("a trace ends here: it cannot be written")
+            self._end()
 
     def _end(self) -> None:
         self._write = None
@@ -201,6 +204,11 @@ class ConnectionTrace:
         self._received = Lines(trace.settings.held_size)
         self._sent = Lines(trace.settings.held_size)
         self._in, self._out = (TO_SERVER, TO_CLIENT) if side == "server" else (TO_CLIENT, TO_SERVER)
+
+    @property
+    def secrets(self) -> bool:
+        """Whether secrets are recorded."""
+        return self._trace.settings.secrets
 
     # A newline-framed stream
 

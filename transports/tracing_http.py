@@ -118,7 +118,12 @@ class HttpTrace:
 
     def undecodable(self, data: bytes) -> None:
         """What came was no request."""
-        self._note("invalid", 0, TO_SERVER, data[: self._limit])
+        self._trace.record(
+            RecordBuilder.unread_head,
+            data[: self._limit],
+            direction=TO_SERVER,
+            connection=self._number,
+        )
 
     def refused(self, status: int, message: str) -> None:
         """The driver itself has answered, to what did not become a request."""

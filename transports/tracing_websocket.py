@@ -1,7 +1,9 @@
 """Recording what goes over a WebSocket beside its messages."""
 
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong
+from wsproto.frame_protocol import CloseReason
 
+from mcpcore.wire.trace import Kind
 from transports.tracing import ConnectionTrace
 
 
@@ -16,6 +18,17 @@ def record_frame(trace: ConnectionTrace, event: Event, *, incoming: bool = True)
         )
     elif isinstance(event, BytesMessage):
         trace.frame("binary", bytes(event.data), incoming=incoming)
+
+
+def record_refused(trace: ConnectionTrace, event: Event, data: bytes) -> None:
+    """Record what is refused before its end: ``data`` is what came, masked or compressed.
+
+    Secrets could not be found in it, so that it is kept only where they are not to be hidden.
+    """
+    assert isinstance(event, CloseConnection)  # noqa: S101 - what wsproto makes of it
+    kind: Kind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
+    said = data if trace.secrets else f"{len(data)} bytes: {event.reason or 'no frame'}".encode()
+    trace.frame(kind, said, incoming=True)
 
 
 def record_head(trace: ConnectionTrace, raw: bytes) -> None:

@@ -31,7 +31,7 @@ from mcpcore.http.principals import Principal
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
 from transports.streams import StreamLink
-from transports.tracing_websocket import record_frame
+from transports.tracing_websocket import record_frame, record_refused
 from transports.websocket_deflate import Bounds
 from transports.websocket_reasons import what_is_wrong, what_was_said
 from transports.websocket_settings import WebSocketSettings
@@ -121,7 +121,7 @@ class WebSocketLink(StreamLink):
         for count, event in enumerate(ws.events(), 1):
             if not self._frame(event, ws):
                 if self.trace is not None and _is_error(event, ws):
-                    self.trace.frame("invalid", data, incoming=True)  # what cannot be cut further
+                    record_refused(self.trace, event, data)
                 return
             if count == _BUDGET:  # the generator is lazy: the rest stays where it is
                 self._pending = True

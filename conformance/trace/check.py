@@ -109,6 +109,9 @@ class Checker:
         if said.method == _INITIALIZE:
             row = _row_of_initialize()
         asked = Asked(said, sender, revision, row)
+        if said.message is None:  # it was cut: all that is known of it is its id
+            talk.requests[sender, id_key(said.id)] = asked
+            return
         modern = revision is not None and revision.modern
         check_lifecycle.check_order(book, talk, said, modern)
         if said.method == _INITIALIZE and sender == "client":
@@ -132,6 +135,8 @@ class Checker:
 
     def _notification(self, talk: Conversation, said: Said, sender: str) -> None:
         book = self._book
+        if said.message is None:
+            return
         revision = self._revision(talk, said, sender)
         modern = revision is not None and revision.modern
         check_lifecycle.check_order(book, talk, said, modern)
@@ -165,7 +170,7 @@ class Checker:
         modern = asked is not None and asked.revision is not None and asked.revision.modern
         if sender == "client" and (modern or self._only_modern(talk)):
             book.find("no-client-responses", said.line, sender, "a response of a client", LATEST)
-        if asked is None:
+        if asked is None or asked.said.message is None or said.message is None:
             return
         check_modern.listen_ended(book, said, asked)
         if said.kind != "result":

@@ -7,6 +7,7 @@ secrets out and bounds the size.  Nothing here reads a clock or a file; docs/tra
 the format to those who write readers of their own.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
@@ -73,6 +74,7 @@ RECORD_SIZE = 256 * 1024
 """Default limit of what one record holds of a message, in bytes."""
 
 RequestId = str | int
+_LINE_BREAK = re.compile(rb"(\r?\n)")
 
 
 class BadTrace(ValueError):
@@ -289,6 +291,31 @@ class RecordBuilder:
             cut=cut,
             redactions=tuple(places),
         )
+
+    def unread_head(
+        self, data: bytes, *, time: float, direction: Direction, connection: int = 1
+    ) -> Record:
+        """Record what came in the place of an HTTP head and is none."""
+        places: list[str] = []
+        if self._redactor is not None:
+            start, *rest = _LINE_BREAK.split(data)
+            words = []
+            for word in start.decode("latin-1").split(" "):
+                safe, more = self._redactor.target(word) if "?" in word else (word, [])
+                words.append(safe.encode("latin-1"))
+                places += more
+            fields = [line.partition(b":") for line in rest]
+            shown, more = self._redactor.headers((name, value) for name, _, value in fields)
+            lines = [
+                name + colon + value
+                for (name, value), (_, colon, _) in zip(shown, fields, strict=True)
+            ]
+            places += more
+            data = b"".join((b" ".join(words), *lines))
+        record = self.note(
+            "invalid", time=time, direction=direction, connection=connection, data=data
+        )
+        return msgspec.structs.replace(record, redactions=(*places, *record.redactions))
 
     def note(
         self,

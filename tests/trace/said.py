@@ -149,23 +149,23 @@ def head(direction: Direction, headers: dict[str, str], stream: int = 1, **start
     return BUILD.head(fields, time=0.0, direction=direction, stream=stream, **start)
 
 
-def post(message: Any, stream: int = 1, **headers: str) -> Lines:
+def post(message: Any, stream: int = 1, **headers: Any) -> Lines:
     """A POST of a client; headers with underscores, or None to leave one out."""
-    fields = {"host": "h", "accept": BOTH, "content-type": "application/json"}
+    fields: dict[str, Any] = {"host": "h", "accept": BOTH, "content-type": "application/json"}
     fields.update({name.replace("_", "-"): value for name, value in headers.items()})
     fields = {name: value for name, value in fields.items() if value is not None}
     body = BUILD.message(_encoded(message), time=0.0, direction=TO_SERVER, stream=stream)
     return [head(TO_SERVER, fields, stream, method="POST", target="/mcp"), body]
 
 
-def get(stream: int = 1, method: str = "GET", **headers: str) -> Record:
-    fields = {"host": "h", "accept": "text/event-stream"}
+def get(stream: int = 1, method: str = "GET", **headers: Any) -> Record:
+    fields: dict[str, Any] = {"host": "h", "accept": "text/event-stream"}
     fields.update({name.replace("_", "-"): value for name, value in headers.items()})
     fields = {name: value for name, value in fields.items() if value is not None}
     return head(TO_SERVER, fields, stream, method=method, target="/mcp")
 
 
-def reply(message: Any = None, stream: int = 1, status: int = 200, **headers: str) -> Lines:
+def reply(message: Any = None, stream: int = 1, status: int = 200, **headers: Any) -> Lines:
     """A response with a JSON body, or without one."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if message is None:
@@ -175,9 +175,9 @@ def reply(message: Any = None, stream: int = 1, status: int = 200, **headers: st
     return [head(TO_CLIENT, fields, stream, status=status), body]
 
 
-def stream(*events: Record, stream: int = 1, ends: bool = True, **headers: str) -> Lines:
+def stream(*events: Record, stream: int = 1, ends: bool = True, **headers: Any) -> Lines:
     """A response that is an event stream."""
-    fields = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
+    fields: dict[str, Any] = {"content-type": "text/event-stream", "x-accel-buffering": "no"}
     fields.update({name.replace("_", "-"): value for name, value in headers.items()})
     fields = {name: value for name, value in fields.items() if value is not None}
     moved = [msgspec.structs.replace(event, stream=stream) for event in events]
@@ -204,7 +204,7 @@ def prime(id: str = "p1") -> Record:
 
 def session(revision: str = "2025-11-25", id: str | None = "abc", server: Any = None) -> Lines:
     """A handshake over HTTP, on exchanges 1 and 2; seven lines."""
-    given = {} if id is None else {"mcp_session_id": id}
+    given: dict[str, Any] = {} if id is None else {"mcp_session_id": id}
     sent = {**given, "mcp_protocol_version": revision}
     return [
         *post(initialize(revision), 1),

@@ -47,8 +47,12 @@ PROGRESS = "notifications/progress"
 CANCELLED = "notifications/cancelled"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 CHANGED = "notifications/tools/list_changed"
-TOLD = {"mcp_session_id": "abc", "mcp_protocol_version": "2025-11-25"}
-MIRRORED = {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": "t"}
+TOLD: dict[str, Any] = {"mcp_session_id": "abc", "mcp_protocol_version": "2025-11-25"}
+MIRRORED: dict[str, Any] = {
+    "mcp_protocol_version": MODERN,
+    "mcp_method": "tools/call",
+    "mcp_name": "t",
+}
 TOOL = {
     "name": "t",
     "inputSchema": {
@@ -57,7 +61,7 @@ TOOL = {
     },
 }
 HINTS = {"ttlMs": 0, "cacheScope": "public"}
-LISTING = {"mcp_protocol_version": MODERN, "mcp_method": "tools/list"}
+LISTING: dict[str, Any] = {"mcp_protocol_version": MODERN, "mcp_method": "tools/list"}
 
 
 def binary(direction: Any, data: bytes) -> Record:
@@ -509,7 +513,7 @@ BROKEN: list[tuple[str, int, str, TraceFile]] = [
         "server",
         trace(
             called(),
-            stream(event(done(CONTENT)), x_accel_buffering=None),  # type: ignore[arg-type]
+            stream(event(done(CONTENT)), x_accel_buffering=None),
             binding="http",
         ),
     ),
