@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.asking import Asked, ask_by_tool, failed, needs_input, send_call
+from conformance.kit.asking import Asked, ask_by_tool, failed, needs_input, send_call, worked
 from conformance.kit.link import Answering, Link
 from conformance.kit.messages import Message
 from conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
@@ -135,7 +135,7 @@ async def answer_used(talk: ServerTalk) -> None:
     """What the client's model says reaches the tool."""
     _, found = await asked(talk)
     found.one(METHOD)
-    check(not failed(found.reply), f"with a good answer: {found.reply}")
+    check(worked(found.reply), f"with a good answer: {found.reply}")
     check(not needs_input(found.reply), "the answer did not suffice")
     check("said by the kit" in repr(found.reply.result), "what the model said is in no result")
 

@@ -13,6 +13,7 @@ from conformance.kit.asking import (
     ended,
     failed,
     needs_input,
+    worked,
 )
 from conformance.kit.link import Link, Reply
 from conformance.kit.messages import Kind
@@ -194,7 +195,7 @@ async def completed(talk: ServerTalk) -> None:
     """The retry with all answers, and the state, is carried out."""
     asked = await ask_by_tool(await talk.open(), talk.tool(SEVERAL))
     check(asked.requests, "nothing was asked for")
-    check(ended(asked.reply) and not failed(asked.reply), f"with all answers: {asked.reply}")
+    check(ended(asked.reply) and worked(asked.reply), f"with all answers: {asked.reply}")
     problem = result_problem("tools/call", asked.reply.result, talk.revision)
     check(not problem, f"the result of {SEVERAL}: {problem}")
 
@@ -217,7 +218,7 @@ async def rounds(talk: ServerTalk) -> None:
         "the second round asks for the same as the first",
     )
     third = await call(link, ROUNDS, {}, **answered(link, second))
-    check(ended(third) and not failed(third), f"the third round got {third}")
+    check(ended(third) and worked(third), f"the third round got {third}")
 
 
 @page.server(
@@ -233,7 +234,7 @@ async def independent(talk: ServerTalk) -> None:
     first, other = await talk.open(), await talk.connect()
     reply = await first_round(first, STATE)
     again = await call(other, STATE, {}, **answered(first, reply))
-    check(ended(again) and not failed(again), f"the retry on another connection got {again}")
+    check(ended(again) and worked(again), f"the retry on another connection got {again}")
 
 
 @page.server(
@@ -328,7 +329,7 @@ async def further_answers(talk: ServerTalk) -> None:
     params = answered(link, await first_round(link, ELICITATION))
     params["inputResponses"]["mcpcore_conformance"] = {"unknown": [1, 2]}
     reply = await call(link, ELICITATION, {}, **params)
-    check(ended(reply) and not failed(reply), f"with one answer more than needed: {reply}")
+    check(ended(reply) and worked(reply), f"with one answer more than needed: {reply}")
 
 
 @page.server(

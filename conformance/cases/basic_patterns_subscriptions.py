@@ -3,7 +3,7 @@
 import signal
 from typing import Any
 
-from conformance.kit.asking import call, failed
+from conformance.kit.asking import call, worked
 from conformance.kit.link import Link, Sent
 from conformance.kit.lists import FILTERS, acknowledged, belongs, listen, listening
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
@@ -31,7 +31,7 @@ TRIGGERS = ("tool:test_trigger_tool_change", "tool:test_trigger_prompt_change")
 async def cause(talk: ServerTalk, link: Link, method: str) -> None:
     """Have something changed."""
     tool = talk.tool(CHANGES[method][0])
-    check(not failed(await call(link, tool, {})), f"the tool {tool.name} failed")
+    check(worked(await call(link, tool, {})), f"the tool {tool.name} failed")
 
 
 def _own(link: Link, sent: Sent) -> list[Message]:

@@ -1,6 +1,6 @@
 """Cases of the page server/resources: what is told of changes."""
 
-from conformance.kit.asking import call, failed
+from conformance.kit.asking import call, worked
 from conformance.kit.link import Link
 from conformance.kit.lists import belongs, check_announced, listening, open_stream
 from conformance.kit.messages import Message
@@ -21,7 +21,7 @@ FIXTURE = ("resources.subscribe", f"tool:{TOOL}", f"resource:{WATCHED}")
 async def change(talk: ServerTalk, link: Link) -> None:
     """Have the watched resource changed."""
     reply = await call(link, talk.tool(TOOL), {})
-    check(not failed(reply), f"{TOOL} got {reply}")
+    check(worked(reply), f"{TOOL} got {reply}")
 
 
 async def _subscribe(link: Link, uri: str, *, un: bool = False) -> None:

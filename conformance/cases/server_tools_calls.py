@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.asking import call, failed
+from conformance.kit.asking import call, failed, worked
 from conformance.kit.content import block, called
 from conformance.kit.features import Tool, sampled
 from conformance.kit.json_schema import value_problem
@@ -58,7 +58,7 @@ async def no_arguments(talk: ServerTalk) -> None:
     if tool.input_schema.get("required"):
         talk.skip("no harmless tool is there that needs no arguments")
     reply = await call(await talk.open(), tool)
-    check(not failed(reply), f"{tool.name} without arguments got {reply}")
+    check(worked(reply), f"{tool.name} without arguments got {reply}")
 
 
 def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
@@ -156,7 +156,7 @@ async def full_schema(talk: ServerTalk) -> None:
         check(failed(reply), f"arguments with {what} got {reply}")
     good = {"contactMethod": "phone", "phone": "1", "address": {"street": "s", "city": "c"}}
     reply = await call(link, tool, good)
-    check(not failed(reply), f"good arguments got {reply}")
+    check(worked(reply), f"good arguments got {reply}")
 
 
 @page.server(

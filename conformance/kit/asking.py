@@ -108,6 +108,12 @@ def failed(reply: Reply) -> bool:
     return reply.refused
 
 
+def worked(reply: Reply) -> bool:
+    """Whether a call succeeded: a result without ``isError``."""
+    message = reply.message
+    return message is not None and message.kind is Kind.RESULT and not failed(reply)
+
+
 def ended(reply: Reply) -> bool:
     """Whether an answer came that is the last word: an error, or a complete result."""
     return reply.message is not None and not needs_input(reply)

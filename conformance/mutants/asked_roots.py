@@ -1,0 +1,78 @@
+"""Mutants of the page client/roots, as a server has to follow it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from conformance.kit import messages
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.model import Table
+from conformance.mutants.questions import asks_anyway, questions, refuses_answers, struck_by
+
+table = Table("client/roots")
+
+METHOD = "roots/list"
+
+
+class _Remembering(Fault):
+    """Knows roots from the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: Any = None
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "tools/call" or "result" not in value:
+            return (value,)
+        self._known = self._known or value["result"]
+        return (messages.result(value["id"], self._known),)
+
+
+table.add(
+    "wanted-roots",
+    "listing-roots/shape",
+    "Says which roots it wants.",
+    questions(METHOD, lambda params: {**params, "uri": "file:///"}),
+)
+table.add(
+    "meta-in-words",
+    "listing-roots/shape",
+    "Has a text for _meta.",
+    questions(METHOD, lambda params: {"_meta": "please"}),
+)
+table.add(
+    "asks-anyway",
+    "implementation-guidelines/declared-only",
+    "Asks every client.",
+    asks_anyway(METHOD, {}),
+)
+table.add(
+    "refuses-roots",
+    "listing-roots/answer-used",
+    "Does not take what the client answers.",
+    refuses_answers(-32602),
+)
+table.add(
+    "struck-by-no-roots",
+    "listing-roots/answer-used",
+    "Falls silent if there are no roots.",
+    struck_by(lambda answer: answer.get("result") == {"roots": []}),
+    revision="2025-11-25",
+)
+table.add(
+    "struck-by-error",
+    "error-handling/client-error",
+    "Falls silent when the client fails.",
+    struck_by(lambda answer: "error" in answer),
+)
+table.add(
+    "struck-by-roots",
+    "security-considerations/malformed-roots",
+    "Falls silent at a root whose URI is a number.",
+    struck_by(lambda answer: "17" in repr(answer)),
+)
+table.add(
+    "remembers-roots",
+    "implementation-guidelines/changes-handled",
+    "Does not hear that roots have changed.",
+    _Remembering,
+)
