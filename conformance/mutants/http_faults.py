@@ -200,6 +200,20 @@ def pours(edit: Callable[[bytes, Poured], Poured]) -> Make:
     return lambda: _Pours(edit)
 
 
+class _PoursOtherwise(Fault):
+    def __init__(self, edit: Callable[[bytes], bytes]) -> None:
+        super().__init__()
+        self._edit_piece = edit
+
+    def pouring(self, pieces: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(map(self._edit_piece, pieces))
+
+
+def pours_otherwise(edit: Callable[[bytes], bytes]) -> Make:
+    """Change bytes that are poured into a connection before they reach the server."""
+    return lambda: _PoursOtherwise(edit)
+
+
 def pours_statuses(*statuses: int, closed: bool = True) -> Make:
     """Answer whatever is poured with these statuses."""
     return pours(

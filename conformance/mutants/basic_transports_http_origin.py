@@ -1,0 +1,153 @@
+"""Mutants of who may call from a browser."""
+
+import re
+from collections.abc import Callable
+
+from conformance.mutants.fault import Fault
+from conformance.mutants.http_faults import (
+    Concerns,
+    deletes,
+    everything,
+    gets,
+    header_of,
+    notifications,
+    overlooks,
+    pours_otherwise,
+    pours_statuses,
+    refuses,
+    requests,
+    with_header,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/streamable-http")
+
+ALLOW = "access-control-allow-origin"
+
+
+def believes(*parts: str) -> Callable[[], Fault]:
+    """Origins with one of these parts are as good as none."""
+
+    def there(value: str | None) -> bool:
+        return value is not None and any(part in value for part in parts)
+
+    return overlooks(with_header("origin", there), "origin")
+
+
+def _from_browsers(concerns: Concerns) -> Concerns:
+    return lambda asked: concerns(asked) and "origin" in asked.headers
+
+
+class _Everywhere(Fault):
+    def reached(self, reached: bool) -> bool:
+        return True
+
+
+table.add(
+    "any-origin",
+    "security-endpoint/foreign-origin",
+    "Does not look at Origin.",
+    overlooks(everything, "origin"),
+)
+table.add(
+    "foreign-400",
+    ("security-endpoint/foreign-origin", "security-endpoint/foreign-origin-notification"),
+    "Refuses foreign origins with status 400.",
+    refuses(with_header("origin"), 400),
+)
+table.add(
+    "origin-by-part",
+    "security-endpoint/look-alike-origin",
+    "Looks for its name anywhere in Origin.",
+    believes("127.0.0.1.evil", "localhost.evil"),
+)
+table.add(
+    "origin-by-beginning",
+    "security-endpoint/origin-with-user",
+    "Looks for its name at the beginning of Origin.",
+    believes("@"),
+)
+table.add(
+    "addresses-trusted",
+    "security-endpoint/foreign-address",
+    "Believes every origin that is an IPv6 address.",
+    believes("//["),
+)
+table.add(
+    "null-trusted",
+    "security-endpoint/opaque-origin",
+    "Takes null for no origin.",
+    believes("null"),
+)
+table.add(
+    "malformed-trusted",
+    "security-endpoint/malformed-origin",
+    "Takes an Origin that it cannot read for none.",
+    overlooks(with_header("origin", lambda value: value in ("://", "http://")), "origin"),
+)
+table.add(
+    "any-port",
+    "security-endpoint/other-port",
+    "Does not look at the port of Origin.",
+    overlooks(with_header("origin", lambda value: (value or "").endswith(":1")), "origin"),
+)
+table.add(
+    "one-origin-of-two",
+    "security-endpoint/two-origins",
+    "Passes over the foreign one of two origins.",
+    pours_otherwise(lambda data: re.sub(rb"Origin: http://evil[^\r]*\r\n", b"", data)),
+)
+table.add(
+    "any-origin-of-get",
+    "security-endpoint/foreign-origin-get",
+    "Does not look at the Origin of GET.",
+    refuses(_from_browsers(gets), 200, headers=[("content-type", "text/event-stream")]),
+)
+table.add(
+    "any-origin-of-delete",
+    "security-endpoint/foreign-origin-delete",
+    "Does not look at the Origin of DELETE.",
+    refuses(_from_browsers(deletes), 204),
+)
+table.add(
+    "any-origin-of-notifications",
+    "security-endpoint/foreign-origin-notification",
+    "Does not look at the Origin of notifications.",
+    overlooks(notifications, "origin"),
+)
+table.add(
+    "origin-needed",
+    "security-endpoint/no-origin",
+    "Wants an Origin from everybody.",
+    refuses(lambda asked: requests(asked) and "origin" not in asked.headers, 403),
+)
+table.add(
+    "own-origin-refused",
+    "security-endpoint/own-origin",
+    "Refuses every Origin.",
+    refuses(with_header("origin"), 403),
+)
+table.add(
+    "any-host",
+    "security-endpoint/foreign-host",
+    "Answers to every name.",
+    pours_statuses(200),
+)
+table.add(
+    "all-may-read",
+    "security-endpoint/nothing-allowed",
+    "Lets every page read its answers.",
+    header_of(everything, ALLOW, "*"),
+)
+table.add(
+    "all-may-call",
+    "security-endpoint/preflight",
+    "Tells every page that it may call.",
+    header_of(lambda asked: asked.method == "OPTIONS", ALLOW, "http://evil.example"),
+)
+table.add(
+    "listens-everywhere",
+    "security-endpoint/loopback-only",
+    "Listens at every address of the machine.",
+    _Everywhere,
+)
