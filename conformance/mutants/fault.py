@@ -102,6 +102,10 @@ class Fault:
         """Whether the server gets to know that the kit has nothing more to say."""
         return True
 
+    def signalled(self, number: int) -> bool:
+        """Whether a signal reaches the process."""
+        return True
+
     # for subclasses
 
     def answer(self, value: Value | bytes, exchange: int = 0) -> None:

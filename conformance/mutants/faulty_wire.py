@@ -11,7 +11,7 @@ from conformance.kit.heard import Done, Gone, Head, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.messages import encode
 from conformance.kit.model import Binding
-from conformance.kit.wire import HttpWire, LinesWire, Overrides, Poured, Stage, Wire
+from conformance.kit.wire import HttpWire, LinesWire, Overrides, Poured, ProcessWire, Stage, Wire
 from conformance.mutants.fault import Asked, Fault
 from mcpcore.spec.revisions import Revision
 
@@ -148,6 +148,11 @@ class FaultyWire:
         """Say that nothing more comes, if the fault lets it through."""
         if self._fault.finished():
             await self._wire.finish()
+
+    async def signal(self, number: int) -> None:
+        """Send a signal, if the fault lets it through."""
+        if self._fault.signalled(number):
+            await cast("ProcessWire", self._wire).signal(number)
 
     async def listen(self, last_event_id: str | None = None) -> int:
         """As the wire does it, as the fault has it."""
