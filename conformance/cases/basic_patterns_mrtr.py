@@ -277,19 +277,20 @@ async def _asked_without(talk: ServerTalk, capability: str, tool: str) -> Asked:
 
 
 def _undeclared(capability: str) -> None:
-    @page.server(
+    async def undeclared(talk: ServerTalk) -> None:
+        await _asked_without(talk, capability, CAPABILITIES)
+        if SEVERAL in talk.features.tools:
+            asked = await _asked_without(talk, capability, SEVERAL)
+            check(asked.reply.message is not None, f"{SEVERAL} got {asked.reply}")
+
+    undeclared.__doc__ = f"A client that has not declared {capability} is not asked for it."
+    page.server(
         MUST,
         f"server-requirements-basic-workflow/undeclared-{capability}",
         MODERN,
         expects="Other questions, an error, or a result; never what was not declared.",
         needs=(f"tool:{CAPABILITIES}",),
-    )
-    async def undeclared(talk: ServerTalk) -> None:
-        """Nothing is asked of a client that has not declared it."""
-        await _asked_without(talk, capability, CAPABILITIES)
-        if SEVERAL in talk.features.tools:
-            asked = await _asked_without(talk, capability, SEVERAL)
-            check(asked.reply.message is not None, f"{SEVERAL} got {asked.reply}")
+    )(undeclared)
 
 
 for _name in NEEDS:

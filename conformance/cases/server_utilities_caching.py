@@ -1,0 +1,124 @@
+"""Cases of the page server/utilities/caching."""
+
+from typing import Any
+
+from conformance.kit.asking import call, needs_input, pages
+from conformance.kit.messages import Kind
+from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("server/utilities/caching")
+
+LISTS = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resources",
+}
+"""Method to the capability that it needs."""
+HINTS = ("ttlMs", "cacheScope")
+SCOPES = ("public", "private")
+
+
+async def results(talk: ServerTalk, method: str) -> list[dict[str, Any]]:
+    """Complete results of a cacheable method."""
+    link = await talk.open()
+    if method in LISTS:
+        return await pages(link, method)
+    params: dict[str, Any] = {}
+    if method == "resources/read":
+        found = talk.features.resources or talk.skip("the server lists no resources")
+        params = {"uri": found[0]["uri"]}
+    reply = await link.request(method, params)
+    if reply.message is not None and reply.message.kind is Kind.ERROR:
+        talk.skip(f"{method} got {reply}")
+    if needs_input(reply):
+        talk.skip(f"{method} needs input")
+    return [reply.result]
+
+
+async def all_results(talk: ServerTalk) -> list[tuple[str, dict[str, Any]]]:
+    """Complete results of all cacheable methods that the server has."""
+    methods = ["server/discover"]
+    methods += [method for method, needed in LISTS.items() if talk.features.declares(needed)]
+    methods += ["resources/read"] if talk.features.resources else []
+    return [(method, each) for method in methods for each in await results(talk, method)]
+
+
+def _hinted(method: str, needs: tuple[str, ...] = ()) -> None:
+    async def hinted(talk: ServerTalk) -> None:
+        for each in await results(talk, method):
+            missing = [name for name in HINTS if name not in each]
+            check(not missing, f"a result of {method} has no {' and no '.join(missing)}")
+
+    hinted.__doc__ = f"Complete results of {method} carry both hints."
+    place = f"cacheable-results/{method.replace('/', '-')}"
+    page.server(MUST, place, MODERN, expects="ttlMs and cacheScope.", needs=needs)(hinted)
+
+
+_hinted("server/discover")
+for _method, _needed in LISTS.items():
+    _hinted(_method, (_needed,))
+_hinted("resources/read", ("resources",))
+
+
+@page.server(
+    MUST,
+    "time-to-live-ttl-field/not-negative",
+    MODERN,
+    expects="An integer of at least 0.",
+)
+async def not_negative(talk: ServerTalk) -> None:
+    """TtlMs is a number of milliseconds that is not negative."""
+    for method, each in await all_results(talk):
+        value = each.get("ttlMs", 0)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        check(whole, f"ttlMs of {method} is {value!r}")
+        check(value >= 0, f"ttlMs of {method} is {value}")
+
+
+@page.server(
+    MUST,
+    "cache-scope-field/known",
+    MODERN,
+    expects="public or private.",
+)
+async def known_scope(talk: ServerTalk) -> None:
+    """CacheScope is public or private."""
+    for method, each in await all_results(talk):
+        value = each.get("cacheScope", "public")
+        check(value in SCOPES, f"cacheScope of {method} is {value!r}")
+
+
+@page.server(
+    MUST,
+    "interaction-with-pagination/same-scope",
+    MODERN,
+    expects="The same cacheScope on every page of a list.",
+)
+async def same_scope(talk: ServerTalk) -> None:
+    """All pages of a list have the same scope."""
+    for method, needed in LISTS.items():
+        if talk.features.declares(needed):
+            scopes = {str(each.get("cacheScope")) for each in await results(talk, method)}
+            check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
+
+
+@page.server(
+    SHOULD,
+    "cacheable-results/not-of-interim-results",
+    MODERN,
+    expects="No hints on a result that requires input.",
+    needs=("tool:test_input_required_result_elicitation",),
+)
+async def interim(talk: ServerTalk) -> None:
+    """A result that requires input carries no hints."""
+    link = await talk.open()
+    reply = await call(link, talk.tool("test_input_required_result_elicitation"), {})
+    check(needs_input(reply), f"the call got {reply}, not input_required")
+    found = [name for name in HINTS if name in reply.result]
+    check(not found, f"a result that requires input has {' and '.join(found)}")
+
+
+__all__ = ["page"]
