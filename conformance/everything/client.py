@@ -157,8 +157,9 @@ def context() -> dict[str, Any]:
     return msgspec.json.decode(os.environ.get(CONTEXT) or "{}", type=dict[str, Any])
 
 
-def elicit(params: ElicitParams) -> dict[str, Any] | ElicitResult:
+async def elicit(params: ElicitParams) -> dict[str, Any] | ElicitResult:
     """Agree to everything, and take the first of every choice; defaults are left to the engine."""
+    await anyio.sleep(context().get("answer_after", 0))
     action = context().get("elicitation", "accept")
     if action != "accept" or params.mode == "url":
         return ElicitResult(action=action)
@@ -174,8 +175,9 @@ def _field(rules: dict[str, Any]) -> Any:
     return choices[0] if choices else _SAMPLES[rules.get("type", "string")]
 
 
-def sample(params: CreateMessageParams) -> CreateMessageResult:
+async def sample(params: CreateMessageParams) -> CreateMessageResult:
     """Answer as a model would."""
+    await anyio.sleep(context().get("answer_after", 0))
     text = TextContent(text="This is a test response from the client")
     return CreateMessageResult(role="assistant", content=text, model="test-model")
 
@@ -202,7 +204,10 @@ def settings_for(revision: str | None) -> ClientSettings:
     return ClientSettings(
         info=Implementation(name="mcpcore-everything-client", version="0.1.0"),
         negotiation=negotiation,
-        limits=Limits(request_timeout=20.0),
+        limits=Limits(
+            request_timeout=context().get("timeout", 20.0),
+            max_timeout=context().get("maximum", 300.0),
+        ),
     )
 
 

@@ -58,13 +58,8 @@ class Script:
         callbacks.notification = self._heard
         self._steps: list[Step] = context.get("steps", [])
         self._report = Path(context["report"])
-        self._connect = partial(
-            connect,
-            target,
-            callbacks=callbacks,
-            settings=settings,
-            headers=context.get("headers"),
-        )
+        self._headers = context.get("headers")
+        self._connect = partial(connect, target, callbacks=callbacks, settings=settings)
         self._connection = AsyncExitStack()
         self._client: Client | None = None
         self._notifications: list[dict[str, Any]] = []
@@ -85,7 +80,9 @@ class Script:
 
     async def _open(self) -> dict[str, Any]:
         await self._close()
-        client = self._client = await self._connection.enter_async_context(self._connect())
+        client = self._client = await self._connection.enter_async_context(
+            self._connect(headers=self._headers)
+        )
         return {"revision": client.revision.name}
 
     async def _close(self) -> dict[str, Any]:
@@ -129,7 +126,11 @@ class Script:
     async def _step(self, step: Step, progress: list[dict[str, Any]]) -> Any:
         kind = step["do"]
         if kind == "open":
+            self._headers = step.get("headers", self._headers)
             return await self._open()
+        if kind == "pause":
+            await anyio.sleep(step["seconds"])
+            return {}
         if kind == "close":
             return await self._close()
         client = self._client

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Never, cast
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from conformance.kit.client_link import ClientLink
 from conformance.kit.client_serving import Serving
@@ -50,8 +50,8 @@ class Outcome(Struct, forbid_unknown_fields=False):
     ``refused``, ``other``."""
     message: str = ""
     """Of a failure, for people."""
-    notifications: list[dict[str, Any]] = []
-    """What came meanwhile, as far as it is told."""
+    progress: list[dict[str, Any]] = []
+    """What was told meanwhile."""
     steps: list["Outcome"] = []
     """Of a group."""
 
@@ -72,8 +72,8 @@ class Report(Struct):
     """What a client that plays the scenario ``script`` has written."""
 
     steps: list[Outcome] = []
-    opened: dict[str, Any] = {}
-    """``revision``, or ``failure`` and ``message``."""
+    opened: Outcome = field(default_factory=Outcome)
+    """Of connecting: ``revision``."""
     notifications: list[dict[str, Any]] = []
     """All that were seen: ``method`` and ``params``."""
 
@@ -136,6 +136,7 @@ class ClientTalk:
     ) -> None:
         """Start the client now, with another scenario or context than those of the case."""
         self._launched = True
+        self._everything = False
         self.ended = None
         chosen = dict(self.case.context if context is None else context)
         await self._launcher.start(self.case.scenario if scenario is None else scenario, chosen)
@@ -221,7 +222,7 @@ class ClientTalk:
         """The outcome of one step of the script, by its place."""
         report = await self.report()
         if len(report.steps) <= number:
-            raise Broken(f"the client reports {len(report.steps)} steps: {report.opened}")
+            raise Broken(f"the client reports {len(report.steps)} steps; it got {report.opened}")
         return report.steps[number]
 
     async def _take(self, wire: HostWire | None, arrival: Arrival) -> None:

@@ -40,9 +40,9 @@ class ClientFault:
         """
         return payload
 
-    def asked(self, asked: Asked) -> Asked | None:
-        """What the kit hears of an HTTP request; None: nothing, and it is answered with 202."""
-        return asked
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """What the kit hears of an HTTP request's head; what is invented has a negative number."""
+        return (asked,)
 
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
         """What the kit hears of everything else."""
@@ -149,6 +149,30 @@ class FaultyHostWire:
             return True
         return await self._http.event(exchange, reaches, **rest)
 
+    async def write(self, *arguments: Any) -> bool:
+        """Pour bytes (HTTP: on an exchange), as far as the fault lets them through."""
+        *exchange, data = arguments
+        reaches = self._fault.told(None, data)
+        if reaches is None or (exchange and exchange[0] < 0):
+            return True
+        wire: Any = self._wire
+        return bool(await wire.write(*exchange, reaches))
+
+    async def raw(self, *arguments: Any, **rest: Any) -> bool:
+        """As :meth:`write`, in place of a response or of a frame."""
+        *exchange, data = arguments
+        reaches = self._fault.told(None, data)
+        if reaches is None or (exchange and exchange[0] < 0):
+            return True
+        wire: Any = self._wire
+        return bool(await wire.raw(*exchange, reaches, **rest))
+
+    async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> bool:
+        """Send a frame, as far as the fault lets it through."""
+        reaches = self._fault.told(None, payload)
+        wire: Any = self._wire
+        return reaches is None or bool(await wire.frame(opcode, reaches, fin=fin))
+
     async def stream(
         self, exchange: int, headers: Sequence[tuple[str, str]] = (), status: int = 200
     ) -> bool:
@@ -218,9 +242,7 @@ class FaultyHost:
         if wire is not None:
             faulty = self._wires.setdefault(wire.number, FaultyHostWire(wire, self._fault))
         if isinstance(arrival, Asked):
-            edited = self._fault.asked(arrival)
-            if edited is not None:
-                self._ready.append((faulty, edited))
+            self._ready += [(faulty, each) for each in self._fault.asked(arrival)]
             return
         value = _decoded(arrival.data) if isinstance(arrival, Text) else None
         if not isinstance(arrival, Text) or not isinstance(value, dict):
@@ -234,11 +256,13 @@ class FaultyHost:
         if not parts and wire is not None and arrival.exchange and "id" not in value:
             http: Any = wire
             await http.reply(arrival.exchange, 202)
+        taken = False
         for number, part in enumerate(parts):
-            exchange = arrival.exchange
-            if number:
-                self._invented -= 1
-                exchange = self._invented
+            # the exchange is that of the client's own message, or of what takes its place
+            own = part is value or (not taken and number == len(parts) - 1)
+            self._invented -= 1
+            exchange = arrival.exchange if own and not taken else self._invented
+            taken = taken or own
             self._ready.append((faulty, self._text(part, arrival, exchange)))
 
     @staticmethod
@@ -279,34 +303,46 @@ def _decoded(payload: bytes) -> Any:
 
 
 class _Said(ClientFault):
-    def __init__(self, method: str, edit: Edit, answers: bool, again: bool) -> None:
+    def __init__(self, method: str, edit: Edit, *, answers: bool = False, place: int = 0) -> None:
         super().__init__()
         self._method, self._edit, self._answers = method, edit, answers
-        self._again = again
+        self._place = place
+        """Of what is made: before the message, instead of it, or after it."""
 
     def said(self, value: Value) -> Iterable[Value | bytes]:
         concerned = ("method" not in value) is self._answers
         if not concerned or self._method not in ("", self.method_of(value)):
             return (value,)
         edited = self._edit(value)
-        if edited is None:
-            return ()
-        return (value, edited) if self._again else (edited,)
+        made = () if edited is None else (edited,)
+        if self._place < 0:
+            return (*made, value)
+        return (value, *made) if self._place else made
 
 
 def says(method: str, edit: Edit) -> Callable[[], ClientFault]:
     """Edit the client's own requests and notifications of a method; empty: of every method."""
-    return lambda: _Said(method, edit, answers=False, again=False)
+    return lambda: _Said(method, edit)
 
 
 def answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
     """Edit the client's answers to a method; empty: to every method."""
-    return lambda: _Said(method, edit, answers=True, again=False)
+    return lambda: _Said(method, edit, answers=True)
 
 
 def adds(method: str, edit: Edit) -> Callable[[], ClientFault]:
     """After each message of a method, say what ``edit`` makes of it as well."""
-    return lambda: _Said(method, edit, answers=False, again=True)
+    return lambda: _Said(method, edit, place=1)
+
+
+def precedes(method: str, edit: Edit) -> Callable[[], ClientFault]:
+    """Before each message of a method, say what ``edit`` makes of it as well."""
+    return lambda: _Said(method, edit, place=-1)
+
+
+def adds_to_answers(method: str, edit: Edit) -> Callable[[], ClientFault]:
+    """After each answer to a method, say what ``edit`` makes of it as well."""
+    return lambda: _Said(method, edit, answers=True, place=1)
 
 
 def never_says(method: str) -> Callable[[], ClientFault]:
@@ -365,23 +401,37 @@ def deaf_to(concerns: Callable[[Value], bool]) -> Callable[[], ClientFault]:
 
 
 class _Heads(ClientFault):
-    def __init__(self, edit: Callable[[Asked], Asked | None]) -> None:
+    def __init__(self, edit: Callable[[Asked], Iterable[Asked]]) -> None:
         super().__init__()
         self._edit_head = edit
 
-    def asked(self, asked: Asked) -> Asked | None:
+    def asked(self, asked: Asked) -> Iterable[Asked]:
         return self._edit_head(asked)
 
 
-def heads(edit: Callable[[Asked], Asked | None]) -> Callable[[], ClientFault]:
-    """Edit the heads of HTTP requests and upgrades."""
+def heads(edit: Callable[[Asked], Iterable[Asked]]) -> Callable[[], ClientFault]:
+    """Edit the heads of HTTP requests and upgrades, leave them out or add some."""
     return lambda: _Heads(edit)
 
 
-def header(name: str, edit: Callable[[str], str | None], method: str = "") -> Any:
+def also_asks(method: str, target: str, **headers: str) -> Callable[[], ClientFault]:
+    """Beside every POST send another request, without a body."""
+
+    def add(asked: Asked) -> Iterable[Asked]:
+        if asked.method != "POST":
+            return (asked,)
+        made = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return asked, Asked(-asked.exchange - 1000, method, target, made)
+
+    return heads(add)
+
+
+def header(
+    name: str, edit: Callable[[str], str | None], method: str = ""
+) -> Callable[[], ClientFault]:
     """Edit one header of HTTP requests (of an HTTP method), where it is; None leaves it out."""
 
-    def change(asked: Asked) -> Asked:
+    def change(asked: Asked) -> Iterable[Asked]:
         if method in ("", asked.method):
             made: Headers = []
             for each, value in asked.headers:
@@ -389,23 +439,23 @@ def header(name: str, edit: Callable[[str], str | None], method: str = "") -> An
                 if kept is not None:
                     made.append((each, kept))
             asked.headers = made
-        return asked
+        return (asked,)
 
     return heads(change)
 
 
-def without_header(name: str, method: str = "") -> Any:
+def without_header(name: str, method: str = "") -> Callable[[], ClientFault]:
     """Leave out one header of HTTP requests."""
     return header(name, lambda value: None, method)
 
 
-def with_header(name: str, value: str, method: str = "") -> Any:
+def with_header(name: str, value: str, method: str = "") -> Callable[[], ClientFault]:
     """Add a header to HTTP requests."""
 
-    def change(asked: Asked) -> Asked:
+    def change(asked: Asked) -> Iterable[Asked]:
         if method in ("", asked.method):
             asked.headers = [*asked.headers, (name, value)]
-        return asked
+        return (asked,)
 
     return heads(change)
 
@@ -420,14 +470,42 @@ class _Reports(ClientFault):
 
 
 def reports(step: int, outcome: Value) -> Callable[[], ClientFault]:
-    """Report another outcome of one step."""
+    """Report another outcome of one step; -1: of connecting."""
 
     def change(report: Value) -> Value:
+        if step < 0:
+            return {**report, "opened": outcome}
         steps = [*report.get("steps", [])]
         steps[step : step + 1] = [outcome]
         return {**report, "steps": steps}
 
     return lambda: _Reports(change)
+
+
+class _GivesUp(ClientFault):
+    def __init__(self, concerns: Callable[[Any, bytes], bool]) -> None:
+        super().__init__()
+        self._concerns = concerns
+        self._given_up = False
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        self._given_up = self._given_up or self._concerns(value, payload)
+        return payload
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        ended = isinstance(arrival, Ended) and self._given_up
+        return (Ended(1),) if ended else (arrival,)
+
+    def report(self, report: Value) -> Value:
+        if not self._given_up:
+            return report
+        failed = {"failure": "invalid", "message": "what the server sent"}
+        return {**report, "steps": [failed for _ in report.get("steps", [])]}
+
+
+def gives_up(concerns: Callable[[Any, bytes], bool]) -> Callable[[], ClientFault]:
+    """Fail when the kit says something that concerns it: the message, or None, and its bytes."""
+    return lambda: _GivesUp(concerns)
 
 
 class _Exits(ClientFault):

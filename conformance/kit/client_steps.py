@@ -1,0 +1,111 @@
+"""What client cases are made of: steps of a script, and asking a client for input in either era."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from conformance.kit.client_link import ClientLink
+from conformance.kit.messages import Kind, Message
+from conformance.kit.verdicts import Broken, check
+
+Step = dict[str, Any]
+
+SCRIPT = ("scenario:script",)
+"""What a case needs that plays a script."""
+SECONDS = 15.0
+"""For steps that should not need them: a client that gives up earlier is a client that noticed."""
+
+
+def script(*steps: Step, **options: Any) -> dict[str, Any]:
+    """The context of a script; ``options`` as in docs/conformance-clients.md."""
+    return {"steps": [*steps], **options}
+
+
+def call(tool: str = "echo", arguments: Any = None, **rest: Any) -> Step:
+    """Call a tool."""
+    given = {"text": "hello"} if arguments is None else arguments
+    return {"do": "call", "tool": tool, "arguments": given, "timeout": SECONDS, **rest}
+
+
+def listing(what: str = "tools", **rest: Any) -> Step:
+    """Read all pages of a list."""
+    return {"do": "list", "what": what, **rest}
+
+
+def read(uri: str, **rest: Any) -> Step:
+    """Read a resource."""
+    return {"do": "read", "uri": uri, **rest}
+
+
+def prompt(name: str, arguments: dict[str, str] | None = None, **rest: Any) -> Step:
+    """Get a prompt."""
+    return {"do": "prompt", "name": name, "arguments": arguments or {}, **rest}
+
+
+def complete(**rest: Any) -> Step:
+    """Ask for completions of the argument of a prompt."""
+    ref = {"type": "ref/prompt", "name": "greet"}
+    return {"do": "complete", "ref": ref, "argument": "who", "value": "k", **rest}
+
+
+def listen(**rest: Any) -> Step:
+    """Listen for changes."""
+    return {"do": "listen", "timeout": SECONDS, **rest}
+
+
+def together(*steps: Step) -> Step:
+    """Do several things at the same time."""
+    return {"do": "together", "steps": [*steps]}
+
+
+def pause(seconds: float) -> Step:
+    """Do nothing for a while."""
+    return {"do": "pause", "seconds": seconds}
+
+
+class Asking(Struct):
+    """A client was asked for input: its answer, and the call that is now to be answered."""
+
+    call: Message
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    """The client's error; in the modern era, which has no answers on the wire: the call was not
+    made again."""
+
+
+async def ask_client(
+    link: ClientLink, message: Message, method: str, params: dict[str, Any]
+) -> Asking:
+    """Ask for input during a call: by a request of the server, or by an input round."""
+    if link.revision.server_requests:
+        answer = await link.ask(method, params, about=message)
+        if answer.kind is Kind.ERROR:
+            return Asking(message, error=answer.error)
+        return Asking(message, answer.result)
+    await require_input(link, message, {"asked": {"method": method, "params": params}})
+    again = await link.wait_for(message.method, within=5.0)
+    if again is None:
+        return Asking(message, error={"code": 0, "message": "the call was not made again"})
+    responses = again.params.get("inputResponses")
+    if not isinstance(responses, dict) or not isinstance(responses.get("asked"), dict):
+        raise Broken(f"the call was made again with inputResponses {responses!r}")
+    return Asking(again, responses["asked"])
+
+
+async def require_input(
+    link: ClientLink, message: Message, requests: dict[str, Any] | None, state: str | None = None
+) -> None:
+    """Answer a call with ``input_required``."""
+    result: dict[str, Any] = {"resultType": "input_required"}
+    if requests is not None:
+        result["inputRequests"] = requests
+    if state is not None:
+        result["requestState"] = state
+    await link.respond(message, result)
+
+
+def texts(result: Any) -> list[str]:
+    """The texts of a tool's result, as the client reports it."""
+    check(isinstance(result, dict), f"the result is {result!r}")
+    content = result.get("content", [])
+    return [block.get("text", "") for block in content if isinstance(block, dict)]

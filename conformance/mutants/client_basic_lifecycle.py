@@ -1,0 +1,104 @@
+"""Mutants of clients for the page basic/lifecycle."""
+
+from typing import Any
+
+from conformance.kit.messages import encode
+from conformance.mutants.client_faults import (
+    Value,
+    adds,
+    answers,
+    params_of,
+    precedes,
+    repaired,
+    reports,
+    says,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/lifecycle")
+
+
+def without(*names: str) -> Any:
+    """Params without some members."""
+    return lambda params: {name: params[name] for name in params if name not in names}
+
+
+table.client(
+    "anonymous",
+    "initialization/client-identifies-itself",
+    "initialize has no clientInfo.",
+    params_of("initialize", without("clientInfo")),
+)
+table.client(
+    "tools-first",
+    "initialization/client-sends-initialized",
+    "Lists the tools before it says that it is ready.",
+    precedes(
+        "notifications/initialized",
+        lambda value: {"jsonrpc": "2.0", "id": "early", "method": "prompts/list"},
+    ),
+)
+table.client(
+    "impatient",
+    "initialization/client-waits",
+    "Sends another request while initialize is under way.",
+    adds("initialize", lambda value: {"jsonrpc": "2.0", "id": "early", "method": "tools/list"}),
+)
+table.client(
+    "batched-initialize",
+    "initialization/client-initialize-not-batched",
+    "Sends initialize as a batch of one.",
+    says("initialize", lambda value: encode([value])),
+)
+table.client(
+    "invented-version",
+    "version-negotiation/client-offers-known-version",
+    "Asks for a version that nobody has published.",
+    params_of("initialize", lambda params: {**params, "protocolVersion": "DRAFT-2025"}),
+)
+
+
+def _takes_any_version(value: Value) -> Value:
+    return {**value, "result": {**value["result"], "protocolVersion": "2025-06-18"}}
+
+
+table.client(
+    "any-version",
+    "version-negotiation/client-disconnects",
+    "Goes on whatever version it is answered with.",
+    repaired(
+        lambda value: value.get("result", {}).get("protocolVersion") == "1999-12-31",
+        _takes_any_version,
+    ),
+    revision="2025-06-18",
+)
+table.client(
+    "asks-anyway",
+    ("operation/client-keeps-to-capabilities", "operation/client-keeps-to-capabilities-early"),
+    "Lists prompts although the server declared none.",
+    adds("tools/list", lambda value: {**value, "id": "more", "method": "prompts/list"}),
+)
+table.client(
+    "obliging",
+    "operation/client-refuses-undeclared",
+    "Answers what it did not declare.",
+    answers(
+        "roots/list",
+        lambda value: {"jsonrpc": "2.0", "id": value["id"], "result": {"roots": []}},
+    ),
+)
+table.client(
+    "goes-on",
+    "error-handling/client-initialize-refused",
+    "Says that it is ready after its initialize was refused.",
+    adds(
+        "initialize",
+        lambda value: {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    ),
+)
+table.client(
+    "patient-for-ever",
+    "timeouts/client-initialize-times-out",
+    "Reports that it is connected though initialize was never answered.",
+    reports(-1, {"result": {}}),
+)

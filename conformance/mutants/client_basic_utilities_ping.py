@@ -1,0 +1,32 @@
+"""Mutants of clients for the page basic/utilities/ping."""
+
+from conformance.kit.messages import METHOD_NOT_FOUND, error, result
+from conformance.mutants.client_faults import adds_to_answers, answers, never_says
+from conformance.mutants.model import Table
+
+table = Table("basic/utilities/ping")
+
+table.client(
+    "deaf",
+    ("behavior-requirements/client-answers", "behavior-requirements/client-answers-each"),
+    "Never answers a ping.",
+    never_says("ping"),
+)
+table.client(
+    "refuses",
+    "behavior-requirements/client-answers",
+    "Says that it does not know the method.",
+    answers("ping", lambda value: error(value["id"], METHOD_NOT_FOUND, "what?")),
+)
+table.client(
+    "talkative",
+    "behavior-requirements/client-answers-before-initialized",
+    "Answers with more than nothing.",
+    answers("ping", lambda value: result(value["id"], {"pong": True})),
+)
+table.client(
+    "twice",
+    "behavior-requirements/client-answers-each",
+    "Answers every ping twice.",
+    adds_to_answers("ping", lambda value: value),
+)
