@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from conformance.kit.talk import ServerTalk
 
 SPECIFICATION = "https://modelcontextprotocol.io/specification"
+RFC_EDITOR = "https://www.rfc-editor.org/rfc"
+OWN, RFC = "docs/", "rfc"
+"""How the names of pages begin that are not the specification's."""
 
 ALL = Span(REVISIONS[0], LATEST)
 LEGACY = Span(REVISIONS[0], LATEST_LEGACY)
@@ -111,13 +114,17 @@ class Case(Struct, frozen=True, kw_only=True):
     @property
     def clause(self) -> str:
         """Page and section, with the newest revision that has the clause."""
+        if self.page.startswith((OWN, RFC)):
+            return f"{self.page}#{self.section}"
         return f"{self.revisions.last.name}/{self.page}#{self.section}"
 
     @property
     def link(self) -> str:
-        """Where the clause can be read: the specification, or this project's own rules."""
-        if self.page.startswith("docs/"):
+        """Where the clause can be read: the specification, an RFC, or this project's own rules."""
+        if self.page.startswith(OWN):
             return f"{self.page}.md#{self.section}"
+        if self.page.startswith(RFC):
+            return f"{RFC_EDITOR}/{self.page}#{self.section}"
         return f"{SPECIFICATION}/{self.clause}"
 
     def holds_in(self, revision: Revision) -> bool:

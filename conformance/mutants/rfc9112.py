@@ -1,0 +1,120 @@
+"""Mutants that read HTTP/1.1 in their own way."""
+
+import re
+
+from conformance.kit.wire import Plain, Poured
+from conformance.mutants.http_faults import pours, pours_otherwise, pours_statuses
+from conformance.mutants.model import Table
+
+table = Table("rfc9112")
+
+
+def _second_host_overlooked(data: bytes) -> bytes:
+    first, separator, rest = data.partition(b"\r\n\r\n")
+    head, _, lines = first.partition(b"\r\nHost: ")
+    own, end, others = lines.partition(b"\r\n")
+    others = re.sub(rb"Host: [^\r]*\r\n", b"", others)
+    return head + b"\r\nHost: " + own + end + others + separator + rest
+
+
+def _stays_open(_data: bytes, _found: Poured) -> Poured:
+    return Poured([], closed=False)
+
+
+def _backwards(_data: bytes, found: Poured) -> Poured:
+    return Poured(found.responses[::-1], found.closed)
+
+
+def _says(status: int) -> Plain:
+    return Plain(status, [], whole=True)
+
+
+table.add(
+    "lf-makes-two",
+    "section-2.2/bare-lf",
+    "Makes two requests of one whose lines end in LF.",
+    pours_statuses(200, 400),
+)
+table.add(
+    "no-empty-line",
+    "section-2.2/empty-line-first",
+    "Takes an empty line for a request.",
+    pours_statuses(400),
+)
+table.add(
+    "any-version",
+    "section-2.3/unknown-version",
+    "Takes every version of HTTP for 1.1.",
+    pours_otherwise(lambda data: data.replace(b"HTTP/9.9", b"HTTP/1.1")),
+)
+table.add(
+    "waits-for-http", "section-3/no-http", "Waits for what is no HTTP to end.", pours(_stays_open)
+)
+table.add(
+    "any-method",
+    "section-3/unknown-method",
+    "Takes every method for POST.",
+    pours_otherwise(lambda data: data.replace(b"KIT ", b"POST ", 1)),
+)
+table.add(
+    "long-target-500",
+    "section-3/target-too-long",
+    "Fails on a long target.",
+    pours_statuses(500),
+)
+table.add(
+    "long-target-400",
+    "section-3/target-too-long",
+    "Says of a long target that it is a bad request.",
+    pours_statuses(400),
+)
+table.add("no-host", "section-3.2/host-missing", "Does without Host.", pours_statuses(200))
+table.add(
+    "first-host",
+    "section-3.2/host-twice",
+    "Takes the first of two Hosts.",
+    pours_otherwise(_second_host_overlooked),
+)
+table.add("any-host", "section-3.2/host-invalid", "Does not read Host.", pours_statuses(200))
+table.add(
+    "path-alone",
+    "section-3.2.2/absolute-form",
+    "Takes an absolute target for a path.",
+    pours_statuses(404),
+)
+table.add(
+    "space-forgiven",
+    "section-5.1/space-before-colon",
+    "Passes over white space before a colon.",
+    pours_otherwise(lambda data: data.replace(b" :", b":").replace(b"\t:", b":")),
+)
+table.add(
+    "fold-is-a-line",
+    "section-5.2/folded-line",
+    "Fails on a line that goes on in the next.",
+    pours_statuses(500),
+)
+table.add(
+    "backwards",
+    "section-9.3.2/pipelined-in-order",
+    "Answers the last request first.",
+    pours(_backwards),
+)
+table.add(
+    "first-of-many",
+    "section-9.3.2/pipelined-in-order",
+    "Answers the first of several requests only.",
+    pours(lambda _data, found: Poured(found.responses[:1], found.closed)),
+)
+table.add(
+    "serves-on",
+    "section-9.6/close-is-the-last",
+    "Serves what comes behind Connection: close.",
+    pours_otherwise(lambda data: data.replace(b"Connection: close\r\n", b"", 1)),
+)
+table.add(
+    "stays-open",
+    "section-9.6/close-is-the-last",
+    "Keeps the connection in spite of Connection: close.",
+    pours(lambda _data, found: Poured([_says(200)], closed=False)),
+)
