@@ -19,6 +19,7 @@ from mcpcore.spec.revisions import BY_NAME, LATEST, Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 from transports.client_open import ClientSettings
 from transports.commands.output import Exit, Failure
+from transports.server import ungrouped
 from transports.targets import Target
 
 __all__ = ["play_client", "play_server", "revision_of"]
@@ -39,7 +40,8 @@ def play_client(
     _announce(trace, conversation, "client", tell)
     work = partial(_client, trace, target, conversation, options, settings, tell)
     try:
-        return _status(anyio.run(work), tell)
+        with ungrouped():
+            return _status(anyio.run(work), tell)
     except (Refused, Broken, CannotStart, OSError) as error:
         raise Failure(str(error)) from error
 

@@ -65,12 +65,14 @@ class PeerPlayer(Player):
         self._peer = Peer(Role.CLIENT if side == "client" else Role.SERVER, config)
         self.actor = Actor(self._peer, side)
         self._started = side == "server"
+        self._told: list[str] = []
 
     def begin(self, entry: Entry, exchange: Exchange | None, now: float) -> None:
         """A client begins with its first record; a connection that closes ends."""
         if not self._started:
             self._started = True
             self._peer.start(now=now)
+            self._told = self.take(None, now)  # it may be what the trace says first
         if entry.record.kind == "closed":
             self._peer.receive_eof(now=now, reason=entry.record.text or "closed")
 
@@ -81,7 +83,8 @@ class PeerPlayer(Player):
     def take(self, said: Said | None, now: float) -> list[str]:
         """See :meth:`Player.take`."""
         texts = [b"".join(frame.data) for frame in self._peer.data_to_send() if frame.data]
-        return [str(own) for own in self.actor.made(texts, said)]
+        told, self._told = self._told, []
+        return told + [str(own) for own in self.actor.made(texts, said)]
 
     def state(self) -> str:
         """See :meth:`Player.state`."""
