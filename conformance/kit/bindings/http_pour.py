@@ -27,17 +27,23 @@ async def pour(
     ``wait``: before each piece but the first, something has to come.
     """
     reader = _Reader(methods)
-    for number, piece in enumerate(pieces):
-        if number and wait and not await _read(stream, reader, within):
-            break
-        try:
-            with anyio.fail_after(within):
+    came = anyio.Event()
+
+    async def write() -> None:
+        for number, piece in enumerate(pieces):
+            if number and wait:
+                await came.wait()
+            try:
                 await stream.send(piece)
-        except (TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            # it reads no more: what it has said remains to be heard
-            break
-    while await _read(stream, reader, within):
-        pass
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                # it reads no more: what it has said is heard
+                return
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        while await _read(stream, reader, within):
+            came.set()
+        tasks.cancel_scope.cancel()
     return reader.found
 
 
