@@ -143,6 +143,9 @@ class _Play:
 
     async def _send(self, said: Said, messages: Sequence[Said]) -> None:
         payload = said.record.payload
+        if self._gone:
+            self._differ(said.line, f"{_words(said)} cannot be sent: {self._gone}")
+            return
         if said.record.cut:
             self._differ(said.line, "this was cut: it cannot be sent as it was")
         elif said.message is not None:

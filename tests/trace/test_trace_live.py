@@ -24,7 +24,7 @@ from transports.targets import MemoryTarget, parse_target
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-QUICK = Options(timeout=5.0, notice=0.5)
+QUICK = Options(timeout=10.0, notice=4.0)
 
 
 async def played(
