@@ -25,7 +25,7 @@ examples:
   python -m benchmarks floods                   all floods at full size: about half an hour
   python -m benchmarks floods --scale 0.1       small ones, which tell less of memory
   python -m benchmarks floods --flood calls --flood sessions --backend trio
-  python -m benchmarks floods --allocator malloc
+  python -m benchmarks floods --allocator pymalloc
 
 The status is 0 if every target is met, 1 if one is MISSED, 2 if something is not there to run it.
 """
@@ -149,9 +149,9 @@ def main() -> int:
     )
     flooding.add_argument(
         "--allocator",
-        default="pymalloc",
-        choices=("pymalloc", "malloc"),
-        help="of the server: what PYTHONMALLOC says (pymalloc)",
+        default="malloc",
+        choices=("malloc", "pymalloc"),
+        help="of the server: what PYTHONMALLOC says (malloc, as `mcpcore serve` has it)",
     )
     chosen = parser.parse_args()
     names = chosen.names or list(BENCHMARKS)

@@ -58,8 +58,9 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     a balancer can take notice."""
     tidy_after: int | None = 250
     """Once there were so many connections, sessions and calls together, and three quarters of them
-    have gone, garbage is collected and free memory given back to the system; and once more when no
-    more of them go.  It takes some milliseconds; a tenth of a second after 10,000 connections.
+    have gone, garbage is collected, tables that have grown are made small again, and free memory is
+    given back to the system; and once more when no more of them go.  It takes some milliseconds; a
+    tenth of a second after 10,000 connections.
     None: never."""
     log: bool = False
     """Log each exchange and session (:mod:`transports.http_log`)."""

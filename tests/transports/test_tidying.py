@@ -2,14 +2,18 @@
 
 import asyncio
 import gc
+import sys
 import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 import pytest
 
 from tests.transports.http_fixture import server, tool
 from transports.http_settings import HttpServerSettings
-from transports.tidying import Tidying, tidy
+from transports.tidying import Tidying, shrink_tables, tidy
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,124 @@ def test_garbage_is_collected() -> None:
         assert left() is None
     finally:
         gc.enable()
+
+
+class Keeper:
+    """As the drivers have them: an object with a table."""
+
+    __module__ = "transports.somewhere"
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+
+class Stranger:
+    """Of an application."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+
+MANY, LEFT = 10_000, 10
+
+
+def emptied(kind: Callable[[Any], Any]) -> Any:
+    """A table that had many members and has few."""
+    table = kind({number: -number for number in range(MANY)})
+    for number in range(MANY - LEFT):
+        table.remove(number) if isinstance(table, set) else table.pop(number)
+    assert sys.getsizeof(table) > 100_000
+    return table
+
+
+def _default(items: dict[int, int]) -> defaultdict[int, int]:
+    return defaultdict(int, items)
+
+
+TABLES = [set, dict, Counter, _default]
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_shrink(kind: Callable[[Any], Any]) -> None:
+    keeper = Keeper(emptied(kind))
+    table, members = keeper.table, list(keeper.table)
+    shrink_tables()
+    assert sys.getsizeof(table) < 4_000
+    assert keeper.table is table
+    assert members == list(table) if kind is not set else set(members) == table
+    if kind is not set:
+        assert all(table[number] == -number for number in members)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_of_others_stay(kind: Callable[[Any], Any]) -> None:
+    stranger = Stranger(emptied(kind))
+    size = sys.getsizeof(stranger.table)
+    shrink_tables()
+    assert sys.getsizeof(stranger.table) == size
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize(
+    "through", [iter, lambda table: iter(getattr(table, "items", table.__iter__)())]
+)
+def test_who_goes_through_a_table_sees_all_of_it(
+    kind: Callable[[Any], Any], through: Callable[[Any], Iterator[Any]]
+) -> None:
+    keeper = Keeper(emptied(kind))
+    size = sys.getsizeof(keeper.table)
+    members = through(keeper.table)
+    seen = [next(members)]
+    shrink_tables()
+    seen += members
+    assert len(set(seen)) == LEFT
+    assert sys.getsizeof(keeper.table) == size
+    del members
+    shrink_tables()
+    assert sys.getsizeof(keeper.table) < 4_000
+
+
+def test_a_large_table_that_is_full_stays() -> None:
+    keeper = Keeper(set(range(MANY)))
+    size = sys.getsizeof(keeper.table)
+    shrink_tables()
+    assert sys.getsizeof(keeper.table) == size
+
+
+@pytest.mark.anyio
+async def test_no_table_of_the_event_loop_stays_large() -> None:
+    def large() -> list[int]:
+        sizes = (
+            sys.getsizeof(table)
+            for table in gc.get_objects()
+            if type(table) in (set, dict, defaultdict) and len(table) <= 20
+        )
+        return [size for size in sizes if size > 60_000]
+
+    gc.collect()
+    before = len(large())
+    left = 3_000
+    release, done = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        nonlocal left
+        await release.wait()
+        left -= 1
+        if not left:
+            done.set()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(left):
+            group.start_soon(work)
+        await anyio.wait_all_tasks_blocked()
+        release.set()
+        await done.wait()
+        for _ in range(10):  # the last of them end
+            await anyio.lowlevel.checkpoint()
+        gc.collect()
+        assert len(large()) >= before + 3
+        tidy()
+        assert len(large()) <= before
 
 
 def test_other_iterators_are_set_aside() -> None:

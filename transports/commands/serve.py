@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
+from transports.allocator import Allocator, is_system
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
 from transports.commands.output import Exit, Failure
@@ -75,6 +76,7 @@ def serve(
     workers: int = 1,
     limits: Sequence[str] = (),
     log_http: bool = False,
+    allocator: Allocator | None = None,
     trace: str | None = None,
     trace_secrets: bool = False,
     words: Sequence[str] = (),
@@ -90,6 +92,8 @@ def serve(
         raise Failure(
             "--websocket is for the addresses of --http; beside it there is --ws", Exit.USAGE
         )
+    if allocator is Allocator.SYSTEM and not is_system():
+        raise Failure("--allocator system needs glibc, and no debug mode of Python", Exit.USAGE)
     web = bool(http or ws or sse)
     for name, given, fits, what in (
         ("--allow-host", allowed_hosts, web, "--http, --ws and --sse"),
