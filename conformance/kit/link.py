@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 OK, MULTIPLE_CHOICES = 200, 300
+_PASSING = frozenset({"notifications/tasks/status"})
+"""What may come at any time, and says nothing of the case that it comes in."""
 STATEFUL = frozenset(
     {
         "logging/setLevel",
@@ -427,7 +429,8 @@ class Link:
     @property
     def clean(self) -> bool:
         """Whether another case may go on with this conversation."""
-        return not (self.spoilt or self._waiting or self.inbox or self.gone)
+        left = [each for each in self.inbox if each.method not in _PASSING]
+        return not (self.spoilt or self._waiting or left or self.gone)
 
     async def _take(self, heard: Heard) -> None:
         match heard:

@@ -1,0 +1,267 @@
+"""Cases of the page basic/utilities/tasks: how tasks are made, followed and ended."""
+
+from itertools import pairwise
+from typing import Any
+
+from conformance.kit.messages import INVALID_PARAMS
+from conformance.kit.model import MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.tasks import (
+    check_time,
+    create,
+    end,
+    is_result,
+    look,
+    open_link,
+    related,
+    until,
+)
+from conformance.kit.verdicts import check
+from mcpcore.spec.revisions import BY_NAME, Span
+
+page = Page("basic/utilities/tasks")
+
+HERE = Span(BY_NAME["2025-11-25"], BY_NAME["2025-11-25"])
+SLOW = "slow_compute"
+CALLS = "tasks.requests.tools.call"
+NEEDS = (CALLS, f"tool:{SLOW}")
+QUICK: dict[str, Any] = {"seconds": 0}
+SOON: dict[str, Any] = {"seconds": 0.1}
+LATE: dict[str, Any] = {"seconds": 60}
+NOBODY = "mcpcore-conformance-no-such-task"
+SHORTEST_ID = 16
+"""Characters of an id that nobody is to guess, at 6 bits each hardly 96."""
+
+
+@page.server(
+    MUST,
+    "creating-tasks/shape",
+    HERE,
+    expects="A result with a task that has an id, a status, both times and a ttl.",
+    needs=NEEDS,
+)
+async def created(talk: ServerTalk) -> None:
+    """A call that is to be a task is answered with the task."""
+    link = await open_link(talk)
+    await create(link, SLOW, QUICK)
+
+
+@page.server(
+    MUST,
+    "task-status-lifecycle/begins-working",
+    HERE,
+    expects="The status working.",
+    needs=NEEDS,
+)
+async def begins_working(talk: ServerTalk) -> None:
+    """A task begins as working."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, LATE)
+    check(task["status"] == "working", f"the task begins as {task['status']}")
+    await end(link, task)
+
+
+@page.server(
+    SHOULD,
+    "result-retrieval/created-at-once",
+    HERE,
+    expects="The task, long before its end.",
+    needs=NEEDS,
+)
+async def at_once(talk: ServerTalk) -> None:
+    """The task is answered as soon as it is accepted."""
+    link = await open_link(talk)
+    params = {"name": SLOW, "arguments": LATE, "task": {}}
+    reply = await link.request("tools/call", params, within=min(2.0, talk.timing.answer))
+    check(is_result(reply), f"a call that is to be a task of 60 s got {reply}")
+    await end(link, reply.result.get("task", {"taskId": NOBODY}))
+
+
+@page.server(
+    MUST,
+    "task-id-requirements/unique",
+    HERE,
+    expects="Another id for each task.",
+    needs=NEEDS,
+)
+async def unique_ids(talk: ServerTalk) -> None:
+    """Task ids are unique."""
+    link = await open_link(talk)
+    found = [(await create(link, SLOW, QUICK))["taskId"] for _ in range(5)]
+    check(len(set(found)) == len(found), f"of five tasks, some have the same id: {found}")
+
+
+@page.server(
+    MUST,
+    "task-isolation-and-access-control/ids-not-guessable",
+    HERE,
+    expects="Long ids that do not follow from each other.",
+    needs=NEEDS,
+)
+async def unguessable_ids(talk: ServerTalk) -> None:
+    """Task ids cannot be guessed from each other."""
+    link = await open_link(talk)
+    found = [(await create(link, SLOW, QUICK))["taskId"] for _ in range(4)]
+    for id in found:
+        check(len(id) >= SHORTEST_ID, f"the id {id!r} has {len(id)} characters")
+    for one, other in pairwise(found):
+        same = sum(a == b for a, b in zip(one, other, strict=False))
+        check(same < len(one) * 3 // 4, f"the ids {one!r} and {other!r} are much alike")
+
+
+@page.server(
+    MUST,
+    "ttl-and-resource-management/times",
+    HERE,
+    expects="createdAt and lastUpdatedAt as times of ISO 8601.",
+    needs=NEEDS,
+)
+async def times(talk: ServerTalk) -> None:
+    """A task says when it was made and when it was changed, in ISO 8601."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, QUICK)
+    for found in (task, await look(link, task)):
+        for name in ("createdAt", "lastUpdatedAt"):
+            check_time(found[name], name)
+        check(found["createdAt"] <= found["lastUpdatedAt"], "it was changed before it was made")
+
+
+@page.server(
+    MUST,
+    "ttl-and-resource-management/ttl",
+    HERE,
+    expects="A ttl in milliseconds, or null.",
+    needs=NEEDS,
+)
+async def ttl(talk: ServerTalk) -> None:
+    """tasks/get tells the ttl that the task really has."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, QUICK, ttl=60_000)
+    found = await look(link, task)
+    check("ttl" in found, "tasks/get says nothing of the ttl")
+    good = found["ttl"] is None or found["ttl"] > 0
+    check(good, f"the ttl is {found['ttl']!r}")
+
+
+@page.server(
+    MUST,
+    "result-retrieval/waits-for-the-end",
+    HERE,
+    expects="The result of the call, once there is one.",
+    needs=NEEDS,
+)
+async def waits(talk: ServerTalk) -> None:
+    """tasks/result of a task that works waits for its end, and gives what the call would have."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, {**SOON, "label": "the kit"})
+    reply = await link.request("tasks/result", {"taskId": task["taskId"]})
+    found = reply.result
+    check("content" in found, f"tasks/result has no content: {found}")
+    check("the kit" in repr(found["content"]), f"the result is another one: {found['content']}")
+    after = await look(link, task)
+    check(after["status"] == "completed", f"with its result there, the task is {after['status']}")
+
+
+@page.server(
+    MUST,
+    "related-task-metadata/of-the-result",
+    HERE,
+    expects="The id of the task in _meta.",
+    needs=NEEDS,
+)
+async def result_related(talk: ServerTalk) -> None:
+    """The result of tasks/result names its task."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, QUICK)
+    reply = await link.request("tasks/result", {"taskId": task["taskId"]})
+    found = related(reply.result)
+    check(found == task["taskId"], f"_meta names the task {found!r}")
+
+
+@page.server(
+    MUST,
+    "result-retrieval/error",
+    HERE,
+    expects="The error that the call would have had.",
+    needs=(CALLS, "tool:protocol_error_job"),
+)
+async def result_error(talk: ServerTalk) -> None:
+    """tasks/result of a call that broke gives its error."""
+    link = await open_link(talk)
+    task = await create(link, "protocol_error_job", {})
+    error = (await link.request("tasks/result", {"taskId": task["taskId"]})).error
+    check("always" in error["message"], f"the error is another one: {error['message']!r}")
+    found = await until(link, task, "failed")
+    talk.should(found.get("statusMessage"), "the task does not say what went wrong")
+
+
+@page.server(
+    MUST,
+    "task-execution-errors/failed",
+    HERE,
+    expects="The status failed, and a result with isError from tasks/result.",
+    needs=(CALLS, "tool:failing_job"),
+)
+async def tool_failed(talk: ServerTalk) -> None:
+    """A tool that fails makes its task fail; what it said is there."""
+    link = await open_link(talk)
+    task = await create(link, "failing_job", {})
+    result = (await link.request("tasks/result", {"taskId": task["taskId"]})).result
+    check(result.get("isError") is True, "the tool failed, and isError is not true")
+    talk.should((await look(link, task))["status"] == "failed", "the tool failed, the task did not")
+
+
+@page.server(
+    MUST,
+    "task-status-lifecycle/terminal-is-final",
+    HERE,
+    expects="The same status ever after.",
+    needs=NEEDS,
+)
+async def terminal(talk: ServerTalk) -> None:
+    """A task that has ended keeps its status."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, QUICK)
+    before = await until(link, task, "completed")
+    await link.request("tasks/cancel", {"taskId": task["taskId"]})
+    after = await look(link, task)
+    check(after["status"] == before["status"], f"a completed task became {after['status']}")
+
+
+@page.server(
+    MUST,
+    "task-cancellation/cancelled",
+    HERE,
+    expects="The task with the status cancelled, and no other status from then on.",
+    needs=(*NEEDS, "tasks.cancel"),
+)
+async def cancelled(talk: ServerTalk) -> None:
+    """A task that is cancelled is cancelled before the answer, and stays so."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, {"seconds": 0.15})
+    found = await link.ask("tasks/cancel", {"taskId": task["taskId"]})
+    check(found["status"] == "cancelled", f"the answer has the status {found['status']}")
+    await talk.advance(0.2)
+    reply = await link.request("tasks/get", {"taskId": task["taskId"]})
+    if is_result(reply):
+        status = reply.result.get("status")
+        check(status == "cancelled", f"a cancelled task became {status}")
+
+
+@page.server(
+    MUST,
+    "task-cancellation/of-a-finished-task",
+    HERE,
+    expects="The error -32602.",
+    needs=(*NEEDS, "tasks.cancel"),
+)
+async def cancel_finished(talk: ServerTalk) -> None:
+    """A task that has ended cannot be cancelled."""
+    link = await open_link(talk)
+    task = await create(link, SLOW, QUICK)
+    await until(link, task, "completed")
+    reply = await link.request("tasks/cancel", {"taskId": task["taskId"]})
+    reply.failed_with(INVALID_PARAMS)
+
+
+__all__ = ["page"]
