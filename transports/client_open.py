@@ -28,7 +28,7 @@ from transports.client_core import ClientCore
 from transports.client_errors import NegotiationError
 from transports.client_links import attempts_for, http_link, memory_link, peer_link
 from transports.client_middleware import ClientMiddleware, GuardedCore
-from transports.client_tools import ToolBook
+from transports.client_tools import ToolBook, Uncheckable
 from transports.eras import ENDED_WHEN_PROBED, ERAS, EraCache, place_of
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import Link, clock
@@ -345,7 +345,14 @@ class Opening:
 
 def _schema_compiler() -> Any:
     try:
-        from transports.json_schema import compile_schema
+        from transports.json_schema import BadPattern, compile_schema
     except ImportError:
         return None
-    return compile_schema
+
+    def compiled(schema: Mapping[str, Any]) -> Any:
+        try:
+            return compile_schema(schema)
+        except BadPattern as error:  # most are sound, only not to be matched in linear time
+            raise Uncheckable(str(error)) from error
+
+    return compiled

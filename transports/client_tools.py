@@ -18,12 +18,17 @@ Check = Callable[[Any], list[str]]
 """Takes a value and lists what is wrong with it."""
 
 
+class Uncheckable(ValueError):
+    """A schema may be right, but has something that is beyond what is checked here."""
+
+
 class ToolBook:
     """Learns from every page of ``tools/list``.
 
     ``headers`` is the live table that the machine mirrors arguments by.  ``strict``: leave out
     tools with broken ``x-mcp-header`` annotations, as a client of Streamable HTTP must.
-    ``compile_schema`` turns an output schema into a check; None: results are not checked.
+    ``compile_schema`` turns an output schema into a check, and raises ValueError for one that is
+    wrong, Uncheckable for one that is not; None: results are not checked.
     ``look_up``: a tool that was never listed is worth a list, for the sake of its output schema.
     ``repeatable``: the live set of those that may be called twice, as they say themselves.
     At most ``limit`` tools are remembered, the oldest are forgotten.
@@ -82,7 +87,10 @@ class ToolBook:
         return [tool for tool in tools if self._learn(tool)]
 
     def check(self, name: str, result: CallToolResult) -> None:
-        """Hold a result against the tool's output schema.  Raises InvalidResponse."""
+        """Hold a result against the tool's output schema.  Raises InvalidResponse.
+
+        So does a schema that cannot be used: it permits nothing (basic/index#ref-resolution).
+        """
         schema = self._outputs.get(name)
         if schema is None or self._compile is None or result.is_error is True:
             return
@@ -94,10 +102,14 @@ class ToolBook:
         if check is None:
             try:
                 check = self._checks[name] = self._compile(schema)
-            except ValueError as error:
-                logger.warning("the output schema of the tool %r is unusable: %s", name, error)
+            except Uncheckable as error:
+                logger.warning("results of the tool %r are not checked: %s", name, error)
                 del self._outputs[name]
                 return
+            except ValueError as error:
+                raise InvalidResponse(
+                    "tools/call", f"the output schema of the tool {name!r} is unusable: {error}"
+                ) from error
         if problems := check(result.structured_content):
             raise InvalidResponse(
                 "tools/call",

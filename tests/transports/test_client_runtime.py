@@ -535,23 +535,29 @@ async def test_log_messages(revision: str) -> None:
 # Tools
 
 
-@pytest.mark.requirement("server/tools/output-validated")
+@pytest.mark.requirement(
+    "server/tools/output-validated", "basic/index/ref-unresolved", "server/tools/refs-followed"
+)
 async def test_results_are_held_against_the_output_schema(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("jsonschema")
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     broken = {"type": "object", "properties": {"n": {"type": "nonsense"}}}
+    remote = {"type": "object", "properties": {"n": {"$ref": "http://127.0.0.1:9/n.json"}}}
+    fancy = {"type": "object", "properties": {"n": {"type": "string", "pattern": "(?=a)a"}}}
     tools = [
         {"name": "t", "inputSchema": {"type": "object"}, "outputSchema": schema},
         {"name": "u", "inputSchema": {"type": "object"}, "outputSchema": broken},
+        {"name": "v", "inputSchema": {"type": "object"}, "outputSchema": remote},
+        {"name": "w", "inputSchema": {"type": "object"}, "outputSchema": fancy},
     ]
     replies = [
         {"result": modern({"content": [], "structuredContent": {"n": 1}})},
         {"result": modern({"content": [], "structuredContent": {"n": "one"}})},
         {"result": modern({"content": []})},
         {"result": modern({"content": [], "isError": True})},
-        {"result": modern({"content": [], "structuredContent": {}})},
+        *[{"result": modern({"content": [], "structuredContent": {}})}] * 4,
     ]
     listing = {"result": modern({"tools": tools})}
     async with connect(child({"tools/list": listing, "tools/call": replies})) as client:
@@ -562,9 +568,14 @@ async def test_results_are_held_against_the_output_schema(
         with pytest.raises(InvalidResponse, match="gave none"):
             await client.call_tool("t")
         assert (await client.call_tool("t")).is_error is True
+        for _ in range(2):
+            with pytest.raises(InvalidResponse, match="schema of the tool 'u' is unusable"):
+                await client.call_tool("u")
+        with pytest.raises(InvalidResponse, match="references are not fetched"):
+            await client.call_tool("v")
         with caplog.at_level(logging.WARNING):
-            assert (await client.call_tool("u")).structured_content == {}
-        assert "output schema of the tool 'u' is unusable" in caplog.text
+            assert (await client.call_tool("w")).structured_content == {}
+        assert "results of the tool 'w' are not checked" in caplog.text
 
 
 async def test_checks_of_results_can_be_switched_off() -> None:
