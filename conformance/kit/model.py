@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SPECIFICATION = "https://modelcontextprotocol.io/specification"
 RFC_EDITOR = "https://www.rfc-editor.org/rfc"
-OWN, RFC = "docs/", "rfc"
+EXTENSIONS = "https://github.com/modelcontextprotocol/ext-{0}/blob/main/specification/draft/{0}.md"
+OWN, RFC, EXTENSION = "docs/", "rfc", "extensions/"
 """How the names of pages begin that are not the specification's."""
 
 ALL = Span(REVISIONS[0], LATEST)
@@ -114,17 +115,19 @@ class Case(Struct, frozen=True, kw_only=True):
     @property
     def clause(self) -> str:
         """Page and section, with the newest revision that has the clause."""
-        if self.page.startswith((OWN, RFC)):
+        if self.page.startswith((OWN, RFC, EXTENSION)):
             return f"{self.page}#{self.section}"
         return f"{self.revisions.last.name}/{self.page}#{self.section}"
 
     @property
     def link(self) -> str:
-        """Where the clause can be read: the specification, an RFC, or this project's own rules."""
+        """Where the clause can be read: a specification, an RFC, or this project's own rules."""
         if self.page.startswith(OWN):
             return f"{self.page}.md#{self.section}"
         if self.page.startswith(RFC):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
+        if self.page.startswith(EXTENSION):
+            return f"{EXTENSIONS.format(self.page.removeprefix(EXTENSION))}#{self.section}"
         return f"{SPECIFICATION}/{self.clause}"
 
     def holds_in(self, revision: Revision) -> bool:

@@ -1,0 +1,330 @@
+"""Cases of the extension io.modelcontextprotocol/tasks."""
+
+from typing import Any
+
+from conformance.kit.asking import needs_input
+from conformance.kit.link import Answering, Link
+from conformance.kit.lists import acknowledged, listen
+from conformance.kit.messages import METHOD_NOT_FOUND, Kind
+from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.shapes import TASKS, result_problem
+from conformance.kit.talk import ServerTalk
+from conformance.kit.tasks import check_time, create, end, look, open_link, related, until
+from conformance.kit.verdicts import check
+
+page = Page("extensions/tasks")
+
+SLOW = "slow_compute"
+EXTENSION = f"extensions.{TASKS}"
+QUICK: dict[str, Any] = {"seconds": 0}
+SOON: dict[str, Any] = {"seconds": 0.1}
+LATE: dict[str, Any] = {"seconds": 60}
+NOBODY = "mcpcore-conformance-no-such-task"
+SHORTEST_ID = 16
+
+
+def declared(talk: ServerTalk) -> None:
+    """Go on only if the server declares the extension, whose name has dots in it."""
+    extensions = talk.features.capabilities.get("extensions")
+    if not isinstance(extensions, dict) or TASKS not in extensions:
+        talk.skip(f"the server does not declare {EXTENSION}")
+
+
+async def opened(talk: ServerTalk, answering: Answering | None = None) -> Link:
+    """Open a connection as a client that follows tasks."""
+    declared(talk)
+    return await open_link(talk, answering)
+
+
+async def update(link: Link, task: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
+    """Send ``tasks/update``; the acknowledgement has its shape."""
+    return await link.ask("tasks/update", {"taskId": task["taskId"], "inputResponses": answers})
+
+
+def accepted(**content: Any) -> dict[str, Any]:
+    """What a user fills in."""
+    return {"action": "accept", "content": content}
+
+
+@page.server(
+    MUST,
+    "task-creation/shape",
+    MODERN,
+    expects="resultType task, and a task that has an id, a status, both times and ttlMs.",
+    needs=(f"tool:{SLOW}",),
+)
+async def created(talk: ServerTalk) -> None:
+    """A call that becomes a task is answered with the task."""
+    link = await opened(talk)
+    task = await create(link, SLOW, LATE)
+    for name in ("createdAt", "lastUpdatedAt"):
+        check_time(task[name], name)
+    strange = sorted({"result", "error", "inputRequests", "requestState"} & set(task))
+    check(not strange, f"a task that was just made has {', '.join(strange)}")
+    await end(link, task)
+
+
+@page.server(
+    MUST,
+    "task-creation/resolves-at-once",
+    MODERN,
+    expects="The task by its id, at once.",
+    needs=(f"tool:{SLOW}",),
+)
+async def resolves(talk: ServerTalk) -> None:
+    """A task that was answered can be looked at."""
+    link = await opened(talk)
+    task = await create(link, SLOW, LATE)
+    found = await look(link, task)
+    check(found["taskId"] == task["taskId"], "another task came")
+    await end(link, task)
+
+
+@page.server(
+    MUST,
+    "capability-negotiation/undeclared",
+    MODERN,
+    expects="A result, or an error; no task.",
+    needs=(f"tool:{SLOW}",),
+)
+async def undeclared(talk: ServerTalk) -> None:
+    """A client that does not declare the extension gets no task, whatever it declared before."""
+    await end(link := await opened(talk), await create(link, SLOW, LATE))
+    meta: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {}}
+    reply = await link.request("tools/call", {"name": SLOW, "arguments": QUICK}, meta=meta)
+    check(reply.message is not None, f"the call got {reply}")
+    if reply.message is not None and reply.message.kind is Kind.RESULT:
+        kind = reply.result.get("resultType")
+        check(kind != "task", "a task for a client that has not declared the extension")
+
+
+@page.server(
+    MUST,
+    "task-polling/completed",
+    MODERN,
+    expects="The result in the task, and resultType complete.",
+    needs=(f"tool:{SLOW}",),
+)
+async def completed(talk: ServerTalk) -> None:
+    """A task that is completed carries the result of the call."""
+    link = await opened(talk)
+    task = await create(link, SLOW, {**SOON, "label": "the kit"})
+    found = await until(link, task, "completed")
+    check("the kit" in repr(found["result"]), f"the result is another one: {found['result']}")
+    problem = result_problem(
+        "tools/call", {"resultType": "complete", **found["result"]}, talk.revision
+    )
+    check(not problem, f"the result in the task: {problem}")
+    check(found["resultType"] == "complete", f"resultType is {found['resultType']!r}")
+
+
+@page.server(
+    MUST,
+    "task-execution-errors/failed",
+    MODERN,
+    expects="The status failed, and the error in the task.",
+    needs=("tool:protocol_error_job",),
+)
+async def broken(talk: ServerTalk) -> None:
+    """A task whose call broke is failed, and carries the error."""
+    link = await opened(talk)
+    found = await until(link, await create(link, "protocol_error_job", {}), "failed")
+    check("always" in str(found["error"]["message"]), f"the error is {found['error']}")
+    check("result" not in found, "a failed task has a result")
+    talk.should(found.get("statusMessage"), "the task does not say what went wrong")
+
+
+@page.server(
+    MUST,
+    "task-execution-errors/tool-error-is-completed",
+    MODERN,
+    expects="The status completed, and a result with isError.",
+    needs=("tool:failing_job",),
+)
+async def tool_failed(talk: ServerTalk) -> None:
+    """A task whose tool failed is completed: its result says that it failed."""
+    link = await opened(talk)
+    found = await until(link, await create(link, "failing_job", {}), "completed")
+    check(found["result"].get("isError") is True, "the tool failed, and isError is not true")
+
+
+@page.server(
+    MUST,
+    "task-cancellation/acknowledged",
+    MODERN,
+    expects="An empty result, for a task that works and for one that has ended.",
+    needs=(f"tool:{SLOW}",),
+)
+async def cancelled(talk: ServerTalk) -> None:
+    """A request to cancel a task is acknowledged with an empty result."""
+    link = await opened(talk)
+    task = await create(link, SLOW, LATE)
+    for _ in range(2):
+        found = await link.ask("tasks/cancel", {"taskId": task["taskId"]})
+        strange = sorted(set(found) - {"resultType", "_meta"})
+        check(not strange, f"the acknowledgement has {', '.join(strange)}")
+
+
+@page.server(
+    SHOULD,
+    "task-cancellation/cancelled",
+    MODERN,
+    expects="A status that is an end, soon.",
+    needs=(f"tool:{SLOW}",),
+)
+async def cancelled_soon(talk: ServerTalk) -> None:
+    """A task that was cancelled comes to its end."""
+    link = await opened(talk)
+    task = await create(link, SLOW, LATE)
+    await end(link, task)
+    await until(link, task, "cancelled", "completed", "failed")
+
+
+@page.server(
+    MUST,
+    "task-update-requests/answered",
+    MODERN,
+    expects="input_required with the requests, and a result once they are answered.",
+    needs=("tool:confirm_delete",),
+)
+async def answered(talk: ServerTalk) -> None:
+    """A task that needs input says which, and goes on once it has it."""
+    link = await opened(talk)
+    task = await create(link, "confirm_delete", {"filename": "kit"})
+    found = await until(link, task, "input_required")
+    (key,) = found["inputRequests"]
+    await update(link, task, {key: accepted(confirm=True)})
+    after = await until(link, task, "completed")
+    check("was deleted" in repr(after["result"]), f"the answer was lost: {after['result']}")
+
+
+@page.server(
+    SHOULD,
+    "task-update-requests/unknown-keys",
+    MODERN,
+    expects="An acknowledgement, and the request as it was.",
+    needs=("tool:confirm_delete",),
+)
+async def unknown_keys(talk: ServerTalk) -> None:
+    """Answers that nobody asked for are ignored."""
+    link = await opened(talk)
+    task = await create(link, "confirm_delete", {"filename": "kit"})
+    before = await until(link, task, "input_required")
+    await update(link, task, {"mcpcore_conformance": accepted(confirm=True)})
+    after = await until(link, task, "input_required")
+    check(before["inputRequests"] == after["inputRequests"], "the requests are others now")
+    await end(link, task)
+
+
+@page.server(
+    MUST,
+    "task-update-requests/partial",
+    MODERN,
+    expects="The other requests only, until they are answered as well.",
+    needs=("tool:multi_input",),
+)
+async def partial(talk: ServerTalk) -> None:
+    """All requests that are not answered yet are there, and no others."""
+    link = await opened(talk)
+    task = await create(link, "multi_input", {})
+    found = await until(link, task, "input_required")
+    keys = sorted(found["inputRequests"])
+    check(len(keys) == 2, f"two things are asked for, not {keys}")
+    declined = {"action": "decline"}
+    await update(link, task, {keys[0]: declined})
+    after = await until(link, task, "input_required")
+    check(sorted(after["inputRequests"]) == keys[1:], f"still asked for: {after['inputRequests']}")
+    await update(link, task, {keys[1]: declined})
+    await until(link, task, "completed")
+
+
+@page.server(
+    SHOULD,
+    "task-creation/input-before-the-task",
+    MODERN,
+    expects="input_required for the call, and the task for its retry.",
+    needs=("tool:test_tool_with_task",),
+)
+async def input_first(talk: ServerTalk) -> None:
+    """What is asked before there is a task is asked in rounds of the call."""
+    link = await opened(talk)
+    params = {"name": "test_tool_with_task", "arguments": {}}
+    first = await link.request("tools/call", params)
+    check(needs_input(first), f"the call got {first}, not input_required")
+    check("taskId" not in first.result, "a result that requires input names a task")
+    reply = await link.request("tools/call", link.again(params, first.result))
+    found = reply.result
+    check(found.get("resultType") == "task", f"the retry got {found.get('resultType')!r}")
+    after = await until(link, found, "completed")
+    check("kit" in repr(after["result"]), f"the answer was lost: {after['result']}")
+
+
+@page.server(
+    MUST,
+    "security-considerations/ids-not-guessable",
+    MODERN,
+    expects="Long ids, another one each time.",
+    needs=(f"tool:{SLOW}",),
+)
+async def unguessable(talk: ServerTalk) -> None:
+    """Task ids cannot be guessed."""
+    link = await opened(talk)
+    found = [(await create(link, SLOW, QUICK))["taskId"] for _ in range(4)]
+    check(len(set(found)) == len(found), f"tasks have the same id: {found}")
+    for id in found:
+        check(len(id) >= SHORTEST_ID, f"the id {id!r} has {len(id)} characters")
+        check(not id.isdigit() or len(id) > 2 * SHORTEST_ID, f"the id {id!r} is a number")
+
+
+@page.server(
+    SHOULD,
+    "backwards-compatibility/nothing-of-2025-11-25",
+    MODERN,
+    expects="No tasks/list, no tasks/result, no capability tasks, no related task in _meta.",
+    needs=(f"tool:{SLOW}",),
+)
+async def nothing_old(talk: ServerTalk) -> None:
+    """The experimental tasks of 2025-11-25 are gone."""
+    link = await opened(talk)
+    for method in ("tasks/list", "tasks/result"):
+        reply = await link.request(method, {"taskId": NOBODY})
+        reply.failed_with(METHOD_NOT_FOUND)
+    check("tasks" not in talk.features.capabilities, "the capability tasks is declared")
+    task = await create(link, SLOW, QUICK, ttl=1)
+    check(related(await look(link, task)) is None, "_meta names the task")
+    strange = sorted({"ttl", "pollInterval", "task"} & set(task))
+    check(not strange, f"the task has {', '.join(strange)}")
+
+
+@page.server(
+    MUST,
+    "task-status-notifications/whole-task",
+    MODERN,
+    expects="The same that tasks/get gives, under the subscription.",
+    needs=(f"tool:{SLOW}",),
+)
+async def notified(talk: ServerTalk) -> None:
+    """A notification of a task has the whole task."""
+    link = await opened(talk)
+    task = await create(link, SLOW, {"seconds": 0.2})
+    sent = await listen(link, {"taskIds": [task["taskId"]]})
+    honoured = (await acknowledged(link, sent)).params.get("notifications", {})
+    if task["taskId"] not in honoured.get("taskIds", []):
+        talk.skip("the server sends no notifications of tasks")
+
+    last = await link.wait_for(
+        lambda each: (
+            each.method == "notifications/tasks" and each.params.get("status") == "completed"
+        )
+    )
+    check(last is not None, "the end of the task was not told")
+    assert last is not None
+    told = {"resultType": "complete", **last.params}
+    problem = result_problem("tasks/get", {**told, "_meta": {}}, talk.revision)
+    check(not problem, f"the params of notifications/tasks: {problem}")
+    found = await look(link, task)
+    for name in ("taskId", "status", "result", "createdAt"):
+        check(told.get(name) == found.get(name), f"{name} is another one than in tasks/get")
+
+
+__all__ = ["page"]

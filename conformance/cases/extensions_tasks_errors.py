@@ -1,0 +1,112 @@
+"""Cases of the extension io.modelcontextprotocol/tasks: who may not, and what does not exist."""
+
+from typing import Any
+
+from conformance.cases.extensions_tasks import NOBODY, declared, opened
+from conformance.kit.asking import call
+from conformance.kit.link import Link
+from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Kind
+from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.shapes import TASKS
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("extensions/tasks")
+
+
+async def plain(talk: ServerTalk) -> Link:
+    """Open a connection as a client that knows nothing of tasks."""
+    declared(talk)
+    return await talk.open()
+
+
+def check_missing(error: dict[str, Any]) -> None:
+    """Check that an error says that the extension is missing."""
+    data = error.get("data")
+    needed = data.get("requiredCapabilities") if isinstance(data, dict) else None
+    found = needed.get("extensions") if isinstance(needed, dict) else None
+    named = isinstance(found, dict) and TASKS in found
+    check(named, f"the error does not name the extension: {data!r:.120}")
+
+
+@page.server(
+    MUST,
+    "capability-negotiation/task-needed",
+    MODERN,
+    expects="The error -32021, which names the extension.",
+    needs=("tool:failing_job",),
+)
+async def task_needed(talk: ServerTalk) -> None:
+    """A tool that runs only as a task demands the extension."""
+    reply = await call(await plain(talk), talk.tool("failing_job"), {})
+    check_missing(reply.failed_with(MISSING_CAPABILITY))
+
+
+def _undeclared(method: str) -> None:
+    async def refused(talk: ServerTalk) -> None:
+        params = {"taskId": NOBODY, "inputResponses": {}}
+        reply = await (await plain(talk)).request(method, params)
+        check_missing(reply.failed_with(MISSING_CAPABILITY))
+
+    refused.__doc__ = f"{method} of a client that has not declared the extension is refused."
+    page.server(
+        MUST,
+        f"protocol-errors/undeclared-{method.partition('/')[2]}",
+        MODERN,
+        expects="The error -32021, which names the extension.",
+    )(refused)
+
+
+for _method in ("tasks/get", "tasks/update", "tasks/cancel"):
+    _undeclared(_method)
+
+
+@page.server(
+    MUST,
+    "protocol-errors/undeclared-listen",
+    MODERN,
+    expects="The error -32021, which names the extension.",
+)
+async def undeclared_listen(talk: ServerTalk) -> None:
+    """A subscription to tasks of a client that has not declared the extension is refused."""
+    link = await plain(talk)
+    params = {"notifications": {"taskIds": [NOBODY]}}
+    sent = await link.send("subscriptions/listen", params)
+    # a server that takes it does not answer
+    await link.until(lambda: link.answer_to(sent) or link.inbox)
+    check(link.answer_to(sent) is not None, "the subscription was not refused")
+    reply = await link.reply(sent)
+    message = reply.message
+    if message is not None and message.kind is Kind.ERROR and message.code == METHOD_NOT_FOUND:
+        talk.skip("the server has no subscriptions")
+    check_missing(reply.failed_with(MISSING_CAPABILITY))
+
+
+@page.server(
+    MUST,
+    "protocol-errors/unknown-get",
+    MODERN,
+    expects="The error -32602.",
+)
+async def unknown_get(talk: ServerTalk) -> None:
+    """tasks/get of a task that does not exist is an invalid parameter."""
+    link = await opened(talk)
+    for id in (NOBODY, ""):
+        (await link.request("tasks/get", {"taskId": id})).failed_with(INVALID_PARAMS)
+
+
+@page.server(
+    SHOULD,
+    "protocol-errors/unknown-update-and-cancel",
+    MODERN,
+    expects="The error -32602.",
+)
+async def unknown_others(talk: ServerTalk) -> None:
+    """tasks/update and tasks/cancel of a task that does not exist are invalid."""
+    link = await opened(talk)
+    for method in ("tasks/update", "tasks/cancel"):
+        params = {"taskId": NOBODY, "inputResponses": {}}
+        (await link.request(method, params)).failed_with(INVALID_PARAMS)
+
+
+__all__ = ["page"]

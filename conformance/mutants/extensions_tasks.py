@@ -1,0 +1,321 @@
+"""Mutants of the extension io.modelcontextprotocol/tasks."""
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+from conformance.kit import messages
+from conformance.kit.shapes import SUBSCRIPTION, TASKS
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.faults import answers_to, instead, results_of, takes
+from conformance.mutants.lists import told
+from conformance.mutants.model import Table
+
+table = Table("extensions/tasks")
+
+TASK = {
+    "taskId": "made up by the mutant",
+    "status": "working",
+    "createdAt": "2026-07-28T10:30:00Z",
+    "lastUpdatedAt": "2026-07-28T10:30:00Z",
+    "ttlMs": None,
+}
+COMPLETE = {"resultType": "complete"}
+DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
+
+
+def _created(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    """Edit the task that a call is answered with."""
+
+    def change(result: Value) -> Value:
+        return edit(result) if result.get("resultType") == "task" else result
+
+    return results_of("tools/call", change)
+
+
+def _got(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    return results_of("tasks/get", edit)
+
+
+def _without(name: str) -> Callable[[Value], Value]:
+    return lambda value: {key: each for key, each in value.items() if key != name}
+
+
+def _error(method: str, edit: Callable[[Value], Value]) -> Callable[[], Fault]:
+    def change(value: Value) -> Value:
+        return {**value, "error": edit(value["error"])} if "error" in value else value
+
+    return answers_to(method, change)
+
+
+def _numbered() -> Callable[[], Fault]:
+    numbers = count(1)
+    return _created(lambda task: {**task, "taskId": str(next(numbers))})
+
+
+def _status(before: str, after: str) -> Callable[[], Fault]:
+    def change(task: Value) -> Value:
+        return {**task, "status": after} if task["status"] == before else task
+
+    return _got(change)
+
+
+class _Forgetful(Fault):
+    """Does not find a task where it was made a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = 0
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) == "tasks/get":
+            self._looks += 1
+            if self._looks == 1:
+                return (messages.error(value["id"], -32602, "no such task yet"),)
+        return (value,)
+
+
+class _Eager(Fault):
+    """Makes a task of every call, whoever asks."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "tools/call" or "result" not in value:
+            return (value,)
+        return (messages.result(value["id"], {**TASK, "resultType": "task"}),)
+
+
+class _Renaming(Fault):
+    """Takes answers by the names of its own: an unknown one answers the first request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key = ""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        requests = value.get("result", {}).get("inputRequests")
+        self._key = next(iter(requests), self._key) if requests else self._key
+        return (value,)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        return payload.replace(b'"mcpcore_conformance":', f'"{self._key}":'.encode())
+
+
+class _Lossy(Fault):
+    """Loses answers."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        return payload.replace(b'"confirm":true', b'"confirm":false')
+
+
+class _Repeating(Fault):
+    """Shows all requests again, those that were answered as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: Value = {}
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "inputRequests" not in value.get("result", {}):
+            return (value,)
+        self._seen = {**self._seen, **value["result"]["inputRequests"]}
+        return ({**value, "result": {**value["result"], "inputRequests": self._seen}},)
+
+
+def _acknowledges(value: Value) -> Value:
+    meta = {"_meta": {SUBSCRIPTION: value["id"]}, "notifications": {}}
+    return messages.notification("notifications/subscriptions/acknowledged", meta)
+
+
+table.add("no-ttl", "task-creation/shape", "Says nothing of the ttl.", _created(_without("ttlMs")))
+table.add(
+    "task-in-task",
+    "task-creation/shape",
+    "Puts the task into a member, as 2025-11-25 does.",
+    _created(lambda task: {"task": task, "resultType": "task"}),
+)
+table.add(
+    "state-in-task",
+    "task-creation/shape",
+    "Gives a task a state.",
+    _created(lambda task: {**task, "requestState": "sealed"}),
+)
+table.add("not-yet", "task-creation/resolves-at-once", "Does not find a new task.", _Forgetful)
+table.add(
+    "task-for-all",
+    "capability-negotiation/undeclared",
+    "Makes tasks for every client.",
+    _Eager,
+)
+table.add(
+    "runs-anyway",
+    "capability-negotiation/task-needed",
+    "Runs a call plainly that needs a task.",
+    takes("tools/call", DONE),
+)
+table.add(
+    "nameless-need",
+    (
+        "capability-negotiation/task-needed",
+        "protocol-errors/undeclared-get",
+        "protocol-errors/undeclared-listen",
+    ),
+    "Does not say which capability is missing.",
+    _error("", _without("data")),
+)
+for method, result in (("get", {**TASK, **COMPLETE}), ("update", COMPLETE), ("cancel", COMPLETE)):
+    table.add(
+        f"{method}-for-all",
+        f"protocol-errors/undeclared-{method}",
+        f"Answers tasks/{method} of every client.",
+        takes(f"tasks/{method}", result),
+    )
+table.add(
+    "listen-for-all",
+    "protocol-errors/undeclared-listen",
+    "Takes subscriptions to tasks of every client.",
+    instead(
+        lambda value: isinstance(value, dict) and value.get("method") == "subscriptions/listen",
+        _acknowledges,
+    ),
+)
+table.add(
+    "knows-everything",
+    "protocol-errors/unknown-get",
+    "Has a task for every id.",
+    takes("tasks/get", {**TASK, **COMPLETE}),
+)
+table.add(
+    "other-code",
+    ("protocol-errors/unknown-get", "protocol-errors/unknown-update-and-cancel"),
+    "Has a code of its own for what it does not find.",
+    _error("", lambda error: {**error, "code": -32002}),
+)
+table.add(
+    "result-elsewhere",
+    "task-polling/completed",
+    "Leaves the result out.",
+    _got(_without("result")),
+)
+table.add(
+    "still-a-task",
+    "task-polling/completed",
+    "Says of every look that it is a new task.",
+    _got(lambda task: {**task, "resultType": "task"}),
+)
+table.add(
+    "no-error",
+    "task-execution-errors/failed",
+    "Does not say what went wrong.",
+    _got(_without("error")),
+)
+table.add(
+    "completed-anyway",
+    "task-execution-errors/failed",
+    "Completes a task whose call broke.",
+    _got(
+        lambda task: (
+            {**_without("error")(task), "status": "completed", "result": DONE}
+            if task["status"] == "failed"
+            else task
+        )
+    ),
+)
+table.add(
+    "failed-anyway",
+    "task-execution-errors/tool-error-is-completed",
+    "Makes a task fail whose tool failed.",
+    _got(
+        lambda task: (
+            {**task, "status": "failed", "error": {"code": 1, "message": "it failed"}}
+            if task["status"] == "completed"
+            else task
+        )
+    ),
+)
+table.add(
+    "cancelled-task",
+    "task-cancellation/acknowledged",
+    "Answers with the task.",
+    results_of("tasks/cancel", lambda result: {**result, **TASK}),
+)
+table.add(
+    "cancelled-once",
+    "task-cancellation/acknowledged",
+    "Refuses to cancel what was cancelled.",
+    answers_to("tasks/cancel", lambda value: messages.error(value["id"], -32602, "it has ended")),
+)
+table.add(
+    "never-cancelled",
+    "task-cancellation/cancelled",
+    "Works on for ever.",
+    _status("cancelled", "working"),
+)
+table.add(
+    "lost-answers",
+    "task-update-requests/answered",
+    "Loses what it is told.",
+    _Lossy,
+)
+table.add(
+    "deaf",
+    "task-update-requests/answered",
+    "Acknowledges answers and does not read them.",
+    takes("tasks/update", COMPLETE),
+)
+table.add(
+    "any-key",
+    "task-update-requests/unknown-keys",
+    "Takes an unknown key for a known one.",
+    _Renaming,
+)
+table.add(
+    "no-unknown-keys",
+    "task-update-requests/unknown-keys",
+    "Refuses unknown keys.",
+    answers_to("tasks/update", lambda value: messages.error(value["id"], -32602, "what is that?")),
+)
+table.add(
+    "asks-again",
+    "task-update-requests/partial",
+    "Shows requests that were answered.",
+    _Repeating,
+)
+table.add(
+    "task-first",
+    "task-creation/input-before-the-task",
+    "Names a task before it is made.",
+    results_of("tools/call", lambda result: {**result, "taskId": "1"}),
+)
+table.add(
+    "numbered",
+    "security-considerations/ids-not-guessable",
+    "Numbers its tasks.",
+    _numbered(),
+)
+table.add(
+    "old-list",
+    "backwards-compatibility/nothing-of-2025-11-25",
+    "Has tasks/list.",
+    takes("tasks/list", {"tasks": [], **COMPLETE}),
+)
+table.add(
+    "old-times",
+    "backwards-compatibility/nothing-of-2025-11-25",
+    "Has the members of old besides.",
+    _created(lambda task: {**task, "ttl": task["ttlMs"]}),
+)
+table.add(
+    "half-a-task",
+    "task-status-notifications/whole-task",
+    "Tells the status alone.",
+    told(
+        "notifications/tasks",
+        lambda params: {key: params[key] for key in ("taskId", "status", "_meta")},
+    ),
+)
+table.add(
+    "never-told",
+    "task-status-notifications/whole-task",
+    "Acknowledges and says nothing.",
+    told("notifications/tasks", lambda params: {**params, "status": "working"}),
+)
