@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from conformance.kit import messages
-from conformance.kit.shapes import SUBSCRIPTION, TASKS
+from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, instead, results_of, takes
 from conformance.mutants.lists import told
