@@ -138,9 +138,18 @@ def test_who_goes_through_a_table_sees_all_of_it(
     assert sys.getsizeof(keeper.table) < 4_000
 
 
-def test_a_large_table_that_is_full_stays() -> None:
-    keeper = Keeper(set(range(MANY)))
+def test_tables_in_a_dictionary_shrink() -> None:
+    keeper = Keeper({"one": emptied(set)})
+    shrink_tables()
+    assert sys.getsizeof(keeper.table["one"]) < 4_000
+
+
+def test_a_large_table_that_is_in_use_stays() -> None:
+    keeper = Keeper(set())
+    for number in range(20_000):  # just above where a set becomes four times as large
+        keeper.table.add(number)
     size = sys.getsizeof(keeper.table)
+    assert sys.getsizeof(set(range(20_000)).copy()) < size
     shrink_tables()
     assert sys.getsizeof(keeper.table) == size
 
