@@ -33,7 +33,7 @@ async def discover(stage: Stage, revision: Revision, timing: Timing) -> Features
 
 
 async def _handshake(link: Link, features: Features) -> None:
-    reply = await link.request("initialize", link.opening(), within=link.patience)
+    reply = await link.request("initialize", link.opening())
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         features.problems.append(f"initialize got {reply}")
         return
@@ -45,7 +45,7 @@ async def _handshake(link: Link, features: Features) -> None:
 
 
 async def _metadata(link: Link, features: Features) -> None:
-    reply = await link.request("server/discover", within=link.patience)
+    reply = await link.request("server/discover")
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         features.problems.append(f"server/discover got {reply}")
         return

@@ -198,6 +198,8 @@ class Link:
         self.spoilt = False
         """Whether the conversation is in a state that another case should not find."""
         self.next_id = first_id
+        self.begun = first_id > 1
+        """Whether an earlier case has heard the server here."""
         self._waiting: set[tuple[type, Any]] = set()
         """Requests without an answer."""
 
@@ -309,7 +311,7 @@ class Link:
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
         spoilt = self.spoilt
-        reply = await self.request("initialize", self.opening(), within=self.patience)
+        reply = await self.request("initialize", self.opening())
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
@@ -321,8 +323,10 @@ class Link:
 
     @property
     def patience(self) -> float:
-        """How long the first answer of a conversation may take, in seconds."""
-        return max(self.talk.timing.start, self.talk.timing.answer)
+        """How long an answer may take, in seconds; before the first a program may have to start."""
+        timing = self.talk.timing
+        met = self.begun or self.heard or self.heads or self.events
+        return timing.answer if met else max(timing.start, timing.answer)
 
     def opening(self) -> dict[str, Any]:
         """The params of initialize."""
@@ -399,8 +403,7 @@ class Link:
 
     async def until(self, found: Callable[[], T | None], within: float | None = None) -> T | None:
         """Hear until ``found`` gives something true; None if it does not in time."""
-        timing = self.talk.timing
-        end = self.talk.stage.now() + (timing.answer if within is None else within)
+        end = self.talk.stage.now() + (self.patience if within is None else within)
         while not (value := found()):
             left = end - self.talk.stage.now()
             if left <= 0 or self.gone is not None:
@@ -483,6 +486,10 @@ class Link:
             ):
                 return message
         return None
+
+    def forget(self, sent: Sent) -> None:
+        """Do not expect an answer any more, as the request was cancelled."""
+        self._waiting.discard((type(sent.id), str(sent.id)))
 
     def over(self, sent: Sent) -> bool:
         """Whether the exchange has ended so that no answer can come any more."""
