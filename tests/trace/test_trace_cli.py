@@ -1,0 +1,322 @@
+"""`mcpcore trace` and --trace, as a user types them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from conformance.launch import serving
+from conformance.trace.show import timeline
+from mcpcore.wire.trace import TO_SERVER, encode_line
+from tests.trace.recorded import SECRET, loaded, messages, records
+from tests.trace.said import (
+    BUILD,
+    READY,
+    c,
+    handshake,
+    initialize,
+    initialized,
+    post,
+    prime,
+    request,
+    result,
+    s,
+    session,
+    stream,
+    trace,
+)
+from transports.cli import main
+
+MCPCORE = [sys.executable, "-m", "transports.cli"]
+SERVE = [*MCPCORE, "serve", "tests.trace.recorded"]
+
+
+class Done(NamedTuple):
+    """What a command came to that was run in this process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs commands that start nothing, without a process of their own."""
+
+    def run_here(*words: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, said.out, said.err)
+
+    return run_here
+
+
+def run(*words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*MCPCORE, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    return written(tmp_path / "good.jsonl", trace(handshake(), c(request("ping")), s(result())))
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    talk = trace(c(initialize()), s(initialized()), c(request("tools/list")))
+    return written(tmp_path / "bad.jsonl", talk)
+
+
+def written(file: Path, talk: Any) -> str:
+    lines = [encode_line(talk.header), *(encode_line(each.record) for each in talk.entries)]
+    file.write_bytes(b"".join(lines))
+    return str(file)
+
+
+# Recording
+
+
+def test_serve_and_call_record(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "server.jsonl", tmp_path / "client.jsonl"
+    with serving([*SERVE, "--http", "127.0.0.1:0", "--trace", str(theirs)]) as (url,):
+        done = run("call", "echo", "text=hi", f"api_key={SECRET}", "--trace", str(ours), url)
+        assert done.stdout == "hi\n"
+        listed = run("list", "tools", "--trace", str(tmp_path / "list.jsonl"), url)
+        assert listed.returncode == 0
+        probed = run("probe", "--trace", str(tmp_path / "probe.jsonl"), url)
+        assert probed.returncode == 0
+    assert [r.kind for r in messages(loaded(ours))][:2] == ["request", "result"]
+    assert len(messages(loaded(theirs))) > len(messages(loaded(ours)))
+    assert messages(loaded(tmp_path / "list.jsonl"))
+    assert messages(loaded(tmp_path / "probe.jsonl"))
+
+
+def test_probing_a_legacy_server_records_every_connection(tmp_path: Path) -> None:
+    file = tmp_path / "probe.jsonl"
+    done = run(
+        "probe",
+        "--trace",
+        str(file),
+        "--",
+        *SERVE,
+        "--stdio",
+        "--revision",
+        "2025-06-18",
+        "--revision",
+        "2025-11-25",
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(records(loaded(file), "opened")) > 2
+
+
+def test_secrets_are_recorded_if_that_is_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    words = ["call", "echo", "text=hi", f"api_key={SECRET}", "--trace", str(file)]
+    assert run(*words, "--trace-secrets", "--", *SERVE, "--stdio").returncode == 0
+    assert SECRET in file.read_text()
+    assert run(*words, "--", *SERVE, "--stdio").returncode == 0
+    assert SECRET not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trace", "/nowhere/x.jsonl"], "--trace: /nowhere/x.jsonl: No such file or directory"),
+        (["--trace-secrets"], "--trace-secrets is for --trace, which is not given"),
+    ],
+)
+def test_a_trace_that_cannot_be_made(here: Run, words: list[str], message: str) -> None:
+    for command in (
+        ["call", "echo", *words, "tcp://127.0.0.1:9"],
+        ["serve", *words, "--stdio"],
+    ):
+        done = here(*command)
+        assert done.returncode == 2
+        assert message in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers need SO_REUSEPORT")
+def test_each_worker_has_a_trace_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "server.jsonl"
+    with serving([*SERVE, "--http", "127.0.0.1:0", "--workers", "2", "--trace", str(file)]) as (
+        url,
+    ):
+        assert run("call", "echo", "text=hi", url).stdout == "hi\n"
+    files = [*tmp_path.glob("server.*.jsonl")]
+    assert len(files) == 2
+    assert not file.exists()
+    assert sum(len(messages(loaded(each))) for each in files) >= 4
+
+
+# Showing
+
+
+def test_show(here: Run, good: str) -> None:
+    done = here("trace", "show", good)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "# recorded by the client",
+        '     2   0.000000       1 -> request initialize id=0  {"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":...',
+        '     3   0.100000       1 <- result id=0 of initialize (line 2, 100.0 ms)  {"protocolVersion":"2025-11-25","capabilit...',
+        "     4   0.200000       1 -> notification notifications/initialized",
+        "     5   0.300000       1 -> request ping id=1",
+        "     6   0.400000       1 <- result id=1 of ping (line 5, 100.0 ms)",
+    ]
+    wide = here("trace", "show", "--width", "500", good).stdout
+    assert '"clientInfo":{"name":"c","version":"1"}}' in wide
+    whole = here("trace", "show", "--whole", good).stdout
+    assert '                              "jsonrpc": "2.0",' in whole.splitlines()
+
+
+def test_show_heads_events_and_remarks() -> None:
+    cut = BUILD.message(b'{"jsonrpc":"2.0"', time=0.0, direction=TO_SERVER, dropped=9)
+    odd = BUILD.note("binary", time=0.0, direction=TO_SERVER, data=b"\xff\x00")
+    closed = BUILD.note("close", time=0.0, direction=TO_SERVER, data=b"bye", status=1000)
+    sent = post(request("ping"), 3, mcp_session_id="abc")
+    talk = trace(session(), sent, stream(prime("7"), stream=3), cut, odd, closed)
+    lines = list(timeline(talk))
+    assert any("3.500" not in line and "1.3 -> HTTP POST /mcp" in line for line in lines)
+    assert any("1.3 <- HTTP 200" in line for line in lines)
+    assert any("sse-event [event 7]" in line for line in lines)
+    assert any("[9 bytes cut]" in line for line in lines)
+    assert any(r"binary  b'\xff\x00'" in line for line in lines)
+    assert any(line.endswith("close 1000  bye") for line in lines)
+    assert list(timeline(talk, connection=2)) == lines[:1]
+
+
+# Checking
+
+
+def test_check(here: Run, good: str, bad: str) -> None:
+    done = here("trace", "check", good)
+    assert (done.returncode, done.stdout) == (0, "5 records, nothing found\n")
+    done = here("trace", "check", bad)
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"{bad}:4: MUST basic/lifecycle#initialization [2025-11-25]\n"
+        "  initialized: the client: tools/list before notifications/initialized\n"
+        "3 records, 1 MUST\n"
+    )
+
+
+def test_check_as_json(here: Run, bad: str) -> None:
+    done = here("trace", "check", "--json", bad)
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "file": bad,
+        "records": 3,
+        "findings": [
+            {
+                "line": 4,
+                "rule": "initialized",
+                "clause": "basic/lifecycle#initialization",
+                "strength": "MUST",
+                "side": "client",
+                "detail": "tools/list before notifications/initialized",
+                "requirement": "basic/lifecycle/initialized",
+                "revision": "2025-11-25",
+            }
+        ],
+    }
+
+
+def test_what_should_be_counts_if_that_is_wanted(here: Run, tmp_path: Path) -> None:
+    talk = trace(c(initialize()), c(request("tools/list")), s(initialized()), c(READY))
+    file = written(tmp_path / "weak.jsonl", talk)
+    assert here("trace", "check", file).returncode == 0
+    assert here("trace", "check", "--strict", file).returncode == 1
+
+
+@pytest.mark.parametrize("command", ["show", "check", "replay"])
+def test_what_is_no_trace(here: Run, command: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text("nonsense\n")
+    done = here("trace", command, str(file))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {file}: line 1: ")
+    missing = here("trace", command, str(tmp_path / "missing"))
+    assert missing.returncode == 2
+    assert "No such file" in missing.stderr
+
+
+# Replaying
+
+
+def test_replay(here: Run, good: str, bad: str) -> None:
+    done = here("trace", "replay", "--side", "server", good)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "     2   0.000000 -> request initialize id=0",
+        "                   > result id=0",
+        "                   = opening, 2025-11-25, 0 in flight, 0 pending",
+    ]
+    assert "                   * Ready revision=2025-11-25" in lines
+    assert here("trace", "replay", "--side", "client", bad).returncode == 1
+    steps = json.loads(here("trace", "replay", "--side", "server", "--json", good).stdout)
+    assert [step["line"] for step in steps] == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--side", "both"], "--side is client or server, not 'both'"),
+        (["--conversation", "3"], "there is no conversation 3: the trace has 1"),
+        (["--conversation", "3", "--stdio"], "there is no conversation 3: the trace has 1"),
+        (["--stdio", "--side", "client"], "--stdio plays the server, and alone"),
+        (["--against", "http://x/", "--side", "server"], "the server is played with --stdio"),
+        (["--against", "http://x/", "--set", "x"], "--set: 'x' is not N=VALUE"),
+        (["--against", "nobody"], "'nobody' is no URL"),
+    ],
+)
+def test_replays_that_cannot_be(
+    here: Run,
+    good: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = here("trace", "replay", *words, good)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+
+
+def test_replay_against_a_command(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    recorded = run("call", "echo", "text=hi", "--trace", str(file), "--", *SERVE, "--stdio")
+    assert recorded.returncode == 0
+    again = run("trace", "replay", str(file), "--", *SERVE, "--stdio")
+    assert again.returncode == 0, again.stdout
+    assert again.stdout.splitlines()[0] == "# the client of conversation 1 of 1"
+    assert again.stdout.splitlines()[-1].endswith("heard, no difference")
+    other = run("trace", "replay", str(file), "--", *MCPCORE, "serve", "--stdio")
+    assert other.returncode == 1
+    assert "differs: result.tools has no echo" in other.stdout
+
+
+def test_help_says_what_there_is(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    done = here("trace", "--help")
+    assert all(word in done.stdout for word in ("show", "check", "replay"))
+    for command in ("serve", "call", "list", "probe"):
+        text = here(command, "--help").stdout
+        assert "--trace" in text
