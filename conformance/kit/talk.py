@@ -1,5 +1,6 @@
 """What the dialogue of a server case is given: a server to talk to, and time."""
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any, Never, cast
@@ -71,11 +72,11 @@ class ServerTalk:
         """Open a connection and get to where requests may be sent.
 
         Legacy: initialize and notifications/initialized.  ``capabilities`` are declared (by
-        default all that the revision has), ``answering`` answers what the server asks.  With
-        nothing asked for it may be a conversation that an earlier case has left as it found it.
+        default all that the revision has), ``answering`` answers what the server asks.  It may be
+        a conversation that an earlier case has left as it found it.
         """
-        if capabilities is None and answering is None and headers is None and revision is None:
-            return await self._shared()
+        if headers is None and revision is None:
+            return await self._shared(capabilities, answering)
         link = await self.connect(
             capabilities=capabilities, answering=answering, headers=headers, revision=revision
         )
@@ -83,14 +84,20 @@ class ServerTalk:
             await link.initialize()
         return link
 
-    async def _shared(self) -> Link:
-        """Go on with a kept conversation, or open one that may be kept."""
-        kept = self.stage.kept(self.revision, self.log)
-        if kept is None:
-            link = await self.open(answering=Answering())
-        else:
+    async def _shared(
+        self, capabilities: dict[str, Any] | None, answering: Answering | None
+    ) -> Link:
+        """Go on with a kept conversation in which the same was declared, or open one to keep."""
+        declared = all_capabilities(self.revision) if capabilities is None else capabilities
+        said = said_once(self.revision, declared)
+        kept = self.stage.kept(self.revision, said, self.log)
+        if kept is not None:
             wire, first_id = kept
-            link = self._link(wire, first_id=first_id)
+            link = self._link(wire, first_id=first_id, capabilities=declared, answering=answering)
+        else:
+            link = await self.connect(capabilities=declared, answering=answering)
+            if link.revision.handshake:
+                await link.initialize()
         self.shared.append(link)
         return link
 
@@ -121,7 +128,8 @@ class ServerTalk:
         for link in self.links:
             wanted = keep and self.stage.keeps and link in self.shared
             if wanted and link.clean and await _quiet(link):
-                self.stage.keep(self.revision, link.wire, link.next_id)
+                said = said_once(self.revision, link.capabilities)
+                self.stage.keep(self.revision, said, link.wire, link.next_id)
             else:
                 await link.wire.close()
 
@@ -233,6 +241,11 @@ async def _quiet(link: Link) -> bool:
     except Ended:
         return False
     return link.clean
+
+
+def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:
+    """What a conversation of that revision declares at its beginning, for all that follows."""
+    return json.dumps(capabilities, sort_keys=True) if revision.handshake else ""
 
 
 def all_capabilities(revision: Revision) -> dict[str, Any]:

@@ -128,6 +128,9 @@ class HttpWire(Wire, Protocol):
     async def raw(self, data: bytes, *, finish: bool = False) -> int:
         """Send bytes on a new TCP (or TLS) connection, as they are; the response is heard."""
 
+    async def visit(self, url: str) -> int:
+        """GET what is at a URL, on any host, with nothing of the session; returns its exchange."""
+
     async def more(self, exchange: int, data: bytes) -> None:
         """Send more bytes on the connection of a ``raw`` exchange."""
 
@@ -189,10 +192,13 @@ class Stage(Protocol):
         """Whether conversations are kept for other cases, as opening one costs much."""
         ...
 
-    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
-        """Take a conversation that was kept, and the first id that is free there; or None."""
+    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
+        """Take a conversation that was kept, and the first id that is free there; or None.
 
-    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+        ``said``: what was declared at its beginning.
+        """
+
+    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
         """Keep an open conversation for another case."""
 
 

@@ -207,11 +207,11 @@ class FaultyStage:
         """Nothing is kept behind a fault."""
         return False
 
-    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
         """Nothing is kept behind a fault."""
         return None
 
-    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
         """Nothing is kept behind a fault."""
         raise NotImplementedError
 

@@ -39,11 +39,11 @@ class CoreStage:
         """Opening costs nothing."""
         return False
 
-    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
         """See :class:`~conformance.kit.wire.Stage`."""
         return None
 
-    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
         raise NotImplementedError
 

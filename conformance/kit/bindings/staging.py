@@ -37,11 +37,11 @@ class Staging:
         """Whether conversations are kept; here, opening one costs little."""
         return False
 
-    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
         """See :class:`~conformance.kit.wire.Stage`."""
         return None
 
-    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
         raise NotImplementedError
 

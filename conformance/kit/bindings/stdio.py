@@ -21,6 +21,8 @@ from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides, Refused, Wire
 from mcpcore.spec.revisions import Revision
 
+KEPT = 8
+"""Processes that wait for further cases."""
 STDERR_LIMIT = 65536
 
 
@@ -37,27 +39,29 @@ class StdioStage(Staging):
         super().__init__()
         self.command = command
         self._env, self._cwd = env, cwd
-        self._kept: list[tuple[Revision, StdioWire, int]] = []
+        self._kept: list[tuple[Revision, str, StdioWire, int]] = []
 
     @property
     def keeps(self) -> bool:
         """To start a process costs much."""
         return True
 
-    def kept(self, revision: Revision, log: Log) -> tuple[Wire, int] | None:
+    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
         """See :class:`~conformance.kit.wire.Stage`."""
         for entry in self._kept:
-            spoken, wire, next_id = entry
-            if spoken is revision:
+            spoken, declared, wire, next_id = entry
+            if spoken is revision and declared == said:
                 self._kept.remove(entry)
                 wire.adopt(log)
                 return wire, next_id
         return None
 
-    def keep(self, revision: Revision, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
         assert isinstance(wire, StdioWire)
-        self._kept.append((revision, wire, next_id))
+        self._kept.append((revision, said, wire, next_id))
+        if len(self._kept) > KEPT:
+            self.tasks.start_soon(self._kept.pop(0)[2].close)
 
     async def __aexit__(
         self,
@@ -66,7 +70,7 @@ class StdioStage(Staging):
         trace: TracebackType | None,
     ) -> bool | None:
         """Close what was kept."""
-        for _, wire, _ in self._kept:
+        for _, _, wire, _ in self._kept:
             await wire.close()
         return await super().__aexit__(kind, value, trace)
 
