@@ -1,0 +1,231 @@
+"""Mutants of clients for the page basic/index."""
+
+from typing import Any
+
+from conformance.kit.messages import METHOD_NOT_FOUND, error, request, result
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    adds,
+    adds_to_answers,
+    also_asks,
+    answers,
+    gives_up,
+    never_says,
+    params_of,
+    repaired,
+    reports,
+    says,
+)
+from conformance.mutants.model import Table
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_CLIENT_INFO
+
+table = Table("basic/index")
+
+
+def without_meta(name: str) -> Any:
+    """Params whose _meta lacks one member."""
+
+    def change(params: Value) -> Value:
+        meta = {key: value for key, value in params.get("_meta", {}).items() if key != name}
+        return {**params, "_meta": meta}
+
+    return change
+
+
+class AnswersNotifications(ClientFault):
+    """Complains of notifications that it does not know."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and "odd" in str(value.get("method")) and "id" not in value:
+            self.invent(error(None, METHOD_NOT_FOUND, "what?"))
+        return payload
+
+
+class SilentOnBatches(ClientFault):
+    """Does not take batches."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        return None if isinstance(value, list) else payload
+
+
+table.client(
+    "float-id",
+    "requests/client-id",
+    "Sends a request whose id is no integer.",
+    adds("tools/list", lambda value: {**value, "id": 1.5}),
+)
+table.client(
+    "id-again",
+    "requests/client-id-fresh",
+    "Uses the id of a request again.",
+    adds("tools/list", lambda value: {**value, "method": "ping"}),
+)
+table.client(
+    "one-id",
+    "requests/client-id-unique",
+    "Has one id for all calls.",
+    says("tools/call", lambda value: {**value, "id": "call"}),
+)
+table.client(
+    "in-order",
+    "responses/client-matches-by-id",
+    "Takes answers in the order in which they come.",
+    reports(
+        0, {"result": {}, "steps": [{"result": {"content": [{"type": "text", "text": "9"}]}}] * 40}
+    ),
+)
+
+
+def _good(value: Value) -> Value:
+    return {"jsonrpc": "2.0", "id": value["id"], "result": value["result"]}
+
+
+table.client(
+    "takes-result",
+    "responses/client-result-and-error",
+    "Takes the result of a response that has an error as well.",
+    repaired(lambda value: "result" in value and "error" in value, _good),
+)
+table.client(
+    "takes-nothing",
+    "responses/client-neither",
+    "Takes a response without anything for an empty result.",
+    repaired(
+        lambda value: {*value} == {"jsonrpc", "id"},
+        lambda value: result(value["id"], {"content": [], "resultType": "complete"}),
+    ),
+)
+table.client(
+    "dies-of-strangers",
+    "responses/client-unknown-id",
+    "Fails when it gets a response that it did not ask for.",
+    gives_up(lambda value, payload: isinstance(value, dict) and value.get("id") == "nobody's"),
+)
+table.client(
+    "any-kind-of-id",
+    "responses/client-id-kind",
+    "Takes an id for the same if it looks the same.",
+    reports(0, {"result": {"content": [{"type": "text", "text": "for another"}]}}),
+)
+table.client(
+    "any-result-type",
+    "resulttype/client-unknown",
+    "Takes every type of result for complete.",
+    repaired(
+        lambda value: value.get("result", {}).get("resultType") == "com.example/half",
+        lambda value: result(value["id"], {**value["result"], "resultType": "complete"}),
+    ),
+)
+table.client(
+    "needs-result-type",
+    "resulttype/client-absent",
+    "Wants a type in every result.",
+    gives_up(
+        lambda value, payload: (
+            isinstance(value, dict) and "result" in value and "resultType" not in value["result"]
+        )
+    ),
+)
+table.client(
+    "strict-members",
+    "general-fields/client-unknown-members",
+    "Wants no members that it does not know.",
+    gives_up(lambda value, payload: isinstance(value, dict) and "odd" in value.get("result", {})),
+)
+table.client(
+    "dies-of-depth",
+    "messages/client-survives-depth",
+    "Fails for good when a result is nested deeply.",
+    gives_up(lambda value, payload: b"[[[[" in payload),
+)
+table.client(
+    "dies-of-garbage",
+    "messages/client-survives-garbage",
+    "Fails for good when an answer is no JSON.",
+    gives_up(lambda value, payload: value is None),
+)
+table.client(
+    "string-ids",
+    "responses/client-echoes-id",
+    "Answers with the id as a string.",
+    answers("ping", lambda value: {**value, "id": str(value["id"])}),
+)
+table.client(
+    "silent-on-unknown",
+    "responses/client-unknown-method",
+    "Does not answer what it does not know.",
+    never_says("com.example/odd"),
+)
+table.client(
+    "answers-notifications",
+    "notifications/client-no-answer",
+    "Complains of notifications that it does not know.",
+    AnswersNotifications,
+)
+table.client(
+    "no-batches",
+    ("batching/client-takes-requests", "batching/client-takes-responses"),
+    "Does not take batches.",
+    SilentOnBatches,
+)
+table.client(
+    "batch-answered-twice",
+    "batching/client-takes-requests",
+    "Answers the requests of a batch twice.",
+    adds_to_answers("ping", lambda value: value),
+)
+table.client(
+    "no-capabilities",
+    ("_meta/client-required", "_meta/client-required-everywhere"),
+    "Does not say what it can.",
+    params_of("", without_meta(META_CLIENT_CAPABILITIES)),
+)
+
+
+def _bare_listen(value: Value) -> Value:
+    return request(value["id"], value["method"], {"notifications": {}})
+
+
+table.client(
+    "bare-listen",
+    "_meta/client-required-everywhere",
+    "Listens without saying which protocol it speaks.",
+    says("subscriptions/listen", _bare_listen),
+)
+table.client(
+    "nameless",
+    "_meta/client-info",
+    "Does not say who it is.",
+    params_of("", without_meta(META_CLIENT_INFO)),
+)
+table.client(
+    "fetches",
+    "ref-resolution/client-no-network",
+    "Fetches what a schema refers to.",
+    also_asks("GET", "/canary.json"),
+)
+table.client(
+    "permissive",
+    "ref-resolution/client-unresolved",
+    "Takes a result that it could not check.",
+    reports(1, {"result": {"content": [], "structuredContent": {"sum": 8}}}),
+)
+
+
+def _simpler(params: Value) -> Value:
+    arguments = params.get("arguments", {})
+    if "schema" in arguments:
+        schema = {key: value for key, value in arguments["schema"].items() if key != "$defs"}
+        return {**params, "arguments": {"schema": schema}}
+    return params
+
+
+table.client(
+    "simplifies-schemas",
+    "schema-dialect/client-keeps-schema",
+    "Leaves out what it does not know of a schema.",
+    params_of("tools/call", _simpler),
+)
