@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from conformance.kit.model import Binding
-from conformance.mutants.client_faults import ClientFault
+from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.faults import Fault
 
 
