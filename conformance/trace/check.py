@@ -32,7 +32,7 @@ _INITIALIZE = "initialize"
 
 def check(trace: TraceFile) -> list[Finding]:
     """What is wrong in a trace, by line."""
-    return sorted(Checker(trace).run(), key=lambda finding: (finding.line, finding.rule))
+    return sorted(Checker(trace).run(), key=lambda finding: finding.line)
 
 
 class Checker:

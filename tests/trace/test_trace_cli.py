@@ -172,8 +172,10 @@ def test_show(here: Run, good: str) -> None:
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "# recorded by the client",
-        '     2   0.000000       1 -> request initialize id=0  {"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":...',
-        '     3   0.100000       1 <- result id=0 of initialize (line 2, 100.0 ms)  {"protocolVersion":"2025-11-25","capabilit...',
+        "     2   0.000000       1 -> request initialize id=0  "
+        '{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":...',
+        "     3   0.100000       1 <- result id=0 of initialize (line 2, 100.0 ms)  "
+        '{"protocolVersion":"2025-11-25","capabilit...',
         "     4   0.200000       1 -> notification notifications/initialized",
         "     5   0.300000       1 -> request ping id=1",
         "     6   0.400000       1 <- result id=1 of ping (line 5, 100.0 ms)",
