@@ -2,17 +2,21 @@
 
 ``python -m conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]
 [--sse HOST:PORT] [--tcp HOST:PORT] [--unix PATH]``; without a binding it serves on standard input
-and output.  ``--revision NAME`` restricts it to revisions.  What it offers follows the official
-suite's fixture; the first tool takes no arguments.
+and output.  ``--revision NAME`` restricts it to revisions; with ``--token SECRET`` it lets in only
+who has one of these bearer tokens (HTTP).  What it offers follows the official suite's fixture; the
+first tool takes no arguments.
 """
 
 import argparse
 import logging
 import sys
+from contextlib import ExitStack
 from importlib import import_module
 
 from conformance.everything.app import server
+from conformance.everything.guard import guarded_by, metadata_server
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
+from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
 
@@ -33,23 +37,36 @@ def main() -> int:
     parser.add_argument("--tcp", metavar="HOST:PORT", action="append", default=[])
     parser.add_argument("--unix", metavar="PATH", action="append", default=[])
     parser.add_argument("--revision", metavar="NAME", action="append", default=[])
+    parser.add_argument("--token", metavar="SECRET", action="append", default=[])
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    try:
-        revisions = parse_revisions(chosen.revision) or REVISIONS
-        run(
-            server,
-            stdio=chosen.stdio,
-            http=chosen.http,
-            ws=chosen.ws,
-            sse=chosen.sse,
-            tcp=chosen.tcp,
-            unix=chosen.unix,
-            settings=ServeSettings(runtime=RuntimeSettings(revisions=revisions)),
-            on_listening=lambda url: print(f"listening on {url}", file=sys.stderr, flush=True),
-        )
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"error: {error}\n")
+    with ExitStack() as stack:
+        metadata = stack.enter_context(metadata_server()) if chosen.token else None
+
+        def announce(url: str) -> None:
+            if metadata is not None:
+                metadata.resource = metadata.resource or url
+            print(f"listening on {url}", file=sys.stderr, flush=True)
+
+        guard = None if metadata is None else guarded_by(frozenset(chosen.token), metadata)
+        try:
+            revisions = parse_revisions(chosen.revision) or REVISIONS
+            run(
+                server,
+                stdio=chosen.stdio,
+                http=chosen.http,
+                ws=chosen.ws,
+                sse=chosen.sse,
+                tcp=chosen.tcp,
+                unix=chosen.unix,
+                settings=ServeSettings(
+                    runtime=RuntimeSettings(revisions=revisions),
+                    http_link=HttpServerSettings(authenticate=guard),
+                ),
+                on_listening=announce,
+            )
+        except (OSError, ValueError) as error:
+            parser.exit(1, f"error: {error}\n")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Never, cast
 
 from msgspec import Struct
@@ -160,6 +160,16 @@ class ServerTalk:
         if headers is not None:
             options["headers"] = headers
         return await self.stage.connect(revision or self.revision, log=self.log, **options)
+
+    async def anonymous(self) -> Link:
+        """Open a connection over HTTP without the headers that the target was given."""
+        return await self.connect(anonymous=True)
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The headers that the target was given, by name in lower case."""
+        given: Mapping[str, str] = getattr(self.stage, "headers", {})
+        return {name.lower(): value for name, value in given.items()}
 
     def http(self, link: Link) -> HttpWire:
         """The link's wire as what it is, for cases of Streamable HTTP only."""

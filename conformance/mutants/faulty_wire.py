@@ -199,6 +199,7 @@ class FaultyStage:
     def __init__(self, stage: Stage, make: Callable[[], Fault]) -> None:
         self.binding = stage.binding
         self.target = stage.target
+        self.headers: dict[str, str] = getattr(stage, "headers", {})
         self._stage = stage
         self._make = make
 

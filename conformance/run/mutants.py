@@ -35,6 +35,8 @@ FIRST_CHOICE = (
     Binding.CORE,
 )
 """Where a mutant is shown if it does not say: what costs least first."""
+GUARDED = "basic/authorization"
+"""The page whose cases are played on a reference server with a guard."""
 NOTICED = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -208,32 +210,41 @@ async def _at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) ->
             tasks.start_soon(work)
 
 
+def _guarded(unit: Unit) -> bool:
+    """Whether a case is about a server that lets in only who has a token."""
+    return unit.case.page == GUARDED
+
+
 class _Servers:
     """Our reference server on every binding that is needed."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.timing = Timing(answer=settings.timeout)
-        self.stages: dict[Binding, Stage] = {}
-        self.features: dict[tuple[Binding, Revision], Features] = {}
+        self.stages: dict[tuple[Binding, bool], Stage] = {}
+        self.features: dict[tuple[Binding, Revision, bool], Features] = {}
 
     async def prepare(self, unit: Unit, stack: AsyncExitStack) -> None:
         """Be there, and be known, where a case is played."""
-        if unit.binding not in self.stages:
-            self.stages[unit.binding] = await everything(unit.binding).make(stack)
-        if (unit.binding, unit.revision) not in self.features:
-            stage = self.stages[unit.binding]
-            found = await discover(stage, unit.revision, self.timing)
-            self.features[unit.binding, unit.revision] = found
+        guarded = _guarded(unit)
+        if (unit.binding, guarded) not in self.stages:
+            subject = everything(unit.binding, guarded=guarded)
+            self.stages[unit.binding, guarded] = await subject.make(stack)
+        if (unit.binding, unit.revision, guarded) not in self.features:
+            found = await discover(self._stage(unit), unit.revision, self.timing)
+            self.features[unit.binding, unit.revision, guarded] = found
 
     async def ours(self, unit: Unit) -> Result:
         """See :class:`_Subjects`."""
-        return await self._play(unit, self.stages[unit.binding])
+        return await self._play(unit, self._stage(unit))
+
+    def _stage(self, unit: Unit) -> Stage:
+        return self.stages[unit.binding, _guarded(unit)]
 
     async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
         """See :class:`_Subjects`."""
         if mutant.fault is not None:
-            return await self._play(unit, FaultyStage(self.stages[unit.binding], mutant.fault))
+            return await self._play(unit, FaultyStage(self._stage(unit), mutant.fault))
         async with AsyncExitStack() as stack:
             command = [sys.executable, *mutant.command]
             stage = await written(command, unit.binding).make(stack)
@@ -246,7 +257,7 @@ class _Servers:
             unit.case,
             stage,
             unit.revision,
-            features or self.features[unit.binding, unit.revision],
+            features or self.features[unit.binding, unit.revision, _guarded(unit)],
             timing=self.timing,
             seed=unit.seed(self.settings.seed),
             limit=self.settings.limit,

@@ -4,13 +4,13 @@ import os
 import ssl
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from urllib.parse import quote
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from conformance.kit.bindings.http import HttpStage
 from conformance.kit.bindings.sockets import SocketStage
@@ -47,6 +47,8 @@ LISTENING = {
     Binding.SSE: "--sse",
     Binding.TCP: "--tcp",
 }
+TOKEN = "for-tests-only"  # noqa: S105 - that is what it says
+"""What the guarded reference server lets in."""
 START = 30.0
 """Seconds for a server to announce where it listens."""
 
@@ -131,8 +133,13 @@ def module(server: Server, name: str, binding: Binding) -> Subject:
     return program((sys.executable, "-m", "transports.cli", "serve", name), binding, name=name)
 
 
-def everything(binding: Binding) -> Subject:
-    """Our reference server over a binding."""
+def everything(binding: Binding, *, guarded: bool = False) -> Subject:
+    """Our reference server over a binding; ``guarded``: only with a token, which the kit has."""
+    if guarded:
+        command = (*EVERYTHING, "--token", TOKEN)
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        launched = partial(_launched, command, binding, headers=headers)
+        return Subject(binding, "our everything server, guarded", launched)
     if binding is Binding.CORE:
         from conformance.subjects.core import CoreStage
 
@@ -172,7 +179,12 @@ def _entering(make: Callable[[], AnyStage]) -> Callable[[AsyncExitStack], Awaita
     return enter
 
 
-async def _launched(command: Sequence[str], binding: Binding, stack: AsyncExitStack) -> Stage:
+async def _launched(
+    command: Sequence[str],
+    binding: Binding,
+    stack: AsyncExitStack,
+    headers: Mapping[str, str] | None = None,
+) -> Stage:
     """Start a server that listens somewhere, in threads: starting and stopping it blocks."""
     inner = ExitStack()
 
@@ -191,4 +203,7 @@ async def _launched(command: Sequence[str], binding: Binding, stack: AsyncExitSt
         (url,) = await anyio.to_thread.run_sync(inner.enter_context, start())
     except (LaunchError, OSError) as error:
         raise CannotStart(str(error)) from error
-    return await stack.enter_async_context(_stage(parse_target(url), binding, None))
+    target = parse_target(url)
+    if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
+        target = structs.replace(target, headers=headers or {})
+    return await stack.enter_async_context(_stage(target, binding, None))

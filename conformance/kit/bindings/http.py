@@ -81,10 +81,15 @@ class HttpStage(Staging):
         *,
         log: Log,
         headers: Headers | None = None,
+        anonymous: bool = False,
         **_options: Any,
     ) -> "HttpWire":
-        """Return a wire on which no session has begun; nothing is sent yet."""
-        return HttpWire(self, revision, log, [*self.headers.items(), *(headers or [])])
+        """Return a wire on which no session has begun; nothing is sent yet.
+
+        ``anonymous``: without the headers that the target was given, such as credentials.
+        """
+        own = [] if anonymous else [*self.headers.items()]
+        return HttpWire(self, revision, log, [*own, *(headers or [])])
 
     async def stream(self) -> ByteStream:
         """Open a connection of its own; raises Refused."""
@@ -231,6 +236,23 @@ class HttpWire:
         await self._write(stream, data)
         if finish:
             await stream.send_eof()
+        self._stage.tasks.start_soon(self._receive, exchange, stream, connection, False)
+        return exchange.number
+
+    async def visit(self, url: str) -> int:
+        """See :class:`~conformance.kit.wire.HttpWire`."""
+        elsewhere = HttpStage(url)
+        exchange = self._new()
+        try:
+            exchange.stream = stream = await elsewhere.stream()
+        except Refused as error:
+            raise Broken(f"{url}: {error.reason}") from error
+        connection = h11.Connection(h11.CLIENT)
+        headers = [("host", elsewhere.authority), ("accept", "application/json")]
+        request = h11.Request(method="GET", target=elsewhere.path, headers=headers)
+        data = (connection.send(request) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+        self._log.add(True, self.number, "head", data, exchange.number)
+        await self._write(stream, data)
         self._stage.tasks.start_soon(self._receive, exchange, stream, connection, False)
         return exchange.number
 

@@ -1,0 +1,40 @@
+"""The guarded reference server: the authorization cases of the kit pass there, and only there."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from conformance.cases.basic_authorization import page
+from conformance.kit.discover import discover
+from conformance.kit.model import Binding, Verdict
+from conformance.kit.play import play
+from conformance.kit.talk import Timing
+from conformance.run.stages import everything
+from mcpcore.spec.revisions import REVISIONS
+
+
+@pytest.mark.anyio
+async def test_all_cases_of_authorization_pass_where_there_is_a_guard() -> None:
+    async with AsyncExitStack() as stack:
+        stage = await everything(Binding.HTTP, guarded=True).make(stack)
+        played = 0
+        for revision in REVISIONS:
+            features = await discover(stage, revision, Timing())
+            assert features.revision == revision.name
+            for case in page.cases:
+                if case.holds_in(revision):
+                    played += 1
+                    result = await play(case, stage, revision, features)
+                    assert result.verdict is Verdict.PASSED, (case.id, result.detail)
+    assert played == 37
+
+
+@pytest.mark.anyio
+async def test_none_of_them_applies_where_there_is_no_guard() -> None:
+    async with AsyncExitStack() as stack:
+        stage = await everything(Binding.HTTP).make(stack)
+        revision = REVISIONS[-1]
+        features = await discover(stage, revision, Timing())
+        for case in page.cases:
+            result = await play(case, stage, revision, features)
+            assert result.verdict is Verdict.NOT_APPLICABLE, (case.id, result.detail)
