@@ -1,0 +1,56 @@
+"""Cases of the page basic/utilities/cancellation: what only the legacy era has."""
+
+from conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
+from conformance.kit.link import Answering
+from conformance.kit.messages import Kind, result
+from conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
+from conformance.kit.probes import fence
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("basic/utilities/cancellation")
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/initialize-answered",
+    LEGACY,
+    bindings=ONE_CHANNEL,
+    expects="The answer to initialize.",
+)
+async def initialize_answered(talk: ServerTalk) -> None:
+    """An initialize cannot be cancelled: it is answered all the same."""
+    link = await talk.connect()
+    sent = await link.send("initialize", link.opening())
+    await link.notify(CANCELLED, {"requestId": sent.id, "reason": "the kit wants to see it"})
+    reply = await link.reply(sent)
+    served = reply.message is not None and reply.message.kind is Kind.RESULT
+    check(served, f"an initialize that was cancelled got {reply}")
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/while-asking",
+    LEGACY,
+    needs=("tool:test_sampling",),
+    expects="The call is not answered, and what the client says to the question is dropped.",
+)
+async def while_asking(talk: ServerTalk) -> None:
+    """A call that is cancelled while it waits for the client ends there."""
+    silent = Answering({"sampling/createMessage": lambda _message: None})
+    link = await talk.open(answering=silent)
+    call = {"name": "test_sampling", "arguments": {"prompt": "Hello"}}
+    sent = await link.send("tools/call", call)
+    question = await link.expect("sampling/createMessage")
+    await cancel(link, sent)
+    await fence(link)
+    content = {"type": "text", "text": "too late"}
+    late = {"role": "assistant", "content": content, "model": "kit", "stopReason": "endTurn"}
+    await link.accepted(await link.say(result(question.id, late)))
+    await fence(link)
+    message = link.answer_to(sent)
+    check(message is None, f"the cancelled call was answered: {message and message.value}")
+    await link.ask(*talk.any_request())
+
+
+__all__ = ["page"]

@@ -1,0 +1,107 @@
+"""Cases of the page basic/utilities/ping."""
+
+from conformance.cases.basic_patterns_cancellation import cancel, waiting
+from conformance.kit.link import Answering, Reply
+from conformance.kit.model import LEGACY, MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("basic/utilities/ping")
+
+
+def _empty(reply: Reply) -> None:
+    found = reply.result
+    check(set(found) <= {"_meta"}, f"a ping was answered with {found}")
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/empty",
+    LEGACY,
+    expects="An empty result.",
+)
+async def empty(talk: ServerTalk) -> None:
+    """A ping is answered with nothing in it."""
+    link = await talk.open()
+    _empty(await link.request("ping"))
+    _empty(await link.request("ping", id=talk.fresh_id()))
+
+
+@page.server(
+    SHOULD,
+    "message-format/with-params",
+    LEGACY,
+    expects="An empty result.",
+)
+async def with_params(talk: ServerTalk) -> None:
+    """A ping may have params: empty ones, or with _meta."""
+    link = await talk.open()
+    _empty(await link.request("ping", {}))
+    _empty(await link.request("ping", {"_meta": {"org.example/x": 1}}))
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/while-busy",
+    LEGACY,
+    needs=("tool:test_wait",),
+    expects="An empty result, before the call ends.",
+)
+async def while_busy(talk: ServerTalk) -> None:
+    """A ping is answered at once while a call runs."""
+    link = await talk.open()
+    call = await waiting(talk, link, 30.0)
+    _empty(await link.request("ping"))
+    check(link.answer_to(call) is None, "the call had ended")
+    await cancel(link, call)
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/while-asking",
+    LEGACY,
+    needs=("tool:test_sampling",),
+    expects="An empty result.",
+)
+async def while_asking(talk: ServerTalk) -> None:
+    """A ping is answered while the server waits for an answer of the client."""
+    link = await talk.open(answering=Answering({"sampling/createMessage": lambda _message: None}))
+    call = {"name": "test_sampling", "arguments": {"prompt": "Hello"}}
+    sent = await link.send("tools/call", call)
+    await link.expect("sampling/createMessage")
+    _empty(await link.request("ping"))
+    await cancel(link, sent)
+
+
+@page.server(
+    SHOULD,
+    "behavior-requirements/many",
+    LEGACY,
+    expects="An empty result for each.",
+)
+async def many(talk: ServerTalk) -> None:
+    """Pings that are sent without waiting are each answered."""
+    link = await talk.open()
+    for sent in [await link.send("ping") for _ in range(50)]:
+        _empty(await link.reply(sent))
+
+
+@page.server(
+    MUST,
+    "overview/server-pings",
+    LEGACY,
+    needs=("tool:test_ping_client",),
+    expects="The ping has an id, and the call goes on when it is answered.",
+)
+async def server_pings(talk: ServerTalk) -> None:
+    """A server may ping as well, and waits for nothing but an empty result."""
+    link = await talk.open()
+    found = await link.ask("tools/call", {"name": "test_ping_client", "arguments": {}})
+    check(not found.get("isError"), f"the call that pings the client failed: {found}")
+    pings = [each for each in link.asked if each.method == "ping"]
+    check(pings, "no ping came")
+    for ping in pings:
+        check(set(ping.params) <= {"_meta"}, f"the ping has the params {ping.params}")
+
+
+__all__ = ["page"]

@@ -1,0 +1,54 @@
+"""Mutants of the page basic/utilities/cancellation."""
+
+from typing import Any
+
+from conformance.cases.basic_patterns_cancellation import CANCELLED
+from conformance.kit.messages import error
+from conformance.mutants.faults import Fault, asks
+from conformance.mutants.model import Table
+
+table = Table("basic/utilities/cancellation")
+
+
+class _Obedient(Fault):
+    """Cancels an initialize as well."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks("initialize")(value):
+            # it may be cancelled before it is looked at
+            return None
+        if asks(CANCELLED)(value):
+            self.answer(error(value["params"]["requestId"], -32800, "Request cancelled"))
+            return None
+        return payload
+
+
+class _LateAnswer(Fault):
+    """Answers a cancelled call when its client has answered after all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cancelled: Any = None
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks(CANCELLED)(value):
+            self._cancelled = value["params"]["requestId"]
+        elif self._cancelled is not None and isinstance(value, dict) and "method" not in value:
+            self.answer(error(self._cancelled, -32800, "Request cancelled"))
+        return payload
+
+
+table.add(
+    "obedient",
+    "behavior-requirements/initialize-answered",
+    "Cancels an initialize as well.",
+    _Obedient,
+)
+table.add(
+    "late-answer",
+    "behavior-requirements/while-asking",
+    "Answers a cancelled call once it hears from its client.",
+    _LateAnswer,
+)
+
+__all__ = ["table"]
