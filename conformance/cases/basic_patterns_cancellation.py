@@ -112,7 +112,7 @@ async def _count(talk: ServerTalk, link: Link, label: str) -> int:
 async def stops_work(talk: ServerTalk) -> None:
     """The work of a cancelled call stops."""
     link = await talk.open()
-    label = str(talk.fresh_id())
+    label = f"stops {talk.fresh_id()}"
     before = await _count(talk, link, label)
     arguments = _arguments(talk.tool("test_wait"), seconds=LONG, label=label)
     params = {"name": "test_wait", "arguments": arguments}

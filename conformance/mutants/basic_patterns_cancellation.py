@@ -29,14 +29,12 @@ def _named(value: Any) -> Any:
 class _Confirms(Fault):
     """Answers calls that were cancelled, with an error."""
 
-    def __init__(
-        self, concerns: Callable[[Fault, Any], bool] = lambda _fault, _value: True
-    ) -> None:
+    def __init__(self, concerns: Callable[[Any], bool] = asks(CANCELLED)) -> None:
         super().__init__()
         self._concerns = concerns
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if asks(CANCELLED)(value) and self._concerns(self, value):
+        if asks(CANCELLED)(value) and self._concerns(value):
             self.answer(error(_named(value), -32800, "Request cancelled"))
         return payload
 
