@@ -29,7 +29,7 @@ def _named(value: Any) -> Any:
 class _Confirms(Fault):
     """Answers calls that were cancelled, with an error."""
 
-    def __init__(self, concerns: Callable[[Any], bool] = asks(CANCELLED)) -> None:
+    def __init__(self, concerns: Callable[[Any], bool] = bool) -> None:
         super().__init__()
         self._concerns = concerns
 
