@@ -1,0 +1,75 @@
+"""Our own programs under the kit: played, judged, and kept as JUnit for pipelines."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.kit.model import Binding, Side, Verdict
+from conformance.reports.formats import FORMATS
+from conformance.reports.junit import account
+from conformance.reports.report import Report, report_of
+from conformance.run.clients import Command, prepare_client, run_client
+from conformance.run.expected import judge
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener, Run
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import EVERYTHING_CLIENT, everything
+from mcpcore.spec.revisions import REVISIONS, Revision
+
+FOLDER = Path(__file__).parents[2] / "build" / "reports"
+"""Where reports are kept."""
+SETTINGS = Settings(jobs=4, timeout=20.0)
+"""Patient, as machines that build things are slow."""
+
+
+async def server_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:
+    """Play all cases against our server over a binding."""
+    settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
+    subjects = [everything(binding)]
+    run = prepare(subjects, all_cases(), settings)
+    await run_server(run, subjects, Listener())
+    return _kept(run, f"server-{binding}", revisions)
+
+
+async def client_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:
+    """Play all cases against our client over a binding."""
+    settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
+    command = Command(EVERYTHING_CLIENT)
+    run = prepare_client(command, [binding], all_cases(), settings)
+    await run_client(run, command, Listener())
+    return _kept(run, f"client-{binding}", revisions)
+
+
+def _kept(run: Run, name: str, revisions: Sequence[Revision]) -> Report:
+    report = report_of(run, judge(run, (), strict=True))
+    if len(revisions) < len(REVISIONS):
+        name += "".join(f"-{revision.name}" for revision in revisions)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"conformance-{name}.xml"
+    path.write_text(FORMATS["junit"](report), "utf-8", "replace")
+    print(f"{report.summary()} in {report.seconds:.1f} s: {path}", file=sys.stderr)
+    return report
+
+
+def check(report: Report, side: Side, binding: Binding, revisions: Sequence[Revision]) -> None:
+    """Every case that applies has passed, in every revision that the binding has."""
+    wrong = [
+        f"{entry.case.id} ({entry.place}) {entry.verdict}\n{account(entry)}"
+        for entry in report.entries
+        if entry.verdict not in (Verdict.PASSED, Verdict.NOT_APPLICABLE)
+    ]
+    assert wrong == [], "\n\n".join(wrong)
+    assert report.complete
+    for revision in revisions:
+        counts = report.count((binding, revision.name))
+        if binding is Binding.SSE and not revision.sessions:
+            assert counts[Verdict.PASSED] == 0
+            continue
+        # our programs have all that the cases need: what is not applicable is an exception
+        least = [
+            case
+            for case in all_cases()
+            if case.side is side and case.holds_in(revision) and binding in case.bindings
+        ]
+        assert counts[Verdict.PASSED] > 0.5 * len(least), (revision, counts)

@@ -1,0 +1,109 @@
+"""Every case passes on our server and our client, and notices its mutants."""
+
+import functools
+import json
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from conformance.commands.mutants import described
+from conformance.kit.client_play import HOSTS
+from conformance.kit.model import Binding, Case, Side
+from conformance.run.mutants import Trial, strays, try_mutants
+from conformance.run.registry import all_cases, all_mutants
+from mcpcore.spec.revisions import BY_NAME, REVISIONS
+from tests.conformance_kit.ours import (
+    FOLDER,
+    SETTINGS,
+    check,
+    client_report,
+    server_report,
+)
+
+LEAST = 200
+"""Cases that there are at least."""
+SOON = (Binding.CORE, Binding.MEMORY, Binding.HTTP)
+"""Bindings whose server is played with in every revision by the tests that take seconds."""
+PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
+"""The newest revision of each era."""
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(all_cases()) >= LEAST
+    assert {case.side for case in all_cases()} == {*Side}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("binding", SOON)
+def test_our_server(binding: Binding) -> None:
+    report = anyio.run(server_report, binding)
+    check(report, Side.SERVER, binding, REVISIONS)
+
+
+@pytest.mark.timeout(300)
+def test_our_server_over_stdio_in_one_revision() -> None:
+    revisions = PAIR[1:]
+    report = anyio.run(server_report, Binding.STDIO, revisions)
+    check(report, Side.SERVER, Binding.STDIO, revisions)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("binding", [each for each in Binding if each not in SOON])
+def test_our_server_over_the_other_bindings(binding: Binding) -> None:
+    report = anyio.run(server_report, binding)
+    check(report, Side.SERVER, binding, REVISIONS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("binding", [Binding.MEMORY, Binding.HTTP])
+def test_our_server_by_a_kit_on_trio(binding: Binding) -> None:
+    report = anyio.run(server_report, binding, backend="trio")
+    check(report, Side.SERVER, binding, REVISIONS)
+
+
+@pytest.mark.timeout(300)
+def test_our_client_over_http_in_one_revision() -> None:
+    revisions = PAIR[1:]
+    report = anyio.run(client_report, Binding.HTTP, revisions)
+    check(report, Side.CLIENT, Binding.HTTP, revisions)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("binding", HOSTS)
+def test_our_client(binding: Binding) -> None:
+    report = anyio.run(client_report, binding)
+    check(report, Side.CLIENT, binding, REVISIONS)
+
+
+def trial_of(cases: Sequence[Case]) -> Trial:
+    trial = anyio.run(functools.partial(try_mutants, cases, all_mutants(), SETTINGS))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    sides = "-".join(dict.fromkeys(case.side for case in cases))
+    path = FOLDER / f"conformance-mutants-{sides}.json"
+    path.write_text(json.dumps(described(trial), indent=1))
+    return trial
+
+
+def check_trial(trial: Trial) -> None:
+    assert [
+        f"{row.case.id}: {row.mutant.id}: {row.problem}" for row in trial.rows if row.problem
+    ] == []
+    assert [case.id for case in trial.unproven()] == []
+    assert trial.problems == []
+    assert trial.well
+
+
+@pytest.mark.timeout(300)
+def test_every_server_case_notices_its_mutant_and_passes_on_ours() -> None:
+    assert strays(all_cases(), all_mutants()) == []
+    check_trial(trial_of([case for case in all_cases() if case.side is Side.SERVER]))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_every_client_case_notices_its_mutant_and_passes_on_ours() -> None:
+    check_trial(trial_of([case for case in all_cases() if case.side is Side.CLIENT]))
