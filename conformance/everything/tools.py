@@ -1,6 +1,10 @@
 """Tools: every kind of content, structure, errors, progress, logging, cancellation, changes."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 
 import anyio
@@ -131,6 +135,16 @@ async def test_wait(context: Context, seconds: float, label: str = "") -> str:  
 def test_cancelled_count(label: str | None = None) -> int:  # noqa: PT028
     """Says how many waits were cancelled, all of them or those with a label."""
     return _Count.cancelled.total() if label is None else _Count.cancelled[label]
+
+
+@server.tool
+def test_noise() -> str:
+    """Prints: by itself, past Python, and in a child process."""
+    print("noise of a handler", flush=True)
+    with suppress(OSError):
+        os.write(1, b"noise past Python\n")
+    subprocess.run([sys.executable, "-c", "print('noise of a child')"], check=True)
+    return "printed"
 
 
 @server.tool

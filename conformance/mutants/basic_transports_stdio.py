@@ -1,0 +1,161 @@
+"""Mutants of messages as lines."""
+
+import json
+from collections.abc import Callable, Iterable
+
+from conformance.kit.heard import Heard, Text
+from conformance.mutants.fault import Fault, Value
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/stdio")
+
+READER_LIMIT = 65536
+
+
+class _Reads(Fault):
+    """Makes something else of the bytes that it reads."""
+
+    def __init__(self, edit: Callable[[bytes], bytes | None]) -> None:
+        super().__init__()
+        self._edit_read = edit
+
+    def written(self, data: bytes) -> bytes | None:
+        return self._edit_read(data)
+
+
+def reads(edit: Callable[[bytes], bytes | None]) -> Callable[[], Fault]:
+    """Change what is written to the server as it is."""
+    return lambda: _Reads(edit)
+
+
+class _Indents(Fault):
+    """Sends messages over several lines."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if not isinstance(heard, Text):
+            return (heard,)
+        lines = json.dumps(json.loads(heard.data), indent=1).encode().splitlines()
+        return [Text(line, heard.exchange, heard.event_id, heard.at) for line in lines]
+
+
+class _Logs(Fault):
+    """Logs to standard output what it does."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self._method = method
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "result" in value and self.method_of(value) == self._method:
+            return (b"INFO: called", value)
+        return (value,)
+
+
+class _ReadsOn(Fault):
+    """Goes deaf behind a line that is too long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._deaf = False
+
+    def written(self, data: bytes) -> bytes | None:
+        self._deaf = self._deaf or len(data) > 2**22
+        return None if self._deaf else data
+
+
+def _split_everywhere(data: bytes) -> bytes:
+    return "\n".join([*data.decode().splitlines(), ""]).encode()
+
+
+def _as_latin(data: bytes) -> bytes:
+    return data.decode("utf-8", "replace").encode()
+
+
+def _line_of(data: bytes) -> bytes:
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+table.add(
+    "indented",
+    "stdio/no-embedded-newlines",
+    "Sends its messages indented, over several lines.",
+    _Indents,
+)
+table.add(
+    "splits-at-separators",
+    "stdio/separators-within-strings",
+    "Ends lines where Unicode has line separators.",
+    reads(_split_everywhere),
+)
+table.add(
+    "carriage-return-kept",
+    "stdio/carriage-returns",
+    "Takes the CR before LF for a part of the message.",
+    reads(lambda data: data.replace(b"\r\n", b"x\n")),
+)
+table.add(
+    "blank-line-refused",
+    "stdio/blank-lines",
+    "Answers blank lines with an error.",
+    reads(lambda data: data.replace(b"\n\n", b"\nx\n")),
+)
+table.add(
+    "blanks-refused",
+    "stdio/blanks-around",
+    "Wants a message to begin with a brace.",
+    reads(lambda data: b"x" + data if data.startswith(b" ") else data),
+)
+table.add(
+    "read-is-a-line",
+    "stdio/byte-by-byte",
+    "Takes everything that it reads at once for a message.",
+    reads(_line_of),
+)
+table.add(
+    "decodes-what-it-reads",
+    "stdio/split-within-characters",
+    "Decodes what it reads before it has a whole line.",
+    reads(_as_latin),
+)
+table.add(
+    "one-line-per-read",
+    "stdio/several-at-once",
+    "Takes the first line of what it reads at once.",
+    reads(lambda data: data.partition(b"\n")[0] + b"\n"),
+)
+table.add(
+    "hundred-lines",
+    "stdio/many-at-once",
+    "Loses what comes while it writes.",
+    reads(lambda data: b"".join(data.splitlines(keepends=True)[:100])),
+)
+table.add(
+    "reader-limit",
+    "stdio/large-message",
+    "Cannot read lines of more than 64 KiB.",
+    reads(lambda data: None if len(data) > READER_LIMIT else data),
+)
+table.add(
+    "deaf-behind-long-line",
+    "stdio/too-large-message",
+    "Reads nothing behind a line that is too long.",
+    _ReadsOn,
+)
+table.add(
+    "logs-to-stdout",
+    "stdio/nothing-but-messages",
+    "Logs calls to its standard output.",
+    lambda: _Logs("tools/call"),
+)
+table.add(
+    "prints-to-stdout",
+    "stdio/noise-kept-away",
+    "Lets handlers print between its messages.",
+    lambda: _Logs("tools/call"),
+)
+table.add(
+    "stderr-in-latin",
+    "stdio/stderr-is-text",
+    "Writes Latin-1 to standard error.",
+    command=("-m", "conformance.mutants.programs.stdio_server", "--latin"),
+)

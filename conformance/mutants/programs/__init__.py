@@ -1,0 +1,1 @@
+"""Servers with one thing broken that a fault cannot show: what a process does."""
