@@ -24,6 +24,7 @@ __all__ = ["HttpClientPlayer", "HttpServerPlayer"]
 
 _SESSION = "mcp-session-id"
 _BODY = frozenset((*MESSAGES, "http-body"))
+_FORBIDDEN = 403
 _SECRET = b"a replay has no secrets, only bytes"
 
 
@@ -31,18 +32,7 @@ class HttpServerPlayer(Player):
     """An HttpServer: it gets the requests of the trace, and its handlers answer as there."""
 
     def __init__(self, config: Config, entries: list[Entry]) -> None:
-        heads = [_parsed(entry) for entry in entries if entry.record.kind == "http-request"]
-        hosts = {host for head in heads if (host := head.get("host"))}
-        origins = {origin for head in heads if (origin := head.get("origin"))}
-        path, pipe = _paths(entries)
-        settings = HttpSettings(
-            path=path,
-            sse=pipe,
-            allowed_hosts=tuple(sorted(hosts)) or None,
-            allowed_origins=tuple(sorted(origins)) or None,
-            json_delay=None,
-        )
-        self._server = HttpServer(config, secret=_SECRET, settings=settings)
+        self._server = _server(config, entries)
         self.actor = _ServerActor(self._server, "server")
         self._sessions = self.actor.sessions
         self._endpoints: dict[str, str] = {}
@@ -193,14 +183,7 @@ class HttpClientPlayer(Player):
     """An HttpClient: its requests are matched to those of the trace, whose responses it gets."""
 
     def __init__(self, config: Config, entries: list[Entry]) -> None:
-        first = next(_parsed(each) for each in entries if each.record.kind == "http-request")
-        host = first.get("host") or "localhost"
-        piped = any(entry.record.event == "endpoint" for entry in entries)
-        self._client = HttpClient(
-            config,
-            f"http://{host}{first.target.partition('?')[0]}",
-            settings=HttpClientSettings(legacy_sse=SseUse.ONLY if piped else SseUse.FALL_BACK),
-        )
+        self._client = _client(config, entries)
         self.actor = Actor(self._client, "client")
         self._started = False
         self._plans: list[HttpSend] = []
@@ -320,6 +303,46 @@ class HttpClientPlayer(Player):
     def _over(self, stream: int, reason: str | None, now: float) -> None:
         if self._open.pop(stream, None) is not None:
             self._client.response_end(self._routes.pop(stream), error=reason or None, now=now)
+
+
+def _server(config: Config, entries: list[Entry]) -> HttpServer:
+    """A server that is where the one of the trace was, and lets in whom that let in."""
+    refused = {
+        entry.record.stream
+        for entry in entries
+        if entry.record.kind == "http-response" and entry.record.status == _FORBIDDEN
+    }
+    heads = [
+        _parsed(entry)
+        for entry in entries
+        if entry.record.kind == "http-request" and entry.record.stream not in refused
+    ]
+    hosts = {host for head in heads if (host := head.get("host"))}
+    origins = {origin for head in heads if (origin := head.get("origin"))}
+    try:
+        path, pipe = _paths(entries)
+        settings = HttpSettings(
+            path=path,
+            sse=pipe,
+            allowed_hosts=tuple(sorted(hosts)) or None,
+            allowed_origins=tuple(sorted(origins)) or None,
+            json_delay=None,
+        )
+        return HttpServer(config, secret=_SECRET, settings=settings)
+    except ValueError:  # what the heads say is not what a server can be
+        return HttpServer(config, secret=_SECRET, settings=HttpSettings(json_delay=None))
+
+
+def _client(config: Config, entries: list[Entry]) -> HttpClient:
+    heads = [_parsed(each) for each in entries if each.record.kind == "http-request"]
+    first = heads[0] if heads else Head(0, {})
+    piped = any(entry.record.event == "endpoint" for entry in entries)
+    settings = HttpClientSettings(legacy_sse=SseUse.ONLY if piped else SseUse.FALL_BACK)
+    host, path = first.get("host") or "localhost", first.target.partition("?")[0] or "/mcp"
+    try:
+        return HttpClient(config, f"http://{host}{path}", settings=settings)
+    except ValueError:  # of a revision that cannot go over HTTP+SSE, or at no such place
+        return HttpClient(config, "http://localhost/mcp")
 
 
 def _paths(entries: list[Entry]) -> tuple[str | None, SsePaths | None]:

@@ -1,0 +1,169 @@
+"""Whatever stands in a trace, it is shown, checked and played without a crash."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conformance.trace.check import check
+from conformance.trace.conversations import conversations
+from conformance.trace.reading import TraceFile
+from conformance.trace.replay import replay
+from conformance.trace.rules import RULES
+from conformance.trace.show import timeline
+from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Record
+from tests.trace.said import (
+    BUILD,
+    CAPABILITIES,
+    MODERN,
+    SUBSCRIPTION,
+    VERSION,
+    c,
+    event,
+    get,
+    handshake,
+    initialize,
+    initialized,
+    post,
+    prime,
+    reply,
+    s,
+    session,
+    stream,
+    trace,
+)
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "t", "1", "x" * 9])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(
+    [
+        *("name", "uri", "arguments", "_meta", "progressToken", "progress", "requestId"),
+        *("capabilities", "protocolVersion", "notifications", "requestState", "inputRequests"),
+        *("resultType", "tools", "content", "cursor", "level", "data", "serverInfo", "ttlMs"),
+    ]
+)
+METAS = st.dictionaries(
+    st.sampled_from([VERSION, CAPABILITIES, SUBSCRIPTION, "progressToken", "traceparent", "a b"]),
+    VALUES | st.just(MODERN),
+    max_size=3,
+)
+MEMBERS = st.dictionaries(NAMES, VALUES | METAS, max_size=4) | VALUES
+IDS = SCALARS | st.floats(allow_nan=False, allow_infinity=False) | st.lists(SCALARS, max_size=1)
+METHODS = st.sampled_from([*sorted(KNOWN_METHODS), "x/y", ""]) | SCALARS
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "jsonrpc": st.just("2.0") | SCALARS,
+        "id": IDS,
+        "method": METHODS,
+        "params": MEMBERS,
+        "result": MEMBERS,
+        "error": st.fixed_dictionaries(
+            {}, optional={"code": SCALARS | st.just(-32601), "message": SCALARS}
+        )
+        | SCALARS,
+    },
+)
+BODIES: st.SearchStrategy[Any] = (
+    MESSAGES
+    | st.lists(MESSAGES | SCALARS, max_size=3)
+    | st.just(initialize())
+    | st.just(initialized())
+    | st.sampled_from([b"", b"nonsense", b"\xff\xfe", b"[", b'{"jsonrpc":"2.0","method":'])
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(
+        [
+            *("mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "accept"),
+            *("content-type", "last-event-id", "content-length", "origin", "mcp-param-a"),
+        ]
+    ),
+    st.sampled_from(["abc", "2025-11-25", MODERN, "*/*", "text/event-stream", "=?base64?!?=", ""]),
+    max_size=3,
+)
+STREAMS = st.integers(1, 4)
+PARTS: st.SearchStrategy[list[Record]] = (
+    st.builds(lambda body: [c(body)], BODIES)
+    | st.builds(lambda body: [s(body)], BODIES)
+    | st.sampled_from([handshake(), handshake("2025-03-26"), session()])
+)
+WEB: st.SearchStrategy[list[Record]] = (
+    st.builds(lambda body, on, fields: post(body, on, **fields), BODIES, STREAMS, FIELDS)
+    | st.builds(
+        lambda body, on, status, fields: reply(body, on, status, **fields),
+        st.none() | BODIES,
+        STREAMS,
+        st.sampled_from([200, 202, 400, 404, 500, 0]),
+        FIELDS,
+    )
+    | st.builds(
+        lambda on, method, fields: [get(on, method, **fields)],
+        STREAMS,
+        st.sampled_from(["GET", "DELETE", "PUT"]),
+        FIELDS,
+    )
+    | st.builds(
+        lambda bodies, on, ends: stream(
+            prime("1"), *(event(body, "2") for body in bodies), stream=on, ends=ends
+        ),
+        st.lists(BODIES, max_size=3),
+        STREAMS,
+        st.booleans(),
+    )
+    | st.builds(
+        lambda on: stream(event(b"/m?x=1", type="endpoint"), stream=on, ends=False), STREAMS
+    )
+    | st.sampled_from([session(), session("2025-06-18", None)])
+    | st.builds(lambda on: [BUILD.note("http-end", time=0.0, stream=on, data=b"given up")], STREAMS)
+)
+ODD = st.sampled_from(
+    [
+        BUILD.note("closed", time=0.0, data=b"gone"),
+        BUILD.note("opened", time=0.0, binding="stdio"),
+        BUILD.note("binary", time=0.0, direction=TO_SERVER, data=b"\xff"),
+        BUILD.note("close", time=0.0, direction=TO_CLIENT, status=1000),
+        BUILD.note("note", time=0.0, data=b"a remark"),
+        BUILD.message(b'{"jsonrpc":"2.0","id":1', time=0.0, direction=TO_SERVER, dropped=9),
+        BUILD.message(b'{"id":1,"result":{}}', time=0.0, direction=TO_CLIENT, dropped=9),
+    ]
+).map(lambda record: [record])
+
+
+def look_at(talk: TraceFile) -> None:
+    for found in check(talk):
+        assert found.rule in RULES
+        assert found.clause
+        assert found.side in ("client", "server")
+        assert 2 <= found.line <= len(talk.entries) + 1
+    assert len(list(timeline(talk))) == len(talk.entries) + 1
+    assert list(timeline(talk, whole=True))
+    for number in range(1, len(conversations(talk)) + 1):
+        list(replay(talk, conversation=number))
+    for side in ("client", "server"):
+        list(replay(talk, side=side))
+
+
+FUZZ = settings(max_examples=150, suppress_health_check=list(HealthCheck))
+
+
+@FUZZ
+@given(st.lists(PARTS | ODD, max_size=6), st.sampled_from(["client", "server"]))
+def test_messages(parts: list[list[Record]], side: Any) -> None:
+    look_at(trace(*parts, side=side))
+
+
+@FUZZ
+@given(st.lists(WEB | ODD, max_size=6), st.sampled_from(["client", "server"]))
+def test_exchanges(parts: list[list[Record]], side: Any) -> None:
+    look_at(trace(*parts, side=side, binding="http"))
+
+
+@FUZZ
+@given(st.lists(WEB | PARTS | ODD, max_size=6), st.sampled_from(["client", "server"]))
+def test_both(parts: list[list[Record]], side: Any) -> None:
+    look_at(trace(*parts, side=side))
