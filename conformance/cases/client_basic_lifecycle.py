@@ -2,10 +2,19 @@
 
 from typing import Any
 
-from conformance.kit.client_steps import SCRIPT, ask_client, call, complete, listing, script
+from conformance.kit.client_steps import (
+    SCRIPT,
+    ask_client,
+    call,
+    complete,
+    ends_by_force,
+    ends_in_order,
+    listing,
+    script,
+)
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND
-from conformance.kit.model import LEGACY, MUST, REMOTE, SHOULD, Binding, Page
+from conformance.kit.model import LEGACY, MUST, REMOTE, SHOULD, STDIO, Binding, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
 
@@ -241,6 +250,30 @@ async def initialize_times_out(talk: ClientTalk) -> None:
     await link.expect("initialize")
     report = await talk.report()
     check(not report.opened.good, f"the client reports of connecting: {report.opened}")
+
+
+@page.client(
+    SHOULD,
+    "stdio/client-closes-input",
+    LEGACY,
+    bindings=STDIO,
+    expects="Standard input is closed; no signal to a server that then ends.",
+)
+async def closes_input(talk: ClientTalk) -> None:
+    """A client ends a server by closing its input, and waits for it."""
+    await ends_in_order(talk)
+
+
+@page.client(
+    SHOULD,
+    "stdio/client-uses-signals",
+    LEGACY,
+    bindings=STDIO,
+    expects="SIGTERM, then SIGKILL, after some time; nothing is left behind.",
+)
+async def uses_signals(talk: ClientTalk) -> None:
+    """A server that does not end by itself gets SIGTERM, and then SIGKILL."""
+    await ends_by_force(talk)
 
 
 __all__ = ["page"]

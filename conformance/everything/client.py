@@ -20,6 +20,7 @@ from msgspec import UNSET
 
 from conformance.everything.script import Script
 from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import Implementation
@@ -208,6 +209,7 @@ def settings_for(revision: str | None) -> ClientSettings:
             request_timeout=context().get("timeout", 20.0),
             max_timeout=context().get("maximum", 300.0),
         ),
+        reconnect=ReconnectSettings(max_restarts=2),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from conformance.kit.client_link import ClientLink
+from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Kind, Message
 from conformance.kit.verdicts import Broken, check
 
@@ -109,3 +110,25 @@ def texts(result: Any) -> list[str]:
     check(isinstance(result, dict), f"the result is {result!r}")
     content = result.get("content", [])
     return [block.get("text", "") for block in content if isinstance(block, dict)]
+
+
+async def ends_in_order(talk: ClientTalk) -> None:
+    """See a client end a server process that ends by itself when its input is closed."""
+    link = await talk.open()
+    await talk.finished()
+    names = [each.name for each in link.signals]
+    check(names[:1] == ["EOF"], f"the end began with {names[:1] or 'killing the server'}")
+    check(names == ["EOF"], f"a server that ends by itself was sent {names[1:]}")
+
+
+async def ends_by_force(talk: ClientTalk) -> None:
+    """See a client end a server process that does not end by itself."""
+    link = await talk.accept()
+    process = talk.process(link)
+    await process.stubborn()
+    await link.opened()
+    await talk.finished()
+    names = [each.name for each in link.signals]
+    check(names[:1] == ["EOF"], f"the end began with {names[:1] or 'killing the server'}")
+    talk.should("SIGTERM" in names, "the server was killed without SIGTERM before")
+    check(not process.alive(), "the client has ended, and the server is still there")

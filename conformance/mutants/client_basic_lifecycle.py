@@ -1,9 +1,12 @@
 """Mutants of clients for the page basic/lifecycle."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from conformance.kit.client_wire import Arrival, Signal
 from conformance.kit.messages import encode
 from conformance.mutants.client_faults import (
+    ClientFault,
     Value,
     adds,
     answers,
@@ -14,6 +17,21 @@ from conformance.mutants.client_faults import (
     says,
 )
 from conformance.mutants.model import Table
+
+
+class SendsSignals(ClientFault):
+    """Ends a server by signals, without closing its input."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        """See ClientFault."""
+        if isinstance(arrival, Signal) and arrival.name == "EOF":
+            return [Signal(name) for name in self._names]
+        return (arrival,)
+
 
 table = Table("basic/lifecycle")
 
@@ -101,4 +119,16 @@ table.client(
     "timeouts/client-initialize-times-out",
     "Reports that it is connected though initialize was never answered.",
     reports(-1, {"result": {}}),
+)
+table.client(
+    "terminates",
+    "stdio/client-closes-input",
+    "Sends SIGTERM at once.",
+    lambda: SendsSignals(["SIGTERM"]),
+)
+table.client(
+    "kills",
+    "stdio/client-uses-signals",
+    "Kills the server without closing its input.",
+    lambda: SendsSignals([]),
 )

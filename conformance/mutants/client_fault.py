@@ -181,6 +181,12 @@ class FaultyHostWire:
         wire: Any = self._wire
         return bool(await wire.raw(*exchange, reaches, **rest))
 
+    async def stderr(self, data: bytes) -> bool:
+        """Write to standard error, as far as the fault lets it through."""
+        reaches = self._told(None, data)
+        wire: Any = self._wire
+        return reaches is None or bool(await wire.stderr(reaches))
+
     async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> bool:
         """Send a frame, as far as the fault lets it through."""
         reaches = self._told(None, payload)

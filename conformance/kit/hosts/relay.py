@@ -61,7 +61,8 @@ def main(port: int, token: str) -> int:
                     # what was said before is on its way through the other connection
                     _drain(data, readable)
                     if int(value) < 0:
-                        signal.signal(-int(value), signal.SIG_DFL)
+                        if -int(value) != signal.SIGKILL:
+                            signal.signal(-int(value), signal.SIG_DFL)
                         os.kill(os.getpid(), -int(value))
                     return int(value)
                 if word == b"stderr":

@@ -1,0 +1,157 @@
+"""Mutants of clients for the page basic/patterns/mrtr."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    params_of,
+    precedes,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/patterns/mrtr")
+WORKFLOW = "client-requirements-basic-workflow"
+
+
+def _again(edit: Any) -> Any:
+    """Edit the params of calls that are made again."""
+
+    def change(params: Value) -> Value:
+        again = "inputResponses" in params or "requestState" in params
+        return {**params, **edit(params)} if again else params
+
+    return params_of("", change)
+
+
+def _trimmed(params: Value) -> Value:
+    return {"requestState": params.get("requestState", "").strip()}
+
+
+def _read_and_written(params: Value) -> Value:
+    return {"requestState": json.dumps(params.get("requestState"))}
+
+
+class SameId(ClientFault):
+    """Uses the id of the first call again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: Any = None
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") == "tools/call" and "inputResponses" in value["params"]:
+            return ({**value, "id": self._first},)
+        if value.get("method") == "tools/call":
+            self._first = value["id"]
+        return (value,)
+
+
+class Mixes(ClientFault):
+    """Has one state for everything: the newest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state: Any = None
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        params = value.get("params", {})
+        if "requestState" in params:
+            self._state = self._state or params["requestState"]
+            return ({**value, "params": {**params, "requestState": self._state}},)
+        if self._state and value.get("method") == "tools/call":
+            return ({**value, "params": {**params, "requestState": self._state}},)
+        return (value,)
+
+
+def asks(value: Value) -> bool:
+    """Whether the kit asks for input."""
+    return bool(value.get("result", {}).get("resultType") == "input_required")
+
+
+class Tireless(ClientFault):
+    """Never has enough of being asked."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and asks(value):
+            params = {"name": "echo", "requestState": "again"}
+            again = {"jsonrpc": "2.0", "id": f"{value['id']}+", "method": "tools/call"}
+            self.invent({**again, "params": params})
+        return payload
+
+
+class Obliging(ClientFault):
+    """Answers every input request, declared or not."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and asks(value):
+            params = {"name": "echo", "inputResponses": {"r": {"roots": []}}}
+            self.invent({"jsonrpc": "2.0", "id": "again", "method": "tools/call", "params": params})
+        return payload
+
+
+table.client("trims-state", f"{WORKFLOW}/client-echoes-state", "Trims the state.", _again(_trimmed))
+table.client(
+    "writes-state-anew",
+    (f"{WORKFLOW}/client-echoes-state", f"{WORKFLOW}/client-state-only"),
+    "Takes the state for JSON.",
+    _again(_read_and_written),
+)
+table.client("same-id", f"{WORKFLOW}/client-new-id", "Asks again with the same id.", SameId)
+table.client(
+    "invents-state",
+    f"{WORKFLOW}/client-no-state",
+    "Sends a state where there was none.",
+    _again(lambda params: {"requestState": params.get("requestState", "")}),
+)
+table.client(
+    "other-arguments",
+    f"{WORKFLOW}/client-same-request",
+    "Leaves the arguments out the second time.",
+    _again(lambda params: {"arguments": {"kit": True}}),
+)
+table.client(
+    "one-state",
+    (f"{WORKFLOW}/client-one-retry-only", f"{WORKFLOW}/client-parallel"),
+    "Has one state for all requests.",
+    Mixes,
+)
+table.client(
+    "forgets-answers",
+    (f"{WORKFLOW}/client-fulfils", "supported-requests/client-all-three"),
+    "Asks again without the answers.",
+    _again(lambda params: {"inputResponses": {}}),
+)
+table.client(
+    "bare-answers",
+    f"{WORKFLOW}/client-fulfils",
+    "Answers with nothing in it.",
+    _again(lambda params: {"inputResponses": {key: {} for key in params["inputResponses"]}}),
+)
+table.client(
+    "tireless",
+    f"{WORKFLOW}/client-bounded",
+    "Would ask for ever.",
+    Tireless,
+)
+table.client(
+    "answers-undeclared",
+    "server-requirements-basic-workflow/client-refuses-undeclared",
+    "Answers what it did not declare.",
+    Obliging,
+)
+table.client(
+    "asks-again-anywhere",
+    "supported-requests/client-refuses-elsewhere",
+    "Makes every request again with answers.",
+    precedes(
+        "prompts/list",
+        lambda value: {**value, "id": "again", "params": {"inputResponses": {"r": {"roots": []}}}},
+    ),
+)

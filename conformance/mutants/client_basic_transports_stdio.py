@@ -1,0 +1,149 @@
+"""Mutants of clients for the page basic/transports/stdio."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from conformance.kit.client_wire import Arrival, Signal
+from conformance.kit.messages import encode, request
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    adds,
+    gives_up,
+    params_of,
+    reports,
+    says,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/stdio")
+FRAMING = "basic-transports-stdio"
+
+
+class SendsSignals(ClientFault):
+    """Ends a server by a signal."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        """See ClientFault."""
+        if isinstance(arrival, Signal) and arrival.name == "EOF":
+            return [Signal(name) for name in self._names]
+        return (arrival,)
+
+
+class StaysAtIt(ClientFault):
+    """Does not go on when the server refuses its probe, or does not answer it."""
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        return () if value.get("method") == "initialize" else (value,)
+
+
+def _without_breaks(params: Value) -> Value:
+    arguments = params.get("arguments", {})
+    lines = {name: " ".join(str(each).splitlines()) for name, each in arguments.items()}
+    return {**params, "arguments": lines}
+
+
+def has(part: bytes) -> Any:
+    """Whether what the kit says has these bytes."""
+    return lambda value, payload: part in payload
+
+
+table.client(
+    "joins-lines",
+    f"{FRAMING}/client-one-line",
+    "Takes breaks out of text.",
+    params_of("tools/call", _without_breaks),
+)
+table.client(
+    "greets",
+    f"{FRAMING}/client-nothing-else",
+    "Writes a mark of the byte order first.",
+    says("initialize", lambda value: b"\xef\xbb\xbf" + encode(value)),
+    revision="2025-06-18",
+)
+table.client(
+    "no-crlf",
+    f"{FRAMING}/client-takes-crlf",
+    "Fails when a line ends with CR LF.",
+    gives_up(has(b"\r\n")),
+)
+table.client(
+    "no-pieces",
+    f"{FRAMING}/client-takes-pieces",
+    "Takes each read for a message.",
+    gives_up(lambda value, payload: payload == b"{"),
+)
+table.client(
+    "short-lines",
+    f"{FRAMING}/client-takes-long-lines",
+    "Cuts lines at 64 KiB.",
+    gives_up(lambda value, payload: len(payload) > 65536),
+)
+table.client(
+    "no-noise",
+    f"{FRAMING}/client-skips-noise",
+    "Fails at what is no message.",
+    gives_up(has(b"42%")),
+)
+table.client(
+    "stderr-is-error",
+    f"{FRAMING}/client-stderr",
+    "Takes what is on standard error for a failure.",
+    gives_up(has(b"ERROR: ")),
+)
+table.client(
+    "terminates",
+    "shutdown/client-closes-input",
+    "Sends SIGTERM at once.",
+    lambda: SendsSignals(["SIGTERM"]),
+)
+table.client(
+    "terminates-as-well",
+    "shutdown/client-closes-input",
+    "Does not wait for the server's end.",
+    lambda: SendsSignals(["EOF", "SIGTERM"]),
+)
+table.client(
+    "kills",
+    "shutdown/client-uses-force",
+    "Kills the server without closing its input.",
+    lambda: SendsSignals([]),
+)
+table.client(
+    "waits",
+    "unexpected-termination/client-notices",
+    "Waits for a server that is dead.",
+    reports(0, {"failure": "timeout"}),
+)
+table.client(
+    "gives-up",
+    "unexpected-termination/client-restarts",
+    "Does not start a server again.",
+    reports(1, {"failure": "closed"}),
+)
+table.client(
+    "does-not-probe",
+    "backward-compatibility/client-probes",
+    "Begins with another request.",
+    says("server/discover", lambda value: {**value, "method": "tools/list"}),
+)
+table.client(
+    "one-code",
+    (
+        "backward-compatibility/client-falls-back",
+        "backward-compatibility/client-falls-back-on-silence",
+    ),
+    "Does not go back to the older era.",
+    StaysAtIt,
+)
+table.client(
+    "falls-back-anyway",
+    "backward-compatibility/client-stays-modern",
+    "Initializes whatever the probe gave.",
+    adds("server/discover", lambda value: request("again", "initialize", {})),
+)
