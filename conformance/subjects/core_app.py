@@ -11,14 +11,17 @@ from collections.abc import Generator, Mapping
 from itertools import count
 from typing import Any, cast
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, ValidationError
+from msgspec.json import decode as json_decode
 
 from mcpcore import Peer, events
 from mcpcore.engine.events import RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.service import Server
+from mcpcore.service import Server, ToolError
 from mcpcore.service.prepared import Prepared
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, CapabilityMissing, McpError
+from mcpcore.spec.methods import METHODS
+from transports.json_schema import compile_schema
 
 __all__ = ["CoreApp", "CoreContext", "Steps"]
 
@@ -37,7 +40,7 @@ class Ask(Struct, frozen=True):
     params: dict[str, Any]
 
 
-class Declined(Exception):
+class Declined(ToolError):
     """The client answered a question with an error."""
 
 
@@ -84,7 +87,7 @@ class CoreApp:
         self.peer = peer
         self._server = server
         self._running: dict[int, _Running] = {}
-        self._asked: dict[int | str, int] = {}
+        self._asked: dict[int | str, tuple[int, Ask]] = {}
         self._timers: list[tuple[float, int, int]] = []
         self._order = count()
         self._now = 0.0
@@ -192,12 +195,18 @@ class CoreApp:
             running.steps.close()
             return
         identifier = self.peer.request(step.method, step.params, now=self._now, parent=key)
-        self._asked[identifier] = key
+        self._asked[identifier] = key, step
 
     def _settle(self, request: int | str, result: Any, error: Exception | None) -> None:
-        key = self._asked.pop(request, None)
-        if key is not None:
-            self._step(key, result, error)
+        key, step = self._asked.pop(request, (None, None))
+        if key is None or step is None:
+            return
+        if error is None:
+            try:
+                result = _checked(step, result)
+            except Declined as declined:
+                error = declined
+        self._step(key, result, error)
 
     def _fail(self, event: RequestReceived, prepared: Prepared, error: Exception) -> None:
         if isinstance(error, CapabilityMissing):
@@ -215,5 +224,20 @@ def _given(responses: Mapping[str, Raw] | None, step: Ask) -> Any:
     """The answer that a retry has brought; None if it has not."""
     if responses is None or step.key not in responses:
         return None
-    value = json.loads(bytes(responses[step.key]))
-    return value if isinstance(value, dict) else None
+    return _checked(step, json.loads(bytes(responses[step.key])))
+
+
+def _checked(step: Ask, value: Any) -> Any:
+    """A client's answer, if it is one to that question.  Raises Declined."""
+    row = next(each for each in METHODS if each.name == step.method)
+    assert row.result is not None
+    try:
+        json_decode(json.dumps(value), type=row.result)
+    except ValidationError as error:
+        raise Declined(f"the client's answer is wrong: {error}") from error
+    form = step.params.get("requestedSchema")
+    if form is not None and value["action"] == "accept":
+        faults = compile_schema(form)(value.get("content"))
+        if faults:
+            raise Declined(f"the client's answer does not fit the form: {faults[0]}")
+    return value

@@ -137,7 +137,7 @@ def _asking(server: Server) -> None:
         answer = yield context.ask(
             "user_name", "elicitation/create", message=message, requestedSchema=_FORM
         )
-        return f"the user chose to {answer.get('action')}"
+        return f"User response: action={answer['action']}, content={answer.get('content')}"
 
     @server.tool(structured=False)
     def test_elicitation(context: CoreContext, message: str) -> Any:
@@ -168,7 +168,7 @@ def _asking(server: Server) -> None:
 
         def steps() -> Steps:
             answer = yield context.ask("roots", "roots/list")
-            return f"{len(answer.get('roots', []))} roots"
+            return ", ".join(root["uri"] for root in answer["roots"])
 
         return steps()
 
