@@ -281,9 +281,8 @@ async def unknown_token(talk: ServerTalk) -> None:
         {"progress": 1},
         {"progressToken": "kit", "progress": "half"},
     )
-    await unanswered(
-        link, {f"progress with {each}": notification(PROGRESS, each) for each in params}
-    )
+    said = {f"progress with {each}": notification(PROGRESS, each) for each in wrong}
+    await unanswered(link, said)
     await link.alive()
 
 
