@@ -151,8 +151,11 @@ class HttpWire(Wire, Protocol):
 class FramesWire(Wire, Protocol):
     """A WebSocket."""
 
+    url: str
     accepted: Headers
     """Headers of the upgrade's response."""
+    subprotocol: str | None
+    """The one that the server has chosen."""
 
     async def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
         """Send one frame as it is (RFC 6455 section 5.2), masked."""
@@ -183,7 +186,8 @@ class Stage(Protocol):
     async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
         """Open a connection on which nothing has been said; what it says and hears is logged.
 
-        Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols).
+        Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols),
+        ``path``, and ``edit``, a function of the bytes of the opening.
         Raises Refused if the server does not take the connection.
         """
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
 from conformance.kit.messages import encode
-from conformance.kit.wire import Poured
+from conformance.kit.wire import Poured, Refused
 
 Value = dict[str, Any]
 
@@ -43,6 +43,14 @@ class Fault:
     def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
         """Options with which the connection is opened in truth: ``headers``, ``offers``."""
         return options
+
+    def refused(self, refused: Refused) -> Refused:
+        """What the kit hears of a connection that the server has not taken."""
+        return refused
+
+    def attribute(self, name: str, value: Any) -> Any:
+        """What the kit sees of an attribute of the wire, ``subprotocol`` for instance."""
+        return value
 
     def fetching(self, asked: Asked) -> Asked | None:
         """What reaches the server of an HTTP request of any method; None: nothing.

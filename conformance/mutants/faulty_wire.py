@@ -11,7 +11,16 @@ from conformance.kit.heard import Done, Gone, Head, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.messages import encode
 from conformance.kit.model import Binding
-from conformance.kit.wire import HttpWire, LinesWire, Overrides, Poured, ProcessWire, Stage, Wire
+from conformance.kit.wire import (
+    HttpWire,
+    LinesWire,
+    Overrides,
+    Poured,
+    ProcessWire,
+    Refused,
+    Stage,
+    Wire,
+)
 from conformance.mutants.fault import Asked, Fault
 from mcpcore.spec.revisions import Revision
 
@@ -36,7 +45,7 @@ class FaultyWire:
         return self._wire.number
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._wire, name)
+        return self._fault.attribute(name, getattr(self._wire, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -227,7 +236,10 @@ class FaultyStage:
     async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
         """Open a connection behind a fault."""
         fault = self._make()
-        wire = await self._stage.connect(revision, log=log, **fault.connecting(options))
+        try:
+            wire = await self._stage.connect(revision, log=log, **fault.connecting(options))
+        except Refused as error:
+            raise fault.refused(error) from error
         return FaultyWire(wire, fault)
 
 

@@ -6,7 +6,7 @@ The handshake and what is read are wsproto's; what is sent can be any frame or a
 import os
 import ssl
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,12 +73,17 @@ class WebSocketStage(Staging):
         log: Log,
         headers: Headers | None = None,
         offers: Sequence[str] | None = None,
+        path: str | None = None,
+        edit: Callable[[bytes], bytes] | None = None,
         **_options: Any,
     ) -> "WebSocketWire":
-        """Open a connection; raises Refused with the status if it is not upgraded."""
+        """Open a connection; raises Refused with the status if it is not upgraded.
+
+        ``edit`` changes the bytes of the opening before they are sent.
+        """
         request = events.Request(
             host=self._authority,
-            target=self._path,
+            target=self._path if path is None else path,
             subprotocols=list(self._offers if offers is None else offers),
             extra_headers=[
                 (name.encode(), value.encode())
@@ -88,7 +93,7 @@ class WebSocketStage(Staging):
         try:
             with anyio.fail_after(PATIENCE):
                 stream = await self._open()
-                return await self._upgraded(stream, request, log)
+                return await self._upgraded(stream, request, log, edit)
         except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             raise Refused(f"{self._url}: {str(error) or type(error).__name__}") from error
 
@@ -100,11 +105,17 @@ class WebSocketStage(Staging):
         )
 
     async def _upgraded(
-        self, stream: ByteStream, request: events.Request, log: Log
+        self,
+        stream: ByteStream,
+        request: events.Request,
+        log: Log,
+        edit: Callable[[bytes], bytes] | None,
     ) -> "WebSocketWire":
         socket = wsproto.WSConnection(ConnectionType.CLIENT)
         number = log.number()
         opening = socket.send(request)
+        if edit is not None:
+            opening = edit(opening)
         log.add(True, number, "head", opening)
         accepted = False
         try:
@@ -119,7 +130,7 @@ class WebSocketStage(Staging):
                 for event in socket.events():
                     if isinstance(event, events.AcceptConnection):
                         accepted = True
-                        wire = WebSocketWire(stream, socket, log, number, event)
+                        wire = WebSocketWire(stream, socket, log, number, event, self._url)
                         self.tasks.start_soon(wire.read)
                         return wire
                     if isinstance(event, events.RejectConnection):
@@ -144,7 +155,9 @@ class WebSocketWire:
         log: Log,
         number: int,
         opened: events.AcceptConnection,
+        url: str,
     ) -> None:
+        self.url = url
         self.accepted = _plain(opened.extra_headers)
         self.subprotocol = opened.subprotocol
         """The one that the server has chosen."""
