@@ -1,7 +1,16 @@
 """Bytes to messages and back: JSON-RPC envelopes, newline framing, Server-Sent Events, traces.
 
 The modules are imported one by one: ``mcpcore.wire.message``, ``.framing``, ``.sse``,
-``.redaction``, ``.trace``, ``.trace_redaction``.
+``.redaction``, ``.secret_forms``, ``.trace``, ``.trace_redaction``.
 """
 
-__all__ = ["framing", "jsontext", "message", "redaction", "sse", "trace", "trace_redaction"]
+__all__ = [
+    "framing",
+    "jsontext",
+    "message",
+    "redaction",
+    "secret_forms",
+    "sse",
+    "trace",
+    "trace_redaction",
+]

@@ -14,10 +14,12 @@ import binascii
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from typing import NamedTuple
 
 from mcpcore.wire.redaction import HIDDEN, TOKEN_PREFIX, is_secret_header
+from mcpcore.wire.secret_forms import FORMS, is_quiet, weight
 
 __all__ = ["Redactor"]
 
@@ -25,6 +27,10 @@ _LABELS = 10_000
 """Secrets that have numbers of their own; further ones share one mark."""
 _KNOWN = 256
 """Secrets that are looked for everywhere; the oldest are forgotten first."""
+_SHORT = 64
+"""Characters of a secret beyond which only its digest is kept to know it again."""
+_LONG = 4096
+"""Characters beyond which it is not looked for elsewhere."""
 _REMARKABLE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{8,}|.{16,}", re.DOTALL)
 """What is looked for everywhere: not what could be a common word."""
 _HIDDEN = re.compile(r"<hidden-\d+>|" + re.escape(HIDDEN))
@@ -55,40 +61,15 @@ _OFFERED = re.compile(re.escape(TOKEN_PREFIX) + r"([^,\s]+)", re.IGNORECASE)
 _COOKIE_VALUE = re.compile(r"=([^;\s]*)")
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=")
 
-_HARD = re.compile(r"passw|passphrase|pwd$|passcode|secret|credential|^pin$|^otp$|^cvv$")
-"""Of member names without punctuation, in lower case: numbers are hidden, too."""
-_SOFT = re.compile(
-    r"authorization|^auth$|authkey|oauth|token|cookie|jwt|bearer|apikey|accesskey|privatekey"
-    r"|signingkey|encryptionkey|sessionid|sessionkey|signature$|assertion$"
-)
-_SQUASH = re.compile(r"[^A-Za-z0-9]+")
-_PROTOCOL_NAMES = frozenset(("progressToken",))
-"""Members of the protocol that are named like secrets, and none."""
 _SCHEMAS = frozenset(("inputSchema", "outputSchema", "requestedSchema"))
 _NAMING = frozenset(("properties", "patternProperties", "$defs", "definitions"))
 _GIVEN = frozenset(("default", "const", "enum", "examples"))
 """Keywords of a schema that hold values of what it describes."""
 _ENVELOPE = frozenset(("jsonrpc", "method"))
 
-_QUERY_NAME = re.compile(r"^code$|^key$|^sig$|^sid$|session|" + _HARD.pattern + "|" + _SOFT.pattern)
 _TOKEN = re.compile(
     r'(?P<string>"(?P<raw>(?:[^"\\]++|\\.)*+)(?:"|\\?\Z))(?P<colon>\s*:)?'
     r"|(?P<mark>[{}\[\],])|(?P<other>[^\s\"{}\[\],:]+)",
-    re.DOTALL,
-)
-_PATTERNS = re.compile(
-    r"://(?P<userinfo>[^/\s?#\"<>\\]{0,2000})@"
-    r"|[?&#;](?P<name>[\w.~%\[\]-]{1,64})=(?P<query>[^&#\s\"<>\\]+)"
-    r"|(?<![A-Za-z0-9_])(?i:bearer)\s+(?P<bearer>[A-Za-z0-9._~+/=-]{6,})"
-    r"|(?<![A-Za-z0-9_])(?i:authorization)[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<header>[A-Za-z]+\s+[^\s\"',;]+|[^\s\"',;]+)"
-    r"|(?P<jwt>(?<![A-Za-z0-9_])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})"
-    r"|(?P<prefixed>(?<![A-Za-z0-9_])(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-    r"|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}))"
-    r"|(?P<pem>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}-----|\Z))"
-    r"|(?i:mcp\.auth\.)(?P<offered>[^,\s\"\\]+)"
-    r"|(?<![A-Za-z])(?i:password|passwd|pwd|passphrase|secret|client[_-]secret|api[_-]?key"
-    r"|access[_-]?token|refresh[_-]?token|auth[_-]?token|session[_-]?id|token)"
-    r"[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?P<said>[^\s\"',;&<>]+)",
     re.DOTALL,
 )
 
@@ -113,22 +94,31 @@ class Redactor:
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._pattern: re.Pattern[str] | None = None
+        self._present: list[str] = []
         self._learned = False
 
     def hide(self, secret: str) -> str:
         """What stands in the place of ``secret`` from now on."""
         if _HIDDEN.fullmatch(secret):
             return secret
-        label = self._labels.get(secret)
+        name = (
+            secret
+            if len(secret) <= _SHORT
+            else sha256(secret.encode("utf-8", "replace")).hexdigest()
+        )
+        label = self._labels.get(name)
         if label is None:
             full = len(self._labels) >= _LABELS
             label = HIDDEN if full else f"<hidden-{len(self._labels) + 1}>"
             if not full:
-                self._labels[secret] = label
-            if _REMARKABLE.fullmatch(secret) and not _DATE.fullmatch(secret):
+                self._labels[name] = label
+            if (
+                len(secret) <= _LONG
+                and _REMARKABLE.fullmatch(secret)
+                and not _DATE.fullmatch(secret)
+            ):
                 self._known[secret] = None
-                self._pattern, self._learned = None, True
+                self._learned = True
                 if len(self._known) > _KNOWN:
                     self._known.popitem(last=False)
         return label
@@ -151,6 +141,7 @@ class Redactor:
         """The target of a request or a URL without secrets, and what was hidden."""
         rest, mark, fragment = target.partition("#")
         path, question, query = rest.partition("?")
+        self._look_for(target)
         safe, places = self._plain(path), []
         if safe != path:
             places.append("target")
@@ -171,12 +162,16 @@ class Redactor:
 
     def text(self, text: str) -> tuple[str, list[str]]:
         """A message, or any text, without secrets, and where some were."""
-        self._learned = False
         places: list[str] = []
-        safe = self._any(text, "", 0, places)
-        if self._learned:  # what was learned at the end of it may stand at its beginning, too
-            places = []
+        for _ in range(2):
+            self._learned = False
+            self._look_for(text)
+            if not self._present and is_quiet(text):
+                return text, places
+            places.clear()
             safe = self._any(text, "", 0, places)
+            if not self._learned:  # else it may stand before the place where it was learned, too
+                break
         if len(places) > _MOST:
             places[_MOST:] = [f"{len(places) - _MOST} more"]
         return safe, places
@@ -189,6 +184,7 @@ class Redactor:
     # Headers
 
     def _field(self, name: bytes, value: str) -> str:
+        self._look_for(value)
         if name == _PROTOCOLS:
             return _OFFERED.sub(lambda found: TOKEN_PREFIX + self.hide(found[1]), value)
         if name in _PUBLIC_FIELDS:
@@ -197,6 +193,7 @@ class Redactor:
             inside = _ENCODED.fullmatch(value)
             if inside is not None:
                 decoded = _from_base64(inside[1])
+                self._look_for(decoded)
                 return value if self._plain(decoded) == decoded else self.hide(decoded)
             return self._plain(value)
         if name in _SCHEMED and " " in value.strip():
@@ -285,37 +282,32 @@ class Redactor:
         parts.append(text[done:])
         return "".join(parts)
 
+    def _look_for(self, text: str) -> None:
+        """Find out which of the known secrets are in a text at all, longest first."""
+        escaped = "\\" in text  # they may be written in another way
+        found = [secret for secret in self._known if escaped or secret in text]
+        self._present = sorted(found, key=len, reverse=True)
+
     def _plain(self, text: str) -> str:
-        if self._known:
-            if self._pattern is None:
-                longest = sorted(self._known, key=len, reverse=True)
-                self._pattern = re.compile("|".join(map(re.escape, longest)))
-            text = self._pattern.sub(lambda found: self.hide(found[0]), text)
-        return _PATTERNS.sub(self._replace, text)
+        for secret in self._present:
+            if secret in text:
+                text = text.replace(secret, self.hide(secret))
+        lower = text.lower()
+        for words, find in FORMS:
+            if any(word in lower for word in words):
+                text = self._without(text, find)
+        return text
 
-    def _replace(self, found: re.Match[str]) -> str:
-        name = found["name"]
-        if name is not None and not _QUERY_NAME.search(_SQUASH.sub("", name).lower()):
-            return found[0]
-        group = "query" if name is not None else found.lastgroup
-        assert group is not None  # noqa: S101 - every alternative has one
-        secret, start = found[group], found.start(group) - found.start()
-        if not secret or secret.startswith("<hidden-"):
-            return found[0]
-        if group == "header" and " " in secret:
-            scheme, _, credentials = secret.partition(" ")
-            if credentials.lstrip().startswith("<hidden-"):
-                return found[0]
-            start, secret = start + len(scheme) + 1, credentials
-        return found[0][:start] + self.hide(secret.strip()) + found[0][start + len(secret) :]
-
-
-def _weight(name: str) -> int:
-    """How secret the value of a member is, by its name."""
-    if name in _PROTOCOL_NAMES:
-        return 0
-    squashed = _SQUASH.sub("", name.rpartition("/")[2]).lower()
-    return 2 if _HARD.search(squashed) else 1 if _SOFT.search(squashed) else 0
+    def _without(self, text: str, find: Callable[[str], Iterator[tuple[int, int]]]) -> str:
+        parts: list[str] = []
+        done = 0
+        for start, end in find(text):
+            secret = text[start:end]
+            if start < done or not secret or secret.lstrip().startswith("<hidden-"):
+                continue
+            parts += (text[done:start], self.hide(secret))
+            done = end
+        return text if not parts else "".join((*parts, text[done:]))
 
 
 def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
@@ -327,7 +319,7 @@ def _value(top: _Place, key: str | None, index: int) -> tuple[int, str]:
     where = f"{top.name}.{key}" if top.name else key
     if top.schema == 1:
         return max(top.secret, top.told if key in _GIVEN else 0), where
-    return max(top.secret, _weight(key)), where
+    return max(top.secret, weight(key)), where
 
 
 def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
@@ -342,7 +334,7 @@ def _inside(top: _Place, key: str | None, index: int, array: bool) -> _Place:
             secret = top.secret
     elif schema == 2:
         schema, secret = 1, top.secret
-        told = max(told, _weight(key or ""))
+        told = max(told, weight(key or ""))
     elif key in _NAMING and not top.array:
         schema = 2
     return _Place(array, where, secret, schema, told)

@@ -305,3 +305,28 @@ def test_nothing_of_a_request_shows_what_authenticates_it(value: str) -> None:
     body = {"method": "m", "params": {"text": f"my {value}", "nested": [f"{value}"]}}
     message = builder.message(msgspec.json.encode(body), time=0.0, direction=TO_SERVER)
     assert value not in (encode_line(head) + encode_line(message)).decode()
+
+
+def test_of_secrets_within_each_other_nothing_is_left() -> None:
+    redactor = Redactor()
+    short, long = "abcdefgh1234", "abcdefgh1234-and-more-5678"
+    redactor.hide(short)
+    redactor.hide(long)
+    shown, _ = redactor.text(f"it is {long} or {short}")
+    assert shown == "it is <hidden-2> or <hidden-1>"
+    fields, _ = redactor.headers([(b"x-note", f"{long};{short}".encode())])
+    assert fields == [(b"x-note", b"<hidden-2>;<hidden-1>")]
+    assert redactor.target(f"/{long}/{short}")[0] == "/<hidden-2>/<hidden-1>"
+
+
+def test_names_may_be_written_with_escapes() -> None:
+    text = '{"to\\u006ben":"' + SECRET + '","p\\u0061ssword":"' + SECRET + '"}'
+    assert SECRET not in Redactor().text(text)[0]
+
+
+def test_a_secret_of_any_length_is_hidden() -> None:
+    for size in (1, 63, 64, 65, 4096, 4097, 100_000):
+        redactor = Redactor()
+        shown, _ = redactor.text(json.dumps({"password": "x" * size}))
+        assert json.loads(shown) == {"password": "<hidden-1>"}
+        assert redactor.hide("x" * size) == "<hidden-1>"
