@@ -158,7 +158,12 @@ def _asking(server: Server) -> None:
             answer = yield context.ask(
                 "sample", "sampling/createMessage", messages=[message], maxTokens=100
             )
-            return f"LLM response: {answer.get('content')}"
+            content = answer.get("content")
+            block = content if isinstance(content, dict) else {}
+            model, role = answer.get("model"), answer.get("role")
+            if role not in ("user", "assistant") or not isinstance(model, str) or not block:
+                raise ToolError("what the client answers is no message of a model")
+            return f"LLM response: {block.get('text')}"
 
         return steps()
 
