@@ -1,0 +1,127 @@
+"""Mutants of clients for the page basic/transports/streamable-http: sending and receiving."""
+
+from typing import Any
+
+from conformance.kit.messages import encode
+from conformance.mutants.client_faults import (
+    also_asks,
+    gives_up,
+    header,
+    reports,
+    says,
+    without_header,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/streamable-http")
+SENDING, RECEIVING = "sending-messages", "receiving-messages"
+
+
+def has(part: bytes) -> Any:
+    """Whether what the kit says has these bytes."""
+    return lambda value, payload: part in payload
+
+
+def answered(step: int, **outcome: Any) -> Any:
+    """A report of a call that ended otherwise."""
+    return reports(step, outcome)
+
+
+table.client(
+    "json-only",
+    f"{SENDING}/client-accept",
+    "Accepts JSON only.",
+    header("accept", lambda value: "application/json"),
+)
+table.client(
+    "untyped",
+    f"{SENDING}/client-content-type",
+    "Does not say what its bodies are.",
+    without_header("content-type"),
+)
+table.client(
+    "puts", f"{SENDING}/client-post", "Sends other requests as well.", also_asks("PUT", "/mcp")
+)
+table.client(
+    "arrays",
+    f"{SENDING}/client-single-message",
+    "Sends every message in an array.",
+    says("notifications/initialized", lambda value: encode([value])),
+    revision="2025-11-25",
+)
+table.client(
+    "no-json",
+    f"{SENDING}/client-takes-json",
+    "Fails when the answer to a call is JSON.",
+    gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
+)
+table.client(
+    "no-stream",
+    f"{SENDING}/client-takes-stream",
+    "Fails when the answer to a call is a stream.",
+    gives_up(lambda value, payload: isinstance(value, dict) and "content" in _result(value)),
+)
+
+
+def _result(value: Any) -> Any:
+    return value.get("result", {})
+
+
+table.client(
+    "one-framing",
+    f"{SENDING}/client-takes-any-framing",
+    "Takes no chunks.",
+    gives_up(has(b"chunked")),
+)
+table.client(
+    "waits-for-more",
+    f"{RECEIVING}/client-stream-without-answer",
+    "Waits although the stream has ended.",
+    answered(0, failure="timeout"),
+)
+table.client(
+    "hides-errors",
+    f"{RECEIVING}/client-error-status",
+    "Tells of the status and not of the error.",
+    answered(0, error={"code": 400, "message": "Bad Request"}),
+)
+table.client(
+    "hangs",
+    f"{RECEIVING}/client-empty-status",
+    "Waits for an answer after a status that says no.",
+    answered(1, failure="timeout"),
+)
+
+for slug, part, what in (
+    ("cr", b"\r\r", "lines that end with CR"),
+    ("crlf", b"message\r", "lines that end with CR LF"),
+    ("bom", b"\xef\xbb", "a byte order mark"),
+    ("comments", b": keep-alive", "comments"),
+    ("fields", b"odd: field", "fields that it does not know"),
+    ("lines", b"\ndata: ", "data of several lines"),
+    ("joined", b"\n\ndata: ", "several events at once"),
+):
+    table.client(
+        f"no-{slug}",
+        f"{RECEIVING}/client-sse-{slug}",
+        f"Does not take {what}.",
+        gives_up(has(part)),
+    )
+table.client(
+    "no-pieces",
+    f"{RECEIVING}/client-sse-pieces",
+    "Takes each read for a whole event.",
+    gives_up(lambda value, payload: payload == b"d"),
+)
+table.client(
+    "no-long",
+    f"{RECEIVING}/client-sse-long",
+    "Cuts events at 64 KiB.",
+    gives_up(lambda value, payload: len(payload) > 65536),
+)
+table.client(
+    "no-garbage",
+    f"{RECEIVING}/client-sse-garbage",
+    "Fails for good at an event that is no JSON.",
+    gives_up(has(b"{oops")),
+)
