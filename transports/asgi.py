@@ -13,7 +13,7 @@ Format" 2.5 and "Lifespan Protocol" 2.0.
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -28,8 +28,10 @@ from transports.http_host import peer_name
 from transports.http_settings import HttpServerSettings
 from transports.server import ServeSettings, ungrouped
 from transports.stores.base import StoreUnavailableError
-from transports.tracing import Trace
 from transports.websocket_asgi import AsgiWebSockets, refuse_websocket
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def asgi_app(
     settings: ServeSettings | None = None,
     revisions: Sequence[str] | None = None,
     principal: Principal | None = None,
-    trace: Trace | None = None,
+    trace: "Trace | None" = None,
 ) -> "AsgiApp":
     """Make an ASGI application of a server.
 

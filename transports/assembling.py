@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio.abc import TaskGroup
 from msgspec import structs
@@ -25,10 +25,11 @@ from transports.seal import SealKey, SealSettings, make_seal
 from transports.serve_settings import ServeSettings
 from transports.store_link import binding
 from transports.tasks_host import TaskHost
-from transports.tracing import Trace
-from transports.tracing_http import HttpTrace
 from transports.websocket_server import LinkFactory
 from transports.websocket_upgrade import Handshake
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace
 
 H = TypeVar("H", bound=HttpHost)
 
@@ -42,7 +43,7 @@ async def serve_connection(
     settings: RuntimeSettings | None = None,
     links: set[Link] | None = None,
     tasks: TaskHost | None = None,
-    trace: Trace | None = None,
+    trace: "Trace | None" = None,
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
 
@@ -140,4 +141,6 @@ def assemble_http(
 
 def _record(host: HttpHost, settings: ServeSettings) -> None:
     if settings.trace is not None:
+        from transports.tracing_http import HttpTrace
+
         host.trace = HttpTrace(settings.trace, "server")

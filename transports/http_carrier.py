@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from heapq import heapify, heappop, heappush
 from inspect import isawaitable
 from itertools import count
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -21,7 +22,9 @@ from transports.http_link import HttpLink
 from transports.http_origin import Failure
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App, clock
-from transports.tracing_http import HttpTrace
+
+if TYPE_CHECKING:
+    from transports.tracing_http import HttpTrace
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Sequence
 from contextvars import copy_context
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -36,9 +37,11 @@ from transports.runtime import ServerRuntime
 from transports.serve_settings import ServeSettings, guard, sealing
 from transports.store_link import binding
 from transports.tasks_host import TaskHost
-from transports.tracing import Trace
 from transports.websocket_server import LinkFactory
 from transports.websocket_upgrade import Handshake
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace
 
 __all__ = [
     "Action",
@@ -74,7 +77,7 @@ class HttpEndpoint:
         *,
         settings: ServeSettings | None = None,
         revisions: Sequence[str] | None = None,
-        trace: Trace | None = None,
+        trace: "Trace | None" = None,
     ) -> None:
         settings = settings or ServeSettings()
         if trace is not None:

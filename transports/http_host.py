@@ -9,7 +9,7 @@ framework carries one.
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -27,7 +27,9 @@ from transports.link import App, clock
 from transports.store_link import StoreLink, StoreLinkSettings
 from transports.stores.base import Store
 from transports.tidying import Tidying, tidy
-from transports.tracing_http import HttpTrace
+
+if TYPE_CHECKING:
+    from transports.tracing_http import HttpTrace
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """How a server is offered: the settings of all bindings, and what they have in common."""
 
 import ssl
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field, structs
 
@@ -15,9 +15,11 @@ from transports.stdio import StdioSettings
 from transports.store_link import StoreLinkSettings
 from transports.stores.base import Store
 from transports.targets import BadTarget, authority
-from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import UpgradeRules
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 
@@ -43,7 +45,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     store: Store | None = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
-    trace: Trace | None = None
+    trace: "Trace | None" = None
     """Where everything is recorded that goes over any binding; its owner closes it."""
 
 

@@ -8,8 +8,9 @@
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from msgspec import structs
@@ -22,7 +23,9 @@ from transports.departure import Departure
 from transports.serve_settings import ServeSettings
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import parse_address
-from transports.tracing import TraceTo, tracing
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace, TraceTo
 
 __all__ = [
     "STDIO_URL",
@@ -53,7 +56,7 @@ async def serve(
     on_stdio_begin: Callable[[StdioServerLink], None] | None = None,
     on_stdio_end: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
-    trace: TraceTo | None = None,
+    trace: "TraceTo | None" = None,
 ) -> None:
     """Serve on every binding named, until all of them have ended or ``stop`` is set.
 
@@ -73,7 +76,8 @@ async def serve(
     if revisions is not None:
         runtime = structs.replace(settings.runtime, revisions=parse_revisions(revisions))
         settings = structs.replace(settings, runtime=runtime)
-    with ungrouped(), tracing(settings.trace if trace is None else trace) as recorder:
+    to = settings.trace if trace is None else trace
+    with ungrouped(), nullcontext() if to is None else _recording(to) as recorder:
         if recorder is not None:
             recorder.begin("server", target=server.info.name)
             settings = structs.replace(settings, trace=recorder)
@@ -105,6 +109,12 @@ async def serve(
             watching.cancel_scope.cancel()
 
 
+def _recording(to: "TraceTo") -> AbstractContextManager["Trace | None"]:
+    from transports.tracing import tracing
+
+    return tracing(to)
+
+
 def run(
     server: Server,
     *,
@@ -121,7 +131,7 @@ def run(
     on_ready: Callable[[], None] | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
     backend: str = "asyncio",
-    trace: TraceTo | None = None,
+    trace: "TraceTo | None" = None,
 ) -> None:
     """Serve as a whole program: SIGINT and SIGTERM end it in good order.
 

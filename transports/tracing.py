@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 from typing import Any
 
@@ -298,6 +297,8 @@ def target_of(request: HttpRequest) -> str:
 
 
 def _program() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"mcpcore {version('mcpcore')}"
     except PackageNotFoundError:  # run from a checkout

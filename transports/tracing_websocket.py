@@ -1,13 +1,16 @@
 """Recording what goes over a WebSocket beside its messages."""
 
+from typing import TYPE_CHECKING
+
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from mcpcore.wire.trace import Kind
-from transports.tracing import ConnectionTrace
+if TYPE_CHECKING:
+    from mcpcore.wire.trace import Kind
+    from transports.tracing import ConnectionTrace
 
 
-def record_frame(trace: ConnectionTrace, event: Event, *, incoming: bool = True) -> None:
+def record_frame(trace: "ConnectionTrace", event: Event, *, incoming: bool = True) -> None:
     """Record a control frame or a binary one; texts are recorded as the messages they carry."""
     if isinstance(event, CloseConnection):
         reason = (event.reason or "").encode()
@@ -20,7 +23,7 @@ def record_frame(trace: ConnectionTrace, event: Event, *, incoming: bool = True)
         trace.frame("binary", bytes(event.data), incoming=incoming)
 
 
-def record_refused(trace: ConnectionTrace, event: Event, data: bytes) -> None:
+def record_refused(trace: "ConnectionTrace", event: Event, data: bytes) -> None:
     """Record what is refused before its end: ``data`` is what came, masked or compressed.
 
     Secrets could not be found in it, so that it is kept only where they are not to be hidden.
@@ -31,7 +34,7 @@ def record_refused(trace: ConnectionTrace, event: Event, data: bytes) -> None:
     trace.frame(kind, said, incoming=True)
 
 
-def record_head(trace: ConnectionTrace, raw: bytes) -> None:
+def record_head(trace: "ConnectionTrace", raw: bytes) -> None:
     """Record the head of a request or a response from its bytes."""
     start, *lines = raw.strip(b"\r\n").split(b"\r\n")
     fields = [line.partition(b":") for line in lines]

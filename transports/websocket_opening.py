@@ -9,6 +9,7 @@ import secrets
 import ssl
 from collections.abc import Mapping, Sequence
 from inspect import isawaitable
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 import anyio
@@ -29,13 +30,15 @@ from transports.http_origin import Failure, Origin
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.proxies import Proxy
 from transports.tls import client_tls, tls_problem
-from transports.tracing import ConnectionTrace
 from transports.tracing_websocket import record_head
 from transports.websocket_deflate import Bounds
 from transports.websocket_extensions import finish_deflate, offer_deflate
 from transports.websocket_refusal import NotOpened, refusal
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from transports.tracing import ConnectionTrace
 
 UpgradeHeaders = Mapping[str, str] | RequestHeaders
 """What goes with the upgrade request: headers, or a function (or coroutine function) of the request
@@ -82,7 +85,7 @@ async def open_websocket(
     ssl_context: ssl.SSLContext | None,
     proxy: Proxy | None,
     settings: WebSocketSettings,
-    trace: ConnectionTrace | None = None,
+    trace: "ConnectionTrace | None" = None,
 ) -> Opened:
     """Connect and upgrade, within ``settings.handshake_timeout``.  Raises LinkError."""
     seconds = settings.handshake_timeout
@@ -181,7 +184,7 @@ async def _upgrade(
     address: WebSocketAddress,
     request: _Request,
     settings: WebSocketSettings,
-    trace: ConnectionTrace | None,
+    trace: "ConnectionTrace | None",
 ) -> Opened:
     if trace is not None:
         record_head(trace, request.data)

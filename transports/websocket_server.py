@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream, TaskStatus
@@ -23,7 +24,6 @@ from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError
 from transports.pump import Connection
 from transports.tls import SecureStream, client_certificate
-from transports.tracing import Trace
 from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import (
@@ -33,6 +33,9 @@ from transports.websocket_upgrade import (
     UpgradeRules,
     refused,
 )
+
+if TYPE_CHECKING:
+    from transports.tracing import Trace
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +84,7 @@ class WebSocketServer:
     ``serve`` gets each one that is let in.
     """
 
-    def __init__(self, serve: Serve, rules: UpgradeRules, trace: Trace | None = None) -> None:
+    def __init__(self, serve: Serve, rules: UpgradeRules, trace: "Trace | None" = None) -> None:
         self._trace = trace
         self.count = ConnectionCount(rules.settings)
         self._serve = serve
