@@ -282,3 +282,9 @@ async def test_the_same_trace_gives_the_same_steps(tmp_path: Path) -> None:
     recorded = read(tmp_path / "t.jsonl")
     for side in ("client", "server"):
         assert steps(recorded, side) == steps(recorded, side)
+
+
+def test_what_no_driver_would_do_is_a_remark() -> None:
+    talk = trace(session(), get(3, **TOLD), get(3, **TOLD), side="server", binding="http")
+    found = remarks(talk, "server")
+    assert [text for _, text in found if "does not take this: the exchange number 3" in text]
