@@ -52,6 +52,9 @@ TOKEN = "for-tests-only"  # noqa: S105 - that is what it says
 START = 30.0
 """Seconds for a server to announce where it listens."""
 
+SMALL_PAGES = 15
+"""Entries on one page of the reference server's lists, so that some list has several."""
+
 AnyStage = AbstractAsyncContextManager[Stage]
 _WEB: dict[Binding, Callable[..., AnyStage]] = {
     Binding.HTTP: HttpStage,
@@ -149,7 +152,10 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
         from conformance.everything.server import server
 
         return module(server, "conformance.everything.server:server", binding)
-    return program(EVERYTHING, binding, name="our everything server")
+    from conformance.everything.app import PAGE_SIZE
+
+    command = ("env", f"{PAGE_SIZE}={SMALL_PAGES}", *EVERYTHING)
+    return program(command, binding, name="our everything server")
 
 
 def _stage(target: Target, binding: Binding, tls: ssl.SSLContext | None) -> AnyStage:

@@ -20,6 +20,7 @@ def make_server() -> Server:
         version="0.1.0",
         instructions="The core alone, without an event loop.",
         validator=compile_schema,
+        page_size=5,
     )
     _plain(server)
     _waiting(server)

@@ -1,0 +1,197 @@
+"""Mutants of the page server/utilities/pagination."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from conformance.cases.server_utilities_pagination import LISTS
+from conformance.kit.messages import encode, error
+from conformance.kit.model import Binding
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    asks,
+    code,
+    misread,
+    results_of,
+)
+from conformance.mutants.lists import less_each_time, listed
+from conformance.mutants.model import Table
+
+table = Table("server/utilities/pagination")
+
+PAGED = Binding.HTTP
+"""Where our reference server shows its lists in pages."""
+
+
+def _cursor(value: Any) -> Any:
+    params = value.get("params") if isinstance(value, dict) else None
+    return params.get("cursor") if isinstance(params, dict) else None
+
+
+def _twice(method: str) -> Callable[[], Fault]:
+    return listed(method, LISTS[method][1], lambda entries: [*entries, entries[0]])
+
+
+def _without_cursor(value: Any, payload: bytes) -> Any:
+    if _cursor(value) is None or value.get("method") not in LISTS:
+        return payload
+    params = {name: each for name, each in value["params"].items() if name != "cursor"}
+    return {**value, "params": params}
+
+
+class _Trims(Fault):
+    """Takes a cursor that was altered for the one that it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: list[str] = []
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if isinstance(given := value.get("result", {}).get("nextCursor"), str):
+            self._given.append(given)
+        return (value,)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        cursor = _cursor(value)
+        if not isinstance(cursor, str) or cursor in self._given:
+            return payload
+        for given in self._given:
+            if cursor.startswith(given):
+                return encode({**value, "params": {**value["params"], "cursor": given}})
+        return payload
+
+
+class _OfAnyList(_Trims):
+    """Takes the cursor of one list for the beginning of another."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks("tools/list")(value) or _cursor(value) not in self._given:
+            return payload
+        return misread(_without_cursor)().said(value, payload)
+
+
+class _OncePerCursor(Fault):
+    """Forgets a cursor when it was used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._used: set[str] = set()
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        cursor = _cursor(value)
+        if not isinstance(cursor, str):
+            return payload
+        if cursor in self._used:
+            self.answer(error(value["id"], -32602, "this cursor was used before"))
+            return None
+        self._used.add(cursor)
+        return payload
+
+
+class _RoundAndRound(Fault):
+    """Leads from every page to the first one."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        return misread(_without_cursor)().said(value, payload)
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) not in LISTS or "result" not in value:
+            return (value,)
+        return ({**value, "result": {**value["result"], "nextCursor": "again"}},)
+
+
+table.add(
+    "round-and-round",
+    (
+        "operations-supporting-pagination/tools",
+        "operations-supporting-pagination/resources",
+        "operations-supporting-pagination/templates",
+        "operations-supporting-pagination/prompts",
+    ),
+    "Leads from every page to the first one.",
+    _RoundAndRound,
+)
+table.add(
+    "tools-twice",
+    "operations-supporting-pagination/tools",
+    "Lists a tool twice.",
+    _twice("tools/list"),
+)
+table.add(
+    "resources-twice",
+    "operations-supporting-pagination/resources",
+    "Lists a resource twice.",
+    _twice("resources/list"),
+)
+table.add(
+    "templates-twice",
+    "operations-supporting-pagination/templates",
+    "Lists a template twice.",
+    _twice("resources/templates/list"),
+)
+table.add(
+    "prompts-twice",
+    "operations-supporting-pagination/prompts",
+    "Lists a prompt twice.",
+    _twice("prompts/list"),
+)
+table.add(
+    "null-cursor",
+    "response-format/next-cursor",
+    "Says null where no page follows.",
+    results_of("prompts/list", lambda found: {**found, "nextCursor": None}),
+)
+table.add(
+    "numbered-pages",
+    "response-format/next-cursor",
+    "Has the number of the next page for a cursor.",
+    results_of("tools/list", lambda found: {**found, "nextCursor": 2}),
+)
+table.add(
+    "any-cursor",
+    ("error-handling/invalid-cursor", "error-handling/cursor-type"),
+    "Does not look at the cursor.",
+    misread(_without_cursor),
+)
+table.add(
+    "cursor-code",
+    ("error-handling/invalid-cursor", "error-handling/cursor-type"),
+    "Calls a wrong cursor an internal error.",
+    code(-32602, -32603),
+)
+table.add(
+    "first-page-again",
+    "request-format/pages-differ",
+    "Has the first page for every cursor.",
+    misread(_without_cursor),
+    binding=PAGED,
+)
+table.add(
+    "once-per-cursor",
+    "implementation-guidelines/stable",
+    "Forgets a cursor when it was used.",
+    _OncePerCursor,
+    binding=PAGED,
+)
+table.add(
+    "trims",
+    "implementation-guidelines/altered",
+    "Takes a cursor with something behind it for that cursor.",
+    _Trims,
+    binding=PAGED,
+)
+table.add(
+    "of-any-list",
+    "implementation-guidelines/of-another-list",
+    "Takes the cursor of one list for the beginning of another.",
+    _OfAnyList,
+    binding=PAGED,
+)
+table.add(
+    "to-each-their-own",
+    "pagination-model/same-whole",
+    "Lists other tools for another client.",
+    less_each_time("tools/list", "tools", connections=True),
+)
+
+__all__ = ["table"]
