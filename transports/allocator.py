@@ -2,7 +2,7 @@
 
 Python's own gives memory back a mebibyte at a time, when nothing at all is left in it: after a
 flood a few objects here and there keep most of what it took.  With that of glibc each keeps a page,
-and the rest goes back (:mod:`transports.tidying`), for a few hundredths more CPU.  A process can
+and the rest goes back (:mod:`transports.tidying`), for a hundredth or two more CPU.  A process can
 choose only when it starts (``PYTHONMALLOC``), so the command that is to serve starts anew, once, in
 the same process: before anything is imported, read or opened.
 """

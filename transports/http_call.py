@@ -261,7 +261,7 @@ class HttpCall:
             route, self._route = self._route, None
             self._host.unregister(route)
             if self._host.trace is not None:
-                self._host.trace.over(route, "the client has left")
+                self._host.trace.left(route)
             self._host.machine.disconnect(route, now=clock())
             self._host.flush_soon()
         self.wake()

@@ -185,7 +185,7 @@ class HttpCarrier(HttpLink):
 
     def _abort(self, exchange: Route) -> None:
         if self.trace is not None:
-            self.trace.over(exchange, "given up by this side")
+            self.trace.given_up(exchange)
         self._delayed = [entry for entry in self._delayed if entry[2].exchange != exchange]
         heapify(self._delayed)
         if not self._stop_running(exchange):

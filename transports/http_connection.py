@@ -384,6 +384,6 @@ class ServerConnection:
             exchange, self._exchange = self._exchange, None
             self._link.unregister(exchange)
             if self._link.trace is not None:
-                self._link.trace.over(exchange, "the client has left")
+                self._link.trace.left(exchange)
             self._machine.disconnect(exchange, now=clock())
             self._link.flush_soon()

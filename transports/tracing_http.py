@@ -10,6 +10,10 @@ from mcpcore.wire.trace import TO_CLIENT, TO_SERVER, Direction, Kind, RecordBuil
 from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer, Held
 from transports.tracing import Trace, target_of
 
+GIVEN_UP = "given up by this side"
+LEFT = "the client has left"
+"""Why an exchange is not complete: its client wanted no more of it.  As either side says it."""
+
 _TYPE = b"content-type"
 
 
@@ -115,6 +119,14 @@ class HttpTrace:
                 self._event(exchange, frame)
         if state.events is not None or reason:
             self._note("http-end", exchange, None, reason.encode() if reason else None)
+
+    def given_up(self, exchange: Route) -> None:
+        """This client wants no more of it."""
+        self.over(exchange, GIVEN_UP)
+
+    def left(self, exchange: Route) -> None:
+        """The client of this server has left."""
+        self.over(exchange, LEFT)
 
     def undecodable(self, data: bytes) -> None:
         """What came was no request."""

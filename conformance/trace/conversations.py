@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from conformance.trace.dialogue import Router, Said
 from conformance.trace.reading import Entry, TraceFile
+from transports.tracing_http import GIVEN_UP, LEFT
 
 __all__ = ["Line", "conversations", "first_of", "only", "script"]
 
@@ -30,7 +31,7 @@ def conversations(trace: TraceFile) -> dict[Hashable, list[Line]]:
         record = entry.record
         exchange = router.exchange(record)
         key = said[0].key if said else exchange.key if exchange is not None else None
-        gives_up = record.kind == "http-end" and bool(record.text)
+        gives_up = record.kind == "http-end" and record.text in (GIVEN_UP, LEFT)
         if key is not None and (said or (gives_up and key in found)):
             line = Line(entry.line, record.time, said, record.stream, gives_up)
             found.setdefault(key, []).append(line)

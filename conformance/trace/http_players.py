@@ -19,6 +19,7 @@ from mcpcore.http.server import HttpServer
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.wire.sse import SseDecoder
 from mcpcore.wire.trace import MESSAGES, TO_CLIENT, TO_SERVER, Record
+from transports.tracing_http import GIVEN_UP, LEFT
 
 __all__ = ["HttpClientPlayer", "HttpServerPlayer"]
 
@@ -207,7 +208,8 @@ class HttpClientPlayer(Player):
         elif record.kind == "http-response" and exchange is not None and exchange.response:
             self._response(record, exchange.response, now)
         elif record.kind == "http-end":
-            self._over(record.stream, record.text, now)
+            if record.text not in (GIVEN_UP, LEFT):  # which is for the core itself to do
+                self._over(record.stream, record.text, now)
         elif record.direction == TO_CLIENT and record.kind in ("sse-event", "sse-comment"):
             # A URL has no such characters as what stands for a hidden part of it.
             data = record.payload.replace(b"<", b"").replace(b">", b"")
