@@ -1,0 +1,242 @@
+"""Mutants that read frames of WebSocket in their own way."""
+
+import struct
+from collections.abc import Callable, Iterable
+
+from conformance.kit.bindings.websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    encoded,
+)
+from conformance.kit.heard import Event, Gone, Heard, Text
+from conformance.mutants.fault import Fault
+from conformance.mutants.model import Table
+
+table = Table("rfc6455")
+
+OPCODE, FIN, MASKED = 0x0F, 0x80, 0x80
+Edit = Callable[[bytes], bytes | None]
+_SHORT, _MEDIUM, _LONG = 126, 126, 127
+
+
+class Frame:
+    """A frame that the kit has written: taken apart, to be written in another way."""
+
+    def __init__(self, data: bytes) -> None:
+        self.opcode, self.fin = data[0] & OPCODE, bool(data[0] & FIN)
+        self.reserved = data[0] & 0x70
+        self.masked = bool(data[1] & MASKED)
+        size, at = data[1] & 0x7F, 2
+        if size == _MEDIUM:
+            size, at = struct.unpack_from("!H", data, 2)[0], 4
+        elif size == _LONG:
+            size, at = struct.unpack_from("!Q", data, 2)[0], 10
+        key = data[at : at + 4] if self.masked else bytes(4)
+        at += 4 if self.masked else 0
+        body = data[at : at + size]
+        self.payload = bytes(one ^ key[index % 4] for index, one in enumerate(body))
+        self.size = at + size
+
+    def encoded(self) -> bytes:
+        """The frame as it should be."""
+        return encoded(self.opcode, self.payload, fin=self.fin)
+
+
+class Frames(Fault):
+    """Changes or drops frames before the server sees them."""
+
+    def __init__(self, edit: Callable[[Frame], bytes | None]) -> None:
+        super().__init__()
+        self._edit_frame = edit
+
+    def written(self, data: bytes) -> bytes | None:
+        """See :class:`~conformance.mutants.fault.Fault`."""
+        made: list[bytes] = []
+        while data:
+            frame = Frame(data)
+            edited = self._edit_frame(frame)
+            if edited is not None:
+                made.append(edited if edited else data[: frame.size])
+            data = data[frame.size :]
+        return b"".join(made) or None
+
+
+def frames(edit: Callable[[Frame], bytes | None]) -> Callable[[], Fault]:
+    """What the server sees of a frame: b"" for the frame as it is, None for nothing."""
+    return lambda: Frames(edit)
+
+
+def overlooks(test: Callable[[Frame], bool]) -> Callable[[], Fault]:
+    """Frames that pass the test are passed over."""
+    return frames(lambda frame: None if test(frame) else b"")
+
+
+class _Pongs(Fault):
+    """Answers pings with something else, or not at all."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Event) and heard.name == "pong":
+            heard.data = b""
+        return (heard,)
+
+
+class _Vanishes(Fault):
+    """Drops the connection where it should close it."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Gone):
+            heard.code = None
+        return (heard,)
+
+
+class _AnswersLate(Fault):
+    """Goes on reading behind a closing frame."""
+
+    def written(self, data: bytes) -> bytes | None:
+        close = Frame(data)
+        rest = data[close.size :]
+        if close.opcode == CLOSE and rest:
+            self._answers.append(Text(b'{"jsonrpc":"2.0","id":"kit-late","result":{}}'))
+        return data
+
+
+def _mends_text(frame: Frame) -> bytes:
+    text = frame.payload.decode("utf-8", "replace").encode()
+    return encoded(frame.opcode, text, fin=frame.fin)
+
+
+def _normal_close(frame: Frame) -> bytes:
+    """Takes whatever is in a closing frame for a good end."""
+    return encoded(CLOSE, struct.pack("!H", 1000)) if frame.opcode == CLOSE else b""
+
+
+class _NotMinding(Fault):
+    """Takes a closing frame that is none for a good one."""
+
+    def written(self, data: bytes) -> bytes | None:
+        frame = Frame(data)
+        return _normal_close(frame) or data
+
+
+class _Begins(Fault):
+    """Takes the first frame of a message alone."""
+
+    def written(self, data: bytes) -> bytes | None:
+        return None if Frame(data).opcode == CONTINUATION else data
+
+
+table.add(
+    "mask-not-needed",
+    "section-5.1/unmasked",
+    "Takes frames without mask.",
+    frames(lambda frame: b"" if frame.masked else frame.encoded()),
+)
+table.add(
+    "reserved-bits-overlooked",
+    "section-5.2/reserved-bits",
+    "Does not look at reserved bits.",
+    frames(lambda frame: frame.encoded() if frame.reserved else b""),
+)
+table.add(
+    "unknown-opcodes-overlooked",
+    "section-5.2/reserved-opcodes",
+    "Passes over frames of kinds that it does not know.",
+    overlooks(lambda frame: frame.opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)),
+)
+table.add(
+    "no-long-frames",
+    "section-5.2/lengths",
+    "Cannot read lengths of 64 bits.",
+    overlooks(lambda frame: len(frame.payload) > 65_535),
+)
+table.add(
+    "no-fragments",
+    "section-5.4/fragments",
+    "Takes the first frame of a message for all of it.",
+    frames(
+        lambda frame: (
+            encoded(frame.opcode, frame.payload)
+            if frame.opcode == TEXT
+            else (None if frame.opcode == CONTINUATION else b"")
+        )
+    ),
+)
+table.add(
+    "ping-ends-message",
+    "section-5.4/control-between-fragments",
+    "Does not answer pings while a message comes.",
+    overlooks(lambda frame: frame.opcode == PING and frame.payload == b"between"),
+)
+table.add(
+    "continuation-overlooked",
+    "section-5.4/continuation-of-nothing",
+    "Passes over continuations of nothing.",
+    _Begins,
+)
+table.add(
+    "message-begins-anew",
+    "section-5.4/message-within-message",
+    "Forgets a message when another one begins.",
+    overlooks(lambda frame: frame.opcode in (TEXT, BINARY) and not frame.fin),
+)
+table.add(
+    "control-fragments-taken",
+    "section-5.5/control-in-fragments",
+    "Takes control frames in fragments.",
+    frames(lambda frame: b"" if frame.fin else encoded(frame.opcode, frame.payload)),
+)
+table.add(
+    "long-pings-taken",
+    "section-5.5/control-too-long",
+    "Takes pings of any length.",
+    overlooks(lambda frame: frame.opcode == PING and len(frame.payload) > 125),
+)
+table.add(
+    "empty-pongs",
+    "section-5.5.2/ping-answered",
+    "Answers pings with empty pongs.",
+    _Pongs,
+)
+table.add(
+    "pong-refused",
+    "section-5.5.3/pong-unasked",
+    "Ends the connection on a pong that it has not asked for.",
+    frames(lambda frame: encoded(3, b"") if frame.opcode == PONG else b""),
+)
+table.add("vanishes", "section-5.5.1/close-answered", "Closes without a closing frame.", _Vanishes)
+table.add(
+    "reads-behind-close",
+    "section-5.5.1/nothing-behind-close",
+    "Answers what comes behind a closing frame.",
+    _AnswersLate,
+)
+table.add(
+    "half-codes-overlooked",
+    "section-5.5.1/close-malformed",
+    "Passes over closing frames that it cannot read.",
+    overlooks(lambda frame: frame.opcode == CLOSE),
+)
+table.add(
+    "any-code",
+    "section-7.4/codes-that-are-none",
+    "Takes every closing code.",
+    _NotMinding,
+)
+table.add(
+    "text-mended",
+    "section-8.1/not-utf8",
+    "Puts something else in the place of what is no UTF-8.",
+    frames(lambda frame: _mends_text(frame) if frame.opcode == TEXT else b""),
+)
+table.add(
+    "frames-decoded-alone",
+    "section-5.6/characters-over-fragments",
+    "Decodes each frame by itself.",
+    frames(lambda frame: _mends_text(frame) if frame.opcode in (TEXT, CONTINUATION) else b""),
+)
+
+__all__ = ["Frame", "frames", "overlooks", "table"]
