@@ -162,8 +162,28 @@ class FramesHostWire(HostWire, Protocol):
         """Send bytes as they are."""
 
 
+class HostSettings(Struct, kw_only=True):
+    """How a host treats connections before there is a wire that a case could use."""
+
+    subprotocol: str | None = "mcp"
+    """WebSocket: selected if it is offered, or whatever ``select_anyway`` says."""
+    select_anyway: bool = False
+    """WebSocket: select the subprotocol even if it was not offered."""
+    upgrade_status: int = 101
+    """WebSocket: any other than 101 refuses the upgrade."""
+    endpoint: str | None = "/messages"
+    """HTTP+SSE: what the first event says; None: nothing is said, the case does it."""
+    post_status: int = 405
+    """HTTP+SSE: how a POST to the stream's own address is refused."""
+    refuse: int = 0
+    """How many connections (upgrades, streams, processes) are refused before one is taken."""
+
+
 class Host(Protocol):
     """Where clients connect to, of one binding; made anew for each case."""
+
+    settings: HostSettings
+    """To be changed before the client is started."""
 
     @property
     def log(self) -> Log:
@@ -200,23 +220,6 @@ class Host(Protocol):
 
     async def drained(self, within: float) -> None:
         """Wait until no connection is open any more, or that time is over."""
-
-
-class HostSettings(Struct, kw_only=True):
-    """How a host treats connections before there is a wire that a case could use."""
-
-    subprotocol: str | None = "mcp"
-    """WebSocket: selected if it is offered, or whatever ``select_anyway`` says."""
-    select_anyway: bool = False
-    """WebSocket: select the subprotocol even if it was not offered."""
-    upgrade_status: int = 101
-    """WebSocket: any other than 101 refuses the upgrade."""
-    endpoint: str | None = "/messages"
-    """HTTP+SSE: what the first event says; None: nothing is said, the case does it."""
-    post_status: int = 405
-    """HTTP+SSE: how a POST to the stream's own address is refused."""
-    refuse: int = 0
-    """How many connections (upgrades, streams, processes) are refused before one is taken."""
 
 
 __all__ = [

@@ -45,6 +45,9 @@ class ClientFault:
         """What the kit hears of an HTTP request's head; what is invented has a negative number."""
         return (asked,)
 
+    def replied(self, status: int) -> None:
+        """The kit answers an HTTP request with a status."""
+
     def other(self, arrival: Arrival) -> Iterable[Arrival]:
         """What the kit hears of everything else."""
         return (arrival,)
@@ -151,6 +154,7 @@ class FaultyHostWire:
         body: bytes = b"",
     ) -> bool:
         """Answer with what the fault makes of the body."""
+        self._fault.replied(status)
         reaches = self._edited(body) if body else body
         if exchange < 0 or reaches is None:
             return True
@@ -204,6 +208,7 @@ class FaultyHost:
     """A host whose clients are all behind one fault."""
 
     def __init__(self, host: Host, fault: ClientFault) -> None:
+        self.settings = host.settings
         self._host = host
         self._fault = fault
         self._wires: dict[int, FaultyHostWire] = {}

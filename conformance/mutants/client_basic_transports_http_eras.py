@@ -1,0 +1,62 @@
+"""Mutants of clients for the page basic/transports/streamable-http: servers of the older era."""
+
+from collections.abc import Iterable
+
+from conformance.kit.client_wire import Asked
+from conformance.kit.messages import request
+from conformance.mutants.client_faults import ClientFault, Value, adds
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/streamable-http")
+
+
+class NeverInitializes(ClientFault):
+    """Does not go back to the older era."""
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        return () if value.get("method") == "initialize" else (value,)
+
+
+class PostsHere(ClientFault):
+    """Posts to the address that it was given, whatever the endpoint event says."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        self._target = target
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """See ClientFault."""
+        if asked.method == "POST":
+            asked.target = self._target
+        return (asked,)
+
+
+def _initialize(value: Value) -> Value:
+    return request("again", "initialize", {})
+
+
+table.client(
+    "stays-at-it",
+    "backward-compatibility/client-falls-back",
+    "Does not go back to the older era.",
+    NeverInitializes,
+)
+table.client(
+    "falls-back-anyway",
+    (
+        "backward-compatibility/client-stays-modern",
+        "backward-compatibility/client-other-statuses",
+    ),
+    "Initializes whatever the answer to its first request was.",
+    adds("server/discover", _initialize),
+)
+table.client(
+    "posts-here",
+    (
+        "httpsse-transport-2024-11-05/client-falls-back",
+        "httpsse-transport-2024-11-05/client-falls-back-from-modern",
+    ),
+    "Posts to the address that it was given, whatever the endpoint event says.",
+    lambda: PostsHere("/mcp"),
+)
