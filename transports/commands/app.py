@@ -20,6 +20,7 @@ from transports.commands.options import (
     Shown,
     TraceOption,
     TraceSecretsOption,
+    TraceSizeOption,
     connecting,
 )
 from transports.commands.probe import probe as run_probe
@@ -210,6 +211,7 @@ def serve(
     revision: RevisionOption = None,
     trace: TraceOption = None,
     trace_secrets: TraceSecretsOption = False,
+    trace_size: TraceSizeOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show log messages, and each request.")
     ] = False,
@@ -260,6 +262,7 @@ def serve(
             allocator=allocator,
             trace=trace,
             trace_secrets=trace_secrets,
+            trace_size=trace_size,
             words=sys.argv[1:],
         ),
     )
