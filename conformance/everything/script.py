@@ -106,6 +106,9 @@ class Script:
                 for place, each in enumerate(step["steps"]):
                     tasks.start_soon(one, place, each)
             return {"result": {}, "steps": outcomes}
+        if step["do"] in ("open", "close"):
+            # a connection ends in the scope in which it began
+            return await self._outcome(partial(self._turn, step))
         progress: list[dict[str, Any]] = []
         outcome: Outcome = {"failure": "cancelled"}
         with anyio.move_on_after(step.get("cancel_after")):
@@ -123,16 +126,17 @@ class Script:
             kinds = (kind for of, kind in _FAILURES if isinstance(error, of))
             return {"failure": next(kinds, "other"), "message": str(error)}
 
+    async def _turn(self, step: Step) -> dict[str, Any]:
+        if step["do"] == "close":
+            return await self._close()
+        self._headers = step.get("headers", self._headers)
+        return await self._open()
+
     async def _step(self, step: Step, progress: list[dict[str, Any]]) -> Any:
         kind = step["do"]
-        if kind == "open":
-            self._headers = step.get("headers", self._headers)
-            return await self._open()
         if kind == "pause":
             await anyio.sleep(step["seconds"])
             return {}
-        if kind == "close":
-            return await self._close()
         client = self._client
         if client is None:
             raise LocalProtocolError("the connection has been closed by the script")

@@ -1,0 +1,32 @@
+"""Mutants of clients for the page basic/transports/index."""
+
+from typing import Any
+
+from conformance.kit.messages import encode
+from conformance.mutants.client_faults import ClientFault, Value, says
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/index")
+
+
+class Replaces(ClientFault):
+    """Puts a question mark for what is no UTF-8."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        return payload if value is not None else payload.decode("utf-8", "replace").encode()
+
+
+def _latin(value: Value) -> bytes:
+    return encode(value).decode().encode("latin-1", "replace")
+
+
+table.client(
+    "latin-1", "messages/client-writes-utf-8", "Writes Latin-1.", says("tools/call", _latin)
+)
+table.client(
+    "replaces",
+    "messages/client-refuses-bad-utf-8",
+    "Reads what is no UTF-8 as if it were something.",
+    Replaces,
+)

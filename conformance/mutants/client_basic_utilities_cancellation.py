@@ -1,0 +1,17 @@
+"""Mutants of clients for the page basic/utilities/cancellation."""
+
+from conformance.kit.messages import notification
+from conformance.mutants.client_faults import adds
+from conformance.mutants.model import Table
+
+table = Table("basic/utilities/cancellation")
+
+table.client(
+    "cancels-initialize",
+    "behavior-requirements/client-initialize",
+    "Cancels its initialize.",
+    adds(
+        "initialize",
+        lambda value: notification("notifications/cancelled", {"requestId": value["id"]}),
+    ),
+)
