@@ -1,0 +1,236 @@
+"""Mutants of the page server/utilities/logging."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from conformance.cases.server_utilities_logging import LEVELS, MESSAGE
+from conformance.kit.heard import Heard, Text
+from conformance.kit.messages import notification, result
+from conformance.kit.model import Binding
+from conformance.mutants.faults import (
+    Fault,
+    Value,
+    asks,
+    code,
+    declines,
+    misread,
+    own_messages,
+    takes,
+)
+from conformance.mutants.lists import silent_capability
+from conformance.mutants.model import Table
+from mcpcore.spec.types.base import META_LOG_LEVEL
+
+table = Table("server/utilities/logging")
+
+NOTE = notification(MESSAGE, {"level": "info", "data": "something happened"})
+
+
+def _meta(value: Any) -> dict[str, Any]:
+    params = value.get("params") if isinstance(value, dict) else None
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _with_level(value: Value, level: str | None) -> Value:
+    meta = {name: each for name, each in _meta(value).items() if name != META_LOG_LEVEL}
+    if level is not None:
+        meta[META_LOG_LEVEL] = level
+    return {**value, "params": {**value["params"], "_meta": meta}}
+
+
+class _Chatty(Fault):
+    """Sends a log message with every result of a call."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        called = self.method_of(value) == "tools/call" and "result" in value
+        return (NOTE, value) if called else (value,)
+
+
+class _Late(Fault):
+    """Sends a log message behind every result of a call."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        called = self.method_of(value) == "tools/call" and "result" in value
+        return (value, NOTE) if called else (value,)
+
+
+class _FirstLevel(Fault):
+    """Keeps the first level that is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set = False
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not asks("logging/setLevel")(value):
+            return payload
+        if not self._set:
+            self._set = True
+            return payload
+        self.answer(result(value["id"], {}))
+        return None
+
+
+class _OneLevel(_Chatty):
+    """Has one level, whoever sets it."""
+
+    level = "emergency"
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks("logging/setLevel")(value):
+            _OneLevel.level = value["params"]["level"]
+        return payload
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        return super().message(value) if self.level == "debug" else (value,)
+
+
+class _Keeps(Fault):
+    """Keeps the level of a request for those that follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._level: str | None = None
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not asks("tools/call")(value):
+            return payload
+        self._level = _meta(value).get(META_LOG_LEVEL, self._level)
+        kept = _with_level(value, self._level)
+        return misread(lambda _value, _payload: kept)().said(value, payload)
+
+
+class _NextStream(Fault):
+    """Sends log messages on the stream of the next request."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Text) and MESSAGE.encode() in heard.data:
+            heard.exchange += 1
+        return (heard,)
+
+
+class _ListenStream(Fault):
+    """Sends log messages on the stream of subscriptions/listen."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Text) and MESSAGE.encode() in heard.data:
+            for number, asked in self.exchanges.items():
+                if asks("subscriptions/listen")(asked.value):
+                    heard.exchange = number
+        return (heard,)
+
+
+def _known_levels(value: Any, payload: bytes) -> Any:
+    level = _meta(value).get(META_LOG_LEVEL, "debug")
+    return payload if level in LEVELS else _with_level(value, None)
+
+
+def _own(**members: Any) -> Any:
+    return own_messages(MESSAGE, lambda value: {**value, "params": {**value["params"], **members}})
+
+
+table.add(
+    "undeclared",
+    "capabilities/declared",
+    "Logs, and does not declare it.",
+    silent_capability("logging"),
+)
+table.add(
+    "own-levels",
+    "log-levels/known",
+    "Has a level of its own.",
+    _own(level="warn"),
+)
+table.add(
+    "no-data",
+    "log-levels/known",
+    "Has text where data should be.",
+    own_messages(MESSAGE, lambda value: {**value, "params": {"level": "info", "text": "x"}}),
+)
+table.add(
+    "keeps-it-to-itself",
+    "log-message-notifications/sent",
+    "Sends no log messages.",
+    own_messages(MESSAGE, lambda _value: None),
+)
+table.add(
+    "chatty",
+    ("log-levels/nothing-below", "per-request-log-level/not-asked-for"),
+    "Sends log messages whatever the level is.",
+    _Chatty,
+)
+table.add(
+    "chatty-of-old",
+    "log-levels/nothing-below",
+    "Sends log messages whatever level was set.",
+    _Chatty,
+    revision="2025-11-25",
+)
+table.add(
+    "few-levels",
+    "setting-log-level/accepted",
+    "Has no level notice.",
+    declines(
+        lambda value: asks("logging/setLevel")(value) and value["params"]["level"] == "notice",
+        -32602,
+    ),
+)
+table.add(
+    "any-level",
+    "error-handling/invalid-level",
+    "Takes whatever it is given for a level.",
+    takes("logging/setLevel", {}),
+)
+table.add(
+    "level-code",
+    ("error-handling/invalid-level", "error-handling/invalid-request-level"),
+    "Calls a wrong level an internal error.",
+    code(-32602, -32603),
+)
+table.add(
+    "first-level",
+    "setting-log-level/changed",
+    "Keeps the first level that was set.",
+    _FirstLevel,
+)
+table.add(
+    "one-level",
+    "setting-log-level/of-one-client",
+    "Has one level for all clients.",
+    _OneLevel,
+)
+table.add(
+    "keeps-levels",
+    "per-request-log-level/not-kept",
+    "Keeps the level of a request for those that follow.",
+    _Keeps,
+)
+table.add(
+    "late",
+    "per-request-log-level/before-response",
+    "Logs behind the answer.",
+    _Late,
+)
+table.add(
+    "next-stream",
+    "per-request-log-level/own-stream",
+    "Sends log messages on the stream of another request.",
+    _NextStream,
+    binding=Binding.HTTP,
+)
+table.add(
+    "listen-stream",
+    "per-request-log-level/not-on-listen",
+    "Sends log messages on the stream of subscriptions/listen.",
+    _ListenStream,
+    binding=Binding.HTTP,
+)
+table.add(
+    "leaves-levels-out",
+    "error-handling/invalid-request-level",
+    "Takes a level that does not exist for none.",
+    misread(_known_levels),
+)
+
+__all__ = ["table"]
