@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.asking import Asked, ask_by_tool, call, worked
+from conformance.kit.asking import Asked, ask_by_tool, call, listen_too, worked
 from conformance.kit.link import Answering, Link
 from conformance.kit.model import ALL, LEGACY, SHOULD, Page
 from conformance.kit.shapes import params_problem
@@ -24,6 +24,7 @@ async def asked(
     by = {} if answer is None else {METHOD: lambda _: answer}
     declared = {"roots": {"listChanged": True}} if capabilities is None else capabilities
     link = await talk.open(capabilities=declared, answering=Answering(by=by))
+    await listen_too(link)
     return link, await ask_by_tool(link, talk.tool(TOOL))
 
 

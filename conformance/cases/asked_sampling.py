@@ -2,13 +2,21 @@
 
 from typing import Any
 
-from conformance.kit.asking import Asked, ask_by_tool, failed, needs_input, send_call, worked
+from conformance.kit.asking import (
+    Asked,
+    ask_by_tool,
+    failed,
+    listen_too,
+    needs_input,
+    send_call,
+    worked,
+)
 from conformance.kit.link import Answering, Link
-from conformance.kit.messages import Message
 from conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
 page = Page("client/sampling")
@@ -19,6 +27,12 @@ METHOD = "sampling/createMessage"
 TOOL = "test_sampling"
 WITH_TOOLS = "test_sampling_with_tools"
 PROMPT = {"prompt": "Say something."}
+ASKING: tuple[tuple[str, dict[str, Any], str], ...] = (
+    (TOOL, PROMPT, METHOD),
+    ("test_elicitation", {"message": "Who are you?"}, "elicitation/create"),
+    ("test_list_roots", {}, "roots/list"),
+)
+"""Tools that ask, their arguments, and what they ask."""
 
 
 async def asked(
@@ -31,6 +45,7 @@ async def asked(
     by = {} if answer is None else {METHOD: lambda _: answer}
     declared = {"sampling": {}} if capabilities is None else capabilities
     link = await talk.open(capabilities=declared, answering=Answering(by=by))
+    await listen_too(link)
     arguments = PROMPT if tool == TOOL else {}
     return link, await ask_by_tool(link, talk.tool(tool), arguments)
 
@@ -192,15 +207,17 @@ async def malformed_answer(talk: ServerTalk) -> None:
 )
 async def right_stream(talk: ServerTalk) -> None:
     """What a call asks of the client comes on the stream of that call."""
-    link = await talk.open(capabilities={"sampling": {}}, answering=Answering())
-    # a GET stream is there, to be mistaken for it, wherever the server has one
-    await link.listen()
-    sent = await send_call(link, talk.tool(TOOL), PROMPT)
-    await link.reply(sent)
-    found: list[Message] = [each for each in link.asked if each.method == METHOD]
-    check(found, f"no {METHOD} came")
-    exchange = found[0].source.exchange
-    check(exchange == sent.exchange, "the request came on another stream than that of the call")
+    for name, arguments, method in ASKING:
+        if name not in talk.features.tools or lookup(method, "server", talk.revision) is None:
+            continue
+        link = await talk.open(answering=Answering())
+        await listen_too(link)
+        sent = await send_call(link, talk.tool(name), arguments)
+        await link.reply(sent)
+        found = [each for each in link.asked if each.method == method]
+        check(found, f"no {method} came")
+        same = found[0].source.exchange == sent.exchange
+        check(same, f"{method} came on another stream than that of the call")
 
 
 __all__ = ["page", "transports"]

@@ -45,8 +45,10 @@ async def listed(talk: ServerTalk) -> None:
     found: set[str] = set()
     params: dict[str, Any] = {}
     for _ in range(1000):
-        part = await link.ask("tasks/list", params)
-        found |= {each["taskId"] for each in part["tasks"]}
+        part = (await link.request("tasks/list", params)).result
+        tasks = part.get("tasks")
+        check(isinstance(tasks, list), f"tasks is {tasks!r:.80}")
+        found |= {str(each.get("taskId")) for each in tasks or [] if isinstance(each, dict)}
         if part.get("nextCursor") is None:
             break
         params = {"cursor": part["nextCursor"]}

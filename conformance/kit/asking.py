@@ -9,6 +9,7 @@ from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Text
 from conformance.kit.link import Link, Reply, Sent
 from conformance.kit.messages import Kind, Message
+from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken, NotApplicable, check
 
 PAGES = 100
@@ -81,6 +82,15 @@ async def ask_by_tool(
     """Call a tool that asks, as :func:`ask_about`."""
     params = {"name": tool.name, "arguments": arguments or {}}
     return await ask_about(link, "tools/call", params, rounds)
+
+
+async def listen_too(link: Link) -> None:
+    """Open the GET stream, where there may be one: a server may ask there what it wants to know.
+
+    That it should not ask there what belongs to a call has a case of its own.
+    """
+    if link.wire.binding is Binding.HTTP:
+        await link.listen()
 
 
 def needs_input(reply: Reply) -> bool:

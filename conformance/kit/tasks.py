@@ -6,7 +6,7 @@ from typing import Any
 from conformance.kit.asking import call
 from conformance.kit.link import Answering, Link
 from conformance.kit.messages import Kind
-from conformance.kit.shapes import TASKS, result_problem
+from conformance.kit.shapes import TASKS
 from conformance.kit.talk import ServerTalk, all_capabilities
 from conformance.kit.verdicts import Broken, check
 
@@ -29,23 +29,29 @@ async def open_link(talk: ServerTalk, answering: Answering | None = None) -> Lin
 
 
 async def create(link: Link, tool: str, arguments: dict[str, Any], **task: Any) -> dict[str, Any]:
-    """Have a call run as a task; returns the task, whose shape has been checked."""
+    """Have a call run as a task; returns the task, of which only the id has been checked."""
+    return named((await creation(link, tool, arguments, **task)), tool)
+
+
+async def creation(link: Link, tool: str, arguments: dict[str, Any], **task: Any) -> dict[str, Any]:
+    """Have a call run as a task; returns the result of the call."""
     more = {} if link.revision.modern else {"task": task}
-    reply = await call(link, link.talk.tool(tool), arguments, **more)
-    found = reply.result
-    problem = result_problem("tools/call", found, link.revision)
-    check(not problem, f"the result of {tool}: {problem}")
-    if link.revision.modern:
-        kind = found.get("resultType")
-        check(kind == "task", f"{tool} gives a result of type {kind!r}, not a task")
-        return found
-    check("task" in found, f"{tool} was to run as a task, and gives a result at once")
-    return dict(found["task"])
+    return (await call(link, link.talk.tool(tool), arguments, **more)).result
+
+
+def named(result: dict[str, Any], tool: str) -> dict[str, Any]:
+    """The task that the result of a call has made; raises Broken if there is none."""
+    found = result if "taskId" in result else result.get("task")
+    if not isinstance(found, dict) or not isinstance(found.get("taskId"), str):
+        raise Broken(f"{tool} was to run as a task, and gives none: {str(result)[:120]}")
+    return found
 
 
 async def look(link: Link, task: dict[str, Any]) -> dict[str, Any]:
-    """Ask how a task does."""
-    return await link.ask("tasks/get", {"taskId": task["taskId"]})
+    """Ask how a task does; only the status has been checked."""
+    found = (await link.request("tasks/get", {"taskId": task["taskId"]})).result
+    check(isinstance(found.get("status"), str), f"the status of a task is {found.get('status')!r}")
+    return found
 
 
 async def until(link: Link, task: dict[str, Any], *statuses: str) -> dict[str, Any]:
@@ -53,7 +59,7 @@ async def until(link: Link, task: dict[str, Any], *statuses: str) -> dict[str, A
     seen: list[str] = []
     for _ in range(POLLS):
         found = await look(link, task)
-        seen.append(str(found["status"]))
+        seen.append(found["status"])
         if found["status"] in statuses:
             return found
         if found["status"] in TERMINAL:
@@ -77,6 +83,14 @@ def related(message: Any) -> Any:
 def check_time(value: Any, where: str) -> None:
     """Check that this is a time of ISO 8601, with a zone."""
     check(_TIME.fullmatch(str(value)), f"{where} is {value!r:.60}, not a time of ISO 8601")
+
+
+def inside(task: dict[str, Any], member: str) -> dict[str, Any]:
+    """A member of a task that has to be an object."""
+    found = task.get(member)
+    if not isinstance(found, dict):
+        raise Broken(f"{member} of a task that is {task.get('status')} is {found!r:.80}")
+    return found
 
 
 def is_result(reply: Any) -> bool:

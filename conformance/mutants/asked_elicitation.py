@@ -129,10 +129,14 @@ table.add(
     _fields(lambda fields: {name: {"type": "string"} for name in fields}),
 )
 table.add(
-    "plain-choices",
+    "choices-twice",
     "requested-schema/choices",
-    "Has no choices with titles.",
-    _fields(lambda fields: {"plain": {"type": "string", "enum": ["x"]}}),
+    "Gives the choices of a field twice, with titles and without.",
+    _fields(
+        lambda fields: {
+            "twice": {"type": "string", "enum": ["x"], "oneOf": [{"const": "x", "title": "X"}]}
+        }
+    ),
 )
 table.add(
     "names-and-choices",

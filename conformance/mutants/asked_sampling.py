@@ -24,11 +24,11 @@ def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
 
 
 class _Elsewhere(Fault):
-    """Sends its requests on another exchange."""
+    """Sends its requests for roots on another exchange."""
 
     def heard(self, heard: Heard) -> Iterable[Heard]:
         for each in super().heard(heard):
-            if isinstance(each, Text) and METHOD.encode() in each.data:
+            if isinstance(each, Text) and b'"roots/list"' in each.data:
                 each.exchange += 1000
             yield each
 
@@ -141,7 +141,7 @@ table.add(
 transports.add(
     "requests-elsewhere",
     "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
-    "Sends what a call asks on another stream.",
+    "Sends requests for roots on another stream.",
     _Elsewhere,
 )
 

@@ -119,6 +119,12 @@ table.add(
     _created(lambda task: {**task, "status": "submitted"}),
 )
 table.add(
+    "half-a-task",
+    "getting-tasks/shape",
+    "Gives the id and the status alone.",
+    _got(lambda task: {"taskId": task["taskId"], "status": task["status"]}),
+)
+table.add(
     "result-at-once",
     "creating-tasks/shape",
     "Makes no task of a call.",
@@ -333,7 +339,7 @@ table.add(
     told(STATUS, _relating),
 )
 table.add(
-    "half-a-task",
+    "half-a-notification",
     "task-notifications/status",
     "Tells the status alone.",
     told(STATUS, lambda params: {"taskId": params["taskId"], "status": params["status"]}),
