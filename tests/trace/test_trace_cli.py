@@ -130,8 +130,9 @@ def test_secrets_are_recorded_if_that_is_wanted(tmp_path: Path) -> None:
     words = ["call", "echo", "text=hi", f"api_key={SECRET}", "--trace", str(file)]
     assert run(*words, "--trace-secrets", "--", *SERVE, "--stdio").returncode == 0
     assert SECRET in file.read_text()
-    assert run(*words, "--", *SERVE, "--stdio").returncode == 0
+    assert run(*words, "--trace-size", "1K", "--", *SERVE, "--stdio").returncode == 0
     assert SECRET not in file.read_text()
+    assert len(records(loaded(file), "full")) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,6 +140,8 @@ def test_secrets_are_recorded_if_that_is_wanted(tmp_path: Path) -> None:
     [
         (["--trace", "/nowhere/x.jsonl"], "--trace: /nowhere/x.jsonl: No such file or directory"),
         (["--trace-secrets"], "--trace-secrets is for --trace, which is not given"),
+        (["--trace-size", "1M"], "--trace-size is for --trace, which is not given"),
+        (["--trace", "/tmp/x.jsonl", "--trace-size", "lots"], "--trace-size: 'lots' is no size"),
     ],
 )
 def test_a_trace_that_cannot_be_made(here: Run, words: list[str], message: str) -> None:

@@ -22,6 +22,10 @@ TraceSecretsOption = Annotated[
     bool,
     typer.Option("--trace-secrets", help="Record tokens, cookies and session ids as they are."),
 ]
+TraceSizeOption = Annotated[
+    str | None,
+    typer.Option("--trace-size", metavar="BYTES", help="Most that the trace takes; default 64M."),
+]
 
 
 class _Shared:
@@ -113,6 +117,7 @@ class _Shared:
     ] = None
     trace: TraceOption = None
     trace_secrets: TraceSecretsOption = False
+    trace_size: TraceSizeOption = None
     verbose: Annotated[
         bool,
         typer.Option("--verbose", "-v", help="Show log messages, those of the server too."),

@@ -17,7 +17,7 @@ from transports.commands.target import (
     Options,
     client_settings,
     converse,
-    recording,
+    recorded,
     split_target,
 )
 from transports.targets import Target, describe
@@ -32,7 +32,7 @@ def probe(words: Sequence[str], options: Options, *, as_json: bool) -> int:
         from transports.targets import BadTarget
 
         raise BadTarget(f"{rest[0]!r} was not expected; probe takes one server")
-    with recording(options.trace, options.trace_secrets) as recorder:
+    with recorded(options) as recorder:
         return _probe(target, structs.replace(options, recorder=recorder), as_json)
 
 

@@ -79,6 +79,7 @@ def serve(
     allocator: Allocator | None = None,
     trace: str | None = None,
     trace_secrets: bool = False,
+    trace_size: str | None = None,
     words: Sequence[str] = (),
 ) -> int:
     """Serve until a signal, or the end of standard input; return the exit status.
@@ -153,7 +154,7 @@ def serve(
             settings = structs.replace(settings, store=open_store(store))
         if trace is not None and lifeline is not None:
             trace = _of_worker(trace)
-        with recording(trace, trace_secrets) as recorder:
+        with recording(trace, secrets=trace_secrets, size=trace_size) as recorder:
             run(
                 server,
                 stdio=stdio,

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -74,6 +74,7 @@ class Options(Struct, frozen=True, kw_only=True):
     cpu_limit: float | None = None
     trace: str | None = None
     trace_secrets: bool = False
+    trace_size: str | None = None
     verbose: bool = False
     recorder: Trace | None = None
     """What ``trace`` has been opened as."""
@@ -182,7 +183,7 @@ def _check_fit(target: Target, options: Options) -> None:
         for name, value in given.items():
             if value not in (None, ()) and not fits:
                 raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
-    _size(options.memory_limit)
+    _size("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
 
@@ -212,7 +213,7 @@ def converse(
     try:
         with ExitStack() as stack:
             if options.recorder is None:
-                recorder = stack.enter_context(recording(options.trace, options.trace_secrets))
+                recorder = stack.enter_context(recorded(options))
                 options = structs.replace(options, recorder=recorder)
             return anyio.run(partial(_converse, target, options, talk, callbacks))
     except PeerError as error:
@@ -225,16 +226,26 @@ def converse(
         raise Failure(str(error)) from error
 
 
+def recorded(options: Options) -> AbstractContextManager[Trace | None]:
+    """See :func:`recording`."""
+    return recording(options.trace, secrets=options.trace_secrets, size=options.trace_size)
+
+
 @contextmanager
-def recording(file: str | None, secrets: bool) -> Iterator[Trace | None]:
+def recording(file: str | None, *, secrets: bool, size: str | None) -> Iterator[Trace | None]:
     """The trace that --trace asks for.  Raises :class:`Failure` if it cannot be written."""
     if file is None:
-        if secrets:
-            raise Failure("--trace-secrets is for --trace, which is not given", Exit.USAGE)
+        for option, given in (("--trace-secrets", secrets), ("--trace-size", size)):
+            if given:
+                raise Failure(f"{option} is for --trace, which is not given", Exit.USAGE)
         yield None
         return
+    settings = TraceSettings(secrets=secrets)
+    most = _size("--trace-size", size)
+    if most is not None:
+        settings = structs.replace(settings, file_size=most)
     try:
-        trace = Trace(file, settings=TraceSettings(secrets=secrets))
+        trace = Trace(file, settings=settings)
     except OSError as error:
         raise Failure(f"--trace: {file}: {error.strerror}", Exit.USAGE) from error
     with trace:
@@ -284,7 +295,9 @@ def client_settings(options: Options) -> ClientSettings:
         reconnect = structs.replace(reconnect, attempts=number, max_restarts=number)
         http = structs.replace(http, max_resumes=number)
     process = structs.replace(
-        process, memory_limit=_size(options.memory_limit), cpu_limit=options.cpu_limit
+        process,
+        memory_limit=_size("--memory-limit", options.memory_limit),
+        cpu_limit=options.cpu_limit,
     )
     return ClientSettings(
         limits=limits,
@@ -300,12 +313,12 @@ def client_settings(options: Options) -> ClientSettings:
     )
 
 
-def _size(text: str | None) -> int | None:
+def _size(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     parsed = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text)
     if parsed is None or not int(parsed[1]):
-        raise BadTarget(f"--memory-limit: {text!r} is no size; expected bytes, such as 512M or 2G")
+        raise BadTarget(f"{option}: {text!r} is no size; expected bytes, such as 512M or 2G")
     return int(parsed[1]) * _UNITS[parsed[2]]
 
 
