@@ -432,7 +432,7 @@ async def test_an_attempt_may_break_off_anywhere(
 async def test_an_attempt_that_takes_too_long_is_followed_by_another(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
-    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.5)
     async with world(binding, revision, tmp_path, reconnect=settings) as made:
         made.way.fates = ["hang", "hang"]
         made.way.cut()
@@ -892,15 +892,17 @@ async def test_leaving_while_there_is_no_connection_asks_for_nothing_more(tmp_pa
 
 
 async def test_an_event_stream_that_does_not_come_is_asked_for_again(tmp_path: Path) -> None:
-    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.5)
     async with world("sse", LATEST_LEGACY.name, tmp_path, reconnect=settings) as made:
         await made.client.ping()  # so that nothing is on its way
         made.way.fates = ["hang", "drop"]
         made.way.cut()
         await made.until(Reconnected)
         reasons = [event.reason for event in made.events if isinstance(event, Reconnecting)]
-        assert "within 0.1 s" in reasons[1]
-        assert len(reasons) == 3
+        late = ["within 0.5 s" in reason for reason in reasons]
+        # the stream was cut, hung, and broke off; then a slow machine may be late as well
+        assert late[:3] == [False, True, False]
+        assert all(late[3:])
 
 
 async def test_closing_while_an_event_stream_is_awaited_ends_at_once(tmp_path: Path) -> None:

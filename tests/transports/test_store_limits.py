@@ -240,9 +240,12 @@ class Counting(MemoryStore):
     """Counts the sessions that were opened."""
 
     opened = 0
+    newest = ""
 
     def save(self, record: SessionRecord, wall: float) -> SessionRecord | bool | None:
-        self.opened += record.version == 1
+        if record.version == 1:
+            self.opened += 1
+            self.newest = record.id
         return super().save(record, wall)
 
 
@@ -271,8 +274,12 @@ async def test_our_client_initializes_again_exactly_once() -> None:
                 assert result.content[0].text == "done"
             # Whatever is called first, with a stream or without: it meets 404, not 503.
             assert store.opened == 1 + 3 * lost
+            ours = store.newest
             for _ in range(2):
                 await used(two, 0)
+            with anyio.fail_after(15):  # the server hears of it within a moment
+                while await status(two, 0, ours) != 404:
+                    await anyio.lowlevel.checkpoint()
     store.close()
 
 
