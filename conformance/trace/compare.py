@@ -41,9 +41,9 @@ def differences(
     """
     name = path.rpartition(".")[2]
     if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in wanted.keys() - found.keys():
+        for key in sorted(wanted.keys() - found.keys()):
             yield f"{_at(path, key)} is missing"
-        for key in found.keys() - wanted.keys():
+        for key in sorted(found.keys() - wanted.keys()):
             yield f"{_at(path, key)} is not in the trace"
         for key in wanted:
             if key in found and key not in _NAMES:
@@ -86,9 +86,9 @@ def _names(items: list[Any]) -> dict[str, Any] | None:
 
 
 def _differing_names(path: str, wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
-    for name in wanted.keys() - found.keys():
+    for name in sorted(wanted.keys() - found.keys()):
         yield f"{path} has no {name}"
-    for name in found.keys() - wanted.keys():
+    for name in sorted(found.keys() - wanted.keys()):
         yield f"{path} has {name}, which is not in the trace"
 
 
