@@ -432,13 +432,13 @@ async def test_an_attempt_may_break_off_anywhere(
 async def test_an_attempt_that_takes_too_long_is_followed_by_another(
     binding: str, revision: str, tmp_path: Path
 ) -> None:
-    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.5)
+    settings = ReconnectSettings(first_delay=0.001, max_delay=0.002, opening=0.1)
     async with world(binding, revision, tmp_path, reconnect=settings) as made:
         made.way.fates = ["hang", "hang"]
         made.way.cut()
         await made.until(Reconnected)
         reasons = [event.reason for event in made.events if isinstance(event, Reconnecting)]
-        assert len(reasons) == 3
+        assert len(reasons) >= 3  # a slow machine may take too long as well
         assert all("within 0.1 s" in reason for reason in reasons[1:])
 
 
