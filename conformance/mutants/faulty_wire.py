@@ -24,6 +24,9 @@ from conformance.kit.wire import (
 from conformance.mutants.fault import Asked, Fault
 from mcpcore.spec.revisions import Revision
 
+WEB = frozenset({Binding.HTTP, Binding.SSE})
+"""Bindings whose messages are posted, each with a response of its own."""
+
 
 class FaultyWire:
     """A wire behind a fault; everything that is not about messages goes straight through."""
@@ -60,7 +63,7 @@ class FaultyWire:
         reaches = self._fault.said(value, payload)
         chosen = self._fault.headers(dict(headers or {}))
         asked = Asked("POST", chosen, value, None, reaches or b"")
-        if reaches is not None and self._wire.binding is Binding.HTTP:
+        if reaches is not None and self._wire.binding in WEB:
             edited = self._fault.fetching(copy(asked))
             reaches = None if edited is None else edited.body
             chosen = chosen if edited is None else edited.headers
@@ -74,7 +77,7 @@ class FaultyWire:
     def _never_reached(self, asked: Asked) -> int:
         """Number an exchange that the server never sees, negatively."""
         self._exchanges -= 1
-        exchange = self._exchanges if self._wire.binding is Binding.HTTP else 0
+        exchange = self._exchanges if self._wire.binding in WEB else 0
         self._fault.exchanges[exchange] = asked
         answers = self._fault.take_answers()
         if exchange and not any(isinstance(each, Head | Done | Gone) for each in answers):
