@@ -34,7 +34,7 @@ setup: $(READY) ## Make .venv with mcpcore and all that developing it needs
 
 sdk: $(SDK_READY) $(SDK1_READY) ## Make .venv-sdk and .venv-sdk1 with the official Python SDK, 2.x and 1.x
 
-demo: $(READY) $(SDK_READY) ## Our client and server over every binding, the official SDK's where it has it
+demo: $(READY) $(SDK_READY) ## The conformance kit on both sides over three bindings; talks with the official SDK
 	@$(PY) -m conformance.demo
 
 interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table
@@ -48,6 +48,7 @@ test-core: $(READY)
 	$(PY) -m coverage report
 
 test-rest: $(READY)
+	@echo "JUnit reports of the conformance kit go to build/reports/"
 	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
 test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
@@ -57,6 +58,7 @@ test-long-core: $(READY)
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
+	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 tests $(CORE_TESTS:%=--ignore=%)
 
 lint: $(READY) ## Style and formatting

@@ -1,195 +1,31 @@
-"""``python -m conformance.demo``: every pair of client and server, one table.
+"""``python -m conformance.demo``: what this project is, shown in less than three minutes.
 
-Our everything server is driven by our client over every binding, and by the official SDK's client
-over those that it speaks as well (stdio, Streamable HTTP, HTTP+SSE); the SDK's server is driven by
-our client over the same; all in both eras, but for HTTP+SSE, which belongs to the first.  Exits
-with 1 if a cell fails.
+First the official SDK's client and server talk with ours; then the conformance kit plays its cases
+against our server and our client over three bindings, and ends with the matrix.  Exits with 1 if
+anything fails.
 """
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from statistics import median
-from threading import Lock
 from time import monotonic
 
-from msgspec import Struct
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from conformance.interop.drivers.features import Cell
-from conformance.interop.matrix import LINES
-from conformance.interop.talk import OUR_CLIENT, OUR_SERVER, SSE, Tell, converse, offered
-from conformance.launch import LaunchError
-from mcpcore.spec.revisions import BY_NAME
-
-SDK = LINES[0]
-ROUNDS = {
-    "tools/list": 9,
-    "tools/call": 15,
-    "progress": 3,
-    "structured output": 9,
-    "tool error": 9,
-    "resources/read: text": 9,
-    "resource templates": 9,
-    "prompts/get": 9,
-    "completion": 9,
-    "elicitation: accept": 5,
-    "sampling": 5,
-    "roots": 5,
-    "cancellation": 3,
-    "tools changed": 3,
-    "logging": 3,
-}
-"""Feature to rounds."""
-REVISIONS = ("2025-11-25", "2026-07-28")
-AT_A_TIME = 2
-"""Conversations: most of their time is spent in starting and in waiting."""
-NOTE = (
-    "pair: client → server. round trip: the median of a feature's rounds, with two conversations at"
-    " a time. memory: both in one process. The tools of our server"
-    " that report progress and log pause for 50 ms between messages, as the official suite's"
-    " fixture asks."
-)
-
-
-class Pair(Struct, frozen=True):
-    """A client, a server and a transport between them."""
-
-    client: str
-    server: str
-    transport: str
-
-    def __str__(self) -> str:
-        return f"{self.client} → {self.server}"
-
-    @property
-    def revisions(self) -> tuple[str, ...]:
-        """What is spoken: one revision of each era, if the transport has both."""
-        if self.transport != SSE:
-            return REVISIONS
-        return tuple(name for name in REVISIONS if BY_NAME[name].handshake)
-
-
-PAIRS = (
-    Pair("our", "our", "stdio"),
-    Pair("our", "our", "http"),
-    Pair("our", "our", SSE),
-    Pair("our", "our", "websocket"),
-    Pair("our", "our", "tcp"),
-    Pair("our", "our", "unix"),
-    Pair("our", "our", "memory"),
-    Pair("SDK", "our", "stdio"),
-    Pair("SDK", "our", "http"),
-    Pair("SDK", "our", SSE),
-    Pair("our", "SDK", "stdio"),
-    Pair("our", "SDK", "http"),
-    Pair("our", "SDK", SSE),
-)
-
-
-class Row(Struct):
-    """One line of the table."""
-
-    pair: Pair
-    revision: str
-    cell: Cell
-
-
-def program(whose: str, side: str) -> Sequence[str]:
-    """The command of a client or a server."""
-    if whose == "SDK":
-        return SDK.program(side)
-    return OUR_CLIENT if side == "client" else OUR_SERVER
-
-
-def run(told: Callable[[Row], object]) -> None:
-    """Run every pair in every revision, some at a time; every cell is told exactly once."""
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for done in [pool.submit(_run_pair, pair, told) for pair in PAIRS]:
-            done.result()
-
-
-def _run_pair(pair: Pair, told: Callable[[Row], object]) -> None:
-    rows = {revision: _teller(pair, revision, told) for revision in pair.revisions}
-    client, server = program(pair.client, "client"), program(pair.server, "server")
-    try:
-        with offered(server, pair.transport) as target:
-            for revision, tell in rows.items():
-                converse(client, target, BY_NAME[revision], ROUNDS, tell)
-    except LaunchError as error:
-        for tell in rows.values():
-            for feature in ROUNDS:
-                tell(Cell(feature, "failed", str(error)))
-
-
-def _teller(pair: Pair, revision: str, told: Callable[[Row], object]) -> Tell:
-    return lambda cell: told(Row(pair, revision, cell))
-
-
-def tabulate(rows: Sequence[Row]) -> Table:
-    """Lay the rows out, naming pair, transport and revision where they change."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("pair", "transport", "revision", "feature", "outcome"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("round trip", justify="right", no_wrap=True)
-    before: tuple[str, ...] = ()
-    for row in rows:
-        place = (str(row.pair), row.pair.transport, row.revision)
-        if before and place != before:
-            table.add_section()
-        shown = ("", "", "") if place == before else place
-        before = place
-        cell = row.cell
-        outcome = "[green]ok[/]" if cell.outcome == "ok" else "[red]failed[/]"
-        trip = f"{median(cell.ms):.2f} ms" if cell.ms else ""
-        table.add_row(*shown, cell.feature, outcome, trip)
-    return table
+from conformance.demo import kit, peers
 
 
 def main() -> int:
-    """Run the demonstration and print its table."""
+    """Run the demonstration."""
     console = Console()
-    if not SDK.python.exists():
+    if not peers.SDK.python.exists():
         print("the official SDK is not installed: run `make demo` or `make sdk`", file=sys.stderr)
         return 2
-    rows: list[Row] = []
     began = monotonic()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        total = sum(len(pair.revisions) for pair in PAIRS) * len(ROUNDS)
-        counts: Counter[str] = Counter()
-        lock = Lock()
-        task = progress.add_task("starting", total=total)
-
-        def told(row: Row) -> None:
-            where = f"{row.pair}, {row.pair.transport}, {row.revision}"
-            with lock:
-                rows.append(row)
-                counts[where] += 1
-            progress.update(task, advance=1, description=where)
-            if not console.is_terminal and counts[where] == len(ROUNDS):
-                console.print(f"{len(rows)} of {total} cells: {where} done", markup=False)
-
-        run(told)
-    rows.sort(key=lambda row: (PAIRS.index(row.pair), row.revision))
-    console.print(tabulate(rows))
-    console.print(NOTE, highlight=False)
-    failed = [row for row in rows if row.cell.outcome != "ok"]
-    for row in failed:
-        where = f"{row.pair}, {row.pair.transport}, {row.revision}, {row.cell.feature}"
-        console.print(f"failed: {where}: {row.cell.detail}", style="red", markup=False)
-    took = monotonic() - began
-    console.print(f"{len(rows) - len(failed)} of {len(rows)} cells ok in {took:.0f} s")
-    return 1 if failed else 0
+    failed = peers.talk(console)
+    bad, interrupted = kit.play(console)
+    console.print(f"the demonstration took {monotonic() - began:.0f} s", highlight=False)
+    if interrupted:
+        return 130
+    return 1 if failed or bad else 0
 
 
 if __name__ == "__main__":

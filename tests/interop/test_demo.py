@@ -1,13 +1,19 @@
-"""The demonstration: every pair with every feature, and that a failure shows."""
+"""The demonstration: talks with the official SDK, the kit on both sides; a failure shows."""
 
 import sys
 
 import pytest
 from msgspec import structs
+from rich.console import Console
 
-from conformance.demo import __main__ as demo
+from conformance.demo import __main__ as whole
+from conformance.demo import kit
+from conformance.demo import peers as demo
 from conformance.interop.drivers.features import Cell
 from conformance.interop.talk import OUR_CLIENT, converse, offered
+from conformance.kit.model import MUST, Binding, Page, Side
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import Broken
 from mcpcore.spec.revisions import BY_NAME
 
 NAMES = list(demo.ROUNDS)
@@ -46,11 +52,23 @@ def test_a_server_that_fails_fails_every_cell(command: list[str]) -> None:
     assert all(cell.outcome == "failed" and cell.detail for cell in cells)
 
 
-def test_every_binding_is_there() -> None:
-    ours = {pair.transport for pair in demo.PAIRS if (pair.client, pair.server) == ("our", "our")}
-    assert ours == {"stdio", "http", "sse", "websocket", "tcp", "unix", "memory"}
+def test_every_binding_of_the_sdk_is_there() -> None:
+    for sides in (("our", "SDK"), ("SDK", "our")):
+        there = {pair.transport for pair in demo.PAIRS if (pair.client, pair.server) == sides}
+        assert there == {"stdio", "http", "sse"}
     for pair in demo.PAIRS:
         assert pair.revisions == (demo.REVISIONS[:1] if pair.transport == "sse" else demo.REVISIONS)
+
+
+def test_the_kit_is_shown_on_both_sides_over_three_bindings() -> None:
+    for side in Side:
+        acts = [act for act in kit.ACTS if act.side is side]
+        assert {binding for act in acts for binding in act.bindings} == {
+            Binding.HTTP,
+            Binding.WS,
+            Binding.STDIO,
+        }
+        assert {revision.modern for act in acts for revision in act.revisions} == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +84,7 @@ def test_a_pair_whose_server_fails_shows(
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment=sys.prefix))
     monkeypatch.setattr(demo, "OUR_SERVER", (sys.executable, "-c", "exit('[out of order]')"))
     monkeypatch.setattr(demo, "PAIRS", (demo.Pair("our", "our", transport),))
-    assert demo.main() == 1
+    assert demo.talk(Console()) == count * len(NAMES)
     shown = capsys.readouterr().out
     assert f"0 of {count * len(NAMES)} cells ok" in shown
     assert shown.count(f"failed: our → our, {transport}") == count * len(NAMES)
@@ -80,7 +98,7 @@ def test_a_pair_that_works_shows(
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment=sys.prefix))
     monkeypatch.setattr(demo, "PAIRS", (demo.Pair("our", "our", transport),))
     monkeypatch.setattr(demo, "REVISIONS", ("2026-07-28",))
-    assert demo.main() == 0
+    assert demo.talk(Console()) == 0
     shown = capsys.readouterr().out
     assert f"{len(NAMES)} of {len(NAMES)} cells ok" in shown
     assert "failed" not in shown
@@ -91,5 +109,31 @@ def test_missing_sdk_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "SDK", structs.replace(demo.SDK, environment="nonexistent"))
-    assert demo.main() == 2
+    assert whole.main() == 2
     assert "make sdk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_the_kit_ends_with_the_matrix(
+    well: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Page("p")
+
+    @page.server(MUST, "a/b", expects="-")
+    async def b(talk: ServerTalk) -> None:
+        """Is tried."""
+        if not well:
+            raise Broken("[out of order]")
+
+    monkeypatch.setattr(kit, "all_cases", lambda: tuple(page.cases))
+    acts = [kit.Act(Side.SERVER, (Binding.HTTP, Binding.WS), (kit.OLD, kit.NEW))]
+    assert kit.play(Console(width=80), acts) == (0 if well else 4, False)
+    shown = capsys.readouterr().out
+    word = "passed" if well else "failed"
+    rows = [line.split() for line in shown.splitlines() if line.strip().startswith("server ")]
+    assert rows == [
+        ["server", "HTTP", "1", word, "1", word],
+        ["server", "WebSocket", "1", word, "1", word],
+    ]
+    assert f"1 cases: 4 {word}" in shown
+    assert shown.count("[out of order]") == (0 if well else 4)
