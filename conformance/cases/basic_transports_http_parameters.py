@@ -344,6 +344,21 @@ async def param_integer(talk: ServerTalk) -> None:
 
 @case(
     SHOULD,
+    "schema-extension/integers-within-range",
+    expects="Refused: beyond 2^53 an integer is not the same for every reader.",
+    needs=(f"tool:{KINDS}",),
+)
+async def integers_within_range(talk: ServerTalk) -> None:
+    """An integer outside the safe range is not mirrored."""
+    calls = await kinds(talk)
+    for value in (2**53, -(2**53), 10**30):
+        answer = await calls.made({"shard": value}, shard=str(value))
+        served = answer.result is not None and not answer.result.get("isError")
+        check(not served, f"Mcp-Param-Shard: {value} was served")
+
+
+@case(
+    SHOULD,
     "server-validation/integers-numerically",
     expects="42.0 in the header is 42 in the body.",
     needs=(f"tool:{KINDS}",),

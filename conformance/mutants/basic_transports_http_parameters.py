@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from conformance.kit import messages
 from conformance.mutants.basic_transports_http_headers import MISMATCH
 from conformance.mutants.fault import Asked, Fault, Value
 from conformance.mutants.faults import results_of
@@ -193,6 +194,16 @@ table.add(
     "value-encoding/integers",
     "Compares integers as floating point numbers of half the precision.",
     trusting(SHARD, lambda found, argument: argument == 2**53 - 1),
+)
+table.add(
+    "integer-of-any-size",
+    "schema-extension/integers-within-range",
+    "Takes integers of any size.",
+    refuses(
+        lambda asked: len(asked.headers.get(SHARD) or "") > 15,
+        200,
+        messages.result(None, {"resultType": "complete", "content": []}),
+    ),
 )
 table.add(
     "integers-as-text",

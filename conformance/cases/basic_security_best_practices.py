@@ -1,0 +1,88 @@
+"""Cases of the page basic/security_best_practices: sessions that cannot be taken over."""
+
+from itertools import combinations
+
+from conformance.cases.basic_transports_sessions import SESSION, ended, stateful
+from conformance.kit.endpoint import check_refused, over_http
+from conformance.kit.messages import encode
+from conformance.kit.model import MUST, SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
+
+page = Page("basic/security_best_practices")
+case = over_http(page)
+
+WITH_PAGE = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
+"""Revisions with sessions whose specification has the page."""
+ALIKE = 0.75
+"""Part of an id that may be that of another one: a time, the name of a node."""
+
+
+@case(
+    MUST,
+    "session-hijacking/ids-not-deterministic",
+    WITH_PAGE,
+    expects="No two ids have more than a part in common, whenever they were made.",
+)
+async def ids_not_deterministic(talk: ServerTalk) -> None:
+    """Session ids are not made from a counter or a clock alone."""
+    ids = [(await stateful(talk))[1] for _ in range(6)]
+    for one, other in combinations(ids, 2):
+        check(one != other, f"two sessions have the id {one}")
+        alike = sum(a == b for a, b in zip(one, other, strict=False))
+        check(
+            alike <= ALIKE * max(len(one), len(other)),
+            f"two session ids have {alike} characters in common: {one} and {other}",
+        )
+
+
+@case(
+    SHOULD,
+    "session-hijacking/ids-not-given-again",
+    WITH_PAGE,
+    expects="A new id, and 404 for the old one.",
+)
+async def ids_not_given_again(talk: ServerTalk) -> None:
+    """The id of a session that has ended is given to nobody else."""
+    point, session = await ended(talk)
+    for _ in range(3):
+        _, other = await stateful(talk)
+        check(other != session, "the id of a session that has ended was given again")
+    answer = await point.post(point.message())
+    check_refused(answer, "the id of a session that has ended", 404)
+
+
+@case(
+    SHOULD,
+    "session-hijacking/ids-not-told",
+    WITH_PAGE,
+    expects="Nothing that a client is told has another client's session id in it.",
+)
+async def ids_not_told(talk: ServerTalk) -> None:
+    """A client is not told the session ids of others."""
+    _, secret = await stateful(talk)
+    point, _ = await stateful(talk)
+    method, params = talk.any_request()
+    for message in (
+        point.message(method, params),
+        point.message("kit/unknown"),
+        point.message(method, {"cursor": "kit"}),
+    ):
+        answer = await point.post(message)
+        said = [encode(each.value) for each in answer.messages] + [answer.body]
+        said += (
+            [f"{name}: {value}".encode() for name, value in answer.head.headers]
+            if answer.head
+            else []
+        )
+        check(
+            not any(secret.encode() in each for each in said),
+            f"the answer to {message['method']} has the session id of another client",
+        )
+    other = await point.post(point.message(), headers={SESSION: f"{secret[:-4]}0000"})
+    said = [encode(each.value) for each in other.messages] + [other.body]
+    check(not any(secret.encode() in each for each in said), "a refusal has a session id")
+
+
+__all__ = ["page"]

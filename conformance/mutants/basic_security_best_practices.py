@@ -1,0 +1,94 @@
+"""Mutants whose sessions can be taken over."""
+
+from itertools import count
+from typing import ClassVar
+
+from conformance.kit.heard import Head, header
+from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.http_faults import calls, deletes, header_of, refuses
+from conformance.mutants.model import Table
+
+table = Table("basic/security_best_practices")
+
+SESSION = "mcp-session-id"
+_clock = count(1_700_000_000_000)
+
+
+class _Timed(Fault):
+    def head(self, head: Head) -> Head:
+        if header(head.headers, SESSION) is not None:
+            kept = [each for each in head.headers if each[0] != SESSION]
+            head.headers = [*kept, (SESSION, f"node-7-process-4711-{next(_clock)}")]
+        return head
+
+
+class _Tells(Fault):
+    """Tells every client of the others."""
+
+    known: ClassVar[list[str]] = []
+
+    def head(self, head: Head) -> Head:
+        found = header(head.headers, SESSION)
+        if found is not None:
+            self.known.append(found)
+            del self.known[:-2]
+        else:
+            head.headers.append(("x-sessions", ",".join(self.known)))
+        return head
+
+
+class _Recycles(Fault):
+    """Gives the ids of sessions that have ended to others."""
+
+    free: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: str | None = None
+
+    def head(self, head: Head) -> Head:
+        found = header(head.headers, SESSION)
+        if found is not None and self.free:
+            kept = [each for each in head.headers if each[0] != SESSION]
+            head.headers = [*kept, (SESSION, self.free[0])]
+        self._session = self._session or found
+        return head
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if deletes(asked) and self._session is not None:
+            self.free[:] = [self._session]
+        elif calls("initialize")(asked) and len(self.free) > 1:
+            self.free.clear()
+        return asked
+
+
+table.add(
+    "ids-from-a-clock",
+    "session-hijacking/ids-not-deterministic",
+    "Makes session ids from the time of day.",
+    _Timed,
+)
+table.add(
+    "one-id",
+    "session-hijacking/ids-not-deterministic",
+    "Gives every client the same id.",
+    header_of(calls("initialize"), SESSION, "0123456789abcdef0123456789abcdef"),
+)
+table.add(
+    "ids-given-again",
+    "session-hijacking/ids-not-given-again",
+    "Gives the ids of sessions that have ended to others.",
+    _Recycles,
+)
+table.add(
+    "sessions-never-end",
+    "session-hijacking/ids-not-given-again",
+    "Says that it ends sessions, and does not.",
+    refuses(deletes, 204),
+)
+table.add(
+    "tells-of-others",
+    "session-hijacking/ids-not-told",
+    "Tells every client the session ids of others.",
+    _Tells,
+)
