@@ -79,6 +79,8 @@ class Listening:
         self._pending: dict[Change, None] = {}
         self._news = anyio.Event()
         self._open = False
+        self._acknowledged = False
+        """As :attr:`_open`, and still so when what was open is over."""
         self._since = 0.0
         self._tries = 0
         self._reopening = False
@@ -133,7 +135,7 @@ class Listening:
         """The server opened the stream, for the first time or on the next connection."""
         again = self._open
         self.filter = honoured
-        self._open, self._since = True, clock()
+        self._open, self._acknowledged, self._since = True, True, clock()
         if again:
             self.missed()
         self._wake()
@@ -174,8 +176,10 @@ class Listening:
                 if isinstance(outcome, RequestEnded)
                 else PeerError(outcome.method, outcome.error)
             )
-            if not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
-                self._ended = not self._reopening
+            if self._reopening:
+                pass  # who opens it anew will see
+            elif not (was_open and _passes(self._error) and self._core.reopen(self, self._error)):
+                self._ended = True
         self._wake()
 
     def broken(self, error: Exception) -> None:
@@ -206,13 +210,13 @@ class Listening:
 
     def begun(self, request: RequestId) -> None:
         """The stream is asked for by ``request``."""
-        self._request, self._error = request, None
+        self._request, self._error, self._acknowledged = request, None, False
 
     async def opened(self) -> None:
-        """Wait until the stream is open.  Raises what prevented it."""
-        while not self._open and self._request is not None:
+        """Wait until the stream is open, or was for a moment.  Raises what prevented it."""
+        while not self._acknowledged and self._request is not None:
             await self._wait()
-        if not self._open:
+        if not self._acknowledged:
             raise self._error or InvalidResponse(LISTEN, "it ended without an acknowledgement")
 
     async def reopen(self, attempts: int, delay: float, longest: float) -> None:
@@ -240,7 +244,10 @@ class Listening:
                         break
                 else:
                     self.missed()
-                    return
+                    if self._error is None:
+                        return
+                    if not _passes(self._error):  # it was over at once
+                        break
         finally:
             self._reopening = False
         if not self._over():

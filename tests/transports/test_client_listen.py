@@ -50,6 +50,18 @@ class Stream:
         method = "notifications/subscriptions/acknowledged"
         await self.tell(method, notifications=self.wanted)
 
+    async def at_once(self, *messages: dict[str, Any]) -> None:
+        """Acknowledge, say these, and end the response, in one packet."""
+        meta = {"io.modelcontextprotocol/subscriptionId": self.id}
+        method = "notifications/subscriptions/acknowledged"
+        first = {"method": method, "params": {"notifications": self.wanted, "_meta": meta}}
+        body = b"".join(
+            b"data: " + json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n\n"
+            for message in (first, *messages)
+        )
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+        await self.side.send(head % len(body) + body)
+
     def drop(self) -> None:
         self.over.set()
 
@@ -227,6 +239,51 @@ async def test_a_graceful_end_is_an_end() -> None:
         assert [change async for change in changes] == [Change(TOOLS)]
         await client.tools()
         assert changes.reopened == 0
+
+
+def change_of(stream: Stream) -> dict[str, Any]:
+    meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
+    return {"method": TOOLS, "params": {"_meta": meta}}
+
+
+async def test_a_stream_may_be_over_before_anybody_looks_at_it() -> None:
+    async with site() as place, connect(place.url, settings=ClientSettings(http=QUICK)) as client:
+
+        async def end_at_once() -> None:
+            stream = await place.stream()
+            meta = {"io.modelcontextprotocol/subscriptionId": stream.id}
+            end = {"id": stream.id, "result": modern({"_meta": meta})}
+            await stream.at_once(change_of(stream), end)
+            stream.drop()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(end_at_once)
+            async with client.listen(tools=True) as changes:
+                assert [change async for change in changes] == [Change(TOOLS)]
+                assert changes.filter.tools_list_changed is True
+                assert changes.reopened == 0
+
+
+async def test_a_stream_may_break_before_anybody_looks_at_it() -> None:
+    async with site() as place, connect(place.url, settings=ClientSettings(http=QUICK)) as client:
+
+        async def break_at_once() -> None:
+            for _ in range(3):  # the second and third time while it is opened anew
+                stream = await place.stream()
+                await stream.at_once(change_of(stream))
+                stream.drop()
+            stream = await place.opened()
+            await stream.tell(UPDATED, uri="t:a")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(break_at_once)
+            async with client.listen(tools=True, uris=["t:a"]) as changes:
+                assert await anext(changes) == Change(TOOLS)
+                while await anext(changes) != Change(UPDATED, uri="t:a"):
+                    pass
+                while changes.reopened < 3:  # that something may have been missed is told last
+                    await anext(changes)
+        assert place.streams.statistics().current_buffer_used == 0
 
 
 async def test_it_can_be_turned_off() -> None:
