@@ -71,9 +71,9 @@ def smuggled(point: Endpoint) -> bytes:
 
 
 def check_not_smuggled(found: Poured, what: str) -> None:
-    """Check that no request hidden in a body was served."""
+    """Check that no request within, or behind, another one was served."""
     for each in final(found):
-        check(b"kit-smuggled" not in each.body, f"{what}: the request in the body was served")
+        check(b"kit-smuggled" not in each.body, f"{what}: what came behind it was served")
 
 
 # Lines and heads

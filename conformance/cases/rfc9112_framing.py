@@ -10,7 +10,7 @@ from conformance.cases.rfc9112 import (
     smuggled,
     statuses,
 )
-from conformance.kit.endpoint import BAD_REQUEST, SINCE_STREAMABLE, endpoint, over_http
+from conformance.kit.endpoint import BAD_REQUEST, OK, SINCE_STREAMABLE, endpoint, over_http
 from conformance.kit.model import MAY, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -159,15 +159,36 @@ async def extensions_ignored(talk: ServerTalk) -> None:
     expects="400 (413 for what is too large), and the end of the connection.",
 )
 async def size_invalid(talk: ServerTalk) -> None:
-    """A chunk size that is none, or overflows, is refused."""
+    """A chunk size that is none is refused."""
     point = await endpoint(talk)
     payload = point.plain_payload()
-    for size in (b"xyz", b"-1", b"+5", b"0x5", b"F" * 17, b"1" + b"0" * 16, b"5 5"):
+    for size in (b"xyz", b"-1", b"+5", b"0x5", b"5 5"):
         body = size + b"\r\n" + payload + b"\r\n0\r\n\r\n"
         data = point.bytes_of(payload, CHUNKED, length=False, body=body)
         found = await poured(talk, data + smuggled(point), point=point)
         check_not_smuggled(found, f"a chunk of size {size!r}")
         check_refused_once(found, f"a chunk of size {size!r}", (BAD_REQUEST, 413))
+
+
+@case(
+    MUST,
+    "section-7.1/size-overflows",
+    SINCE_STREAMABLE,
+    expects="Not served; 400 or 413 above all.",
+)
+async def size_overflows(talk: ServerTalk) -> None:
+    """A chunk size that fits into no number of the machine is not taken for another one."""
+    point = await endpoint(talk)
+    payload = point.plain_payload()
+    for size in (b"F" * 17, b"1" + b"0" * 16, b"1" + b"0" * 14 + b"%x" % len(payload)):
+        body = size + b"\r\n" + payload + b"\r\n0\r\n\r\n"
+        data = point.bytes_of(payload, CHUNKED, length=False, body=body)
+        found = await poured(talk, data + smuggled(point), point=point, within=0.3)
+        what = f"a chunk of size {size.decode()}"
+        check_not_smuggled(found, what)
+        got = statuses(found)
+        check(OK not in got, f"{what} was served")
+        talk.should(got in ([BAD_REQUEST], [413]), f"{what} got the statuses {got}")
 
 
 @case(

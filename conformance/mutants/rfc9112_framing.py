@@ -69,6 +69,12 @@ table.add(
     pours_statuses(400, closed=False),
 )
 table.add(
+    "size-of-64-bits",
+    "section-7.1/size-overflows",
+    "Keeps the last 16 digits of a chunk's size.",
+    pours_otherwise(lambda data: re.sub(rb"(\r\n\r\n)10{14}", rb"\1", data)),
+)
+table.add(
     "end-not-checked",
     "section-7.1/longer-than-its-size",
     "Does not look at what comes behind a chunk.",
