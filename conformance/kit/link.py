@@ -337,10 +337,15 @@ class Link:
         }
 
     async def accepted(self, sent: Sent) -> Head | None:
-        """Wait until a message that owes no answer was taken: over HTTP for its status."""
-        if self.wire.binding is not Binding.HTTP:
+        """Wait until a message that owes no answer was taken: over HTTP for its status.
+
+        Over HTTP+SSE, too, each message has a connection of its own, and may overtake others.
+        """
+        if not sent.exchange:
             return None
         await self.until(lambda: self.ended.get(sent.exchange))
+        if self.wire.binding is not Binding.HTTP:
+            return None
         head = self.heads.get(sent.exchange)
         check(head is not None, f"{sent.method or 'the message'} got no HTTP response")
         return head

@@ -110,8 +110,9 @@ class Servers:
         return not_applicable(unit.case, self.stages[unit.binding], unit.revision, found)
 
     async def play(self, unit: Unit) -> Result:
-        """Play one case."""
-        return await play(
+        """Play one case; what it takes is told in real time, wherever it is played."""
+        started = monotonic()
+        result = await play(
             unit.case,
             self.stages[unit.binding],
             unit.revision,
@@ -120,3 +121,5 @@ class Servers:
             seed=unit.seed(self.run_.settings.seed),
             limit=self.run_.settings.limit,
         )
+        result.seconds = monotonic() - started
+        return result
