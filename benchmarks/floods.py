@@ -188,7 +188,7 @@ def _flood(server: Victim, flood: Flood, figures: Figures, tries: int) -> None:
     _leave(server, attack, based)
     time.sleep(flood.gone_after)
     server.settle()
-    time.sleep(3.0)  # the server looks every second, and tidies up when nothing goes any more
+    time.sleep(5.0)  # the server looks every second, and tidies up when nothing goes any more
     with probing(server.port, CALLS) as seen:
         pass
     figures.failures += seen.failures

@@ -23,6 +23,8 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 _SET_ASIDE = 256
 """So many iterators of futures asyncio sets aside, at most."""
+_REST = 2
+"""Looks between the last two times; there is one a second."""
 _KEEPERS = frozenset({"anyio", "asyncio", "mcpcore", "selectors", "transports", "trio"})
 """Packages whose objects have tables of whatever goes on: tasks, connections, sessions."""
 _LARGE = 16 * 1024
@@ -46,20 +48,22 @@ def _trim() -> Callable[[int], int]:
 class Tidying:
     """Watches how much there is to do, and says when most of much has gone.
 
-    That is said at once, as a flood may go slowly, and again when it goes no further, as what was
-    just about to end is garbage only then.
+    That is said at once, as a flood may go slowly; again when it goes no further, as what was just
+    about to end is garbage only then; and a last time a little later, when connections that nobody
+    counts any more have had their time to linger.
     """
 
     def __init__(self, many: int | None) -> None:
         self._many = many
         self._peak = 0
         self._last = 0
-        self._again = False
+        self._again = 0
+        self._rest = 0
 
     @property
     def waits(self) -> bool:
         """Whether there is something that may go, so that it has to be looked at."""
-        return self._again or (self._many is not None and self._peak >= self._many)
+        return self._again > 0 or (self._many is not None and self._peak >= self._many)
 
     def look(self, count: int) -> bool:
         """Take note of how much there is now; True if it is time to :func:`tidy` up."""
@@ -69,12 +73,16 @@ class Tidying:
             return False
         if self._peak >= self._many and count <= self._peak // 4:
             self._peak = count
-            self._again = True
+            self._again, self._rest = 2, 0
             return True
-        if self._again and not falls:
-            self._again = False
-            return True
-        return False
+        if not self._again or falls:
+            return False
+        if self._rest:
+            self._rest -= 1
+            return False
+        self._again -= 1
+        self._rest = _REST
+        return True
 
 
 def tidy() -> None:

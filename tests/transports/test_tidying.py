@@ -26,6 +26,8 @@ from transports.tidying import Tidying, shrink_tables, tidy
         (100, [50, 100, 200, 51, 50, 10, 0], [4]),
         (100, [1000, 250, 100, 62, 0], [1, 3]),
         (100, [1000, 0, 1000, 0, 0, 0], [1, 2, 3, 4]),
+        (100, [100, 0, 0, 0, 0, 0, 0, 0], [1, 2, 5]),
+        (100, [100, 25, 25, 25, 20, 20, 20, 20, 20], [1, 2, 6]),
         (None, [10_000, 0, 0], []),
     ],
 )
@@ -37,10 +39,10 @@ def test_when(many: int | None, counts: list[int], tidied: list[int]) -> None:
 def test_who_has_to_look() -> None:
     tidying = Tidying(100)
     waits = []
-    for count in (99, 100, 26, 25, 25, 25):
+    for count in (99, 100, 26, 25, 25, 25, 25, 25, 25):
         tidying.look(count)
         waits.append(tidying.waits)
-    assert waits == [False, True, True, True, False, False]
+    assert waits == [False, True, True, True, True, True, True, False, False]
     never = Tidying(None)
     never.look(1000)
     assert not never.waits
