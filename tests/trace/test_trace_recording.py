@@ -1,5 +1,7 @@
 """Every driver records what goes over it: the same on both sides, and no secret."""
 
+import gzip
+import json
 import logging
 import os
 import socket
@@ -12,6 +14,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from conformance.launch import serving
 from conformance.trace.check import check
@@ -32,6 +35,7 @@ from tests.trace.recorded import (
 )
 from tests.transports.served import served
 from transports.client import connect
+from transports.client_errors import NegotiationError
 from transports.memory import MemoryPair
 from transports.server import serve
 from transports.targets import HttpTarget, MemoryTarget, WebSocketTarget
@@ -199,6 +203,44 @@ async def test_over_a_client_of_the_users_own(revision: str, tmp_path: Path) -> 
     for trace in (client_side, server_side):
         assert "header authorization" in records(trace, "http-request")[0].redactions
         assert check(trace) == []
+
+
+@pytest.mark.parametrize("own_client", [False, True])
+async def test_what_was_compressed_is_recorded_as_it_was_meant(
+    own_client: bool, tmp_path: Path
+) -> None:
+    answer = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "ei, ei"}}
+    body = gzip.compress(json.dumps(answer).encode())
+    head = (
+        "HTTP/1.1 400 Bad\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+
+    async def respond(stream: SocketStream) -> None:
+        async with stream:
+            came = b""
+            while b"server/discover" not in came.partition(b"\r\n\r\n")[2]:
+                came += await stream.receive()
+            await stream.send(head.encode() + body)
+
+    file = tmp_path / "client.jsonl"
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with anyio.create_task_group() as group, httpx.AsyncClient() as http:
+        group.start_soon(listener.serve, respond)
+        with pytest.raises(NegotiationError):
+            async with connect(
+                f"http://127.0.0.1:{port}/mcp",
+                revision="2026-07-28",
+                trace=file,
+                http_client=http if own_client else None,
+            ):
+                pytest.fail("it was opened")
+        group.cancel_scope.cancel()
+    await listener.aclose()
+    told = [record for record in messages(loaded(file)) if record.direction == TO_CLIENT]
+    assert [json.loads(str(record.text)) for record in told] == [answer]
+    assert told[0].kind == "error"
 
 
 # What is no message
