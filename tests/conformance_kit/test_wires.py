@@ -172,11 +172,12 @@ async def test_a_kept_process_serves_the_next_case() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         first, second = Log(stage.now), Log(stage.now)
         wire = await stage.connect(LEGACY, log=first)
-        stage.keep(LEGACY, wire, 5)
-        assert stage.kept(MODERN, second) is None
-        kept = stage.kept(LEGACY, second)
+        stage.keep(LEGACY, "{}", wire, 5)
+        assert stage.kept(MODERN, "{}", second) is None
+        assert stage.kept(LEGACY, '{"roots":{}}', second) is None
+        kept = stage.kept(LEGACY, "{}", second)
         assert kept == (wire, 5)
-        assert stage.kept(LEGACY, second) is None
+        assert stage.kept(LEGACY, "{}", second) is None
         await wire.say(b"two")
         assert isinstance(await wire.hear(WITHIN), Text)
         assert [line.data for line in second.lines()] == [b"two\n", b"two\n"]
@@ -187,7 +188,7 @@ async def test_a_kept_process_serves_the_next_case() -> None:
 async def test_what_is_kept_ends_with_its_stage() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         wire = await stage.connect(LEGACY, log=Log(stage.now))
-        stage.keep(LEGACY, wire, 1)
+        stage.keep(LEGACY, "{}", wire, 1)
     assert await wire.exited(0) is not None
 
 

@@ -1,0 +1,86 @@
+"""Findings: what a case saw in a program, with the bytes, and what reading them came to."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from conformance.kit.model import Case, Result, Verdict
+from conformance.run.transcript import records_of
+from mcpcore.wire.trace import TO_SERVER, Record
+
+CHECKED = Path(__file__).resolve().parent / "checked.toml"
+NOTABLE = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE)
+WIDTH = 240
+SHOWN = 4
+"""Records that are shown of a finding."""
+
+
+class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A finding that somebody has read the bytes of."""
+
+    case: str
+    peers: tuple[str, ...]
+    """Names of peers."""
+    fact: str
+    """What the program does."""
+    whose: str = "SDK"
+    """SDK, uvicorn (the HTTP server below it), or program (ours, built on the SDK)."""
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    finding: tuple[Checked, ...] = ()
+
+
+class Finding(Struct):
+    """What one case found, in all peers."""
+
+    case: Case
+    places: dict[str, list[str]] = field(default_factory=dict)
+    """Names of peers, and revisions."""
+    verdict: Verdict = Verdict.WEAK
+    detail: str = ""
+    said: list[str] = field(default_factory=list)
+    """The bytes, oldest first."""
+
+
+def read_checked(path: Path = CHECKED) -> tuple[Checked, ...]:
+    """Read what was checked by hand."""
+    return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).finding
+
+
+def gather(results: Iterable[tuple[str, Result]]) -> list[Finding]:
+    """Put results of peers together by case; one that fails stands for all."""
+    found: dict[str, Finding] = {}
+    for peer, result in results:
+        if result.verdict not in NOTABLE:
+            continue
+        finding = found.setdefault(result.case.id, Finding(result.case))
+        finding.places.setdefault(peer, []).append(result.revision)
+        if not finding.said or result.verdict is Verdict.FAILED is not finding.verdict:
+            finding.verdict, finding.detail = result.verdict, result.detail
+            finding.said = bytes_of(result)
+    return sorted(found.values(), key=lambda each: each.case.id)
+
+
+def bytes_of(result: Result) -> list[str]:
+    """The last things that were said before the verdict, without closing."""
+    records = [each for each in records_of(result) if each.payload]
+    return [_line(record) for record in records[-SHOWN:]]
+
+
+def _line(record: Record) -> str:
+    arrow = "to the server" if record.direction == TO_SERVER else "to the client"
+    text = record.text.strip() if record.text is not None else repr(record.data)
+    return f"{arrow}: {text if len(text) <= WIDTH else text[:WIDTH] + ' ...'}"
+
+
+def unchecked(findings: Sequence[Finding], checked: Sequence[Checked]) -> list[str]:
+    """What was found and not checked, and what was checked and not found."""
+    known = {(each.case, peer) for each in checked for peer in each.peers}
+    seen = {(each.case.id, peer) for each in findings for peer in each.places}
+    new = [f"not checked by hand: {case} in {peer}" for case, peer in sorted(seen - known)]
+    gone = [f"not found any more: {case} in {peer}" for case, peer in sorted(known - seen)]
+    return new + gone
