@@ -1,7 +1,7 @@
 """``python -m conformance.peers``: run the kit against the official SDKs.
 
-What it finds is held against ``checked.toml``, where every finding stands of which somebody has read
-the bytes; 1 is returned if there is another one, or one less.  ``--write`` writes the page
+What it finds is held against ``checked.toml``, where every finding stands of which somebody has
+read the bytes; 1 is returned if there is another one, or one less.  ``--write`` writes the page
 docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs.
 """
 

@@ -11,12 +11,12 @@ HEAD = """# What the kit finds in other implementations
 
 The [conformance kit](conformance.md) run against programs built on both lines of the official
 Python SDK ({versions}): the servers and clients of `conformance/interop/sdk`. Each finding was
-checked by reading the bytes: a line of the table says what the program does, the clause says what is
-asked for, and what was on the wire follows below. Cases about the HTTP/1.1 server underneath
+checked by reading the bytes: a line of the table says what the program does, the clause says what
+is asked for, and what was on the wire follows below. Cases about the HTTP/1.1 server underneath
 (uvicorn; pages `rfc9112`) are left out.
 
-`python -m conformance.peers --write` writes this page (after `make sdk`); without `--write` it fails
-if a finding is new, or is not there any more.
+`python -m conformance.peers --write` writes this page (after `make sdk`); without `--write` it
+fails if a finding is new, or is not there any more.
 """
 
 

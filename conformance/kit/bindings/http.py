@@ -354,29 +354,32 @@ class HttpWire:
     ) -> None:
         reader = Response(exchange.number, self._took_head, self._inbox.put)
         clean = False
-        with exchange.scope:
-            try:
-                clean = await self._read(reader, stream, connection)
-            except (
-                anyio.BrokenResourceError,
-                anyio.ClosedResourceError,
-                anyio.EndOfStream,
-                OSError,
-                h11.RemoteProtocolError,
-            ) as error:
-                self._log.add(False, self.number, "note", repr(error).encode(), exchange.number)
-            if not clean and reader.head is None and again is not None:
-                # an idle connection that the server had closed: nothing of it was read
-                await anyio.aclose_forcefully(stream)
-                await self._start(exchange, *again)
-                return
-            reusable = reusable and clean and connection.our_state is h11.DONE
-            if reusable and connection.their_state is h11.DONE:
-                self._stage.give_back(stream, connection)
-                stream = _NO_STREAM
-        if stream is not _NO_STREAM:
-            with anyio.CancelScope(shield=True):
-                await anyio.aclose_forcefully(stream)
+        try:
+            with exchange.scope:
+                try:
+                    clean = await self._read(reader, stream, connection)
+                except (
+                    anyio.BrokenResourceError,
+                    anyio.ClosedResourceError,
+                    anyio.EndOfStream,
+                    OSError,
+                    h11.RemoteProtocolError,
+                ) as error:
+                    self._log.add(False, self.number, "note", repr(error).encode(), exchange.number)
+                if not clean and reader.head is None and again is not None:
+                    # an idle connection that the server had closed: nothing of it was read
+                    await anyio.aclose_forcefully(stream)
+                    await self._start(exchange, *again)
+                    return
+                reusable = reusable and clean and connection.our_state is h11.DONE
+                if reusable and connection.their_state is h11.DONE:
+                    self._stage.give_back(stream, connection)
+                    stream = _NO_STREAM
+        finally:
+            # also when the stage ends
+            if stream is not _NO_STREAM:
+                with anyio.CancelScope(shield=True):
+                    await anyio.aclose_forcefully(stream)
         self._inbox.put(Done(exchange.number, clean, bytes(reader.body)))
         self._log.add(False, self.number, "end", b"", exchange.number)
 
