@@ -8,9 +8,10 @@ from functools import partial
 from typing import Protocol
 
 import anyio
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from conformance.kit.client_play import Between, play_client
+from conformance.kit.client_talk import ClientTiming
 from conformance.kit.discover import discover
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Case, Result, Side, Strength, Verdict
@@ -37,6 +38,8 @@ FIRST_CHOICE = (
 """Where a mutant is shown if it does not say: what costs least first."""
 GUARDED = "basic/authorization"
 """The page whose cases are played on a reference server with a guard."""
+PATIENCE = 2.0
+"""Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""
 NOTICED = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -221,6 +224,7 @@ class _Servers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.timing = Timing(answer=settings.timeout)
+        self.hasty = Timing(answer=min(PATIENCE, settings.timeout))
         self.stages: dict[tuple[Binding, bool], Stage] = {}
         self.features: dict[tuple[Binding, Revision, bool], Features] = {}
 
@@ -236,7 +240,7 @@ class _Servers:
 
     async def ours(self, unit: Unit) -> Result:
         """See :class:`_Subjects`."""
-        return await self._play(unit, self._stage(unit))
+        return await self._play(unit, self._stage(unit), self.timing)
 
     def _stage(self, unit: Unit) -> Stage:
         return self.stages[unit.binding, _guarded(unit)]
@@ -244,21 +248,24 @@ class _Servers:
     async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
         """See :class:`_Subjects`."""
         if mutant.fault is not None:
-            return await self._play(unit, FaultyStage(self._stage(unit), mutant.fault))
+            faulty = FaultyStage(self._stage(unit), mutant.fault)
+            return await self._play(unit, faulty, self.hasty)
         async with AsyncExitStack() as stack:
             command = [sys.executable, *mutant.command]
             stage = await written(command, unit.binding).make(stack)
             found = await discover(stage, unit.revision, self.timing)
             speaks = found.revision == unit.revision.name
-            return await self._play(unit, stage, found if speaks else None)
+            return await self._play(unit, stage, self.hasty, found if speaks else None)
 
-    async def _play(self, unit: Unit, stage: Stage, features: Features | None = None) -> Result:
+    async def _play(
+        self, unit: Unit, stage: Stage, timing: Timing, features: Features | None = None
+    ) -> Result:
         return await play(
             unit.case,
             stage,
             unit.revision,
             features or self.features[unit.binding, unit.revision, _guarded(unit)],
-            timing=self.timing,
+            timing=timing,
             seed=unit.seed(self.settings.seed),
             limit=self.settings.limit,
         )
@@ -272,22 +279,28 @@ class _Clients:
 
     async def ours(self, unit: Unit) -> Result:
         """See :class:`_Subjects`."""
-        return await self._play(unit, EVERYTHING_CLIENT)
+        return await self._play(unit, EVERYTHING_CLIENT, self.settings.timeout)
 
     async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
         """See :class:`_Subjects`."""
         if mutant.client_fault is not None:
-            return await self._play(unit, EVERYTHING_CLIENT, behind(mutant.client_fault))
-        return await self._play(unit, [sys.executable, *mutant.command])
+            between = behind(mutant.client_fault)
+            return await self._play(unit, EVERYTHING_CLIENT, PATIENCE, between)
+        return await self._play(unit, [sys.executable, *mutant.command], PATIENCE)
 
     async def _play(
-        self, unit: Unit, command: Sequence[str], between: Between | None = None
+        self,
+        unit: Unit,
+        command: Sequence[str],
+        patience: float,
+        between: Between | None = None,
     ) -> Result:
         return await play_client(
             unit.case,
             command,
             unit.binding,
             unit.revision,
+            timing=structs.replace(ClientTiming(), answer=patience),
             seed=unit.seed(self.settings.seed),
             between=between,
         )

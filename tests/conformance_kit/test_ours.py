@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 import pytest
+from msgspec import structs
 
 from conformance.commands.mutants import described
 from conformance.kit.client_play import HOSTS
@@ -27,6 +28,10 @@ SOON = (Binding.CORE, Binding.MEMORY, Binding.HTTP)
 """Bindings whose server is played with in every revision by the tests that take seconds."""
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
+
+
+MUTANTS = structs.replace(SETTINGS, jobs=12)
+"""Most of their time goes by in waiting for what does not come."""
 
 
 def test_there_are_enough_cases() -> None:
@@ -80,7 +85,7 @@ def test_our_client(binding: Binding) -> None:
 
 
 def trial_of(cases: Sequence[Case]) -> Trial:
-    trial = anyio.run(functools.partial(try_mutants, cases, all_mutants(), SETTINGS))
+    trial = anyio.run(functools.partial(try_mutants, cases, all_mutants(), MUTANTS))
     FOLDER.mkdir(parents=True, exist_ok=True)
     sides = "-".join(dict.fromkeys(case.side for case in cases))
     path = FOLDER / f"conformance-mutants-{sides}.json"
