@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from msgspec import UNSET
+
 from conformance.kit.heard import header
 from conformance.kit.link import Link, Reply
 from conformance.kit.messages import INVALID_REQUEST, PARSE_ERROR, Kind, encode, request
@@ -95,6 +97,20 @@ async def parse_error(talk: ServerTalk) -> None:
     link = await talk.open()
     for what, text in _not_json(link).items():
         check_code(await _refused(link, text, what), what, [PARSE_ERROR])
+
+
+@page.server(
+    MUST,
+    "error-responses/no-invented-id",
+    expects="An error about it has no id, or the one that can be read in it.",
+)
+async def no_invented_id(talk: ServerTalk) -> None:
+    """An error about something unreadable does not answer a request that nobody made."""
+    link = await talk.open()
+    for what, text in _not_json(link).items():
+        reply = await _refused(link, text, what)
+        id = None if reply.message is None else reply.message.id
+        check(id in (None, UNSET, NUMBER), f"{what} got an error with the id {id!r}")
 
 
 @page.server(

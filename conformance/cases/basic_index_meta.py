@@ -3,7 +3,13 @@
 from typing import Any
 
 from conformance.kit.link import Link, Reply
-from conformance.kit.messages import INVALID_PARAMS, MISSING_CAPABILITY, UNSUPPORTED_VERSION, Kind
+from conformance.kit.messages import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    MISSING_CAPABILITY,
+    UNSUPPORTED_VERSION,
+    Kind,
+)
 from conformance.kit.model import ALL, EVERY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
@@ -88,7 +94,7 @@ async def capabilities_missing(talk: ServerTalk) -> None:
     SHOULD,
     "meta/field-types",
     MODERN,
-    expects="The error -32602, over HTTP with the status 400.",
+    expects="The error -32602, over HTTP with the status 400 (and perhaps -32020).",
 )
 async def field_types(talk: ServerTalk) -> None:
     """Required fields of _meta that have a wrong type count as missing."""
@@ -109,7 +115,11 @@ async def field_types(talk: ServerTalk) -> None:
         reply = await _with_meta(link, method, params, meta)
         if reply.message is None or reply.message.kind is not Kind.ERROR:
             raise Broken(f"{method} with the _meta {meta!r} got {reply}, not the error -32602")
-        reply.failed_with(INVALID_PARAMS, status=BAD_REQUEST)
+        # over HTTP such a version does not match its header either
+        codes = (
+            (INVALID_PARAMS, HEADER_MISMATCH) if talk.binding is Binding.HTTP else (INVALID_PARAMS,)
+        )
+        reply.failed_with(*codes, status=BAD_REQUEST)
 
 
 @page.server(

@@ -92,6 +92,7 @@ async def undeclared(talk: ServerTalk) -> None:
 async def _not_asked(talk: ServerTalk, tool: str, arguments: dict[str, Any], method: str) -> None:
     """Let a tool ask for what the client cannot do: it is told so instead of the client asked."""
     link = await talk.open(capabilities={})
+    await link.listen()
     reply = await link.request("tools/call", {"name": tool, "arguments": arguments})
     asked = [each.method for each in link.asked if each.method != "ping"]
     check(not asked, f"the client declared nothing and was asked for {', '.join(asked)}")

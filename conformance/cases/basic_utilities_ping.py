@@ -96,6 +96,7 @@ async def many(talk: ServerTalk) -> None:
 async def server_pings(talk: ServerTalk) -> None:
     """A server may ping as well, and waits for nothing but an empty result."""
     link = await talk.open()
+    await link.listen()
     found = await link.ask("tools/call", {"name": "test_ping_client", "arguments": {}})
     check(not found.get("isError"), f"the call that pings the client failed: {found}")
     pings = [each for each in link.asked if each.method == "ping"]

@@ -105,7 +105,7 @@ async def shape(talk: ServerTalk) -> None:
         total = found.get("total", 0)
         counted = isinstance(total, int) and not isinstance(total, bool) and total >= 0
         check(counted, f"total is {total!r}")
-        check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found['hasMore']!r}")
+        check(isinstance(found.get("hasMore", False), bool), f"hasMore is {found.get('hasMore')!r}")
 
 
 @page.server(

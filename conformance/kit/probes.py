@@ -68,8 +68,8 @@ async def rejected(
 ) -> Reply:
     """Send what is no valid message; check that it is not carried out, and that the server lives.
 
-    Returns what came of it: an error (without an id, or with ``id``, which may be read in it), a
-    status, or nothing.  The conversation is as clean afterwards as it was before.
+    Returns what came of it: an error (with whatever id; ``id`` may be read in it), a status, or
+    nothing.  The conversation is as clean afterwards as it was before.
     """
     spoilt = link.spoilt
     sent = await link.say(payload, headers=headers)
@@ -80,7 +80,11 @@ async def rejected(
     if reply.message is not None:
         check(reply.message.kind is Kind.ERROR, f"{what} was carried out: {reply.message.value}")
     for stray in answers(link):
-        raise Broken(f"{what} was answered, with the id {stray.id!r}: {stray.value}")
+        if stray.kind is Kind.RESULT:
+            raise Broken(f"{what} was answered, with the id {stray.id!r}: {stray.value}")
+        # an error with an id that nobody gave: what that is worth, a case of its own says
+        link.inbox.remove(stray)
+        reply.message = reply.message or stray
     link.spoilt = spoilt
     return reply
 
@@ -113,7 +117,7 @@ async def unanswered(
     """Say things that are owed no answer, and check that none comes; ``said``: by what they are.
 
     ``errors``: errors without an id do not count.  Over HTTP the body of a refusal may always be
-    one.  Returns the heads of the HTTP responses.
+    an error.  Returns the heads of the HTTP responses.
     """
     spoilt = link.spoilt
     heads: dict[str, Head] = {}
@@ -121,7 +125,10 @@ async def unanswered(
         head = await link.accepted(await link.say(value))
         if head is not None:
             heads[what] = head
-            _no_answer(link, what, errors=errors or head.status in CLIENT_ERRORS)
+            if head.status in CLIENT_ERRORS:
+                # the body of a refusal may be an error
+                link.inbox[:] = [each for each in link.inbox if each.kind is not Kind.ERROR]
+            _no_answer(link, what, errors=errors)
     if not heads:
         await fence(link)
         await link.until(lambda: None, link.talk.timing.quiet)

@@ -5,6 +5,7 @@ from typing import Any
 from conformance.cases.basic_index import LARGE, NUMBER
 from conformance.kit.messages import result
 from conformance.mutants.faults import (
+    answers_to,
     code,
     declines,
     dies_of,
@@ -56,6 +57,12 @@ table.add(
     "error-codes/parse-error",
     "Says nothing to what it cannot read.",
     ignores(_no_json),
+)
+table.add(
+    "invents-ids",
+    "error-responses/no-invented-id",
+    "Gives errors about what it cannot read an id of its own.",
+    answers_to("", lambda value: {**value, "id": "server-error"} if "id" not in value else value),
 )
 table.add(
     "takes-nan",
