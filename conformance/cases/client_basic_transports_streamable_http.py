@@ -13,7 +13,7 @@ from conformance.kit.messages import (
     encode,
     result,
 )
-from conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
+from conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, ClientPlay, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
@@ -274,7 +274,7 @@ async def _by_stream(
     check(texts(step.result) == [words], f"the text came as {str(step.result)[:200]}")
 
 
-def _stream_case(slug: str, expects: str) -> Callable[..., Callable[..., object]]:
+def _stream_case(slug: str, expects: str) -> Callable[[ClientPlay], ClientPlay]:
     return page.client(
         MUST,
         f"receiving-messages/client-sse-{slug}",

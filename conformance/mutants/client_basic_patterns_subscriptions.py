@@ -1,0 +1,93 @@
+"""Mutants of clients for the page basic/patterns/subscriptions."""
+
+from collections.abc import Iterable
+
+from conformance.kit.client_wire import Arrival
+from conformance.kit.heard import Done
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    params_of,
+    reports,
+)
+from conformance.mutants.model import Table
+
+table = Table("basic/patterns/subscriptions")
+
+LISTEN = "subscriptions/listen"
+TOOLS = {"method": "notifications/tools/list_changed", "uri": None}
+PROMPTS = {"method": "notifications/prompts/list_changed", "uri": None}
+
+
+class KeepsStreams(ClientFault):
+    """The kit does not hear that the client closes a stream."""
+
+    def other(self, arrival: Arrival) -> Iterable[Arrival]:
+        """See ClientFault."""
+        return () if isinstance(arrival, Done) else (arrival,)
+
+
+class ListensOnce(ClientFault):
+    """Subscribes once in its life."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listened = False
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") != LISTEN:
+            return (value,)
+        again, self._listened = self._listened, True
+        return () if again else (value,)
+
+
+def _heard(*changes: Value, ended: bool = False) -> Value:
+    honoured = {"toolsListChanged": True, "promptsListChanged": True}
+    return {"result": {"honoured": honoured, "changes": [*changes], "ended": ended}}
+
+
+def _all(params: Value) -> Value:
+    wanted = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
+    return {**params, "notifications": {**params["notifications"], **wanted}}
+
+
+table.client(
+    "wants-all", "notification-filter/client-asks", "Asks for all.", params_of(LISTEN, _all)
+)
+table.client(
+    "believes",
+    "acknowledgment/client-checks",
+    "Takes it that everything is honoured.",
+    reports(0, _heard(TOOLS)),
+)
+table.client(
+    "one-stream",
+    "receiving-notifications/client-tells-apart",
+    "Tells every stream of everything.",
+    reports(0, {"result": {}, "steps": [_heard(TOOLS), _heard(TOOLS, PROMPTS, TOOLS)]}),
+)
+table.client(
+    "any-subscription",
+    "receiving-notifications/client-unknown-subscription",
+    "Takes what belongs to no subscription for its own.",
+    reports(0, _heard(PROMPTS)),
+)
+table.client(
+    "keeps-listening",
+    "cancellation/client-cancels",
+    "Does not end its subscriptions.",
+    KeepsStreams,
+)
+table.client(
+    "misses-the-end",
+    "graceful-closure/client-hears-the-end",
+    "Does not notice that the server has ended the stream.",
+    reports(0, _heard(TOOLS)),
+)
+table.client(
+    "listens-once",
+    ("graceful-closure/client-listens-again", "graceful-closure/client-reopens"),
+    "Does not subscribe again.",
+    ListensOnce,
+)

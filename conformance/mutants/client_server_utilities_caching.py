@@ -1,0 +1,66 @@
+"""Mutants of clients for the page server/utilities/caching."""
+
+from collections.abc import Iterable
+
+from conformance.mutants.client_faults import ClientFault, Value, adds, reports
+from conformance.mutants.model import Table
+
+table = Table("server/utilities/caching")
+
+
+class AsksOnce(ClientFault):
+    """The kit hears of each method once: what comes later was answered out of a cache."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self._method = method
+        self._asked = False
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") != self._method:
+            return (value,)
+        again, self._asked = self._asked, True
+        return ({**value, "method": "prompts/list"},) if again else (value,)
+
+
+def _contents(text: str) -> Value:
+    return {"result": {"contents": [{"uri": "test://kit/a", "text": text}]}}
+
+
+table.client(
+    "key-without-params",
+    "cache-key/client-other-params",
+    "Serves what it has of a method, whatever the parameters are.",
+    lambda: AsksOnce("resources/read"),
+)
+table.client(
+    "caches-input",
+    "cache-key/client-not-after-input",
+    "Keeps results that took input.",
+    reports(1, _contents("one")),
+)
+table.client(
+    "caches-all",
+    (
+        "time-to-live-ttl-field/client-zero",
+        "time-to-live-ttl-field/client-negative",
+        "time-to-live-ttl-field/client-absent",
+        "freshness-calculation/client-stale",
+        "interaction-with-notifications/client-forgets",
+    ),
+    "Keeps everything for ever.",
+    lambda: AsksOnce("tools/list"),
+)
+table.client(
+    "polls",
+    ("freshness-calculation/client-no-polling", "time-to-live-ttl-field/client-positive"),
+    "Asks for lists that nobody wanted.",
+    adds("tools/list", lambda value: {**value, "id": "poll"}),
+)
+table.client(
+    "one-page",
+    "cache-key/client-cursors",
+    "Takes the first page for all pages.",
+    reports(2, {"result": [{"name": "add_numbers"}, {"name": "add_numbers"}]}),
+)

@@ -1,0 +1,78 @@
+"""Mutants of clients for the page server/utilities/pagination."""
+
+from typing import Any
+
+from conformance.kit.messages import request
+from conformance.mutants.client_faults import ClientFault, Value, params_of, repaired, reports
+from conformance.mutants.model import Table
+
+table = Table("server/utilities/pagination")
+GUIDELINES = "implementation-guidelines"
+
+
+def _trimmed(params: Value) -> Value:
+    return {**params, "cursor": params["cursor"].strip()} if "cursor" in params else params
+
+
+def _first_page_only(value: Value) -> Value:
+    found = {key: each for key, each in value["result"].items() if key != "nextCursor"}
+    return {**value, "result": found}
+
+
+class Loops(ClientFault):
+    """Asks for the same page for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._times = 0
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and "nextCursor" in value.get("result", {}):
+            self._times += 1
+            if self._times < 2500:
+                self.invent(request(f"loop-{self._times}", "tools/list", {"cursor": "again"}))
+        return payload
+
+
+class OneMore(ClientFault):
+    """Asks for a page that nobody has spoken of."""
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and "tools" in value.get("result", {}):
+            self.invent(request("more", "tools/list", {"cursor": "more"}))
+        return payload
+
+
+table.client(
+    "trims",
+    f"{GUIDELINES}/client-opaque",
+    "Trims cursors.",
+    params_of("tools/list", _trimmed),
+)
+table.client(
+    "first-page",
+    "pagination-model/client-page-size",
+    "Reads one page.",
+    repaired(lambda value: "nextCursor" in value.get("result", {}), _first_page_only),
+)
+table.client(
+    "empty-is-the-end",
+    f"{GUIDELINES}/client-empty-cursor",
+    "Takes an empty cursor for the end.",
+    repaired(lambda value: value.get("result", {}).get("nextCursor") == "", _first_page_only),
+)
+table.client(
+    "one-more",
+    f"{GUIDELINES}/client-end",
+    "Asks for a page more than there is.",
+    OneMore,
+)
+table.client("loops", f"{GUIDELINES}/client-loop", "Follows cursors for ever.", Loops)
+table.client(
+    "overlooks",
+    "error-handling/client-refused-cursor",
+    "Takes a page that is refused for the end.",
+    reports(0, {"result": [{"name": "one"}]}),
+)
