@@ -10,9 +10,11 @@ from conformance.reports.junit import account
 from conformance.reports.report import Report, report_of
 from conformance.run.clients import Command, prepare_client, run_client
 from conformance.run.expected import judge
+from conformance.run.mutants import GUARDED
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
+from conformance.run.selection import select
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import EVERYTHING_CLIENT, everything
 from mcpcore.spec.revisions import REVISIONS, Revision
@@ -23,13 +25,17 @@ SETTINGS = Settings(jobs=4, timeout=20.0)
 """Patient, as machines that build things are slow."""
 
 
-async def server_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:
-    """Play all cases against our server over a binding."""
+async def server_report(
+    binding: Binding, revisions: Sequence[Revision] = REVISIONS, *, guarded: bool = False
+) -> Report:
+    """Play all cases against our server over a binding; ``guarded``: those about its guard."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
-    subjects = [everything(binding)]
-    run = prepare(subjects, all_cases(), settings)
+    subjects = [everything(binding, guarded=guarded)]
+    cases = select(all_cases(), [GUARDED]) if guarded else all_cases()
+    run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())
-    return _kept(run, f"server-{binding}", revisions)
+    name = f"server-{binding}" + "-guarded" * guarded
+    return _kept(run, name, revisions)
 
 
 async def client_report(binding: Binding, revisions: Sequence[Revision] = REVISIONS) -> Report:

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from conformance.commands.mutants import described
 from conformance.kit.client_play import HOSTS
-from conformance.kit.model import Binding, Case, Side
+from conformance.kit.model import Binding, Case, Side, Verdict
 from conformance.run.mutants import Trial, strays, try_mutants
 from conformance.run.registry import all_cases, all_mutants
 from mcpcore.spec.revisions import BY_NAME, REVISIONS
@@ -44,6 +44,13 @@ def test_there_are_enough_cases() -> None:
 def test_our_server(binding: Binding) -> None:
     report = anyio.run(server_report, binding)
     check(report, Side.SERVER, binding, REVISIONS)
+
+
+@pytest.mark.timeout(300)
+def test_our_server_with_a_guard() -> None:
+    report = anyio.run(functools.partial(server_report, Binding.HTTP, guarded=True))
+    assert {entry.verdict for entry in report.entries} == {Verdict.PASSED}
+    assert report.complete
 
 
 @pytest.mark.timeout(300)
