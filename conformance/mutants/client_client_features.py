@@ -1,0 +1,161 @@
+"""Mutants of clients for the pages of what clients do: elicitation, roots, sampling."""
+
+from collections.abc import Callable, Iterable
+
+from conformance.kit.messages import METHOD_NOT_FOUND, error, result
+from conformance.mutants.client_faults import (
+    ClientFault,
+    Value,
+    also_asks,
+    answers,
+    gives_up,
+    never_says,
+    params_of,
+)
+from conformance.mutants.model import Table
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
+
+elicitation = Table("client/elicitation")
+roots = Table("client/roots")
+sampling = Table("client/sampling")
+table = elicitation
+
+ELICIT, LIST, CREATE = "elicitation/create", "roots/list", "sampling/createMessage"
+
+
+def says_of(method: str, edit: Callable[[Value], Value]) -> Callable[[], ClientFault]:
+    """Edit the answers of a client to a request of the server, in either era."""
+
+    class Edits(ClientFault):
+        def said(self, value: Value) -> Iterable[Value | bytes]:
+            if "method" not in value:
+                concerned = self.method_of(value) == method and "result" in value
+                return ({**value, "result": edit(value["result"])} if concerned else value,)
+            params = value.get("params", {})
+            if "asked" not in params.get("inputResponses", {}):
+                return (value,)
+            responses = {"asked": edit(params["inputResponses"]["asked"])}
+            return ({**value, "params": {**params, "inputResponses": responses}},)
+
+    return Edits
+
+
+def undeclared(name: str) -> Callable[[Value], Value]:
+    """Capabilities without one, in the params of initialize and of later requests."""
+
+    def change(params: Value) -> Value:
+        params = {**params}
+        if "capabilities" in params:
+            params["capabilities"] = {**params["capabilities"], name: True}
+        meta = params.get("_meta", {})
+        if META_CLIENT_CAPABILITIES in meta:
+            declared = {**meta[META_CLIENT_CAPABILITIES], name: True}
+            params["_meta"] = {**meta, META_CLIENT_CAPABILITIES: declared}
+        return params
+
+    return change
+
+
+def obliges(method: str, found: Value) -> Callable[[], ClientFault]:
+    """Answer with a result where there was an error."""
+    return answers(method, lambda value: result(value["id"], found))
+
+
+def refuses(method: str) -> Callable[[], ClientFault]:
+    """Answer with an error of another code."""
+    return answers(method, lambda value: error(value["id"], METHOD_NOT_FOUND, "no"))
+
+
+for each, name in ((elicitation, "elicitation"), (roots, "roots"), (sampling, "sampling")):
+    each.client(
+        "declares-by-true",
+        ("capabilities/client-declares", "capabilities/client-declares-each-time"),
+        f"Declares {name} as true.",
+        params_of("", undeclared(name)),
+    )
+
+elicitation.client(
+    "needs-mode",
+    "elicitation-requests/client-default-mode",
+    "Cancels what has no mode.",
+    says_of(ELICIT, lambda answer: {"action": "cancel"}),
+)
+elicitation.client(
+    "no-defaults",
+    "requested-schema/client-defaults",
+    "Leaves out what nobody filled in.",
+    says_of(ELICIT, lambda answer: {"action": "accept", "content": {}}),
+)
+elicitation.client(
+    "fills-in-strings",
+    "form-mode-security/client-validates",
+    "Fills in text everywhere.",
+    says_of(
+        ELICIT,
+        lambda answer: {**answer, "content": dict.fromkeys(answer.get("content", {}), "test")},
+    ),
+)
+elicitation.client(
+    "gives-away",
+    "response-actions/client-declines",
+    "Declines, and sends what was filled in.",
+    says_of(ELICIT, lambda answer: {**answer, "content": {"word": "secret"}}),
+)
+elicitation.client(
+    "takes-urls",
+    "error-handling/client-undeclared-mode",
+    "Answers a URL that it did not say it takes.",
+    obliges(ELICIT, {"action": "accept"}),
+)
+elicitation.client(
+    "other-code",
+    "error-handling/client-undeclared-mode",
+    "Refuses a URL with another code.",
+    refuses(ELICIT),
+)
+elicitation.client(
+    "prefetches",
+    "safe-url-handling/client-no-prefetch",
+    "Looks at a URL before the user does.",
+    also_asks("HEAD", "/canary"),
+)
+elicitation.client(
+    "dies-of-completion",
+    "completion-notifications-for-url-mode-elicitation/client-unknown",
+    "Fails when something is complete that it does not know.",
+    gives_up(lambda value, payload: b"elicitation/complete" in payload),
+)
+
+roots.client(
+    "web-roots",
+    "root/client-file-uris",
+    "Has roots in the web.",
+    says_of(LIST, lambda answer: {"roots": [{"uri": "https://example.com/"}]}),
+)
+roots.client(
+    "empty-roots",
+    "error-handling/client-without-roots",
+    "Answers with no roots where there are none.",
+    obliges(LIST, {"roots": []}),
+)
+roots.client(
+    "silent",
+    "root-list-changes/client-notifies",
+    "Does not say that its roots have changed.",
+    never_says("notifications/roots/list_changed"),
+)
+
+sampling.client(
+    "no-model",
+    "creating-messages/client-answers",
+    "Does not say which model it was.",
+    says_of(CREATE, lambda answer: {**answer, "model": None}),
+)
+sampling.client(
+    "takes-tools",
+    ("tools-in-sampling/client-undeclared", "error-handling/client-unbalanced"),
+    "Takes everything.",
+    obliges(CREATE, {"role": "assistant", "content": {"type": "text", "text": "x"}, "model": "m"}),
+)
+
+__all__ = ["elicitation", "roots", "sampling", "table"]
