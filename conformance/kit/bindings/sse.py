@@ -42,7 +42,6 @@ class SseStage(Staging):
 
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
-        await super().__aenter__()
         await self._http.__aenter__()
         return self
 
@@ -53,8 +52,7 @@ class SseStage(Staging):
         trace: TracebackType | None,
     ) -> bool | None:
         """Close all connections."""
-        await self._http.__aexit__(kind, value, trace)
-        return await super().__aexit__(kind, value, trace)
+        return await self._http.__aexit__(kind, value, trace)
 
     async def connect(
         self,
