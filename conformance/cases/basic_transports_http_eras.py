@@ -127,7 +127,7 @@ async def waiting(point: Endpoint, label: str, seconds: float, id: str) -> int:
         "_meta": {"progressToken": label},
     }
     sent = await point.link.say(point.message("tools/call", call, id=id))
-    await point.link.until(lambda: point.so_far(sent.exchange).messages)
+    await point.begun(sent.exchange)
     return sent.exchange
 
 
@@ -226,7 +226,7 @@ async def no_changes_on_calls(talk: ServerTalk) -> None:
     await acknowledged(point.link, listening)
     call = {"name": "test_tool_with_progress", "_meta": {"progressToken": "kit"}}
     running = await point.link.say(point.message("tools/call", call))
-    await point.link.expect(PROGRESS)
+    await point.begun(running.exchange)
     changing = await point.post(point.message("tools/call", {"name": "test_trigger_tool_change"}))
     check_served(changing, "the call that changes the list")
     for answer in (changing, await point.answer(running.exchange)):

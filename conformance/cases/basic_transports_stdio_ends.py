@@ -15,6 +15,8 @@ page = Page("basic/transports/stdio")
 
 BOTH_ERAS = Span(LATEST_LEGACY, LATEST)
 """One revision of each: how a process ends has nothing to do with what it says."""
+STARTING = 3.0
+"""Times of an answer that a start may take."""
 CHANNELS = LINES | {Binding.WS}
 """Bindings that follow the rules of stdio, one channel for everything."""
 FREE = STDIO | {Binding.TCP, Binding.UNIX, Binding.MEMORY, Binding.WS}
@@ -39,10 +41,11 @@ async def running(talk: ServerTalk) -> Link:
     return link
 
 
-async def check_ended(talk: ServerTalk, link: Link, when: str) -> int | None:
-    """Check that the process ends; returns its status."""
-    status = await talk.process(link).exited(talk.timing.answer)
-    check(status is not None, f"{when} the process goes on, for {talk.timing.answer:g} s at least")
+async def check_ended(talk: ServerTalk, link: Link, when: str, *, times: float = 1.0) -> int | None:
+    """Check that the process ends, in the time for an answer or so many times of it."""
+    patience = times * talk.timing.answer
+    status = await talk.process(link).exited(patience)
+    check(status is not None, f"{when} the process goes on, for {patience:g} s at least")
     return status
 
 
@@ -74,7 +77,8 @@ async def end_at_once(talk: ServerTalk) -> None:
     """A server to which nothing is said exits as well."""
     link = await talk.connect()
     await link.wire.finish()
-    await check_ended(talk, link, "without any input")
+    # it has to start before it can end
+    await check_ended(talk, link, "without any input", times=STARTING)
 
 
 @page.server(

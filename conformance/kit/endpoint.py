@@ -27,6 +27,8 @@ CLIENT_ERRORS = range(400, 500)
 SERVER_ERRORS = range(500, 600)
 KINDS = ("application/json", "text/event-stream")
 EVENT_STREAM = KINDS[1]
+BEGINNING = 1.5
+"""Seconds in which a call that reports its progress does so, where it can."""
 
 Decorator = Callable[[ServerPlay], ServerPlay]
 
@@ -183,6 +185,14 @@ class Endpoint:
             [each for each in self.link.events if each.exchange == exchange],
             self.link.ended.get(exchange),
         )
+
+    async def begun(self, exchange: int) -> None:
+        """Wait until a call shows on its stream that it runs; with JSON it cannot."""
+        await self.link.until(
+            lambda: self.link.ended.get(exchange) or self.so_far(exchange).messages, BEGINNING
+        )
+        if not self.so_far(exchange).streams:
+            self.talk.skip("the server does not answer with an event stream")
 
     # Bytes
 

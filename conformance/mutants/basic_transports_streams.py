@@ -3,16 +3,14 @@
 import json
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import ClassVar
 
-from conformance.kit.heard import Done, Gone, Head, Heard, Text, header
-from conformance.mutants.fault import Asked, Fault, Value
+from conformance.kit.heard import Done, Gone, Heard, Text
+from conformance.mutants.fault import Fault, Value
 from conformance.mutants.http_faults import (
     Concerns,
     calls,
     gets,
     header_of,
-    notifications,
     overlooks,
     refuses,
     responses,
@@ -111,54 +109,6 @@ class Twice(Fault):
         return (heard, copy(heard)) if twice else (heard,)
 
 
-class _Leaks(Fault):
-    """Sends progress over the GET streams of other sessions, too."""
-
-    kept: ClassVar[list[tuple[Fault, Text]]] = []
-
-    def fetching(self, asked: Asked) -> Asked | None:
-        if calls("initialize")(asked):
-            self.kept.clear()
-        return asked
-
-    def heard(self, heard: Heard) -> Iterable[Heard]:
-        if isinstance(heard, Text) and of("notifications/progress")(message(heard)):
-            self.kept.append((self, heard))
-        streams = [number for number, asked in self.exchanges.items() if gets(asked)]
-        foreign = [copy(text) for owner, text in self.kept if owner is not self]
-        if not streams or not foreign:
-            return (heard,)
-        for each in foreign:
-            each.exchange = streams[0]
-        self.kept.clear()
-        return (heard, *foreign)
-
-
-class _CrossSession(Fault):
-    """Takes some messages for those of the oldest session, whosever they are."""
-
-    first: ClassVar[list[str]] = []
-
-    def __init__(self, concerns: Concerns) -> None:
-        super().__init__()
-        self._concerns = concerns
-
-    def head(self, head: Head) -> Head:
-        if (found := header(head.headers, SESSION)) is not None:
-            self.first.append(found)
-            del self.first[:-2]
-        return head
-
-    def fetching(self, asked: Asked) -> Asked | None:
-        if self._concerns(asked) and self.first:
-            asked.headers = {**asked.headers, SESSION: self.first[0]}
-        return asked
-
-
-def _cancels(asked: Asked) -> bool:
-    return notifications(asked) and asked.value["method"] == "notifications/cancelled"
-
-
 table.add(
     "get-404",
     "listening-for-messages-from-the-server/stream-or-405",
@@ -235,27 +185,8 @@ table.add(
 )
 table.add(
     "progress-twice",
-    ("multiple-connections/progress-once", "session-management/equal-ids"),
+    "multiple-connections/progress-once",
     "Sends progress twice.",
     Twice,
 )
-table.add(
-    "leaks-progress",
-    "session-management/streams-apart",
-    "Sends the progress of one session to another one.",
-    _Leaks,
-)
-table.add(
-    "cancels-for-others",
-    "session-management/cancel-own-only",
-    "Lets any session cancel.",
-    lambda: _CrossSession(_cancels),
-)
-table.add(
-    "answers-for-others",
-    "session-management/answer-own-only",
-    "Lets any session answer.",
-    lambda: _CrossSession(responses),
-)
-
 __all__ = ["Twice", "is_response", "message", "misdirects", "of", "table"]

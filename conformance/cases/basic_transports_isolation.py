@@ -1,0 +1,115 @@
+"""Cases of the page basic/transports: sessions of Streamable HTTP beside one another."""
+
+from conformance.cases.basic_transports_sessions import stateful
+from conformance.cases.basic_transports_streams import (
+    PROGRESS,
+    RESPONSES,
+    WITH_PROGRESS,
+    asked,
+    calling,
+    listening,
+    sampled,
+    silent,
+)
+from conformance.kit.endpoint import WITH_SESSIONS, Endpoint, check_served, endpoint, over_http
+from conformance.kit.link import Sent
+from conformance.kit.messages import Kind, result
+from conformance.kit.model import SHOULD, Page
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import check
+
+page = Page("basic/transports")
+case = over_http(page)
+
+
+@case(
+    SHOULD,
+    "session-management/equal-ids",
+    WITH_SESSIONS,
+    expects="Both are answered, each on its own stream.",
+    needs=WITH_PROGRESS,
+)
+async def equal_ids(talk: ServerTalk) -> None:
+    """Two sessions use one request id and one progress token at the same time."""
+    first, second = await endpoint(talk), await endpoint(talk)
+    sent = [(point, await calling(point, "kit", id="same")) for point in (first, second)]
+    for point, each in sent:
+        answer = await point.answer(each.exchange)
+        found = [one.id for one in answer.messages if one.kind in RESPONSES]
+        check(found == ["same"], f"a session got the responses {found}")
+        values = [one.params.get("progress") for one in answer.messages if one.method == PROGRESS]
+        check(
+            len(values) == len(set(values)), f"a session got the progress of another one: {values}"
+        )
+
+
+@case(
+    SHOULD,
+    "session-management/streams-apart",
+    WITH_SESSIONS,
+    expects="Nothing of one session's calls comes on another session's stream.",
+    needs=("tool:test_tool_with_progress", "tool:test_sampling"),
+)
+async def streams_apart(talk: ServerTalk) -> None:
+    """The GET stream of a session brings nothing that concerns another session's calls."""
+    (first, _), (second, _) = await stateful(talk), await stateful(talk)
+    stream = await listening(talk, second)
+    await first.answer((await calling(first, "kit")).exchange)
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    await first.post(first.message("tools/call", call))
+    await second.link.quiet()
+    brought = second.so_far(stream.exchange).messages
+    strays = [
+        each.method or str(each.kind)
+        for each in brought
+        if each.method == PROGRESS or each.kind is not Kind.NOTIFICATION
+    ]
+    check(not strays and not second.link.asked, f"a session got {strays} of another one")
+
+
+@case(
+    SHOULD,
+    "session-management/cancel-own-only",
+    WITH_SESSIONS,
+    expects="The call goes on and is answered.",
+    needs=("tool:test_wait",),
+)
+async def cancel_own_only(talk: ServerTalk) -> None:
+    """A session cannot cancel the request of another one by its id."""
+    (first, _), (second, _) = await stateful(talk), await stateful(talk)
+    method, params = talk.slow_call(0.3)
+    sent = await first.link.say(first.message(method, params, id="kit-shared"))
+    await first.link.alive()
+    await second.link.cancel(Sent(id="kit-shared", exchange=0, method=method, number=0))
+    await second.link.alive()
+    answer = await first.answer(sent.exchange)
+    check_served(answer, "a call whose id another session has cancelled")
+
+
+@case(
+    SHOULD,
+    "session-management/answer-own-only",
+    WITH_SESSIONS,
+    expects="The question stays open until its own session answers it.",
+    needs=("tool:test_sampling",),
+)
+async def answer_own_only(talk: ServerTalk) -> None:
+    """A session cannot answer what the server has asked of another one."""
+    first = Endpoint(talk, await talk.open(answering=silent()))
+    if first.wire.session is None:
+        talk.skip("the server gives no session ids")
+    second = await endpoint(talk)
+    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
+    sent = await first.link.say(first.message("tools/call", call))
+    question = await asked(talk, first, sent)
+    await second.post(result(question.id, sampled("forged")))
+    await second.link.alive()
+    await first.post(result(question.id, sampled("genuine")))
+    answer = await first.answer(sent.exchange)
+    check_served(answer, "the call")
+    said = str(answer.result)
+    check("forged" not in said, f"the answer of another session was taken: {said[:200]}")
+    check("genuine" in said, f"the session's own answer was not taken: {said[:200]}")
+
+
+__all__ = ["page"]

@@ -1,0 +1,87 @@
+"""Mutants that mix up sessions of Streamable HTTP."""
+
+from collections.abc import Iterable
+from copy import copy
+from typing import ClassVar
+
+from conformance.kit.heard import Head, Heard, Text, header
+from conformance.mutants.basic_transports_streams import SESSION, Twice, message, of
+from conformance.mutants.fault import Asked, Fault
+from conformance.mutants.http_faults import Concerns, calls, gets, notifications, responses
+from conformance.mutants.model import Table
+
+table = Table("basic/transports")
+
+
+class _Leaks(Fault):
+    """Sends progress over the GET streams of other sessions, too."""
+
+    kept: ClassVar[list[tuple[Fault, Text]]] = []
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if calls("initialize")(asked):
+            self.kept.clear()
+        return asked
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if isinstance(heard, Text) and of("notifications/progress")(message(heard)):
+            self.kept.append((self, heard))
+        streams = [number for number, asked in self.exchanges.items() if gets(asked)]
+        foreign = [copy(text) for owner, text in self.kept if owner is not self]
+        if not streams or not foreign:
+            return (heard,)
+        for each in foreign:
+            each.exchange = streams[0]
+        self.kept.clear()
+        return (heard, *foreign)
+
+
+class _CrossSession(Fault):
+    """Takes some messages for those of the oldest session, whosever they are."""
+
+    first: ClassVar[list[str]] = []
+
+    def __init__(self, concerns: Concerns) -> None:
+        super().__init__()
+        self._concerns = concerns
+
+    def head(self, head: Head) -> Head:
+        if (found := header(head.headers, SESSION)) is not None:
+            self.first.append(found)
+            del self.first[:-2]
+        return head
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if self._concerns(asked) and self.first:
+            asked.headers = {**asked.headers, SESSION: self.first[0]}
+        return asked
+
+
+def _cancels(asked: Asked) -> bool:
+    return notifications(asked) and asked.value["method"] == "notifications/cancelled"
+
+
+table.add(
+    "progress-of-other-sessions",
+    "session-management/equal-ids",
+    "Sends the progress of one session to another one that uses its token.",
+    Twice,
+)
+table.add(
+    "leaks-progress",
+    "session-management/streams-apart",
+    "Sends the progress of one session to another one.",
+    _Leaks,
+)
+table.add(
+    "cancels-for-others",
+    "session-management/cancel-own-only",
+    "Lets any session cancel.",
+    lambda: _CrossSession(_cancels),
+)
+table.add(
+    "answers-for-others",
+    "session-management/answer-own-only",
+    "Lets any session answer.",
+    lambda: _CrossSession(responses),
+)
