@@ -53,7 +53,7 @@ def server(
 
     def work() -> int:
         if show:
-            return list_cases(chosen.cases(Side.SERVER), as_json=as_json)
+            return list_cases(chosen.listed(Side.SERVER), as_json=as_json)
         from conformance.commands.server import check_server
 
         return check_server(words or (), options, chosen)
@@ -88,7 +88,7 @@ def client(
 
     def work() -> int:
         if show:
-            return list_cases(chosen.cases(Side.CLIENT), as_json=as_json)
+            return list_cases(chosen.listed(Side.CLIENT), as_json=as_json)
         from conformance.commands.client import check_client
 
         return check_client(options, chosen)

@@ -18,6 +18,8 @@ from transports.commands.options import gathering
 from transports.commands.output import Exit, Failure
 
 ALL = "all"
+JOBS = 4
+"""Cases at a time, by default."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     revisions: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
     strict: bool = False
-    jobs: int = 4
+    jobs: int | None = None
     timeout: float = 5.0
     seed: int = 0
     reports: tuple[str, ...] = ()
@@ -43,15 +45,25 @@ class Choice(Struct, frozen=True, kw_only=True):
         except NoSuchCase as error:
             raise Failure(f"--only: {error}", Exit.USAGE) from None
 
-    def settings(self) -> Settings:
-        """How the run is made.  Raises Failure for an unknown revision."""
+    def listed(self, side: Side) -> list[Case]:
+        """The cases that are wanted in one of the revisions and transports, for a list."""
+        revisions, bindings = self.settings().revisions, self.bindings([*Binding])
+        return [
+            case
+            for case in self.cases(side)
+            if any(map(case.holds_in, revisions))
+            and (not bindings or not case.bindings.isdisjoint(bindings))
+        ]
+
+    def settings(self, jobs: int = JOBS) -> Settings:
+        """How the run is made, ``jobs`` unless others are said.  Raises Failure."""
         try:
             chosen = parse_revisions(self.revisions)
         except ValueError as error:
-            raise Failure(str(error), Exit.USAGE) from None
+            raise Failure(f"--revision: {error}", Exit.USAGE) from None
         return Settings(
             revisions=tuple(each for each in REVISIONS if each in chosen) or REVISIONS,
-            jobs=self.jobs,
+            jobs=self.jobs or jobs,
             timeout=self.timeout,
             seed=self.seed,
         )
@@ -119,8 +131,9 @@ class _Declared:
         bool, typer.Option("--strict", help="What is weak or inconclusive is a failure, too.")
     ] = False
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Cases at a time.")
-    ] = 4
+        int | None,
+        typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Cases at a time."),
+    ] = None
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="For each answer.")
     ] = 5.0

@@ -22,6 +22,9 @@ from transports.commands.output import (
     print_table,
 )
 
+JOBS = 12
+"""At a time, by default: most of their time goes by in waiting for what does not come."""
+
 
 def show_mutants(choice: Choice, *, as_json: bool) -> int:
     """Play the chosen cases against their mutants, and print the table; 1 if a case is unproven."""
@@ -42,7 +45,7 @@ def show_mutants(choice: Choice, *, as_json: bool) -> int:
         def told(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        trial = anyio.run(partial(try_mutants, cases, all_mutants(), choice.settings(), told))
+        trial = anyio.run(partial(try_mutants, cases, all_mutants(), choice.settings(JOBS), told))
     if not choice.only:
         trial.problems += strays(all_cases(), all_mutants())
     if as_json:

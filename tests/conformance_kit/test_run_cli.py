@@ -100,6 +100,21 @@ def test_cases_are_listed(side: str) -> None:
     assert all(row["id"] in shown.stdout for row in rows)
 
 
+def test_the_list_is_of_what_is_asked_for() -> None:
+    def ids(*words: str) -> set[str]:
+        done = conformance("server", "--list", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)
+        return {row["id"] for row in rows}
+
+    everything, modern = ids(), ids("--revision", "2026-07-28")
+    assert modern < everything
+    assert "basic/lifecycle/version-negotiation/version-echoed" in everything - modern
+    lines = ids("--transport", "memory")
+    assert {each for each in everything if each.startswith("basic/transports/stdio/")} - lines
+    assert ids("--transport", "memory", "--transport", "http") > lines
+
+
 def test_a_good_server_over_several_transports(tmp_path: Path) -> None:
     done = conformance(
         "server",
