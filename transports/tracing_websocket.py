@@ -23,14 +23,14 @@ def record_frame(trace: "ConnectionTrace", event: Event, *, incoming: bool = Tru
         trace.frame("binary", bytes(event.data), incoming=incoming)
 
 
-def record_refused(trace: "ConnectionTrace", event: Event, data: bytes) -> None:
+def record_refused(trace: "ConnectionTrace", event: Event, data: bytes, why: str) -> None:
     """Record what is refused before its end: ``data`` is what came, masked or compressed.
 
     Secrets could not be found in it, so that it is kept only where they are not to be hidden.
     """
     assert isinstance(event, CloseConnection)  # noqa: S101 - what wsproto makes of it
     kind: Kind = "binary" if event.code == CloseReason.UNSUPPORTED_DATA else "invalid"
-    said = data if trace.secrets else f"{len(data)} bytes: {event.reason or 'no frame'}".encode()
+    said = data if trace.secrets else f"{len(data)} bytes: {why}".encode()
     trace.frame(kind, said, incoming=True)
 
 

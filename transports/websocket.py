@@ -121,7 +121,7 @@ class WebSocketLink(StreamLink):
         for count, event in enumerate(ws.events(), 1):
             if not self._frame(event, ws):
                 if self.trace is not None and _is_error(event, ws):
-                    record_refused(self.trace, event, data)
+                    record_refused(self.trace, event, data, self._said)
                 return
             if count == _BUDGET:  # the generator is lazy: the rest stays where it is
                 self._pending = True

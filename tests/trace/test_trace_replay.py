@@ -288,3 +288,19 @@ def test_what_no_driver_would_do_is_a_remark() -> None:
     talk = trace(session(), get(3, **TOLD), get(3, **TOLD), side="server", binding="http")
     found = remarks(talk, "server")
     assert [text for _, text in found if "does not take this: the exchange number 3" in text]
+
+
+def test_it_is_for_the_core_to_give_an_exchange_up() -> None:
+    left = BUILD.note("http-end", time=0.0, stream=3, data=b"given up by this side")
+    talk = trace(
+        session(),
+        post(request("tools/call", CALL), 3, **TOLD),
+        stream(stream=3, ends=False),
+        left,
+        post(notice("notifications/cancelled", {"requestId": 1}), 4, **TOLD),
+        reply(None, 4, 202),
+        binding="http",
+    )
+    found = steps(talk, "client")
+    assert [text for step in found for text in step.remarks] == []
+    assert "gives up an exchange" in [text for step in found for text in step.sends]
