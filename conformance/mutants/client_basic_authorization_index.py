@@ -1,0 +1,57 @@
+"""Mutants of clients for the page basic/authorization/index."""
+
+from collections.abc import Iterable
+
+from conformance.kit.client_wire import Asked
+from conformance.mutants.client_faults import ClientFault, also_asks, header, without_header
+from conformance.mutants.model import Table
+
+table = Table("basic/authorization/index")
+
+
+class Follows(ClientFault):
+    """Follows a redirect with all that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._redirected = False
+
+    def replied(self, status: int) -> None:
+        """See ClientFault."""
+        self._redirected = self._redirected or status in (307, 308)
+
+    def asked(self, asked: Asked) -> Iterable[Asked]:
+        """See ClientFault."""
+        if self._redirected:
+            asked.headers = [
+                (name, value.replace("127.0.0.1", "localhost")) for name, value in asked.headers
+            ]
+        return (asked,)
+
+
+table.client(
+    "token-in-posts-only",
+    "token-requirements/client-every-request",
+    "Sends its token with messages only.",
+    without_header("authorization", "DELETE"),
+    revision="2025-11-25",
+)
+table.client(
+    "other-token",
+    "token-requirements/client-every-request",
+    "Sends something else.",
+    header("authorization", lambda value: "Basic a2l0"),
+)
+table.client(
+    "follows",
+    "token-handling/client-not-elsewhere",
+    "Takes its token wherever it is sent.",
+    Follows,
+    revision="2025-11-25",
+)
+table.client(
+    "turns-into-get",
+    "token-handling/client-post-stays-post",
+    "Asks for the other address by GET.",
+    also_asks("GET", "/elsewhere"),
+)
