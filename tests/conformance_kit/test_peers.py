@@ -1,0 +1,113 @@
+"""What is found in programs of others: gathered, held against what was read, written down."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
+from conformance.kit.talk import ServerTalk
+from conformance.peers.findings import Checked, bytes_of, gather, read_checked, unchecked
+from conformance.peers.page import page_of
+from conformance.peers.programs import PEERS
+from conformance.run.registry import all_cases
+
+
+def a_case(slug: str, *, must: bool = True) -> Case:
+    page = Page("basic/test")
+
+    @page.server(MUST if must else SHOULD, f"part/{slug}", expects="Nothing.")
+    async def nothing(talk: ServerTalk) -> None:
+        """Tests nothing."""
+
+    return page.cases[0]
+
+
+def line(text: str, *, sent: bool, exchange: int = 0, kind: str = "message") -> Line:
+    return Line(at=0.0, sent=sent, wire=1, exchange=exchange, kind=kind, data=text.encode())
+
+
+def result(case: Case, verdict: Verdict, *lines: Line, revision: str = "2025-11-25") -> Result:
+    return Result(
+        case=case,
+        revision=revision,
+        binding=Binding.STDIO,
+        verdict=verdict,
+        detail=f"it is {verdict}",
+        transcript=list(lines),
+    )
+
+
+ASKED = line('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n', sent=True)
+TOLD = line('{"jsonrpc":"2.0","id":"1","result":{}}\n', sent=False)
+FENCE = line('{"jsonrpc":"2.0","id":2,"method":"ping"}\n', sent=True)
+ALIVE = line('{"jsonrpc":"2.0","id":2,"result":{}}\n', sent=False)
+
+
+def test_a_failure_stands_for_weak_results_and_places_are_put_together() -> None:
+    case = a_case("one")
+    (finding,) = gather(
+        [
+            ("a", result(case, Verdict.WEAK, revision="2024-11-05")),
+            ("a", result(case, Verdict.FAILED, ASKED, TOLD)),
+            ("b", result(case, Verdict.FAILED)),
+            ("b", result(a_case("two"), Verdict.PASSED)),
+        ]
+    )
+    assert finding.verdict is Verdict.FAILED
+    assert finding.detail == "it is failed"
+    assert finding.places == {"a": ["2024-11-05", "2025-11-25"], "b": ["2025-11-25"]}
+    assert finding.said == [
+        'to the server: {"jsonrpc":"2.0","id":1,"method":"tools/list"}',
+        'to the client: {"jsonrpc":"2.0","id":"1","result":{}}',
+    ]
+
+
+def test_signs_of_life_behind_the_finding_are_not_shown() -> None:
+    told = [*[ASKED, TOLD] * 3, FENCE, ALIVE]
+    said = bytes_of(result(a_case("one"), Verdict.FAILED, *told))
+    assert len(said) == 5
+    assert not any("ping" in each or '"id":2' in each for each in said)
+
+
+def test_everything_that_was_found_has_to_have_been_read() -> None:
+    one, two = a_case("one"), a_case("two")
+    findings = gather([("a", result(one, Verdict.FAILED)), ("b", result(two, Verdict.WEAK))])
+    read = [
+        Checked(case=one.id, peers=("a", "b"), fact="It does so."),
+        Checked(case=two.id, peers=("b",), fact="It does not."),
+    ]
+    assert unchecked(findings, read) == [f"not found any more: {one.id} in b"]
+    assert unchecked(findings, read[:1]) == [
+        f"not checked by hand: {two.id} in b",
+        f"not found any more: {one.id} in b",
+    ]
+
+
+def test_the_page_has_the_fact_the_clause_and_the_bytes() -> None:
+    case = a_case("one", must=False)
+    name = PEERS[0].name
+    results = [(name, result(case, Verdict.WEAK, ASKED, TOLD))]
+    read = [Checked(case=case.id, peers=(name,), fact="Answers | with a string.")]
+    page = page_of(gather(results), read, results, PEERS[:1])
+    assert "Answers \\| with a string." in page
+    assert f"[{case.id}]({case.link})" in page
+    assert "| SHOULD |" in page
+    assert '{"jsonrpc":"2.0","id":"1","result":{}}' in page
+    assert f"| {name} | 1 | 0 | 0 | 1 | 0 |" in page
+    assert "not checked" in page_of(gather(results), [], results, PEERS[:1])
+
+
+def test_what_was_read_is_about_cases_and_programs_that_there_are() -> None:
+    cases, peers = {case.id for case in all_cases()}, {peer.name for peer in PEERS}
+    for each in read_checked():
+        assert each.case in cases
+        assert peers.issuperset(each.peers)
+        assert each.whose in ("SDK", "program", "uvicorn")
+
+
+def test_a_file_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "checked.toml"
+    file.write_text("[[finding]\n")
+    with pytest.raises(tomllib.TOMLDecodeError):
+        read_checked(file)
