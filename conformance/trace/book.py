@@ -66,7 +66,11 @@ class Conversation(Struct):
     blind: bool = False
     """Some of its messages were cut, so that what is unknown may have been said."""
     requests: dict[tuple[str, str], Asked] = field(default_factory=dict)
-    """By sender and id: those that wait for an answer, and the last that do no more."""
+    """By sender and id: the last of each."""
+    open: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """Those of them that have no answer yet."""
+    tokens: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    """By sender and progress token: the last of each."""
     used: set[tuple[str, str]] = field(default_factory=set)
     client: ClientCapabilities | None = None
     server: ServerCapabilities | None = None
@@ -91,11 +95,19 @@ class Conversation(Struct):
 
     def waiting(self, sender: str) -> list[Asked]:
         """The requests of one side that have no answer yet."""
-        return [
-            asked
-            for (who, _), asked in self.requests.items()
-            if who == sender and not asked.answered
-        ]
+        return [asked for (who, _), asked in self.open.items() if who == sender]
+
+    def add(self, asked: Asked) -> None:
+        """Another request."""
+        key = (asked.sender, id_key(asked.said.id))
+        self.requests[key] = self.open[key] = asked
+
+    def answer(self, asked: Asked, line: int) -> None:
+        """It is answered in a line."""
+        asked.answered = line
+        key = (asked.sender, id_key(asked.said.id))
+        if self.open.get(key) is asked:
+            del self.open[key]
 
 
 class Book:

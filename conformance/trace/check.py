@@ -13,7 +13,6 @@ from conformance.trace.book import (
     Book,
     Conversation,
     Finding,
-    id_key,
     is_modern,
     named_revision,
     other,
@@ -110,7 +109,7 @@ class Checker:
             row = _row_of_initialize()
         asked = Asked(said, sender, revision, row)
         if said.message is None:  # it was cut: all that is known of it is its id
-            talk.requests[sender, id_key(said.id)] = asked
+            talk.add(asked)
             return
         modern = revision is not None and revision.modern
         check_lifecycle.check_order(book, talk, said, modern)
@@ -122,7 +121,7 @@ class Checker:
         elif revision is not None:
             check_lifecycle.check_method(book, talk, said, revision)
         check_messages.check_new_id(book, talk, asked)
-        talk.requests[sender, id_key(said.id)] = asked
+        talk.add(asked)
         if row is not None:
             requests.check_params(book, said, row, revision)
         requests.check_token(book, talk, asked)

@@ -135,7 +135,7 @@ def check_answer(book: Book, talk: Conversation, said: Said) -> Asked | None:
         listen = asked.said.method == "subscriptions/listen"
         if not listen:
             book.find("cancelled-answered", said.line, sender, late, asked.revision)
-    asked.answered = said.line
+    talk.answer(asked, said.line)
     return asked
 
 

@@ -65,10 +65,11 @@ def check_token(book: Book, talk: Conversation, asked: Asked) -> None:
     if isinstance(token, bool) or not isinstance(token, (str, int)):
         book.find("token-type", line, sender, f"the token is {token!r}", revision)
         return
-    for earlier in talk.waiting(sender):
-        if earlier is not asked and earlier.token == token and not earlier.cancelled:
-            text = f"the token {token!r} is that of the request of line {earlier.said.line}"
-            book.find("token-unique", line, sender, text, revision)
+    earlier = talk.tokens.get((sender, id_key(token)))
+    if earlier is not None and not earlier.answered and not earlier.cancelled:
+        text = f"the token {token!r} is that of the request of line {earlier.said.line}"
+        book.find("token-unique", line, sender, text, revision)
+    talk.tokens[sender, id_key(token)] = asked
 
 
 def check_progress(book: Book, talk: Conversation, said: Said) -> None:
@@ -77,7 +78,7 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
     token, value = said.params.get("progressToken"), said.params.get("progress")
     if token is None or talk.blind:
         return
-    asked = _owner(talk, other(sender), token)
+    asked = talk.tokens.get((other(sender), id_key(token)))
     if asked is None:
         if not talk.loose:
             text = f"the token {token!r} is of no request"
@@ -93,15 +94,6 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
             text = f"{value:g} after {asked.progress:g}"
             book.find("progress-increases", said.line, sender, text, asked.revision)
         asked.progress = float(value)
-
-
-def _owner(talk: Conversation, asker: str, token: object) -> Asked | None:
-    found = None
-    for (who, _), asked in talk.requests.items():
-        same = type(asked.token) is type(token) and asked.token == token
-        if who == asker and same and (found is None or not asked.answered):
-            found = asked
-    return found
 
 
 # Cancellation

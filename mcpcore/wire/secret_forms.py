@@ -63,7 +63,7 @@ def _groups(pattern: str) -> Callable[[str], Iterator[tuple[int, int]]]:
     return lambda text: (found.span(1) for found in compiled.finditer(text))
 
 
-_PARAMETER = re.compile(r"[?&#;]([\w.~%\[\]-]{1,64})=([^&#\s\"<>\\]+)")
+_PARAMETER = re.compile(r"(?:\A|[?&#;])([\w.~%\[\]-]{1,64})=([^&#\s\"<>\\]+)")
 
 
 def _parameters(text: str) -> Iterator[tuple[int, int]]:
@@ -95,9 +95,9 @@ def _private_keys(text: str) -> Iterator[tuple[int, int]]:
 
 FORMS = (
     Form(("://",), _groups(r"://([^/\s?#\"<>\\]{0,2000})@")),
-    Form(("=",), _parameters),
     Form(("bearer",), _groups(r"(?<![A-Za-z0-9_])(?i:bearer)\s{1,9}([A-Za-z0-9._~+/=-]{6,})")),
     Form(("authorization",), _headers),
+    Form(("=",), _parameters),
     Form(("eyj",), _groups(r"(?<![A-Za-z0-9_])(eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*){0,3})")),
     Form(
         (

@@ -336,7 +336,7 @@ class RecordBuilder:
         """Record anything else; ``data`` is what was on the wire or what is said of it."""
         places: list[str] = []
         if data is not None and self._redactor is not None:
-            data, places = self._safe(data)
+            data, places = self._safe_place(data) if event == "endpoint" else self._safe(data)
         text, kept, cut = (None, None, 0) if data is None else self._bounded(data)
         return Record(
             time=time,
@@ -354,6 +354,12 @@ class RecordBuilder:
             cut=cut + dropped,
             redactions=tuple(places),
         )
+
+    def _safe_place(self, data: bytes) -> tuple[bytes, list[str]]:
+        """The same for a URL, which is the endpoint of HTTP+SSE: its query is the session."""
+        assert self._redactor is not None  # noqa: S101 - asked for then only
+        safe, places = self._redactor.target(data.decode("utf-8", "surrogateescape"))
+        return safe.encode("utf-8", "surrogateescape"), places
 
     def _safe(self, data: bytes) -> tuple[bytes, list[str]]:
         assert self._redactor is not None  # noqa: S101 - asked for then only

@@ -33,6 +33,8 @@ PLAIN_TEXTS = [
     f"bearer {SECRET}",
     f"mcp.auth.{SECRET}",
     f"authorization=Basic {SECRET}",
+    f"code={SECRET}&grant_type=authorization_code",
+    f"grant_type=x&client_assertion={SECRET}",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIE" + SECRET + "\n-----END RSA PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY-----\ncut off " + SECRET,
     f"eyJhbGciOiJIUzI1NiJ9.{SECRET}.{SECRET}",
@@ -330,3 +332,19 @@ def test_a_secret_of_any_length_is_hidden() -> None:
         shown, _ = redactor.text(json.dumps({"password": "x" * size}))
         assert json.loads(shown) == {"password": "<hidden-1>"}
         assert redactor.hide("x" * size) == "<hidden-1>"
+
+
+def test_the_endpoint_of_an_event_stream_is_hidden_as_the_target_that_it_becomes() -> None:
+    builder = RecordBuilder(Redactor())
+    event = builder.message(
+        f"/messages?conn={SECRET}".encode(),
+        time=0.0,
+        direction=TO_SERVER,
+        event="endpoint",
+        otherwise="sse-event",
+    )
+    head = builder.head(
+        [], time=0.0, direction=TO_SERVER, method="POST", target=f"/messages?conn={SECRET}"
+    )
+    assert event.text == "/messages?conn=<hidden-1>"
+    assert head.text == "POST /messages?conn=<hidden-1>"
