@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from conformance.kit.asking import Asked, ask_by_tool, failed, listen_too, needs_input
+from conformance.kit.asking import Asked, ask_by_tool, asking_link, failed, needs_input
 from conformance.kit.features import sample_form
 from conformance.kit.link import Answering, Link
 from conformance.kit.messages import Message
@@ -41,8 +41,7 @@ async def asked(
     """Call a tool that asks the user; ``answer`` is a good one by default."""
     by: dict[str, Any] = {} if answer is None else {METHOD: answer}
     declared = DEFAULT if capabilities is None else capabilities
-    link = await talk.open(capabilities=declared, answering=Answering(by=by))
-    await listen_too(link)
+    link = await asking_link(talk, declared, Answering(by=by))
     arguments = {"message": "Who are you?"} if tool == FORM else {}
     return link, await ask_by_tool(link, talk.tool(tool), arguments)
 

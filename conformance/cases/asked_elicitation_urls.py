@@ -37,7 +37,8 @@ REQUIRED = "test_url_elicitation_required"
 )
 async def url_shape(talk: ServerTalk) -> None:
     """A URL is given in the shape of its revision."""
-    _, found = await asked(talk, URL, BOTH)
+    link, found = await asked(talk, URL, BOTH)
+    link.inbox.clear()
     request = found.one(METHOD)
     check(request.params.get("mode") == "url", f"the mode is {request.params.get('mode')!r}")
     check_shape(talk, request)
@@ -52,7 +53,8 @@ async def url_shape(talk: ServerTalk) -> None:
 )
 async def url_valid(talk: ServerTalk) -> None:
     """The URL is a valid one."""
-    _, found = await asked(talk, URL, BOTH)
+    link, found = await asked(talk, URL, BOTH)
+    link.inbox.clear()
     url = str(found.one(METHOD).params.get("url"))
     parts = urlsplit(url)
     check(parts.scheme and parts.netloc and " " not in url, f"the URL is {url[:80]!r}")
@@ -67,7 +69,8 @@ async def url_valid(talk: ServerTalk) -> None:
 )
 async def url_https(talk: ServerTalk) -> None:
     """URLs use HTTPS, except while something is developed."""
-    _, found = await asked(talk, URL, BOTH)
+    link, found = await asked(talk, URL, BOTH)
+    link.inbox.clear()
     parts = urlsplit(str(found.one(METHOD).params.get("url")))
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     check(parts.scheme == "https" or local, f"the URL has the scheme {parts.scheme!r}")

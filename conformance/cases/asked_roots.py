@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.asking import Asked, ask_by_tool, call, listen_too, worked
+from conformance.kit.asking import Asked, ask_by_tool, asking_link, call, listen_too, worked
 from conformance.kit.link import Answering, Link
 from conformance.kit.model import ALL, LEGACY, SHOULD, Page
 from conformance.kit.shapes import params_problem
@@ -23,8 +23,7 @@ async def asked(
     """Call a tool that asks for roots; ``answer`` is a good one by default."""
     by = {} if answer is None else {METHOD: lambda _: answer}
     declared = {"roots": {"listChanged": True}} if capabilities is None else capabilities
-    link = await talk.open(capabilities=declared, answering=Answering(by=by))
-    await listen_too(link)
+    link = await asking_link(talk, declared, Answering(by=by))
     found = await ask_by_tool(link, talk.tool(TOOL))
     if not found.of(METHOD) and worked(found.reply) and capabilities is None:
         talk.skip("the tool knows roots without asking this client")

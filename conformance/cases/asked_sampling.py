@@ -5,6 +5,7 @@ from typing import Any
 from conformance.kit.asking import (
     Asked,
     ask_by_tool,
+    asking_link,
     failed,
     listen_too,
     needs_input,
@@ -44,8 +45,7 @@ async def asked(
     """Call a tool that samples; ``answer`` is the client's, a good one by default."""
     by = {} if answer is None else {METHOD: lambda _: answer}
     declared = {"sampling": {}} if capabilities is None else capabilities
-    link = await talk.open(capabilities=declared, answering=Answering(by=by))
-    await listen_too(link)
+    link = await asking_link(talk, declared, Answering(by=by))
     arguments = PROMPT if tool == TOOL else {}
     return link, await ask_by_tool(link, talk.tool(tool), arguments)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from conformance.kit.asking import call, worked
 from conformance.kit.link import Link, Sent
-from conformance.kit.lists import FILTERS, acknowledged, belongs, listen, listening
+from conformance.kit.lists import FILTERS, acknowledged, belongs, leave, listen, listening
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, Page
 from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
@@ -47,7 +47,9 @@ def _own(link: Link, sent: Sent) -> list[Message]:
 async def acknowledged_shape(talk: ServerTalk) -> None:
     """A subscription is acknowledged, with the filter that the server honours."""
     link = await talk.open()
-    message = await acknowledged(link, await listen(link, {"toolsListChanged": True}))
+    sent = await listen(link, {"toolsListChanged": True})
+    message = await acknowledged(link, sent)
+    await leave(link, sent)
     problem = params_problem(ACKNOWLEDGED, message.params, talk.revision)
     check(not problem, f"the params of the acknowledgement: {problem}")
 
@@ -70,6 +72,7 @@ async def acknowledged_first(talk: ServerTalk) -> None:
     own = await link.until(lambda: _own(link, sent))
     check(own, "nothing of the subscription came, not even the acknowledgement")
     assert own
+    await leave(link, sent)
     check(own[0].method == ACKNOWLEDGED, f"{own[0].method} came before the acknowledgement")
     check(
         [each.method for each in own].count(ACKNOWLEDGED) == 1, "it was acknowledged more than once"
@@ -89,8 +92,6 @@ def _change() -> dict[str, Any]:
 async def same_id(talk: ServerTalk) -> None:
     """The subscription id is the id of the request, of the same type and value."""
     link = await talk.open()
-    if talk.binding is not Binding.HTTP:
-        link.spoilt = True
     for id in (talk.fresh_id(), "7", 7, 0, 2**53, -1, ""):
         sent = await listen(link, {"toolsListChanged": True}, id=id)
         message = await link.until(lambda: _acknowledgement_or_answer(link))
@@ -104,6 +105,7 @@ async def same_id(talk: ServerTalk) -> None:
         meta = message.params.get("_meta")
         found = meta.get(SUBSCRIPTION) if isinstance(meta, dict) else None
         check(belongs(message, sent), f"the id was {id!r}, the subscription has {found!r}")
+        await leave(link, sent)
 
 
 def _acknowledgement_or_answer(link: Link) -> Message | None:
@@ -139,9 +141,7 @@ async def id_everywhere(talk: ServerTalk) -> None:
         check(found is not None, f"{method} was acknowledged, and did not come")
         assert found is not None
         check(belongs(found, sent), f"{method} does not name its subscription: {found.params}")
-        await link.cancel(sent)
-        await link.quiet(0)
-        link.inbox.clear()
+        await leave(link, sent)
     check(tried, "nothing of what was asked for is honoured")
 
 
@@ -156,7 +156,9 @@ async def subset(talk: ServerTalk) -> None:
     link = await talk.open()
     uris = [str(each["uri"]) for each in talk.features.resources[:1]]
     for wanted in ({"promptsListChanged": True}, {"resourceSubscriptions": uris}, {}):
-        message = await acknowledged(link, await listen(link, wanted))
+        sent = await listen(link, wanted)
+        message = await acknowledged(link, sent)
+        await leave(link, sent)
         honoured = message.params.get("notifications")
         check(isinstance(honoured, dict), f"the acknowledged filter is {honoured!r:.80}")
         assert isinstance(honoured, dict)
@@ -188,7 +190,9 @@ async def declared_honoured(talk: ServerTalk) -> None:
     if not promised:
         talk.skip("no announcements of changes are declared")
     link = await talk.open()
-    message = await acknowledged(link, await listen(link, promised))
+    sent = await listen(link, promised)
+    message = await acknowledged(link, sent)
+    await leave(link, sent)
     honoured = message.params.get("notifications", {})
     missing = [name for name in promised if not honoured.get(name)]
     check(not missing, f"declared and not honoured: {', '.join(missing)}")
@@ -204,7 +208,9 @@ async def unknown_omitted(talk: ServerTalk) -> None:
     """A kind of notification that the server does not know is left out."""
     link = await talk.open()
     wanted = {"mcpcoreConformanceChanged": True, "toolsListChanged": True}
-    message = await acknowledged(link, await listen(link, wanted))
+    sent = await listen(link, wanted)
+    message = await acknowledged(link, sent)
+    await leave(link, sent)
     honoured = message.params.get("notifications", {})
     check("mcpcoreConformanceChanged" not in honoured, "what nobody knows is honoured")
 
@@ -243,8 +249,8 @@ async def requested_only(talk: ServerTalk) -> None:
     await link.expect(PROMPTS)
     await link.quiet()
     others = {each.method for each in link.inbox if each.kind is Kind.NOTIFICATION} - {PROMPTS}
+    await leave(link, sent)
     check(not others, f"asked for were changes of prompts, {', '.join(others)} came")
-    await link.cancel(sent)
 
 
 @page.server(
@@ -277,8 +283,8 @@ async def per_uri(talk: ServerTalk) -> None:
     await cause(talk, link, UPDATED)
     await link.quiet()
     found = {str(each.params.get("uri")) for each in link.inbox if each.method == UPDATED}
+    await leave(link, sent)
     check(not found - {"test://static-text"}, f"nobody asked for updates of {', '.join(found)}")
-    await link.cancel(sent)
 
 
 @page.server(
@@ -300,6 +306,7 @@ async def told_apart(talk: ServerTalk) -> None:
         check(own, f"the subscription to {method} got nothing under its id")
         strange = {each.method for each in own or []} - {method}
         check(not strange, f"the subscription to {method} got {', '.join(strange)}")
+    await leave(link, tools, prompts)
 
 
 @page.server(
@@ -315,6 +322,7 @@ async def stays_open(talk: ServerTalk) -> None:
     await link.quiet()
     check(link.answer_to(sent) is None, "the request was answered, and nobody had ended it")
     check(sent.exchange not in link.ended or not sent.exchange, "the stream was closed")
+    await leave(link, sent)
 
 
 @page.server(

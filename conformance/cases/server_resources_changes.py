@@ -26,9 +26,18 @@ async def change(talk: ServerTalk, link: Link) -> None:
 
 async def _subscribe(link: Link, uri: str, *, un: bool = False) -> None:
     method = "resources/unsubscribe" if un else "resources/subscribe"
+    spoilt = link.spoilt
     reply = await link.request(method, {"uri": uri})
+    # every case takes back what it has subscribed to
+    link.spoilt = spoilt
     problem = result_problem(method, reply.result, link.revision)
     check(not problem, f"the result of {method}: {problem}")
+
+
+async def _take_back(link: Link, uri: str) -> None:
+    await _subscribe(link, uri, un=True)
+    await link.quiet(0)
+    link.inbox.clear()
 
 
 def _updates(link: Link, uri: str) -> list[Message]:
@@ -64,7 +73,7 @@ async def accepted(talk: ServerTalk) -> None:
 )
 async def updated(talk: ServerTalk) -> None:
     """A change of a resource is told to who has subscribed to it."""
-    link = await talk.open(answering=None, capabilities={})
+    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await change(talk, link)
@@ -72,6 +81,7 @@ async def updated(talk: ServerTalk) -> None:
     problem = params_problem(UPDATED, message.params, talk.revision)
     check(not problem, f"the params of {UPDATED}: {problem}")
     check(message.params["uri"] == WATCHED, f"the update is one of {message.params['uri']}")
+    await _take_back(link, WATCHED)
 
 
 @page.server(
@@ -83,11 +93,12 @@ async def updated(talk: ServerTalk) -> None:
 )
 async def only_subscribed(talk: ServerTalk) -> None:
     """Only changes of the resources that were subscribed to are told."""
-    link = await talk.open(answering=None, capabilities={})
+    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, OTHER)
     await change(talk, link)
     await _nothing_of(link, WATCHED, f"and only {OTHER} was subscribed to")
+    await _take_back(link, OTHER)
 
 
 @page.server(
@@ -99,7 +110,7 @@ async def only_subscribed(talk: ServerTalk) -> None:
 )
 async def unsubscribed(talk: ServerTalk) -> None:
     """After unsubscribing, changes are told no more."""
-    link = await talk.open(answering=None, capabilities={})
+    link = await talk.open()
     await open_stream(link)
     await _subscribe(link, WATCHED)
     await _subscribe(link, WATCHED, un=True)
@@ -108,6 +119,7 @@ async def unsubscribed(talk: ServerTalk) -> None:
     link.inbox.clear()
     await change(talk, link)
     await _nothing_of(link, WATCHED, "after resources/unsubscribe")
+    link.inbox.clear()
 
 
 @page.server(
@@ -119,13 +131,15 @@ async def unsubscribed(talk: ServerTalk) -> None:
 )
 async def per_session(talk: ServerTalk) -> None:
     """A subscription is one of its session and of no other."""
-    first = await talk.open(answering=None, capabilities={})
-    other = await talk.open(answering=None, capabilities={})
+    first = await talk.open()
+    other = await talk.open()
     await open_stream(first)
     await open_stream(other)
     await _subscribe(first, WATCHED)
     await change(talk, first)
     await _nothing_of(other, WATCHED, "and another client has subscribed")
+    await _take_back(first, WATCHED)
+    other.inbox.clear()
 
 
 @page.server(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from conformance.kit.asking import call, needs_input, pages
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind
 from conformance.kit.model import MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
@@ -21,9 +22,9 @@ HINTS = ("ttlMs", "cacheScope")
 SCOPES = ("public", "private")
 
 
-async def results(talk: ServerTalk, method: str) -> list[dict[str, Any]]:
+async def results(talk: ServerTalk, method: str, link: Link | None = None) -> list[dict[str, Any]]:
     """Complete results of a cacheable method."""
-    link = await talk.open()
+    link = link or await talk.open()
     if method in LISTS:
         return await pages(link, method)
     params: dict[str, Any] = {}
@@ -43,7 +44,8 @@ async def all_results(talk: ServerTalk) -> list[tuple[str, dict[str, Any]]]:
     methods = ["server/discover"]
     methods += [method for method, needed in LISTS.items() if talk.features.declares(needed)]
     methods += ["resources/read"] if talk.features.resources else []
-    return [(method, each) for method in methods for each in await results(talk, method)]
+    link = await talk.open()
+    return [(method, each) for method in methods for each in await results(talk, method, link)]
 
 
 def _hinted(method: str, needs: tuple[str, ...] = ()) -> None:
@@ -99,9 +101,10 @@ async def known_scope(talk: ServerTalk) -> None:
 )
 async def same_scope(talk: ServerTalk) -> None:
     """All pages of a list have the same scope."""
+    link = await talk.open()
     for method, needed in LISTS.items():
         if talk.features.declares(needed):
-            scopes = {str(each.get("cacheScope")) for each in await results(talk, method)}
+            scopes = {str(each.get("cacheScope")) for each in await results(talk, method, link)}
             check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
 
 

@@ -1,16 +1,19 @@
 """Calling tools, and seeing what a server asks of its client while it works, in both eras."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct
 
 from conformance.kit.features import Tool, sampled
 from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Text
-from conformance.kit.link import Link, Reply, Sent
+from conformance.kit.link import Answering, Link, Reply, Sent
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken, NotApplicable, check
+
+if TYPE_CHECKING:
+    from conformance.kit.talk import ServerTalk
 
 PAGES = 100
 """Pages of a list that are read at most."""
@@ -91,6 +94,17 @@ async def listen_too(link: Link) -> None:
     """
     if link.wire.binding is Binding.HTTP:
         await link.listen()
+
+
+async def asking_link(talk: "ServerTalk", declared: dict[str, Any], answering: Answering) -> Link:
+    """A conversation in which that is declared: the case's own, if there is one, or a new one."""
+    for link in talk.links:
+        if link.capabilities == declared:
+            link.answering = answering
+            return link
+    link = await talk.open(capabilities=declared, answering=answering)
+    await listen_too(link)
+    return link
 
 
 def needs_input(reply: Reply) -> bool:

@@ -74,13 +74,15 @@ async def check_announced(talk: ServerTalk, tool: str, method: str) -> Message:
     changing = talk.tool(tool)
     link = await talk.open()
     field = FILTERS.get(method)
+    opened: list[Sent] = []
     if talk.revision.modern:
         need(field, "the notification has no filter")
-        await listening(link, {str(field): True})
+        opened.append(await listening(link, {str(field): True}))
     else:
         await open_stream(link)
     await call(link, changing, {})
     message = await link.expect(method)
+    await leave(link, *opened)
     problem = params_problem(method, message.params, talk.revision)
     check(not problem, f"the params of {method}: {problem}")
     return message
@@ -107,7 +109,11 @@ async def open_stream(link: Link) -> None:
 
 async def listen(link: Link, wanted: dict[str, Any], *, id: Any = UNSET) -> Sent:
     """Send ``subscriptions/listen`` and do not wait."""
-    return await link.send("subscriptions/listen", {"notifications": wanted}, id=id)
+    spoilt = link.spoilt
+    sent = await link.send("subscriptions/listen", {"notifications": wanted}, id=id)
+    # whoever leaves it again has changed nothing
+    link.spoilt = spoilt
+    return sent
 
 
 async def listening(link: Link, wanted: dict[str, Any], *, id: Any = UNSET) -> Sent:
@@ -115,6 +121,17 @@ async def listening(link: Link, wanted: dict[str, Any], *, id: Any = UNSET) -> S
     sent = await listen(link, wanted, id=id)
     await acknowledged(link, sent)
     return sent
+
+
+async def leave(link: Link, *sents: Sent) -> None:
+    """Cancel subscriptions, so that the conversation is as it was."""
+    spoilt = link.spoilt
+    for sent in sents:
+        await link.cancel(sent)
+        link.forget(sent)
+    await link.quiet(0)
+    link.inbox.clear()
+    link.spoilt = spoilt
 
 
 async def acknowledged(link: Link, sent: Sent) -> Message:
