@@ -38,7 +38,9 @@ def check_client(options: Options, choice: Choice) -> int:
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
     try:
-        interrupted = play_out(lambda listener: run_client(run, command, listener))
+        interrupted = play_out(
+            lambda listener: run_client(run, command, listener), secrets_of(target)
+        )
     except CannotRun as error:
         raise Failure(str(error)) from None
     return finish(run, choice, reports, expected, secrets_of(target), interrupted=interrupted)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
@@ -13,7 +13,7 @@ from transports.commands.output import Exit, errors
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def play_out(start: Callable[[Listener], Awaitable[None]]) -> bool:
+def play_out(start: Callable[[Listener], Awaitable[None]], secrets: Sequence[str] = ()) -> bool:
     """Play a run to its end, or until a signal; return whether it was a signal."""
     interrupted = False
 
@@ -38,7 +38,7 @@ def play_out(start: Callable[[Listener], Awaitable[None]]) -> bool:
                 await start(listener)
             watching.cancel_scope.cancel()
 
-    with shown() as listener:
+    with shown(secrets) as listener:
         try:
             anyio.run(main, listener)
         except BaseExceptionGroup as group:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.kit.model import Binding, Result, Verdict
+from conformance.reports.report import detail_of
 from conformance.run.plan import Unit
 from conformance.run.run import Listener
 from transports.commands.output import errors
@@ -38,12 +39,12 @@ Place = tuple[Binding, str]
 
 
 @contextmanager
-def shown(console: Console = errors) -> Iterator[Listener]:
-    """Show a run on standard error for as long as the context lasts."""
+def shown(secrets: Sequence[str] = (), console: Console = errors) -> Iterator[Listener]:
+    """Show a run on standard error for as long as the context lasts, without the secrets."""
     if not console.is_terminal:
-        yield Lines(console)
+        yield Lines(console, secrets)
         return
-    table = LiveTable(console)
+    table = LiveTable(console, secrets)
     with Live(get_renderable=table.render, console=console, refresh_per_second=8) as live:
         table.live = live
         yield table
@@ -52,8 +53,9 @@ def shown(console: Console = errors) -> Iterator[Listener]:
 class _Counting(Listener):
     """Counts verdicts by binding and revision."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, secrets: Sequence[str]) -> None:
         self.console = console
+        self.secrets = secrets
         self.total: Counter[Place] = Counter()
         self.counts: dict[Place, Counter[Verdict]] = {}
 
@@ -68,7 +70,7 @@ class _Counting(Listener):
         group = (unit.binding, unit.revision.name)
         self.counts[group][result.verdict] += 1
         if result.verdict in NOTABLE:
-            self.tell(line_of(result))
+            self.tell(line_of(result, self.secrets))
         if self.counts[group].total() == self.total[group]:
             self.over(group)
 
@@ -93,8 +95,8 @@ class Lines(_Counting):
 class LiveTable(_Counting):
     """A table with a row for each binding and revision; what is not well scrolls above it."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, secrets: Sequence[str]) -> None:
+        super().__init__(console, secrets)
         self.live: Live | None = None
         self.playing: dict[Hashable, Unit] = {}
 
@@ -138,9 +140,9 @@ def counted(counts: dict[Place, Counter[Verdict]], total: Counter[Place] | None 
     return table
 
 
-def line_of(result: Result) -> Text:
+def line_of(result: Result, secrets: Sequence[str] = ()) -> Text:
     """One result in one line."""
     text = Text.from_markup(f"[{STYLE[result.verdict]}]{result.verdict}[/] ")
     where = f"{result.case.id} ({result.binding}, {result.revision})"
-    detail = " ".join(result.detail.split())
+    detail = " ".join(detail_of(result, secrets).split())
     return text.append_text(Text.from_markup(f"{escape(where)}: {escape(detail)}"))

@@ -34,7 +34,7 @@ def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
     try:
-        interrupted = play_out(lambda listener: run_server(run, subjects, listener))
+        interrupted = play_out(lambda listener: run_server(run, subjects, listener), secrets)
     except (CannotRun, CannotStart) as error:
         raise Failure(str(error)) from None
     return finish(run, choice, reports, expected, secrets, interrupted=interrupted)

@@ -42,9 +42,8 @@ def _strings(values: Sequence[str]) -> str:
 
 
 def _string(text: str) -> str:
-    """A basic string of TOML: what JSON escapes it reads, but for DEL, and halves of characters."""
-    whole = text.encode("utf-8", "replace").decode()
-    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A basic string of TOML: what is in one line and can be seen is written as in JSON."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _line(text: str) -> str:

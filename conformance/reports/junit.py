@@ -1,6 +1,5 @@
 """JUnit XML, as continuous integration reads it: a suite for each binding and revision."""
 
-import re
 from collections.abc import Iterable
 from xml.etree import ElementTree as Xml
 
@@ -9,7 +8,6 @@ from conformance.reports.plain import line_of
 from conformance.reports.report import Entry, Report
 from conformance.run.expected import Judged
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 
@@ -62,14 +60,14 @@ def _case(report: Report, entry: Entry) -> Xml.Element:
     elif entry.judged is Judged.FAILURE:
         tag = "error" if entry.verdict is Verdict.INCONCLUSIVE else "failure"
         said = _element(tag, message=entry.detail, type=entry.verdict)
-        said.text = _clean(account(entry))
+        said.text = account(entry)
         case.append(said)
     elif entry.verdict in (Verdict.NOT_APPLICABLE, Verdict.INCONCLUSIVE):
         case.append(_element("skipped", message=f"{entry.verdict}: {entry.detail}"))
     elif entry.detail:
         out.insert(0, f"{entry.verdict}: {entry.detail}")
     if out:
-        Xml.SubElement(case, "system-out").text = _clean("\n".join(out))
+        Xml.SubElement(case, "system-out").text = "\n".join(out)
     return case
 
 
@@ -94,9 +92,4 @@ def _stale(case: str) -> Xml.Element:
 
 
 def _element(tag: str, **attributes: object) -> Xml.Element:
-    return Xml.Element(tag, {name: _clean(str(value)) for name, value in attributes.items()})
-
-
-def _clean(text: str) -> str:
-    """What XML cannot hold is replaced."""
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+    return Xml.Element(tag, {name: str(value) for name, value in attributes.items()})

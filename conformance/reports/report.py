@@ -107,25 +107,39 @@ def report_of(run: Run, judgement: Judgement, secrets: Sequence[str] = ()) -> Re
         strict=judgement.strict,
         planned=len(run.units),
         well=judgement.well,
-        stale=judgement.stale,
+        stale=[*map(printable, judgement.stale)],
         entries=[_entry(result, judgement, secrets) for result in run.results],
     )
 
 
-def _entry(result: Result, judgement: Judgement, secrets: Sequence[str]) -> Entry:
+def detail_of(result: Result, secrets: Sequence[str] = ()) -> str:
+    """Why, in words that may be shown: without secrets and control characters."""
+    return _said(result, secrets)[0]
+
+
+def _said(result: Result, secrets: Sequence[str]) -> tuple[str, Sequence[str], Sequence[Record]]:
+    """Detail, notes and transcript of a result."""
     redactor = _redactor(secrets)
     # the transcript comes first: what is hidden there is hidden in the words about it, too
     records = records_of(result, redactor) if result.verdict in NOTABLE else ()
+    detail, *notes = (
+        printable(redactor.text(text)[0]) if text else "" for text in (result.detail, *result.notes)
+    )
+    return detail, notes, records
+
+
+def _entry(result: Result, judgement: Judgement, secrets: Sequence[str]) -> Entry:
+    detail, notes, records = _said(result, secrets)
     return Entry(
         case=result.case,
         revision=result.revision,
         binding=result.binding,
         verdict=result.verdict,
         judged=judgement[result],
-        detail=printable(redactor.text(result.detail)[0]) if result.detail else "",
-        notes=[printable(redactor.text(note)[0]) for note in result.notes],
+        detail=detail,
+        notes=notes,
         seconds=result.seconds,
-        reason=judgement.reasons.get(key_of(result), ""),
+        reason=printable(judgement.reasons.get(key_of(result), "")),
         records=records,
     )
 

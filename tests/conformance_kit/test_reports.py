@@ -9,6 +9,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from conformance.commands.progress import line_of as line_of_result
 from conformance.kit.model import MAY, SHOULD, Binding, Verdict
 from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
 from conformance.reports.plain import line_of, printable
@@ -153,8 +154,16 @@ def test_junit_has_what_is_stale() -> None:
     assert case[0].get("type") == "stale"
 
 
+def test_what_is_said_has_no_control_characters() -> None:
+    rows = json.loads(FORMATS["json"](report(evil=EVIL)))
+    said = [text for row in rows for text in (row["detail"], *row.get("notes", ()))]
+    assert sum("alert(1)" in text for text in said) == 3
+    assert all(printable(text) == text for text in said)
+
+
 def test_junit_holds_what_xml_cannot() -> None:
-    root = check_junit(FORMATS["junit"](report(evil=EVIL + "\x00\ufffe\ud800")))
+    odd = EVIL + "\x00\ufffe\ud800"
+    root = check_junit(FORMATS["junit"](report(evil=odd)))
     (failure,) = root.iter("failure")
     assert "</script><script>" in (failure.get("message") or "")
 
@@ -249,6 +258,17 @@ def test_the_matrix_has_every_case_and_place() -> None:
     assert text.count(R1) >= 2
     assert "\N{CHECK MARK}" in text
     assert "\N{BALLOT X}" in text
+
+
+def test_the_line_on_the_terminal_has_neither_secrets_nor_control_characters() -> None:
+    shown = line_of_result(
+        result(ONE, V.FAILED, f"it sent {SECRET}\x1b[31m and the-users-own-secret-1"),
+        ["the-users-own-secret-1"],
+    ).plain
+    assert "abcdef0123456789" not in shown
+    assert "users-own" not in shown
+    assert "\x1b" not in shown
+    assert shown.startswith("failed basic/x/a/one (http, 2025-11-25): it sent ")
 
 
 def test_markdown() -> None:
