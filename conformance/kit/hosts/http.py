@@ -32,6 +32,7 @@ class Exchange:
         self.events = False
         self.keep = True
         """The connection can serve another exchange."""
+        self._writing = anyio.Lock()
 
     async def send(self, *events: h11.Event) -> bool:
         """Write parts of the response."""
@@ -47,8 +48,9 @@ class Exchange:
 
     async def write(self, data: bytes) -> bool:
         """Write bytes as they are."""
-        if await write(self.stream, data):
-            return True
+        async with self._writing:
+            if await write(self.stream, data):
+                return True
         self.keep = False
         self.over.set()
         return False

@@ -24,12 +24,20 @@ CHUNK = 65536
 
 def main(port: int, token: str) -> int:
     """Relay until the kit or the client says that it is over."""
+    told = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, told)
     data = socket.create_connection(("127.0.0.1", port))
     data.sendall(f"data {token} {os.getpid()}\n".encode())
     control = socket.create_connection(("127.0.0.1", port))
     control.sendall(f"control {token} {os.getpid()}\n".encode())
-    signal.signal(signal.SIGTERM, lambda number, frame: control.sendall(b"signal SIGTERM\n"))
-    signal.signal(signal.SIGINT, lambda number, frame: control.sendall(b"signal SIGINT\n"))
+    for each in told:
+        signal.signal(
+            each,
+            lambda number, frame: control.sendall(
+                f"signal {signal.Signals(number).name}\n".encode()
+            ),
+        )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, told)
     readable: list[Any] = [0, data, control]
     orders = b""
     while True:

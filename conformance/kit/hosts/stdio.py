@@ -31,9 +31,11 @@ class StdioWire(LinesWire):
         super().__init__(host)
         self.pid = pid
         self.unbending = False
-        self.input_ended = False
         self.control: ByteStream | None = None
         self.bytes_over = anyio.Event()
+        """The process reads no more input."""
+        self.over = anyio.Event()
+        self._ordering = anyio.Lock()
 
     async def stderr(self, data: bytes) -> bool:
         """See :class:`~conformance.kit.client_wire.ProcessHostWire`."""
@@ -67,7 +69,8 @@ class StdioWire(LinesWire):
         await self.exit(-signals.SIGKILL)
 
     async def _order(self, line: str) -> bool:
-        return self.control is not None and await write(self.control, f"{line}\n".encode())
+        async with self._ordering:
+            return self.control is not None and await write(self.control, f"{line}\n".encode())
 
 
 class StdioHost(ListeningHost):
@@ -125,6 +128,8 @@ class StdioHost(ListeningHost):
             await wire.ready.wait()
             await wire.read(rest)
             wire.bytes_over.set()
+            # the other way is open still
+            await wire.over.wait()
 
     async def _obey(self, wire: StdioWire, rest: bytes) -> None:
         """Hear what the relay says about its process, until it is gone."""
@@ -140,6 +145,7 @@ class StdioHost(ListeningHost):
         with anyio.move_on_after(1.0):
             if wire.stream is not None:
                 await wire.bytes_over.wait()
+        wire.over.set()
         self.log.add(False, wire.number, "close", b"the process is gone")
         self.put(wire, Gone("the process is gone"))
 

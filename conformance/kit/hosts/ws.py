@@ -3,6 +3,7 @@
 import base64
 import hashlib
 
+import anyio
 import h11
 from anyio.abc import ByteStream
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
@@ -30,6 +31,7 @@ class WsWire:
         self._stream = stream
         self._frames = FrameProtocol(client=False, extensions=[])
         self._parts: list[bytes] = []
+        self._writing = anyio.Lock()
 
     async def say(self, payload: bytes, exchange: int = 0) -> bool:
         """See :class:`~conformance.kit.client_wire.HostWire`."""
@@ -47,12 +49,16 @@ class WsWire:
             head += b"\x7f" + size.to_bytes(8, "big")
         kind = "message" if opcode == Opcode.TEXT and fin else "bytes"
         self.host.log.add(True, self.number, kind, payload)
-        return await write(self._stream, head + payload)
+        return await self._write(head + payload)
 
     async def raw(self, data: bytes) -> bool:
         """See :class:`~conformance.kit.client_wire.FramesHostWire`."""
         self.host.log.add(True, self.number, "bytes", data)
-        return await write(self._stream, data)
+        return await self._write(data)
+
+    async def _write(self, data: bytes) -> bool:
+        async with self._writing:
+            return await write(self._stream, data)
 
     async def shut(self, code: int, reason: str = "") -> None:
         """Send a close frame; the answer is heard as the end of the connection."""
