@@ -1,5 +1,6 @@
 """Cases of the page basic/transports: sessions of Streamable HTTP beside one another."""
 
+from conformance.cases.basic_transports_http_eras import cancelled
 from conformance.cases.basic_transports_sessions import stateful
 from conformance.cases.basic_transports_streams import (
     PROGRESS,
@@ -13,7 +14,7 @@ from conformance.cases.basic_transports_streams import (
 )
 from conformance.kit.endpoint import WITH_SESSIONS, Endpoint, check_served, endpoint, over_http
 from conformance.kit.link import Sent
-from conformance.kit.messages import Kind, result
+from conformance.kit.messages import Kind, notification, result
 from conformance.kit.model import SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -71,19 +72,26 @@ async def streams_apart(talk: ServerTalk) -> None:
     SHOULD,
     "session-management/cancel-own-only",
     WITH_SESSIONS,
-    expects="The call goes on and is answered.",
-    needs=("tool:test_wait",),
+    expects="The call goes on.",
+    needs=("tool:test_wait", "tool:test_cancelled_count"),
 )
 async def cancel_own_only(talk: ServerTalk) -> None:
     """A session cannot cancel the request of another one by its id."""
     (first, _), (second, _) = await stateful(talk), await stateful(talk)
-    method, params = talk.slow_call(0.3)
-    sent = await first.link.say(first.message(method, params, id="kit-shared"))
+    label = str(talk.fresh_id())
+    before = await cancelled(first, label)
+    wait = {"name": "test_wait", "arguments": {"seconds": 30, "label": label}}
+    sent = await first.link.say(first.message("tools/call", wait, id="kit-shared"))
     await first.link.alive()
-    await second.link.cancel(Sent(id="kit-shared", exchange=0, method=method, number=0))
-    await second.link.alive()
-    answer = await first.answer(sent.exchange)
-    check_served(answer, "a call whose id another session has cancelled")
+    foreign = {"requestId": "kit-shared"}
+    await second.post(notification("notifications/cancelled", foreign))
+    for _ in range(5):
+        check(
+            await cancelled(first, label) == before,
+            "a session has cancelled the call of another one",
+        )
+        await talk.advance(0.02)
+    await first.link.cancel(Sent("kit-shared", sent.exchange, "tools/call", sent.number))
 
 
 @case(

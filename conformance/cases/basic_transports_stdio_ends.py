@@ -258,7 +258,7 @@ async def response_does_no_harm(talk: ServerTalk) -> None:
 async def silent_afterwards(talk: ServerTalk) -> None:
     """Nothing more is sent for a request that was cancelled."""
     link = await talk.open()
-    method, params = talk.slow_call(0.2)
+    method, params = talk.slow_call()
     sent = await link.send(method, {**params, "_meta": {"progressToken": "kit"}})
     await link.expect("notifications/progress")
     await link.cancel(sent)

@@ -1,6 +1,6 @@
 """Mutants that mix up sessions of Streamable HTTP."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import ClassVar
 
@@ -39,22 +39,26 @@ class _Leaks(Fault):
 class _CrossSession(Fault):
     """Takes some messages for those of the oldest session, whosever they are."""
 
-    first: ClassVar[list[str]] = []
-
-    def __init__(self, concerns: Concerns) -> None:
+    def __init__(self, concerns: Concerns, sessions: list[str]) -> None:
         super().__init__()
-        self._concerns = concerns
+        self._concerns, self._sessions = concerns, sessions
 
     def head(self, head: Head) -> Head:
         if (found := header(head.headers, SESSION)) is not None:
-            self.first.append(found)
-            del self.first[:-2]
+            self._sessions.append(found)
+            del self._sessions[:-2]
         return head
 
     def fetching(self, asked: Asked) -> Asked | None:
-        if self._concerns(asked) and self.first:
-            asked.headers = {**asked.headers, SESSION: self.first[0]}
+        if self._concerns(asked) and self._sessions:
+            asked.headers = {**asked.headers, SESSION: self._sessions[0]}
         return asked
+
+
+def crosses(concerns: Concerns) -> Callable[[], Fault]:
+    """What concerns it counts for the oldest of the last two sessions."""
+    sessions: list[str] = []
+    return lambda: _CrossSession(concerns, sessions)
 
 
 def _cancels(asked: Asked) -> bool:
@@ -77,11 +81,11 @@ table.add(
     "cancels-for-others",
     "session-management/cancel-own-only",
     "Lets any session cancel.",
-    lambda: _CrossSession(_cancels),
+    crosses(_cancels),
 )
 table.add(
     "answers-for-others",
     "session-management/answer-own-only",
     "Lets any session answer.",
-    lambda: _CrossSession(responses),
+    crosses(responses),
 )

@@ -9,6 +9,7 @@ from conformance.kit.heard import Event, Heard, Text
 from conformance.mutants.basic_transports_streams import is_response, message
 from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
+    calls,
     gets,
     header_of,
     overlooks,
@@ -125,7 +126,7 @@ table.add(
     "post-500",
     "http-with-sse/post-accepted",
     "Answers POSTs that it takes with 500.",
-    status_of(requests, 500),
+    status_of(calls("ping"), 500),
 )
 table.add(
     "answers-in-body",
