@@ -376,6 +376,26 @@ async def invalid_characters(talk: ServerTalk) -> None:
         check(statuses == [BAD_REQUEST], f"Mcp-Name: {raw!r} got {statuses}, not status 400")
 
 
+@case(
+    SHOULD,
+    "server-validation/header-twice",
+    expects="Status 400: whoever is in front of the server may have read the other one.",
+    needs=("tools",),
+)
+async def header_twice(talk: ServerTalk) -> None:
+    """A second line of a mirrored header does not hide behind the first."""
+    method, params, name = tool_call(talk)
+    point = await endpoint(talk)
+    payload = encode(point.message(method, params))
+    for line in (b"Mcp-Name: kit-other", b"Mcp-Method: tools/list"):
+        own = point.head_lines(payload)
+        for lines in ([*own, line], [line, *own]):
+            sent = point.bytes_of(payload, b"Connection: close", lines=lines)
+            statuses = [each.status for each in final(await point.pour(sent))]
+            what = f"{line.decode()} beside the line that fits ({name})"
+            check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
+
+
 # Order and form of refusals
 
 

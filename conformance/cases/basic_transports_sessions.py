@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from conformance.kit.endpoint import (
     BAD_REQUEST,
+    CLIENT_ERRORS,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     OK,
@@ -12,6 +13,7 @@ from conformance.kit.endpoint import (
     check_refused,
     check_served,
     endpoint,
+    final,
     over_http,
 )
 from conformance.kit.heard import header
@@ -106,6 +108,27 @@ async def initialize_spares_others(talk: ServerTalk) -> None:
     answer = await other.post(opening, headers={SESSION: session})
     check(answer.header(SESSION) != session, "initialize was given the id of another session")
     check_served(await point.post(point.message()), "a request of the session that was named")
+
+
+@case(
+    SHOULD,
+    "session-management/two-ids",
+    WITH_SESSIONS,
+    expects="A refusal: the request is of one session or the other.",
+)
+async def two_ids(talk: ServerTalk) -> None:
+    """A request with two session ids is served in neither session."""
+    point, _ = await stateful(talk)
+    other, foreign = await stateful(talk)
+    payload = point.plain_payload()
+    own = point.head_lines(payload)
+    line = f"Mcp-Session-Id: {foreign}".encode()
+    for lines in ([*own, line], [line, *own]):
+        sent = point.bytes_of(payload, b"Connection: close", lines=lines)
+        statuses = [each.status for each in final(await point.pour(sent))]
+        fine = len(statuses) == 1 and statuses[0] in CLIENT_ERRORS
+        check(fine, f"a request with two session ids got {statuses}, not a refusal")
+    check_served(await other.post(other.message()), "a request of the other session")
 
 
 # Without one, with a wrong one, after its end

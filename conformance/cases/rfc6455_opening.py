@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from conformance.kit.heard import header
 from conformance.kit.model import MUST, SHOULD, WEBSOCKET, Page
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken, check
+from conformance.kit.verdicts import Broken, Inconclusive, check
 from conformance.kit.wire import FramesWire, Refused
 
 page = Page("rfc6455")
@@ -42,8 +42,8 @@ async def opened(talk: ServerTalk, what: str, **options: object) -> FramesWire:
     """Check that an opening is accepted, and that the connection works."""
     try:
         link = await talk.connect(**options)  # type: ignore[arg-type]
-    except Exception as error:
-        raise Broken(f"{what} was not accepted: {error}") from error
+    except Inconclusive as error:
+        raise Broken(f"{what} was not accepted: {error.detail}") from error
     if link.revision.handshake:
         await link.initialize()
     await link.alive()

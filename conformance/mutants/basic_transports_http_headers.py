@@ -10,6 +10,7 @@ from conformance.mutants.http_faults import (
     Concerns,
     calls,
     notifications,
+    pours_otherwise,
     pours_statuses,
     refuses,
     rewrites,
@@ -174,6 +175,16 @@ table.add(
     "server-validation/invalid-characters",
     "Takes bytes outside ASCII in names.",
     pours_statuses(200),
+)
+table.add(
+    "one-header-of-two",
+    "server-validation/header-twice",
+    "Looks at one of two lines of a header.",
+    pours_otherwise(
+        lambda data: data.replace(b"Mcp-Name: kit-other\r\n", b"").replace(
+            b"Mcp-Method: tools/list\r\n", b""
+        )
+    ),
 )
 table.add(
     "mismatch-without-id",

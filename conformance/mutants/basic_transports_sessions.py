@@ -1,5 +1,6 @@
 """Mutants of sessions of Streamable HTTP."""
 
+import re
 from collections.abc import Callable
 from itertools import count
 
@@ -12,6 +13,7 @@ from conformance.mutants.http_faults import (
     gets,
     header_of,
     notifications,
+    pours_otherwise,
     refuses,
     requests,
     with_header,
@@ -138,6 +140,12 @@ table.add(
     "session-management/initialize-spares-others",
     "Lets initialize take over the session that it names.",
     _Adopts,
+)
+table.add(
+    "one-id-of-two",
+    "session-management/two-ids",
+    "Takes one of two session ids.",
+    pours_otherwise(lambda data: re.sub(rb"Mcp-Session-Id: [^\r]*\r\n", b"", data)),
 )
 table.add(
     "post-without-id",

@@ -176,7 +176,7 @@ class HttpWire:
         """See :class:`~conformance.kit.wire.HttpWire`."""
         if payload is None:
             return [*self._headers, *self._of_session()]
-        made = {**for_message(payload, self._revision, self._agreed)}
+        made = {**dict(self._headers), **for_message(payload, self._revision, self._agreed)}
         if self.session is not None and not self._opens(payload):
             made["mcp-session-id"] = self.session
         return [*made.items()]
