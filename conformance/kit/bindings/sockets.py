@@ -2,7 +2,7 @@
 
 import ssl
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio.abc import ByteStream
@@ -16,16 +16,16 @@ from mcpcore.spec.revisions import Revision
 
 
 class SocketStage(Staging):
-    """Reaches ``tcp://HOST:PORT`` (``tcps`` with TLS) or ``unix:///PATH``."""
+    """Reaches ``tcp://HOST:PORT`` (``tls`` with TLS) or ``unix:///PATH``."""
 
     def __init__(self, target: str, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         parts = urlsplit(target)
         self._target = target
-        self._path = parts.path
+        self._path = unquote(parts.path)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 0)
         self._binding = Binding.UNIX if parts.scheme == "unix" else Binding.TCP
-        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "tcps" else None
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "tls" else None
 
     @property
     def binding(self) -> Binding:

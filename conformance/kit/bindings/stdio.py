@@ -190,6 +190,8 @@ class StdioWire:
                 self._kill(signals.SIGKILL)
                 await self._process.wait()
                 self._scope.cancel()
+                # the pipes, too, of which others may hold the other end
+                await self._process.aclose()
 
     def _kill(self, number: signals.Signals) -> None:
         try:
