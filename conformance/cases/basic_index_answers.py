@@ -1,7 +1,6 @@
 """Cases of the page basic/index: errors, notifications, answers nobody asked for, results."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from conformance.kit.link import Link, Reply
 from conformance.kit.messages import (
@@ -20,11 +19,10 @@ from conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import CLIENT_ERRORS, answers, plain_request, unanswered
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
-from mcpcore.spec.revisions import BY_NAME, LATEST, Span
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 
 page = Page("basic/index")
 
-SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 STANDARD = {-32700, -32600, -32601, -32602, -32603}
 DEFINED = {HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION}
 RETIRED = {-32002, -32042}
@@ -77,6 +75,17 @@ async def error_ids(talk: ServerTalk) -> None:
         check(
             reply.message is not None and reply.message.answers(id),
             f"a request with the id {id!r} failed with the id {strays or reply}",
+        )
+    if not link.revision.modern:
+        return
+    for what, meta in (
+        ("of a version that nobody speaks", {META_PROTOCOL_VERSION: "1900-01-01"}),
+        ("without capabilities", {META_CLIENT_CAPABILITIES: None}),
+    ):
+        reply = await link.request("server/discover", meta=meta, id=talk.fresh_id())
+        check(
+            reply.message is not None and reply.message.answers(reply.sent.id),
+            f"a request {what} failed without its id: {reply.message and reply.message.value}",
         )
 
 
@@ -331,42 +340,6 @@ async def server_info(talk: ServerTalk) -> None:
             and isinstance(info.get("version"), str),
             f"the result of {reply.sent.method} has the serverInfo {info!r}",
         )
-
-
-@page.server(
-    SHOULD,
-    "icons/sources",
-    SINCE_2025_11_25,
-    expects="src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
-)
-async def icons(talk: ServerTalk) -> None:
-    """Icons are found where every client may look for them."""
-    link = await talk.open()
-    owners = [talk.features.server_info]
-    lists = (
-        ("tools", "tools/list", "tools"),
-        ("resources", "resources/list", "resources"),
-        ("prompts", "prompts/list", "prompts"),
-    )
-    for capability, method, member in lists:
-        if talk.features.declares(capability):
-            owners += (await link.ask(method))[member]
-    seen = 0
-    for owner in owners:
-        listed = owner.get("icons", [])
-        name = owner.get("name")
-        check(isinstance(listed, list), f"the icons of {name} are no list")
-        for icon in listed:
-            seen += 1
-            source = icon.get("src") if isinstance(icon, dict) else None
-            scheme = urlsplit(source).scheme.lower() if isinstance(source, str) else ""
-            check(scheme in ("http", "https", "data"), f"an icon of {name} is at {source!r}")
-            sizes = icon.get("sizes", [])
-            check(
-                isinstance(sizes, list) and all(isinstance(each, str) for each in sizes),
-                f"an icon of {name} has the sizes {sizes!r}",
-            )
-    talk.note(f"{seen} icons")
 
 
 @page.server(

@@ -1,6 +1,7 @@
 """Cases of the page basic/index: ``_meta``, and requests that stand on their own."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from conformance.kit.link import Link, Reply
 from conformance.kit.messages import (
@@ -13,6 +14,7 @@ from conformance.kit.messages import (
 from conformance.kit.model import ALL, EVERY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
+from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -22,6 +24,7 @@ from mcpcore.spec.types.base import (
 page = Page("basic/index")
 
 BAD_REQUEST = 400
+SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 VENDOR: dict[str, Any] = {
     "org.example/note": {"deep": [1, {"er": None}]},
     "org.example.kit/": "a name may be empty",
@@ -208,6 +211,42 @@ async def declared_capability(talk: ServerTalk) -> None:
     link = await talk.open(capabilities={"sampling": {}})
     reply = await link.request("tools/call", {"name": "test_missing_capability", "arguments": {}})
     check(not reply.result.get("isError"), f"the call failed: {reply.result}")
+
+
+@page.server(
+    SHOULD,
+    "icons/sources",
+    SINCE_2025_11_25,
+    expects="src is a URI of http, https or data; mimeType is a string, sizes a list of strings.",
+)
+async def icons(talk: ServerTalk) -> None:
+    """Icons are found where every client may look for them."""
+    link = await talk.open()
+    owners = [talk.features.server_info]
+    lists = (
+        ("tools", "tools/list", "tools"),
+        ("resources", "resources/list", "resources"),
+        ("prompts", "prompts/list", "prompts"),
+    )
+    for capability, method, member in lists:
+        if talk.features.declares(capability):
+            owners += (await link.ask(method))[member]
+    seen = 0
+    for owner in owners:
+        listed = owner.get("icons", [])
+        name = owner.get("name")
+        check(isinstance(listed, list), f"the icons of {name} are no list")
+        for icon in listed:
+            seen += 1
+            source = icon.get("src") if isinstance(icon, dict) else None
+            scheme = urlsplit(source).scheme.lower() if isinstance(source, str) else ""
+            check(scheme in ("http", "https", "data"), f"an icon of {name} is at {source!r}")
+            sizes = icon.get("sizes", [])
+            check(
+                isinstance(sizes, list) and all(isinstance(each, str) for each in sizes),
+                f"an icon of {name} has the sizes {sizes!r}",
+            )
+    talk.note(f"{seen} icons")
 
 
 # Statelessness

@@ -1,5 +1,6 @@
 """Cases of the page basic/patterns/cancellation: what both eras have, and the modern one alone."""
 
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from msgspec import UNSET
 from conformance.kit.features import Tool
 from conformance.kit.link import Link, Sent
 from conformance.kit.messages import Kind, notification
-from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, SHOULD, Binding, Page
+from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, SHOULD, STDIO, Binding, Page
 from conformance.kit.probes import answers, fence, unanswered
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -365,6 +366,30 @@ async def notification_over_http(talk: ServerTalk) -> None:
     for what, head in (await unanswered(link, said)).items():
         taken = head.status == 202 or 400 <= head.status < 500
         check(taken, f"{what} got HTTP status {head.status}")
+
+
+@page.server(
+    MUST,
+    "behavior-requirements/ends-listen",
+    MODERN,
+    bindings=STDIO,
+    expects="notifications/cancelled with the id of the subscription, before the process ends.",
+)
+async def ends_listen(talk: ServerTalk) -> None:
+    """A server that ends a subscription of its own accord says so."""
+    link = await talk.connect()
+    wanted = {"notifications": {"toolsListChanged": True}}
+    sent = await link.send("subscriptions/listen", wanted)
+    await link.expect("notifications/subscriptions/acknowledged")
+    await talk.process(link).signal(signal.SIGTERM)
+    message = await link.wait_for(CANCELLED)
+    if message is None:
+        if link.gone is not None and link.gone.code is not None and link.gone.code < 0:
+            talk.skip("the process was killed by SIGTERM: it had no time to say anything")
+        check(False, "the server ended a subscription without notifications/cancelled")
+        return
+    named = message.params.get("requestId")
+    check(named == sent.id and type(named) is type(sent.id), f"requestId is {named!r}")
 
 
 __all__ = ["CANCELLED", "cancel", "page", "waiting"]

@@ -13,6 +13,7 @@ from conformance.mutants.faults import (
     dies_of,
     instead,
     misread,
+    own_messages,
 )
 from conformance.mutants.http_faults import notifications, status_of
 from conformance.mutants.model import Table
@@ -235,6 +236,13 @@ table.add(
     "behavior-requirements/only-listen",
     "Sends notifications/cancelled for a request that failed.",
     _CancelsItself,
+)
+table.add(
+    "ends-in-silence",
+    "behavior-requirements/ends-listen",
+    "Ends subscriptions without a word.",
+    own_messages(CANCELLED, lambda _value: None),
+    binding=Binding.STDIO,
 )
 table.add(
     "no-cancellations-here",
