@@ -9,7 +9,6 @@ from conformance.kit.endpoint import (
     NOT_FOUND,
     OK,
     Answer,
-    check_served,
     endpoint,
     final,
     over_http,
@@ -305,75 +304,7 @@ async def _other_names(talk: ServerTalk, asked: tuple[str, dict[str, Any], str])
             check_mismatch(answer, f"{method} of {name} with Mcp-Name: {found}")
 
 
-# The sentinel
-
-
-@case(
-    MUST,
-    "value-encoding/name-decoded",
-    expects="The call is served as if the name were there in plain.",
-    needs=("tools",),
-)
-async def name_decoded(talk: ServerTalk) -> None:
-    """An Mcp-Name in the Base64 sentinel form is decoded before it is compared."""
-    method, params, name = tool_call(talk)
-    point = await endpoint(talk)
-    answer = await point.post(point.message(method, params), headers={NAME: sentinel(name)})
-    check_served(answer, f"{method} with Mcp-Name: {sentinel(name)}")
-
-
-@case(
-    MUST,
-    "value-encoding/sentinel-small-letters",
-    expects="Status 400 and -32020: it is the plain text of another name.",
-    needs=("tools",),
-)
-async def sentinel_case(talk: ServerTalk) -> None:
-    """The sentinel in capitals, or half of it, is plain text."""
-    method, params, name = tool_call(talk)
-    point = await endpoint(talk)
-    whole = sentinel(name)
-    for found in (whole.replace("base64", "BASE64"), whole.removesuffix("?="), whole[2:]):
-        answer = await point.post(point.message(method, params), headers={NAME: found})
-        check_mismatch(answer, f"Mcp-Name: {found}")
-
-
-@case(
-    MUST,
-    "value-encoding/sentinel-broken",
-    expects="Status 400 and -32020.",
-    needs=("tools",),
-)
-async def sentinel_broken(talk: ServerTalk) -> None:
-    """What is no Base64 within the sentinel is refused, not guessed."""
-    method, params, name = tool_call(talk)
-    point = await endpoint(talk)
-    text = base64.b64encode(name.encode()).decode()
-    for inside in (f"{text}!", f"{text[:2]}!{text[2:]}", f"{text}=", "//8="):
-        found = f"=?base64?{inside}?="
-        answer = await point.post(point.message(method, params), headers={NAME: found})
-        check_mismatch(answer, f"Mcp-Name: {found}")
-
-
-@case(
-    MUST,
-    "server-validation/invalid-characters",
-    expects="Status 400, with -32020 where the server's HTTP lets the header through.",
-    needs=("tools",),
-)
-async def invalid_characters(talk: ServerTalk) -> None:
-    """A mirrored value with bytes outside ASCII is refused."""
-    method, params, name = tool_call(talk)
-    point = await endpoint(talk)
-    payload = encode(point.message(method, params))
-    for raw in (name.encode() + b"\xc3\xa9", name.encode() + b"\xff"):
-        lines = [
-            line if not line.lower().startswith(b"mcp-name:") else b"mcp-name: " + raw
-            for line in point.head_lines(payload)
-        ]
-        found = final(await point.pour(point.bytes_of(payload, b"Connection: close", lines=lines)))
-        statuses = [each.status for each in found]
-        check(statuses == [BAD_REQUEST], f"Mcp-Name: {raw!r} got {statuses}, not status 400")
+# Order and form of refusals
 
 
 @case(
@@ -394,9 +325,6 @@ async def header_twice(talk: ServerTalk) -> None:
             statuses = [each.status for each in final(await point.pour(sent))]
             what = f"{line.decode()} beside the line that fits ({name})"
             check(statuses == [BAD_REQUEST], f"{what} got {statuses}, not status 400")
-
-
-# Order and form of refusals
 
 
 @case(

@@ -11,11 +11,9 @@ from conformance.mutants.http_faults import (
     calls,
     notifications,
     pours_otherwise,
-    pours_statuses,
     refuses,
     rewrites,
     status_of,
-    with_header,
 )
 from conformance.mutants.model import Table
 from mcpcore.spec.revisions import LATEST
@@ -62,17 +60,9 @@ class _Forgets(Fault):
         return (value,)
 
 
-def _encoded_in_capitals(asked: Asked) -> bool:
-    return "BASE64" in (asked.headers.get(NAME) or "")
-
-
 def _in_capitals(asked: Asked) -> bool:
     value = asked.headers.get(METHOD)
     return value is not None and value == value.upper()
-
-
-def _is(*found: str) -> Callable[[str | None], bool]:
-    return lambda value: value is not None and any(each in value for each in found)
 
 
 table.add(
@@ -153,30 +143,6 @@ for kind, method in (
         overlooked(NAME, calls(method)),
     )
 table.add(
-    "sentinel-not-decoded",
-    "value-encoding/name-decoded",
-    "Compares the sentinel form as it is.",
-    refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
-)
-table.add(
-    "sentinel-in-capitals",
-    "value-encoding/sentinel-small-letters",
-    "Knows the sentinel in any case.",
-    overlooked(NAME, _encoded_in_capitals),
-)
-table.add(
-    "sentinel-guessed",
-    "value-encoding/sentinel-broken",
-    "Makes something of Base64 that is none.",
-    overlooked(NAME, with_header(NAME, _is("!"))),
-)
-table.add(
-    "any-characters",
-    "server-validation/invalid-characters",
-    "Takes bytes outside ASCII in names.",
-    pours_statuses(200),
-)
-table.add(
     "one-header-of-two",
     "server-validation/header-twice",
     "Looks at one of two lines of a header.",
@@ -225,4 +191,4 @@ table.add(
     refuses(notifications, 500),
 )
 
-__all__ = ["MISMATCH", "table"]
+__all__ = ["MISMATCH", "NAME", "overlooked", "table"]

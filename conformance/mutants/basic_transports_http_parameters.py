@@ -6,8 +6,7 @@ from typing import Any
 
 from conformance.kit import messages
 from conformance.mutants.basic_transports_http_headers import MISMATCH
-from conformance.mutants.fault import Asked, Fault, Value
-from conformance.mutants.faults import results_of
+from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import calls, pours_statuses, refuses, rewrites
 from conformance.mutants.model import Table
 
@@ -16,21 +15,6 @@ table = Table("basic/transports/streamable-http")
 REGION, SHARD, ZONE, DRY, NOTE = (
     f"mcp-param-{name}" for name in ("region", "shard", "zone", "dry-run", "note")
 )
-
-
-def declared(schema: Value) -> Callable[[], Fault]:
-    """The first tool has this input schema."""
-
-    def edit(result: Value) -> Value:
-        first, *rest = result["tools"]
-        return {**result, "tools": [{**first, "inputSchema": schema}, *rest]}
-
-    return results_of("tools/list", edit)
-
-
-def mirrors(**properties: Any) -> Value:
-    """A schema with these properties."""
-    return {"type": "object", "properties": properties}
 
 
 def trusting(name: str, test: Callable[[str | None, Any], bool]) -> Callable[[], Fault]:
@@ -76,47 +60,6 @@ def _null_given(asked: Asked) -> bool:
     return call and asked.value["params"].get("arguments") == {"note": None}
 
 
-table.add(
-    "mirror-with-colon",
-    "schema-extension/name-is-a-token",
-    "Names a mirror with characters that no header has.",
-    declared(mirrors(a={"type": "string", "x-mcp-header": "Re:gion\r\nX"})),
-)
-table.add(
-    "mirror-without-name",
-    "schema-extension/name-is-a-token",
-    "Names a mirror with nothing.",
-    declared(mirrors(a={"type": "string", "x-mcp-header": ""})),
-)
-table.add(
-    "mirrors-alike",
-    "schema-extension/names-unique",
-    "Has two mirrors that differ in case alone.",
-    declared(
-        mirrors(
-            a={"type": "string", "x-mcp-header": "Region"},
-            b={"type": "string", "x-mcp-header": "REGION"},
-        )
-    ),
-)
-table.add(
-    "number-mirrored",
-    "schema-extension/primitive-types",
-    "Mirrors a number.",
-    declared(mirrors(a={"type": "number", "x-mcp-header": "Region"})),
-)
-table.add(
-    "items-mirrored",
-    "schema-extension/statically-reachable",
-    "Mirrors the items of an array.",
-    declared(mirrors(a={"type": "array", "items": {"type": "string", "x-mcp-header": "Region"}})),
-)
-table.add(
-    "mirrored-behind-choice",
-    "schema-extension/statically-reachable",
-    "Mirrors a property behind anyOf.",
-    declared({"anyOf": [mirrors(a={"type": "string", "x-mcp-header": "Region"})]}),
-)
 table.add(
     "mirrors-refused",
     "server-behavior-for-custom-headers/served",

@@ -33,6 +33,9 @@ async def pour(
         for number, piece in enumerate(pieces):
             if number and wait:
                 await came.wait()
+            elif came.is_set():
+                # who has been answered says no more
+                return
             try:
                 await stream.send(piece)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):

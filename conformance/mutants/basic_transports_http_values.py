@@ -1,0 +1,44 @@
+"""Mutants of how values stand in headers."""
+
+from collections.abc import Callable
+
+from conformance.mutants.basic_transports_http_headers import MISMATCH, NAME, overlooked
+from conformance.mutants.fault import Asked
+from conformance.mutants.http_faults import pours_statuses, refuses, with_header
+from conformance.mutants.model import Table
+
+table = Table("basic/transports/streamable-http")
+
+
+def _encoded_in_capitals(asked: Asked) -> bool:
+    return "BASE64" in (asked.headers.get(NAME) or "")
+
+
+def _is(*found: str) -> Callable[[str | None], bool]:
+    return lambda value: value is not None and any(each in value for each in found)
+
+
+table.add(
+    "sentinel-not-decoded",
+    "value-encoding/name-decoded",
+    "Compares the sentinel form as it is.",
+    refuses(with_header(NAME, _is("=?base64?")), 400, MISMATCH),
+)
+table.add(
+    "sentinel-in-capitals",
+    "value-encoding/sentinel-small-letters",
+    "Knows the sentinel in any case.",
+    overlooked(NAME, _encoded_in_capitals),
+)
+table.add(
+    "sentinel-guessed",
+    "value-encoding/sentinel-broken",
+    "Makes something of Base64 that is none.",
+    overlooked(NAME, with_header(NAME, _is("!"))),
+)
+table.add(
+    "any-characters",
+    "server-validation/invalid-characters",
+    "Takes bytes outside ASCII in names.",
+    pours_statuses(200),
+)
