@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcpcore.spec.errors import LocalError, LocalProtocolError, McpError
+from mcpcore.spec.errors import ErrorData, LocalError, LocalProtocolError, McpError
 from mcpcore.spec.types.completion import PromptReference, ResourceTemplateReference
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
@@ -21,6 +21,7 @@ from transports.client_errors import (
     ConnectionClosed,
     InputFailed,
     InvalidResponse,
+    NegotiationError,
     PeerError,
     RequestRefused,
     RequestTimeout,
@@ -119,12 +120,13 @@ class Script:
         try:
             return {"result": await action()}
         except PeerError as error:
-            found = {"code": error.error.code, "message": error.error.message}
-            data = error.error.data
-            return {"error": found if data is UNSET else {**found, "data": data}}
+            return _refusal(error.error)
+        except NegotiationError as error:
+            if error.error is not None:
+                return _refusal(error.error)
+            return _failure(error.__cause__ or error)
         except (McpError, LocalError, OSError) as error:
-            kinds = (kind for of, kind in _FAILURES if isinstance(error, of))
-            return {"failure": next(kinds, "other"), "message": str(error)}
+            return _failure(error)
 
     async def _turn(self, step: Step) -> dict[str, Any]:
         if step["do"] == "close":
@@ -186,6 +188,16 @@ class Script:
                     await self._news.wait()
             return
         raise RequestTimeout(method, "it did not come in time")
+
+
+def _refusal(error: ErrorData) -> Outcome:
+    found = {"code": error.code, "message": error.message}
+    return {"error": found if error.data is UNSET else {**found, "data": error.data}}
+
+
+def _failure(error: BaseException) -> Outcome:
+    kinds = (kind for of, kind in _FAILURES if isinstance(error, of))
+    return {"failure": next(kinds, "other"), "message": str(error)}
 
 
 async def _list(client: Client, what: str) -> Any:
