@@ -192,11 +192,11 @@ async def any_text(talk: ServerTalk) -> None:
         await _complete(talk, link, ref, name, typed)
 
 
-async def _refused(talk: ServerTalk, params: dict[str, Any], *codes: int) -> None:
-    reply = await (await talk.open()).request(COMPLETE, params)
+async def _refused(link: Link, params: dict[str, Any]) -> None:
+    reply = await link.request(COMPLETE, params)
     if reply.message is None or reply.message.kind is not Kind.ERROR:
         raise Broken(f"{COMPLETE} with {params} got {reply}")
-    reply.failed_with(*codes)
+    reply.failed_with(INVALID_PARAMS)
 
 
 @page.server(
@@ -209,7 +209,8 @@ async def _refused(talk: ServerTalk, params: dict[str, Any], *codes: int) -> Non
 async def unknown_prompt(talk: ServerTalk) -> None:
     """A prompt that does not exist cannot be completed."""
     ref = {"type": "ref/prompt", "name": "kit_no_such_prompt"}
-    await _refused(talk, {"ref": ref, "argument": {"name": "x", "value": ""}}, INVALID_PARAMS)
+    link = await talk.open()
+    await _refused(link, {"ref": ref, "argument": {"name": "x", "value": ""}})
 
 
 @page.server(
@@ -223,6 +224,7 @@ async def missing(talk: ServerTalk) -> None:
     """A request that leaves out what is needed is refused."""
     ref, name = _targets(talk)[0]
     argument = {"name": name, "value": ""}
+    link = await talk.open()
     for params in (
         {},
         {"ref": ref},
@@ -231,7 +233,7 @@ async def missing(talk: ServerTalk) -> None:
         {"ref": ref, "argument": {"value": ""}},
         {"ref": {"type": ref["type"]}, "argument": argument},
     ):
-        await _refused(talk, params, INVALID_PARAMS)
+        await _refused(link, params)
 
 
 @page.server(
