@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from importlib import import_module
 
 from conformance.everything.app import server
-from conformance.everything.guard import guarded_by, metadata_server
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
@@ -41,14 +40,19 @@ def main() -> int:
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     with ExitStack() as stack:
-        metadata = stack.enter_context(metadata_server()) if chosen.token else None
+        metadata = guard = None
+        if chosen.token:
+            # not needed by most, and slow to import
+            from conformance.everything.guard import guarded_by, metadata_server
+
+            metadata = stack.enter_context(metadata_server())
+            guard = guarded_by(frozenset(chosen.token), metadata)
 
         def announce(url: str) -> None:
             if metadata is not None:
                 metadata.resource = metadata.resource or url
             print(f"listening on {url}", file=sys.stderr, flush=True)
 
-        guard = None if metadata is None else guarded_by(frozenset(chosen.token), metadata)
         try:
             revisions = parse_revisions(chosen.revision) or REVISIONS
             run(
