@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct
 
 from conformance.kit import messages
+from conformance.kit.client_record import ClientRecord
 from conformance.kit.client_serving import Serving, completed
 from conformance.kit.client_wire import Arrival, Asked, Came, Ended, HostWire, Signal
-from conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text, header
+from conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken, Inconclusive, check
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_SUBSCRIPTION_ID
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 
 if TYPE_CHECKING:
     from conformance.kit.client_talk import ClientTalk
@@ -28,7 +29,7 @@ class Told(Struct):
     method: str
 
 
-class ClientLink:
+class ClientLink(ClientRecord):
     """Hears a client and answers it.
 
     A request that nobody expects is answered as ``serving`` says, unless its method is one of
@@ -39,65 +40,16 @@ class ClientLink:
     def __init__(
         self, talk: "ClientTalk", wire: HostWire, revision: Revision, serving: Serving
     ) -> None:
+        super().__init__()
         self.talk = talk
         self.wire = wire
         self.revision = revision
         self.serving = serving
-        self.seen: list[Message] = []
         self.inbox: list[Message] = []
-        self.asked: list[Asked] = []
-        """HTTP requests, also those that bring no message; for WebSockets the upgrade."""
-        self.heads: dict[int, Asked] = {}
-        self.dropped: dict[int, Done] = {}
-        """Exchanges that the client gave up."""
-        self.signals: list[Signal] = []
-        self.noise: list[Noise] = []
-        self.gone: Gone | None = None
         self._pending: list[Asked] = []
         self._owed: dict[int, int] = {}
         self._get = 0
         self._next = 0
-
-    # What was heard
-
-    def requests(self, method: str = "") -> list[Message]:
-        """Requests so far, of a method or of all."""
-        return [
-            each for each in self.seen if each.kind is Kind.REQUEST and method in ("", each.method)
-        ]
-
-    def notifications(self, method: str = "") -> list[Message]:
-        """Notifications so far, of a method or of all."""
-        return [
-            each
-            for each in self.seen
-            if each.kind is Kind.NOTIFICATION and method in ("", each.method)
-        ]
-
-    def posts(self, method: str = "") -> list[Asked]:
-        """HTTP requests so far by their HTTP method."""
-        return [each for each in self.asked if method in ("", each.method)]
-
-    def headers(self, message: Message) -> Headers:
-        """The headers of the HTTP request that brought a message."""
-        found = self.heads.get(message.source.exchange)
-        return found.headers if found is not None else []
-
-    def header(self, message: Message, name: str) -> str | None:
-        """One of them, by its name in lower case."""
-        return header(self.headers(message), name)
-
-    @property
-    def client_capabilities(self) -> dict[str, Any]:
-        """What the client has declared, in initialize or in its newest request."""
-        for message in reversed(self.requests()):
-            if message.method == "initialize":
-                found = message.params.get("capabilities")
-                return found if isinstance(found, dict) else {}
-            meta = message.params.get("_meta")
-            if isinstance(meta, dict) and isinstance(meta.get(META_CLIENT_CAPABILITIES), dict):
-                return dict(meta[META_CLIENT_CAPABILITIES])
-        return {}
 
     # Waiting
 

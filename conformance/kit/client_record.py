@@ -1,0 +1,62 @@
+"""What a client has said on one connection, and how to look for something in it."""
+
+from typing import Any
+
+from conformance.kit.client_wire import Asked, Signal
+from conformance.kit.heard import Done, Gone, Headers, Noise, header
+from conformance.kit.messages import Kind, Message
+from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
+
+
+class ClientRecord:
+    """Everything that was heard on a connection, oldest first."""
+
+    def __init__(self) -> None:
+        self.seen: list[Message] = []
+        self.asked: list[Asked] = []
+        """HTTP requests, also those that bring no message; for WebSockets the upgrade."""
+        self.heads: dict[int, Asked] = {}
+        self.dropped: dict[int, Done] = {}
+        """Exchanges that the client gave up."""
+        self.signals: list[Signal] = []
+        self.noise: list[Noise] = []
+        self.gone: Gone | None = None
+
+    def requests(self, method: str = "") -> list[Message]:
+        """Requests so far, of a method or of all."""
+        return [
+            each for each in self.seen if each.kind is Kind.REQUEST and method in ("", each.method)
+        ]
+
+    def notifications(self, method: str = "") -> list[Message]:
+        """Notifications so far, of a method or of all."""
+        return [
+            each
+            for each in self.seen
+            if each.kind is Kind.NOTIFICATION and method in ("", each.method)
+        ]
+
+    def posts(self, method: str = "") -> list[Asked]:
+        """HTTP requests so far by their HTTP method."""
+        return [each for each in self.asked if method in ("", each.method)]
+
+    def headers(self, message: Message) -> Headers:
+        """The headers of the HTTP request that brought a message."""
+        found = self.heads.get(message.source.exchange)
+        return found.headers if found is not None else []
+
+    def header(self, message: Message, name: str) -> str | None:
+        """One of them, by its name in lower case."""
+        return header(self.headers(message), name)
+
+    @property
+    def client_capabilities(self) -> dict[str, Any]:
+        """What the client has declared, in initialize or in its newest request."""
+        for message in reversed(self.requests()):
+            if message.method == "initialize":
+                found = message.params.get("capabilities")
+                return found if isinstance(found, dict) else {}
+            meta = message.params.get("_meta")
+            if isinstance(meta, dict) and isinstance(meta.get(META_CLIENT_CAPABILITIES), dict):
+                return dict(meta[META_CLIENT_CAPABILITIES])
+        return {}
