@@ -53,7 +53,7 @@ def _served(reply: Reply, what: str) -> None:
 async def unsupported(talk: ServerTalk) -> None:
     """A request in a version that the server does not implement is told which ones it does."""
     link = await talk.open()
-    for version in (NOBODY, "2999-12-31", "v999.0.0", ""):
+    for version in (NOBODY, "2999-12-31", "v999.0.0"):
         data = await _refused(link, version, *talk.any_request())
         supported = data.get("supported")
         if not isinstance(supported, list) or link.revision.name not in supported:
