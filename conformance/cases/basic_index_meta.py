@@ -151,13 +151,12 @@ async def client_info_decides_nothing(talk: ServerTalk) -> None:
     """Who the client says it is does not change what it gets."""
     link = await talk.open()
     method, params = talk.any_request()
-    seen: list[dict[str, Any]] = []
-    for info in (
+    infos = (
         {"name": "mcpcore-conformance", "version": "1"},
         {"name": "claude-ai", "version": "0.1.0", "title": "Somebody else"},
         {"name": "", "version": ""},
-    ):
-        seen.append(_plain(await link.ask(method, params, meta={META_CLIENT_INFO: info})))
+    )
+    seen = [_plain(await link.ask(method, params, meta={META_CLIENT_INFO: info})) for info in infos]
     check(
         all(each == seen[0] for each in seen),
         f"the result of {method} depends on the clientInfo",
