@@ -97,10 +97,22 @@ async def error_ids(talk: ServerTalk) -> None:
 async def error_members(talk: ServerTalk) -> None:
     """Every error says what it is, by an integer and a text."""
     link = await talk.open()
+    # what is no error by the letter is found out where messages are read
+    found = await _errors(talk, link)
+    check(found, "nothing that was asked for failed")
+
+
+@page.server(
+    SHOULD,
+    "error-responses/meaningful",
+    expects="A code other than 0, and a message that is not empty.",
+)
+async def meaningful_errors(talk: ServerTalk) -> None:
+    """Errors mean something: a code of 0, or no words, is lawful and helps nobody."""
+    link = await talk.open()
     for what, found in await _errors(talk, link):
-        # both are lawful, and help nobody
-        talk.should(found["code"] != 0, f"the error to {what} has the code 0: {found}")
-        talk.should(found["message"].strip(), f"the error to {what} has no message: {found}")
+        check(found["code"] != 0, f"the error to {what} has the code 0: {found}")
+        check(found["message"].strip(), f"the error to {what} has no message: {found}")
 
 
 @page.server(

@@ -48,7 +48,7 @@ table.add(
 )
 table.add(
     "code-zero",
-    "error-responses/code-and-message",
+    "error-responses/meaningful",
     "Has the code 0 for arguments that it does not take.",
     code(-32602, 0),
 )
@@ -67,7 +67,7 @@ table.add(
 )
 table.add(
     "no-words",
-    "error-responses/code-and-message",
+    "error-responses/meaningful",
     "Sends errors with an empty message.",
     answers_to("", _silent),
 )
