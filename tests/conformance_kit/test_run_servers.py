@@ -177,6 +177,31 @@ async def test_cases_are_side_by_side_and_no_more_than_asked() -> None:
     assert most == 3
 
 
+async def test_cases_that_never_wait_leave_others_their_turn() -> None:
+    page = Page("p")
+    turns, seen = 0, []
+
+    for number in range(20):
+
+        @page.server(MUST, f"a/n{number}", expects="-")
+        async def hasty(talk: ServerTalk) -> None:
+            """Does not wait."""
+            seen.append(turns)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_turns)
+        run = await run_of(page, Settings(revisions=ONE, jobs=2))
+        tasks.cancel_scope.cancel()
+    assert run.complete
+    assert len({*seen}) >= 8
+
+
 async def test_a_case_that_does_not_end_is_inconclusive() -> None:
     page = Page("p")
 
