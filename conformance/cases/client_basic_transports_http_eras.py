@@ -147,7 +147,7 @@ async def _old_server(talk: ClientTalk, status: int, endpoint: str) -> ClientLin
 
 
 @page.client(
-    SHOULD,
+    MAY,
     f"{OLD}/client-falls-back",
     LEGACY_STREAMABLE,
     bindings=STREAMABLE,
@@ -165,7 +165,7 @@ async def falls_back_to_sse(talk: ClientTalk) -> None:
 
 
 @page.client(
-    SHOULD,
+    MAY,
     f"{OLD}/client-falls-back-from-modern",
     MODERN,
     bindings=STREAMABLE,
