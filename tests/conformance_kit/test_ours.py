@@ -26,6 +26,8 @@ LEAST = 900
 """Cases that there are at least."""
 SOON = (Binding.CORE, Binding.MEMORY, Binding.HTTP)
 """Bindings whose server is played with in every revision by the tests that take seconds."""
+SOCKETS = (Binding.TCP, Binding.UNIX)
+"""Bindings that differ from stdio in how the lines get there only."""
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
 
@@ -53,13 +55,6 @@ def test_our_server_with_a_guard() -> None:
     assert report.complete
 
 
-@pytest.mark.timeout(300)
-def test_our_server_over_stdio_in_one_revision() -> None:
-    revisions = PAIR[1:]
-    report = anyio.run(server_report, Binding.STDIO, revisions)
-    check(report, Side.SERVER, Binding.STDIO, revisions)
-
-
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("binding", [each for each in Binding if each not in SOON])
@@ -76,19 +71,20 @@ def test_our_server_by_a_kit_on_trio(binding: Binding) -> None:
     check(report, Side.SERVER, binding, REVISIONS)
 
 
-@pytest.mark.timeout(300)
-def test_our_client_over_http_in_one_revision() -> None:
-    revisions = PAIR[1:]
-    report = anyio.run(client_report, Binding.HTTP, revisions)
-    check(report, Side.CLIENT, Binding.HTTP, revisions)
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("binding", [each for each in HOSTS if each not in SOCKETS])
+def test_our_client(binding: Binding) -> None:
+    report = anyio.run(client_report, binding)
+    check(report, Side.CLIENT, binding, REVISIONS)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("binding", HOSTS)
-def test_our_client(binding: Binding) -> None:
-    report = anyio.run(client_report, binding)
-    check(report, Side.CLIENT, binding, REVISIONS)
+@pytest.mark.parametrize("binding", SOCKETS)
+def test_our_client_over_sockets_in_one_revision_of_each_era(binding: Binding) -> None:
+    report = anyio.run(client_report, binding, PAIR)
+    check(report, Side.CLIENT, binding, PAIR)
 
 
 def trial_of(cases: Sequence[Case]) -> Trial:
@@ -109,7 +105,8 @@ def check_trial(trial: Trial) -> None:
     assert trial.well
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_every_server_case_notices_its_mutant_and_passes_on_ours() -> None:
     assert strays(all_cases(), all_mutants()) == []
     check_trial(trial_of([case for case in all_cases() if case.side is Side.SERVER]))
