@@ -25,7 +25,7 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop test test-core test-rest test-long test-long-core test-long-rest lint types bench clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest lint types bench clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ test-long-core: $(READY)
 test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 tests $(CORE_TESTS:%=--ignore=%)
+
+peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
+	@$(PY) -m conformance.peers
 
 lint: $(READY) ## Style and formatting
 	$(PY) -m ruff check .
