@@ -26,6 +26,8 @@ LEAST = 900
 """Cases that there are at least."""
 SOON = (Binding.CORE, Binding.MEMORY, Binding.HTTP)
 """Bindings whose server is played with in every revision by the tests that take seconds."""
+SOCKETS = (Binding.TCP, Binding.UNIX)
+"""Bindings that differ from stdio in how the lines get there only."""
 PAIR = (BY_NAME["2025-11-25"], BY_NAME["2026-07-28"])
 """The newest revision of each era."""
 
@@ -71,16 +73,16 @@ def test_our_server_by_a_kit_on_trio(binding: Binding) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_our_client() -> None:
-    report = anyio.run(client_report, Binding.HTTP)
-    check(report, Side.CLIENT, Binding.HTTP, REVISIONS)
+@pytest.mark.parametrize("binding", [each for each in HOSTS if each not in SOCKETS])
+def test_our_client(binding: Binding) -> None:
+    report = anyio.run(client_report, binding)
+    check(report, Side.CLIENT, binding, REVISIONS)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("binding", [each for each in HOSTS if each is not Binding.HTTP])
-def test_our_client_in_one_revision_of_each_era(binding: Binding) -> None:
-    # each case starts a program: every revision over every binding takes a quarter of an hour
+@pytest.mark.parametrize("binding", SOCKETS)
+def test_our_client_over_sockets_in_one_revision_of_each_era(binding: Binding) -> None:
     report = anyio.run(client_report, binding, PAIR)
     check(report, Side.CLIENT, binding, PAIR)
 
