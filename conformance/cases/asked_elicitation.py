@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.asking import Asked, ask_by_tool, asking_link, failed, needs_input
 from conformance.kit.features import sample_form
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.messages import Message
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.shapes import params_problem

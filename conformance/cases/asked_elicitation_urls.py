@@ -11,8 +11,9 @@ from conformance.cases.asked_elicitation import (
     asked,
     check_shape,
 )
+from conformance.kit.answering import Answering
 from conformance.kit.asking import ask_by_tool, call
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.lists import open_stream
 from conformance.kit.messages import Message
 from conformance.kit.model import MUST, SHOULD, Page

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.asking import Asked, ask_by_tool, asking_link, call, listen_too, worked
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.model import ALL, LEGACY, SHOULD, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.asking import (
     Asked,
     ask_by_tool,
@@ -12,7 +13,7 @@ from conformance.kit.asking import (
     send_call,
     worked,
 )
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.model import ALL, LEGACY, MUST, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk

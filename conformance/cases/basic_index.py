@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET
 
 from conformance.kit.heard import header
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_REQUEST, PARSE_ERROR, Kind, encode, request
 from conformance.kit.model import EVERY, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import (
@@ -17,6 +17,7 @@ from conformance.kit.probes import (
     plain_request,
     rejected,
 )
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -17,6 +17,7 @@ from conformance.kit.messages import (
 )
 from conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import CLIENT_ERRORS, answers, plain_request, unanswered
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION

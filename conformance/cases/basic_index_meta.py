@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -12,6 +12,7 @@ from conformance.kit.messages import (
     Kind,
 )
 from conformance.kit.model import ALL, EVERY, MODERN, MUST, SHOULD, Binding, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span

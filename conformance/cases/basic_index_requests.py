@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from conformance.kit.link import Link, Reply, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -14,6 +14,7 @@ from conformance.kit.messages import (
 )
 from conformance.kit.model import MAY, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import answers, check_code, outcome, plain_request, rejected
+from conformance.kit.reply import Reply, Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

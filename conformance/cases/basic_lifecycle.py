@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind
 from conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span

@@ -3,7 +3,8 @@
 import signal
 from typing import Any
 
-from conformance.kit.link import Answering, Link
+from conformance.kit.answering import Answering
+from conformance.kit.link import Link
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind
 from conformance.kit.model import LEGACY, MUST, SHOULD, STDIO, Binding, Page
 from conformance.kit.talk import ServerTalk

@@ -1,9 +1,10 @@
 """Cases of the page basic/lifecycle: what may come before what while a conversation is opened."""
 
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, notification, request
 from conformance.kit.model import EVERY, LEGACY, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import CLIENT_ERRORS, outcome, unanswered
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, Span

@@ -7,10 +7,11 @@ from typing import Any
 from msgspec import UNSET
 
 from conformance.kit.features import Tool
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, notification
 from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, SHOULD, STDIO, Binding, Page
 from conformance.kit.probes import answers, fence, unanswered
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -15,9 +15,10 @@ from conformance.kit.asking import (
     needs_input,
     worked,
 )
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind
 from conformance.kit.model import EVERY, MODERN, MUST, SHOULD, Binding, Page
+from conformance.kit.reply import Reply
 from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check

@@ -4,9 +4,10 @@ from typing import Any
 
 from conformance.cases.basic_patterns_mrtr import ELICITATION, STATE, answered
 from conformance.kit.asking import call, needs_input, worked
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind
 from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -4,10 +4,11 @@ import signal
 from typing import Any
 
 from conformance.kit.asking import call, worked
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.lists import FILTERS, acknowledged, belongs, leave, listen, listening
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, Page
+from conformance.kit.reply import Sent
 from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check

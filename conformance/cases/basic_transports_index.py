@@ -3,9 +3,10 @@
 import json
 
 from conformance.kit.endpoint import SINCE_STREAMABLE
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, encode, request
 from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -29,7 +30,7 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     method = "server/discover" if link.revision.modern else "ping"
     headers = {"mcp-method": method} if link.revision.mirror_headers else None
     sent = await link.say(payload, headers=headers)
-    reply = await link.reply(Sent(identifier, sent.exchange, method, sent.number))
+    reply = await link.reply(Sent(identifier, sent.exchange, method))
     check(
         reply.message is not None and reply.message.kind is Kind.RESULT,
         f"a request with the id {identifier!r} got {reply}",

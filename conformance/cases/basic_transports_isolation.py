@@ -13,9 +13,9 @@ from conformance.cases.basic_transports_streams import (
     silent,
 )
 from conformance.kit.endpoint import WITH_SESSIONS, Endpoint, check_served, endpoint, over_http
-from conformance.kit.link import Sent
 from conformance.kit.messages import Kind, notification, result
 from conformance.kit.model import SHOULD, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -91,7 +91,7 @@ async def cancel_own_only(talk: ServerTalk) -> None:
             "a session has cancelled the call of another one",
         )
         await talk.advance(0.02)
-    await first.link.cancel(Sent("kit-shared", sent.exchange, "tools/call", sent.number))
+    await first.link.cancel(Sent("kit-shared", sent.exchange, "tools/call"))
 
 
 @case(

@@ -17,9 +17,9 @@ from conformance.kit.endpoint import (
     endpoint,
     over_http,
 )
-from conformance.kit.link import Sent
 from conformance.kit.messages import Kind
 from conformance.kit.model import MAY, MUST, SHOULD, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Id, Kind, encode, request
 from conformance.kit.model import LINES, MAY, MUST, SHOULD, STDIO, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -30,7 +31,7 @@ async def written(
     for piece in pieces:
         await talk.lines(link).write(piece)
     for identifier in ids:
-        reply = await link.reply(Sent(identifier, 0, "a request", 0))
+        reply = await link.reply(Sent(identifier, 0, "a request"))
         found = reply.message
         check(
             found is not None and found.kind is Kind.RESULT and found.id == identifier,

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.endpoint import (
     ACCEPTED,
     BEGINNING,
@@ -17,9 +18,9 @@ from conformance.kit.endpoint import (
     endpoint,
     over_http,
 )
-from conformance.kit.link import Answering, Sent
 from conformance.kit.messages import Kind, Message, result
 from conformance.kit.model import MAY, MUST, SHOULD, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -1,7 +1,7 @@
 """Cases of the page basic/utilities/cancellation: what only the legacy era has."""
 
 from conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
-from conformance.kit.link import Answering
+from conformance.kit.answering import Answering
 from conformance.kit.messages import Kind, result
 from conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
 from conformance.kit.probes import fence

@@ -1,8 +1,9 @@
 """Cases of the page basic/utilities/ping."""
 
 from conformance.cases.basic_patterns_cancellation import cancel, waiting
-from conformance.kit.link import Answering, Reply
+from conformance.kit.answering import Answering
 from conformance.kit.model import LEGACY, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
 from conformance.kit.model import MAY, MODERN, MUST, SHOULD, Binding, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.asking import needs_input
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.lists import acknowledged, listen
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind
 from conformance.kit.model import MODERN, MUST, SHOULD, Page

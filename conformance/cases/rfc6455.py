@@ -14,9 +14,10 @@ from conformance.kit.bindings.websocket import (
     encoded,
 )
 from conformance.kit.heard import Event, Gone
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Id, Kind
 from conformance.kit.model import MUST, SHOULD, WEBSOCKET, Page
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check
 
@@ -30,7 +31,7 @@ RESERVED_OPCODES = (3, 7, 11, 15)
 
 async def answered(link: Link, identifier: Id, what: str) -> None:
     """Check that a plain request was answered well."""
-    reply = await link.reply(Sent(identifier, 0, "a request", 0))
+    reply = await link.reply(Sent(identifier, 0, "a request"))
     found = reply.message
     check(
         found is not None and found.kind is Kind.RESULT and found.id == identifier,

@@ -4,7 +4,7 @@ from typing import Any
 
 from conformance.kit.asking import entries
 from conformance.kit.content import check_base64, check_mime_type
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.lists import (
     check_announced,
     check_declared,
@@ -15,6 +15,7 @@ from conformance.kit.lists import (
 )
 from conformance.kit.messages import INVALID_PARAMS, Kind
 from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check

@@ -3,9 +3,10 @@
 import re
 
 from conformance.kit.content import check_base64
-from conformance.kit.link import Link, Reply
+from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND, Kind
 from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 

@@ -6,9 +6,9 @@ from conformance.kit.asking import call, callable_tools, failed, worked
 from conformance.kit.content import block, called
 from conformance.kit.features import Tool, sampled
 from conformance.kit.json_schema import value_problem
-from conformance.kit.link import Reply
 from conformance.kit.messages import INVALID_PARAMS, Kind
 from conformance.kit.model import ALL, MUST, SHOULD, Page
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span

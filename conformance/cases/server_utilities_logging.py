@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, LEGACY, MAY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import fence
+from conformance.kit.reply import Sent
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, check

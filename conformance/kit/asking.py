@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct
 
+from conformance.kit.answering import Answering
 from conformance.kit.features import Tool, sampled
 from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Text
-from conformance.kit.link import Answering, Link, Reply, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
+from conformance.kit.reply import Reply, Sent
 from conformance.kit.verdicts import Broken, NotApplicable, check
 
 if TYPE_CHECKING:

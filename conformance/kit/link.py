@@ -1,15 +1,16 @@
 """A conversation with a server, at the level of messages: the same over every binding."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, UnsetType
 
 from conformance.kit import messages
-from conformance.kit.features import sample_form
-from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text, header
+from conformance.kit.answering import Answering
+from conformance.kit.heard import Done, Event, Gone, Head, Heard, Noise, Text
 from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
+from conformance.kit.reply import Reply, Sent
 from conformance.kit.shapes import result_problem
 from conformance.kit.verdicts import Broken, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
@@ -39,129 +40,6 @@ STATEFUL = frozenset(
     }
 )
 """Requests after which a conversation is not what it was."""
-
-
-class Answering(Struct):
-    """How the kit, as a client, answers what a server asks.
-
-    ``by`` method: a function of the request that returns a result, or None to leave it without an
-    answer, or an ``error`` dict made by hand.
-    """
-
-    by: dict[str, Callable[[Message], dict[str, Any] | None]] = field(default_factory=dict)
-
-    def result(self, message: Message) -> dict[str, Any] | None:
-        """What to answer; None for nothing."""
-        found = self.by.get(message.method) or _ANSWERS.get(message.method)
-        return found(message) if found is not None else None
-
-
-def _ping(_message: Message) -> dict[str, Any]:
-    return {}
-
-
-def _sample(_message: Message) -> dict[str, Any]:
-    content = {"type": "text", "text": "said by the kit"}
-    return {"role": "assistant", "content": content, "model": "kit", "stopReason": "endTurn"}
-
-
-def _elicit(message: Message) -> dict[str, Any]:
-    schema = message.params.get("requestedSchema")
-    if schema is None:
-        return {"action": "accept"}
-    return {"action": "accept", "content": sample_form(schema)}
-
-
-def _roots(_message: Message) -> dict[str, Any]:
-    return {"roots": [{"uri": "file:///kit", "name": "kit"}]}
-
-
-_ANSWERS: Mapping[str, Callable[[Message], dict[str, Any] | None]] = {
-    "ping": _ping,
-    "sampling/createMessage": _sample,
-    "elicitation/create": _elicit,
-    "roots/list": _roots,
-}
-
-
-class Sent(Struct):
-    """A message that was sent."""
-
-    id: Any
-    """UNSET for a notification."""
-    exchange: int
-    method: str
-    number: int
-    """How many messages had been heard before; what is found later came after it."""
-
-
-class Reply(Struct):
-    """What came of a request: a message, or nothing but a status, an end, or silence."""
-
-    sent: Sent
-    message: Message | None = None
-    head: Head | None = None
-    body: bytes = b""
-    gone: Gone | None = None
-
-    @property
-    def status(self) -> int | None:
-        """The HTTP status, where there is one."""
-        return self.head.status if self.head is not None else None
-
-    def header(self, name: str) -> str | None:
-        """A header of the response, by its name in lower case."""
-        return header(self.head.headers, name) if self.head is not None else None
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """The good result; raises Broken if it is anything else."""
-        if self.message is None or self.message.kind is not Kind.RESULT:
-            raise Broken(f"{self.sent.method or 'the message'} got {self}, not a result")
-        return self.message.result
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """The JSON-RPC error; raises Broken if it is anything else."""
-        if self.message is None or self.message.kind is not Kind.ERROR:
-            raise Broken(f"{self.sent.method or 'the message'} got {self}, not an error")
-        return self.message.error
-
-    @property
-    def refused(self) -> bool:
-        """An error, an HTTP status of 400 or more, or the end of the connection."""
-        if self.message is not None:
-            return self.message.kind is Kind.ERROR
-        return self.gone is not None or (self.status or 0) >= 400
-
-    @property
-    def silent(self) -> bool:
-        """Nothing came at all, in time."""
-        return self.message is None and self.head is None and self.gone is None
-
-    def failed_with(self, *codes: int, status: int | None = None) -> dict[str, Any]:
-        """Check that this is an error with one of these codes (and that status over HTTP)."""
-        error = self.error
-        wanted = " or ".join(map(str, codes))
-        check(
-            not codes or error["code"] in codes,
-            f"{self.sent.method or 'the message'} got the error {error['code']}"
-            f" ({error['message']!r}), not {wanted}",
-        )
-        if status is not None and self.status is not None:
-            check(self.status == status, f"HTTP status {self.status}, not {status}")
-        return error
-
-    def __str__(self) -> str:
-        if self.message is not None and self.message.kind is Kind.ERROR:
-            return f"the error {self.message.code} ({self.message.error['message']!r})"
-        if self.message is not None:
-            return f"a {self.message.kind}"
-        if self.gone is not None:
-            return f"the end of the connection ({self.gone.reason})"
-        if self.head is not None:
-            return f"HTTP status {self.head.status} without a message"
-        return "no answer"
 
 
 class Link:
@@ -235,13 +113,12 @@ class Link:
 
     async def _say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
         payload = value if isinstance(value, bytes) else encode(value)
-        number = self.heard
         exchange = await self.wire.say(payload, headers=headers)
         identifier: Any = UNSET
         if isinstance(value, dict):
             method = method or str(value.get("method", ""))
             identifier = value.get("id", UNSET)
-        return Sent(id=identifier, exchange=exchange, method=method, number=number)
+        return Sent(id=identifier, exchange=exchange, method=method)
 
     async def send(
         self,
@@ -385,8 +262,6 @@ class Link:
         self,
         method: str | Callable[[Message], bool],
         within: float | None = None,
-        *,
-        since: int = 0,
     ) -> Message:
         """Wait for a notification or request of the server; raises Broken if it does not come."""
         message = await self.wait_for(method, within)
@@ -514,8 +389,3 @@ def _embedded(request: Any) -> Message:
     if not isinstance(request, dict):
         raise Broken(f"an input request is an object, not {request!r}")
     return Message(Kind.REQUEST, request, Text(b""))
-
-
-def headers_of(reply: Reply) -> Headers:
-    """The headers of a reply's HTTP response."""
-    return reply.head.headers if reply.head is not None else []

@@ -5,9 +5,10 @@ from typing import Any
 from msgspec import UNSET
 
 from conformance.kit.asking import call, capabilities_of, entries, need, pages
-from conformance.kit.link import Link, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
+from conformance.kit.reply import Sent
 from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check

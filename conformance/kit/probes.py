@@ -6,9 +6,10 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from conformance.kit.heard import Head
-from conformance.kit.link import Link, Reply, Sent
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message
 from conformance.kit.model import Binding
+from conformance.kit.reply import Reply, Sent
 from conformance.kit.verdicts import Broken, check
 from conformance.kit.wire import Overrides
 

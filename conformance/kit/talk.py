@@ -7,9 +7,10 @@ from typing import Any, Never, cast
 
 from msgspec import Struct
 
+from conformance.kit.answering import Answering
 from conformance.kit.features import Features, Tool, sample
 from conformance.kit.heard import Headers
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Id
 from conformance.kit.model import Binding

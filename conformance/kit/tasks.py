@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from conformance.kit.answering import Answering
 from conformance.kit.asking import call
-from conformance.kit.link import Answering, Link
+from conformance.kit.link import Link
 from conformance.kit.messages import Kind
 from conformance.kit.shapes import TASKS
 from conformance.kit.talk import ServerTalk, all_capabilities

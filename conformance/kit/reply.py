@@ -1,0 +1,87 @@
+"""What was sent to a server, and what came of it."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from conformance.kit.heard import Gone, Head, header
+from conformance.kit.messages import Kind, Message
+from conformance.kit.verdicts import Broken, check
+
+
+class Sent(Struct):
+    """A message that was sent."""
+
+    id: Any
+    """UNSET for a notification."""
+    exchange: int
+    method: str
+
+
+class Reply(Struct):
+    """What came of a request: a message, or nothing but a status, an end, or silence."""
+
+    sent: Sent
+    message: Message | None = None
+    head: Head | None = None
+    body: bytes = b""
+    gone: Gone | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status, where there is one."""
+        return self.head.status if self.head is not None else None
+
+    def header(self, name: str) -> str | None:
+        """A header of the response, by its name in lower case."""
+        return header(self.head.headers, name) if self.head is not None else None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The good result; raises Broken if it is anything else."""
+        if self.message is None or self.message.kind is not Kind.RESULT:
+            raise Broken(f"{self.sent.method or 'the message'} got {self}, not a result")
+        return self.message.result
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The JSON-RPC error; raises Broken if it is anything else."""
+        if self.message is None or self.message.kind is not Kind.ERROR:
+            raise Broken(f"{self.sent.method or 'the message'} got {self}, not an error")
+        return self.message.error
+
+    @property
+    def refused(self) -> bool:
+        """An error, an HTTP status of 400 or more, or the end of the connection."""
+        if self.message is not None:
+            return self.message.kind is Kind.ERROR
+        return self.gone is not None or (self.status or 0) >= 400
+
+    @property
+    def silent(self) -> bool:
+        """Nothing came at all, in time."""
+        return self.message is None and self.head is None and self.gone is None
+
+    def failed_with(self, *codes: int, status: int | None = None) -> dict[str, Any]:
+        """Check that this is an error with one of these codes (and that status over HTTP)."""
+        error = self.error
+        wanted = " or ".join(map(str, codes))
+        check(
+            not codes or error["code"] in codes,
+            f"{self.sent.method or 'the message'} got the error {error['code']}"
+            f" ({error['message']!r}), not {wanted}",
+        )
+        if status is not None and self.status is not None:
+            check(self.status == status, f"HTTP status {self.status}, not {status}")
+        return error
+
+    def __str__(self) -> str:
+        if self.message is not None and self.message.kind is Kind.ERROR:
+            return f"the error {self.message.code} ({self.message.error['message']!r})"
+        if self.message is not None:
+            return f"a {self.message.kind}"
+        if self.gone is not None:
+            return f"the end of the connection ({self.gone.reason})"
+        if self.head is not None:
+            return f"HTTP status {self.head.status} without a message"
+        return "no answer"
