@@ -205,27 +205,19 @@ class HttpClient(Sending):
     def close(self, *, now: float) -> None:
         """End: what is open is closed, what waits ends as CLOSED, a legacy session is deleted.
 
-        A driver carries out what :meth:`requests_to_send` still gives; ConnectionEnded follows.
+        Cancellations made before are said first.  A driver carries out what
+        :meth:`requests_to_send` still gives; ConnectionEnded follows.
         """
         if self._closing:
             return
+        self._collect()
         self._closing = True
         self._peer.close(now=now)
         self._collect()
         for call in list(self._calls.values()):
-            self._abort(call)
-        session = self._session
-        if session is not None and self.settings.delete_session:
-            route = self._new_route()
-            self._calls[route] = self._call(route, Purpose.DELETE, self._revision)
-            self._plans.append(
-                self._planner.delete(
-                    route,
-                    session=session,
-                    version=self._version(),
-                    timeout=self.settings.notify_timeout,
-                )
-            )
+            if not self._kept(call):
+                self._abort(call)
+        self._forget_unsent()
         self._ended(now)
 
     # Out

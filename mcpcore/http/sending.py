@@ -38,6 +38,8 @@ class Sending(Responses):
         """By requests of the server: the report on its way, and what is to be said after it."""
         self._barrier = False
         """The server does not know the session yet: all else waits."""
+        self._left = False
+        """All was said before the end."""
         self._barren = 0
         """Sessions in a row that were lost before they were of any use."""
 
@@ -247,6 +249,49 @@ class Sending(Responses):
         else:
             peer.restart(now=now)
 
+    # The end
+
+    def _kept(self, call: Call) -> bool:
+        """Whether an exchange goes on although we are closing: it says that we gave something up.
+
+        The event stream of HTTP+SSE, without which nothing can be posted, stays as long.
+        """
+        if call.method == CANCELLED:
+            return call.status == 0
+        return call.purpose is Purpose.PIPE and self.uses_sse and self._telling()
+
+    def _telling(self) -> bool:
+        return any(call.method == CANCELLED and call.status == 0 for call in self._calls.values())
+
+    def _forget_unsent(self) -> None:
+        """Do not have requests sent that were given up before anybody knew of them."""
+        new = {plan.exchange for plan in self._plans if isinstance(plan, HttpSend)}
+        gone = new - self._calls.keys()
+        self._plans = [plan for plan in self._plans if plan.exchange not in gone]
+
     def _ended(self, now: float) -> None:
-        if self._closing and not self._calls:
+        if not self._closing or self._telling():
+            return
+        if not self._left:
+            self._left = True
+            self._leave()
+        if not self._calls:
             self._peer.receive_eof(now=now, reason="closed by this side")
+
+    def _leave(self) -> None:
+        """Close what is open, and end the session."""
+        for call in list(self._calls.values()):
+            self._abort(call)
+        session = self._session
+        if session is None or not self.settings.delete_session:
+            return
+        route = self._new_route()
+        self._calls[route] = self._call(route, Purpose.DELETE, self._revision)
+        self._plans.append(
+            self._planner.delete(
+                route,
+                session=session,
+                version=self._version(),
+                timeout=self.settings.notify_timeout,
+            )
+        )

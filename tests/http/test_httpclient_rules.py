@@ -864,6 +864,42 @@ def test_closing_a_modern_client() -> None:
     assert hand.sent == []
 
 
+@pytest.mark.parametrize("collected", [True, False])
+@pytest.mark.parametrize("status", [202, 404, None])
+def test_a_cancellation_is_said_before_the_end(collected: bool, status: int | None) -> None:
+    hand = legacy()
+    given_up, _ = (hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2))
+    calls = [hand.next() for _ in range(2)]
+    hand.client.cancel(given_up, now=hand.now)
+    if collected:
+        hand.pump()
+    hand.client.close(now=hand.now)
+    told = hand.next()
+    message = hand.body_of(told)
+    assert message["method"] == "notifications/cancelled"
+    assert message["params"]["requestId"] == given_up
+    assert hand.sent == [], "the session lives until that was taken"
+    assert sorted(hand.aborted) == sorted(call.exchange for call in calls)
+    if status is None:
+        hand.end(told, "connection reset")
+    else:
+        hand.reply(told, status)
+    if status == 404:
+        assert hand.sent == [], "there is no session any more"
+    else:
+        hand.reply(hand.next(), 204)
+    assert hand.kinds() == ["RequestEnded", "RequestEnded", "ConnectionEnded"]
+    assert hand.client.exchanges == 0
+
+
+def test_what_was_never_sent_is_not_sent_at_the_end() -> None:
+    hand = legacy()
+    hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.client.close(now=hand.now)
+    assert hand.next().method == "DELETE"
+    assert (hand.sent, hand.aborted) == ([], [])
+
+
 @pytest.mark.requirement("basic/transports/session-delete")
 @pytest.mark.parametrize("status", [204, 200, 405, 404, 500])
 def test_closing_deletes_the_session_once(status: int) -> None:

@@ -504,6 +504,24 @@ def test_closing() -> None:
     assert hand.kinds() == ["RequestEnded", "ConnectionEnded"]
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_cancellation_is_said_before_the_stream_is_closed(breaks: bool) -> None:
+    hand = piped().open()
+    given_up = hand.client.request("tools/list", now=hand.now)
+    call = hand.next()
+    hand.client.cancel(given_up, now=hand.now)
+    hand.client.close(now=hand.now)
+    told = hand.next()
+    assert hand.body_of(told)["params"]["requestId"] == given_up
+    assert hand.aborted == [call.exchange]
+    if breaks:
+        hand.end(hand.get, "reset")
+    hand.reply(told, 202)
+    assert hand.aborted == [call.exchange, *([] if breaks else [hand.get.exchange])]
+    assert hand.kinds() == ["RequestEnded", "ConnectionEnded"]
+    assert hand.client.exchanges == 0
+
+
 # When it is tried
 
 

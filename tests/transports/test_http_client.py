@@ -201,6 +201,17 @@ async def test_closing_deletes_the_session() -> None:
         assert running.machine.sessions == 0
 
 
+async def test_a_cancellation_arrives_although_the_client_closes() -> None:
+    http = HttpClientSettings(delete_session=False)  # whose end would cancel as well
+    async with server() as running:
+        async with caller(url_of(running), negotiation=Negotiation.LEGACY, http=http) as client:
+            request = client.request("wait")
+            await running.app.until(lambda: running.app.waiting)
+            client.machine.cancel(request, now=clock())
+            client.link.flush_soon()
+        await running.app.until(lambda: running.app.cancelled)
+
+
 async def test_cancelled_client_closes_at_once() -> None:
     async with server() as running, caller(url_of(running), start=False) as template:
         link = HttpClientLink(template.machine, template, url=template.machine.url)
