@@ -2,33 +2,39 @@
 
 What it finds is held against ``checked.toml``, where every finding stands of which somebody has
 read the bytes; 1 is returned if there is another one, or one less.  ``--write`` writes the page
-docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs.
+docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs, ``--sources DIR``
+adds the SDK's own programs (see the page).  ``--save DIR`` keeps results in files, ``--from DIR``
+takes those that are kept there instead of running anything.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import anyio
 
 from conformance.kit.model import Binding, Case, Result, Side
-from conformance.launch import serving
-from conformance.peers.findings import gather, read_checked, unchecked
+from conformance.launch import LaunchError, serving
+from conformance.peers.findings import NOTABLE, gather, read_checked, unchecked
+from conformance.peers.listening import listening
 from conformance.peers.page import page_of
-from conformance.peers.programs import PEERS, ROOT, Peer
+from conformance.peers.programs import PEERS, PORT, ROOT, Peer, own_programs
+from conformance.peers.saved import load, save
 from conformance.run.clients import Command, prepare_client, run_client
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
+from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import subject_of
 from transports.targets import parse_target
 
 PAGE = ROOT / "docs" / "conformance-of-peers.md"
 FOREIGN = "rfc9112/"
 """Pages of which the HTTP server below an SDK is in charge."""
+TIMEOUT = 10.0
+"""Seconds for an answer: programs that are started side by side take their time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,30 +42,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m conformance.peers", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--sources", type=Path, metavar="DIR")
+    parser.add_argument("--save", type=Path, metavar="DIR")
+    parser.add_argument("--from", type=Path, metavar="DIR", dest="kept")
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args(arguments)
-    peers = [peer for peer in PEERS if not chosen.only or peer.name in chosen.only]
+    known = [*PEERS, *own_programs(chosen.sources or chosen.kept or Path())]
+    offered = known if chosen.sources or chosen.kept else PEERS
+    peers = [peer for peer in offered if not chosen.only or peer.name in chosen.only]
+    if chosen.kept:
+        peers = [peer for peer in peers if (chosen.kept / peer.file).exists()]
     if not peers:
-        parser.error(f"there are {', '.join(peer.name for peer in PEERS)}")
+        parser.error(f"there are {', '.join(peer.name for peer in known)}")
     missing = sorted({peer.line for peer in peers if not peer.there})
-    if missing:
+    if missing and not chosen.kept:
         parser.error(f"SDK {' and '.join(missing)} is not installed: make sdk")
-    results = [found for peer in peers for found in _results(peer, chosen.jobs)]
-    findings = gather(results)
-    named = {peer.name for peer in peers}
-    checked = [each for each in read_checked() if not chosen.only or named.issuperset(each.peers)]
+    cases = [case for case in all_cases() if not case.page.startswith(FOREIGN)]
+    results: list[tuple[str, Result]] = []
+    for peer in peers:
+        if chosen.kept:
+            found = load(chosen.kept / peer.file, cases)
+        else:
+            try:
+                found = _played(peer, cases, chosen.jobs)
+            except (CannotRun, LaunchError) as error:
+                parser.exit(3, f"{error}\n")
+        if chosen.save:
+            save(chosen.save / peer.file, found)
+        results += ((peer.name, result) for result in found)
+    findings, checked = gather(results), read_checked()
     if chosen.write:
         PAGE.write_text(page_of(findings, checked, results, peers), encoding="utf-8")
         sys.stdout.write(f"written: {PAGE}\n")
-    problems = unchecked(findings, checked)
+    problems = unchecked(findings, checked, {peer.name for peer in peers})
     sys.stdout.write("".join(f"{problem}\n" for problem in problems))
     sys.stdout.write(f"{len(findings)} findings, {len(problems)} not as written down\n")
     return 1 if problems else 0
 
 
-def _results(peer: Peer, jobs: int) -> Iterator[tuple[str, Result]]:
-    cases = [case for case in all_cases() if not case.page.startswith(FOREIGN)]
-    settings = Settings(revisions=peer.revisions, jobs=jobs)
+def _played(peer: Peer, cases: Sequence[Case], jobs: int) -> list[Result]:
+    settings = Settings(revisions=peer.revisions, jobs=jobs, timeout=TIMEOUT)
     sys.stdout.write(f"{peer.name} ...\n")
     sys.stdout.flush()
     run = (
@@ -67,13 +89,20 @@ def _results(peer: Peer, jobs: int) -> Iterator[tuple[str, Result]]:
         if peer.side is Side.SERVER
         else _client(peer, cases, settings)
     )
-    return ((peer.name, result) for result in run.results)
+    sys.stdout.write(f"{len(run.results)} results in {run.seconds:.0f} s\n")
+    for result in run.results:
+        if result.verdict not in NOTABLE:
+            result.transcript = []
+    return run.results
 
 
 def _served(peer: Peer, cases: Sequence[Case], settings: Settings) -> Run:
     if peer.binding is Binding.STDIO:
-        return _server([*peer.command, "--stdio"], cases, settings)
-    with serving([*peer.command, "--http", "127.0.0.1:0"]) as (url,):
+        return _server([*peer.command], cases, settings)
+    if PORT in peer.command:
+        with listening(peer.command) as url:
+            return _server(url, cases, settings)
+    with serving(peer.command) as (url,):
         return _server(url, cases, settings)
 
 

@@ -1,7 +1,7 @@
 """Findings: what a case saw in a program, with the bytes, and what reading them came to."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,16 +39,22 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     finding: tuple[Checked, ...] = ()
 
 
-class Finding(Struct):
-    """What one case found, in all peers."""
+class Seen(Struct):
+    """What one case saw in one program: the worst, and where."""
 
-    case: Case
-    places: dict[str, list[str]] = field(default_factory=dict)
-    """Names of peers, and revisions."""
+    revisions: list[str] = field(default_factory=list)
     verdict: Verdict = Verdict.WEAK
     detail: str = ""
     said: list[str] = field(default_factory=list)
     """The bytes, oldest first."""
+
+
+class Finding(Struct):
+    """What one case saw, in all programs."""
+
+    case: Case
+    places: dict[str, Seen] = field(default_factory=dict)
+    """By names of peers."""
 
 
 def read_checked(path: Path = CHECKED) -> tuple[Checked, ...]:
@@ -57,16 +63,17 @@ def read_checked(path: Path = CHECKED) -> tuple[Checked, ...]:
 
 
 def gather(results: Iterable[tuple[str, Result]]) -> list[Finding]:
-    """Put results of peers together by case; one that fails stands for all."""
+    """Put results of peers together by case; of a peer, one that fails stands for all."""
     found: dict[str, Finding] = {}
     for peer, result in results:
         if result.verdict not in NOTABLE:
             continue
         finding = found.setdefault(result.case.id, Finding(result.case))
-        finding.places.setdefault(peer, []).append(result.revision)
-        if not finding.said or result.verdict is Verdict.FAILED is not finding.verdict:
-            finding.verdict, finding.detail = result.verdict, result.detail
-            finding.said = bytes_of(result)
+        seen = finding.places.setdefault(peer, Seen())
+        if not seen.revisions or result.verdict is Verdict.FAILED is not seen.verdict:
+            seen.verdict, seen.detail = result.verdict, result.detail
+            seen.said = bytes_of(result)
+        seen.revisions.append(result.revision)
     return sorted(found.values(), key=lambda each: each.case.id)
 
 
@@ -98,9 +105,11 @@ def _line(record: Record) -> str:
     return f"{arrow}: {text if len(text) <= WIDTH else text[:WIDTH] + ' ...'}"
 
 
-def unchecked(findings: Sequence[Finding], checked: Sequence[Checked]) -> list[str]:
-    """What was found and not checked, and what was checked and not found."""
-    known = {(each.case, peer) for each in checked for peer in each.peers}
+def unchecked(
+    findings: Sequence[Finding], checked: Sequence[Checked], run: Collection[str]
+) -> list[str]:
+    """What was found and not checked, and what was checked and not found, in the peers ``run``."""
+    known = {(each.case, peer) for each in checked for peer in each.peers if peer in run}
     seen = {(each.case.id, peer) for each in findings for peer in each.places}
     new = [f"not checked by hand: {case} in {peer}" for case, peer in sorted(seen - known)]
     gone = [f"not found any more: {case} in {peer}" for case, peer in sorted(known - seen)]

@@ -7,6 +7,9 @@ from conformance.kit.model import Result, Verdict
 from conformance.peers.findings import Checked, Finding
 from conformance.peers.programs import Peer
 
+Facts = dict[tuple[str, str], Checked]
+"""What was written down, by case and peer."""
+
 HEAD = """# What the kit finds in other implementations
 
 The [conformance kit](conformance.md) run against programs built on both lines of the official
@@ -29,56 +32,76 @@ def page_of(
     """Write the page."""
     facts = {(each.case, peer): each for each in checked for peer in each.peers}
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
-    parts = [HEAD.format(versions=versions), *_counts(results, peers), *_table(findings, facts)]
-    return "\n".join([*parts, *_bytes(findings)]) + "\n"
+    counts = [_count(peer, findings, facts, results) for peer in peers]
+    parts = [HEAD.format(versions=versions), *_COUNTS, *counts, _BELOW]
+    return "\n".join([*parts, *_table(findings, facts), *_bytes(findings, facts)]) + "\n"
 
 
-def _counts(results: Sequence[tuple[str, Result]], peers: Sequence[Peer]) -> Iterator[str]:
-    yield "| program | played | passed | MUST broken | SHOULD not met | not applicable |"
-    yield "|---|---|---|---|---|---|"
-    for peer in peers:
-        count = Counter(result.verdict for name, result in results if name == peer.name)
-        none = count[Verdict.NOT_APPLICABLE]
-        yield (
-            f"| {peer.name} | {count.total() - none} |"
-            f" {count[Verdict.PASSED] + count[Verdict.INFORMATIONAL]} |"
-            f" {count[Verdict.FAILED]} | {count[Verdict.WEAK]} | {none} |"
-        )
-    yield "\nOne case counts once for each revision.\n"
+_COUNTS = (
+    "| program | played | passed | failed | weak | inconclusive | not applicable"
+    " | findings | of the SDK |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+_BELOW = """
+Up to `not applicable`, a case counts once for each revision; a finding is a case that failed, was
+weak or inconclusive in a program, in however many revisions.
+"""
 
 
-def _table(findings: Sequence[Finding], facts: dict[tuple[str, str], Checked]) -> Iterator[str]:
+def _count(
+    peer: Peer, findings: Sequence[Finding], facts: Facts, results: Sequence[tuple[str, Result]]
+) -> str:
+    count = Counter(result.verdict for name, result in results if name == peer.name)
+    none = count[Verdict.NOT_APPLICABLE]
+    here = [each.case.id for each in findings if peer.name in each.places]
+    whose = Counter(facts[case, peer.name].whose for case in here if (case, peer.name) in facts)
+    cells = (
+        peer.name,
+        count.total() - none,
+        count[Verdict.PASSED] + count[Verdict.INFORMATIONAL],
+        count[Verdict.FAILED],
+        count[Verdict.WEAK],
+        count[Verdict.INCONCLUSIVE],
+        none,
+        len(here),
+        whose["SDK"],
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _table(findings: Sequence[Finding], facts: Facts) -> Iterator[str]:
     yield "## Findings\n"
     yield "| clause | strength | where | what the program does | whose |"
     yield "|---|---|---|---|---|"
     for finding in findings:
-        for fact, where in _facts(finding, facts).items():
-            case = finding.case
+        case = finding.case
+        for (fact, whose), peers in _facts(finding, facts).items():
+            where = (f"{peer}: {', '.join(finding.places[peer].revisions)}" for peer in peers)
             yield (
                 f"| [{case.id}]({case.link}) | {case.strength} | {'; '.join(where)} |"
-                f" {_cell(fact[0])} | {fact[1]} |"
+                f" {_cell(fact)} | {whose} |"
             )
 
 
-def _facts(
-    finding: Finding, facts: dict[tuple[str, str], Checked]
-) -> dict[tuple[str, str], list[str]]:
-    """What was written down, and where: programs with one fact share a line."""
+def _facts(finding: Finding, facts: Facts) -> dict[tuple[str, str], list[str]]:
+    """What was written down, and in which peers: those with one fact share a line."""
     found: dict[tuple[str, str], list[str]] = {}
-    for peer, revisions in finding.places.items():
+    for peer, seen in finding.places.items():
         known = facts.get((finding.case.id, peer))
-        fact = (finding.detail, "not checked") if known is None else (known.fact, known.whose)
-        found.setdefault(fact, []).append(f"{peer}: {', '.join(revisions)}")
+        fact = (seen.detail, "not checked") if known is None else (known.fact, known.whose)
+        found.setdefault(fact, []).append(peer)
     return found
 
 
-def _bytes(findings: Sequence[Finding]) -> Iterator[str]:
+def _bytes(findings: Sequence[Finding], facts: Facts) -> Iterator[str]:
     yield "\n## What was on the wire\n"
     for finding in findings:
         yield f"### {finding.case.id}\n"
-        yield "````"
-        yield from finding.said
-        yield "````\n"
+        for peers in _facts(finding, facts).values():
+            yield f"{peers[0]}, {finding.places[peers[0]].revisions[0]}:\n"
+            yield "````text"
+            yield from finding.places[peers[0]].said
+            yield "````\n"
 
 
 def _cell(text: str) -> str:

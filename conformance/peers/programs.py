@@ -1,6 +1,6 @@
 """The programs of others that the kit is run against: both lines of the official Python SDK."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +10,10 @@ from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "conformance" / "interop" / "sdk"
+EVERYTHING = "examples/servers/everything-server/mcp_everything_server/server.py"
+CLIENT = ".github/actions/conformance/client.py"
+PORT = "{port}"
+"""Stands in a command for the port to listen on."""
 
 
 class Peer(Struct, frozen=True):
@@ -21,11 +25,18 @@ class Peer(Struct, frozen=True):
     binding: Binding
     command: tuple[str, ...]
     revisions: tuple[Revision, ...]
+    own: str = ""
+    """What the SDK calls it, if it is a program of the SDK itself; empty: it is one of ours."""
 
     @property
     def name(self) -> str:
         """For the table."""
-        return f"{self.line} {self.side} over {self.binding}"
+        return " ".join(filter(None, (self.line, self.own, self.side, "over", self.binding)))
+
+    @property
+    def file(self) -> str:
+        """Where its results are kept."""
+        return f"{self.name.replace(' ', '-')}.json"
 
     @property
     def there(self) -> bool:
@@ -33,27 +44,49 @@ class Peer(Struct, frozen=True):
         return Path(self.command[0]).exists()
 
 
-def _peers() -> Sequence[Peer]:
-    lines = (
-        ("2.x", "2.3.0", ".venv-sdk", "sdk2", REVISIONS),
-        ("1.x", "1.30.0", ".venv-sdk1", "sdk1", LEGACY),
-    )
-    return [
-        Peer(
-            line,
-            version,
-            side,
-            binding,
-            (str(ROOT / folder / "bin" / "python"), str(PROGRAMS / f"{programs}_{program}.py")),
-            tuple(revisions),
-        )
-        for line, version, folder, programs, revisions in lines
-        for side, binding, program in (
-            (Side.SERVER, Binding.HTTP, "server"),
-            (Side.SERVER, Binding.STDIO, "server"),
-            (Side.CLIENT, Binding.HTTP, "kit_client"),
-        )
-    ]
+class _Line(Struct, frozen=True):
+    """A line of the SDK."""
+
+    name: str
+    version: str
+    environment: str
+    programs: str
+    revisions: Sequence[Revision]
+
+    def peer(
+        self, side: Side, binding: Binding, command: Sequence[str | Path], own: str = ""
+    ) -> Peer:
+        """Make a program of this line."""
+        python = ROOT / self.environment / "bin" / "python"
+        words = (str(python), *map(str, command))
+        return Peer(self.name, self.version, side, binding, words, tuple(self.revisions), own)
 
 
-PEERS = tuple(_peers())
+_LINES = (
+    _Line("2.x", "2.3.0", ".venv-sdk", "sdk2", REVISIONS),
+    _Line("1.x", "1.30.0", ".venv-sdk1", "sdk1", LEGACY),
+)
+
+
+def _built() -> Iterator[Peer]:
+    for line in _LINES:
+        server = PROGRAMS / f"{line.programs}_server.py"
+        client = PROGRAMS / f"{line.programs}_kit_client.py"
+        yield line.peer(Side.SERVER, Binding.HTTP, (server, "--http", "127.0.0.1:0"))
+        yield line.peer(Side.SERVER, Binding.STDIO, (server, "--stdio"))
+        yield line.peer(Side.CLIENT, Binding.HTTP, (client,))
+
+
+PEERS = tuple(_built())
+"""Programs of this project, built on the SDK."""
+
+
+def own_programs(sources: Path) -> Sequence[Peer]:
+    """The SDK's own programs; ``sources`` has its repository as ``2.x`` and as ``1.x``."""
+    found = []
+    for line in _LINES:
+        tree = sources / line.name
+        server = (tree / EVERYTHING, "--port", PORT, "--log-level", "CRITICAL")
+        found.append(line.peer(Side.SERVER, Binding.HTTP, server, "everything"))
+        found.append(line.peer(Side.CLIENT, Binding.HTTP, (tree / CLIENT,), "conformance"))
+    return found

@@ -9,7 +9,8 @@ from conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Resul
 from conformance.kit.talk import ServerTalk
 from conformance.peers.findings import Checked, bytes_of, gather, read_checked, unchecked
 from conformance.peers.page import page_of
-from conformance.peers.programs import PEERS
+from conformance.peers.programs import PEERS, own_programs
+from conformance.peers.saved import load, save
 from conformance.run.registry import all_cases
 
 
@@ -54,13 +55,16 @@ def test_a_failure_stands_for_weak_results_and_places_are_put_together() -> None
             ("b", result(a_case("two"), Verdict.PASSED)),
         ]
     )
-    assert finding.verdict is Verdict.FAILED
-    assert finding.detail == "it is failed"
-    assert finding.places == {"a": ["2024-11-05", "2025-11-25"], "b": ["2025-11-25"]}
-    assert finding.said == [
+    assert [*finding.places] == ["a", "b"]
+    seen = finding.places["a"]
+    assert seen.verdict is Verdict.FAILED
+    assert seen.detail == "it is failed"
+    assert seen.revisions == ["2024-11-05", "2025-11-25"]
+    assert seen.said == [
         'to the server: {"jsonrpc":"2.0","id":1,"method":"tools/list"}',
         'to the client: {"jsonrpc":"2.0","id":"1","result":{}}',
     ]
+    assert finding.places["b"].said == []
 
 
 def test_signs_of_life_behind_the_finding_are_not_shown() -> None:
@@ -77,11 +81,12 @@ def test_everything_that_was_found_has_to_have_been_read() -> None:
         Checked(case=one.id, peers=("a", "b"), fact="It does so."),
         Checked(case=two.id, peers=("b",), fact="It does not."),
     ]
-    assert unchecked(findings, read) == [f"not found any more: {one.id} in b"]
-    assert unchecked(findings, read[:1]) == [
+    assert unchecked(findings, read, {"a", "b"}) == [f"not found any more: {one.id} in b"]
+    assert unchecked(findings, read[:1], {"a", "b"}) == [
         f"not checked by hand: {two.id} in b",
         f"not found any more: {one.id} in b",
     ]
+    assert unchecked(findings[:1], read, {"a"}) == [], "b was not run"
 
 
 def test_the_page_has_the_fact_the_clause_and_the_bytes() -> None:
@@ -94,12 +99,13 @@ def test_the_page_has_the_fact_the_clause_and_the_bytes() -> None:
     assert f"[{case.id}]({case.link})" in page
     assert "| SHOULD |" in page
     assert '{"jsonrpc":"2.0","id":"1","result":{}}' in page
-    assert f"| {name} | 1 | 0 | 0 | 1 | 0 |" in page
+    assert f"| {name} | 1 | 0 | 0 | 1 | 0 | 0 | 1 | 1 |" in page
     assert "not checked" in page_of(gather(results), [], results, PEERS[:1])
 
 
 def test_what_was_read_is_about_cases_and_programs_that_there_are() -> None:
-    cases, peers = {case.id for case in all_cases()}, {peer.name for peer in PEERS}
+    cases = {case.id for case in all_cases()}
+    peers = {peer.name for peer in (*PEERS, *own_programs(Path()))}
     for each in read_checked():
         assert each.case in cases
         assert peers.issuperset(each.peers)
@@ -111,3 +117,19 @@ def test_a_file_that_is_wrong_is_refused(tmp_path: Path) -> None:
     file.write_text("[[finding]\n")
     with pytest.raises(tomllib.TOMLDecodeError):
         read_checked(file)
+
+
+def test_results_are_kept_as_they_were(tmp_path: Path) -> None:
+    case, other = a_case("one"), a_case("two")
+    raw = Line(at=0.5, sent=False, wire=2, exchange=3, kind="bytes", data=b"\xff\x00", cut=7)
+    first, second = result(case, Verdict.FAILED, ASKED, raw), result(other, Verdict.PASSED)
+    first.notes.append("a note")
+    file = tmp_path / "new" / "kept.json"
+    save(file, [first, second])
+    assert load(file, [case, other]) == [first, second]
+    assert load(file, [other]) == [second], "of a case that there is not any more"
+
+
+def test_no_two_programs_have_one_name_or_one_file() -> None:
+    peers = [*PEERS, *own_programs(Path())]
+    assert len({peer.name for peer in peers}) == len({peer.file for peer in peers}) == 10
