@@ -1,37 +1,22 @@
-"""Putting a server, its runtime and what brings its messages together."""
+"""Putting a server, its runtime and what brings its messages together, one connection at a time."""
 
-import hmac
-import secrets
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from anyio.abc import TaskGroup
-from msgspec import structs
 
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import bound_to
 from mcpcore.engine.peer import Peer
-from mcpcore.http.server import HttpServer
-from mcpcore.http.stored import StoredHttpServer
-from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
-from transports.client_core import ClientCore
-from transports.http_host import HttpHost
-from transports.link import App, Link
-from transports.memory import memory_links
+from transports.handshake import Handshake, LinkFactory
+from transports.link import Link
 from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
-from transports.seal import SealKey, SealSettings, make_seal
-from transports.serve_settings import ServeSettings
-from transports.store_link import binding
-from transports.tasks_host import TaskHost
-from transports.websocket_server import LinkFactory
-from transports.websocket_upgrade import Handshake
 
 if TYPE_CHECKING:
+    from transports.client_core import ClientCore
+    from transports.tasks_host import TaskHost
     from transports.tracing import Trace
-
-H = TypeVar("H", bound=HttpHost)
 
 
 async def serve_connection(
@@ -42,7 +27,7 @@ async def serve_connection(
     config: Config | None = None,
     settings: RuntimeSettings | None = None,
     links: set[Link] | None = None,
-    tasks: TaskHost | None = None,
+    tasks: "TaskHost | None" = None,
     trace: "Trace | None" = None,
 ) -> None:
     """Serve one connection, made by ``make_link``, to its end.
@@ -69,7 +54,7 @@ async def serve_connection(
 
 async def join_in_memory(
     client: Peer,
-    app: ClientCore,
+    app: "ClientCore",
     server: Server,
     group: TaskGroup,
     settings: RuntimeSettings | None = None,
@@ -80,6 +65,8 @@ async def join_in_memory(
 
     ``wire``: through bytes, see :mod:`transports.memory`.
     """
+    from transports.memory import memory_links
+
     settings = settings or RuntimeSettings()
     peer = Peer(Role.SERVER, server_config(server, settings))
     runtime = ServerRuntime(server, peer, settings)
@@ -101,46 +88,3 @@ def server_config(server: Server, settings: RuntimeSettings) -> Config:
         extension_methods=server.extension_methods,
         asked_first=ASKABLE if settings.middleware else frozenset(),
     )
-
-
-def assemble_http(
-    server: Server,
-    make_host: Callable[[HttpServer, App], H],
-    *,
-    settings: ServeSettings,
-    tasks: TaskHost | None = None,
-    shared: StoreBinding | None = None,
-) -> tuple[H, ServerRuntime]:
-    """Put a server, its runtime and a host of HTTP together; yet to be run.
-
-    ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
-    ``shared`` is how we take part in the store that the settings name; without it the store is
-    asked, which may block.  Raises StoreUnavailableError if it cannot be reached.
-    """
-    config = server_config(server, settings.runtime)
-    secret = secrets.token_bytes(32)
-    if settings.store is None:
-        machine = HttpServer(config, secret=secret, settings=settings.http)
-        runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
-        host = runtime.link = make_host(machine, runtime)
-        _record(host, settings)
-        return host, runtime
-    shared = shared or binding(settings.store)
-    stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
-    runtime_settings = settings.runtime
-    if runtime_settings.seal is None:
-        # A request of the modern era may come back to another worker than the one that asked.
-        keys = SealSettings(keys=(SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256")),))
-        runtime_settings = structs.replace(runtime_settings, seal=make_seal(keys))
-    runtime = ServerRuntime(server, stored, runtime_settings, tasks=tasks)
-    host = runtime.link = make_host(stored, runtime)
-    host.use_store(settings.store, stored, shared.worker, settings.store_link)
-    _record(host, settings)
-    return host, runtime
-
-
-def _record(host: HttpHost, settings: ServeSettings) -> None:
-    if settings.trace is not None:
-        from transports.tracing_http import HttpTrace
-
-        host.trace = HttpTrace(settings.trace, "server")

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -12,17 +12,18 @@ from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import Peer
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.service import Server
-from transports.assembling import assemble_http, serve_connection, server_config
-from transports.http_server import HttpServerLink
+from transports.assembling import serve_connection, server_config
+from transports.handshake import Handshake, LinkFactory
 from transports.link import App, Link
 from transports.pump import Connection
 from transports.serve_settings import ServeSettings, guard, sealing, websocket_rules
-from transports.socket_server import SocketServer
-from transports.stdio import StdioServerLink
 from transports.targets import BadTarget, authority
-from transports.tasks_host import TaskHost
-from transports.websocket_server import LinkFactory, WebSocketServer, listen_websocket
-from transports.websocket_upgrade import Handshake
+
+if TYPE_CHECKING:
+    from transports.socket_server import SocketServer
+    from transports.stdio import StdioServerLink
+    from transports.tasks_host import TaskHost
+    from transports.websocket_server import WebSocketServer
 
 STDIO_URL = "stdio"
 """What is announced for standard input and output."""
@@ -43,7 +44,10 @@ class Listener(Protocol):
 
 
 class Bindings:
-    """What :func:`~transports.server.serve` has opened."""
+    """What :func:`~transports.server.serve` has opened.
+
+    Drivers are imported where they are needed: who serves on one binding does not pay for others.
+    """
 
     group: TaskGroup
 
@@ -64,6 +68,8 @@ class Bindings:
     def begin(self, group: TaskGroup) -> None:
         """Let tasks live as long as ``group``, beyond the connections that asked for them."""
         if self._server.capabilities().tasks is not UNSET:
+            from transports.tasks_host import TaskHost
+
             self._tasks = TaskHost(self._settings.runtime.tasks)
             self._tasks.begin(group)
 
@@ -71,6 +77,9 @@ class Bindings:
         self, host: str, port: int, *, streamable: bool = True, sse: bool = False
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
+        from transports.assembling_http import assemble_http
+        from transports.http_server import HttpServerLink
+
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
         shared = settings.shared and streamable
@@ -106,6 +115,8 @@ class Bindings:
 
     async def open_websocket(self, host: str, port: int) -> None:
         """Accept WebSocket connections."""
+        from transports.websocket_server import listen_websocket
+
         settings = self._settings
         server = self._websocket_server(host)
         scope = anyio.CancelScope()
@@ -128,7 +139,9 @@ class Bindings:
         scheme = "wss" if self._settings.ssl_context else "ws"
         self._on_listening(f"{scheme}://{authority(host, port)}{self._settings.websocket.path}")
 
-    def _websocket_server(self, host: str) -> WebSocketServer:
+    def _websocket_server(self, host: str) -> "WebSocketServer":
+        from transports.websocket_server import WebSocketServer
+
         rules = websocket_rules(self._settings, host)
         server = WebSocketServer(self._serve_one, rules, self._settings.trace)
         self._websockets.append(server)
@@ -136,6 +149,8 @@ class Bindings:
 
     async def open_tcp(self, host: str, port: int) -> None:
         """Accept TCP connections, over TLS if there is a context for it."""
+        from transports.socket_server import SocketServer
+
         settings = self._settings
         if settings.http_link.authenticate and not settings.socket.authenticate:
             # Whoever asks this of HTTP does not mean to let others in beside it.
@@ -149,11 +164,13 @@ class Bindings:
 
     async def open_unix(self, path: str) -> None:
         """Accept connections on a Unix socket."""
+        from transports.socket_server import SocketServer
+
         await self._open_sockets(
             await SocketServer.on_unix(path, self._serve_socket, self._settings.socket)
         )
 
-    async def _open_sockets(self, server: SocketServer) -> None:
+    async def _open_sockets(self, server: "SocketServer") -> None:
         self._sockets.append(server)
         scope = anyio.CancelScope()
         self._scopes.append(scope)
@@ -189,10 +206,11 @@ class Bindings:
 
     def open_stdio(
         self,
-        on_begin: Callable[[StdioServerLink], None] | None,
+        on_begin: "Callable[[StdioServerLink], None] | None",
         on_end: Callable[[], None] | None,
     ) -> None:
         """Serve the program that started us."""
+        from transports.stdio import StdioServerLink
 
         def make_link(peer: Peer, app: App) -> Connection:
             settings = self._settings.stdio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mcpcore.http.server import HttpServer
+from mcpcore.engine.peer import Peer
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import LoggingLevel
@@ -123,7 +123,7 @@ class Telling(RequestFacts):
         possible: only Streamable HTTP of 2025-11-25 has it.
         """
         machine = self._runtime.machine
-        if not isinstance(machine, HttpServer):
+        if isinstance(machine, Peer):
             return False
         closed = machine.close_stream(self._request.key, retry=retry, now=clock())
         self._runtime.flush()

@@ -28,8 +28,10 @@ from mcpcore.http.principals import Principal, Refusal
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
-from transports.assembling import assemble_http, serve_connection
+from transports.assembling import serve_connection
+from transports.assembling_http import assemble_http
 from transports.background import current_loop, is_over, start_background
+from transports.handshake import Handshake, LinkFactory
 from transports.http_call import Action, HttpCall, http_request, with_length
 from transports.http_host import HttpHost
 from transports.link import Link
@@ -37,8 +39,6 @@ from transports.runtime import ServerRuntime
 from transports.serve_settings import ServeSettings, guard, sealing
 from transports.store_link import binding
 from transports.tasks_host import TaskHost
-from transports.websocket_server import LinkFactory
-from transports.websocket_upgrade import Handshake
 
 if TYPE_CHECKING:
     from transports.tracing import Trace

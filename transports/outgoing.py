@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from msgspec import UNSET, UnsetType
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.http.server import HttpServer
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.wire.message import Body, RequestId
 from transports.link import Link, clock
@@ -17,7 +16,10 @@ from transports.progress import Progress, ProgressCallback
 from transports.running import Waiting
 from transports.runtime_settings import RuntimeSettings
 
-ServerMachine = Peer | HttpServer
+if TYPE_CHECKING:
+    from mcpcore.http.server import HttpServer
+
+ServerMachine: TypeAlias = "Peer | HttpServer"
 
 
 class Outgoing:
@@ -57,7 +59,7 @@ class Outgoing:
         wait = self.settings.input_timeout if timeout is UNSET else timeout
         parent = None if request is None else request.key
         ask: Callable[..., RequestId] = self.machine.request
-        if isinstance(self.machine, HttpServer):
+        if not isinstance(self.machine, Peer):
             ask = partial(ask, session=session if parent is None else None)
         sent = ask(
             method,
@@ -92,7 +94,7 @@ class Outgoing:
     def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
         """Notify the client of a session, or of the connection; False if it is gone."""
         try:
-            if isinstance(self.machine, HttpServer):
+            if not isinstance(self.machine, Peer):
                 self.machine.notify(method, params, session=session)
             else:
                 self.machine.notify(method, params)

@@ -5,11 +5,10 @@ import logging
 import math
 
 from mcpcore.engine.events import RequestReceived
-from mcpcore.engine.peer import Peer
-from mcpcore.http.server import HttpServer
 from mcpcore.service.rate import Activity, RateLimiter
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, busy_code
 from transports.link import clock
+from transports.outgoing import ServerMachine
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -32,7 +31,7 @@ class Throttle:
     """
 
     def __init__(
-        self, limiter: RateLimiter, machine: Peer | HttpServer, *, admits: bool = False
+        self, limiter: RateLimiter, machine: "ServerMachine", *, admits: bool = False
     ) -> None:
         self._limiter = limiter
         self._admits = admits

@@ -4,7 +4,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
 from msgspec import UNSET, Raw, Struct
@@ -25,7 +25,6 @@ from mcpcore.engine.events import (
     SubscriptionOpened,
     Violation,
 )
-from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared, Server
 from mcpcore.spec.capabilities import requirement
 from mcpcore.spec.errors import (
@@ -46,16 +45,18 @@ from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
 from transports.seal import make_seal
 from transports.server_middleware import Guard
-from transports.tasks_calls import TaskCall
-from transports.tasks_host import TaskHost
-from transports.tasks_server import ServerTasks
 from transports.threads import begin, current
+
+if TYPE_CHECKING:
+    from transports.tasks_calls import TaskCall
+    from transports.tasks_host import TaskHost
+    from transports.tasks_server import ServerTasks
 
 __all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
 
 logger = logging.getLogger("mcpcore.server")
 
-Replies = ServerMachine | TaskCall
+Replies: TypeAlias = "ServerMachine | TaskCall"
 """What a request is answered with: the machine, or what stands between in a call with tasks."""
 
 
@@ -72,7 +73,7 @@ class ServerRuntime(Outgoing):
         machine: ServerMachine,
         settings: RuntimeSettings | None = None,
         *,
-        tasks: TaskHost | None = None,
+        tasks: "TaskHost | None" = None,
     ) -> None:
         super().__init__(machine, settings)
         self.thread = current()
@@ -88,8 +89,6 @@ class ServerRuntime(Outgoing):
         self._handlers: Handlers
         self._notices: Notices
         self._tasks: ServerTasks | None = None
-        if tasks is not None or server.capabilities().tasks is not UNSET:
-            self._tasks = ServerTasks(self, tasks or TaskHost(self.settings.tasks))
         self._table: dict[type[Event], Callable[[Any], object]] = {
             RequestReceived: self._on_request,
             RequestCancelled: self._on_cancelled,
@@ -106,10 +105,19 @@ class ServerRuntime(Outgoing):
             admits = self.settings.limiter_failure == "admit"
             self.throttle = Throttle(self.settings.limiter, machine, admits=admits)
             self._table[RequestReceived] = self._on_limited_request
-        if self._tasks is not None:
-            self._table[SubscriptionOpened] = self._tasks.opened
-            self._table[SubscriptionClosed] = self._tasks.closed
-            self._table[SessionClosed] = self._tasks.session_closed
+        if tasks is not None or server.capabilities().tasks is not UNSET:
+            self._serve_tasks(tasks)
+
+    def _serve_tasks(self, host: "TaskHost | None") -> None:
+        """Imported here: a server without tasks does not pay for them."""
+        from mcpcore.http.sessions import SessionClosed
+        from transports.tasks_host import TaskHost
+        from transports.tasks_server import ServerTasks
+
+        tasks = self._tasks = ServerTasks(self, host or TaskHost(self.settings.tasks))
+        self._table[SubscriptionOpened] = tasks.opened
+        self._table[SubscriptionClosed] = tasks.closed
+        self._table[SessionClosed] = tasks.session_closed
 
     async def run(self, link_run: Callable[[], Awaitable[object]]) -> None:
         """Run the link to its end; what handlers are still at work then is cancelled."""

@@ -12,14 +12,14 @@ from transports.runtime import RuntimeSettings
 from transports.seal import make_seal
 from transports.socket_settings import SocketSettings
 from transports.stdio import StdioSettings
-from transports.store_link import StoreLinkSettings
-from transports.stores.base import Store
+from transports.store_settings import StoreLinkSettings
 from transports.targets import BadTarget, authority
 from transports.websocket_settings import WebSocketSettings
-from transports.websocket_upgrade import UpgradeRules
 
 if TYPE_CHECKING:
+    from transports.stores.base import Store
     from transports.tracing import Trace
+    from transports.websocket_upgrade import UpgradeRules
 
 S = TypeVar("S", HttpSettings, WebSocketSettings)
 
@@ -42,7 +42,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     """Serve WebSocket at the addresses of HTTP too, at ``websocket.path`` of them: the header
     Upgrade decides."""
     ssl_context: ssl.SSLContext | None = None
-    store: Store | None = None
+    store: "Store | None" = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
     trace: "Trace | None" = None
@@ -70,11 +70,13 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
     )
 
 
-def websocket_rules(settings: ServeSettings, host: str | None = None) -> UpgradeRules:
+def websocket_rules(settings: ServeSettings, host: str | None = None) -> "UpgradeRules":
     """Make the rules by which WebSockets are let in: those of HTTP, its authentication included.
 
     ``host`` is what is bound, if we know.  Raises BadTarget for a policy that is none.
     """
+    from transports.websocket_upgrade import UpgradeRules
+
     return UpgradeRules(
         guard(settings, settings.websocket, host),
         authenticate=settings.http_link.authenticate,

@@ -12,31 +12,18 @@ from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
-from msgspec import Struct
 
 from mcpcore.engine.events import Event
 from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import Step, StoreBinding, StoreFailure
 from mcpcore.spec.errors import LocalProtocolError
 from transports.link import App, clock
+from transports.store_settings import StoreLinkSettings
 from transports.stores.base import Outcome, Store, StoreSettings, StoreUnavailableError
 
+__all__ = ["StoreLink", "StoreLinkSettings", "binding", "worker_name"]
+
 logger = logging.getLogger("mcpcore.store")
-
-
-class StoreLinkSettings(Struct, frozen=True, kw_only=True):
-    """How a server works with its store.  Times in seconds."""
-
-    batch: int = 500
-    """Most steps that are carried out together."""
-    waiting: int = 10_000
-    """Steps that wait for the store; what is more fails at once, as busy."""
-    listen: float = 3.0
-    """How long one look into the mailbox waits; a worker also shows by it that it is there."""
-    pause: float = 0.5
-    """How long after a failure the mailbox is looked into again."""
-    farewell: float = 5.0
-    """How long steps may take that are under way at the end."""
 
 
 def worker_name() -> str:

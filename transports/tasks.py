@@ -6,14 +6,12 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.peer import Peer
-from mcpcore.http.client import HttpClient
-from mcpcore.http.server import HttpServer
 from mcpcore.service.task_views import TaskForm, describe, detail, related, task_form
 from mcpcore.service.tasks import TaskRecord
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData, LocalError, McpError
@@ -22,6 +20,10 @@ from mcpcore.spec.types.tasks import ListTasksResult, TaskParams, UpdateTaskPara
 from mcpcore.wire.message import Body
 from transports.tasks_host import CANCELLED, TaskHost
 from transports.typed import Malformed, typed
+
+if TYPE_CHECKING:
+    from mcpcore.http.client import HttpClient
+    from mcpcore.http.server import HttpServer
 
 STATUS = "notifications/tasks/status"
 
@@ -35,7 +37,7 @@ class TaskDesk:
     def __init__(
         self,
         host: TaskHost,
-        machine: Peer | HttpServer | HttpClient,
+        machine: "Peer | HttpServer | HttpClient",
         flush: Callable[[], None],
     ) -> None:
         self.host = host
@@ -185,12 +187,15 @@ class TaskDesk:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """Send a notification, on the stream of ``parent`` or as the session can take it."""
+        # Here and not above: clients have a desk, too, and none of them needs the server.
+        from mcpcore.http.server import HttpServer
+
         machine = self.machine
         try:
-            if isinstance(machine, HttpServer):
-                machine.notify(method, params, parent=parent, session=session, meta=meta)
-            elif isinstance(machine, Peer):
+            if isinstance(machine, Peer):
                 machine.notify(method, params, parent=parent, meta=meta)
+            elif isinstance(machine, HttpServer):
+                machine.notify(method, params, parent=parent, session=session, meta=meta)
             else:
                 machine.notify(method, params, meta=meta)
         except LocalError:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcpcore.engine.events import Key, RequestReceived
 from mcpcore.engine.input_rounds import InputRequest
-from mcpcore.http.server import HttpServer
+from mcpcore.engine.peer import Peer
 from mcpcore.service.task_views import TaskForm, TaskSupport, describe, related
 from mcpcore.service.tasks import TableFull, TaskRecord, TooManyQuestions
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData, LocalError, McpError, busy_code
@@ -250,7 +250,7 @@ class TaskCall:
         machine, outlet = self._desk.runtime.machine, self._outlet()
         meta = {**(meta or {}), **related(record.id)}
         try:
-            if isinstance(machine, HttpServer):
+            if not isinstance(machine, Peer):
                 session = self.event.session
                 return machine.log(outlet, level, data, logger, session=session, meta=meta)
             return machine.log(outlet, level, data, logger, meta=meta)

@@ -12,8 +12,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
-from mcpcore.engine.peer import DEFAULT_TIMEOUT
-from mcpcore.http.server import HttpServer
+from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import LocalError, LocalProtocolError
 from mcpcore.spec.methods import lookup
@@ -121,7 +120,7 @@ async def _ask(
 def _cancel(runtime: "ServerRuntime", session: str | None, params: dict[str, Any]) -> None:
     machine = runtime.machine
     try:
-        if isinstance(machine, HttpServer):
+        if not isinstance(machine, Peer):
             machine.request("tasks/cancel", params, now=clock(), session=session)
         else:
             machine.request("tasks/cancel", params, now=clock())

@@ -17,7 +17,6 @@ from mcpcore.engine.events import (
     SubscriptionClosed,
     SubscriptionOpened,
 )
-from mcpcore.http.sessions import SessionClosed
 from mcpcore.service import Prepared
 from mcpcore.service.task_views import TaskForm, detail, related
 from mcpcore.service.tasks import TaskRecord
@@ -41,6 +40,7 @@ from transports.tasks_questions import GIVEN_UP, runs_tasks, task_outcome
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:
+    from mcpcore.http.sessions import SessionClosed
     from transports.runtime import ServerRuntime
 
 _EXTENSION = f"extensions.{TASKS_EXTENSION}"
@@ -275,7 +275,7 @@ class ServerTasks(TaskDesk):
             if not self._heard[id]:
                 del self._heard[id]
 
-    def session_closed(self, event: SessionClosed) -> None:
+    def session_closed(self, event: "SessionClosed") -> None:
         """A session has ended, and with it what only it could ask for."""
         self.host.drop(f"{self._name}, session {event.session}")
 

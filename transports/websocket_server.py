@@ -16,6 +16,7 @@ from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
+from transports.handshake import Handshake, LinkFactory
 from transports.http_format import format_response
 from transports.http_heads import BadHead, RequestParser, find_head
 from transports.http_host import peer_name
@@ -28,7 +29,6 @@ from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import (
     Agreement,
-    Handshake,
     UpgradeRefused,
     UpgradeRules,
     refused,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LinkFactory = Callable[[Peer, App], Connection]
 Serve = Callable[[LinkFactory, Handshake], Awaitable[None]]
 """Serves one connection: makes Peer, App and with them the link, and awaits ``link.run()``."""
 

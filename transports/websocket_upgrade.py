@@ -17,6 +17,7 @@ from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Authenticate, Principal, Refusal
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.wire.redaction import TOKEN_PREFIX
+from transports.handshake import Handshake
 from transports.http_identity import identify
 from transports.websocket_deflate import Bounds
 from transports.websocket_extensions import accept_deflate
@@ -61,27 +62,6 @@ class Offer(Struct, frozen=True):
     selected: str | None = None
     revision: str | None = None
     token: Token | None = None
-
-
-class Handshake(Struct, frozen=True, kw_only=True):
-    """What is known of a connection before its first message."""
-
-    path: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    """As received, names in lower case; the offers of subprotocols are not among them."""
-    peer: str | None = None
-    """Address of the other side, for logs."""
-    revision: str | None = None
-    """The revision offered as ``mcp.version.<revision>``."""
-    principal: Principal | None = None
-    """Who was authenticated."""
-
-    def __repr__(self) -> str:
-        """Headers are left out: there are secrets among them."""
-        return (
-            f"Handshake(path={self.path!r}, peer={self.peer!r}, revision={self.revision!r}, "
-            f"principal={self.principal!r})"
-        )
 
 
 def read_offers(

@@ -1,18 +1,23 @@
 """Many conversations behind one HTTP endpoint, and one conversation with one URL, without sockets.
 
 :class:`HttpServer` and :class:`HttpClient` know methods, headers, statuses and streams; a driver
-moves their heads and bodies.
+moves their heads and bodies.  Names are imported when they are first asked for: who needs one side,
+or a type alone, does not pay for the rest.
 """
 
-from mcpcore.http.certificates import ClientCertificate
-from mcpcore.http.client import HttpClient
-from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
-from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
-from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
-from mcpcore.http.reports import ExchangeEnded
-from mcpcore.http.server import HttpServer
-from mcpcore.http.sessions import SessionClosed, SessionOpened
-from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcpcore.http.certificates import ClientCertificate
+    from mcpcore.http.client import HttpClient
+    from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
+    from mcpcore.http.principals import Authenticate, Principal, Refusal, bearer_token
+    from mcpcore.http.recovery import Recovery, StreamInterrupted, StreamReopened
+    from mcpcore.http.reports import ExchangeEnded
+    from mcpcore.http.server import HttpServer
+    from mcpcore.http.sessions import SessionClosed, SessionOpened
+    from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 
 __all__ = [
     "Authenticate",
@@ -39,3 +44,23 @@ __all__ = [
     "StreamReopened",
     "bearer_token",
 ]
+
+_HOMES = {
+    "certificates": ("ClientCertificate",),
+    "client": ("HttpClient",),
+    "messages": ("HttpAbort", "HttpChunk", "HttpEnd", "HttpHead", "HttpRequest", "HttpSend"),
+    "principals": ("Authenticate", "Principal", "Refusal", "bearer_token"),
+    "recovery": ("Recovery", "StreamInterrupted", "StreamReopened"),
+    "reports": ("ExchangeEnded",),
+    "server": ("HttpServer",),
+    "sessions": ("SessionClosed", "SessionOpened"),
+    "settings": ("HttpClientSettings", "HttpSettings", "SsePaths", "SseUse"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

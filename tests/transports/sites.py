@@ -14,11 +14,11 @@ from anyio.abc import ByteStream
 from mcpcore.engine.peer import Peer
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, request
+from transports.handshake import Handshake
 from transports.link import App
 from transports.pump import Connection
 from transports.websocket_server import serve_websocket
 from transports.websocket_settings import WebSocketSettings
-from transports.websocket_upgrade import Handshake
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 

@@ -16,10 +16,10 @@ from mcpcore.spec.types import CallToolResult, Implementation, ServerCapabilitie
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_open import ClientSettings
+from transports.handshake import Handshake, LinkFactory
 from transports.link import clock
 from transports.tasks_client import TaskOptions
-from transports.websocket_server import LinkFactory, serve_websocket
-from transports.websocket_upgrade import Handshake
+from transports.websocket_server import serve_websocket
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,66 @@
+"""Putting a server, its runtime and a host of HTTP together."""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec import structs
+
+from mcpcore.http.server import HttpServer
+from mcpcore.http.stored import StoredHttpServer
+from mcpcore.http.storing import StoreBinding
+from mcpcore.service import Server
+from transports.assembling import server_config
+from transports.http_host import HttpHost
+from transports.link import App
+from transports.runtime import ServerRuntime
+from transports.seal import SealKey, SealSettings, make_seal
+from transports.serve_settings import ServeSettings
+from transports.store_link import binding
+from transports.tasks_host import TaskHost
+
+H = TypeVar("H", bound=HttpHost)
+
+
+def assemble_http(
+    server: Server,
+    make_host: Callable[[HttpServer, App], H],
+    *,
+    settings: ServeSettings,
+    tasks: TaskHost | None = None,
+    shared: StoreBinding | None = None,
+) -> tuple[H, ServerRuntime]:
+    """Put a server, its runtime and a host of HTTP together; yet to be run.
+
+    ``settings.http`` is taken as it is.  ``tasks`` holds the tasks, if they outlive the endpoint.
+    ``shared`` is how we take part in the store that the settings name; without it the store is
+    asked, which may block.  Raises StoreUnavailableError if it cannot be reached.
+    """
+    config = server_config(server, settings.runtime)
+    secret = secrets.token_bytes(32)
+    if settings.store is None:
+        machine = HttpServer(config, secret=secret, settings=settings.http)
+        runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
+        host = runtime.link = make_host(machine, runtime)
+        _record(host, settings)
+        return host, runtime
+    shared = shared or binding(settings.store)
+    stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
+    runtime_settings = settings.runtime
+    if runtime_settings.seal is None:
+        # A request of the modern era may come back to another worker than the one that asked.
+        keys = SealSettings(keys=(SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256")),))
+        runtime_settings = structs.replace(runtime_settings, seal=make_seal(keys))
+    runtime = ServerRuntime(server, stored, runtime_settings, tasks=tasks)
+    host = runtime.link = make_host(stored, runtime)
+    host.use_store(settings.store, stored, shared.worker, settings.store_link)
+    _record(host, settings)
+    return host, runtime
+
+
+def _record(host: HttpHost, settings: ServeSettings) -> None:
+    if settings.trace is not None:
+        from transports.tracing_http import HttpTrace
+
+        host.trace = HttpTrace(settings.trace, "server")
