@@ -150,6 +150,28 @@ async def neither(talk: ClientTalk) -> None:
 
 @page.client(
     SHOULD,
+    "responses/client-version-member",
+    ALL,
+    scenario="script",
+    context=script(together(*[call(timeout=2) for _ in range(4)])),
+    needs=SCRIPT,
+    expects="The calls fail.",
+)
+async def version_member(talk: ClientTalk) -> None:
+    """A response that does not say that it is JSON-RPC 2.0 is no result."""
+    link = await talk.open()
+    for wrong in ({"jsonrpc": "1.0"}, {"jsonrpc": 2.0}, {"jsonrpc": None}, {}):
+        message = await link.expect("tools/call")
+        good = {**text("of another protocol"), "resultType": "complete"}
+        await link.answer(message, {**wrong, "id": message.id, "result": good})
+    step = await talk.step()
+    check(len(step.steps) == 4, f"{len(step.steps)} calls of four were reported")
+    taken = [number for number, each in enumerate(step.steps) if each.good]
+    check(not taken, f"of four responses {len(taken)} were taken for results")
+
+
+@page.client(
+    SHOULD,
     "responses/client-unknown-id",
     ALL,
     expects="They are dropped, and the client's own request gets its answer.",

@@ -363,6 +363,46 @@ async def sse_joined(talk: ClientTalk) -> None:
 
 
 @page.client(
+    SHOULD,
+    "receiving-messages/client-keep-alive",
+    SINCE_2025_03_26,
+    bindings=STREAMABLE,
+    scenario="script",
+    context=script(call(), call(timeout=1)),
+    needs=SCRIPT,
+    expects="The first call succeeds, the second ends when its time is over.",
+)
+async def keep_alive(talk: ClientTalk) -> None:
+    """Comments keep a stream open, and are no answer: a call with nothing else times out."""
+    link = await talk.open()
+    http = talk.http(link)
+    message = await link.expect("tools/call")
+    exchange = message.source.exchange
+    await http.stream(exchange)
+    for _ in range(5):
+        await http.event(exchange, comment="keep-alive")
+        await talk.advance(0.1)
+    await http.write(exchange, b"data: " + _answer(link, message) + b"\n\n")
+    await http.end(exchange)
+    message = await link.expect("tools/call")
+    exchange = message.source.exchange
+    await http.stream(exchange)
+    for _ in range(30):
+        if not http.open(exchange):
+            break
+        await http.event(exchange, comment="keep-alive")
+        await talk.advance(0.1)
+    if http.open(exchange):
+        await http.write(exchange, b"data: " + _answer(link, message) + b"\n\n")
+        await http.end(exchange)
+    report = await talk.report()
+    check(len(report.steps) == 2, f"{len(report.steps)} steps of two were reported")
+    check(report.steps[0].good, f"a call whose stream was kept alive ended with {report.steps[0]}")
+    failure = report.steps[1].failure
+    check(failure == "timeout", f"a call with comments alone ended with {report.steps[1]}")
+
+
+@page.client(
     MAY,
     "receiving-messages/client-sse-garbage",
     SINCE_2025_03_26,

@@ -14,7 +14,7 @@ from conformance.kit.client_steps import (
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Message
-from conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
+from conformance.kit.model import MAY, MODERN, MUST, SHOULD, STREAMABLE, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 
@@ -90,6 +90,36 @@ async def not_after_input(talk: ClientTalk) -> None:
     report = await talk.report()
     got = [each.result["contents"][0]["text"] for each in report.steps if each.good]
     check(got == ["one", "two"], f"reading twice gave {got}")
+
+
+@page.client(
+    MUST,
+    "cache-scope-field/client-private",
+    MODERN,
+    bindings=STREAMABLE,
+    scenario="script",
+    context=script(
+        listing(),
+        {"do": "close"},
+        {"do": "open", "headers": {"Authorization": "Bearer kit-other-0123456789"}},
+        listing(),
+        headers={"Authorization": "Bearer kit-one-0123456789"},
+    ),
+    needs=SCRIPT,
+    expects="A request with each of the tokens.",
+)
+async def private(talk: ClientTalk) -> None:
+    """A private result is not served to whoever comes with another token."""
+    _tools(talk, ttlMs=LONG, cacheScope="private")
+    report = await talk.report()
+    bad = [str(each) for each in report.steps if not each.good]
+    check(not bad and len(report.steps) == 4, f"the steps ended with {bad or report.opened}")
+    shown = {
+        link.header(message, "authorization")
+        for link in talk.links
+        for message in link.requests("tools/list")
+    }
+    check(len(shown) == 2, f"a private list was asked for with {len(shown)} of two tokens")
 
 
 @page.client(

@@ -99,6 +99,12 @@ table.client(
     ),
 )
 table.client(
+    "any-version",
+    "responses/client-version-member",
+    "Takes responses of JSON-RPC 1.0.",
+    repaired(lambda value: value.get("jsonrpc") == "1.0", _good),
+)
+table.client(
     "dies-of-strangers",
     "responses/client-unknown-id",
     "Fails when it gets a response that it did not ask for.",

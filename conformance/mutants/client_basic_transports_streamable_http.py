@@ -108,6 +108,18 @@ for slug, part, what in (
         gives_up(has(part)),
     )
 table.client(
+    "patient",
+    f"{RECEIVING}/client-keep-alive",
+    "Takes comments for a sign that the answer is coming, and waits on.",
+    answered(1, result={"content": [{"type": "text", "text": "8"}]}),
+)
+table.client(
+    "no-keep-alive",
+    f"{RECEIVING}/client-keep-alive",
+    "Takes a comment for the end of its stream.",
+    answered(0, failure="closed"),
+)
+table.client(
     "no-pieces",
     f"{RECEIVING}/client-sse-pieces",
     "Takes each read for a whole event.",

@@ -41,6 +41,12 @@ table.client(
     reports(1, _contents("one")),
 )
 table.client(
+    "shares-private",
+    "cache-scope-field/client-private",
+    "Serves a private list to everybody.",
+    lambda: AsksOnce("tools/list"),
+)
+table.client(
     "caches-all",
     (
         "time-to-live-ttl-field/client-zero",
