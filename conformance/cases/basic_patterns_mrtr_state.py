@@ -6,7 +6,7 @@ from conformance.cases.basic_patterns_mrtr import ELICITATION, STATE, answered
 from conformance.kit.asking import call, needs_input, worked
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind
-from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.model import MODERN, MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -148,6 +148,24 @@ async def other_arguments(talk: ServerTalk) -> None:
     check(refused(reply), f"the state of other arguments got {reply}")
     reply = await call(link, tool, arguments, **params)
     check(not refused(reply), f"the state of the same arguments got {reply}")
+
+
+@page.server(
+    SHOULD,
+    "server-requirements-basic-workflow/state-of-other-principal",
+    MODERN,
+    bindings=STREAMABLE,
+    expects="An error: the state was given to somebody else.",
+    needs=(f"tool:{TAMPERED}", OTHER_PRINCIPAL),
+)
+async def other_principal(talk: ServerTalk) -> None:
+    """A state is refused when another principal presents it."""
+    link = await talk.open()
+    params = answered(link, await sealed(talk, link, TAMPERED, {}))
+    reply = await call(await talk.somebody_else(), TAMPERED, {}, **params)
+    check(refused(reply), f"the state of another principal got {reply}")
+    reply = await call(link, TAMPERED, {}, **params)
+    check(worked(reply), f"the state got {reply} from the principal it was given to")
 
 
 @page.server(

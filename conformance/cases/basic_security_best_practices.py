@@ -3,9 +3,9 @@
 from itertools import combinations
 
 from conformance.cases.basic_transports_sessions import SESSION, ended, stateful
-from conformance.kit.endpoint import check_refused, over_http
+from conformance.kit.endpoint import Endpoint, check_refused, check_served, over_http
 from conformance.kit.messages import encode
-from conformance.kit.model import MUST, SHOULD, Page
+from conformance.kit.model import MUST, OTHER_PRINCIPAL, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
@@ -51,6 +51,26 @@ async def ids_not_given_again(talk: ServerTalk) -> None:
         check(other != session, "the id of a session that has ended was given again")
     answer = await point.post(point.message())
     check_refused(answer, "the id of a session that has ended", 404)
+
+
+@case(
+    SHOULD,
+    "session-hijacking/ids-bound-to-users",
+    WITH_PAGE,
+    expects="A refusal, and the session goes on for its own user.",
+    needs=(OTHER_PRINCIPAL,),
+)
+async def bound_to_users(talk: ServerTalk) -> None:
+    """A session is of no use to another user who has its id."""
+    point, session = await stateful(talk)
+    other = Endpoint(talk, await talk.somebody_else())
+    for method in (point.plain, "tools/list"):
+        answer = await other.post(point.message(method), headers={SESSION: session})
+        check_refused(answer, f"{method} of another user in a session")
+    deleted = await other.delete(session)
+    check_refused(deleted, "DELETE of another user's session")
+    answer = await point.post(point.message())
+    check_served(answer, "the session's own user")
 
 
 @case(

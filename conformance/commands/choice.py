@@ -28,6 +28,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     revisions: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
+    other_headers: tuple[str, ...] = ()
     strict: bool = False
     jobs: int | None = None
     timeout: float = 5.0
@@ -125,6 +126,14 @@ class _Declared:
             "--transport",
             metavar="T",
             help="stdio, http, ws, sse, tcp, unix, memory, core or all; repeatable.",
+        ),
+    ] = None
+    other_headers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--other-header",
+            metavar="'NAME: VALUE'",
+            help="http: of a second principal, for cases about two; repeatable.",
         ),
     ] = None
     strict: Annotated[

@@ -1,7 +1,7 @@
 """``mcpcore conformance server``."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
@@ -63,6 +63,7 @@ def subjects_of(
 def _of_module(word: str, options: Options, choice: Choice) -> list[Subject]:
     given = {
         "--header": options.headers,
+        "--other-header": choice.other_headers,
         "--env": options.env,
         "--cwd": options.cwd,
         "--config": options.config,
@@ -88,6 +89,11 @@ def _of_target(
 ) -> list[Subject]:
     _, target = split_target(words, options)
     secrets += secrets_of(target)
+    other: Mapping[str, str] | None = None
+    if choice.other_headers:
+        _, twin = split_target(words, structs.replace(options, headers=choice.other_headers))
+        secrets += secrets_of(twin)
+        other = getattr(twin, "headers", None)
     own = binding_of(target)
     possible = [own, Binding.SSE] if isinstance(target, HttpTarget) else [own]
     tls = None
@@ -97,7 +103,7 @@ def _of_target(
     except BadTls as error:
         raise Failure(str(error), Exit.USAGE) from None
     chosen = choice.bindings(possible) or [own]
-    return [subject_of(target, binding=binding, tls=tls) for binding in chosen]
+    return [subject_of(target, binding=binding, tls=tls, other_headers=other) for binding in chosen]
 
 
 def secrets_of(target: Target) -> list[str]:

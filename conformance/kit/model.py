@@ -58,6 +58,9 @@ class Binding(StrEnum):
     """The sans-IO core of this project, on virtual time."""
 
 
+OTHER_PRINCIPAL = "kit:other-header"
+"""A case needs that the kit was given the credentials of a second principal."""
+
 EVERY = frozenset(Binding)
 STREAMABLE = frozenset({Binding.HTTP})
 STDIO = frozenset({Binding.STDIO})
@@ -101,7 +104,7 @@ class Case(Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...]
     """Capabilities (``tools``, ``resources.subscribe``) and fixtures (``tool:NAME``,
     ``prompt:NAME``, ``resource:URI``, for clients ``scenario:NAME``) without which the case does
-    not apply."""
+    not apply, and options of the kit (``kit:NAME``)."""
     summary: str
     """What is tested, in one line."""
     expects: str

@@ -7,7 +7,7 @@ import anyio
 
 from conformance.kit.features import Features
 from conformance.kit.log import Log
-from conformance.kit.model import Case, Result, Strength, Verdict
+from conformance.kit.model import OTHER_PRINCIPAL, Case, Result, Strength, Verdict
 from conformance.kit.talk import ServerTalk, Timing
 from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
 from conformance.kit.wire import Stage
@@ -75,4 +75,7 @@ def not_applicable(case: Case, stage: Stage, revision: Revision, features: Featu
         return f"the clause is not about {stage.binding}"
     if features.revision != revision.name:
         return f"the server does not speak {revision.name}"
-    return next(filter(None, map(features.has, case.needs)), "")
+    if OTHER_PRINCIPAL in case.needs and not getattr(stage, "other_headers", {}):
+        return "the kit was given no credentials of a second principal (--other-header)"
+    needs = (need for need in case.needs if need != OTHER_PRINCIPAL)
+    return next(filter(None, map(features.has, needs)), "")

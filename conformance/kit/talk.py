@@ -166,6 +166,10 @@ class ServerTalk:
         """Open a connection over HTTP without the headers that the target was given."""
         return await self.connect(anonymous=True)
 
+    async def somebody_else(self) -> Link:
+        """Open a connection over HTTP as the second principal; nothing has been said on it."""
+        return await self.connect(other=True)
+
     @property
     def credentials(self) -> Mapping[str, str]:
         """The headers that the target was given, by name in lower case."""

@@ -8,6 +8,7 @@ from conformance.kit import messages
 from conformance.kit.messages import encode
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import instead, results_of, takes
+from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import changing
 from conformance.mutants.model import Table
 
@@ -313,6 +314,12 @@ table.add(
     "server-requirements-basic-workflow/state-tampered",
     "Asks again if the state was tampered with.",
     lambda: _Ignoring("requestState", "inputResponses"),
+)
+table.add(
+    "state-for-all-principals",
+    "server-requirements-basic-workflow/state-of-other-principal",
+    "Takes a state from whoever has it.",
+    OnePrincipal,
 )
 table.add(
     "state-instead-of-answers",

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from conformance.kit.heard import Head, header
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.http_faults import calls, deletes, header_of, refuses
+from conformance.mutants.http_faults import OnePrincipal, calls, deletes, header_of, refuses
 from conformance.mutants.model import Table
 
 table = Table("basic/security_best_practices")
@@ -85,6 +85,12 @@ table.add(
     "session-hijacking/ids-not-given-again",
     "Says that it ends sessions, and does not.",
     refuses(deletes, 204),
+)
+table.add(
+    "sessions-of-everybody",
+    "session-hijacking/ids-bound-to-users",
+    "Lets every user into every session.",
+    OnePrincipal,
 )
 table.add(
     "tells-of-others",

@@ -212,6 +212,7 @@ class FaultyStage:
         self.binding = stage.binding
         self.target = stage.target
         self.headers: dict[str, str] = getattr(stage, "headers", {})
+        self.other_headers: dict[str, str] = getattr(stage, "other_headers", {})
         self._stage = stage
         self._make = make
 

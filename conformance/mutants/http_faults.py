@@ -1,6 +1,7 @@
 """Makers of faults of Streamable HTTP: by request, by response, by what is poured."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Noise, Text
 from conformance.kit.wire import Plain, Poured
@@ -72,6 +73,14 @@ class _Refuses(Fault):
             value = {**value, "id": asked.value["id"]}
         self.answer_http(self._status, value, headers=self._headers, body=self._body)
         return None
+
+
+class OnePrincipal(Fault):
+    """Takes whoever comes for the same."""
+
+    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
+        """See Fault."""
+        return {name: value for name, value in options.items() if name != "other"}
 
 
 def refuses(

@@ -14,7 +14,15 @@ from conformance.kit.client_play import Between, play_client
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.discover import discover
 from conformance.kit.features import Features
-from conformance.kit.model import Binding, Case, Result, Side, Strength, Verdict
+from conformance.kit.model import (
+    OTHER_PRINCIPAL,
+    Binding,
+    Case,
+    Result,
+    Side,
+    Strength,
+    Verdict,
+)
 from conformance.kit.play import play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
@@ -37,7 +45,7 @@ FIRST_CHOICE = (
 )
 """Where a mutant is shown if it does not say: what costs least first."""
 GUARDED = "basic/authorization"
-"""The page whose cases are played on a reference server with a guard."""
+"""A page whose cases are played on a reference server with a guard."""
 PATIENCE = 2.0
 """Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""
 NOTICED = {
@@ -213,9 +221,14 @@ async def _at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) ->
             tasks.start_soon(work)
 
 
+def about_a_guard(case: Case) -> bool:
+    """Whether a case is played on the reference server with a guard."""
+    return case.page == GUARDED or OTHER_PRINCIPAL in case.needs
+
+
 def _guarded(unit: Unit) -> bool:
     """Whether a case is about a server that lets in only who has a token."""
-    return unit.case.page == GUARDED
+    return about_a_guard(unit.case)
 
 
 class _Servers:

@@ -48,7 +48,8 @@ LISTENING = {
     Binding.TCP: "--tcp",
 }
 TOKEN = "for-tests-only"  # noqa: S105 - that is what it says
-"""What the guarded reference server lets in."""
+OTHER_TOKEN = "for-tests-of-two"  # noqa: S105
+"""What the guarded reference server lets in: two principals."""
 START = 30.0
 """Seconds for a server to announce where it listens."""
 
@@ -57,7 +58,6 @@ SMALL_PAGES = 15
 
 AnyStage = AbstractAsyncContextManager[Stage]
 _WEB: dict[Binding, Callable[..., AnyStage]] = {
-    Binding.HTTP: HttpStage,
     Binding.SSE: SseStage,
     Binding.WS: WebSocketStage,
 }
@@ -80,15 +80,23 @@ class Subject(Struct, frozen=True):
 
 
 def subject_of(
-    target: Target, *, binding: Binding | None = None, tls: ssl.SSLContext | None = None
+    target: Target,
+    *,
+    binding: Binding | None = None,
+    tls: ssl.SSLContext | None = None,
+    other_headers: Mapping[str, str] | None = None,
 ) -> Subject:
-    """What a target is as a subject.  Raises BadTarget, also if it cannot be over ``binding``."""
+    """What a target is as a subject.  Raises BadTarget, also if it cannot be over ``binding``.
+
+    ``other_headers``: over Streamable HTTP, those of a second principal.
+    """
     own = binding_of(target)
     if binding not in (None, own):
         if not (isinstance(target, HttpTarget) and binding is Binding.SSE):
             raise BadTarget(f"{describe(target)} is a server over {own}, not over {binding}")
         own = Binding.SSE
-    return Subject(own, describe(target), _entering(partial(_stage, target, own, tls)))
+    stage = partial(_stage, target, own, tls, other_headers)
+    return Subject(own, describe(target), _entering(stage))
 
 
 def binding_of(target: Target) -> Binding:
@@ -139,9 +147,9 @@ def module(server: Server, name: str, binding: Binding) -> Subject:
 def everything(binding: Binding, *, guarded: bool = False) -> Subject:
     """Our reference server over a binding; ``guarded``: only with a token, which the kit has."""
     if guarded:
-        command = (*EVERYTHING, "--token", TOKEN)
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        launched = partial(_launched, command, binding, headers=headers)
+        guard = (*EVERYTHING, "--token", TOKEN, "--token", OTHER_TOKEN)
+        own, other = ({"authorization": f"Bearer {each}"} for each in (TOKEN, OTHER_TOKEN))
+        launched = partial(_launched, guard, binding, headers=own, other_headers=other)
         return Subject(binding, "our everything server, guarded", launched)
     if binding is Binding.CORE:
         from conformance.subjects.core import CoreStage
@@ -158,10 +166,18 @@ def everything(binding: Binding, *, guarded: bool = False) -> Subject:
     return program(command, binding, name="our everything server")
 
 
-def _stage(target: Target, binding: Binding, tls: ssl.SSLContext | None) -> AnyStage:
+def _stage(
+    target: Target,
+    binding: Binding,
+    tls: ssl.SSLContext | None,
+    other_headers: Mapping[str, str] | None = None,
+) -> AnyStage:
     match target:
         case HttpTarget() | SseTarget() | WebSocketTarget():
             assert not callable(target.headers)
+            if binding is Binding.HTTP:
+                own = target.headers
+                return HttpStage(target.url, tls=tls, headers=own, other_headers=other_headers)
             kind = _WEB[binding]
             return kind(target.url, tls=tls, headers=target.headers)
         case StdioTarget():
@@ -190,6 +206,7 @@ async def _launched(
     binding: Binding,
     stack: AsyncExitStack,
     headers: Mapping[str, str] | None = None,
+    other_headers: Mapping[str, str] | None = None,
 ) -> Stage:
     """Start a server that listens somewhere, in threads: starting and stopping it blocks."""
     inner = ExitStack()
@@ -212,4 +229,4 @@ async def _launched(
     target = parse_target(url)
     if isinstance(target, HttpTarget | SseTarget | WebSocketTarget):
         target = structs.replace(target, headers=headers or {})
-    return await stack.enter_async_context(_stage(target, binding, None))
+    return await stack.enter_async_context(_stage(target, binding, None, other_headers))

@@ -10,11 +10,10 @@ from conformance.reports.junit import account
 from conformance.reports.report import Report, report_of
 from conformance.run.clients import Command, prepare_client, run_client
 from conformance.run.expected import judge
-from conformance.run.mutants import GUARDED
+from conformance.run.mutants import about_a_guard
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
-from conformance.run.selection import select
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import EVERYTHING_CLIENT, everything
 from mcpcore.spec.revisions import REVISIONS, Revision
@@ -31,7 +30,7 @@ async def server_report(
     """Play all cases against our server over a binding; ``guarded``: those about its guard."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
     subjects = [everything(binding, guarded=guarded)]
-    cases = select(all_cases(), [GUARDED]) if guarded else all_cases()
+    cases = [case for case in all_cases() if not guarded or about_a_guard(case)]
     run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())
     name = f"server-{binding}" + "-guarded" * guarded

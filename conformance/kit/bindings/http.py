@@ -41,6 +41,7 @@ class HttpStage(Staging):
         *,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        other_headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
@@ -50,6 +51,7 @@ class HttpStage(Staging):
         self.authority = parts.netloc.rpartition("@")[2]
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.headers = dict(headers or {})
+        self.other_headers = dict(other_headers or {})
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._idle: list[tuple[ByteStream, h11.Connection]] = []
 
@@ -82,13 +84,16 @@ class HttpStage(Staging):
         log: Log,
         headers: Headers | None = None,
         anonymous: bool = False,
+        other: bool = False,
         **_options: Any,
     ) -> "HttpWire":
         """Return a wire on which no session has begun; nothing is sent yet.
 
-        ``anonymous``: without the headers that the target was given, such as credentials.
+        ``anonymous``: without the headers that the target was given, such as credentials;
+        ``other``: with those of a second principal.
         """
-        own = [] if anonymous else [*self.headers.items()]
+        chosen = {} if anonymous else self.other_headers if other else self.headers
+        own = [*chosen.items()]
         return HttpWire(self, revision, log, [*own, *(headers or [])])
 
     async def stream(self) -> ByteStream:
