@@ -6,7 +6,6 @@ for) and programs that handlers have started do not keep it.
 """
 
 import os
-import secrets
 import select
 import signal
 import sys
@@ -42,7 +41,7 @@ class Departure:
         self._end_children = end_children and HAS_PROC
         self._returned = threading.Event()
         self._threads = set(threading.enumerate())
-        self._mark = secrets.token_hex(8)
+        self._mark = os.urandom(8).hex()
         self._before: set[Process] = set()
         self._watched = False
         self._link: StdioServerLink | None = None

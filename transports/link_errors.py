@@ -1,7 +1,5 @@
 """Connections that cannot be opened or that break: how that is told, whatever they run over."""
 
-import ssl
-
 import anyio
 
 from mcpcore.engine.faults import Fault
@@ -37,6 +35,8 @@ _WORDS: dict[type[BaseException], str] = {
 
 def what_broke(error: BaseException) -> str:
     """The reason at the bottom of a chain or group of connection errors, in words."""
+    import ssl  # here and not above: what needs no TLS has no use for it
+
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     cause = error.__cause__

@@ -166,6 +166,7 @@ class Connection(Link):
                     await self._drained.wait()
                 tasks.cancel_scope.cancel()
             if self._failure is not None:
+                self._crashed = self.abandoned = True
                 raise self._failure
         except LinkError as error:
             self._reason, self.final, self.fault = str(error), error.final, error.fault
@@ -253,6 +254,17 @@ class Connection(Link):
             self._turn()
         self._stop(reason, hard=not half)
 
+    def _take_in(self, data: bytes) -> bool:
+        """Take in what was just read, outside of the reader's task; False: leave it to that."""
+        if self._state != "running" or self._holding or self._full():
+            return False
+        try:
+            self._feed(data)
+            self._turn()
+        except Exception as error:
+            self._fail(error)
+        return True
+
     async def _wait_for_room(self) -> None:
         await self._room.wait()
 
@@ -336,19 +348,20 @@ class Connection(Link):
         if self._holding:
             self._holding = False
             self._room.set()
+        next_event, handle, now = self.peer.next_event, self.app.handle, clock()
         while not self._full():
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
                 return False
-            event = self.peer.next_event()
+            event = next_event()
             if event is None:
                 return False
             if type(event) is ConnectionEnded:
                 self._stop(event.reason)
-            begun = clock()
-            self.app.handle(event)
-            self._steady = self._steady + 1 if clock() - begun < _QUICK else 0
+            handle(event)
             self.steps += 1
+            begun, now = now, clock()
+            self._steady = self._steady + 1 if now - begun < _QUICK else 0
         return True
 
     def _must_wait(self) -> bool:

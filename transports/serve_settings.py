@@ -1,6 +1,5 @@
 """How a server is offered: the settings of all bindings, and what they have in common."""
 
-import ssl
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field, structs
@@ -17,6 +16,8 @@ from transports.targets import BadTarget, authority
 from transports.websocket_settings import WebSocketSettings
 
 if TYPE_CHECKING:
+    import ssl
+
     from transports.stores.base import Store
     from transports.tracing import Trace
     from transports.websocket_upgrade import UpgradeRules
@@ -41,7 +42,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     shared: bool = False
     """Serve WebSocket at the addresses of HTTP too, at ``websocket.path`` of them: the header
     Upgrade decides."""
-    ssl_context: ssl.SSLContext | None = None
+    ssl_context: "ssl.SSLContext | None" = None
     store: "Store | None" = None
     """Where the sessions of HTTP and their events are kept; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)

@@ -150,10 +150,9 @@ class StdioServerLink(SeizableLink):
         errors = (self._watch_errors,) if self._errors is not None else ()
         return (self._watch_output, *errors, *signals)
 
-    async def _receive(self) -> bytes:
-        data = await super()._receive()
+    def _feed(self, data: bytes) -> None:
         self._check_errors()  # before handlers run that print
-        return data
+        super()._feed(data)
 
     def _check_errors(self) -> None:
         """Let what is printed go nowhere if nobody reads it, in the place of failing handlers."""
