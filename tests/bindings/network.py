@@ -26,13 +26,19 @@ SETTINGS = ServeSettings(
 
 
 async def offer(
-    server: Server, name: str, address: str, stop: anyio.Event, *, task_status: TaskStatus[None]
+    server: Server,
+    name: str,
+    address: str,
+    stop: anyio.Event,
+    settings: ServeSettings = SETTINGS,
+    *,
+    task_status: TaskStatus[None],
 ) -> None:
     """Serve on one binding, and say where."""
     await serve(
         server,
         **{name: address},  # type: ignore[arg-type]
-        settings=SETTINGS,
+        settings=settings,
         on_listening=lambda url: print(name, url),
         on_ready=task_status.started,
         stop=stop,
