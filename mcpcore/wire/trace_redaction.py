@@ -149,7 +149,7 @@ class Redactor:
         for pair in query.split("&"):
             name, equals, value = pair.partition("=")
             if value:
-                places.append(f"query {name}"[:_PLACE])
+                places.append(_written(f"query {name}"))
                 value = self.hide(value)
             elif name and not equals:  # a query that is one word may be the token itself
                 places.append("query")
@@ -359,4 +359,5 @@ def _from_base64(text: str) -> str:
 
 
 def _written(place: str) -> str:
-    return (place or "text")[:_PLACE]
+    """A place as a record can hold it: a name that was no UTF-8 has marks where it was not."""
+    return (place or "text")[:_PLACE].encode("utf-8", "replace").decode()

@@ -348,3 +348,16 @@ def test_the_endpoint_of_an_event_stream_is_hidden_as_the_target_that_it_becomes
     )
     assert event.text == "/messages?conn=<hidden-1>"
     assert head.text == "POST /messages?conn=<hidden-1>"
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "\udcff", "a" * 200 + "\udcff"])
+def test_a_query_whose_names_are_no_utf8_is_recorded(name: str) -> None:
+    builder = RecordBuilder(Redactor())
+    data = f"/messages?{name}={SECRET}".encode("utf-8", "surrogateescape")
+    event = builder.note("sse-event", time=0.0, data=data, event="endpoint")
+    head = builder.head(
+        [], time=0.0, direction=TO_SERVER, method="GET", target=f"/messages?{name}={SECRET}"
+    )
+    for record in (event, head):
+        assert record.redactions
+        assert SECRET.encode() not in encode_line(record)
