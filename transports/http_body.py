@@ -68,7 +68,7 @@ class LengthBody:
 
     def take(self, buffer: bytearray) -> bytes:
         """See :class:`Body`."""
-        data = bytes(buffer[: self._left])
+        data = bytes(buffer if len(buffer) <= self._left else buffer[: self._left])
         del buffer[: self._left]
         self._left -= len(data)
         self.done = not self._left

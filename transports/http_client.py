@@ -12,6 +12,7 @@ from mcpcore.http.messages import HttpSend
 from transports.http_carrier import HttpCarrier, RequestHeaders
 from transports.http_origin import Failure, Origin
 from transports.http_pool import PooledConnection
+from transports.http_responses import ResponseParser
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App
 from transports.proxies import Proxy
@@ -40,6 +41,7 @@ class HttpClientLink(HttpCarrier):
         headers: RequestHeaders | None = None,
     ) -> None:
         self.origin = Origin.of(url, ssl_context, proxy)
+        self.responses = ResponseParser()
         super().__init__(machine, app, settings, headers)
         self._connections: set[PooledConnection] = set()
         self._idle: list[PooledConnection] = []

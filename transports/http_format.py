@@ -69,13 +69,13 @@ def format_request(method: str, target: str, headers: Iterable[tuple[bytes, byte
     """
     first = f"{method} {target} HTTP/1.1".encode("ascii")
     lines = [first, *(b"%b: %b" % pair for pair in headers)]
-    for line in lines:
-        if _ILLEGAL_IN_LINE.search(line):
-            raise ValueError(f"a line break or NUL in the HTTP header {line[:60]!r}")
+    head = b"\n".join(lines)
+    if b"\r" in head or b"\0" in head or head.count(b"\n") >= len(lines):
+        line = next(line for line in lines if _ILLEGAL_IN_LINE.search(line))
+        raise ValueError(f"a line break or NUL in the HTTP header {line[:60]!r}")
     if first.count(b" ") != 2:
         raise ValueError(f"white space in the request line {first[:60]!r}")
-    lines += (b"", b"")
-    return b"\r\n".join(lines)
+    return head.replace(b"\n", b"\r\n") + b"\r\n\r\n"
 
 
 _ERROR_CODES = {408: timed_out_code, 413: too_large_code, 503: busy_code}

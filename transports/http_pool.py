@@ -19,8 +19,9 @@ from mcpcore.http.messages import HttpSend
 from transports.http_body import BadBody, Body, ChunkedBody, LengthBody, StreamBody
 from transports.http_coding import BadCoding, Bomb, Inflater, decoder_for
 from transports.http_format import format_request
-from transports.http_heads import BadHead, ResponseHead, find_head, parse_response
+from transports.http_heads import BadHead, find_head
 from transports.http_origin import LOST, Failure, proxy_refusal
+from transports.http_responses import Response
 from transports.link import clock
 from transports.tls import tls_problem
 
@@ -37,7 +38,6 @@ head is, and all of them by the time of the call.
 """
 _CODINGS = {True: b"gzip, deflate", False: b"identity"}
 _OVER_LIMITS = (414, 431)
-_EVENT_STREAM = b"text/event-stream"
 _WRITING = "does not take the request"
 _READING = "took too long to send its response"
 _EXCHANGE = "did not take the message in time"
@@ -149,7 +149,7 @@ class PooledConnection:
             try:
                 if not reused:
                     await self._connect()
-                await self._converse(head + send.body, send.exchange)
+                await self._converse(head, send.body, send.exchange)
                 return None
             except Failure as failure:
                 problem = failure
@@ -217,19 +217,19 @@ class PooledConnection:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
-    async def _converse(self, data: bytes, exchange: Route) -> None:
+    async def _converse(self, head: bytes, body: bytes, exchange: Route) -> None:
         """Send a request and feed the response.
 
         While a large one is being sent the response is listened for already, as it may say that
         it is too large (RFC 9112 section 9.5).
         """
-        if len(data) <= self._settings.write_size:
-            await self._write(data)
+        if len(head) + len(body) <= self._settings.write_size:
+            await self._write(head, body)
             await self._read(exchange)
             return
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._write, data)
+            tasks.start_soon(self._write, head, body)
             try:
                 await self._read(exchange)
             except (Failure, BadHead, BadBody, BadCoding, *LOST) as error:
@@ -240,15 +240,18 @@ class PooledConnection:
         if not self._sent:  # the rest, that nobody wants
             await self._close()
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, head: bytes, body: bytes) -> None:
         stream, size = self._stream, self._settings.write_size
         assert stream is not None  # noqa: S101 - connected by the caller
         self._writing, self._sent = True, False
         try:
-            for start in range(0, len(data), size):
+            start = max(0, size - len(head))
+            piece = head + body[:start]
+            while piece:
                 if self._writing:
                     self._allow(self._settings.write_time, _WRITING)
-                await stream.send(data if len(data) <= size else data[start : start + size])
+                await stream.send(piece)
+                piece, start = body[start : start + size], start + size
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             return  # the server may have answered without reading everything
         self._sent = True
@@ -258,18 +261,18 @@ class PooledConnection:
     async def _read(self, exchange: Route) -> None:
         """Feed the response to the machine as it comes."""
         link, machine, buffer = self._link, self._link.machine, self._buffer
-        head = await self._read_head()
+        response = await self._read_head()
+        head, codings = response.head, response.codings
         if self._until_phase == _BEGINNING:
             self._bound(None, "")
         if head.status == 407 and link.origin.relay is not None:
             raise proxy_refusal(link.origin.relay, head.status, "the request")
-        codings = [value for name, value in head.headers if name == b"content-encoding"]
         inflater = decoder_for(codings, self._settings.inflate_ratio) if codings else None
         self._writing = False
         if link.trace is not None:
             link.trace.response(exchange, head.status, head.headers)
         machine.response_head(exchange, head.status, head.headers, now=clock())
-        if any(n == b"content-type" and _EVENT_STREAM in v.lower() for n, v in head.headers):
+        if response.lasting:
             self._allow(None)
         else:
             self._allow(self._settings.body_time, _READING)
@@ -313,7 +316,7 @@ class PooledConnection:
             if self._scope.cancel_called:
                 await anyio.lowlevel.checkpoint()
 
-    async def _read_head(self) -> ResponseHead:
+    async def _read_head(self) -> Response:
         buffer = self._buffer
         for _ in range(_INTERIM):
             while not (size := find_head(buffer, self._limits)):
@@ -321,7 +324,7 @@ class PooledConnection:
             raw = bytes(buffer[:size])
             del buffer[:size]
             if not raw.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-                return parse_response(raw)
+                return self._link.responses.parse(raw)
             if raw[9:12] == b"101":
                 raise BadHead(400, "it switched protocols unasked")
         raise BadHead(400, f"{_INTERIM} interim responses")

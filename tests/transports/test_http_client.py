@@ -36,8 +36,8 @@ from tests.transports.http_client_fixture import (
     scripted,
 )
 from tests.transports.http_fixture import Running, server
-from transports import http_pool
 from transports.http_client import HttpClientLink, HttpClientLinkSettings
+from transports.http_responses import ResponseParser
 from transports.link import clock
 
 pytestmark = pytest.mark.anyio
@@ -266,7 +266,7 @@ async def test_a_mistake_of_ours_ends_one_exchange(
 ) -> None:
     async with server() as running, caller(url_of(running)) as client:
         await client.call()
-        monkeypatch.setattr(http_pool, "parse_response", lambda: None)
+        monkeypatch.setattr(ResponseParser, "parse", lambda: None)
         assert "TypeError" in await client.failure()
         monkeypatch.undo()
         assert await client.call() == "{}"
