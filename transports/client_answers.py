@@ -20,6 +20,7 @@ from transports.callback_context import CallbackContext, meta_of
 from transports.callbacks import Answer, Callbacks
 from transports.client_errors import InputFailed, InvalidResponse, promised
 from transports.running import Handlers
+from transports.strays import failure_of
 from transports.tasks_answers import ClientDesk, same_task
 from transports.typed import Malformed
 
@@ -70,8 +71,8 @@ class Answers:
         )
         try:
             answer = self._callbacks.answer(event.params, context)
-        except Exception as error:
-            self._fail(event, error)
+        except BaseException as error:
+            self._fail(event, failure_of(error))
             return
         if not inspect.isawaitable(answer):
             self._respond(event, answer)
@@ -80,8 +81,8 @@ class Answers:
         async def work() -> None:
             try:
                 result = await answer
-            except Exception as error:
-                self._fail(event, error)
+            except BaseException as error:
+                self._fail(event, failure_of(error))
             else:
                 self._respond(event, result)
             self._flush()
@@ -173,6 +174,8 @@ async def answer_input(
         raise InvalidResponse(method, text) from None
     except McpError as error:
         raise InputFailed(method, f"the input {key!r} was not given: {error}") from error
+    except BaseException as error:
+        raise failure_of(error)  # noqa: B904 - the same one, or one that knows its cause
 
 
 def _first(error: BaseException) -> BaseException:

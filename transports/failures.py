@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 
 from mcpcore.service import is_masked
 from transports.context import InputNeeded
+from transports.strays import strayed
 
 logger = logging.getLogger("mcpcore.server")
 
@@ -49,7 +50,7 @@ def simplified(error: BaseException) -> BaseException:
     Where its tasks asked the client, all that they asked is asked at once.
     """
     if not isinstance(error, BaseExceptionGroup):
-        return error
+        return strayed(error) or error
     asked, rest = error.split(InputNeeded)
     if rest is None and asked is not None:
         return _joined(asked)

@@ -22,6 +22,7 @@ from transports.http_link import HttpLink
 from transports.http_origin import Failure
 from transports.http_settings import HttpClientLinkSettings
 from transports.link import App, clock
+from transports.strays import failure_of
 
 if TYPE_CHECKING:
     from transports.tracing_http import HttpTrace
@@ -146,7 +147,8 @@ class HttpCarrier(HttpLink):
             if isawaitable(given):
                 given = await given
             pairs = [*given.items()]
-        except Exception as error:
+        except BaseException as raised:
+            error = failure_of(raised)
             logger.debug("the function for headers failed\n%s", without_messages(error))
             text = f"its headers could not be made: {type(error).__name__}"
             raise Failure(text, Fault(FaultKind.HEADERS)) from error

@@ -9,6 +9,8 @@ from typing import Any
 
 from anyio.abc import TaskGroup
 
+from transports.strays import failure_of
+
 logger = logging.getLogger(__name__)
 
 
@@ -40,8 +42,8 @@ class InOrder:
             return
         try:
             answer = function(*args)
-        except Exception:
-            logger.exception("%s failed", self._what)
+        except BaseException as error:
+            logger.error("%s failed", self._what, exc_info=failure_of(error))
             return
         if inspect.isawaitable(answer):
             self.later(lambda: answer)
@@ -61,6 +63,6 @@ class InOrder:
             work = self._waiting.popleft()
             try:
                 await work()
-            except Exception:
-                logger.exception("%s failed", self._what)
+            except BaseException as error:
+                logger.error("%s failed", self._what, exc_info=failure_of(error))
         self._working = False

@@ -45,6 +45,7 @@ from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
 from transports.seal import make_seal
 from transports.server_middleware import Guard
+from transports.strays import failure_of
 from transports.threads import begin, current
 
 if TYPE_CHECKING:
@@ -207,8 +208,8 @@ class ServerRuntime(Outgoing):
             self._respond(event, result, context.take_result_meta(prepared.meta), self.machine)
         except InputNeeded as needed:
             self._require_input(event, context, needed)
-        except Exception as error:
-            self._fail(event, error, prepared, context)
+        except BaseException as error:
+            self._fail(event, failure_of(error), prepared, context)
 
     async def work(
         self,

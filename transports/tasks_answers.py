@@ -34,6 +34,7 @@ from mcpcore.wire.message import to_json
 from transports.callback_context import CallbackContext
 from transports.callbacks import Callbacks
 from transports.running import Handlers, Run
+from transports.strays import failure_of
 from transports.tasks import TaskDesk
 from transports.tasks_host import TaskHost
 from transports.typed import Malformed, typed
@@ -144,8 +145,9 @@ class ClientDesk(TaskDesk):
             self.host.complete(record, Raw(to_json(answer)))
         except McpError as error:
             self.host.fail(record, error.error)
-        except Exception as error:
-            logger.error("the callback for %s failed", event.method, exc_info=error)
+        except BaseException as error:
+            failure = failure_of(error)
+            logger.error("the callback for %s failed", event.method, exc_info=failure)
             self.host.fail(record, ErrorData(INTERNAL_ERROR, "the client failed to answer"))
 
     def _nothing(self, key: Key) -> None:

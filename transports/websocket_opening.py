@@ -29,6 +29,7 @@ from transports.http_heads import BadHead, find_head
 from transports.http_origin import Failure, Origin
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
 from transports.proxies import Proxy
+from transports.strays import failure_of
 from transports.tls import client_tls, tls_problem
 from transports.tracing_websocket import record_head
 from transports.websocket_deflate import Bounds
@@ -158,7 +159,8 @@ async def _request(
         try:
             given = headers(asking)
             headers = (await given) if isawaitable(given) else given
-        except Exception as error:
+        except BaseException as raised:
+            error = failure_of(raised)
             # Not its message, in which there may be a token.
             text = f"its headers could not be made: {type(error).__name__}"
             raise NotOpened(text, Fault(FaultKind.HEADERS)) from error
