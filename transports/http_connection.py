@@ -22,7 +22,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from transports.http_body import BadBody, ChunkedBody, LengthBody
 from transports.http_format import CONTINUE, PROCESSING
-from transports.http_heads import BadHead, RequestHead, find_head
+from transports.http_heads import BadHead, RequestHead
 from transports.http_reply import LOST, Reply, linger, refuse
 from transports.link import clock
 from transports.tls import SecureStream, client_certificate
@@ -47,7 +47,6 @@ class ServerConnection:
         "_certificate",
         "_exchange",
         "_expired",
-        "_limits",
         "_link",
         "_machine",
         "_overdue",
@@ -72,7 +71,6 @@ class ServerConnection:
         self._link = link
         self._machine = link.machine
         self._settings = link.settings
-        self._limits = link.settings.head_limits
         self._stream: SocketStream | TLSStream = stream
         self._buffer = bytearray()
         self._peer = peer
@@ -180,19 +178,13 @@ class ServerConnection:
         buffer = self._buffer
         started = False
         while True:
-            while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
-                del buffer[:2]
+            head = self._link.parser.take(
+                buffer, self._peer, scheme=self._scheme, certificate=self._certificate
+            )
+            if head is not None:
+                self._overdue = None
+                return head
             if buffer:
-                if size := find_head(buffer, self._limits):
-                    self._overdue = None
-                    head = self._link.parser.parse(
-                        bytes(buffer[:size]),
-                        self._peer,
-                        scheme=self._scheme,
-                        certificate=self._certificate,
-                    )
-                    del buffer[:size]
-                    return head
                 if not started:
                     started = True
                     self._overdue = "the head of the request took too long"

@@ -1,8 +1,9 @@
-"""Heads of HTTP/1.x messages: found in a buffer, parsed by h11, refused where parsers disagree.
+"""Heads of HTTP/1.x messages: found in a buffer, parsed, refused where parsers disagree.
 
-h11 sees complete heads only; bodies are framed by :mod:`transports.http_body`.  That costs half of
-what h11 takes for whole messages (21 instead of 45 µs a request), and next to nothing when a head
-comes again byte for byte, as from a client that repeats a call.
+A parser (:mod:`transports.http_parsers`) sees complete heads only; bodies are framed by
+:mod:`transports.http_body`.  That costs half of what h11 takes for whole messages (21 instead of
+45 µs a request), and next to nothing when a head comes again byte for byte, as from a client that
+repeats a call.
 
 What two parsers could read differently is refused here: bare CR or LF, folded lines, repeated or
 listed Content-Length, Content-Length beside Transfer-Encoding, control characters, targets that are
@@ -11,6 +12,7 @@ no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sectio
 """
 
 import re
+import sys
 from collections import OrderedDict
 
 import h11
@@ -20,9 +22,19 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.headers import PROTOCOL_VERSION
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
-from transports.http_settings import HeadLimits
+from transports.http_parsers import BadHead, Headers, RequestLines, h11_event, reader
+from transports.http_settings import HeadLimits, ParserName
 
-Headers = list[tuple[bytes, bytes]]
+__all__ = [
+    "BadHead",
+    "RequestHead",
+    "RequestParser",
+    "ResponseHead",
+    "find_head",
+    "named_revision",
+    "parse_response",
+    "split_target",
+]
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[ \t]*[0-9]{1,18}[ \t]*")
@@ -31,16 +43,8 @@ _KNOWN = 1024
 """So many heads are remembered, each of ``_SHORT`` bytes at most."""
 _SHORT = 4096
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SENT = re.compile(r": (?=b['\"]|bytearray)")
-
-
-class BadHead(Exception):
-    """A head that is refused; ``status`` is what a server answers."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+_END = b"\r\n\r\n"
+_NO_LIMITS = HeadLimits(sys.maxsize, sys.maxsize, sys.maxsize)
 
 
 class RequestHead(Struct):
@@ -112,10 +116,39 @@ class RequestParser:
     a call costs a look-up.
     """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_limits", "_read")
 
-    def __init__(self) -> None:
+    def __init__(self, name: ParserName = "auto", limits: HeadLimits | None = None) -> None:
+        """Make one; ``limits`` are needed for :meth:`take`.  Raises LocalError if it is not there.
+
+        ``name`` is that of what reads the lines.
+        """
+        self._read = reader(name)
+        self._limits = limits or _NO_LIMITS
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
+
+    def take(
+        self,
+        buffer: bytearray,
+        peer: str | None = None,
+        *,
+        scheme: str = "http",
+        certificate: ClientCertificate | None = None,
+    ) -> RequestHead | None:
+        """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
+
+        What is known of it: see :meth:`parse`.  Raises :class:`BadHead`.
+        """
+        while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
+            del buffer[:2]
+        size = buffer.find(_END) + 4
+        head = bytes(buffer[:size]) if size > 3 else b""
+        known = head in self._known  # then it was found before, within the same limits
+        if not known and not (buffer and find_head(buffer, self._limits)):
+            return None
+        request = self.parse(head, peer, scheme=scheme, certificate=certificate)
+        del buffer[:size]
+        return request
 
     def parse(
         self,
@@ -134,10 +167,8 @@ class RequestParser:
         if known is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
-            event = _parse(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
-            if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
-                raise BadHead(400, "malformed request")
-            known = _request_head(event, head)
+            _refuse_folded(head)
+            known = _request_head(self._read(head), head)
             if len(head) <= _SHORT and not known.upgrade:  # which never comes again
                 self._known[head] = known
                 if len(self._known) > _KNOWN:
@@ -169,11 +200,11 @@ class RequestParser:
         self._known.clear()
 
 
-def _request_head(event: h11.Request, head: bytes) -> RequestHead:
-    if event.http_version not in (b"1.1", b"1.0"):
-        raise BadHead(505, f"HTTP/{event.http_version.decode()} is not supported")
-    http_1_0 = event.http_version == b"1.0"
-    headers: Headers = list(event.headers)
+def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
+    if lines.version not in (b"1.1", b"1.0"):
+        raise BadHead(505, f"HTTP/{lines.version.decode()} is not supported")
+    http_1_0 = lines.version == b"1.0"
+    headers = lines.headers
     length: int | None = _content_length(head)
     connection: set[bytes] = set()
     host = expect = b""
@@ -198,7 +229,7 @@ def _request_head(event: h11.Request, head: bytes) -> RequestHead:
         length = 0
     if expect and expect != b"100-continue" and not http_1_0:
         raise BadHead(417, "the only expectation supported is 100-continue")
-    method, target = event.method.decode("ascii"), event.target.decode("ascii")
+    method, target = lines.method.decode("ascii"), lines.target.decode("ascii")
     if method == "CONNECT":
         raise BadHead(501, "this is no proxy: CONNECT is not supported")
     path, query = split_target(target, host)
@@ -225,7 +256,8 @@ def parse_response(head: bytes) -> ResponseHead:
 
     Raises :class:`BadHead`.
     """
-    event = _parse(h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head)), head)
+    _refuse_folded(head)
+    event = h11_event(h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head)), head)
     if not isinstance(event, h11.Response):
         raise BadHead(400, "malformed response")
     if event.http_version not in (b"1.1", b"1.0"):
@@ -251,23 +283,13 @@ def parse_response(head: bytes) -> ResponseHead:
     )
 
 
-def _parse(connection: h11.Connection, head: bytes) -> object:
+def _refuse_folded(head: bytes) -> None:
     if b"\n " in head or b"\n\t" in head:
         raise BadHead(400, "folded header lines are not accepted")
-    connection.receive_data(head)
-    try:
-        return connection.next_event()
-    except h11.RemoteProtocolError as error:
-        raise BadHead(error.error_status_hint, _reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """What h11 says, without what was sent, which it quotes as Python would."""
-    return _SENT.split(str(error))[0].replace("b'", "'")
 
 
 def _content_length(head: bytes) -> int | None:
-    """Return the Content-Length, which h11 has validated but would merge if it were repeated."""
+    """Return the Content-Length, which parsers validate but may merge if it were repeated."""
     found: list[bytes] = _CONTENT_LENGTH.findall(head)
     if not found:
         return None

@@ -34,22 +34,45 @@ async def identify(
     Of an exception the log gets the type and the place, not the message, in which there may be the
     token that was asked about (``KeyError: 'the token'``).
     """
-    verdict: object
+    asked = ask(authenticate, request)
+    return asked if isinstance(asked, (Principal, Refusal)) else await answer(asked, seconds)
+
+
+def ask(
+    authenticate: Callable[[T], Verdict | Awaitable[Verdict]], request: T
+) -> Verdict | Awaitable[object]:
+    """Begin to :func:`identify`: what it is, or what :func:`answer` has to wait for."""
     try:
-        verdict = authenticate(request)
-        if inspect.isawaitable(verdict):
-            with anyio.move_on_after(seconds) as scope:
-                verdict = await verdict
-            if scope.cancelled_caught:
-                logger.error("authenticating a request took more than %g s", seconds)
-                return _SLOW
-        if isinstance(verdict, (Principal, Refusal)):
-            return verdict
+        verdict: object = authenticate(request)
     except Exception as error:
-        logger.error(
-            "authenticating a request failed (messages left out: there may be a token in them)\n%s",
-            without_messages(error),
-        )
-        return _BROKEN
+        return _broken(error)
+    return verdict if inspect.isawaitable(verdict) else _checked(verdict)
+
+
+async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
+    """Wait for what :func:`ask` has begun."""
+    verdict: object = None
+    try:
+        with anyio.move_on_after(seconds) as scope:
+            verdict = await asked
+        if scope.cancelled_caught:
+            logger.error("authenticating a request took more than %g s", seconds)
+            return _SLOW
+    except Exception as error:
+        return _broken(error)
+    return _checked(verdict)
+
+
+def _checked(verdict: object) -> Verdict:
+    if isinstance(verdict, (Principal, Refusal)):
+        return verdict
     logger.error("authenticating a request gave %r, no principal and no refusal", type(verdict))
+    return _BROKEN
+
+
+def _broken(error: Exception) -> Verdict:
+    logger.error(
+        "authenticating a request failed (messages left out: there may be a token in them)\n%s",
+        without_messages(error),
+    )
     return _BROKEN

@@ -14,6 +14,7 @@ from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
 from mcpcore.spec.revisions import Revision
 from transports.http_format import error_response, format_response
 from transports.http_heads import RequestHead
+from transports.http_protocol_stream import ProtocolStream
 from transports.http_settings import HttpServerSettings
 
 _DEFAULTS = HttpServerSettings()
@@ -101,6 +102,8 @@ async def linger(stream: ByteStream, settings: HttpServerSettings = _DEFAULTS) -
     if isinstance(stream, TLSStream):
         # Nobody is interested in what is thrown away, and TLS itself cannot be closed by halves.
         stream = cast(ByteStream, stream.transport_stream)
+    elif isinstance(stream, ProtocolStream):
+        stream = stream.beneath()
     with anyio.move_on_after(settings.linger_time):
         try:
             await stream.send_eof()

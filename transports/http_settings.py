@@ -1,8 +1,13 @@
 """The bounds of HTTP connections, each with a safe default. Sizes in bytes, times in seconds."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from mcpcore.http.principals import Authenticate
+
+DriverName = Literal["auto", "anyio", "asyncio"]
+ParserName = Literal["auto", "h11", "httptools"]
 
 
 class HeadLimits(Struct, frozen=True):
@@ -16,6 +21,12 @@ class HeadLimits(Struct, frozen=True):
 class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Bounds of a server's connections."""
 
+    driver: DriverName = "auto"
+    """What moves the bytes: streams of anyio, on any event loop, or a protocol of asyncio, which
+    takes less and behaves the same.  ``auto``: the latter on asyncio, but not on Windows."""
+    parser: ParserName = "auto"
+    """What reads heads: h11, or httptools (the extra ``speed``), which takes less and behaves the
+    same.  ``auto``: httptools where it is installed."""
     reuse_port: bool = False
     """Let other processes listen on the same address (SO_REUSEPORT); each gets a share."""
 

@@ -106,8 +106,12 @@ def client_certificate(stream: TLSStream) -> ClientCertificate | None:
 
     None if it has shown none or was not asked.  A resumed session has that of the one before it.
     """
-    facts = stream.extra(TLSAttribute.peer_certificate, None)  # noqa: S610 - anyio's
-    der = stream.extra(TLSAttribute.peer_certificate_binary, None)  # noqa: S610 - anyio's
+    return shown_certificate(stream.extra(TLSAttribute.ssl_object))  # noqa: S610 - anyio's
+
+
+def shown_certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> ClientCertificate | None:
+    """The same for what has made the handshake."""
+    facts, der = connection.getpeercert(), connection.getpeercert(binary_form=True)
     if not facts or not der:  # without facts it was not verified
         return None
     subject: Any = facts.get("subject", ())

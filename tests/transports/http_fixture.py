@@ -20,7 +20,11 @@ from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ServerCapabilities, ToolsCapability
 from tests.transports.malformed import META
-from transports.http_server import HttpServerLink, HttpServerSettings, Upgrade
+from tests.transports.ways import on_this_way
+from transports.http_connection import Upgrade
+from transports.http_drivers import http_driver
+from transports.http_listening import ListeningHost
+from transports.http_settings import HttpServerSettings
 
 PATIENCE = 15
 """Seconds after which a test that waits for something fails instead of hanging."""
@@ -31,7 +35,7 @@ class Tools:
 
     def __init__(self) -> None:
         self.machine: HttpServer
-        self.link: HttpServerLink
+        self.link: ListeningHost
         self.events: list[Event] = []
         self.waiting: list[Key] = []
         self.cancelled: list[Key] = []
@@ -82,7 +86,7 @@ class Running(Struct):
     """A server that is being served."""
 
     app: Tools
-    link: HttpServerLink
+    link: ListeningHost
     machine: HttpServer
     port: int
     clients: list["Client"] = field(default_factory=list)
@@ -97,6 +101,14 @@ class Running(Struct):
         client = Client(stream)
         self.clients.append(client)
         return client
+
+
+def link_for(
+    machine: HttpServer, app: Tools, settings: HttpServerSettings | None = None, **options: Any
+) -> ListeningHost:
+    """Make a link of the driver and with the parser that the test is about."""
+    settings = on_this_way(settings)
+    return http_driver(settings)(machine, app, settings=settings, **options)
 
 
 @asynccontextmanager
@@ -116,9 +128,7 @@ async def server(
     )
     app = Tools()
     app.machine = machine = HttpServer(config, secret=secrets.token_bytes(32), settings=http)
-    app.link = link = HttpServerLink(
-        machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade
-    )
+    app.link = link = link_for(machine, app, settings, ssl_context=ssl_context, upgrade=upgrade)
     with anyio.fail_after(PATIENCE * 2):
         async with anyio.create_task_group() as tasks:
             addresses = await tasks.start(link.serve, "127.0.0.1", 0)

@@ -17,6 +17,7 @@ from tests.transports.certificates import papers
 from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.served import served
 from tests.transports.test_asgi import Call
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.asgi import asgi_app
 from transports.client import connect
 from transports.client_errors import NegotiationError

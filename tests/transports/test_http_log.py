@@ -10,6 +10,7 @@ import pytest
 
 from mcpcore.http.principals import Principal
 from tests.transports.http_fixture import Running, http, initialize, legacy, server, tool
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_log import LOGGER, session_label
 from transports.http_settings import HttpServerSettings
 

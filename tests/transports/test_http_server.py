@@ -23,11 +23,14 @@ from tests.transports.http_fixture import (
     http,
     initialize,
     legacy,
+    link_for,
     server,
     tool,
 )
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_connection import ServerConnection
-from transports.http_server import HttpServerLink, HttpServerSettings
+from transports.http_protocol import HttpProtocol
+from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -103,10 +106,9 @@ async def late_reply_under_way(text: str) -> AsyncIterator[tuple[Running, Client
         await running.app.until(lambda: running.app.waiting)
         assert running.app.finish(running.app.waiting.pop(), text)
         (connection,) = running.link.carriers
-        assert isinstance(connection, ServerConnection)
-        while connection._exchange is not None:
+        while running.machine.exchanges:
             await anyio.lowlevel.checkpoint()
-        assert connection._writing
+        assert not connection.idle
         yield running, client
 
 
@@ -155,7 +157,7 @@ async def test_reading_ahead_is_bounded() -> None:
         count = 3000
         tasks.start_soon(client.send, b"".join(tool("echo", id=i) for i in range(count)))
         (connection,) = running.link.carriers
-        assert isinstance(connection, ServerConnection)
+        assert isinstance(connection, ServerConnection | HttpProtocol)
         other = await running.connect()
         while len(connection._buffer) < 4096:
             await other.call(tool("echo"))
@@ -614,7 +616,7 @@ async def test_cancelled_server_closes_at_once() -> None:
         app.machine = machine = type(running.machine)(
             running.machine._modern.config, secret=b"s" * 32
         )
-        app.link = link = HttpServerLink(machine, app)
+        app.link = link = link_for(machine, app)
         async with anyio.create_task_group() as tasks:
             addresses = await tasks.start(link.serve)
             client = await Running(app, link, machine, addresses[0][1]).connect()
@@ -630,7 +632,7 @@ async def test_cancelled_server_closes_at_once() -> None:
 
 async def test_link_closed_before_it_serves() -> None:
     async with server() as running:
-        link = HttpServerLink(running.machine, running.app)
+        link = link_for(running.machine, running.app)
         await link.aclose()
         await link.serve()
         assert len(link.addresses) == 1
@@ -643,7 +645,7 @@ async def test_link_closed_before_it_serves() -> None:
 
 async def test_port_in_use() -> None:
     async with server() as running:
-        link = HttpServerLink(running.machine, running.app)
+        link = link_for(running.machine, running.app)
         with pytest.raises(OSError) as raised:
             await link.serve("127.0.0.1", running.port)
         assert str(raised.value) == (
@@ -653,14 +655,14 @@ async def test_port_in_use() -> None:
 
 async def test_unknown_host() -> None:
     async with server() as running:
-        link = HttpServerLink(running.machine, running.app)
+        link = link_for(running.machine, running.app)
         with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:0: "):
             await link.serve("nowhere.invalid")
 
 
 async def test_several_addresses_share_a_port() -> None:
     async with server() as running, anyio.create_task_group() as tasks:
-        link = HttpServerLink(running.machine, running.app)
+        link = link_for(running.machine, running.app)
         addresses = await tasks.start(link.serve, ["127.0.0.1", "127.0.0.2"], 0)
         assert [host for host, _ in addresses] == ["127.0.0.1", "127.0.0.2"]
         assert len({port for _, port in addresses}) == 1
@@ -673,7 +675,7 @@ async def test_several_addresses_share_a_port() -> None:
 
 async def test_listener_made_elsewhere(tmp_path: Path) -> None:
     async with server() as running, anyio.create_task_group() as tasks:
-        link = HttpServerLink(running.machine, running.app)
+        link = link_for(running.machine, running.app)
         running.app.link = link
         listener = await anyio.create_unix_listener(tmp_path / "http.sock")
         addresses = await tasks.start(link.serve_listeners, [listener])

@@ -13,6 +13,7 @@ import pytest
 from msgspec import Struct
 
 from tests.transports.http_fixture import Client, Running, http, server, tool
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
 
 pytestmark = pytest.mark.anyio

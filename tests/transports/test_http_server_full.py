@@ -6,6 +6,7 @@ import pytest
 
 from tests.transports.certificates import papers
 from tests.transports.http_fixture import PATIENCE, Client, Running, http, server, tool
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_server import HttpServerSettings
 from transports.tls import client_tls, server_tls
 
@@ -57,7 +58,7 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
         first = await secure(running)
         assert (await first.call(tool("echo"))).status == 200
         silent = await running.connect()
-        while not running.link._turned_away:
+        while not running.link.turned_away:
             await anyio.lowlevel.checkpoint()
         # It holds the only place among those that are told.
         assert await (await running.connect()).closed()
@@ -66,6 +67,6 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody() -> None:
         garbage = await running.connect()
         await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         with anyio.fail_after(PATIENCE):
-            while running.link._turned_away:
+            while running.link.turned_away:
                 await anyio.lowlevel.checkpoint()
         assert await told(await secure(running)) == "too many connections"

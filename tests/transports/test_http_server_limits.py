@@ -9,6 +9,7 @@ import pytest
 
 from mcpcore.http.settings import HttpSettings
 from tests.transports.http_fixture import PATIENCE, Client, http, server, tool
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_server import HttpServerSettings
 
 pytestmark = pytest.mark.anyio

@@ -11,6 +11,7 @@ from tests.transports.http_fixture import Client, http, server, tool
 from tests.transports.malformed import META, TABLE, Malformed, good
 from tests.transports.test_http_body import BAD_CHUNKS
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
+from tests.transports.ways import anyio_backend as anyio_backend
 
 pytestmark = pytest.mark.anyio
 

@@ -19,6 +19,7 @@ from tests.transports.http_fixture import (
     tool,
 )
 from tests.transports.test_http_heads import BAD_REQUESTS
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.http_settings import HttpServerSettings
 from transports.tls import client_tls, server_tls
 

@@ -1,0 +1,25 @@
+"""Which driver of the HTTP server is meant by the settings, on the event loop that is running."""
+
+import asyncio
+import os
+
+from mcpcore.spec.errors import LocalError
+from transports.background import current_loop
+from transports.http_listening import ListeningHost
+from transports.http_settings import HttpServerSettings
+
+
+def http_driver(settings: HttpServerSettings) -> type[ListeningHost]:
+    """Return the class of the link.  Raises LocalError for one that this loop cannot run."""
+    on_asyncio = isinstance(current_loop(), asyncio.AbstractEventLoop)
+    if settings.driver == "asyncio" and not on_asyncio:
+        raise LocalError("the HTTP driver asyncio does not run on trio")
+    # On Windows the loop cannot tell when a listener is ready.
+    fits = on_asyncio and os.name != "nt"
+    if settings.driver == "asyncio" or (settings.driver == "auto" and fits):
+        from transports.http_server_asyncio import AsyncioServerLink
+
+        return AsyncioServerLink
+    from transports.http_server import HttpServerLink
+
+    return HttpServerLink

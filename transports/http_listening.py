@@ -1,0 +1,136 @@
+"""What the drivers of the HTTP server share that own their sockets: where they listen."""
+
+import errno
+import os
+import ssl
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import anyio
+from anyio.abc import SocketAttribute, SocketListener, TaskStatus
+
+from mcpcore.http.server import HttpServer
+from transports.http_connection import Upgrade
+from transports.http_heads import RequestParser
+from transports.http_host import HttpHost
+from transports.http_settings import HttpServerSettings
+from transports.link import App
+
+Address = tuple[str, int]
+
+PAUSE = 0.1
+"""Seconds before the next try where accepting fails, lest it be tried without a rest."""
+
+
+class ListeningHost(HttpHost):
+    """Serves one machine on any number of addresses.
+
+    ``upgrade`` is offered every request that asks for another protocol, so that WebSocket can
+    share the port.  Run :meth:`serve` in a task; cancelling that task closes at once, without
+    draining.  Raises LocalError for a parser that is not installed.
+    """
+
+    def __init__(
+        self,
+        machine: HttpServer,
+        app: App,
+        *,
+        settings: HttpServerSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        super().__init__(machine, app, settings=settings)
+        self.upgrade = upgrade
+        self.addresses: list[Address] = []
+        """Host and port of each listener, once :meth:`serve` has started."""
+        self.ssl_context = ssl_context
+        self.parser = RequestParser(self.settings.parser, self.settings.head_limits)
+        self._listeners: Sequence[SocketListener] = ()
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self.carriers)
+
+    @property
+    @abstractmethod
+    def turned_away(self) -> int:
+        """Connections beyond the limit that are being told so."""
+
+    async def serve(
+        self,
+        host: str | Sequence[str] = "127.0.0.1",
+        port: int = 0,
+        *,
+        task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen on every address of ``host`` and serve until :meth:`aclose`.
+
+        Port 0 picks a free one, the same for all; started with the bound addresses.  Raises
+        OSError with a readable message if an address cannot be listened on.
+        """
+        self._once()
+        listeners: list[SocketListener] = []
+        try:
+            for name in [host] if isinstance(host, str) else host:
+                bound = await _listen(name, port, self.settings.reuse_port)
+                listeners += bound
+                port = port or bound[0].extra(SocketAttribute.local_port)  # noqa: S610 - anyio's
+        except BaseException:
+            await _close_all(listeners)
+            raise
+        await self.serve_listeners(listeners, task_status=task_status)
+
+    async def serve_listeners(
+        self,
+        listeners: Sequence[SocketListener],
+        *,
+        task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve on listeners made elsewhere, which are closed in the end."""
+        self._once()
+        self._listeners = listeners
+
+        def started() -> None:
+            for listener in listeners:
+                self._accept_from(listener)
+            self.addresses = [_address(listener) for listener in listeners]
+            task_status.started(self.addresses)
+
+        await self._run(started)
+
+    @abstractmethod
+    def _accept_from(self, listener: SocketListener) -> None:
+        """Begin to take the connections that come to ``listener``."""
+
+    async def _stop_accepting(self) -> None:
+        await _close_all(self._listeners)
+
+    def _forget(self) -> None:
+        self.parser.forget()
+
+
+async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener]:
+    try:
+        bound = await anyio.create_tcp_listener(
+            local_host=host or None, local_port=port, reuse_port=reuse_port
+        )
+    except OSError as error:
+        # getaddrinfo has numbers of its own, and says what they mean
+        known = error.errno if error.errno in errno.errorcode else None
+        reason = str(error) if known is None else os.strerror(known)
+        readable = OSError(f"cannot listen on {host}:{port}: {reason.lower()}")
+        readable.errno = error.errno
+        raise readable from error
+    return list(bound.listeners)  # type: ignore[arg-type]
+
+
+async def _close_all(listeners: Sequence[SocketListener]) -> None:
+    with anyio.CancelScope(shield=True):
+        for listener in listeners:
+            await listener.aclose()
+
+
+def _address(listener: SocketListener) -> Address:
+    address = listener.extra(SocketAttribute.local_address)  # noqa: S610 - anyio's
+    return (address, 0) if isinstance(address, str) else (address[0], address[1])

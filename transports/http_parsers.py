@@ -1,0 +1,134 @@
+"""What reads the lines of a head: h11, or httptools if the extra ``speed`` is installed.
+
+Both are shown heads that :func:`transports.http_heads.find_head` has found, without control
+characters and folded lines.  Of httptools only the division into header lines is taken, and only
+where nothing else could be meant: the first line is read here, as h11 reads it, there must be a
+header for each line, and what h11 would say of Host and Transfer-Encoding must be nothing.  In all
+other cases h11 decides, so that with either parser the same is accepted, understood and answered.
+"""
+
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal
+
+import h11
+from msgspec import Struct
+
+from mcpcore.spec.errors import LocalError
+from transports.http_settings import ParserName
+
+Headers = list[tuple[bytes, bytes]]
+
+_SENT = re.compile(r": (?=b['\"]|bytearray)")
+_FIRST = re.compile(rb"([-!#$%&'*+.^_`|~0-9a-zA-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
+
+
+class BadHead(Exception):
+    """A head that is refused; ``status`` is what a server answers."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class RequestLines(Struct):
+    """The lines of a request's head; names in lower case, values without the space around them."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Headers
+
+
+Reader = Callable[[bytes], RequestLines]
+"""Reads a complete head.  Raises :class:`BadHead`."""
+
+
+def chosen(name: ParserName) -> Literal["h11", "httptools"]:
+    """Say which parser is meant; ``auto`` is httptools where it is installed.
+
+    Raises LocalError for one that is not there.
+    """
+    if name == "h11":
+        return "h11"
+    if find_spec("httptools") is not None:
+        return "httptools"
+    if name == "httptools":
+        raise LocalError("the parser httptools is not installed: pip install 'mcpcore[speed]'")
+    return "h11"
+
+
+def reader(name: ParserName) -> Reader:
+    """Return what reads heads.  Raises LocalError, as :func:`chosen`."""
+    return read_by_h11 if chosen(name) == "h11" else _by_httptools()
+
+
+def read_by_h11(head: bytes) -> RequestLines:
+    """Have h11 read the head of a request."""
+    event = h11_event(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head)
+    if not isinstance(event, h11.Request):  # pragma: no cover - servers get no other
+        raise BadHead(400, "malformed request")
+    return RequestLines(event.method, event.target, event.http_version, list(event.headers))
+
+
+def h11_event(connection: h11.Connection, head: bytes) -> object:
+    """Return what h11 makes of a head.  Raises :class:`BadHead`."""
+    connection.receive_data(head)
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as error:
+        raise BadHead(error.error_status_hint, _reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What h11 says, without what was sent, which it quotes as Python would."""
+    return _SENT.split(str(error))[0].replace("b'", "'")
+
+
+class _Lines:
+    """Takes what httptools finds."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.strip(b" \t")))
+
+
+def _by_httptools() -> Reader:
+    """Make what has httptools read the head of a request."""
+    from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+    def read(head: bytes) -> RequestLines:
+        first = _FIRST.match(head)
+        if first is None:
+            return read_by_h11(head)
+        method, target, version = first.groups()
+        lines = _Lines()
+        try:
+            HttpRequestParser(lines).feed_data(head)
+        except HttpParserUpgrade:
+            pass  # another protocol is asked for behind the head, which is complete
+        except HttpParserError:
+            return read_by_h11(head)
+        headers = lines.headers
+        hosts = codings = 0
+        for name, value in headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings += 1 if value.lower() == b"chunked" else 2
+        if (
+            len(headers) != head.count(b"\n") - 2
+            or codings > 1
+            or hosts > 1
+            or (not hosts and version == b"1.1")
+        ):
+            return read_by_h11(head)
+        return RequestLines(method, target, version, headers)
+
+    return read

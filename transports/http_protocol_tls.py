@@ -1,0 +1,60 @@
+"""TLS between a transport of asyncio and a protocol: bytes in, bytes out.
+
+asyncio has such a layer too, but what it does at the ends of a connection is not enough here: it
+leaves unsent the alert that says why a handshake has failed, and cannot be read to the end of what
+a client sends behind a refusal.
+"""
+
+import ssl
+
+from mcpcore.http.certificates import ClientCertificate
+from transports.tls import shown_certificate
+
+_PIECE = 64 * 1024
+
+
+class ServerTls:
+    """The server's end of one connection."""
+
+    __slots__ = ("_connection", "_in", "_out", "established", "over")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._connection = context.wrap_bio(self._in, self._out, server_side=True)
+        self.established = False
+        """The handshake is complete."""
+        self.over = False
+        """The client has said that nothing follows."""
+
+    def receive(self, data: bytes | memoryview) -> bytes:
+        """Take what has come; return what it holds.  Look at :meth:`pending` afterwards.
+
+        Raises ssl.SSLError for what is refused; then there may be something pending, too.
+        """
+        self._in.write(data)
+        parts: list[bytes] = []
+        try:
+            if not self.established:
+                self._connection.do_handshake()
+                self.established = True
+            while part := self._connection.read(_PIECE):
+                parts.append(part)
+            self.over = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.over = True
+        return b"".join(parts)
+
+    def pending(self) -> bytes:
+        """Take what is to be sent."""
+        return self._out.read()
+
+    def send(self, data: bytes) -> bytes:
+        """Return what is to be sent for ``data``, and with it."""
+        self._connection.write(data)
+        return self._out.read()
+
+    def certificate(self) -> ClientCertificate | None:
+        """The verified certificate of the client, once established."""
+        return shown_certificate(self._connection)

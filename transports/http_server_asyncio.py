@@ -1,0 +1,136 @@
+"""Streamable HTTP server on asyncio alone: connections are protocols, not tasks.
+
+The same host, machine and behaviour as with :mod:`transports.http_server`, for a fraction of what
+streams of anyio take.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+
+from anyio.abc import SocketAttribute, SocketListener
+
+from mcpcore.http.server import HttpServer
+from transports.http_connection import Upgrade
+from transports.http_host import Carrier, peer_name
+from transports.http_listening import PAUSE, ListeningHost
+from transports.http_protocol import HttpProtocol
+from transports.http_settings import HttpServerSettings
+from transports.link import App
+
+__all__ = ["AsyncioServerLink"]
+
+logger = logging.getLogger(__name__)
+
+_READ = 256 * 1024
+"""Most that is read at once; as little as its connection has room for, where there is less."""
+
+
+class AsyncioServerLink(ListeningHost):
+    """Serves one machine on any number of addresses; runs on event loops of asyncio only."""
+
+    def __init__(
+        self,
+        machine: HttpServer,
+        app: App,
+        *,
+        settings: HttpServerSettings | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
+        self.inbox = memoryview(bytearray(_READ))
+        """Where the connections read to, one at a time."""
+        self._late: list[HttpProtocol] = []
+        self._turned_away: set[Carrier] = set()
+        self._joining: set[asyncio.Task[None]] = set()
+        self._accepting: set[socket.socket] = set()
+
+    @property
+    def turned_away(self) -> int:
+        """See :class:`~transports.http_listening.ListeningHost`."""
+        return len(self._turned_away)
+
+    def write_soon(self, connection: HttpProtocol) -> None:
+        """Have ``connection`` write in the next turn of the event loop."""
+        if not self._late:
+            asyncio.get_running_loop().call_soon(self._write_late)
+        self._late.append(connection)
+
+    def _write_late(self) -> None:
+        late, self._late = self._late, []
+        for connection in late:
+            connection.write_late()
+
+    # Connections
+
+    def _accept_from(self, listener: SocketListener) -> None:
+        bound = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+        self._accepting.add(bound)
+        asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+
+    async def _stop_accepting(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._accepting:
+            loop.remove_reader(self._accepting.pop())
+        await super()._stop_accepting()
+
+    def _accept(self, bound: socket.socket) -> None:
+        try:
+            accepted, address = bound.accept()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            # Out of descriptors, or the client was gone before it was accepted.
+            logger.warning("cannot accept a connection: %s", error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(bound)
+            loop.call_later(PAUSE, self._accept_again, bound)
+            return
+        accepted.setblocking(False)
+        peer = peer_name(address)
+        connection = HttpProtocol(self, peer)
+        full = self.full_for(connection.client)
+        if full is None:
+            self.add(connection)
+        elif len(self._turned_away) < self.settings.turned_away:
+            connection = HttpProtocol(self, peer, f"too many connections{full}")
+            self._turned_away.add(connection)
+            self._watch()
+        else:
+            accepted.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._join(accepted, connection))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    def _accept_again(self, bound: socket.socket) -> None:
+        if bound in self._accepting:
+            asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+
+    async def _join(self, accepted: socket.socket, connection: HttpProtocol) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: connection, accepted)
+        except Exception:  # the client is gone, or a mistake of ours ends one connection
+            logger.exception("a connection failed")
+            connection.stop()
+            accepted.close()
+
+    def discard(self, carrier: Carrier) -> None:
+        """The connection is gone; may be repeated."""
+        self._turned_away.discard(carrier)
+        super().discard(carrier)
+
+    def _expire(self, now: float) -> bool:
+        for connection in tuple(self._turned_away):
+            if connection.deadline <= now:
+                connection.expire()
+        return super()._expire(now) or bool(self._turned_away)
+
+    def abandon(self) -> None:
+        """See :meth:`HttpHost.abandon`."""
+        super().abandon()
+        for connection in tuple(self._turned_away):
+            connection.stop()
