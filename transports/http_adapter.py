@@ -190,14 +190,18 @@ class AdaptedClientLink(HttpCarrier):
                 ends = anyio.current_time() + settings.body_time
                 scope.deadline = ends if until is None else min(ends, until)
             self.flush_soon()
-            async for data in response.aiter_raw():
-                for piece in (data,) if inflater is None else inflater.feed(data):
-                    if self.trace is not None:
-                        self.trace.response_data(exchange, piece)
-                    machine.response_data(exchange, piece, now=clock())
-                    self.flush_soon()
-                    if scope.cancel_called:
-                        await anyio.lowlevel.checkpoint()
+            body = response.aiter_raw()
+            try:
+                async for data in body:
+                    for piece in (data,) if inflater is None else inflater.feed(data):
+                        if self.trace is not None:
+                            self.trace.response_data(exchange, piece)
+                        machine.response_data(exchange, piece, now=clock())
+                        self.flush_soon()
+                        if scope.cancel_called:
+                            await anyio.lowlevel.checkpoint()
+            finally:
+                await _close(body)
             if inflater is not None:
                 inflater.end()
 
@@ -208,6 +212,14 @@ class AdaptedClientLink(HttpCarrier):
             text = f"malformed response from {self._base}: too many headers"
             raise Failure(text, Fault(FaultKind.TOO_LARGE))
         return lines
+
+
+async def _close(body: AsyncIterator[bytes]) -> None:
+    """Let go of a body that may not have been read to its end: a generator does not by itself."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        with anyio.CancelScope(shield=True):
+            await close()
 
 
 def _failure(error: Exception, base: str) -> Failure:

@@ -64,25 +64,27 @@ class SocketClientLink(StreamLink):
     async def _connect_unix(self, path: str) -> ByteStream:
         path, users = checked_path(path), self._limits.users
         stream = await anyio.connect_unix(path)
-        sock = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
-        unwelcome = None if users is None else not_welcome(credentials(sock), users)
-        if unwelcome is not None:
-            await anyio.aclose_forcefully(stream)
-            text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
-            raise LinkError(text, final=True)
+        try:
+            sock = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            unwelcome = None if users is None else not_welcome(credentials(sock), users)
+            if unwelcome is not None:
+                text = f"{self.target.url}: the server is not to be trusted: {unwelcome}"
+                raise LinkError(text, final=True)
+        except BaseException:
+            await _drop(stream)
+            raise
         return _UnixStream(stream, sock)
 
     async def _connect_tcp(self, target: TcpTarget) -> ByteStream:
         stream = await anyio.connect_tcp(target.host, target.port)
-        keep_alive(stream.extra(SocketAttribute.raw_socket), self._limits.keep_alive)  # noqa: S610
-        if not target.tls:
-            return stream
-        context = self._ssl_context or client_tls()
         try:
+            keep_alive(stream.extra(SocketAttribute.raw_socket), self._limits.keep_alive)  # noqa: S610
+            if not target.tls:
+                return stream
+            context = self._ssl_context or client_tls()
             return await SecureStream.wrap(stream, hostname=target.host, ssl_context=context)
         except BaseException as error:
-            with anyio.CancelScope(shield=True):
-                await anyio.aclose_forcefully(stream)
+            await _drop(stream)
             problem = tls_problem(error)
             if problem is None and isinstance(error, ValueError):
                 problem = str(error)
@@ -99,6 +101,11 @@ class SocketClientLink(StreamLink):
     async def _end_of_input(self) -> str:
         reason = await super()._end_of_input()
         return f"{reason}: {self.refusal}" if self.refusal else reason
+
+
+async def _drop(stream: ByteStream) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.aclose_forcefully(stream)
 
 
 class _UnixStream(ByteStream):
