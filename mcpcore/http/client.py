@@ -22,7 +22,7 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
-from mcpcore.engine.events import Event, Key, Violation
+from mcpcore.engine.events import Event, Key, Ready, Violation
 from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.negotiation import legacy_of
 from mcpcore.engine.peer import DEFAULT_TIMEOUT, Peer
@@ -227,6 +227,8 @@ class HttpClient(Sending):
         event = self._peer.next_event()
         if type(event) is Violation and event.refused:
             self._refused_one(event.route)
+        elif type(event) is Ready and event.revision.modern:
+            self._forget_handshake()
         return event
 
     def requests_to_send(self) -> list[HttpSend | HttpAbort]:

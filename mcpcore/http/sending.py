@@ -135,6 +135,7 @@ class Sending(Responses):
                 call.negotiating = self._peer.state in (Session.PROBING, Session.OPENING)
         version = self._version()
         if frame.method == INITIALIZE:
+            self._drop_handshakes(call)
             version, call.in_session = None, False
         elif revision is not None and revision.mirror_headers:
             version = revision
@@ -152,6 +153,17 @@ class Sending(Responses):
             )
         )
         return call
+
+    def _drop_handshakes(self, latest: Call | None) -> None:
+        """What an ``initialize`` before ``latest`` comes to does not matter any more."""
+        for call in list(self._calls.values()):
+            if call.method == INITIALIZE and call is not latest:
+                self._abort(call)
+
+    def _forget_handshake(self) -> None:
+        """The server is a modern one: a session that was asked for meanwhile is not used."""
+        self._session = None
+        self._drop_handshakes(None)
 
     def _repeat(self, frame: Transmit) -> None:
         self._post_later(frame, self._backoff.delay(1, None)).repeated = True
@@ -234,6 +246,9 @@ class Sending(Responses):
             return
         del self._by_request[request]
         call.request = None
+        record = self._peer.hub.outbound.get(request)
+        if record is not None:
+            record.progress = None  # it begins anew
         if self._barrier:
             self._saved[request] = frame
         else:
