@@ -115,8 +115,9 @@ class Events:
     def receive(self, data: bytes) -> list[EventFrame]:
         """The events and comments that ``data`` completes."""
         frames: list[EventFrame] = []
-        if self._after_cr and data.startswith(b"\n"):
-            data = data[1:]
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
         if not data:
             return frames
         self._after_cr = data.endswith(b"\r")

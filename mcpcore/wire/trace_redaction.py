@@ -72,6 +72,8 @@ _TOKEN = re.compile(
     r"|(?P<mark>[{}\[\],])|(?P<other>[^\s\"{}\[\],:]+)",
     re.DOTALL,
 )
+_SCALAR = re.compile(r"true|false|null|-?[0-9][0-9.eE+-]*+")
+"""What stands in JSON outside of strings, roughly."""
 
 
 class _Place(NamedTuple):
@@ -224,6 +226,7 @@ class Redactor:
         indexes = [-1]  # how many commas each open bracket has seen
         key: str | None = None
         beyond = 0
+        bare = False  # words stand outside of strings: it is no JSON, and may be any text
         parts: list[str] = []
         done = 0
         for token in _TOKEN.finditer(text):
@@ -244,6 +247,7 @@ class Redactor:
                 replacement = None
                 if string is None:
                     other = token["other"]
+                    bare = bare or not _SCALAR.fullmatch(other)
                     if secret == 2 and other not in ("true", "false", "null"):
                         places.append(_written(where))
                         replacement = json.dumps(self.hide(other))
@@ -280,7 +284,13 @@ class Redactor:
                 indexes.pop()
                 key = None
         parts.append(text[done:])
-        return "".join(parts)
+        read = "".join(parts)
+        if not bare:
+            return read
+        safe = self._plain(read)
+        if safe != read:
+            places.append(_written(place))
+        return safe
 
     def _look_for(self, text: str) -> None:
         """Find out which of the known secrets are in a text at all, longest first."""

@@ -95,3 +95,11 @@ def test_a_long_event_is_cut_and_counted() -> None:
     assert frame.data is not None
     assert len(frame.data) <= 10
     assert frame.dropped
+
+
+def test_a_line_end_in_two_pieces_is_one() -> None:
+    data = b"id: 1\r\n\r\ndata: a\r\n\n\nid: 2\r\rdata: b\r\n\r\n"
+    whole, single = Events(1000), Events(1000)
+    by_byte = [frame for byte in data for frame in single.receive(bytes([byte]))]
+    assert by_byte == whole.receive(data)
+    assert [frame.id for frame in by_byte] == ["1", None, "2", None]

@@ -84,6 +84,15 @@ def test_what_looks_like_a_secret_in_a_text(text: str, wrap: Any) -> None:
     assert places
 
 
+@pytest.mark.parametrize("text", [text for text in PLAIN_TEXTS if not text.startswith("code=")])
+@pytest.mark.parametrize("start", ["{ ", "[note] ", '{"a": 1} then ', "[x, "])
+def test_also_where_it_only_begins_like_json(text: str, start: str) -> None:
+    for whole in (start + text, json.dumps({"content": [{"text": start + text}]})):
+        shown, places = Redactor().text(whole)
+        assert SECRET not in shown
+        assert places
+
+
 @pytest.mark.parametrize("text", PLAIN_TEXTS)
 def test_also_where_it_is_not_utf8(text: str) -> None:
     record = RecordBuilder(Redactor()).note("binary", time=0.0, data=b"\xff\xfe" + text.encode())
