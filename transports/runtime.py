@@ -57,6 +57,8 @@ __all__ = ["RuntimeSettings", "ServerMachine", "ServerRuntime"]
 
 logger = logging.getLogger("mcpcore.server")
 
+_DATA = frozenset({str, bytes, int, float, bool, type(None), list, tuple, dict})
+
 Replies: TypeAlias = "ServerMachine | TaskCall"
 """What a request is answered with: the machine, or what stands between in a call with tasks."""
 
@@ -168,7 +170,7 @@ class ServerRuntime(Outgoing):
             if about_tasks is not None:
                 self._run(event, self._guard(event.revision, about_tasks), None)
                 return
-            state = self._rounds.open(event)
+            state = None if event.request_state is None else self._rounds.open(event)
             prepared = self._prepare(event.method, event.params, event.revision, event.principal)
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
@@ -199,7 +201,8 @@ class ServerRuntime(Outgoing):
     def _run_sync(self, event: RequestReceived, prepared: Prepared, context: Context) -> None:
         try:
             value = prepared.call(context)
-            if inspect.isawaitable(value):  # a plain function that returns an awaitable
+            # A plain function that returns an awaitable; most return data, which is quick to see.
+            if type(value) not in _DATA and inspect.isawaitable(value):
                 context.scope = self._handlers.start(
                     event.key, lambda: self.work(event, prepared, context, value), context
                 )

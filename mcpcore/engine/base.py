@@ -395,15 +395,17 @@ class PeerBase:
     def finish(self, record: Inbound, signal: RequestSignal) -> bool:
         """Advance an inbound request; True if it is done and was not cancelled before."""
         before = record.state
-        after = step(REQUEST, before, signal)
+        after = REQUEST.get((before, signal))
         if after is None:
             raise LocalProtocolError(f"the request with key {record.key} is {before.value}")
         record.state = after
         if after is _DONE:
             del self.hub.inbound[record.key]
-            self.in_flight_by_id.pop(self.slot(record.route, record.id), None)
             if self._scoped:
+                self.in_flight_by_id.pop((record.route, record.id), None)
                 self._by_route.pop(record.route, None)
+            else:
+                self.in_flight_by_id.pop(record.id, None)
             if record.stream is not None:
                 self.streams.pop(record.key, None)
         return before is _ACTIVE and after is _DONE

@@ -51,6 +51,8 @@ class Deadlines(Generic[T]):
     def next(self) -> float | None:
         """The earliest deadline, or None."""
         queue, heap = self._queue, self._heap
+        if not queue and not heap:
+            return None
         while queue and queue[0][1].deadline != queue[0][0]:
             queue.popleft()
         while heap and heap[0][2].deadline != heap[0][0]:

@@ -18,7 +18,7 @@ from mcpcore.engine.events import (
     ResourceSubscribed,
     SubscriptionOpened,
 )
-from mcpcore.engine.ladder import Arrival, lacks_capability
+from mcpcore.engine.ladder import lacks_capability
 from mcpcore.engine.lifecycle import SessionSignal, Stream
 from mcpcore.engine.negotiation import discover_result, initialize_result
 from mcpcore.engine.requests import Inbound
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 T = TypeVar("T")
-Handler = Callable[["Receiver", Arrival], ErrorData | None]
+Handler = Callable[["Receiver", Inbound], ErrorData | None]
 
 
 def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
@@ -52,7 +52,7 @@ def _typed(params: Raw, type_: type[T]) -> T | ErrorData:
         return ErrorData(INVALID_PARAMS, f"invalid params: {error}")
 
 
-def _reply(peer: "Receiver", arrival: Arrival, result: bytes = b"{}") -> None:
+def _reply(peer: "Receiver", arrival: Inbound, result: bytes = b"{}") -> None:
     members = peer.profile.complete if arrival.revision.result_type else b""
     peer.answer(
         arrival.route,
@@ -68,7 +68,7 @@ def _reply(peer: "Receiver", arrival: Arrival, result: bytes = b"{}") -> None:
 # Lifecycle
 
 
-def _initialize(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
+def _initialize(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, InitializeParams)
     if isinstance(params, ErrorData):
         return params
@@ -83,18 +83,18 @@ def _initialize(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def _ping(peer: "Receiver", arrival: Arrival) -> None:
+def _ping(peer: "Receiver", arrival: Inbound) -> None:
     _reply(peer, arrival)
 
 
-def _discover(peer: "Receiver", arrival: Arrival) -> None:
+def _discover(peer: "Receiver", arrival: Inbound) -> None:
     _reply(peer, arrival, discover_result(peer.config))
 
 
 # Logging and subscriptions of the legacy era
 
 
-def _set_level(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
+def _set_level(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, SetLevelParams)
     if isinstance(params, ErrorData):
         return params
@@ -105,7 +105,7 @@ def _set_level(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def _subscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
+def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, SubscribeParams)
     if isinstance(params, ErrorData):
         return params
@@ -119,7 +119,7 @@ def _subscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def _unsubscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
+def _unsubscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, SubscribeParams)
     if isinstance(params, ErrorData):
         return params
@@ -133,7 +133,7 @@ def _unsubscribe(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
 # Listen streams of the modern era
 
 
-def _listen(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
+def _listen(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     params = _typed(arrival.params, SubscriptionsListenParams)
     if isinstance(params, ErrorData):
         return params
@@ -149,6 +149,7 @@ def _listen(peer: "Receiver", arrival: Arrival) -> ErrorData | None:
         text = f"invalid params: more than {limits.subscriptions} subjects are listed"
         return ErrorData(INVALID_PARAMS, text)
     record = peer.register(arrival)
+    record.forget_params()
     record.stream = Stream.LISTENING
     record.interest = interest
     peer.streams[record.key] = record

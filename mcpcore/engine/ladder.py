@@ -16,12 +16,11 @@ from msgspec.json import Decoder
 
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.config import Role
-from mcpcore.engine.events import Route
 from mcpcore.engine.lifecycle import SESSION, Session, SessionSignal, step
 from mcpcore.engine.metadata import decode_skim, read_skim
-from mcpcore.engine.mirror import Mirror, mismatch
+from mcpcore.engine.mirror import mismatch, names_the_same
 from mcpcore.engine.negotiation import is_modern, unsupported
-from mcpcore.engine.requests import Batch
+from mcpcore.engine.requests import NO_PARAMS, Inbound
 from mcpcore.spec.capabilities import declares, requirement
 from mcpcore.spec.errors import (
     HEADER_MISMATCH,
@@ -32,15 +31,12 @@ from mcpcore.spec.errors import (
     ErrorData,
     busy_code,
 )
-from mcpcore.spec.methods import KNOWN_METHODS, Method, MethodKind
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Revision
+from mcpcore.spec.methods import KNOWN_METHODS, MethodKind
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
     META_PROTOCOL_VERSION,
-    Implementation,
-    RequestId,
     RequestMeta,
-    Skim,
 )
 from mcpcore.spec.types.capabilities import ClientCapabilities
 
@@ -48,35 +44,11 @@ from mcpcore.spec.types.capabilities import ClientCapabilities
 _CLIENT, _REQUEST = Role.CLIENT, MethodKind.REQUEST
 _CLOSING, _CLOSED = Session.CLOSING, Session.CLOSED
 
-NO_PARAMS = Raw(b"{}")
-NO_SKIM = Skim()
-NO_CAPABILITIES = ClientCapabilities()
 
-
-class Arrival(Struct):
-    """A request that has arrived, and what the rungs have found out about it."""
-
-    id: RequestId
-    method: str
-    params: Raw
-    route: Route
-    mirror: Mirror | None
-    principal: str | None
-    batch: Batch | None
-    revision: Revision
-    """The one in which it is to be read; before that is known, one of its era."""
-    skim: Skim
-    meta: RequestMeta
-    capabilities: ClientCapabilities
-    """On a server: what the client declared."""
-    client_info: Implementation | None = None
-    row: Method | None = None
-
-
-def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def climb(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """Take a request up the ladder; say why it may not be served, or None if it may."""
     refusal = read_metadata(peer, arrival)
-    if refusal is not None:
+    if refusal is not None or is_usual(peer, arrival):
         return refusal
     if _is_modern(peer, arrival, arrival.meta):
         return (
@@ -97,7 +69,37 @@ def climb(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     )
 
 
-def read_metadata(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def is_usual(peer: PeerBase, arrival: Inbound) -> bool:
+    """Tell at once that a modern request passes all rungs, as nearly all do.
+
+    That it does not pass is for the rungs to find.
+    """
+    meta = arrival.meta
+    usual = peer.profile.usual.get((meta.protocol_version, arrival.method))
+    if (
+        usual is None
+        or meta.client_capabilities is UNSET
+        or arrival.batch is not None
+        or (peer.in_flight_by_id and peer.slot(arrival.route, arrival.id) in peer.in_flight_by_id)
+    ):
+        return False
+    revision, row = usual
+    mirror = arrival.mirror
+    if mirror is not None and not (
+        mirror.version == revision.name
+        and mirror.method == row.name
+        and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
+    ):
+        return False
+    arrival.revision = revision
+    arrival.row = row
+    arrival.capabilities = meta.client_capabilities
+    if meta.client_info is not UNSET:
+        arrival.client_info = meta.client_info
+    return True
+
+
+def read_metadata(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """The second look at a message: ``_meta``, and the members that headers mirror."""
     if arrival.params is NO_PARAMS:
         return None
@@ -114,7 +116,7 @@ def read_metadata(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def _is_modern(peer: PeerBase, arrival: Arrival, meta: RequestMeta) -> bool:
+def _is_modern(peer: PeerBase, arrival: Inbound, meta: RequestMeta) -> bool:
     """The era belongs to the request, not to the connection."""
     if peer.role is _CLIENT:
         return False
@@ -125,7 +127,7 @@ def _is_modern(peer: PeerBase, arrival: Arrival, meta: RequestMeta) -> bool:
 # The modern era: everything stands in the request
 
 
-def is_alone(arrival: Arrival) -> ErrorData | None:
+def is_alone(arrival: Inbound) -> ErrorData | None:
     """No revision of the modern era has batches."""
     arrival.revision = LATEST
     if arrival.batch is None:
@@ -133,7 +135,7 @@ def is_alone(arrival: Arrival) -> ErrorData | None:
     return ErrorData(INVALID_REQUEST, f"{arrival.method}: not possible in a batch")
 
 
-def names_its_terms(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def names_its_terms(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """``_meta`` must name the protocol version and the client's capabilities."""
     meta = arrival.meta
     if meta.protocol_version is UNSET:
@@ -149,25 +151,21 @@ def names_its_terms(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def agrees_with_headers(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def agrees_with_headers(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """What the HTTP headers mirror must be what the body says."""
     if arrival.mirror is None:
         return None
     version = str(arrival.meta.protocol_version)
     revision = peer.profile.by_name.get(version, LATEST)
+    row = peer.profile.theirs[revision.position].get(arrival.method)
+    wanted = peer.config.header_params
     flaw = mismatch(
-        arrival.mirror,
-        version=version,
-        method=arrival.method,
-        row=peer.profile.theirs[revision.position].get(arrival.method),
-        skim=arrival.skim,
-        params=arrival.params,
-        header_params=peer.config.header_params,
+        arrival.mirror, version, arrival.method, row, arrival.skim, arrival.params, wanted
     )
     return None if flaw is None else ErrorData(HEADER_MISMATCH, f"header mismatch: {flaw}")
 
 
-def speaks_our_revision(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def speaks_our_revision(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """We must serve the revision that it names."""
     version = str(arrival.meta.protocol_version)
     revision = peer.profile.by_name.get(version)
@@ -180,7 +178,7 @@ def speaks_our_revision(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 # The legacy era: what was agreed in the handshake
 
 
-def belongs_to_session(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def belongs_to_session(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """It is read as the handshake says (before one, as of the newest revision that has any)."""
     arrival.revision = peer.revision or LATEST_LEGACY
     arrival.client_info = peer.peer_info
@@ -189,7 +187,7 @@ def belongs_to_session(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def comes_in_order(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def comes_in_order(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """``initialize`` comes first, once and alone; nothing but ``ping`` comes before it."""
     text = None
     if arrival.method == "initialize":
@@ -205,7 +203,7 @@ def comes_in_order(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 # Both eras
 
 
-def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def names_a_method(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """The other side must be able to send this request in this revision."""
     method, revision = arrival.method, arrival.revision
     row = arrival.row = peer.profile.theirs[revision.position].get(method)
@@ -221,7 +219,7 @@ def names_a_method(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return ErrorData(METHOD_NOT_FOUND, text)
 
 
-def has_its_capabilities(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def has_its_capabilities(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """We must have declared what the method needs of us, and the client what it needs of it."""
     row = arrival.row
     if row is None:
@@ -235,7 +233,7 @@ def has_its_capabilities(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return None
 
 
-def has_its_own_id(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def has_its_own_id(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """No other request with this id may be in flight."""
     if peer.slot(arrival.route, arrival.id) not in peer.in_flight_by_id:
         return None
@@ -245,7 +243,7 @@ def has_its_own_id(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
 # The last rungs, for requests that stay in flight
 
 
-def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """Nothing new begins once the end has begun."""
     if peer.state is not _CLOSING and peer.state is not _CLOSED:
         return None
@@ -253,10 +251,11 @@ def is_early_enough(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
     return ErrorData(busy_code(arrival.revision), text)
 
 
-def finds_room(peer: PeerBase, arrival: Arrival) -> ErrorData | None:
+def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
     """The tables must have room for one more; listen streams have a limit of their own."""
     limit = peer.config.limits.in_flight
-    if len(peer.in_flight_by_id) - len(peer.streams) < min(limit, peer.capacity):
+    running = len(peer.in_flight_by_id) - len(peer.streams)
+    if running < limit and running < peer.capacity:
         limit = peer.hub.capacity
         if len(peer.hub.inbound) < limit:
             return None

@@ -36,6 +36,10 @@ class _Arguments(Struct):
 
 _decode_skim = msgspec.json.Decoder(Skim).decode
 _decode_arguments = msgspec.json.Decoder(_Arguments).decode
+_decode_any = msgspec.json.Decoder().decode
+
+_MIRRORED = {"name": "name", "uri": "uri", "taskId": "task_id"}
+"""The members that ``Mcp-Name`` mirrors, and where a skim has them."""
 
 # Values
 
@@ -77,13 +81,10 @@ def same_value(claimed: str, value: Any) -> bool:
 
 def name_in(skim: Skim, row: Method) -> str | None:
     """The member that ``Mcp-Name`` mirrors, if it is there and a string."""
-    members: dict[str, Raw | UnsetType] = {
-        "name": skim.name,
-        "uri": skim.uri,
-        "taskId": skim.task_id,
-    }
-    member = members[row.header] if row.header is not None else UNSET
-    value = None if member is UNSET else msgspec.json.decode(member)
+    member: Raw | UnsetType = UNSET
+    if row.header is not None:
+        member = getattr(skim, _MIRRORED[row.header])
+    value = None if member is UNSET else _decode_any(member)
     return value if isinstance(value, str) else None
 
 
@@ -130,9 +131,21 @@ def header_arguments(params: Raw | bytes, wanted: HeaderParams) -> dict[str, str
 # The server's side
 
 
+def names_the_same(
+    mirror: Mirror, row: Method, skim: Skim, header_params: Mapping[str, HeaderParams]
+) -> bool:
+    """Whether ``Mcp-Name`` is as it must be, and there is nothing else to compare."""
+    if row.header is None:
+        return True
+    name = mirror.name
+    if name is None or (row.header_params and name in header_params):
+        return False
+    member = getattr(skim, _MIRRORED[row.header])
+    return member is not UNSET and _decode_any(member) == name
+
+
 def mismatch(
     mirror: Mirror,
-    *,
     version: str,
     method: str,
     row: Method | None,
@@ -144,14 +157,10 @@ def mismatch(
 
     ``row`` is the method's row if the method is known.
     """
-    for header, claimed, actual in (
-        ("MCP-Protocol-Version", mirror.version, version),
-        ("Mcp-Method", mirror.method, method),
-    ):
-        if claimed is None:
-            return f"the {header} header is missing"
-        if claimed != actual:
-            return f"the {header} header says {claimed!r}, the body says {actual!r}"
+    if mirror.version != version:
+        return _differs("MCP-Protocol-Version", mirror.version, version)
+    if mirror.method != method:
+        return _differs("Mcp-Method", mirror.method, method)
     if row is None or row.header is None:
         return None
     if mirror.name is None:
@@ -164,6 +173,12 @@ def mismatch(
         return f"the Mcp-Name header says {mirror.name!r}, params.{row.header} says {name!r}"
     wanted = header_params.get(name) if row.header_params else None
     return _argument_mismatch(mirror, wanted, params) if wanted else None
+
+
+def _differs(header: str, claimed: str | None, actual: str) -> str:
+    if claimed is None:
+        return f"the {header} header is missing"
+    return f"the {header} header says {claimed!r}, the body says {actual!r}"
 
 
 def _argument_mismatch(mirror: Mirror, wanted: HeaderParams, params: Raw) -> str | None:

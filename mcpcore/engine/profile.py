@@ -3,16 +3,18 @@
 An endpoint with ten thousand sessions has ten thousand Peers and one or two of these.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from mcpcore.engine.config import ASKABLE, Config, Role
 from mcpcore.engine.negotiation import legacy_of, modern_of
 from mcpcore.engine.subscriptions import TOPICS
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
 from mcpcore.spec.icons import is_safe_icon
-from mcpcore.spec.methods import METHODS, Method, lookup
+from mcpcore.spec.methods import METHODS, Method, MethodKind, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore.spec.types.base import (
     META_CLIENT_CAPABILITIES,
@@ -60,6 +62,7 @@ class Profile:
         "role",
         "server_meta",
         "theirs",
+        "usual",
     )
 
     def __init__(self, role: Role, config: Config) -> None:
@@ -88,12 +91,21 @@ class Profile:
         """The members that every complete result of ours carries in the modern era."""
         self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
         """The capabilities that methods need and we declared, as dotted paths."""
+        self.usual = dict(self._usual()) if role is Role.SERVER else {}
+        """The requests that a server lets in by their version and method alone, and their rows."""
         self.announced = {
             method: topic.capability is None or topic.capability in self.offered
             for method, topic in TOPICS.items()
         }
         """Which changes we said we would announce, by notification method."""
         self._client_meta: dict[str, bytes] = {}
+
+    def _usual(self) -> Iterator[tuple[tuple[str | UnsetType, str], tuple[Revision, Method]]]:
+        for revision in self.modern:
+            for row in self.theirs[revision.position].values():
+                declared = row.capability is None or row.capability in self.offered
+                if row.kind is MethodKind.REQUEST and declared and row.peer_capability is None:
+                    yield (revision.name, row.name), (revision, row)
 
     def client_meta(self, revision: Revision) -> bytes:
         """The ``_meta`` member of every request of ours in a modern ``revision``."""

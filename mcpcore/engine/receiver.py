@@ -7,7 +7,7 @@ is counted: one end of its route, one array for a batch.
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, structs
 from msgspec.json import Decoder
 
 from mcpcore.engine.answers import Failure
@@ -20,20 +20,12 @@ from mcpcore.engine.events import (
     Route,
 )
 from mcpcore.engine.handlers import IMMEDIATE, LASTING
-from mcpcore.engine.ladder import (
-    NO_CAPABILITIES,
-    NO_PARAMS,
-    NO_SKIM,
-    Arrival,
-    climb,
-    finds_room,
-    is_early_enough,
-)
-from mcpcore.engine.lifecycle import RequestSignal, Session, SessionSignal
+from mcpcore.engine.ladder import climb, finds_room, is_early_enough
+from mcpcore.engine.lifecycle import Request, RequestSignal, Session, SessionSignal
 from mcpcore.engine.metadata import NO_META
 from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.notices import Notices
-from mcpcore.engine.requests import Batch, Inbound
+from mcpcore.engine.requests import NO_CAPABILITIES, NO_PARAMS, NO_SKIM, Batch, Inbound
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.errors import INVALID_PARAMS, INVALID_REQUEST, ErrorData
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY
@@ -42,6 +34,8 @@ from mcpcore.wire.message import Frame, Message, Reject, decode, refuse_oversize
 
 _decode_responses = Decoder(dict[str, Raw]).decode
 _decode_state = Decoder(str).decode
+
+_ANSWERED_HERE = frozenset({*IMMEDIATE, *LASTING})
 
 _EXCERPT = 200
 """Bytes that are shown of a line that is no message."""
@@ -106,8 +100,9 @@ class Receiver(Notices):
         batch: Batch | None,
         proves_modern: bool = False,
     ) -> None:
-        method, id = message.method, message.id
-        params = NO_PARAMS if message.params is UNSET else message.params
+        method, id, params = message.method, message.id, message.params
+        if params is UNSET:
+            params = NO_PARAMS
         if method is UNSET:
             if self._scoped:
                 error = ErrorData(INVALID_REQUEST, "a response is not expected here")
@@ -120,7 +115,8 @@ class Receiver(Notices):
             if batch is not None:
                 batch.expect()
             era = self.revision or LATEST_LEGACY
-            arrival = Arrival(
+            arrival = Inbound(
+                self,
                 id,
                 method,
                 params,
@@ -203,7 +199,7 @@ class Receiver(Notices):
 
     # Requests
 
-    def refuse_arrival(self, arrival: Arrival, error: ErrorData) -> None:
+    def refuse_arrival(self, arrival: Inbound, error: ErrorData) -> None:
         """Answer a request with an error of the engine's own."""
         if self.is_modern_client:
             # The modern client never sends responses, so there is nobody to tell.
@@ -218,23 +214,22 @@ class Receiver(Notices):
             revision=arrival.revision,
         )
 
-    def _serve(self, arrival: Arrival) -> ErrorData | None:
+    def _serve(self, arrival: Inbound) -> ErrorData | None:
         """Answer a request that has climbed the ladder, or tell our owner of it."""
-        asks = arrival.method in self.config.asked_first
-        immediate = None if asks else IMMEDIATE.get(arrival.method)
-        if immediate is not None:
-            return immediate(self, arrival)
-        lasting = None if asks else LASTING.get(arrival.method)
-        refusal = is_early_enough(self, arrival)
-        if refusal is None and lasting is None:
-            refusal = finds_room(self, arrival)
+        method = arrival.method
+        if method in _ANSWERED_HERE:
+            if method in self.config.asked_first:
+                arrival.held = True
+            elif method in IMMEDIATE:
+                return IMMEDIATE[method](self, arrival)
+            else:
+                return is_early_enough(self, arrival) or LASTING[method](self, arrival)
+        refusal = is_early_enough(self, arrival) or finds_room(self, arrival)
         if refusal is not None:
             return refusal
-        if lasting is not None:
-            return lasting(self, arrival)
-        skim, revision = arrival.skim, arrival.revision
         responses: dict[str, Raw] | None = None
         state: str | None = None
+        skim, revision = arrival.skim, arrival.revision
         if revision.input_rounds:
             try:
                 if skim.input_responses is not UNSET:
@@ -244,14 +239,12 @@ class Receiver(Notices):
             except msgspec.MsgspecError as error:
                 text = f"invalid params: inputResponses or requestState: {error}"
                 return ErrorData(INVALID_PARAMS, text)
-        record = self.register(arrival)
-        if asks:
-            record.held = arrival
-        self.emit(
+        self.register(arrival)
+        self.hub.events.append(
             RequestReceived(
-                key=record.key,
+                key=arrival.key,
                 id=arrival.id,
-                method=arrival.method,
+                method=method,
                 params=arrival.params,
                 meta=arrival.meta,
                 revision=revision,
@@ -268,38 +261,27 @@ class Receiver(Notices):
 
     def answer_held(self, record: Inbound) -> bool:
         """Answer a request that our owner was asked about; False if it was cancelled meanwhile."""
-        arrival: Arrival = record.held
         if not self.finish(record, RequestSignal.ANSWER):
             return False
+        # As it arrived; it may get another place in the tables.
+        arrival = structs.replace(record, state=Request.ACTIVE, held=False)
         answer = IMMEDIATE.get(arrival.method) or LASTING[arrival.method]
         refusal = is_early_enough(self, arrival) or answer(self, arrival)
         if refusal is not None:
             self.refuse_arrival(arrival, refusal)
         return True
 
-    def register(self, arrival: Arrival) -> Inbound:
+    def register(self, arrival: Inbound) -> Inbound:
         """Put a request of the other side into the tables."""
-        hub, meta, route = self.hub, arrival.meta, arrival.route
-        record = Inbound(
-            peer=self,
-            key=hub.new_key(),
-            id=arrival.id,
-            method=arrival.method,
-            row=arrival.row,
-            revision=arrival.revision,
-            route=route,
-            capabilities=arrival.capabilities,
-            batch=arrival.batch,
-            token=None if meta.progress_token is UNSET else meta.progress_token,
-            log_level=None if meta.log_level is UNSET else meta.log_level,
-        )
-        hub.inbound[record.key] = record
+        hub, route = self.hub, arrival.route
+        arrival.key = key = hub.new_key()
+        hub.inbound[key] = arrival
         if self._scoped:
-            self.in_flight_by_id[(route, record.id)] = record
-            self._by_route[route] = record
+            self.in_flight_by_id[route, arrival.id] = arrival
+            self._by_route[route] = arrival
         else:
-            self.in_flight_by_id[record.id] = record
-        return record
+            self.in_flight_by_id[arrival.id] = arrival
+        return arrival
 
     # Ends
 

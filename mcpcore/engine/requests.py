@@ -10,23 +10,29 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import Event, Key, Route
 from mcpcore.engine.lifecycle import Request, Stream
+from mcpcore.engine.mirror import Mirror
 from mcpcore.engine.profile import Profile
 from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from mcpcore.spec.methods import Method
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import LoggingLevel, ProgressToken
+from mcpcore.spec.types.base import Implementation, ProgressToken, RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Message, Reject, RequestId, encode_batch
 
 if TYPE_CHECKING:
     from mcpcore.engine.base import PeerBase
+
+
+NO_PARAMS = Raw(b"{}")
+NO_SKIM = Skim()
+NO_CAPABILITIES = ClientCapabilities()
 
 
 class Batch:
@@ -58,21 +64,30 @@ class Batch:
         self.peer.send_last(self.route, kind, data, revision=self.revision)
 
 
-class Inbound(Struct, kw_only=True, weakref=False, eq=False):
-    """A request of the other side that is in flight."""
+class Inbound(Struct, weakref=False, eq=False):
+    """A request of the other side: as it arrived, what was found out about it, and its life.
+
+    It gets a key, and a place in the tables, when it has climbed the ladder and stays in flight.
+    """
 
     peer: "PeerBase"
-    key: Key
     id: RequestId
     method: str
-    row: Method | None
-    """None for a method of an extension that our owner knows."""
-    revision: Revision
+    params: Raw
     route: Route
-    capabilities: ClientCapabilities
+    mirror: Mirror | None
+    principal: str | None
     batch: Batch | None
-    token: ProgressToken | None
-    log_level: LoggingLevel | None
+    revision: Revision
+    """The one in which it is to be read; before that is known, one of its era."""
+    skim: Skim
+    meta: RequestMeta
+    capabilities: ClientCapabilities
+    """On a server: what the client declared."""
+    client_info: Implementation | None = None
+    row: Method | None = None
+    """None for a method of an extension that our owner knows."""
+    key: Key = 0
     state: Request = Request.ACTIVE
     progress: float | None = None
     queued: int = 0
@@ -82,8 +97,18 @@ class Inbound(Struct, kw_only=True, weakref=False, eq=False):
     stream: Stream | None = None
     """Set on a listen stream only, as is ``interest``."""
     interest: Interest | None = None
-    held: Any = None
-    """The arrival of a request that the engine answers itself, until our owner admits it."""
+    held: bool = False
+    """The engine answers it itself, once our owner admits it."""
+
+    @property
+    def token(self) -> ProgressToken | None:
+        """What reports of its progress must name; None: nobody asked for any."""
+        token = self.meta.progress_token
+        return None if token is UNSET else token
+
+    def forget_params(self) -> None:
+        """It lasts, and what it came with will not be looked at again."""
+        self.params, self.skim, self.mirror = NO_PARAMS, NO_SKIM, None
 
 
 class Purpose(Enum):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
+from msgspec import UNSET
 
 from mcpcore.engine.answers import INPUT_REQUIRED, TASK
 from mcpcore.engine.base import PeerBase
@@ -83,7 +84,7 @@ class Responder(Receiver):
         Raises LocalProtocolError for a request that is none of those.
         """
         record = self._answerable(key)
-        if record.held is None:
+        if not record.held:
             raise LocalProtocolError(f"{record.method} is not answered by the engine")
         return cast(Receiver, record.peer).answer_held(record)
 
@@ -191,10 +192,11 @@ class Responder(Receiver):
         revision = peer.revision if record is None else record.revision
         if revision is None or peer.ended or "logging" not in peer.profile.offered:
             return False
-        if revision.per_request_log_level:
-            wanted: str | None = None if record is None else record.log_level
-        else:
+        wanted: str | None = None
+        if not revision.per_request_log_level:
             wanted = peer.log_level or DEFAULT_LOG_LEVEL
+        elif record is not None and record.meta.log_level is not UNSET:
+            wanted = record.meta.log_level
         return wanted is not None and SEVERITY[level] >= SEVERITY[wanted]
 
     def wants_progress(self, key: Key) -> bool:
@@ -228,11 +230,13 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     peer = record.peer
     if not peer.finish(record, _ANSWER):
         return False
-    peer.answer(
+    if record.batch is not None:
+        record.batch.settle(data)
+        return True
+    peer.send_last(
         record.route,
-        record.batch,
         kind,
-        data,
+        (data,),
         key=record.key,
         code=code,
         method=record.method,

@@ -57,7 +57,7 @@ class Transmit(Struct, kw_only=True):
     @property
     def size(self) -> int:
         """Bytes in ``data``."""
-        return sum(map(len, self.data))
+        return len(self.data[0]) if len(self.data) == 1 else sum(map(len, self.data))
 
     def line(self) -> bytes:
         """The frame with its newline, for newline-framed byte streams."""
@@ -71,28 +71,28 @@ class Outbox:
     that a handler can be told to wait (``queued`` and StreamDrained).
     """
 
-    __slots__ = ("_frames", "size")
+    __slots__ = ("frames", "size")
 
     def __init__(self) -> None:
-        self._frames: list[Transmit] = []
+        self.frames: list[Transmit] = []
+        """What waits; only to be looked at."""
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self.frames)
 
     def push(self, frame: Transmit) -> None:
         """Append a frame."""
-        self._frames.append(frame)
-        for part in frame.data:
-            self.size += len(part)
+        self.frames.append(frame)
+        self.size += frame.size
 
     def lines(self) -> bytes:
         """What waits, as newline-framed lines, and goes on waiting; safe from any thread."""
-        return b"".join(frame.line() for frame in list(self._frames))
+        return b"".join(frame.line() for frame in list(self.frames))
 
     def requests(self) -> set[RequestId | None]:
         """The requests of ours that wait."""
-        return {frame.request for frame in self._frames if frame.kind is FrameKind.REQUEST}
+        return {frame.request for frame in self.frames if frame.kind is FrameKind.REQUEST}
 
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> int:
         """Give a frame other bytes; return by how many it has grown.
@@ -108,24 +108,24 @@ class Outbox:
 
     def discard(self, unwanted: Callable[[Transmit], bool]) -> list[Transmit]:
         """Take out the frames that are not to be sent any more."""
-        dropped = [frame for frame in self._frames if unwanted(frame)]
+        dropped = [frame for frame in self.frames if unwanted(frame)]
         if dropped:
-            self._frames = [frame for frame in self._frames if not unwanted(frame)]
+            self.frames = [frame for frame in self.frames if not unwanted(frame)]
             self.size -= sum(frame.size for frame in dropped)
         return dropped
 
     def take(self, limit: int | None = None) -> list[Transmit]:
         """Take frames, at least one if there is any, until ``limit`` bytes are reached."""
-        frames = self._frames
+        frames = self.frames
         if limit is None or self.size <= limit:
-            self._frames = []
+            self.frames = []
             self.size = 0
         else:
             size = count = 0
             while count < len(frames) and (count == 0 or size + frames[count].size <= limit):
                 size += frames[count].size
                 count += 1
-            frames, self._frames = frames[:count], frames[count:]
+            frames, self.frames = frames[:count], frames[count:]
             self.size -= size
         for frame in frames:
             frame.waits = False

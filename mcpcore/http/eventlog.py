@@ -248,7 +248,7 @@ class EventLog:
 
     def deadline(self) -> float | None:
         """When :meth:`sweep` is next needed, None if nothing is kept."""
-        oldest = self._oldest()
+        oldest = self._oldest() if self._order else None
         if oldest is None:
             return None
         age = self._settings.replay_age

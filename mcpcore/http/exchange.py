@@ -20,7 +20,6 @@ from mcpcore.http.headers import (
     JSON,
     RETRY_AFTER,
     SESSION_ID,
-    Headers,
 )
 from mcpcore.http.incoming import Incoming
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
@@ -39,6 +38,8 @@ _STREAM_HEADERS = (
     # Reverse proxies must pass events on at once (2026-07-28, "Receiving Messages").
     (b"x-accel-buffering", b"no"),
 )
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_ACCEPTED, _ERROR = FrameKind.ACCEPTED, FrameKind.ERROR
 _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
@@ -70,6 +71,9 @@ def taken_over(frame: Transmit) -> None:
         frame.peer.taken(frame)
 
 
+_WAITING, _STREAMING, _DONE = Phase.WAITING, Phase.STREAMING, Phase.DONE
+
+
 class Source(Protocol):
     """Gives an exchange its events, each once it is known under which id it can be had again."""
 
@@ -83,67 +87,40 @@ class Source(Protocol):
         """The exchange is gone."""
 
 
-class Exchange(Incoming):
+class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     """A request and its response; output waits here until the driver takes it."""
 
-    __slots__ = (
-        "_close",
-        "_head",
-        "_holds",
-        "_news",
-        "_out",
-        "_waits",
-        "deadline",
-        "extra",
-        "moved",
-        "opens",
-        "over_since",
-        "phase",
-        "session",
-        "silent",
-        "size",
-        "slow_at",
-        "source",
-        "stream",
-    )
-
-    def __init__(
-        self,
-        route: Route,
-        headers: Headers,
-        principal: str | None,
-        news: dict[Route, "Exchange"],
-        *,
-        peer: str | None = None,
-    ) -> None:
-        """Begin; ``news`` is where the exchange announces that it has something to write."""
-        super().__init__(route, headers, principal, peer)
-        self.phase = Phase.READING
-        self.session: Session | None = None
-        self.stream: EventStream | None = None
-        """The stream of a session that this exchange carries."""
-        self.source: Source | None = None
-        """Where its events come from, if the stream is kept in a store."""
-        self.opens = False
-        """The body is the ``initialize`` that opens ``session``."""
-        self.extra: tuple[tuple[bytes, bytes], ...] = ()
-        """Headers for whatever the response will be."""
-        self.size = 0
-        """Bytes that wait to be taken."""
-        self.deadline: float | None = None
-        self.slow_at = math.inf
-        """When an answer that has not come makes this an event stream."""
-        self.silent = True
-        """Nothing was sent since the last look."""
-        self.moved = False
-        """Something was taken since the last look."""
-        self.over_since: float | None = None
-        self._head: HttpHead | None = None
-        self._out: deque[Transmit | bytes | memoryview] = NOTHING
-        self._close = False
-        self._waits = False  # there is something to write
-        self._holds = 0  # reasons why it must not be given out yet
-        self._news = news
+    news: dict[Route, "Exchange"]
+    """Where the exchange announces that it has something to write."""
+    phase: Phase = Phase.READING
+    session: "Session | None" = None
+    stream: "EventStream | None" = None
+    """The stream of a session that this exchange carries."""
+    source: Source | None = None
+    """Where its events come from, if the stream is kept in a store."""
+    opens: bool = False
+    """The body is the ``initialize`` that opens ``session``."""
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers for whatever the response will be."""
+    size: int = 0
+    """Bytes that wait to be taken."""
+    deadline: float | None = None
+    slow_at: float = math.inf
+    """When an answer that has not come makes this an event stream."""
+    silent: bool = True
+    """Nothing was sent since the last look."""
+    moved: bool = False
+    """Something was taken since the last look."""
+    over_since: float | None = None
+    _head: HttpHead | None = None
+    _body: bytes = b""
+    """Of a whole response, until some of it is taken."""
+    _out: deque[Transmit | bytes | memoryview] = NOTHING
+    _close: bool = False
+    _waits: bool = False
+    """There is something to write."""
+    _holds: int = 0
+    """Reasons why it must not be given out yet."""
 
     # The response
 
@@ -157,13 +134,12 @@ class Exchange(Incoming):
     ) -> None:
         """Make the whole response; a body is JSON unless ``headers`` says otherwise."""
         lines = [*headers, *self.extra]
-        if body and all(name != CONTENT_TYPE for name, _ in headers):
+        if body and not (headers and any(name == CONTENT_TYPE for name, _ in headers)):
             lines.append(_JSON_TYPE)
         if status != _NO_BODY:
             lines.append((CONTENT_LENGTH, b"%d" % len(body)))
         self._head = HttpHead(self.route, status, lines)
-        if body:
-            self._append(body, len(body))
+        self._body, self.size = body, len(body)
         self.finish(close=close)
 
     def refuse(
@@ -183,7 +159,7 @@ class Exchange(Incoming):
         """Make the response an event stream."""
         if self.session is not None and self.stream is None and self.source is None:
             self.session.begin(self, self.route)
-        self.phase = Phase.STREAMING
+        self.phase = _STREAMING
         self._head = HttpHead(self.route, 200, [*_STREAM_HEADERS, *self.extra])
         self._announce()
 
@@ -192,9 +168,9 @@ class Exchange(Incoming):
 
         False if the response cannot carry it: it is complete, or the client takes only JSON.
         """
-        if self.phase is Phase.DONE:
+        if self.phase is _DONE:
             return False
-        if self.phase is Phase.WAITING:
+        if self.phase is _WAITING:
             if self.answer(frame):
                 return True
             if not self.accepts_stream:
@@ -220,26 +196,25 @@ class Exchange(Incoming):
 
     def answer(self, frame: Transmit) -> bool:
         """Make the whole response if ``frame`` is all there is to it."""
-        if frame.kind is FrameKind.ACCEPTED:
+        kind = frame.kind
+        if kind is _ACCEPTED:
             # What is no valid message but is owed no answer either was not accepted.
             self.reply(400 if self.rejected else 202)
             return True
         if not frame.ends:
             return False
-        status = self._status(frame)
+        status = self._status(frame) if kind is _ERROR else 200
         if status == 200 and not self.accepts_json:
             return False
         self.reply(status, b"".join(frame.data), _RETRY if status == _BUSY else ())
         return True
 
     def _status(self, frame: Transmit) -> int:
-        """The status for an answer that is the first thing to leave.
+        """The status for an error that is the first thing to leave.
 
         A legacy client takes 404 for the end of its session and other errors for failures of the
         transport, so what answers one of its requests is always 200.
         """
-        if frame.kind is not FrameKind.ERROR:
-            return 200
         if not self.modern:
             return 200 if self.sound else 400
         row = None if frame.code is None else ERRORS.get(frame.code)
@@ -255,32 +230,33 @@ class Exchange(Incoming):
 
     def finish(self, *, close: bool = False) -> None:
         """Nothing more follows; with ``close`` not even on the connection."""
-        self.phase = Phase.DONE
+        self.phase = _DONE
         self._close = close
-        self._waits = False  # an end is news even where something waits already
-        self._announce()
+        self._waits = True
+        if not self._holds:
+            self.news[self.route] = self  # an end is news even where something waits already
 
     # What must not leave yet
 
     def hold(self) -> None:
         """Give out nothing until :meth:`release` was called as often."""
         self._holds += 1
-        self._news.pop(self.route, None)
+        self.news.pop(self.route, None)
 
     def release(self) -> None:
         """What a hold was for has happened."""
         self._holds -= 1
         if self.ready:
-            self._news[self.route] = self
+            self.news[self.route] = self
 
     def forget(self) -> None:
         """Nobody takes anything any more."""
-        self._news = {}
+        self.news = {}
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
         """What the response depends on cannot be had: refuse, or end it if it has begun."""
         self.drop_queued()
-        if self._head is None and self.phase is not Phase.WAITING:
+        if self._head is None and self.phase is not _WAITING:
             self.finish(close=True)
             return
         self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
@@ -290,14 +266,13 @@ class Exchange(Incoming):
     def drop_queued(self) -> list[Transmit]:
         """Take out the frames that still wait, in order; the rest is forgotten."""
         frames = [item for item in self._out if isinstance(item, Transmit)]
-        self._out = NOTHING
-        self.size = 0
+        self._body, self._out, self.size = b"", NOTHING, 0
         return frames
 
     @property
     def complete(self) -> bool:
         """The response is over, and was taken."""
-        return self.phase is Phase.DONE and not self._waits
+        return self.phase is _DONE and not self._waits
 
     @property
     def ready(self) -> bool:
@@ -316,16 +291,39 @@ class Exchange(Incoming):
         if not self._waits:
             self._waits = True
             if not self._holds:
-                self._news[self.route] = self
+                self.news[self.route] = self
 
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take what waits, at most ``limit`` bytes of the body."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
-        if self._head is not None:
-            taken.append(self._head)
+        head, body = self._head, self._body
+        if head is not None:
+            taken.append(head)
             if self.report is not None:
-                self.report.status = self._head.status
+                self.report.status = head.status
             self._head = None
+        if body:
+            self._body = b""
+            if len(body) <= limit and self.report is None:
+                self.size, self._waits = 0, False
+                self.news.pop(self.route, None)
+                return [*taken, HttpChunk(self.route, body), HttpEnd(self.route, self._close)]
+            self._out = deque((body,))
+        out = self._out
+        if out and limit > 0:
+            taken.append(HttpChunk(self.route, self._take_data(limit)))
+            out = self._out
+        if out:
+            self.news[self.route] = self
+            return taken
+        self._out, self.size, self._waits = NOTHING, 0, False
+        self.news.pop(self.route, None)
+        if self.phase is _DONE:
+            taken.append(HttpEnd(self.route, self._close))
+        return taken
+
+    def _take_data(self, limit: int) -> bytes:
+        """Take what waits of the body, at most ``limit`` bytes."""
         parts: list[bytes | memoryview] = []
         room = limit
         while self._out and room > 0:
@@ -343,23 +341,14 @@ class Exchange(Incoming):
                 data = memoryview(data)[:room]
             parts.append(data)
             room -= len(data)
-        if parts:
-            taken.append(HttpChunk(self.route, b"".join(parts)))
-            self.moved = True
-            if self.report is not None:
-                self.report.sent += limit - room
-            if self.stream is not None:
-                self.stream.taken()
-            elif self.source is not None:
-                self.source.drained()
-        if self._out:
-            self._news[self.route] = self
-            return taken
-        self._out, self.size, self._waits = NOTHING, 0, False
-        self._news.pop(self.route, None)
-        if self.phase is Phase.DONE:
-            taken.append(HttpEnd(self.route, self._close))
-        return taken
+        self.moved = True
+        if self.report is not None:
+            self.report.sent += limit - room
+        if self.stream is not None:
+            self.stream.taken()
+        elif self.source is not None:
+            self.source.drained()
+        return b"".join(parts)
 
     def _encoded(self, frame: Transmit) -> bytes:
         """A frame as an event, with an id if it can be asked for again."""

@@ -6,6 +6,8 @@ pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Com
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from mcpcore.http.exchange import Exchange
 from mcpcore.http.headers import (
     ALLOW,
@@ -29,6 +31,7 @@ from mcpcore.http.headers import (
     is_token,
     quoted,
 )
+from mcpcore.http.incoming import RequestFields
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.origin import OriginPolicy
 from mcpcore.http.principals import Refusal
@@ -63,6 +66,19 @@ _CROSS_ORIGIN_HEADERS = frozenset(
 _PREFLIGHT_SECONDS = b"600"
 
 
+_NOTE = "admitted"
+
+
+class Admitted(Struct, frozen=True, eq=False):
+    """A head with which nothing was wrong, and what followed from it: for when it comes again."""
+
+    gate: "Gate"
+    fields: RequestFields
+    extra: tuple[tuple[bytes, bytes], ...]
+    wanted: int
+    """Bytes of the body."""
+
+
 class Gate:
     """Admits requests, or makes the reply that refuses them."""
 
@@ -85,6 +101,11 @@ class Gate:
         A browser's preflight is sent without credentials, and says nothing of interest.
         """
         return head.path in self._methods and head.method != "OPTIONS"
+
+    def recall(self, head: HttpRequest) -> Admitted | None:
+        """What is known of the head of a POST that was admitted before; None if it was not."""
+        known: Admitted | None = head.__dict__.get(_NOTE)
+        return known if known is not None and known.gate is self else None
 
     def admit(
         self,
@@ -146,14 +167,22 @@ class Gate:
 
     def _understood(self, exchange: Exchange, closing: bool) -> bool:
         try:
-            exchange.read_head()
+            exchange.fields.read()
         except HeaderError as error:
             exchange.refuse(400, f"header mismatch: {error}", code=HEADER_MISMATCH)
             return False
+        exchange.note_head()
         if closing:
             code = busy_code(exchange.claimed)
             exchange.refuse(503, "the server is shutting down", _RETRY, code=code, close=True)
         return not closing
+
+    def post_wanted(self, exchange: Exchange, head: HttpRequest) -> int:
+        """The same as :meth:`body_wanted`; what is let in here is let in again unlooked at."""
+        wanted = self.body_wanted(exchange)
+        if wanted:
+            head.__dict__[_NOTE] = Admitted(self, exchange.fields, exchange.extra, wanted)
+        return wanted
 
     def body_wanted(self, exchange: Exchange) -> int:
         """Return how many bytes of a POST to read, 0 if it is refused."""

@@ -69,16 +69,20 @@ class Fields:
     __slots__ = ("_first", "_more")
 
     def __init__(self, headers: Headers) -> None:
-        self._first: dict[bytes, bytes] = {}
+        self._first = {name.lower(): value for name, value in headers}
         self._more: dict[bytes, list[bytes]] = _NONE
+        if len(self._first) < len(headers):
+            self._keep_all(headers)
+
+    def _keep_all(self, headers: Headers) -> None:
+        """Some names stand more than once: the first value of each is the one, then the others."""
+        self._first, self._more = {}, {}
         for name, value in headers:
             name = name.lower()
             if name in self._first:
-                if self._more is _NONE:
-                    self._more = {}
-                self._more.setdefault(name, []).append(value.strip(_OWS))
+                self._more.setdefault(name, []).append(value)
             else:
-                self._first[name] = value.strip(_OWS)
+                self._first[name] = value
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._first
@@ -94,6 +98,7 @@ class Fields:
             return None
         if name in self._more:
             raise HeaderError(f"the {_shown(name)} header is given more than once")
+        value = value.strip(_OWS)
         if not _FIELD_TEXT.fullmatch(value):
             raise HeaderError(f"the {_shown(name)} header contains invalid characters")
         return value.decode("ascii")
@@ -106,7 +111,8 @@ class Fields:
         value = self._first.get(name)
         if value is None:
             return None
-        return b", ".join((value, *self._more.get(name, ()))).decode("latin-1")
+        values = (value, *self._more.get(name, ()))
+        return b", ".join([each.strip(_OWS) for each in values]).decode("latin-1")
 
     def mirrored(self) -> dict[str, str]:
         """Return the decoded ``Mcp-Param-*`` fields by the lower-cased rest of their names."""

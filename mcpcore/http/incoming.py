@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from msgspec import UNSET, Struct
 from msgspec.json import encode as json_encode
 
 from mcpcore.engine.events import Route
@@ -22,100 +23,110 @@ from mcpcore.http.reports import Report
 from mcpcore.spec.revisions import BY_NAME, Revision
 from mcpcore.wire.message import Frame, Kind, Message, Reject, RequestId
 
-_NO_FIELDS = Fields(())
 _NO_CHUNKS: list[bytes] = []
 
 
-class Incoming:
-    """A request, as far as it has arrived; what is not needed any more is let go."""
+class RequestFields(Fields):
+    """The fields of a request, and what they say of it.
 
-    __slots__ = (
-        "accepts_json",
-        "accepts_stream",
-        "batch",
-        "chunks",
-        "fields",
-        "modern",
-        "peer",
-        "piped",
-        "principal",
-        "received",
-        "rejected",
-        "report",
-        "request_id",
-        "route",
-        "session_id",
-        "sound",
-        "version",
-    )
+    They are read once, however often the same head comes, and never change then.
+    """
 
-    def __init__(
-        self, route: Route, headers: Headers, principal: str | None, peer: str | None
-    ) -> None:
-        self.route = route
-        self.fields = Fields(headers)
-        self.principal = principal
-        self.peer = peer
-        """Where the request came from."""
-        self.report: Report | None = None
-        """What is noted of it, if that is wanted."""
-        self.chunks: list[bytes] = []
-        self.received = 0
-        """Bytes of the body so far."""
-        self.request_id: RequestId | None = None
-        """The id that an error must carry."""
-        self.batch: tuple[RequestId, ...] = ()
-        """The ids of the requests, if the body is a batch."""
-        self.sound = False
-        """The body is one well-formed message."""
-        self.rejected = False
-        """The body is no message."""
+    __slots__ = ("_mirror", "accepts_json", "accepts_stream", "session_id", "version")
+
+    def __init__(self, headers: Headers) -> None:
+        super().__init__(headers)
         self.version: str | None = None
         self.session_id: str | None = None
         self.accepts_json = self.accepts_stream = True
-        self.modern = False
-        self.piped = False
-        """It brings a message of HTTP+SSE, for the session whose id was in the query."""
+        self._mirror: Mirror | None = None
 
-    def read_head(self) -> None:
+    def read(self) -> None:
         """Take note of version, session and accepted types.
 
         Raises HeaderError if the version is malformed.
         """
-        fields = self.fields
-        self.version = fields.one(PROTOCOL_VERSION)
+        self.version = self.one(PROTOCOL_VERSION)
         try:
-            self.session_id = fields.one(SESSION_ID)
+            self.session_id = self.one(SESSION_ID)
         except HeaderError:
             # No session has such an id; in the modern era the header means nothing.
             self.session_id = ""
-        accept = fields.all(ACCEPT)
+        accept = self.all(ACCEPT)
         self.accepts_json = quality(accept, JSON) > 0
         self.accepts_stream = quality(accept, EVENT_STREAM) > 0
+
+    def mirror(self) -> Mirror:
+        """Read what the headers claim about the body. Raises HeaderError."""
+        if self._mirror is None:
+            self._mirror = Mirror(
+                version=self.version,
+                method=self.one(MCP_METHOD),
+                name=self.name(),
+                params=self.mirrored(),
+            )
+        return self._mirror
+
+
+_NO_FIELDS = RequestFields(())
+
+
+class Incoming(Struct, eq=False, weakref=False):
+    """A request, as far as it has arrived; what is not needed any more is let go."""
+
+    route: Route
+    fields: RequestFields
+    principal: str | None
+    peer: str | None = None
+    """Where the request came from."""
+    version: str | None = None
+    session_id: str | None = None
+    accepts_json: bool = True
+    accepts_stream: bool = True
+    report: Report | None = None
+    """What is noted of it, if that is wanted."""
+    chunks: list[bytes] = []
+    received: int = 0
+    """Bytes of the body so far."""
+    request_id: RequestId | None = None
+    """The id that an error must carry."""
+    batch: tuple[RequestId, ...] = ()
+    """The ids of the requests, if the body is a batch."""
+    sound: bool = False
+    """The body is one well-formed message."""
+    rejected: bool = False
+    """The body is no message."""
+    modern: bool = False
+    piped: bool = False
+    """It brings a message of HTTP+SSE, for the session whose id was in the query."""
+
+    def note_head(self) -> None:
+        """Take note of what the fields say, once they have been read."""
+        fields = self.fields
+        self.version = fields.version
+        self.session_id = fields.session_id
+        self.accepts_json = fields.accepts_json
+        self.accepts_stream = fields.accepts_stream
 
     @property
     def claimed(self) -> Revision | None:
         """The revision that the version header names, if it names one that exists."""
         return None if self.version is None else BY_NAME.get(self.version)
 
-    def mirror(self) -> Mirror:
-        """Read what the headers claim about the body. Raises HeaderError."""
-        return Mirror(
-            version=self.version,
-            method=self.fields.one(MCP_METHOD),
-            name=self.fields.name(),
-            params=self.fields.mirrored(),
-        )
+    def take_chunks(self) -> bytes:
+        """The whole body; its parts are let go."""
+        chunks, self.chunks = self.chunks, _NO_CHUNKS
+        return b"".join(chunks)
 
     def look_at_body(self, frame: Frame) -> None:
-        """Remember of the body what the response depends on, and forget the body itself."""
-        self.chunks = _NO_CHUNKS
+        """Remember of the body what the response depends on."""
         if isinstance(frame, Message):
             self.sound = True
-            if self.report is not None and isinstance(frame.method, str):
-                self.report.rpc_method = frame.method
-            if frame.kind is Kind.REQUEST:
-                self.request_id = cast(RequestId, frame.id)
+            if frame.method is not UNSET:
+                if self.report is not None:
+                    self.report.rpc_method = frame.method
+                if frame.id is not UNSET:
+                    self.request_id = frame.id
         elif isinstance(frame, Reject):
             self.rejected = True
             self.request_id = frame.id if frame.owed else None

@@ -10,11 +10,14 @@ from mcpcore.http.headers import Headers
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
 
-class HttpRequest(Discreet, frozen=True, kw_only=True):
+class HttpRequest(Discreet, frozen=True, kw_only=True, dict=True):
     """The head of a request as a server received it.
 
     ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
     ``:authority`` as ``host``.  Its ``repr`` shows no credentials, and nothing of the query.
+
+    A driver to which the same head has come again may give the same object again: what was found
+    out about it is kept with it.
     """
 
     method: str

@@ -47,6 +47,7 @@ def any_stream_will_do(frame: Transmit) -> bool:
 
 
 _CLOSING = "the server is shutting down"
+_NOTIFICATION = FrameKind.NOTIFICATION
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
@@ -58,6 +59,8 @@ class Placing(OwnerCalls):
     _exchanges: dict[Route, Exchange]
     _news: dict[Route, Exchange]
     _deadlines: Deadlines[Any]
+    _unwatched: list[tuple[Exchange, float]]
+    """Exchanges that wait for an answer, since when, and have no deadline yet: most need none."""
     _interval: float
     _closing: bool
 
@@ -146,7 +149,7 @@ class Placing(OwnerCalls):
 
     def _collect(self) -> None:
         outbox = self._hub.outbox
-        if outbox:
+        if outbox.frames:
             for frame in outbox.take():
                 self._place(frame)
         if self._closing:
@@ -161,18 +164,21 @@ class Placing(OwnerCalls):
 
         Everything that leaves passes here, in order and with its stream (session and route) known.
         """
-        session = self._sessions.get(frame.peer.session)
-        if frame.route == MAIN:
+        id, route = frame.peer.session, frame.route
+        session = None if id is None else self._sessions.get(id)
+        if route == MAIN:
             self._to_session(frame, session)
-            return
-        self._deliver(frame, session)
-        if session is not None and session.temporary and frame.ends:
-            self._end_session(session, "its one request is answered", self._log.now)
+        elif session is None:
+            self._carry(frame, None, self._exchanges.get(route))
+        else:
+            self._deliver(frame, session)
+            if session.temporary and frame.ends:
+                self._end_session(session, "its one request is answered", self._log.now)
 
-    def _deliver(self, frame: Transmit, session: Session | None) -> None:
-        """Send what belongs to a route."""
+    def _deliver(self, frame: Transmit, session: Session) -> None:
+        """Send what belongs to a route of a session."""
         record = self._exchanges.get(frame.route)
-        if record is not None and record.opens and session is not None:
+        if record is not None and record.opens:
             if frame.kind is FrameKind.RESULT:
                 if not session.temporary:
                     record.extra += ((SESSION_ID, session.id.encode("ascii")),)
@@ -188,7 +194,7 @@ class Placing(OwnerCalls):
         stream = None if session is None else session.log.posts.get(frame.route)
         carrier = record if stream is None else stream.exchange
         if carrier is not None:
-            if frame.kind is FrameKind.NOTIFICATION and self._overfull(carrier):
+            if frame.kind is _NOTIFICATION and self._overfull(carrier):
                 self._give_up(carrier, self._log.now)
             if carrier.push(frame):
                 return
@@ -243,6 +249,13 @@ class Placing(OwnerCalls):
         record.moved = False
         self._watch(record, now)
 
+    def _watch_new(self) -> None:
+        """Watch the exchanges that wait for an answer, of which none has come meanwhile."""
+        waiting, self._unwatched = self._unwatched, []
+        for record, since in waiting:
+            if record.phase is not Phase.DONE and record.route in self._exchanges:
+                self._watch(record, since)
+
     def _watch(self, record: Exchange, now: float) -> None:
         """Look at an exchange again when something may be due."""
         when = now + self._interval
@@ -279,8 +292,9 @@ class Placing(OwnerCalls):
             self._sessions.rest(session, self._log.now)
             if session.piped:  # of all exchanges only its stream knows it
                 self._end_session(session, self._why_over(), self._log.now)
-        for frame in record.drop_queued():
-            taken_over(frame)
+        if record.size:
+            for frame in record.drop_queued():
+                taken_over(frame)
         self._news.pop(record.route, None)
         record.forget()
         if session is not None and self._closing:

@@ -35,6 +35,7 @@ from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
 from mcpcore.http.headers import HeaderError
+from mcpcore.http.incoming import RequestFields
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.reports import Report
@@ -44,6 +45,9 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import LATEST
 from mcpcore.wire.message import Frame, Message, decode
+
+# Bound once, as members of an Enum are slow to look up and these are needed for every message.
+_READING, _WAITING = Phase.READING, Phase.WAITING
 
 
 class HttpServer(SessionEntry):
@@ -77,6 +81,7 @@ class HttpServer(SessionEntry):
         self._exchanges: dict[Route, Exchange] = {}
         self._news: dict[Route, Exchange] = {}
         self._deadlines: Deadlines[Exchange] = Deadlines()
+        self._unwatched = []
         self._interval = settings.heartbeat or settings.stall_timeout
         self._log = EventLog(secret, settings)
         self._closing = False
@@ -118,10 +123,25 @@ class HttpServer(SessionEntry):
         refusal = None
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
-        record = Exchange(exchange, head.headers, principal, self._news, peer=head.peer)
+        known = self._gate.recall(head)
+        fields = RequestFields(head.headers) if known is None else known.fields
+        record = Exchange(
+            exchange,
+            fields,
+            principal,
+            head.peer,
+            fields.version,
+            fields.session_id,
+            fields.accepts_json,
+            fields.accepts_stream,
+            news=self._news,
+        )
         self._exchanges[exchange] = record
         if self.reports:
             record.report = Report(head.method, head.path, head.peer, now)
+        if known is not None and refusal is None and not self._closing:
+            record.extra = known.extra
+            return known.wanted
         if not self._gate.admit(
             record, head, closing=self._closing, unready=self._unready(), refusal=refusal
         ):
@@ -132,7 +152,7 @@ class HttpServer(SessionEntry):
             self._open_pipe(record, head, now)
             return 0
         if head.method == "POST":
-            return self._gate.body_wanted(record)
+            return self._gate.post_wanted(record, head)
         if self._gate.stateful(record, head):
             self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
         return 0
@@ -154,17 +174,19 @@ class HttpServer(SessionEntry):
         """
         self._log.now = now
         record = self._exchanges.get(exchange)
-        if record is None or record.phase is not Phase.READING:
+        if record is None or record.phase is not _READING:
             return
         record.received += len(data)
         if record.received + announced > self.settings.max_body:
             self._gate.too_large(record)
             return
-        record.chunks.append(data)
+        if not end or record.chunks:
+            record.chunks.append(data)
         if end:
-            body = data if len(record.chunks) == 1 else b"".join(record.chunks)
-            record.phase = Phase.WAITING
-            self._dispatch(record, body, now)
+            if record.chunks:
+                data = record.take_chunks()
+            record.phase = _WAITING
+            self._dispatch(record, data, now)
 
     def disconnect(self, exchange: Route, *, now: float) -> None:
         """The client has left, or the driver has given up on it; the exchange is forgotten.
@@ -198,6 +220,8 @@ class HttpServer(SessionEntry):
                 # Placing what the Peers send can end things, which are events again.
                 self._collect()
                 if not hub.inbox and not hub.events:
+                    if self._unwatched:
+                        self._watch_new()
                     return None
             elif not isinstance(event, ConnectionEnded):
                 # A session's Peer ends with that one; our owner gets SessionClosed, which names it.
@@ -232,17 +256,19 @@ class HttpServer(SessionEntry):
 
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
-        dues = (
-            self._deadlines.next(),
-            self._hub.deadline(),
-            self._log.deadline(),
-            self._sessions.deadline(),
-        )
-        return min((due for due in dues if due is not None), default=None)
+        if self._unwatched:
+            self._watch_new()
+        earliest = self._deadlines.next()
+        for due in (self._hub.deadlines.next(), self._log.deadline(), self._sessions.deadline()):
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     def handle_timeout(self, now: float) -> None:
         """Let what is due at ``now`` happen: timeouts, slow answers, heartbeats, idle sessions."""
         self._log.now = now
+        if self._unwatched:
+            self._watch_new()
         self._hub.handle_timeout(now)
         due = self._log.deadline()
         if due is not None and due <= now:
@@ -309,7 +335,7 @@ class HttpServer(SessionEntry):
 
     def _receive_modern(self, record: Exchange, frame: Frame, now: float) -> None:
         try:
-            mirror = record.mirror()
+            mirror = record.fields.mirror()
         except HeaderError as error:
             refusal = ErrorData(HEADER_MISMATCH, f"header mismatch: {error}")
             self._modern.refuse(record.route, record.request_id, refusal, revision=LATEST)
@@ -338,6 +364,7 @@ class HttpServer(SessionEntry):
     def _await(self, record: Exchange, now: float) -> None:
         """From now on an answer is due."""
         record.forget_head()
-        if self.settings.json_delay is not None and record.accepts_stream:
-            record.slow_at = now + self.settings.json_delay
-        self._watch(record, now)
+        delay = self.settings.json_delay
+        if delay is not None and record.accepts_stream:
+            record.slow_at = now + delay
+        self._unwatched.append((record, now))

@@ -217,12 +217,14 @@ class SessionTable:
 
     def deadline(self) -> float | None:
         """When :meth:`overdue` is next needed, None if never."""
+        if not self._sessions:
+            return None
         settings, dues = self._settings, []
         if self._unused is not None:
             queues = (self._all.fresh, self._all.agreed)
             dues += [next(iter(queue)).used_at + self._unused for queue in queues if queue]
         if settings.session_idle is not None and self._all.used:
             dues.append(next(iter(self._all.used)).used_at + settings.session_idle)
-        if settings.session_age is not None and self._sessions:
+        if settings.session_age is not None:
             dues.append(next(iter(self._sessions.values())).created + settings.session_age)
         return min(dues, default=None)

@@ -93,7 +93,7 @@ def compiled(
 
 def text_result(text: str) -> Raw:
     """One text block."""
-    return Raw(b'{"content":[{"type":"text","text":' + _encode(text) + b"}]}")
+    return Raw(_encode({"content": ({"type": "text", "text": text},)}))
 
 
 def error_result(message: str) -> Raw:

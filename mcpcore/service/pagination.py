@@ -124,7 +124,9 @@ class Collection(Generic[T]):
     def get(self, key: str, principal: str | None = None) -> T | None:
         """Return the item with ``key``, or None if there is none that ``principal`` may see."""
         found = self._items.get(key)
-        return found[1] if found and self._sees(principal, found[1]) else None
+        if found is None or (self._guarded and not self._sees(principal, found[1])):
+            return None
+        return found[1]
 
     def seen_by(self, principal: str | None) -> Iterator[T]:
         """The items that ``principal`` may see, in order."""

@@ -67,8 +67,10 @@ class Reader(Generic[T]):
 
         Raises :class:`InvalidValue` naming the field.
         """
-        value: T = self.check(raw, root)
-        return value if self._problems is None else self._original(value, root)
+        if self._problems is None:
+            found: T = read(self._decoder, raw, root)
+            return found
+        return self._original(self.check(raw, root), root)
 
     def check(self, raw: bytes | Raw, root: str) -> Any:
         """The same for who does not want the value: what is returned may be of a twin."""

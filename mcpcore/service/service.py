@@ -31,6 +31,9 @@ from mcpcore.spec.types.resources import ReadResourceParams
 
 P = TypeVar("P", bound=Struct)
 
+_NO_ARGUMENTS = Raw(b"{}")
+_BRACE = ord("{")
+
 
 class _ListParams(Struct):
     """The params of a list; a cursor of null counts as none, as some clients send it."""
@@ -114,8 +117,8 @@ class Server(Registry):
         entry = self._tools.get(call.name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {call.name}"))
-        arguments = b"{}" if call.arguments is UNSET else bytes(call.arguments)
-        if not arguments.startswith(b"{"):
+        arguments = _NO_ARGUMENTS if call.arguments is UNSET else call.arguments
+        if memoryview(arguments)[0] != _BRACE:
             raise McpError(INVALID_PARAMS, "params.arguments: Expected object")
         try:
             values = entry.bind(arguments)

@@ -162,12 +162,15 @@ def decode(
         if not text.isascii():
             text.decode()  # msgspec checks no UTF-8 in Raw values and in members it skips
         # More than max_depth brackets, each closed, take more than twice as many bytes.
-        if len(text) > 2 * max_depth and deeper_than(text, max_depth):
+        size = len(text)
+        if size > 2 * max_depth and deeper_than(text, max_depth):
             return _look_closer(text, max_depth, max_batch)
         message = _decode_message(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _look_closer(text, max_depth, max_batch)
-    return _examine(message, len(text))
+    if size < _WORTH_A_COPY and _find_flaw(message) is None:
+        return message
+    return _examine(message, size)
 
 
 def refuse_oversized(head: bytes, limit: int) -> Reject:
@@ -192,7 +195,8 @@ def _find_flaw(message: Message) -> str | None:
     if message.method is not UNSET:
         if message.result is not UNSET or message.error is not UNSET:
             return "method stands beside result or error"
-        if message.params is UNSET or memoryview(message.params)[0] == _BRACE:
+        params = message.params
+        if params is UNSET or memoryview(params)[0] == _BRACE:
             return None
         return "params must be an object"
     if message.result is not UNSET:
