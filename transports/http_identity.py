@@ -9,6 +9,7 @@ import anyio
 
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from transports.hook_errors import without_messages
+from transports.strays import failure_of
 
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ def ask(
     """Begin to :func:`identify`: what it is, or what :func:`answer` has to wait for."""
     try:
         verdict: object = authenticate(request)
-    except Exception as error:
-        return _broken(error)
+    except BaseException as error:
+        return _broken(failure_of(error))
     return verdict if inspect.isawaitable(verdict) else _checked(verdict)
 
 
@@ -58,8 +59,8 @@ async def answer(asked: Awaitable[object], seconds: float) -> Verdict:
         if scope.cancelled_caught:
             logger.error("authenticating a request took more than %g s", seconds)
             return _SLOW
-    except Exception as error:
-        return _broken(error)
+    except BaseException as error:
+        return _broken(failure_of(error))
     return _checked(verdict)
 
 
