@@ -33,8 +33,14 @@ class Asked(Struct):
         return [each for each in self.requests if each.method == method]
 
     def one(self, method: str) -> Message:
-        """The first request of a method; raises Broken if there is none."""
+        """The first request of a method; raises Broken if there is none.
+
+        A tool that gives its result without asking anything breaks no rule: then the case does not
+        apply.
+        """
         found = self.of(method)
+        if not self.requests and not needs_input(self.reply):
+            need(not answered(self.reply), f"the tool did not ask for {method}: {self.reply}")
         check(found, f"no {method} came: {self.reply}")
         return found[0]
 
@@ -125,6 +131,11 @@ def embedded(reply: Reply) -> list[Message]:
     if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
         raise Broken(f"inputRequests has to be a map of requests, not {found!r:.80}")
     return [Message(Kind.REQUEST, each, Text(b"")) for each in found.values()]
+
+
+def answered(reply: Reply) -> bool:
+    """Whether a result came, be it one with ``isError``."""
+    return reply.message is not None and reply.message.kind is Kind.RESULT
 
 
 def failed(reply: Reply) -> bool:

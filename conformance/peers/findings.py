@@ -1,7 +1,9 @@
 """Findings: what a case saw in a program, with the bytes, and what reading them came to."""
 
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -21,18 +23,40 @@ SHOWN = 5
 FENCES = ("ping", "server/discover")
 """Methods that the kit uses to see that a server is there."""
 _FENCES = tuple(each.encode() for each in FENCES)
+_SAYING_NOTHING = (
+    "cache-control:",
+    "connection:",
+    "content-length:",
+    "date:",
+    "server:",
+    "transfer-encoding:",
+    "user-agent:",
+    "x-accel-buffering:",
+)
+"""How lines of heads begin that are left out."""
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
 class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A finding that somebody has read the bytes of."""
 
     case: str
+    """An id, or a pattern with ``*`` in it."""
     peers: tuple[str, ...]
     """Names of peers."""
     fact: str
     """What the program does."""
     whose: str = "SDK"
-    """SDK, uvicorn (the HTTP server below it), or program (ours, built on the SDK)."""
+    """SDK, uvicorn (the HTTP server below it), or program (what is built on the SDK)."""
+    seen: str = ""
+    """A regular expression that the detail of the verdict has to match; empty: any."""
+    sometimes: bool = False
+    """It depends on timing: a run need not find it."""
+
+    def explains(self, case: str, peer: str, detail: str) -> bool:
+        """Whether this is about what a case saw in a peer."""
+        about = peer in self.peers and fnmatchcase(case, self.case)
+        return about and re.search(self.seen, detail) is not None
 
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,15 +126,35 @@ def _alive(record: Record, said: Sequence[Record]) -> bool:
 def _line(record: Record) -> str:
     arrow = "to the server" if record.direction == TO_SERVER else "to the client"
     text = record.text.strip() if record.text is not None else repr(record.data)
+    if record.kind in ("http-request", "http-response"):
+        lines = (line for line in text.splitlines() if not line.lower().startswith(_SAYING_NOTHING))
+        text = " | ".join(lines)
+    text = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
     return f"{arrow}: {text if len(text) <= WIDTH else text[:WIDTH] + ' ...'}"
+
+
+def explained(finding: Finding, peer: str, checked: Sequence[Checked]) -> Checked | None:
+    """What was written down about a finding in a peer; the first that fits."""
+    case, detail = finding.case.id, finding.places[peer].detail
+    return next((each for each in checked if each.explains(case, peer, detail)), None)
 
 
 def unchecked(
     findings: Sequence[Finding], checked: Sequence[Checked], run: Collection[str]
 ) -> list[str]:
     """What was found and not checked, and what was checked and not found, in the peers ``run``."""
-    known = {(each.case, peer) for each in checked for peer in each.peers if peer in run}
-    seen = {(each.case.id, peer) for each in findings for peer in each.places}
-    new = [f"not checked by hand: {case} in {peer}" for case, peer in sorted(seen - known)]
-    gone = [f"not found any more: {case} in {peer}" for case, peer in sorted(known - seen)]
+    new, found = [], set()
+    for finding in findings:
+        for peer in finding.places:
+            known = explained(finding, peer, checked)
+            if known is None:
+                new.append(f"not checked by hand: {finding.case.id} in {peer}")
+            else:
+                found.add((known, peer))
+    gone = [
+        f"not found any more: {each.case} in {peer}"
+        for each in checked
+        for peer in each.peers
+        if peer in run and (each, peer) not in found and not each.sometimes
+    ]
     return new + gone

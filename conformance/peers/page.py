@@ -4,11 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from conformance.kit.model import Result, Verdict
-from conformance.peers.findings import Checked, Finding
+from conformance.peers.findings import Checked, Finding, explained
 from conformance.peers.programs import Peer
-
-Facts = dict[tuple[str, str], Checked]
-"""What was written down, by case and peer."""
 
 HEAD = """# What the kit finds in other implementations
 
@@ -30,11 +27,10 @@ def page_of(
     peers: Sequence[Peer],
 ) -> str:
     """Write the page."""
-    facts = {(each.case, peer): each for each in checked for peer in each.peers}
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
-    counts = [_count(peer, findings, facts, results) for peer in peers]
+    counts = [_count(peer, findings, checked, results) for peer in peers]
     parts = [HEAD.format(versions=versions), *_COUNTS, *counts, _BELOW]
-    return "\n".join([*parts, *_table(findings, facts), *_bytes(findings, facts)]) + "\n"
+    return "\n".join([*parts, *_table(findings, checked), *_bytes(findings, checked)]) + "\n"
 
 
 _COUNTS = (
@@ -49,12 +45,16 @@ weak or inconclusive in a program, in however many revisions.
 
 
 def _count(
-    peer: Peer, findings: Sequence[Finding], facts: Facts, results: Sequence[tuple[str, Result]]
+    peer: Peer,
+    findings: Sequence[Finding],
+    checked: Sequence[Checked],
+    results: Sequence[tuple[str, Result]],
 ) -> str:
     count = Counter(result.verdict for name, result in results if name == peer.name)
     none = count[Verdict.NOT_APPLICABLE]
-    here = [each.case.id for each in findings if peer.name in each.places]
-    whose = Counter(facts[case, peer.name].whose for case in here if (case, peer.name) in facts)
+    here = [each for each in findings if peer.name in each.places]
+    known = (explained(each, peer.name, checked) for each in here)
+    whose = Counter(each.whose for each in known if each is not None)
     cells = (
         peer.name,
         count.total() - none,
@@ -69,13 +69,13 @@ def _count(
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _table(findings: Sequence[Finding], facts: Facts) -> Iterator[str]:
+def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
     yield "## Findings\n"
     yield "| clause | strength | where | what the program does | whose |"
     yield "|---|---|---|---|---|"
     for finding in findings:
         case = finding.case
-        for (fact, whose), peers in _facts(finding, facts).items():
+        for (fact, whose), peers in _facts(finding, checked).items():
             where = (f"{peer}: {', '.join(finding.places[peer].revisions)}" for peer in peers)
             yield (
                 f"| [{case.id}]({case.link}) | {case.strength} | {'; '.join(where)} |"
@@ -83,21 +83,21 @@ def _table(findings: Sequence[Finding], facts: Facts) -> Iterator[str]:
             )
 
 
-def _facts(finding: Finding, facts: Facts) -> dict[tuple[str, str], list[str]]:
+def _facts(finding: Finding, checked: Sequence[Checked]) -> dict[tuple[str, str], list[str]]:
     """What was written down, and in which peers: those with one fact share a line."""
     found: dict[tuple[str, str], list[str]] = {}
     for peer, seen in finding.places.items():
-        known = facts.get((finding.case.id, peer))
+        known = explained(finding, peer, checked)
         fact = (seen.detail, "not checked") if known is None else (known.fact, known.whose)
         found.setdefault(fact, []).append(peer)
     return found
 
 
-def _bytes(findings: Sequence[Finding], facts: Facts) -> Iterator[str]:
+def _bytes(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
     yield "\n## What was on the wire\n"
     for finding in findings:
         yield f"### {finding.case.id}\n"
-        for peers in _facts(finding, facts).values():
+        for peers in _facts(finding, checked).values():
             yield f"{peers[0]}, {finding.places[peers[0]].revisions[0]}:\n"
             yield "````text"
             yield from finding.places[peers[0]].said

@@ -45,7 +45,7 @@ low.version = "1.0.0"
 cancelled: list[str] = []
 levels: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 known_roots: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-subscribed: set[str] = set()
+subscribed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 visited: set[str] = set()
 
 
@@ -181,7 +181,7 @@ async def test_trigger_prompt_change(ctx: Context) -> str:
 @server.tool()
 async def test_trigger_resource_change(ctx: Context) -> str:
     """Announce that the list of resources, and the watched one, have changed."""
-    if WATCHED in subscribed:
+    if WATCHED in subscribed.get(ctx.session, ()):
         await ctx.session.send_resource_updated(AnyUrl(WATCHED))
     await ctx.session.send_resource_list_changed()
     return "changed"
@@ -400,13 +400,13 @@ async def set_level(level: types.LoggingLevel) -> None:
 @low.subscribe_resource()
 async def subscribe(uri: AnyUrl) -> None:
     """Report the resource from now on."""
-    subscribed.add(str(uri))
+    subscribed.setdefault(low.request_context.session, set()).add(str(uri))
 
 
 @low.unsubscribe_resource()
 async def unsubscribe(uri: AnyUrl) -> None:
     """Report it no more."""
-    subscribed.discard(str(uri))
+    subscribed.setdefault(low.request_context.session, set()).discard(str(uri))
 
 
 low.notification_handlers[types.RootsListChangedNotification] = forget_roots

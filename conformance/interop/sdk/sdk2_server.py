@@ -52,8 +52,8 @@ server = MCPServer(
 low = server._lowlevel_server
 cancelled: list[str] = []
 levels: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-known_roots: dict[str, str] = {}
-subscribed: set[str] = set()
+known_roots: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+subscribed: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 visited: set[str] = set()
 
 
@@ -230,7 +230,7 @@ async def test_trigger_resource_change(ctx: Context) -> str:
     await ctx.notify_resource_updated(WATCHED)
     await ctx.notify_resources_changed()
     if legacy(ctx):
-        if WATCHED in subscribed:
+        if WATCHED in subscribed.get(ctx.session._connection, ()):
             await ctx.session.send_resource_updated(WATCHED)
         await ctx.session.send_resource_list_changed()
     return "changed"
@@ -385,7 +385,7 @@ async def test_sampling_with_tools(
 
 def ask_roots(ctx: Context) -> ListRoots | None:
     """Ask for the roots, unless they are known and the client has not said that they changed."""
-    return None if legacy(ctx) and "legacy" in known_roots else ListRoots()
+    return None if legacy(ctx) and ctx.session._connection in known_roots else ListRoots()
 
 
 @server.tool(structured_output=False)
@@ -394,16 +394,16 @@ async def test_list_roots(
 ) -> str:
     """Name the client's roots."""
     if roots is None:
-        return known_roots["legacy"]
+        return known_roots[ctx.session._connection]
     text = " ".join(str(root.uri) for root in roots.roots)
     if legacy(ctx):
-        known_roots["legacy"] = text
+        known_roots[ctx.session._connection] = text
     return text
 
 
-async def forget_roots(ctx: object, params: object) -> None:
-    """Take note that roots have changed."""
-    known_roots.clear()
+async def forget_roots(ctx: Any, params: object) -> None:
+    """Take note that a client's roots have changed."""
+    known_roots.pop(ctx.session._connection, None)
 
 
 # Resources, prompts, completion
@@ -496,15 +496,15 @@ async def set_level(ctx: Any, params: types.SetLevelRequestParams) -> types.Empt
     return types.EmptyResult()
 
 
-async def subscribe(ctx: object, params: types.SubscribeRequestParams) -> types.EmptyResult:
+async def subscribe(ctx: Any, params: types.SubscribeRequestParams) -> types.EmptyResult:
     """Report the resource from now on."""
-    subscribed.add(str(params.uri))
+    subscribed.setdefault(ctx.session._connection, set()).add(str(params.uri))
     return types.EmptyResult()
 
 
-async def unsubscribe(ctx: object, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+async def unsubscribe(ctx: Any, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
     """Report it no more."""
-    subscribed.discard(str(params.uri))
+    subscribed.setdefault(ctx.session._connection, set()).discard(str(params.uri))
     return types.EmptyResult()
 
 
