@@ -235,6 +235,8 @@ class ProcessLink(DescriptorLink):
             process.wait(self._process_settings.kill_wait)
 
     async def _discard(self) -> None:
+        if self._reader is None:  # something failed before it was attached
+            return
         with suppress(OSError):
             while await self._receive():
                 pass

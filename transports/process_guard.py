@@ -75,7 +75,7 @@ class Guard:
         process = self._process
         if process is not None and process.poll() is None:
             assert process.stdin is not None  # noqa: S101
-            with suppress(BlockingIOError):  # it was stopped by somebody: nothing helps then
+            with suppress(OSError):  # it was stopped or killed by somebody, just now
                 os.write(process.stdin.fileno(), line.encode())
                 return
         if process is not None:
