@@ -1,0 +1,138 @@
+"""The typer application that ``mcpcore`` adds as ``mcpcore bench``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transports.commands.guard import guarded
+
+app = typer.Typer(
+    help="Measure what things cost, beside peers and the limit of the machine.",
+    epilog="Exit status: 0 every bound is met, 1 one is MISSED, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ROUNDS = 7
+QUICK_ROUNDS = 5
+
+
+@app.command("run")
+def run(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="ROW[:VARIANT]", help="Only this row; repeatable."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"{QUICK_ROUNDS} short rounds: for a first look.")
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", metavar="N", min=1, help=f"Runs of each; default {ROUNDS}."),
+    ] = None,
+    goals: Annotated[bool, typer.Option("--goals", help="Only rows with bounds.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Save the run.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write tables.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="DIR", help="Draw plots (SVG).")
+    ] = None,
+    write_docs: Annotated[
+        bool, typer.Option("--write-docs", help="Put figures and plots into docs/performance.md.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show the rows; measure nothing.")] = False,
+) -> None:
+    r"""Measure, in turn, and hold every ratio against its bound.
+
+    A row is a kind of work; its variants are ours, the raw limits and the peers. What is not
+    installed is left out, with the reason; `make bench` installs everything first.
+
+    \b
+    Examples:
+      mcpcore bench run --list
+      mcpcore bench run --only http --only stdio
+      mcpcore bench run --only http:ours-asyncio --only http:raw-protocol --rounds 15
+      mcpcore bench run --quick --goals
+      mcpcore bench run --json new.json --markdown new.md --plots plots
+    """
+    from benchmarks.commands.running import Choice, measure
+
+    choice = Choice(
+        only=tuple(only or ()),
+        rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+        quick=quick,
+        goals=goals,
+        json=json,
+        markdown=markdown,
+        plots=plots,
+        write_docs=write_docs,
+    )
+
+    def work() -> int:
+        from benchmarks.commands.running import list_rows
+
+        return list_rows(choice) if show else measure(choice)
+
+    guarded(False, work)
+
+
+@app.command("compare")
+def compare(
+    old: Annotated[Path, typer.Argument(metavar="OLD.json")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what has not changed beyond the noise.")
+    ] = False,
+) -> None:
+    r"""Say what has changed from one saved run to another, beyond the noise.
+
+    Exit status: 0 nothing costs more than it did, 1 something does.
+
+    \b
+    Examples:
+      mcpcore bench compare before.json after.json
+      mcpcore bench compare --all before.json after.json
+    """
+
+    def work() -> int:
+        from benchmarks.commands.running import show_comparison
+
+        return show_comparison(old, new, everything=everything)
+
+    guarded(False, work)
+
+
+@app.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(metavar="RUN.json")],
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write tables.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="DIR", help="Draw plots (SVG).")
+    ] = None,
+    write_docs: Annotated[
+        bool, typer.Option("--write-docs", help="Put figures and plots into docs/performance.md.")
+    ] = False,
+) -> None:
+    r"""Show a saved run again.
+
+    Exit status: as that of the run.
+
+    \b
+    Examples:
+      mcpcore bench show run.json
+      mcpcore bench show run.json --markdown run.md --plots plots
+    """
+
+    def work() -> int:
+        from benchmarks.commands.running import show_saved
+
+        return show_saved(file, markdown=markdown, plots=plots, write_docs=write_docs)
+
+    guarded(False, work)

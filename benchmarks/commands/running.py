@@ -1,0 +1,196 @@
+"""What the commands of the bench do."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.method.compare import Change, compare
+from benchmarks.method.machine import described, machine
+from benchmarks.method.samples import FORMAT, Run
+from benchmarks.report.docs import write_docs as write_page
+from benchmarks.report.markdown import markdown as in_markdown
+from benchmarks.report.plots import draw
+from benchmarks.report.tables import show_differences, show_load, show_row
+from benchmarks.rows import Row
+from benchmarks.runner import measure_load, run_row
+from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
+from benchmarks.table import ROWS
+from transports.commands.output import Exit, Failure
+
+_WIDE = 180
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What the command line of ``mcpcore bench run`` says."""
+
+    only: tuple[str, ...] = ()
+    rounds: int
+    quick: bool = False
+    goals: bool = False
+    json: Path | None = None
+    markdown: Path | None = None
+    plots: Path | None = None
+    write_docs: bool = False
+
+
+def chosen(choice: Choice) -> dict[str, tuple[Row, tuple[str, ...]]]:
+    """The rows that are wanted, and the variants of each (none: all).  Raises Failure."""
+    if not choice.only:
+        return {name: (row, ()) for name, row in ROWS.items() if row.goal or not choice.goals}
+    wanted: dict[str, tuple[Row, tuple[str, ...]]] = {}
+    for each in choice.only:
+        name, _, variant = each.partition(":")
+        row = ROWS.get(name)
+        if row is None:
+            raise Failure(f"there is no row {name!r}; --list shows them", Exit.USAGE)
+        if variant and variant not in row.variants:
+            known = ", ".join(row.variants)
+            raise Failure(f"the row {name} has no {variant!r}, but {known}", Exit.USAGE)
+        before = wanted.get(name, (row, ()))[1]
+        wanted[name] = (row, (*before, variant) if variant else before)
+    return wanted
+
+
+def list_rows(choice: Choice) -> int:
+    """Print the rows, their variants and what is missing."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name, (row, _) in chosen(choice).items():
+        console.print(f"[bold]{name}[/]  {row.title} [dim]({row.unit})[/]")
+        for key, variant in row.variants.items():
+            missing = variant.needs()
+            note = f"  [yellow]{missing}[/]" if missing else ""
+            console.print(f"  {key}  [dim]{variant.title}[/]{note}")
+    return Exit.OK
+
+
+def _console() -> Console:
+    """Standard output; where it is no terminal, wide enough for any table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
+
+
+def measure(choice: Choice) -> int:
+    """Measure and show; 1 if a bound is missed or a run has failed."""
+    console = _console()
+    rows = chosen(choice)
+    facts = machine(
+        {
+            "official SDK": ((SDK,), ("mcp", "uvicorn", "h11", "httptools", "uvloop", "pydantic")),
+            "fastmcp": ((FASTMCP,), ("fastmcp", "mcp", "uvicorn", "httptools", "uvloop")),
+            "Node": ((node() or "node",), ()),
+            "TypeScript SDK": _typescript(),
+        }
+    )
+    for line in described(facts):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    console.print()
+    run = Run(machine=facts, rounds=choice.rounds, rows={})
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    total = sum(len(only or row.variants) for row, only in rows.values()) * choice.rounds
+    with Progress(*columns, console=console, transient=True, refresh_per_second=1) as progress:
+        bar = progress.add_task("the load generator itself", total=total)
+        run.load = measure_load(lambda name: None)
+        show_load(console, run.load)
+        for name, (row, only) in rows.items():
+
+            def told(number: int, title: str, name: str = name) -> None:
+                progress.update(bar, description=f"{name}: {title}", advance=1)
+
+            result = run_row(row, choice.rounds, quick=choice.quick, only=only, told=told)
+            run.rows[name] = result
+            show_row(console, name, result)
+            _save(run, choice)
+    _write(run, markdown=choice.markdown, plots=choice.plots, write_docs=choice.write_docs)
+    return _status(console, run)
+
+
+def _typescript() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    package = NODE_MODULES / "@modelcontextprotocol" / "sdk" / "package.json"
+    return ((node() or "node", "-p", f"require('{package}').version", "--"), ())
+
+
+def _save(run: Run, choice: Choice) -> None:
+    """Keep what there is, also of a run that is interrupted."""
+    if choice.json is not None:
+        choice.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
+
+
+def _write(run: Run, *, markdown: Path | None, plots: Path | None, write_docs: bool) -> None:
+    if markdown is not None:
+        markdown.write_text(in_markdown(run), encoding="utf-8")
+    if plots is not None:
+        draw(run, plots)
+    if write_docs:
+        write_page(run)
+
+
+def _status(console: Console, run: Run) -> int:
+    verdicts = [(name, each) for name, row in run.rows.items() for each in row.verdicts]
+    missed = [f"{name} ({each.ours} : {each.peer})" for name, each in verdicts if each.met is False]
+    met = sum(each.met is True for _, each in verdicts)
+    unknown = sum(each.met is None and each.most is not None for _, each in verdicts)
+    failed = [
+        f"{name}: {measured.title}: {measured.missing}"
+        for name, row in run.rows.items()
+        for measured in row.variants.values()
+        if measured.missing and measured.missing.startswith("failed")
+    ]
+    for problem in failed:
+        console.print(problem, style="red", markup=False, soft_wrap=True)
+    console.print(f"{met} bounds met, {len(missed)} MISSED, {unknown} not measured", style="bold")
+    for each in missed:
+        console.print(f"  MISSED: {each}", style="red", soft_wrap=True)
+    return Exit.REFUSED if missed or failed else Exit.OK
+
+
+def load(file: Path) -> Run:
+    """Read a saved run.  Raises Failure."""
+    try:
+        run = msgspec.json.decode(file.read_bytes(), type=Run)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Failure(f"{file}: {error}", Exit.USAGE) from None
+    if run.format != FORMAT:
+        raise Failure(f"{file} has format {run.format}, not {FORMAT}", Exit.USAGE)
+    return run
+
+
+def show_comparison(old: Path, new: Path, *, everything: bool) -> int:
+    """Print what has changed; 1 if something costs more."""
+    console = _console()
+    before, after = load(old), load(new)
+    for name in ("cpu", "cores", "system", "python"):
+        if before.machine.get(name) != after.machine.get(name):
+            console.print(
+                f"not the same machine: {name} was {before.machine.get(name)}, "
+                f"is {after.machine.get(name)}",
+                style="yellow",
+            )
+    differences = compare(before, after)
+    changed = [each for each in differences if everything or each.change is not Change.SAME]
+    if changed:
+        show_differences(console, changed)
+    same = sum(each.change is Change.SAME for each in differences)
+    slower = sum(each.change is Change.SLOWER for each in differences)
+    console.print(f"{len(differences)} compared: {same} within the noise, {slower} cost MORE")
+    return Exit.REFUSED if slower else Exit.OK
+
+
+def show_saved(file: Path, *, markdown: Path | None, plots: Path | None, write_docs: bool) -> int:
+    """Print a saved run; the status is that of the run."""
+    console = _console()
+    run = load(file)
+    for line in described(run.machine):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    show_load(console, run.load)
+    for name, row in run.rows.items():
+        show_row(console, name, row)
+    _write(run, markdown=markdown, plots=plots, write_docs=write_docs)
+    return _status(console, run)

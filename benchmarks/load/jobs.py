@@ -1,0 +1,160 @@
+"""What the load generator can be asked to do: one Struct for each kind of work."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Command(Struct, frozen=True):
+    """A program to start: its words, and what its environment has beside ours."""
+
+    words: tuple[str, ...]
+    env: dict[str, str] = {}
+
+
+class Ask(Struct, frozen=True):
+    """What is asked, again and again.
+
+    ``size``: bytes of text (echo), items (total), tools (list), milliseconds (wait).
+    """
+
+    kind: Literal["echo", "total", "list", "wait"] = "echo"
+    size: int = 200
+
+
+Era = Literal["modern", "legacy"]
+
+
+class Job(Struct, frozen=True, kw_only=True, tag_field="job"):
+    """Something to measure at a server.  Times in seconds."""
+
+    server: Command
+    seconds: float = 1.0
+    """Of steady state."""
+    warm: float = 0.3
+    """Before that, after the handshake."""
+
+
+class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
+    """Requests over HTTP, one at a time on each connection."""
+
+    ask: Ask = Ask()
+    era: Era = "modern"
+    replies: Literal["json", "sse", "any"] = "json"
+    """What the Accept header allows."""
+    connections: int = 16
+    sessions: int = 0
+    """Legacy sessions that are there beside those of the connections."""
+    streams: int = 0
+    """So many of those have a GET stream open."""
+    vary: bool = False
+    """Every head differs from the last."""
+    wall: bool = False
+    """The value is the time of the clock that a call takes, all of them together, not CPU."""
+
+
+class LineCalls(Job, frozen=True, kw_only=True, tag="lines"):
+    """Requests on a byte stream of lines: standard input and output, TCP, a Unix socket."""
+
+    binding: Literal["stdio", "tcp", "unix"] = "stdio"
+    ask: Ask = Ask()
+    era: Era = "legacy"
+    window: int = 1
+    """In flight."""
+
+
+class WebSocketCalls(Job, frozen=True, kw_only=True, tag="websocket"):
+    """Requests in text frames."""
+
+    ask: Ask = Ask()
+    era: Era = "modern"
+    connections: int = 16
+
+
+class SseCalls(Job, frozen=True, kw_only=True, tag="http+sse"):
+    """Requests over HTTP+SSE of 2024-11-05: posted, answered on the stream."""
+
+    ask: Ask = Ask()
+    connections: int = 16
+
+
+class Events(Job, frozen=True, kw_only=True, tag="events"):
+    """Calls of ``events`` over HTTP: the cost of one event."""
+
+    era: Era = "modern"
+    count: int = 1000
+    together: bool = False
+
+
+class Resume(Job, frozen=True, kw_only=True, tag="resume"):
+    """A stream is left, and picked up when all its events have been made: the cost of one event."""
+
+    count: int = 10_000
+
+
+class Setup(Job, frozen=True, kw_only=True, tag="setup"):
+    """Connections that make one request each."""
+
+    ask: Ask = Ask()
+    era: Era = "modern"
+
+
+Held = Literal["connection", "session", "stream", "call", "idle"]
+
+
+class Memory(Job, frozen=True, kw_only=True, tag="memory"):
+    """Resident memory of what a server holds, in kB a piece.
+
+    ``what``: ``connection`` (that made a modern request and stays), ``session``, ``stream`` (a
+    session and its GET stream), ``call`` (a session with a call that waits), ``idle`` (the server
+    itself, in MB, once it has answered).
+    """
+
+    what: Held
+    count: int = 1000
+
+
+class Peak(Job, frozen=True, kw_only=True, tag="peak"):
+    """What memory rises by at most while large requests are answered one at a time, in bytes."""
+
+    size: int
+    calls: int = 5
+
+
+class After(Job, frozen=True, kw_only=True, tag="after"):
+    """CPU of a server that has nothing to do any more, in microseconds a second."""
+
+    connections: int = 64
+
+
+class FirstReply(Job, frozen=True, kw_only=True, tag="first reply"):
+    """From the start of a stdio server to its first reply, in milliseconds."""
+
+    era: Era = "legacy"
+
+
+class Import(Job, frozen=True, kw_only=True, tag="import"):
+    """The time that a fresh interpreter takes for what ``server`` says, beyond its own start."""
+
+
+class SelfMeasured(Job, frozen=True, kw_only=True, tag="program"):
+    """A program that measures itself and prints a sample; ``beside``: a server that it needs."""
+
+    beside: Command | None = None
+
+
+AnyJob = (
+    HttpCalls
+    | LineCalls
+    | WebSocketCalls
+    | SseCalls
+    | Events
+    | Resume
+    | Setup
+    | Memory
+    | Peak
+    | After
+    | FirstReply
+    | Import
+    | SelfMeasured
+)

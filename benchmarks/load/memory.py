@@ -1,0 +1,94 @@
+"""Resident memory of what a server holds."""
+
+import socket
+import time
+from collections.abc import Callable
+
+from benchmarks.load.asks import FIRST, Question, Verifier
+from benchmarks.load.http_calls import open_stream, ring
+from benchmarks.load.http_wire import Place, Replies, asking, open_session
+from benchmarks.load.jobs import Ask, Memory
+from benchmarks.load.server import cpu, listening, resident
+from benchmarks.method.samples import Sample
+
+_BEFORE = 20
+"""So many of a kind are there before the first look: what the first of them take is not theirs."""
+_LONG = 600_000
+
+
+class Holder:
+    """Holds connections, sessions, streams or calls open at a server."""
+
+    def __init__(self, place: Place, job: Memory) -> None:
+        self._place = place
+        self.held: list[socket.socket] = []
+        self._shared = place.connect()
+        self.held.append(self._shared)
+        self._replies = Replies(self._shared)
+        modern = Question(Ask(), "modern")
+        self._modern = ring(asking(place, modern, "any", None), FIRST, 1)[0]
+        self._verifier = Verifier(modern)
+        self._wait = Question(Ask("wait", _LONG), "legacy")
+        self.add: Callable[[], None] = {
+            "connection": self._connection,
+            "session": self._session,
+            "stream": self._stream,
+            "call": self._call,
+            "idle": self._connection,
+        }[job.what]
+
+    def _connection(self) -> None:
+        connection = self._place.connect()
+        self.held.append(connection)
+        number, data = self._modern
+        connection.sendall(data)
+        self._verifier.check(number, Replies(connection).wait())
+
+    def _session(self) -> None:
+        open_session(self._place, self._shared, self._replies)
+
+    def _stream(self) -> None:
+        session = open_session(self._place, self._shared, self._replies)
+        self.held.append(open_stream(self._place, session))
+
+    def _call(self) -> None:
+        session = open_session(self._place, self._shared, self._replies)
+        connection = self._place.connect()
+        self.held.append(connection)
+        whole = asking(self._place, self._wait, "json", session)
+        connection.sendall(ring(whole, FIRST, 1)[0][1])
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for each in self.held:
+            each.close()
+
+
+def measure(job: Memory) -> Sample:
+    """Run the job."""
+    with listening(job.server) as (process, url):
+        holder = Holder(Place.of(url), job)
+        try:
+            for _ in range(_BEFORE if job.what != "idle" else 1):
+                holder.add()
+            settle(process)
+            before = resident(process)
+            if job.what == "idle":
+                return Sample(value=before / 1e6)
+            for _ in range(job.count):
+                holder.add()
+            settle(process)
+            grown = resident(process) - before
+        finally:
+            holder.close()
+    return Sample(value=grown / job.count / 1000, facts={"count": float(job.count)})
+
+
+def settle(process: int) -> None:
+    """Wait until the server has nothing to do, half a minute at most."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        before = cpu(process)
+        time.sleep(0.2)
+        if cpu(process) - before < 0.01:
+            return

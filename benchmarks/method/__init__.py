@@ -1,0 +1,1 @@
+"""How things are measured and judged: histograms, samples, medians with spread, comparisons."""

@@ -1,0 +1,101 @@
+"""The machine and the packages that a run was made with."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "mcpcore",
+    "anyio",
+    "trio",
+    "msgspec",
+    "h11",
+    "httptools",
+    "uvloop",
+    "wsproto",
+    "websockets",
+)
+_LISTING = (
+    "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+)
+
+
+def machine(peers: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dict[str, Any]:
+    """Describe where a run is made.
+
+    ``peers``: for each other environment the Python of it, as a command, and the packages to name.
+    """
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory": _memory(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "load": list(os.getloadavg()),
+        "packages": _ours(),
+        "peers": {name: _theirs(*asked) for name, asked in peers.items()},
+    }
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _memory() -> str:
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{size / 1e9:.1f} GB"
+
+
+def _ours() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _theirs(python: Sequence[str], packages: Sequence[str]) -> dict[str, str]:
+    # Of Node we want what it says of itself.
+    command = [*python, "-c", _LISTING] if packages else [*python, "--version"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    if not packages:
+        return {"version": said.strip()}
+    versions = dict(word.split("==", 1) for word in said.split() if "==" in word)
+    return {name: versions[name] for name in packages if name in versions}
+
+
+def described(facts: Mapping[str, Any]) -> list[str]:
+    """Say it in lines for people."""
+    packages = ", ".join(
+        f"{name} {version}"
+        for name, version in facts["packages"].items()
+        if version != "not installed"
+    )
+    lines = [
+        f"{facts['when']}, {facts['cpu']}, {facts['cores']} cores, {facts['memory']}, "
+        f"{facts['system']}, {facts['python']}",
+        f"load before: {', '.join(f'{value:.2f}' for value in facts['load'])}",
+        packages,
+    ]
+    for name, versions in facts["peers"].items():
+        if versions:
+            listed = ", ".join(f"{package} {version}" for package, version in versions.items())
+            lines.append(f"{name}: {listed}")
+    return lines

@@ -1,0 +1,122 @@
+"""What runs have measured: samples, the variants of a row, whole runs; saved as JSON.
+
+Every value is a cost: less is better.  A rate is kept as the time that one unit takes.
+"""
+
+import random
+from collections.abc import Sequence
+from statistics import median, quantiles
+from typing import Any
+
+from msgspec import Struct, field
+
+from benchmarks.method.histogram import Histogram
+
+FORMAT = 1
+"""Of the file that a run is saved in."""
+
+
+class Sample(Struct, omit_defaults=True):
+    """What one run of one variant has measured."""
+
+    value: float
+    """In the unit of its row."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """What is worth knowing beside it, such as ``rate`` (a second), ``load`` (the CPU of the load
+    generator, in microseconds a unit), ``busy`` (the server's share of a CPU)."""
+    latency: dict[int, int] = field(default_factory=dict)
+    """Counts of a :class:`~benchmarks.method.histogram.Histogram` in nanoseconds."""
+
+
+class Measured(Struct, omit_defaults=True):
+    """All samples of one variant of a row."""
+
+    title: str
+    samples: list[Sample] = field(default_factory=list)
+    missing: str | None = None
+    """Why there are none."""
+
+    @property
+    def values(self) -> list[float]:
+        """The values, in the order of the rounds."""
+        return [sample.value for sample in self.samples]
+
+    @property
+    def median(self) -> float:
+        """The middle value.  Raises StatisticsError if there are none."""
+        return median(self.values)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The spread; the extremes where there are fewer than four values."""
+        return quartiles(self.values)
+
+    def fact(self, name: str) -> float | None:
+        """The median of something beside the value, None if no sample has it."""
+        known = [sample.facts[name] for sample in self.samples if name in sample.facts]
+        return median(known) if known else None
+
+    @property
+    def histogram(self) -> Histogram:
+        """The latencies of all samples together."""
+        whole = Histogram()
+        for sample in self.samples:
+            whole.merge(Histogram(sample.latency))
+        return whole
+
+
+class Verdict(Struct):
+    """One ratio of a row beside its bound."""
+
+    ours: str
+    peer: str
+    most: float | None
+    """The most that ours may cost as a multiple of the peer; None: it is only shown."""
+    ratio: float | None
+    """None: one of the two was not measured."""
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no bound, or nothing to hold against it."""
+        if self.most is None or self.ratio is None:
+            return None
+        return self.ratio <= self.most
+
+
+class RowResult(Struct):
+    """What a row of the table has shown."""
+
+    title: str
+    unit: str
+    variants: dict[str, Measured]
+    verdicts: list[Verdict] = field(default_factory=list)
+
+
+class Run(Struct):
+    """A whole run, as it is saved."""
+
+    machine: dict[str, Any]
+    rounds: int
+    rows: dict[str, RowResult]
+    load: dict[str, float] = field(default_factory=dict)
+    """What the load generator takes by itself, in microseconds of CPU, by kind of work."""
+    format: int = FORMAT
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The first and the third quartile; the extremes where there are fewer than four values."""
+    if len(values) < 4:
+        return min(values), max(values)
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def bootstrap(values: Sequence[float], *, resamples: int = 2000) -> tuple[float, float]:
+    """An interval that holds the median of what was sampled with 95 % confidence.
+
+    The same values always give the same interval.
+    """
+    chance = random.Random(20260728)  # noqa: S311 - resampling, no secret
+    count = len(values)
+    medians = sorted(median(chance.choices(values, k=count)) for _ in range(resamples))
+    return medians[int(resamples * 0.025)], medians[int(resamples * 0.975) - 1]

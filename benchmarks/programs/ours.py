@@ -1,0 +1,161 @@
+"""Our server, by its public API: ``--binding http|sse|ws|tcp|unix|stdio``, ``--driver``.
+
+Drivers of HTTP: ``anyio`` (h11; with ``--backend trio`` too), ``asyncio`` (h11 on a protocol),
+``speed`` (httptools and uvloop).  One that is not there is refused with a line on standard error
+that begins with ``not available:``, and status 3.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import anyio
+from msgspec import Meta, Struct
+
+from benchmarks.programs.offer import arguments, fillers
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
+from mcpcore.service import Server
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings, run
+
+UNAVAILABLE = 3
+MANY = 100_000
+LARGE = 256 * 1024 * 1024
+
+
+class Item(Struct):
+    """One of the things that ``total`` adds up."""
+
+    sku: str
+    quantity: int
+    price: float
+    tags: list[str] = []
+
+
+class Total(Struct):
+    """What ``total`` finds."""
+
+    count: int
+    total: float
+
+
+def make(tools: int) -> Server:
+    """Make the server; ``tools``: the length of its list."""
+    server = Server("ours", version="1", page_size=max(tools, 1))
+
+    @server.tool
+    def echo(text: str) -> str:
+        """Say it again."""
+        return text
+
+    @server.tool
+    def total(items: list[Item]) -> Total:
+        """Add up what the items cost."""
+        return Total(len(items), sum(item.quantity * item.price for item in items))
+
+    @server.tool
+    async def wait(milliseconds: Annotated[int, Meta(ge=0)]) -> str:
+        """Answer late."""
+        await anyio.sleep(milliseconds / 1000)
+        return "waited"
+
+    @server.tool
+    async def events(context: Context, count: int, together: bool = False) -> str:
+        """Report progress so often: each step when the last has left, or all at once."""
+        for number in range(1, count + 1):
+            context.progress(number, count)
+            if not together:
+                await context.drained()
+        return "told"
+
+    for name, description in fillers(tools):
+
+        def tool(text: str, times: int = 1) -> str:
+            return text * times
+
+        server.add_tool(tool, name, description=description)
+    return server
+
+
+def settings(driver: str) -> ServeSettings:
+    """Everything as by default, but for the limits that a load of this size would meet."""
+    return ServeSettings(
+        runtime=RuntimeSettings(limits=Limits(message_size=LARGE, in_flight=MANY)),
+        http=HttpSettings(
+            max_body=LARGE,
+            max_sessions=MANY,
+            sessions_per_client=MANY,
+            session_unused=None,
+            replay_events=20_000,
+            replay_bytes=LARGE,
+            replay_total=LARGE,
+        ),
+        http_link=HttpServerSettings(
+            connections=MANY, connections_per_client=MANY, **driven(driver)
+        ),
+    )
+
+
+def driven(driver: str) -> dict[str, Any]:
+    """The settings that choose a driver; ends the program if it is not there."""
+    there = "driver" in HttpServerSettings.__struct_fields__
+    if driver in ("", "anyio"):
+        return {"driver": "anyio", "parser": "h11"} if there else {}
+    if not there:
+        unavailable("there is no HTTP driver on asyncio.Protocol")
+    return {"driver": "asyncio", "parser": "h11" if driver == "asyncio" else "httptools"}
+
+
+def unavailable(reason: str) -> None:
+    """End the program, saying why."""
+    print(f"not available: {reason}", file=sys.stderr, flush=True)
+    sys.exit(UNAVAILABLE)
+
+
+@contextmanager
+def looped(driver: str) -> Iterator[None]:
+    """Have uvloop where the driver wants it."""
+    if driver != "speed":
+        yield
+        return
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        unavailable("uvloop is not installed: make bench-tools")
+    import asyncio
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    yield
+
+
+def announce(url: str) -> None:
+    """Say where we are."""
+    print(f"listening on {url}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Serve as the command line says."""
+    chosen = arguments("driver", "backend")
+    binding = chosen.binding
+    where: dict[str, Any] = {binding: "127.0.0.1:0"}
+    if binding == "unix":
+        where = {"unix": chosen.path}
+    elif binding == "stdio":
+        where = {"stdio": True}
+    given = settings(chosen.driver)
+    with looped(chosen.driver):
+        run(
+            make(chosen.tools),
+            settings=given,
+            on_listening=None if binding == "stdio" else announce,
+            backend=chosen.backend or "asyncio",
+            **where,
+        )
+
+
+if __name__ == "__main__":
+    main()

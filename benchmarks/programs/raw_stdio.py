@@ -1,0 +1,72 @@
+"""Raw limit: a stdio server, one line in, one line out.
+
+``--io blocking``: ``readline`` on a buffered file.  ``--io ready``: an asyncio loop that is told
+when standard input can be read, and answers all lines that have come in one write.
+"""
+
+import asyncio
+import os
+import sys
+
+from msgspec import UNSET
+
+from benchmarks.programs import raw_codec
+from benchmarks.programs.offer import arguments
+from benchmarks.programs.raw_codec import Codec, ToolError
+
+
+def answer(codec: Codec, line: bytes) -> bytes:
+    """The line that answers a line, empty for a notification."""
+    try:
+        request = raw_codec.read(line)
+        if request.id is UNSET:
+            return b""
+        params = request.params
+        meta = params.meta if params is not UNSET else UNSET
+        return codec.answer(request, modern=meta is not UNSET and meta.version is not UNSET) + b"\n"
+    except (ValueError, ToolError) as error:
+        return raw_codec.refused(error)[1] + b"\n"
+
+
+def blocking(codec: Codec) -> None:
+    """Read and answer line by line."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while line := source.readline():
+        sink.write(answer(codec, line))
+        sink.flush()
+
+
+async def ready(codec: Codec) -> None:
+    """Answer whatever is there when something is."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    rest = b""
+
+    def readable() -> None:
+        nonlocal rest
+        data = os.read(0, 65536)
+        if not data:
+            loop.remove_reader(0)
+            over.set_result(None)
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        out = b"".join([answer(codec, line) for line in lines])
+        while out:
+            out = out[os.write(1, out) :]
+
+    loop.add_reader(0, readable)
+    await over
+
+
+def main() -> None:
+    """Serve as the command line says."""
+    chosen = arguments("io")
+    codec = Codec(chosen.tools)
+    if chosen.io == "ready":
+        asyncio.run(ready(codec))
+    else:
+        blocking(codec)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The official Python SDK 2.x (or fastmcp) as a server; run as a script in its own environment.
+
+``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``;
+``--replies json|sse``; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
+"""
+
+import json
+import logging
+import socket
+import sys
+import warnings
+from pathlib import Path
+
+import anyio
+
+sys.path[0] = str(Path(__file__).resolve().parents[2])
+from benchmarks.programs.offer import arguments, fillers
+
+warnings.simplefilter("ignore")
+logging.disable(logging.CRITICAL)
+
+TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+ANY = {"type": "object"}
+TIMES = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "times": {"type": "integer", "default": 1}},
+    "required": ["text"],
+}
+
+
+def low(tools):
+    """The low-level server."""
+    import mcp_types as types
+    from mcp.server import Server
+
+    listed = [types.Tool(name="echo", description="Echo.", input_schema=TEXT)]
+    listed += (
+        types.Tool(name=name, description=f"{name}.", input_schema=ANY)
+        for name in ("total", "wait", "events")
+    )
+    listed += (
+        types.Tool(name=name, description=description, input_schema=TIMES)
+        for name, description in fillers(tools)
+    )
+    result = types.ListToolsResult(tools=listed)
+
+    async def on_list(ctx, params):
+        return result
+
+    async def on_call(ctx, params):
+        given = params.arguments or {}
+        structured = None
+        if params.name == "echo":
+            text = given["text"]
+        elif params.name == "total":
+            items = given["items"]
+            found = sum(item["quantity"] * item["price"] for item in items)
+            structured = {"count": len(items), "total": found}
+            text = json.dumps(structured)
+        elif params.name == "wait":
+            await anyio.sleep(given["milliseconds"] / 1000)
+            text = "waited"
+        else:
+            for number in range(1, given["count"] + 1):
+                await ctx.session.report_progress(number, given["count"])
+            text = "told"
+        content = [types.TextContent(type="text", text=text)]
+        return types.CallToolResult(content=content, structured_content=structured)
+
+    return Server("low", version="1", on_list_tools=on_list, on_call_tool=on_call)
+
+
+def high(maker, context):
+    """MCPServer of the SDK, or FastMCP."""
+    from pydantic import BaseModel
+
+    class Item(BaseModel):
+        sku: str
+        quantity: int
+        price: float
+        tags: list[str] = []
+
+    class Total(BaseModel):
+        count: int
+        total: float
+
+    def echo(text: str) -> str:
+        return text
+
+    def total(items: list[Item]) -> Total:
+        found = sum(item.quantity * item.price for item in items)
+        return Total(count=len(items), total=found)
+
+    async def wait(milliseconds: int) -> str:
+        await anyio.sleep(milliseconds / 1000)
+        return "waited"
+
+    async def events(ctx: context, count: int, together: bool = False) -> str:
+        for number in range(1, count + 1):
+            await ctx.report_progress(number, count)
+        return "told"
+
+    for tool in (echo, total, wait, events):
+        maker.tool()(tool)
+    return maker
+
+
+async def serve(app, loop, parser):
+    """Serve an application with uvicorn, on a port that is announced."""
+    import uvicorn
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    config = uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        http=parser or "h11",
+        loop=loop or "asyncio",
+        backlog=2048,
+    )
+    port = listener.getsockname()[1]
+    print(f"listening on http://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def main():
+    """Serve as the command line says."""
+    chosen = arguments("kind", "replies", "loop", "parser")
+    if chosen.kind == "fastmcp":
+        from fastmcp import Context, FastMCP
+
+        server = high(FastMCP("fast", version="1"), Context)
+    elif chosen.kind == "high":
+        from mcp.server.mcpserver import Context, MCPServer
+
+        server = high(MCPServer("high", version="1", log_level="CRITICAL"), Context)
+    else:
+        server = low(chosen.tools)
+    if chosen.binding == "stdio":
+        if chosen.kind == "fastmcp":
+            server.run(transport="stdio", show_banner=False)
+        elif chosen.kind == "high":
+            server.run("stdio")
+        else:
+            anyio.run(by_stdio, server)
+        return
+    if chosen.kind == "fastmcp":
+        app = server.http_app(path="/mcp", json_response=chosen.replies != "sse")
+    else:
+        app = server.streamable_http_app(json_response=chosen.replies != "sse")
+    if chosen.loop == "uvloop":
+        import uvloop
+
+        uvloop.install()
+    anyio.run(serve, app, chosen.loop, chosen.parser)
+
+
+async def by_stdio(server):
+    """Serve standard input and output."""
+    from mcp.server.stdio import stdio_server
+
+    async with stdio_server() as (received, sent):
+        await server.run(received, sent, server.create_initialization_options())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a run has shown: tables, Markdown, plots."""

@@ -1,0 +1,42 @@
+"""The figures of docs/performance.md, written by the command alone."""
+
+from pathlib import Path
+
+from benchmarks.method.samples import Run
+from benchmarks.report.markdown import goals, load_table, machine_lines, row_table
+from benchmarks.report.plots import draw
+from benchmarks.subjects import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "plots"
+BEGIN = "<!-- measured: begin -->"
+END = "<!-- measured: end -->"
+
+
+def measured(run: Run, plots: list[str]) -> str:
+    """The part of the page that a run makes; ``plots``: the files, as the page names them."""
+    parts = [
+        f"Measured on {run.machine['when'][:10]}, {run.rounds} rounds; costs are medians.",
+        machine_lines(run),
+        "### Goals",
+        goals(run),
+        "### Plots",
+        "\n".join(f"![{Path(plot).stem}]({plot})" for plot in plots),
+        "### The load generator by itself",
+        load_table(run),
+        "### Every row",
+    ]
+    for name, row in run.rows.items():
+        parts += [f"`{name}`: {row.title}", row_table(row)]
+    return "\n\n".join(parts)
+
+
+def write_docs(run: Run, page: Path = PAGE, plots: Path = PLOTS) -> None:
+    """Replace what stands between the marks of the page, and the plots beside it."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    for old in plots.glob("*.svg") if plots.is_dir() else ():
+        old.unlink()
+    names = [f"{plots.name}/{file.name}" for file in draw(run, plots)]
+    page.write_text(f"{before}{BEGIN}\n\n{measured(run, names)}\n\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,105 @@
+"""A run as Markdown."""
+
+from collections.abc import Iterable
+
+from benchmarks.method.machine import described
+from benchmarks.method.samples import Measured, RowResult, Run
+from benchmarks.report.tables import bound, fact, latency, number, ratio, spread, verdict
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: int) -> str:
+    """A table; the columns from ``right`` on are numbers."""
+    names = list(headings)
+    lines = [
+        f"| {' | '.join(names)} |",
+        "|" + "|".join(" ---: " if at >= right else " --- " for at in range(len(names))) + "|",
+    ]
+    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def goals(run: Run) -> str:
+    """Every ratio that has a bound, and whether it is met."""
+    rows = []
+    for name, row in run.rows.items():
+        for found in row.verdicts:
+            if found.most is None:
+                continue
+            ours, peer = row.variants[found.ours], row.variants[found.peer]
+            rows.append(
+                (
+                    f"{row.title} (`{name}`)",
+                    ours.title,
+                    number(ours.median) if ours.samples else "",
+                    peer.title,
+                    number(peer.median) if peer.samples else "",
+                    row.unit,
+                    "" if found.ratio is None else ratio(found.ratio),
+                    bound(found.most),
+                    verdict(found),
+                )
+            )
+    headings = ("work", "ours", "cost", "peer", "its cost", "unit", "ratio", "bound", "")
+    return table(headings, rows, right=99)
+
+
+def row_table(row: RowResult) -> str:
+    """Everything that a row has measured."""
+    return table(
+        ("variant", row.unit, "quartiles", "a second", "p50 µs", "p99 µs", "load µs"),
+        (_cells(measured) for measured in row.variants.values()),
+        right=1,
+    )
+
+
+def _cells(measured: Measured) -> tuple[str, ...]:
+    if not measured.samples:
+        reason = (measured.missing or "not measured").splitlines()[0]
+        return (measured.title, reason, "", "", "", "", "")
+    return (
+        measured.title,
+        number(measured.median),
+        spread(measured),
+        fact(measured, "rate"),
+        latency(measured, 50),
+        latency(measured, 99),
+        fact(measured, "load"),
+    )
+
+
+def load_table(run: Run) -> str:
+    """What the load generator takes by itself."""
+    names = [name for name in run.load if "responder" not in name and "a second" not in name]
+    rows = [
+        (
+            name,
+            number(run.load[name]),
+            number(run.load[f"{name}, responder"]),
+            number(run.load[f"{name}, a second"]),
+        )
+        for name in names
+    ]
+    headings = ("work", "load generator, µs a request", "responder, µs a request", "a second")
+    return table(headings, rows, right=1)
+
+
+def machine_lines(run: Run) -> str:
+    """The machine and the packages, as a list."""
+    return "\n".join(f"- {line}" for line in described(run.machine))
+
+
+def markdown(run: Run) -> str:
+    """The whole run."""
+    parts = [
+        "# Measured",
+        machine_lines(run),
+        f"Rounds: {run.rounds}. Costs are medians.",
+        "## Goals",
+        goals(run),
+        "## The load generator by itself",
+        load_table(run),
+        "## Every row",
+    ]
+    for name, row in run.rows.items():
+        parts += [f"### `{name}`: {row.title}", row_table(row)]
+    return "\n\n".join(parts) + "\n"

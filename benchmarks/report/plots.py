@@ -1,0 +1,118 @@
+"""The plots of a run: cost, throughput, percentile curves, memory."""
+
+from pathlib import Path
+
+from benchmarks.method.samples import Measured, RowResult, Run
+from benchmarks.report.svg import Bar, Line, bars, lines
+
+_FLYING = {"http-1": 1, "http": 16, "http-64": 64, "http-1000": 1000}
+_CURVES = ("ours-anyio", "ours-asyncio", "ours-speed", "raw-protocol", "raw-httptools", "sdk")
+_MEMORY = {
+    "idle-connection": "connection",
+    "idle-session": "session",
+    "idle-stream": "session, GET stream",
+    "active-session": "session, waiting call",
+}
+_TAIL = 99.99
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Write every plot that the run has figures for; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {f"cost-{name}.svg": cost(name, row) for name, row in run.rows.items() if _any(row)}
+    if flying := throughput(run):
+        made["throughput.svg"] = flying
+    for name in ("http", "stdio", "websocket"):
+        row = run.rows.get(name)
+        if row is not None and (curve := percentiles(row)):
+            made[f"percentiles-{name}.svg"] = curve
+    if held := memory(run):
+        made["memory.svg"] = held
+    for name, text in made.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in made]
+
+
+def _any(row: RowResult) -> bool:
+    return any(measured.samples for measured in row.variants.values())
+
+
+def _hue(name: str) -> int:
+    if name.startswith(("ours", "client", "memory", "pair")):
+        return 0
+    return 6 if name.startswith(("raw", "bare", "websockets")) else 1
+
+
+def cost(name: str, row: RowResult) -> str:
+    """Bars of one row."""
+    values = [
+        Bar(measured.title, measured.median, *measured.quartiles, colour=_hue(key))
+        for key, measured in row.variants.items()
+        if measured.samples
+    ]
+    return bars(f"{name}: {row.title}", row.unit, values)
+
+
+def throughput(run: Run) -> str | None:
+    """Calls a second against the number in flight."""
+    series = []
+    for key in _CURVES:
+        points = []
+        title = key
+        for row, count in _FLYING.items():
+            measured = run.rows[row].variants.get(key) if row in run.rows else None
+            rate = measured.fact("rate") if measured is not None else None
+            if measured is not None and rate is not None:
+                title = measured.title
+                points.append((float(count), rate))
+        if len(points) > 1:
+            series.append(Line(title, points))
+    if not series:
+        return None
+    return lines("HTTP tools/call: throughput", "in flight", "calls a second", series, log_x=True)
+
+
+def percentiles(row: RowResult) -> str | None:
+    """Latency against the share of calls that took no longer; the tail is stretched."""
+    series = [
+        Line(measured.title, _curve(measured))
+        for key, measured in row.variants.items()
+        if measured.histogram.counts and (len(row.variants) < 9 or key in _CURVES)
+    ]
+    if not series:
+        return None
+    ticks = [(1 / (1 - share / 100), f"{share:g} %") for share in (0, 50, 90, 99, 99.9, 99.99)]
+    return lines(
+        f"{row.title}: latency",
+        "share of the calls",
+        "µs",
+        series,
+        log_x=True,
+        log_y=True,
+        names=ticks,
+    )
+
+
+def _curve(measured: Measured) -> list[tuple[float, float]]:
+    points = [
+        (1 / (1 - share / 100), value / 1000)
+        for share, value in measured.histogram.curve()
+        if share <= _TAIL
+    ]
+    return points or [(1.0, measured.histogram.percentile(100) / 1000)]
+
+
+def memory(run: Run) -> str | None:
+    """Memory against what is held: what one takes, times how many there are."""
+    series = []
+    for row, what in _MEMORY.items():
+        if row not in run.rows:
+            continue
+        for key, measured in run.rows[row].variants.items():
+            if measured.samples and key in ("ours-asyncio", "ours-anyio", "sdk"):
+                each = measured.median
+                points = [(float(count), each * count / 1000) for count in (100, 1000, 10_000)]
+                series.append(Line(f"{measured.title.split(',')[0]}: {what}", points))
+    if not series:
+        return None
+    return lines("Memory held", "sessions or connections", "MB", series, log_x=True, log_y=True)

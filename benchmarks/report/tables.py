@@ -1,0 +1,145 @@
+"""A run as tables for a terminal."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.method.compare import Change, Difference
+from benchmarks.method.samples import Measured, RowResult, Verdict
+
+_COLOURS = {Change.FASTER: "green", Change.SLOWER: "red", Change.SAME: "dim"}
+
+
+def number(value: float) -> str:
+    """Three figures that count."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def spread(measured: Measured) -> str:
+    """The quartiles."""
+    low, high = measured.quartiles
+    return f"{number(low)} to {number(high)}"
+
+
+def ratio(value: float) -> str:
+    """A ratio as people say it."""
+    return f"{value:.2f} x" if value >= 0.95 else f"1/{1 / value:.1f}"
+
+
+def bound(most: float) -> str:
+    """A bound as people say it."""
+    if most >= 1:
+        return f"at most {most:.3g} x"
+    return f"at least {1 / most:.3g} x less"
+
+
+def verdict(found: Verdict) -> str:
+    """Whether a bound is met, in one word."""
+    return {True: "met", False: "MISSED", None: "not measured"}[found.met]
+
+
+def latency(measured: Measured, share: float) -> str:
+    """A percentile of the latencies, in microseconds."""
+    histogram = measured.histogram
+    return number(histogram.percentile(share) / 1000) if histogram.counts else ""
+
+
+def fact(measured: Measured, name: str) -> str:
+    """Something beside the value."""
+    value = measured.fact(name)
+    return "" if value is None else number(value)
+
+
+def show_row(console: Console, name: str, row: RowResult) -> None:
+    """Print a row, its variants and its ratios."""
+    table = Table(title=f"{name}: {row.title}", title_justify="left", title_style="bold")
+    table.add_column("variant", no_wrap=True)
+    for heading in (row.unit, "quartiles", "runs", "a second", "p50 µs", "p99 µs", "load µs"):
+        table.add_column(heading, justify="right")
+    for measured in row.variants.values():
+        if not measured.samples:
+            table.add_row(measured.title, f"[dim]{measured.missing or 'not measured'}[/]")
+            continue
+        table.add_row(
+            measured.title,
+            number(measured.median),
+            spread(measured),
+            str(len(measured.samples)),
+            fact(measured, "rate"),
+            latency(measured, 50),
+            latency(measured, 99),
+            fact(measured, "load"),
+        )
+    console.print(table)
+    for found in row.verdicts:
+        _show_verdict(console, row, found)
+    for measured in row.variants.values():
+        bottleneck(console, measured)
+    console.print()
+
+
+def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
+    ours, peer = row.variants[found.ours].title, row.variants[found.peer].title
+    if found.ratio is None:
+        if found.most is not None:
+            console.print(f"  [dim]{ours} : {peer}: not measured ({bound(found.most)})[/]")
+        return
+    line = f"  {ours} : {peer} = {ratio(found.ratio)}"
+    if found.most is not None:
+        colour = "green" if found.met else "red"
+        line += f"  ({bound(found.most)}: [{colour}]{verdict(found)}[/])"
+    console.print(line, highlight=False, soft_wrap=True)
+
+
+def bottleneck(console: Console, measured: Measured) -> None:
+    """Say so where the load generator was busier than the server."""
+    load, server = measured.fact("load_busy"), measured.fact("busy")
+    if load is not None and server is not None and load > 0.9 and load > server:
+        console.print(
+            f"  [yellow]{measured.title}: the load generator was busy {load:.0%} of the time, the "
+            f"server {server:.0%}: its rate is a lower bound[/]"
+        )
+
+
+def show_load(console: Console, load: Mapping[str, float]) -> None:
+    """Print what the load generator takes by itself."""
+    table = Table(
+        title="The load generator by itself, against ready bytes",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("work")
+    for heading in ("its CPU, µs a request", "the responder's", "a second"):
+        table.add_column(heading, justify="right")
+    for name in load:
+        if "responder" in name or "a second" in name:
+            continue
+        table.add_row(
+            name, *(number(load[key]) for key in (name, f"{name}, responder", f"{name}, a second"))
+        )
+    console.print(table)
+    console.print()
+
+
+def show_differences(console: Console, differences: Iterable[Difference]) -> None:
+    """Print what has changed from one run to another."""
+    table = Table()
+    for heading in ("row", "variant"):
+        table.add_column(heading)
+    for heading in ("before", "after", "unit", "factor", "change"):
+        table.add_column(heading, justify="right")
+    for each in differences:
+        colour = _COLOURS.get(each.change, "yellow")
+        table.add_row(
+            each.row,
+            each.variant,
+            "" if each.before is None else number(each.before),
+            "" if each.after is None else number(each.after),
+            each.unit,
+            "" if each.factor is None else f"{each.factor:.3f}",
+            f"[{colour}]{each.change}[/]",
+        )
+    console.print(table)

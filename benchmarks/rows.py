@@ -1,0 +1,51 @@
+"""The rows of the table: what is measured, at whom, and how our cost is bounded.
+
+Every value is a cost, so every bound is the most that ours may be as a multiple of the peer's.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+
+from benchmarks.load.jobs import AnyJob
+from benchmarks.subjects import SUBJECTS
+
+UNCHANGED = 1.10
+"""Cost per request stays within ten per cent, whatever the number of sessions, tools, streams."""
+
+
+class Variant(Struct, frozen=True):
+    """One column of a row."""
+
+    title: str
+    job: Callable[[], AnyJob]
+    needs: Callable[[], str | None]
+
+
+class Bound(Struct, frozen=True):
+    """``ours`` costs at most ``most`` times what ``peer`` does; None: the ratio is only shown."""
+
+    ours: str
+    peer: str
+    most: float | None = None
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """A kind of work."""
+
+    name: str
+    title: str
+    unit: str
+    variants: dict[str, Variant]
+    bounds: tuple[Bound, ...] = ()
+    goal: bool = True
+    """It stands in the table of goals; else it is only worth knowing."""
+
+
+def at(make: Callable[[str], AnyJob], *names: str) -> dict[str, Variant]:
+    """A variant for each of these subjects; ``make`` is given the name of one."""
+    return {
+        name: Variant(SUBJECTS[name].title, partial(make, name), SUBJECTS[name].needs)
+        for name in names
+    }

@@ -1,0 +1,140 @@
+"""Running jobs: each in a process of its own, in turn, A B A B."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from benchmarks.load.jobs import AnyJob, Command, HttpCalls, LineCalls
+from benchmarks.method.samples import Measured, RowResult, Sample, Verdict
+from benchmarks.rows import Row
+from benchmarks.subjects import ROOT, SUBJECTS
+
+PATIENCE = 180.0
+"""Seconds that one run may take, starting and ending included."""
+QUICK = 0.4
+"""Seconds of steady state where it should be quick."""
+
+
+class RunFailed(Exception):
+    """A run that measured nothing; the message says why."""
+
+
+def run_job(job: AnyJob) -> Sample:
+    """Run one job in a load generator of its own.  Raises RunFailed."""
+    words = (sys.executable, "-m", "benchmarks.load", msgspec.json.encode(job).decode())
+    with _grouped(words) as child:
+        try:
+            said, wrong = child.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise RunFailed(f"nothing came of it within {PATIENCE:g} s") from None
+    if child.returncode:
+        raise RunFailed(wrong.decode(errors="replace").strip()[-600:] or "it failed")
+    return msgspec.json.decode(said.splitlines()[-1], type=Sample)
+
+
+@contextmanager
+def _grouped(words: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Have a child that ends with all that it has started, whatever becomes of us."""
+    child = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):  # nothing is left of the group, if all went well
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def run_row(
+    row: Row,
+    rounds: int,
+    *,
+    quick: bool,
+    only: Sequence[str] = (),
+    told: Callable[[int, str], object],
+) -> RowResult:
+    """Measure a row: every variant in turn, as often as there are rounds.
+
+    ``only``: these variants and no others; ``told`` gets the round and the variant that follows.
+    A variant that fails twice is left out, and says why.
+    """
+    result = RowResult(row.title, row.unit, {})
+    chosen = {}
+    for name, variant in row.variants.items():
+        if only and name not in only:
+            continue
+        measured = result.variants[name] = Measured(variant.title)
+        measured.missing = variant.needs()
+        if measured.missing is None:
+            chosen[name] = variant
+    failures: dict[str, int] = {}
+    for number in range(1, rounds + 1):
+        for name, variant in chosen.items():
+            measured = result.variants[name]
+            if failures.get(name, 0) > 1:
+                continue
+            told(number, variant.title)
+            job = variant.job()
+            if quick and job.seconds > QUICK:
+                job = msgspec.structs.replace(job, seconds=QUICK)
+            try:
+                measured.samples.append(run_job(job))
+            except RunFailed as problem:
+                failures[name] = failures.get(name, 0) + 1
+                measured.missing = f"failed: {problem}"
+    result.verdicts = judge(row, result)
+    return result
+
+
+def judge(row: Row, result: RowResult) -> list[Verdict]:
+    """Hold a row against its bounds."""
+    verdicts = []
+    for bound in row.bounds:
+        ours, peer = result.variants.get(bound.ours), result.variants.get(bound.peer)
+        if ours is None or peer is None:
+            continue
+        ratio = None
+        if ours.samples and peer.samples:
+            ratio = ours.median / peer.median
+        verdicts.append(Verdict(bound.ours, bound.peer, bound.most, ratio))
+    return verdicts
+
+
+def measure_load(told: Callable[[str], object]) -> dict[str, float]:
+    """What the load generator takes by itself, against the least that can answer.
+
+    Microseconds of CPU a request, by kind of work; beside it what the responder takes, and the rate
+    that the two reach.
+    """
+    http, stdio = SUBJECTS["responder"].command(), SUBJECTS["responder-stdio"].command()
+    found = {}
+    for name, job in _idle_jobs(http, stdio).items():
+        told(name)
+        sample = run_job(job)
+        found[name] = sample.facts["load"]
+        found[f"{name}, responder"] = sample.value
+        found[f"{name}, a second"] = sample.facts["rate"]
+    return found
+
+
+def _idle_jobs(http: Command, stdio: Command) -> dict[str, AnyJob]:
+    jobs: dict[str, AnyJob] = {
+        f"HTTP, {count:,} in flight": HttpCalls(server=http, connections=count, seconds=0.5)
+        for count in (1, 16, 1000)
+    }
+    for window in (1, 64):
+        jobs[f"stdio, {window} in flight"] = LineCalls(
+            server=stdio, era="modern", window=window, seconds=0.5
+        )
+    return jobs

@@ -1,0 +1,192 @@
+"""Whom we measure: the programs, how each is started, and what has to be installed for it."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from shutil import which
+
+from msgspec import Struct
+
+from benchmarks.load.jobs import Command
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = sys.executable
+SDK = str(ROOT / ".venv-sdk" / "bin" / "python")
+FASTMCP = str(ROOT / ".venv-fastmcp" / "bin" / "python")
+NODE_MODULES = ROOT / ".tools" / "node_modules"
+SDK_SCRIPT = str(ROOT / "benchmarks" / "programs" / "sdk_server.py")
+SDK_CLIENT = str(ROOT / "benchmarks" / "programs" / "sdk_client.py")
+TYPESCRIPT = ROOT / "benchmarks" / "programs" / "typescript"
+HOW = "make bench-tools"
+
+Missing = Callable[[], str | None]
+
+
+class Subject(Struct, frozen=True):
+    """A program with its command line."""
+
+    title: str
+    words: tuple[str, ...]
+    needs: Missing = lambda: None
+    """Says what is not installed, if anything."""
+
+    def command(self, *more: str) -> Command:
+        """How it is started, with further words."""
+        return Command((*self.words, *more))
+
+
+@cache
+def missing_here(*packages: str) -> str | None:
+    """Which of these packages our own environment does not have."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed ({HOW})"
+    return None
+
+
+@cache
+def missing_in(python: str, *packages: str) -> str | None:
+    """Which of these packages another environment does not have."""
+    place = Path(python)
+    if not place.exists():
+        return f"{place.parent.parent.name} is not there ({HOW})"
+    ask = "import sys, importlib.util as u; print(*(n for n in sys.argv[1:] if not u.find_spec(n)))"
+    done = subprocess.run(
+        [python, "-c", ask, *packages], capture_output=True, text=True, check=False
+    )
+    lacking = done.stdout.split()
+    if lacking:
+        return f"{place.parent.parent.name} lacks {', '.join(lacking)} ({HOW})"
+    return None if done.returncode == 0 else f"{place.parent.parent.name} does not work"
+
+
+def missing_typescript() -> str | None:
+    """Whether Node or the TypeScript SDK is not there."""
+    if node() is None:
+        return f"Node is not installed ({HOW})"
+    if not (NODE_MODULES / "@modelcontextprotocol" / "sdk").is_dir():
+        return f"the TypeScript SDK is not installed ({HOW})"
+    return None
+
+
+def node() -> str | None:
+    """The command of Node: ours below .tools, or the system's."""
+    own = NODE_MODULES / ".bin" / "node"
+    return str(own) if own.exists() else which("node")
+
+
+@cache
+def missing_driver() -> str | None:
+    """Whether our HTTP driver on asyncio.Protocol is not there yet."""
+    from transports.http_settings import HttpServerSettings
+
+    if "driver" in HttpServerSettings.__struct_fields__:
+        return None
+    return "there is no HTTP driver on asyncio.Protocol"
+
+
+def _missing_speed() -> str | None:
+    return missing_driver() or missing_here("httptools", "uvloop")
+
+
+def _module(name: str, title: str, *words: str, needs: Missing = lambda: None) -> Subject:
+    return Subject(title, (OURS, "-m", f"benchmarks.programs.{name}", *words), needs)
+
+
+def _sdk(title: str, *words: str, packages: tuple[str, ...] = ("mcp",)) -> Subject:
+    return Subject(title, (SDK, SDK_SCRIPT, *words), partial(missing_in, SDK, *packages))
+
+
+def _fastmcp(title: str, *words: str, packages: tuple[str, ...] = ("fastmcp",)) -> Subject:
+    needs = partial(missing_in, FASTMCP, *packages)
+    return Subject(title, (FASTMCP, SDK_SCRIPT, "--kind", "fastmcp", *words), needs)
+
+
+def _typescript(title: str, binding: str) -> Subject:
+    # Where a module stands is where Node looks for packages: so it is told where they are.
+    words = (node() or "node", str(TYPESCRIPT / "server.mjs"), binding, str(NODE_MODULES))
+    return Subject(title, words, missing_typescript)
+
+
+_SPEEDY = ("mcp", "httptools", "uvloop")
+_BEST = ("--parser", "httptools", "--loop", "uvloop")
+
+SUBJECTS: dict[str, Subject] = {
+    # HTTP
+    "ours-anyio": _module("ours", "ours, anyio and h11", "--driver", "anyio"),
+    "ours-trio": _module("ours", "ours, trio and h11", "--driver", "anyio", "--backend", "trio"),
+    "ours-asyncio": _module(
+        "ours", "ours, asyncio and h11", "--driver", "asyncio", needs=missing_driver
+    ),
+    "ours-speed": _module("ours", "ours, speed extra", "--driver", "speed", needs=_missing_speed),
+    "raw-anyio": _module("raw_h11", "raw anyio and h11", "--io", "anyio"),
+    "raw-trio": _module("raw_h11", "raw trio and h11", "--io", "anyio", "--backend", "trio"),
+    "raw-streams": _module("raw_h11", "raw asyncio streams and h11", "--io", "streams"),
+    "raw-protocol": _module("raw_h11", "raw protocol and h11", "--io", "protocol"),
+    "raw-httptools": _module(
+        "raw_httptools",
+        "raw protocol, httptools, uvloop",
+        "--loop",
+        "uvloop",
+        needs=partial(missing_here, "httptools", "uvloop"),
+    ),
+    "raw-httptools-asyncio": _module(
+        "raw_httptools",
+        "raw protocol, httptools, asyncio",
+        needs=partial(missing_here, "httptools"),
+    ),
+    "raw-bare": _module(
+        "raw_httptools",
+        "raw httptools, uvloop, no checks",
+        "--loop",
+        "uvloop",
+        "--checks",
+        "no",
+        needs=partial(missing_here, "httptools", "uvloop"),
+    ),
+    "responder": _module("responder", "ready bytes on epoll"),
+    "sdk": _sdk("official SDK, JSON replies", "--replies", "json"),
+    "sdk-sse": _sdk("official SDK, SSE replies", "--replies", "sse"),
+    "sdk-best": _sdk(
+        "official SDK, httptools, uvloop", "--replies", "json", *_BEST, packages=_SPEEDY
+    ),
+    "sdk-high": _sdk("official SDK, MCPServer", "--kind", "high", "--replies", "json"),
+    "fastmcp": _fastmcp("fastmcp", "--replies", "json"),
+    "fastmcp-sse": _fastmcp("fastmcp, SSE replies", "--replies", "sse"),
+    "typescript": _typescript("TypeScript SDK", "http"),
+    # stdio
+    "ours-stdio": _module("ours", "ours", "--binding", "stdio"),
+    "raw-stdio-ready": _module("raw_stdio", "raw, by readiness", "--io", "ready"),
+    "raw-stdio-blocking": _module("raw_stdio", "raw, blocking readline", "--io", "blocking"),
+    "responder-stdio": _module("responder", "ready bytes", "--binding", "stdio"),
+    "sdk-stdio": _sdk("official SDK", "--binding", "stdio"),
+    "sdk-high-stdio": _sdk("official SDK, MCPServer", "--kind", "high", "--binding", "stdio"),
+    "fastmcp-stdio": _fastmcp("fastmcp", "--binding", "stdio"),
+    "typescript-stdio": _typescript("TypeScript SDK", "stdio"),
+    # WebSocket and the other bindings
+    "ours-ws": _module("ours", "ours", "--binding", "ws"),
+    "raw-ws": _module("raw_websocket", "raw wsproto on anyio", "--io", "anyio"),
+    "raw-ws-streams": _module("raw_websocket", "raw wsproto on asyncio streams", "--io", "streams"),
+    "websockets": _module(
+        "raw_websocket",
+        "websockets library",
+        "--io",
+        "websockets",
+        needs=partial(missing_here, "websockets"),
+    ),
+    "ours-sse": _module("ours", "ours, HTTP+SSE", "--binding", "sse"),
+    "ours-tcp": _module("ours", "ours, TCP", "--binding", "tcp"),
+    "ours-unix": _module("ours", "ours, Unix socket", "--binding", "unix", "--path", "{path}"),
+    # clients, and what measures itself
+    "client": _module("client", "our client"),
+    "raw-client": _module("raw_client", "raw h11 client on anyio"),
+    "sdk-client": Subject("official SDK", (SDK, SDK_CLIENT), partial(missing_in, SDK, "mcp")),
+    "memory": _module("in_memory", "our Client and server in memory", "client"),
+    "pair": _module("in_memory", "bare pair of Peers", "pair"),
+    "sdk-memory": Subject(
+        "official SDK in memory", (SDK, SDK_CLIENT, "memory"), partial(missing_in, SDK, "mcp")
+    ),
+}

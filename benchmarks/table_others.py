@@ -1,0 +1,244 @@
+"""The rows about every other binding, clients, memory and starting up."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.load.jobs import (
+    After,
+    Command,
+    FirstReply,
+    Held,
+    Import,
+    LineCalls,
+    Memory,
+    Peak,
+    SelfMeasured,
+    SseCalls,
+    WebSocketCalls,
+)
+from benchmarks.rows import Bound, Row, Variant, at
+from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
+from benchmarks.table_http import CALL
+
+_LINES = (
+    "ours-stdio",
+    "raw-stdio-ready",
+    "raw-stdio-blocking",
+    "sdk-stdio",
+    "sdk-high-stdio",
+    "fastmcp-stdio",
+    "typescript-stdio",
+)
+_HTTP_OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
+
+
+def _stdio(name: str, title: str, window: int) -> Row:
+    return Row(
+        name=name,
+        title=title,
+        unit=CALL,
+        variants=at(
+            lambda name: LineCalls(server=SUBJECTS[name].command(), window=window), *_LINES
+        ),
+        bounds=(
+            Bound("ours-stdio", "raw-stdio-ready", 3.0),
+            Bound("ours-stdio", "sdk-stdio", 1 / 12),
+            Bound("ours-stdio", "typescript-stdio", 1.0),
+            Bound("ours-stdio", "raw-stdio-blocking"),
+            Bound("ours-stdio", "fastmcp-stdio"),
+        ),
+    )
+
+
+def _client(name: str) -> SelfMeasured:
+    # Whoever answers is the same for all of them, and fast.
+    return SelfMeasured(server=SUBJECTS[name].command(), beside=SUBJECTS["raw-protocol"].command())
+
+
+def _alone(name: str) -> SelfMeasured:
+    return SelfMeasured(server=SUBJECTS[name].command())
+
+
+def _lines(binding: str) -> Callable[[str], LineCalls]:
+    return lambda name: LineCalls(
+        server=SUBJECTS[name].command(), binding="tcp" if binding == "tcp" else "unix"
+    )
+
+
+def _imports(title: str, python: str, statement: str) -> Variant:
+    command = Command((python, "-c", statement))
+    needs = partial(missing_in, SDK, "mcp") if python == SDK else (lambda: None)
+    return Variant(title, lambda: Import(server=command), needs)
+
+
+def _memory(what: Held, *names: str) -> dict[str, Variant]:
+    def job(name: str) -> Memory:
+        return Memory(server=SUBJECTS[name].command(), what=what)
+
+    return at(job, *names)
+
+
+def _peak(name: str, title: str, size: int) -> Row:
+    return Row(
+        name=name,
+        title=title,
+        unit="times request and reply",
+        variants={
+            **at(
+                lambda name: Peak(server=SUBJECTS[name].command(), size=size),
+                *_HTTP_OURS,
+                "raw-protocol",
+            ),
+            "bytes": Variant("request and reply", lambda: _BYTES, lambda: None),
+        },
+        bounds=tuple(Bound(ours, "bytes", 3.0) for ours in _HTTP_OURS),
+    )
+
+
+_BYTES = SelfMeasured(
+    server=Command((sys.executable, "-c", "print('{\"value\":1.0}')")),
+)
+"""One, to hold multiples against."""
+_BARE = "import asyncio, socket, ssl, anyio, anyio._backends._asyncio, h11, msgspec, wsproto"
+
+ROWS = (
+    _stdio("stdio", "stdio tools/call, one at a time", 1),
+    _stdio("stdio-64", "stdio tools/call, 64 in flight", 64),
+    Row(
+        name="websocket",
+        title="WebSocket tools/call, 16 in flight",
+        unit=CALL,
+        variants=at(
+            lambda name: WebSocketCalls(server=SUBJECTS[name].command()),
+            "ours-ws",
+            "raw-ws",
+            "raw-ws-streams",
+            "websockets",
+        ),
+        bounds=(
+            Bound("ours-ws", "raw-ws", 1.7),
+            Bound("ours-ws", "websockets", 1.0),
+            Bound("ours-ws", "raw-ws-streams"),
+        ),
+    ),
+    Row(
+        name="bindings",
+        title="tools/call over the other bindings, 1 in flight (HTTP+SSE: 16)",
+        unit=CALL,
+        variants={
+            **at(lambda name: SseCalls(server=SUBJECTS[name].command()), "ours-sse"),
+            **at(_lines("tcp"), "ours-tcp"),
+            **at(_lines("unix"), "ours-unix"),
+        },
+        goal=False,
+    ),
+    Row(
+        name="client",
+        title="A client's call over HTTP",
+        unit=CALL,
+        variants=at(_client, "client", "raw-client", "sdk-client"),
+        bounds=(
+            Bound("client", "raw-client", 1.7),
+            Bound("client", "sdk-client", 1 / 3.5),
+        ),
+    ),
+    Row(
+        name="memory",
+        title="In one process: Client and server, a bare pair of Peers",
+        unit=CALL,
+        variants=at(_alone, "memory", "pair", "sdk-memory"),
+        bounds=(Bound("memory", "sdk-memory", 1 / 4), Bound("pair", "sdk-memory", 1 / 12)),
+    ),
+    _peak("peak-1m", "Peak of memory, 1 MB of text and back", 1_000_000),
+    _peak("peak-10m", "Peak of memory, 10 MB of text and back", 10_000_000),
+    Row(
+        name="idle-connection",
+        title="Memory of an idle connection",
+        unit="kB a connection",
+        variants={
+            **_memory("connection", *_HTTP_OURS, "raw-protocol", "sdk"),
+            "8-kb": Variant(
+                "8 kB",
+                lambda: SelfMeasured(
+                    server=Command((sys.executable, "-c", "print('{\"value\":8.0}')"))
+                ),
+                lambda: None,
+            ),
+        },
+        bounds=(Bound("ours-asyncio", "8-kb", 1.0), Bound("ours-asyncio", "sdk")),
+    ),
+    Row(
+        name="idle-session",
+        title="Memory of an idle legacy session",
+        unit="kB a session",
+        variants=_memory("session", *_HTTP_OURS, "sdk"),
+        bounds=(Bound("ours-asyncio", "sdk", 1 / 8),),
+    ),
+    Row(
+        name="idle-stream",
+        title="Memory of an idle legacy session with a GET stream",
+        unit="kB a session",
+        variants=_memory("stream", *_HTTP_OURS, "sdk"),
+        bounds=(Bound("ours-asyncio", "sdk", 1 / 8),),
+    ),
+    Row(
+        name="active-session",
+        title="Memory of a session with a connection and a call that waits",
+        unit="kB a session",
+        variants=_memory("call", *_HTTP_OURS, "sdk"),
+        bounds=(Bound("ours-asyncio", "sdk"),),
+        goal=False,
+    ),
+    Row(
+        name="idle-server",
+        title="Memory of an idle HTTP server",
+        unit="MB",
+        variants=_memory("idle", *_HTTP_OURS, "raw-anyio", "sdk", "fastmcp", "typescript"),
+        bounds=(
+            Bound("ours-asyncio", "raw-anyio", 1.5),
+            Bound("ours-asyncio", "sdk", 1 / 2),
+        ),
+    ),
+    Row(
+        name="import",
+        title="Importing what serves HTTP, in a fresh interpreter",
+        unit="ms of CPU",
+        variants={
+            "ours": _imports("ours", OURS, "import transports.server, transports.http_server"),
+            "bare": _imports("anyio, h11, msgspec, wsproto", OURS, _BARE),
+            "core": _imports("mcpcore alone", OURS, "import mcpcore"),
+            "nothing": _imports("nothing", OURS, "pass"),
+            "sdk": _imports("official SDK", SDK, "import mcp.server, mcp.client"),
+        },
+        bounds=(Bound("ours", "bare", 1.5), Bound("ours", "sdk", 1 / 4)),
+    ),
+    Row(
+        name="start",
+        title="From start to first reply on stdio",
+        unit="ms of CPU",
+        variants=at(
+            lambda name: FirstReply(server=SUBJECTS[name].command()),
+            "ours-stdio",
+            "raw-stdio-ready",
+            "sdk-stdio",
+            "sdk-high-stdio",
+            "fastmcp-stdio",
+            "typescript-stdio",
+        ),
+        bounds=(
+            Bound("ours-stdio", "raw-stdio-ready", 1.5),
+            Bound("ours-stdio", "sdk-stdio", 1 / 5),
+            Bound("ours-stdio", "typescript-stdio", 1.0),
+        ),
+    ),
+    Row(
+        name="after",
+        title="CPU of a server after load, 64 connections open",
+        unit="µs of CPU a second",
+        variants=at(
+            lambda name: After(server=SUBJECTS[name].command()), *_HTTP_OURS, "raw-anyio", "sdk"
+        ),
+        goal=False,
+    ),
+)
