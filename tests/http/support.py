@@ -45,6 +45,7 @@ def make_server(
     *,
     revisions: tuple[Revision, ...] = REVISIONS,
     limits: Limits | None = None,
+    secret: bytes = SECRET,
     **config: Any,
 ) -> HttpServer:
     return HttpServer(
@@ -55,7 +56,7 @@ def make_server(
             limits=limits or Limits(),
             **config,
         ),
-        secret=SECRET,
+        secret=secret,
         settings=settings,
     )
 

@@ -1,0 +1,322 @@
+"""What was asked, made, sent and heard, and the rules that all of it has to keep.
+
+The books are kept apart from the machines: from what applications do and are told, and from the
+bytes on the wires, which are read here with ``json`` alone.
+"""
+
+import json
+from typing import Any
+
+from mcpcore.engine.events import (
+    ErrorReceived,
+    Event,
+    InputRequired,
+    NotificationReceived,
+    ProgressReceived,
+    RequestEnded,
+    ResultReceived,
+    SubscriptionNotification,
+)
+from tests.simulation.world import World
+
+ACTIVE, CANCELLED, ANSWERED, DEAD = "active", "cancelled", "answered", "dead"
+
+
+class BreachError(AssertionError):
+    """A rule was broken."""
+
+
+def demand(holds: bool, rule: str, *what: Any) -> None:
+    """Raise BreachError unless a rule holds."""
+    if not holds:
+        raise BreachError(": ".join([rule, *map(str, what)]))
+
+
+class Ask:
+    """A request of a client, by a number of its own that travels with it."""
+
+    def __init__(self, number: int, kind: str, due: float | None, *, repeat: bool) -> None:
+        self.number = number
+        self.kind = kind
+        self.due = due
+        """When it must have ended at the latest, by the clock of its client."""
+        self.repeat = repeat
+        self.id: Any = None
+        """On the wire; another one after each round of input."""
+        self.earliest: float | None = None
+        """Before that it cannot have timed out."""
+        self.ended: str | None = None
+        self.wanted: str | None = None
+        """What has to become of it, if that is known."""
+
+
+class Run:
+    """One time that a server worked on a request."""
+
+    def __init__(self, number: int, client: int, ask: int, id: Any, place: Any) -> None:
+        self.number = number
+        self.client = client
+        self.ask = ask
+        self.id = id
+        self.place = place
+        """The connection (lines), or the exchange (HTTP), that brought it."""
+        self.made = 0
+        """How much was told for it; each piece is numbered."""
+        self.sent = 0
+        """How much of that was seen on the wire."""
+        self.heard = 0
+        self.state = ACTIVE
+        self.evicted = False
+        """Its session has ended while it was worked on, by no wish of its client."""
+        self.answer: Any = None
+        """Where the answer was seen on the wire."""
+
+
+class Question:
+    """A request of a server to its client."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.ended: str | None = None
+
+
+class Tag:
+    """What a message says of itself: what it is, for which run, and which piece."""
+
+    __slots__ = ("kind", "piece", "run")
+
+    def __init__(self, kind: str, run: int, piece: int) -> None:
+        self.kind = kind
+        self.run = run
+        self.piece = piece
+
+
+def tag_of(message: Any) -> Tag | None:
+    """Read the tag of a message of a server; None where it has none."""
+    method = message.get("method")
+    if method == "notifications/progress":
+        run, piece = message["params"]["message"].split(":")
+        return Tag("note", int(run), int(piece))
+    if method in ("notifications/message", "notifications/x"):
+        data = message["params"]
+        data = data.get("data", data)
+        return Tag("note", data["r"], data["s"]) if isinstance(data, dict) else None
+    if method is not None:
+        tag = question_of(message.get("params") or {}) if "id" in message else None
+        return None if tag is None else Tag("ask", int(tag.split(":")[0]), 0)
+    if "error" in message:
+        return error_tag(message["error"].get("data"))
+    return result_tag(message["result"])
+
+
+def error_tag(data: Any) -> Tag | None:
+    """Read the tag of what an error brings; None for errors that the engine makes."""
+    ours = isinstance(data, dict) and "made" in data
+    return Tag("answer", data["r"], data["made"]) if ours else None
+
+
+def result_tag(result: Any) -> Tag | None:
+    """Read the tag of a result."""
+    data = result.get("structuredContent")
+    if data is None and result.get("resultType") == "input_required":
+        data = json.loads(result["requestState"])
+    if data is None and "nextCursor" in result:
+        run, made = result["nextCursor"].split(":")
+        return Tag("answer", int(run), int(made))
+    return None if data is None else Tag("answer", data["r"], data["made"])
+
+
+def question_of(params: Any) -> str | None:
+    """Read the tag of a question: run, number and how to behave."""
+    if isinstance(params.get("message"), str):
+        return str(params["message"])
+    if "messages" in params:
+        return str(params["messages"][0]["content"]["text"])
+    tag = (params.get("_meta") or {}).get("tag")
+    return None if tag is None else str(tag)
+
+
+class Accounts:
+    """The books of one run."""
+
+    def __init__(self, world: World, *, tight: bool, twice: bool) -> None:
+        """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
+        a second time."""
+        self.world = world
+        self.tight = tight
+        self.twice = twice
+        self.runs: dict[int, Run] = {}
+        self.asks: dict[int, dict[int, Ask]] = {}
+        """By client and number."""
+        self.by_id: dict[int, dict[Any, Ask]] = {}
+        self.questions: dict[Any, Question] = {}
+        """By machine and id."""
+        self._ran: dict[tuple[int, int, int], list[Run]] = {}
+        self.requests = 0
+
+    # What clients ask
+
+    def asked(self, client: int, ask: Ask, id: Any) -> None:
+        """A client has made a request."""
+        known = self.by_id.setdefault(client, {})
+        demand(id not in known, "an id is used once", client, id)
+        known[id] = ask
+        ask.id = id
+        self.asks.setdefault(client, {})[ask.number] = ask
+        self.requests += 1
+
+    def became(self, client: int, event: Event, now: float) -> Ask | None:
+        """A client was told something: take note of what became of a request of its own."""
+        if isinstance(event, ResultReceived | ErrorReceived | RequestEnded | InputRequired):
+            ask = self.by_id.get(client, {}).get(event.request)
+            demand(ask is not None, "an end is that of a request", client, event)
+            assert ask is not None
+            self._end(client, ask, event, now)
+            return ask
+        if isinstance(event, ProgressReceived):
+            run, piece = (event.message or "").split(":")
+            self._heard(client, int(run), int(piece))
+        elif isinstance(event, NotificationReceived | SubscriptionNotification):
+            data = json.loads(bytes(event.params))
+            data = data.get("data", data)
+            if isinstance(data, dict) and "r" in data:
+                self._heard(client, data["r"], data["s"])
+        return None
+
+    def _end(self, client: int, ask: Ask, event: Any, now: float) -> None:
+        demand(ask.ended is None, "one terminal event a request", client, ask.number, event)
+        demand(ask.id == event.request, "the end is that of the last try", client, event)
+        ask.ended = type(event).__name__
+        if isinstance(event, RequestEnded):
+            ask.ended = event.reason.name
+            first = ask.earliest
+            early = ask.ended == "TIMED_OUT" and first is not None and now < first - 0.001
+            demand(not early, "nothing times out early", client, ask.number, now, first)
+        else:
+            tag: Tag | None = None
+            if isinstance(event, ResultReceived):
+                tag = result_tag(json.loads(bytes(event.result)))
+            elif isinstance(event, ErrorReceived):
+                tag = error_tag(event.error.data)
+            if tag is not None:
+                self._answered(client, ask, tag)
+        if isinstance(event, InputRequired):
+            ask.ended = None  # its next try follows
+            del self.by_id[client][event.request]
+        if ask.wanted is not None and not isinstance(event, InputRequired):
+            fits = ask.ended in ask.wanted.split("|")
+            demand(fits, "what nothing disturbs succeeds", client, ask.number, ask.kind, event)
+
+    def _answered(self, client: int, ask: Ask, tag: Tag) -> None:
+        run = self.runs[tag.run]
+        mine = run.client == client and run.ask == ask.number
+        demand(mine, "an answer is for its request", client, ask.number, run.client, run.ask)
+        whole = self.tight or run.heard == run.made == tag.piece
+        demand(whole, "all news comes before the answer", tag.run, run.heard, run.made, tag.piece)
+
+    def _heard(self, client: int, number: int, piece: int) -> None:
+        run = self.runs[number]
+        demand(run.client == client, "news is for its client", client, number, run.client)
+        ask = self.asks[client][run.ask]
+        loose = self.tight or ask.ended is not None
+        fits = piece > run.heard if loose else piece == run.heard + 1
+        demand(fits, "news comes in order, once", number, piece, run.heard)
+        demand(piece <= run.made, "no news is made up", number, piece, run.made)
+        run.heard = piece
+
+    # What servers do
+
+    def begun(self, run: Run, round: int) -> None:
+        """A server has begun to work on a request."""
+        asks = self.asks.get(run.client, {})
+        ask = asks.get(run.ask)
+        demand(ask is not None, "what is worked on was asked for", run.client, run.ask)
+        assert ask is not None
+        # Whose session has ended is told so by 404, and asks again in the next one.
+        before = self._ran.setdefault((run.client, run.ask, round), [])
+        once = all(earlier.evicted for earlier in before)
+        demand(
+            once or ask.repeat or self.twice, "what has effects is done once", run.client, run.ask
+        )
+        before.append(run)
+        self.runs[run.number] = run
+
+    def question(self, machine: Any, id: Any, tag: str) -> None:
+        """A server has asked its client something."""
+        demand((machine, id) not in self.questions, "an id is used once", id)
+        self.questions[machine, id] = Question(tag)
+
+    def replied(self, machine: Any, event: Event) -> None:
+        """A server was told what became of a question."""
+        if not isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
+            return
+        question = self.questions.get((machine, event.request))
+        demand(question is not None, "an end is that of a request", event)
+        assert question is not None
+        demand(question.ended is None, "one terminal event a request", event)
+        question.ended = type(event).__name__
+        if isinstance(event, ResultReceived):
+            text = bytes(event.result).decode()
+            demand(question.tag in text, "an answer is for its request", question.tag, text)
+
+    # What is on the wires
+
+    def seen(self, message: Any, place: Any, *, again: bool = False) -> Tag | None:
+        """A server has sent something; ``place`` is the stream that carries it.
+
+        ``again``: the client had been given it before, and has asked for it once more.
+        """
+        tag = tag_of(message)
+        if tag is None:
+            return None
+        run = self.runs.get(tag.run)
+        demand(run is not None, "nothing is said for what nobody asked", message)
+        assert run is not None
+        if tag.kind == "ask":
+            return tag
+        demand(run.place == place, "no message on a foreign stream", run.place, place, message)
+        if again:
+            return tag
+        if tag.kind == "answer":
+            demand(message["id"] == run.id, "an answer has the id of its request", message)
+            demand(run.state != CANCELLED, "nothing after cancellation", message)
+            demand(run.answer is None, "one answer a request", tag.run, message)
+            whole = self.tight or run.sent == tag.piece
+            demand(whole, "all news comes before the answer", tag.run, run.sent, tag.piece)
+            run.answer = place
+        else:
+            demand(run.answer is None, "nothing after the answer", message)
+            fits = tag.piece > run.sent if self.tight else tag.piece == run.sent + 1
+            demand(fits, "news is sent in order, once", tag.run, run.sent, tag.piece)
+            demand(tag.piece <= run.made, "nothing after cancellation", message, run.made)
+            run.sent = tag.piece
+        return tag
+
+    # The end
+
+    def overdue(self, client: int, now: float) -> None:
+        """No request of a client has missed its deadline."""
+        for ask in self.asks.get(client, {}).values():
+            late = ask.ended is None and ask.due is not None and ask.due < now - 0.001
+            demand(not late, "no deadline is missed", client, ask.number, ask.due, now)
+
+    def settled(self, client: int) -> None:
+        """Every request of a client that is done with has come to its end."""
+        for ask in self.asks.get(client, {}).values():
+            demand(ask.ended is not None, "every request ends", client, ask.number, ask.kind)
+
+    def forget_client(self, client: int) -> None:
+        """A client is gone, with all that it has asked."""
+        for ask in self.asks.get(client, {}).values():
+            ask.ended = ask.ended or "GONE"
+
+    def forget_server(self, machines: list[Any]) -> None:
+        """A server is gone, with all that it has asked."""
+        for (machine, _), question in self.questions.items():
+            if machine in machines:
+                question.ended = question.ended or "GONE"
+
+    def all_settled(self) -> None:
+        """Every question of a server has come to its end."""
+        for question in self.questions.values():
+            demand(question.ended is not None, "every request ends", question.tag)

@@ -1,0 +1,461 @@
+"""Clients and servers that talk HTTP: each request has a connection of its own."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
+from mcpcore.engine.faults import Fault, FaultKind
+from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
+from mcpcore.http.client import HttpClient
+from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.server import HttpServer
+from mcpcore.http.storing import Step
+from tests.http.cluster import Worker
+from tests.simulation.hosts import EPOCH, App, Host, Scene
+from tests.simulation.network import Pipe, Weather
+from tests.simulation.wires import Exchange
+from transports.stores.memory import MemoryStore
+
+_END = "end"
+"""Travels behind a request's last bytes."""
+_GHOST = 30.0
+"""Seconds after which whoever has sent a request twice has left."""
+_REFUSED = Fault(FaultKind.CONNECT)
+
+
+class Trip:
+    """One request and its response.  A ``ghost`` is a second one that nobody has sent twice:
+    its response comes to nobody."""
+
+    def __init__(
+        self,
+        client: "HttpClientHost",
+        server: "HttpServerHost",
+        plan: HttpSend,
+        chance: Random,
+        *,
+        ghost: bool = False,
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.plan = plan
+        self.ghost = ghost
+        self.route = client.scene.new_route()
+        self.open = [not ghost, True]
+        """By side: it has not heard of the end."""
+        self.opened = False
+        """The request has reached the server."""
+        self.listens = False
+        self.got_head = False
+        self.pending = False
+        """The server has something to write, as far as it said."""
+        self.crlf = chance.random() < 0.25
+        self.lives = [client.life, server.life]
+        self._wanted = 0
+        self.wire = Exchange(
+            client.scene.books, client.scene.streams, client.number, plan, self.route
+        )
+        world, weather = client.world, client.weather
+        down: Callable[[Any], None] = self._ignored if ghost else self._to_client
+        self.up = Pipe(world, chance, weather, 1, self._to_server, lambda: None)
+        self.down = Pipe(world, chance, weather, 0, down, lambda: server.write(self))
+        path, _, query = plan.target.partition("?")
+        peer = f"10.0.0.{client.number % 250}"
+        head = HttpRequest(
+            method=plan.method, path=path, query=query, headers=plan.headers, peer=peer
+        )
+        self.up.send(head, plan.body, _END)
+
+    def _to_server(self, item: Any) -> None:
+        server = self.server
+        if self.lives[1] != server.life or not self.open[1]:
+            return
+        now = server.now()
+        if isinstance(item, HttpRequest):
+            self.opened = True
+            server.trips[self.route] = self
+            self._wanted = server.machine.open(self.route, item, now=now)
+        elif self._wanted:
+            end = item is _END
+            server.machine.body(self.route, b"" if end else item, end=end, now=now)
+        server.turn()
+
+    def _ignored(self, item: Any) -> None:
+        """Nobody is there to take it."""
+
+    def _to_client(self, item: Any) -> None:
+        client = self.client
+        if self.lives[0] != client.life or not self.open[0]:
+            return
+        now, exchange, machine = client.now(), self.plan.exchange, client.machine
+        if isinstance(item, HttpHead):
+            self.got_head = True
+            kind = [value for name, value in item.headers if name == b"content-type"]
+            self.listens = kind == [b"text/event-stream"]
+            machine.response_head(exchange, item.status, item.headers, now=now)
+        elif isinstance(item, HttpEnd):
+            self.open[0] = False
+            del client.trips[exchange]
+            machine.response_end(exchange, now=now)
+        else:
+            machine.response_data(exchange, item, now=now)
+        client.turn()
+
+    def put(self, item: Any) -> None:
+        """Something has left the server."""
+        if isinstance(item, HttpHead):
+            self.wire.head(item, self.client.number)
+            kind = [value for name, value in item.headers if name == b"content-type"]
+            self.crlf = self.crlf and kind == [b"text/event-stream"]
+        elif isinstance(item, HttpEnd):
+            self.wire.end()
+        else:
+            self.wire.data(item)
+            if self.crlf:
+                # On the way somebody writes other line ends, which event streams may have.
+                item = item.replace(b"\n", b"\r\n")
+        self.down.send(item)
+
+    def broken(self, error: str, fault: Fault | None = None) -> None:
+        """The client hears that nothing more will come."""
+        client = self.client
+        if self.open[0] and self.lives[0] == client.life:
+            self.open[0] = False
+            client.trips.pop(self.plan.exchange, None)
+            client.machine.response_end(
+                self.plan.exchange, error=error, fault=fault, now=client.now()
+            )
+            client.turn()
+
+    def left(self) -> None:
+        """The server hears that the client is gone."""
+        server = self.server
+        if self.open[1] and self.lives[1] == server.life:
+            self.open[1] = False
+            server.trips.pop(self.route, None)
+            if self.opened:
+                server.machine.disconnect(self.route, now=server.now())
+                server.turn()
+
+    def drop(self, share: float, client_after: float, server_after: float) -> None:
+        """Break: so much of what is under way arrives; each side learns of it when it does."""
+        self.up.cut(0.0)
+        self.down.cut(share)
+        self.client.world.after(client_after, self.broken, "connection reset")
+        self.server.world.after(server_after, self.left)
+
+    def expire(self, what: str) -> None:
+        """A time that the plan has set is over."""
+        if what == "all" or not self.got_head:
+            self.up.cut(0.0)
+            self.down.cut(0.0)
+            self.client.world.after(0.01, self.left)
+            self.broken(f"timed out: {what}")
+
+
+class HttpServerHost(Host):
+    """One HttpServer; with a store, one of the workers that share it."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        name: str,
+        make_machine: Callable[[str], HttpServer],
+        make_app: Callable[["HttpServerHost"], App],
+        store: MemoryStore | None = None,
+    ) -> None:
+        super().__init__(scene, name)
+        self._make_machine = make_machine
+        self._make_app = make_app
+        self._store = store
+        self.trips: dict[int, Trip] = {}
+        self.worker: Worker | None = None
+        self.neighbours: list[HttpServerHost] = []
+        self.store_delay = 0.002
+        self.store_fails: Callable[[Step], bool] = lambda step: False
+        self.store_does_it = False
+        self._chance = scene.world.chance(f"store/{name}")
+        self._working = self._reading = False
+        self._boot()
+
+    def _boot(self) -> None:
+        name = f"{self.name}-{self.life}"
+        self.machine = self._make_machine(name)
+        self.app = self._make_app(self)
+        if self._store is not None:
+            self.worker = Worker(name, self.machine, self._store)  # type: ignore[arg-type]
+
+    def turn(self) -> None:
+        """Let the machine do what it can."""
+        if self.up:
+            self.take_turn(self.machine, self._turn)
+
+    def _turn(self) -> None:
+        while True:
+            self.drain(self.machine, self)
+            told = self.machine.writable()
+            if not told:
+                break
+            for route in told:
+                trip = self.trips.get(route)
+                if trip is not None:
+                    trip.pending = True
+                    self._take(trip)
+        self.scene.look(self.machine)
+        self.arm(self.machine, self.turn)
+        worker = self.worker
+        if worker is not None and worker.asked and not self._working:
+            self._working = True
+            self.after(self._pace(), self._carry_out)
+
+    def handle(self, event: Event, machine: Any) -> None:
+        """Take an event: steps go to the store."""
+        if isinstance(event, Step):
+            assert self.worker is not None
+            self.worker.asked.append(event)
+        else:
+            self.app.handle(event, machine)
+
+    def write(self, trip: Trip) -> None:
+        """There is room again."""
+        if trip.pending and trip.lives[1] == self.life and self.up:
+            self._take(trip)
+            self.turn()
+
+    def _take(self, trip: Trip) -> None:
+        while trip.pending and (room := trip.down.room) > 0:
+            items = self.machine.data_to_send(trip.route, room)
+            trip.pending = bool(items)
+            for item in items:
+                if isinstance(item, HttpEnd):
+                    trip.pending = trip.open[1] = False
+                    self.trips.pop(trip.route, None)
+                data = item if isinstance(item, HttpHead | HttpEnd) else bytes(item.data)
+                shown = data if isinstance(data, bytes) else repr(data).encode()
+                self.world.note(self.name, f"writes on {trip.route}", shown)
+                trip.put(data)
+
+    # The store
+
+    def _pace(self) -> float:
+        return self.store_delay * (0.5 + self._chance.random())
+
+    def _carry_out(self) -> None:
+        worker = self.worker
+        assert worker is not None
+        worker.fails, worker.done_anyway = self.store_fails, self.store_does_it
+        count = len(worker.asked)
+        if count > 1 and self._chance.random() < 0.3:
+            count = self._chance.randrange(1, count)
+        worker.carry_out(count, EPOCH + self.now())
+        self.after(self._pace(), self._learn)
+        for host in (self, *self.neighbours):
+            host.look_for_mail()
+
+    def _learn(self) -> None:
+        worker = self.worker
+        assert worker is not None
+        self._working = False
+        while worker.outcomes:
+            worker.learn(0, self.now())
+        self.turn()
+
+    def look_for_mail(self) -> None:
+        """There may be notes for this worker."""
+        if not self._reading and self.up:
+            self._reading = True
+            self.after(self._pace(), self._read_mail)
+
+    def _read_mail(self) -> None:
+        worker = self.worker
+        assert worker is not None
+        self._reading = False
+        worker.read_mail()
+        while worker.notes:
+            self.machine.note(worker.notes.popleft(), now=self.now())  # type: ignore[attr-defined]
+        self.turn()
+
+    # Life
+
+    def crash(self) -> list[Trip]:
+        """Forget everything; give the connections that break."""
+        self.up = False
+        self.life += 1
+        trips = list(self.trips.values())
+        self.trips.clear()
+        self._armed.clear()
+        self._working = self._reading = False
+        return trips
+
+    def bury(self, name: str) -> None:
+        """The store finds out that a worker is gone."""
+        if self._store is not None:
+            self._store.leave(name)
+            for host in (self, *self.neighbours):
+                host.look_for_mail()
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self.up = True
+        self._boot()
+
+    def tick_all(self) -> None:
+        """The clock has jumped."""
+        self.tick(self.machine, self.turn)
+
+    @property
+    def machines(self) -> list[Any]:
+        """All that it runs."""
+        return [self.machine]
+
+
+class HttpClientHost(Host):
+    """One HttpClient; over HTTP+SSE it comes back with another stream."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        name: str,
+        machine: HttpClient,
+        number: int,
+        weather: Weather,
+        make_app: Callable[["HttpClientHost"], Any],
+        pick: Callable[[HttpSend], HttpServerHost | None],
+        reconnect: ReconnectSettings | None,
+    ) -> None:
+        super().__init__(scene, name)
+        self.machine = machine
+        self.number = number
+        self.weather = weather
+        self._pick = pick
+        self._reconnect = reconnect
+        self.plan = Reconnection(reconnect, reconnect.attempts) if reconnect else None
+        self._chance = scene.world.chance(f"network/{name}")
+        self.trips: dict[int, Trip] = {}
+        self._delayed: dict[int, HttpSend] = {}
+        self.twice = 0
+        """So many of the next requests arrive a second time."""
+        self.begun = self.closing = self.over = False
+        self.app = make_app(self)
+
+    def begin(self) -> None:
+        """Start to negotiate."""
+        self.machine.start(now=self.now())
+        self.turn()
+
+    def turn(self) -> None:
+        """Let the machine do what it can."""
+        if self.up:
+            self.take_turn(self.machine, self._turn)
+
+    def _turn(self) -> None:
+        while True:
+            self.drain(self.machine, self)
+            plans = self.machine.requests_to_send()
+            if not plans:
+                break
+            for plan in plans:
+                if isinstance(plan, HttpAbort):
+                    self._abort(plan.exchange)
+                elif plan.after:
+                    self._delayed[plan.exchange] = plan
+                    self.after(plan.after, self._send_later, plan.exchange)
+                else:
+                    self._send(plan)
+        self.scene.look(self.machine)
+        self.scene.books.overdue(self.number, self.now())
+        self.arm(self.machine, self.turn)
+
+    def _send_later(self, exchange: int) -> None:
+        plan = self._delayed.pop(exchange, None)
+        if plan is not None:
+            self._send(plan)
+
+    def _send(self, plan: HttpSend) -> None:
+        self.world.note(self.name, f"sends {plan.method} {plan.exchange}", plan.body)
+        server = None if self.weather.refuses else self._pick(plan)
+        if server is None:
+            self.after(0.01, self._refused, plan.exchange)
+            return
+        trip = self.trips[plan.exchange] = Trip(self, server, plan, self._chance)
+        self.world.note(self.name, f"exchange {plan.exchange} is {trip.route} at {server.name}")
+        for seconds, what in ((plan.timeout, "all"), (plan.head_timeout, "head")):
+            if seconds is not None:
+                self.after(seconds, self._expire, trip, what)
+        if self.twice and plan.method == "POST":
+            self.twice -= 1
+            ghost = self._pick(plan)
+            if ghost is not None:
+                second = Trip(self, ghost, plan, self._chance, ghost=True)
+                self.world.after(_GHOST, second.left)
+
+    def _expire(self, trip: Trip, what: str) -> None:
+        if trip.open[0]:
+            trip.expire(what)
+
+    def _refused(self, exchange: int) -> None:
+        self.machine.response_end(
+            exchange, error="connection refused", fault=_REFUSED, now=self.now()
+        )
+        self.turn()
+
+    def _abort(self, exchange: int) -> None:
+        self.world.note(self.name, f"gives up {exchange}")
+        self._delayed.pop(exchange, None)
+        trip = self.trips.pop(exchange, None)
+        if trip is not None:
+            trip.open[0] = False
+            self.world.after(0.005 + 0.02 * self._chance.random(), trip.left)
+
+    def handle(self, event: Event, machine: Any) -> None:
+        """Take an event, and see to what follows on the end of a conversation."""
+        if isinstance(event, Ready):
+            self.begun = True
+            if self.plan is not None and not self.closing:
+                self.plan.opened(self.now())
+                self.machine.reconnects = self._reconnect if self.machine.uses_sse else None
+        self.app.handle(event, machine)
+        if isinstance(event, NegotiationFailed):
+            if self.plan is not None and self.begun:
+                self.machine.end(now=self.now(), reason=event.message)
+            else:
+                self.over = True
+        if isinstance(event, ConnectionEnded):
+            again = None
+            if self.plan is not None and self.begun and not self.closing:
+                again = self.plan.lost(self.now())
+            if again is None or self.machine.reconnects is None:
+                self.machine.renounce("nobody comes back")
+                self.over = True
+            else:
+                self.machine.succeed()
+                self.after(again.delay, self._come_back)
+
+    def _come_back(self) -> None:
+        if not self.closing and not self.over:
+            self.machine.start(now=self.now())
+            self.turn()
+
+    def close(self, *, half: bool) -> None:
+        """End in good order."""
+        if not self.closing:
+            self.closing = True
+            self.machine.close(now=self.now())
+            self.turn()
+
+    def crash(self) -> list[Trip]:
+        """Vanish; give the connections that break."""
+        self.up = False
+        self.life += 1
+        self._armed.clear()
+        return list(self.trips.values())
+
+    def tick_all(self) -> None:
+        """The clock has jumped."""
+        self.tick(self.machine, self.turn)
+
+    @property
+    def machines(self) -> list[Any]:
+        """All that it runs."""
+        return [self.machine]

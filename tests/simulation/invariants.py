@@ -1,0 +1,173 @@
+"""What must hold of the machines themselves, after every turn and in the end.
+
+They are looked into for nothing but the sizes of their tables, and the states they are in.
+"""
+
+from typing import Any
+
+from mcpcore.engine.lifecycle import Request, Session
+from mcpcore.engine.peer import Peer
+from mcpcore.http.client import HttpClient
+from mcpcore.http.exchange import HARD_FACTOR
+from mcpcore.http.server import HttpServer
+from mcpcore.http.stored import StoredHttpServer
+from tests.simulation.accounts import demand
+
+_SLACK = 1 << 16
+"""Bytes: the longest message that the applications make, several times over."""
+_MOST_WAITING = 64
+"""Frames and exchanges at a time, whatever happens: clients ask for less."""
+
+_LEADS = {
+    Session.NEW: {Session.PROBING, Session.OPENING, Session.CLOSED, Session.CLOSING},
+    Session.PROBING: {Session.OPEN, Session.OPENING, Session.CLOSED, Session.CLOSING},
+    Session.OPENING: {
+        Session.OPEN,
+        Session.PROBING,
+        Session.NEW,
+        Session.CLOSED,
+        Session.CLOSING,
+    },
+    Session.OPEN: {Session.NEW, Session.OPENING, Session.CLOSING, Session.CLOSED},
+    Session.CLOSING: {Session.CLOSED},
+    Session.CLOSED: set(),
+}
+"""By state: what may follow, as the lifecycle pages have it."""
+_REACHED: dict[Session, set[Session]] = {}
+for _state in Session:
+    _found, _new = {_state}, {_state}
+    while _new:
+        _new = {after for before in _new for after in _LEADS[before]} - _found
+        _found |= _new
+    _REACHED[_state] = _found
+
+
+class Watch:
+    """Looks at machines, and remembers the state in which it saw each last."""
+
+    def __init__(self) -> None:
+        self._states: dict[Any, Session] = {}
+
+    def look(self, machine: Any) -> None:
+        """Demand what holds after every turn."""
+        if isinstance(machine, HttpServer):
+            self._server(machine)
+        elif isinstance(machine, HttpClient):
+            self._client(machine)
+        else:
+            self._peer(machine)
+            self._hub(machine.hub, machine.config.limits)
+
+    def _peer(self, peer: Peer) -> None:
+        before = self._states.get(peer, Session.NEW)
+        state = peer.state
+        if state is not before:
+            demand(state in _REACHED[before], "a session goes on as it may", before, state)
+            self._states[peer] = state
+        limits = peer.config.limits
+        most = limits.in_flight + limits.listen_streams
+        demand(peer.in_flight <= most, "requests in flight are bounded", peer.in_flight)
+        demand(peer.pending <= _MOST_WAITING, "requests of ours are bounded", peer.pending)
+        demand(len(peer._replaceable) <= _MOST_WAITING, "what may be replaced is bounded")
+        for record in peer.in_flight_by_id.values():
+            known = record.state is Request.ACTIVE or record.state is Request.CANCELLED
+            demand(known, "what is in flight is not done", record.id, record.state)
+            demand(record.queued >= 0, "what waits is counted right", record.queued)
+
+    def _hub(self, hub: Any, limits: Any) -> None:
+        demand(not hub.inbox and not hub.events, "what has arrived is looked at")
+        demand(hub.outbox.size <= limits.queued + _SLACK, "output is bounded", hub.outbox.size)
+        demand(hub.outbox.size >= 0, "output is counted right", hub.outbox.size)
+        deadlines = hub.deadlines
+        kept = len(deadlines._queue) + len(deadlines._heap)
+        demand(kept <= 65 + 4 * deadlines._live, "deadlines are bounded", kept)
+
+    def _server(self, server: HttpServer) -> None:
+        settings = server.settings
+        self._hub(server._hub, server._session_config.limits)
+        demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
+        demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
+        most = HARD_FACTOR * settings.max_queued + _SLACK
+        for exchange in server._exchanges.values():
+            demand(0 <= exchange.size <= most, "a stream is bounded", exchange.size)
+        self._peer(server._modern)
+        for session in server._sessions:
+            self._peer(session.peer)
+            full = session.backlog_size <= settings.session_queue + _SLACK
+            demand(full, "what waits for a stream is bounded", session.backlog_size)
+            if isinstance(server, StoredHttpServer):
+                continue
+            demand(len(session.gets) <= settings.session_streams, "GET streams are bounded")
+            known = all(
+                stream.number in session.log.streams for stream in session.log.posts.values()
+            )
+            demand(known, "no route is stale")
+            open_ones = all(route in server._exchanges for route in session.exchanges)
+            demand(open_ones, "no exchange is stale", [*session.exchanges])
+
+    def _client(self, client: HttpClient) -> None:
+        peer = client._peer
+        self._peer(peer)
+        hub = peer.hub
+        self._hub(hub, peer.config.limits)
+        demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
+        stale = [id for id in client._by_request if id not in hub.outbound]
+        demand(not stale, "no exchange waits for what has ended", stale)
+        for what in (client._saved, client._waiting, client._turns):
+            demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
+
+
+def rested(machine: Any, name: str) -> None:
+    """Demand that a machine that has ended holds nothing any more."""
+    if isinstance(machine, HttpServer):
+        counts = {
+            "exchanges": machine.exchanges,
+            "sessions": machine.sessions,
+            "calls": machine.calls,
+            "temporary sessions": len(machine._sessions._temporary),
+            "owners": len(machine._sessions._owners),
+            "pipes": len(machine._pipes),
+            "log": len(machine._log),
+            "log bytes": machine._log.size,
+            "news": len(machine._news),
+            **_of_hub(machine._hub),
+            **_of_peer(machine._modern),
+        }
+        if isinstance(machine, StoredHttpServer):
+            counts["steps"] = len(machine._steps)
+            counts["loading"] = len(machine._loading)
+    elif isinstance(machine, HttpClient):
+        counts = {
+            "exchanges": machine.exchanges,
+            "by request": len(machine._by_request),
+            "saved": len(machine._saved),
+            "waiting": len(machine._waiting),
+            "turns": len(machine._turns),
+            **_of_hub(machine._peer.hub),
+            **_of_peer(machine._peer),
+        }
+    else:
+        counts = {**_of_hub(machine.hub), **_of_peer(machine)}
+    left = {what: count for what, count in counts.items() if count}
+    demand(not left, "all tables are empty in the end", name, left)
+    demand(machine.deadline() is None, "nothing is due in the end", name, machine.deadline())
+
+
+def _of_hub(hub: Any) -> dict[str, int]:
+    return {
+        "inbox": len(hub.inbox),
+        "events": len(hub.events),
+        "inbound": len(hub.inbound),
+        "outbound": len(hub.outbound),
+    }
+
+
+def _of_peer(peer: Peer) -> dict[str, int]:
+    return {
+        "in flight": peer.in_flight,
+        "by route": len(peer._by_route),
+        "streams": len(peer.streams),
+        "pending": peer.pending,
+        "held": len(peer._held),
+        "input": len(peer.waiting_input),
+    }

@@ -1,0 +1,172 @@
+"""Plays one schedule: builds what takes part, lets things go wrong, and holds all to the rules."""
+
+from random import Random
+from typing import Any
+
+from msgspec import Struct
+
+from mcpcore.spec.errors import LocalProtocolError
+from tests.simulation.accounts import Accounts, BreachError, demand
+from tests.simulation.client_app import ClientApp
+from tests.simulation.faults import strike
+from tests.simulation.hosts import Scene
+from tests.simulation.invariants import Watch, rested
+from tests.simulation.scenes import Scenery, build
+from tests.simulation.schedule import SPAN, Schedule
+from tests.simulation.work import Work, draw_script, draw_work
+from tests.simulation.world import World
+
+_SETTLE = 135.0
+"""Seconds after the last fault in which everything that was begun comes to an end."""
+_OPENING = 40.0
+_CODA = 60.0
+_REST = 20_000.0
+"""Seconds in which all sides have to fall idle."""
+_MOST_STEPS = 60_000
+
+
+class Outcome(Struct, frozen=True):
+    """What came of a schedule."""
+
+    schedule: Schedule
+    breach: str | None
+    steps: int
+    requests: int
+    digest: str
+    timeline: list[str] | None
+
+
+def play(schedule: Schedule, *, timeline: bool = False) -> Outcome:
+    """Play a schedule to its end, or until a rule is broken."""
+    world = World(schedule.seed, timeline=timeline)
+    performance = Performance(world, schedule)
+    breach: str | None = None
+    try:
+        performance.run()
+    except BreachError as broken:
+        breach = str(broken)
+    except LocalProtocolError as error:
+        breach = f"a machine did not take what it must: {error}"
+    except Exception as error:  # whatever a machine raises is a fault of it
+        if timeline:
+            raise
+        breach = f"{type(error).__name__}: {error}"
+    if breach is not None:
+        world.note("breach", breach)
+    books = performance.books
+    return Outcome(schedule, breach, world.steps, books.requests, world.digest, world.timeline)
+
+
+class Performance:
+    """One run of a schedule."""
+
+    def __init__(self, world: World, schedule: Schedule) -> None:
+        self.world = world
+        self.schedule = schedule
+        twice = any(fault.kind == "twice" for fault in schedule.faults)
+        chance = world.chance("scene")
+        tight = chance.random() < 0.15
+        self.books = Accounts(world, tight=tight, twice=twice)
+        self.scene = Scene(world, self.books)
+        watch = Watch()
+        self.scene.look = watch.look
+        self.scenery: Scenery = build(self.scene, schedule.scenario, chance, tight=tight)
+        self.quiet = max((fault.at + fault.length for fault in schedule.faults), default=0.0)
+        self.perfect = not schedule.faults and not tight
+
+    def run(self) -> None:
+        """Play it all."""
+        scenery, world = self.scenery, self.world
+        for slot in range(scenery.size):
+            client = scenery.client(slot)
+            world.after(0.0, client.begin)
+            self._give_work(client, world.chance(f"work/{slot}"))
+        for fault in self.schedule.faults:
+            world.at(fault.at, strike, self, fault)
+        self._until(max(self.quiet, SPAN) + _SETTLE)
+        self._coda()
+        self._end()
+
+    def _give_work(self, client: Any, chance: Random) -> None:
+        for work in draw_work(chance, span=SPAN, most=7):
+            wanted = expectation(work) if self.perfect else None
+            client.after(work.at, self._do, client.app, work, wanted)
+
+    def _do(self, app: ClientApp, work: Work, wanted: str | None) -> None:
+        app.do(work, wanted)
+
+    def replace(self, slot: int) -> Any:
+        """Another client takes the place of one that is gone."""
+        client = self.scenery.replace(slot)
+        client.begin()
+        return client
+
+    def _until(self, time: float) -> None:
+        world = self.world
+        while world.step(time):
+            demand(world.steps < _MOST_STEPS, "everything comes to rest")
+
+    # When nothing goes wrong any more
+
+    def _coda(self) -> None:
+        """Every client can work again, or else a new one can."""
+        scenery, world = self.scenery, self.world
+        for slot in range(scenery.size):
+            client = scenery.client(slot)
+            if client.over or not client.up:
+                self.replace(slot)
+        self._until(world.time + _OPENING)
+        asks = []
+        for slot in range(scenery.size):
+            client = scenery.client(slot)
+            chance = world.chance(f"coda/{slot}")
+            for number in (101, 102):
+                work = Work(
+                    at=0.0,
+                    kind="call",
+                    number=number,
+                    script=draw_script(chance, polite=True),
+                    progress=True,
+                    log=True,
+                )
+                asks.append(client.app.do(work, "ResultReceived"))
+                demand(asks[-1] is not None, "whoever lives can ask", client.name)
+        self._until(world.time + _CODA)
+        done = all(ask is not None and ask.ended is not None for ask in asks)
+        demand(done, "once faults stop every request ends")
+
+    def _end(self) -> None:
+        scenery, world = self.scenery, self.world
+        for slot in range(scenery.size):
+            client = scenery.client(slot)
+            client.app.end_listening()
+            half = world.chance(f"end/{slot}").random() < 0.3
+            client.close(half=half)
+        self._until(world.time + _CODA)
+        for client in scenery.clients:
+            if client.up:
+                self.books.settled(client.number)
+        self._until(world.time + _REST)
+        demand(world.idle, "all sides fall idle")
+        self.books.all_settled()
+        for host in [*scenery.clients, *scenery.servers]:
+            if host.up:
+                for machine in host.machines:
+                    rested(machine, host.name)
+
+
+def expectation(work: Work) -> str | None:
+    """What becomes of some work where nothing goes wrong; None if that is open."""
+    if work.cancel_after is not None or work.kind == "abandon":
+        return None
+    if work.kind == "list":
+        return "ResultReceived"
+    if work.kind != "call":
+        return None
+    acts = [act for _, act in work.script]
+    length = sum(pause for pause, _ in work.script)
+    if any(act.startswith("ask") or act == "never" for act in acts):
+        return None
+    if work.timeout is not None and length + 4.0 > work.timeout:
+        return None
+    return "ErrorReceived" if acts[-1] == "fail" else "ResultReceived"

@@ -1,0 +1,201 @@
+"""Who takes part: servers and clients of each scenario, with settings that chance decides."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from mcpcore.engine.config import Limits, Negotiation
+from mcpcore.engine.events import RequestReceived
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from mcpcore.spec.revisions import LEGACY, MODERN, REVISIONS, Revision
+from tests.engine.bench import client_config, server_config
+from tests.http.cluster import make_stored
+from tests.http.support import make_client, make_server
+from tests.simulation.client_app import ClientApp
+from tests.simulation.hosts import Scene
+from tests.simulation.http_hosts import HttpClientHost, HttpServerHost
+from tests.simulation.line_hosts import LineClient, LineServer, Link
+from tests.simulation.network import WINDOW, Weather
+from tests.simulation.server_app import ServerApp
+from tests.simulation.work import MAX_TIMEOUT, TIMEOUT
+from transports.stores.base import StoreSettings
+from transports.stores.memory import MemoryStore
+
+_BACK = ReconnectSettings(attempts=8, first_delay=0.5, max_delay=15.0)
+
+
+def _limits(*, tight: bool) -> Limits:
+    most = 6 if tight else 1024
+    queued = 3000 if tight else 1 << 20
+    return Limits(request_timeout=TIMEOUT, max_timeout=MAX_TIMEOUT, in_flight=most, queued=queued)
+
+
+def _revisions(chance: Random, *, http: bool) -> tuple[tuple[Revision, ...], Negotiation]:
+    """What a client speaks, and how it finds out what its server does."""
+    rows = [row for row in REVISIONS if not http or row.modern or row.streamable_http]
+    how = chance.randrange(4)
+    if how == 0:
+        return tuple(REVISIONS), Negotiation.AUTO
+    if how == 1:
+        return MODERN, Negotiation.AUTO
+    row = chance.choice([row for row in rows if not row.modern])
+    return (row,), Negotiation.LEGACY
+
+
+class Scenery:
+    """The hosts of one run.  Each client stands in a slot, where another may follow it."""
+
+    def __init__(self, scene: Scene, size: int, *, tight: bool) -> None:
+        self.scene = scene
+        self.size = size
+        self.tight = tight
+        self.weathers = [Weather() for _ in range(size)]
+        for weather in self.weathers:
+            weather.window = 600 if tight else WINDOW
+        self.servers: list[Any] = []
+        self.clients: list[Any] = []
+        """All that there ever were."""
+        self._slots: list[Any] = []
+        self._make: Callable[[int, int], Any] = lambda slot, number: None
+
+    def populate(self, make: Callable[[int, int], Any]) -> None:
+        """Make the first client of each slot; ``make`` takes slot and number."""
+        self._make = make
+        for slot in range(self.size):
+            self.clients.append(make(slot, slot + 1))
+            self._slots.append(self.clients[-1])
+
+    def client(self, slot: int) -> Any:
+        """Who is there now."""
+        return self._slots[slot]
+
+    def replace(self, slot: int) -> Any:
+        """Another client takes the place."""
+        client = self._make(slot, len(self.clients) + 1)
+        self.clients.append(client)
+        self._slots[slot] = client
+        return client
+
+
+def build(scene: Scene, scenario: str, chance: Random, *, tight: bool) -> Scenery:
+    """Make all that takes part in a scenario."""
+    scenery = Scenery(scene, chance.choice((1, 1, 2, 3)), tight=tight)
+    if scenario == "lines":
+        _lines(scenery, chance)
+    else:
+        _http(scenery, scenario, chance)
+    return scenery
+
+
+def _lines(scenery: Scenery, chance: Random) -> None:
+    scene, limits = scenery.scene, _limits(tight=scenery.tight)
+    offered = chance.choice((REVISIONS, REVISIONS, LEGACY, MODERN))
+    config = server_config(revisions=tuple(offered), limits=limits)
+    server = LineServer(
+        scene, "server", config, lambda host: ServerApp(host, lambda _, peer: host.links[id(peer)])
+    )
+    scenery.servers.append(server)
+    spoken = [_revisions(chance, http=False) for _ in range(scenery.size)]
+    returns = [chance.random() < 0.7 for _ in range(scenery.size)]
+
+    def make(slot: int, number: int) -> LineClient:
+        revisions, how = spoken[slot]
+        if not set(revisions) & set(offered):
+            revisions, how = tuple(offered), Negotiation.AUTO
+        weather = scenery.weathers[slot]
+        pipes = scene.world.chance(f"network/{number}")
+
+        def dial(client: LineClient) -> Link | None:
+            if weather.refuses or not server.up:
+                return None
+            link = Link(client, server, pipes, weather)
+            server.accept(link)
+            return link
+
+        return LineClient(
+            scene,
+            f"client {number}",
+            client_config(revisions=revisions, negotiation=how, limits=limits),
+            number,
+            lambda host: ClientApp(host, number),
+            dial,
+            _BACK if returns[slot] else None,
+        )
+
+    scenery.populate(make)
+
+
+def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
+    scene, tight = scenery.scene, scenery.tight
+    limits = _limits(tight=tight)
+    settings = HttpSettings(
+        json_delay=chance.choice((None, 0.0, 1.0)),
+        heartbeat=chance.choice((None, 15.0)),
+        sse=SsePaths() if scenario == "sse" else None,
+        max_queued=3000 if tight else 1 << 20,
+        session_queue=3000 if tight else 1 << 18,
+        replay_events=5 if tight else 1000,
+        session_idle=300.0,
+        replay_age=200.0,
+        session_view_idle=chance.choice((1.0, 300.0)),
+    )
+    store: MemoryStore | None = None
+    if scenario == "store":
+        store = MemoryStore(StoreSettings(lease=1e12), clock=lambda: scene.world.time)
+        store._secret = b"the secret of all workers".ljust(32)
+
+    def make_machine(name: str) -> Any:
+        if store is not None:
+            return make_stored(store, name, settings, limits=limits)
+        return make_server(settings, limits=limits, secret=name.encode().ljust(32))
+
+    def place(event: RequestReceived, machine: Any) -> int:
+        return event.route or scene.streams.pipes[event.session or ""]
+
+    for number in range(chance.randint(1, 3) if store is not None else 1):
+        scenery.servers.append(
+            HttpServerHost(
+                scene,
+                f"w{number + 1}",
+                make_machine,
+                lambda host: ServerApp(host, place),
+                store,
+            )
+        )
+    for server in scenery.servers:
+        server.neighbours = [each for each in scenery.servers if each is not server]
+    spoken = [_revisions(chance, http=True) for _ in range(scenery.size)]
+    only_legacy = scenario == "sse"
+    picks = scene.world.chance("balancer")
+
+    def pick(plan: Any) -> HttpServerHost | None:
+        alive = [server for server in scenery.servers if server.up]
+        return picks.choice(alive) if alive else None
+
+    def make(slot: int, number: int) -> HttpClientHost:
+        revisions, how = spoken[slot]
+        if only_legacy:
+            revisions, how = tuple(LEGACY), Negotiation.LEGACY
+        machine = make_client(
+            HttpClientSettings(
+                legacy_sse=SseUse.ONLY if only_legacy else SseUse.NEVER, max_resumes=20
+            ),
+            url=f"http://localhost:8000{'/sse' if only_legacy else '/mcp'}",
+            revisions=revisions,
+            negotiation=how,
+            limits=limits,
+            seed=b"%d" % number,
+        )
+        return HttpClientHost(
+            scene,
+            f"client {number}",
+            machine,
+            number,
+            scenery.weathers[slot],
+            lambda host: ClientApp(host, number),
+            pick,
+            _BACK if only_legacy else None,
+        )
+
+    scenery.populate(make)

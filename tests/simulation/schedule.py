@@ -1,0 +1,142 @@
+"""A schedule: a seed and a list of faults, as plain data; making, writing, reading, shrinking."""
+
+from collections.abc import Callable, Iterable
+from random import Random
+
+from msgspec import Struct
+
+SPAN = 20.0
+"""Seconds in which clients begin things and faults begin."""
+
+CLIENT, SERVER, STORE, ANY = "client", "server", "store", "any"
+
+
+class Kind(Struct, frozen=True):
+    """A kind of fault."""
+
+    whom: str
+    """Whom it befalls: ``target`` counts these."""
+    amounts: tuple[float, ...]
+    lengths: tuple[float, ...]
+    scenarios: tuple[str, ...] = ("lines", "http", "store", "sse")
+
+
+_LENGTHS = (0.5, 2.0, 8.0, 25.0)
+_HTTP = ("http", "store", "sse")
+
+KINDS: dict[str, Kind] = {
+    # everything takes up to ``amount`` seconds more, so that connections overtake each other
+    "delay": Kind(CLIENT, (0.05, 0.5, 3.0, 12.0), _LENGTHS),
+    # nothing travels in pieces longer than ``amount``
+    "split": Kind(CLIENT, (1, 2, 7, 30), _LENGTHS),
+    # a connection breaks, ``amount`` of what is under way arrives; the server hears of it after
+    # ``length``
+    "drop": Kind(CLIENT, (0.0, 0.1, 0.5, 0.9, 1.0), (0.0, 0.0, 1.0, 30.0)),
+    # ... and it is the client that hears of it late
+    "mute": Kind(CLIENT, (0.0, 0.3, 0.8), (1.0, 10.0, 30.0)),
+    # no connection can be opened
+    "refuse": Kind(CLIENT, (0.0,), _LENGTHS),
+    # the next requests arrive twice
+    "twice": Kind(CLIENT, (1, 3), (2.0, 8.0), _HTTP),
+    # the client (amount 0) or the server (1) does not read
+    "deaf": Kind(CLIENT, (0, 1), (0.5, 5.0, 40.0)),
+    # a small window: writers have to wait
+    "narrow": Kind(CLIENT, (16, 200, 1000), _LENGTHS),
+    # all is forgotten, and ``length`` seconds later it begins anew
+    "crash_server": Kind(SERVER, (0.0,), (0.1, 2.0, 10.0)),
+    "crash_client": Kind(CLIENT, (0.0,), (0.1, 2.0)),
+    # a clock is ``amount`` seconds further on
+    "jump": Kind(ANY, (1.0, 15.0, 70.0, 400.0, 2000.0), (0.0,)),
+    "store_slow": Kind(SERVER, (0.1, 1.0, 12.0), _LENGTHS, ("store",)),
+    # steps fail; with ``amount`` 1 they are carried out all the same
+    "store_fail": Kind(SERVER, (0, 1), (0.5, 2.0, 15.0), ("store",)),
+}
+SCENARIOS = ("lines", "http", "store", "sse")
+
+
+class Fault(Struct, frozen=True):
+    """One thing that goes wrong."""
+
+    at: float
+    kind: str
+    target: int
+    amount: float
+    length: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}@{self.at:g}:{self.target}:{self.amount:g}:{self.length:g}"
+
+
+class Schedule(Struct, frozen=True):
+    """All that decides a run."""
+
+    seed: int
+    scenario: str
+    faults: tuple[Fault, ...]
+
+    def command(self) -> str:
+        """What runs it again."""
+        written = ",".join(map(str, self.faults)) or "none"
+        start = f"python -m tests.simulation --seed {self.seed} --scenario {self.scenario}"
+        return f"{start} --faults {written}"
+
+
+def read_faults(text: str) -> tuple[Fault, ...]:
+    """Read faults as they are written.  Raises ValueError."""
+    if text in ("", "none"):
+        return ()
+    faults = []
+    for part in text.split(","):
+        kind, _, rest = part.strip().partition("@")
+        if kind not in KINDS:
+            raise ValueError(f"no fault is called {kind!r}; there are: {', '.join(KINDS)}")
+        at, target, amount, length = rest.split(":")
+        faults.append(Fault(float(at), kind, int(target), float(amount), float(length)))
+    return tuple(faults)
+
+
+def draw(seed: int, scenario: str | None = None) -> Schedule:
+    """The schedule of a seed."""
+    chance = Random(f"{seed}/schedule")
+    scenario = scenario or SCENARIOS[seed % len(SCENARIOS)]
+    kinds = [name for name, kind in KINDS.items() if scenario in kind.scenarios]
+    many = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))
+    faults = []
+    for _ in range(many):
+        name = chance.choice(kinds)
+        kind = KINDS[name]
+        at = round(chance.random() * SPAN, 3)
+        amount, length = chance.choice(kind.amounts), chance.choice(kind.lengths)
+        faults.append(Fault(at, name, chance.randrange(8), amount, length))
+    faults.sort(key=lambda each: each.at)
+    return Schedule(seed, scenario, tuple(faults))
+
+
+def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
+    """Leave out faults as long as what is left still fails."""
+    size = len(schedule.faults)
+    while size >= 1:
+        found = _without(schedule, size, fails)
+        if found is None:
+            size //= 2
+        else:
+            schedule, size = found, min(size, len(found.faults))
+    return schedule
+
+
+def _without(schedule: Schedule, size: int, fails: Callable[[Schedule], bool]) -> Schedule | None:
+    for begin in range(0, len(schedule.faults), size):
+        kept = schedule.faults[:begin] + schedule.faults[begin + size :]
+        smaller = Schedule(schedule.seed, schedule.scenario, kept)
+        if fails(smaller):
+            return smaller
+    return None
+
+
+def counted(schedules: Iterable[Schedule]) -> dict[str, int]:
+    """Faults by kind."""
+    counts = dict.fromkeys(KINDS, 0)
+    for schedule in schedules:
+        for fault in schedule.faults:
+            counts[fault.kind] += 1
+    return counts

@@ -1,0 +1,165 @@
+"""Watches every byte that leaves a machine, and holds it to the rules of the wire.
+
+Nothing here is shared with the machines: lines are cut at newlines, event streams at empty lines,
+and texts are read with ``json``.
+"""
+
+import json
+from typing import Any
+
+from mcpcore.http.messages import HttpHead, HttpSend
+from tests.simulation.accounts import Accounts, demand
+
+_STATUSES = frozenset({200, 202, 204, 400, 404, 405, 406, 409, 410, 503})
+
+
+class Lines:
+    """What both ends of a connection with newlines have sent."""
+
+    def __init__(self, books: Accounts, place: Any) -> None:
+        self._books = books
+        self._place = place
+        self._asked: list[set[Any]] = [set(), set()]
+        """By side (0: the client), the ids that it used."""
+        self._answered: list[set[Any]] = [set(), set()]
+        self._over: list[set[Any]] = [set(), set()]
+        """By side, the requests to it whose cancellation it has taken in."""
+
+    def sent(self, side: int, data: bytes) -> None:
+        """Something has left one side: whole lines."""
+        demand(data.endswith(b"\n"), "what leaves is whole lines", data[-50:])
+        for line in data.split(b"\n")[:-1]:
+            message = json.loads(line)
+            for each in message if isinstance(message, list) else [message]:
+                self._message(side, each)
+
+    def _message(self, side: int, message: Any) -> None:
+        demand(message["jsonrpc"] == "2.0", "a message is JSON-RPC", message)
+        if "method" in message:
+            if "id" in message:
+                demand(message["id"] not in self._asked[side], "an id is used once", message)
+                self._asked[side].add(message["id"])
+            elif message["method"] == "notifications/cancelled":
+                id = message["params"]["requestId"]
+                known = id in self._asked[side] or id in self._asked[1 - side]
+                demand(known, "what is cancelled was asked for", message)
+        elif message.get("id") is not None:
+            id = message["id"]
+            demand(id in self._asked[1 - side], "an answer is for a request", message)
+            demand(id not in self._answered[side], "one answer a request", message)
+            self._answered[side].add(id)
+        if side == 1:
+            self._books.seen(message, self._place)
+
+
+class Streams:
+    """What is known of the event streams of all sessions: which ids were given on which."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[Any, str]] = {}
+        """By event id: the stream that it is of, and what it says."""
+        self.given: dict[int, set[str]] = {}
+        """By client: the sessions that were opened for it."""
+        self.pipes: dict[str, int] = {}
+        """HTTP+SSE: the exchange of a session."""
+
+
+class Exchange:
+    """What was sent in one HTTP exchange, and what came back."""
+
+    def __init__(
+        self, books: Accounts, streams: Streams, client: int, plan: HttpSend, route: int
+    ) -> None:
+        self._books = books
+        self._streams = streams
+        self._client = client
+        self._piped = False
+        self._ask: Any = None
+        fields = {name.decode(): value.decode() for name, value in plan.headers}
+        self.stream: Any = route
+        """What stands for the stream that it carries: the exchange that began it."""
+        cursor = fields.get("last-event-id")
+        if cursor:
+            demand(cursor in streams.of, "a client asks for what it was given", cursor)
+            self.stream = streams.of[cursor][0]
+        session = fields.get("mcp-session-id")
+        if session is not None:
+            own = session in streams.given.get(client, ())
+            demand(own, "no message on a foreign session", client, session)
+        if plan.method == "POST":
+            self._ask = json.loads(plan.body)
+        self._status = 0
+        self._events = False
+        self._body = b""
+        self._over = False
+
+    def head(self, head: HttpHead, client: int) -> None:
+        """The head of the response has left the server."""
+        demand(not self._status, "a response has one head")
+        self._status = head.status
+        demand(head.status in _STATUSES, "a status that is expected", head.status)
+        fields = {name.decode(): value.decode() for name, value in head.headers}
+        self._events = fields.get("content-type", "").startswith("text/event-stream")
+        session = fields.get("mcp-session-id")
+        if session is not None:
+            new = all(session not in given for given in self._streams.given.values())
+            demand(new, "a session is opened for one client", session)
+            self._streams.given.setdefault(client, set()).add(session)
+
+    def data(self, data: bytes) -> None:
+        """A part of the body has left the server."""
+        demand(self._status > 0, "the head comes first")
+        self._body += data
+        if self._events:
+            *blocks, self._body = self._body.split(b"\n\n")
+            for block in blocks:
+                self._event(block)
+
+    def end(self) -> None:
+        """The response is complete."""
+        if not self._events and self._body:
+            message = json.loads(self._body)
+            for each in message if isinstance(message, list) else [message]:
+                self._message(each, again=False)
+
+    def _event(self, block: bytes) -> None:
+        id, data, kind = None, [], "message"
+        for line in block.decode().split("\n"):
+            name, _, value = line.partition(": ")
+            if name == "id":
+                id = value
+            elif name == "data":
+                data.append(value)
+            elif name == "event":
+                kind = value
+        text = "\n".join(data)
+        if kind == "endpoint":
+            self._piped = True
+            self._streams.pipes[text.partition("session_id=")[2]] = self.stream
+            return
+        again = False
+        if id is not None:
+            known = self._streams.of.get(id)
+            again = known is not None and known[1] == text
+            if known is not None:
+                same = known[0] == self.stream and (not text or known[1] in ("", text))
+                demand(same, "an event id is of one event", id, known, self.stream, text)
+            if known is None or text:
+                self._streams.of[id] = self.stream, text
+        if text:
+            self._message(json.loads(text), again=again)
+
+    def _message(self, message: Any, *, again: bool) -> None:
+        demand(message["jsonrpc"] == "2.0", "a message is JSON-RPC", message)
+        tag = self._books.seen(message, self.stream, again=again)
+        if tag is not None:
+            run = self._books.runs[tag.run]
+            own = run.client == self._client
+            demand(own, "no message on a foreign stream", self._client, run.client, message)
+        if self._piped or "method" in message:
+            return
+        demand(not self._over, "one answer an exchange", message)
+        self._over = True
+        if self._ask is not None and message.get("id") is not None:
+            fits = message["id"] == self._ask.get("id")
+            demand(fits, "an answer has the id of its request", message, self._ask)
