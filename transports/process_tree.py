@@ -104,8 +104,12 @@ def offspring(mark: str) -> set[Process]:
 
 
 def _living() -> dict[int, _Status]:
-    known = {}
-    for name in os.listdir("/proc"):
+    known: dict[int, _Status] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # out of descriptors, perhaps: who has not hidden is found without
+        return known
+    for name in names:
         if name.isdigit() and (status := _status(int(name))) is not None and not status.dead:
             known[status.process.pid] = status
     return known
