@@ -1,1 +1,1 @@
-"""What our engine costs, measured beside others in one run."""
+"""What things cost, measured beside others in one run: ``mcpcore bench``."""

@@ -19,7 +19,7 @@ from statistics import quantiles
 from msgspec import Struct, field
 
 from benchmarks.floods_wire import QUICK, answer, is_busy, is_ok
-from benchmarks.measure import OURS, ROOT
+from benchmarks.subjects import OURS, ROOT
 
 
 class Times(Struct, kw_only=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.measure import OURS, ROOT
+from benchmarks.subjects import OURS, ROOT
 
 MODERN = "2026-07-28"
 META = {

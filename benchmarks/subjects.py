@@ -161,6 +161,7 @@ SUBJECTS: dict[str, Subject] = {
     "ours-stdio": _module("ours", "ours", "--binding", "stdio"),
     "raw-stdio-ready": _module("raw_stdio", "raw, by readiness", "--io", "ready"),
     "raw-stdio-blocking": _module("raw_stdio", "raw, blocking readline", "--io", "blocking"),
+    "raw-stdio-threads": _module("raw_stdio", "raw, worker threads", "--io", "threads"),
     "responder-stdio": _module("responder", "ready bytes", "--binding", "stdio"),
     "sdk-stdio": _sdk("official SDK", "--binding", "stdio"),
     "sdk-high-stdio": _sdk("official SDK, MCPServer", "--kind", "high", "--binding", "stdio"),

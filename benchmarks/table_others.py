@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from shutil import which
 
 from benchmarks.load.jobs import (
     After,
+    Ask,
     Command,
     FirstReply,
     Held,
@@ -19,12 +21,13 @@ from benchmarks.load.jobs import (
 )
 from benchmarks.rows import Bound, Row, Variant, at
 from benchmarks.subjects import OURS, SDK, SUBJECTS, missing_in
-from benchmarks.table_http import CALL
+from benchmarks.table_http import CALL, MB
 
 _LINES = (
     "ours-stdio",
     "raw-stdio-ready",
     "raw-stdio-blocking",
+    "raw-stdio-threads",
     "sdk-stdio",
     "sdk-high-stdio",
     "fastmcp-stdio",
@@ -94,6 +97,35 @@ def _peak(name: str, title: str, size: int) -> Row:
         },
         bounds=tuple(Bound(ours, "bytes", 3.0) for ours in _HTTP_OURS),
     )
+
+
+def _line(size: int) -> Variant:
+    server = SUBJECTS["ours-stdio"]
+    # One at a time: few, but long ones.
+    return Variant(
+        f"{size // MB} MB",
+        lambda: LineCalls(server=server.command(), ask=Ask("echo", size), seconds=1.5),
+        server.needs,
+    )
+
+
+def _stores() -> dict[str, Variant]:
+    def needs(kind: str) -> str | None:
+        if kind == "redis" and which("redis-server") is None:
+            return "redis-server is not installed"
+        return None
+
+    def job(kind: str, batch: int) -> SelfMeasured:
+        words = (OURS, "-m", "benchmarks.programs.stores", kind, str(batch))
+        return SelfMeasured(server=Command(words))
+
+    return {
+        f"{kind}-{batch}": Variant(
+            f"{kind}, {batch} a batch", partial(job, kind, batch), partial(needs, kind)
+        )
+        for kind in ("memory", "sqlite", "sqlite-full", "redis")
+        for batch in (1, 10, 100)
+    }
 
 
 _BYTES = SelfMeasured(
@@ -231,6 +263,21 @@ ROWS = (
             Bound("ours-stdio", "sdk-stdio", 1 / 5),
             Bound("ours-stdio", "typescript-stdio", 1.0),
         ),
+    ),
+    Row(
+        name="long-lines",
+        title="A long line to a stdio server, and its echo",
+        unit=CALL,
+        variants={"8": _line(8 * MB), "32": _line(32 * MB)},
+        bounds=(Bound("32", "8", 6.0),),
+    ),
+    Row(
+        name="stores",
+        title="An event that is added to a stream",
+        unit="µs of wall clock an event",
+        variants=_stores(),
+        bounds=tuple(Bound(f"{kind}-1", "memory-1") for kind in ("sqlite", "sqlite-full", "redis")),
+        goal=False,
     ),
     Row(
         name="after",

@@ -1,11 +1,13 @@
 """The typer application that ``mcpcore`` adds as ``mcpcore bench``."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from transports.commands.guard import guarded
+from transports.commands.output import Exit, Failure
 
 app = typer.Typer(
     help="Measure what things cost, beside peers and the limit of the machine.",
@@ -47,7 +49,7 @@ def run(
     ] = False,
     show: Annotated[bool, typer.Option("--list", help="Show the rows; measure nothing.")] = False,
 ) -> None:
-    r"""Measure, in turn, and hold every ratio against its bound.
+    """Measure, in turn, and hold every ratio against its bound.
 
     A row is a kind of work; its variants are ours, the raw limits and the peers. What is not
     installed is left out, with the reason; `make bench` installs everything first.
@@ -59,7 +61,7 @@ def run(
       mcpcore bench run --only http:ours-asyncio --only http:raw-protocol --rounds 15
       mcpcore bench run --quick --goals
       mcpcore bench run --json new.json --markdown new.md --plots plots
-    """
+    """  # noqa: D301
     from benchmarks.commands.running import Choice, measure
 
     choice = Choice(
@@ -89,7 +91,7 @@ def compare(
         bool, typer.Option("--all", help="Also what has not changed beyond the noise.")
     ] = False,
 ) -> None:
-    r"""Say what has changed from one saved run to another, beyond the noise.
+    """Say what has changed from one saved run to another, beyond the noise.
 
     Exit status: 0 nothing costs more than it did, 1 something does.
 
@@ -97,7 +99,7 @@ def compare(
     Examples:
       mcpcore bench compare before.json after.json
       mcpcore bench compare --all before.json after.json
-    """
+    """  # noqa: D301
 
     def work() -> int:
         from benchmarks.commands.running import show_comparison
@@ -120,7 +122,7 @@ def show(
         bool, typer.Option("--write-docs", help="Put figures and plots into docs/performance.md.")
     ] = False,
 ) -> None:
-    r"""Show a saved run again.
+    """Show a saved run again.
 
     Exit status: as that of the run.
 
@@ -128,11 +130,63 @@ def show(
     Examples:
       mcpcore bench show run.json
       mcpcore bench show run.json --markdown run.md --plots plots
-    """
+    """  # noqa: D301
 
     def work() -> int:
         from benchmarks.commands.running import show_saved
 
         return show_saved(file, markdown=markdown, plots=plots, write_docs=write_docs)
+
+    guarded(False, work)
+
+
+class Backend(StrEnum):
+    """Of a server under attack."""
+
+    ASYNCIO = "asyncio"
+    TRIO = "trio"
+
+
+class Allocator(StrEnum):
+    """What PYTHONMALLOC says to a server under attack."""
+
+    MALLOC = "malloc"
+    PYMALLOC = "pymalloc"
+
+
+@app.command("floods")
+def floods(
+    scale: Annotated[
+        float, typer.Option("--scale", metavar="X", help="How large they are; default 1.")
+    ] = 1.0,
+    flood: Annotated[
+        list[str] | None,
+        typer.Option("--flood", metavar="NAME", help="Only this one; repeatable."),
+    ] = None,
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="The server's event loop.")
+    ] = Backend.ASYNCIO,
+    allocator: Annotated[
+        Allocator, typer.Option("--allocator", help="The server's; `mcpcore serve` has malloc.")
+    ] = Allocator.MALLOC,
+) -> None:
+    """Measure what attacks cost a server, and an honest client beside them.
+
+    \b
+    Examples:
+      mcpcore bench floods                          all at full size: about half an hour
+      mcpcore bench floods --scale 0.1              small ones, which tell less of memory
+      mcpcore bench floods --flood calls --flood sessions --backend trio
+      mcpcore bench floods --allocator pymalloc
+    """  # noqa: D301
+
+    def work() -> int:
+        from benchmarks import floods as kinds
+
+        unknown = [name for name in flood or () if name not in kinds.FLOODS]
+        if unknown:
+            known = ", ".join(kinds.FLOODS)
+            raise Failure(f"there is no flood {unknown[0]!r}, but {known}", Exit.USAGE)
+        return kinds.main(scale, backend, flood or (), allocator)
 
     guarded(False, work)

@@ -1,13 +1,16 @@
 """Raw limit: a stdio server, one line in, one line out.
 
 ``--io blocking``: ``readline`` on a buffered file.  ``--io ready``: an asyncio loop that is told
-when standard input can be read, and answers all lines that have come in one write.
+when standard input can be read, and answers all lines that have come in one write.  ``--io
+threads``: a worker thread of anyio for each read and each write.
 """
 
 import asyncio
 import os
 import sys
 
+import anyio
+from anyio import to_thread
 from msgspec import UNSET
 
 from benchmarks.programs import raw_codec
@@ -58,12 +61,24 @@ async def ready(codec: Codec) -> None:
     await over
 
 
+async def threads(codec: Codec) -> None:
+    """The same, where every read and write is a worker thread's."""
+    rest = b""
+    while data := await to_thread.run_sync(os.read, 0, 65536):
+        *lines, rest = (rest + data).split(b"\n")
+        out = b"".join([answer(codec, line) for line in lines])
+        while out:
+            out = out[await to_thread.run_sync(os.write, 1, out) :]
+
+
 def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("io")
     codec = Codec(chosen.tools)
     if chosen.io == "ready":
         asyncio.run(ready(codec))
+    elif chosen.io == "threads":
+        anyio.run(threads, codec)
     else:
         blocking(codec)
 

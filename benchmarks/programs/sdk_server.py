@@ -70,7 +70,7 @@ def low(tools):
     return Server("low", version="1", on_list_tools=on_list, on_call_tool=on_call)
 
 
-def high(maker, context):
+def high(maker, context, tools):
     """MCPServer of the SDK, or FastMCP."""
     from pydantic import BaseModel
 
@@ -102,6 +102,12 @@ def high(maker, context):
 
     for tool in (echo, total, wait, events):
         maker.tool()(tool)
+    for name, description in fillers(tools):
+
+        def filler(text: str, times: int = 1) -> str:
+            return text * times
+
+        maker.tool(name=name, description=description)(filler)
     return maker
 
 
@@ -131,11 +137,11 @@ def main():
     if chosen.kind == "fastmcp":
         from fastmcp import Context, FastMCP
 
-        server = high(FastMCP("fast", version="1"), Context)
+        server = high(FastMCP("fast", version="1"), Context, chosen.tools)
     elif chosen.kind == "high":
         from mcp.server.mcpserver import Context, MCPServer
 
-        server = high(MCPServer("high", version="1", log_level="CRITICAL"), Context)
+        server = high(MCPServer("high", version="1", log_level="CRITICAL"), Context, chosen.tools)
     else:
         server = low(chosen.tools)
     if chosen.binding == "stdio":

@@ -1,23 +1,21 @@
 """Stores: what it costs to add an event to a stream, alone and in batches.
 
-``python -m benchmarks.stores KIND BATCH`` prints microseconds per event that was answered, for
-``memory``, ``sqlite``, ``sqlite-full`` (waits for the disk) or ``redis`` (a server of its own on a
-Unix socket).  Half of the events go onto one stream, as a long answer does, the others onto many.
+``python -m benchmarks.programs.stores KIND BATCH WARM SECONDS`` prints a sample: microseconds of
+the clock per event that was answered, for ``memory``, ``sqlite``, ``sqlite-full`` (waits for the
+disk) or ``redis`` (a server of its own on a Unix socket).  Half of the events go onto one stream,
+as a long answer does, the others onto many.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from shutil import which
 
 from msgspec import Raw
 
-from benchmarks.measure import OURS, printed
 from mcpcore.http.storing import (
     SessionRecord,
     SessionSave,
@@ -29,10 +27,6 @@ from mcpcore.http.storing import (
 from transports.stores.base import Store
 from transports.stores.open import open_store
 
-KINDS = ["memory", "sqlite", "sqlite-full"]
-if which("redis-server") is not None:
-    KINDS.append("redis")
-BATCHES = (1, 10, 100)
 SESSIONS = 20
 WARM = 2_100
 """Events before anything is measured: then the long stream has begun to lose its oldest."""
@@ -41,23 +35,6 @@ SLICES = 20
 SECONDS = 0.05
 """Least time of a slice."""
 EVENT = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}' * 3
-
-
-def _name(kind: str, batch: int) -> str:
-    return f"{kind}, {batch} a batch"
-
-
-def _measured(kind: str, batch: int) -> float:
-    return printed([OURS, "-m", "benchmarks.stores", kind, str(batch)])
-
-
-VARIANTS: Mapping[str, Callable[[], float]] = {
-    _name(kind, batch): partial(_measured, kind, batch) for kind in KINDS for batch in BATCHES
-}
-RATIOS = tuple(
-    [(_name(kind, 1), _name("memory", 1), None) for kind in KINDS[1:]]
-    + [(_name(kind, 100), _name(kind, 1), None) for kind in KINDS]
-)
 
 
 @contextmanager
@@ -126,9 +103,9 @@ def _slice(store: Store, steps: list[Step], batch: int, now: float) -> float:
 
 def main() -> None:
     """Measure what the command line names."""
-    _, kind, batch = sys.argv
+    kind, batch = sys.argv[1:3]
     with opened(kind) as store:
-        print(measure(store, int(batch)))
+        print(f'{{"value":{measure(store, int(batch))}}}')
 
 
 if __name__ == "__main__":
