@@ -51,6 +51,7 @@ class HttpLink(Link):
         self._context: Context | None = None
         self._pumping = False
         self._sleep: anyio.CancelScope | None = None
+        self._ahead = 0.0  # of our clock is that of the event loop
         self._alarm = math.inf
         self._sweep = sweep
         self._sweep_at = math.inf
@@ -116,12 +117,14 @@ class HttpLink(Link):
     def _set_alarm(self, when: float) -> None:
         self._alarm = when
         if self._sleep is not None:
-            self._sleep.deadline = anyio.current_time() + max(when - clock(), _TICK)
+            # A callback of the event loop, which has no task, may not ask anyio for the time.
+            self._sleep.deadline = self._ahead + max(when, clock() + _TICK)
 
     async def _keep_time(self) -> None:
         """Sleep until something is due, for as long as the link lives."""
         self._context = copy_context()
         while True:
+            self._ahead = anyio.current_time() - clock()
             with anyio.CancelScope() as self._sleep:
                 deadline = self._deadline()
                 due = self._sweep_at if deadline is None else min(deadline, self._sweep_at)

@@ -1,0 +1,40 @@
+"""Event loops that asyncio itself has started, where callbacks have no task and anyio knows nothing."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.http.support import make_server
+from tests.transports.http_fixture import PATIENCE, Tools, tool
+from transports.http_drivers import http_driver
+from transports.http_settings import DriverName, HttpServerSettings
+
+
+async def _call(driver: DriverName) -> bytes:
+    app = Tools()
+    app.machine = machine = make_server()
+    settings = HttpServerSettings(driver=driver)
+    app.link = link = http_driver(settings)(machine, app, settings=settings)
+    serving = asyncio.create_task(link.serve("127.0.0.1", 0))
+    while not link.addresses:
+        await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*link.addresses[0])
+    writer.write(tool("wait", headers={"Connection": "close"}))
+    while not app.waiting:
+        await asyncio.sleep(0)
+    app.finish(app.waiting[0])  # in a task
+    asyncio.get_running_loop().call_soon(link.flush_soon)  # in none
+    said = await reader.read()
+    writer.close()
+    await link.aclose()
+    await serving
+    return said
+
+
+@pytest.mark.parametrize("driver", ["anyio", "asyncio"])
+def test_a_server_runs_there(driver: DriverName) -> None:
+    said = asyncio.run(asyncio.wait_for(_call(driver), PATIENCE))
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(body)["result"]["content"][0]["text"] == "late"
