@@ -21,8 +21,8 @@ from transports.pump import Connection
 if TYPE_CHECKING:
     import asyncio
 
-Take = Callable[[bytes], bool]
-"""Takes in what was just read, at once; False: it cannot, and somebody has to be woken for it."""
+Take = Callable[[bytes], bytes | None]
+"""Takes in what was just read, at once; returns what somebody has to be woken for, if anything."""
 
 
 class Reader(Protocol):
@@ -64,8 +64,9 @@ class LoopReader:
         except OSError as error:
             waiter.set_exception(error)
             return
-        if not data or self._take is None or not self._take(data):
-            waiter.set_result(data)
+        left = self._take(data) if data and self._take is not None else data
+        if left is not None:
+            waiter.set_result(left)
 
     async def read(self) -> bytes:
         """See :class:`Reader`."""
@@ -162,6 +163,7 @@ class DescriptorLink(Connection):
     def _detach(self) -> None:
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
 
     async def _receive(self) -> bytes:
         assert self._reader is not None, "attached in _open"  # noqa: S101

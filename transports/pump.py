@@ -254,16 +254,16 @@ class Connection(Link):
             self._turn()
         self._stop(reason, hard=not half)
 
-    def _take_in(self, data: bytes) -> bool:
-        """Take in what was just read, outside of the reader's task; False: leave it to that."""
+    def _take_in(self, data: bytes) -> bytes | None:
+        """Take in what was just read, outside of the reader's task; what is left to that."""
         if self._state != "running" or self._holding or self._full():
-            return False
+            return data
         try:
             self._feed(data)
             self._turn()
         except Exception as error:
             self._fail(error)
-        return True
+        return None
 
     async def _wait_for_room(self) -> None:
         await self._room.wait()

@@ -28,11 +28,12 @@ from mcpcore.engine.config import Role
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import closes_for_good
 from mcpcore.http.principals import Principal
+from transports.direct import DirectLink
 from transports.link import App, clock
 from transports.link_errors import STREAM_ERRORS
-from transports.streams import StreamLink
 from transports.tracing_websocket import record_frame, record_refused
 from transports.websocket_deflate import Bounds
+from transports.websocket_frames import Boundaries, text_head, whole_text
 from transports.websocket_reasons import what_is_wrong, what_was_said
 from transports.websocket_settings import WebSocketSettings
 
@@ -50,13 +51,13 @@ _PROGRESS = 16 * 1024
 """Bytes of a message on its way that excuse the other side from answering a ping meanwhile."""
 
 
-class WebSocketLink(StreamLink):
+class WebSocketLink(DirectLink):
     """One Peer on a WebSocket connection; both ends derive from it."""
 
     binding = "websocket"
     _half_close = False
     _ws: WsProtocol | None = None
-    """What reads frames; set with ``stream`` once the connection is upgraded."""
+    """What reads most kinds of frames; set with ``stream`` once the connection is upgraded."""
     _out: FrameProtocol
     """What writes them: also after the other side's close, when wsproto would have us silent."""
 
@@ -75,11 +76,13 @@ class WebSocketLink(StreamLink):
         """The code with which either side closed; None before that, and if it was cut off."""
         self._ws_settings = settings
         self._limit = peer.config.limits.message_size
+        self._masked = peer.role is Role.SERVER  # what we receive
         self._bounds = Bounds()
         self._principal: Principal | None = None
         self._message = bytearray()  # what there is of one that is not complete
         self._fragments = self._progress = 0
-        self._pending = False  # input that was received is not taken in yet
+        self._boundaries = Boundaries()
+        self._unread = b""  # was received, and is not taken in yet
         self._pongs: deque[bytes] = deque()
         self._pings = bytearray()  # that wait to be written
         self._next_ping = clock() + (settings.ping_interval or 0.0)
@@ -97,39 +100,64 @@ class WebSocketLink(StreamLink):
         """Start to read frames; ``received``: those that came in one piece with the head."""
         self._bounds = bounds
         bounds.limit = self._limit
-        self._ws = WsProtocol(role, extensions=[bounds], trailing_data=received)
+        self._ws = WsProtocol(role, extensions=[bounds])
         self._out = FrameProtocol(role is ConnectionType.CLIENT, [bounds])
-        self._feed(b"")
+        self._feed(received)
+        self._go_direct()
 
     # In
+
+    def _take_in(self, data: bytes) -> bytes | None:
+        if self._parting():
+            return data
+        left = super()._take_in(data)
+        return _MORE if left is None and self._unread else left
 
     async def _receive(self) -> bytes:
         if self._parting():
             await anyio.sleep_forever()
-        if self._pending:
+        if self._unread:
             await anyio.lowlevel.checkpoint()
             return _MORE
         return await super()._receive()
 
     def _feed(self, data: bytes) -> None:
         ws = self._ws
-        self._pending, more = False, self._pending
-        if ws is None or ws.state is not ConnectionState.OPEN or self._refused:
+        if self._unread:
+            data, self._unread = self._unread, b""
+        if ws is None:
             return
-        if not more:
-            ws.receive_data(data)
-        for count, event in enumerate(ws.events(), 1):
-            if not self._frame(event, ws):
-                if self.trace is not None and _is_error(event, ws):
-                    record_refused(self.trace, event, data, self._said)
+        at, frames = 0, 0
+        while at < len(data):
+            if ws.state is not ConnectionState.OPEN or self._refused:
                 return
-            if count == _BUDGET:  # the generator is lazy: the rest stays where it is
-                self._pending = True
+            if frames == _BUDGET:
+                self._unread = data[at:]
                 break
+            frames += 1
+            whole = self._whole_text(data, at)
+            if whole is not None:
+                text, at = whole
+                self.peer.receive(text, now=clock(), principal=self._principal)
+                continue
+            end = self._boundaries.advance(data, at)
+            ws.receive_data(data[at:end])
+            for event in ws.events():
+                if not self._frame(event, ws):
+                    if self.trace is not None and _is_error(event, ws):
+                        record_refused(self.trace, event, data[at:], self._said)
+                    return
+            at = end
         if self._message:
             self._progress += len(data)
             if self._progress >= _PROGRESS:
                 self._excused, self._progress = clock(), 0
+
+    def _whole_text(self, data: bytes, at: int) -> tuple[bytes, int] | None:
+        """Take the next frame at sight, if it is a message; traces want to know more of it."""
+        if self._fragments or self.trace is not None or not self._boundaries.between:
+            return None
+        return whole_text(data, at, masked=self._masked, limit=self._limit)
 
     def _frame(self, event: Event, ws: WsProtocol) -> bool:
         """Take in what wsproto has found; whether to go on."""
@@ -196,11 +224,17 @@ class WebSocketLink(StreamLink):
         if self._pings:
             self._pings.clear()
             self._pinged = clock()  # how long it has waited here is not the other side's affair
-        texts = [b"".join(frame.data) for frame in frames if frame.data]
-        if self.trace is not None:
-            for text in texts:
-                self.trace.message(text, incoming=False)
-        return b"".join([*out, *(self._out.send_data(text.decode()) for text in texts)])
+        at_sight = self._masked and type(self._bounds) is Bounds  # neither mask nor compress
+        for frame in frames:
+            if not frame.data:
+                continue
+            if self.trace is not None:
+                self.trace.message(b"".join(frame.data), incoming=False)
+            if at_sight:
+                out += (text_head(frame.size), *frame.data)
+            else:
+                out.append(bytes(self._out.send_data(b"".join(frame.data).decode())))
+        return b"".join(out)
 
     async def _send(self, data: memoryview) -> int:
         self._sending = True
@@ -273,6 +307,7 @@ class WebSocketLink(StreamLink):
     # End
 
     async def _close(self) -> None:
+        self._detach()
         limit = self._ws_settings.close_timeout
         with anyio.move_on_after(limit), suppress(OSError, *STREAM_ERRORS):
             await self._say_goodbye()
@@ -293,8 +328,10 @@ class WebSocketLink(StreamLink):
             record_frame(self.trace, goodbye, incoming=False)
         await self.stream.send(last + self._out.close(goodbye.code, goodbye.reason))
         client, answered = self.peer.role is Role.CLIENT, self._goodbye is not None
+        unread = self._unread
         while not (answered or self._refused):
-            ws.receive_data(await self.stream.receive())
+            ws.receive_data(unread or await self.stream.receive())
+            unread = b""
             for event in ws.events():
                 answered = answered or isinstance(event, CloseConnection)
                 if self.trace is not None:

@@ -1,6 +1,7 @@
 """The server's end of the WebSocket binding: listeners, connections, and the port it shares."""
 
 import logging
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +24,9 @@ from transports.http_host import peer_name
 from transports.http_reply import linger
 from transports.link import App
 from transports.link_errors import STREAM_ERRORS, LinkError
+from transports.plain_stream import DIRECT, PlainStream
 from transports.pump import Connection
+from transports.tcp_sockets import keep_alive
 from transports.tls import SecureStream, client_certificate
 from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings
@@ -105,11 +108,12 @@ class WebSocketServer:
             await self._refuse(stream, refusal)
         return True
 
-    async def connection(self, stream: SocketStream, context: ssl.SSLContext | None) -> None:
+    async def connection(
+        self, stream: ByteStream, peer: str | None, context: ssl.SSLContext | None
+    ) -> None:
         """Serve one connection to its end; nothing comes out but cancellation."""
         refusal: Refusal | None = None
-        secured: ByteStream = stream
-        peer = _peer(stream)
+        secured = stream
         try:
             with self.count.another(peer):
                 with anyio.move_on_after(self._settings.handshake_timeout) as opening:
@@ -154,7 +158,7 @@ class WebSocketServer:
         head = RequestParser().parse(
             bytes(buffer[:size]),
             peer,
-            scheme="http" if isinstance(stream, SocketStream) else "https",
+            scheme="https" if isinstance(stream, SecureStream) else "http",
             certificate=certificate,
         )
         if head.http_1_0:
@@ -271,23 +275,39 @@ async def listen_websocket(
         bound = await anyio.create_tcp_listener(local_host=host, local_port=port)
     except OSError as error:
         raise LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    plain = ssl_context is None and DIRECT
     async with bound, anyio.create_task_group() as tasks:
 
         async def accept(listener: SocketListener) -> None:
             while True:
                 try:
-                    stream = await listener.accept()
+                    stream, peer = await _accepted(listener, plain=plain)
                 except (OSError, anyio.BrokenResourceError) as error:
                     # Out of descriptors, or the client was gone before it was accepted.
                     logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                     await anyio.sleep(_PAUSE)
                 else:
-                    tasks.start_soon(server.connection, stream, ssl_context)
+                    tasks.start_soon(server.connection, stream, peer, ssl_context)
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
             tasks.start_soon(accept, listener)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's
+
+
+async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStream, str | None]:
+    """Wait for a connection; ``plain``: one that can be read and written past the event loop."""
+    if not plain:
+        stream = await listener.accept()
+        return stream, _peer(stream)
+    bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+    while True:
+        await anyio.wait_readable(bound)
+        with suppress(BlockingIOError):
+            sock, address = bound.accept()
+            sock.setblocking(False)
+            keep_alive(sock, None)
+            return PlainStream(sock), peer_name(address)
 
 
 def _peer(stream: SocketStream) -> str | None:

@@ -1,0 +1,79 @@
+"""A connected socket as a byte stream that holds nothing back, so that a link may take its place.
+
+What begins as HTTP is read from the stream; who goes on with the connection afterwards reads and
+writes the descriptor itself (:mod:`transports.descriptors`), as nothing has been read ahead.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream, SocketAttribute
+
+DIRECT = os.name == "posix"
+"""Sockets are descriptors here."""
+
+
+class PlainStream(ByteStream):
+    """A socket in non-blocking mode, which it closes."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    @property
+    def descriptor(self) -> int:
+        """The number of the socket."""
+        return self._socket.fileno()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See :class:`anyio.abc.ByteReceiveStream`."""
+        await anyio.lowlevel.checkpoint()
+        while True:
+            try:
+                data = self._socket.recv(max_bytes)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+            except OSError as error:
+                raise self._broken() from error
+            else:
+                if not data:
+                    raise anyio.EndOfStream
+                return data
+
+    async def send(self, item: bytes) -> None:
+        """See :class:`anyio.abc.ByteSendStream`."""
+        await anyio.lowlevel.checkpoint()
+        rest = memoryview(item)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+            except OSError as error:
+                raise self._broken() from error
+
+    def _broken(self) -> Exception:
+        closed = self._socket.fileno() < 0
+        return anyio.ClosedResourceError() if closed else anyio.BrokenResourceError()
+
+    async def send_eof(self) -> None:
+        """See :class:`anyio.abc.ByteStream`."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._broken() from error
+
+    async def aclose(self) -> None:
+        """See :class:`anyio.abc.AsyncResource`."""
+        if self._socket.fileno() >= 0:
+            anyio.notify_closing(self._socket)
+            self._socket.close()
+        await anyio.lowlevel.checkpoint()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """See :class:`anyio.TypedAttributeProvider`."""
+        return {SocketAttribute.raw_socket: lambda: self._socket}
