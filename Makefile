@@ -19,13 +19,17 @@ TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 # Processes for the tests that do I/O, beside the one for those that do none.
 JOBS ?= 2
 
+# How long a soak takes, and words of the rows that are tortured.
+MINUTES ?= 20
+ONLY ?=
+
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest lint types bench clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak lint types bench clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -63,6 +67,12 @@ test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
 	@$(PY) -m conformance.peers
+
+torture: $(READY) ## Everything that can fail, on every driver, made to fail once each; ONLY="http trio"
+	@$(PY) -m tests.torture $(ONLY)
+
+soak: $(READY) ## Load with faults on every binding, and what is left of it; MINUTES=20
+	@$(PY) -m tests.soak --minutes $(MINUTES)
 
 lint: $(READY) ## Style and formatting
 	$(PY) -m ruff check .

@@ -9,11 +9,13 @@ import selectors
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mcpcore.service import Server
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
 from transports.runtime import RuntimeSettings
@@ -22,7 +24,9 @@ from transports.server import ServeSettings, run
 SETTINGS = ServeSettings(runtime=RuntimeSettings(limits=ROOMY))
 
 
-def serve(link: socket.socket, backend: str) -> None:
+def serve(
+    link: socket.socket, backend: str, make_server: Callable[[], Server], settings: ServeSettings
+) -> None:
     """Be the server on the streams that come over ``link``; does not return."""
     _, streams, _, _ = socket.recv_fds(link, 1, 3)
     for number, stream in enumerate(streams):
@@ -30,7 +34,7 @@ def serve(link: socket.socket, backend: str) -> None:
         os.close(stream)
     status = 1
     try:
-        run(make_workbench(), stdio=True, settings=SETTINGS, backend=backend)
+        run(make_server(), stdio=True, settings=settings, backend=backend)
         status = 0
     finally:
         with suppress(OSError):  # whom it would tell may be gone
@@ -38,7 +42,10 @@ def serve(link: socket.socket, backend: str) -> None:
         os._exit(status)
 
 
-def main() -> None:
+def main(
+    make_server: Callable[[], Server] = make_workbench, settings: ServeSettings = SETTINGS
+) -> None:
+    """Be the program."""
     backend, path = sys.argv[1:]
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -57,7 +64,7 @@ def main() -> None:
                 selector.close()
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                serve(link, backend)
+                serve(link, backend, make_server, settings)
             link.close()
 
 

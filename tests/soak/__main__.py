@@ -1,0 +1,191 @@
+"""``python -m tests.soak``: load on every binding, with faults, for minutes or hours; then a look.
+
+Prints what both processes hold at the start, each minute and at the end, and what is wrong; writes
+``build/reports/soak.json``.  The exit status is 1 if something grows, is left, or failed.
+"""
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+from msgspec import Struct, json
+
+from tests.soak.actors import (
+    EVERYWHERE,
+    NETWORK,
+    Soak,
+    SoakHouse,
+    babbler,
+    deaf,
+    flood,
+    hello,
+    killer,
+    slaughterer,
+    steady,
+    storm,
+)
+from tests.soak.rules import IDLE, Moment, busy, growing, remaining
+from tests.soak.sampling import Sample, listen_to_errors, sample
+
+REPORT = Path("build/reports/soak.json")
+SETTLING = 45.0
+"""Seconds within which sessions that were given up are forgotten, and idle connections closed."""
+WATCHED = 8.0
+"""Seconds for which the servers are watched having nothing to do."""
+Act = Callable[[Soak, str, str], Awaitable[None]]
+
+
+class Cast(Struct, frozen=True):
+    """An actor, where it plays, and how long it rests beside the others."""
+
+    act: Act
+    where: tuple[str, ...]
+    rest: float
+
+
+CAST = (
+    *(Cast(steady, (binding,), 1.0) for binding in EVERYWHERE),
+    Cast(storm, ("tcp", "ws", "memory", "unix", "stdio", "http", "sse"), 10.0),
+    Cast(flood, EVERYWHERE, 4.0),
+    Cast(killer, (*NETWORK, "stdio"), 0.5),
+    Cast(deaf, NETWORK, 3.0),
+    Cast(slaughterer, ("stdio",), 3.0),
+    Cast(babbler, NETWORK, 0.3),
+)
+
+
+class Report(Struct):
+    """What came of a soak."""
+
+    backend: str
+    minutes: float
+    wrong: list[str]
+    idle: float
+    moments: list[Moment]
+
+
+async def soak(backend: str, minutes: float, seed: int, tell: Callable[[str], object]) -> Report:
+    """Put the load on, take it off, and say what is wrong."""
+    house = SoakHouse(backend)
+    try:
+        return await _soak(house, backend, minutes, seed, tell)
+    finally:
+        house.close()
+
+
+async def _soak(
+    house: SoakHouse, backend: str, minutes: float, seed: int, tell: Callable[[str], object]
+) -> Report:
+    made = Soak(house, seed)
+    for binding in EVERYWHERE:
+        await hello(made, binding)  # what is made once is there from now on
+    gc.collect()
+    begin = time.monotonic()
+    period = min(60.0, minutes * 60 / 16)
+    moments: list[Moment] = []
+    report = Report(backend, minutes, [], 0.0, moments)
+
+    def look() -> Moment:
+        servers = json.decode(house.ask(), type=Sample)
+        moment = Moment(time.monotonic() - begin, servers, sample(), dict(made.done))
+        tell(_line(moment))
+        return moment
+
+    tell(_HEAD)
+    first = look()
+    try:
+        async with anyio.create_task_group() as group:
+            for cast in CAST:
+                group.start_soon(made.repeat, cast.act, cast.where, cast.rest)
+            while time.monotonic() - begin < minutes * 60:
+                await anyio.sleep(min(period, begin + minutes * 60 - time.monotonic()))
+                moments.append(look())
+            made.over.set()
+    except BaseExceptionGroup as group_of:
+        report.wrong += [f"failed: {_told(error)}" for error in _flat(group_of)]
+        return report
+    report.wrong += growing(moments)
+    tell("the load is over")
+    last = await _settled(first, look)
+    report.wrong += remaining(first, last)
+    await anyio.sleep(WATCHED)
+    after = look()
+    report.idle = busy(last.servers, after.servers, after.seconds - last.seconds)
+    if report.idle > IDLE:
+        report.wrong.append(f"the idle servers take {report.idle:.1%} of a processor")
+    moments += [first, last]
+    moments.sort(key=lambda moment: moment.seconds)
+    return report
+
+
+async def _settled(first: Moment, look: Callable[[], Moment]) -> Moment:
+    """The end: as soon as nothing is left, or when it has had its time."""
+    give_up = time.monotonic() + SETTLING
+    while True:
+        await anyio.sleep(3.0)
+        gc.collect()
+        last = look()
+        if not remaining(first, last) or time.monotonic() > give_up:
+            return last
+
+
+_HEAD = (
+    f"{'s':>6} | "
+    f"{'servers MB':>10} {'blocks':>8} {'fds':>5} {'tasks':>5} {'flying':>6} {'cpu':>6} | "
+    f"{'load MB':>8} {'blocks':>8} {'fds':>5} {'tasks':>5} {'flying':>6} {'cpu':>6} | done"
+)
+
+
+def _line(moment: Moment) -> str:
+    cells = [
+        f"{each.rss:{width}.1f} {each.blocks:8} {each.descriptors:5} {each.tasks:5} "
+        f"{each.in_flight:6} {each.cpu:6.1f}"
+        for width, each in ((10, moment.servers), (8, moment.load))
+    ]
+    done = ", ".join(f"{name} {count}" for name, count in sorted(moment.done.items()))
+    return f"{moment.seconds:6.0f} | {cells[0]} | {cells[1]} | {done}"
+
+
+def _flat(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [each for inner in error.exceptions for each in _flat(inner)]
+
+
+def _told(error: BaseException) -> str:
+    return " ".join((repr(error), *getattr(error, "__notes__", ())))
+
+
+def main() -> int:
+    """Soak as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=Path, default=REPORT)
+    options: Any = parser.parse_args()
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    listen_to_errors()
+    report = anyio.run(
+        soak, options.backend, options.minutes, options.seed, tell, backend=options.backend
+    )
+    options.report.parent.mkdir(parents=True, exist_ok=True)
+    options.report.write_bytes(json.format(json.encode(report), indent=1))
+    for wrong in report.wrong:
+        tell(f"WRONG: {wrong}")
+    tell(
+        f"{'not ' * bool(report.wrong)}flat; the idle servers take {report.idle:.2%} of a processor"
+    )
+    return bool(report.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,318 @@
+"""Who makes the load: steady clients, storms of cancellations, floods of notifications, vandals.
+
+Each does its round again and again until the soak is over, verifies every reply, and rests between.
+An error that it has not caused itself comes out of it, and is the end of the soak.
+"""
+
+import os
+import random
+import signal
+import socket
+import string
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.lowlevel
+from msgspec import structs
+
+from mcpcore.service import Server
+from mcpcore.spec.errors import LocalError, McpError
+from mcpcore.spec.types.content import TextContent
+from tests.bindings.places import ERAS, LEGACY, House
+from tests.bindings.relay import DOWN, UP, Harm, relayed
+from tests.bindings.stories import SETTINGS, Story, hasty
+from tests.soak.network import LIMITS, MANY
+from tests.soak.tools import COUNTED, make_server
+from tests.transports.malformed import TABLE
+from tests.transports.remains import holders
+from transports.callbacks import Callbacks
+from transports.client import Client, connect
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
+from transports.runtime import RuntimeSettings
+from transports.targets import MemoryTarget, UnixTarget
+
+LOST = (LocalError, McpError, OSError)
+"""How a conversation ends that is disturbed on purpose."""
+PATIENCE = 60.0
+"""Seconds that anything may take, on a machine that has other things to do."""
+_LONG = 5.0
+STORM = 10_000
+"""Calls in flight that are cancelled at once."""
+STEPS = 2_000
+NOTES = 500
+NETWORK = ("tcp", "unix", "ws", "http", "sse")
+EVERYWHERE = (*NETWORK, "stdio", "memory")
+
+
+class SoakHouse(House):
+    """The processes of the servers; what is in memory is made once."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(backend)
+        self.shambles = House(backend)
+        """Where servers on pipes are made of which nobody minds that they are killed."""
+        self._inside: Server = make_server()
+
+    def target(self, name: str) -> Any:
+        if name == "memory":
+            return MemoryTarget(self._inside, RuntimeSettings(limits=LIMITS))
+        return super().target(name)
+
+    def _start(self, program: str, *words: str) -> Any:
+        return super()._start(str(Path(__file__).with_name(program)), *words)
+
+    def close(self) -> None:
+        self.shambles.close()
+        super().close()
+
+    def ask(self) -> str:
+        """Ask the process of the network for a sample, as JSON."""
+        self.target("tcp")
+        network = next(each for each in self._processes if "network.py" in str(each.args))
+        assert network.stdin is not None
+        network.stdin.write("sample\n")
+        network.stdin.flush()
+        return self._line(network)
+
+
+class Soak:
+    """What all actors share."""
+
+    def __init__(self, house: SoakHouse, seed: int) -> None:
+        self.house = house
+        self.random = random.Random(seed)
+        self.over = anyio.Event()
+        self.done: Counter[str] = Counter()
+        """How often what was done."""
+        self._cases = 0
+
+    def case(self) -> str:
+        """A word that nobody else has."""
+        self._cases += 1
+        return f"case-{self._cases}"
+
+    async def repeat(
+        self,
+        act: Callable[["Soak", str, str], Awaitable[None]],
+        where: Sequence[str],
+        rest: float,
+    ) -> None:
+        """Have an actor do its rounds, on one binding after the other, in both eras.
+
+        It rests for about so many seconds after each, and for as long as that has taken, within
+        reason: so the load is less on a machine that has other things to do.
+        """
+        turn = self.random.randrange(len(where))
+        while not self.over.is_set():
+            binding = where[turn % len(where)]
+            era = LEGACY if binding == "sse" else ERAS[turn // len(where) % 2]
+            turn += 1
+            begun = anyio.current_time()
+            with anyio.fail_after(PATIENCE):
+                try:
+                    await act(self, binding, era)
+                except Exception as error:
+                    error.add_note(f"{act.__name__} on {binding} in {era}")
+                    raise
+            spent = min(anyio.current_time() - begun, _LONG)
+            with anyio.move_on_after(rest * self.random.uniform(0.5, 1.5) + spent):
+                await self.over.wait()
+
+
+def _said(result: Any) -> str:
+    assert not result.is_error, result
+    content = result.content[0]
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def hello(soak: Soak, binding: str) -> None:
+    """Meet a server for the first time."""
+    async with connect(soak.house.target(binding), settings=SETTINGS) as client:
+        assert _said(await client.call_tool("echo", {"text": "hello"})) == "hello"
+
+
+async def steady(soak: Soak, binding: str, era: str) -> None:
+    """Ask for a little of everything, and check every answer."""
+    callbacks = Callbacks(elicitation=lambda form: {"x": 1, "y": 2})
+    async with connect(
+        soak.house.target(binding), revision=era, settings=SETTINGS, callbacks=callbacks
+    ) as client:
+        for _ in range(10):
+            size = int(soak.random.paretovariate(0.5)) % 50_000 + 1
+            said = "".join(soak.random.choices(string.ascii_letters, k=16)) * (size // 16 + 1)
+            assert _said(await client.call_tool("echo", {"text": said})) == said
+            assert _said(await client.call_tool("echo_later", {"text": said[:100]})) == said[:100]
+            result = await client.call_tool("point", {"x": size, "y": 1})
+            assert result.structured_content == {"x": size, "y": 1}
+            found = await client.read_resource("text://plain")
+            assert found.contents[0].text == "plain text"
+            soak.done["calls"] += 4
+            await anyio.sleep(0.05)
+        assert _said(await client.call_tool("ask_user")) == "accept Point(x=1, y=2)"
+        assert len(await client.tools()) > 20
+        assert len(await client.prompts()) > 20
+        soak.done["calls"] += 3
+    soak.done["conversations"] += 1
+
+
+_PATIENT = ClientSettings(
+    limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
+    http_link=HttpClientLinkSettings(connections=MANY, connect_time=PATIENCE, idle_time=1.0),
+    process=SETTINGS.process,
+    socket=SETTINGS.socket,
+    websocket=SETTINGS.websocket,
+)
+
+
+async def storm(soak: Soak, binding: str, era: str) -> None:
+    """Have very many calls in flight, and cancel them all at once."""
+    case = soak.case()
+    count = STORM if binding not in ("http", "sse") else STORM // 10
+    async with connect(soak.house.target(binding), revision=era, settings=_PATIENT) as client:
+        await client.tools()  # or each call would ask for them
+        async with anyio.create_task_group() as group:
+            for number in range(count):
+                group.start_soon(client.call_tool, "stay", {"case": case})
+                if number % 100 == 99:
+                    await anyio.lowlevel.checkpoint()
+            await _until(client, "staying", case, count)
+            group.cancel_scope.cancel()
+        await _until(client, "staying", case, 0)
+    soak.done["cancelled"] += count
+
+
+async def _until(client: Client, tool: str, case: str, count: int) -> None:
+    while True:
+        found = _said(await client.call_tool(tool, {"case": case}))
+        if int(found) == count:
+            return
+        await anyio.sleep(0.05)
+
+
+async def flood(soak: Soak, binding: str, era: str) -> None:
+    """Have the server send, and send it, very many notifications; none is lost."""
+    heard: list[float] = []
+    case = soak.case()
+    async with connect(soak.house.target(binding), revision=era, settings=_PATIENT) as client:
+        result = await client.call_tool(
+            "steps", {"count": STEPS}, progress=lambda value, *_: heard.append(value)
+        )
+        assert _said(result) == str(STEPS)
+        # Of progress that nobody takes in time, only the latest is of interest.
+        assert heard == sorted(set(heard)), "progress goes back"
+        assert heard[-1] == STEPS, f"the last progress is {heard[-1]}"
+        for number in range(NOTES):
+            assert client.notify(COUNTED, {"case": case})
+            if number % 50 == 49:
+                await anyio.sleep(0.005)
+        await _until(client, "notes", case, NOTES)
+        await client.call_tool("notes", {"case": case, "forget": True})
+        async with client.listen(tools=True) as changes:
+            for _ in range(50):
+                await client.call_tool("change", {"what": "tools"})
+            async for change in changes:
+                assert change.kind == "tools"
+                break
+    soak.done["notifications"] += len(heard) + NOTES + 50
+
+
+async def killer(soak: Soak, binding: str, era: str) -> None:
+    """Cut a connection at any byte, or have another byte there, on one way or both."""
+    chance = soak.random
+    place = int(chance.lognormvariate(7, 1.5))
+    harm = chance.choice((Harm(cut=place), Harm(junk=(place, b"\x00\xff{junk]\r\n"))))
+    way = chance.choice((UP, DOWN))
+    async with relayed(soak.house, binding, {way: harm}) as relay:
+        story = Story()
+        await story.live(relay.target, era, hasty(2.0))
+    soak.done["harmed" if not story.happy else "unharmed"] += 1
+
+
+async def deaf(soak: Soak, binding: str, era: str) -> None:
+    """Ask for much, and stop reading; the server ends it, or we leave."""
+    async with relayed(soak.house, binding) as relay:
+        with suppress(*LOST):
+            async with connect(relay.target, revision=era, settings=hasty(1.0)) as client:
+                await client.call_tool("echo", {"text": "first"})
+                relay.stop(DOWN)
+                async with anyio.create_task_group() as group:
+                    for _ in range(4):
+                        group.start_soon(_ask_in_vain, client)
+    soak.done["slow readers"] += 1
+
+
+async def _ask_in_vain(client: Client) -> None:
+    with suppress(*LOST):
+        await client.call_tool("big", {"size": 2_000_000}, timeout=0.5)
+
+
+async def slaughterer(soak: Soak, binding: str, era: str) -> None:
+    """Kill the server's process, or the one that stands for it, in the middle of a conversation."""
+    shambles = soak.house.shambles
+    with suppress(*LOST):
+        async with (
+            connect(shambles.target("stdio"), revision=era, settings=hasty(3.0)) as client,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(8):
+                group.start_soon(_stay_in_vain, client, soak.case())
+            await client.call_tool("echo", {"text": "here"})
+            word = str(shambles.zygote())
+            launchers = {pid for pid, words in holders(word).items() if "launcher.py" in words}
+            servers = {int(pid) for pid in shambles.servers()}
+            for victim in soak.random.choice((launchers, servers)):
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            soak.done["killed children"] += 1
+
+
+async def _stay_in_vain(client: Client, case: str) -> None:
+    with suppress(*LOST):
+        await client.call_tool("wait", {"case": case})
+
+
+async def babbler(soak: Soak, binding: str, era: str) -> None:
+    """Send what is no message, or no request, or half of one, and go."""
+    target = soak.house.target(binding)
+    data = soak.random.choice(TABLE).data
+    if soak.random.random() < 0.3:
+        data = soak.random.randbytes(soak.random.randrange(1, 2000))
+    if not isinstance(target, UnixTarget) and binding in ("http", "sse", "ws"):
+        parts = urlsplit(target.url)
+        head = (
+            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+            f"Content-Length: {len(data)}\r\n\r\n"
+        ).encode()
+        data = soak.random.choice((head + data, data, head[: len(data)]))
+    with _connected(target) as sock, suppress(OSError):
+        sock.setblocking(False)
+        with anyio.move_on_after(0.2):
+            while data:
+                try:
+                    data = data[sock.send(data) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(sock)
+            while True:
+                await anyio.wait_readable(sock)
+                if not sock.recv(65536):
+                    break
+    soak.done["malformed"] += 1
+
+
+def _connected(target: Any) -> socket.socket:
+    if isinstance(target, UnixTarget):
+        sock, address = socket.socket(socket.AF_UNIX), target.path
+    else:
+        sock = socket.socket()
+        parts = urlsplit(target.url)
+        address = (parts.hostname, parts.port)  # type: ignore[assignment]
+    sock.connect(address)  # to a listener on this machine: there is nothing to wait for
+    return sock

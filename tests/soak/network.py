@@ -1,0 +1,78 @@
+"""The servers of the soak, all in one process: ``network.py BACKEND UNIX-SOCKET``.
+
+It says where each binding is, then ``ready``; each line that it is sent is answered with a sample
+of what it holds, and it ends with its standard input.
+"""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import anyio
+from msgspec import json
+
+from mcpcore.engine.config import Limits
+from mcpcore.http.settings import HttpSettings
+from tests.bindings.network import offer
+from tests.soak.sampling import listen_to_errors, sample
+from tests.soak.tools import make_server
+from transports.http_settings import HttpServerSettings
+from transports.pump import PumpSettings
+from transports.runtime import RuntimeSettings
+from transports.server import ServeSettings
+from transports.socket_settings import SocketSettings
+from transports.websocket_settings import WebSocketSettings
+
+MANY = 20_000
+"""Requests that may be in flight: more than a storm has."""
+LIMITS = Limits(message_size=32 * 1024 * 1024, in_flight=MANY)
+_PUMP = PumpSettings(drain=0.2, stall=5.0)
+HTTP = HttpServerSettings(
+    connections=MANY, connections_per_client=MANY, drain_time=1.0, idle_time=20.0, write_time=5.0
+)
+SETTINGS = ServeSettings(
+    runtime=RuntimeSettings(limits=LIMITS, input_timeout=20.0),
+    http=HttpSettings(
+        max_body=LIMITS.message_size,
+        max_calls=2 * MANY,
+        session_idle=20.0,
+        session_unused=10.0,
+        replay_age=20.0,
+    ),
+    http_link=HTTP,
+    websocket=WebSocketSettings(close_timeout=0.5, pump=_PUMP),
+    socket=SocketSettings(pump=_PUMP, connections_per_client=MANY),
+)
+"""Who does not come back is forgotten soon, so that the end of the soak is as its beginning."""
+
+
+async def main(path: str) -> None:
+    listen_to_errors()
+    stop = anyio.Event()
+    server = make_server()
+    bindings: dict[str, Any] = {
+        "http": "127.0.0.1:0",
+        "ws": "127.0.0.1:0",
+        "sse": "127.0.0.1:0",
+        "tcp": "127.0.0.1:0",
+        "unix": path,
+    }
+    async with anyio.create_task_group() as group:
+        for name, address in bindings.items():
+            await group.start(partial(offer, server, name, address, stop, SETTINGS))
+        print("ready", flush=True)
+        while True:
+            await anyio.wait_readable(0)
+            if not os.read(0, 4096):
+                break
+            sys.stdout.buffer.write(json.encode(sample()) + b"\n")
+            sys.stdout.flush()
+        stop.set()
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[2], backend=sys.argv[1])

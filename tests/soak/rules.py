@@ -1,0 +1,63 @@
+"""When a soak is flat: the second half against the first, and the end against the beginning."""
+
+from statistics import median
+
+from msgspec import Struct
+
+from tests.soak.sampling import Sample
+
+GROWTH, SLACK = 0.03, 4.0
+"""Memory may be larger in the last quarter than in the second by this share, and so many MB: the
+tables of an allocator are never quite the same."""
+BLOCKS = 20_000
+"""Blocks of memory that come and go: what is cached, what is garbage and was not yet collected."""
+SPARE = 8
+"""Descriptors and tasks that are there for a moment only, such as those of an idle thread."""
+IDLE = 0.01
+"""Share of a processor that a server may take that has nothing to do."""
+
+
+class Moment(Struct):
+    """Both processes at one time."""
+
+    seconds: float
+    servers: Sample
+    load: Sample
+    done: dict[str, int]
+
+
+def growing(moments: list[Moment]) -> list[str]:
+    """What grows under load: medians of the second quarter and of the last."""
+    quarter = max(len(moments) // 4, 1)
+    found = []
+    for side in ("servers", "load"):
+        samples = [getattr(moment, side) for moment in moments]
+        before, after = samples[quarter : 2 * quarter], samples[-quarter:]
+        was, now = (median(each.rss for each in part) for part in (before, after))
+        if now > was * (1 + GROWTH) + SLACK:
+            found.append(f"memory of the {side}: {was:.1f} MB, then {now:.1f} MB")
+        was, now = (median(each.blocks for each in part) for part in (before, after))
+        if now > was * (1 + GROWTH) + BLOCKS:
+            found.append(f"blocks of the {side}: {was:.0f}, then {now:.0f}")
+    return found
+
+
+def remaining(begin: Moment, end: Moment) -> list[str]:
+    """What is left once the load is over and everything had its time to go, and what was logged."""
+    found = []
+    for side in ("servers", "load"):
+        was, now = getattr(begin, side), getattr(end, side)
+        for name in ("descriptors", "tasks", "threads"):
+            first, last = getattr(was, name), getattr(now, name)
+            if last > first + (SPARE if name != "tasks" else 0):
+                more = f": {now.work}" if name == "tasks" else ""
+                found.append(f"{name} of the {side}: {first}, then {last}{more}")
+        if now.in_flight:
+            found.append(f"in flight at the {side}: {now.in_flight}")
+        found += [f"logged by the {side}: {error}" for error in now.errors]
+    return found
+
+
+def busy(before: Sample, after: Sample, seconds: float) -> float:
+    """The share of a processor that was taken meanwhile."""
+    return (after.cpu - before.cpu) / seconds

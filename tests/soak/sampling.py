@@ -1,0 +1,73 @@
+"""What a process holds: memory, descriptors, tasks, requests in flight; and what it has cost."""
+
+import gc
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from mcpcore.engine.requests import Hub
+from tests.bindings.workbench import census
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Sample(Struct):
+    """One look at a process."""
+
+    rss: float
+    """Resident memory in MB."""
+    blocks: int
+    """Blocks of memory that Python has given out."""
+    descriptors: int
+    tasks: int
+    threads: int
+    in_flight: int
+    """Requests in the tables of all its endpoints, both ways."""
+    cpu: float
+    """Seconds so far."""
+    work: dict[str, int] = {}
+    """How many tasks do what."""
+    errors: list[str] = []
+    """What has been logged as an error: a mistake of ours, as nobody of the load makes handlers
+    fail."""
+
+
+class Errors(logging.Handler):
+    """Keeps the first of what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.heard) < 20:
+            self.heard.append(self.format(record))
+
+
+ERRORS = Errors()
+
+
+def listen_to_errors() -> None:
+    """Keep errors for the samples; warnings are of no interest, as the load breaks every rule."""
+    logging.basicConfig(handlers=[ERRORS], level=logging.ERROR)
+
+
+def sample() -> Sample:
+    """Look at this process."""
+    there = census()
+    hubs = [each for each in gc.get_objects() if type(each) is Hub]
+    return Sample(
+        rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
+        blocks=sys.getallocatedblocks(),
+        descriptors=there.descriptors,
+        tasks=sum(there.tasks.values()),
+        threads=there.threads,
+        in_flight=sum(len(hub.inbound) + len(hub.outbound) for hub in hubs),
+        cpu=time.process_time(),
+        work=there.tasks,
+        errors=ERRORS.heard,
+    )

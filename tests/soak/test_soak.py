@@ -1,0 +1,72 @@
+"""A short soak: what ``make soak`` does for twenty minutes or more; and that its rules can fail."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.soak.__main__ import soak
+from tests.soak.rules import Moment, growing, remaining
+from tests.soak.sampling import Sample
+
+FLAT = Sample(
+    rss=50.0, blocks=100_000, descriptors=10, tasks=5, threads=1, in_flight=0, cpu=1.0, work={}
+)
+
+
+def _moments(name: str, values: list[Any], side: str) -> list[Moment]:
+    samples = [Sample(**{**_members(FLAT), name: value}) for value in values]
+    return [
+        Moment(
+            float(at),
+            **{"servers": FLAT, "load": FLAT, side: sample},
+            done={},
+        )
+        for at, sample in enumerate(samples)
+    ]
+
+
+def _members(sample: Sample) -> dict[str, Any]:
+    return {name: getattr(sample, name) for name in Sample.__struct_fields__}
+
+
+@pytest.mark.parametrize("side", ["servers", "load"])
+@pytest.mark.parametrize(
+    ("name", "values", "wrong"),
+    [
+        ("rss", [40, 50, 50, 50, 51, 50, 51, 50], False),
+        ("rss", [40, 45, 50, 55, 60, 65, 70, 75], True),
+        ("blocks", [1e5, 1.1e5, 1.1e5, 1.1e5, 1.2e5, 1.1e5, 1.1e5, 1.1e5], False),
+        ("blocks", [1e5, 1.1e5, 1.2e5, 1.3e5, 1.4e5, 1.5e5, 1.6e5, 1.7e5], True),
+    ],
+)
+def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: str) -> None:
+    assert bool(growing(_moments(name, values, side))) is wrong
+
+
+@pytest.mark.parametrize("side", ["servers", "load"])
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("descriptors", 12, False),
+        ("descriptors", 30, True),
+        ("tasks", 5, False),
+        ("tasks", 6, True),
+        ("in_flight", 1, True),
+        ("errors", ["a connection failed"], True),
+    ],
+)
+def test_what_is_left_is_seen(name: str, value: Any, wrong: bool, side: str) -> None:
+    [end] = _moments(name, [value], side)
+    [begin] = _moments("rss", [50.0], side)
+    assert bool(remaining(begin, end)) is wrong
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("backend", "minutes"), [("asyncio", 2.0), ("trio", 0.7)])
+def test_it_is_flat(backend: str, minutes: float) -> None:
+    report = anyio.run(soak, backend, minutes, 1, print, backend=backend)
+    assert report.wrong == []
+    done = report.moments[-1].done
+    assert min(done[name] for name in ("calls", "cancelled", "notifications", "harmed")) > 0

@@ -1,0 +1,228 @@
+"""Each call of the system: sockets, descriptors, processes, SQLite; failing as it can fail.
+
+What is patched is what the event loops and the drivers themselves call, so that what is under test
+are the real loops, streams and drivers on top of it.  ``again``: nothing is there after all.
+``short``: one byte, really, and the rest stays where it is.  ``end``: the other side has closed.
+"""
+
+import errno
+import os
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
+from types import FrameType
+from typing import Any
+from unittest import mock
+
+import trio._socket
+
+from tests.torture.points import DRIVERS, Watch, caller, ours
+
+_READS = ("error", "short", "end")
+_WRITES = ("error", "short")
+_SOCKET = {
+    "recv": (errno.ECONNRESET, _READS),
+    "recv_into": (errno.ECONNRESET, ("error", "end")),
+    "send": (errno.EPIPE, _WRITES),
+    "sendmsg": (errno.EPIPE, ("error",)),
+    "recvmsg": (errno.ECONNRESET, ("error",)),
+    "accept": (errno.EMFILE, ("error",)),
+    "connect": (errno.ECONNREFUSED, ("error",)),
+    "bind": (errno.EADDRINUSE, ("error",)),
+    "listen": (errno.EADDRINUSE, ("error",)),
+    "shutdown": (errno.ENOTCONN, ("error",)),
+    "setsockopt": (errno.EINVAL, ("error",)),
+    "getsockopt": (errno.EINVAL, ("error",)),
+    "getpeername": (errno.ENOTCONN, ("error",)),
+}
+"""Methods of sockets: what they fail with, and how."""
+_WAITS = {"recv", "recv_into", "send", "sendmsg", "accept"}
+"""Those of a non-blocking socket that may find nothing to do after all."""
+_OS = {
+    "read": (errno.EIO, _READS),
+    "write": (errno.EPIPE, _WRITES),
+    **dict.fromkeys(
+        ("open", "close", "fstat", "lstat", "unlink", "chmod", "fchmod", "listdir"),
+        (errno.EIO, ("error",)),
+    ),
+    **dict.fromkeys(("dup", "dup2", "pipe", "pidfd_open"), (errno.EMFILE, ("error",))),
+    **dict.fromkeys(("kill", "killpg", "set_blocking"), (errno.EPERM, ("error",))),
+}
+_CROWD, _FIRST = "process_tree", 3
+"""What looks at every process of the machine: those that it looks at first are enough."""
+_CARRY = {"recv", "recv_into", "recvmsg", "send", "sendmsg"}
+"""Those whose errors are the end of the connection."""
+_OPTIONS = {"setsockopt", "getsockopt", "getpeername"}
+"""What the event loops make of a failure of these is theirs."""
+_LOOPS_OWN = {"_read_from_self", "_write_to_self", "wakeup_thread_and_signal_safe", "drain"}
+"""Functions of the event loops that wake them up: no I/O of a driver's."""
+
+
+def _failure(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _site(name: str, frame: FrameType) -> str | None:
+    """Where a call is made; None where it is none of a driver's."""
+    if frame.f_code.co_name in _LOOPS_OWN:
+        return None
+    if name in _OPTIONS and not frame.f_code.co_filename.startswith(DRIVERS):
+        return None
+    where = ours(frame)
+    if where is None:
+        file = os.path.basename(frame.f_code.co_filename)
+        where = f"{file} {frame.f_code.co_name}"
+        if "site-packages" not in frame.f_code.co_filename and "asyncio" not in (
+            frame.f_code.co_filename
+        ):
+            return None
+    return f"{where} {name}"
+
+
+def _way(name: str, kinds: tuple[str, ...], frame: FrameType) -> str | None:
+    watch = Watch.current
+    site = None if watch is None or not watch.on else _site(name, frame)
+    if watch is None or site is None:
+        return None
+    return watch.visit("call", site, kinds, most=_FIRST if _CROWD in site else sys.maxsize)
+
+
+def _socket_method(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    number, kinds = _SOCKET[name]
+
+    @wraps(real, updated=())
+    def call(self: socket.socket, *args: Any) -> Any:
+        possible = kinds
+        if name in _WAITS and self.gettimeout() == 0.0:
+            possible = (*kinds, "again")
+        way = _way(name, possible, caller())
+        if way == "error":
+            if name in _CARRY:
+                _kill(self)
+            raise _failure(number)
+        if way == "again":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if way == "end":
+            return 0 if name == "recv_into" else b""
+        if way == "short":
+            args = (1, *args[1:]) if name == "recv" else (memoryview(args[0])[:1], *args[1:])
+        return real(self, *args)
+
+    return call
+
+
+def _kill(sock: socket.socket) -> None:
+    """Let the connection be at its end for the other side as well: such errors do not pass."""
+    with suppress(OSError):
+        _shutdown(sock, socket.SHUT_RDWR)
+
+
+_shutdown = socket.socket.shutdown
+
+
+def _trio_helper(real: Callable[..., Any]) -> Callable[..., Any]:
+    async def helper(self: Any, wait: Any, fn: Callable[..., Any], /, *args: Any) -> Any:
+        name = fn.__name__
+        return await real(self, wait, _socket_method(name, fn) if name in _SOCKET else fn, *args)
+
+    return helper
+
+
+def _os_function(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    number, kinds = _OS[name]
+
+    @wraps(real)
+    def call(*args: Any, **options: Any) -> Any:
+        possible = kinds
+        if name in ("read", "write") and not os.get_blocking(args[0]):
+            possible = (*kinds, "again")
+        way = _way(name, possible, caller())
+        if way == "error":
+            if name == "close":
+                real(*args)
+            elif name in ("read", "write") and stat.S_ISSOCK(os.fstat(args[0]).st_mode):
+                with socket.socket(fileno=os.dup(args[0])) as sock:
+                    _kill(sock)
+            raise _failure(number)
+        if way == "again":
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if way == "end":
+            return b""
+        if way == "short":
+            args = (args[0], 1) if name == "read" else (args[0], memoryview(args[1])[:1])
+        return real(*args, **options)
+
+    return call
+
+
+class _Cursor(sqlite3.Cursor):
+    def execute(self, *args: Any) -> Any:
+        _perhaps_sqlite(args[0], caller())
+        return super().execute(*args)
+
+
+class _Database(sqlite3.Connection):
+    def execute(self, *args: Any) -> Any:
+        _perhaps_sqlite(args[0], caller())
+        return super().execute(*args)
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+
+def _perhaps_sqlite(statement: str, frame: FrameType) -> None:
+    if _way(statement.split()[0], ("error",), frame) is not None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def _connect(*args: Any, **options: Any) -> Any:
+    if _way("connect", ("error",), caller()) is not None:
+        raise sqlite3.OperationalError("unable to open database file")
+    return sqlite3.connect(*args, factory=_Database, **options)
+
+
+def _popen(*args: Any, **options: Any) -> Any:
+    if _way("Popen", ("error",), caller()) is not None:
+        raise _failure(errno.EAGAIN)
+    return subprocess.Popen(*args, **options)
+
+
+def _like(module: types.ModuleType, **instead: Any) -> types.ModuleType:
+    """A module that has some other functions."""
+    made = types.ModuleType(module.__name__)
+    made.__dict__.update(module.__dict__)
+    made.__dict__.update(instead)
+    return made
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Let every call be a point."""
+    own_os = _like(os, **{name: _os_function(name, getattr(os, name)) for name in _OS})
+    with ExitStack() as stack:
+        for name in _SOCKET:
+            method = _socket_method(name, getattr(socket.socket, name))
+            stack.enter_context(mock.patch.object(socket.socket, name, method))
+        helper = _trio_helper(trio._socket._SocketType._nonblocking_helper)
+        own = mock.patch.object(trio._socket._SocketType, "_nonblocking_helper", helper)
+        stack.enter_context(own)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("transports.") and getattr(module, "os", None) is os:
+                stack.enter_context(mock.patch.object(module, "os", own_os))
+        process, schema = (
+            sys.modules.get("transports.process"),
+            sys.modules.get("transports.stores.schema"),
+        )
+        if process is not None:
+            spawning = _like(subprocess, Popen=_popen)
+            stack.enter_context(mock.patch.object(process, "subprocess", spawning))
+        if schema is not None:
+            opening = _like(sqlite3, connect=_connect)
+            stack.enter_context(mock.patch.object(schema, "sqlite3", opening))
+        yield

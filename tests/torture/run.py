@@ -1,0 +1,309 @@
+"""One run: the story on one driver, with one point that fails, and what is wrong after it."""
+
+import asyncio
+import gc
+import logging
+import operator
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+import sniffio
+from msgspec import Struct
+
+from mcpcore.engine.peer import Peer
+from mcpcore.engine.requests import Hub
+from mcpcore.spec.errors import LocalError
+from tests.bindings.stories import Ledger, children
+from tests.bindings.workbench import census
+from tests.torture import calls
+from tests.torture.functions import Failed
+from tests.torture.points import Point, Watch
+from tests.torture.stages import Row, Stage
+from tests.torture.story import ENDS, Story, hello, is_end
+from tests.torture.suspensions import Cancelling, observed
+from transports.client_errors import RequestTimeout
+
+PATIENCE = 10.0
+"""Seconds that everything together may take."""
+SETTLING = 2.0
+"""Seconds within which what was under way is over."""
+HARMLESS = {"short", "again"}
+"""Ways to fail of which nobody may notice anything."""
+_LOGGERS = ("mcpcore", "transports", "asyncio")
+
+
+class Found(Struct):
+    """What came of one run."""
+
+    point: Point | None
+    reached: bool
+    problems: list[str]
+    watch: Watch
+
+
+class Complaints(logging.Handler):
+    """What is logged as an error, warned of, or raised where nobody hears it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            last = error.__traceback__
+            while last is not None and last.tb_next is not None:
+                last = last.tb_next
+            code = None if last is None else last.tb_frame.f_code
+            place = "" if code is None or last is None else f" at {code.co_name}:{last.tb_lineno}"
+            text += f": {error!r}{place}"
+        self.heard.append(text)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        loggers = [logging.getLogger(name) for name in _LOGGERS]
+        unraisable = sys.unraisablehook
+
+        def unheard(problem: Any) -> None:
+            self.heard.append(f"unraisable: {problem.exc_value!r} in {problem.object!r}")
+
+        def unheard_but_httpx(problem: Any) -> None:
+            # Whose generators hold others that nobody closes when they are left early.
+            if not any(name in str(problem.exc_value) for name in ("'httpx.", "'httpcore.")):
+                unheard(problem)
+
+        sys.unraisablehook = unheard_but_httpx
+        for logger in loggers:
+            logger.addHandler(self)
+            logger.propagate = False
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                yield
+                gc.collect()
+        finally:
+            sys.unraisablehook = unraisable
+            for logger in loggers:
+                logger.removeHandler(self)
+                logger.propagate = True
+
+
+class _Tables:
+    """The tables of requests in flight of every endpoint that a run has made."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._hubs: list[Hub] = []
+        begin = Hub.__init__
+
+        def begun(hub: Hub) -> None:
+            begin(hub)
+            self._hubs.append(hub)
+
+        patch.setattr(Hub, "__init__", begun)
+
+    def left(self) -> list[str]:
+        """What is still in flight."""
+        return [
+            f"{way} {row.method}"
+            for hub in self._hubs
+            for way, table in (("in", hub.inbound), ("out", hub.outbound))
+            for row in table.values()
+        ]
+
+
+class Run:
+    """The story on one driver, once."""
+
+    def __init__(self, row: Row, era: str, target: Point | None) -> None:
+        self.row, self.era = row, era
+        self.watch = Watch(target)
+        self.problems: list[str] = []
+        self._point = target
+        self._tables: _Tables
+
+    def play(self, backend: str) -> Found:
+        """Do it, on an event loop of its own."""
+        before = _held()
+        complaints = Complaints()
+        with pytest.MonkeyPatch.context() as patch:
+            ledger = Ledger(patch)
+            self._tables = _Tables(patch)
+            with complaints.listening(), self.watch.watching():
+                try:
+                    anyio.run(self._perform, backend=backend)
+                except TimeoutError:
+                    self.problems.append("it hangs")
+                except Exception as error:
+                    self.problems.append(f"it raises {_flat(error)}")
+        try:
+            ledger.check(asked=self._point is None)
+        except AssertionError as error:
+            self.problems.append(str(error).partition("\n")[0])
+        after = _held()
+        patience = time.monotonic() + SETTLING
+        while any(map(operator.gt, after, before)) and time.monotonic() < patience:
+            time.sleep(0.005)  # threads that were left to themselves tell nobody of their end
+            after = _held()
+        for name, ours, now in zip(
+            ("descriptors", "children", "threads"), before, after, strict=True
+        ):
+            if now > ours:
+                self.problems.append(f"{name} left: {now} where there were {ours}")
+        if self._point is None or self._point.family != "user":
+            self.problems += [f"logged: {text}" for text in complaints.heard]
+        else:
+            self.problems += [f"logged: {t}" for t in complaints.heard if "unraisable" in t]
+        if self._point is None and self.problems:
+            raise AssertionError(f"it does not even work: {self.problems}")
+        return Found(self._point, self.watch.failed, self.problems, self.watch)
+
+    async def _perform(self) -> None:
+        cancelling = Cancelling()
+        stage = Stage(cancelling, waits=self.era < "2026")
+        with anyio.fail_after(PATIENCE), observed(cancelling):
+            async with self.row.open(stage):
+                if stage.failure is None and not stage.ended.is_set():
+                    await self._converse(stage)
+            self._judge_server(stage)
+        await self._nothing_runs()
+
+    async def _converse(self, stage: Stage) -> None:
+        story = Story(stage.cancelling, waits=stage.waits, http_client=stage.http_client)
+        alone = True
+        await self._as_a_task(stage, story)
+        self.watch.on = False
+        self._judge_client(story)
+        stage.released.set()
+        if self.watch.failed and self._point is not None and self._point.kind == "server":
+            await stage.ended.wait()
+        else:
+            try:
+                await hello(stage.target, self.era, stage.http_client)
+            except (*ENDS, AssertionError) as error:
+                alone = False
+                self.problems.append(f"who comes next is not served: {_flat(error)}")
+        if alone:
+            await self._until("in flight", self._tables.left)
+
+    async def _as_a_task(self, stage: Stage, story: Story) -> None:
+        """Live the story, in a task that can be cancelled as those of the event loop are."""
+
+        async def live() -> None:
+            with (
+                anyio.CancelScope() as scope,
+                stage.cancelling.offering("client", scope.cancel),
+            ):
+                await story.live(stage.target, self.era)
+
+        if sniffio.current_async_library() == "trio":
+            await live()
+            return
+        task = asyncio.create_task(live())
+        try:
+            with stage.cancelling.offering("task", task.cancel):
+                await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        if not task.cancelled():
+            task.result()
+        elif self._point is None or self._point.kind != "task":
+            self.problems.append("the client is cancelled, and nobody has cancelled it")
+
+    # What is wrong
+
+    def _judge_client(self, story: Story) -> None:
+        point = self._point
+        wrong = dict(story.wrong)
+        for name, end in wrong.items():
+            if name == "_listen" and isinstance(end, TimeoutError) and self._unannounced():
+                continue  # its server never heard that the conversation has begun
+            if not is_end(end):
+                self.problems.append(f"{name} ends in {_flat(end)}")
+            elif isinstance(end, RequestTimeout):
+                self.problems.append(f"{name} waits for its deadline")
+        if isinstance(story.refused, RequestTimeout):
+            self.problems.append("connecting waits for its deadline")
+        if not self.watch.failed or (point is not None and point.kind in HARMLESS):
+            if wrong or story.refused:
+                self.problems.append(f"it fails for no reason: {_flat(story.refused)} {wrong}")
+        elif story.stopped and "_once_more" in wrong:
+            self.problems.append(f"after cancelled calls no other: {wrong['_once_more']!r}")
+
+    def _unannounced(self) -> bool:
+        """A hook may have refused ``notifications/initialized``, which is told as a violation."""
+        point = self._point
+        return point is not None and point.site in ("authenticate", "headers") and self.era < "2026"
+
+    def _judge_server(self, stage: Stage) -> None:
+        error, point = stage.failure, self._point
+        if error is None:
+            return
+        opening = stage.target is None and point is not None and point.family != "wait"
+        if not (opening and isinstance(error, OSError | LocalError | Failed)):
+            self.problems.append(f"the server fails: {_flat(error)}")
+
+    async def _until(self, what: str, look: Any) -> None:
+        """Let what is still there have its time."""
+        with anyio.move_on_after(SETTLING):
+            while found := look():  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.005)
+            return
+        self.problems.append(f"{what}: {found}")
+
+    async def _nothing_runs(self) -> None:
+        await self._until("tasks left", _tasks)
+
+
+def _tasks() -> list[str]:
+    tasks = census().tasks
+    return [] if sum(tasks.values()) <= _BARE[sniffio.current_async_library()] else list(tasks)
+
+
+_BARE = {"asyncio": 1, "trio": 3}
+"""Tasks of an event loop that does nothing."""
+
+
+def _held() -> tuple[int, int, int]:
+    threads = [each for each in threading.enumerate() if not each.name.startswith("Trio")]
+    return len(os.listdir("/proc/self/fd")), len(children()), len(threads)
+
+
+def _flat(error: Any) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return " + ".join(_flat(each) for each in error.exceptions)
+    return repr(error)
+
+
+def collect_points(row: Row, era: str, backend: str) -> Watch:
+    """Every point of the story on a driver."""
+    Run(row, era, None).play(backend)  # what is made once, such as a guard of processes
+    return Run(row, era, None).play(backend).watch
+
+
+@contextmanager
+def rack() -> Iterator[None]:
+    """Where runs are made: calls of the system are watched, what was there before is at rest."""
+    gc.collect()
+    gc.freeze()
+    try:
+        with calls.watched():
+            yield
+    finally:
+        gc.unfreeze()
+
+
+def no_peer_left() -> list[str]:
+    """Peers that nobody has let go of."""
+    gc.collect()
+    return [repr(each) for each in gc.get_objects() if isinstance(each, Peer)]

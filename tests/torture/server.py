@@ -1,0 +1,113 @@
+"""The server under torture: a little of everything, and each function of it can be made to fail."""
+
+import anyio
+import anyio.lowlevel
+from msgspec import Struct
+
+from mcpcore.http.principals import Principal
+from mcpcore.service import Server
+from tests.torture.functions import fallible
+from transports.context import Context
+from transports.middleware import CallNext, Steps
+from transports.runtime import RuntimeSettings
+from transports.server_middleware import Answer
+
+
+class Point(Struct):
+    """The form that is filled in."""
+
+    x: int
+
+
+def make_server(released: anyio.Event) -> Server:
+    """Make a server whose tool ``wait`` does so until ``released``."""
+    server = Server("torture", version="1", page_size=4)
+
+    @server.tool
+    @fallible
+    def echo(text: str) -> str:
+        return text
+
+    @server.tool
+    @fallible
+    async def later(text: str) -> str:
+        await anyio.lowlevel.checkpoint()
+        return text
+
+    @server.tool
+    @fallible
+    def steps(context: Context, count: int) -> str:
+        """Report progress, and log."""
+        for step in range(1, count + 1):
+            context.progress(step, count)
+        context.log("info", "stepped")
+        return str(count)
+
+    @server.tool
+    @fallible
+    async def ask(context: Context) -> str:
+        answer = await context.elicit("Where?", Point)
+        return f"{answer.action} {answer.content}"
+
+    @server.tool
+    async def wait(context: Context) -> str:
+        context.progress(1)
+        await released.wait()
+        return "released"
+
+    @server.tool
+    @fallible
+    def change() -> str:
+        server.add_tool(echo, "for_a_moment")
+        server.remove_tool("for_a_moment")
+        return "changed"
+
+    @server.resource("text://plain")
+    @fallible
+    def plain() -> str:
+        return "plain text"
+
+    @server.prompt
+    @fallible
+    def greet(name: str) -> str:
+        return f"Hello, {name}!"
+
+    return server
+
+
+def _nothing() -> None:
+    pass
+
+
+before, after = (
+    fallible(_nothing, "server middleware before"),
+    fallible(_nothing, "server middleware after"),
+)
+
+
+def stamped(request: Context) -> Steps[Answer]:
+    """Middleware that awaits nothing."""
+    before()
+    yield
+    after()
+
+
+async def guarded(request: Context, call_next: CallNext[Answer]) -> Answer:
+    """Middleware that awaits."""
+    await anyio.lowlevel.checkpoint()
+    before()
+    answer = await call_next()
+    after()
+    return answer
+
+
+@fallible
+async def authenticate(request: object) -> Principal:
+    """Whoever asks is let in, after a moment."""
+    await anyio.lowlevel.checkpoint()
+    return Principal("somebody")
+
+
+def runtime(*, waits: bool) -> RuntimeSettings:
+    """How handlers are run: inside of middleware, which ``waits`` or does not."""
+    return RuntimeSettings(middleware=(guarded if waits else stamped,), input_timeout=0.5)

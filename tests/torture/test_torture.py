@@ -1,0 +1,62 @@
+"""Everything that can fail is made to fail once, on every driver: see :mod:`tests.torture.points`.
+
+In the quick tests a few points of every second row, in the long ones about one of twelve; all of
+them by ``make torture``.
+"""
+
+import pytest
+
+from tests.torture.cells import Cell, Choice, about, cells, each, torture
+
+CELLS = list(cells())
+QUICK, LONG = 101, 13
+"""Of so many points one is run; primes, so that the kinds of failures take turns."""
+
+
+@pytest.mark.parametrize("number", range(0, len(CELLS), 3), ids=lambda at: str(CELLS[at]))
+def test_a_few_points(number: int) -> None:
+    _torture(CELLS[number], each(QUICK, number))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(len(CELLS)), ids=lambda at: str(CELLS[at]))
+def test_many_points(number: int) -> None:
+    _torture(CELLS[number], each(LONG, number))
+
+
+FOUND = {
+    "a handler that is cancelled, and its request is not": (
+        *("tcp 2025-11-25 asyncio", "user", "later", "cancelled"),
+    ),
+    "a callback that is cancelled, and the call is not": (
+        *("memory 2026-07-28 asyncio", "user", "_elicited", "cancelled"),
+    ),
+    "headers that are being made when somebody cancels that": (
+        *("http 2026-07-28 asyncio", "user", "headers", "cancelled"),
+    ),
+    "a Unix socket whose other end cannot be looked at": (
+        *("unix 2026-07-28 asyncio", "call", "credentials", "error"),
+    ),
+    "a TCP socket that cannot be told to stay alive": (
+        *("tcp 2026-07-28 asyncio", "call", "keep_alive", "error"),
+    ),
+    "a body that is left early, of somebody else's HTTP client": (
+        *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
+    ),
+}
+"""What was found, and mended: the points about it, all of them."""
+
+
+@pytest.mark.parametrize("words", FOUND.values(), ids=FOUND.keys())
+def test_what_was_found(words: tuple[str, ...]) -> None:
+    driver, family, site, kind = words
+    reached = _torture(Cell(*driver.split()), about(family, site, kind))
+    assert reached > 0, "there are no such points any more"
+
+
+def _torture(cell: Cell, choose: Choice) -> int:
+    tally = torture(cell, choose)
+    assert tally.points > 50
+    assert not tally.failures, "\n".join(tally.failures)
+    return tally.runs - tally.elsewhere
