@@ -17,8 +17,8 @@ async def _call(driver: DriverName) -> bytes:
     settings = HttpServerSettings(driver=driver)
     app.link = link = http_driver(settings)(machine, app, settings=settings)
     serving = asyncio.create_task(link.serve("127.0.0.1", 0))
-    while not link.addresses:
-        await asyncio.sleep(0)  # noqa: ASYNC110 - nothing tells
+    while not link.addresses:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
     reader, writer = await asyncio.open_connection(*link.addresses[0])
     writer.write(tool("wait", headers={"Connection": "close"}))
     await app.until(lambda: app.waiting)
