@@ -24,6 +24,8 @@ LONG = 30.0
 TRIES = 100
 """How often it is asked whether work has stopped, before it has not."""
 ROUNDS = 20
+THOROUGH = 50
+"""How often the races are run in a thorough run: a thousand of them."""
 
 
 def _arguments(tool: Tool, **wanted: Any) -> dict[str, Any]:
@@ -275,17 +277,20 @@ async def races(talk: ServerTalk) -> None:
     """Cancellations that cross the answers of their requests do no harm."""
     link = await talk.open()
     method, params = talk.any_request()
-    sent = []
-    for _ in range(ROUNDS):
-        sent.append(await link.send(method, params))
-        await cancel(link, sent[-1])
-    await fence(link)
-    found = [each.id for each in answers(link)]
-    check(len(found) == len(set(found)), f"a request was answered twice: {sorted(found)}")
-    strange = set(found) - {each.id for each in sent}
-    check(not strange, f"there are answers to nothing: {sorted(strange, key=str)}")
-    for each in sent:
-        await link.reply(each, 0.0)
+    for _ in range(THOROUGH if talk.thorough else 1):
+        sent = []
+        for _ in range(ROUNDS):
+            sent.append(await link.send(method, params))
+            if talk.thorough and talk.random.random() < 0.5:
+                await talk.advance(talk.random.random() / 1000)
+            await cancel(link, sent[-1])
+        await fence(link)
+        found = [each.id for each in answers(link)]
+        check(len(found) == len(set(found)), f"a request was answered twice: {sorted(found)}")
+        strange = set(found) - {each.id for each in sent}
+        check(not strange, f"there are answers to nothing: {sorted(strange, key=str)}")
+        for each in sent:
+            await link.reply(each, 0.0)
     await link.ask(method, params)
 
 

@@ -33,6 +33,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     jobs: int | None = None
     timeout: float = 5.0
     seed: int = 0
+    thorough: bool = False
     reports: tuple[str, ...] = ()
     expected_failures: str | None = None
     write_expected: str | None = None
@@ -67,6 +68,7 @@ class Choice(Struct, frozen=True, kw_only=True):
             jobs=self.jobs or jobs,
             timeout=self.timeout,
             seed=self.seed,
+            thorough=self.thorough,
         )
 
     def bindings(self, possible: Sequence[Binding]) -> list[Binding]:
@@ -150,6 +152,10 @@ class _Declared:
         int,
         typer.Option("--seed", metavar="N", help="For what looks random; the same, the same."),
     ] = 0
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="A thousand cancellation races, not twenty."),
+    ] = False
     reports: Annotated[
         list[str] | None,
         typer.Option(

@@ -28,10 +28,12 @@ async def play(
     *,
     timing: Timing | None = None,
     seed: int = 0,
+    thorough: bool = False,
     limit: float | None = None,
 ) -> Result:
     """Play a server case; every way in which it can end becomes a verdict.
 
+    ``thorough``: what is a race is run again and again.
     ``limit``: seconds that it may take as a whole, on the event loop's clock.
     """
     result = Result(
@@ -43,7 +45,15 @@ async def play(
         return result
     log = Log(stage.now)
     started = stage.now()
-    talk = ServerTalk(stage, revision, features, log=log, timing=timing or Timing(), seed=seed)
+    talk = ServerTalk(
+        stage,
+        revision,
+        features,
+        log=log,
+        timing=timing or Timing(),
+        seed=seed,
+        thorough=thorough,
+    )
     try:
         with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
             await case.play(talk)

@@ -43,6 +43,7 @@ class ServerTalk:
         log: Log,
         timing: Timing,
         seed: int,
+        thorough: bool = False,
     ) -> None:
         self.stage = stage
         self.revision = revision
@@ -50,6 +51,8 @@ class ServerTalk:
         self.log = log
         self.timing = timing
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
+        self.thorough = thorough
+        """Whether races are to be run again and again."""
         self.notes: list[str] = []
         self.weaknesses: list[str] = []
         self.links: list[Link] = []

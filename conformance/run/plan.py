@@ -21,6 +21,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Seconds that a case may take as a whole; None: twelve answers."""
     seed: int = 0
     """What looks random is the same whenever this is the same."""
+    thorough: bool = False
+    """Races are run again and again."""
 
     @property
     def limit(self) -> float:

@@ -119,6 +119,7 @@ class Servers:
             self.run_.features[unit.binding, unit.revision.name],
             timing=self.timing,
             seed=unit.seed(self.run_.settings.seed),
+            thorough=self.run_.settings.thorough,
             limit=self.run_.settings.limit,
         )
         result.seconds = monotonic() - started

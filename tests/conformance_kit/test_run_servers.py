@@ -10,9 +10,10 @@ from conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Binding, Page, Resu
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, Inconclusive
 from conformance.run.plan import Settings, Unit
+from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
 from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import CannotStart, Subject, module, program, subject_of
+from conformance.run.stages import CannotStart, Subject, everything, module, program, subject_of
 from mcpcore.service import Server
 from mcpcore.spec.revisions import BY_NAME
 from transports.targets import BadTarget, parse_target
@@ -318,3 +319,24 @@ def test_targets_have_bindings(target: object, binding: Binding | None, found: B
 def test_a_target_cannot_be_over_another_binding(target: object, binding: Binding) -> None:
     with pytest.raises(BadTarget, match=f"not over {binding}"):
         subject_of(parse_target(target), binding=binding)
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+async def test_cases_know_whether_the_run_is_thorough(thorough: bool) -> None:
+    page = Page("p")
+
+    @page.server(MUST, "a/one", expects="-")
+    async def one(talk: ServerTalk) -> None:
+        """Says it."""
+        talk.note(f"thorough: {talk.thorough}")
+
+    run = await run_of(page, Settings(revisions=ONE, thorough=thorough))
+    assert run.results[0].notes == [f"thorough: {thorough}"]
+
+
+async def test_a_thousand_races_do_no_harm_to_the_core() -> None:
+    cases = [case for case in all_cases() if case.id.endswith("timing-considerations/races")]
+    subjects = [everything(Binding.CORE)]
+    run = prepare(subjects, cases, Settings(revisions=TWO, thorough=True))
+    await run_server(run, subjects, Listener())
+    assert [(each.verdict, each.detail) for each in run.results] == [(Verdict.PASSED, "")] * 2
