@@ -7,13 +7,18 @@
 PYTHON ?= python3
 SDK_VERSION := 2.3.0
 SDK1_VERSION := 1.30.0
+FASTMCP_VERSION := 4.1.2
 NODE_VERSION := 22
+TYPESCRIPT_VERSION := 1.32.2
 SUITE_VERSION := 0.2.0-alpha.12
 
 PY := .venv/bin/python
 READY := .venv/.installed
 SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
 SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
+FASTMCP_READY := .venv-fastmcp/.installed-$(FASTMCP_VERSION)
+SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
+TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
 # Processes for the tests that do I/O, beside the one for those that do none.
@@ -29,7 +34,7 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak lint types bench clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak lint types bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,17 +58,17 @@ test-core: $(READY)
 
 test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
 test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 40 --durations-min 3 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 --durations 40 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
 	@$(PY) -m conformance.peers
@@ -81,8 +86,12 @@ lint: $(READY) ## Style and formatting
 types: $(READY) ## Strict typing of every package and of the tests
 	$(PY) -m mypy
 
-bench: $(READY) $(SDK_READY) ## Costs beside the official SDK, measured in one run
-	@$(PY) -m benchmarks
+bench: $(READY) bench-tools ## Costs beside raw limits and peers, one run; BENCH="--quick --only http"
+	@$(PY) -m benchmarks run $(BENCH)
+
+bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm the TypeScript SDK too
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
+	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
 ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
 
@@ -92,7 +101,7 @@ clean: ## Remove what building and testing leave behind
 	  -exec rm -rf {} +
 
 clean-all: clean ## ... and the environments and tools
-	rm -rf .venv .venv-sdk .venv-sdk1 .tools
+	rm -rf .venv .venv-fastmcp .venv-sdk .venv-sdk1 .tools
 
 # Makes a virtual environment in $(1), saying what is missing where Python comes without venv.
 define venv
@@ -115,6 +124,22 @@ $(SDK_READY):
 $(SDK1_READY):
 	$(call venv,.venv-sdk1)
 	.venv-sdk1/bin/python -m pip install -q 'mcp==$(SDK1_VERSION)'
+	@touch $@
+
+# What the SDK is at its best with.
+$(SPEED_READY): $(SDK_READY)
+	.venv-sdk/bin/python -m pip install -q httptools uvloop
+	@touch $@
+
+$(FASTMCP_READY):
+	$(call venv,.venv-fastmcp)
+	.venv-fastmcp/bin/python -m pip install -q 'fastmcp==$(FASTMCP_VERSION)' httptools uvloop
+	@touch $@
+
+$(TYPESCRIPT_READY):
+	mkdir -p .tools
+	npm install --prefix .tools --no-audit --no-fund --loglevel=error \
+	  node@$(NODE_VERSION) @modelcontextprotocol/sdk@$(TYPESCRIPT_VERSION)
 	@touch $@
 
 # Tests start their own servers; one that a package has started is stopped again.
