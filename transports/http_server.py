@@ -6,7 +6,9 @@ trio.  What requests mean is the machine's affair (:mod:`mcpcore.http.server`).
 
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
@@ -20,6 +22,7 @@ from transports.http_settings import HttpServerSettings
 from transports.http_writers import Writers
 from transports.link import App
 from transports.tls import SecureStream
+from transports.unbegun import Unbegun
 
 __all__ = ["HttpServerLink", "HttpServerSettings", "Upgrade"]
 
@@ -45,6 +48,7 @@ class HttpServerLink(ListeningHost):
         self.writers = Writers(self.start)
         """Tasks for the connections."""
         self._turned_away = 0
+        self._unbegun = Unbegun()
 
     @property
     def turned_away(self) -> int:
@@ -54,6 +58,10 @@ class HttpServerLink(ListeningHost):
     def _forget(self) -> None:
         self.writers.dismiss()
         super()._forget()
+
+    async def _run(self, started: Callable[[], None]) -> None:
+        async with self._unbegun:
+            await super()._run(started)
 
     # Connections
 
@@ -77,10 +85,12 @@ class HttpServerLink(ListeningHost):
             full = self.full_for(connection.client)
             if full is None:
                 self.add(connection)
-                self._tasks.start_soon(self._connection, connection, name=_TASK)
+                work = partial(self._connection, connection)
+                self._unbegun.begin(self._tasks, stream, work, _TASK)
             elif self._turned_away < self.settings.turned_away:
                 self._turned_away += 1
-                self._tasks.start_soon(self._turn_away, stream, f"too many connections{full}")
+                work = partial(self._turn_away, stream, f"too many connections{full}")
+                self._unbegun.begin(self._tasks, stream, work, _TASK)
             else:
                 await stream.aclose()
 

@@ -6,6 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,6 +29,7 @@ from transports.plain_stream import DIRECT, PlainStream
 from transports.pump import Connection
 from transports.tcp_sockets import keep_alive
 from transports.tls import SecureStream, client_certificate
+from transports.unbegun import Unbegun
 from transports.websocket import WebSocketLink
 from transports.websocket_settings import WebSocketSettings
 from transports.websocket_upgrade import (
@@ -115,30 +117,30 @@ class WebSocketServer:
         refusal: Refusal | None = None
         secured = stream
         try:
-            with self.count.another(peer):
-                with anyio.move_on_after(self._settings.handshake_timeout) as opening:
-                    certificate: ClientCertificate | None = None
-                    if context is not None:
-                        secured = await SecureStream.wrap(
-                            stream,
-                            server_side=True,
-                            ssl_context=context,
-                            standard_compatible=False,
-                        )
-                        certificate = client_certificate(secured)
-                    request, rest = await self._read(secured, peer, certificate)
-                if opening.cancelled_caught:
-                    raise BadHead(408, "the request took too long")
-                await self._converse(secured, request, rest)
-        except UpgradeRefused as error:
-            refusal = error.refusal
-        except BadHead as error:
-            refusal = Refusal(status=error.status, message=error.message)
-        except (OSError, *STREAM_ERRORS):
-            pass  # it is gone before it was a WebSocket
-        except Exception:
-            logger.exception("a WebSocket connection was ended by an error of this server")
-        try:
+            try:
+                with self.count.another(peer):
+                    with anyio.move_on_after(self._settings.handshake_timeout) as opening:
+                        certificate: ClientCertificate | None = None
+                        if context is not None:
+                            secured = await SecureStream.wrap(
+                                stream,
+                                server_side=True,
+                                ssl_context=context,
+                                standard_compatible=False,
+                            )
+                            certificate = client_certificate(secured)
+                        request, rest = await self._read(secured, peer, certificate)
+                    if opening.cancelled_caught:
+                        raise BadHead(408, "the request took too long")
+                    await self._converse(secured, request, rest)
+            except UpgradeRefused as error:
+                refusal = error.refusal
+            except BadHead as error:
+                refusal = Refusal(status=error.status, message=error.message)
+            except (OSError, *STREAM_ERRORS):
+                pass  # it is gone before it was a WebSocket
+            except Exception:
+                logger.exception("a WebSocket connection was ended by an error of this server")
             # Whom there was no room for has not been asked for TLS.
             if refusal is not None and (context is None or secured is not stream):
                 await self._turn_away(secured, refusal)
@@ -276,7 +278,7 @@ async def listen_websocket(
     except OSError as error:
         raise LinkError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     plain = ssl_context is None and DIRECT
-    async with bound, anyio.create_task_group() as tasks:
+    async with bound, Unbegun() as unbegun, anyio.create_task_group() as tasks:
 
         async def accept(listener: SocketListener) -> None:
             while True:
@@ -287,7 +289,8 @@ async def listen_websocket(
                     logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                     await anyio.sleep(_PAUSE)
                 else:
-                    tasks.start_soon(server.connection, stream, peer, ssl_context)
+                    work = partial(server.connection, stream, peer, ssl_context)
+                    unbegun.begin(tasks, stream, work, "connection")
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
@@ -306,7 +309,11 @@ async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStrea
         with suppress(BlockingIOError):
             sock, address = bound.accept()
             sock.setblocking(False)
-            keep_alive(sock, None)
+            try:
+                keep_alive(sock, None)
+            except OSError:
+                sock.close()
+                raise
             return PlainStream(sock), peer_name(address)
 
 
