@@ -178,20 +178,21 @@ class Run:
 
     async def _converse(self, stage: Stage) -> None:
         story = Story(stage.cancelling, waits=stage.waits, http_client=stage.http_client)
-        alone = True
+        looked = True
         await self._as_a_task(stage, story)
         self.watch.on = False
         self._judge_client(story)
         stage.released.set()
         if self.watch.failed and self._point is not None and self._point.kind == "server":
             await stage.ended.wait()
+            looked = not self.row.stored
         else:
             try:
                 await hello(stage.target, self.era, stage.http_client)
             except (*ENDS, AssertionError) as error:
-                alone = False
+                looked = False
                 self.problems.append(f"who comes next is not served: {_flat(error)}")
-        if alone:
+        if looked:
             await self._until("in flight", self._tables.left)
 
     async def _as_a_task(self, stage: Stage, story: Story) -> None:

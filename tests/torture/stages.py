@@ -97,6 +97,8 @@ class Row(Struct, frozen=True):
     open: Callable[[Stage], AbstractAsyncContextManager[Any]]
     eras: tuple[str, ...] = ERAS
     backends: tuple[str, ...] = ("asyncio", "trio")
+    stored: bool = False
+    """What a server had begun that was cancelled is its store's to keep."""
 
 
 @asynccontextmanager
@@ -289,7 +291,7 @@ ROWS = {
         Row("httpx", _adapted),
         Row("asgi", _asgi),
         Row("sse", _driven(network("sse")), eras=(LEGACY,)),
-        Row("store-memory", _stored_in_memory, eras=(LEGACY,)),
-        Row("store-sqlite", _stored_in_sqlite, eras=(LEGACY,)),
+        Row("store-memory", _stored_in_memory, eras=(LEGACY,), stored=True),
+        Row("store-sqlite", _stored_in_sqlite, eras=(LEGACY,), stored=True),
     )
 }
