@@ -30,6 +30,7 @@ from tests.torture.stages import Row, Stage
 from tests.torture.story import ENDS, Story, hello, is_end
 from tests.torture.suspensions import Cancelling, observed
 from transports.client_errors import RequestTimeout
+from transports.stores.base import StoreUnavailableError
 
 PATIENCE = 10.0
 """Seconds that everything together may take."""
@@ -37,6 +38,8 @@ SETTLING = 2.0
 """Seconds within which what was under way is over."""
 HARMLESS = {"short", "again"}
 """Ways to fail of which nobody may notice anything."""
+OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
+"""How it is told that a server cannot be opened."""
 _LOGGERS = ("mcpcore", "transports", "asyncio")
 
 
@@ -251,7 +254,7 @@ class Run:
         if error is None:
             return
         opening = stage.target is None and point is not None and point.family != "wait"
-        if not (opening and isinstance(error, OSError | LocalError | Failed)):
+        if not (opening and isinstance(error, OPENING)):
             self.problems.append(f"the server fails: {_flat(error)}")
 
     async def _until(self, what: str, look: Any) -> None:

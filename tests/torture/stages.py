@@ -33,6 +33,7 @@ from transports.server import serve, ungrouped
 from transports.socket_settings import SocketSettings
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.store_link import StoreLinkSettings
+from transports.stores.base import StoreUnavailableError
 from transports.stores.memory import MemoryStore
 from transports.stores.open import open_store
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, WebSocketTarget, parse_target
@@ -261,7 +262,12 @@ async def _stored_in_memory(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory(prefix="mcp-") as room:
-        store = open_store(f"sqlite:{room}/store.db")
+        try:
+            store = open_store(f"sqlite:{room}/store.db")
+        except StoreUnavailableError as error:
+            stage.failure = error
+            yield
+            return
         try:
             async with network("http", store=store, store_link=_STORE_LINK)(stage):
                 yield
