@@ -33,7 +33,7 @@ def whole_text(data: bytes, at: int, *, masked: bool, limit: int) -> tuple[bytes
         if size < _TWO:  # the length is to be written as short as it can be
             return None
     key = data[start : start + 4] if masked else b""
-    start += len(key)
+    start += 4 if masked else 0
     end = start + size
     if end > len(data) or size > limit:
         return None

@@ -74,6 +74,13 @@ def test_a_text_without_mask_is_not_a_clients() -> None:
     assert whole_text(b"\x81\x01a", 0, masked=True, limit=LIMIT) is None
 
 
+@pytest.mark.parametrize("size", range(6))
+def test_a_text_without_bytes_has_a_mask_all_the_same(size: int) -> None:
+    frame = b"\x81\x80\x01\x02\x03\x04"
+    assert whole_text(frame[:size], 0, masked=True, limit=LIMIT) is None
+    assert whole_text(frame, 0, masked=True, limit=LIMIT) == (b"", 6)
+
+
 @given(frame=st.binary(max_size=200), masked=st.booleans(), first=st.booleans())
 def test_whatever_is_taken_at_sight_wsproto_takes_as_well(
     frame: bytes, masked: bool, first: bool
