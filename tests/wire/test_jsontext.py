@@ -120,6 +120,9 @@ def test_more_depth_than_the_reader_can_bear() -> None:
         (b'["\\"[[[[","\\\\",[]]', 2),
         (b"]]][[[[", 1),
         (b"[" * 1000, 1000),
+        (b"[" * 40_000, 40_000),
+        (b'{"a":[[[' + b"1" * 40_000 + b"]]]}", 4),
+        (b'["' + b"{" * 40_000 + b'",[]]', 2),
     ],
 )
 def test_depth(text: bytes, depth: int) -> None:
