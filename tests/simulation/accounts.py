@@ -7,6 +7,8 @@ bytes on the wires, which are read here with ``json`` alone.
 import json
 from typing import Any
 
+from msgspec import Raw
+
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -17,6 +19,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionNotification,
 )
+from tests.simulation.work import TEXTS
 from tests.simulation.world import World
 
 ACTIVE, CANCELLED, ANSWERED, DEAD = "active", "cancelled", "answered", "dead"
@@ -111,6 +114,8 @@ def tag_of(message: Any) -> Tag | None:
 
 def error_tag(data: Any) -> Tag | None:
     """Read the tag of what an error brings; None for errors that the engine makes."""
+    if isinstance(data, Raw):
+        data = json.loads(bytes(data))
     ours = isinstance(data, dict) and "made" in data
     return Tag("answer", data["r"], data["made"]) if ours else None
 
@@ -124,6 +129,14 @@ def result_tag(result: Any) -> Tag | None:
         run, made = result["nextCursor"].split(":")
         return Tag("answer", int(run), int(made))
     return None if data is None else Tag("answer", data["r"], data["made"])
+
+
+def check_text(data: Any) -> None:
+    """Demand that a text has come as it was sent: ``t`` says which it was."""
+    told = data.get("structuredContent") or data
+    if "t" in told:
+        text = data["content"][0]["text"] if "content" in data else data["text"]
+        demand(text == TEXTS[told["t"]], "texts arrive as they were sent", told["t"], text)
 
 
 def question_of(params: Any) -> str | None:
@@ -200,6 +213,8 @@ class Accounts:
                 tag = error_tag(event.error.data)
             if tag is not None:
                 self._answered(client, ask, tag)
+            if isinstance(event, ResultReceived):
+                check_text(json.loads(bytes(event.result)))
         if isinstance(event, InputRequired):
             ask.ended = None  # its next try follows
             del self.by_id[client][event.request]
@@ -261,10 +276,13 @@ class Accounts:
 
     # What is on the wires
 
-    def seen(self, message: Any, place: Any, *, again: bool = False) -> Tag | None:
+    def seen(
+        self, message: Any, place: Any, *, again: bool = False, at_once: bool = False
+    ) -> Tag | None:
         """A server has sent something; ``place`` is the stream that carries it.
 
         ``again``: the client had been given it before, and has asked for it once more.
+        ``at_once``: what waited to be sent for a request is dropped when that is cancelled.
         """
         tag = tag_of(message)
         if tag is None:
@@ -286,6 +304,8 @@ class Accounts:
             run.answer = place
         else:
             demand(run.answer is None, "nothing after the answer", message)
+            wanted = not at_once or run.state in (ACTIVE, ANSWERED)
+            demand(wanted, "nothing after cancellation", message)
             fits = tag.piece > run.sent if self.tight else tag.piece == run.sent + 1
             demand(fits, "news is sent in order, once", tag.run, run.sent, tag.piece)
             demand(tag.piece <= run.made, "nothing after cancellation", message, run.made)

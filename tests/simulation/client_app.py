@@ -16,7 +16,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask, demand, question_of
-from tests.simulation.work import MAX_TIMEOUT, Work
+from tests.simulation.work import MAX_TIMEOUT, TEXTS, Work
 
 _LATE = 2.0
 _FILTER = {"toolsListChanged": True, "resourceSubscriptions": ["file:///1"]}
@@ -71,7 +71,14 @@ class ClientApp:
 
     def _request(self, work: Work) -> tuple[str, Any]:
         if work.kind in ("call", "abandon"):
-            told = {"c": self._number, "n": work.number, "script": work.script}
+            which = work.number % len(TEXTS)
+            told = {
+                "c": self._number,
+                "n": work.number,
+                "script": work.script,
+                "t": which,
+                "text": TEXTS[which],
+            }
             return "tools/call", {"name": "work", "arguments": told}
         if work.kind == "list":
             return "tools/list", {"cursor": f"{self._number}:{work.number}"}

@@ -13,7 +13,7 @@ from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
 from tests.simulation.accounts import demand
 
-_SLACK = 1 << 16
+_SLACK = 1 << 15
 """Bytes: the longest message that the applications make, several times over."""
 _MOST_WAITING = 64
 """Frames and exchanges at a time, whatever happens: clients ask for less."""

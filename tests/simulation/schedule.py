@@ -100,12 +100,15 @@ def draw(seed: int, scenario: str | None = None) -> Schedule:
     chance = Random(f"{seed}/schedule")
     scenario = scenario or SCENARIOS[seed % len(SCENARIOS)]
     kinds = [name for name, kind in KINDS.items() if scenario in kind.scenarios]
+    kinds += ["crash_server", "drop"]
     many = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))
     faults = []
     for _ in range(many):
         name = chance.choice(kinds)
         kind = KINDS[name]
-        at = round(chance.random() * SPAN, 3)
+        # The beginning is where most can go wrong.
+        span = 0.2 if chance.random() < 0.25 else SPAN
+        at = round(chance.random() * span, 3)
         amount, length = chance.choice(kind.amounts), chance.choice(kind.lengths)
         faults.append(Fault(at, name, chance.randrange(8), amount, length))
     faults.sort(key=lambda each: each.at)

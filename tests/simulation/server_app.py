@@ -4,6 +4,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from msgspec import Raw
+
 from mcpcore.engine.events import (
     ErrorReceived,
     Event,
@@ -15,13 +17,15 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.http.server import HttpServer
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, Run, demand
+from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, Run, check_text, demand
 from tests.simulation.hosts import Host
 from tests.simulation.work import NEVER, TEXTS
 
 _EVICTIONS = ("it is not kept any more", "it has expired", "idle for too long", "too old")
 _PATIENCE = 5.0
 """How long a question may stay without an answer."""
+_BURST = 60
+_PAD = "p" * 700
 _SCHEMA = {"type": "object", "properties": {}}
 
 
@@ -75,6 +79,7 @@ class ServerApp:
         round, place, script = 0, 0, None
         if event.method == "tools/call":
             told = params["arguments"]
+            check_text(told)
             client, ask, script = told["c"], told["n"], told["script"]
         else:
             client, ask = map(int, params["cursor"].split(":"))
@@ -132,6 +137,13 @@ class ServerApp:
             return job.machine.log(job.key, "warning", data)
 
         self._tell(job, made)
+
+    def _do_burst(self, job: Job) -> None:
+        run = job.run
+        for _ in range(_BURST):
+            data = {"r": run.number, "s": run.made + 1, "pad": _PAD}
+            run.made += bool(job.machine.log(job.key, "warning", data))
+        self._goes_on(job)
 
     def _do_x(self, job: Job) -> None:
         def made(piece: int) -> Any:
@@ -219,7 +231,7 @@ class ServerApp:
 
     def _do_answer(self, job: Job, text: str) -> None:
         content = [{"type": "text", "text": TEXTS[int(text)]}]
-        told = {"r": job.run.number, "made": job.run.made}
+        told = {"r": job.run.number, "made": job.run.made, "t": int(text)}
         result = {"content": content, "structuredContent": told}
         self._over(job, job.machine.respond(job.key, result))
         self._flush(job)
@@ -230,8 +242,9 @@ class ServerApp:
         self._flush(job)
 
     def _do_fail(self, job: Job) -> None:
-        data = {"r": job.run.number, "made": job.run.made}
-        self._over(job, job.machine.fail(job.key, ErrorData(-32603, "no", data)))
+        data = json.dumps({"r": job.run.number, "made": job.run.made})
+        error = ErrorData(-32603, "no", Raw(data.encode()))
+        self._over(job, job.machine.fail(job.key, error))
         self._flush(job)
 
     def _do_never(self, job: Job) -> None:

@@ -49,7 +49,7 @@ class Lines:
             demand(id not in self._answered[side], "one answer a request", message)
             self._answered[side].add(id)
         if side == 1:
-            self._books.seen(message, self._place)
+            self._books.seen(message, self._place, at_once=True)
 
 
 class Streams:

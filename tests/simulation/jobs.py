@@ -1,0 +1,75 @@
+"""A campaign in several processes."""
+
+import multiprocessing
+import sys
+from queue import Empty
+from typing import Any
+
+from msgspec import Struct
+
+from tests.simulation.campaign import Tally, campaign
+from tests.simulation.mutations import apply
+
+
+class Order(Struct, frozen=True):
+    """What is to be played."""
+
+    schedules: int
+    first: int = 0
+    jobs: int = 1
+    seconds: float | None = None
+    scenario: str | None = None
+    mutation: str | None = None
+
+
+def play_all(order: Order) -> Tally:
+    """Play what was ordered, and tell on the way how far it is."""
+    if order.jobs == 1:
+        return _play(order, 0, lambda tally: _show(tally.schedules))
+    context = multiprocessing.get_context("spawn")
+    results: Any = context.Queue()
+    jobs = [
+        context.Process(target=_job, args=(order, number, results), daemon=True)
+        for number in range(order.jobs)
+    ]
+    for job in jobs:
+        job.start()
+    latest: dict[int, Tally] = {}
+    open_jobs = set(range(order.jobs))
+    while open_jobs:
+        try:
+            number, last, tally = results.get(timeout=5.0)
+        except Empty:
+            if not all(jobs[number].is_alive() for number in open_jobs):
+                raise RuntimeError("a job has ended without a word") from None
+            continue
+        latest[number] = tally
+        if last:
+            open_jobs.discard(number)
+        _show(sum(each.schedules for each in latest.values()))
+    total = Tally()
+    for each in latest.values():
+        total.join(each)
+    return total
+
+
+def _play(order: Order, number: int, tell: Any) -> Tally:
+    if order.mutation is not None:
+        apply(order.mutation)
+    return campaign(
+        order.first + number,
+        order.schedules // order.jobs,
+        seconds=order.seconds,
+        scenario=order.scenario,
+        every=order.jobs,
+        tell=tell,
+    )
+
+
+def _job(order: Order, number: int, results: Any) -> None:
+    tally = _play(order, number, lambda tally: results.put((number, False, tally)))
+    results.put((number, True, tally))
+
+
+def _show(schedules: int) -> None:
+    print(f"\r{schedules} schedules", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,185 @@
+"""Bugs of the engine and of the wire beneath it."""
+
+from typing import Any
+
+from mcpcore.engine.base import PeerBase
+from mcpcore.engine.deadlines import Deadlines
+from mcpcore.engine.events import EndReason
+from mcpcore.engine.lifecycle import Request
+from mcpcore.engine.outgoing import Outgoing
+from mcpcore.engine.requests import Hub
+from mcpcore.engine.succession import Succession
+from mcpcore.engine.transmit import FrameKind
+from mcpcore.wire.framing import LineReader
+from tests.simulation.mutations.model import Mutation, wrapped
+
+
+def _lost_end() -> None:
+    """A request whose connection is lost has no terminal event."""
+
+    def make(abort: Any) -> Any:
+        def mutant(
+            self: Any, request: Any, signal: Any, reason: Any, message: Any, fault: Any = None
+        ) -> None:
+            if reason is EndReason.CLOSED:
+                self.conclude(request, signal)
+            else:
+                abort(self, request, signal, reason, message, fault)
+
+        return mutant
+
+    wrapped(PeerBase, "abort", make)
+
+
+def _two_ends() -> None:
+    """A request that has timed out stays in the table, so that its late answer counts."""
+
+    def make(conclude: Any) -> Any:
+        def mutant(self: Any, request: Any, signal: Any) -> bool:
+            done: bool = conclude(self, request, signal)
+            if signal.value == "timed out":
+                self._pending[request.id] = request
+                request.state = Request.ACTIVE
+            return done
+
+        return mutant
+
+    wrapped(PeerBase, "conclude", make)
+
+
+def _answered_twice() -> None:
+    """A result is sent twice."""
+
+    def make(send_last: Any) -> Any:
+        def mutant(self: Any, route: Any, kind: Any, data: Any = (), **rest: Any) -> None:
+            send_last(self, route, kind, data, **rest)
+            if kind is FrameKind.RESULT and route == 0:
+                send_last(self, route, kind, data, **rest)
+
+        return mutant
+
+    wrapped(PeerBase, "send_last", make)
+
+
+def _cancelled_answered() -> None:
+    """A cancelled request is answered all the same."""
+
+    def make(finish: Any) -> Any:
+        def mutant(self: Any, record: Any, signal: Any) -> bool:
+            answered = signal.value == "answered"
+            done: bool = finish(self, record, signal)
+            return done or answered
+
+        return mutant
+
+    wrapped(PeerBase, "finish", make)
+
+
+def _not_withdrawn() -> None:
+    """What waits for a cancelled request is sent all the same, and more is taken."""
+
+    def make(step: Any) -> Any:
+        return lambda self, record: None
+
+    wrapped(PeerBase, "withdraw", make)
+
+
+def _log_overtakes() -> None:
+    """A log message goes in front of what was made before it."""
+
+    def make(take: Any) -> Any:
+        def mutant(self: Any, limit: Any = None) -> Any:
+            frames = take(self, limit)
+            return sorted(frames, key=lambda frame: frame.method != "notifications/message")
+
+        return mutant
+
+    wrapped(Hub, "data_to_send", make)
+
+
+def _never_due() -> None:
+    """Progress takes the deadline of a request away instead of moving it."""
+
+    def mutant(self: Any, request: Any, now: float) -> None:
+        self.hub.deadlines.set(request, None)
+
+    Outgoing.extend = mutant  # type: ignore[method-assign]
+
+
+def _heap_forgotten() -> None:
+    """Of the deadlines only those are seen that came in order."""
+
+    def mutant(self: Any) -> Any:
+        queue = self._queue
+        while queue and queue[0][1].deadline != queue[0][0]:
+            queue.popleft()
+        return queue[0][0] if queue else None
+
+    Deadlines.next = mutant  # type: ignore[method-assign]
+
+
+def _never_crowded() -> None:
+    """Output has no bound."""
+
+    def mutant(self: Any, record: Any) -> bool:
+        return False
+
+    PeerBase.crowded = mutant  # type: ignore[method-assign]
+
+
+def _heir_forgets() -> None:
+    """What was held for the next connection is not given to it."""
+
+    def make(succeed: Any) -> Any:
+        def mutant(self: Any) -> Any:
+            heir = succeed(self)
+            heir._held.clear()
+            heir._pending.clear()
+            return heir
+
+        return mutant
+
+    wrapped(Succession, "succeed", make)
+
+
+def _repeats_all() -> None:
+    """Every request is sent again on the next connection, whatever its effects."""
+
+    def make(outlives: Any) -> Any:
+        def mutant(self: Any, request: Any, unsent: Any) -> bool:
+            request.repeat = True
+            kept: bool = outlives(self, request, unsent)
+            return kept
+
+        return mutant
+
+    wrapped(Succession, "_outlives", make)
+
+
+def _newline_lost() -> None:
+    """A piece that is nothing but the end of a line is dropped."""
+
+    def make(receive: Any) -> Any:
+        def mutant(self: Any, data: bytes) -> None:
+            if data != b"\n":
+                receive(self, data)
+
+        return mutant
+
+    wrapped(LineReader, "receive", make)
+
+
+MUTATIONS = [
+    Mutation("lost end", "lines", _lost_end),
+    Mutation("two ends", "lines", _two_ends),
+    Mutation("answered twice", "lines", _answered_twice),
+    Mutation("cancelled answered", "lines", _cancelled_answered),
+    Mutation("not withdrawn", "lines", _not_withdrawn),
+    Mutation("log overtakes", "lines", _log_overtakes),
+    Mutation("never due", "lines", _never_due),
+    Mutation("heap forgotten", "lines", _heap_forgotten),
+    Mutation("never crowded", "lines", _never_crowded),
+    Mutation("heir forgets", "lines", _heir_forgets),
+    Mutation("repeats all", "lines", _repeats_all),
+    Mutation("newline lost", "lines", _newline_lost),
+]

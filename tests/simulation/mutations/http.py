@@ -1,0 +1,196 @@
+"""Bugs of the HTTP machines, and of event streams."""
+
+from typing import Any
+
+from mcpcore.http.eventlog import EventIds, EventStream, SessionLog
+from mcpcore.http.followers import StreamRead
+from mcpcore.http.placing import Placing
+from mcpcore.http.sending import Sending
+from mcpcore.http.session_table import SessionTable
+from mcpcore.http.steps import Steps
+from mcpcore.wire.sse import SseDecoder
+from tests.simulation.mutations.model import Mutation, wrapped
+
+
+def _wrong_stream() -> None:
+    """A client that comes back is sent what followed on another stream."""
+
+    def make(read: Any) -> Any:
+        def mutant(self: Any, session: str, id: str) -> Any:
+            place = read(self, session, id)
+            return None if place is None else (max(1, place[0] - 1), 0)
+
+        return mutant
+
+    wrapped(EventIds, "read", make)
+
+
+def _replay_again() -> None:
+    """A client that comes back is sent its last event once more."""
+
+    def make(read: Any) -> Any:
+        def mutant(self: Any, session: str, id: str) -> Any:
+            place = read(self, session, id)
+            return None if place is None else (place[0], max(0, place[1] - 1))
+
+        return mutant
+
+    wrapped(EventIds, "read", make)
+
+
+def _stale_route() -> None:
+    """The stream of a request is known by its exchange after the answer."""
+
+    def make(end: Any) -> Any:
+        def mutant(self: Any, stream: Any) -> None:
+            stream.ended = True
+            self.tidy(stream)
+
+        return mutant
+
+    wrapped(SessionLog, "end", make)
+
+
+def _session_stays() -> None:
+    """A session that has ended counts for its owner."""
+
+    def make(remove: Any) -> Any:
+        def mutant(self: Any, session: Any) -> None:
+            if session.id in self._sessions:
+                del self._sessions[session.id]
+                self._all.remove(session)
+
+        return mutant
+
+    wrapped(SessionTable, "remove", make)
+
+
+def _foreign_session() -> None:
+    """Whatever session a request names, it gets the newest."""
+
+    def make(find: Any) -> Any:
+        def mutant(self: Any, id: str, principal: Any) -> Any:
+            newest = next(reversed(self._sessions), id)
+            return find(self, newest, principal)
+
+        return mutant
+
+    wrapped(SessionTable, "find", make)
+
+
+def _leaves_streams() -> None:
+    """A client that comes back misses the first event that followed."""
+
+    def make(after: Any) -> Any:
+        def mutant(self: Any, position: int) -> Any:
+            entries = after(self, position)
+            return None if entries is None else entries[1:]
+
+        return mutant
+
+    wrapped(EventStream, "after", make)
+
+
+def _no_disconnect() -> None:
+    """An exchange of a client that has left is kept."""
+
+    def make(forget: Any) -> Any:
+        def mutant(self: Any, record: Any) -> None:
+            complete = record.complete
+            forget(self, record)
+            if not complete:
+                self._exchanges[record.route] = record
+
+        return mutant
+
+    wrapped(Placing, "_forget", make)
+
+
+def _split_characters() -> None:
+    """Each piece of an event stream is read as text of its own."""
+
+    def make(receive: Any) -> Any:
+        def mutant(self: Any, data: Any) -> Any:
+            return receive(self, bytes(data).decode("utf-8", "replace").encode())
+
+        return mutant
+
+    wrapped(SseDecoder, "receive", make)
+
+
+def _split_line_ends() -> None:
+    """A piece that begins with LF is taken for the second one of a CRLF."""
+
+    def make(receive: Any) -> Any:
+        def mutant(self: Any, data: Any) -> Any:
+            return receive(self, bytes(data).removeprefix(b"\n"))
+
+        return mutant
+
+    wrapped(SseDecoder, "receive", make)
+
+
+def _late_handshake() -> None:
+    """A session that was asked for in vain is used in the modern era (once was so)."""
+
+    def mutant(self: Any, latest: Any = None) -> None:
+        return None
+
+    Sending._forget_handshake = mutant  # type: ignore[method-assign]
+    Sending._drop_handshakes = mutant  # type: ignore[method-assign]
+
+
+def _old_progress() -> None:
+    """Progress of a request that is made again goes on from where it was (once was so)."""
+
+    def make(save: Any) -> Any:
+        def mutant(self: Any, call: Any, frame: Any, message: str, now: float) -> None:
+            record = self._peer.hub.outbound.get(call.request)
+            before = None if record is None else record.progress
+            save(self, call, frame, message, now)
+            if record is not None:
+                record.progress = before
+
+        return mutant
+
+    wrapped(Sending, "_save", make)
+
+
+def _read_again() -> None:
+    """A stream in a store is read from one event too early."""
+
+    def make(ask: Any) -> Any:
+        def mutant(self: Any, kind: Any, session: str, then: Any, **members: Any) -> None:
+            if kind is StreamRead and members["after"] > 1:
+                members["after"] -= 1
+            ask(self, kind, session, then, **members)
+
+        return mutant
+
+    wrapped(Steps, "ask", make)
+
+
+def _no_patience() -> None:
+    """What a store has failed to do is not tried again."""
+
+    def mutant(self: Any, what: Any) -> None:
+        return None
+
+    Steps.retry = mutant  # type: ignore[method-assign]
+
+
+MUTATIONS = [
+    Mutation("wrong stream", "http", _wrong_stream),
+    Mutation("replay again", "http", _replay_again),
+    Mutation("stale route", "http", _stale_route),
+    Mutation("session stays", "http", _session_stays),
+    Mutation("foreign session", "http", _foreign_session),
+    Mutation("events lost", "http", _leaves_streams),
+    Mutation("exchange stays", "http", _no_disconnect),
+    Mutation("split characters", "http", _split_characters),
+    Mutation("split line ends", "http", _split_line_ends),
+    Mutation("late handshake", "http", _late_handshake),
+    Mutation("old progress", "http", _old_progress),
+    Mutation("read again", "store", _read_again),
+    Mutation("no patience", "store", _no_patience),
+]

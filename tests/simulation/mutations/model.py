@@ -1,0 +1,20 @@
+"""What a mutation is."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+
+class Mutation(Struct, frozen=True):
+    """One bug."""
+
+    name: str
+    scenario: str
+    """Where it shows."""
+    change: Callable[[], None]
+
+
+def wrapped(owner: type[Any], name: str, make: Callable[[Any], Any]) -> None:
+    """Replace a method by what ``make`` makes of it."""
+    setattr(owner, name, make(getattr(owner, name)))
