@@ -16,13 +16,10 @@ from mcpcore.wire.trace import TO_SERVER, Record
 CHECKED = Path(__file__).resolve().parent / "checked.toml"
 NOTABLE = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE)
 WIDTH = 240
-SHOWN = 5
+SHOWN = 8
 """Records that are shown of a finding."""
 
 
-FENCES = ("ping", "server/discover")
-"""Methods that the kit uses to see that a server is there."""
-_FENCES = tuple(each.encode() for each in FENCES)
 _SAYING_NOTHING = (
     "cache-control:",
     "connection:",
@@ -102,25 +99,15 @@ def gather(results: Iterable[tuple[str, Result]]) -> list[Finding]:
 
 
 def bytes_of(result: Result) -> list[str]:
-    """The last things that were said before the verdict: neither goodbyes nor signs of life."""
-    said = [each for each in records_of(result) if each.payload]
-    ends = {each.stream for each in said if each.stream and _leaves(each)}
-    told = [each for each in said if each.stream not in ends]
-    while len(told) > SHOWN and _alive(told[-1], told):
-        told.pop()
+    """The last things that were said before the verdict, without the goodbyes."""
+    said = [each for each in records_of(result) if each.payload and each.kind != "closed"]
+    ends = {(each.connection, each.stream) for each in said if each.stream and _leaves(each)}
+    told = [each for each in said if (each.connection, each.stream) not in ends]
     return [_line(record) for record in told[-SHOWN:]]
 
 
 def _leaves(record: Record) -> bool:
     return record.payload.startswith(b"DELETE ")
-
-
-def _alive(record: Record, said: Sequence[Record]) -> bool:
-    """Whether a record belongs to the request at the end that shows that the server is there."""
-    if record.kind in ("request", "http-request"):
-        return record.method in FENCES or any(each in record.payload for each in _FENCES)
-    asked = [each for each in said if each.kind == "request" and each.method in FENCES]
-    return bool(asked) and (record.id == asked[-1].id or record.status is not None)
 
 
 def _line(record: Record) -> str:

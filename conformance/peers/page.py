@@ -5,18 +5,44 @@ from collections.abc import Iterator, Sequence
 
 from conformance.kit.model import Result, Verdict
 from conformance.peers.findings import Checked, Finding, explained
-from conformance.peers.programs import Peer
+from conformance.peers.programs import DATES, NEWER, OLDER, Peer
+from mcpcore.spec.revisions import REVISIONS
 
 HEAD = """# What the kit finds in other implementations
 
-The [conformance kit](conformance.md) run against programs built on both lines of the official
-Python SDK ({versions}): the servers and clients of `conformance/interop/sdk`. Each finding was
-checked by reading the bytes: a line of the table says what the program does, the clause says what
-is asked for, and what was on the wire follows below. Cases about the HTTP/1.1 server underneath
-(uvicorn; pages `rfc9112`) are left out.
+The [conformance kit](conformance.md) run against both lines of the official Python SDK
+({versions}):
 
-`python -m conformance.peers --write` writes this page (after `make sdk`); without `--write` it
-fails if a finding is new, or is not there any more.
+- servers and clients of this project, built on the SDK, in `conformance/interop/sdk`;
+- the SDK's own `everything` server and the client that it runs under the official suite, of its
+  repository as it was on {dates}.
+
+Each finding was checked by reading the bytes: a line of the table says what the program does, the
+clause says what is asked for, and what was on the wire follows below (of heads, the lines that
+matter; long ones are cut). A finding is one of the SDK, of uvicorn, the HTTP server below it, or of
+the program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are left out.
+
+## How it is made
+
+```shell
+make sdk                                 # both lines, in environments of their own
+python -m conformance.peers              # fails if a finding is new, or is not there any more
+python -m conformance.peers --write      # writes this page
+```
+
+The SDK's own programs are taken from its repository, twice, as `2.x` and as `1.x`:
+
+```shell
+git clone https://github.com/modelcontextprotocol/python-sdk sdk/2.x
+git -C sdk/2.x checkout {newer}
+git -C sdk/2.x worktree add ../1.x {older}
+python -m conformance.peers --sources sdk --save results   # --only NAME: one of them
+python -m conformance.peers --from results --write         # without another run
+```
+
+What has been read stands in `conformance/peers/checked.toml`.
+
+## How much there is
 """
 
 
@@ -29,7 +55,8 @@ def page_of(
     """Write the page."""
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
     counts = [_count(peer, findings, checked, results) for peer in peers]
-    parts = [HEAD.format(versions=versions), *_COUNTS, *counts, _BELOW]
+    head = HEAD.format(versions=versions, dates=DATES, newer=NEWER, older=OLDER)
+    parts = [head, *_COUNTS, *counts, _BELOW]
     return "\n".join([*parts, *_table(findings, checked), *_bytes(findings, checked)]) + "\n"
 
 
@@ -76,11 +103,27 @@ def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[
     for finding in findings:
         case = finding.case
         for (fact, whose), peers in _facts(finding, checked).items():
-            where = (f"{peer}: {', '.join(finding.places[peer].revisions)}" for peer in peers)
             yield (
-                f"| [{case.id}]({case.link}) | {case.strength} | {'; '.join(where)} |"
+                f"| [{case.id}]({case.link}) | {case.strength} | {_where(finding, peers)} |"
                 f" {_cell(fact)} | {whose} |"
             )
+
+
+def _where(finding: Finding, peers: Sequence[str]) -> str:
+    """Programs and revisions; programs with the same revisions share them."""
+    places: dict[str, list[str]] = {}
+    for peer in peers:
+        places.setdefault(_span(finding.places[peer].revisions), []).append(peer)
+    return "; ".join(f"{', '.join(found)}: {span}" for span, found in places.items())
+
+
+def _span(revisions: Sequence[str]) -> str:
+    """Revisions in short, where they follow each other."""
+    names = [revision.name for revision in REVISIONS]
+    places = [names.index(name) for name in revisions]
+    if len(places) > 2 and places == [*range(places[0], places[-1] + 1)]:
+        return f"{revisions[0]} to {revisions[-1]}"
+    return ", ".join(revisions)
 
 
 def _facts(finding: Finding, checked: Sequence[Checked]) -> dict[tuple[str, str], list[str]]:

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "conformance" / "interop" / "sdk"
 EVERYTHING = "examples/servers/everything-server/mcp_everything_server/server.py"
 CLIENT = ".github/actions/conformance/client.py"
+NEWER, OLDER = "57394b0548d1e2dc2dce8d67d84985769df3b8bb", "v1.29.0"
+"""What of the SDK's repository its own programs were taken from."""
+DATES = "2026-08-20 (2.x) and 2026-07-28 (1.x)"
 PORT = "{port}"
 """Stands in a command for the port to listen on."""
 

@@ -8,11 +8,13 @@ import pytest
 
 from conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
 from conformance.kit.talk import ServerTalk
+from conformance.peers.__main__ import PAGE
 from conformance.peers.findings import Checked, bytes_of, gather, read_checked, unchecked
 from conformance.peers.page import page_of
 from conformance.peers.programs import PEERS, own_programs
 from conformance.peers.saved import load, save
 from conformance.run.registry import all_cases
+from tests.docs_blocks import dead_links
 
 
 def a_case(slug: str, *, must: bool = True) -> Case:
@@ -42,8 +44,7 @@ def result(case: Case, verdict: Verdict, *lines: Line, revision: str = "2025-11-
 
 ASKED = line('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n', sent=True)
 TOLD = line('{"jsonrpc":"2.0","id":"1","result":{}}\n', sent=False)
-FENCE = line('{"jsonrpc":"2.0","id":2,"method":"ping"}\n', sent=True)
-ALIVE = line('{"jsonrpc":"2.0","id":2,"result":{}}\n', sent=False)
+ENDED = line("exit status 0", sent=False, kind="close")
 
 
 def test_a_failure_stands_for_weak_results_and_places_are_put_together() -> None:
@@ -68,11 +69,24 @@ def test_a_failure_stands_for_weak_results_and_places_are_put_together() -> None
     assert finding.places["b"].said == []
 
 
-def test_signs_of_life_behind_the_finding_are_not_shown() -> None:
-    told = [*[ASKED, TOLD] * 3, FENCE, ALIVE]
+def test_the_last_things_that_were_said_are_shown_without_goodbyes() -> None:
+    told = [line("begins\n", sent=True), *[ASKED, TOLD] * 4, ENDED]
     said = bytes_of(result(a_case("one"), Verdict.FAILED, *told))
-    assert len(said) == 5
-    assert not any("ping" in each or '"id":2' in each for each in said)
+    assert len(said) == 8
+    assert said[0].startswith("to the server: {")
+    assert said[-1].startswith("to the client: {")
+    left = line("DELETE /mcp HTTP/1.1\r\nhost: x\r\n\r\n", sent=True, exchange=2, kind="head")
+    asked = line(
+        "POST /mcp HTTP/1.1\r\nhost: x\r\ndate: now\r\n\r\n", sent=True, exchange=1, kind="head"
+    )
+    over_http = result(a_case("one"), Verdict.FAILED, asked, left)
+    over_http.binding = Binding.HTTP
+    assert bytes_of(over_http) == ["to the server: POST /mcp | host: x"]
+
+
+def test_what_is_no_text_is_written_so_that_it_can_be_read() -> None:
+    (said,) = bytes_of(result(a_case("one"), Verdict.FAILED, line("{a\x00\u2028b", sent=True)))
+    assert said == "to the server: {a\\x00\\u2028b"
 
 
 def test_everything_that_was_found_has_to_have_been_read() -> None:
@@ -127,6 +141,14 @@ def test_what_was_read_is_about_cases_and_programs_that_there_are() -> None:
         assert fnmatch.filter(cases, each.case), each.case
         assert peers.issuperset(each.peers)
         assert each.whose in ("SDK", "program", "uvicorn")
+
+
+def test_the_page_says_what_was_read() -> None:
+    page = PAGE.read_text("utf-8")
+    assert dead_links(PAGE) == []
+    assert "not checked" not in page
+    for each in read_checked():
+        assert each.sometimes or each.fact in page, f"not on the page: {each.case}"
 
 
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path) -> None:
