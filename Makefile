@@ -14,6 +14,7 @@ SUITE_VERSION := 0.2.0-alpha.12
 
 PY := .venv/bin/python
 READY := .venv/.installed
+FUZZ_READY := .venv/.installed-fuzz
 SDK_READY := .venv-sdk/.installed-$(SDK_VERSION)
 SDK1_READY := .venv-sdk1/.installed-$(SDK1_VERSION)
 FASTMCP_READY := .venv-fastmcp/.installed-$(FASTMCP_VERSION)
@@ -34,7 +35,7 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak lint types bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak fuzz lint types bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +94,9 @@ bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(TYPESCRIPT_READY); \
 	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
+fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs
+	@$(PY) -m tests.fuzz --jobs $(JOBS)
+
 ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
 
 clean: ## Remove what building and testing leave behind
@@ -114,6 +118,11 @@ endef
 $(READY): pyproject.toml
 	$(call venv,.venv)
 	$(PY) -m pip install -q -e '.[dev]'
+	@touch $@
+
+# Without it the targets run all the same, with mutations by chance.
+$(FUZZ_READY): $(READY)
+	@$(PY) -m pip install -q -e '.[fuzz]' || echo "atheris does not install here" >&2
 	@touch $@
 
 $(SDK_READY):

@@ -1,0 +1,70 @@
+"""Bytes read as decisions, so that what mutates bytes also mutates what was built from them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Choices:
+    """Gives decisions out of ``data``; when that is used up every further one is the first."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def byte(self) -> int:
+        """The next byte, 0 at the end."""
+        at = self._at
+        self._at = at + 1
+        return self._data[at] if at < len(self._data) else 0
+
+    def below(self, count: int) -> int:
+        """A number from 0 to ``count`` - 1; a byte decides, two where there are more than 256."""
+        number = self.byte()
+        if count > 256:
+            number = number << 8 | self.byte()
+        return number % count
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of ``options``."""
+        return options[self.below(len(options))]
+
+    def flag(self, one_in: int = 2) -> bool:
+        """True once in ``one_in`` times; False at the end of the data."""
+        return self.byte() % one_in == one_in - 1
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` bytes, fewer at the end."""
+        data = self._data[self._at : self._at + count]
+        self._at += count
+        return data
+
+    def blob(self, limit: int = 32) -> bytes:
+        """Some bytes, at most ``limit``."""
+        return self.take(self.below(limit + 1))
+
+    def text(self, limit: int = 16) -> str:
+        """Some text, of which not all is ASCII; it has a form in UTF-8."""
+        return self.blob(limit).decode("utf-8", "replace")
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.take(len(self._data))
+
+    def cuts(self, data: bytes, most: int = 8) -> list[bytes]:
+        """``data`` in pieces: whole, by single bytes, or cut in some places."""
+        how = self.below(4)
+        if how == 0 or len(data) < 2:
+            return [data]
+        if how == 1:
+            return [data[at : at + 1] for at in range(len(data))]
+        places = {1 + self.below(min(len(data), 65536)) for _ in range(1 + self.below(most))}
+        edges = [0, *sorted(place for place in places if place < len(data)), len(data)]
+        return [data[start:end] for start, end in pairwise(edges)]

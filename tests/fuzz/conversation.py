@@ -1,0 +1,389 @@
+"""One Peer, any messages, any owner: what is sent and said is counted, and what is owed with it.
+
+The same is said to a second Peer byte by byte, which must tell and send the same.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from mcpcore.engine import Config, Peer, Role
+from mcpcore.engine.events import (
+    ConnectionEnded,
+    ErrorReceived,
+    Event,
+    InputRequired,
+    RequestCancelled,
+    RequestEnded,
+    RequestReceived,
+    ResultReceived,
+    SubscriptionClosed,
+    SubscriptionOpened,
+)
+from mcpcore.engine.input_rounds import InputRequest
+from mcpcore.engine.lifecycle import Request
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.wire.message import Message, Reject, decode
+from tests.fuzz import messages
+from tests.fuzz.choices import Choices
+
+TERMINAL = (ResultReceived, ErrorReceived, RequestEnded, InputRequired)
+_STEPS = 40
+
+Step = Callable[[Peer], Any]
+
+
+def _name(id: Any) -> tuple[str, Any]:
+    """An id by type and value; what has none is answered without."""
+    return ("", None) if id is UNSET or id is None else (type(id).__name__, id)
+
+
+class Conversation:
+    """Says things to a Peer and keeps count."""
+
+    def __init__(self, role: Role, config: Config, c: Choices) -> None:
+        self.c = c
+        self.config = config
+        self.peer = Peer(role, config)
+        self.twin = Peer(role, config)
+        self.now = 0.0
+        self.owed: Counter[tuple[str, Any]] = Counter()
+        self.answered: Counter[tuple[str, Any]] = Counter()
+        self.excused: Counter[tuple[str, Any]] = Counter()
+        self.open: dict[int, Any] = {}
+        """Requests of the other side that its owner was told of: their ids."""
+        self.streams: dict[int, Any] = {}
+        self.asked: list[dict[str, Any]] = []
+        """Requests that the Peer has sent."""
+        self.issued: set[Any] = set()
+        self.ended: Counter[Any] = Counter()
+        self.waiting: list[Any] = []
+        """Requests of ours that wait for input."""
+        self.over = False
+        self.farewells: set[int] = set()
+        self.held_back = False
+        """What the Peer has to send stays where it is for now."""
+
+    # Doing
+
+    def step(self, act: Step, *, told: Step | None = None) -> Any:
+        """Do something to both Peers; ``told``: the same for the other one in another way."""
+        try:
+            outcome = act(self.peer)
+        except (LocalProtocolError, CapabilityMissing) as error:
+            outcome = error
+        try:
+            other = (told or act)(self.twin)
+        except (LocalProtocolError, CapabilityMissing) as error:
+            other = error
+        assert type(outcome) is type(other)
+        assert isinstance(outcome, Exception) or outcome == other
+        self.settle()
+        return outcome
+
+    def line(self, data: bytes) -> None:
+        """Let a line arrive."""
+        self._note(data)
+
+        def whole(peer: Peer) -> None:
+            peer.receive_data(data + b"\n", now=self.now)
+
+        def bytewise(peer: Peer) -> None:
+            for byte in data + b"\n":
+                peer.receive_data(bytes([byte]), now=self.now)
+
+        self.step(whole, told=bytewise)
+
+    def settle(self) -> None:
+        """Take what there is to be told and sent."""
+        events = _drain(self.peer)
+        assert events == _drain(self.twin)
+        for event in events:
+            self._event(event)
+        self._check_tables()
+        if not self.held_back:
+            self.flush()
+
+    def flush(self) -> None:
+        """Take what waits to be sent."""
+        data = self.peer.lines_to_send()
+        assert data == self.twin.lines_to_send()
+        assert messages.SECRET.encode() not in data, "an answer repeats what could not be read"
+        for line in data.splitlines():
+            self._sent(line)
+
+    # Counting
+
+    def _note(self, data: bytes) -> None:
+        """What a line will owe, if nothing has ended."""
+        limits, client = self.config.limits, self.peer.role is Role.CLIENT
+        if not data.strip() or self.over:
+            return
+        if len(data.removesuffix(b"\r")) > limits.message_size:
+            # It was too long to be read, so that its id may be known or not.
+            self._owe(UNSET)
+            self._owe_loosely(data[:1024])
+            return
+        frame = decode(data.removesuffix(b"\r"), max_depth=limits.depth, max_batch=limits.batch)
+        if isinstance(frame, list):
+            revision = self.peer.revision
+            if revision is None or not revision.batches:
+                self.owed[_name(UNSET)] += not client
+            else:
+                for part in frame:
+                    self._note_one(part)
+        else:
+            self._note_one(frame)
+
+    def _note_one(self, part: Message | Reject) -> None:
+        client = self.peer.role is Role.CLIENT
+        if isinstance(part, Reject):
+            if part.owed and not (client and (part.id is None or self.peer.is_modern_client)):
+                self._owe(part.id)
+        elif part.method is not UNSET and part.id is not UNSET and not self.peer.is_modern_client:
+            self._owe(part.id)
+
+    def _owe(self, id: Any) -> None:
+        self.owed[_name(id)] += 1
+
+    def _owe_loosely(self, head: bytes) -> None:
+        self.excused[_name(UNSET)] += 1
+        for id in messages.IDS:
+            if (
+                json.dumps(id).encode() in head
+                or json.dumps(id, ensure_ascii=False).encode() in head
+            ):
+                self.owed[_name(id)] += 1
+                self.excused[_name(id)] += 1
+
+    def _sent(self, line: bytes) -> None:
+        parts = json.loads(line)
+        frame = decode(line)
+        assert not isinstance(frame, Reject), frame
+        for part in parts if isinstance(parts, list) else [parts]:
+            assert part["jsonrpc"] == "2.0"
+            if "method" in part:
+                if "id" in part:
+                    self.asked.append(part)
+                continue
+            name = _name(part.get("id"))
+            self.answered[name] += 1
+            assert self.answered[name] <= self.owed[name], f"nobody has asked: {line!r}"
+
+    def _event(self, event: Event) -> None:
+        assert not self.over, f"after the end: {event}"
+        if isinstance(event, RequestReceived):
+            assert event.key not in self.open
+            self.open[event.key] = event.id
+        elif isinstance(event, RequestCancelled):
+            self.excused[_name(self.open[event.key])] += 1
+        elif isinstance(event, SubscriptionOpened):
+            self.streams[event.key] = self.peer.hub.inbound[event.key].id
+        elif isinstance(event, SubscriptionClosed):
+            id = self.streams.pop(event.key)
+            if event.key not in self.farewells:
+                self.excused[_name(id)] += 1
+        elif isinstance(event, TERMINAL):
+            assert event.request in self.issued, "nobody has asked for it"
+            self.ended[event.request] += 1
+            assert self.ended[event.request] == 1, "a second end of one request"
+            if isinstance(event, InputRequired):
+                self.waiting.append(event.request)
+        elif isinstance(event, ConnectionEnded):
+            self.over = True
+
+    def _check_tables(self) -> None:
+        peer, limits = self.peer, self.config.limits
+        assert not peer.hub.inbox
+        assert len(peer.streams) <= limits.listen_streams
+        assert len(peer.hub.inbound) <= limits.in_flight + limits.listen_streams
+        assert len(peer.in_flight_by_id) == len(peer.hub.inbound)
+        assert len(peer.uris) <= limits.subscriptions
+        assert peer.pending + len(peer.waiting_input) <= limits.pending + 2
+        assert peer.hub.outbound.keys() <= {*peer._pending}
+        due = peer.deadline()
+        assert due is None or math.isfinite(due)
+        assert due == self.twin.deadline()
+
+    # What an owner may do
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.step(lambda peer: peer.handle_timeout(self.now))
+        due = self.peer.deadline()
+        assert due is None or due > self.now, "what is due is done"
+
+    def own(self) -> None:
+        """Let the owner do something, be it right or wrong."""
+        c, key = self.c, self._key()
+        method = c.pick(messages.METHODS)
+        body = messages.params(c, method)
+        match c.below(16):
+            case 0 | 1 | 2:
+                self._answer(key)
+            case 3:
+                self.step(lambda peer: peer.fail(key, ErrorData(-7, "no")))
+            case 4:
+                question = InputRequest(c.pick(("elicitation/create", "roots/list", "x")), {})
+                state = c.pick((None, "s"))
+                self.step(lambda peer: peer.require_input(key, {"q": question}, state))
+            case 5:
+                value = float(c.byte())
+                self.step(lambda peer: peer.progress(key, value, 9.0, "m"))
+            case 6:
+                where = c.pick((None, key))
+                level = c.pick(("debug", "error", "loud"))
+                self.step(lambda peer: peer.log(where, level, {"x": 1}, "l"))
+            case 7:
+                parent = c.pick((None, key))
+                self.step(lambda peer: peer.notify(method, body, parent=parent))
+            case 8 | 9:
+                self._ask(method, body, c.pick((None, None, key)))
+            case 10 if self.issued:
+                request = c.pick(sorted(self.issued, key=str))
+                self.step(lambda peer: peer.cancel(request, now=self.now, reason="enough"))
+            case 11 if self.waiting:
+                request = c.pick(self.waiting)
+                answers = {"q": {"action": "decline"}} if c.flag() else {}
+                outcome = self.step(lambda peer: peer.retry(request, answers, now=self.now))
+                if not isinstance(outcome, Exception):
+                    self.waiting.remove(request)
+                    self.issued.add(outcome)
+            case 12:
+                self.pass_time(c.pick((0.0, 1.0, 6.0, 70.0)))
+            case 13:
+                self._end_stream()
+            case 14:
+                self._release()
+            case 15:
+                self.held_back = not self.held_back
+
+    def _key(self) -> int:
+        known = [*self.open, *self.streams]
+        return self.c.pick(known) if known and not self.c.flag(16) else self.c.below(4)
+
+    def _answer(self, key: int) -> None:
+        self.step(lambda peer: peer.respond(key, {"content": []}))
+
+    def _ask(self, method: str, body: dict[str, Any], parent: int | None) -> None:
+        c = self.c
+        timeout = c.pick((None, 1.0, 5.0))
+        progress, force = c.flag(), c.flag(4)
+        outcome = self.step(
+            lambda peer: peer.request(
+                method,
+                body,
+                now=self.now,
+                timeout=timeout,
+                parent=parent,
+                progress=progress,
+                force=force,
+            )
+        )
+        if not isinstance(outcome, Exception):
+            assert outcome not in self.issued
+            self.issued.add(outcome)
+            self.settle()
+
+    def _end_stream(self) -> None:
+        if self.streams:
+            key = self.c.pick(list(self.streams))
+            self.farewells.add(key)
+            self.step(lambda peer: peer.end_subscription(key))
+
+    def _release(self) -> None:
+        for key in list(self.open):
+            self.step(lambda peer, key=key: peer.release(key))  # type: ignore[misc]
+
+    # The end
+
+    def end_of_input(self, *, half: bool) -> bool:
+        """The other side says no more; whether it still listens."""
+        self.step(lambda peer: peer.receive_eof(now=self.now, half=half))
+        return half
+
+    def finish(self) -> None:
+        """Answer all that is open: then nothing is owed, and in the end nothing is left."""
+        self.held_back = False
+        self.settle()
+        for key in list(self.streams):
+            self.farewells.add(key)
+            self.step(lambda peer, key=key: peer.end_subscription(key))  # type: ignore[misc]
+        for key in list(self.open):
+            record = self.peer.hub.inbound.get(key)
+            if record is not None and record.state is Request.ACTIVE:
+                self._answer(key)
+        self._release()
+        assert not self.peer.hub.inbound
+        if not self.over:
+            for name, count in self.owed.items():
+                missing = count - self.answered[name]
+                assert missing <= self.excused[name], f"{name} is owed an answer"
+        if not self.over:
+            self.step(lambda peer: peer.end(now=self.now))
+            assert self.over
+        self._release()
+        for id in self.issued:
+            if id not in self.waiting:
+                assert self.ended[id] == 1, f"{id} has no end"
+        peer = self.peer
+        assert not peer._pending
+        assert not peer.hub.outbound
+        assert not peer.in_flight_by_id
+        assert not peer.streams
+        assert peer.deadline() is None
+        assert peer.next_event() is None
+
+
+def _drain(peer: Peer) -> list[Event]:
+    events = []
+    while (event := peer.next_event()) is not None:
+        events.append(event)
+    return events
+
+
+def helpful(asked: dict[str, Any]) -> bytes:
+    """What a good server answers to the requests with which a client begins."""
+    result: dict[str, Any] = {"resultType": "complete", "content": []}
+    offers = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
+    if asked["method"] == "initialize":
+        result = {
+            "protocolVersion": asked["params"]["protocolVersion"],
+            "capabilities": offers,
+            "serverInfo": {"name": "fuzz", "version": "1"},
+        }
+    elif asked["method"] == "server/discover":
+        result |= {
+            "supportedVersions": list(messages.VERSIONS[:5]),
+            "capabilities": offers,
+            "ttlMs": 0,
+            "cacheScope": "public",
+        }
+    return json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}).encode()
+
+
+def talk(conversation: Conversation, *, modern: bool) -> None:
+    """Any messages and any acts, as long as there are choices; then the end."""
+    c = conversation.c
+    for _ in range(_STEPS):
+        if not c or conversation.over:
+            break
+        match c.below(8):
+            case 0 | 1 | 2 | 3:
+                ids = [asked["id"] for asked in conversation.asked[-4:]]
+                conversation.line(messages.any_message(c, modern=modern, ids=ids))
+            case 4 if conversation.asked:
+                conversation.line(helpful(c.pick(conversation.asked[-3:])))
+            case 5 if c.flag(16):
+                if conversation.end_of_input(half=c.flag()):
+                    break
+            case 6 if c.flag(16):
+                conversation.step(lambda peer: peer.close(now=conversation.now))
+            case _:
+                conversation.own()
+    conversation.finish()

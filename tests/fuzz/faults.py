@@ -1,0 +1,109 @@
+"""What an input did that it must not do, and the smallest input that still does it."""
+
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from msgspec import Struct
+
+HANG = 10.0
+"""Seconds that one input may take."""
+_SHRINKING = 20.0
+"""Seconds that are spent on making an input smaller."""
+
+
+class Hang(Exception):
+    """An input took too long."""
+
+
+class Fault(Struct, frozen=True):
+    """What a target raised."""
+
+    what: str
+    """The kind of the exception, and the line that raised it: the same for the same mistake."""
+    report: str
+    """The traceback."""
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    def late(number: int, frame: FrameType | None) -> None:
+        raise Hang(f"nothing came of it within {HANG:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Watch:
+    """Runs inputs, each for a bounded time; to be used in the main thread, in ``with``."""
+
+    def __init__(self, run: Callable[[bytes], None]) -> None:
+        self._run = run
+        self._alarm = _alarm()
+
+    def __enter__(self) -> "Watch":
+        self._alarm.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._alarm.__exit__(kind, error, trace)
+
+    def fault(self, data: bytes) -> Fault | None:
+        """Run one input; what it did wrong."""
+        signal.setitimer(signal.ITIMER_REAL, HANG)
+        try:
+            self._run(data)
+        except Exception as error:
+            return Fault(_signature(error), "".join(traceback.format_exception(error)))
+        return None
+
+
+def _signature(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, Hang) or not frames:
+        return type(error).__name__
+    return f"{type(error).__name__} in {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+
+
+def minimise(watch: Watch, data: bytes, what: str) -> bytes:
+    """The smallest input found that fails in the same way, and of those one of small bytes."""
+    until = time.monotonic() + (0 if what == Hang.__name__ else _SHRINKING)
+
+    def fails(shorter: bytes) -> bool:
+        fault = watch.fault(shorter)
+        return fault is not None and fault.what == what
+
+    size = len(data) // 2
+    while size and time.monotonic() < until:
+        at = 0
+        while at < len(data) and time.monotonic() < until:
+            shorter = data[:at] + data[at + size :]
+            if fails(shorter):
+                data = shorter
+            else:
+                at += size
+        size //= 2
+    for at in range(len(data)):
+        if time.monotonic() > until:
+            break
+        for byte in b"\x000 ":
+            plainer = data[:at] + bytes([byte]) + data[at + 1 :]
+            if data[at] > byte and fails(plainer):
+                data = plainer
+                break
+    return data

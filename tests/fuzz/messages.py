@@ -1,0 +1,248 @@
+"""Messages out of choices: right ones, ones that are nearly right, and what is none."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mcpcore.spec.methods import KNOWN_METHODS
+from mcpcore.spec.revisions import REVISIONS
+from tests.fuzz.choices import Choices
+
+SECRET = "hunter2-0f9e8d"
+"""Stands in what cannot be read; no answer may repeat it."""
+MODERN = REVISIONS[-1].name
+VERSIONS = (MODERN, *(revision.name for revision in REVISIONS[:-1]), "1999-01-01", "")
+VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+METHODS = (
+    *("tools/call", "tools/list", "ping", "initialize", "notifications/initialized"),
+    *("notifications/cancelled", "notifications/progress", "subscriptions/listen"),
+    *sorted(KNOWN_METHODS),
+    *("x/unknown", "", "tools/call ", "rpc.discover"),
+)
+IDS: tuple[Any, ...] = (1, 2, 3, "1", "a", 0, -1, 2**64, "\u00e9\U0001f600", "x" * 40)
+ODD: tuple[Any, ...] = (None, True, 1.5, [], {}, [1], "", "text", -0.0, 1e300, 2**70, {"a": {}})
+_WORDS = (
+    *('"jsonrpc":"2.0"', '"id":1', '"id":"a"', '"id":null', '"method":"ping"', '"params":{}'),
+    *('"result":{}', '"error":{"code":-32600,"message":""}', "NaN", "Infinity", "1e400"),
+    *("\\ud800", "\\u0000", "\\ud83d\\ude00", "\ufeff", "[[[[[[[[", "]]]]", '{"a":', "}}}}"),
+    *('"_meta":{', f'"{VERSION_KEY}":"{MODERN}"', f'"{CAPABILITIES_KEY}":{{}}', "tools/call"),
+    *("tools/list", "initialize", "notifications/cancelled", '"requestId":1', "\u2028", "-0"),
+)
+TOKENS = (
+    *(word.encode() for word in _WORDS),
+    *(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\0", b"\r\n", b"\n"),
+)
+
+
+def value(c: Choices, depth: int = 3) -> Any:
+    """Any JSON value."""
+    match c.below(8 if depth else 6):
+        case 0:
+            return c.byte()
+        case 1:
+            return c.text()
+        case 2:
+            return c.pick(ODD)
+        case 3:
+            return c.pick((True, False, None))
+        case 4:
+            return -c.below(65536) / 7
+        case 5:
+            return 10 ** c.below(30)
+        case 6:
+            return [value(c, depth - 1) for _ in range(c.below(4))]
+        case _:
+            return {c.text(6): value(c, depth - 1) for _ in range(c.below(4))}
+
+
+def params(c: Choices, method: str) -> dict[str, Any]:
+    """What a method may be asked with."""
+    name = c.pick(("x", "echo", "", "wait"))
+    uri = c.pick(("file:///a", "x:b", ""))
+    level = c.pick(("info", "debug", "emergency", "loud"))
+    match method:
+        case "tools/call" | "prompts/get":
+            return {"name": name, "arguments": {"a": value(c, 1)} if c.flag() else {}}
+        case "resources/read" | "resources/subscribe" | "resources/unsubscribe":
+            return {"uri": uri}
+        case "logging/setLevel":
+            return {"level": level}
+        case "initialize":
+            return {
+                "protocolVersion": c.pick(VERSIONS[1:]),
+                "capabilities": capabilities(c),
+                "clientInfo": {"name": "fuzz", "version": "1"},
+            }
+        case "notifications/cancelled":
+            return {"requestId": c.pick(IDS), "reason": "enough"}
+        case "notifications/progress":
+            return {"progressToken": c.pick(IDS), "progress": c.byte()}
+        case "notifications/message":
+            return {"level": level, "data": value(c, 1)}
+        case "subscriptions/listen":
+            wanted: dict[str, Any] = {"toolsListChanged": True, "promptsListChanged": c.flag()}
+            if c.flag():
+                wanted["resourceSubscriptions"] = [uri]
+            return {"notifications": wanted}
+        case "completion/complete":
+            ref = {"type": "ref/prompt", "name": name}
+            return {"ref": ref, "argument": {"name": "a", "value": c.text(4)}}
+        case "notifications/resources/updated":
+            return {"uri": uri}
+        case "sampling/createMessage":
+            return {"messages": [], "maxTokens": c.byte()}
+        case "elicitation/create":
+            return {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+        case "tasks/get" | "tasks/cancel" | "tasks/result":
+            return {"taskId": name}
+    return {"cursor": c.text(4)} if c.flag(4) else {}
+
+
+def capabilities(c: Choices) -> dict[str, Any]:
+    """What a client declares."""
+    return c.pick(
+        (
+            {},
+            {"sampling": {}, "elicitation": {}, "roots": {"listChanged": True}},
+            {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}},
+            {"experimental": {"x": {}}},
+        )
+    )
+
+
+def meta(c: Choices) -> dict[str, Any]:
+    """What a request of the modern era says of itself."""
+    found: dict[str, Any] = {VERSION_KEY: MODERN, CAPABILITIES_KEY: capabilities(c)}
+    if c.flag(4):
+        found["progressToken"] = c.pick(IDS)
+    if c.flag(8):
+        found["io.modelcontextprotocol/logLevel"] = "debug"
+    if c.flag(8):
+        found[VERSION_KEY] = c.pick(VERSIONS)
+    return found
+
+
+def request(c: Choices, *, modern: bool, ids: Sequence[Any] = IDS) -> dict[str, Any]:
+    """A request or a notification, as its method says."""
+    method = c.pick(METHODS)
+    body = params(c, method)
+    if modern:
+        body["_meta"] = meta(c)
+    elif c.flag(4):
+        body["_meta"] = {"progressToken": c.pick(IDS)}
+    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": body}
+    if not method.startswith("notifications/"):
+        message["id"] = c.pick(ids)
+    return message
+
+
+def response(c: Choices, ids: Sequence[Any]) -> dict[str, Any]:
+    """An answer to one of ``ids``, or to something that nobody has asked."""
+    message: dict[str, Any] = {"jsonrpc": "2.0", "id": c.pick([*ids, *IDS[:3]])}
+    match c.below(8):
+        case 0:
+            code = c.pick((-32601, -32600, -32602, -32020, -32021, -32022, -32000, 7))
+            data = {"supported": list(VERSIONS[:3]), "requested": "x"} if c.flag() else None
+            message["error"] = {"code": code, "message": "no", "data": data}
+        case 1:
+            message["result"] = {
+                "protocolVersion": c.pick(VERSIONS),
+                "capabilities": {"tools": {}, "resources": {"subscribe": True}, "logging": {}},
+                "serverInfo": {"name": "fuzz", "version": "1"},
+            }
+        case 2:
+            message["result"] = {
+                "resultType": "complete",
+                "supportedVersions": [c.pick(VERSIONS), MODERN],
+                "capabilities": {"tools": {"listChanged": True}, "resources": {}, "prompts": {}},
+                "ttlMs": c.byte(),
+                "cacheScope": "public",
+            }
+        case 3:
+            question = {"method": c.pick(("elicitation/create", "roots/list", "x")), "params": {}}
+            message["result"] = {
+                "resultType": "input_required",
+                "inputRequests": {"q": question},
+                "requestState": c.text(4),
+            }
+        case 4:
+            message["result"] = {
+                "resultType": c.pick(("complete", "task", "odd")),
+                "a": value(c, 1),
+            }
+        case _:
+            message["result"] = {"resultType": "complete", "content": [], "tools": []}
+    return message
+
+
+def bent(c: Choices, message: dict[str, Any]) -> dict[str, Any]:
+    """The message with something wrong in it, or right in another way."""
+    message = dict(message)
+    name = c.pick((*message, "id", "method", "params", "result", "error", "jsonrpc", "extra"))
+    match c.below(5):
+        case 0:
+            message.pop(name, None)
+        case 1:
+            message[name] = c.pick(ODD)
+        case 2:
+            message[name] = value(c)
+        case 3 if isinstance(message.get("params"), dict):
+            inner = dict(message["params"])
+            inner[c.pick((*inner, "_meta", "requestState", "inputResponses"))] = value(c, 2)
+            message["params"] = inner
+        case _ if isinstance(message.get("params"), dict):
+            inner = dict(message["params"])
+            noted = dict(inner.get("_meta") or {})
+            noted[c.pick((*noted, "progressToken", VERSION_KEY, "a/b", "traceparent"))] = value(
+                c, 1
+            )
+            message["params"] = {**inner, "_meta": noted}
+    return message
+
+
+def text(c: Choices, message: Any) -> bytes:
+    """A message as JSON on one line, written in one of several ways."""
+    how = c.below(4)
+    written = json.dumps(
+        message,
+        ensure_ascii=how != 1,
+        separators=(" , ", " : ") if how == 2 else (",", ":"),
+    )
+    return written.encode("utf-8", "surrogatepass")
+
+
+def garbage(c: Choices, message: Any) -> bytes:
+    """What cannot be read, with a secret in it, on one line."""
+    if isinstance(message, dict):
+        message = {**message, "note": SECRET}
+    data = text(c, message)
+    match c.below(6):
+        case 0:
+            data = data[: c.below(max(1, len(data)))]
+        case 1:
+            data += c.pick((b"}", b",", b"x", data))
+        case 2:
+            at = c.below(len(data))
+            data = data[:at] + c.pick((b"\xff", b"\0", b"NaN", b"\\ud800", b"'")) + data[at:]
+        case 3:
+            data = SECRET.encode() + c.blob()
+        case 4:
+            data = b"\xef\xbb\xbf" + data
+        case _:
+            data = data.replace(b'"', b"'")
+    return data.replace(b"\n", b" ")
+
+
+def any_message(c: Choices, *, modern: bool, ids: Sequence[Any] = ()) -> bytes:
+    """One line of any kind: mostly sound, so that what follows has a state to meet."""
+    how = c.below(16)
+    message = response(c, ids) if how in (1, 2, 3) and ids else request(c, modern=modern)
+    if how == 15:
+        return garbage(c, message)
+    if how in (13, 14):
+        message = bent(c, message)
+    if how == 12:
+        parts = [request(c, modern=modern) for _ in range(c.below(4))]
+        return text(c, [*parts, message])
+    return text(c, message)

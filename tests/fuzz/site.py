@@ -1,0 +1,396 @@
+"""Servers of HTTP without sockets, visited by a client that does anything: heads, bodies, acts."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from mcpcore.engine.events import (
+    RequestCancelled,
+    RequestReceived,
+    SubscriptionClosed,
+    SubscriptionOpened,
+)
+from mcpcore.http.messages import HttpRequest
+from mcpcore.http.sessions import SessionClosed, SessionOpened
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.wire.message import Message, decode
+from mcpcore.wire.sse import SseDecoder
+from tests.fuzz import messages
+from tests.fuzz.choices import Choices
+from tests.http.support import LEGACY, Bench, Reply, initialize, note
+
+TOKENS = messages.TOKENS
+STATUSES = {200, 202, 204, 400, 403, 404, 405, 406, 409, 413, 415, 503}
+"""What a client may be told: 503 where there are too many calls for now, and while closing."""
+_PATHS = (
+    "/mcp",
+    "/mcp",
+    "/mcp",
+    "/",
+    "/health",
+    "/health/ready",
+    "/mcp/",
+    "/sse",
+    "/messages",
+    "*",
+)
+_METHODS = ("POST", "POST", "GET", "DELETE", "OPTIONS", "HEAD", "PUT", "")
+_HEADERS = (
+    *(b"mcp-session-id", b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"accept", b"host"),
+    *(b"content-type", b"content-length", b"transfer-encoding", b"last-event-id", b"origin"),
+    *(b"content-encoding", b"mcp-param-a", b"access-control-request-method", b"x"),
+)
+_VALUES = (
+    *(b"application/json", b"text/event-stream", b"*/*", b"gzip", b"0", b"5", b"chunked", b""),
+    *(messages.MODERN.encode(), LEGACY.encode(), b"2025-03-26", b"tools/call", b"http://evil"),
+    *(b"=?base64?QQ==?=", b"=?base64?!?=", b"localhost", b"evil.example", b"\xff", b"a\x00b"),
+)
+Cut = Callable[[bytes], list[bytes]]
+
+
+def whole(data: bytes) -> list[bytes]:
+    """Bodies arrive at once."""
+    return [data]
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    """Bodies arrive byte by byte."""
+    return [data[at : at + 1] for at in range(len(data))] or [b""]
+
+
+class Visit:
+    """Somebody at a server, and the owner of it.  ``benches``: workers that serve together."""
+
+    def __init__(
+        self, benches: list[Bench], c: Choices, cut: Cut, settle: Callable[[], None]
+    ) -> None:
+        self.c = c
+        self.benches = benches
+        self._cut = cut
+        self._settle = settle
+        self.sessions: list[str] = []
+        self.ids: list[str] = []
+        """Event ids that were seen."""
+        self.open: dict[int, Bench] = {}
+        """Keys of requests that nobody has answered."""
+        self.streams: dict[int, Bench] = {}
+        self.left: set[tuple[int, int]] = set()
+        """Exchanges that the client has left: the bench's place, and the route."""
+        self.bodies: dict[tuple[int, int], bytes] = {}
+        self.asked: list[Any] = []
+        """Requests that the server has sent."""
+        self.told = 0
+
+    # The client
+
+    def send(self, method: str, path: str, lines: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """One request, whole or in pieces."""
+        at = self.c.below(len(self.benches))
+        bench = self.benches[at]
+        route = next(bench._routes)
+        bench.replies[route] = Reply()
+        place, _, query = path.partition("?")
+        head = HttpRequest(method=method, path=place, query=query, headers=lines)
+        self.bodies[at, route] = body
+        wanted = bench.server.open(route, head, now=bench.now)
+        assert wanted >= 0
+        if wanted:
+            self._feed(bench, route, lines, body, wanted)
+        self.pump()
+
+    def _feed(
+        self, bench: Bench, route: int, lines: list[tuple[bytes, bytes]], body: bytes, wanted: int
+    ) -> None:
+        """As a driver does: so many bytes as are announced, or all that come in chunks."""
+        if any(name == b"content-length" for name, _ in lines):
+            body = body[:wanted].ljust(min(wanted, 1000), b" ")
+            if len(body) < wanted:
+                bench.server.disconnect(route, now=bench.now)
+                self.left.add((self.benches.index(bench), route))
+                return
+        pieces = self._cut(body)
+        for piece in pieces[:-1]:
+            bench.server.body(route, piece, end=False, now=bench.now)
+        bench.server.body(route, pieces[-1], end=True, now=bench.now)
+
+    def lines(self, body: bytes, **more: str) -> list[tuple[bytes, bytes]]:
+        """The header lines that a right client sends."""
+        given = {
+            "host": "localhost",
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **{name.replace("_", "-"): value for name, value in more.items()},
+        }
+        return [(name.encode(), value.encode("utf-8", "replace")) for name, value in given.items()]
+
+    def post(self, message: Any, **more: str) -> None:
+        """A right POST of a message."""
+        body = json.dumps(message).encode()
+        self.send("POST", "/mcp", self.lines(body, **more), body)
+
+    def visit(self) -> None:
+        """Send one request of any kind."""
+        c = self.c
+        session = c.pick(self.sessions) if self.sessions and not c.flag(8) else c.text(8)
+        modern = c.flag()
+        body = messages.any_message(
+            c, modern=modern, ids=[asked["id"] for asked in self.asked[-3:]]
+        )
+        method, path = "POST", "/mcp"
+        named = self._named(body) if modern else {"mcp_session_id": session}
+        match c.below(8):
+            case 0:
+                body = json.dumps(initialize(c.pick(messages.VERSIONS))).encode()
+                named = {}
+            case 1:
+                method, body = c.pick(("GET", "GET", "DELETE")), b""
+                if self.ids and c.flag():
+                    named = {**named, "last_event_id": c.pick(self.ids)}
+            case 2:
+                method, path = c.pick(_METHODS), c.pick(_PATHS)
+        lines = self.lines(body, **named)
+        if c.flag(3):
+            lines = self._bent(lines)
+        self.send(method, path, lines, body)
+
+    def _named(self, body: bytes) -> dict[str, str]:
+        """The headers of the modern era that go with a body."""
+        found = {"mcp_protocol_version": messages.MODERN}
+        frame = decode(body)
+        if isinstance(frame, Message) and isinstance(frame.method, str):
+            found["mcp_method"] = frame.method
+            params = json.loads(bytes(frame.params)) if frame.params else {}
+            named = params.get("name") or params.get("uri")
+            if isinstance(named, str):
+                found["mcp_name"] = named
+        return found
+
+    def _bent(self, lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        c = self.c
+        lines = list(lines)
+        for _ in range(1 + c.below(2)):
+            at = c.below(len(lines) + 1)
+            match c.below(4):
+                case 0:
+                    del lines[at : at + 1]
+                case 1 if at < len(lines):
+                    lines[at] = (lines[at][0], c.pick(_VALUES))
+                case 2 if at < len(lines):
+                    lines.append(lines[at])
+                case _:
+                    lines.append((c.pick(_HEADERS), c.pick(_VALUES) if c.flag() else c.blob(12)))
+        return lines
+
+    def leave(self) -> None:
+        """Leave an exchange that is not complete."""
+        going = [
+            (at, route)
+            for at, bench in enumerate(self.benches)
+            for route, reply in bench.replies.items()
+            if reply.end is None and (at, route) not in self.left
+        ]
+        if going:
+            at, route = self.c.pick(going)
+            self.left.add((at, route))
+            self.benches[at].server.disconnect(route, now=self.benches[at].now)
+            self.pump()
+
+    # The owner
+
+    def pump(self) -> None:
+        """Let everything move that can, and take note of what is told."""
+        self._settle()
+        for bench in self.benches:
+            for event in bench.events:
+                self._event(bench, event)
+            bench.events.clear()
+            for reply in bench.replies.values():
+                self._look(reply)
+            due = bench.server.deadline()
+            assert due is None or math.isfinite(due)
+
+    def _event(self, bench: Bench, event: Any) -> None:
+        if isinstance(event, RequestReceived):
+            assert event.key not in self.open
+            self.open[event.key + _at(self.benches, bench)] = bench
+        elif isinstance(event, RequestCancelled):
+            bench.server.release(event.key)
+            self.open.pop(event.key + _at(self.benches, bench), None)
+        elif isinstance(event, SubscriptionOpened):
+            self.streams[event.key + _at(self.benches, bench)] = bench
+        elif isinstance(event, SubscriptionClosed):
+            self.streams.pop(event.key + _at(self.benches, bench), None)
+        elif isinstance(event, SessionOpened):
+            self.sessions.append(event.session)
+        elif isinstance(event, SessionClosed) and event.session in self.sessions:
+            self.sessions.remove(event.session)
+
+    def _look(self, reply: Reply) -> None:
+        """Event ids, and what the server asks, come with replies."""
+        if reply.head is None or len(self.ids) > 20 or b"event-stream" not in _kind(reply):
+            return
+        for event in SseDecoder().receive(reply.body):
+            if event.id and event.id not in self.ids:
+                self.ids.append(event.id)
+            if event.data:
+                found = json.loads(event.data)
+                if isinstance(found, dict) and "method" in found and "id" in found:
+                    self.asked.append(found)
+
+    def act(self) -> None:
+        """Let the owner, or time, do something."""
+        c = self.c
+        key = c.pick(list(self.open)) if self.open else c.below(4)
+        bench = self.open.get(key) or self.benches[0]
+        server, own = bench.server, key % _KEYS
+        name = c.pick(self.sessions) if self.sessions else "none"
+        try:
+            match c.below(9):
+                case 0 | 1:
+                    self.answer(key)
+                case 2:
+                    server.progress(own, float(c.byte()), None, "m" * c.below(64))
+                case 3:
+                    server.fail(own, ErrorData(c.pick((-7, -32601, -32602)), "no"))
+                    self.open.pop(key, None)
+                case 4:
+                    method = c.pick(messages.METHODS)
+                    server.notify(method, messages.params(c, method), parent=c.pick((None, own)))
+                case 5:
+                    parent, session = (own, None) if c.flag() else (None, name)
+                    server.request(
+                        "elicitation/create", {}, now=bench.now, parent=parent, session=session
+                    )
+                case 6:
+                    server.log(c.pick((own, None)), "error", "x")
+                case 7:
+                    self.pass_time(c.pick((0.1, 2.0, 20.0, 100.0)))
+                case _:
+                    self.leave()
+        except (LocalProtocolError, CapabilityMissing):
+            pass
+        self.pump()
+
+    def answer(self, key: int) -> None:
+        """Answer an open request."""
+        bench = self.open.pop(key, None)
+        if bench is not None:
+            bench.server.respond(key % _KEYS, {"content": []})
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass everywhere."""
+        for bench in self.benches:
+            until = bench.now + seconds
+            for _ in range(1000):
+                due = bench.server.deadline()
+                if due is None or due > until:
+                    break
+                bench.now = max(bench.now, due)
+                bench.server.handle_timeout(bench.now)
+                after = bench.server.deadline()
+                assert after is None or after > bench.now, "what is due is done"
+                self.pump()
+            else:
+                raise AssertionError("time does not pass: there is always something due")
+            bench.now = until
+
+    # The end
+
+    def finish(self) -> None:
+        """Answer everything and close: every exchange that is complete has its reply."""
+        for key in list(self.open):
+            self.answer(key)
+        self.pump()
+        self.pass_time(5.0)
+        for at, bench in enumerate(self.benches):
+            for route, reply in bench.replies.items():
+                if (at, route) not in self.left:
+                    assert reply.head is not None, "an exchange without a reply"
+        for bench in self.benches:
+            bench.server.close(now=bench.now)
+        self.pump()
+        for key in list(self.open):
+            self.answer(key)
+        self.pump()
+        for at, bench in enumerate(self.benches):
+            for route, reply in bench.replies.items():
+                self.check(reply, self.bodies[at, route], left=(at, route) in self.left)
+            assert bench.server.exchanges == 0
+            assert bench.server.calls == 0
+
+    def check(self, reply: Reply, body: bytes, *, left: bool) -> None:
+        """What a reply may be."""
+        if reply.head is None:
+            assert left
+            return
+        assert reply.status in STATUSES, reply
+        assert messages.SECRET.encode() not in reply.body
+        names = [name for name, _ in reply.head.headers]
+        assert all(name == name.lower() for name in names)
+        assert names.count(b"content-length") <= 1
+        for _, value in reply.head.headers:
+            assert not set(value) & set(b"\r\n\0")
+        if left:
+            return
+        assert reply.end is not None, "a reply without an end"
+        found = [part for text in _texts(reply) for part in _parts(text)]
+        answers = Counter(repr(part.get("id")) for part in found if "method" not in part)
+        frame = decode(body)
+        owed: Counter[str] = Counter()
+        for part in frame if isinstance(frame, list) else [frame]:
+            if not isinstance(part, Message) or (part.method is not UNSET and part.id is not UNSET):
+                owed[repr(part.id)] += 1
+        if reply.status == 200 and body and b"json" in _kind(reply):
+            for id, count in answers.items():
+                assert count <= owed[id] or id == "None", f"nobody has asked for {id}"
+            assert isinstance(frame, list) or len(found) == 1, "one answer for one request"
+
+
+_KEYS = 1 << 20
+
+
+def _at(benches: list[Bench], bench: Bench) -> int:
+    """Keys of several servers are told apart by what is added to them."""
+    return benches.index(bench) * _KEYS
+
+
+def _kind(reply: Reply) -> bytes:
+    assert reply.head is not None
+    return dict(reply.head.headers).get(b"content-type", b"")
+
+
+def _texts(reply: Reply) -> list[bytes]:
+    if b"event-stream" in _kind(reply):
+        return [event.payload for event in SseDecoder().receive(reply.body) if event.payload]
+    return [reply.body] if b"json" in _kind(reply) and reply.body else []
+
+
+def _parts(text: bytes) -> list[Any]:
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
+
+
+def open_session(visit: Visit, version: str) -> None:
+    """A legacy session, opened by the book."""
+    visit.post(initialize(version))
+    if visit.sessions:
+        visit.post(note("notifications/initialized"), mcp_session_id=visit.sessions[-1])
+
+
+def wander(visit: Visit, steps: int = 16) -> None:
+    """Any requests and any acts, as long as there are choices; then the end."""
+    if visit.c.flag():
+        open_session(visit, visit.c.pick((LEGACY, "2025-03-26", "2025-06-18")))
+    for _ in range(steps):
+        if not visit.c:
+            break
+        if visit.c.below(3):
+            visit.visit()
+        else:
+            visit.act()
+    visit.finish()

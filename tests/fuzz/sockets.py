@@ -1,0 +1,238 @@
+"""The real drivers of the HTTP server, each over a real socket, and what a strict client reads."""
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from mcpcore.engine.config import Config, Limits
+from mcpcore.engine.events import RequestCancelled, RequestReceived
+from mcpcore.http.server import HttpServer
+from mcpcore.http.settings import HttpSettings
+from mcpcore.spec.types.base import Implementation
+from mcpcore.spec.types.capabilities import ServerCapabilities
+from tests.http.support import SERVER_OFFERS
+from transports.http_drivers import http_driver
+from transports.http_listening import ListeningHost
+from transports.http_settings import DriverName, HttpServerSettings, ParserName
+
+SECRET = bytes(range(32))
+LIMITS = Limits(message_size=900, depth=12, in_flight=4, batch=4, listen_streams=2)
+HTTP = HttpSettings(max_body=900, max_sessions=3)
+_PATIENCE = 8.0
+_TURNS = 3
+"""Turns of the event loop after which a server has read what was sent."""
+
+T = TypeVar("T")
+
+
+class Way(Struct, frozen=True):
+    """A driver with a parser."""
+
+    driver: DriverName
+    parser: ParserName
+
+
+WAYS = [Way("anyio", "h11"), Way("asyncio", "h11")]
+if find_spec("httptools") is not None:
+    WAYS += [Way("asyncio", "httptools"), Way("anyio", "httptools")]
+
+
+class Complaints(logging.Handler):
+    """What is logged as an error: a mistake of ours, though it ended nothing but a connection."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[str] = []
+        for name in ("transports", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.addHandler(self)
+            logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info is not None:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self.records.append(text)
+
+    def check(self) -> None:
+        """Fail if there were any."""
+        said, self.records = self.records, []
+        assert not said, "\n".join(said)
+
+
+@cache
+def complaints() -> Complaints:
+    """The one of this process."""
+    return Complaints()
+
+
+_loop: list[asyncio.AbstractEventLoop] = []
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run something on the event loop of this process, for a bounded time."""
+    if not _loop:
+        _loop.append(asyncio.new_event_loop())
+
+    async def bounded() -> T:
+        with anyio.fail_after(_PATIENCE):
+            return await work()
+
+    try:
+        return _loop[0].run_until_complete(bounded())
+    except BaseException:
+        _loop.pop()  # what is left in it is nobody's any more
+        raise
+
+
+class Echo:
+    """Answers every request at once."""
+
+    def __init__(self, machine: HttpServer) -> None:
+        self._machine = machine
+        self.link: ListeningHost
+
+    def handle(self, event: Any) -> None:
+        """Take an event."""
+        if isinstance(event, RequestReceived):
+            self._machine.respond(event.key, {"content": [{"type": "text", "text": "echo"}]})
+        elif isinstance(event, RequestCancelled):
+            self._machine.release(event.key)
+
+
+def make_machine() -> HttpServer:
+    """A server whose session ids are the same every time."""
+    config = Config(
+        info=Implementation(name="fuzz", version="1"),
+        capabilities=msgspec.convert(SERVER_OFFERS, ServerCapabilities),
+        limits=LIMITS,
+    )
+    return HttpServer(config, secret=SECRET, settings=HTTP)
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"fuzz-{os.getpid()}-"))
+
+
+async def _converse(way: Way, pieces: list[bytes]) -> bytes:
+    machine = make_machine()
+    app = Echo(machine)
+    settings = HttpServerSettings(driver=way.driver, parser=way.parser)
+    link = app.link = http_driver(settings)(machine, app, settings=settings)
+    path = _folder() / "socket"
+    listener = await anyio.create_unix_listener(path)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(link.serve_listeners, [listener])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            client.connect(str(path))
+            said = await speak(client, pieces)
+        await link.aclose()
+    assert link.connections == 0
+    assert machine.exchanges == 0
+    return said
+
+
+async def speak(client: socket.socket, pieces: list[bytes]) -> bytes:
+    """Say ``pieces`` and no more; what comes back until the other side closes."""
+    loop = asyncio.get_running_loop()
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for piece in pieces:
+            await loop.sock_sendall(client, piece)
+            if len(pieces) > 1:
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
+        client.shutdown(socket.SHUT_WR)
+    said = bytearray()
+    with suppress(ConnectionResetError):
+        while data := await loop.sock_recv(client, 65536):
+            said += data
+    return bytes(said)
+
+
+def converse(way: Way, pieces: list[bytes]) -> bytes:
+    """Send ``pieces`` to a server, then no more; all that it says until it closes."""
+    said = run(lambda: _converse(way, pieces))
+    complaints().check()
+    return said
+
+
+class Answer(Struct):
+    """One response."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    whole: bool = True
+    """Its end was seen."""
+
+
+_STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [ -~]*")
+_FIELD = re.compile(rb"([-a-z]+): ([\t\x20-\x7e]*)")
+
+
+def answers(said: bytes) -> list[Answer]:
+    """Read responses as strictly as can be; interim ones and dates are left out."""
+    found = []
+    at = 0
+    while at < len(said):
+        end = said.index(b"\r\n\r\n", at)
+        first, *lines = said[at:end].split(b"\r\n")
+        status = _STATUS.fullmatch(first)
+        assert status is not None, first
+        fields = []
+        for line in lines:
+            field = _FIELD.fullmatch(line)
+            assert field is not None, line
+            fields.append((field[1].decode(), field[2].decode()))
+        answer = Answer(int(status[1]), fields, b"")
+        at = _body(answer, said, end + 4)
+        if answer.status >= 200:
+            answer.headers = [field for field in fields if field[0] != "date"]
+            found.append(answer)
+    return found
+
+
+def _body(answer: Answer, said: bytes, at: int) -> int:
+    """Read a body from ``at``; where it ends.  That of a HEAD is announced and not there."""
+    fields = dict(answer.headers)
+    if answer.status < 200 or answer.status in (204, 304):
+        return at
+    if "transfer-encoding" in fields:
+        assert "content-length" not in fields
+        while True:
+            end = said.find(b"\r\n", at)
+            if end < 0:
+                answer.whole = False
+                return len(said)
+            size = int(said[at:end], 16)
+            answer.body += said[end + 2 : end + 2 + size]
+            at = end + 2 + size
+            assert said[at : at + 2] == b"\r\n"
+            at += 2
+            if not size:
+                return at
+    if "content-length" not in fields:
+        assert fields.get("connection") == "close"
+        answer.body = said[at:]
+        return len(said)
+    size = int(fields["content-length"])
+    if said[at : at + 5] == b"HTTP/" or (at == len(said) and size):
+        return at
+    answer.body = said[at : at + size]
+    assert len(answer.body) == size
+    return at + size

@@ -1,0 +1,124 @@
+"""Event streams: any split gives the same; a well-known decoder and the plain rules agree."""
+
+import re
+
+import httpx
+from httpx_sse import EventSource
+
+from mcpcore.wire.sse import (
+    ServerSentEvent,
+    SseDecoder,
+    SseTooLarge,
+    encode_comment,
+    encode_event,
+)
+from tests.fuzz.choices import Choices
+
+TOKENS = (
+    *(b"data: ", b"data:", b"event: ", b"id: ", b"retry: ", b":", b"\n\n", b"\r\n\r\n", b"\r\r"),
+    *(
+        b"\xef\xbb\xbf",
+        b"\0",
+        b"data\n",
+        b"id\n",
+        b"retry: 15\n",
+        b"\xff",
+        b": ping\n\n",
+        b"\xe2\x80\xa8",
+    ),
+)
+_LIMIT = 512
+
+Outcome = tuple[list[ServerSentEvent], str, int | None, bool]
+
+
+def _decode(pieces: list[bytes], limit: int) -> Outcome:
+    decoder = SseDecoder(limit)
+    events: list[ServerSentEvent] = []
+    too_large = False
+    for piece in pieces:
+        try:
+            events += decoder.receive(piece)
+        except SseTooLarge as error:
+            events += error.events
+            too_large = True
+            break
+    return events, decoder.last_event_id, decoder.retry, too_large
+
+
+def _plainly(stream: bytes) -> Outcome:
+    """WHATWG HTML 9.2.5 and 9.2.6 on a whole stream without limits."""
+    last_id, retry = "", None
+    events: list[ServerSentEvent] = []
+    parts: list[bytes] = []
+    name, own_id, own_retry = "", None, None
+    for line in re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
+        if not line:
+            last_id = last_id if own_id is None else own_id
+            if parts:
+                events.append(
+                    ServerSentEvent(b"\n".join(parts), name or "message", own_id, own_retry)
+                )
+            parts, name, own_id, own_retry = [], "", None, None
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            parts.append(value)
+        elif field == b"event":
+            name = value.decode(errors="replace")
+        elif field == b"id" and b"\0" not in value:
+            own_id = value.decode(errors="replace")
+        elif field == b"retry" and re.fullmatch(rb"[0-9]{1,15}", value):
+            retry = own_retry = int(value)
+    return events, last_id, retry, False
+
+
+def _well_known(stream: bytes) -> list[tuple[str, str]]:
+    """Name and data of the events that httpx-sse finds, but for those without data.
+
+    It reads text, so that a byte order mark is taken off first; and it dispatches what WHATWG does
+    not, for instance an event with nothing but an id, whose data it gives as empty.
+    """
+    content = stream.removeprefix(b"\xef\xbb\xbf")
+    response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+    return [(event.event, event.data) for event in EventSource(response).iter_sse() if event.data]
+
+
+def _round_trip(c: Choices) -> None:
+    """What is written is read, and nothing else."""
+    sent = []
+    stream = b""
+    for _ in range(1 + c.below(4)):
+        data, name, id = c.blob(24), c.text(4), c.text(4)
+        retry = c.below(65536) if c.flag() else None
+        if c.flag(4):
+            stream += encode_comment(c.text(8))
+        try:
+            stream += encode_event(data, event=name or None, id=id or None, retry=retry)
+        except ValueError:
+            assert re.search("[\r\n\0]", name + id)
+            continue
+        lines = re.sub(rb"\r\n|\r", b"\n", data)
+        sent.append(ServerSentEvent(lines, name or "message", id or None, retry))
+    assert _decode(c.cuts(stream), 10**6)[0] == sent
+
+
+def TARGET(data: bytes) -> None:
+    c = Choices(data)
+    if c.flag(8):
+        _round_trip(c)
+        return
+    cuts = Choices(c.take(8))
+    stream = c.rest()
+    plain = _plainly(stream)
+    events = plain[0]
+    whole = _decode([stream], 10**6)
+    assert whole == plain
+    assert _decode(cuts.cuts(stream), 10**6) == plain
+    assert _decode([bytes([byte]) for byte in stream], 10**6) == plain
+    shown = [(event.event, event.data) for event in events if event.payload]
+    assert shown == _well_known(stream)
+    small = _decode([stream], _LIMIT)
+    assert small == plain or (small[3] and events[: len(small[0])] == small[0])
+    assert small == _decode([bytes([byte]) for byte in stream], _LIMIT)

@@ -1,0 +1,167 @@
+"""A process that fuzzes one target, so that whatever it does to itself stays its own affair.
+
+``plain`` mutates the corpus by chance and a seed.  ``guided`` hands the target to atheris, which
+keeps what reaches new code and goes on from there; it ends the process itself.  ``minimise`` makes
+one input smaller.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+import msgspec
+from msgspec import Struct, field
+
+from tests.fuzz.faults import HANG, Watch, minimise
+from tests.fuzz.mutation import MAX_SIZE, Mutator
+from tests.fuzz.registry import CORPUS, Target, load
+
+_KINDS = 5
+"""Faults of one target that are told apart; then it has had enough."""
+
+
+class Found(Struct):
+    """A fault and the smallest input known for it."""
+
+    what: str
+    report: str
+    file: str
+
+
+class Tally(Struct):
+    """What became of one target."""
+
+    target: str
+    engine: str
+    executions: int = 0
+    seconds: float = 0.0
+    covered: int = 0
+    """Edges of our code, taken together with how often; 0 where nobody counts them."""
+    new: int = 0
+    """Inputs that reached something which no other had reached."""
+    faults: list[Found] = field(default_factory=list)
+
+
+def keep(target: str, folder: Path, data: bytes) -> Path:
+    """Write an input down, by target and content."""
+    path = folder / target / f"fault-{sha256(data).hexdigest()[:12]}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def fuzz(
+    target: Target,
+    *,
+    seed: int,
+    executions: int | None = None,
+    seconds: float | None = None,
+    found: Callable[[bytes, str, str], None],
+) -> int:
+    """Run the corpus, then mutations of it; gives how many inputs there were.
+
+    ``found`` is called once for each kind of fault, with its smallest input.
+    """
+    mutator = Mutator(Random(seed), target.corpus(), target.tokens)
+    corpus = target.corpus()
+    until = None if seconds is None else time.monotonic() + seconds
+    kinds: set[str] = set()
+    count = 0
+    with Watch(target.run) as watch:
+        while (executions is None or count < executions) and len(kinds) < _KINDS:
+            if until is not None and time.monotonic() > until:
+                break
+            data = corpus[count] if count < len(corpus) else mutator.next()
+            count += 1
+            fault = watch.fault(data)
+            if fault is not None and fault.what not in kinds:
+                kinds.add(fault.what)
+                found(minimise(watch, data, fault.what), fault.what, fault.report)
+    return count
+
+
+def _plain(options: argparse.Namespace) -> None:
+    target = load(options.target)
+    tally = Tally(options.target, "plain")
+
+    def found(data: bytes, what: str, report: str) -> None:
+        path = keep(options.target, Path(options.keep), data)
+        tally.faults.append(Found(what, report, str(path)))
+
+    began = time.monotonic()
+    tally.executions = fuzz(
+        target,
+        seed=options.seed,
+        executions=options.executions,
+        seconds=options.seconds,
+        found=found,
+    )
+    tally.seconds = time.monotonic() - began
+    print(msgspec.json.encode(tally).decode())
+
+
+def _minimise(options: argparse.Namespace) -> None:
+    with Watch(load(options.target).run) as watch:
+        data = Path(options.file).read_bytes()
+        fault = watch.fault(data)
+        if fault is None:
+            raise SystemExit("this input does nothing wrong")
+        path = keep(options.target, Path(options.keep), minimise(watch, data, fault.what))
+    print(msgspec.json.encode(Found(fault.what, fault.report, str(path))).decode())
+
+
+def _guided(options: argparse.Namespace) -> None:
+    atheris = importlib.import_module("atheris")
+    with atheris.instrument_imports(include=["mcpcore", "transports"]):
+        target = load(options.target)
+    folder = Path(options.keep) / options.target
+    grown = folder / "corpus"
+    grown.mkdir(parents=True, exist_ok=True)
+    words = folder / "words"
+    words.write_text("".join(f'"{_escaped(token)}"\n' for token in target.tokens))
+    arguments = [
+        sys.argv[0],
+        f"-seed={options.seed + 1}",
+        f"-max_len={MAX_SIZE}",
+        f"-timeout={HANG:.0f}",
+        f"-artifact_prefix={folder}/raw-",
+        f"-dict={words}",
+        "-print_final_stats=1",
+        "-rss_limit_mb=4096",
+    ]
+    if options.executions is not None:
+        arguments.append(f"-runs={options.executions}")
+    if options.seconds is not None:
+        arguments.append(f"-max_total_time={max(1, round(options.seconds))}")
+    arguments.append(str(grown))
+    if (CORPUS / options.target).is_dir():
+        arguments.append(str(CORPUS / options.target))
+    atheris.Setup(arguments, target.run)
+    atheris.Fuzz()
+
+
+def _escaped(token: bytes) -> str:
+    return "".join(f"\\x{byte:02X}" for byte in token)
+
+
+def main() -> None:
+    """Do one piece of work and print what came of it as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", choices=["plain", "guided", "minimise"])
+    parser.add_argument("target")
+    parser.add_argument("--keep", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--executions", type=int)
+    parser.add_argument("--file")
+    options = parser.parse_args()
+    {"plain": _plain, "guided": _guided, "minimise": _minimise}[options.work](options)
+
+
+if __name__ == "__main__":
+    main()
