@@ -39,7 +39,7 @@ from transports.targets import MemoryTarget, UnixTarget
 
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds that anything may take, on a machine that has other things to do."""
 _LONG = 5.0
 STORM = 10_000
@@ -114,12 +114,12 @@ class Soak:
             era = LEGACY if binding == "sse" else ERAS[turn // len(where) % 2]
             turn += 1
             begun = anyio.current_time()
-            with anyio.fail_after(PATIENCE):
-                try:
+            try:
+                with anyio.fail_after(PATIENCE):
                     await act(self, binding, era)
-                except Exception as error:
-                    error.add_note(f"{act.__name__} on {binding} in {era}")
-                    raise
+            except Exception as error:
+                error.add_note(f"{act.__name__} on {binding} in {era}")
+                raise
             spent = min(anyio.current_time() - begun, _LONG)
             with anyio.move_on_after(rest * self.random.uniform(0.5, 1.5) + spent):
                 await self.over.wait()
@@ -142,7 +142,7 @@ async def steady(soak: Soak, binding: str, era: str) -> None:
     """Ask for a little of everything, and check every answer."""
     callbacks = Callbacks(elicitation=lambda form: {"x": 1, "y": 2})
     async with connect(
-        soak.house.target(binding), revision=era, settings=SETTINGS, callbacks=callbacks
+        soak.house.target(binding), revision=era, settings=_STEADY, callbacks=callbacks
     ) as client:
         for _ in range(10):
             size = int(soak.random.paretovariate(0.5)) % 50_000 + 1
@@ -162,6 +162,9 @@ async def steady(soak: Soak, binding: str, era: str) -> None:
     soak.done["conversations"] += 1
 
 
+_STEADY = structs.replace(
+    SETTINGS, limits=structs.replace(SETTINGS.limits, request_timeout=PATIENCE)
+)
 _PATIENT = ClientSettings(
     limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
     http_link=HttpClientLinkSettings(connections=MANY, connect_time=PATIENCE, idle_time=1.0),

@@ -41,6 +41,15 @@ FOUND = {
     "a TCP socket that cannot be told to stay alive": (
         *("tcp 2026-07-28 asyncio", "call", "keep_alive", "error"),
     ),
+    "a connection whose task has not begun": (
+        *("ws 2025-11-25 asyncio", "wait", "_upgrade", "server"),
+    ),
+    "a process table that cannot be read": (
+        *("process 2026-07-28 asyncio", "call", "_living listdir", "error"),
+    ),
+    "a guard that was killed just now": (
+        *("process 2026-07-28 asyncio", "call", "_tell write", "error"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),
