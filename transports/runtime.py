@@ -190,7 +190,7 @@ class ServerRuntime(Outgoing):
 
     def _run(self, event: RequestReceived, prepared: Prepared, state: RoundState | None) -> None:
         if prepared.result is not None:
-            self.machine.respond(event.key, prepared.result)
+            self.machine.respond(event.key, prepared.result, bare=prepared.bare)
         elif prepared.is_async or prepared.thread:
             context = Context(event, self, state)
             work = partial(self.work, event, prepared, context)
@@ -208,7 +208,8 @@ class ServerRuntime(Outgoing):
                 )
                 return
             result = prepared.finish(value)
-            self._respond(event, result, context.take_result_meta(prepared.meta), self.machine)
+            meta = context.take_result_meta(prepared.meta)
+            self._respond(event, result, meta, self.machine, bare=prepared.bare)
         except InputNeeded as needed:
             self._require_input(event, context, needed)
         except BaseException as error:
@@ -228,7 +229,8 @@ class ServerRuntime(Outgoing):
             if inspect.isawaitable(value):
                 value = await value
             result = prepared.finish(value)
-            self._respond(event, result, context.take_result_meta(prepared.meta), replies)
+            meta = context.take_result_meta(prepared.meta)
+            self._respond(event, result, meta, replies, bare=prepared.bare)
         except BaseException as error:
             only = simplified(error)
             if isinstance(only, InputNeeded):
@@ -242,12 +244,18 @@ class ServerRuntime(Outgoing):
             self.flush()
 
     def _respond(
-        self, event: RequestReceived, result: Raw, meta: dict[str, Any] | None, replies: Replies
+        self,
+        event: RequestReceived,
+        result: Raw,
+        meta: dict[str, Any] | None,
+        replies: Replies,
+        *,
+        bare: bool,
     ) -> None:
         if event.method in self._asked:
             self.machine.admit(event.key)
         else:
-            replies.respond(event.key, result, meta=meta)
+            replies.respond(event.key, result, meta=meta, bare=bare)
 
     def _fail(
         self,

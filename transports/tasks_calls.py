@@ -169,12 +169,14 @@ class TaskCall:
 
     # What answers: as the machine
 
-    def respond(self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None) -> bool:
+    def respond(
+        self, key: Key, result: Raw, *, meta: Mapping[str, Any] | None = None, bare: bool = False
+    ) -> bool:
         """The handler has a result."""
         self._over = True
         if self.record is None:
             machine = self._desk.runtime.machine
-            return not self._unwanted and machine.respond(key, result, meta=meta)
+            return not self._unwanted and machine.respond(key, result, meta=meta, bare=bare)
         return self._desk.host.complete(self.record, result, meta)
 
     def fail(self, key: Key, error: ErrorData) -> bool:

@@ -46,7 +46,7 @@ from mcpcore.wire.message import RequestId, encode_error, encode_notification
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _DONE, _HELD = Request.ACTIVE, Request.DONE, Request.HELD
-_OWNER, _ACCEPTED = Purpose.OWNER, FrameKind.ACCEPTED
+_OWNER, _ACCEPTED, _NOTIFICATION = Purpose.OWNER, FrameKind.ACCEPTED, FrameKind.NOTIFICATION
 
 
 class PeerBase:
@@ -251,7 +251,7 @@ class PeerBase:
         self,
         route: Route,
         kind: FrameKind,
-        data: tuple[bytes, ...] = (),
+        data: tuple[bytes] | tuple[()] = (),
         *,
         key: Key | None = None,
         code: int | None = None,
@@ -265,6 +265,7 @@ class PeerBase:
             peer=self,
             route=route,
             data=data,
+            size=len(data[0]) if data else 0,
             kind=kind,
             ends=route != MAIN,
             key=key,
@@ -334,18 +335,18 @@ class PeerBase:
         where the stream is crowded it takes the place of what still waits about the same.
         """
         data = encode_notification(method, body, members)
-        key: Key | None = None
         if record is not None:
-            key, route, revision = record.key, record.route, record.revision
-        elif subject is not None:
-            key = ENGINE
-        if subject is not None and self.crowded(record) and self.renew(record, subject, data):
+            self.send_news(method, data, record, subject)
+            return
+        key = None if subject is None else ENGINE
+        if subject is not None and self.crowded(None) and self.renew(None, subject, data):
             return
         frame = Transmit(
             peer=self,
             route=route,
             data=(data,),
-            kind=FrameKind.NOTIFICATION,
+            size=len(data),
+            kind=_NOTIFICATION,
             key=key,
             request=request,
             method=method,
@@ -354,7 +355,31 @@ class PeerBase:
         )
         if subject is not None:
             self._replaceable[key, subject] = frame
-        self.send(frame, record)
+        self.send(frame)
+
+    def send_news(
+        self, method: str, data: bytes, record: Inbound, subject: Hashable = None
+    ) -> None:
+        """Send a notification, encoded, on the stream of a request; see the call above."""
+        key = record.key
+        if subject is not None and self.crowded(record) and self.renew(record, subject, data):
+            return
+        size = len(data)
+        frame = Transmit(
+            peer=self,
+            route=record.route,
+            data=(data,),
+            size=size,
+            kind=_NOTIFICATION,
+            key=key,
+            method=method,
+            revision=record.revision,
+            subject=subject,
+        )
+        if subject is not None:
+            self._replaceable[key, subject] = frame
+        record.queued += size
+        self.hub.outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
         """Put ``data`` in place of what still waits about ``subject``; False if nothing does."""
@@ -368,9 +393,10 @@ class PeerBase:
 
     def taken(self, frame: Transmit) -> None:
         """Our owner took a frame that has a key (or dropped it)."""
-        place = (frame.key, frame.subject)
-        if frame.subject is not None and self._replaceable.get(place) is frame:
-            del self._replaceable[place]
+        if frame.subject is not None:
+            place = (frame.key, frame.subject)
+            if self._replaceable.get(place) is frame:
+                del self._replaceable[place]
         record = None if frame.key is None else self.hub.inbound.get(frame.key)
         if record is None:
             return

@@ -116,6 +116,7 @@ class Outgoing(PeerBase):
             peer=self,
             route=request.route,
             data=(data,),
+            size=len(data),
             kind=_REQUEST,
             key=request.parent,
             request=request.id,

@@ -63,9 +63,8 @@ class Peer(Publisher):
         lines = self._lines
         if lines is None:
             lines = self._lines = LineReader(self.config.limits.message_size)
-        lines.receive(data)
         inbox, principal = self.hub.inbox, self.principal
-        for line in lines.lines():
+        for line in lines.take_in(data):
             inbox.append((self, line, now, MAIN, None, principal))
 
     def receive(
@@ -336,8 +335,11 @@ class Peer(Publisher):
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
         """The same for newline-framed streams: one buffer of whole lines."""
+        frames = self.hub.data_to_send(limit)
+        if len(frames) == 1:
+            return frames[0].line()
         parts: list[bytes] = []
-        for frame in self.hub.data_to_send(limit):
+        for frame in frames:
             if frame.data:
                 parts += frame.data
                 parts.append(b"\n")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct, field
 
 from mcpcore.engine.answers import INPUT_REQUIRED, TASK
 from mcpcore.engine.base import PeerBase
@@ -27,9 +27,28 @@ _RESULT, _ANSWER = FrameKind.RESULT, RequestSignal.ANSWER
 
 DEFAULT_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent from."""
+_PROGRESS = "notifications/progress"
 LOST_LOGGER = "mcpcore"
 LOST_LEVEL = "warning"
 """How a client is told that log messages were dropped."""
+
+
+class _Report(Struct):
+    """The params of a report of progress, as its owner gives them."""
+
+    token: Any = field(name="progressToken")
+    progress: Any
+    total: Any
+    message: Any
+    meta: Any = field(name="_meta")
+
+
+class _Reported(Struct):
+    """A whole report: written at once, as there may be very many."""
+
+    jsonrpc: str = "2.0"
+    method: str = _PROGRESS
+    params: _Report | None = None
 
 
 class Responder(Receiver):
@@ -46,17 +65,23 @@ class Responder(Receiver):
         *,
         meta: Mapping[str, Any] | None = None,
         result_type: str = COMPLETE,
+        bare: bool = False,
     ) -> bool:
         """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
 
         A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
-        keys of ``_meta`` that only the engine sets are left out.
+        keys of ``_meta`` that only the engine sets are left out.  ``bare``: it has neither, and is
+        JSON without line breaks, so that nobody need look at it, however large it is.
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
         record = self._answerable(key)
-        text, meta, own_type = take_result_apart(result, meta)
-        result_type = own_type or result_type
+        text: bytes | memoryview
+        if bare and isinstance(result, (Raw, bytes)):
+            text = memoryview(result)
+        else:
+            text, meta, own_type = take_result_apart(result, meta)
+            result_type = own_type or result_type
         if result_type != COMPLETE:
             _check_result_type(record, result_type)
         return self.answer_with(record, text, own_meta(meta) if meta else None, result_type)
@@ -103,7 +128,7 @@ class Responder(Receiver):
         return record
 
     def answer_with(
-        self, record: Inbound, body: bytes, meta: Meta | None, result_type: str
+        self, record: Inbound, body: bytes | memoryview, meta: Meta | None, result_type: str
     ) -> bool:
         """Send a result with the members that its revision adds; False if it was cancelled."""
         members = b""
@@ -134,20 +159,19 @@ class Responder(Receiver):
         record = self.hub.inbound.get(key)
         if record is None or not _wants_progress(record):
             return False
-        if not math.isfinite(value) or (record.progress is not None and value <= record.progress):
+        last = record.progress
+        if not math.isfinite(value) or (last is not None and value <= last):
             return False
-        params: dict[str, Any] = {"progressToken": record.token, "progress": value}
-        if total is not None:
-            params["total"] = total
-        if message is not None:
-            params["message"] = message
-        if meta:
-            params["_meta"] = meta
-        body = to_json(params)
-        record.progress = value
-        record.peer.send_notification(
-            "notifications/progress", body, record=record, subject="progress"
+        report = _Report(
+            record.token,
+            value,
+            UNSET if total is None else total,
+            UNSET if message is None else message,
+            meta or UNSET,
         )
+        data = to_json(_Reported(params=report))
+        record.progress = value
+        record.peer.send_news(_PROGRESS, data, record, "progress")
         return True
 
     def log(

@@ -33,6 +33,8 @@ class Transmit(Struct, kw_only=True):
     peer: "PeerBase"
     route: Route
     data: tuple[bytes, ...]
+    size: int
+    """Bytes in ``data``."""
     kind: FrameKind
     ends: bool = False
     """Nothing more is owed on this route."""
@@ -53,11 +55,6 @@ class Transmit(Struct, kw_only=True):
     """It may reach the other side twice (told where a transport may have it so)."""
     waits: bool = True
     """It has not been taken out of the outbox."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in ``data``."""
-        return len(self.data[0]) if len(self.data) == 1 else sum(map(len, self.data))
 
     def line(self) -> bytes:
         """The frame with its newline, for newline-framed byte streams."""
@@ -100,7 +97,7 @@ class Outbox:
         It may have left the outbox and wait elsewhere, as long as nothing of it was sent.
         """
         before = frame.size
-        frame.data = data
+        frame.data, frame.size = data, sum(map(len, data))
         growth = frame.size - before
         if frame.waits:
             self.size += growth

@@ -11,6 +11,7 @@ import math
 import re
 from base64 import urlsafe_b64encode
 from collections import deque
+from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}")
 _MAC_BYTES = 16
+_MAC_CHARS = 22
 _NOTHING: deque[Any] = deque(maxlen=0)
 """Stands for an empty queue, which would take 760 bytes in every session and stream."""
 _SWEEPS = 8
@@ -33,13 +35,15 @@ class EventIds:
     """Makes and reads the ids of one server: ``stream.position.authenticator``."""
 
     def __init__(self, secret: bytes) -> None:
+        # BLAKE2 takes a key by itself (RFC 7693), in a fraction of the time of HMAC.
         self._key = hmac.digest(secret, b"mcpcore event ids", "sha256")
 
     def make(self, session: str, stream: int, position: int) -> str:
         """The id of an event; position 0 is the beginning of its stream."""
         place = f"{stream:x}.{position:x}."
-        mac = hmac.digest(self._key, f"{session}\n{place}".encode(), "sha256")[:_MAC_BYTES]
-        return place + urlsafe_b64encode(mac).rstrip(b"=").decode("ascii")
+        text = f"{session}\n{place}".encode()
+        mac = blake2s(text, key=self._key, digest_size=_MAC_BYTES).digest()
+        return place + urlsafe_b64encode(mac)[:_MAC_CHARS].decode("ascii")
 
     def read(self, session: str, id: str) -> tuple[int, int] | None:
         """Return stream and position of an id of ``session``; None for everything else."""

@@ -176,8 +176,9 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             if not self.accepts_stream:
                 return False
             self.open_stream()
-        if frame.data:
-            self._append(frame, frame.size)
+        size = frame.size
+        if size:
+            self._append(frame, size)
         if frame.ends:
             self.finish()
             if self.stream is not None:
@@ -285,7 +286,8 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self._out.append(item)
         self.size += size
         self.silent = False
-        self._announce()
+        if not self._waits:
+            self._announce()
 
     def _announce(self) -> None:
         if not self._waits:
@@ -353,5 +355,6 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def _encoded(self, frame: Transmit) -> bytes:
         """A frame as an event, with an id if it can be asked for again."""
         data = b"".join(frame.data)
-        taken_over(frame)
+        if frame.key is not None:
+            frame.peer.taken(frame)
         return encode_event(data, id=None if self.stream is None else self.stream.append(data))

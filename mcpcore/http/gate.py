@@ -5,11 +5,13 @@ pages, "Security Warning", "Sending Messages" and, for 2026-07-28, "Backward Com
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 from msgspec import Struct
 
 from mcpcore.http.exchange import Exchange
 from mcpcore.http.headers import (
+    ACCEPT,
     ALLOW,
     CONTENT_ENCODING,
     CONTENT_TYPE,
@@ -24,8 +26,10 @@ from mcpcore.http.headers import (
     PROTOCOL_VERSION,
     RETRY_AFTER,
     SESSION_ID,
+    TRANSFER_ENCODING,
     Fields,
     HeaderError,
+    HeaderLines,
     body_length,
     is_json,
     is_token,
@@ -64,15 +68,38 @@ _CROSS_ORIGIN_HEADERS = frozenset(
     }
 )
 _PREFLIGHT_SECONDS = b"600"
+_DECIDE = (
+    HOST,
+    ORIGIN,
+    ACCEPT,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    TRANSFER_ENCODING,
+    PROTOCOL_VERSION,
+)
+"""With path, scheme, length and session: what it depends on whether a POST is admitted."""
+_MOST_TERMS = 256
+_LONGEST_TERMS = 1024
 
 
-_NOTE = "admitted"
+Values = tuple[bytes | None, ...]
+
+
+class Terms(Struct, frozen=True, eq=False):
+    """What follows from the fields that decide whether a POST is admitted, where it was."""
+
+    version: str | None
+    accepts_json: bool
+    accepts_stream: bool
+    extra: tuple[tuple[bytes, bytes], ...]
 
 
 class Admitted(Struct, frozen=True, eq=False):
-    """A head with which nothing was wrong, and what followed from it: for when it comes again."""
+    """A POST with whose head nothing was wrong, and what followed: for when it comes again."""
 
     gate: "Gate"
+    path: str
+    scheme: str
     fields: RequestFields
     extra: tuple[tuple[bytes, bytes], ...]
     wanted: int
@@ -93,6 +120,8 @@ class Gate:
         }
         if settings.sse is not None:
             self._methods |= {settings.sse.stream: ("GET",), settings.sse.messages: ("POST",)}
+        self._terms: dict[tuple[str, Values | None], Terms] = {}
+        """Of requests that were admitted, by scheme and by the fields that decide on that."""
         self._allow_modern = ((ALLOW, b"POST, OPTIONS"),)
 
     def asks_who(self, head: HttpRequest) -> bool:
@@ -103,9 +132,46 @@ class Gate:
         return head.path in self._methods and head.method != "OPTIONS"
 
     def recall(self, head: HttpRequest) -> Admitted | None:
-        """What is known of the head of a POST that was admitted before; None if it was not."""
-        known: Admitted | None = head.__dict__.get(_NOTE)
-        return known if known is not None and known.gate is self else None
+        """What is known of a POST the like of which was admitted before; None if it was not."""
+        if head.method != "POST":
+            return None
+        known = getattr(head.headers, "note", None)
+        if (
+            isinstance(known, Admitted)
+            and known.gate is self
+            and known.path == head.path
+            and known.scheme == head.scheme
+        ):
+            return known
+        return self._recognise(head) if head.path == self._settings.path else None
+
+    def _recognise(self, head: HttpRequest) -> Admitted | None:
+        """The same where nothing is new but the session, the length and what the body decides."""
+        fields = RequestFields(head.headers)
+        terms = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
+        if terms is None:
+            return None
+        fields.read_session()
+        fields.version = terms.version
+        fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
+        try:
+            length = body_length(fields)
+        except HeaderError:
+            return None
+        if length is None or not 0 < length <= self._settings.max_body:
+            return None
+        return self._note(head, fields, terms.extra, length)
+
+    def _note(
+        self,
+        head: HttpRequest,
+        fields: RequestFields,
+        extra: tuple[tuple[bytes, bytes], ...],
+        wanted: int,
+    ) -> Admitted:
+        known = Admitted(self, head.path, head.scheme, fields, extra, wanted)
+        cast(HeaderLines, head.headers).note = known
+        return known
 
     def admit(
         self,
@@ -181,7 +247,15 @@ class Gate:
         """The same as :meth:`body_wanted`; what is let in here is let in again unlooked at."""
         wanted = self.body_wanted(exchange)
         if wanted:
-            head.__dict__[_NOTE] = Admitted(self, exchange.fields, exchange.extra, wanted)
+            fields = exchange.fields
+            self._note(head, fields, exchange.extra, wanted)
+            values = fields.values_of(_DECIDE)
+            if values is not None and sum(len(each or b"") for each in values) <= _LONGEST_TERMS:
+                if len(self._terms) >= _MOST_TERMS:
+                    self._terms.clear()
+                self._terms[head.scheme, values] = Terms(
+                    fields.version, fields.accepts_json, fields.accepts_stream, exchange.extra
+                )
         return wanted
 
     def body_wanted(self, exchange: Exchange) -> int:

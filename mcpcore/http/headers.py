@@ -55,6 +55,15 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared by the many that hold nothing twice."""
 
 
+class HeaderLines(list[tuple[bytes, bytes]]):
+    """The field lines of a request, which do not change."""
+
+    __slots__ = ("note",)
+
+    note: object
+    """What somebody has found out about the request, for when it comes again; not set at first."""
+
+
 class HeaderError(ValueError):
     """A field that must be refused; the message names it and says why."""
 
@@ -69,10 +78,13 @@ class Fields:
     __slots__ = ("_first", "_more")
 
     def __init__(self, headers: Headers) -> None:
-        self._first = {name.lower(): value for name, value in headers}
+        self._first: dict[bytes, bytes] = {}
         self._more: dict[bytes, list[bytes]] = _NONE
-        if len(self._first) < len(headers):
-            self._keep_all(headers)
+        if headers:
+            names, values = zip(*headers, strict=True)
+            self._first = dict(zip(map(bytes.lower, names), values, strict=True))
+            if len(self._first) < len(headers):
+                self._keep_all(headers)
 
     def _keep_all(self, headers: Headers) -> None:
         """Some names stand more than once: the first value of each is the one, then the others."""
@@ -111,8 +123,14 @@ class Fields:
         value = self._first.get(name)
         if value is None:
             return None
-        values = (value, *self._more.get(name, ()))
-        return b", ".join([each.strip(_OWS) for each in values]).decode("latin-1")
+        if name in self._more:
+            values = (value, *self._more[name])
+            value = b", ".join([each.strip(_OWS) for each in values])
+        return value.strip(_OWS).decode("latin-1")
+
+    def values_of(self, names: Iterable[bytes]) -> tuple[bytes | None, ...] | None:
+        """The values of fields as they came; None if any field of the head stands twice."""
+        return tuple(map(self._first.get, names)) if self._more is _NONE else None
 
     def mirrored(self) -> dict[str, str]:
         """Return the decoded ``Mcp-Param-*`` fields by the lower-cased rest of their names."""

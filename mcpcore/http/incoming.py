@@ -47,14 +47,18 @@ class RequestFields(Fields):
         Raises HeaderError if the version is malformed.
         """
         self.version = self.one(PROTOCOL_VERSION)
+        self.read_session()
+        accept = self.all(ACCEPT)
+        self.accepts_json = quality(accept, JSON) > 0
+        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
+
+    def read_session(self) -> None:
+        """Take note of the session."""
         try:
             self.session_id = self.one(SESSION_ID)
         except HeaderError:
             # No session has such an id; in the modern era the header means nothing.
             self.session_id = ""
-        accept = self.all(ACCEPT)
-        self.accepts_json = quality(accept, JSON) > 0
-        self.accepts_stream = quality(accept, EVENT_STREAM) > 0
 
     def mirror(self) -> Mirror:
         """Read what the headers claim about the body. Raises HeaderError."""

@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.engine.events import Route
 from mcpcore.http.certificates import ClientCertificate
-from mcpcore.http.headers import Headers
+from mcpcore.http.headers import HeaderLines, Headers
 from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 
 
-class HttpRequest(Discreet, frozen=True, kw_only=True, dict=True):
+class HttpRequest(Discreet, frozen=True, kw_only=True):
     """The head of a request as a server received it.
 
     ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
     ``:authority`` as ``host``.  Its ``repr`` shows no credentials, and nothing of the query.
 
-    A driver to which the same head has come again may give the same object again: what was found
-    out about it is kept with it.
+    A driver to which the same head has come again may give the same object again, or the same
+    ``headers`` in another: what was found out about them is kept with them.
     """
 
     method: str
@@ -32,6 +32,10 @@ class HttpRequest(Discreet, frozen=True, kw_only=True, dict=True):
     """The certificate with which the client has proved who it is; None without one."""
     root: str = ""
     """What a framework has taken from the front of ``path``, for paths that a client is told."""
+
+    def __post_init__(self) -> None:
+        if type(self.headers) is not HeaderLines:
+            structs.force_setattr(self, "headers", HeaderLines(self.headers))
 
     def __shown__(self) -> Mapping[str, object]:
         query = HIDDEN if self.query else ""

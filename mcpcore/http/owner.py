@@ -34,9 +34,10 @@ class OwnerCalls:
         *,
         meta: Mapping[str, Any] | None = None,
         result_type: str = "complete",
+        bare: bool = False,
     ) -> bool:
         """See :meth:`Peer.respond <mcpcore.engine.peer.Peer.respond>`."""
-        return self._modern.respond(key, result, meta=meta, result_type=result_type)
+        return self._modern.respond(key, result, meta=meta, result_type=result_type, bare=bare)
 
     def fail(self, key: Key, error: ErrorData) -> bool:
         """See :meth:`Peer.fail <mcpcore.engine.peer.Peer.fail>`."""

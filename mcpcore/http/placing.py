@@ -194,7 +194,7 @@ class Placing(OwnerCalls):
         stream = None if session is None else session.log.posts.get(frame.route)
         carrier = record if stream is None else stream.exchange
         if carrier is not None:
-            if frame.kind is _NOTIFICATION and self._overfull(carrier):
+            if carrier.size and frame.kind is _NOTIFICATION and self._overfull(carrier):
                 self._give_up(carrier, self._log.now)
             if carrier.push(frame):
                 return

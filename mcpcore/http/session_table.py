@@ -6,6 +6,7 @@ of 2025-03-26 to 2025-11-25, "Session Management".
 
 import hashlib
 import hmac
+import math
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -57,9 +58,9 @@ class Shelf:
 
     def touch(self, session: "Session") -> None:
         """It is the most recently used of all from now on."""
-        if session in self.used:
+        try:
             self.used.move_to_end(session)
-        else:
+        except KeyError:
             self.remove(session)
             self.used[session] = None
 
@@ -88,6 +89,12 @@ class SessionTable:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._temporary: dict[str, Session] = {}
         self._all = Shelf()
+        queues = (self._all.fresh, self._all.agreed, self._all.used)
+        waits = (self._unused, self._unused, settings.session_idle)
+        self._limited = [
+            (queue, wait) for queue, wait in zip(queues, waits, strict=True) if wait is not None
+        ]
+        """The queues of sessions that end if they are not used, and how soon."""
         self._owners: dict[Owner, Shelf] = {}
         self._count = 0
 
@@ -134,7 +141,7 @@ class SessionTable:
 
     def rest(self, session: "Session", now: float) -> None:
         """A session was in use until now; a handshake is no use of it."""
-        if session in self._all.used:
+        if session.used_at != now and session in self._all.used:
             self.touch(session, now)
 
     def remove(self, session: "Session") -> None:
@@ -219,12 +226,11 @@ class SessionTable:
         """When :meth:`overdue` is next needed, None if never."""
         if not self._sessions:
             return None
-        settings, dues = self._settings, []
-        if self._unused is not None:
-            queues = (self._all.fresh, self._all.agreed)
-            dues += [next(iter(queue)).used_at + self._unused for queue in queues if queue]
-        if settings.session_idle is not None and self._all.used:
-            dues.append(next(iter(self._all.used)).used_at + settings.session_idle)
-        if settings.session_age is not None:
-            dues.append(next(iter(self._sessions.values())).created + settings.session_age)
-        return min(dues, default=None)
+        due = math.inf
+        for queue, limit in self._limited:
+            if queue:
+                due = min(due, next(iter(queue)).used_at + limit)
+        age = self._settings.session_age
+        if age is not None:
+            due = min(due, next(iter(self._sessions.values())).created + age)
+        return None if due == math.inf else due

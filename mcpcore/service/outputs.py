@@ -116,7 +116,7 @@ def tool_result(value: Any, output: Output | None, revision: Revision) -> Raw:
         return text_result(value)
     found = blocks(value)
     if found is not None:
-        return Raw(b'{"content":' + _encode(for_revision(found, revision)) + b"}")
+        return Raw(to_json({"content": for_revision(found, revision)}))
     encoded = json_value(value)
     if not revision.any_structured_content and not encoded.startswith(b"{"):
         return text_result(encoded.decode())  # no schema has promised anything else

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from mcpcore.spec.errors import INVALID_PARAMS, McpError
 from mcpcore.spec.revisions import REVISIONS, Revision
+from mcpcore.wire.message import to_json
 
 Visible = Callable[[str | None], bool]
 """Whether a principal (None: nobody was authenticated) may see and use something.
@@ -217,4 +218,4 @@ class Collection(Generic[T]):
             body += f',"nextCursor":"{self._cursors.make(last)}"'.encode()
         if revision.cache_hints:
             body += b"," + hints
-        return Raw(b"{" + body + b"}")
+        return Raw(to_json(b"{" + body + b"}"))

@@ -45,6 +45,9 @@ class Prepared:
         "thread",
     )
 
+    bare = False
+    """Results are JSON without line breaks and have neither ``_meta`` nor ``resultType``."""
+
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
     ) -> None:
@@ -89,6 +92,14 @@ class Prepared:
             raise error
         code = error.code if isinstance(error, HandlerError) else INTERNAL_ERROR
         raise McpError(code, shown(error)) from error
+
+
+class Listed(Prepared):
+    """A request whose answer is there: a page of a list."""
+
+    __slots__ = ()
+
+    bare = True
 
 
 class Entry(Protocol):

@@ -15,7 +15,7 @@ from mcpcore.service.errors import InvalidValue
 from mcpcore.service.extensions import MethodCall
 from mcpcore.service.outputs import error_result
 from mcpcore.service.pagination import Collection
-from mcpcore.service.prepared import Prepared
+from mcpcore.service.prepared import Listed, Prepared
 from mcpcore.service.prompts import PromptGet
 from mcpcore.service.registry import Registry
 from mcpcore.service.resources import ResourceRead, find, not_found
@@ -108,7 +108,7 @@ class Server(Registry):
         principal: str | None,
     ) -> Prepared:
         cursor = _read(params, _ListParams).cursor
-        return Prepared(revision, result=list.page(cursor, revision, principal))
+        return Listed(revision, result=list.page(cursor, revision, principal))
 
     def _call_tool(
         self, params: Raw | bytes, revision: Revision, principal: str | None

@@ -219,6 +219,8 @@ class ToolCall(Bound[ToolEntry]):
 
     __slots__ = ()
 
+    bare = True
+
     def finish(self, value: Any) -> Raw:
         """Shape content and structured content."""
         if isinstance(value, CallToolResult):

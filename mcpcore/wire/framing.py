@@ -5,7 +5,7 @@ no line longer than the limit is ever held.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -77,6 +77,19 @@ class LineReader:
     def lines(self) -> Iterator[bytes | TooLong]:
         """Take lines until there are none left."""
         return iter(self.next_line, None)
+
+    def take_in(self, data: bytes) -> Iterable[bytes | TooLong]:
+        """Queue what was read, and take lines until there are none left."""
+        if (
+            data[-1:] == _LF
+            and len(data) <= self._limit
+            and not (self._chunks or self._partial or self._skipping)
+            and type(data) is bytes
+            and b"\r" not in data
+        ):  # whole lines, as small messages come
+            return [line for line in data.split(_LF) if line and not line.isspace()]
+        self.receive(data)
+        return self.lines()
 
     def eof(self) -> bytes | TooLong | None:
         """The stream has ended: take the last line if it lacks its newline.

@@ -330,7 +330,7 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
     return b"".join((head, b',"params":', *pieces(params, members), b"}"))
 
 
-def encode_result(id: RequestId, result: bytes, members: bytes = b"") -> bytes:
+def encode_result(id: RequestId, result: bytes | memoryview, members: bytes = b"") -> bytes:
     """A successful response."""
     head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
     return b"".join((head, *pieces(result, members), b"}"))

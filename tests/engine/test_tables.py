@@ -98,6 +98,7 @@ def frame(size: int) -> Transmit:
         peer=PeerBase(Role.SERVER, server_config()),
         route=0,
         data=(b"x" * size,),
+        size=size,
         kind=FrameKind.NOTIFICATION,
         method="m",
     )

@@ -252,7 +252,9 @@ def send(client: Caller, count: int, size: int) -> None:
     for number in range(count):
         body = {"name": "echo", "arguments": {"text": "x" * size}, "_meta": META}
         text = request("tools/call", body, id=1000 + number)
-        frame = Transmit(peer=client.peer, route=MAIN, data=(text,), kind=FrameKind.REQUEST)
+        frame = Transmit(
+            peer=client.peer, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST
+        )
         client.peer.hub.outbox.push(frame)
     client.flush()
 

@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 
 
 def frame_of(peer: Peer, text: bytes) -> Transmit:
-    return Transmit(peer=peer, route=MAIN, data=(text,), kind=FrameKind.REQUEST)
+    return Transmit(peer=peer, route=MAIN, data=(text,), size=len(text), kind=FrameKind.REQUEST)
 
 
 Step = tuple[str, Any]
