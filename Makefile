@@ -67,7 +67,7 @@ test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite
 test-long-core: $(READY)
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 40 --durations-min 3 $(CORE_TESTS)
 
-test-long-rest: $(READY) $(SDK_READY) $(SDK1_READY)
+test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 --durations 40 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 

@@ -20,8 +20,8 @@ from tests.fuzz.registry import CORPUS, Target, load, names
 from tests.fuzz.worker import fuzz
 
 ROOT = Path(__file__).parents[2]
-MESSAGES = {"wire": 40_000, "peer_server": 4_000, "peer_client": 4_000, "bodies": 20_000}
-"""Inputs of targets that take messages; those of a Peer have a dozen each."""
+MESSAGES = {"wire": 100_000, "peer_server": 3_000, "peer_client": 3_000}
+"""Inputs of targets that take messages; one of a Peer has several."""
 STREAMS = {"http_streams": 10_000, "websocket": 10_000}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
 SLOW = {"http_streams", "websocket", "http_server", "stored_server", "http_client"}
@@ -119,7 +119,7 @@ def test_a_seed_gives_the_same_inputs() -> None:
         target = Target("toy", each.append, (b"a", b"b"))
         fuzz(target, seed=9, executions=200, found=lambda d, w, r: None)
     assert seen[0] == seen[1]
-    assert len(set(seen[0])) > 100
+    assert len(set(seen[0])) > 50
 
 
 def test_what_hangs_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
