@@ -35,7 +35,7 @@ def _server(run: "Performance", fault: Fault) -> Any:
 
 def _set(run: "Performance", fault: Fault, name: str, value: Any) -> None:
     weather = run.scenery.weathers[fault.target % run.scenery.size]
-    before = getattr(type(weather)(), name)
+    before = weather.usual_window if name == "window" else getattr(type(weather)(), name)
     setattr(weather, name, value)
     if fault.length:
         run.world.after(fault.length, setattr, weather, name, before)

@@ -14,7 +14,6 @@ from tests.simulation.world import World
 
 _MOST_PIECES = 24
 WINDOW = 1 << 16
-"""Bytes that may be under way on a pipe before its sender has to wait."""
 
 
 class Weather:
@@ -29,7 +28,9 @@ class Weather:
         """No connection can be opened."""
         self.deaf = [0.0, 0.0]
         """Until then the client, or the server, reads nothing."""
+        self.usual_window = WINDOW
         self.window = WINDOW
+        """Bytes that may be under way on a pipe before its sender has to wait."""
 
 
 class Pipe:

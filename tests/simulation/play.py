@@ -52,6 +52,7 @@ def play(schedule: Schedule, *, timeline: bool = False) -> Outcome:
             raise
         breach = f"{type(error).__name__}: {error}"
     if breach is not None:
+        breach = " ".join(breach.split())
         world.note("breach", breach)
     books = performance.books
     return Outcome(schedule, breach, world.steps, books.requests, world.digest, world.timeline)

@@ -51,8 +51,10 @@ class Scenery:
         self.size = size
         self.tight = tight
         self.weathers = [Weather() for _ in range(size)]
+        windows = scene.world.chance("windows")
         for weather in self.weathers:
-            weather.window = 600 if tight else WINDOW
+            usual = windows.choice((WINDOW, WINDOW, 2000, 20_000))
+            weather.usual_window = weather.window = 600 if tight else usual
         self.servers: list[Any] = []
         self.clients: list[Any] = []
         """All that there ever were."""

@@ -174,7 +174,7 @@ MUTATIONS = [
     Mutation("two ends", "lines", _two_ends),
     Mutation("answered twice", "lines", _answered_twice),
     Mutation("cancelled answered", "lines", _cancelled_answered),
-    Mutation("not withdrawn", "lines", _not_withdrawn),
+    Mutation("not withdrawn", "lines", within=2000, change=_not_withdrawn),
     Mutation("log overtakes", "lines", _log_overtakes),
     Mutation("never due", "lines", _never_due),
     Mutation("heap forgotten", "lines", _heap_forgotten),

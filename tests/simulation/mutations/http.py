@@ -3,11 +3,11 @@
 from typing import Any
 
 from mcpcore.http.eventlog import EventIds, EventStream, SessionLog
-from mcpcore.http.followers import StreamRead
 from mcpcore.http.placing import Placing
 from mcpcore.http.sending import Sending
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.steps import Steps
+from mcpcore.http.storing import StreamRead
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -185,12 +185,12 @@ MUTATIONS = [
     Mutation("stale route", "http", _stale_route),
     Mutation("session stays", "http", _session_stays),
     Mutation("foreign session", "http", _foreign_session),
-    Mutation("events lost", "http", _leaves_streams),
+    Mutation("events lost", "http", within=2000, change=_leaves_streams),
     Mutation("exchange stays", "http", _no_disconnect),
     Mutation("split characters", "http", _split_characters),
     Mutation("split line ends", "http", _split_line_ends),
-    Mutation("late handshake", "http", _late_handshake),
-    Mutation("old progress", "http", _old_progress),
+    Mutation("late handshake", "http", within=3000, change=_late_handshake),
+    Mutation("old progress", "http", within=3000, change=_old_progress),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
 ]

@@ -13,6 +13,8 @@ class Mutation(Struct, frozen=True):
     scenario: str
     """Where it shows."""
     change: Callable[[], None]
+    within: int = 600
+    """So many schedules are enough to find it."""
 
 
 def wrapped(owner: type[Any], name: str, make: Callable[[Any], Any]) -> None:

@@ -1,0 +1,178 @@
+"""The simulation: schedules that must keep all rules, the same again, and what they are made of."""
+
+import os
+import subprocess
+import sys
+from random import Random
+
+import pytest
+
+from tests.simulation.campaign import REPORT, campaign
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.network import Pipe, Weather
+from tests.simulation.play import play
+from tests.simulation.schedule import (
+    KINDS,
+    SCENARIOS,
+    Fault,
+    Schedule,
+    draw,
+    read_faults,
+    shrink,
+)
+from tests.simulation.world import World
+
+QUICK = 80
+"""Schedules of each scenario in the quick run."""
+BUDGET = float(os.environ.get("SIMULATION_SECONDS", "240"))
+"""Seconds of processor time for the long run, and for all mutations together at most as much."""
+FOUND = [
+    # What it has found in the core, each with the schedule that did.
+    Schedule(614, "http", read_faults("delay@3.529:1:12:25,crash_client@9.985:1:0:2")),
+    Schedule(659, "http", read_faults("crash_server@17.929:3:0:10")),
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_all_rules_are_kept(scenario: str) -> None:
+    tally = campaign(0, QUICK, scenario=scenario, most_failures=1)
+    assert not tally.failures
+    assert tally.schedules == QUICK
+    assert tally.requests > 5 * QUICK
+
+
+@pytest.mark.parametrize("schedule", FOUND, ids=lambda each: f"{each.scenario}-{each.seed}")
+def test_what_was_found_stays_mended(schedule: Schedule) -> None:
+    assert play(schedule).breach is None
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_seed_is_one_run(scenario: str) -> None:
+    schedules = [draw(seed, scenario) for seed in range(20, 26)]
+    first, second = ([play(each) for each in schedules] for _ in range(2))
+    assert [each.digest for each in first] == [each.digest for each in second]
+    assert len({each.digest for each in first}) == len(schedules)
+    # To look at it changes nothing.
+    assert play(schedules[0], timeline=True).digest == first[0].digest
+
+
+def test_a_seed_is_one_run_in_every_process() -> None:
+    code = (
+        "from tests.simulation.play import play; from tests.simulation.schedule import draw\n"
+        "for seed in range(12): print(play(draw(seed)).digest)"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hashing},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashing in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().split()) == 12
+
+
+# Schedules
+
+
+def test_schedules_are_written_and_read() -> None:
+    for seed in range(200):
+        schedule = draw(seed)
+        *_, written = schedule.command().split(" ")
+        assert read_faults(written) == schedule.faults
+        assert draw(seed) == schedule
+
+
+def test_every_kind_of_fault_is_drawn() -> None:
+    drawn = {
+        (draw(seed).scenario, fault.kind) for seed in range(800) for fault in draw(seed).faults
+    }
+    assert drawn == {(name, kind) for kind in KINDS for name in KINDS[kind].scenarios}
+
+
+@pytest.mark.parametrize("text", ["flood@1:1:1:1", "drop@1:1:1", "drop", "drop@x:1:1:1"])
+def test_faults_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_faults(text)
+
+
+def test_shrinking_keeps_what_it_takes() -> None:
+    faults = tuple(Fault(at, "drop", int(at), 0.5, 0.0) for at in range(11))
+    culprits = {faults[2], faults[7]}
+
+    def fails(schedule: Schedule) -> bool:
+        return culprits <= set(schedule.faults)
+
+    assert set(shrink(Schedule(1, "lines", faults), fails).faults) == culprits
+    assert shrink(Schedule(1, "lines", faults), lambda schedule: True).faults == ()
+
+
+# The network
+
+
+def test_a_pipe_keeps_the_order_whatever_the_weather() -> None:
+    world, weather, got = World(1), Weather(), bytearray()
+    pipe = Pipe(world, Random(1), weather, 0, got.extend, lambda: None)
+    sent = bytes(range(256)) * 4
+    for place in range(0, len(sent), 64):
+        weather.slow, weather.pieces = place % 3, place % 5
+        weather.deaf[0] = world.time + place % 2
+        pipe.send(sent[place : place + 64])
+    assert pipe.waiting == len(sent)
+    while world.step(1e6):
+        pass
+    assert bytes(got) == sent
+    assert pipe.waiting == 0
+
+
+@pytest.mark.parametrize(("share", "arrives"), [(0.0, 0), (0.5, 50), (1.0, 100)])
+def test_a_pipe_that_breaks(share: float, arrives: int) -> None:
+    world, got = World(1), bytearray()
+    pipe = Pipe(world, Random(1), Weather(), 0, got.extend, lambda: None)
+    pipe.send(b"x" * 100)
+    pipe.cut(share)
+    pipe.send(b"more")
+    while world.step(1e6):
+        pass
+    assert len(got) == arrives
+    assert pipe.room == 0
+
+
+# At length
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_as_many_schedules_as_there_is_time_for(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = campaign(1_000_000, 10_000_000, seconds=BUDGET)
+    tally.save()
+    with capsys.disabled():
+        print(f"\nsimulation: {tally.text()}; {REPORT}")
+    assert not tally.failures
+    assert tally.schedules > BUDGET
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
+    mutation = MUTATIONS[name]
+
+    def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.simulation", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    found = simulation(
+        "--mutation", name, "--scenario", mutation.scenario, "--schedules", str(mutation.within)
+    )
+    assert found.returncode == 1, found.stderr
+    breach, command = found.stdout.split("\n\n")[1].strip().split("\n")[-2:]
+    replay = command.split()[3:]
+    again = simulation(*replay, "--mutation", name)
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[-1].startswith(f"broken: {breach[:40]}")
+    sound = simulation(*replay)
+    assert sound.returncode == 0, sound.stdout[-500:]
