@@ -13,6 +13,7 @@ from conformance.kit.client_steps import (
     listing,
     script,
     texts,
+    together,
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import (
@@ -23,6 +24,7 @@ from conformance.kit.messages import (
     MISSING_CAPABILITY,
     UNSUPPORTED_VERSION,
     encode,
+    notification,
     result,
 )
 from conformance.kit.model import (
@@ -47,6 +49,9 @@ AWKWARD = 'a\nb\r\nc\u2028d\u2029e\x85f\tg"\\ø☃\U0001f600'
 """What must not end a line, and what must not be lost."""
 BIG = 300_000
 STDERR = 1_500_000
+CALLS, PAD = 18, "a pipe holds less than all of these. " * 130
+"""Calls that a pipe does not hold, in a context that an environment holds."""
+WRITTEN = 2_000_000
 SHARED = REMOTE - {Binding.HTTP, Binding.SSE}
 
 
@@ -182,6 +187,36 @@ async def stderr_is_no_error(talk: ClientTalk) -> None:
         await process.stderr(line)
     await link.serve_one(message)
     await talk.succeeded()
+
+
+@page.client(
+    MAY,
+    "basic-transports-stdio/client-deaf-server",
+    ALL,
+    bindings=STDIO,
+    scenario="script",
+    context=script(together(*[call(arguments={"text": PAD}) for _ in range(CALLS)]), call()),
+    needs=SCRIPT,
+    expects="It reads on meanwhile; all calls succeed once the server reads again.",
+)
+async def deaf_server(talk: ClientTalk) -> None:
+    """A server that writes a lot while it reads nothing does not bring a client to a standstill."""
+    link = await talk.accept()
+    process = talk.process(link)
+    if talk.revision.handshake:
+        await link.opened()
+    await process.deaf(True)
+    await talk.advance(0.1)
+    for _ in range(WRITTEN // len(PAD)):
+        told = await link.say(notification("notifications/com.example/odd", {"pad": PAD}))
+        check(told, "the client does not read while the server leaves its requests unread")
+    await process.deaf(False)
+    for _ in range(CALLS):
+        await link.respond(await link.expect("tools/call"), text("8"))
+    await link.respond(await link.expect("tools/call"), text("9"))
+    report = await talk.report()
+    bad = [str(each) for each in (*report.steps[0].steps, report.steps[-1]) if not each.good]
+    check(not bad and len(report.steps) == 2, f"calls ended with {bad[:1] or report.opened}")
 
 
 # The end

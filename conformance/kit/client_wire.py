@@ -148,6 +148,9 @@ class ProcessHostWire(LinesHostWire, Protocol):
     async def stubborn(self) -> bool:
         """From now on neither the end of input nor SIGTERM ends the process."""
 
+    async def deaf(self, now: bool) -> bool:
+        """Whether the process leaves unread, from now on, what the client writes."""
+
     def alive(self) -> bool:
         """Whether the process is still there."""
 

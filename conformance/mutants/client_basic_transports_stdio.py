@@ -97,6 +97,12 @@ table.client(
     gives_up(has(b"ERROR: ")),
 )
 table.client(
+    "one-thing-at-a-time",
+    f"{FRAMING}/client-deaf-server",
+    "Reads nothing while the server does not.",
+    reports(1, {"failure": "timeout", "message": "no answer"}),
+)
+table.client(
     "terminates",
     "shutdown/client-closes-input",
     "Sends SIGTERM at once.",

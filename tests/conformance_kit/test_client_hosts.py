@@ -306,6 +306,21 @@ async def test_a_stubborn_relay_has_to_be_killed() -> None:
         await heard(host, Gone)
 
 
+async def test_a_deaf_relay_leaves_its_input_unread_and_writes_on() -> None:
+    async with StdioHost() as host, relay(host) as (process, wire):
+        source, sink, _ = pipes(process)
+        await wire.deaf(True)
+        await wire.say(b"{}")
+        assert await until(sink, b"\n") == b"{}\n"
+        with anyio.move_on_after(0.2) as scope:
+            await source.send(b"x" * 1_000_000)
+        assert scope.cancelled_caught, "somebody reads it"
+        await wire.deaf(False)
+        await source.send(b"\n{}\n")
+        _, found = await heard(host, Text)
+        assert found.data.strip(b"x") == b""
+
+
 @pytest.mark.parametrize("status", [0, 3, -signal.SIGKILL, -signal.SIGTERM])
 async def test_a_relay_ends_as_it_is_told(status: int) -> None:
     async with StdioHost() as host, relay(host) as (process, wire):

@@ -2,8 +2,8 @@
 
 ``python relay.py PORT TOKEN``.  Bytes go through one loopback connection as they are; a second one
 carries what is not bytes: the process id and signals to the kit; from it orders, one a line:
-``stderr HEX``, ``exit STATUS`` (negative: by that signal), ``stubborn`` (outlive the end of input
-and SIGTERM).  Imports little, so that it is there at once.
+``stderr HEX``, ``exit STATUS`` (negative: by that signal), ``deaf`` (leave the input unread) and
+``hear``.  Imports little, so that it is there at once.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ def main(port: int, token: str) -> int:
                             signal.signal(-int(value), signal.SIG_DFL)
                         os.kill(os.getpid(), -int(value))
                     return int(value)
+                if word == b"deaf" and 0 in readable:
+                    readable.remove(0)
+                if word == b"hear" and 0 not in readable:
+                    readable.append(0)
                 if word == b"stderr":
                     os.write(2, bytes.fromhex(value.decode()))
 

@@ -52,6 +52,11 @@ class StdioWire(LinesWire):
         self.unbending = True
         return True
 
+    async def deaf(self, now: bool) -> bool:
+        """See :class:`~conformance.kit.client_wire.ProcessHostWire`."""
+        self.host.log.add(True, self.number, "note", b"reads nothing" if now else b"reads again")
+        return await self._order("deaf" if now else "hear")
+
     def alive(self) -> bool:
         """See :class:`~conformance.kit.client_wire.ProcessHostWire`."""
         try:
