@@ -28,6 +28,7 @@ from mcpcore.http.storing import (
 from mcpcore.http.view_table import ViewTable
 from mcpcore.http.views import View
 from mcpcore.spec.errors import LocalProtocolError
+from mcpcore.spec.types.logging import SEVERITY
 from mcpcore.wire.jsontext import to_json
 from mcpcore.wire.message import Body, decode
 
@@ -97,6 +98,8 @@ class Announcing(HttpServer):
         if parent is not None or (session is not None and self._sessions.get(session) is not None):
             super().notify(method, params, parent=parent, session=session, meta=meta)
         elif session is None:
+            if method == LOG:
+                raise LocalProtocolError(f"{method} is sent by the engine; there is a call for it")
             raw = UNSET if params is None else Raw(to_json(params))
             self._tell_all(method, raw, meta)
         elif self._views.could_be(session):
@@ -117,6 +120,8 @@ class Announcing(HttpServer):
         """See :meth:`HttpServer.log`; all sessions includes those at other workers."""
         if key is not None or session is not None:
             return super().log(key, level, data, logger, session=session, meta=meta)
+        if level not in SEVERITY:  # else it would be found out where nobody can mend it
+            raise LocalProtocolError(f"unknown log level {level!r}; known: {', '.join(SEVERITY)}")
         return self._tell_all(LOG, Raw(to_json(_Line(level, data, logger))), meta)
 
     def _tell(

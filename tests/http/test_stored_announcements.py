@@ -11,6 +11,7 @@ from mcpcore.http.storing import (
     QueuePut,
     SessionTouch,
 )
+from mcpcore.spec.errors import LocalProtocolError
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
 from tests.http.support import initialize, request
@@ -218,3 +219,14 @@ def test_what_may_be_lost_is_looked_for_at_once() -> None:
     assert one.post(PING, mcp_session_id=kept).status == 200
     assert cursor(one.replies[one.listen(kept)])
     assert other.server.sessions == 0
+
+
+def test_a_log_message_that_is_none_is_refused_where_it_is_made() -> None:
+    one, other = party("a", "b")
+    session = other.session()
+    with pytest.raises(LocalProtocolError, match="unknown log level 'loud'"):
+        one.stored.log(None, "loud", "x")
+    with pytest.raises(LocalProtocolError, match="there is a call for it"):
+        one.stored.notify("notifications/message", {"level": "loud", "data": "x"})
+    settle(one, other)
+    assert heard(other, session) == []
