@@ -203,6 +203,8 @@ class PooledConnection:
         if hasattr(select, "poll"):
             poll = select.poll()
             raw_socket = self._stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
+            if raw_socket.fileno() < 0:  # it was lost at once, and the event loop has noticed
+                raise anyio.BrokenResourceError
             poll.register(raw_socket, select.POLLIN)
             self._poll = poll
 

@@ -188,7 +188,9 @@ class Run:
         await self._nothing_runs()
 
     async def _converse(self, stage: Stage) -> None:
-        story = Story(stage.cancelling, waits=stage.waits, http_client=stage.http_client)
+        story = Story(
+            stage.cancelling, stage.client, waits=stage.waits, http_client=stage.http_client
+        )
         looked = True
         await self._as_a_task(stage, story)
         self.watch.on = False
@@ -199,7 +201,7 @@ class Run:
             looked = not self.row.stored
         else:
             try:
-                await hello(stage.target, self.era, stage.http_client)
+                await hello(stage.target, self.era, stage.client, stage.http_client)
             except (*ENDS, AssertionError) as error:
                 looked = False
                 self.problems.append(f"who comes next is not served: {_flat(error)}")

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from mcpcore.http.principals import Principal
 from mcpcore.service import Server
+from mcpcore.service.task_views import TaskMode
 from tests.torture.functions import fallible
 from transports.context import Context
 from transports.middleware import CallNext, Steps
@@ -19,8 +20,8 @@ class Point(Struct):
     x: int
 
 
-def make_server(released: anyio.Event) -> Server:
-    """Make a server whose tool ``wait`` does so until ``released``."""
+def make_server(released: anyio.Event, task: TaskMode = "forbidden") -> Server:
+    """Make a server whose tool ``wait`` does so until ``released``; others may be tasks."""
     server = Server("torture", version="1", page_size=4)
 
     @server.tool
@@ -28,7 +29,7 @@ def make_server(released: anyio.Event) -> Server:
     def echo(text: str) -> str:
         return text
 
-    @server.tool
+    @server.tool(task=task, task_after=None, task_poll=0.01)
     @fallible
     async def later(text: str) -> str:
         await anyio.lowlevel.checkpoint()
@@ -43,7 +44,7 @@ def make_server(released: anyio.Event) -> Server:
         context.log("info", "stepped")
         return str(count)
 
-    @server.tool
+    @server.tool(task=task, task_after=None, task_poll=0.01)
     @fallible
     async def ask(context: Context) -> str:
         answer = await context.elicit("Where?", Point)

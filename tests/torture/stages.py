@@ -2,9 +2,11 @@
 
 import os
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from msgspec import Struct, structs
 
 from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
-from tests.bindings.places import ERAS, LEGACY, launcher
+from tests.bindings.places import ERAS, LEGACY, MODERN, launcher
+from tests.bindings.stories import hasty
 from tests.torture.bridge import Bridge
 from tests.torture.functions import FallibleStore
 from tests.torture.server import authenticate, make_server, runtime
 from tests.torture.story import headers
 from tests.torture.suspensions import Cancelling
+from tests.transports.certificates import papers
 from transports.asgi import asgi_app
 from transports.assembling import serve_connection
 from transports.handshake import Handshake
@@ -37,6 +41,8 @@ from transports.stores.base import StoreUnavailableError
 from transports.stores.memory import MemoryStore
 from transports.stores.open import open_store
 from transports.targets import HttpTarget, MemoryTarget, StdioTarget, WebSocketTarget, parse_target
+from transports.tasks_follower import TaskOptions
+from transports.tls import client_tls, server_tls
 from transports.websocket_settings import WebSocketSettings
 
 ANY_PORT = "127.0.0.1:0"
@@ -54,6 +60,8 @@ class Stage:
         self.server: Server = make_server(self.released)
         self.target: Any = None
         self.http_client: Any = None
+        self.client = hasty(5.0)
+        """How clients connect."""
         self.driver: dict[str, str] = {}
         """Which driver of HTTP, as settings say it."""
         self.stop = anyio.Event()
@@ -113,12 +121,19 @@ async def _served(stage: Stage, serving: Callable[[], Any]) -> AsyncIterator[Non
 
 
 def network(
-    binding: str, make_target: Callable[[str], Any] = parse_target, **more: Any
+    binding: str,
+    make_target: Callable[[str], Any] = parse_target,
+    *,
+    tls: bool = False,
+    **more: Any,
 ) -> Callable[[Stage], AbstractAsyncContextManager[None]]:
     """Serve on a binding of the network."""
 
     @asynccontextmanager
     async def open_it(stage: Stage) -> AsyncIterator[None]:
+        if tls:
+            more["ssl_context"], context = _contexts()
+            stage.client = structs.replace(stage.client, ssl_context=context)
         with tempfile.TemporaryDirectory(prefix="mcp-") as room:
             address = str(Path(room, "socket")) if binding == "unix" else ANY_PORT
 
@@ -139,6 +154,22 @@ def network(
                 yield
 
     return open_it
+
+
+@cache
+def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server and its clients."""
+    made = papers()
+    return server_tls(made.server), client_tls(ca=made.trusted.file)
+
+
+@asynccontextmanager
+async def _tasks(stage: Stage) -> AsyncIterator[None]:
+    stage.server = make_server(stage.released, "optional")
+    options = TaskOptions(poll=0.01, min_poll=0.01)
+    stage.client = structs.replace(stage.client, tasks=options)
+    async with network("tcp")(stage):
+        yield
 
 
 def _http(url: str) -> HttpTarget:
@@ -296,6 +327,11 @@ ROWS = {
         ],
         Row("httpx", _adapted),
         Row("asgi", _asgi),
+        Row("https", _driven(network("http", _http, tls=True)), eras=(MODERN,)),
+        Row("https-asyncio", network("http", _http, tls=True), (MODERN,), ("asyncio",)),
+        Row("wss", network("ws", _websocket, tls=True), eras=(MODERN,)),
+        Row("tls", network("tcp", tls=True), eras=(LEGACY,)),
+        Row("tasks", _tasks),
         Row("sse", _driven(network("sse")), eras=(LEGACY,)),
         Row("store-memory", _stored_in_memory, eras=(LEGACY,), stored=True),
         Row("store-sqlite", _stored_in_sqlite, eras=(LEGACY,), stored=True),

@@ -11,12 +11,12 @@ from msgspec import structs
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
-from tests.bindings.stories import hasty
 from tests.torture.functions import Failed, fallible
 from tests.torture.suspensions import Cancelling
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_middleware import Outcome, OutgoingRequest
+from transports.client_open import ClientSettings
 from transports.eras import EraCache
 from transports.middleware import CallNext, Steps
 
@@ -95,7 +95,14 @@ def _progressed(*values: object) -> None:
 class Story:
     """One conversation, from its opening to its end."""
 
-    def __init__(self, cancelling: Cancelling, *, waits: bool, http_client: Any = None) -> None:
+    def __init__(
+        self,
+        cancelling: Cancelling,
+        settings: ClientSettings,
+        *,
+        waits: bool,
+        http_client: Any = None,
+    ) -> None:
         self.ends: dict[str, Any] = {}
         """The right answer, or what else it was, of each call."""
         self.begun: list[str] = []
@@ -104,12 +111,13 @@ class Story:
         self.stopped = False
         """The calls were cancelled, and the conversation was not."""
         self._cancelling = cancelling
+        self._settings = settings
         self._middleware = _guarded if waits else _stamped
         self._http_client = http_client
 
     async def live(self, target: Any, era: str) -> None:
         """Connect, do everything at once, call once more, and leave."""
-        settings = structs.replace(hasty(5.0), eras=EraCache())
+        settings = structs.replace(self._settings, eras=EraCache())
         callbacks = Callbacks(elicitation=_elicited, log=_logged, tools_changed=_changed)
         try:
             async with connect(
@@ -157,9 +165,9 @@ class Story:
         }
 
 
-async def hello(target: Any, era: str, http_client: Any = None) -> None:
+async def hello(target: Any, era: str, settings: ClientSettings, http_client: Any = None) -> None:
     """Be somebody new, who is served like anybody."""
-    settings = structs.replace(hasty(5.0), eras=EraCache())
+    settings = structs.replace(settings, eras=EraCache())
     async with connect(target, revision=era, settings=settings, http_client=http_client) as client:
         assert await _once_more(client) == "again"
 

@@ -50,6 +50,9 @@ FOUND = {
     "a guard that was killed just now": (
         *("process 2026-07-28 asyncio", "call", "_tell write", "error"),
     ),
+    "a connection over TLS that is lost at once": (
+        *("https 2026-07-28 asyncio", "call", "_call_sslobject_method send", "error"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),
