@@ -27,7 +27,7 @@ class RunFailed(Exception):
 def run_job(job: AnyJob) -> Sample:
     """Run one job in a load generator of its own.  Raises RunFailed."""
     words = (sys.executable, "-m", "benchmarks.load", msgspec.json.encode(job).decode())
-    with _grouped(words) as child:
+    with grouped(words) as child:
         try:
             said, wrong = child.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -38,7 +38,9 @@ def run_job(job: AnyJob) -> Sample:
 
 
 @contextmanager
-def _grouped(words: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
+def grouped(
+    words: Sequence[str], pass_fds: Sequence[int] = ()
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Have a child that ends with all that it has started, whatever becomes of us."""
     child = subprocess.Popen(
         words,
@@ -47,6 +49,7 @@ def _grouped(words: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
         stderr=subprocess.PIPE,
         cwd=ROOT,
         start_new_session=True,
+        pass_fds=pass_fds,
     )
     try:
         yield child

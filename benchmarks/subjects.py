@@ -150,6 +150,7 @@ SUBJECTS: dict[str, Subject] = {
     "responder": _module("responder", "ready bytes on epoll"),
     "sdk": _sdk("official SDK, JSON replies", "--replies", "json"),
     "sdk-sse": _sdk("official SDK, SSE replies", "--replies", "sse"),
+    "sdk-events": _sdk("official SDK, events in memory", "--replies", "sse", "--events", "yes"),
     "sdk-best": _sdk(
         "official SDK, httptools, uvloop", "--replies", "json", *_BEST, packages=_SPEEDY
     ),

@@ -226,7 +226,7 @@ ROWS = (
         name="idle-server",
         title="Memory of an idle HTTP server",
         unit="MB",
-        variants=_memory("idle", *_HTTP_OURS, "raw-anyio", "sdk", "fastmcp", "typescript"),
+        variants=_memory("idle", *_HTTP_OURS, "raw-anyio", "sdk", "fastmcp"),
         bounds=(
             Bound("ours-asyncio", "raw-anyio", 1.5),
             Bound("ours-asyncio", "sdk", 1 / 2),

@@ -13,7 +13,7 @@ from benchmarks.method.samples import FORMAT, Run
 from benchmarks.report.docs import write_docs as write_page
 from benchmarks.report.markdown import markdown as in_markdown
 from benchmarks.report.plots import draw
-from benchmarks.report.tables import show_differences, show_load, show_row
+from benchmarks.report.tables import reason, show_differences, show_load, show_row
 from benchmarks.rows import Row
 from benchmarks.runner import measure_load, run_row
 from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
@@ -138,7 +138,7 @@ def _status(console: Console, run: Run) -> int:
     met = sum(each.met is True for _, each in verdicts)
     unknown = sum(each.met is None and each.most is not None for _, each in verdicts)
     failed = [
-        f"{name}: {measured.title}: {measured.missing}"
+        f"{name}: {measured.title}: failed: {reason(measured)}"
         for name, row in run.rows.items()
         for measured in row.variants.values()
         if measured.missing and measured.missing.startswith("failed")

@@ -13,6 +13,10 @@ from benchmarks.method.samples import Sample
 
 _BEFORE = 20
 """So many of a kind are there before the first look: what the first of them take is not theirs."""
+_LOOKS = frozenset({100, 300})
+"""Besides at the end, memory is looked at when there are so many."""
+AT = "MB at "
+"""Begins the names of the facts that say how much all of them take together."""
 _LONG = 600_000
 
 
@@ -75,13 +79,16 @@ def measure(job: Memory) -> Sample:
             before = resident(process)
             if job.what == "idle":
                 return Sample(value=before / 1e6)
-            for _ in range(job.count):
+            grown, steps = 0, {}
+            for number in range(1, job.count + 1):
                 holder.add()
-            settle(process)
-            grown = resident(process) - before
+                if number in _LOOKS or number == job.count:
+                    settle(process)
+                    grown = resident(process) - before
+                    steps[f"{AT}{number}"] = grown / 1e6
         finally:
             holder.close()
-    return Sample(value=grown / job.count / 1000, facts={"count": float(job.count)})
+    return Sample(value=grown / job.count / 1000, facts=steps)
 
 
 def settle(process: int) -> None:

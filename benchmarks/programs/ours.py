@@ -84,9 +84,10 @@ def make(tools: int) -> Server:
 def settings(driver: str) -> ServeSettings:
     """Everything as by default, but for the limits that a load of this size would meet."""
     return ServeSettings(
-        runtime=RuntimeSettings(limits=Limits(message_size=LARGE, in_flight=MANY)),
+        runtime=RuntimeSettings(limits=Limits(message_size=LARGE, in_flight=MANY, queued=LARGE)),
         http=HttpSettings(
             max_body=LARGE,
+            max_queued=LARGE,
             max_sessions=MANY,
             sessions_per_client=MANY,
             session_unused=None,

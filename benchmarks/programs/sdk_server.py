@@ -1,7 +1,8 @@
 """The official Python SDK 2.x (or fastmcp) as a server; run as a script in its own environment.
 
-``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``;
-``--replies json|sse``; ``--loop asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
+``--kind low`` (the SDK's low-level server), ``high`` (its MCPServer) or ``fastmcp``; ``--replies
+json|sse``; ``--events yes`` keeps events, so that streams can be picked up; ``--loop
+asyncio|uvloop`` and ``--parser h11|httptools`` are uvicorn's.
 """
 
 import json
@@ -111,6 +112,30 @@ def high(maker, context, tools):
     return maker
 
 
+def make_events():
+    """A store of events in memory, as the SDK has none of its own; a list for each stream."""
+    from mcp.server.streamable_http import EventMessage, EventStore
+
+    class Events(EventStore):
+        def __init__(self):
+            self.streams = {}
+
+        async def store_event(self, stream_id, message):
+            kept = self.streams.setdefault(stream_id, [])
+            kept.append(message)
+            return f"{stream_id}/{len(kept)}"
+
+        async def replay_events_after(self, last_event_id, send_callback):
+            stream, _, position = last_event_id.rpartition("/")
+            kept = self.streams[stream]
+            for number in range(int(position), len(kept)):
+                if kept[number] is not None:
+                    await send_callback(EventMessage(kept[number], f"{stream}/{number + 1}"))
+            return stream
+
+    return Events()
+
+
 async def serve(app, loop, parser):
     """Serve an application with uvicorn, on a port that is announced."""
     import uvicorn
@@ -133,7 +158,7 @@ async def serve(app, loop, parser):
 
 def main():
     """Serve as the command line says."""
-    chosen = arguments("kind", "replies", "loop", "parser")
+    chosen = arguments("kind", "replies", "loop", "parser", "events")
     if chosen.kind == "fastmcp":
         from fastmcp import Context, FastMCP
 
@@ -155,7 +180,11 @@ def main():
     if chosen.kind == "fastmcp":
         app = server.http_app(path="/mcp", json_response=chosen.replies != "sse")
     else:
-        app = server.streamable_http_app(json_response=chosen.replies != "sse")
+        app = server.streamable_http_app(
+            json_response=chosen.replies != "sse",
+            max_request_body_size=1 << 28,
+            event_store=make_events() if chosen.events else None,
+        )
     if chosen.loop == "uvloop":
         import uvloop
 

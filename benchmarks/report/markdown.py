@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from benchmarks.method.machine import described
 from benchmarks.method.samples import Measured, RowResult, Run
-from benchmarks.report.tables import bound, fact, latency, number, ratio, spread, verdict
+from benchmarks.report.tables import bound, fact, latency, number, ratio, reason, spread, verdict
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: int) -> str:
@@ -54,8 +54,7 @@ def row_table(row: RowResult) -> str:
 
 def _cells(measured: Measured) -> tuple[str, ...]:
     if not measured.samples:
-        reason = (measured.missing or "not measured").splitlines()[0]
-        return (measured.title, reason, "", "", "", "", "")
+        return (measured.title, reason(measured), "", "", "", "", "")
     return (
         measured.title,
         number(measured.median),

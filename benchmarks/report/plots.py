@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.load.memory import AT
 from benchmarks.method.samples import Measured, RowResult, Run
 from benchmarks.report.svg import Bar, Line, bars, lines
 
@@ -57,16 +58,15 @@ def throughput(run: Run) -> str | None:
     """Calls a second against the number in flight."""
     series = []
     for key in _CURVES:
-        points = []
-        title = key
-        for row, count in _FLYING.items():
-            measured = run.rows[row].variants.get(key) if row in run.rows else None
-            rate = measured.fact("rate") if measured is not None else None
-            if measured is not None and rate is not None:
-                title = measured.title
-                points.append((float(count), rate))
+        found = {
+            float(count): run.rows[row].variants[key]
+            for row, count in _FLYING.items()
+            if row in run.rows and key in run.rows[row].variants
+        }
+        rates = {count: measured.fact("rate") for count, measured in found.items()}
+        points = sorted((count, rate) for count, rate in rates.items() if rate is not None)
         if len(points) > 1:
-            series.append(Line(title, points))
+            series.append(Line(next(iter(found.values())).title, points))
     if not series:
         return None
     return lines("HTTP tools/call: throughput", "in flight", "calls a second", series, log_x=True)
@@ -94,25 +94,26 @@ def percentiles(row: RowResult) -> str | None:
 
 
 def _curve(measured: Measured) -> list[tuple[float, float]]:
-    points = [
-        (1 / (1 - share / 100), value / 1000)
-        for share, value in measured.histogram.curve()
-        if share <= _TAIL
-    ]
-    return points or [(1.0, measured.histogram.percentile(100) / 1000)]
+    curve = measured.histogram.curve()
+    points = [(1 / (1 - share / 100), value / 1000) for share, value in curve if share <= _TAIL]
+    return [(1.0, curve[0][1] / 1000), *points]
 
 
 def memory(run: Run) -> str | None:
-    """Memory against what is held: what one takes, times how many there are."""
-    series = []
-    for row, what in _MEMORY.items():
-        if row not in run.rows:
-            continue
-        for key, measured in run.rows[row].variants.items():
-            if measured.samples and key in ("ours-asyncio", "ours-anyio", "sdk"):
-                each = measured.median
-                points = [(float(count), each * count / 1000) for count in (100, 1000, 10_000)]
-                series.append(Line(f"{measured.title.split(',')[0]}: {what}", points))
+    """Memory against the number of what is held."""
+    series = [
+        Line(f"{measured.title.partition(',')[0]}: {what}", points)
+        for row, what in _MEMORY.items()
+        for key, measured in (run.rows[row].variants if row in run.rows else {}).items()
+        if key in ("ours-asyncio", "sdk") and (points := _grown(measured))
+    ]
     if not series:
         return None
-    return lines("Memory held", "sessions or connections", "MB", series, log_x=True, log_y=True)
+    across = "sessions or connections"
+    return lines("Memory held", across, "MB", series, log_x=True, log_y=True)
+
+
+def _grown(measured: Measured) -> list[tuple[float, float]]:
+    names = {name for sample in measured.samples for name in sample.facts if name.startswith(AT)}
+    found = ((float(name.removeprefix(AT)), measured.fact(name)) for name in names)
+    return sorted((count, grown) for count, grown in found if grown is not None)

@@ -142,7 +142,8 @@ def lines(
     for tick in y_scale.ticks():
         y = y_scale(tick)
         parts += (_rule(left, y, right, y), _text(left - 6, y + 4, short(tick), "end"))
-    for tick, name in names or [(tick, short(tick)) for tick in x_scale.ticks()]:
+    ticks = names or [(tick, short(tick)) for tick in x_scale.ticks()]
+    for tick, name in ((tick, name) for tick, name in ticks if x_scale.low <= tick <= x_scale.high):
         x = x_scale(tick)
         parts += (_rule(x, top, x, bottom), _text(x, bottom + 16, name, "middle"))
     for index, line in enumerate(series):

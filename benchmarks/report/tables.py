@@ -53,6 +53,11 @@ def fact(measured: Measured, name: str) -> str:
     return "" if value is None else number(value)
 
 
+def reason(measured: Measured) -> str:
+    """Why something was not measured, in a line: the last one of a failure says most."""
+    return (measured.missing or "not measured").splitlines()[-1]
+
+
 def show_row(console: Console, name: str, row: RowResult) -> None:
     """Print a row, its variants and its ratios."""
     table = Table(title=f"{name}: {row.title}", title_justify="left", title_style="bold")
@@ -61,7 +66,7 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
         table.add_column(heading, justify="right")
     for measured in row.variants.values():
         if not measured.samples:
-            table.add_row(measured.title, f"[dim]{measured.missing or 'not measured'}[/]")
+            table.add_row(measured.title, "-")
             continue
         table.add_row(
             measured.title,
@@ -77,6 +82,8 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
     for found in row.verdicts:
         _show_verdict(console, row, found)
     for measured in row.variants.values():
+        if measured.missing is not None:
+            console.print(f"  {measured.title}: {reason(measured)}", style="yellow", markup=False)
         bottleneck(console, measured)
     console.print()
 

@@ -1,0 +1,34 @@
+"""Runs that nobody has measured."""
+
+from benchmarks.method.samples import Measured, RowResult, Run, Sample, Verdict
+
+FACTS = {
+    "when": "2026-11-20T12:00:00+00:00",
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory": "8 GB",
+    "system": "Linux",
+    "python": "CPython 3.11",
+    "load": [0.1, 0.2, 0.3],
+    "packages": {"mcpcore": "0.1.0", "uvloop": "not installed"},
+    "peers": {"official SDK": {"mcp": "2.3.0"}, "fastmcp": {}},
+}
+LOAD = {"HTTP, 1 in flight": 9.0} | {
+    f"HTTP, 1 in flight, {what}": value for what, value in (("responder", 20.0), ("a second", 3e4))
+}
+
+
+def measured(*values: float, title: str = "a variant") -> Measured:
+    samples = [
+        Sample(value, facts={"rate": 1e6 / value, "load": 10.0}, latency={300: 5, 900: 1})
+        for value in values
+    ]
+    return Measured(title, samples)
+
+
+def run(rows: dict[str, dict[str, Measured]], verdicts: list[Verdict] | None = None) -> Run:
+    made = {
+        name: RowResult(f"The row {name}", "µs", variants, verdicts or [])
+        for name, variants in rows.items()
+    }
+    return Run(machine=dict(FACTS), rounds=5, rows=made, load=dict(LOAD))

@@ -1,0 +1,108 @@
+"""Every program that is measured answers a verified round of what it is measured with."""
+
+import importlib
+import sys
+
+import msgspec
+import pytest
+from _pytest.mark import ParameterSet
+from msgspec import structs
+
+from benchmarks.load.__main__ import MODULES
+from benchmarks.load.jobs import AnyJob, Events, HttpCalls, Memory, Peak, Resume
+from benchmarks.subjects import OURS
+from benchmarks.table import ROWS
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs epoll and /proc"),
+    pytest.mark.timeout(120),
+]
+
+ROUNDS = {
+    "http": None,
+    "http-legacy": ("typescript", "ours-asyncio", "raw-httptools"),
+    "http-legacy-sse": ("ours-anyio", "raw-protocol", "sdk-sse", "fastmcp-sse"),
+    "structured": ("ours-asyncio", "raw-protocol", "sdk"),
+    "list-10": ("ours-asyncio", "raw-protocol"),
+    "progress": ("ours-anyio", "raw-anyio", "raw-httptools"),
+    "progress-together": ("ours-asyncio", "raw-protocol"),
+    "resume": ("ours-asyncio",),
+    "setup": ("ours-asyncio",),
+    "waiting": ("ours-asyncio", "raw-protocol", "raw-httptools"),
+    "sessions": ("100",),
+    "streams": ("100",),
+    "stdio": None,
+    "stdio-64": ("ours-stdio",),
+    "websocket": None,
+    "bindings": None,
+    "client": None,
+    "memory": None,
+    "peak-1m": ("ours-asyncio", "bytes"),
+    "idle-stream": ("ours-asyncio",),
+    "idle-connection": ("ours-asyncio",),
+    "idle-server": ("ours-asyncio",),
+    "active-session": ("ours-asyncio",),
+    "import": ("core",),
+    "start": ("ours-stdio", "raw-stdio-ready"),
+    "stores": ("memory-1",),
+}
+"""Each program once at least, and each kind of job."""
+CASES = [
+    (row, variant)
+    for row, variants in ROUNDS.items()
+    for variant in (variants or ROWS[row].variants)
+]
+
+
+def case(row: str, variant: str) -> ParameterSet:
+    """The peers take seconds to start; what is ours takes tenths."""
+    ours = ROWS[row].variants[variant].job().server.words[0] == OURS
+    return pytest.param(row, variant, marks=() if ours else pytest.mark.long, id=f"{row}-{variant}")
+
+
+def small(job: AnyJob) -> AnyJob:
+    """The same job, as little of it as there can be."""
+    job = structs.replace(job, seconds=0.01, warm=0.0)
+    if isinstance(job, HttpCalls):
+        return structs.replace(
+            job,
+            connections=min(job.connections, 3),
+            sessions=min(job.sessions, 5),
+            streams=min(job.streams, 5),
+        )
+    if isinstance(job, Events | Resume):
+        return structs.replace(job, count=20)
+    if isinstance(job, Memory):
+        return structs.replace(job, count=20)
+    return structs.replace(job, calls=1) if isinstance(job, Peak) else job
+
+
+@pytest.mark.parametrize(("row", "variant"), [case(*each) for each in CASES])
+def test_it_answers_rightly(row: str, variant: str) -> None:
+    chosen = ROWS[row].variants[variant]
+    if (missing := chosen.needs()) is not None:
+        pytest.skip(missing)
+    job = small(chosen.job())
+    module = importlib.import_module(f"benchmarks.load.{MODULES[str(job.__struct_config__.tag)]}")
+    sample = module.measure(job)
+    # Twenty of a thing may well fit into memory that was there before.
+    assert sample.value >= 0 if isinstance(job, Memory | Peak) else sample.value > 0
+
+
+def words(job: AnyJob) -> tuple[str, ...]:
+    return job.server.words
+
+
+def test_every_job_survives_its_way_to_the_load_generator() -> None:
+    for row in ROWS.values():
+        for variant in row.variants.values():
+            job = variant.job()
+            assert msgspec.json.decode(msgspec.json.encode(job), type=AnyJob) == job
+
+
+def test_every_program_is_among_the_rounds() -> None:
+    everything = {words(v.job())[:4] for row in ROWS.values() for v in row.variants.values()}
+    played = {words(ROWS[row].variants[variant].job())[:4] for row, variant in CASES}
+    # Imports have no program, and stores are of no use without their servers.
+    rest = {each for each in everything - played if "-c" not in each}
+    assert {each[2] for each in rest} <= {"benchmarks.programs.stores"}

@@ -1,0 +1,124 @@
+"""Tables, Markdown, plots and the page of figures: well-formed, and saying what was measured."""
+
+import re
+import xml.etree.ElementTree as ET
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.method.samples import Measured, Run, Verdict
+from benchmarks.report.docs import BEGIN, END, PAGE, write_docs
+from benchmarks.report.markdown import markdown
+from benchmarks.report.plots import draw
+from benchmarks.report.svg import Line, lines
+from benchmarks.report.tables import bound, number, ratio, show_load, show_row
+from tests.benchmarks.runs import measured, run
+
+
+@pytest.fixture
+def made() -> Run:
+    rows = {
+        name: {
+            "ours-asyncio": measured(10.0, 12.0, 11.0, title="ours <fast> & | small"),
+            "raw-protocol": measured(9.0, 9.0, 9.5, title="raw"),
+            "sdk": Measured("official SDK", missing="not installed"),
+        }
+        for name in ("http", "http-1", "http-64", "stdio")
+    }
+    held = measured(4.0, 5.0, title="ours, asyncio")
+    for sample in held.samples:
+        sample.facts |= {"MB at 100": 0.4, "MB at 1000": 4.0}
+    rows["idle-session"] = {"ours-asyncio": held}
+    verdicts = [
+        Verdict("ours-asyncio", "raw-protocol", 1.1, 11 / 9),
+        Verdict("ours-asyncio", "sdk", 1 / 4, None),
+    ]
+    whole = run(rows, verdicts)
+    whole.rows["idle-session"].verdicts = []
+    return whole
+
+
+def test_markdown_tables_have_as_many_cells_as_headings(made: Run) -> None:
+    text = markdown(made)
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE)
+    assert len(tables) == 2 + len(made.rows)
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "MISSED" in text
+    assert "not measured" in text
+    assert "1.22 x" in text
+
+
+def test_plots_are_svg_and_show_every_variant(made: Run, tmp_path: Path) -> None:
+    files = {file.name: file for file in draw(made, tmp_path / "plots")}
+    assert {"cost-http.svg", "throughput.svg", "percentiles-http.svg", "memory.svg"} <= set(files)
+    for file in files.values():
+        root = ET.fromstring(file.read_text(encoding="utf-8"))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        for element in root.iter():
+            for name in ("x", "y", "x1", "x2", "y1", "y2", "cx", "cy"):
+                assert -1 <= float(element.get(name, "0")) <= 2000, (file, element.attrib)
+    said = files["cost-http.svg"].read_text(encoding="utf-8")
+    assert "ours &lt;fast&gt; &amp; | small" in said
+
+
+@pytest.mark.parametrize("log", [True, False])
+@pytest.mark.parametrize("points", [[(1.0, 5.0)], [(1.0, 1.0), (1000.0, 1.0)], [(2.0, 0.0)]])
+def test_a_chart_of_hardly_anything_is_a_chart(
+    points: list[tuple[float, float]], *, log: bool
+) -> None:
+    text = lines("t", "x", "y", [Line("only", points)], log_x=log, log_y=log)
+    assert "nan" not in text
+    ET.fromstring(text)
+
+
+def test_the_terminal_is_told_the_same(made: Run) -> None:
+    console = Console(width=160, record=True, file=StringIO())
+    show_load(console, made.load)
+    for name, row in made.rows.items():
+        show_row(console, name, row)
+    text = console.export_text()
+    assert "not installed" in text
+    assert "= 1.22 x  (at most 1.1 x: MISSED)" in text
+    assert "not measured (at least 4 x less)" in text
+
+
+def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Path) -> None:
+    page, plots = tmp_path / "performance.md", tmp_path / "plots"
+    page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    plots.mkdir()
+    (plots / "cost-gone.svg").write_text("old")
+    write_docs(made, page, plots)
+    text = page.read_text()
+    assert text.startswith(f"# Before\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nAfter.\n")
+    assert "\nold\n" not in text
+    assert not (plots / "cost-gone.svg").exists()
+    for name in re.findall(r"\]\((plots/[^)]+)\)", text):
+        assert (tmp_path / name).is_file()
+
+
+def test_the_page_has_its_marks() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert text.index(BEGIN) < text.index(END)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.1234, "0.123"), (12.34, "12.3"), (123.4, "123"), (12345.6, "12,346"), (0.0, "0")],
+)
+def test_numbers_have_three_figures(value: float, said: str) -> None:
+    assert number(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(1.3, "at most 1.3 x"), (1 / 3.5, "at least 3.5 x less"), (1, "at most 1 x")],
+)
+def test_bounds_are_said_as_they_are_meant(value: float, said: str) -> None:
+    assert bound(value) == said
+    assert ratio(0.25) == "1/4.0"
+    assert ratio(1.234) == "1.23 x"

@@ -1,0 +1,97 @@
+"""The table of goals: complete, consistent, and chosen from as the command line says."""
+
+import pytest
+
+from benchmarks.commands.running import Choice, chosen
+from benchmarks.method.samples import RowResult
+from benchmarks.rows import Bound
+from benchmarks.runner import judge
+from benchmarks.table import ROWS
+from tests.benchmarks.runs import measured
+from transports.commands.output import Failure
+
+GOALS = {
+    "http": {1.3: 2, 1.4: 1, 1.8: 1, 1 / 2: 1, 1 / 3: 1, 1 / 9: 1},
+    "http-legacy": {1.4: 1, 1 / 4: 1},
+    "http-legacy-sse": {1.4: 1, 1 / 6: 1},
+    "stdio": {3.0: 1, 1 / 12: 1, 1.0: 1},
+    "stdio-64": {3.0: 1, 1 / 12: 1, 1.0: 1},
+    "websocket": {1.7: 1, 1.0: 1},
+    "client": {1.7: 1, 1 / 3.5: 1},
+    "memory": {1 / 4: 1, 1 / 12: 1},
+    "list-1000": {2.0: 2, 1 / 100: 1},
+    "progress": {1.5: 2, 1 / 3: 1},
+    "progress-together": {3.5: 2, 1 / 3: 1},
+    "echo-1m": {1.5: 3, 1 / 3: 3},
+    "echo-10m": {1.5: 3, 1 / 3: 3},
+    "peak-1m": {3.0: 3},
+    "peak-10m": {3.0: 3},
+    "idle-connection": {1.0: 1},
+    "idle-session": {1 / 8: 1},
+    "idle-stream": {1 / 8: 1},
+    "idle-server": {1.5: 1, 1 / 2: 1},
+    "import": {1.5: 1, 1 / 4: 1},
+    "start": {1.5: 1, 1 / 5: 1, 1.0: 1},
+    "waiting": {1 / 0.65: 1, 1 / 4: 1, 1 / 8: 1},
+    "sessions": {1.1: 2},
+    "streams": {1.1: 2},
+    "tools": {1.1: 1},
+    "long-lines": {6.0: 1},
+}
+"""How often each factor bounds a row."""
+
+
+def test_the_goals_are_all_there() -> None:
+    found: dict[str, dict[float, int]] = {}
+    for name, row in ROWS.items():
+        for bound in row.bounds:
+            if bound.most is not None:
+                counts = found.setdefault(name, {})
+                counts[bound.most] = counts.get(bound.most, 0) + 1
+    assert found == GOALS
+    assert set(found) == {name for name, row in ROWS.items() if row.goal}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_bounds_name_variants_of_their_row(name: str) -> None:
+    row = ROWS[name]
+    assert row.name == name
+    for bound in row.bounds:
+        assert {bound.ours, bound.peer} <= set(row.variants)
+        assert bound.ours != bound.peer
+
+
+def test_rows_and_variants_are_chosen() -> None:
+    assert list(chosen(Choice(rounds=1))) == list(ROWS)
+    assert set(chosen(Choice(rounds=1, goals=True))) == set(GOALS)
+    some = chosen(Choice(rounds=1, only=("stdio", "http:sdk", "http:ours-trio")))
+    assert {name: only for name, (_, only) in some.items()} == {
+        "stdio": (),
+        "http": ("sdk", "ours-trio"),
+    }
+
+
+@pytest.mark.parametrize("word", ["nothing", "http:nobody", "http:"])
+def test_what_is_not_there_cannot_be_chosen(word: str) -> None:
+    if word == "http:":
+        assert chosen(Choice(rounds=1, only=(word,)))["http"][1] == ()
+        return
+    with pytest.raises(Failure, match=word.rpartition(":")[2]):
+        chosen(Choice(rounds=1, only=(word,)))
+
+
+def test_a_row_is_judged_by_its_medians() -> None:
+    row = ROWS["client"]
+    result = RowResult(
+        row.title,
+        row.unit,
+        {
+            "client": measured(90.0, 100.0, 500.0),
+            "raw-client": measured(50.0, 60.0, 10.0),
+            "sdk-client": measured(title="not there"),
+        },
+    )
+    first, second = judge(row, result)
+    assert (first.ratio, first.met) == (2.0, False)
+    assert (second.ratio, second.met) == (None, None)
+    assert row.bounds[0] == Bound("client", "raw-client", 1.7)
