@@ -59,7 +59,7 @@ def main() -> int:
         seconds = 60.0 * MINUTES if options.seconds is None else options.seconds
         budget = Budget(options.seed, seconds=seconds * options.jobs / len(targets))
     began = time.monotonic()
-    if options.engine == "plain":
+    if best_engine() == "plain":
         print("without atheris (make fuzz installs it): mutations of the corpus by chance")
     tallies = run(
         targets,

@@ -132,6 +132,7 @@ def _guided(options: argparse.Namespace) -> None:
         f"-artifact_prefix={folder}/raw-",
         f"-dict={words}",
         "-print_final_stats=1",
+        "-len_control=0",
         "-rss_limit_mb=4096",
     ]
     if options.executions is not None:

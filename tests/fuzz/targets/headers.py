@@ -92,7 +92,8 @@ def _fields(c: Choices) -> None:
         values = [value.strip(b" \t") for other, value in lines if other.lower() == name]
         assert (name in fields) is bool(values)
         joined = fields.all(name)
-        assert joined == (b", ".join(values).decode("latin-1") if values else None)
+        whole = b", ".join(values).strip(b" \t").decode("latin-1")
+        assert joined == (whole if values else None)
         try:
             one = fields.one(name)
         except HeaderError as error:
