@@ -78,7 +78,7 @@ class Bindings:
     ) -> None:
         """Accept HTTP connections: for Streamable HTTP, for HTTP+SSE, or for both."""
         from transports.assembling_http import assemble_http
-        from transports.http_server import HttpServerLink
+        from transports.http_drivers import http_driver
 
         settings = self._settings
         rules = _http_rules(settings, host, streamable=streamable, sse=sse)
@@ -87,7 +87,7 @@ class Bindings:
         link, runtime = assemble_http(
             self._server,
             partial(
-                HttpServerLink,
+                http_driver(settings.http_link),
                 settings=settings.http_link,
                 ssl_context=settings.ssl_context,
                 upgrade=upgrade,

@@ -59,7 +59,8 @@ def date_header() -> bytes:
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    return b"".join((line, date_header(), *(b"%b: %b\r\n" % pair for pair in headers), b"\r\n"))
+    lines = [b"%b: %b\r\n" % pair for pair in headers]
+    return b"".join([line, date_header(), *lines, b"\r\n"])
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

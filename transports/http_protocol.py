@@ -8,193 +8,63 @@ ahead; nothing is taken from the machine that the client does not read.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable
 from contextlib import suppress
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
-from mcpcore.engine.events import Route
-from mcpcore.http.addresses import address_of, share_of
-from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.principals import Principal, Refusal, Verdict
-from transports.http_body import BadBody, ChunkedBody, LengthBody
-from transports.http_format import CONTINUE, PROCESSING, error_response
+from transports.http_body import ChunkedBody, LengthBody
+from transports.http_format import CONTINUE, PROCESSING
 from transports.http_heads import BadHead, RequestHead
 from transports.http_identity import answer, ask
+from transports.http_protocol_life import LivingProtocol, Phase
 from transports.http_protocol_stream import ProtocolStream
-from transports.http_protocol_wire import SMALL_READ, WireProtocol
+from transports.http_protocol_wire import SMALL_READ
 from transports.http_reply import LOST, Reply
 from transports.link import clock
 
 if TYPE_CHECKING:
     from transports.http_server_asyncio import AsyncioServerLink
 
-logger = logging.getLogger(__name__)
-
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between the probes of a client that has finished sending: they end by themselves."""
 
 
-class Phase(Enum):
-    """What a connection is at."""
-
-    OPENING = "opening"
-    """It is not there yet, or TLS is not."""
-    HEAD = "head"
-    """Between two requests, or in the head of one."""
-    ASKING = "asking"
-    """The head is there; who sends it is being found out."""
-    BODY = "body"
-    REPLY = "reply"
-    UPGRADED = "upgraded"
-    """It has left HTTP, or may be about to."""
-    LINGERING = "lingering"
-    """The last reply is out; what comes is thrown away."""
-    CLOSING = "closing"
-    """The last bytes are on their way."""
-    CLOSED = "closed"
+_HEAD, _BODY, _REPLY = Phase.HEAD, Phase.BODY, Phase.REPLY
 
 
-_HEAD, _BODY, _REPLY, _LINGERING = Phase.HEAD, Phase.BODY, Phase.REPLY, Phase.LINGERING
-
-
-class HttpProtocol(WireProtocol):
-    """One connection; ``deadline`` is when it has lasted too long at what it is doing.
-
-    ``refusal``: it is one too many, and is told so.
-    """
+class HttpProtocol(LivingProtocol):
+    """One connection, which carries one exchange after the other."""
 
     __slots__ = (
-        "__weakref__",
         "_began",
         "_body",
-        "_buffer",
-        "_certificate",
-        "_exchange",
-        "_head",
-        "_left",
-        "_link",
-        "_machine",
-        "_overdue",
         "_peer",
-        "_phase",
         "_principal",
         "_probe",
         "_received",
-        "_refusal",
         "_reply",
-        "_scope",
-        "_settings",
-        "_stream",
         "_unread",
-        "_woken",
-        "_writing",
-        "client",
-        "deadline",
     )
 
     def __init__(
         self, link: "AsyncioServerLink", peer: str | None, refusal: str | None = None
     ) -> None:
-        super().__init__(link.inbox, link.ssl_context)
-        self.deadline = clock() + link.settings.head_time
-        self.client: str | None = share_of(address_of(peer))
-        """Whose share of the connections this one takes."""
-        self._link = link
-        self._machine = link.machine
-        self._settings = link.settings
+        super().__init__(link, peer, refusal)
         self._peer = peer
-        self._refusal = refusal
-        self._phase = Phase.OPENING
-        self._certificate: ClientCertificate | None = None
-        self._buffer = bytearray()
-        self._exchange: Route | None = None
-        self._head: RequestHead | None = None  # until its body is there
         self._principal: Verdict | None = None
         self._body: ChunkedBody | LengthBody | None = None
         self._began = 0.0
         self._received = 0
         self._reply: Reply | None = None
-        self._overdue: str | None = None  # what a 408 would say now
         self._unread = False  # some of the request's body will not be read
-        self._writing = False  # what the machine has is being taken, or is about to be
-        self._woken = False  # there has been something to write for this exchange
-        self._left = 0  # bytes that may still be thrown away
         self._probe: asyncio.TimerHandle | None = None
-        self._stream: ProtocolStream | None = None
-        self._scope: anyio.CancelScope | None = None
-
-    # As a carrier
-
-    @property
-    def idle(self) -> bool:
-        """Between two requests, the last reply sent."""
-        return self._phase in (Phase.OPENING, _HEAD) and not (self.blocked or self._buffer)
-
-    def wake(self) -> None:
-        """The machine has something to send for this connection's exchange."""
-        self._woken = True
-        if not self._writing:
-            self._writing = True
-            self._link.write_soon(self)
-
-    def expire(self) -> None:
-        """The deadline has passed."""
-        if self._overdue is not None:
-            self._fail(BadHead(408, self._overdue), decoded=True)
-        else:
-            self.stop()
-
-    def stop(self) -> None:
-        """Close at once."""
-        self._gone()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _gone(self) -> None:
-        if self._phase is Phase.CLOSED:
-            return
-        self._phase = Phase.CLOSED
-        if self._probe is not None:
-            self._probe.cancel()
-        if self._scope is not None:
-            self._scope.cancel()
-        self._leave()
-        self._link.discard(self)
-
-    def _leave(self) -> None:
-        """Part with an exchange whose reply is not complete."""
-        if self._exchange is not None:
-            exchange, self._exchange = self._exchange, None
-            self._link.unregister(exchange)
-            if self._link.trace is not None:
-                self._link.trace.left(exchange)
-            self._machine.disconnect(exchange, now=clock())
-            self._link.flush_soon()
 
     # From the transport
-
-    def _begin(self) -> None:
-        if self._phase is Phase.CLOSED:
-            self.stop()
-            return
-        self._phase = _HEAD
-        if self._tls is not None:
-            self._certificate = self._tls.certificate()
-        if self._refusal is not None:
-            self._fail(BadHead(503, self._refusal), decoded=True)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.BaseProtocol`."""
-        if self._phase is Phase.UPGRADED and self._stream is not None:
-            self._stream.lose(exc)  # who has taken it over will close it
-        else:
-            self._gone()
 
     def _room(self) -> int:
         if self._phase is _REPLY or self._phase is Phase.ASKING:
@@ -202,14 +72,6 @@ class HttpProtocol(WireProtocol):
         if self._phase is _BODY and self._head is not None and self._head.length is not None:
             return max(self._head.length - self._received, SMALL_READ)
         return SMALL_READ
-
-    def _drop(self, size: int) -> bool:
-        if self._phase is not _LINGERING:
-            return False
-        self._left -= size
-        if self._left <= 0:
-            self.stop()
-        return True
 
     def _receive(self, data: bytes | memoryview) -> None:
         if self._stream is not None:
@@ -222,29 +84,12 @@ class HttpProtocol(WireProtocol):
     def _ended(self) -> None:
         if self._stream is not None:
             self._stream.feed_eof()
-        elif self._phase in (Phase.OPENING, _LINGERING):
+        elif self._phase in (Phase.OPENING, Phase.LINGERING):
             self._close()
         elif self._phase is _REPLY:
             self._half_closed()
         else:
             self._advance()
-
-    def pause_writing(self) -> None:
-        """See :class:`asyncio.BaseProtocol`: the system takes no more."""
-        self.blocked = True
-        if self._phase is not _LINGERING:  # which has its own time
-            self.deadline = clock() + self._settings.write_time
-
-    def resume_writing(self) -> None:
-        """See :class:`asyncio.BaseProtocol`: it has taken everything."""
-        self.blocked = False
-        if self._stream is not None:
-            self.deadline = math.inf
-            self._stream.changed()
-        elif self._phase is _HEAD or self._phase is _REPLY:
-            idle = self._phase is _HEAD
-            self.deadline = clock() + self._settings.idle_time if idle else math.inf
-            self._link.write_soon(self)  # asyncio does not bear that we close it now
 
     # Requests
 
@@ -267,14 +112,6 @@ class HttpProtocol(WireProtocol):
         if phase is _BODY:
             return self._read_body()
         return phase is _REPLY and self._reply_ready()
-
-    def pace(self) -> None:
-        """Read only as much as there is room for."""
-        if self._stream is not None:
-            self._hold_back(self._stream.waiting >= SMALL_READ)
-        else:
-            busy = self.blocked or self._phase is _REPLY or self._phase is Phase.ASKING
-            self._hold_back(busy and len(self._buffer) >= self._settings.read_ahead)
 
     def _read_head(self) -> bool:
         if self.blocked:
@@ -393,11 +230,6 @@ class HttpProtocol(WireProtocol):
 
     # Replies
 
-    def write_late(self) -> None:
-        """Write what was not ready, or could not be written, when its request had been read."""
-        if self._phase is _REPLY or self._phase is _HEAD:
-            self._advance()
-
     def _reply_ready(self) -> bool:
         """Take what the machine has and write it; whether another request may follow."""
         link, reply = self._link, self._reply
@@ -422,7 +254,8 @@ class HttpProtocol(WireProtocol):
                 self._held += data  # another request is there already
             else:
                 self.transmit(data)
-            link.flush_soon()  # who waited for room has some now
+            if self._exchange is not None or link.draining or self._machine.pending:
+                link.flush_soon()  # who waited for room has some now
         self._writing = False
         if self._unread:
             self._linger()
@@ -432,7 +265,7 @@ class HttpProtocol(WireProtocol):
             self._phase = _HEAD
             if not self.blocked:
                 self.deadline = clock() + self._settings.idle_time
-            return True
+            return bool(self._buffer) or self._eof or link.draining
         return False
 
     def _half_closed(self) -> None:
@@ -484,63 +317,3 @@ class HttpProtocol(WireProtocol):
             self._stream = None
             self._buffer += stream.reclaim()
             self._go_on(partial(self._ask, head))
-
-    # Ends
-
-    def _fail(self, error: Exception, *, decoded: bool = False) -> None:
-        """End the connection: with a refusal, if ``error`` is the client's.
-
-        Anything else is a mistake of ours, and ends one connection, not all of them.  ``decoded``:
-        it is not the head that is refused.
-        """
-        try:
-            if isinstance(error, BadBody):
-                error = BadHead(error.status, str(error))
-            if isinstance(error, BadHead):
-                if not decoded and self._exchange is None and self._link.trace is not None:
-                    self._link.trace.undecodable(bytes(self._buffer))
-                self._refuse(error)
-                return
-        except Exception as another:
-            error = another
-        logger.error("a connection failed", exc_info=error)
-        self.stop()
-
-    def _refuse(self, refusal: BadHead) -> None:
-        """Answer what is no request, or does not become one: nothing behind it is read.
-
-        A page can read why if its Origin is known: not if the head itself is refused.
-        """
-        head, trace = self._head, self._link.trace
-        self._leave()
-        if trace is not None:
-            trace.refused(refusal.status, refusal.message)
-        revision = None if head is None else head.revision
-        extra = () if head is None else self._machine.readable(head.request)
-        self._phase = _LINGERING
-        self.transmit(error_response(refusal.status, refusal.message, revision, extra))
-        self._linger()
-
-    def _linger(self) -> None:
-        """Let the client read the reply: closing with unread input would reset the connection."""
-        self._phase = _LINGERING
-        self._head = self._body = self._overdue = None
-        self._buffer.clear()
-        self._left = self._settings.linger_bytes
-        self.deadline = clock() + self._settings.linger_time
-        self.transmit(b"")
-        if self._eof:
-            self._close()
-        else:
-            self.finish_sending()
-
-    def _close(self) -> None:
-        if self._phase is Phase.CLOSED:
-            return
-        self._phase = Phase.CLOSING
-        self._overdue = None
-        if not self.blocked:
-            self.deadline = clock() + self._settings.linger_time
-        self.transmit(b"")
-        if self._transport is not None:
-            self._transport.close()

@@ -68,12 +68,16 @@ class Reply:
         headers = head.headers
         # RFC 9112 section 6.3
         self._bodiless = self._bodiless or head.status in (204, 304)
-        if not self._bodiless and all(name != b"content-length" for name, _ in headers):
-            if self._http_1_0:
-                self.close = True
+        if not self._bodiless:
+            for name, _ in headers:
+                if name == b"content-length":
+                    break
             else:
-                self._chunked = True
-                headers = [*headers, (b"transfer-encoding", b"chunked")]
+                if self._http_1_0:
+                    self.close = True
+                else:
+                    self._chunked = True
+                    headers = [*headers, (b"transfer-encoding", b"chunked")]
         if self.close:
             headers = [*headers, (b"connection", b"close")]
         return format_response(head.status, headers)

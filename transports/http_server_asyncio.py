@@ -16,6 +16,7 @@ from transports.http_connection import Upgrade
 from transports.http_host import Carrier, peer_name
 from transports.http_listening import PAUSE, ListeningHost
 from transports.http_protocol import HttpProtocol
+from transports.http_protocol_life import LivingProtocol
 from transports.http_settings import HttpServerSettings
 from transports.link import App
 
@@ -42,7 +43,7 @@ class AsyncioServerLink(ListeningHost):
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.inbox = memoryview(bytearray(_READ))
         """Where the connections read to, one at a time."""
-        self._late: list[HttpProtocol] = []
+        self._late: list[LivingProtocol] = []
         self._turned_away: set[Carrier] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._accepting: set[socket.socket] = set()
@@ -52,7 +53,7 @@ class AsyncioServerLink(ListeningHost):
         """See :class:`~transports.http_listening.ListeningHost`."""
         return len(self._turned_away)
 
-    def write_soon(self, connection: HttpProtocol) -> None:
+    def write_soon(self, connection: LivingProtocol) -> None:
         """Have ``connection`` write in the next turn of the event loop."""
         if not self._late:
             asyncio.get_running_loop().call_soon(self._write_late)

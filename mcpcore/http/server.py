@@ -208,6 +208,12 @@ class HttpServer(SessionEntry):
         elif record.opens and session is not None:
             self._end_session(session, "its client disconnected before it was opened", now)
 
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`next_event` or :meth:`writable` may have something new to tell."""
+        hub = self._hub
+        return bool(hub.events or hub.inbox or hub.outbox.frames or self._news)
+
     def next_event(self) -> Event | None:
         """Advance until there is something to tell; None when all input is used up.
 

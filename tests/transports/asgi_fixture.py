@@ -28,7 +28,8 @@ class Kind(Struct, frozen=True):
     app: str = "tests.transports.asgi_site:app"
 
 
-_UVICORN = ("uvicorn", "{app}", "--port", "{port}", "--no-access-log", "--lifespan")
+_PLAIN = ("--http", "h11", "--ws", "wsproto", "--loop", "asyncio")  # whatever else is installed
+_UVICORN = ("uvicorn", "{app}", "--port", "{port}", *_PLAIN, "--no-access-log", "--lifespan")
 _MOUNTED = "tests.transports.asgi_site:mounted"
 
 KINDS = {

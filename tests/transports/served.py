@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from msgspec import structs
 
 from mcpcore.service import Server
+from tests.transports.ways import on_this_way
 from transports.context import Context
-from transports.server import serve
+from transports.server import ServeSettings, serve
 
 ANY_PORT = "127.0.0.1:0"
 
@@ -74,6 +76,8 @@ async def served(
     if not (http or ws or sse or tcp or unix):
         http = ANY_PORT
     bindings: dict[str, Any] = {"http": http, "ws": ws, "sse": sse, "tcp": tcp, "unix": unix}
+    settings = options.pop("settings", None) or ServeSettings()
+    settings = structs.replace(settings, http_link=on_this_way(settings.http_link))
     count = sum(1 if isinstance(each, str) else len(each) for each in bindings.values() if each)
     made = Served()
     listening = anyio.Event()
@@ -84,7 +88,14 @@ async def served(
             listening.set()
 
     async def run() -> None:
-        await serve(server, **bindings, on_listening=announce, stop=made.stop, **options)
+        await serve(
+            server,
+            **bindings,
+            settings=settings,
+            on_listening=announce,
+            stop=made.stop,
+            **options,
+        )
         made.ended.set()
 
     with anyio.fail_after(seconds):

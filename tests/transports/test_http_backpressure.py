@@ -12,6 +12,7 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from tests.transports.http_fixture import http, initialize, legacy, tool
 from tests.transports.raw_site import served
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.context import Context
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings

@@ -18,6 +18,7 @@ from mcpcore.service import Server
 from mcpcore.spec.types.content import TextContent
 from tests.transports.certificates import papers
 from tests.transports.served import served
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.client import connect
 from transports.client_errors import (
     ConnectionClosed,

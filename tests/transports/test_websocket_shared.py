@@ -15,6 +15,7 @@ from tests.transports.malformed import META, request
 from tests.transports.served import ANY_PORT, Served, served
 from tests.transports.serving import serving
 from tests.transports.sites import CLOSE, TEXT, call, frame, raw, upgrade
+from tests.transports.ways import anyio_backend as anyio_backend
 from transports.client import connect
 from transports.context import Context
 from transports.http_settings import HttpServerSettings
