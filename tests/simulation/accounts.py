@@ -103,7 +103,7 @@ def tag_of(message: Any) -> Tag | None:
     if method in ("notifications/message", "notifications/x"):
         data = message["params"]
         data = data.get("data", data)
-        return Tag("note", data["r"], data["s"]) if isinstance(data, dict) else None
+        return Tag("note", data["r"], data["s"]) if "r" in data else None
     if method is not None:
         tag = question_of(message.get("params") or {}) if "id" in message else None
         return None if tag is None else Tag("ask", int(tag.split(":")[0]), 0)
@@ -164,6 +164,8 @@ class Accounts:
         self.by_id: dict[int, dict[Any, Ask]] = {}
         self.questions: dict[Any, Question] = {}
         """By machine and id."""
+        self._last: dict[tuple[int, int], int] = {}
+        """By client and server: the news for all that was heard last."""
         self._ran: dict[tuple[int, int, int], list[Run]] = {}
         self.requests = 0
 
@@ -192,8 +194,12 @@ class Accounts:
         elif isinstance(event, NotificationReceived | SubscriptionNotification):
             data = json.loads(bytes(event.params))
             data = data.get("data", data)
-            if isinstance(data, dict) and "r" in data:
+            if "r" in data:
                 self._heard(client, data["r"], data["s"])
+            elif "all" in data:
+                last = self._last.get((client, data["by"]), 0)
+                demand(data["all"] > last, "news for all comes in order, once", client, data, last)
+                self._last[client, data["by"]] = data["all"]
         return None
 
     def _end(self, client: int, ask: Ask, event: Any, now: float) -> None:

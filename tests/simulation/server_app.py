@@ -50,6 +50,8 @@ class ServerApp:
         self._host: Host = host
         self._place = place
         self._books = host.scene.books
+        self._number = host.scene.new_run()
+        self._said = 0
         self._jobs: dict[Any, Job] = {}
         self._asking: dict[Any, Job] = {}
 
@@ -162,6 +164,11 @@ class ServerApp:
 
     def _do_uri(self, job: Job) -> None:
         self._announce(job, "notifications/resources/updated", {"uri": "file:///1"})
+
+    def _do_all(self, job: Job) -> None:
+        self._said += 1
+        said = {"by": self._number, "all": self._said}
+        self._announce(job, "notifications/x", said)
 
     def _announce(self, job: Job, method: str, params: Any) -> None:
         for machine in self._host.machines:  # type: ignore[attr-defined]

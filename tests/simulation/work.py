@@ -36,7 +36,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 _KINDS = ["call"] * 10 + ["list"] * 2 + ["ping", "subscribe", "listen", "level", "roots", "abandon"]
 _ACTS = ["progress"] * 4 + ["log"] * 2 + ["x"] * 3 + ["ask"] * 3 + ["tools", "uri", "poll", "gets"]
-_ACTS += ["progress", "x", "burst"]
+_ACTS += ["progress", "x", "burst", "all", "all"]
 
 
 def draw_script(chance: Random, *, polite: bool = False) -> Script:
