@@ -32,14 +32,15 @@ async def offer(
     stop: anyio.Event,
     settings: ServeSettings = SETTINGS,
     *,
+    called: str | None = None,
     task_status: TaskStatus[None],
 ) -> None:
-    """Serve on one binding, and say where."""
+    """Serve on one binding, and say where; it may be ``called`` by another name."""
     await serve(
         server,
         **{name: address},  # type: ignore[arg-type]
         settings=settings,
-        on_listening=lambda url: print(name, url),
+        on_listening=lambda url: print(called or name, url),
         on_ready=task_status.started,
         stop=stop,
     )

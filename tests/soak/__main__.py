@@ -17,6 +17,7 @@ from msgspec import Struct, json
 
 from tests.soak.actors import (
     EVERYWHERE,
+    HTTP,
     NETWORK,
     Soak,
     SoakHouse,
@@ -35,6 +36,8 @@ from tests.soak.sampling import Sample, listen_to_errors, sample
 REPORT = Path("build/reports/soak.json")
 SETTLING = 45.0
 """Seconds within which sessions that were given up are forgotten, and idle connections closed."""
+SHOWN = 60.0
+"""Seconds between two lines of the table."""
 WATCHED = 8.0
 """Seconds for which the servers are watched having nothing to do."""
 Act = Callable[[Soak, str, str], Awaitable[None]]
@@ -50,7 +53,7 @@ class Cast(Struct, frozen=True):
 
 CAST = (
     *(Cast(steady, (binding,), 1.0) for binding in EVERYWHERE),
-    Cast(storm, ("tcp", "ws", "memory", "unix", "stdio", "http", "sse"), 10.0),
+    Cast(storm, ("tcp", "ws", "memory", "unix", "stdio", *HTTP), 10.0),
     Cast(flood, EVERYWHERE, 4.0),
     Cast(killer, (*NETWORK, "stdio"), 0.5),
     Cast(deaf, NETWORK, 3.0),
@@ -86,14 +89,19 @@ async def _soak(
         await hello(made, binding)  # what is made once is there from now on
     gc.collect()
     begin = time.monotonic()
-    period = min(60.0, minutes * 60 / 16)
+    period = min(10.0, minutes * 60 / 24)
     moments: list[Moment] = []
     report = Report(backend, minutes, [], 0.0, moments)
 
-    def look() -> Moment:
+    shown = -SHOWN
+
+    def look(*, show: bool = True) -> Moment:
+        nonlocal shown
         servers = json.decode(house.ask(), type=Sample)
         moment = Moment(time.monotonic() - begin, servers, sample(), dict(made.done))
-        tell(_line(moment))
+        if show or moment.seconds >= shown + SHOWN:
+            shown = moment.seconds
+            tell(_line(moment))
         return moment
 
     tell(_HEAD)
@@ -104,7 +112,7 @@ async def _soak(
                 group.start_soon(made.repeat, cast.act, cast.where, cast.rest)
             while time.monotonic() - begin < minutes * 60:
                 await anyio.sleep(min(period, begin + minutes * 60 - time.monotonic()))
-                moments.append(look())
+                moments.append(look(show=False))
             made.over.set()
     except BaseExceptionGroup as group_of:
         report.wrong += [f"failed: {_told(error)}" for error in _flat(group_of)]

@@ -46,7 +46,9 @@ STORM = 10_000
 """Calls in flight that are cancelled at once."""
 STEPS = 2_000
 NOTES = 500
-NETWORK = ("tcp", "unix", "ws", "http", "sse")
+HTTP = ("http", "http-anyio", "sse")
+"""The driver that is usual on the event loop, and that on streams of anyio."""
+NETWORK = ("tcp", "unix", "ws", *HTTP)
 EVERYWHERE = (*NETWORK, "stdio", "memory")
 
 
@@ -177,7 +179,7 @@ _PATIENT = ClientSettings(
 async def storm(soak: Soak, binding: str, era: str) -> None:
     """Have very many calls in flight, and cancel them all at once."""
     case = soak.case()
-    count = STORM if binding not in ("http", "sse") else STORM // 10
+    count = STORM if binding not in HTTP else STORM // 10
     async with connect(soak.house.target(binding), revision=era, settings=_PATIENT) as client:
         await client.tools()  # or each call would ask for them
         async with anyio.create_task_group() as group:
@@ -287,7 +289,7 @@ async def babbler(soak: Soak, binding: str, era: str) -> None:
     data = soak.random.choice(TABLE).data
     if soak.random.random() < 0.3:
         data = soak.random.randbytes(soak.random.randrange(1, 2000))
-    if not isinstance(target, UnixTarget) and binding in ("http", "sse", "ws"):
+    if binding in (*HTTP, "ws"):
         parts = urlsplit(target.url)
         head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"

@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import anyio
-from msgspec import json
+from msgspec import json, structs
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
@@ -64,6 +64,9 @@ async def main(path: str) -> None:
     async with anyio.create_task_group() as group:
         for name, address in bindings.items():
             await group.start(partial(offer, server, name, address, stop, SETTINGS))
+        streams = structs.replace(SETTINGS, http_link=structs.replace(HTTP, driver="anyio"))
+        serving = partial(offer, server, "http", "127.0.0.1:0", stop, streams, called="http-anyio")
+        await group.start(serving)
         print("ready", flush=True)
         while True:
             await anyio.wait_readable(0)

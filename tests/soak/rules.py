@@ -11,6 +11,8 @@ GROWTH, SLACK = 0.03, 4.0
 tables of an allocator are never quite the same."""
 BLOCKS = 20_000
 """Blocks of memory that come and go: what is cached, what is garbage and was not yet collected."""
+CALM = 100
+"""Requests in flight that are no storm."""
 SPARE = 8
 """Descriptors and tasks that are there for a moment only, such as those of an idle thread."""
 IDLE = 0.01
@@ -27,11 +29,15 @@ class Moment(Struct):
 
 
 def growing(moments: list[Moment]) -> list[str]:
-    """What grows under load: medians of the second quarter and of the last."""
-    quarter = max(len(moments) // 4, 1)
+    """What grows under load: medians of the second quarter and of the last.
+
+    A storm takes memory while it lasts, so moments within one do not count.
+    """
     found = []
     for side in ("servers", "load"):
         samples = [getattr(moment, side) for moment in moments]
+        samples = [each for each in samples if each.in_flight <= CALM] or samples
+        quarter = max(len(samples) // 4, 1)
         before, after = samples[quarter : 2 * quarter], samples[-quarter:]
         was, now = (median(each.rss for each in part) for part in (before, after))
         if now > was * (1 + GROWTH) + SLACK:
