@@ -78,20 +78,6 @@ def node() -> str | None:
     return str(own) if own.exists() else which("node")
 
 
-@cache
-def missing_driver() -> str | None:
-    """Whether our HTTP driver on asyncio.Protocol is not there yet."""
-    from transports.http_settings import HttpServerSettings
-
-    if "driver" in HttpServerSettings.__struct_fields__:
-        return None
-    return "there is no HTTP driver on asyncio.Protocol"
-
-
-def _missing_speed() -> str | None:
-    return missing_driver() or missing_here("httptools", "uvloop")
-
-
 def _module(name: str, title: str, *words: str, needs: Missing = lambda: None) -> Subject:
     return Subject(title, (OURS, "-m", f"benchmarks.programs.{name}", *words), needs)
 
@@ -114,14 +100,14 @@ def _typescript(title: str, binding: str) -> Subject:
 _SPEEDY = ("mcp", "httptools", "uvloop")
 _BEST = ("--parser", "httptools", "--loop", "uvloop")
 
+_SPEED = partial(missing_here, "httptools", "uvloop")
+
 SUBJECTS: dict[str, Subject] = {
     # HTTP
     "ours-anyio": _module("ours", "ours, anyio and h11", "--driver", "anyio"),
     "ours-trio": _module("ours", "ours, trio and h11", "--driver", "anyio", "--backend", "trio"),
-    "ours-asyncio": _module(
-        "ours", "ours, asyncio and h11", "--driver", "asyncio", needs=missing_driver
-    ),
-    "ours-speed": _module("ours", "ours, speed extra", "--driver", "speed", needs=_missing_speed),
+    "ours-asyncio": _module("ours", "ours, asyncio and h11", "--driver", "asyncio"),
+    "ours-speed": _module("ours", "ours, speed extra", "--driver", "speed", needs=_SPEED),
     "raw-anyio": _module("raw_h11", "raw anyio and h11", "--io", "anyio"),
     "raw-trio": _module("raw_h11", "raw trio and h11", "--io", "anyio", "--backend", "trio"),
     "raw-streams": _module("raw_h11", "raw asyncio streams and h11", "--io", "streams"),
@@ -131,7 +117,7 @@ SUBJECTS: dict[str, Subject] = {
         "raw protocol, httptools, uvloop",
         "--loop",
         "uvloop",
-        needs=partial(missing_here, "httptools", "uvloop"),
+        needs=_SPEED,
     ),
     "raw-httptools-asyncio": _module(
         "raw_httptools",
@@ -145,7 +131,7 @@ SUBJECTS: dict[str, Subject] = {
         "uvloop",
         "--checks",
         "no",
-        needs=partial(missing_here, "httptools", "uvloop"),
+        needs=_SPEED,
     ),
     "responder": _module("responder", "ready bytes on epoll"),
     "sdk": _sdk("official SDK, JSON replies", "--replies", "json"),

@@ -83,6 +83,28 @@ def run(
     guarded(False, work)
 
 
+@app.command("profile")
+def profile(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ROW:VARIANT]...", show_default=False)
+    ] = None,
+) -> None:
+    """Show where the CPU time of our servers goes, by layer.
+
+    \b
+    Examples:
+      mcpcore bench profile
+      mcpcore bench profile http:ours-asyncio stdio:ours-stdio
+    """  # noqa: D301
+
+    def work() -> int:
+        from benchmarks.commands.running import show_profiles
+
+        return show_profiles(names or ())
+
+    guarded(False, work)
+
+
 @app.command("compare")
 def compare(
     old: Annotated[Path, typer.Argument(metavar="OLD.json")],

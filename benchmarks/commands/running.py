@@ -1,5 +1,6 @@
 """What the commands of the bench do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,12 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.method.compare import Change, compare
 from benchmarks.method.machine import described, machine
 from benchmarks.method.samples import FORMAT, Run
+from benchmarks.profiling import PROFILED, profile, profiles
 from benchmarks.report.docs import write_docs as write_page
 from benchmarks.report.markdown import markdown as in_markdown
 from benchmarks.report.plots import draw
-from benchmarks.report.tables import reason, show_differences, show_load, show_row
+from benchmarks.report.tables import (
+    reason,
+    show_differences,
+    show_load,
+    show_profile,
+    show_row,
+)
 from benchmarks.rows import Row
-from benchmarks.runner import measure_load, run_row
+from benchmarks.runner import RunFailed, measure_load, run_row
 from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
@@ -108,8 +116,28 @@ def measure(choice: Choice) -> int:
             run.rows[name] = result
             show_row(console, name, result)
             _save(run, choice)
+        if not choice.only:
+            progress.update(bar, description="where the time goes")
+            run.profiles = profiles()
+            for found in run.profiles.values():
+                show_profile(console, found)
+            _save(run, choice)
     _write(run, markdown=choice.markdown, plots=choice.plots, write_docs=choice.write_docs)
     return _status(console, run)
+
+
+def show_profiles(names: Sequence[str]) -> int:
+    """Profile and print."""
+    console = _console()
+    for name in names or PROFILED:
+        row, _, variant = name.partition(":")
+        if row not in ROWS or variant not in ROWS[row].variants:
+            raise Failure(f"there is no {name!r}; `bench run --list` shows rows", Exit.USAGE)
+        try:
+            show_profile(console, profile(name))
+        except RunFailed as problem:
+            raise Failure(str(problem)) from None
+    return Exit.OK
 
 
 def _typescript() -> tuple[tuple[str, ...], tuple[str, ...]]:

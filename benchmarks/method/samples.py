@@ -92,6 +92,17 @@ class RowResult(Struct):
     verdicts: list[Verdict] = field(default_factory=list)
 
 
+class Profile(Struct):
+    """Where the CPU time of a program goes."""
+
+    title: str
+    layers: dict[str, float]
+    """Shares of all looks, the largest first."""
+    kernel: float
+    """The share of the CPU time that was spent in the kernel."""
+    looks: int
+
+
 class Run(Struct):
     """A whole run, as it is saved."""
 
@@ -100,6 +111,8 @@ class Run(Struct):
     rows: dict[str, RowResult]
     load: dict[str, float] = field(default_factory=dict)
     """What the load generator takes by itself, in microseconds of CPU, by kind of work."""
+    profiles: dict[str, "Profile"] = field(default_factory=dict)
+    """Where our time goes, by row and variant, ``row:variant``."""
     format: int = FORMAT
 
 

@@ -1,19 +1,18 @@
 """Our server, by its public API: ``--binding http|sse|ws|tcp|unix|stdio``, ``--driver``.
 
 Drivers of HTTP: ``anyio`` (h11; with ``--backend trio`` too), ``asyncio`` (h11 on a protocol),
-``speed`` (httptools and uvloop).  One that is not there is refused with a line on standard error
-that begins with ``not available:``, and status 3.
+``speed`` (httptools and uvloop).
 """
 
+import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import anyio
 from msgspec import Meta, Struct
 
 from benchmarks.programs.offer import arguments, fillers
+from benchmarks.programs.sampling import sampled
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
@@ -22,7 +21,6 @@ from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
 
-UNAVAILABLE = 3
 MANY = 100_000
 LARGE = 256 * 1024 * 1024
 
@@ -102,35 +100,17 @@ def settings(driver: str) -> ServeSettings:
 
 
 def driven(driver: str) -> dict[str, Any]:
-    """The settings that choose a driver; ends the program if it is not there."""
-    there = "driver" in HttpServerSettings.__struct_fields__
+    """The settings that choose a driver of HTTP."""
     if driver in ("", "anyio"):
-        return {"driver": "anyio", "parser": "h11"} if there else {}
-    if not there:
-        unavailable("there is no HTTP driver on asyncio.Protocol")
+        return {"driver": "anyio", "parser": "h11"}
     return {"driver": "asyncio", "parser": "h11" if driver == "asyncio" else "httptools"}
 
 
-def unavailable(reason: str) -> None:
-    """End the program, saying why."""
-    print(f"not available: {reason}", file=sys.stderr, flush=True)
-    sys.exit(UNAVAILABLE)
-
-
-@contextmanager
-def looped(driver: str) -> Iterator[None]:
-    """Have uvloop where the driver wants it."""
-    if driver != "speed":
-        yield
-        return
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        unavailable("uvloop is not installed: make bench-tools")
-    import asyncio
+def with_uvloop() -> None:
+    """Have every event loop made by uvloop."""
+    import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    yield
 
 
 def announce(url: str) -> None:
@@ -147,11 +127,12 @@ def main() -> None:
         where = {"unix": chosen.path}
     elif binding == "stdio":
         where = {"stdio": True}
-    given = settings(chosen.driver)
-    with looped(chosen.driver):
+    if chosen.driver == "speed":
+        with_uvloop()
+    with sampled():
         run(
             make(chosen.tools),
-            settings=given,
+            settings=settings(chosen.driver),
             on_listening=None if binding == "stdio" else announce,
             backend=chosen.backend or "asyncio",
             **where,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.method.samples import Run
-from benchmarks.report.markdown import goals, load_table, machine_lines, row_table
+from benchmarks.report.markdown import goals, load_table, machine_lines, profile_table, row_table
 from benchmarks.report.plots import draw
 from benchmarks.subjects import ROOT
 
@@ -28,6 +28,8 @@ def measured(run: Run, plots: list[str]) -> str:
     ]
     for name, row in run.rows.items():
         parts += [f"`{name}`: {row.title}", row_table(row)]
+    if run.profiles:
+        parts += ["### Where the time goes", profile_table(run)]
     return "\n\n".join(parts)
 
 

@@ -82,6 +82,22 @@ def load_table(run: Run) -> str:
     return table(headings, rows, right=1)
 
 
+def profile_table(run: Run) -> str:
+    """Where our time goes, a column for each profile."""
+    found = list(run.profiles.items())
+    totals: dict[str, float] = {}
+    for _, each in found:
+        for layer, share in each.layers.items():
+            totals[layer] = totals.get(layer, 0.0) + share
+    layers = sorted(totals, key=lambda layer: -totals[layer])
+    rows = [
+        (layer, *(f"{each.layers[layer]:.0%}" if layer in each.layers else "" for _, each in found))
+        for layer in layers
+    ]
+    rows.append(("in the kernel, of all", *(f"{each.kernel:.0%}" for _, each in found)))
+    return table(("layer", *(f"`{name}`" for name, _ in found)), rows, right=1)
+
+
 def machine_lines(run: Run) -> str:
     """The machine and the packages, as a list."""
     return "\n".join(f"- {line}" for line in described(run.machine))
@@ -101,4 +117,6 @@ def markdown(run: Run) -> str:
     ]
     for name, row in run.rows.items():
         parts += [f"### `{name}`: {row.title}", row_table(row)]
+    if run.profiles:
+        parts += ["## Where the time goes", profile_table(run)]
     return "\n\n".join(parts) + "\n"

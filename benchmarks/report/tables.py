@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.method.compare import Change, Difference
-from benchmarks.method.samples import Measured, RowResult, Verdict
+from benchmarks.method.samples import Measured, Profile, RowResult, Verdict
 
 _COLOURS = {Change.FASTER: "green", Change.SLOWER: "red", Change.SAME: "dim"}
 
@@ -128,6 +128,18 @@ def show_load(console: Console, load: Mapping[str, float]) -> None:
             name, *(number(load[key]) for key in (name, f"{name}, responder", f"{name}, a second"))
         )
     console.print(table)
+    console.print()
+
+
+def show_profile(console: Console, found: Profile) -> None:
+    """Print where the time of one program goes."""
+    table = Table(title=found.title, title_justify="left", title_style="bold")
+    table.add_column("layer")
+    table.add_column("share of the CPU", justify="right")
+    for layer, share in found.layers.items():
+        table.add_row(layer, f"{share:.1%}")
+    console.print(table)
+    console.print(f"  {found.looks:,} looks; {found.kernel:.0%} in the kernel", highlight=False)
     console.print()
 
 

@@ -1,0 +1,88 @@
+"""Where the time goes: files are given to layers, and a program that is asked to counts."""
+
+import asyncio.base_events
+import json
+import os
+import selectors
+import sys
+from pathlib import Path
+
+import anyio
+import h11
+import pytest
+
+from benchmarks.load import lines
+from benchmarks.load.jobs import Command
+from benchmarks.method.samples import Profile
+from benchmarks.profiling import PROFILED
+from benchmarks.programs.sampling import VARIABLE, layer_of, sampled
+from benchmarks.report.markdown import profile_table
+from benchmarks.table import ROWS
+from mcpcore.engine import peer
+from mcpcore.http import server
+from tests.benchmarks.runs import run
+from transports import pump
+
+
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        (peer, "mcpcore/engine"),
+        (server, "mcpcore/http"),
+        (pump, "transports"),
+        (lines, "benchmarks"),
+        (asyncio.base_events, "asyncio"),
+        (selectors, "asyncio"),
+        (anyio, "anyio"),
+        (h11, "h11"),
+        (json, "the rest"),
+        (pytest, "the rest"),
+    ],
+)
+def test_a_file_belongs_to_a_layer(module: object, layer: str) -> None:
+    file = getattr(module, "__file__", None)
+    assert layer_of(str(file)) == layer
+
+
+@pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="needs setitimer")
+def test_a_busy_program_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "profile.json"
+    monkeypatch.setenv(VARIABLE, str(file))
+    before = os.times()
+    with sampled():
+        while os.times().user - before.user < 0.1:
+            json.dumps(list(range(100)))
+    found = json.loads(file.read_text())
+    assert sum(found["layers"].values()) >= 3
+    assert 0 <= found["kernel"] <= 1
+
+
+def test_nothing_is_counted_without_being_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import signal
+
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with sampled():
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_what_is_profiled_is_ours_and_in_the_table() -> None:
+    for name in PROFILED:
+        row, _, variant = name.partition(":")
+        words = ROWS[row].variants[variant].job().server.words
+        assert words[:3] == (sys.executable, "-m", "benchmarks.programs.ours")
+        assert isinstance(ROWS[row].variants[variant].job().server, Command)
+
+
+def test_the_table_has_a_column_for_each_profile() -> None:
+    made = run({})
+    made.profiles = {
+        "http:ours": Profile("HTTP", {"transports": 0.75, "h11": 0.25}, 0.3, 100),
+        "stdio:ours": Profile("stdio", {"transports": 1.0}, 0.1, 100),
+    }
+    text = profile_table(made).splitlines()
+    assert text[0] == "| layer | `http:ours` | `stdio:ours` |"
+    assert text[2:] == [
+        "| transports | 75% | 100% |",
+        "| h11 | 25% |  |",
+        "| in the kernel, of all | 30% | 10% |",
+    ]
