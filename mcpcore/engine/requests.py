@@ -22,7 +22,7 @@ from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.transmit import FrameKind, Outbox, Transmit
 from mcpcore.spec.methods import Method
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation, ProgressToken, RequestMeta, Skim
+from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Message, Reject, RequestId, encode_batch
 
@@ -99,12 +99,6 @@ class Inbound(Struct, weakref=False, eq=False):
     interest: Interest | None = None
     held: bool = False
     """The engine answers it itself, once our owner admits it."""
-
-    @property
-    def token(self) -> ProgressToken | None:
-        """What reports of its progress must name; None: nobody asked for any."""
-        token = self.meta.progress_token
-        return None if token is UNSET else token
 
     def forget_params(self) -> None:
         """It lasts, and what it came with will not be looked at again."""

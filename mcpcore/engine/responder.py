@@ -77,7 +77,7 @@ class Responder(Receiver):
         """
         record = self._answerable(key)
         text: bytes | memoryview
-        if bare and isinstance(result, (Raw, bytes)):
+        if bare and type(result) is Raw:
             text = memoryview(result)
         else:
             text, meta, own_type = take_result_apart(result, meta)
@@ -163,7 +163,7 @@ class Responder(Receiver):
         if not math.isfinite(value) or (last is not None and value <= last):
             return False
         report = _Report(
-            record.token,
+            record.meta.progress_token,
             value,
             UNSET if total is None else total,
             UNSET if message is None else message,
@@ -235,7 +235,7 @@ def _takes_news(record: Inbound) -> bool:
 
 
 def _wants_progress(record: Inbound) -> bool:
-    return record.token is not None and _takes_news(record)
+    return record.meta.progress_token is not UNSET and _takes_news(record)
 
 
 def _check_result_type(record: Inbound, result_type: str) -> None:

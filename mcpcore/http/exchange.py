@@ -298,18 +298,19 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take what waits, at most ``limit`` bytes of the body."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
-        head, body = self._head, self._body
+        head, body, report = self._head, self._body, self.report
         if head is not None:
             taken.append(head)
-            if self.report is not None:
-                self.report.status = head.status
             self._head = None
+            if report is not None:
+                report.status = head.status
         if body:
             self._body = b""
-            if len(body) <= limit and self.report is None:
+            if report is None and len(body) <= limit:
                 self.size, self._waits = 0, False
                 self.news.pop(self.route, None)
-                return [*taken, HttpChunk(self.route, body), HttpEnd(self.route, self._close)]
+                taken += (HttpChunk(self.route, body), HttpEnd(self.route, self._close))
+                return taken
             self._out = deque((body,))
         out = self._out
         if out and limit > 0:

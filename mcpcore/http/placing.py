@@ -47,7 +47,7 @@ def any_stream_will_do(frame: Transmit) -> bool:
 
 
 _CLOSING = "the server is shutting down"
-_NOTIFICATION = FrameKind.NOTIFICATION
+_NOTIFICATION, _WAITING = FrameKind.NOTIFICATION, Phase.WAITING
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
@@ -169,7 +169,9 @@ class Placing(OwnerCalls):
         if route == MAIN:
             self._to_session(frame, session)
         elif session is None:
-            self._carry(frame, None, self._exchanges.get(route))
+            record = self._exchanges.get(route)
+            if record is None or record.phase is not _WAITING or not record.answer(frame):
+                self._carry(frame, None, record)
         else:
             self._deliver(frame, session)
             if session.temporary and frame.ends:

@@ -241,7 +241,8 @@ class HttpServer(SessionEntry):
         Each is told of once, and again when a part has been taken of what it has; one whose client
         does not read costs nothing meanwhile.
         """
-        self._collect()
+        if self._hub.outbox.frames or self._closing:
+            self._collect()
         news = list(self._news)
         self._news.clear()
         return news
@@ -251,7 +252,8 @@ class HttpServer(SessionEntry):
 
         What is not taken waits, which holds back whoever produces it.
         """
-        self._collect()
+        if self._hub.outbox.frames or self._closing:
+            self._collect()
         record = self._exchanges.get(exchange)
         if record is None or not record.ready:
             return []

@@ -229,7 +229,8 @@ class SessionTable:
         due = math.inf
         for queue, limit in self._limited:
             if queue:
-                due = min(due, next(iter(queue)).used_at + limit)
+                when = next(iter(queue)).used_at + limit
+                due = when if when < due else due
         age = self._settings.session_age
         if age is not None:
             due = min(due, next(iter(self._sessions.values())).created + age)

@@ -33,44 +33,37 @@ class Prepared:
     ``finish`` stands in the ``try``, as what a handler returned may be wrong as well.
     """
 
-    __slots__ = (
-        "error",
-        "failed",
-        "is_async",
-        "meta",
-        "refused",
-        "result",
-        "revision",
-        "task",
-        "thread",
-    )
+    # Most requests have nothing but defaults, which cost nothing here.
+    __slots__ = ("__dict__", "is_async", "revision")
 
     bare = False
     """Results are JSON without line breaks and have neither ``_meta`` nor ``resultType``."""
+    result: Raw | None = None
+    """The answer, if no handler is needed."""
+    thread: bool = False
+    """The handler may block: :meth:`call` it in a worker thread."""
+    meta: dict[str, Any] | None = None
+    """After :meth:`finish`: what the handler put into the result's ``_meta``.
+
+    It is not part of the body, as ``_meta`` belongs to the engine.
+    """
+    task: TaskSupport | None = None
+    """How the request may run as a task; None: it may not."""
+    refused: bool = False
+    """It will be refused, whatever becomes of it on the way."""
+    error: Exception | None = None
+    """What ``result`` tells of, where that is an error."""
+    failed: bool = False
+    """``result``, or what :meth:`finish` returned, says that a tool failed."""
 
     def __init__(
         self, revision: Revision, *, result: Raw | None = None, is_async: bool = False
     ) -> None:
         self.revision = revision
-        self.result = result
-        """The answer, if no handler is needed."""
         self.is_async = is_async
         """The handler is a coroutine function."""
-        self.thread = False
-        """The handler may block: :meth:`call` it in a worker thread."""
-        self.meta: dict[str, Any] | None = None
-        """After :meth:`finish`: what the handler put into the result's ``_meta``.
-
-        It is not part of the body, as ``_meta`` belongs to the engine.
-        """
-        self.task: TaskSupport | None = None
-        """How the request may run as a task; None: it may not."""
-        self.refused = False
-        """It will be refused, whatever becomes of it on the way."""
-        self.error: Exception | None = None
-        """What ``result`` tells of, where that is an error."""
-        self.failed = False
-        """``result``, or what :meth:`finish` returned, says that a tool failed."""
+        if result is not None:
+            self.result = result
 
     def call(self, context: Any) -> Any:
         """Call the handler: its value, or a coroutine."""
@@ -127,8 +120,10 @@ class Bound(Prepared, Generic[E]):
     __slots__ = ("_entry", "_values")
 
     def __init__(self, entry: E, values: tuple[Any, ...], revision: Revision) -> None:
-        super().__init__(revision, is_async=entry.is_async)
-        self.thread = entry.thread
+        self.revision = revision
+        self.is_async = entry.is_async
+        if entry.thread:
+            self.thread = True
         self._entry = entry
         self._values = values
 

@@ -129,7 +129,8 @@ class Server(Registry):
             prepared.error, prepared.failed = error, True
         else:
             prepared = ToolCall(entry, values, revision)
-        prepared.task = entry.task
+        if entry.task is not None:
+            prepared.task = entry.task
         return prepared
 
     def _read_resource(

@@ -9,6 +9,7 @@ tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page of each
 narrows ids to strings and integers, and params and results to objects.
 """
 
+from codecs import utf_8_decode
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Literal
@@ -61,6 +62,7 @@ _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
 _NULL = Raw(b"null")
 _BRACE = ord("{")
+_BLOCK = 64 * 1024
 _WORTH_A_COPY = 64 * 1024
 """From this many bytes on a small Raw is copied rather than left to keep its text alive."""
 
@@ -160,7 +162,7 @@ def decode(
     text = data if type(data) is bytes else bytes(data)
     try:
         if not text.isascii():
-            text.decode()  # msgspec checks no UTF-8 in Raw values and in members it skips
+            _check_utf8(text)  # msgspec does not, in Raw values and in members it skips
         # More than max_depth brackets, each closed, take more than twice as many bytes.
         size = len(text)
         if size > 2 * max_depth and deeper_than(text, max_depth):
@@ -171,6 +173,14 @@ def decode(
     if size < _WORTH_A_COPY and _find_flaw(message) is None:
         return message
     return _examine(message, size)
+
+
+def _check_utf8(text: bytes) -> None:
+    """Raise UnicodeDecodeError if it is not UTF-8; what is long is never decoded as a whole."""
+    view, start, end = memoryview(text), 0, len(text)
+    while start < end:
+        last = end - start <= _BLOCK
+        start += utf_8_decode(view[start : start + _BLOCK], "strict", last)[1]
 
 
 def refuse_oversized(head: bytes, limit: int) -> Reject:

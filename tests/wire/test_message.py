@@ -494,3 +494,16 @@ def test_batches_round_trip(requests: list[tuple[RequestId, str]]) -> None:
 def test_members_go_in_first(text: bytes, expected: str) -> None:
     assert text.decode().endswith(expected)
     assert message(text).kind is not Kind.ERROR
+
+
+@pytest.mark.parametrize("char", ["é", "€", "😀"])
+@pytest.mark.parametrize("shift", range(4))
+def test_a_long_text_is_checked_for_utf8_wherever_it_is_cut(char: str, shift: int) -> None:
+    text = "x" * shift + char * 70_000
+    body = {"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"text": text}}
+    data = json.dumps(body, ensure_ascii=False).encode()
+    assert isinstance(decode(data), Message)
+    for place in (64 * 1024 - 1, 64 * 1024, len(data) // 2, len(data) - 5):
+        broken = decode(data[:place] + b"\xff" + data[place + 1 :])
+        assert isinstance(broken, Reject)
+        assert "not UTF-8" in broken.message
