@@ -5,6 +5,7 @@ from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -147,6 +148,8 @@ class Waiting:
         """Wait for what became of an expected request, however long that takes."""
         waiter = self._waiters[request]
         try:
+            if waiter.outcome is not None:
+                await checkpoint()
             while waiter.outcome is None:
                 waiter.event = anyio.Event()
                 await waiter.event.wait()
