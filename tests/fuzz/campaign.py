@@ -17,7 +17,9 @@ from tests.fuzz.worker import Found, Tally
 _DONE = re.compile(r"cov: (\d+) ft: (\d+)")
 _COUNT = re.compile(r"stat::number_of_executed_units: *(\d+)")
 _RAW = re.compile(r"written to (\S+)")
-_GRACE = 60.0
+_LATE = -1
+"""What a process is said to have ended with that has not ended."""
+_GRACE = 300.0
 """Seconds beyond its own that a process gets for starting, and for making inputs smaller."""
 
 
@@ -66,9 +68,12 @@ def run(
 
 def _work(arguments: list[str], limit: float | None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.fuzz.worker", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=limit, check=False
-    )
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, _LATE, "", f"no end within {limit:g} s")
 
 
 def _limit(budget: Budget) -> float | None:

@@ -215,16 +215,17 @@ class Visit:
             assert due is None or math.isfinite(due)
 
     def _event(self, bench: Bench, event: Any) -> None:
+        key = getattr(event, "key", 0) + _at(self.benches, bench)
         if isinstance(event, RequestReceived):
-            assert event.key not in self.open
-            self.open[event.key + _at(self.benches, bench)] = bench
+            assert key not in self.open
+            self.open[key] = bench
         elif isinstance(event, RequestCancelled):
             bench.server.release(event.key)
-            self.open.pop(event.key + _at(self.benches, bench), None)
+            self.open.pop(key, None)
         elif isinstance(event, SubscriptionOpened):
-            self.streams[event.key + _at(self.benches, bench)] = bench
+            self.streams[key] = bench
         elif isinstance(event, SubscriptionClosed):
-            self.streams.pop(event.key + _at(self.benches, bench), None)
+            self.streams.pop(key, None)
         elif isinstance(event, SessionOpened):
             self.sessions.append(event.session)
         elif isinstance(event, SessionClosed) and event.session in self.sessions:

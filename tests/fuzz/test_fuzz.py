@@ -20,10 +20,12 @@ from tests.fuzz.registry import CORPUS, Target, load, names
 from tests.fuzz.worker import fuzz
 
 ROOT = Path(__file__).parents[2]
-MESSAGES = {"wire": 100_000, "peer_server": 3_000, "peer_client": 3_000}
+MESSAGES = {"wire": 100_000, "peer_server": 4_000, "peer_client": 4_000}
 """Inputs of targets that take messages; one of a Peer has several."""
 STREAMS = {"http_streams": 10_000, "websocket": 10_000}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
+PARTS = 4
+"""Seeds among which those are shared."""
 SLOW = {"http_streams", "websocket", "http_server", "stored_server", "http_client"}
 
 every = pytest.mark.parametrize("name", names())
@@ -70,15 +72,11 @@ def test_the_corpus_is_small() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", MESSAGES)
-def test_a_hundred_thousand_messages(name: str) -> None:
-    assert faults_of(load(name), seed=2026, executions=MESSAGES[name]) == []
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", STREAMS)
-def test_ten_thousand_streams(name: str) -> None:
-    assert faults_of(load(name), seed=2026, executions=STREAMS[name]) == []
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("name", MESSAGES | STREAMS)
+def test_so_many_messages_and_streams(name: str, part: int) -> None:
+    executions = (MESSAGES | STREAMS)[name] // PARTS
+    assert faults_of(load(name), seed=2026 + part, executions=executions) == []
 
 
 @pytest.mark.long
