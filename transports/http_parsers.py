@@ -121,12 +121,12 @@ def _by_httptools() -> Reader:
             if name == b"host":
                 hosts += 1
             elif name == b"transfer-encoding":
-                codings += 1 if value.lower() == b"chunked" else 2
+                codings += 1 if value == b"chunked" else 2
         if (
             len(headers) != head.count(b"\n") - 2
-            or codings > 1
             or hosts > 1
             or (not hosts and version == b"1.1")
+            or codings > 1
         ):
             return read_by_h11(head)
         return RequestLines(method, target, version, headers)
