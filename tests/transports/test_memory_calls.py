@@ -54,7 +54,7 @@ async def test_calls_one_after_the_other_let_others_run() -> None:
         for _ in range(10):
             await said(client)
         tasks.cancel_scope.cancel()
-    assert turns >= 10
+    assert turns >= 5
 
 
 async def test_a_handler_does_not_run_in_the_context_of_its_caller() -> None:
