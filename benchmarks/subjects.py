@@ -170,8 +170,14 @@ SUBJECTS: dict[str, Subject] = {
     "ours-unix": _module("ours", "ours, Unix socket", "--binding", "unix", "--path", "{path}"),
     # clients, and what measures itself
     "client": _module("client", "our client"),
+    "client-stdio": _module("client", "our client, stdio"),
     "raw-client": _module("raw_client", "raw h11 client on anyio"),
     "sdk-client": Subject("official SDK", (SDK, SDK_CLIENT), partial(missing_in, SDK, "mcp")),
+    "sdk-client-stdio": Subject(
+        "official SDK, stdio",
+        (SDK, SDK_CLIENT, "stdio", OURS),
+        partial(missing_in, SDK, "mcp"),
+    ),
     "memory": _module("in_memory", "our Client and server in memory", "client"),
     "pair": _module("in_memory", "bare pair of Peers", "pair"),
     "sdk-memory": Subject(

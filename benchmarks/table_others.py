@@ -59,6 +59,28 @@ def _client(name: str) -> SelfMeasured:
     return SelfMeasured(server=SUBJECTS[name].command(), beside=SUBJECTS["raw-protocol"].command())
 
 
+def _clients() -> dict[str, Variant]:
+    """Our client against the fastest server that there is of each binding."""
+    beside = {
+        "http": "raw-protocol",
+        "ws": "raw-ws-streams",
+        "sse": "ours-sse",
+        "tcp": "ours-tcp",
+        "unix": "ours-unix",
+    }
+
+    def job(server: str) -> SelfMeasured:
+        return SelfMeasured(server=SUBJECTS["client"].command(), beside=SUBJECTS[server].command())
+
+    return {
+        **{
+            binding: Variant(f"our client, {binding}", partial(job, server), lambda: None)
+            for binding, server in beside.items()
+        },
+        **at(_alone, "client-stdio", "sdk-client-stdio"),
+    }
+
+
 def _alone(name: str) -> SelfMeasured:
     return SelfMeasured(server=SUBJECTS[name].command())
 
@@ -174,6 +196,14 @@ ROWS = (
             Bound("client", "raw-client", 1.7),
             Bound("client", "sdk-client", 1 / 3.5),
         ),
+    ),
+    Row(
+        name="client-bindings",
+        title="A client's call over every binding",
+        unit=CALL,
+        variants=_clients(),
+        bounds=(Bound("client-stdio", "sdk-client-stdio"),),
+        goal=False,
     ),
     Row(
         name="memory",

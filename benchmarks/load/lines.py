@@ -3,16 +3,12 @@
 import os
 import re
 import socket
-import tempfile
 import time
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
-from pathlib import Path
 from urllib.parse import urlsplit
-
-from msgspec import structs
 
 from benchmarks.load.asks import (
     FIRST,
@@ -23,7 +19,7 @@ from benchmarks.load.asks import (
     initialize,
 )
 from benchmarks.load.jobs import Command, LineCalls
-from benchmarks.load.server import listening, piped
+from benchmarks.load.server import listening, piped, placed
 from benchmarks.load.steady import steady
 from benchmarks.method.samples import Sample
 
@@ -77,12 +73,12 @@ def connected(job: LineCalls) -> Iterator[tuple[int, Lines]]:
         with piped(job.server) as (process, sink, source):
             yield process, Lines(sink, source)
         return
-    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
-        path = str(Path(folder) / "bench.sock")
-        words = tuple(word.replace("{path}", path) for word in job.server.words)
-        command = structs.replace(job.server, words=words)
-        with _listening(command) as (process, connection), connection:
-            yield process, Lines(connection.fileno(), connection.fileno())
+    with (
+        placed(job.server) as command,
+        _listening(command) as (process, connection),
+        connection,
+    ):
+        yield process, Lines(connection.fileno(), connection.fileno())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import msgspec
 
 from benchmarks.load.jobs import SelfMeasured
-from benchmarks.load.server import ServerFailed, listening
+from benchmarks.load.server import ServerFailed, listening, placed
 from benchmarks.method.samples import Sample
 
 
@@ -14,7 +14,7 @@ def measure(job: SelfMeasured) -> Sample:
     """Run the program, beside the server that it needs, whose URL is its last word."""
     if job.beside is None:
         return _printed(job, ())
-    with listening(job.beside) as (_, url):
+    with placed(job.beside) as command, listening(command) as (_, url):
         return _printed(job, (url,))
 
 

@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, Queue
+
+from msgspec import structs
 
 from benchmarks.load.jobs import Command
 
@@ -46,6 +49,15 @@ def reset_peak(process: int) -> None:
     """Begin to count the peak of resident memory anew."""
     with open(f"/proc/{process}/clear_refs", "w") as clear:
         clear.write("5")
+
+
+@contextmanager
+def placed(command: Command) -> Iterator[Command]:
+    """The same command with ``{path}``, of a Unix socket, filled in."""
+    with tempfile.TemporaryDirectory(prefix="mcpcore-bench-") as folder:
+        path = os.path.join(folder, "bench.sock")
+        words = tuple(word.replace("{path}", path) for word in command.words)
+        yield structs.replace(command, words=words)
 
 
 @contextmanager

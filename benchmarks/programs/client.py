@@ -1,6 +1,7 @@
-"""Our client over HTTP, calling ``echo``: CPU of this process.
+"""Our client, calling ``echo``: CPU of this process.
 
-``python -m benchmarks.programs.client WARM SECONDS URL`` prints a sample.
+``python -m benchmarks.programs.client WARM SECONDS URL`` prints a sample; without URL it starts a
+raw server on stdio.
 """
 
 import sys
@@ -11,10 +12,12 @@ from benchmarks.programs.measuring import TEXT, measured
 from mcpcore.spec.types import TextContent
 from transports.client import connect
 
+STDIO = [sys.executable, "-m", "benchmarks.programs.raw_stdio", "--io", "blocking"]
 
-async def main(warm: float, seconds: float, url: str) -> None:
+
+async def main(warm: float, seconds: float, url: str | None) -> None:
     """Measure."""
-    async with connect(url) as client:
+    async with connect(STDIO if url is None else url) as client:
         await client.tools()
 
         async def call() -> None:
@@ -27,4 +30,5 @@ async def main(warm: float, seconds: float, url: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), sys.argv[3])
+    given = sys.argv[3] if sys.argv[3:] else None
+    anyio.run(main, float(sys.argv[1]), float(sys.argv[2]), given)

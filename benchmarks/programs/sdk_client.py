@@ -1,7 +1,8 @@
 """The official Python SDK 2.x as a client; run as a script in its own environment.
 
-``sdk_client.py WARM SECONDS URL`` calls over HTTP; ``sdk_client.py memory WARM SECONDS`` calls a
-server of the SDK in the same process.  Prints a sample: CPU of this process.
+``sdk_client.py WARM SECONDS URL`` calls over HTTP, ``sdk_client.py memory WARM SECONDS`` a server
+of the SDK in the same process, ``sdk_client.py stdio PYTHON WARM SECONDS`` our raw server on stdio,
+which PYTHON can run.  Prints a sample: CPU of this process.
 """
 
 import logging
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import anyio
 import mcp_types as types
-from mcp import Client
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from mcp.server import Server
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -46,9 +48,18 @@ async def main(target, mode, warm, seconds):
         print(await measured(call, warm, seconds))
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "memory":
+def chosen():
+    """What to connect to and how, as the command line says, and the times."""
+    kind, *rest = sys.argv[1:]
+    if kind == "memory":
         server = Server("memory", version="1", on_list_tools=on_list, on_call_tool=on_call)
-        anyio.run(main, server, "legacy", float(sys.argv[2]), float(sys.argv[3]))
-    else:
-        anyio.run(main, sys.argv[3], "auto", float(sys.argv[1]), float(sys.argv[2]))
+        return server, "legacy", *map(float, rest)
+    if kind == "stdio":
+        args = ["-m", "benchmarks.programs.raw_stdio", "--io", "blocking"]
+        started = stdio_client(StdioServerParameters(command=rest[0], args=args))
+        return started, "legacy", *map(float, rest[1:])
+    return rest[1], "auto", float(kind), float(rest[0])
+
+
+if __name__ == "__main__":
+    anyio.run(main, *chosen())

@@ -9,6 +9,8 @@ from benchmarks.subjects import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "plots"
+SHOWN = ("http", "http-legacy", "stdio", "websocket", "client", "echo-1m", "progress", "start")
+"""Rows of which the page shows the costs; tables show all of them."""
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
 
@@ -40,5 +42,5 @@ def write_docs(run: Run, page: Path = PAGE, plots: Path = PLOTS) -> None:
     _, _, after = rest.partition(END)
     for old in plots.glob("*.svg") if plots.is_dir() else ():
         old.unlink()
-    names = [f"{plots.name}/{file.name}" for file in draw(run, plots)]
+    names = [f"{plots.name}/{file.name}" for file in draw(run, plots, SHOWN)]
     page.write_text(f"{before}{BEGIN}\n\n{measured(run, names)}\n\n{END}{after}", encoding="utf-8")

@@ -1,5 +1,6 @@
 """The plots of a run: cost, throughput, percentile curves, memory."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks.load.memory import AT
@@ -17,10 +18,17 @@ _MEMORY = {
 _TAIL = 99.99
 
 
-def draw(run: Run, folder: Path) -> list[Path]:
-    """Write every plot that the run has figures for; returns the files."""
+def draw(run: Run, folder: Path, rows: Collection[str] | None = None) -> list[Path]:
+    """Write the plots that the run has figures for; returns the files.
+
+    ``rows``: only these get one of their costs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    made = {f"cost-{name}.svg": cost(name, row) for name, row in run.rows.items() if _any(row)}
+    made = {
+        f"cost-{name}.svg": cost(name, row)
+        for name, row in run.rows.items()
+        if _any(row) and (rows is None or name in rows)
+    }
     if flying := throughput(run):
         made["throughput.svg"] = flying
     for name in ("http", "stdio", "websocket"):

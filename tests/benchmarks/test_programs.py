@@ -36,6 +36,7 @@ ROUNDS = {
     "websocket": None,
     "bindings": None,
     "client": None,
+    "client-bindings": ("client-stdio", "sse", "unix", "sdk-client-stdio"),
     "memory": None,
     "peak-1m": ("ours-asyncio", "bytes"),
     "idle-stream": ("ours-asyncio",),
