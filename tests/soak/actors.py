@@ -10,8 +10,8 @@ import signal
 import socket
 import string
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ from mcpcore.spec.types.content import TextContent
 from tests.bindings.places import ERAS, LEGACY, House
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import SETTINGS, Story, hasty
-from tests.soak.network import LIMITS, MANY
+from tests.soak.network import LIMITS, MANY, PATIENCE
 from tests.soak.tools import COUNTED, make_server
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
@@ -39,8 +39,6 @@ from transports.targets import MemoryTarget, UnixTarget
 
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""
-PATIENCE = 300.0
-"""Seconds that anything may take, on a machine that has other things to do."""
 _LONG = 5.0
 STORM = 10_000
 """Calls in flight that are cancelled at once."""
@@ -73,12 +71,12 @@ class SoakHouse(House):
         self.shambles.close()
         super().close()
 
-    def ask(self) -> str:
-        """Ask the process of the network for a sample, as JSON."""
+    def ask(self, *, rest: bool) -> str:
+        """Ask the process of the network for a sample, as JSON; ``rest``: without garbage."""
         self.target("tcp")
         network = next(each for each in self._processes if "network.py" in str(each.args))
         assert network.stdin is not None
-        network.stdin.write("sample\n")
+        network.stdin.write("rest\n" if rest else "sample\n")
         network.stdin.flush()
         return self._line(network)
 
@@ -125,6 +123,15 @@ class Soak:
             spent = min(anyio.current_time() - begun, _LONG)
             with anyio.move_on_after(rest * self.random.uniform(0.5, 1.5) + spent):
                 await self.over.wait()
+
+
+@contextmanager
+def _disturbed() -> Iterator[None]:
+    """Let a conversation end as it likes."""
+    try:
+        yield
+    except* LOST:
+        pass
 
 
 def _said(result: Any) -> str:
@@ -243,7 +250,7 @@ async def killer(soak: Soak, binding: str, era: str) -> None:
 async def deaf(soak: Soak, binding: str, era: str) -> None:
     """Ask for much, and stop reading; the server ends it, or we leave."""
     async with relayed(soak.house, binding) as relay:
-        with suppress(*LOST):
+        with _disturbed():
             async with connect(relay.target, revision=era, settings=hasty(1.0)) as client:
                 await client.call_tool("echo", {"text": "first"})
                 relay.stop(DOWN)
@@ -254,14 +261,14 @@ async def deaf(soak: Soak, binding: str, era: str) -> None:
 
 
 async def _ask_in_vain(client: Client) -> None:
-    with suppress(*LOST):
+    with _disturbed():
         await client.call_tool("big", {"size": 2_000_000}, timeout=0.5)
 
 
 async def slaughterer(soak: Soak, binding: str, era: str) -> None:
     """Kill the server's process, or the one that stands for it, in the middle of a conversation."""
     shambles = soak.house.shambles
-    with suppress(*LOST):
+    with _disturbed():
         async with (
             connect(shambles.target("stdio"), revision=era, settings=hasty(3.0)) as client,
             anyio.create_task_group() as group,
@@ -279,7 +286,7 @@ async def slaughterer(soak: Soak, binding: str, era: str) -> None:
 
 
 async def _stay_in_vain(client: Client, case: str) -> None:
-    with suppress(*LOST):
+    with _disturbed():
         await client.call_tool("wait", {"case": case})
 
 

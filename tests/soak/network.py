@@ -1,9 +1,10 @@
 """The servers of the soak, all in one process: ``network.py BACKEND UNIX-SOCKET``.
 
 It says where each binding is, then ``ready``; each line that it is sent is answered with a sample
-of what it holds, and it ends with its standard input.
+of what it holds (``rest``: without garbage), and it ends with its standard input.
 """
 
+import gc
 import os
 import sys
 from functools import partial
@@ -30,24 +31,36 @@ from transports.websocket_settings import WebSocketSettings
 MANY = 20_000
 """Requests that may be in flight: more than a storm has."""
 LIMITS = Limits(message_size=32 * 1024 * 1024, in_flight=MANY)
-_PUMP = PumpSettings(drain=0.2, stall=5.0)
+PATIENCE = 300.0
+"""Seconds that anything may take, on a machine that has other things to do."""
+_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
 HTTP = HttpServerSettings(
-    connections=MANY, connections_per_client=MANY, drain_time=1.0, idle_time=20.0, write_time=5.0
+    connections=MANY,
+    connections_per_client=MANY,
+    drain_time=1.0,
+    head_time=PATIENCE,
+    body_time=PATIENCE,
+    body_grace=PATIENCE,
+    idle_time=PATIENCE,
+    write_time=PATIENCE,
 )
 SETTINGS = ServeSettings(
     runtime=RuntimeSettings(limits=LIMITS, input_timeout=20.0),
     http=HttpSettings(
         max_body=LIMITS.message_size,
         max_calls=2 * MANY,
-        session_idle=20.0,
-        session_unused=10.0,
-        replay_age=20.0,
+        session_idle=30.0,
+        session_unused=30.0,
+        replay_age=30.0,
     ),
     http_link=HTTP,
-    websocket=WebSocketSettings(close_timeout=0.5, pump=_PUMP),
-    socket=SocketSettings(pump=_PUMP, connections_per_client=MANY),
+    websocket=WebSocketSettings(close_timeout=0.5, handshake_timeout=PATIENCE, pump=_PUMP),
+    socket=SocketSettings(
+        pump=_PUMP, connections_per_client=MANY, first_time=PATIENCE, message_time=PATIENCE
+    ),
 )
-"""Who does not come back is forgotten soon, so that the end of the soak is as its beginning."""
+"""Nobody is hurried, and sessions that nobody comes back to are forgotten soon: so the end of the
+soak is as its beginning."""
 
 
 async def main(path: str) -> None:
@@ -70,8 +83,11 @@ async def main(path: str) -> None:
         print("ready", flush=True)
         while True:
             await anyio.wait_readable(0)
-            if not os.read(0, 4096):
+            asked = os.read(0, 4096)
+            if not asked:
                 break
+            if b"rest" in asked:
+                gc.collect()
             sys.stdout.buffer.write(json.encode(sample()) + b"\n")
             sys.stdout.flush()
         stop.set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from mcpcore.engine.requests import Hub
+from mcpcore.http.server import HttpServer
 from tests.bindings.workbench import census
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -27,6 +28,8 @@ class Sample(Struct):
     threads: int
     in_flight: int
     """Requests in the tables of all its endpoints, both ways."""
+    sessions: int
+    """Legacy sessions of its HTTP servers."""
     cpu: float
     """Seconds so far."""
     work: dict[str, int] = {}
@@ -59,7 +62,9 @@ def listen_to_errors() -> None:
 def sample() -> Sample:
     """Look at this process."""
     there = census()
-    hubs = [each for each in gc.get_objects() if type(each) is Hub]
+    known = gc.get_objects()
+    hubs = [each for each in known if type(each) is Hub]
+    machines = [each for each in known if type(each) is HttpServer]
     return Sample(
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
         blocks=sys.getallocatedblocks(),
@@ -67,6 +72,7 @@ def sample() -> Sample:
         tasks=sum(there.tasks.values()),
         threads=there.threads,
         in_flight=sum(len(hub.inbound) + len(hub.outbound) for hub in hubs),
+        sessions=sum(machine.sessions for machine in machines),
         cpu=time.process_time(),
         work=there.tasks,
         errors=ERRORS.heard,

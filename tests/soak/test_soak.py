@@ -10,7 +10,14 @@ from tests.soak.rules import Moment, growing, remaining
 from tests.soak.sampling import Sample
 
 FLAT = Sample(
-    rss=50.0, blocks=100_000, descriptors=10, tasks=5, threads=1, in_flight=0, cpu=1.0, work={}
+    rss=50.0,
+    blocks=100_000,
+    descriptors=10,
+    tasks=5,
+    threads=1,
+    in_flight=0,
+    sessions=0,
+    cpu=1.0,
 )
 
 
@@ -34,8 +41,8 @@ def _members(sample: Sample) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "values", "wrong"),
     [
-        ("rss", [40, 50, 50, 50, 51, 50, 51, 50], False),
-        ("rss", [40, 45, 50, 55, 60, 65, 70, 75], True),
+        ("rss", [40, 90, 90, 90, 95, 90, 96, 95], False),
+        ("rss", [40, 50, 60, 70, 80, 90, 99, 99], True),
         ("blocks", [1e5, 1.1e5, 1.1e5, 1.1e5, 1.2e5, 1.1e5, 1.1e5, 1.1e5], False),
         ("blocks", [1e5, 1.1e5, 1.2e5, 1.3e5, 1.4e5, 1.5e5, 1.6e5, 1.7e5], True),
     ],
@@ -53,6 +60,9 @@ def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: s
         ("tasks", 5, False),
         ("tasks", 6, True),
         ("in_flight", 1, True),
+        ("sessions", 1, True),
+        ("blocks", 120_000, False),
+        ("blocks", 130_000, True),
         ("errors", ["a connection failed"], True),
     ],
 )
@@ -69,4 +79,5 @@ def test_it_is_flat(backend: str, minutes: float) -> None:
     report = anyio.run(soak, backend, minutes, 1, print, backend=backend)
     assert report.wrong == []
     done = report.moments[-1].done
-    assert min(done[name] for name in ("calls", "cancelled", "notifications", "harmed")) > 0
+    for name in ("calls", "cancelled", "notifications", "harmed", "killed children", "malformed"):
+        assert done.get(name), name
