@@ -86,12 +86,13 @@ class HttpClientLink(HttpCarrier):
         else:
             connection = PooledConnection(self, send)
             self._exchanges[send.exchange] = connection
-            self._connections.add(connection)
             self._watch()
+            self._connections.add(connection)
             self._tasks.start_soon(connection.run)
 
     def _assign(self, connection: PooledConnection, send: HttpSend) -> None:
         self._exchanges[send.exchange] = connection
+        self._watch()
         connection.resume(send)
 
     def _stop_running(self, exchange: Route) -> bool:
@@ -108,6 +109,11 @@ class HttpClientLink(HttpCarrier):
             self._idle.remove(connection)
 
     # Time
+
+    def _quiet_until(self) -> float:
+        if self._exchanges:
+            return 0.0
+        return min((connection.deadline for connection in self._connections), default=0.0)
 
     def _expire(self, now: float) -> bool:
         for connection in tuple(self._connections):

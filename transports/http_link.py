@@ -107,10 +107,15 @@ class HttpLink(Link):
     def _expire(self, now: float) -> bool:
         """Act on what is overdue; return whether anything is left to watch."""
 
+    def _quiet_until(self) -> float:
+        """Until when no deadline can pass, as nothing happens."""
+        return 0.0
+
     def _watch(self) -> None:
         """Make sure that :meth:`_expire` is called once per sweep from now on."""
-        if self._sweep_at == math.inf:
-            self._sweep_at = clock() + self._sweep
+        soon = clock() + self._sweep
+        if self._sweep_at > soon:
+            self._sweep_at = soon
             if self._sweep_at < self._alarm:
                 self._set_alarm(self._sweep_at)
 
@@ -132,7 +137,8 @@ class HttpLink(Link):
                 await anyio.sleep_forever()
             now = clock()
             if now >= self._sweep_at:
-                self._sweep_at = now + self._sweep if self._expire(now) else math.inf
+                more = self._expire(now)
+                self._sweep_at = max(now + self._sweep, self._quiet_until()) if more else math.inf
             deadline = self._deadline()
             if deadline is not None and deadline <= now:
                 self._on_deadline(now)

@@ -149,6 +149,18 @@ async def test_idle_connection_is_closed() -> None:
         assert await client.call() == "{}"
 
 
+async def test_nothing_looks_at_an_idle_connection_before_its_time() -> None:
+    settings = HttpClientLinkSettings(idle_time=1000.0)
+    async with server() as running, caller(url_of(running), settings=settings) as client:
+        await client.call()
+        [connection] = client.link._connections
+        assert client.link._quiet_until() == connection.deadline > clock() + 900
+        request = client.request("wait")
+        assert client.link._quiet_until() == 0.0
+        assert client.link._sweep_at <= clock() + client.link._sweep
+        client.machine.cancel(request, now=clock())
+
+
 async def test_tls() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
