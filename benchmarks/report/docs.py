@@ -13,13 +13,21 @@ SHOWN = ("http", "http-legacy", "stdio", "websocket", "client", "echo-1m", "prog
 """Rows of which the page shows the costs; tables show all of them."""
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
+_CALM = 1.0
+"""The load of a machine that has hardly anything else to do."""
+_BUSY = (
+    "The machine had other work meanwhile (a load of {load:.0f}): costs are higher than on a quiet one, "
+    "rates and latencies say nothing, and ratios are rough."
+)
 
 
 def measured(run: Run, plots: list[str]) -> str:
     """The part of the page that a run makes; ``plots``: the files, as the page names them."""
+    busy = run.machine["load"][0]
     parts = [
         f"Measured on {run.machine['when'][:10]}, {run.rounds} rounds; costs are medians.",
         machine_lines(run),
+        *([_BUSY.format(load=busy)] if busy > _CALM else ()),
         "### Goals",
         goals(run),
         "### Plots",

@@ -26,6 +26,8 @@ def of(values: tuple[float, ...]) -> dict[str, dict[str, Measured]]:
         ((101.0, 100.0, 102.0, 99.0, 100.0), Change.SAME),
         ((60.0, 140.0, 100.0, 130.0, 80.0), Change.SAME),  # noisy
         ((104.0, 90.0, 103.0, 110.0, 101.0), Change.SAME),
+        ((101.0, 101.0, 110.0, 112.0, 111.0), Change.SAME),  # the intervals touch
+        ((99.0, 99.0, 90.0, 88.0, 89.0), Change.SAME),
     ],
 )
 def test_what_has_changed_beyond_the_noise(after: tuple[float, ...], change: Change) -> None:
@@ -33,11 +35,11 @@ def test_what_has_changed_beyond_the_noise(after: tuple[float, ...], change: Cha
     assert (found.row, found.variant, found.change) == ("http", "ours", change)
 
 
-def test_a_steady_difference_of_a_hundredth_is_no_change() -> None:
-    before, after = (100.0,) * 5, (101.0,) * 5
-    (found,) = compare(run(of(before)), run(of(after)))
+@pytest.mark.parametrize("after", [99.0, 101.0])
+def test_a_steady_difference_of_a_hundredth_is_no_change(after: float) -> None:
+    (found,) = compare(run(of((100.0,) * 5)), run(of((after,) * 5)))
     assert found.change is Change.SAME
-    assert found.factor == pytest.approx(1.01)
+    assert found.factor == pytest.approx(after / 100)
 
 
 def test_what_is_new_gone_or_was_never_measured() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmarks.method.samples import Measured, Run, Verdict
 from benchmarks.report.docs import BEGIN, END, PAGE, write_docs
+from benchmarks.report.docs import measured as measured_part
 from benchmarks.report.markdown import markdown
 from benchmarks.report.plots import draw
 from benchmarks.report.svg import Line, lines
@@ -95,9 +96,15 @@ def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Pat
     assert text.startswith(f"# Before\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\nAfter.\n")
     assert "\nold\n" not in text
+    assert "had other work" not in text
     assert not (plots / "cost-gone.svg").exists()
     for name in re.findall(r"\]\((plots/[^)]+)\)", text):
         assert (tmp_path / name).is_file()
+
+
+def test_the_page_says_so_if_the_machine_was_busy(made: Run) -> None:
+    made.machine["load"] = [7.6, 1.0, 0.0]
+    assert "had other work meanwhile (a load of 8)" in measured_part(made, [])
 
 
 def test_the_page_has_its_marks() -> None:
