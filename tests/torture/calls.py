@@ -30,6 +30,7 @@ _SOCKET = {
     "recv": (errno.ECONNRESET, _READS),
     "recv_into": (errno.ECONNRESET, ("error", "end")),
     "send": (errno.EPIPE, _WRITES),
+    "sendall": (errno.EPIPE, ("error",)),
     "sendmsg": (errno.EPIPE, ("error",)),
     "recvmsg": (errno.ECONNRESET, ("error",)),
     "accept": (errno.EMFILE, ("error",)),
@@ -56,7 +57,7 @@ _OS = {
 }
 _CROWD, _FIRST = "process_tree", 3
 """What looks at every process of the machine: those that it looks at first are enough."""
-_CARRY = {"recv", "recv_into", "recvmsg", "send", "sendmsg"}
+_CARRY = {"recv", "recv_into", "recvmsg", "send", "sendall", "sendmsg"}
 """Those whose errors are the end of the connection."""
 _OPTIONS = {"setsockopt", "getsockopt", "getpeername"}
 """What the event loops make of a failure of these is theirs."""

@@ -33,9 +33,9 @@ from tests.torture.suspensions import Cancelling, observed
 from transports.client_errors import RequestTimeout
 from transports.stores.base import StoreUnavailableError
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that everything together may take."""
-SETTLING = 2.0
+SETTLING = 6.0
 """Seconds within which what was under way is over."""
 HARMLESS = {"short", "again"}
 """Ways to fail of which nobody may notice anything."""

@@ -111,4 +111,4 @@ async def authenticate(request: object) -> Principal:
 
 def runtime(*, waits: bool) -> RuntimeSettings:
     """How handlers are run: inside of middleware, which ``waits`` or does not."""
-    return RuntimeSettings(middleware=(guarded if waits else stamped,), input_timeout=0.5)
+    return RuntimeSettings(middleware=(guarded if waits else stamped,), input_timeout=2.0)

@@ -5,7 +5,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.torture.server import authenticate, make_server, runtime
 from tests.torture.story import headers
 from tests.torture.suspensions import Cancelling
 from tests.transports.certificates import papers
+from tests.transports.redis_server import PROGRAM, redis_server
 from transports.asgi import asgi_app
 from transports.assembling import serve_connection
 from transports.handshake import Handshake
@@ -60,7 +61,7 @@ class Stage:
         self.server: Server = make_server(self.released)
         self.target: Any = None
         self.http_client: Any = None
-        self.client = hasty(5.0)
+        self.client = hasty(10.0)
         """How clients connect."""
         self.driver: dict[str, str] = {}
         """Which driver of HTTP, as settings say it."""
@@ -306,6 +307,13 @@ async def _stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
             store.close()
 
 
+@asynccontextmanager
+async def _stored_in_redis(stage: Stage) -> AsyncIterator[None]:
+    with redis_server() as redis, closing(open_store(redis.url)) as store:
+        async with network("http", store=store, store_link=_STORE_LINK)(stage):
+            yield
+
+
 ROWS = {
     row.name: row
     for row in (
@@ -337,3 +345,5 @@ ROWS = {
         Row("store-sqlite", _stored_in_sqlite, eras=(LEGACY,), stored=True),
     )
 }
+if PROGRAM is not None:
+    ROWS["store-redis"] = Row("store-redis", _stored_in_redis, eras=(LEGACY,), stored=True)

@@ -20,7 +20,7 @@ from transports.client_open import ClientSettings
 from transports.eras import EraCache
 from transports.middleware import CallNext, Steps
 
-HEARD = 1.5
+HEARD = 5.0
 """Seconds within which a change is heard of, or that it never will be."""
 
 
