@@ -16,8 +16,8 @@ END = "<!-- measured: end -->"
 _CALM = 1.0
 """The load of a machine that has hardly anything else to do."""
 _BUSY = (
-    "The machine had other work meanwhile (a load of {load:.0f}): costs are higher than on a quiet one, "
-    "rates and latencies say nothing, and ratios are rough."
+    "The machine had other work meanwhile (a load of {load:.0f}): costs are higher than on a quiet "
+    "one, rates and latencies say nothing, and ratios are rough."
 )
 
 
