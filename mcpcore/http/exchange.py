@@ -39,7 +39,7 @@ _STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_ACCEPTED, _ERROR = FrameKind.ACCEPTED, FrameKind.ERROR
+_ACCEPTED, _ERROR, _RESULT = FrameKind.ACCEPTED, FrameKind.ERROR, FrameKind.RESULT
 _COMMENT = encode_comment()
 _NO_BODY = 204
 NOTHING: deque[Any] = deque(maxlen=0)
@@ -198,6 +198,9 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def answer(self, frame: Transmit) -> bool:
         """Make the whole response if ``frame`` is all there is to it."""
         kind = frame.kind
+        if kind is _RESULT and frame.ends and self.accepts_json:
+            self.reply(200, b"".join(frame.data))
+            return True
         if kind is _ACCEPTED:
             # What is no valid message but is owed no answer either was not accepted.
             self.reply(400 if self.rejected else 202)
@@ -299,19 +302,17 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         """Take what waits, at most ``limit`` bytes of the body."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
         head, body, report = self._head, self._body, self.report
+        if head is not None and body and report is None and len(body) <= limit:
+            self._head, self._body, self.size, self._waits = None, b"", 0, False
+            self.news.pop(self.route, None)
+            return [head, HttpChunk(self.route, body), HttpEnd(self.route, self._close)]
         if head is not None:
             taken.append(head)
             self._head = None
             if report is not None:
                 report.status = head.status
         if body:
-            self._body = b""
-            if report is None and len(body) <= limit:
-                self.size, self._waits = 0, False
-                self.news.pop(self.route, None)
-                taken += (HttpChunk(self.route, body), HttpEnd(self.route, self._close))
-                return taken
-            self._out = deque((body,))
+            self._body, self._out = b"", deque((body,))
         out = self._out
         if out and limit > 0:
             taken.append(HttpChunk(self.route, self._take_data(limit)))

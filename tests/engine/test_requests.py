@@ -214,6 +214,23 @@ def test_a_result_that_is_no_object_changes_nothing(body: Any) -> None:
     assert peer.respond(event.key, {})
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"a":1}', b'{"b":{"_meta":1,"resultType":2}}'])
+@pytest.mark.parametrize("make", [modern_server, legacy_server])
+@pytest.mark.parametrize("meta", [None, {"own": 1}])
+def test_a_bare_result_is_sent_as_any_other(
+    make: Callable[[], Peer], body: bytes, meta: dict[str, Any] | None
+) -> None:
+    lines = []
+    for bare in (False, True):
+        peer = make()
+        modern = make is modern_server
+        event = received(peer, call(1, "tools/list", modern=modern))
+        assert peer.respond(event.key, Raw(body), meta=meta, bare=bare)
+        lines.append(peer.lines_to_send())
+    assert lines[0] == lines[1]
+    assert json.loads(lines[1])["result"].items() >= json.loads(body).items()
+
+
 FAKE = {
     "io.modelcontextprotocol/serverInfo": {"name": "fake", "version": "0"},
     "io.modelcontextprotocol/subscriptionId": 1,

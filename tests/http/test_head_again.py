@@ -180,3 +180,17 @@ def test_sessions_that_share_all_but_their_id_are_told_apart() -> None:
             pass
         statuses.append(server.data_to_send(number, 65536)[0].status)  # type: ignore[union-attr]
     assert statuses == [202, 202, 404, 202]
+
+
+def test_an_answer_is_due_from_the_body_on_whether_events_are_looked_at_or_not() -> None:
+    settings = HttpSettings(json_delay=1.0, heartbeat=None, stall_timeout=30.0)
+    server = make_server(settings)
+    server.open(1, GOOD, now=0.0)
+    server.body(1, BODY, end=True, now=0.0)
+    assert server.deadline() == 1.0
+    server.open(2, GOOD, now=0.5)
+    server.body(2, BODY, end=True, now=0.5)
+    server.handle_timeout(1.0)
+    assert server.deadline() == 1.5
+    assert [type(part).__name__ for part in server.data_to_send(1, 100)] == ["HttpHead"]
+    assert server.data_to_send(2, 100) == []
