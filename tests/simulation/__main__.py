@@ -16,6 +16,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seconds", type=float, help="stop after so much processor time a job")
     parser.add_argument("--scenario", choices=SCENARIOS)
+    parser.add_argument("--failures", type=int, default=3, help="stop after so many a job")
+    parser.add_argument("--only", default="", help="kinds of faults, with commas between them")
     parser.add_argument("--seed", type=int, help="play this one, and tell what happens in it")
     parser.add_argument("--faults", help="... with these faults instead of those of the seed")
     parser.add_argument("--shrink", action="store_true", help="... with as few of them as it takes")
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
             jobs=options.jobs,
             seconds=options.seconds,
             scenario=options.scenario,
+            only=tuple(options.only.split(",")) if options.only else (),
+            failures=options.failures,
             mutation=options.mutation,
         )
     )

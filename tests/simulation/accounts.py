@@ -102,8 +102,9 @@ def tag_of(message: Any) -> Tag | None:
         return Tag("note", int(run), int(piece))
     if method in ("notifications/message", "notifications/x"):
         data = message["params"]
-        data = data.get("data", data)
-        return Tag("note", data["r"], data["s"]) if "r" in data else None
+        data = data.get("data", data)  # a text is a log message of the engine's own
+        told = isinstance(data, dict) and "r" in data
+        return Tag("note", data["r"], data["s"]) if told else None
     if method is not None:
         tag = question_of(message.get("params") or {}) if "id" in message else None
         return None if tag is None else Tag("ask", int(tag.split(":")[0]), 0)
@@ -194,6 +195,8 @@ class Accounts:
         elif isinstance(event, NotificationReceived | SubscriptionNotification):
             data = json.loads(bytes(event.params))
             data = data.get("data", data)
+            if not isinstance(data, dict):
+                return None
             if "r" in data:
                 self._heard(client, data["r"], data["s"])
             elif "all" in data:

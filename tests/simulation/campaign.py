@@ -78,6 +78,7 @@ def campaign(
     *,
     seconds: float | None = None,
     scenario: str | None = None,
+    only: tuple[str, ...] = (),
     every: int = 1,
     most_failures: int = 3,
     tell: Callable[[Tally], None] = lambda tally: None,
@@ -92,7 +93,7 @@ def campaign(
         seed = first + index * every
         # Jobs take every second seed: all of them shall play all scenarios.
         name = scenario or SCENARIOS[index % len(SCENARIOS)]
-        outcome = play(draw(seed, name))
+        outcome = play(draw(seed, name, only))
         tally.add(outcome)
         if outcome.breach is not None:
             least = smallest(outcome.schedule)

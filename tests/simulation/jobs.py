@@ -19,6 +19,9 @@ class Order(Struct, frozen=True):
     jobs: int = 1
     seconds: float | None = None
     scenario: str | None = None
+    only: tuple[str, ...] = ()
+    failures: int = 3
+    """After so many a job stops."""
     mutation: str | None = None
 
 
@@ -61,6 +64,8 @@ def _play(order: Order, number: int, tell: Any) -> Tally:
         order.schedules // order.jobs,
         seconds=order.seconds,
         scenario=order.scenario,
+        only=order.only,
+        most_failures=order.failures,
         every=order.jobs,
         tell=tell,
     )

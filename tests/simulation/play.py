@@ -80,7 +80,7 @@ class Performance:
         scenery, world = self.scenery, self.world
         for slot in range(scenery.size):
             client = scenery.client(slot)
-            world.after(0.0, client.begin)
+            world.after(0.2 * world.chance(f"begin/{slot}").random(), client.begin)
             self._give_work(client, world.chance(f"work/{slot}"))
         for fault in self.schedule.faults:
             world.at(fault.at, strike, self, fault)

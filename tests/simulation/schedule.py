@@ -95,12 +95,14 @@ def read_faults(text: str) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def draw(seed: int, scenario: str | None = None) -> Schedule:
-    """The schedule of a seed."""
+def draw(seed: int, scenario: str | None = None, only: tuple[str, ...] = ()) -> Schedule:
+    """The schedule of a seed; ``only``: of faults of these kinds."""
     chance = Random(f"{seed}/schedule")
     scenario = scenario or SCENARIOS[seed % len(SCENARIOS)]
     kinds = [name for name, kind in KINDS.items() if scenario in kind.scenarios]
     kinds += ["crash_server", "drop"]
+    if only:
+        kinds = [name for name in kinds if name in only]
     many = chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 9))
     faults = []
     for _ in range(many):

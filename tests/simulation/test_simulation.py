@@ -166,7 +166,8 @@ def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     found = simulation(
-        "--mutation", name, "--scenario", mutation.scenario, "--schedules", str(mutation.within)
+        *("--mutation", name, "--scenario", mutation.scenario, "--only", mutation.only),
+        *("--schedules", str(mutation.within), "--failures", "1"),
     )
     assert found.returncode == 1, found.stderr
     breach, command = found.stdout.split("\n\n")[1].strip().split("\n")[-2:]

@@ -189,8 +189,8 @@ MUTATIONS = [
     Mutation("exchange stays", "http", _no_disconnect),
     Mutation("split characters", "http", _split_characters),
     Mutation("split line ends", "http", _split_line_ends),
-    Mutation("late handshake", "http", within=3000, change=_late_handshake),
-    Mutation("old progress", "http", within=3000, change=_old_progress),
+    Mutation("late handshake", "http", only="delay", change=_late_handshake),
+    Mutation("old progress", "http", only="crash_server", change=_old_progress),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
 ]

@@ -13,6 +13,8 @@ class Mutation(Struct, frozen=True):
     scenario: str
     """Where it shows."""
     change: Callable[[], None]
+    only: str = ""
+    """Kinds of faults among which it shows soon; "": among all."""
     within: int = 600
     """So many schedules are enough to find it."""
 
