@@ -20,6 +20,7 @@ from mcpcore.spec.revisions import parse_revisions
 from transports.assembling import server_config
 from transports.bindings import STDIO_URL, Accept, Bindings, Listener
 from transports.departure import Departure
+from transports.event_loops import LoopName, backend_options
 from transports.serve_settings import ServeSettings
 from transports.stdio import StdioServerLink, StdioSettings
 from transports.targets import parse_address
@@ -131,13 +132,15 @@ def run(
     on_ready: Callable[[], None] | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
     backend: str = "asyncio",
+    loop: LoopName = "auto",
     trace: "TraceTo | None" = None,
 ) -> None:
     """Serve as a whole program: SIGINT and SIGTERM end it in good order.
 
-    Without any binding it serves on standard input and output.  It also ends when ``until``
-    returns.  What serves standard input and output alone ends promptly, with the programs that its
-    handlers have started, as ``settings.stdio`` says (``linger``, ``end_children``).
+    Without any binding it serves on standard input and output.  ``loop`` is that of asyncio, see
+    :mod:`transports.event_loops`.  It also ends when ``until`` returns.  What serves standard input
+    and output alone ends promptly, with the programs that its handlers have started, as
+    ``settings.stdio`` says (``linger``, ``end_children``).
     """
     elsewhere = bool(http or ws or sse or tcp or unix or custom)
     stdio = stdio or not elsewhere
@@ -158,7 +161,9 @@ def run(
         trace=trace,
     )
     if elsewhere:
-        anyio.run(_until_signalled, serving, until, backend=backend)
+        link = (settings or ServeSettings()).http_link if http or sse else None
+        options = backend_options(loop, backend, link)
+        anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)
         return
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)

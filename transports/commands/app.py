@@ -24,10 +24,12 @@ from transports.commands.options import (
     connecting,
 )
 from transports.commands.probe import probe as run_probe
-from transports.commands.serve import TlsFiles
+from transports.commands.serve import HttpEngine, TlsFiles
 from transports.commands.serve import serve as run_serve
 from transports.commands.servers import list_servers
 from transports.commands.target import Options
+from transports.event_loops import LoopName
+from transports.http_settings import DriverName, ParserName
 
 PLUGINS = "mcpcore.commands"
 
@@ -208,6 +210,25 @@ def serve(
             " with glibc, unless PYTHONMALLOC is set); python takes up to 2 % less CPU.",
         ),
     ] = None,
+    http_driver: Annotated[
+        DriverName,
+        typer.Option(
+            "--http-driver",
+            help="Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more.",
+        ),
+    ] = "auto",
+    http_parser: Annotated[
+        ParserName,
+        typer.Option(
+            "--http-parser", help="Of HTTP heads: httptools where it is installed (auto), or h11."
+        ),
+    ] = "auto",
+    loop: Annotated[
+        LoopName,
+        typer.Option(
+            "--loop", help="auto is uvloop where it is installed and HTTP is served with httptools."
+        ),
+    ] = "auto",
     revision: RevisionOption = None,
     trace: TraceOption = None,
     trace_secrets: TraceSecretsOption = False,
@@ -260,6 +281,7 @@ def serve(
             limits=limit or (),
             log_http=log_http,
             allocator=allocator,
+            engine=HttpEngine(http_driver, http_parser, loop),
             trace=trace,
             trace_secrets=trace_secrets,
             trace_size=trace_size,

@@ -18,7 +18,8 @@ from transports.commands.limits import limited
 from transports.commands.output import Exit, Failure
 from transports.commands.target import check_revisions, recording
 from transports.commands.workers import supervise
-from transports.http_settings import HttpServerSettings
+from transports.event_loops import LoopName
+from transports.http_settings import DriverName, HttpServerSettings, ParserName
 from transports.request_log import log_incoming
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, run
@@ -54,6 +55,14 @@ class TlsFiles(Struct, frozen=True):
             raise Failure(str(error), Exit.USAGE) from error
 
 
+class HttpEngine(Struct, frozen=True):
+    """What `--http-driver`, `--http-parser` and `--loop` name."""
+
+    driver: DriverName = "auto"
+    parser: ParserName = "auto"
+    loop: LoopName = "auto"
+
+
 def serve(
     service: str | None,
     *,
@@ -77,6 +86,7 @@ def serve(
     limits: Sequence[str] = (),
     log_http: bool = False,
     allocator: Allocator | None = None,
+    engine: HttpEngine | None = None,
     trace: str | None = None,
     trace_secrets: bool = False,
     trace_size: str | None = None,
@@ -95,6 +105,7 @@ def serve(
         )
     if allocator is Allocator.SYSTEM and not is_system():
         raise Failure("--allocator system needs glibc, and no debug mode of Python", Exit.USAGE)
+    engine = engine or HttpEngine()
     web = bool(http or ws or sse)
     for name, given, fits, what in (
         ("--allow-host", allowed_hosts, web, "--http, --ws and --sse"),
@@ -104,12 +115,16 @@ def serve(
         ("--notice", notice, http or sse, "--http and --sse"),
         ("--store", store, http, "--http"),
         ("--log-http", log_http, http or sse, "--http and --sse"),
+        ("--http-driver", engine.driver != "auto", http or sse, "--http and --sse"),
+        ("--http-parser", engine.parser != "auto", http or sse, "--http and --sse"),
     ):
         if given and not fits:
             raise Failure(f"{name} is for {what}, and nothing is served there", Exit.USAGE)
     settings = ServeSettings(
         runtime=RuntimeSettings(middleware=(log_incoming(),) if log_requests else ()),
-        http_link=HttpServerSettings(notice_time=notice, log=log_http),
+        http_link=HttpServerSettings(
+            notice_time=notice, log=log_http, driver=engine.driver, parser=engine.parser
+        ),
         allowed_hosts=tuple(allowed_hosts) or None,
         allowed_origins=tuple(allowed_origins) or None,
         socket=SocketSettings(insecure=insecure_tcp),
@@ -168,6 +183,7 @@ def serve(
                 on_listening=_announce if lifeline is None else urls.append,
                 on_ready=None if lifeline is None else partial(lifeline.ready, urls),
                 until=None if lifeline is None else lifeline.supervisor_gone,
+                loop=engine.loop,
                 trace=recorder,
             )
     except BadTarget as error:

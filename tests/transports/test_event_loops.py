@@ -1,0 +1,95 @@
+"""Which driver, parser and loop HTTP gets: by the settings, by what is there, by the command."""
+
+import sys
+from typing import Any
+
+import anyio
+import pytest
+
+from mcpcore.spec.errors import LocalError
+from tests.transports.served import ANY_PORT
+from tests.transports.serving import serving
+from transports import event_loops
+from transports.client import connect
+from transports.event_loops import LoopName, backend_options
+from transports.http_drivers import http_driver
+from transports.http_server import HttpServerLink
+from transports.http_server_asyncio import AsyncioServerLink
+from transports.http_settings import HttpServerSettings
+
+uvloop: Any = pytest.importorskip("uvloop")
+QUICK = HttpServerSettings(parser="httptools")
+
+
+@pytest.mark.parametrize(
+    ("loop", "backend", "settings", "faster"),
+    [
+        ("auto", "asyncio", QUICK, True),
+        ("auto", "asyncio", HttpServerSettings(), True),
+        ("auto", "trio", QUICK, False),
+        ("auto", "asyncio", None, False),
+        ("auto", "asyncio", HttpServerSettings(parser="h11"), False),
+        ("auto", "asyncio", HttpServerSettings(driver="anyio"), False),
+        ("asyncio", "asyncio", QUICK, False),
+        ("uvloop", "asyncio", None, True),
+        ("uvloop", "asyncio", HttpServerSettings(parser="h11"), True),
+    ],
+)
+def test_uvloop_runs_where_it_is_worth_it(
+    loop: LoopName, backend: str, settings: HttpServerSettings | None, faster: bool
+) -> None:
+    expected = {"loop_factory": uvloop.new_event_loop} if faster else {}
+    assert backend_options(loop, backend, settings) == expected
+
+
+def test_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_loops, "find_spec", lambda name: None)
+    assert backend_options("auto", "asyncio", QUICK) == {}
+    with pytest.raises(LocalError, match=r"mcpcore\[speed\]"):
+        backend_options("uvloop", "asyncio", QUICK)
+
+
+def test_it_is_no_loop_of_trio() -> None:
+    with pytest.raises(LocalError, match="asyncio"):
+        backend_options("uvloop", "trio", QUICK)
+
+
+@pytest.mark.anyio
+async def test_the_driver_fits_the_loop(anyio_backend_name: str) -> None:
+    on_asyncio = anyio_backend_name == "asyncio"
+    usual = AsyncioServerLink if on_asyncio else HttpServerLink
+    assert http_driver(HttpServerSettings()) is usual
+    assert http_driver(HttpServerSettings(driver="anyio")) is HttpServerLink
+    if on_asyncio:
+        assert http_driver(HttpServerSettings(driver="asyncio")) is AsyncioServerLink
+        return
+    with pytest.raises(LocalError, match="trio"):
+        http_driver(HttpServerSettings(driver="asyncio"))
+
+
+# On the command line
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--loop", "uvloop", "--http-parser", "httptools"),
+        ("--loop", "asyncio", "--http-driver", "anyio", "--http-parser", "h11"),
+    ],
+)
+async def test_the_command_serves_so(words: tuple[str, ...]) -> None:
+    async with serving("--http", ANY_PORT, *words) as running:
+        await running.until("listening on http://")
+        async with connect(running.url) as client:
+            assert await client.tools()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_flags_need_an_http_address() -> None:
+    command = [sys.executable, "-m", "transports.cli", "serve", "--ws", ANY_PORT]
+    done = await anyio.run_process([*command, "--http-parser", "h11"], check=False)
+    assert done.returncode == 2
+    assert b"--http-parser is for --http and --sse" in done.stderr

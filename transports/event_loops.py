@@ -1,0 +1,42 @@
+"""The event loop of asyncio that a program runs on: its own, or uvloop if that is worth it."""
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from mcpcore.spec.errors import LocalError
+from transports.http_settings import HttpServerSettings
+
+LoopName = Literal["auto", "asyncio", "uvloop"]
+
+
+def backend_options(
+    loop: LoopName, backend: str, settings: HttpServerSettings | None
+) -> dict[str, Any]:
+    """Return what ``anyio.run`` is told of the loop.
+
+    ``settings``: those of HTTP, if it is served.  ``auto`` is uvloop where it is installed and
+    HTTP is served on asyncio with httptools: with h11 in the path nothing is gained.  Raises
+    LocalError for uvloop where it is not installed, or on trio.
+    """
+    if loop == "auto":
+        wanted = settings is not None and settings.driver != "anyio" and _quick(settings)
+        loop = "uvloop" if wanted and backend == "asyncio" and _there() else "asyncio"
+    if loop != "uvloop":
+        return {}
+    if backend != "asyncio":
+        raise LocalError("uvloop is a loop of asyncio")
+    if not _there():
+        raise LocalError("uvloop is not installed: pip install 'mcpcore[speed]'")
+    from uvloop import new_event_loop
+
+    return {"loop_factory": new_event_loop}
+
+
+def _there() -> bool:
+    return find_spec("uvloop") is not None
+
+
+def _quick(settings: HttpServerSettings) -> bool:
+    from transports.http_parsers import chosen
+
+    return chosen(settings.parser) == "httptools"
