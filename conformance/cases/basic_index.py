@@ -195,7 +195,7 @@ async def lone_surrogate(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "messages/not-an-object",
-    expects="The error -32600 without an id, or over HTTP a status of 4xx.",
+    expects="The error -32600 without an id, or over HTTP a bare status of 4xx.",
 )
 async def not_an_object(talk: ServerTalk) -> None:
     """JSON that is no object (and no batch) is an invalid request."""

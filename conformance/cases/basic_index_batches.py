@@ -147,7 +147,7 @@ def _accepted(heads: dict[str, Head]) -> None:
     MUST,
     "batching/empty",
     WITH_BATCHES,
-    expects="One error -32600 without an id, not an array; over HTTP a status of 4xx will do.",
+    expects="One error -32600 without an id, not an array; over HTTP a bare status of 4xx will do.",
 )
 async def empty(talk: ServerTalk) -> None:
     """An empty batch is an invalid request."""
@@ -181,7 +181,7 @@ async def errors(talk: ServerTalk) -> None:
     SHOULD,
     "batching/invalid-elements",
     WITH_BATCHES,
-    expects="An error -32600 without an id for each element; over HTTP a status of 4xx will do.",
+    expects="An error -32600 without an id for each element; over HTTP a bare 4xx will do.",
 )
 async def invalid_elements(talk: ServerTalk) -> None:
     """A batch of things that are no messages is refused, element by element."""
@@ -279,7 +279,7 @@ async def one_array(talk: ServerTalk) -> None:
     SHOULD,
     "messages/no-batches",
     WITHOUT,
-    expects="An error -32600, over HTTP a status of 4xx; none of its requests is carried out.",
+    expects="An error -32600, over HTTP a bare status of 4xx; none of its requests is carried out.",
 )
 async def removed(talk: ServerTalk) -> None:
     """A batch is no message any more."""

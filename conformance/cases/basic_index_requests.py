@@ -147,7 +147,7 @@ async def many_in_flight(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "requests/id-null",
-    expects="An error (-32600) without an id, or over HTTP a status of 4xx; it is not carried out.",
+    expects="An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
 async def id_null(talk: ServerTalk) -> None:
     """A request whose id is null is an invalid request, and not a notification."""
@@ -161,7 +161,7 @@ async def id_null(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "requests/id-type",
-    expects="An error (-32600) without an id, or over HTTP a status of 4xx; it is not carried out.",
+    expects="An error (-32600) without an id, or over HTTP a bare 4xx; it is not carried out.",
 )
 async def id_type(talk: ServerTalk) -> None:
     """A request whose id is neither a string nor an integer is an invalid request."""
@@ -175,7 +175,7 @@ async def id_type(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "requests/version-member",
-    expects="An error (-32600), or over HTTP a status of 4xx; it is not carried out.",
+    expects="An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
 async def version_member(talk: ServerTalk) -> None:
     """A request that does not say jsonrpc 2.0 is an invalid request."""
@@ -194,7 +194,7 @@ async def version_member(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "requests/method-type",
-    expects="An error (-32600), or over HTTP a status of 4xx; it is not carried out.",
+    expects="An error (-32600), or over HTTP a bare status of 4xx; it is not carried out.",
 )
 async def method_type(talk: ServerTalk) -> None:
     """A request whose method is no string, or that has none, is an invalid request."""
@@ -215,7 +215,7 @@ async def method_type(talk: ServerTalk) -> None:
 @page.server(
     SHOULD,
     "requests/params-type",
-    expects="The error -32602 or -32600 with the request's id, or over HTTP a status of 4xx.",
+    expects="The error -32602 or -32600 with the request's id, or over HTTP a bare status of 4xx.",
 )
 async def params_type(talk: ServerTalk) -> None:
     """Params that are no object are refused."""
