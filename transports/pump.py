@@ -84,6 +84,7 @@ class Connection(Link):
         self._leaving = False
         self._armed = math.inf  # when the timer task will wake
         self._sleep: anyio.CancelScope | None = None
+        self._ahead = 0.0  # of our clock is that of the event loop
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._stopping = anyio.Event()
@@ -290,6 +291,7 @@ class Connection(Link):
     async def _timer(self) -> None:
         while True:
             self._armed = self._due()
+            self._ahead = anyio.current_time() - clock()
             with anyio.CancelScope() as self._sleep:
                 self._arm(self._armed)
                 await anyio.sleep_forever()
@@ -309,7 +311,8 @@ class Connection(Link):
     def _arm(self, deadline: float) -> None:
         self._armed = deadline
         if self._sleep is not None:
-            self._sleep.deadline = anyio.current_time() + max(0.0, deadline - clock())
+            # A callback of the event loop, which has no task, may not ask anyio for the time.
+            self._sleep.deadline = self._ahead + max(deadline, clock())
 
     # One turn: events out, output out
 
