@@ -376,7 +376,8 @@ def talk(conversation: Conversation, *, modern: bool) -> None:
         match c.below(8):
             case 0 | 1 | 2 | 3:
                 ids = [asked["id"] for asked in conversation.asked[-4:]]
-                conversation.line(messages.any_message(c, modern=modern, ids=ids))
+                about = list(conversation.open.values())[-3:]
+                conversation.line(messages.any_message(c, modern=modern, ids=ids, about=about))
             case 4 if conversation.asked:
                 conversation.line(helpful(c.pick(conversation.asked[-3:])))
             case 5 if c.flag(16):

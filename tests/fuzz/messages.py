@@ -56,8 +56,8 @@ def value(c: Choices, depth: int = 3) -> Any:
             return {c.text(6): value(c, depth - 1) for _ in range(c.below(4))}
 
 
-def params(c: Choices, method: str) -> dict[str, Any]:
-    """What a method may be asked with."""
+def params(c: Choices, method: str, about: Sequence[Any] = ()) -> dict[str, Any]:
+    """What a method may be asked with; ``about``: ids that may be cancelled."""
     name = c.pick(("x", "echo", "", "wait"))
     uri = c.pick(("file:///a", "x:b", ""))
     level = c.pick(("info", "debug", "emergency", "loud"))
@@ -75,7 +75,7 @@ def params(c: Choices, method: str) -> dict[str, Any]:
                 "clientInfo": {"name": "fuzz", "version": "1"},
             }
         case "notifications/cancelled":
-            return {"requestId": c.pick(IDS), "reason": "enough"}
+            return {"requestId": c.pick([*about, *IDS[:3]]), "reason": "enough"}
         case "notifications/progress":
             return {"progressToken": c.pick(IDS), "progress": c.byte()}
         case "notifications/message":
@@ -123,17 +123,17 @@ def meta(c: Choices) -> dict[str, Any]:
     return found
 
 
-def request(c: Choices, *, modern: bool, ids: Sequence[Any] = IDS) -> dict[str, Any]:
+def request(c: Choices, *, modern: bool, about: Sequence[Any] = ()) -> dict[str, Any]:
     """A request or a notification, as its method says."""
     method = c.pick(METHODS)
-    body = params(c, method)
+    body = params(c, method, about)
     if modern:
         body["_meta"] = meta(c)
     elif c.flag(4):
         body["_meta"] = {"progressToken": c.pick(IDS)}
     message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": body}
     if not method.startswith("notifications/"):
-        message["id"] = c.pick(ids)
+        message["id"] = c.pick(IDS)
     return message
 
 
@@ -234,15 +234,23 @@ def garbage(c: Choices, message: Any) -> bytes:
     return data.replace(b"\n", b" ")
 
 
-def any_message(c: Choices, *, modern: bool, ids: Sequence[Any] = ()) -> bytes:
-    """One line of any kind: mostly sound, so that what follows has a state to meet."""
+def any_message(
+    c: Choices, *, modern: bool, ids: Sequence[Any] = (), about: Sequence[Any] = ()
+) -> bytes:
+    """One line of any kind: mostly sound, so that what follows has a state to meet.
+
+    ``ids``: of requests that may be answered; ``about``: of such as may be cancelled.
+    """
     how = c.below(16)
-    message = response(c, ids) if how in (1, 2, 3) and ids else request(c, modern=modern)
+    if how in (1, 2, 3) and ids:
+        message = response(c, ids)
+    else:
+        message = request(c, modern=modern, about=about)
     if how == 15:
         return garbage(c, message)
     if how in (13, 14):
         message = bent(c, message)
-    if how == 12:
+    if how in (11, 12):
         parts = [request(c, modern=modern) for _ in range(c.below(4))]
         return text(c, [*parts, message])
     return text(c, message)
