@@ -6,6 +6,7 @@ them by ``make torture``.
 
 import pytest
 
+from tests.docs_blocks import ROOT, dead_links
 from tests.torture.cells import Cell, Choice, about, cells, each, torture
 
 CELLS = list(cells())
@@ -34,6 +35,12 @@ FOUND = {
     ),
     "headers that are being made when somebody cancels that": (
         *("http 2026-07-28 asyncio", "user", "headers", "cancelled"),
+    ),
+    "somebody is looked up when somebody else cancels that": (
+        *("http-asyncio 2026-07-28 asyncio", "user", "authenticate", "cancelled"),
+    ),
+    "a listener that is cancelled, and nobody else is": (
+        *("memory 2026-07-28 asyncio", "user", "_changed", "cancelled"),
     ),
     "a Unix socket whose other end cannot be looked at": (
         *("unix 2026-07-28 asyncio", "call", "credentials", "error"),
@@ -65,6 +72,10 @@ def test_what_was_found(words: tuple[str, ...]) -> None:
     driver, family, site, kind = words
     reached = _torture(Cell(*driver.split()), about(family, site, kind))
     assert reached > 0, "there are no such points any more"
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    assert dead_links(ROOT / "docs" / "torture-and-soak.md") == []
 
 
 def _torture(cell: Cell, choose: Choice) -> int:
