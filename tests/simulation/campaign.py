@@ -98,6 +98,7 @@ def campaign(
         if outcome.breach is not None:
             least = smallest(outcome.schedule)
             tally.failures.append(Failure(play(least).breach or "", least.command()))
+            tell(structs.replace(tally))
             if len(tally.failures) >= most_failures:
                 break
         tally.seconds = time.process_time() - began

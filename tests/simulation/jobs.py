@@ -28,7 +28,7 @@ class Order(Struct, frozen=True):
 def play_all(order: Order) -> Tally:
     """Play what was ordered, and tell on the way how far it is."""
     if order.jobs == 1:
-        return _play(order, 0, lambda tally: _show(tally.schedules))
+        return _play(order, 0, _show)
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     jobs = [
@@ -49,7 +49,11 @@ def play_all(order: Order) -> Tally:
         latest[number] = tally
         if last:
             open_jobs.discard(number)
-        _show(sum(each.schedules for each in latest.values()))
+        _show(_together(latest))
+    return _together(latest)
+
+
+def _together(latest: dict[int, Tally]) -> Tally:
     total = Tally()
     for each in latest.values():
         total.join(each)
@@ -76,5 +80,8 @@ def _job(order: Order, number: int, results: Any) -> None:
     results.put((number, True, tally))
 
 
-def _show(schedules: int) -> None:
-    print(f"\r{schedules} schedules", end="", file=sys.stderr, flush=True)
+def _show(tally: Tally) -> None:
+    """Tell how far it is, and at once what has failed."""
+    for failure in tally.failures[-1:]:
+        print(f"\n{failure.breach}\n  {failure.command}", file=sys.stderr)
+    print(f"\r{tally.schedules} schedules", end="", file=sys.stderr, flush=True)

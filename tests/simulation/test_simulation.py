@@ -28,8 +28,8 @@ BUDGET = float(os.environ.get("SIMULATION_SECONDS", "240"))
 """Seconds of processor time for the long run, and for all mutations together at most as much."""
 FOUND = [
     # What it has found in the core, each with the schedule that did.
-    Schedule(614, "http", read_faults("delay@3.529:1:12:25,crash_client@9.985:1:0:2")),
-    Schedule(659, "http", read_faults("crash_server@17.929:3:0:10")),
+    Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
+    Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
 ]
 
 
