@@ -13,7 +13,7 @@ KEPT, BLOCKS = 0.05, 20_000
 """The same of blocks of memory, which are exact: what is cached, and what comes and goes."""
 CALM = 100
 """Requests in flight that are no storm."""
-SPARE = 8
+SPARE = 4
 """Descriptors and tasks that are there for a moment only, such as those of an idle thread."""
 IDLE = 0.01
 """Share of a processor that a server may take that has nothing to do."""
