@@ -25,7 +25,7 @@ def measured(run: Run, plots: list[str]) -> str:
     """The part of the page that a run makes; ``plots``: the files, as the page names them."""
     busy = run.machine["load"][0]
     parts = [
-        f"Measured on {run.machine['when'][:10]}, {run.rounds} rounds; costs are medians.",
+        f"Measured on {run.machine['when'][:10]}, rounds: {run.rounds}; costs are medians.",
         machine_lines(run),
         *([_BUSY.format(load=busy)] if busy > _CALM else ()),
         "### Goals",
