@@ -22,6 +22,7 @@ from mcpcore.wire.message import (
     encode_request,
     encode_result,
     refuse_oversized,
+    to_json,
 )
 from tests.fuzz import messages
 from tests.fuzz.choices import Choices
@@ -182,14 +183,14 @@ def _check_one(frame: Message | Reject, found: Any) -> None:
 def _again(message: Message) -> None:
     """What was read is written and read once more."""
     if message.method is not UNSET:
-        params = None if message.params is UNSET else bytes(message.params)
+        params = None if message.params is UNSET else to_json(message.params)
         if message.id is UNSET:
             text = encode_notification(message.method, params)
         else:
             text = encode_request(message.id, message.method, params)
     elif message.result is not UNSET:
         assert message.id is not UNSET
-        text = encode_result(message.id, bytes(message.result))
+        text = encode_result(message.id, to_json(message.result))
     else:
         assert message.error is not UNSET
         text = encode_error(None if message.id is UNSET else message.id, message.error)
