@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(MISSING)
-    build()(args=words, prog_name="mcpcore", obj=command)
+    build(words)(args=words, prog_name="mcpcore", obj=command)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from msgspec import structs
 from conformance.commands.choice import Choice, choosing
 from conformance.commands.listing import list_cases
 from conformance.kit.model import Side
+from transports.commands.common import Options
 from transports.commands.guard import guarded
 from transports.commands.options import Shown, connecting
-from transports.commands.target import Options
 
 app = typer.Typer(
     help="Check servers and clients against the specification, case by case.",

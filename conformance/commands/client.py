@@ -9,8 +9,9 @@ from conformance.commands.server import secrets_of
 from conformance.kit.model import Binding, Side
 from conformance.run.clients import MEETING, Command, prepare_client, run_client
 from conformance.run.servers import CannotRun
+from transports.commands.common import Options
 from transports.commands.output import Exit, Failure
-from transports.commands.target import Options, fitted
+from transports.commands.target import fitted
 from transports.targets import BadTarget, StdioTarget
 
 

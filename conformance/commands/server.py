@@ -12,9 +12,10 @@ from conformance.kit.model import Binding, Side
 from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import CannotStart, Subject, binding_of, everything, module, subject_of
 from mcpcore.wire.redaction import is_secret_header
+from transports.commands.common import Options
 from transports.commands.output import Exit, Failure
 from transports.commands.serve import load
-from transports.commands.target import Options, split_target
+from transports.commands.target import split_target
 from transports.targets import BadTarget, HttpTarget, Target
 from transports.tls import BadTls, client_tls
 

@@ -12,10 +12,11 @@ from conformance.trace.reading import BadTrace, TraceFile, read
 from conformance.trace.replay import Step
 from conformance.trace.replay import replay as run_replay
 from conformance.trace.show import timeline
+from transports.commands.common import Options
 from transports.commands.guard import guarded
 from transports.commands.options import connecting
 from transports.commands.output import Exit, Failure
-from transports.commands.target import Options, client_settings, split_target
+from transports.commands.target import client_settings, split_target
 
 __all__ = ["app"]
 

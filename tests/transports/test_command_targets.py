@@ -16,8 +16,9 @@ from tests.transports.served import ANY_PORT, served
 from transports.cli import main
 from transports.client import Client, connect
 from transports.client_errors import NegotiationError
+from transports.commands.common import Options
 from transports.commands.output import Failure
-from transports.commands.target import Options, client_settings, fitted, split_target
+from transports.commands.target import client_settings, fitted, split_target
 from transports.config_file import VARIABLE
 from transports.context import Context
 from transports.link_errors import LinkError

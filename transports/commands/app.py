@@ -1,10 +1,14 @@
 """The typer application: which commands there are, what they take, what their help says.
 
+What a command does is imported when it runs, and plug-ins when one may be meant: the start of a
+server is what a client waits for.
+
 A plug-in is an entry point of the group ``mcpcore.commands``: a typer application, added as a
 group of commands under the entry point's name, or a function, added as one command.
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
@@ -12,9 +16,8 @@ import typer
 from typer.core import TyperCommand
 
 from transports.allocator import Allocator
-from transports.commands.call import call as run_call
+from transports.commands.common import Options
 from transports.commands.guard import guarded
-from transports.commands.listing import list_offers
 from transports.commands.options import (
     ConfigOption,
     Shown,
@@ -23,15 +26,13 @@ from transports.commands.options import (
     TraceSizeOption,
     connecting,
 )
-from transports.commands.probe import probe as run_probe
 from transports.commands.serve import HttpEngine, TlsFiles
 from transports.commands.serve import serve as run_serve
-from transports.commands.servers import list_servers
-from transports.commands.target import Options
 from transports.event_loops import LoopName
 from transports.http_settings import DriverName, ParserName
 
 PLUGINS = "mcpcore.commands"
+_OURS = frozenset({"serve", "call", "list", "probe", "servers"})
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 RevisionOption = Annotated[
@@ -42,8 +43,8 @@ RevisionOption = Annotated[
 ]
 
 
-def build() -> typer.Typer:
-    """Put the application together, plug-ins included."""
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Put the application together; without plug-ins if ``words`` begin with a command of ours."""
     app = typer.Typer(
         help="Serve, call, list and probe Model Context Protocol servers.",
         epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
@@ -60,6 +61,8 @@ def build() -> typer.Typer:
     app.command("list", cls=_usage("[KIND]..."))(connecting(list_))
     app.command("probe", cls=_usage(""))(connecting(probe))
     app.command("servers")(servers)
+    if words and words[0] in _OURS:
+        return app
     for entry in entry_points(group=PLUGINS):
         try:
             plugin = entry.load()
@@ -323,6 +326,8 @@ def call(
       mcpcore call forecast city=Bergen weather        weather is a name out of mcp.json
       mcpcore call build --memory-limit 2G --cwd ~/site --env CI=1 -- ./tools.py
     """  # noqa: D301
+    from transports.commands.call import call as run_call
+
     guarded(
         options.verbose,
         lambda: run_call(
@@ -357,6 +362,8 @@ def list_(
       mcpcore list unix:///run/user/1000/weather.sock
       mcpcore list --config team.json weather
     """  # noqa: D301
+    from transports.commands.listing import list_offers
+
     guarded(options.verbose, lambda: list_offers(words or (), options, as_json=as_json))
 
 
@@ -380,6 +387,8 @@ def probe(
       mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
       mcpcore probe weather
     """  # noqa: D301
+    from transports.commands.probe import probe as run_probe
+
     guarded(options.verbose, lambda: run_probe(words or (), options, as_json=as_json))
 
 
@@ -396,4 +405,6 @@ def servers(config: ConfigOption = None, as_json: Shown = False) -> None:
       mcpcore servers --config ~/.cursor/mcp.json
       mcpcore servers --json
     """  # noqa: D301
+    from transports.commands.servers import list_servers
+
     guarded(False, lambda: list_servers(config, as_json=as_json))

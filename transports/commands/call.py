@@ -13,8 +13,9 @@ from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult
 from mcpcore.spec.types.tools import CallToolResult, Tool
 from transports.callbacks import Callbacks
 from transports.client import Client
+from transports.commands.common import Options
 from transports.commands.output import Exit, Failure, errors, print_block, print_json
-from transports.commands.target import Options, converse, split_target
+from transports.commands.target import converse, split_target
 
 
 def call(

@@ -9,8 +9,9 @@ from mcpcore.spec.types.prompts import Prompt
 from mcpcore.spec.types.resources import Resource, ResourceTemplate
 from mcpcore.spec.types.tools import Tool
 from transports.client import Client
+from transports.commands.common import Options
 from transports.commands.output import Exit, Failure, first_line, print_json, print_table
-from transports.commands.target import Options, converse, split_target
+from transports.commands.target import converse, split_target
 
 
 class Listing(Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import structs
 
-from transports.commands.target import Options
+from transports.commands.common import Options
 
 Shown = Annotated[bool, typer.Option("--json", help="Print plain JSON.")]
 ConfigOption = Annotated[

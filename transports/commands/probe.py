@@ -12,14 +12,9 @@ from msgspec import UNSET, structs
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.revisions import LEGACY
 from transports.client import Client, connect
+from transports.commands.common import Options
 from transports.commands.output import Exit, print_facts, print_json
-from transports.commands.target import (
-    Options,
-    client_settings,
-    converse,
-    recorded,
-    split_target,
-)
+from transports.commands.target import client_settings, converse, recorded, split_target
 from transports.targets import Target, describe
 
 _ROUNDS = 10

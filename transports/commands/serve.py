@@ -13,10 +13,10 @@ from msgspec import Struct, structs
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from transports.allocator import Allocator, is_system
+from transports.commands.common import check_revisions, recording
 from transports.commands.http_log import show_http_log
 from transports.commands.limits import limited
 from transports.commands.output import Exit, Failure
-from transports.commands.target import check_revisions, recording
 from transports.commands.workers import supervise
 from transports.event_loops import LoopName
 from transports.http_settings import DriverName, HttpServerSettings, ParserName

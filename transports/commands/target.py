@@ -1,26 +1,25 @@
 """From the words of a command line to an open client."""
 
 import os
-import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import anyio
-from msgspec import Struct, structs
+from msgspec import structs
 
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.revisions import parse_revisions
 from mcpcore.spec.types.base import Implementation
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_errors import PeerError
 from transports.client_open import ClientSettings
+from transports.commands.common import Options, check_revisions, recording, size_of
 from transports.commands.output import Exit, Failure, print_warning
 from transports.config_file import (
     PLACES,
@@ -46,43 +45,14 @@ from transports.targets import (
     parse_target,
 )
 from transports.tls import BadTls, client_tls
-from transports.tracing import Trace, TraceSettings
+from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 
 T = TypeVar("T")
 
 
-class Options(Struct, frozen=True, kw_only=True):
-    """What all commands that connect have in common."""
-
-    command: tuple[str, ...] | None = None
-    """What stood behind ``--``."""
-    config: str | None = None
-    revisions: tuple[str, ...] | None = None
-    timeout: float | None = None
-    connect_timeout: float | None = None
-    reconnect: int | None = None
-    headers: tuple[str, ...] = ()
-    proxy: str | None = None
-    """"none" for none; None: what the environment says."""
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    env: tuple[str, ...] = ()
-    cwd: str | None = None
-    memory_limit: str | None = None
-    cpu_limit: float | None = None
-    trace: str | None = None
-    trace_secrets: bool = False
-    trace_size: str | None = None
-    verbose: bool = False
-    recorder: Trace | None = None
-    """What ``trace`` has been opened as."""
-
-
 _WEB = (HttpTarget, SseTarget, WebSocketTarget)
 _SECURE = ("https", "wss", "tls")
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def split_target(words: Sequence[str], options: Options) -> tuple[list[str], Target]:
@@ -183,7 +153,7 @@ def _check_fit(target: Target, options: Options) -> None:
         for name, value in given.items():
             if value not in (None, ()) and not fits:
                 raise BadTarget(f"{name} is for {what}; this server is {_kind(target)}")
-    _size("--memory-limit", options.memory_limit)
+    size_of("--memory-limit", options.memory_limit)
     if options.key is not None and options.cert is None:
         raise BadTarget("--key is the key of --cert, which is not given")
 
@@ -193,14 +163,6 @@ def _kind(target: Target) -> str:
         return "a command"
     sse = "sse+" if isinstance(target, SseTarget) else ""
     return f"one of {sse}{urlsplit(getattr(target, 'url', '')).scheme}"
-
-
-def check_revisions(names: Sequence[str] | None) -> None:
-    """Raise :class:`Failure` for a revision that does not exist."""
-    try:
-        parse_revisions(names or ())
-    except ValueError as error:
-        raise Failure(str(error), Exit.USAGE) from None
 
 
 def converse(
@@ -229,27 +191,6 @@ def converse(
 def recorded(options: Options) -> AbstractContextManager[Trace | None]:
     """See :func:`recording`."""
     return recording(options.trace, secrets=options.trace_secrets, size=options.trace_size)
-
-
-@contextmanager
-def recording(file: str | None, *, secrets: bool, size: str | None) -> Iterator[Trace | None]:
-    """The trace that --trace asks for.  Raises :class:`Failure` if it cannot be written."""
-    if file is None:
-        for option, given in (("--trace-secrets", secrets), ("--trace-size", size)):
-            if given:
-                raise Failure(f"{option} is for --trace, which is not given", Exit.USAGE)
-        yield None
-        return
-    settings = TraceSettings(secrets=secrets)
-    most = _size("--trace-size", size)
-    if most is not None:
-        settings = structs.replace(settings, file_size=most)
-    try:
-        trace = Trace(file, settings=settings)
-    except OSError as error:
-        raise Failure(f"--trace: {file}: {error.strerror}", Exit.USAGE) from error
-    with trace:
-        yield trace
 
 
 async def _converse(
@@ -296,7 +237,7 @@ def client_settings(options: Options) -> ClientSettings:
         http = structs.replace(http, max_resumes=number)
     process = structs.replace(
         process,
-        memory_limit=_size("--memory-limit", options.memory_limit),
+        memory_limit=size_of("--memory-limit", options.memory_limit),
         cpu_limit=options.cpu_limit,
     )
     return ClientSettings(
@@ -311,15 +252,6 @@ def client_settings(options: Options) -> ClientSettings:
         websocket=websocket,
         socket=socket,
     )
-
-
-def _size(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    parsed = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", text)
-    if parsed is None or not int(parsed[1]):
-        raise BadTarget(f"{option}: {text!r} is no size; expected bytes, such as 512M or 2G")
-    return int(parsed[1]) * _UNITS[parsed[2]]
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
