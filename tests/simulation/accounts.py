@@ -68,6 +68,9 @@ class Run:
         self.sent = 0
         """How much of that was seen on the wire."""
         self.heard = 0
+        self.latest = [0, 0]
+        """The progress that was sent, and heard, last: where limits are low it takes the place of
+        what was told before, and so overtakes what was told in between."""
         self.state = ACTIVE
         self.evicted = False
         """Its session has ended while it was worked on, by no wish of its client."""
@@ -99,7 +102,7 @@ def tag_of(message: Any) -> Tag | None:
     method = message.get("method")
     if method == "notifications/progress":
         run, piece = message["params"]["message"].split(":")
-        return Tag("note", int(run), int(piece))
+        return Tag("progress", int(run), int(piece))
     if method in ("notifications/message", "notifications/x"):
         data = message["params"]
         data = data.get("data", data)  # a text is a log message of the engine's own
@@ -191,7 +194,7 @@ class Accounts:
             return ask
         if isinstance(event, ProgressReceived):
             run, piece = (event.message or "").split(":")
-            self._heard(client, int(run), int(piece))
+            self._heard(client, int(run), int(piece), progress=True)
         elif isinstance(event, NotificationReceived | SubscriptionNotification):
             data = json.loads(bytes(event.params))
             data = data.get("data", data)
@@ -238,14 +241,18 @@ class Accounts:
         whole = self.tight or run.heard == run.made == tag.piece
         demand(whole, "all news comes before the answer", tag.run, run.heard, run.made, tag.piece)
 
-    def _heard(self, client: int, number: int, piece: int) -> None:
+    def _heard(self, client: int, number: int, piece: int, *, progress: bool = False) -> None:
         run = self.runs[number]
         demand(run.client == client, "news is for its client", client, number, run.client)
         ask = self.asks[client][run.ask]
+        demand(piece <= run.made, "no news is made up", number, piece, run.made)
+        if self.tight and progress:
+            demand(piece > run.latest[1], "news comes in order, once", number, piece, run.latest)
+            run.latest[1] = piece
+            return
         loose = self.tight or ask.ended is not None
         fits = piece > run.heard if loose else piece == run.heard + 1
         demand(fits, "news comes in order, once", number, piece, run.heard)
-        demand(piece <= run.made, "no news is made up", number, piece, run.made)
         run.heard = piece
 
     # What servers do
@@ -315,11 +322,19 @@ class Accounts:
             demand(run.answer is None, "nothing after the answer", message)
             wanted = not at_once or run.state in (ACTIVE, ANSWERED)
             demand(wanted, "nothing after cancellation", message)
-            fits = tag.piece > run.sent if self.tight else tag.piece == run.sent + 1
-            demand(fits, "news is sent in order, once", tag.run, run.sent, tag.piece)
             demand(tag.piece <= run.made, "nothing after cancellation", message, run.made)
-            run.sent = tag.piece
+            self._in_order(run, tag)
         return tag
+
+    def _in_order(self, run: Run, tag: Tag) -> None:
+        rule, piece = "news is sent in order, once", tag.piece
+        if self.tight and tag.kind == "progress":
+            demand(piece > run.latest[0], rule, tag.run, run.latest, piece)
+            run.latest[0] = piece
+        else:
+            fits = piece > run.sent if self.tight else piece == run.sent + 1
+            demand(fits, rule, tag.run, run.sent, piece)
+            run.sent = piece
 
     # The end
 

@@ -28,7 +28,7 @@ class Order(Struct, frozen=True):
 def play_all(order: Order) -> Tally:
     """Play what was ordered, and tell on the way how far it is."""
     if order.jobs == 1:
-        return _play(order, 0, _show)
+        return _play(order, 0, _Teller())
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     jobs = [
@@ -37,7 +37,7 @@ def play_all(order: Order) -> Tally:
     ]
     for job in jobs:
         job.start()
-    latest: dict[int, Tally] = {}
+    tell, latest = _Teller(), dict[int, Tally]()
     open_jobs = set(range(order.jobs))
     while open_jobs:
         try:
@@ -49,7 +49,7 @@ def play_all(order: Order) -> Tally:
         latest[number] = tally
         if last:
             open_jobs.discard(number)
-        _show(_together(latest))
+        tell(_together(latest))
     return _together(latest)
 
 
@@ -80,8 +80,14 @@ def _job(order: Order, number: int, results: Any) -> None:
     results.put((number, True, tally))
 
 
-def _show(tally: Tally) -> None:
-    """Tell how far it is, and at once what has failed."""
-    for failure in tally.failures[-1:]:
-        print(f"\n{failure.breach}\n  {failure.command}", file=sys.stderr)
-    print(f"\r{tally.schedules} schedules", end="", file=sys.stderr, flush=True)
+class _Teller:
+    """Tells how far it is, and at once what has failed."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def __call__(self, tally: Tally) -> None:
+        for failure in tally.failures[self._failures :]:
+            print(f"\n{failure.breach}\n  {failure.command}", file=sys.stderr)
+        self._failures = len(tally.failures)
+        print(f"\r{tally.schedules} schedules", end="", file=sys.stderr, flush=True)
