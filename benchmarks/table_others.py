@@ -154,6 +154,7 @@ _BYTES = SelfMeasured(
     server=Command((sys.executable, "-c", "print('{\"value\":1.0}')")),
 )
 """One, to hold multiples against."""
+_SERVING = "import transports.server, transports.http_server_asyncio, transports.assembling_http"
 _BARE = "import asyncio, socket, ssl, anyio, anyio._backends._asyncio, h11, msgspec, wsproto"
 
 ROWS = (
@@ -267,11 +268,11 @@ ROWS = (
         title="Importing what serves HTTP, in a fresh interpreter",
         unit="ms of CPU",
         variants={
-            "ours": _imports("ours", OURS, "import transports.server, transports.http_server"),
+            "ours": _imports("ours", OURS, _SERVING),
             "bare": _imports("anyio, h11, msgspec, wsproto", OURS, _BARE),
             "core": _imports("mcpcore alone", OURS, "import mcpcore"),
             "nothing": _imports("nothing", OURS, "pass"),
-            "sdk": _imports("official SDK", SDK, "import mcp.server, mcp.client"),
+            "sdk": _imports("official SDK", SDK, "import mcp"),
         },
         bounds=(Bound("ours", "bare", 1.5), Bound("ours", "sdk", 1 / 4)),
     ),

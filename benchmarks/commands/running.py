@@ -102,7 +102,11 @@ def measure(choice: Choice) -> int:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    total = sum(len(only or row.variants) for row, only in rows.values()) * choice.rounds
+    total = choice.rounds * sum(
+        variant.needs() is None and (not only or name in only)
+        for row, only in rows.values()
+        for name, variant in row.variants.items()
+    )
     with Progress(*columns, console=console, transient=True, refresh_per_second=1) as progress:
         bar = progress.add_task("the load generator itself", total=total)
         run.load = measure_load(lambda name: None)

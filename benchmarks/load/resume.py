@@ -64,10 +64,10 @@ def _caught_up(connection: socket.socket) -> list[int]:
         data = _received(connection)
         parts.append(data)
         tail = tail[-64:] + data
-    return [int(step) for step in _STEP.findall(_joined(b"".join(parts)))]
+    return [int(step) for step in _STEP.findall(joined(b"".join(parts)))]
 
 
-def _joined(data: bytes) -> bytes:
+def joined(data: bytes) -> bytes:
     """Take the heads of chunks away, which may stand within an event."""
     at, parts = data.find(b"\r\n\r\n") + 4, []
     while at < len(data):
