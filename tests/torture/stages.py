@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from msgspec import Struct, structs
 
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.service import Server
 from tests.bindings.places import ERAS, LEGACY, MODERN, launcher
 from tests.bindings.stories import hasty
@@ -170,6 +171,15 @@ async def _tasks(stage: Stage) -> AsyncIterator[None]:
     options = TaskOptions(poll=0.01, min_poll=0.01)
     stage.client = structs.replace(stage.client, tasks=options)
     async with network("tcp")(stage):
+        yield
+
+
+@asynccontextmanager
+async def _returning(stage: Stage) -> AsyncIterator[None]:
+    """A client that comes back where its connection is lost."""
+    again = ReconnectSettings(attempts=4, max_restarts=4, first_delay=0.01, jitter=0.0)
+    stage.client = structs.replace(stage.client, reconnect=again)
+    async with network("ws", _websocket)(stage):
         yield
 
 
@@ -340,6 +350,7 @@ ROWS = {
         Row("wss", network("ws", _websocket, tls=True), eras=(MODERN,)),
         Row("tls", network("tcp", tls=True), eras=(LEGACY,)),
         Row("tasks", _tasks),
+        Row("returning", _returning),
         Row("sse", _driven(network("sse")), eras=(LEGACY,)),
         Row("store-memory", _stored_in_memory, eras=(LEGACY,), stored=True),
         Row("store-sqlite", _stored_in_sqlite, eras=(LEGACY,), stored=True),
