@@ -171,7 +171,9 @@ class ServerRuntime(Outgoing):
                 self._run(event, self._guard(event.revision, about_tasks), None)
                 return
             state = None if event.request_state is None else self._rounds.open(event)
-            prepared = self._prepare(event.method, event.params, event.revision, event.principal)
+            prepared = self._prepare(
+                event.method, event.params, event.revision, event.principal, event.skim
+            )
             if tasks is not None and tasks.takes(event, prepared, state):
                 return
         except McpError as error:

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct, field
 
 from mcpcore.service import Prepared
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Skim
 from transports.context import Context
 from transports.failures import report, simplified
 from transports.middleware import Around, Chain
@@ -43,7 +44,7 @@ That the client has to be asked first (modern) is raised as
 :class:`~transports.context.InputNeeded`: no Exception, let it pass.
 """
 
-Prepare = Callable[[str, Raw, Revision, str | None], Prepared]
+Prepare = Callable[[str, Raw, Revision, str | None, Skim | None], Prepared]
 
 
 class Guard:
@@ -62,10 +63,14 @@ class Guard:
         """Do the same with all that ``prepare`` returns or raises."""
 
         def prepare_guarded(
-            method: str, params: Raw, revision: Revision, principal: str | None
+            method: str,
+            params: Raw,
+            revision: Revision,
+            principal: str | None,
+            skim: Skim | None,
         ) -> Prepared:
             try:
-                return self(revision, prepare(method, params, revision, principal))
+                return self(revision, prepare(method, params, revision, principal, skim))
             except Exception as error:
                 return self(revision, error)
 

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from mcpcore.engine.faults import Fault
 from mcpcore.spec.errors import ErrorData
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import Implementation, RequestMeta
+from mcpcore.spec.types.base import Implementation, RequestMeta, Skim
 from mcpcore.spec.types.lifecycle import ClientCapabilities, ServerCapabilities
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from mcpcore.wire.message import RequestId
@@ -66,6 +66,8 @@ class RequestReceived(Event, frozen=True, gc=False):
     session: str | None = None
     """HTTP legacy: the session's id."""
     principal: str | None = None
+    skim: Skim | None = None
+    """What the engine has read of ``params``, for who goes on from there."""
 
 
 class NotificationReceived(Event, frozen=True, gc=False):

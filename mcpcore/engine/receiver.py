@@ -255,6 +255,7 @@ class Receiver(Notices):
                 request_state=state,
                 session=self.session,
                 principal=arrival.principal,
+                skim=skim,
             )
         )
         return None

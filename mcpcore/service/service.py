@@ -8,6 +8,7 @@ request asks for, and shapes what a handler returned; calling the handler is the
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.service.completions import CompletionCall, complete_result
@@ -25,12 +26,14 @@ from mcpcore.service.uri_templates import UnsafeValue
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import Skim
 from mcpcore.spec.types.completion import CompleteParams, PromptReference
 from mcpcore.spec.types.prompts import GetPromptParams
 from mcpcore.spec.types.resources import ReadResourceParams
 
 P = TypeVar("P", bound=Struct)
 
+_decode_name = msgspec.json.Decoder(str).decode
 _NO_ARGUMENTS = Raw(b"{}")
 _BRACE = ord("{")
 
@@ -83,15 +86,23 @@ class Server(Registry):
     """
 
     def prepare(
-        self, method: str, params: Raw | bytes, revision: Revision, principal: str | None = None
+        self,
+        method: str,
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None = None,
+        skim: Skim | None = None,
     ) -> Prepared:
         """Look up and check what a request asks for; ``params`` is its params object.
 
-        ``principal``: who asks, if anybody was authenticated.
+        ``principal``: who asks, if anybody was authenticated.  ``skim``: what the engine has read
+        of ``params``, which spares a look at them.
 
         Raises McpError: unknown method, unknown tool, prompt or resource, bad params, bad cursor,
         and bad arguments where these are an error of the protocol.
         """
+        if method == "tools/call":
+            return self._call_tool(params, revision, principal, skim)
         handler = _METHODS.get(method)
         if handler is not None:
             return handler(self, params, revision, principal)
@@ -111,9 +122,13 @@ class Server(Registry):
         return Listed(revision, result=list.page(cursor, revision, principal))
 
     def _call_tool(
-        self, params: Raw | bytes, revision: Revision, principal: str | None
+        self,
+        params: Raw | bytes,
+        revision: Revision,
+        principal: str | None,
+        skim: Skim | None,
     ) -> Prepared:
-        call = _read(params, _Call)
+        call = _called(skim) or _read(params, _Call)
         entry = self._tools.get(call.name, principal)
         if entry is None:
             raise McpError(INVALID_PARAMS, shorten(f"Unknown tool: {call.name}"))
@@ -197,6 +212,16 @@ class Server(Registry):
         raise McpError(INVALID_PARAMS, shorten(f"Unknown resource template: {uri}"))
 
 
+def _called(skim: Skim | None) -> _Call | None:
+    """The call that a skim has found; None if it takes a closer look to say what is wrong."""
+    if skim is None or skim.name is UNSET:
+        return None
+    try:
+        return _Call(_decode_name(skim.name), skim.arguments)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 def _read(params: Raw | bytes, type: type[P]) -> P:
     try:
         return read(decoder(type), params, "params")
@@ -206,7 +231,6 @@ def _read(params: Raw | bytes, type: type[P]) -> P:
 
 _Handler = Callable[[Server, Raw | bytes, Revision, str | None], Prepared]
 _METHODS: dict[str, _Handler] = {
-    "tools/call": Server._call_tool,
     "tools/list": lambda server, *rest: server._page(server._tools, *rest),
     "resources/read": Server._read_resource,
     "resources/list": lambda server, *rest: server._page(server._resources, *rest),

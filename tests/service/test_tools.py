@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, Meta, Raw, Struct
 
+from mcpcore.engine.metadata import decode_skim
 from mcpcore.service import (
     Audio,
     Embedded,
@@ -26,7 +27,7 @@ from mcpcore.service.errors import OutputMismatch
 from mcpcore.service.task_views import task_form
 from mcpcore.spec.errors import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision
-from mcpcore.spec.types.base import Annotations, Icon
+from mcpcore.spec.types.base import Annotations, Icon, Skim
 from mcpcore.spec.types.content import (
     AudioContent,
     ContentBlock,
@@ -1015,3 +1016,42 @@ def test_tools_that_run_only_as_tasks_are_listed_where_there_are_tasks(
         cursor = {"cursor": page["nextCursor"]}
     has_tasks = task_form(revision) is not None
     assert names == (["a", "b", "c", "d"] if has_tasks else ["b", "d"])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        b'{"name":"echo","arguments":{"text":"x"}}',
+        b'{"name":"echo","arguments":{"text":"x"},"name":"none"}',
+        b'{"name":"echo","arguments":{}}',
+        b'{"name":"echo","arguments":[]}',
+        b'{"name":"echo","arguments":null}',
+        b'{"name":"echo"}',
+        b'{"name":7,"arguments":{}}',
+        b'{"name":"\\ud800"}',
+        b'{"arguments":{"text":"x"}}',
+        b"{}",
+    ],
+)
+@pytest.mark.parametrize("revision", [REVISIONS[0], LATEST])
+def test_what_the_engine_has_read_of_a_call_spares_a_look_and_changes_nothing(
+    params: bytes, revision: Revision
+) -> None:
+    server = Server("skims")
+
+    @server.tool
+    def echo(text: str) -> str:
+        return text
+
+    def outcome(skim: Skim | None) -> object:
+        try:
+            prepared = server.prepare("tools/call", Raw(params), revision, None, skim)
+        except McpError as error:
+            return error.error
+        return prepared.result or prepared.call(None)
+
+    try:
+        skim = decode_skim(params)
+    except msgspec.MsgspecError:
+        skim = Skim()  # such params are refused before
+    assert outcome(skim) == outcome(None)

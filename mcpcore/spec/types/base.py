@@ -114,6 +114,7 @@ class Skim(Model, kw_only=True):
 
     meta: RequestMeta | UnsetType = field(default=UNSET, name="_meta")
     name: Raw | UnsetType = UNSET
+    arguments: Raw | UnsetType = UNSET
     uri: Raw | UnsetType = UNSET
     task_id: Raw | UnsetType = UNSET
     input_responses: Raw | UnsetType = UNSET
