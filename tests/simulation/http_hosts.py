@@ -1,157 +1,24 @@
 """Clients and servers that talk HTTP: each request has a connection of its own."""
 
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
 from mcpcore.http.client import HttpClient
-from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpRequest, HttpSend
+from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.server import HttpServer
 from mcpcore.http.storing import Step
 from tests.http.cluster import Worker
 from tests.simulation.hosts import EPOCH, App, Host, Scene
-from tests.simulation.network import Pipe, Weather
-from tests.simulation.wires import Exchange
+from tests.simulation.network import Weather
+from tests.simulation.trip import Trip
 from transports.stores.memory import MemoryStore
 
-_END = "end"
-"""Travels behind a request's last bytes."""
 _GHOST = 30.0
 """Seconds after which whoever has sent a request twice has left."""
 _REFUSED = Fault(FaultKind.CONNECT)
-
-
-class Trip:
-    """One request and its response.  A ``ghost`` is a second one that nobody has sent twice:
-    its response comes to nobody."""
-
-    def __init__(
-        self,
-        client: "HttpClientHost",
-        server: "HttpServerHost",
-        plan: HttpSend,
-        chance: Random,
-        *,
-        ghost: bool = False,
-    ) -> None:
-        self.client = client
-        self.server = server
-        self.plan = plan
-        self.ghost = ghost
-        self.route = client.scene.new_route()
-        self.open = [not ghost, True]
-        """By side: it has not heard of the end."""
-        self.opened = False
-        """The request has reached the server."""
-        self.listens = False
-        self.got_head = False
-        self.pending = False
-        """The server has something to write, as far as it said."""
-        self.crlf = chance.random() < 0.25
-        self.lives = [client.life, server.life]
-        self._wanted = 0
-        self.wire = Exchange(
-            client.scene.books, client.scene.streams, client.number, plan, self.route
-        )
-        world, weather = client.world, client.weather
-        down: Callable[[Any], None] = self._ignored if ghost else self._to_client
-        self.up = Pipe(world, chance, weather, 1, self._to_server, lambda: None)
-        self.down = Pipe(world, chance, weather, 0, down, lambda: server.write(self))
-        path, _, query = plan.target.partition("?")
-        peer = f"10.0.0.{client.number % 250}"
-        head = HttpRequest(
-            method=plan.method, path=path, query=query, headers=plan.headers, peer=peer
-        )
-        self.up.send(head, plan.body, _END)
-
-    def _to_server(self, item: Any) -> None:
-        server = self.server
-        if self.lives[1] != server.life or not self.open[1]:
-            return
-        now = server.now()
-        if isinstance(item, HttpRequest):
-            self.opened = True
-            server.trips[self.route] = self
-            self._wanted = server.machine.open(self.route, item, now=now)
-        elif self._wanted:
-            end = item is _END
-            server.machine.body(self.route, b"" if end else item, end=end, now=now)
-        server.turn()
-
-    def _ignored(self, item: Any) -> None:
-        """Nobody is there to take it."""
-
-    def _to_client(self, item: Any) -> None:
-        client = self.client
-        if self.lives[0] != client.life or not self.open[0]:
-            return
-        now, exchange, machine = client.now(), self.plan.exchange, client.machine
-        if isinstance(item, HttpHead):
-            self.got_head = True
-            kind = [value for name, value in item.headers if name == b"content-type"]
-            self.listens = kind == [b"text/event-stream"]
-            machine.response_head(exchange, item.status, item.headers, now=now)
-        elif isinstance(item, HttpEnd):
-            self.open[0] = False
-            del client.trips[exchange]
-            machine.response_end(exchange, now=now)
-        else:
-            machine.response_data(exchange, item, now=now)
-        client.turn()
-
-    def put(self, item: Any) -> None:
-        """Something has left the server."""
-        if isinstance(item, HttpHead):
-            self.wire.head(item, self.client.number)
-            kind = [value for name, value in item.headers if name == b"content-type"]
-            self.crlf = self.crlf and kind == [b"text/event-stream"]
-        elif isinstance(item, HttpEnd):
-            self.wire.end()
-        else:
-            self.wire.data(item)
-            if self.crlf:
-                # On the way somebody writes other line ends, which event streams may have.
-                item = item.replace(b"\n", b"\r\n")
-        self.down.send(item)
-
-    def broken(self, error: str, fault: Fault | None = None) -> None:
-        """The client hears that nothing more will come."""
-        client = self.client
-        if self.open[0] and self.lives[0] == client.life:
-            self.open[0] = False
-            client.trips.pop(self.plan.exchange, None)
-            client.machine.response_end(
-                self.plan.exchange, error=error, fault=fault, now=client.now()
-            )
-            client.turn()
-
-    def left(self) -> None:
-        """The server hears that the client is gone."""
-        server = self.server
-        if self.open[1] and self.lives[1] == server.life:
-            self.open[1] = False
-            server.trips.pop(self.route, None)
-            if self.opened:
-                server.machine.disconnect(self.route, now=server.now())
-                server.turn()
-
-    def drop(self, share: float, client_after: float, server_after: float) -> None:
-        """Break: so much of what is under way arrives; each side learns of it when it does."""
-        self.up.cut(0.0)
-        self.down.cut(share)
-        self.client.world.after(client_after, self.broken, "connection reset")
-        self.server.world.after(server_after, self.left)
-
-    def expire(self, what: str) -> None:
-        """A time that the plan has set is over."""
-        if what == "all" or not self.got_head:
-            self.up.cut(0.0)
-            self.down.cut(0.0)
-            self.client.world.after(0.01, self.left)
-            self.broken(f"timed out: {what}")
 
 
 class HttpServerHost(Host):
