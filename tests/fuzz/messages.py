@@ -14,6 +14,7 @@ MODERN = REVISIONS[-1].name
 VERSIONS = (MODERN, *(revision.name for revision in REVISIONS[:-1]), "1999-01-01", "")
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+_CANCELLED = "notifications/cancelled"
 METHODS = (
     *("tools/call", "tools/list", "ping", "initialize", "notifications/initialized"),
     *("notifications/cancelled", "notifications/progress", "subscriptions/listen"),
@@ -242,6 +243,9 @@ def any_message(
     ``ids``: of requests that may be answered; ``about``: of such as may be cancelled.
     """
     how = c.below(16)
+    if how == 10 and about:
+        given_up = {"requestId": c.pick(about)}
+        return text(c, {"jsonrpc": "2.0", "method": _CANCELLED, "params": given_up})
     if how in (1, 2, 3) and ids:
         message = response(c, ids)
     else:
