@@ -28,6 +28,10 @@ _STATUS_LINES: dict[int, bytes] = {
     for status in HTTPStatus
 }
 _date: tuple[int, bytes] = (-1, b"")
+_known_lines: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
+_KNOWN = 256
+"""So many sets of header lines are remembered, each of ``_SHORT`` bytes at most."""
+_SHORT = 512
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -59,8 +63,15 @@ def date_header() -> bytes:
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-    lines = [b"%b: %b\r\n" % pair for pair in headers]
-    return b"".join([line, date_header(), *lines, b"\r\n"])
+    key = tuple(headers)
+    lines = _known_lines.get(key)
+    if lines is None:
+        lines = b"".join([*[b"%b: %b\r\n" % pair for pair in key], b"\r\n"])
+        if len(lines) <= _SHORT:
+            if len(_known_lines) >= _KNOWN:
+                _known_lines.clear()
+            _known_lines[key] = lines
+    return b"%b%b%b" % (line, date_header(), lines)
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

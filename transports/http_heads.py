@@ -134,21 +134,26 @@ class RequestParser:
         *,
         scheme: str = "http",
         certificate: ClientCertificate | None = None,
+        last: RequestHead | None = None,
     ) -> RequestHead | None:
         """Remove empty lines and a head from the front of ``buffer``; None if none is complete.
 
-        What is known of it: see :meth:`parse`.  Raises :class:`BadHead`.
+        What is known of it: see :meth:`parse`.  ``last`` is what was taken before of the same
+        connection, and is given again if the same has come again.  Raises :class:`BadHead`.
         """
         while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2
             del buffer[:2]
         size = buffer.find(_END) + 4
         head = bytes(buffer[:size]) if size > 3 else b""
-        known = head in self._known  # then it was found before, within the same limits
-        if not known and not (buffer and find_head(buffer, self._limits)):
-            return None
-        request = self.parse(head, peer, scheme=scheme, certificate=certificate)
+        known = self._known.get(head)  # which was found before, within the same limits
+        if known is None:
+            if not buffer or not find_head(buffer, self._limits):
+                return None
+            known = self._read_new(head)
+        if last is None or last.request.headers is not known.request.headers:
+            last = _given(known, peer, scheme, certificate)
         del buffer[:size]
-        return request
+        return last
 
     def parse(
         self,
@@ -164,40 +169,49 @@ class RequestParser:
         known to be there (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
         """
         known = self._known.get(head)
-        if known is None:
-            if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-                raise BadHead(400, "a control character in the head")
-            _refuse_folded(head)
-            known = _request_head(self._read(head), head)
-            if len(head) <= _SHORT and not known.upgrade:  # which never comes again
-                self._known[head] = known
-                if len(self._known) > _KNOWN:
-                    self._known.popitem(last=False)
-        if known.request.scheme == "https" != scheme:  # RFC 9110 section 7.4
-            raise BadHead(421, "an https target on a connection without TLS")
-        if peer is None and certificate is None and scheme == known.request.scheme:
-            return known
-        request = known.request
-        return RequestHead(
-            HttpRequest(
-                method=request.method,
-                path=request.path,
-                headers=request.headers,
-                query=request.query,
-                peer=peer,
-                scheme=scheme,
-                certificate=certificate,
-            ),
-            known.keep_alive,
-            known.http_1_0,
-            known.length,
-            known.expects_continue,
-            known.upgrade,
-        )
+        return _given(known or self._read_new(head), peer, scheme, certificate)
+
+    def _read_new(self, head: bytes) -> RequestHead:
+        if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
+            raise BadHead(400, "a control character in the head")
+        _refuse_folded(head)
+        found = _request_head(self._read(head), head)
+        if len(head) <= _SHORT and not found.upgrade:  # which never comes again
+            self._known[head] = found
+            if len(self._known) > _KNOWN:
+                self._known.popitem(last=False)
+        return found
 
     def forget(self) -> None:
         """Remember none any more."""
         self._known.clear()
+
+
+def _given(
+    known: RequestHead, peer: str | None, scheme: str, certificate: ClientCertificate | None
+) -> RequestHead:
+    """The same head as it came from one client.  Raises BadHead."""
+    request = known.request
+    if request.scheme == "https" != scheme:  # RFC 9110 section 7.4
+        raise BadHead(421, "an https target on a connection without TLS")
+    if peer is None and certificate is None and scheme == request.scheme:
+        return known
+    return RequestHead(
+        HttpRequest(
+            method=request.method,
+            path=request.path,
+            headers=request.headers,
+            query=request.query,
+            peer=peer,
+            scheme=scheme,
+            certificate=certificate,
+        ),
+        known.keep_alive,
+        known.http_1_0,
+        known.length,
+        known.expects_continue,
+        known.upgrade,
+    )
 
 
 def _request_head(lines: RequestLines, head: bytes) -> RequestHead:

@@ -30,6 +30,8 @@ from transports.link import clock
 if TYPE_CHECKING:
     from transports.http_server_asyncio import AsyncioServerLink
 
+_FEW = 16
+"""With more lines a head is not kept by its connection, which may be idle for long."""
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between the probes of a client that has finished sending: they end by themselves."""
 
@@ -43,6 +45,7 @@ class HttpProtocol(LivingProtocol):
     __slots__ = (
         "_began",
         "_body",
+        "_last",
         "_peer",
         "_principal",
         "_probe",
@@ -56,6 +59,7 @@ class HttpProtocol(LivingProtocol):
     ) -> None:
         super().__init__(link, peer, refusal)
         self._peer = peer
+        self._last: RequestHead | None = None  # in case that the same comes again
         self._principal: Verdict | None = None
         self._body: ChunkedBody | LengthBody | None = None
         self._began = 0.0
@@ -120,7 +124,9 @@ class HttpProtocol(LivingProtocol):
             return False
         link, buffer = self._link, self._buffer
         scheme = "http" if self._tls is None else "https"
-        head = link.parser.take(buffer, self._peer, scheme=scheme, certificate=self._certificate)
+        head = link.parser.take(
+            buffer, self._peer, scheme=scheme, certificate=self._certificate, last=self._last
+        )
         if head is None:
             if self._eof and buffer:
                 raise BadHead(400, "the connection ended within a head")
@@ -132,6 +138,7 @@ class HttpProtocol(LivingProtocol):
             return False
         self._overdue = None
         self._head = head
+        self._last = head if len(head.request.headers) <= _FEW else None
         if head.upgrade and link.upgrade is not None:
             self._offer(head)
             return False

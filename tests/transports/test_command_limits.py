@@ -200,7 +200,8 @@ async def test_every_worker_has_the_limits_and_writes_the_log() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_log_of_http_names_session_and_request() -> None:
-    async with serving("--http", "127.0.0.1:0", "--log-http", "-v") as served:
+    words = ("--log-http", "-v", "--loop", "asyncio")  # which says something at its start
+    async with serving("--http", "127.0.0.1:0", *words) as served:
         headers = {"Accept": "application/json, text/event-stream"}
         info = {"name": "x y", "version": "1"}
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
