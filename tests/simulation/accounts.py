@@ -168,8 +168,10 @@ class Accounts:
         self.by_id: dict[int, dict[Any, Ask]] = {}
         self.questions: dict[Any, Question] = {}
         """By machine and id."""
-        self._last: dict[tuple[int, int], int] = {}
-        """By client and server: the news for all that was heard last."""
+        self.reopened: set[int] = set()
+        """Clients whose standalone stream has begun anew."""
+        self._all: dict[tuple[int, int], list[int]] = {}
+        """By client and server: the news for all that was heard."""
         self._ran: dict[tuple[int, int, int], list[Run]] = {}
         self.requests = 0
 
@@ -203,10 +205,16 @@ class Accounts:
             if "r" in data:
                 self._heard(client, data["r"], data["s"])
             elif "all" in data:
-                last = self._last.get((client, data["by"]), 0)
-                demand(data["all"] > last, "news for all comes in order, once", client, data, last)
-                self._last[client, data["by"]] = data["all"]
+                self._heard_all(client, data["by"], data["all"])
         return None
+
+    def _heard_all(self, client: int, server: int, piece: int) -> None:
+        heard = self._all.setdefault((client, server), [])
+        demand(piece not in heard, "news for all comes once", client, server, piece)
+        # What was on a stream that nobody can ask for again may come later, on the next one.
+        ordered = client in self.reopened or not heard or piece > heard[-1]
+        demand(ordered, "news for all comes in order", client, server, piece, heard)
+        heard.append(piece)
 
     def _end(self, client: int, ask: Ask, event: Any, now: float) -> None:
         demand(ask.ended is None, "one terminal event a request", client, ask.number, event)

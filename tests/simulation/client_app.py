@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
 )
+from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask, demand, question_of
 from tests.simulation.work import MAX_TIMEOUT, TEXTS, Work
@@ -118,6 +119,9 @@ class ClientApp:
             self.listening.add(event.request)
         elif isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
             self.listening.discard(event.request)
+        elif isinstance(event, StreamInterrupted):
+            if event.request is None and event.recovery is not Recovery.RESUME:
+                self._books.reopened.add(self._number)
         elif isinstance(event, ProgressReceived):
             demand(ask is None, "news is no end")
 

@@ -61,9 +61,11 @@ class Pipe:
     @property
     def room(self) -> int:
         """How many bytes may be sent now."""
-        room = 0 if self.dead else self._weather.window - self.waiting
-        if room <= 0:
+        window = self._weather.window
+        room = 0 if self.dead else window - self.waiting
+        if room < window // 2:  # as TCP does, so that nobody writes byte by byte
             self._awaited = True
+            return 0
         return room
 
     def send(self, *items: Any) -> None:
