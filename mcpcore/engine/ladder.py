@@ -86,7 +86,7 @@ def is_usual(peer: PeerBase, arrival: Inbound) -> bool:
     revision, row = usual
     mirror = arrival.mirror
     if mirror is not None and not (
-        mirror.version == revision.name
+        mirror.version == meta.protocol_version
         and mirror.method == row.name
         and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
     ):

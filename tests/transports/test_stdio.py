@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from mcpcore.engine.events import ConnectionEnded, RequestCancelled
 from tests.transports.apps import ToolServer, make_server
 from tests.transports.malformed import META, TABLE, good, request
 from tests.transports.wire import Lines
-from transports.descriptors import LoopReader, ThreadReader, WaitReader, open_reader
+from transports.descriptors import LoopReader, Reader, ThreadReader, WaitReader, open_reader
 from transports.link_errors import LinkError
 from transports.pump import PumpSettings
 from transports.stdio import StdioServerLink, StdioSettings
@@ -256,7 +256,12 @@ async def test_closed_descriptors_are_an_error_in_words() -> None:
 async def test_readers_read_and_stop(kind: str, anyio_backend_name: str) -> None:
     source, sink = os.pipe()
     os.set_blocking(source, False)
-    reader = {"chosen": open_reader, "waiting": WaitReader, "thread": ThreadReader}[kind](source, 8)
+    readers: dict[str, Callable[[int, int], Reader]] = {
+        "chosen": open_reader,
+        "waiting": WaitReader,
+        "thread": ThreadReader,
+    }
+    reader = readers[kind](source, 8)
     if kind == "chosen":
         expected = LoopReader if anyio_backend_name == "asyncio" else WaitReader
         assert type(reader) is expected
