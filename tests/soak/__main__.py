@@ -36,8 +36,9 @@ from tests.soak.sampling import Sample, listen_to_errors, sample
 REPORT = Path("build/reports/soak.json")
 SETTLING = 90.0
 """Seconds within which sessions that were given up are forgotten, and idle connections closed."""
-ENOUGH = 5.0
-"""Minutes from which on memory under load is compared: before, caches and tables still fill."""
+ENOUGH = 15.0
+"""Minutes from which on memory under load is compared: by a quarter of them there has been the
+largest storm, that in memory, on which the size of the load's process depends."""
 SHOWN = 60.0
 """Seconds between two lines of the table."""
 WATCHED = 8.0
@@ -98,9 +99,8 @@ async def _soak(
 
     def look(*, show: bool = True) -> Moment:
         nonlocal shown
-        if show:
-            gc.collect()
-        servers = json.decode(house.ask(rest=show), type=Sample)
+        gc.collect()
+        servers = json.decode(house.ask(rest=True), type=Sample)
         moment = Moment(time.monotonic() - begin, servers, sample(), dict(made.done))
         if show or moment.seconds >= shown + SHOWN:
             shown = moment.seconds
