@@ -746,6 +746,95 @@ async def test_upgrade_takes_the_connection() -> None:
         assert await client.closed()
 
 
+SWITCH = http(method="GET", target="/ws", headers={"Upgrade": "x", "Connection": "Upgrade"})
+
+
+async def test_who_has_left_http_waits_for_a_client_that_does_not_read() -> None:
+    sent: list[int] = []
+
+    async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
+        if request.path != "/ws":
+            return False
+        for number in range(20):
+            await stream.send(b"x" * 1_000_000)
+            sent.append(number)
+        await stream.send_eof()
+        assert await stream.receive() == b"end"
+        return True
+
+    async with server(upgrade=upgrade) as running:
+        client, other = await running.connect(), await running.connect()
+        await client.send(SWITCH)
+        while not sent:
+            await other.call(tool("echo"))
+        for _ in range(50):
+            await other.call(tool("echo"))
+        assert len(sent) < 20
+        received = 0
+        while received < 20_000_000:
+            received += len(await client.stream.receive())
+        assert await client.closed()  # for sending; it still reads
+        assert len(sent) == 20
+        await client.send(b"end")
+        with anyio.fail_after(PATIENCE):
+            while running.link.connections > 1:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_who_has_left_http_reads_what_it_wants_to() -> None:
+    go_on = anyio.Event()
+
+    async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
+        if request.path != "/ws":
+            return False
+        await go_on.wait()
+        count = 0
+        while count < 20_000_000:
+            count += len(await stream.receive(1000 if count < 10_000 else 65536))
+        await stream.send(b"%d" % count)
+        return True
+
+    async with server(upgrade=upgrade) as running, anyio.create_task_group() as tasks:
+        client, other = await running.connect(), await running.connect()
+        await client.send(SWITCH)
+        done = anyio.Event()
+
+        async def send() -> None:
+            await client.send(b"x" * 20_000_000)
+            done.set()
+
+        tasks.start_soon(send)
+        for _ in range(600):
+            await other.call(tool("echo"))
+        assert not done.is_set()
+        go_on.set()
+        assert await client.exactly(8) == b"20000000"
+
+
+async def test_who_has_left_http_hears_of_a_client_that_is_gone() -> None:
+    broken: list[Exception] = []
+
+    async def upgrade(stream: ByteStream, request: HttpRequest, rest: bytes) -> bool:
+        try:
+            while True:
+                await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            broken.append(error)
+        return True
+
+    async with server(upgrade=upgrade) as running:
+        for leave in (leave_by_close, leave_by_reset):
+            client = await running.connect()
+            await client.send(SWITCH + b"some")
+            while not running.link.connections:
+                await anyio.lowlevel.checkpoint()
+            await leave(client)
+            with anyio.fail_after(PATIENCE):
+                while running.link.connections:
+                    await anyio.lowlevel.checkpoint()
+        assert len(broken) == 2
+
+
 async def test_nothing_is_left_when_everybody_leaves() -> None:
     with anyio.fail_after(PATIENCE):
         async with server() as running:
