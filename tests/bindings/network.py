@@ -17,11 +17,15 @@ from mcpcore.http.settings import HttpSettings
 from mcpcore.service import Server
 from tests.bindings.places import ROOMY
 from tests.bindings.workbench import make_workbench
+from transports.http_settings import HttpServerSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings, serve
 
 SETTINGS = ServeSettings(
-    runtime=RuntimeSettings(limits=ROOMY), http=HttpSettings(max_body=ROOMY.message_size)
+    runtime=RuntimeSettings(limits=ROOMY),
+    http=HttpSettings(max_body=ROOMY.message_size),
+    # The other loop has the other driver, and reads heads by what is installed.
+    http_link=HttpServerSettings(parser="h11" if sys.argv[1:2] == ["trio"] else "auto"),
 )
 
 
