@@ -52,8 +52,8 @@ class _Given(Struct):
 
     data: bytes
     ends: bool
-    position: int = 0
-    """Where it stands, once that is known."""
+    position: int | None = None
+    """Where it stands, once that is known; 0 for an end with nothing before it."""
 
 
 class Writer:
@@ -277,13 +277,13 @@ class Writer:
 
     def _settle(self) -> None:
         """Send the oldest of what is there; outcomes may come in any order, events may not."""
-        while self._given and self._given[0].position:
+        while self._given and (position := self._given[0].position) is not None:
             event = self._given.popleft()
-            self._last = event.position
+            self._last = position
             exchange = self.exchange
             if exchange is not None:
                 if event.data:
-                    id = self._view.event_id(self.number, event.position)
+                    id = self._view.event_id(self.number, position)
                     exchange.write(encode_event(event.data, id=id))
                 if event.ends:
                     exchange.finish()

@@ -720,6 +720,20 @@ def test_a_polled_stream(elsewhere: bool) -> None:
     assert shown(last) == [2, "done"]
 
 
+def test_a_polled_stream_that_ends_with_nothing_on_it() -> None:
+    (one,) = party("a")
+    session = one.session()
+    _, key = one.call(session)
+    assert one.server.close_stream(key, retry=2, now=one.now)
+    one.pump()
+    assert one.view(session).busy
+    body = note("notifications/cancelled", {"requestId": 1})
+    assert one.post(body, mcp_session_id=session).status == 202
+    one.server.release(key)
+    one.pump()
+    assert not one.view(session).busy
+
+
 def test_a_stream_is_closed_where_it_has_just_gone() -> None:
     one, other = party("a", "b")
     session = one.session()

@@ -30,6 +30,7 @@ FOUND = [
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
+    Schedule(307639, "store", read_faults("crash_client@8.658:7:0:2")),
 ]
 
 

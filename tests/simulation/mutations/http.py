@@ -8,6 +8,7 @@ from mcpcore.http.sending import Sending
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.steps import Steps
 from mcpcore.http.storing import StreamRead
+from mcpcore.http.writers import Writer
 from mcpcore.wire.sse import SseDecoder
 from tests.simulation.mutations.model import Mutation, wrapped
 
@@ -179,6 +180,19 @@ def _no_patience() -> None:
     Steps.retry = mutant  # type: ignore[method-assign]
 
 
+def _unwritten_end() -> None:
+    """The end of a stream in a store with nothing on it is never settled (once was so)."""
+
+    def make(settle: Any) -> Any:
+        def mutant(self: Any) -> None:
+            if self._given and self._given[0].position != 0:
+                settle(self)
+
+        return mutant
+
+    wrapped(Writer, "_settle", make)
+
+
 MUTATIONS = [
     Mutation("wrong stream", "http", _wrong_stream),
     Mutation("replay again", "http", _replay_again),
@@ -193,4 +207,5 @@ MUTATIONS = [
     Mutation("old progress", "http", only="crash_server", change=_old_progress),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
+    Mutation("unwritten end", "store", _unwritten_end, only="crash_client", within=2000),
 ]
