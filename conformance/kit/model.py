@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
+from conformance.kit.clauses import clause_in
+from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, REVISIONS, Revision, Span
 
 if TYPE_CHECKING:
     from conformance.kit.client_talk import ClientTalk
@@ -118,20 +119,28 @@ class Case(Struct, frozen=True, kw_only=True):
     @property
     def clause(self) -> str:
         """Page and section, with the newest revision that has the clause."""
-        if self.page.startswith((OWN, RFC, EXTENSION)):
-            return f"{self.page}#{self.section}"
-        return f"{self.revisions.last.name}/{self.page}#{self.section}"
+        return self.clause_in(self.revisions.last.name)
 
     @property
     def link(self) -> str:
-        """Where the clause can be read: a specification, an RFC, or this project's own rules."""
+        """Where that can be read."""
+        return self.link_in(self.revisions.last.name)
+
+    def clause_in(self, revision: str) -> str:
+        """Page and section of the clause as a revision has them."""
+        if self.page.startswith((OWN, RFC, EXTENSION)):
+            return f"{self.page}#{self.section}"
+        return clause_in(self.page, self.section, BY_NAME[revision])
+
+    def link_in(self, revision: str) -> str:
+        """Where it can be read: a specification, an RFC, or this project's own rules."""
         if self.page.startswith(OWN):
             return f"{self.page}.md#{self.section}"
         if self.page.startswith(RFC):
             return f"{RFC_EDITOR}/{self.page}#{self.section}"
         if self.page.startswith(EXTENSION):
             return f"{EXTENSIONS.format(self.page.removeprefix(EXTENSION))}#{self.section}"
-        return f"{SPECIFICATION}/{self.clause}"
+        return f"{SPECIFICATION}/{self.clause_in(revision)}"
 
     def holds_in(self, revision: Revision) -> bool:
         """Whether the clause is one of that revision."""

@@ -56,7 +56,7 @@ def page_of(
     versions = ", ".join(dict.fromkeys(f"{peer.line}: {peer.version}" for peer in peers))
     counts = [_count(peer, findings, checked, results) for peer in peers]
     head = HEAD.format(versions=versions, dates=DATES, newer=NEWER, older=OLDER)
-    parts = [head, *_COUNTS, *counts, _BELOW]
+    parts = [head, *_COUNTS, *counts, _BELOW, _total(findings, checked)]
     return "\n".join([*parts, *_table(findings, checked), *_bytes(findings, checked)]) + "\n"
 
 
@@ -96,6 +96,17 @@ def _count(
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def _total(findings: Sequence[Finding], checked: Sequence[Checked]) -> str:
+    """How much that is in all: one cause shows in many cases, and in many programs."""
+    facts = {fact for finding in findings for fact in _facts(finding, checked)}
+    own = sum(whose == "SDK" for _, whose in facts)
+    places = sum(len(finding.places) for finding in findings)
+    return (
+        f"In all {places} findings of {len(findings)} cases. They come to {len(facts)} different"
+        f" facts, {own} of them about the SDK.\n"
+    )
+
+
 def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[str]:
     yield "## Findings\n"
     yield "| clause | strength | where | what the program does | whose |"
@@ -103,9 +114,10 @@ def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[
     for finding in findings:
         case = finding.case
         for (fact, whose), peers in _facts(finding, checked).items():
+            newest = max(name for peer in peers for name in finding.places[peer].revisions)
             yield (
-                f"| [{case.id}]({case.link}) | {case.strength} | {_where(finding, peers)} |"
-                f" {_cell(fact)} | {whose} |"
+                f"| [{case.id}]({case.link_in(newest)}) | {case.strength} |"
+                f" {_where(finding, peers)} | {_cell(fact)} | {whose} |"
             )
 
 

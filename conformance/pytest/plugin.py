@@ -159,7 +159,7 @@ class CaseItem(pytest.Item):
             "",
             f"{result.case.strength}: {result.case.summary}",
             f"expected: {result.case.expects}",
-            f"clause: {result.case.link}",
+            f"clause: {result.case.link_in(result.revision)}",
             "",
             *_said(result),
         ]

@@ -78,7 +78,7 @@ def account(entry: Entry) -> str:
             f"{entry.case.strength}: {entry.case.summary}",
             f"expected: {entry.case.expects}",
             f"found: {entry.detail}",
-            f"clause: {entry.case.link}",
+            f"clause: {entry.case.link_in(entry.revision)}",
             *map(line_of, entry.records),
         ]
     )

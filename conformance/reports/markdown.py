@@ -49,7 +49,8 @@ def _section(title: str, entries: list[Entry]) -> list[str]:
         case = entry.case
         lines += ["", f"### {_escaped(case.id)} ({entry.place})", ""]
         lines += [f"**{entry.verdict}**: {_escaped(entry.detail or entry.reason)}", ""]
-        lines += [f"- {case.strength}, [{_escaped(case.clause)}]({case.link})"]
+        clause, link = case.clause_in(entry.revision), case.link_in(entry.revision)
+        lines += [f"- {case.strength}, [{_escaped(clause)}]({link})"]
         lines += [f"- {_escaped(case.summary)}", f"- expected: {_escaped(case.expects)}"]
         lines += [f"- {_escaped(note)}" for note in entry.notes]
         lines += [f"- known: {_escaped(entry.reason)}"] if entry.reason else []

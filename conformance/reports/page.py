@@ -158,8 +158,8 @@ def _findings(report: Report) -> Iterator[str]:
             if value:
                 yield f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
         yield (
-            f'<dt>clause</dt><dd><a href="{escape(case.link)}" rel="noreferrer">'
-            f"{escape(case.clause)}</a></dd></dl>"
+            f'<dt>clause</dt><dd><a href="{escape(case.link_in(entry.revision))}"'
+            f' rel="noreferrer">{escape(case.clause_in(entry.revision))}</a></dd></dl>'
         )
         if entry.records:
             yield f"<pre>{escape(chr(10).join(line_of(record) for record in entry.records))}</pre>"

@@ -156,7 +156,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
     case = entry.case
     made: dict[str, Any] = {
         "id": case.id,
-        "clause": case.clause,
+        "clause": case.clause_in(entry.revision),
         "strength": case.strength,
         "revision": entry.revision,
         "transport": entry.binding,
@@ -165,7 +165,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "side": case.side,
         "summary": case.summary,
         "expects": case.expects,
-        "link": case.link,
+        "link": case.link_in(entry.revision),
         "seconds": round(entry.seconds, 4),
         "outcome": entry.judged,
     }

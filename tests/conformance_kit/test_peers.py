@@ -127,7 +127,7 @@ def test_the_page_has_the_fact_the_clause_and_the_bytes() -> None:
     read = [Checked(case=case.id, peers=(name,), fact="Answers | with a string.")]
     page = page_of(gather(results), read, results, PEERS[:1])
     assert "Answers \\| with a string." in page
-    assert f"[{case.id}]({case.link})" in page
+    assert f"[{case.id}]({case.link_in(results[0][1].revision)})" in page
     assert "| SHOULD |" in page
     assert '{"jsonrpc":"2.0","id":"1","result":{}}' in page
     assert f"| {name} | 1 | 0 | 0 | 1 | 0 | 0 | 1 | 1 |" in page
