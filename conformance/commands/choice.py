@@ -29,6 +29,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     revisions: tuple[str, ...] = ()
     transports: tuple[str, ...] = ()
     other_headers: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     strict: bool = False
     jobs: int | None = None
     timeout: float = 5.0
@@ -69,6 +70,7 @@ class Choice(Struct, frozen=True, kw_only=True):
             timeout=self.timeout,
             seed=self.seed,
             thorough=self.thorough,
+            tools=self.tools,
         )
 
     def bindings(self, possible: Sequence[Binding]) -> list[Binding]:
@@ -136,6 +138,15 @@ class _Declared:
             "--other-header",
             metavar="'NAME: VALUE'",
             help="http: of a second principal, for cases about two; repeatable.",
+        ),
+    ] = None
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            metavar="NAME",
+            help="Servers: this tool may be called, whatever it says of itself; '*': any;"
+            " repeatable.",
         ),
     ] = None
     strict: Annotated[

@@ -93,7 +93,8 @@ def _print_cases(entries: Sequence[Entry], console: Console, *, verbose: bool) -
             places.setdefault(entry.binding, []).append(entry.revision)
         where = "; ".join(f"{binding} {' '.join(names)}" for binding, names in places.items())
         console.print(f"[{STYLE[verdict]}]{verdict}[/] {escape(case)} [dim]({escape(where)})[/]")
-        for line in (detail, found[0].reason, found[0].case.link, found[0].trace):
+        link = found[0].case.link_in(max(entry.revision for entry in found))
+        for line in (detail, found[0].reason, link, found[0].trace):
             if line:
                 console.print(f"  {escape(' '.join(line.split()))}")
         if verbose:

@@ -5,7 +5,13 @@ from typing import Any
 from msgspec import Struct, field
 
 FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
-"""Names of tools that are harmless wherever they are found."""
+"""Names of tools that are taken for harmless wherever they are found."""
+ANY_TOOL = "*"
+"""In the place of a name: every tool may be called."""
+NONE_MAY_BE_CALLED = (
+    "no tool says that it only reads (readOnlyHint) or destroys nothing (destructiveHint: false);"
+    " --tool NAME names one that may be called"
+)
 
 
 class Tool(Struct):
@@ -17,6 +23,12 @@ class Tool(Struct):
     annotations: dict[str, Any] = field(default_factory=dict)
     listed: dict[str, Any] = field(default_factory=dict)
     """The whole entry."""
+
+    @property
+    def harmless(self) -> bool:
+        """It says that it only reads, or destroys nothing."""
+        reads = self.annotations.get("readOnlyHint") is True
+        return reads or self.annotations.get("destructiveHint") is False
 
 
 class Features(Struct):
@@ -32,6 +44,8 @@ class Features(Struct):
     prompts: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What went wrong while looking."""
+    allowed: tuple[str, ...] = ()
+    """Names of tools that may be called whatever they say of themselves."""
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
@@ -56,20 +70,25 @@ class Features(Struct):
         return value is not False and value is not None
 
     def plainest_tool(self) -> Tool | None:
-        """A tool to call: a known harmless one, or a read-only one with the fewest arguments."""
-        for name in FIRST_CHOICE:
+        """A tool to call: one that was named, or one without harm, with the fewest arguments.
+
+        A tool that says nothing of itself may destroy something, as the specification has it
+        (``ToolAnnotations``).
+        """
+        for name in (*self.allowed, *FIRST_CHOICE):
             if name in self.tools:
                 return self.tools[name]
-        harmless = [
+        usable = [
             tool
             for tool in self.tools.values()
-            if not tool.annotations.get("destructiveHint", False)
+            if (ANY_TOOL in self.allowed or tool.harmless)
             and sampled(tool.input_schema) is not None
         ]
         return min(
-            harmless,
+            usable,
             key=lambda tool: (
-                not tool.annotations.get("readOnlyHint", False),
+                not tool.harmless,
+                tool.annotations.get("readOnlyHint") is not True,
                 len(tool.input_schema.get("required", [])),
             ),
             default=None,

@@ -8,7 +8,7 @@ from typing import Any, Never, cast
 from msgspec import Struct
 
 from conformance.kit.answering import Answering
-from conformance.kit.features import Features, Tool, sample
+from conformance.kit.features import NONE_MAY_BE_CALLED, Features, Tool, sample
 from conformance.kit.heard import Headers
 from conformance.kit.link import Link
 from conformance.kit.log import Log
@@ -231,7 +231,7 @@ class ServerTalk:
         """A tool that can be called without harm: the fixture's, or the plainest there is."""
         found = self.features.plainest_tool()
         if found is None:
-            raise NotApplicable("the server lists no tool that can be called without harm")
+            raise NotApplicable(NONE_MAY_BE_CALLED)
         return found
 
     def any_request(self) -> tuple[str, dict[str, Any]]:

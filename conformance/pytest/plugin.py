@@ -54,6 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only this case, page or pattern (mcpcore conformance server --list shows them)",
     )
     group.addoption(
+        "--mcp-tool",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this tool of a server may be called, whatever it says of itself; '*': any",
+    )
+    group.addoption(
         "--mcp-strict", action="store_true", help="a SHOULD that is not met is a failure"
     )
     group.addoption("--mcp-timeout", type=float, default=5.0, metavar="S", help="per answer")
@@ -211,4 +218,5 @@ def _settings(config: pytest.Config) -> "Settings":
         jobs=1,
         timeout=config.getoption("--mcp-timeout"),
         seed=config.getoption("--mcp-seed"),
+        tools=tuple(config.getoption("--mcp-tool")),
     )

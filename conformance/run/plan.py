@@ -23,6 +23,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What looks random is the same whenever this is the same."""
     thorough: bool = False
     """Races are run again and again."""
+    tools: tuple[str, ...] = ()
+    """Tools that may be called whatever they say of themselves; ``*``: all."""
 
     @property
     def limit(self) -> float:

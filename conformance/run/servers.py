@@ -73,6 +73,7 @@ class Servers:
         async def look(stage: Stage, revision: Revision) -> None:
             async with slots:
                 found = await self._discovered(stage, revision)
+            found.allowed = self.run_.settings.tools
             self.run_.features[stage.binding, revision.name] = found
             self.listener.looked(stage.binding, revision, found)
 
