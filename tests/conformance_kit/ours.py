@@ -1,5 +1,6 @@
 """Our own programs under the kit: played, judged, and kept as JUnit for pipelines."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,12 +58,28 @@ def _kept(run: Run, name: str, revisions: Sequence[Revision]) -> Report:
     return report
 
 
+EXCEPTIONS = {
+    Binding.CORE: r"the server (has no|does not declare) |no (tool|resource) |\S+ gives no ",
+    Binding.HTTP: r"the server asks for no credentials|the kit (has no token|was given no cred)",
+    Binding.MEMORY: r"every list of the server fits on one page$",
+    Binding.SSE: r"the server does not speak 2026-07-28$",
+}
+"""Why a case may not apply to our server: the server of the core offers little, the one over HTTP
+is tried with a guard by a test of its own, and the one in memory has no short pages."""
+
+
 def check(report: Report, side: Side, binding: Binding, revisions: Sequence[Revision]) -> None:
-    """Every case that applies has passed, in every revision that the binding has."""
+    """Every case has passed, in every revision that the binding has, but for the exceptions."""
+    allowed = EXCEPTIONS.get(binding) if side is Side.SERVER else None
     wrong = [
         f"{entry.case.id} ({entry.place}) {entry.verdict}\n{account(entry)}"
         for entry in report.entries
-        if entry.verdict not in (Verdict.PASSED, Verdict.NOT_APPLICABLE)
+        if entry.verdict is not Verdict.PASSED
+        and not (
+            entry.verdict is Verdict.NOT_APPLICABLE
+            and allowed is not None
+            and re.match(allowed, entry.detail)
+        )
     ]
     assert wrong == [], "\n\n".join(wrong)
     assert report.complete
@@ -71,7 +88,6 @@ def check(report: Report, side: Side, binding: Binding, revisions: Sequence[Revi
         if binding is Binding.SSE and not revision.sessions:
             assert counts[Verdict.PASSED] == 0
             continue
-        # our programs have all that the cases need: what is not applicable is an exception
         least = [
             case
             for case in all_cases()

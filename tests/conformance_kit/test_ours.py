@@ -24,7 +24,7 @@ from tests.conformance_kit.ours import (
 
 LEAST = 900
 """Cases that there are at least."""
-SOON = (Binding.CORE, Binding.MEMORY, Binding.HTTP)
+SOON = (Binding.CORE, Binding.MEMORY)
 """Bindings whose server is played with in every revision by the tests that take seconds."""
 SOCKETS = (Binding.TCP, Binding.UNIX)
 """Bindings that differ from stdio in how the lines get there only."""

@@ -200,7 +200,7 @@ async def test_cases_that_never_wait_leave_others_their_turn() -> None:
         run = await run_of(page, Settings(revisions=ONE, jobs=2))
         tasks.cancel_scope.cancel()
     assert run.complete
-    assert len({*seen}) >= 8
+    assert len({*seen}) >= 5  # one or two at a time; whose turn is next, trio leaves to chance
 
 
 async def test_a_case_that_does_not_end_is_inconclusive() -> None:

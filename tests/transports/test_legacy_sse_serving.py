@@ -175,6 +175,7 @@ async def test_a_flood_of_streams_ends_its_own() -> None:
             assert await client.chunk() == b"", "evicted"
 
 
+@pytest.mark.long
 async def test_a_stream_that_nobody_reads_harms_nobody_else() -> None:
     settings = HttpSettings(sse=SsePaths(), max_queued=100_000)
     link = HttpServerSettings(write_time=60)
