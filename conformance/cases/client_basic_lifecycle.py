@@ -57,7 +57,8 @@ async def identifies_itself(talk: ClientTalk) -> None:
 )
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
-    link = await talk.open()
+    link = await talk.accept()
+    await link.begun()
     await talk.finished()
     names = [each.method for each in link.seen if each.method and each.method != "ping"]
     check(

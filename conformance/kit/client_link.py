@@ -58,15 +58,24 @@ class ClientLink(ClientRecord):
 
         Raises Inconclusive if the client does not get that far.
         """
+        first = await self.begun()
+        if not self.revision.handshake:
+            return first
+        if not await self.until(lambda: self.notifications("notifications/initialized")):
+            raise Inconclusive(f"the client did not say that it is ready: {self.talk.state(self)}")
+        return self.requests("initialize")[-1]
+
+    async def begun(self) -> Message:
+        """Wait for how a client begins: with initialize, in the modern era with any request.
+
+        Raises Inconclusive if it does not.
+        """
         if not self.revision.handshake:
             first: Message | None = await self.until(lambda: next(iter(self.requests()), None))
             if first is None:
                 raise Inconclusive(f"the client sent no request: {self.talk.state(self)}")
             return first
-        ready = await self.until(
-            lambda: self.requests("initialize") and self.notifications("notifications/initialized")
-        )
-        if not ready:
+        if not await self.until(lambda: self.requests("initialize")):
             raise Inconclusive(f"the client did not initialize: {self.talk.state(self)}")
         return self.requests("initialize")[-1]
 

@@ -114,7 +114,7 @@ def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
 
 async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
     link = await talk.accept()
-    first = await link.opened()
+    first = await link.begun()  # whether it goes on as it should is for the cases to find
     features.revision = talk.revision.name
     features.capabilities = link.client_capabilities
     info = first.params.get("clientInfo")

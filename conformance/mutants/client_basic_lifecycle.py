@@ -10,6 +10,7 @@ from conformance.mutants.client_faults import (
     Value,
     adds,
     answers,
+    never_says,
     params_of,
     precedes,
     repaired,
@@ -55,6 +56,12 @@ table.client(
         "notifications/initialized",
         lambda value: {"jsonrpc": "2.0", "id": "early", "method": "prompts/list"},
     ),
+)
+table.client(
+    "never-ready",
+    "initialization/client-sends-initialized",
+    "Never says that it is ready.",
+    never_says("notifications/initialized"),
 )
 table.client(
     "impatient",
