@@ -48,7 +48,7 @@ def show(
     ] = 120,
     connection: Connection = None,
 ) -> None:
-    r"""Print a readable timeline.
+    """Print a readable timeline.
 
     Each line says the line of the file, seconds, connection (and exchange, over HTTP), direction
     (-> is to the server), and what it is.
@@ -57,7 +57,7 @@ def show(
     Examples:
       mcpcore trace show server.jsonl
       mcpcore trace show --whole --connection 2 server.jsonl
-    """
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
     def work() -> int:
         for line in timeline(_read(file), width=width, whole=whole, connection=connection):
@@ -75,7 +75,7 @@ def check(
         bool, typer.Option("--strict", help="What breaks a SHOULD fails, too.")
     ] = False,
 ) -> None:
-    r"""Run the message-level rules over a trace; name clause and line of what breaks one.
+    """Run the message-level rules over a trace; name clause and line of what breaks one.
 
     Exit status: 0 nothing was found, 1 something was (a SHOULD alone counts with --strict only),
     2 the file is no trace.
@@ -84,7 +84,7 @@ def check(
     Examples:
       mcpcore trace check server.jsonl
       mcpcore trace check --json --strict server.jsonl
-    """
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
     def work() -> int:
         trace = _read(file)
@@ -142,7 +142,7 @@ def replay(
     *,
     options: Options,
 ) -> None:
-    r"""Play one side of a trace again.
+    """Play one side of a trace again.
 
     Without a peer the core plays the side that recorded it, on the trace's own time; each record is
     followed by events (*), by what the core sends (>), by what core and trace do not agree on (!),
@@ -159,7 +159,7 @@ def replay(
       mcpcore trace replay --against http://127.0.0.1:8000/mcp client.jsonl
       mcpcore trace replay --shape client.jsonl -- python my_server.py
       mcpcore call add a=1 b=2 -- mcpcore trace replay --side server --stdio client.jsonl
-    """
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
     def work() -> int:
         if side not in (None, "client", "server"):

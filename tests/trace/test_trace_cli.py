@@ -170,6 +170,12 @@ def test_each_worker_has_a_trace_of_its_own(tmp_path: Path) -> None:
 # Showing
 
 
+@pytest.mark.parametrize("command", ["show", "check", "replay"])
+def test_each_help_has_examples_line_by_line(here: Run, command: str) -> None:
+    shown = here("trace", command, "--help").stdout
+    assert f"  Examples:\n    mcpcore trace {command} server.jsonl\n" in shown
+
+
 def test_show(here: Run, good: str) -> None:
     done = here("trace", "show", good)
     assert done.returncode == 0
