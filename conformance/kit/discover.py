@@ -13,6 +13,8 @@ from mcpcore.spec.revisions import Revision
 
 PAGES = 100
 """Pages of a list that are read at most."""
+LAST = 300
+"""Characters of standard error that are shown of a server that cannot be looked at."""
 
 
 async def discover(stage: Stage, revision: Revision, timing: Timing) -> Features:
@@ -29,7 +31,16 @@ async def discover(stage: Stage, revision: Revision, timing: Timing) -> Features
     finally:
         for each in talk.links:
             await each.wire.close()
+    if features.problems:
+        features.problems += [f"standard error: {last}" for last in map(_last, talk.links) if last]
     return features
+
+
+def _last(link: Link) -> str:
+    """The last lines that a program has written to its standard error."""
+    stderr = getattr(link.wire, "stderr", None)  # of a ProcessWire
+    lines = [] if stderr is None else stderr().decode("utf-8", "replace").split("\n")
+    return " / ".join(line.strip() for line in lines if line.strip())[-LAST:]
 
 
 async def _handshake(link: Link, features: Features) -> None:

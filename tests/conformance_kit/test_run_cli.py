@@ -271,9 +271,11 @@ def test_a_server_that_is_not_there(free_tcp_port: int) -> None:
 
 
 def test_a_command_that_is_no_server() -> None:
-    done = conformance("server", *LIFECYCLE, "--", sys.executable, "-c", "print('hello')")
+    program = "import sys; print('hello'); sys.exit('no\\nconfiguration')"
+    done = conformance("server", *LIFECYCLE, "--", sys.executable, "-c", program)
     assert done.returncode == 3
     assert "speaks none of 2025-06-18 over stdio" in done.stderr
+    assert "standard error: no / configuration" in done.stderr
 
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
