@@ -168,8 +168,10 @@ class Accounts:
         self.by_id: dict[int, dict[Any, Ask]] = {}
         self.questions: dict[Any, Question] = {}
         """By machine and id."""
+        self.sessions: set[int] = set()
+        """Clients that have had a session."""
         self.reopened: set[int] = set()
-        """Clients whose standalone stream has begun anew."""
+        """Clients whose standalone stream has begun anew, be it in another session."""
         self._all: dict[tuple[int, int], list[int]] = {}
         """By client and server: the news for all that was heard."""
         self._ran: dict[tuple[int, int, int], list[Run]] = {}
@@ -210,8 +212,10 @@ class Accounts:
 
     def _heard_all(self, client: int, server: int, piece: int) -> None:
         heard = self._all.setdefault((client, server), [])
-        demand(piece not in heard, "news for all comes once", client, server, piece)
-        # What was on a stream that nobody can ask for again may come later, on the next one.
+        # What was on a stream that nobody can ask for again may come later, on the next one; and a
+        # worker that hears of news late tells them to a session that is younger than they are.
+        once = client in self.reopened or piece not in heard
+        demand(once, "news for all comes once", client, server, piece)
         ordered = client in self.reopened or not heard or piece > heard[-1]
         demand(ordered, "news for all comes in order", client, server, piece, heard)
         heard.append(piece)

@@ -8,6 +8,7 @@ from mcpcore.engine.events import (
     Event,
     InputRequired,
     ProgressReceived,
+    Ready,
     RequestCancelled,
     RequestEnded,
     RequestReceived,
@@ -119,6 +120,10 @@ class ClientApp:
             self.listening.add(event.request)
         elif isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
             self.listening.discard(event.request)
+        elif isinstance(event, Ready):
+            if self._number in self._books.sessions:
+                self._books.reopened.add(self._number)
+            self._books.sessions.add(self._number)
         elif isinstance(event, StreamInterrupted):
             if event.request is None and event.recovery is not Recovery.RESUME:
                 self._books.reopened.add(self._number)
