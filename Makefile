@@ -22,8 +22,10 @@ SPEED_READY := .venv-sdk/.installed-speed-$(SDK_VERSION)
 TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VERSION)
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
-# Processes for the tests that do I/O, beside the one for those that do none.
-JOBS ?= 2
+# Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
+# take their time measure, too, and want the machine for themselves.
+JOBS ?= 3
+LONG_JOBS ?= 2
 
 # How long a soak takes, and words of the rows that are tortured.
 MINUTES ?= 20
@@ -69,7 +71,7 @@ test-long-core: $(READY)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m long --timeout 900 --durations 40 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile -m long --timeout 900 --durations 40 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
 	@$(PY) -m conformance.peers
@@ -95,7 +97,7 @@ bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm
 	  else echo "without npm there is no TypeScript SDK to measure (make ci-tools brings it)"; fi
 
 fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs
-	@$(PY) -m tests.fuzz --jobs $(JOBS)
+	@$(PY) -m tests.fuzz --jobs $(LONG_JOBS)
 
 ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
 

@@ -24,13 +24,13 @@ class Way(Struct, frozen=True):
 
 
 WAYS = {
-    "asyncio": Way("asyncio", "anyio", "h11"),
     "trio": Way("trio", "anyio", "h11"),
     "protocol": Way("asyncio", "asyncio", "h11"),
     "speed": Way("asyncio", "asyncio", "httptools", uvloop=True),
 }
-"""Streams of anyio on both loops; what serves on asyncio, without and with the extra ``speed``."""
+"""What serves on trio, and on asyncio without and with the extra ``speed``."""
 MORE = {
+    "asyncio": Way("asyncio", "anyio", "h11"),
     "asyncio-httptools": Way("asyncio", "anyio", "httptools"),
     "trio-httptools": Way("trio", "anyio", "httptools"),
     "protocol-httptools": Way("asyncio", "asyncio", "httptools"),
