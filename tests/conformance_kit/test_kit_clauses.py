@@ -5,7 +5,7 @@ import pytest
 from conformance.kit.clauses import PLACES, clause_in
 from conformance.kit.model import EXTENSION, OWN, RFC
 from conformance.run.registry import all_cases
-from mcpcore.spec.revisions import BY_NAME, REVISIONS
+from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 
 _HANDSHAKE = {
     *("basic/index", "basic/lifecycle", "basic/transports"),
@@ -37,17 +37,14 @@ PAGES = {
 
 
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda row: row.name)
-def test_each_clause_is_on_a_page_of_its_revision(revision: object) -> None:
+def test_each_clause_is_on_a_page_of_its_revision(revision: Revision) -> None:
     found = {
-        case.clause_in(row.name).partition("#")[0]
-        for row in REVISIONS
-        if row is revision
+        case.clause_in(revision.name).partition("#")[0]
         for case in all_cases()
-        if case.holds_in(row) and not case.page.startswith((OWN, RFC, EXTENSION))
+        if case.holds_in(revision) and not case.page.startswith((OWN, RFC, EXTENSION))
     }
     assert len(found) > 10
-    name = next(iter(found)).partition("/")[0]
-    assert {page.partition("/")[2] for page in found} <= PAGES[name]
+    assert found <= {f"{revision.name}/{page}" for page in PAGES[revision.name]}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import re
 import tracemalloc
 from typing import Any
 
@@ -13,49 +12,17 @@ from mcpcore.wire.sse import (
     encode_comment,
     encode_event,
 )
+from tests.wire.sse_plainly import Outcome, oracle
 
 
 def event(payload: bytes, name: str = "message", **fields: Any) -> ServerSentEvent:
     return ServerSentEvent(payload, name, **fields)
 
 
-Outcome = tuple[list[ServerSentEvent], str, int | None]
-
-
 def decode(pieces: list[bytes], limit: int = 1000) -> Outcome:
     decoder = SseDecoder(limit)
     events = [event for piece in pieces for event in decoder.receive(piece)]
     return events, decoder.last_event_id, decoder.retry
-
-
-def oracle(stream: bytes) -> Outcome:
-    """WHATWG 9.2.5 and 9.2.6 on a whole stream, said in the plainest way."""
-    last_id, retry = "", None
-    events = []
-    data: list[bytes] = []
-    name, this_id, this_retry = "", None, None
-    lines = re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))
-    for line in lines[:-1]:
-        if line == b"":
-            last_id = last_id if this_id is None else this_id
-            if data:
-                events.append(
-                    event(b"\n".join(data), name or "message", id=this_id, retry=this_retry)
-                )
-            data = []
-            name, this_id, this_retry = "", None, None
-            continue
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            data.append(value)
-        elif field == b"event":
-            name = value.decode(errors="replace")
-        elif field == b"id" and b"\0" not in value:
-            this_id = value.decode(errors="replace")
-        elif field == b"retry" and re.fullmatch(rb"[0-9]{1,15}", value):
-            retry = this_retry = int(value)
-    return events, last_id, retry
 
 
 CASES: list[tuple[str, bytes, Outcome]] = [

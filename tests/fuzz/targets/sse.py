@@ -13,6 +13,7 @@ from mcpcore.wire.sse import (
     encode_event,
 )
 from tests.fuzz.choices import Choices
+from tests.wire.sse_plainly import oracle
 
 TOKENS = (
     *(b"data: ", b"data:", b"event: ", b"id: ", b"retry: ", b":", b"\n\n", b"\r\n\r\n", b"\r\r"),
@@ -44,34 +45,6 @@ def _decode(pieces: list[bytes], limit: int) -> Outcome:
             too_large = True
             break
     return events, decoder.last_event_id, decoder.retry, too_large
-
-
-def _plainly(stream: bytes) -> Outcome:
-    """WHATWG HTML 9.2.5 and 9.2.6 on a whole stream without limits."""
-    last_id, retry = "", None
-    events: list[ServerSentEvent] = []
-    parts: list[bytes] = []
-    name, own_id, own_retry = "", None, None
-    for line in re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
-        if not line:
-            last_id = last_id if own_id is None else own_id
-            if parts:
-                events.append(
-                    ServerSentEvent(b"\n".join(parts), name or "message", own_id, own_retry)
-                )
-            parts, name, own_id, own_retry = [], "", None, None
-            continue
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            parts.append(value)
-        elif field == b"event":
-            name = value.decode(errors="replace")
-        elif field == b"id" and b"\0" not in value:
-            own_id = value.decode(errors="replace")
-        elif field == b"retry" and re.fullmatch(rb"[0-9]{1,15}", value):
-            retry = own_retry = int(value)
-    return events, last_id, retry, False
 
 
 def _well_known(stream: bytes) -> list[tuple[str, str]]:
@@ -111,7 +84,7 @@ def TARGET(data: bytes) -> None:
         return
     cuts = Choices(c.take(8))
     stream = c.rest()
-    plain = _plainly(stream)
+    plain = (*oracle(stream), False)
     events = plain[0]
     whole = _decode([stream], 10**6)
     assert whole == plain
