@@ -17,7 +17,7 @@ from tests.torture.cells import Tally, cells, each, torture, waits
 from tests.torture.run import Found
 
 REPORT = Path("build/reports/torture.json")
-STUCK = 60.0
+STUCK = 400.0
 """Seconds after which one run that nothing can end shows where it is, and ends the program."""
 _HEAD = (
     f"{'driver':14} {'era':11} {'loop':8} "

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from tests.torture.points import DRIVERS, Point
-from tests.torture.run import Found, Run, collect_points, no_peer_left, rack
+from tests.torture.run import Found, collect_points, no_peer_left, play, rack
 from tests.torture.stages import ROWS
 
 BACKENDS = ("asyncio", "trio")
@@ -75,7 +75,7 @@ def torture(
         tally.points, tally.lines = len(points), watch.lines
         tally.kinds = dict(Counter(f"{point.family} {point.kind}" for point in points))
         for point in choose(points):
-            found = Run(ROWS[cell.driver], cell.era, point).play(cell.backend)
+            found = play(ROWS[cell.driver], cell.era, point, cell.backend)
             tally.runs += 1
             tally.elsewhere += not found.reached
             if found.problems:

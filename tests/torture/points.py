@@ -59,7 +59,8 @@ class Watch:
     ) -> str | None:
         """Be somewhere; the way in which it has to fail now, or None.
 
-        Only the first ``most`` visits are points.
+        Only the first ``most`` visits are points.  What comes at a visit depends on timing where
+        there are threads: it fails at the first one, from the target's on, that can fail so.
         """
         if not self.on:
             return None
@@ -70,7 +71,9 @@ class Watch:
         if target is None:
             self.found += [Point(family, site, visit, kind) for kind in kinds]
             return None
-        if self.failed or (family, site, visit) != (target.family, target.site, target.visit):
+        if self.failed or (family, site) != (target.family, target.site):
+            return None
+        if visit < target.visit or target.kind not in kinds:
             return None
         self.failed = True
         return target.kind

@@ -28,7 +28,7 @@ from tests.torture import calls
 from tests.torture.functions import Failed
 from tests.torture.points import Point, Watch
 from tests.torture.stages import Row, Stage
-from tests.torture.story import ENDS, Story, hello, is_end
+from tests.torture.story import ENDS, HEARD, Story, hello, is_end
 from tests.torture.suspensions import Cancelling, observed
 from transports.client_errors import RequestTimeout
 from transports.stores.base import StoreUnavailableError
@@ -37,6 +37,10 @@ PATIENCE = 30.0
 """Seconds that everything together may take."""
 SETTLING = 6.0
 """Seconds within which what was under way is over."""
+HURRIED = 1.0
+"""Seconds of a run from which on a bound of time may have come too soon for the machine ..."""
+UNHURRIED = 8.0
+"""... and how many times as long everything may take when it is run again."""
 HARMLESS = {"short", "again"}
 """Ways to fail of which nobody may notice anything."""
 OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
@@ -128,8 +132,8 @@ class _Tables:
 class Run:
     """The story on one driver, once."""
 
-    def __init__(self, row: Row, era: str, target: Point | None) -> None:
-        self.row, self.era = row, era
+    def __init__(self, row: Row, era: str, target: Point | None, patience: float = 1.0) -> None:
+        self.row, self.era, self.patience = row, era, patience
         self.watch = Watch(target)
         self.problems: list[str] = []
         self._point = target
@@ -154,8 +158,8 @@ class Run:
         except AssertionError as error:
             self.problems.append(str(error).partition("\n")[0])
         after = _held()
-        patience = time.monotonic() + SETTLING
-        while any(map(operator.gt, after, before)) and time.monotonic() < patience:
+        until = time.monotonic() + SETTLING * self.patience
+        while any(map(operator.gt, after, before)) and time.monotonic() < until:
             time.sleep(0.005)  # threads that were left to themselves tell nobody of their end
             after = _held()
         for name, ours, now in zip(
@@ -164,8 +168,6 @@ class Run:
             if now > ours:
                 self.problems.append(f"{name} left: {now} where there were {ours}")
         self.problems += self._heard(complaints.heard)
-        if self._point is None and self.problems:
-            raise AssertionError(f"it does not even work: {self.problems}")
         return Found(self._point, self.watch.failed, self.problems, self.watch)
 
     def _heard(self, texts: list[str]) -> list[str]:
@@ -179,8 +181,8 @@ class Run:
 
     async def _perform(self) -> None:
         cancelling = Cancelling()
-        stage = Stage(cancelling, waits=self.era < "2026")
-        with anyio.fail_after(PATIENCE), observed(cancelling):
+        stage = Stage(cancelling, waits=self.era < "2026", patience=self.patience)
+        with anyio.fail_after(PATIENCE * self.patience), observed(cancelling):
             async with self.row.open(stage):
                 if stage.failure is None and not stage.ended.is_set():
                     await self._converse(stage)
@@ -189,7 +191,11 @@ class Run:
 
     async def _converse(self, stage: Stage) -> None:
         story = Story(
-            stage.cancelling, stage.client, waits=stage.waits, http_client=stage.http_client
+            stage.cancelling,
+            stage.client,
+            waits=stage.waits,
+            heard=HEARD * self.patience,
+            http_client=stage.http_client,
         )
         looked = True
         await self._as_a_task(stage, story)
@@ -271,7 +277,7 @@ class Run:
 
     async def _until(self, what: str, look: Any) -> None:
         """Let what is still there have its time."""
-        with anyio.move_on_after(SETTLING):
+        with anyio.move_on_after(SETTLING * self.patience):
             while found := look():  # noqa: ASYNC110 - nobody tells
                 await anyio.sleep(0.005)
             return
@@ -301,10 +307,27 @@ def _flat(error: Any) -> str:
     return repr(error)
 
 
+def play(row: Row, era: str, target: Point | None, backend: str) -> Found:
+    """Do a run; and again, with far more time, if something was wrong and a bound may be why.
+
+    What is wrong in a short run is so on any machine, and what still is with time to spare, too.
+    """
+    began = time.monotonic()
+    found = Run(row, era, target).play(backend)
+    if found.problems and time.monotonic() - began > HURRIED:
+        found = Run(row, era, target, UNHURRIED).play(backend)
+    return found
+
+
 def collect_points(row: Row, era: str, backend: str) -> Watch:
     """Every point of the story on a driver."""
-    Run(row, era, None).play(backend)  # what is made once, such as a guard of processes
-    return Run(row, era, None).play(backend).watch
+    found = None
+    for _ in range(2):  # what is made once, such as a guard of processes, is made by the first
+        found = play(row, era, None, backend)
+        if found.problems:
+            raise AssertionError(f"it does not even work: {found.problems}")
+    assert found is not None
+    return found.watch
 
 
 @contextmanager

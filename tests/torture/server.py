@@ -109,6 +109,7 @@ async def authenticate(request: object) -> Principal:
     return Principal("somebody")
 
 
-def runtime(*, waits: bool) -> RuntimeSettings:
+def runtime(*, waits: bool, input_timeout: float) -> RuntimeSettings:
     """How handlers are run: inside of middleware, which ``waits`` or does not."""
-    return RuntimeSettings(middleware=(guarded if waits else stamped,), input_timeout=2.0)
+    middleware = (guarded if waits else stamped,)
+    return RuntimeSettings(middleware=middleware, input_timeout=input_timeout)

@@ -34,6 +34,7 @@ from transports.http_settings import HttpServerSettings
 from transports.link import App
 from transports.link_errors import LinkError
 from transports.pump import Connection, PumpSettings
+from transports.runtime import RuntimeSettings
 from transports.serve_settings import ServeSettings
 from transports.server import serve, ungrouped
 from transports.socket_settings import SocketSettings
@@ -48,21 +49,27 @@ from transports.tls import client_tls, server_tls
 from transports.websocket_settings import WebSocketSettings
 
 ANY_PORT = "127.0.0.1:0"
-_PUMP = PumpSettings(drain=0.2)
+
+
+INPUT = 2.0
+"""Seconds after which a server gives up to be answered."""
+DEADLINE = 10.0
+"""The same of a client."""
 
 
 class Stage:
-    """A server that is being served, for one run."""
+    """A server that is being served, for one run; all have ``patience`` times the usual time."""
 
-    def __init__(self, cancelling: Cancelling, *, waits: bool) -> None:
+    def __init__(self, cancelling: Cancelling, *, waits: bool, patience: float = 1.0) -> None:
         self.cancelling = cancelling
+        self.patience = patience
         self.waits = waits
         """Its middleware awaits."""
         self.released = anyio.Event()
         self.server: Server = make_server(self.released)
         self.target: Any = None
         self.http_client: Any = None
-        self.client = hasty(10.0)
+        self.client = hasty(DEADLINE * patience)
         """How clients connect."""
         self.driver: dict[str, str] = {}
         """Which driver of HTTP, as settings say it."""
@@ -74,16 +81,30 @@ class Stage:
         self.cancelled = False
 
     def settings(self, **more: Any) -> ServeSettings:
+        soon = 0.2 * self.patience
         link = HttpServerSettings(
-            authenticate=authenticate, drain_time=0.5, linger_time=0.2, tidy_after=None
+            authenticate=authenticate,
+            drain_time=0.5 * self.patience,
+            linger_time=soon,
+            tidy_after=None,
         )
+        pump = self.pump()
         return ServeSettings(
-            runtime=runtime(waits=self.waits),
+            runtime=self.runtime(),
             http_link=structs.replace(link, **self.driver),
-            websocket=WebSocketSettings(close_timeout=0.2, pump=_PUMP),
-            socket=SocketSettings(authenticate=authenticate, pump=_PUMP, linger_time=0.2),
+            websocket=WebSocketSettings(close_timeout=soon, pump=pump),
+            socket=SocketSettings(authenticate=authenticate, pump=pump, linger_time=soon),
             **more,
         )
+
+    def runtime(self) -> RuntimeSettings:
+        return runtime(waits=self.waits, input_timeout=INPUT * self.patience)
+
+    def pump(self) -> PumpSettings:
+        return PumpSettings(drain=0.2 * self.patience)
+
+    def store_link(self) -> StoreLinkSettings:
+        return StoreLinkSettings(listen=0.02, pause=0.01, farewell=1.0 * self.patience)
 
     async def run(self, serving: Callable[[], Any]) -> None:
         """Serve until ``stop``, or until that is cancelled."""
@@ -216,7 +237,7 @@ async def _asgi(stage: Stage) -> AsyncIterator[None]:
 def _memory(*, wire: bool) -> Callable[[Stage], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.target = MemoryTarget(stage.server, runtime(waits=stage.waits), wire=wire)
+        stage.target = MemoryTarget(stage.server, stage.runtime(), wire=wire)
         yield
 
     return open_it
@@ -257,7 +278,7 @@ async def _hold(stage: Stage, link: socket.socket) -> None:
         stdin, stdout, _ = streams
 
         def make_link(peer: Peer, app: App) -> Connection:
-            settings = StdioSettings(pump=_PUMP, redirect=False, signals=False)
+            settings = StdioSettings(pump=stage.pump(), redirect=False, signals=False)
             return StdioServerLink(peer, app, settings=settings, stdin=stdin, stdout=stdout)
 
         try:
@@ -266,7 +287,7 @@ async def _hold(stage: Stage, link: socket.socket) -> None:
                 ungrouped(),
             ):  # the streams cannot be used: it is over
                 await serve_connection(
-                    stage.server, make_link, Handshake(), settings=runtime(waits=stage.waits)
+                    stage.server, make_link, Handshake(), settings=stage.runtime()
                 )
         finally:
             for fd in streams:
@@ -291,13 +312,10 @@ def _driven(
     return open_it
 
 
-_STORE_LINK = StoreLinkSettings(listen=0.02, pause=0.01, farewell=1.0)
-
-
 @asynccontextmanager
 async def _stored_in_memory(stage: Stage) -> AsyncIterator[None]:
     store: Any = FallibleStore(MemoryStore())
-    async with network("http", store=store, store_link=_STORE_LINK)(stage):
+    async with network("http", store=store, store_link=stage.store_link())(stage):
         yield
 
 
@@ -311,7 +329,7 @@ async def _stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
             yield
             return
         try:
-            async with network("http", store=store, store_link=_STORE_LINK)(stage):
+            async with network("http", store=store, store_link=stage.store_link())(stage):
                 yield
         finally:
             store.close()
@@ -320,7 +338,7 @@ async def _stored_in_sqlite(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _stored_in_redis(stage: Stage) -> AsyncIterator[None]:
     with redis_server() as redis, closing(open_store(redis.url)) as store:
-        async with network("http", store=store, store_link=_STORE_LINK)(stage):
+        async with network("http", store=store, store_link=stage.store_link())(stage):
             yield
 
 

@@ -101,6 +101,7 @@ class Story:
         settings: ClientSettings,
         *,
         waits: bool,
+        heard: float = HEARD,
         http_client: Any = None,
     ) -> None:
         self.ends: dict[str, Any] = {}
@@ -112,6 +113,7 @@ class Story:
         """The calls were cancelled, and the conversation was not."""
         self._cancelling = cancelling
         self._settings = settings
+        self._heard = heard
         self._middleware = _guarded if waits else _stamped
         self._http_client = http_client
 
@@ -133,7 +135,7 @@ class Story:
                     self._cancelling.offering("calls", scope.cancel),
                 ):
                     async with anyio.create_task_group() as group:
-                        for call in _CALLS:
+                        for call in (*_CALLS, self._listen):
                             group.start_soon(self._call, call, client)
                 self.stopped = scope.cancelled_caught
                 await self._call(_once_more, client)
@@ -154,6 +156,14 @@ class Story:
     def _end(self, name: str, end: Any) -> None:
         assert name not in self.ends, f"{name} ends twice"
         self.ends[name] = end
+
+    async def _listen(self, client: Client) -> str:
+        async with client.listen(tools=True) as changes:
+            _said(await client.call_tool("change"))
+            with anyio.fail_after(self._heard):
+                async for change in changes:
+                    return change.kind
+        return "ended"
 
     @property
     def wrong(self) -> dict[str, Any]:
@@ -217,20 +227,11 @@ async def _cancelled(client: Client) -> str:
     return "cancelled"
 
 
-async def _listen(client: Client) -> str:
-    async with client.listen(tools=True) as changes:
-        _said(await client.call_tool("change"))
-        with anyio.fail_after(HEARD):
-            async for change in changes:
-                return change.kind
-    return "ended"
-
-
 async def _once_more(client: Client) -> str:
     return _said(await client.call_tool("echo", {"text": "again"}))
 
 
-_CALLS = (_echo, _later, _steps, _ask, _read, _prompt, _tools, _cancelled, _listen)
+_CALLS = (_echo, _later, _steps, _ask, _read, _prompt, _tools, _cancelled)
 _RIGHT = {
     "_echo": "a" * 300,
     "_later": "b",

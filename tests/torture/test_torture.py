@@ -14,6 +14,7 @@ QUICK, LONG = 199, 13
 """Of so many points one is run; primes, so that the kinds of failures take turns."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(0, len(CELLS), 5), ids=lambda at: str(CELLS[at]))
 def test_a_few_points(number: int) -> None:
     _torture(CELLS[number], each(QUICK, number))
@@ -67,6 +68,7 @@ FOUND = {
 """What was found, and mended: the points about it, all of them."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("words", FOUND.values(), ids=FOUND.keys())
 def test_what_was_found(words: tuple[str, ...]) -> None:
     driver, family, site, kind = words
