@@ -11,7 +11,9 @@ from types import FrameType, TracebackType
 from msgspec import Struct
 
 HANG = 10.0
-"""Seconds that one input may take."""
+"""Seconds of the processor that one input may take, on however busy a machine ..."""
+STILL = 120.0
+"""... and seconds that may pass, whoever is waited for."""
 _SHRINKING = 20.0
 """Seconds that are spent on making an input smaller."""
 
@@ -29,17 +31,28 @@ class Fault(Struct, frozen=True):
     """The traceback."""
 
 
-@contextmanager
-def _alarm() -> Iterator[None]:
-    def late(number: int, frame: FrameType | None) -> None:
-        raise Hang(f"nothing came of it within {HANG:g} s")
+_ALARMS = {signal.ITIMER_PROF: signal.SIGPROF, signal.ITIMER_REAL: signal.SIGALRM}
+"""Timers of the processor and of the clock, and what they send."""
 
-    before = signal.signal(signal.SIGALRM, late)
+
+def _set_alarms(busy: float, passed: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, busy)
+    signal.setitimer(signal.ITIMER_REAL, passed)
+
+
+@contextmanager
+def _alarms() -> Iterator[None]:
+    def late(number: int, frame: FrameType | None) -> None:
+        _set_alarms(0, 0)
+        raise Hang(f"nothing came of it, says {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, late) for number in _ALARMS.values()}
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        _set_alarms(0, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Watch:
@@ -47,10 +60,10 @@ class Watch:
 
     def __init__(self, run: Callable[[bytes], None]) -> None:
         self._run = run
-        self._alarm = _alarm()
+        self._alarms = _alarms()
 
     def __enter__(self) -> "Watch":
-        self._alarm.__enter__()
+        self._alarms.__enter__()
         return self
 
     def __exit__(
@@ -59,11 +72,11 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._alarm.__exit__(kind, error, trace)
+        self._alarms.__exit__(kind, error, trace)
 
     def fault(self, data: bytes) -> Fault | None:
         """Run one input; what it did wrong."""
-        signal.setitimer(signal.ITIMER_REAL, HANG)
+        _set_alarms(HANG, STILL)
         try:
             self._run(data)
         except Exception as error:

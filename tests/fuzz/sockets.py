@@ -34,7 +34,7 @@ from transports.http_settings import DriverName, HttpServerSettings, ParserName
 SECRET = bytes(range(32))
 LIMITS = Limits(message_size=900, depth=12, in_flight=4, batch=4, listen_streams=2)
 HTTP = HttpSettings(max_body=900, max_sessions=3)
-_PATIENCE = 8.0
+_PATIENCE = 60.0
 _TURNS = 2
 """Turns of the event loop after which a server has read what was sent."""
 _PIECES = 150

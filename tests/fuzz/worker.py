@@ -17,7 +17,7 @@ from random import Random
 import msgspec
 from msgspec import Struct, field
 
-from tests.fuzz.faults import HANG, Watch, minimise
+from tests.fuzz.faults import STILL, Watch, minimise
 from tests.fuzz.mutation import MAX_SIZE, Mutator
 from tests.fuzz.registry import CORPUS, Target, load
 
@@ -128,7 +128,7 @@ def _guided(options: argparse.Namespace) -> None:
         sys.argv[0],
         f"-seed={options.seed + 1}",
         f"-max_len={MAX_SIZE}",
-        f"-timeout={HANG:.0f}",
+        f"-timeout={STILL:.0f}",
         f"-artifact_prefix={folder}/raw-",
         f"-dict={words}",
         "-print_final_stats=1",

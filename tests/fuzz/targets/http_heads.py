@@ -114,7 +114,9 @@ def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     for line in lines:
         field = _FIELD.fullmatch(line)
         assert field is not None, f"a strict reader refuses {line!r}"
-        found.append((field[1].lower(), field[2]))
+        name, value = field[1].lower(), field[2]
+        # the one value that parsers put into a form of their own, RFC 9112 section 6.1
+        found.append((name, value.lower() if name == b"transfer-encoding" else value))
     return found
 
 
@@ -124,7 +126,7 @@ def _lengths(fields: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
     assert len(lengths) <= 1
     assert not (lengths and chunked), "two ways to tell where the body ends"
     assert all(re.fullmatch(rb"[0-9]{1,18}", value) for value in lengths)
-    assert not chunked or (len(chunked) == 1 and chunked[0].lower() == b"chunked")
+    assert not chunked or (len(chunked) == 1 and chunked[0] == b"chunked")
     return (int(lengths[0]) if lengths else None), bool(chunked)
 
 
