@@ -30,6 +30,7 @@ LONG_JOBS ?= 2
 # How long a soak takes, and words of the rows that are tortured.
 MINUTES ?= 20
 ONLY ?=
+MUTATION ?=
 
 # Tests of the sans-IO packages: no sockets, pipes or processes. Coverage is measured on these alone.
 CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
@@ -37,7 +38,7 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak fuzz lint types bench bench-tools clean clean-all ci-tools servers
+.PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,6 +99,9 @@ bench-tools: $(SPEED_READY) $(FASTMCP_READY) ## The peers of the bench; with npm
 
 fuzz: $(FUZZ_READY) ## Ten minutes of fuzzing over all targets, guided by coverage where atheris installs
 	@$(PY) -m tests.fuzz --jobs $(LONG_JOBS)
+
+mutation: $(READY) ## Change the core in 400 places, one at a time, and see which test notices; MUTATION="--seed 8"
+	@nice -n 10 $(PY) -m tests.mutation $(MUTATION)
 
 ci-tools: $(TOOLS_READY) servers ## Node and the official suite into .tools; redis-server, nginx, haproxy (apt, npm)
 

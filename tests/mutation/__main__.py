@@ -1,0 +1,69 @@
+"""Change the code without I/O in one place at a time, and see whether a test notices."""
+
+import argparse
+import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutation.campaign import PACKAGES, TESTS, Outcome, Scope, draw, find, measured, run
+from tests.mutation.judged import judged, reasons
+from tests.mutation.reach import Reach, known
+from tests.mutation.report import line, save, shown, survived, table
+
+FOLDER = Path("build/mutation")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--count", type=int, default=400, help="mutants of the sample")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="of modules with it in their path"
+    )
+    parser.add_argument("--budget", type=float, default=Scope().budget, help="CPU seconds a mutant")
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, help="folders to mutate")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
+    parser.add_argument("--again", type=Path, metavar="REPORT", help="try its survivors again")
+    parser.add_argument("--report", type=Path, default=FOLDER / "report.json")
+    return parser.parse_args()
+
+
+def _reach(scope: Scope) -> Reach:
+    def measure(tests: Sequence[str]) -> Reach:
+        print(f"finding out what {len(tests)} files of tests reach (minutes for all)", flush=True)
+        return measured(scope, tests)
+
+    return known(FOLDER / "reach.json", scope.packages, scope.tests, measure)
+
+
+def main() -> int:
+    """Run the campaign; an interrupt ends it early."""
+    options = _options()
+    accepted = reasons(judged())
+    scope = Scope(options.packages, options.tests, options.budget)
+    possible, chosen = draw(scope, options.count, options.seed, options.only)
+    if options.again is not None:
+        chosen = find(survived(options.again))
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        print(line(len(outcomes), len(chosen), outcome), flush=True)
+        if outcome.verdict.outcome == "survived":
+            print(shown(outcome, accepted), flush=True)
+
+    began = time.monotonic()
+    wrong = None
+    with contextlib.suppress(KeyboardInterrupt):
+        wrong = run(scope, chosen, _reach(scope), tell)
+    print("\n" + table(possible, outcomes, accepted))
+    print(f"{time.monotonic() - began:.0f} s, seed {options.seed}, report in {options.report}")
+    save(options.report, options.seed, possible, outcomes, accepted)
+    if wrong is not None:
+        print(f"these verdicts are worth nothing: {wrong} fails without any change")
+    return 0 if wrong is None else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
