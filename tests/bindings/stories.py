@@ -84,10 +84,16 @@ class Story:
         self.cuts = 0
 
     async def live(
-        self, target: Any, era: str, settings: ClientSettings = SETTINGS, *, again: bool = False
+        self,
+        target: Any,
+        era: str,
+        settings: ClientSettings = SETTINGS,
+        *,
+        again: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         """Connect, call several times at once, and leave; ``again``: call once more before."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(patience):
             try:
                 async with connect(target, revision=era, settings=settings) as client:
                     async with anyio.create_task_group() as group:

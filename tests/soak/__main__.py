@@ -30,11 +30,12 @@ from tests.soak.actors import (
     steady,
     storm,
 )
-from tests.soak.rules import IDLE, Moment, busy, growing, remaining
+from tests.soak.network import PATIENCE
+from tests.soak.rules import IDLE, Moment, busy, growing, missing, remaining
 from tests.soak.sampling import Sample, listen_to_errors, sample
 
 REPORT = Path("build/reports/soak.json")
-SETTLING = 90.0
+SETTLING = 240.0
 """Seconds within which sessions that were given up are forgotten, and idle connections closed."""
 ENOUGH = 15.0
 """Minutes from which on memory under load is compared: by a quarter of them there has been the
@@ -113,8 +114,11 @@ async def _soak(
         async with anyio.create_task_group() as group:
             for cast in CAST:
                 group.start_soon(made.repeat, cast.act, cast.where, cast.rest)
-            while time.monotonic() - begin < minutes * 60:
-                await anyio.sleep(min(period, begin + minutes * 60 - time.monotonic()))
+            until = begin + minutes * 60
+            while (now := time.monotonic()) < until or (
+                missing(made.done) and now < until + PATIENCE
+            ):
+                await anyio.sleep(min(period, max(until - now, 1.0)))
                 moments.append(look(show=False))
             made.over.set()
     except BaseExceptionGroup as group_of:
@@ -125,6 +129,7 @@ async def _soak(
     tell("the load is over")
     last = await _settled(first, look)
     report.wrong += remaining(first, last)
+    report.wrong += [f"not done even once: {name}" for name in missing(made.done)]
     await anyio.sleep(WATCHED)
     after = look(show=False)
     report.idle = busy(last.servers, after.servers, after.seconds - last.seconds)

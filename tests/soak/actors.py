@@ -20,6 +20,7 @@ import anyio
 import anyio.lowlevel
 from msgspec import structs
 
+from mcpcore.http.settings import HttpClientSettings
 from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError, McpError
 from mcpcore.spec.types.content import TextContent
@@ -34,8 +35,11 @@ from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_open import ClientSettings
 from transports.http_settings import HttpClientLinkSettings
+from transports.pump import PumpSettings
 from transports.runtime import RuntimeSettings
+from transports.socket_settings import SocketSettings
 from transports.targets import MemoryTarget, UnixTarget
+from transports.websocket_settings import WebSocketSettings
 
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""
@@ -143,7 +147,7 @@ def _said(result: Any) -> str:
 
 async def hello(soak: Soak, binding: str) -> None:
     """Meet a server for the first time."""
-    async with connect(soak.house.target(binding), settings=SETTINGS) as client:
+    async with connect(soak.house.target(binding), settings=_STEADY) as client:
         assert _said(await client.call_tool("echo", {"text": "hello"})) == "hello"
 
 
@@ -171,16 +175,33 @@ async def steady(soak: Soak, binding: str, era: str) -> None:
     soak.done["conversations"] += 1
 
 
-_STEADY = structs.replace(
-    SETTINGS, limits=structs.replace(SETTINGS.limits, request_timeout=PATIENCE)
+_HTTP = HttpClientSettings(
+    endpoint_timeout=PATIENCE, notify_timeout=PATIENCE, stream_timeout=PATIENCE
 )
+_HTTP_LINK = HttpClientLinkSettings(
+    connect_time=PATIENCE, write_time=PATIENCE, body_time=PATIENCE, close_time=0.3
+)
+_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
+assert SETTINGS.process is not None
 _PATIENT = ClientSettings(
     limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
-    http_link=HttpClientLinkSettings(connections=MANY, connect_time=PATIENCE, idle_time=1.0),
-    process=SETTINGS.process,
-    socket=SETTINGS.socket,
-    websocket=SETTINGS.websocket,
+    http=_HTTP,
+    http_link=structs.replace(_HTTP_LINK, connections=MANY, idle_time=1.0),
+    process=structs.replace(SETTINGS.process, startup_timeout=PATIENCE, pump=_PUMP),
+    socket=SocketSettings(handshake_time=PATIENCE, pump=_PUMP),
+    websocket=WebSocketSettings(
+        close_timeout=0.2, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
+    ),
 )
+"""Nobody is hurried: how fast the machine is, is not what is looked at."""
+_STEADY = structs.replace(
+    _PATIENT,
+    limits=structs.replace(SETTINGS.limits, request_timeout=PATIENCE, max_timeout=PATIENCE),
+    reconnect=SETTINGS.reconnect,
+    http=structs.replace(_HTTP, max_resumes=0, linger=0.3),
+    http_link=_HTTP_LINK,
+)
+"""... nor does it come back where a connection is lost."""
 
 
 async def storm(soak: Soak, binding: str, era: str) -> None:
@@ -243,7 +264,7 @@ async def killer(soak: Soak, binding: str, era: str) -> None:
     way = chance.choice((UP, DOWN))
     async with relayed(soak.house, binding, {way: harm}) as relay:
         story = Story()
-        await story.live(relay.target, era, hasty(2.0))
+        await story.live(relay.target, era, hasty(2.0), patience=PATIENCE)
     soak.done["harmed" if not story.happy else "unharmed"] += 1
 
 

@@ -7,6 +7,7 @@ of what it holds (``rest``: without garbage), and it ends with its standard inpu
 import gc
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,19 @@ HTTP = HttpServerSettings(
     write_time=PATIENCE,
 )
 SETTINGS = ServeSettings(
-    runtime=RuntimeSettings(limits=LIMITS, input_timeout=20.0),
+    runtime=RuntimeSettings(limits=LIMITS, input_timeout=PATIENCE),
     http=HttpSettings(
         max_body=LIMITS.message_size,
         max_calls=2 * MANY,
+        stall_timeout=PATIENCE,
         session_idle=30.0,
         session_unused=30.0,
         replay_age=30.0,
     ),
     http_link=HTTP,
-    websocket=WebSocketSettings(close_timeout=0.5, handshake_timeout=PATIENCE, pump=_PUMP),
+    websocket=WebSocketSettings(
+        close_timeout=0.5, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
+    ),
     socket=SocketSettings(
         pump=_PUMP, connections_per_client=MANY, first_time=PATIENCE, message_time=PATIENCE
     ),
@@ -86,9 +90,10 @@ async def main(path: str) -> None:
             asked = os.read(0, 4096)
             if not asked:
                 break
+            begun = time.process_time()
             if b"rest" in asked:
                 gc.collect()
-            sys.stdout.buffer.write(json.encode(sample()) + b"\n")
+            sys.stdout.buffer.write(json.encode(sample(begun)) + b"\n")
             sys.stdout.flush()
         stop.set()
 

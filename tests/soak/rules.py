@@ -19,6 +19,9 @@ IDLE = 0.01
 """Share of a processor that a server may take that has nothing to do."""
 
 
+NEEDED = ("calls", "cancelled", "notifications", "harmed", "killed children", "malformed")
+
+
 class Moment(Struct):
     """Both processes at one time."""
 
@@ -67,5 +70,10 @@ def remaining(begin: Moment, end: Moment) -> list[str]:
 
 
 def busy(before: Sample, after: Sample, seconds: float) -> float:
-    """The share of a processor that was taken meanwhile."""
-    return (after.cpu - before.cpu) / seconds
+    """The share of a processor that was taken meanwhile, but for being looked at."""
+    return (after.cpu - before.cpu - before.looking) / seconds
+
+
+def missing(done: dict[str, int]) -> list[str]:
+    """What has not been done even once, so that the soak shows nothing about it."""
+    return [name for name in NEEDED if not done.get(name)]

@@ -31,7 +31,9 @@ class Sample(Struct):
     sessions: int
     """Legacy sessions of its HTTP servers."""
     cpu: float
-    """Seconds so far."""
+    """Seconds so far, without this look."""
+    looking: float = 0.0
+    """Seconds that this look took."""
     work: dict[str, int] = {}
     """How many tasks do what."""
     errors: list[str] = []
@@ -59,8 +61,9 @@ def listen_to_errors() -> None:
     logging.basicConfig(handlers=[ERRORS], level=logging.ERROR)
 
 
-def sample() -> Sample:
-    """Look at this process."""
+def sample(begun: float | None = None) -> Sample:
+    """Look at this process; ``begun``: the seconds of CPU at which that has begun."""
+    begun = time.process_time() if begun is None else begun
     there = census()
     known = gc.get_objects()
     hubs = [each for each in known if type(each) is Hub]
@@ -73,7 +76,8 @@ def sample() -> Sample:
         threads=there.threads,
         in_flight=sum(len(hub.inbound) + len(hub.outbound) for hub in hubs),
         sessions=sum(machine.sessions for machine in machines),
-        cpu=time.process_time(),
+        cpu=begun,
+        looking=time.process_time() - begun,
         work=there.tasks,
         errors=ERRORS.heard,
     )

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tests.soak.__main__ import soak
-from tests.soak.rules import Moment, growing, remaining
+from tests.soak.rules import NEEDED, Moment, busy, growing, missing, remaining
 from tests.soak.sampling import Sample
 
 FLAT = Sample(
@@ -72,12 +72,28 @@ def test_what_is_left_is_seen(name: str, value: Any, wrong: bool, side: str) -> 
     assert bool(remaining(begin, end)) is wrong
 
 
+@pytest.mark.parametrize(
+    ("cpu", "looking", "share"),
+    [(1.0, 0.0, 0.0), (1.5, 0.5, 0.0), (1.5, 0.1, 0.05), (2.0, 0, 0.125)],
+)
+def test_what_idle_servers_take_is_seen(cpu: float, looking: float, share: float) -> None:
+    before = Sample(**{**_members(FLAT), "looking": looking})
+    after = Sample(**{**_members(FLAT), "cpu": cpu, "looking": 0.7})
+    assert busy(before, after, 8.0) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_was_never_done_is_seen(name: str) -> None:
+    done = dict.fromkeys(NEEDED, 1)
+    assert missing(done) == []
+    assert missing({**done, name: 0}) == [name]
+    del done[name]
+    assert missing(done) == [name]
+
+
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("backend", "minutes"), [("asyncio", 2.0), ("trio", 0.7)])
 def test_it_is_flat(backend: str, minutes: float) -> None:
     report = anyio.run(soak, backend, minutes, 1, print, backend=backend)
     assert report.wrong == []
-    done = report.moments[-1].done
-    for name in ("calls", "cancelled", "notifications", "harmed", "killed children", "malformed"):
-        assert done.get(name), name
