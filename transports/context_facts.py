@@ -37,6 +37,7 @@ class RequestFacts:
         "call",
         "cancel_reason",
         "scope",
+        "thread",
     )
 
     def __init__(
@@ -48,6 +49,8 @@ class RequestFacts:
     ) -> None:
         self._request = request
         self._runtime = runtime
+        self.thread = runtime.thread
+        """The thread of the event loop, by its identifier."""
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
@@ -124,11 +127,6 @@ class RequestFacts:
         if principal is None or isinstance(principal, Principal):
             return principal
         return Principal(principal)
-
-    @property
-    def thread(self) -> int:
-        """The thread of the event loop, by its identifier."""
-        return self._runtime.thread
 
     @property
     def cancelled(self) -> bool:

@@ -40,15 +40,18 @@ class Telling(RequestFacts):
 
         In a task it is also the task's status message.  ``meta``: the notification's ``_meta``.
         """
-        task, throttle = self._task, self._runtime.throttle
+        task = None if self.call is None else self._task
+        runtime = self._runtime
+        throttle = runtime.throttle
         if throttle is not None and throttle.drops_progress(self._request, in_task=bool(task)):
             return False
         if task is not None:
             return task.progress(value, total, message, meta)
-        machine = self._runtime.machine
-        sent = machine.progress(self._request.key, value, total, message, meta=meta)
-        if sent:
-            self._runtime.flush()
+        key, machine = self._request.key, runtime.machine
+        waits = machine.waits(key)
+        sent = machine.progress(key, value, total, message, meta=meta)
+        if sent and not waits:  # or else whoever takes what waits takes this as well
+            runtime.flush()
         return sent
 
     @with_room
@@ -69,8 +72,10 @@ class Telling(RequestFacts):
             return False
         if task is not None:
             return task.log(level, data, logger, meta)
-        sent = self._runtime.machine.log(self._request.key, level, data, logger, meta=meta)
-        if sent:
+        key, machine = self._request.key, self._runtime.machine
+        waits = machine.waits(key)
+        sent = machine.log(key, level, data, logger, meta=meta)
+        if sent and not waits:
             self._runtime.flush()
         return sent
 

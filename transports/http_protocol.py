@@ -261,7 +261,7 @@ class HttpProtocol(LivingProtocol):
                 self._held += data  # another request is there already
             else:
                 self.transmit(data)
-            if self._exchange is not None or link.draining or self._machine.pending:
+            if link.draining or self._machine.pending:
                 link.flush_soon()  # who waited for room has some now
         self._writing = False
         if self._unread:

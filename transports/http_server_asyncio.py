@@ -59,6 +59,11 @@ class AsyncioServerLink(ListeningHost):
             asyncio.get_running_loop().call_soon(self._write_late)
         self._late.append(connection)
 
+    def write_now(self) -> None:
+        """See :meth:`~transports.link.Link.write_now`."""
+        if self._late and self._context is not None:
+            self._context.copy().run(self._write_late)  # flushing enters the context itself
+
     def _write_late(self) -> None:
         late, self._late = self._late, []
         for connection in late:

@@ -38,6 +38,14 @@ class Link(ABC):
         task of the event loop, never blocks.
         """
 
+    def write_now(self) -> None:
+        """Write what can be written without waiting for the next turn of the event loop.
+
+        For a task that is going to wait until it has left; never from within :meth:`App.handle`.
+        Links for which that is not possible leave it to :meth:`flush_soon`, which was called.
+        """
+        return
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close the I/O; safe from any task, and more than once."""

@@ -84,6 +84,8 @@ class Outgoing:
 
     async def drained(self, key: Key) -> None:
         """Wait until what was sent for a request has been taken; others get their turn anyway."""
+        if self.link is not None:
+            self.link.write_now()
         if not self.machine.queued(key):
             # Or a handler that sends without end would leave none to them, once its client is gone.
             await anyio.lowlevel.checkpoint()

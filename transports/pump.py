@@ -197,6 +197,11 @@ class Connection(Link):
         if self._writing and self._armed > 0.0:
             self._arm(0.0)  # the writer may be held up for long: the timer turns in its place
 
+    def write_now(self) -> None:
+        """See :meth:`Link.write_now`; events are left to the turn that follows."""
+        if self._state == "running" and not (self._turning or self._writing):
+            self._flush()
+
     async def aclose(self) -> None:
         """End the conversation in good order; run() has returned when this does."""
         self._leave("closed by this side")

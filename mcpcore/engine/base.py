@@ -55,6 +55,7 @@ class PeerBase:
     __slots__ = (
         "_by_route",
         "_held",
+        "_joins",
         "_lines",
         "_mirrors",
         "_pending",
@@ -96,12 +97,14 @@ class PeerBase:
         hub: Hub | None = None,
         session: str | None = None,
         mirrors: bool = False,
+        joins: bool = False,
     ) -> None:
         """Make one end of a conversation.
 
         ``hub`` is given where several Peers share an endpoint, ``session`` names this one in
-        events; ``mirrors`` asks for header mirrors on the frames of a client.  Raises TypeError
-        or ValueError for a config that makes no sense in this role.
+        events; ``mirrors`` asks for header mirrors on the frames of a client, ``joins`` for frames
+        that hold all the progress of a request that is ready together.  Raises TypeError or
+        ValueError for a config that makes no sense in this role.
         """
         self.role = role
         self.config = config
@@ -149,6 +152,7 @@ class PeerBase:
         """Frames that newer news may replace while they wait, by key and subject."""
         # Ours
         self._mirrors = mirrors
+        self._joins = joins
         self._held: dict[RequestId, Outbound] = {}
         self._pending: dict[RequestId, Outbound] = {}
         """All that wait for an answer; the held ones among them."""
@@ -365,6 +369,9 @@ class PeerBase:
         if subject is not None and self.crowded(record) and self.renew(record, subject, data):
             return
         size = len(data)
+        record.queued += size
+        if self._joins and subject is not None and self.hub.outbox.join(data, key, subject):
+            return
         frame = Transmit(
             peer=self,
             route=record.route,
@@ -378,7 +385,6 @@ class PeerBase:
         )
         if subject is not None:
             self._replaceable[key, subject] = frame
-        record.queued += size
         self.hub.outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:

@@ -353,6 +353,11 @@ class Peer(Publisher):
         record.drain_wanted = record.queued > 0
         return record.queued
 
+    def waits(self, key: Key) -> bool:
+        """Whether anything waits on the stream of ``key``, as far as nobody is to be told."""
+        record = self.hub.inbound.get(key)
+        return record is not None and record.queued > 0
+
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
         return self.hub.deadline()

@@ -20,10 +20,11 @@ from mcpcore.engine.transmit import FrameKind
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.types.logging import SEVERITY
+from mcpcore.wire.jsontext import encode_sound
 from mcpcore.wire.message import Body, encode_error, encode_result, to_json
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
-_RESULT, _ANSWER = FrameKind.RESULT, RequestSignal.ANSWER
+_RESULT, _ANSWER, _ACTIVE = FrameKind.RESULT, RequestSignal.ANSWER, Request.ACTIVE
 
 DEFAULT_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent from."""
@@ -169,7 +170,9 @@ class Responder(Receiver):
             UNSET if message is None else message,
             meta or UNSET,
         )
-        data = to_json(_Reported(params=report))
+        sound = not meta and (total is None or math.isfinite(total))
+        encode = encode_sound if sound else to_json
+        data = encode(_Reported(params=report))
         record.progress = value
         record.peer.send_news(_PROGRESS, data, record, "progress")
         return True
@@ -231,11 +234,12 @@ class Responder(Receiver):
 
 def _takes_news(record: Inbound) -> bool:
     """Whether progress and log messages may be sent for a request; a listen stream has none."""
-    return record.state is Request.ACTIVE and record.stream is None
+    return record.state is _ACTIVE and record.stream is None
 
 
 def _wants_progress(record: Inbound) -> bool:
-    return record.meta.progress_token is not UNSET and _takes_news(record)
+    asked = record.meta.progress_token is not UNSET
+    return asked and record.state is _ACTIVE and record.stream is None
 
 
 def _check_result_type(record: Inbound, result_type: str) -> None:

@@ -34,8 +34,10 @@ class Transmit(Struct, kw_only=True):
     route: Route
     data: tuple[bytes, ...]
     size: int
-    """Bytes in ``data``."""
+    """Bytes in ``data``, and in ``more``."""
     kind: FrameKind
+    more: list[bytes] | None = None
+    """Further JSON texts, newer news of the same subject; only of a Peer that joins news."""
     ends: bool = False
     """Nothing more is owed on this route."""
     key: Key | None = None
@@ -61,6 +63,10 @@ class Transmit(Struct, kw_only=True):
         return b"".join((*self.data, b"\n")) if self.data else b""
 
 
+_FULL = 8 * 1024
+"""Bytes of a frame that no more news joins: it counts as waiting until all of it is taken."""
+
+
 class Outbox:
     """The frames that wait to be taken, in order, with a count of their bytes.
 
@@ -83,6 +89,19 @@ class Outbox:
         self.frames.append(frame)
         self.size += frame.size
 
+    def join(self, data: bytes, key: Key, subject: Hashable) -> bool:
+        """Let ``data`` leave with the last frame; False if that is not of this subject, or full."""
+        last = self.frames[-1] if self.frames else None
+        if last is None or last.key != key or last.subject != subject or last.size > _FULL:
+            return False
+        if last.more is None:
+            last.more = [data]
+        else:
+            last.more.append(data)
+        last.size += len(data)
+        self.size += len(data)
+        return True
+
     def lines(self) -> bytes:
         """What waits, as newline-framed lines, and goes on waiting; safe from any thread."""
         return b"".join(frame.line() for frame in list(self.frames))
@@ -94,11 +113,17 @@ class Outbox:
     def replace(self, frame: Transmit, data: tuple[bytes, ...]) -> int:
         """Give a frame other bytes; return by how many it has grown.
 
-        It may have left the outbox and wait elsewhere, as long as nothing of it was sent.
+        Of a frame of several texts it is the last one that gets them.  The frame may have left the
+        outbox and wait elsewhere, as long as nothing of it was sent.
         """
-        before = frame.size
-        frame.data, frame.size = data, sum(map(len, data))
-        growth = frame.size - before
+        size = sum(map(len, data))
+        if frame.more:
+            growth = size - len(frame.more[-1])
+            frame.more[-1] = b"".join(data)
+        else:
+            growth = size - sum(map(len, frame.data))
+            frame.data = data
+        frame.size += growth
         if frame.waits:
             self.size += growth
         return growth

@@ -25,7 +25,7 @@ from mcpcore.http.incoming import Incoming
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
 from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
-from mcpcore.wire.sse import encode_comment, encode_event
+from mcpcore.wire.sse import encode_comment, encode_event, encode_events
 
 if TYPE_CHECKING:
     from mcpcore.http.eventlog import EventStream
@@ -355,8 +355,10 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         return b"".join(parts)
 
     def _encoded(self, frame: Transmit) -> bytes:
-        """A frame as an event, with an id if it can be asked for again."""
+        """A frame as an event (or some), with an id if it can be asked for again."""
         data = b"".join(frame.data)
         if frame.key is not None:
             frame.peer.taken(frame)
+        if frame.more is not None:  # progress of a modern request: nothing has an id
+            return encode_events([data, *frame.more])
         return encode_event(data, id=None if self.stream is None else self.stream.append(data))

@@ -101,6 +101,11 @@ class OwnerCalls:
         """See :meth:`Peer.queued <mcpcore.engine.peer.Peer.queued>`."""
         return self._modern.queued(key)
 
+    def waits(self, key: Key) -> bool:
+        """See :meth:`Peer.waits <mcpcore.engine.peer.Peer.waits>`."""
+        record = self._hub.inbound.get(key)
+        return record is not None and record.queued > 0
+
     def narrow(self, key: Key, filter: SubscriptionFilter) -> None:
         """See :meth:`Peer.narrow <mcpcore.engine.peer.Peer.narrow>`."""
         self._modern.narrow(key, filter)

@@ -70,6 +70,7 @@ class HttpServer(SessionEntry):
             Role.SERVER,
             structs.replace(config, route_scoped_ids=True, limits=limits),
             hub=self._hub,
+            joins=True,
         )
         self._session_config = structs.replace(config, route_scoped_ids=False)
         legacy = legacy_of(config.revisions)

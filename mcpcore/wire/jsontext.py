@@ -176,6 +176,8 @@ def encodable(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
+encode_sound = _encode
+"""As :func:`to_json`, for an object that is known to hold no Raw and none but finite numbers."""
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _strict = json.JSONEncoder(allow_nan=False, default=lambda raw: None)

@@ -14,6 +14,7 @@ __all__ = [
     "SseTooLarge",
     "encode_comment",
     "encode_event",
+    "encode_events",
 ]
 
 DEFAULT_LIMIT = 4 * 1024 * 1024
@@ -83,6 +84,14 @@ def encode_event(
         parts += [b"data: ", line, b"\n"]
     parts.append(b"\n")
     return b"".join(parts)
+
+
+def encode_events(texts: list[bytes]) -> bytes:
+    """Several events without ids, each of them ``message``, one after the other."""
+    joined = b"\n\nevent: message\ndata: ".join(texts)
+    if b"\r" in joined or joined.count(b"\n") != 3 * (len(texts) - 1):
+        return b"".join(map(encode_event, texts))
+    return b"event: message\ndata: %b\n\n" % joined
 
 
 def encode_comment(text: str = "") -> bytes:

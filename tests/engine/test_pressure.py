@@ -134,6 +134,63 @@ def test_progress_waits_with_a_transport_that_buffers() -> None:
     assert peer.queued(event.key) == sum(frame.size for frame in buffered)
 
 
+def texts(frame: Transmit) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in (b"".join(frame.data), *(frame.more or ()))]
+
+
+def test_progress_that_is_ready_together_shares_a_frame() -> None:
+    config = server_config(route_scoped_ids=True, limits=limits(queued=60_000))
+    peer = Peer(Role.SERVER, config, joins=True)
+    meta = {"_meta": {**META, "progressToken": "p", "io.modelcontextprotocol/logLevel": "info"}}
+    keys = []
+    for route in (1, 2):
+        peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=route)
+        [event] = drain(peer)
+        assert isinstance(event, RequestReceived)
+        keys.append(event.key)
+    told: list[tuple[int, Any]] = []
+    for value in range(1, 300):
+        for key in keys if value % 40 == 0 else keys[:1]:
+            assert peer.progress(key, value)
+            told.append((key, value))
+        if value % 100 == 0:
+            assert peer.log(keys[0], "info", value)
+            told.append((keys[0], value))
+    size = peer.hub.outbox.size
+    assert peer.queued(keys[0]) + peer.queued(keys[1]) == size
+    frames = peer.hub.outbox.take()
+    assert size == sum(len(text) for frame in frames for text in (*frame.data, *(frame.more or ())))
+    assert size == sum(frame.size for frame in frames)
+    assert max(frame.size for frame in frames) < 10_000
+    assert len(frames) < 30
+    heard = [
+        (frame.key, message["params"].get("progress", message["params"].get("data")))
+        for frame in frames
+        for message in texts(frame)
+    ]
+    assert heard == told
+    for frame in frames:
+        taken_over(frame)
+    assert {event.key for event in drain(peer) if isinstance(event, StreamDrained)} == set(keys)
+
+
+def test_newer_progress_takes_the_place_of_the_last_in_its_frame() -> None:
+    config = server_config(route_scoped_ids=True, limits=limits(queued=1000))
+    peer = Peer(Role.SERVER, config, joins=True)
+    meta = {"_meta": {**META, "progressToken": "p"}}
+    peer.receive(json.dumps(call(1, "tools/list", meta)).encode(), now=0, route=4)
+    [event] = drain(peer)
+    assert isinstance(event, RequestReceived)
+    for value in range(1, 100):
+        assert peer.progress(event.key, value, message="x" * value)
+    size = peer.hub.outbox.size
+    assert peer.queued(event.key) == size < 1300
+    [frame] = peer.hub.outbox.take()
+    values = [message["params"]["progress"] for message in texts(frame)]
+    assert values == [*range(1, len(values)), 99]
+    assert frame.size == size == sum(map(len, (*frame.data, *(frame.more or ()))))
+
+
 def test_the_outbox_of_one_exchange_does_not_crowd_another() -> None:
     peer = modern_server(server_config(route_scoped_ids=True, limits=limits(queued=300)))
     meta = {"_meta": {**META, "progressToken": "p", "io.modelcontextprotocol/logLevel": "info"}}

@@ -141,6 +141,43 @@ async def test_changes_reach_clients_of_all_bindings() -> None:
         assert (await anext(more)).kind == "tools"
 
 
+@pytest.mark.parametrize("binding", ["http", "sse", "ws", "tcp"])
+@pytest.mark.parametrize("revision", ERAS)
+async def test_what_is_told_at_once_is_heard_before_the_handler_goes_on(
+    binding: str, revision: str
+) -> None:
+    """Only the first is pumped: who takes it must take the rest along, and all that follows."""
+    if binding == "sse" and revision == ERAS[-1]:
+        revision = ERAS[0]  # its only era
+    server = Server("teller")
+    heard: list[float] = []
+    all_heard = [anyio.Event(), anyio.Event()]
+
+    @server.tool
+    async def tell(context: Context) -> str:
+        for turn, first in enumerate((1, 4)):
+            for value in range(first, first + 3):
+                assert context.progress(value)
+            if turn:
+                await context.drained()
+            await all_heard[turn].wait()
+        return "told"
+
+    def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(progress)
+        if progress in (3, 6):
+            all_heard[progress == 6].set()
+
+    served_on: Any = {binding: "127.0.0.1:0"}
+    async with (
+        served(server, **served_on) as state,
+        connect(state.url, revision=revision) as client,
+    ):
+        with anyio.fail_after(20):
+            await client.call_tool("tell", progress=hear)
+    assert heard == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
     server = counter()
     server.add_resource("test://a", "A")

@@ -11,6 +11,7 @@ from mcpcore.wire.sse import (
     SseTooLarge,
     encode_comment,
     encode_event,
+    encode_events,
 )
 from tests.wire.sse_plainly import Outcome, oracle
 
@@ -262,3 +263,11 @@ def test_events_round_trip(
         id or "",
         retry,
     )
+
+
+lines = st.lists(st.sampled_from([b"", b"a", b"{}", b"\n", b"\r", b"data: "]), max_size=4)
+
+
+@given(st.lists(lines.map(b"".join), min_size=1, max_size=5))
+def test_events_in_one_go(texts: list[bytes]) -> None:
+    assert encode_events(texts) == b"".join(map(encode_event, texts))
