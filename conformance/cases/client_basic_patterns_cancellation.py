@@ -15,6 +15,8 @@ SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SHARED = EVERYWHERE - {Binding.HTTP}
 """Where a request has no stream of its own that could be closed."""
 CANCELLED = "notifications/cancelled"
+SOON = 0.5
+"""Seconds after which a call is cancelled by its caller: time enough for it to be sent."""
 
 
 async def _cancellation(link: ClientLink, message: Message) -> None:
@@ -36,7 +38,7 @@ async def _cancellation(link: ClientLink, message: Message) -> None:
     "cancellation-flow/client-notifies",
     LEGACY,
     scenario="script",
-    context=script(call(cancel_after=0.1), pause(0.2)),
+    context=script(call(cancel_after=SOON), pause(0.2)),
     needs=SCRIPT,
     expects="notifications/cancelled with the id of the request.",
 )
@@ -52,7 +54,7 @@ async def notifies(talk: ClientTalk) -> None:
     MODERN,
     bindings=SHARED,
     scenario="script",
-    context=script(call(cancel_after=0.1)),
+    context=script(call(cancel_after=SOON)),
     needs=SCRIPT,
     expects="notifications/cancelled with the id of the request.",
 )
@@ -68,7 +70,7 @@ async def notifies_on_shared_channel(talk: ClientTalk) -> None:
     MODERN,
     bindings=STREAMABLE,
     scenario="script",
-    context=script(call(cancel_after=0.1), call()),
+    context=script(call(cancel_after=SOON), call()),
     needs=SCRIPT,
     expects="The response stream of the request is closed.",
 )
@@ -86,7 +88,7 @@ async def closes_stream(talk: ClientTalk) -> None:
     MODERN,
     bindings=STREAMABLE,
     scenario="script",
-    context=script(call(cancel_after=0.1), call()),
+    context=script(call(cancel_after=SOON), call()),
     needs=SCRIPT,
     expects="No notifications/cancelled: closing the stream says it.",
 )
@@ -104,7 +106,7 @@ async def no_notification_over_http(talk: ClientTalk) -> None:
     "behavior-requirements/client-own-requests-only",
     ALL,
     scenario="script",
-    context=script(call(), call(cancel_after=0.1), call()),
+    context=script(call(), call(cancel_after=SOON), call()),
     needs=SCRIPT,
     expects="Cancellations name requests of the client that are under way, each once.",
 )
@@ -156,6 +158,7 @@ async def maximum(talk: ClientTalk) -> None:
         return bool(
             link.notifications(CANCELLED)
             or message.source.exchange in link.dropped
+            or link.gone is not None
             or talk.ended is not None
         )
 
@@ -175,7 +178,7 @@ async def maximum(talk: ClientTalk) -> None:
     ALL,
     bindings=SHARED,
     scenario="script",
-    context=script(call(cancel_after=0.1), call()),
+    context=script(call(cancel_after=SOON), call()),
     needs=SCRIPT,
     expects="It is dropped; the next call gets its own answer.",
 )

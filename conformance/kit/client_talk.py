@@ -76,6 +76,8 @@ class Report(Struct):
     """Of connecting: ``revision``."""
     notifications: list[dict[str, Any]] = []
     """All that were seen: ``method`` and ``params``."""
+    unsupported: str = ""
+    """Why the client has not even begun: what it has no call for."""
 
 
 class Launcher(Struct):
@@ -152,6 +154,7 @@ class ClientTalk:
             lambda: len(self.links) > self._taken, self.timing.start if within is None else within
         )
         if len(self.links) <= self._taken:
+            self._written()
             raise Inconclusive(f"the client did not connect: {self.state()}")
         self._taken += 1
         return self.links[self._taken - 1]
@@ -210,13 +213,10 @@ class ClientTalk:
     async def report(self) -> Report:
         """Let the client come to its end and read what it reports of the scenario ``script``."""
         await self.finished()
-        data = self._launcher.report()
-        if data is None:
+        written = self._written()
+        if written is None:
             raise Broken(f"the client wrote no report: {self.state()}")
-        try:
-            return msgspec.json.decode(data, type=Report)
-        except msgspec.MsgspecError as error:
-            raise Inconclusive(f"the client's report cannot be read: {error}") from error
+        return written
 
     async def step(self, number: int = 0) -> Outcome:
         """The outcome of one step of the script, by its place."""
@@ -224,6 +224,19 @@ class ClientTalk:
         if len(report.steps) <= number:
             raise Broken(f"the client reports {len(report.steps)} steps; it got {report.opened}")
         return report.steps[number]
+
+    def _written(self) -> Report | None:
+        """What the client has written.  Skips the case if that is that it cannot do the script."""
+        data = self._launcher.report()
+        if data is None:
+            return None
+        try:
+            report = msgspec.json.decode(data, type=Report)
+        except msgspec.MsgspecError as error:
+            raise Inconclusive(f"the client's report cannot be read: {error}") from error
+        if report.unsupported:
+            self.skip(f"the client cannot do it: {report.unsupported}")
+        return report
 
     async def _take(self, wire: HostWire | None, arrival: Arrival) -> None:
         if isinstance(arrival, Ended):

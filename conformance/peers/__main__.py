@@ -22,6 +22,7 @@ from conformance.peers.listening import listening
 from conformance.peers.page import page_of
 from conformance.peers.programs import PEERS, PORT, ROOT, Peer, own_programs
 from conformance.peers.saved import load, save
+from conformance.peers.warm import warm
 from conformance.run.clients import Command, prepare_client, run_client
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
@@ -114,9 +115,10 @@ def _server(target: str | list[str], cases: Sequence[Case], settings: Settings) 
 
 
 def _client(peer: Peer, cases: Sequence[Case], settings: Settings) -> Run:
-    command = Command(peer.command, cwd=str(Path.cwd()))
-    run = prepare_client(command, [peer.binding], cases, settings)
-    anyio.run(partial(run_client, run, command, Listener()))
+    with warm(peer.command) as words:
+        command = Command(words, cwd=str(Path.cwd()))
+        run = prepare_client(command, [peer.binding], cases, settings)
+        anyio.run(partial(run_client, run, command, Listener()))
     return run
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from conformance.kit.model import Case, Result, Verdict
+from conformance.kit.model import Case, Result, Side, Verdict
 from conformance.run.transcript import records_of
 from mcpcore.wire.trace import TO_SERVER, Record
 
 CHECKED = Path(__file__).resolve().parent / "checked.toml"
 NOTABLE = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE)
 WIDTH = 240
-SHOWN = 8
-"""Records that are shown of a finding."""
+SHOWN = {Side.SERVER: 8, Side.CLIENT: 16}
+"""Records that are shown of a finding; a client that plays a script says more after what counts."""
 
 
 _SAYING_NOTHING = (
@@ -44,7 +44,7 @@ class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fact: str
     """What the program does."""
     whose: str = "SDK"
-    """SDK, uvicorn (the HTTP server below it), or program (what is built on the SDK)."""
+    """SDK, uvicorn or httpx (HTTP below it), or program (what is built on the SDK)."""
     seen: str = ""
     """A regular expression that the detail of the verdict has to match; empty: any."""
     sometimes: bool = False
@@ -100,10 +100,11 @@ def gather(results: Iterable[tuple[str, Result]]) -> list[Finding]:
 
 def bytes_of(result: Result) -> list[str]:
     """The last things that were said before the verdict, without the goodbyes."""
-    said = [each for each in records_of(result) if each.payload and each.kind != "closed"]
+    records = [each for each in records_of(result) if each.time >= 0]  # of the case itself
+    said = [each for each in records if each.payload and each.kind != "closed"]
     ends = {(each.connection, each.stream) for each in said if each.stream and _leaves(each)}
     told = [each for each in said if (each.connection, each.stream) not in ends]
-    return [_line(record) for record in told[-SHOWN:]]
+    return [_line(record) for record in told[-SHOWN[result.case.side] :]]
 
 
 def _leaves(record: Record) -> bool:

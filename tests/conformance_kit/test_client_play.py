@@ -68,6 +68,11 @@ socket.create_connection((url.hostname, url.port)).recv(1)
 subprocess.Popen([sys.executable, "-c", child, sys.argv[1]])
 time.sleep(600)
 """
+DECLINES = """
+import json, os, pathlib
+context = json.loads(os.environ["MCP_CONFORMANCE_CONTEXT"])
+pathlib.Path(context["report"]).write_text('{"unsupported": "it has no call for that"}')
+"""
 
 
 def program(source: str) -> list[str]:
@@ -252,6 +257,17 @@ async def test_a_client_that_fails_shows_its_last_words() -> None:
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.detail == "the client did not connect: it has ended with status 7; its last words"
     assert any("its last words" in each for each in result.notes)
+
+
+@pytest.mark.parametrize("wanted", ["accept", "open", "report", "step"])
+async def test_a_script_that_the_client_cannot_do_does_not_apply(wanted: str) -> None:
+    async def play(talk: ClientTalk) -> None:
+        await getattr(talk, wanted)()
+
+    made = case(play, scenario="script", context={"steps": [{"do": "listen"}]})
+    result = await play_client(made, program(DECLINES), Binding.TCP, OLD, timing=TIMING)
+    assert result.verdict is Verdict.NOT_APPLICABLE
+    assert result.detail == "the client cannot do it: it has no call for that"
 
 
 async def test_a_case_may_start_the_client_more_than_once() -> None:

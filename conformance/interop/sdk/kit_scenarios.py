@@ -5,7 +5,6 @@ A library gives three functions: list the tools, call one, list and read the res
 
 import json
 import os
-import sys
 from typing import Any, Protocol
 
 SCENARIO = "MCP_CONFORMANCE_SCENARIO"
@@ -45,8 +44,6 @@ async def play(library: Library) -> None:
         case "sep-2322-client-request-state":
             for kind in ("echo_state", "unrelated", "no_state", "no_result_type"):
                 await library.call(f"test_mrtr_{kind}", {})
-        case "script":
-            sys.exit("this client does not play scripts")
         case _:
             for tool in tools:
                 await library.call(tool["name"], _arguments(tool["inputSchema"]))
@@ -63,9 +60,16 @@ def _arguments(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    """Fill a form: defaults where there are some."""
+    """Fill a form: defaults where there are some, and the first of every choice."""
+    return {name: _field(rules) for name, rules in schema.get("properties", {}).items()}
+
+
+def _field(rules: dict[str, Any]) -> Any:
+    if "default" in rules:
+        return rules["default"]
+    if rules.get("type") == "array":
+        return [_field(rules.get("items", {}))]
+    titled = rules.get("oneOf") or rules.get("anyOf") or []
+    choices = rules.get("enum") or [option["const"] for option in titled]
     made = {"string": "test", "integer": 1, "number": 1.5, "boolean": True}
-    return {
-        name: rules.get("default", rules.get("enum", [made.get(rules.get("type", ""), "test")])[0])
-        for name, rules in schema.get("properties", {}).items()
-    }
+    return choices[0] if choices else made.get(rules.get("type", ""), "test")

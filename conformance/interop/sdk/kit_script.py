@@ -1,0 +1,310 @@
+"""The scenario ``script`` of the conformance kit, over whatever a library offers.
+
+What a script looks like is in ``docs/conformance-clients.md``.  A library says how it connects and
+does each step; a script with a step that it has no call for is declined before anything is sent.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Protocol
+
+import anyio
+
+from conformance.interop.sdk.kit_scenarios import CONTEXT, REVISION, defaults
+
+Step = Mapping[str, Any]
+Outcome = dict[str, Any]
+Told = Callable[[float, float | None, str | None], Awaitable[None]]
+
+TRANSPORT = "MCP_CONFORMANCE_TRANSPORT"
+PATIENCE = 20.0
+"""Seconds for a step that says nothing about it."""
+
+
+class Failed(Exception):
+    """A step failed at the client; ``kind`` is one of the contract's failures."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Connection(Protocol):
+    """One connection of a library's client."""
+
+    revision: str
+
+    async def call(
+        self, tool: str, arguments: Any, timeout: float, told: Told | None
+    ) -> dict[str, Any]:
+        """Call a tool."""
+
+    async def page(self, what: str, cursor: str | None) -> tuple[list[Any], str | None]:
+        """Fetch a page of a list, and the cursor of the next."""
+
+    async def read(self, uri: str) -> dict[str, Any]:
+        """Read a resource."""
+
+    async def prompt(self, name: str, arguments: dict[str, str] | None) -> dict[str, Any]:
+        """Get a prompt."""
+
+    async def complete(self, step: Step) -> dict[str, Any]:
+        """Ask for completions."""
+
+    async def subscribe(self, uri: str) -> None:
+        """Subscribe to a resource."""
+
+    async def unsubscribe(self, uri: str) -> None:
+        """Unsubscribe."""
+
+    async def listen(self, step: Step, seen: dict[str, Any]) -> None:
+        """Listen until so many changes have come or the server ends it, and note both."""
+
+    async def level(self, level: str) -> None:
+        """Set the level of log messages."""
+
+    async def ping(self) -> None:
+        """Send a ping."""
+
+    async def roots_changed(self) -> None:
+        """Say that the roots have changed."""
+
+
+class Wishes:
+    """What the context asks of a connection, and what serves the server's requests."""
+
+    def __init__(self, address: str, context: Mapping[str, Any]) -> None:
+        self.address = address
+        self.context = context
+        self.revision = os.environ.get(REVISION, "")
+        self.transport = os.environ.get(TRANSPORT, "http")
+        self.declared = context.get("declare", ("elicitation", "sampling", "roots"))
+        self.roots: list[str] = context.get("roots", ["file:///test/root"])
+        self.headers: dict[str, str] | None = context.get("headers")
+        self.heard: list[dict[str, Any]] = []
+        """Notifications, as the report lists them."""
+        self.news = anyio.Event()
+
+    @property
+    def command(self) -> list[str]:
+        """The server's command, over stdio."""
+        return shlex.split(self.address.partition(":")[2])
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for any request, if the context names them."""
+        times = (self.context.get("timeout"), self.context.get("maximum"))
+        return min((each for each in times if each is not None), default=None)
+
+    def hear(self, method: str, params: dict[str, Any]) -> None:
+        """Keep a notification."""
+        self.heard.append({"method": method, "params": params})
+        self.news.set()
+        self.news = anyio.Event()
+
+    async def elicit(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer a form or a URL."""
+        await anyio.sleep(self.context.get("answer_after", 0))
+        action = self.context.get("elicitation", "accept")
+        if action != "accept" or params.get("mode") == "url":
+            return {"action": action}
+        return {"action": action, "content": defaults(params.get("requestedSchema") or {})}
+
+    async def sample(self) -> dict[str, Any]:
+        """Answer as a model would."""
+        await anyio.sleep(self.context.get("answer_after", 0))
+        text = {"type": "text", "text": "said by the test"}
+        return {"role": "assistant", "content": text, "model": "test"}
+
+
+class Line(Protocol):
+    """A line of a library."""
+
+    def unable(self, step: Step) -> str:
+        """Why a step cannot be done; empty if it can."""
+
+    def unsuited(self, wishes: Wishes) -> str:
+        """Why a connection like that cannot be had; empty if it can."""
+
+    def connect(self, wishes: Wishes) -> AbstractAsyncContextManager[Connection]:
+        """Connect."""
+
+    def outcome(self, error: BaseException) -> Outcome:
+        """Say in the contract's words what was raised."""
+
+
+async def play_script(line: Line, address: str) -> None:
+    """Play what the environment asks for, and write the report."""
+    context = json.loads(os.environ.get(CONTEXT) or "{}")
+    wishes = Wishes(address, context)
+    why = line.unsuited(wishes)
+    reasons = filter(None, [why, *map(line.unable, _flat(context.get("steps", [])))])
+    reason = next(reasons, "")
+    report: dict[str, Any] = {"unsupported": reason}
+    if not reason:
+        report = await Script(line, wishes).play()
+    await anyio.Path(context["report"]).write_text(json.dumps(report), encoding="utf-8")
+
+
+def _flat(steps: list[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        yield from _flat(step.get("steps", []))
+
+
+class Script:
+    """Plays the steps of one context against one server."""
+
+    def __init__(self, line: Line, wishes: Wishes) -> None:
+        self._line = line
+        self._wishes = wishes
+        self._stack = AsyncExitStack()
+        self._connection: Connection | None = None
+
+    async def play(self) -> dict[str, Any]:
+        """Connect, do every step, disconnect; the report of it."""
+        steps: list[Step] = self._wishes.context.get("steps", [])
+        report: dict[str, Any] = {"opened": {}, "steps": []}
+        over = ""
+        try:
+            report["opened"] = await self._outcome(self._open)
+            if "result" in report["opened"]:
+                for step in steps:
+                    report["steps"].append(await self._do(step))
+            await self._outcome(self._close)
+        except BaseException as error:  # a transport that breaks takes its user's task along
+            over = await self._unwound(error)
+        if over and "result" in report["opened"]:
+            missing = len(steps) - len(report["steps"])
+            report["steps"] += [{"failure": "closed", "message": over}] * missing
+        report["notifications"] = self._wishes.heard
+        return report
+
+    async def _open(self) -> dict[str, Any]:
+        await self._close()
+        connecting = self._line.connect(self._wishes)
+        self._connection = await self._stack.enter_async_context(connecting)
+        return {"revision": self._connection.revision}
+
+    async def _close(self) -> dict[str, Any]:
+        self._connection = None
+        stack, self._stack = self._stack, AsyncExitStack()
+        await stack.aclose()
+        return {}
+
+    async def _unwound(self, error: BaseException) -> str:
+        """Leave the connection with what went wrong in it; returns what that was."""
+        try:
+            await self._stack.__aexit__(type(error), error, error.__traceback__)
+        except BaseException as end:
+            error = end
+        return str(leaf(error)) or "the connection ended the script"
+
+    async def _do(self, step: Step) -> Outcome:
+        if step["do"] == "together":
+            outcomes: list[Outcome] = [{} for _ in step["steps"]]
+
+            async def one(place: int, each: Step) -> None:
+                outcomes[place] = await self._do(each)
+
+            async with anyio.create_task_group() as tasks:
+                for place, each in enumerate(step["steps"]):
+                    tasks.start_soon(one, place, each)
+            return {"result": {}, "steps": outcomes}
+        if step["do"] == "open":
+            self._wishes.headers = step.get("headers", self._wishes.headers)
+            return await self._outcome(self._open)
+        if step["do"] == "close":
+            return await self._outcome(self._close)
+        progress: list[dict[str, Any]] = []
+        outcome: Outcome = {"failure": "cancelled"}
+        with anyio.move_on_after(step.get("cancel_after")):
+            outcome = await self._outcome(lambda: self._step(step, progress))
+        return {**outcome, "progress": progress} if progress else outcome
+
+    async def _outcome(self, action: Callable[[], Awaitable[Any]]) -> Outcome:
+        try:
+            return {"result": await action()}
+        except Failed as error:
+            return {"failure": error.kind, "message": str(error)}
+        except TimeoutError as error:
+            return {"failure": "timeout", "message": str(error)}
+        except (Exception, BaseExceptionGroup) as error:
+            return self._line.outcome(leaf(error))
+
+    async def _step(self, step: Step, progress: list[dict[str, Any]]) -> Any:
+        if step["do"] == "pause":
+            await anyio.sleep(step["seconds"])
+            return {}
+        connection, timeout = self._connection, step.get("timeout", PATIENCE)
+        if connection is None:
+            raise Failed("refused", "the connection has been closed by the script")
+
+        async def told(value: float, total: float | None, message: str | None) -> None:
+            progress.append({"progress": value, "total": total, "message": message})
+
+        if step["do"] == "call":
+            listener = told if step.get("progress") else None
+            return await connection.call(step["tool"], step.get("arguments"), timeout, listener)
+        if step["do"] == "listen":
+            return await self._listen(connection, step, timeout)
+        if step["do"] == "wait":
+            return await self._wait(step["notification"], timeout)
+        with anyio.fail_after(timeout):  # these calls take no timeout of their own
+            return await self._plain(connection, step)
+
+    async def _plain(self, connection: Connection, step: Step) -> Any:
+        match step["do"]:
+            case "list":
+                return await _all(connection, step["what"])
+            case "read":
+                return await connection.read(step["uri"])
+            case "prompt":
+                return await connection.prompt(step["name"], step.get("arguments"))
+            case "complete":
+                return await connection.complete(step)
+            case "subscribe":
+                await connection.subscribe(step["uri"])
+            case "unsubscribe":
+                await connection.unsubscribe(step["uri"])
+            case "level":
+                await connection.level(step["level"])
+            case "ping":
+                await connection.ping()
+            case "roots":
+                self._wishes.roots = step["roots"]
+                await connection.roots_changed()
+            case kind:
+                raise Failed("other", f"no step {kind!r} is known")
+        return {}
+
+    async def _listen(self, connection: Connection, step: Step, timeout: float) -> Any:
+        seen: dict[str, Any] = {"honoured": None, "changes": [], "ended": False}
+        with anyio.move_on_after(timeout):
+            await connection.listen(step, seen)
+        return seen
+
+    async def _wait(self, method: str, timeout: float) -> dict[str, Any]:
+        with anyio.fail_after(timeout):
+            while all(each["method"] != method for each in self._wishes.heard):
+                await self._wishes.news.wait()
+        return {}
+
+
+async def _all(connection: Connection, what: str) -> list[Any]:
+    found, cursor, first = [], None, True
+    while first or cursor is not None:
+        entries, cursor = await connection.page(what, cursor)
+        found += entries
+        first = False
+    return found
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The first error of a group that is none itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

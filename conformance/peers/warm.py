@@ -1,0 +1,45 @@
+"""Starting a client again and again without importing its library again and again.
+
+A client's command is started once for every case, and importing an SDK takes longer than most
+cases.  So one process of its environment imports everything and waits (``warm_host.py``); the
+command that the kit starts (``warm_start.py``) only asks it for a fork, gives it its own standard
+streams, and ends as the fork ends.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from conformance.launch import LaunchError
+
+HERE = Path(__file__).resolve().parent
+READY = b"ready\n"
+
+
+@contextmanager
+def warm(command: Sequence[str]) -> Iterator[list[str]]:
+    """Keep a Python program (its interpreter, its file) warm; yield a command that plays it.
+
+    Raises LaunchError if it cannot be imported.
+    """
+    python, program = command
+    with TemporaryDirectory(prefix="mcp-warm-") as directory:
+        place = f"{directory}/socket"
+        host = subprocess.Popen(
+            [python, str(HERE / "warm_host.py"), place, program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert host.stdin is not None
+        assert host.stdout is not None
+        try:
+            if host.stdout.readline() != READY:
+                raise LaunchError(f"{program} cannot be imported by {python}")
+            yield [sys.executable, "-IS", str(HERE / "warm_start.py"), place]
+        finally:
+            host.stdin.close()
+            host.stdout.close()
+            host.wait()
