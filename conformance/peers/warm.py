@@ -1,9 +1,9 @@
-"""Starting a client again and again without importing its library again and again.
+"""Starting a program again and again without importing its library again and again.
 
-A client's command is started once for every case, and importing an SDK takes longer than most
-cases.  So one process of its environment imports everything and waits (``warm_host.py``); the
-command that the kit starts (``warm_start.py``) only asks it for a fork, gives it its own standard
-streams, and ends as the fork ends.
+A client's command is started once for every case, that of a server over stdio for many, and
+importing an SDK takes longer than most cases.  So one process of its environment imports everything
+and waits (``warm_host.py``); the command that the kit starts (``warm_start.py``) only asks it for a
+fork, gives it its own standard streams, and ends as the fork ends.
 """
 
 import subprocess
@@ -21,11 +21,11 @@ READY = b"ready\n"
 
 @contextmanager
 def warm(command: Sequence[str]) -> Iterator[list[str]]:
-    """Keep a Python program (its interpreter, its file) warm; yield a command that plays it.
+    """Keep a Python program warm (interpreter, file, arguments); yield a command that plays it.
 
     Raises LaunchError if it cannot be imported.
     """
-    python, program = command
+    python, program, *arguments = command
     with TemporaryDirectory(prefix="mcp-warm-") as directory:
         place = f"{directory}/socket"
         host = subprocess.Popen(
@@ -38,7 +38,7 @@ def warm(command: Sequence[str]) -> Iterator[list[str]]:
         try:
             if host.stdout.readline() != READY:
                 raise LaunchError(f"{program} cannot be imported by {python}")
-            yield [sys.executable, "-IS", str(HERE / "warm_start.py"), place]
+            yield [sys.executable, "-IS", str(HERE / "warm_start.py"), place, *arguments]
         finally:
             host.stdin.close()
             host.stdout.close()

@@ -1,6 +1,6 @@
-"""Stands for a client's process: asks for a run of it, and ends as that ends; see ``warm.py``.
+"""Stands for a program's process: asks for a run of it, and ends as that ends; see ``warm.py``.
 
-``warm_start.py SOCKET ADDRESS``; it is started for every case, so it imports next to nothing.
+``warm_start.py SOCKET ARGUMENTS...``; it is started for every case, so it imports next to nothing.
 """
 
 import json
@@ -22,6 +22,9 @@ def main(place: str, *arguments: str) -> int:
         data = json.dumps(asked).encode() + b"\n"
         sent = socket.send_fds(connection, [data], [0, 1, 2])
         connection.sendall(data[sent:])
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # the streams are the run's alone: it may close them
+            os.dup2(nothing, number)
         answer = b""
         while not answer.endswith(b"\n"):
             more = connection.recv(64)

@@ -27,6 +27,9 @@ if __name__ == "__main__":
         raise ValueError("it failed")
     if what == "leaves":
         sys.exit(7)
+    if what == "hangs up":
+        os.close(1)
+        sys.exit(len(sys.stdin.read()))
     if what == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "stays":
@@ -86,6 +89,23 @@ def test_signals_reach_it(command: list[str]) -> None:
     output.close()
 
 
+def test_its_streams_are_its_own(command: list[str]) -> None:
+    run = subprocess.Popen(
+        [*command, "hangs up"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert run.stdin is not None
+    assert run.stdout is not None
+    output = run.stdout.read()
+    assert json.loads(output)["words"] == ["hangs up"], "it ends before the process does"
+    run.stdin.write(b"four")
+    run.stdin.close()
+    assert run.wait(60) == 4
+    run.stdout.close()
+
+
 def test_it_goes_with_the_process_that_asked_for_it(command: list[str]) -> None:
     run, output = started(command)
     run.kill()
@@ -108,6 +128,14 @@ def test_a_program_that_cannot_be_imported_is_said_so(tmp_path: Path) -> None:
     wanted = pytest.raises(LaunchError, match=r"broken\.py cannot be imported")
     with wanted, warm([sys.executable, str(program)]):
         pytest.fail("it was imported")
+
+
+def test_arguments_come_before_those_of_a_run(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with warm([sys.executable, str(program), "ends", "always"]) as words:
+        ran = subprocess.run([*words, "now"], capture_output=True, check=True, timeout=60)
+    assert json.loads(ran.stdout)["words"] == ["ends", "always", "now"]
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
