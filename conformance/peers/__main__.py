@@ -98,8 +98,6 @@ def _played(peer: Peer, cases: Sequence[Case], jobs: int) -> list[Result]:
 
 
 def _served(peer: Peer, cases: Sequence[Case], settings: Settings) -> Run:
-    if peer.binding is Binding.STDIO and peer.own:
-        return _server([*peer.command], cases, settings)
     if peer.binding is Binding.STDIO:
         with warm(peer.command) as words:
             return _server(words, cases, settings)

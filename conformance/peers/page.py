@@ -19,8 +19,14 @@ The [conformance kit](conformance.md) run against both lines of the official Pyt
 
 Each finding was checked by reading the bytes: a line of the table says what the program does, the
 clause says what is asked for, and what was on the wire follows below (of heads, the lines that
-matter; long ones are cut). A finding is one of the SDK, of uvicorn, the HTTP server below it, or of
-the program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are left out.
+matter; long ones are cut). A finding is one of the SDK, of uvicorn or httpx, the HTTP server and
+client below it, or of the program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are
+left out.
+
+Servers and clients are met in all revisions over HTTP, servers also over stdio. Over HTTP+SSE two
+revisions are played, 2024-11-05, to which it belongs, and 2025-11-25; with clients over stdio the
+newest of each era. Clients play [scripts](conformance-clients.md#script); a case does not apply
+where the SDK has no call for a step.
 
 ## How it is made
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from conformance.kit.model import Binding, Side
-from mcpcore.spec.revisions import LEGACY, REVISIONS, Revision
+from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, REVISIONS, Revision
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "conformance" / "interop" / "sdk"
@@ -17,6 +17,12 @@ NEWER, OLDER = "57394b0548d1e2dc2dce8d67d84985769df3b8bb", "v1.29.0"
 DATES = "2026-08-20 (2.x) and 2026-07-28 (1.x)"
 PORT = "{port}"
 """Stands in a command for the port to listen on."""
+
+
+NEWEST = (LATEST_LEGACY, LATEST)
+"""Of each era: where a client is met over stdio."""
+ENDS = (REVISIONS[0], LATEST_LEGACY)
+"""The revision that HTTP+SSE belongs to, and the newest that can be spoken over it."""
 
 
 class Peer(Struct, frozen=True):
@@ -57,12 +63,18 @@ class _Line(Struct, frozen=True):
     revisions: Sequence[Revision]
 
     def peer(
-        self, side: Side, binding: Binding, command: Sequence[str | Path], own: str = ""
+        self,
+        side: Side,
+        binding: Binding,
+        command: Sequence[str | Path],
+        own: str = "",
+        revisions: Sequence[Revision] = (),
     ) -> Peer:
-        """Make a program of this line."""
+        """Make a program of this line, to be met in all its revisions or in these."""
         python = ROOT / self.environment / "bin" / "python"
         words = (str(python), *map(str, command))
-        return Peer(self.name, self.version, side, binding, words, tuple(self.revisions), own)
+        met = tuple(revisions or self.revisions)
+        return Peer(self.name, self.version, side, binding, words, met, own)
 
 
 _LINES = (
@@ -77,7 +89,11 @@ def _built() -> Iterator[Peer]:
         client = PROGRAMS / f"{line.programs}_kit_client.py"
         yield line.peer(Side.SERVER, Binding.HTTP, (server, "--http", "127.0.0.1:0"))
         yield line.peer(Side.SERVER, Binding.STDIO, (server, "--stdio"))
+        yield line.peer(Side.SERVER, Binding.SSE, (server, "--sse", "127.0.0.1:0"), "", ENDS)
         yield line.peer(Side.CLIENT, Binding.HTTP, (client,))
+        newest = [each for each in NEWEST if each in line.revisions]
+        yield line.peer(Side.CLIENT, Binding.STDIO, (client,), "", newest)
+        yield line.peer(Side.CLIENT, Binding.SSE, (client,), "", ENDS)
 
 
 PEERS = tuple(_built())

@@ -140,7 +140,7 @@ def test_what_was_read_is_about_cases_and_programs_that_there_are() -> None:
     for each in read_checked():
         assert fnmatch.filter(cases, each.case), each.case
         assert peers.issuperset(each.peers)
-        assert each.whose in ("SDK", "program", "uvicorn")
+        assert each.whose in ("SDK", "program", "uvicorn", "httpx")
 
 
 def test_the_page_says_what_was_read() -> None:
@@ -171,4 +171,4 @@ def test_results_are_kept_as_they_were(tmp_path: Path) -> None:
 
 def test_no_two_programs_have_one_name_or_one_file() -> None:
     peers = [*PEERS, *own_programs(Path())]
-    assert len({peer.name for peer in peers}) == len({peer.file for peer in peers}) == 10
+    assert len({peer.name for peer in peers}) == len({peer.file for peer in peers}) == 16
