@@ -23,8 +23,8 @@ def main(place: str, *arguments: str) -> int:
         sent = socket.send_fds(connection, [data], [0, 1, 2])
         connection.sendall(data[sent:])
         nothing = os.open(os.devnull, os.O_RDWR)
-        for number in range(3):  # the streams are the run's alone: it may close them
-            os.dup2(nothing, number)
+        for stream in range(3):  # the streams are the run's alone: it may close them
+            os.dup2(nothing, stream)
         answer = b""
         while not answer.endswith(b"\n"):
             more = connection.recv(64)
