@@ -126,8 +126,9 @@ def _told(cls: Any) -> dict[str, str]:
     told: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         own = inspect.get_annotations(base)
-        words = parse_docstring(base.__dict__.get("__doc__")).parameters
-        told |= {name: text for name, text in words.items() if name in own}
+        if own:
+            words = parse_docstring(base.__dict__.get("__doc__")).parameters
+            told |= {name: text for name, text in words.items() if name in own}
     try:
         hints = get_type_hints(cls, include_extras=True)
     except (NameError, TypeError):  # msgspec finds names in places where this does not

@@ -22,6 +22,7 @@ _PARAMETERS = {
 _DROPPED = {"raises", "return", "returns", "yield", "yields"}
 """Sections for programmers, of no use to a model or a user."""
 _KEPT = {"example", "examples", "note", "notes", "references", "see also", "warning", "warnings"}
+_SECTIONS = _PARAMETERS | _DROPPED | _KEPT
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):")
 _RULE = re.compile(r"-{3,}\s*")
@@ -81,7 +82,7 @@ def _section(lines: list[str], at: int) -> tuple[str | None, int]:
     line = lines[at]
     match = _SECTION.fullmatch(line)
     name = (match[1] if match else line).strip().lower()
-    if name not in _PARAMETERS | _DROPPED | _KEPT:
+    if name not in _SECTIONS:
         return None, at
     if match:
         return name, at + 1
