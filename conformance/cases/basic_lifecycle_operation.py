@@ -44,8 +44,8 @@ def _declared(capabilities: dict[str, Any], path: str) -> bool:
 
 
 async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
-    link = await talk.connect()
-    return link, (await link.initialize()).get("capabilities", {})
+    link = await talk.open()
+    return link, link.welcome.get("capabilities", {})
 
 
 @page.server(

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from conformance.kit.asking import capabilities_of
 from conformance.kit.link import Link
 from conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
 from conformance.kit.model import MUST, SHOULD, Page
@@ -75,11 +76,8 @@ async def _complete(
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that completes declares it."""
-    link = await talk.connect()
-    if talk.revision.handshake:
-        capabilities = (await link.initialize())["capabilities"]
-    else:
-        capabilities = (await link.ask("server/discover"))["capabilities"]
+    link = await talk.open()
+    capabilities = await capabilities_of(link)
     refs = [*_prompts(talk), *_templates(talk)] or [({"type": "ref/prompt", "name": "kit"}, "x")]
     ref, name = refs[0]
     params = {"ref": ref, "argument": {"name": name, "value": ""}}

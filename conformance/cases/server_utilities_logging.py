@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.asking import capabilities_of
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, LEGACY, MAY, MODERN, MUST, SHOULD, Binding, Page
@@ -62,12 +63,9 @@ async def _asked(talk: ServerTalk, level: str) -> list[Message]:
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that logs declares it."""
-    link = await talk.connect()
-    if talk.revision.handshake:
-        capabilities = (await link.initialize())["capabilities"]
-        await link.listen()
-    else:
-        capabilities = (await link.ask("server/discover"))["capabilities"]
+    link = await talk.open()
+    capabilities = await capabilities_of(link)
+    await link.listen()
     name = "test_tool_with_logging"
     tool = talk.features.tools.get(name) or talk.any_tool()
     call = {"name": tool.name, "arguments": talk.arguments(tool)}

@@ -11,6 +11,7 @@ from conformance.kit.model import Side
 from transports.commands.common import Options
 from transports.commands.guard import guarded
 from transports.commands.options import Shown, connecting
+from transports.commands.output import Exit, Failure
 
 app = typer.Typer(
     help="Check servers and clients against the specification, case by case.",
@@ -18,6 +19,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+JSON_ALONE = "--json goes with --list; --report json gives the results of a run"
 
 Words = Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", hidden=True)]
 ListOption = Annotated[bool, typer.Option("--list", help="Show the cases instead of playing them.")]
@@ -52,6 +55,8 @@ def server(
     chosen = structs.replace(choice, revisions=options.revisions or ())
 
     def work() -> int:
+        if as_json and not show:
+            raise Failure(JSON_ALONE, Exit.USAGE)
         if show:
             return list_cases(chosen.listed(Side.SERVER), as_json=as_json)
         from conformance.commands.server import check_server
@@ -87,6 +92,8 @@ def client(
     chosen = structs.replace(choice, revisions=options.revisions or ())
 
     def work() -> int:
+        if as_json and not show:
+            raise Failure(JSON_ALONE, Exit.USAGE)
         if show:
             return list_cases(chosen.listed(Side.CLIENT), as_json=as_json)
         from conformance.commands.client import check_client

@@ -8,7 +8,6 @@ from conformance.commands.playing import play_out
 from conformance.commands.server import secrets_of
 from conformance.kit.model import Binding, Side
 from conformance.run.clients import MEETING, Command, prepare_client, run_client
-from conformance.run.servers import CannotRun
 from transports.commands.common import Options
 from transports.commands.output import Exit, Failure
 from transports.commands.target import fitted
@@ -38,10 +37,6 @@ def check_client(options: Options, choice: Choice) -> int:
     run = prepare_client(command, bindings, choice.cases(Side.CLIENT), choice.settings())
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
-    try:
-        interrupted = play_out(
-            lambda listener: run_client(run, command, listener), secrets_of(target)
-        )
-    except CannotRun as error:
-        raise Failure(str(error)) from None
-    return finish(run, choice, reports, expected, secrets_of(target), interrupted=interrupted)
+    secrets = secrets_of(target)
+    ended = play_out(lambda listener: run_client(run, command, listener), secrets)
+    return finish(run, choice, reports, expected, secrets, ended=ended)

@@ -14,7 +14,7 @@ from conformance.kit.model import Verdict
 from conformance.reports.expectations import as_expectations
 from conformance.reports.formats import FORMATS, Wanted
 from conformance.reports.plain import line_of
-from conformance.reports.report import Entry, Report, report_of
+from conformance.reports.report import Ended, Entry, Report, report_of
 from conformance.reports.traces import write_traces
 from conformance.run.expected import Expected, Judged, judge
 from conformance.run.run import Run
@@ -37,11 +37,15 @@ def finish(
     expected: Sequence[Expected],
     secrets: Sequence[str] = (),
     *,
-    interrupted: bool,
+    ended: Ended | None,
 ) -> int:
-    """Write and print what came of a run, whole or not; return the exit status."""
+    """Write and print what came of a run, whole or not; return the exit status.
+
+    ``ended``: why it did not come to its end, if it did not.  Raises Failure with that if there
+    was nothing to play with.
+    """
     judgement = judge(run, expected, strict=choice.strict)
-    report = report_of(run, judgement, secrets)
+    report = report_of(run, judgement, secrets, ended=ended)
     if choice.trace_dir is not None:
         names = _written(choice.trace_dir, lambda: write_traces(report, choice.trace_dir or "."))
         report.entries = [
@@ -50,7 +54,8 @@ def finish(
         ]
     to_stdout = [each for each in reports if not each.file]
     console = errors if to_stdout else out
-    _print(report, console, verbose=choice.verbose)
+    if ended is None or ended.reached:
+        _print(report, console, verbose=choice.verbose)
     for each in reports:
         text = FORMATS[each.format](report)
         if each.file:
@@ -58,7 +63,9 @@ def finish(
             console.print(f"{each.format} report: {escape(each.file)}")
         else:
             out.file.write(text)
-    if interrupted:
+    if ended is not None and not ended.reached:
+        raise Failure(ended.why)
+    if ended is not None:
         return Exit.INTERRUPTED
     if choice.write_expected is not None:
         _write(choice.write_expected, as_expectations(report))
@@ -78,7 +85,7 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
     known = sum(entry.judged is Judged.KNOWN for entry in report.entries)
     rest = f" ({known} known failures)" if known else ""
-    said = f"{report.target}: {report.summary()}{rest}, in {report.seconds:.1f} s"
+    said = f"{report.target}: {report.summary()}{rest}, in {report.duration()}"
     console.print(escape(said))
 
 

@@ -7,14 +7,19 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from conformance.commands.progress import shown
+from conformance.reports.report import INTERRUPTED, Ended
 from conformance.run.run import Listener, only_one
+from conformance.run.servers import CannotRun
+from conformance.run.stages import CannotStart
 from transports.commands.output import Exit, errors
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-def play_out(start: Callable[[Listener], Awaitable[None]], secrets: Sequence[str] = ()) -> bool:
-    """Play a run to its end, or until a signal; return whether it was a signal."""
+def play_out(
+    start: Callable[[Listener], Awaitable[None]], secrets: Sequence[str] = ()
+) -> Ended | None:
+    """Play a run to its end, or until a signal; return why it did not come to its end."""
     interrupted = False
 
     async def main(listener: Listener) -> None:
@@ -42,5 +47,8 @@ def play_out(start: Callable[[Listener], Awaitable[None]], secrets: Sequence[str
         try:
             anyio.run(main, listener)
         except BaseExceptionGroup as group:
-            raise only_one(group) from None
-    return interrupted
+            error = only_one(group)
+            if isinstance(error, CannotRun | CannotStart):
+                return Ended("not reached", str(error), reached=False)
+            raise error from None
+    return INTERRUPTED if interrupted else None

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.kit.model import Binding, Result, Verdict
-from conformance.reports.report import detail_of
+from conformance.reports.report import detail_of, safe
 from conformance.run.plan import Unit
 from conformance.run.run import Listener
 from transports.commands.output import errors
@@ -56,8 +56,13 @@ class _Counting(Listener):
     def __init__(self, console: Console, secrets: Sequence[str]) -> None:
         self.console = console
         self.secrets = secrets
+        self.looking = ""
         self.total: Counter[Place] = Counter()
         self.counts: dict[Place, Counter[Verdict]] = {}
+
+    def looks(self, binding: Binding, target: str) -> None:
+        """Say what is looked at."""
+        self.looking = f"looking at {safe(target, self.secrets)} over {binding} ..."
 
     def planned(self, units: Sequence[Unit]) -> None:
         """Learn what is coming."""
@@ -84,6 +89,11 @@ class _Counting(Listener):
 
 class Lines(_Counting):
     """One line for each thing that is not well, and for each binding and revision."""
+
+    def looks(self, binding: Binding, target: str) -> None:
+        """Print it."""
+        super().looks(binding, target)
+        self.tell(Text(self.looking))
 
     def over(self, group: Place) -> None:
         """Print what came of it."""
@@ -112,7 +122,7 @@ class LiveTable(_Counting):
     def render(self) -> Group:
         """The table as it is now."""
         if not self.total:
-            return Group(Text("looking at the server ...", style="dim"))
+            return Group(Text(self.looking, style="dim"))
         table = counted(self.counts, self.total)
         now = next(iter(self.playing.values()), None)
         return Group(table, Text(f"playing {now}" if now else "", style="dim", no_wrap=True))

@@ -9,8 +9,8 @@ from conformance.commands.choice import Choice
 from conformance.commands.ending import finish
 from conformance.commands.playing import play_out
 from conformance.kit.model import Binding, Side
-from conformance.run.servers import CannotRun, prepare, run_server
-from conformance.run.stages import CannotStart, Subject, binding_of, everything, module, subject_of
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import Subject, binding_of, everything, module, subject_of
 from mcpcore.wire.redaction import is_secret_header
 from transports.commands.common import Options
 from transports.commands.output import Exit, Failure
@@ -34,11 +34,8 @@ def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
         raise Failure(str(error), Exit.USAGE) from None
     if not run.units:
         raise Failure("none of these cases is about that transport and revision", Exit.USAGE)
-    try:
-        interrupted = play_out(lambda listener: run_server(run, subjects, listener), secrets)
-    except (CannotRun, CannotStart) as error:
-        raise Failure(str(error)) from None
-    return finish(run, choice, reports, expected, secrets, interrupted=interrupted)
+    ended = play_out(lambda listener: run_server(run, subjects, listener), secrets)
+    return finish(run, choice, reports, expected, secrets, ended=ended)
 
 
 def subjects_of(
@@ -82,7 +79,13 @@ def _of_module(word: str, options: Options, choice: Choice) -> list[Subject]:
         raise Failure(
             f"--transport core is the engine with handlers of its own, not {word}", Exit.USAGE
         )
-    return [everything(each) if ours else module(loaded, word, each) for each in chosen]
+    return [_ours(word, each) if ours else module(loaded, word, each) for each in chosen]
+
+
+def _ours(word: str, binding: Binding) -> Subject:
+    """Our reference server, under the name by which it was asked for."""
+    found = everything(binding)
+    return found if binding is Binding.CORE else structs.replace(found, target=word)
 
 
 def _of_target(

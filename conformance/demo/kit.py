@@ -17,7 +17,7 @@ from conformance.run.expected import failing
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
-from conformance.run.servers import prepare, run_server
+from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import EVERYTHING_CLIENT, everything
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 
@@ -87,7 +87,10 @@ def _played(act: Act) -> tuple[Run, bool]:
         async def start(listener: Listener) -> None:
             await run_client(run, command, listener)
 
-    return run, play_out(start)
+    ended = play_out(start)
+    if ended is not None and not ended.reached:
+        raise CannotRun(ended.why)
+    return run, ended is not None
 
 
 def matrix(runs: Sequence[Run]) -> Table:

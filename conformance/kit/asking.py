@@ -192,9 +192,9 @@ def callable_tools(tools: dict[str, Tool], *, at_most: int = 5) -> list[Tool]:
 
 
 async def capabilities_of(link: Link) -> dict[str, Any]:
-    """What the server declares: initializes the link, or asks for it in the modern era."""
+    """What the server has declared when the link was opened; in the modern era it is asked."""
     if link.revision.handshake:
-        found = (await link.initialize()).get("capabilities")
+        found = link.welcome.get("capabilities")
     else:
         found = (await link.request("server/discover")).result.get("capabilities")
     if not isinstance(found, dict):

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from time import time
 from typing import Any, Protocol
 
 import anyio
@@ -59,6 +60,8 @@ class ClientFeatures(Struct):
     scenarios: set[str] = field(default_factory=set)
     """Of the scenarios that are no part of the official suite, those that it knows."""
     problems: list[str] = field(default_factory=list)
+    silent: bool = False
+    """It was started, and neither connected nor ended."""
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
@@ -80,6 +83,7 @@ async def look_at_client(
     revision: Revision,
     *,
     timing: ClientTiming | None = None,
+    limit: float = LIMIT,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     between: Between | None = None,
@@ -94,7 +98,15 @@ async def look_at_client(
 
         case = _probe(scenario, look)
         result = await play_client(
-            case, command, binding, revision, timing=timing, env=env, cwd=cwd, between=between
+            case,
+            command,
+            binding,
+            revision,
+            timing=timing,
+            limit=limit,
+            env=env,
+            cwd=cwd,
+            between=between,
         )
         if result.detail:
             features.problems.append(result.detail)
@@ -113,7 +125,12 @@ def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
 
 
 async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
-    link = await talk.accept()
+    await talk.launch()
+    try:
+        link = await talk.accept()
+    except Inconclusive:
+        features.silent = talk.ended is None
+        raise
     first = await link.begun()  # whether it goes on as it should is for the cases to find
     features.revision = talk.revision.name
     features.capabilities = link.client_capabilities
@@ -172,7 +189,7 @@ async def play_client(
             seed=seed,
             declared=None if features is None else features.capabilities,
         )
-        started = host.now()
+        started, result.started = host.now(), time()
         try:
             with anyio.fail_after(limit):
                 await _judged(case, talk, result)

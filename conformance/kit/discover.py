@@ -7,7 +7,7 @@ from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Kind
 from conformance.kit.talk import ServerTalk, Timing
-from conformance.kit.verdicts import Ended
+from conformance.kit.verdicts import Ended, Inconclusive
 from conformance.kit.wire import Stage
 from mcpcore.spec.revisions import Revision
 
@@ -24,6 +24,7 @@ async def discover(stage: Stage, revision: Revision, timing: Timing) -> Features
     try:
         link = await talk.connect()
         await (_handshake if revision.handshake else _metadata)(link, features)
+        features.silent = not (link.heard or link.heads or link.events or link.gone)
         if features.revision == revision.name:
             await _lists(link, features)
     except Ended as error:
@@ -92,6 +93,8 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
     params: dict[str, Any] = {}
     for _ in range(PAGES):
         reply = await link.request(method, params)
+        if reply.silent:
+            raise Inconclusive(f"{method} got {reply}")  # what else is listed, it is not asked for
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             features.problems.append(f"{method} got {reply}")
             break

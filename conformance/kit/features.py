@@ -44,6 +44,8 @@ class Features(Struct):
     prompts: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What went wrong while looking."""
+    silent: bool = False
+    """It took the connection, or was started, and never answered."""
     allowed: tuple[str, ...] = ()
     """Names of tools that may be called whatever they say of themselves."""
 

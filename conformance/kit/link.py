@@ -12,7 +12,7 @@ from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
 from conformance.kit.shapes import result_problem
-from conformance.kit.verdicts import Broken, Inconclusive, check
+from conformance.kit.verdicts import Broken, Ended, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
@@ -28,8 +28,11 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 OK, MULTIPLE_CHOICES = 200, 300
-_PASSING = frozenset({"notifications/tasks/status"})
-"""What may come at any time, and says nothing of the case that it comes in."""
+INITIALIZED = "notifications/initialized"
+_PASSING = frozenset(
+    {"notifications/cancelled", "notifications/progress", "notifications/tasks/status"}
+)
+"""What may be left of something that is over, and says nothing of the case that it comes in."""
 STATEFUL = frozenset(
     {
         "logging/setLevel",
@@ -80,6 +83,16 @@ class Link:
         """Whether an earlier case has heard the server here."""
         self._waiting: set[tuple[type, Any]] = set()
         """Requests without an answer."""
+        self._said = self.begun
+        """Whether anything was sent."""
+        self._opening: Any = UNSET
+        """The id of initialize, if that was the first thing said, and as it should be."""
+        self.agreed = self.begun
+        """Whether it was answered as it should be, with this revision."""
+        self.welcome: dict[str, Any] = {}
+        """Its result then."""
+        self.ready = self.begun
+        """Whether notifications/initialized was sent."""
 
     # Saying
 
@@ -114,10 +127,14 @@ class Link:
     async def _say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
         payload = value if isinstance(value, bytes) else encode(value)
         exchange = await self.wire.say(payload, headers=headers)
+        self._said = True
         identifier: Any = UNSET
         if isinstance(value, dict):
             method = method or str(value.get("method", ""))
             identifier = value.get("id", UNSET)
+            if method == INITIALIZED and self.agreed and not self.ready:
+                self.ready = True
+                self.talk.log.opened(self.wire.number)
         return Sent(id=identifier, exchange=exchange, method=method)
 
     async def send(
@@ -134,14 +151,17 @@ class Link:
         identifier = self.id() if isinstance(id, UnsetType) else id
         complete = params if bare else self.params(params, meta)
         self._waiting.add((type(identifier), str(identifier)))
-        self.spoilt |= bare or method in STATEFUL
+        if method == "initialize" and not self._said and complete == self.opening():
+            self._opening = identifier
+        else:
+            self.spoilt |= bare or method in STATEFUL
         return await self._say(messages.request(identifier, method, complete), headers=headers)
 
     async def notify(
         self, method: str, params: Any = UNSET, *, headers: Overrides | None = None
     ) -> Sent:
         """Send a notification; in the modern era without ``_meta``, which only requests need."""
-        self.spoilt |= method != "notifications/initialized"
+        self.spoilt |= method != INITIALIZED
         return await self._say(messages.notification(method, params), headers=headers)
 
     async def request(
@@ -187,15 +207,13 @@ class Link:
 
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake of the legacy era; returns the result of initialize."""
-        spoilt = self.spoilt
         reply = await self.request("initialize", self.opening())
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
         if agreed != self.revision.name:
             raise Inconclusive(f"the server answered {agreed!r} to {self.revision.name}")
-        await self.accepted(await self.notify("notifications/initialized"))
-        self.spoilt = spoilt
+        await self.accepted(await self.notify(INITIALIZED))
         return reply.result
 
     @property
@@ -252,6 +270,9 @@ class Link:
         if reply.message is not None:
             self.inbox.remove(reply.message)
             self._waiting.discard((type(sent.id), str(sent.id)))
+            if sent.id == self._opening is not UNSET and reply.message.kind is Kind.RESULT:
+                self.welcome = reply.result
+                self.agreed = self.welcome.get("protocolVersion") == self.revision.name
         reply.head = self.heads.get(sent.exchange) if sent.exchange else None
         if sent.exchange in self.ended:
             reply.body = self.ended[sent.exchange].body
@@ -309,9 +330,24 @@ class Link:
             f"afterwards the server does not answer any more: {reply}",
         )
 
+    async def settled(self) -> bool:
+        """End the handshake if the case has not, and see that the server has nothing more to say.
+
+        Returns whether another case may go on with this conversation.
+        """
+        if self.revision.handshake and self.agreed and not self.ready:
+            await self.notify(INITIALIZED)
+        if not self.clean or (self.revision.handshake and not self.ready):
+            return False
+        try:
+            await self.alive()
+        except Ended:
+            return False
+        return self.clean
+
     @property
     def clean(self) -> bool:
-        """Whether another case may go on with this conversation."""
+        """Whether nothing is left of what was said in this conversation."""
         left = [each for each in self.inbox if each.method not in _PASSING]
         return not (self.spoilt or self._waiting or left or self.gone)
 

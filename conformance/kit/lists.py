@@ -16,7 +16,7 @@ from conformance.kit.verdicts import check
 
 async def check_declared(talk: ServerTalk, capability: str, method: str, member: str) -> None:
     """Who lists something declares the capability."""
-    link = await (talk.connect() if talk.revision.handshake else talk.open())
+    link = await talk.open()
     declared = await capabilities_of(link)
     reply = await link.request(method)
     if reply.message is None or reply.message.kind is not Kind.RESULT:

@@ -1,6 +1,8 @@
 """The record of one case: what was said on its wires, bounded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from msgspec import structs
 
 from conformance.kit.model import Line
 
@@ -19,11 +21,30 @@ class Log:
         self._lines: list[Line] = []
         self._left_out = 0
         self._wires = 0
+        self._earlier: list[Line] = []
+        self._opened: dict[int, list[Line]] = {}
 
     def number(self) -> int:
         """Number one more wire."""
         self._wires += 1
         return self._wires
+
+    def opened(self, wire: int) -> None:
+        """Remember that a wire's conversation is open by now: what was said opened it."""
+        self._opened[wire] = [each for each in self._lines if each.wire == wire]
+
+    def opening(self, wire: int) -> list[Line]:
+        """What opened the conversation of a wire, with times of the log's clock."""
+        earlier = [each for each in self._earlier if each.wire == wire]
+        here = self._opened.get(wire, [])
+        return [structs.replace(each, at=each.at + self._start) for each in (*earlier, *here)]
+
+    def resume(self, wire: int, opening: Sequence[Line]) -> None:
+        """Go on with a conversation that was opened in another case: what opened it comes first."""
+        self._earlier += [
+            structs.replace(each, at=each.at - self._start, wire=wire) for each in opening
+        ]
+        self._earlier.sort(key=lambda each: each.at)
 
     def add(self, sent: bool, wire: int, kind: str, data: bytes, exchange: int = 0) -> None:
         """Write down one thing; ``kind`` as in :class:`~conformance.kit.model.Line`."""
@@ -47,9 +68,9 @@ class Log:
         self.add(True, 0, "note", text.encode())
 
     def lines(self) -> list[Line]:
-        """What was said, oldest first."""
+        """What was said, oldest first; what opened kept conversations, before the case began."""
         if not self._left_out:
-            return [*self._lines]
+            return [*self._earlier, *self._lines]
         gap = Line(
             at=self._lines[LIMIT // 2].at,
             sent=True,
@@ -58,4 +79,4 @@ class Log:
             kind="note",
             data=f"{self._left_out} lines left out".encode(),
         )
-        return [*self._lines[: LIMIT // 2], gap, *self._lines[LIMIT // 2 :]]
+        return [*self._earlier, *self._lines[: LIMIT // 2], gap, *self._lines[LIMIT // 2 :]]

@@ -161,13 +161,15 @@ class Result(Struct, kw_only=True):
     transcript: list["Line"] = []
     """What was said, oldest first; secrets are left out when it is shown."""
     seconds: float = 0.0
+    started: float = 0.0
+    """Wall-clock time at which the case began, in seconds since 1970 UTC."""
 
 
 class Line(Struct):
     """One thing that was said in a dialogue, for the transcript."""
 
     at: float
-    """Seconds since the case began."""
+    """Seconds since the case began; less than 0: before it, when the connection was opened."""
     sent: bool
     """By the kit."""
     wire: int

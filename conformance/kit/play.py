@@ -2,6 +2,7 @@
 
 import traceback
 from contextlib import nullcontext
+from time import time
 
 import anyio
 
@@ -44,6 +45,7 @@ async def play(
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
         return result
     log = Log(stage.now)
+    result.started = time()
     started = stage.now()
     talk = ServerTalk(
         stage,

@@ -14,8 +14,17 @@ from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Id
 from conformance.kit.model import Binding
-from conformance.kit.verdicts import Ended, Inconclusive, NotApplicable
-from conformance.kit.wire import FramesWire, HttpWire, LinesWire, ProcessWire, Refused, Stage, Wire
+from conformance.kit.verdicts import Inconclusive, NotApplicable
+from conformance.kit.wire import (
+    FramesWire,
+    HttpWire,
+    Kept,
+    LinesWire,
+    ProcessWire,
+    Refused,
+    Stage,
+    Wire,
+)
 from mcpcore.spec.methods import lookup, lookup_embedded
 from mcpcore.spec.revisions import Revision
 
@@ -94,15 +103,18 @@ class ServerTalk:
         """Go on with a kept conversation in which the same was declared, or open one to keep."""
         declared = all_capabilities(self.revision) if capabilities is None else capabilities
         said = said_once(self.revision, declared)
-        kept = self.stage.kept(self.revision, said, self.log)
+        # who has one does not wait for another: two that did would wait for each other
+        kept = await self.stage.kept(self.revision, said, self.log, wait=not self.links)
         if kept is not None:
-            wire, first_id = kept
-            link = self._link(wire, first_id=first_id, capabilities=declared, answering=answering)
+            link = self._link(
+                kept.wire, first_id=kept.next_id, capabilities=declared, answering=answering
+            )
+            link.welcome = kept.welcome
+            self.shared.append(link)
         else:
             link = await self.connect(capabilities=declared, answering=answering)
             if link.revision.handshake:
                 await link.initialize()
-        self.shared.append(link)
         return link
 
     def _link(
@@ -131,9 +143,9 @@ class ServerTalk:
         """Close what was opened; ``keep``: leave clean conversations to the cases that follow."""
         for link in self.links:
             wanted = keep and self.stage.keeps and link in self.shared
-            if wanted and link.clean and await _quiet(link):
+            if wanted and await link.settled():
                 said = said_once(self.revision, link.capabilities)
-                self.stage.keep(self.revision, said, link.wire, link.next_id)
+                self.stage.keep(self.revision, said, Kept(link.wire, link.next_id, link.welcome))
             else:
                 await link.wire.close()
 
@@ -147,11 +159,18 @@ class ServerTalk:
         **options: Any,
     ) -> Link:
         """Open a connection on which nothing has been said; raises Broken if it is refused."""
+        plain = headers is None and revision is None and not options
+        if plain and self.stage.keeps:
+            declared = all_capabilities(self.revision) if capabilities is None else capabilities
+            options["said"] = said_once(self.revision, declared)
         try:
             wire = await self.wire(headers=headers, revision=revision, **options)
         except Refused as error:
             raise Inconclusive(f"the server did not take a connection: {error.reason}") from error
-        return self._link(wire, revision=revision, capabilities=capabilities, answering=answering)
+        link = self._link(wire, revision=revision, capabilities=capabilities, answering=answering)
+        if plain:
+            self.shared.append(link)
+        return link
 
     async def wire(
         self,
@@ -250,15 +269,6 @@ class ServerTalk:
     def fresh_id(self) -> Id:
         """An id that no other request of this case has."""
         return f"kit-{self.random.getrandbits(48):012x}"
-
-
-async def _quiet(link: Link) -> bool:
-    """Whether the server answers, and has nothing else to say."""
-    try:
-        await link.alive()
-    except Ended:
-        return False
-    return link.clean
 
 
 def said_once(revision: Revision, capabilities: dict[str, Any]) -> str:

@@ -164,6 +164,16 @@ class FramesWire(Wire, Protocol):
         """Send bytes as they are."""
 
 
+class Kept(Struct, frozen=True):
+    """An open conversation that waits for another case."""
+
+    wire: Wire
+    next_id: int
+    """The first that is free."""
+    welcome: dict[str, Any]
+    """The result of its initialize; in the modern era nothing."""
+
+
 class Stage(Protocol):
     """A server that is there for dialogues: where its connections come from, and its clock."""
 
@@ -186,6 +196,7 @@ class Stage(Protocol):
     async def connect(self, revision: Revision, *, log: Log, **options: Any) -> Wire:
         """Open a connection on which nothing has been said; what it says and hears is logged.
 
+        Option ``said``: what will be declared, if another case may go on with it.
         Options of WebSockets, HTTP and SSE: ``headers``; of WebSockets ``offers`` (subprotocols),
         ``path``, and ``edit``, a function of the bytes of the opening.
         Raises Refused if the server does not take the connection.
@@ -196,13 +207,14 @@ class Stage(Protocol):
         """Whether conversations are kept for other cases, as opening one costs much."""
         ...
 
-    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
-        """Take a conversation that was kept, and the first id that is free there; or None.
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> "Kept | None":
+        """Take a conversation that was kept; or None.
 
-        ``said``: what was declared at its beginning.
+        ``said``: what was declared at its beginning; ``wait``: a while for one that another case
+        has, as long as opening one would take.
         """
 
-    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, kept: "Kept") -> None:
         """Keep an open conversation for another case."""
 
 

@@ -13,6 +13,7 @@ from conformance.kit.messages import encode
 from conformance.kit.model import Binding
 from conformance.kit.wire import (
     HttpWire,
+    Kept,
     LinesWire,
     Overrides,
     Poured,
@@ -221,11 +222,11 @@ class FaultyStage:
         """Nothing is kept behind a fault."""
         return False
 
-    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
         """Nothing is kept behind a fault."""
         return None
 
-    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
         """Nothing is kept behind a fault."""
         raise NotImplementedError
 

@@ -12,13 +12,18 @@ PAD = 6
 
 
 def as_badge(report: Report) -> str:
-    """One picture; green if the run is well, yellow if it is with weaknesses, red if it is not."""
+    """One picture; green if the run is well, yellow if it is with weaknesses, red if it is not.
+
+    A run that did not come to its end is grey, and says so.
+    """
     counts = report.count()
     applicable = sum(counts.values()) - counts[Verdict.NOT_APPLICABLE]
     value, colour = f"{counts[Verdict.PASSED]} of {applicable}", GREEN
-    if not applicable:
+    if report.ended is not None:
+        value, colour = report.ended.word, GREY
+    elif not applicable:
         value, colour = "nothing played", GREY
-    elif not report.well or not report.complete:
+    elif not report.well:
         colour = RED
     elif counts[Verdict.PASSED] + counts[Verdict.INFORMATIONAL] < applicable:
         colour = YELLOW

@@ -3,20 +3,26 @@
 from collections.abc import Iterable
 from xml.etree import ElementTree as Xml
 
-from conformance.kit.model import Verdict
+from conformance.kit.model import Case, Verdict
 from conformance.reports.plain import line_of
-from conformance.reports.report import Entry, Report
+from conformance.reports.report import NOT_PLAYED, Ended, Entry, Report
 from conformance.run.expected import Judged
+from conformance.run.plan import Unit
 
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 
 def as_junit(report: Report) -> str:
     """The whole as ``testsuites``; times in seconds."""
-    suites = [
-        _suite(report, name, (_case(report, each) for each in report.entries if each.place == name))
-        for name in dict.fromkeys(entry.place for entry in report.entries)
-    ]
+    found: dict[str, list[Xml.Element]] = {}
+    for entry in report.entries:
+        found.setdefault(entry.place, []).append(_case(report, entry))
+    for unit in report.unplayed:
+        place = f"{unit.binding} {unit.revision.name}"
+        found.setdefault(place, []).append(_unplayed(report, unit, place))
+    suites = [_suite(report, name, cases) for name, cases in found.items()]
+    if report.ended is not None and not report.ended.reached:
+        suites.append(_suite(report, "the run", [_lost(report.ended)]))
     if report.stale:
         suites.append(_suite(report, "expected failures", map(_stale, report.stale)))
     root = _element("testsuites", name=report.title, **_counts(suites))
@@ -37,6 +43,8 @@ def _suite(report: Report, name: str, cases: Iterable[Xml.Element]) -> Xml.Eleme
     properties = Xml.SubElement(suite, "properties")
     for key in ("side", "target", "program", "seed"):
         properties.append(_element("property", name=key, value=getattr(report, key)))
+    if report.ended is not None:
+        properties.append(_element("property", name="ended", value=report.ended.word))
     suite.extend(found)
     return suite
 
@@ -46,10 +54,27 @@ def _counts(suites: Iterable[Xml.Element]) -> dict[str, int]:
     return {name: sum(int(suite.get(name, 0)) for suite in found) for name in ("tests", *_COUNTED)}
 
 
+def _named(report: Report, case: Case, place: str, seconds: float) -> Xml.Element:
+    group = f"{report.side}.{case.page.replace('/', '.')}"
+    name = f"{case.id.removeprefix(case.page + '/')} [{place}]"
+    return _element("testcase", classname=group, name=name, time=f"{seconds:.3f}")
+
+
+def _unplayed(report: Report, unit: Unit, place: str) -> Xml.Element:
+    found = _named(report, unit.case, place, 0.0)
+    found.append(_element("skipped", message=f"{NOT_PLAYED}: {report.why}"))
+    return found
+
+
+def _lost(ended: Ended) -> Xml.Element:
+    """What fails a pipeline that reads nothing but this, as all cases are skipped."""
+    found = _element("testcase", classname="run", name="something to play with", time="0.000")
+    found.append(_element("error", message=ended.why, type=ended.word))
+    return found
+
+
 def _case(report: Report, entry: Entry) -> Xml.Element:
-    group = f"{report.side}.{entry.case.page.replace('/', '.')}"
-    name = f"{entry.case.id.removeprefix(entry.case.page + '/')} [{entry.place}]"
-    case = _element("testcase", classname=group, name=name, time=f"{entry.seconds:.3f}")
+    case = _named(report, entry.case, entry.place, entry.seconds)
     out = [*entry.notes]
     if entry.judged is Judged.UNEXPECTED_PASS:
         message = f"unexpected pass: {entry.reason}"

@@ -1,6 +1,7 @@
 """Markdown, as forges show it: counts, then what is not well, each with its transcript."""
 
 import re
+from collections import Counter
 
 from conformance.kit.model import Verdict
 from conformance.reports.plain import line_of
@@ -14,7 +15,9 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]|~<>&]|:(?=//))")
 def as_markdown(report: Report) -> str:
     """The whole as one page."""
     lines = [f"# {_escaped(report.title)}", ""]
-    lines += [f"{_escaped(report.summary())}, in {report.seconds:.1f} s.", ""]
+    lines += [f"{_escaped(report.summary())}, in {report.duration()}.", ""]
+    if report.ended is not None:
+        lines += [f"**{report.ended.word}**: {_escaped(report.ended.why)}", ""]
     lines += [
         "| transport | revision | " + " | ".join(Verdict) + " |",
         "|---|---|" + "---:|" * len(Verdict),
@@ -37,6 +40,10 @@ def as_markdown(report: Report) -> str:
     if report.stale:
         lines += ["", "## Expected to fail, and not applicable", ""]
         lines += [f"- {_escaped(case)}" for case in report.stale]
+    if report.unplayed:
+        played = Counter((unit.binding, unit.revision.name) for unit in report.unplayed)
+        lines += ["", f"## Not played ({len(report.unplayed)})", ""]
+        lines += [f"- {binding} {name}: {number}" for (binding, name), number in played.items()]
     how = f"{report.program}, seed {report.seed}, {report.started}"
     return "\n".join([*lines, "", _escaped(how)]) + "\n"
 

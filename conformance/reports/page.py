@@ -46,9 +46,11 @@ def _page(report: Report) -> Iterator[str]:
     yield '<meta name="referrer" content="no-referrer">'
     yield f"<title>{escape(report.title)}</title><style>{STYLE}</style></head><body>"
     yield f"<h1>{escape(report.title)}</h1>"
-    yield f"<p>{escape(report.summary())}, in {report.seconds:.1f} s. "
+    yield f"<p>{escape(report.summary())}, in {report.duration()}. "
     how = f"{report.program}, seed {report.seed}, {report.started}"
     yield f"<small>{escape(how)}</small></p>"
+    if report.ended is not None:
+        yield f'<p class="f">{report.ended.word}: {escape(report.ended.why)}</p>'
     yield from _counts(report)
     yield from _filters(report)
     yield from _matrix(report)

@@ -1,22 +1,39 @@
 """What all formats show: the results of a run, judged, without secrets."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from conformance.kit.model import Binding, Case, Result, Side, Verdict
 from conformance.reports.plain import printable
 from conformance.run.expected import Judged, Judgement, key_of
+from conformance.run.plan import Unit
 from conformance.run.run import Run
 from conformance.run.transcript import records_of
 from mcpcore.wire.trace import Record, Redactor
 
 NOTABLE = frozenset((Verdict.FAILED, Verdict.WEAK, Verdict.INFORMATIONAL, Verdict.INCONCLUSIVE))
 """Verdicts whose transcripts are kept."""
+
+
+NOT_PLAYED = "not played"
+"""In the place of a verdict."""
+
+
+class Ended(Struct, frozen=True):
+    """Why a run did not come to its end."""
+
+    word: str
+    why: str
+    reached: bool = True
+    """Whether there was anything to play with."""
+
+
+INTERRUPTED = Ended("interrupted", "the run was interrupted")
 
 
 class Entry(Struct, kw_only=True):
@@ -32,6 +49,8 @@ class Entry(Struct, kw_only=True):
     seconds: float = 0.0
     reason: str = ""
     """Why a failure is known."""
+    started: float = 0.0
+    """Wall-clock time at which it began, in seconds since 1970 UTC; 0: not known."""
     records: Sequence[Record] = ()
     """What was said, of what is notable."""
     trace: str = ""
@@ -55,16 +74,19 @@ class Report(Struct, kw_only=True):
     seconds: float
     seed: int
     strict: bool
-    planned: int
-    """How many results there would be if the run had come to its end."""
     well: bool
+    took: dict[Binding, float] = field(default_factory=dict)
+    """Seconds for the cases of each binding."""
+    ended: Ended | None = None
+    """Why it did not come to its end; None: it did."""
+    unplayed: Sequence[Unit] = ()
     stale: Sequence[str] = ()
     entries: list[Entry] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether the run came to its end."""
-        return len(self.entries) == self.planned
+        return not self.unplayed
 
     @property
     def title(self) -> str:
@@ -87,29 +109,59 @@ class Report(Struct, kw_only=True):
         """The counts in words."""
         total = self.count()
         said = ", ".join(f"{total[verdict]} {verdict}" for verdict in Verdict if total[verdict])
-        left = self.planned - len(self.entries)
-        return (said or "nothing played") + (f"; {left} not played" if left else "")
+        left = f"; {len(self.unplayed)} {NOT_PLAYED}: {self.why}" if self.unplayed else ""
+        return (said or "nothing played") + left
+
+    @property
+    def why(self) -> str:
+        """Why something was not played, in words."""
+        return "" if self.ended is None else self.ended.why
+
+    def duration(self) -> str:
+        """How long the run took, and the cases of each binding."""
+        each = ", ".join(f"{binding} {seconds:.1f} s" for binding, seconds in self.took.items())
+        return f"{self.seconds:.1f} s" + (f" ({each})" if each else "")
 
 
-def report_of(run: Run, judgement: Judgement, secrets: Sequence[str] = ()) -> Report:
-    """Put a report together; ``secrets`` are hidden wherever they stand."""
-    cover = _redactor(secrets)
-    shown = [(binding, printable(cover.text(target)[0])) for binding, target in run.targets.items()]
+def report_of(
+    run: Run, judgement: Judgement, secrets: Sequence[str] = (), *, ended: Ended | None = None
+) -> Report:
+    """Put a report together; ``secrets`` are hidden wherever they stand.
+
+    ``ended``: why the run did not come to its end, if it did not.
+    """
+    shown = [(binding, safe(target, secrets)) for binding, target in run.targets.items()]
+    unplayed = run.unplayed()
+    if unplayed and ended is None:
+        ended = INTERRUPTED
     different = dict.fromkeys(target for _, target in shown)
     several = ", ".join(f"{target} ({binding})" for binding, target in shown)
     return Report(
         side=run.side,
         target=several if len(different) > 1 else "".join(different),
-        started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        started=clock_of(datetime.now(UTC).timestamp()),
         program=f"mcpcore {version('mcpcore')}",
         seconds=run.seconds,
         seed=run.settings.seed,
         strict=judgement.strict,
-        planned=len(run.units),
         well=judgement.well,
+        took=run.took,
+        ended=None if ended is None else structs.replace(ended, why=safe(ended.why, secrets)),
+        unplayed=unplayed,
         stale=[*map(printable, judgement.stale)],
         entries=[_entry(result, judgement, secrets) for result in run.results],
     )
+
+
+def safe(text: str, secrets: Sequence[str] = ()) -> str:
+    """Text that may be shown: without secrets and control characters."""
+    return printable(_redactor(secrets).text(text)[0])
+
+
+def clock_of(seconds: float) -> str:
+    """A wall-clock time as RFC 3339 has it, in UTC."""
+    found = datetime.fromtimestamp(seconds, UTC)
+    return found.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def detail_of(result: Result, secrets: Sequence[str] = ()) -> str:
@@ -140,6 +192,7 @@ def _entry(result: Result, judgement: Judgement, secrets: Sequence[str]) -> Entr
         notes=notes,
         seconds=result.seconds,
         reason=printable(judgement.reasons.get(key_of(result), "")),
+        started=result.started,
         records=records,
     )
 
@@ -151,24 +204,37 @@ def _redactor(secrets: Sequence[str]) -> Redactor:
     return made
 
 
-def row_of(entry: Entry) -> dict[str, Any]:
-    """A result as an object of JSON."""
-    case = entry.case
-    made: dict[str, Any] = {
+def rows_of(report: Report) -> Iterator[dict[str, Any]]:
+    """The results as objects of JSON, then what was not played."""
+    for entry in report.entries:
+        yield _row_of(entry, report)
+    for unit in report.unplayed:
+        row = _row(unit.case, unit.revision.name, unit.binding, NOT_PLAYED, report.why)
+        yield {**row, "seconds": 0.0, "outcome": NOT_PLAYED}
+
+
+def _row(case: Case, revision: str, binding: Binding, verdict: str, detail: str) -> dict[str, Any]:
+    return {
         "id": case.id,
-        "clause": case.clause_in(entry.revision),
+        "clause": case.clause_in(revision),
         "strength": case.strength,
-        "revision": entry.revision,
-        "transport": entry.binding,
-        "verdict": entry.verdict,
-        "detail": entry.detail,
+        "revision": revision,
+        "transport": binding,
+        "verdict": verdict,
+        "detail": detail,
         "side": case.side,
         "summary": case.summary,
         "expects": case.expects,
-        "link": case.link_in(entry.revision),
-        "seconds": round(entry.seconds, 4),
-        "outcome": entry.judged,
+        "link": case.link_in(revision),
     }
+
+
+def _row_of(entry: Entry, report: Report) -> dict[str, Any]:
+    made = _row(entry.case, entry.revision, entry.binding, entry.verdict, entry.detail)
+    made["seconds"] = round(entry.seconds, 4)
+    made["outcome"] = entry.judged
+    if entry.binding in report.took:
+        made["transportSeconds"] = round(report.took[entry.binding], 1)
     if entry.notes:
         made["notes"] = [*entry.notes]
     if entry.reason:

@@ -16,14 +16,14 @@ from conformance.kit.client_play import (
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import Listener, Run, only_one, side_by_side
+from conformance.run.run import UNHEARD, Listener, Run, Silence, only_one, side_by_side
 from conformance.run.servers import CannotRun
 from mcpcore.spec.revisions import Revision
 
 MEETING = tuple(HOSTS)
 """The bindings over which the kit can meet a client."""
-START = 20.0
-"""Seconds for a client to show itself, and to end, whatever the timeout is."""
+STARTS = 4
+"""Answers that a client may take to show itself, and to end."""
 
 
 class Command(Struct, frozen=True):
@@ -77,7 +77,7 @@ class Clients:
         self.command = command
         self.listener = listener
         answer = run.settings.timeout
-        start = max(START, answer)
+        start = STARTS * answer
         self.timing = ClientTiming(start=start, answer=answer, exit=start)
         self.features: dict[tuple[Binding, str], ClientFeatures] = {}
 
@@ -90,19 +90,26 @@ class Clients:
     async def look(self) -> None:
         """See what the client speaks, and over what.  Raises CannotRun."""
         slots = anyio.CapacityLimiter(self.run_.settings.jobs)
+        silence = Silence()
 
         async def look(binding: Binding, revision: Revision) -> None:
             async with slots:
-                found = await look_at_client(
-                    self.command.words,
-                    binding,
-                    revision,
-                    timing=self.timing,
-                    env=self.command.env,
-                    cwd=self.command.cwd,
-                )
+                found = ClientFeatures(problems=[UNHEARD], silent=True)
+                if not silence.given_up(binding):
+                    found = await look_at_client(
+                        self.command.words,
+                        binding,
+                        revision,
+                        timing=self.timing,
+                        limit=self.run_.settings.limit,
+                        env=self.command.env,
+                        cwd=self.command.cwd,
+                    )
+                silence.learn(binding, silent=found.silent)
             self.features[binding, revision.name] = found
 
+        for binding, target in self.run_.targets.items():
+            self.listener.looks(binding, target)
         async with anyio.create_task_group() as tasks:
             for binding, revision in dict.fromkeys(
                 (unit.binding, unit.revision) for unit in self.run_.units
@@ -130,7 +137,7 @@ class Clients:
             unit.revision,
             features=self.features[unit.binding, unit.revision.name],
             timing=self.timing,
-            limit=max(settings.limit, 3 * START),
+            limit=settings.limit,
             seed=unit.seed(settings.seed),
             env=self.command.env,
             cwd=self.command.cwd,

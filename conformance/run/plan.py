@@ -27,6 +27,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Tools that may be called whatever they say of themselves; ``*``: all."""
 
     @property
+    def start(self) -> float:
+        """Seconds for the first sign of a program, which may have to start: three answers."""
+        return 3 * self.timeout
+
+    @property
     def limit(self) -> float:
         """Seconds that a case may take as a whole."""
         return 12 * self.timeout if self.case_limit is None else self.case_limit

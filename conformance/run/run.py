@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 import anyio
 from msgspec import Struct, field
@@ -13,12 +14,19 @@ from mcpcore.spec.revisions import Revision
 
 Play = Callable[[Unit], Awaitable[Result]]
 
+SILENT = 2
+"""Revisions in which nothing was heard of a program, after which it is given up."""
+UNHEARD = "given up: nothing at all was heard of it"
+
 
 class Listener:
     """Is told how a run goes; what is not overridden is not heard."""
 
     def planned(self, units: Sequence[Unit]) -> None:
         """These are going to be played."""
+
+    def looks(self, binding: Binding, target: str) -> None:
+        """What a program speaks over a binding is going to be found out."""
 
     def looked(self, binding: Binding, revision: Revision, features: Features) -> None:
         """This was found before the first case."""
@@ -28,6 +36,25 @@ class Listener:
 
     def ended(self, unit: Unit, result: Result) -> None:
         """A case is over."""
+
+
+class Silence:
+    """Tells which programs are given up, as nothing at all was heard of them; by binding."""
+
+    def __init__(self) -> None:
+        self._silent: Counter[Binding] = Counter()
+        self._heard: set[Binding] = set()
+
+    def learn(self, binding: Binding, *, silent: bool) -> None:
+        """A program was looked at, in one revision."""
+        if silent:
+            self._silent[binding] += 1
+        else:
+            self._heard.add(binding)
+
+    def given_up(self, binding: Binding) -> bool:
+        """Whether it is not looked at in more revisions."""
+        return binding not in self._heard and self._silent[binding] >= SILENT
 
 
 class Run(Struct, kw_only=True):
@@ -43,11 +70,18 @@ class Run(Struct, kw_only=True):
     features: dict[tuple[Binding, str], Features] = field(default_factory=dict)
     """Of servers: what each binding showed in each revision."""
     seconds: float = 0.0
+    took: dict[Binding, float] = field(default_factory=dict)
+    """Seconds for the cases of each binding, from its first to its last."""
 
     @property
     def complete(self) -> bool:
         """Whether every case was played to its end."""
         return len(self.results) == len(self.units)
+
+    def unplayed(self) -> list[Unit]:
+        """What was planned, and was not played to its end."""
+        played = {(each.case.id, each.revision, each.binding) for each in self.results}
+        return [unit for unit in self.units if unit.key not in played]
 
     def count(self) -> Counter[Verdict]:
         """How often each verdict was given."""
@@ -62,13 +96,16 @@ class Run(Struct, kw_only=True):
 async def side_by_side(run: Run, play: Play, listener: Listener) -> None:
     """Play the units of a run, as many at a time as its settings say; results come as they end."""
     waiting = deque(run.units)
+    began: dict[Binding, float] = {}
 
     async def work() -> None:
         while waiting:
             unit = waiting.popleft()
+            began.setdefault(unit.binding, monotonic())
             listener.began(unit)
             result = await play(unit)
             run.results.append(result)
+            run.took[unit.binding] = monotonic() - began[unit.binding]
             listener.ended(unit, result)
             # cases on virtual time never wait: between many of them nobody else would have a turn
             await anyio.lowlevel.checkpoint()

@@ -6,6 +6,7 @@ from time import monotonic
 
 import anyio
 
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.discover import discover
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Case, Result, Side
@@ -13,7 +14,7 @@ from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import Listener, Run, only_one, side_by_side
+from conformance.run.run import UNHEARD, Listener, Run, Silence, only_one, side_by_side
 from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
 
@@ -58,7 +59,10 @@ class Servers:
         self.run_ = run
         self.stages = stages
         self.listener = listener
-        self.timing = Timing(answer=run.settings.timeout)
+        self.timing = Timing(answer=run.settings.timeout, start=run.settings.start)
+        for stage in stages.values():
+            if isinstance(stage, Staging):
+                stage.patience = run.settings.timeout
 
     async def run(self) -> None:
         """Look, then play."""
@@ -69,16 +73,21 @@ class Servers:
     async def look(self) -> None:
         """See what each server speaks and offers.  Raises CannotRun."""
         slots = anyio.CapacityLimiter(self.run_.settings.jobs)
+        silence = Silence()
 
         async def look(stage: Stage, revision: Revision) -> None:
             async with slots:
-                found = await self._discovered(stage, revision)
+                found = Features(revision="", problems=[UNHEARD], silent=True)
+                if not silence.given_up(stage.binding):
+                    found = await self._discovered(stage, revision)
+                silence.learn(stage.binding, silent=found.silent)
             found.allowed = self.run_.settings.tools
             self.run_.features[stage.binding, revision.name] = found
             self.listener.looked(stage.binding, revision, found)
 
         async with anyio.create_task_group() as tasks:
             for stage in self.stages.values():
+                self.listener.looks(stage.binding, self.run_.targets[stage.binding])
                 for revision in self.run_.settings.revisions:
                     tasks.start_soon(look, stage, revision)
         self._check_there()

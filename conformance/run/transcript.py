@@ -25,6 +25,8 @@ from mcpcore.wire.trace_framing import EventFrame, Events, Gatherer
 LIMIT = 256 * 1024
 """Bytes that one record holds."""
 
+BEGINS = "the case begins here: what is above opened the connection, in an earlier case"
+
 _HEAD = re.compile(
     rb"(?:HTTP(?:/1\.[01])? (?P<status>\d{3})|(?P<method>[A-Z]{2,16}) (?P<target>\S+))"
 )
@@ -36,7 +38,10 @@ _CLOSE = 8
 
 
 def records_of(result: Result, redactor: Redactor | None = None) -> list[Record]:
-    """What was said in a case, oldest first."""
+    """What was said in a case, oldest first.
+
+    On a connection that another case has opened, what opened it comes first, at times below 0.
+    """
     return [*_Transcript(result, redactor or Redactor()).records()]
 
 
@@ -51,7 +56,11 @@ class _Transcript:
 
     def records(self) -> Iterator[Record]:
         """Cut line after line; what is left in pieces comes at the end."""
+        before = 0.0
         for line in self.lines:
+            if before < 0 <= line.at:
+                yield self.builder.note("note", time=before, data=BEGINS.encode())
+            before = line.at
             way = self._way(line)
             if line.kind == "message":
                 yield way.message(line.data.rstrip(b"\r\n"), line.at, dropped=line.cut)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
-from conformance.kit.wire import Overrides, Wire
+from conformance.kit.wire import Kept, Overrides
 from conformance.subjects.core_app import CoreApp
 from conformance.subjects.core_server import make_server
 from mcpcore import Config, Peer, Role
@@ -39,11 +39,11 @@ class CoreStage:
         """Opening costs nothing."""
         return False
 
-    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
         """See :class:`~conformance.kit.wire.Stage`."""
         return None
 
-    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
         raise NotImplementedError
 

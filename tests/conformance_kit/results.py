@@ -47,13 +47,15 @@ def message(data: bytes, sent: bool = False) -> Line:
     return Line(at=0.5, sent=sent, wire=1, exchange=0, kind="message", data=data)
 
 
-def run_of(*results: Result, target: str = "http://h/mcp", unplayed: int = 0) -> Run:
+def run_of(*results: Result, target: str = "http://h/mcp", unplayed: Sequence[Case] = ()) -> Run:
     units = [Unit(each.case, BY_NAME[each.revision], each.binding) for each in results]
+    units += [Unit(each, BY_NAME[R1], Binding.HTTP) for each in unplayed]
     return Run(
         side=Side.SERVER,
-        targets=dict.fromkeys(dict.fromkeys(each.binding for each in results), target),
+        targets=dict.fromkeys(dict.fromkeys(each.binding for each in units), target),
         settings=Settings(seed=3),
-        units=units + units[:unplayed],
+        units=units,
         results=[*results],
         seconds=1.5,
+        took={each.binding: 0.75 for each in results},
     )

@@ -10,10 +10,10 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from conformance.commands.progress import line_of as line_of_result
-from conformance.kit.model import MAY, SHOULD, Binding, Verdict
+from conformance.kit.model import MAY, SHOULD, Binding, Result, Verdict
 from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
 from conformance.reports.plain import line_of, printable
-from conformance.reports.report import Report, report_of
+from conformance.reports.report import INTERRUPTED, Ended, Report, report_of
 from conformance.reports.traces import write_traces
 from conformance.run.expected import Expected, judge
 from mcpcore.wire.trace import Header, Record, decode_line
@@ -35,9 +35,61 @@ def report(*expected: Expected, strict: bool = False, evil: str = "") -> Report:
         result(SHALL, V.WEAK, f"weak {evil}", binding=Binding.WS, transcript=[message(said)]),
         result(MIGHT, V.INFORMATIONAL, "look", binding=Binding.WS),
         target=f"http://h/{evil}",
-        unplayed=1,
     )
     return report_of(run, judge(run, expected, strict=strict))
+
+
+def cut_short(ended: Ended = INTERRUPTED, *played: Result) -> Report:
+    run = run_of(*played, unplayed=[TWO, SHALL])
+    return report_of(run, judge(run, (), strict=False), [SECRET], ended=ended)
+
+
+NOT_REACHED = Ended("not reached", f"nobody was there; {SECRET}", reached=False)
+
+
+def test_json_has_what_was_not_played() -> None:
+    rows = json.loads(FORMATS["json"](cut_short(INTERRUPTED, result(ONE, V.PASSED))))
+    assert [(row["id"], row["verdict"], row["outcome"]) for row in rows] == [
+        (ONE.id, "passed", "fine"),
+        (TWO.id, "not played", "not played"),
+        (SHALL.id, "not played", "not played"),
+    ]
+    assert {*rows[0]} - {*rows[1]} == {"transportSeconds"}
+    assert [row["detail"] for row in rows] == ["", *["the run was interrupted"] * 2]
+    assert [row["seconds"] for row in rows] == [0.25, 0.0, 0.0]
+
+
+def test_junit_has_what_was_not_played() -> None:
+    root = check_junit(FORMATS["junit"](cut_short(INTERRUPTED, result(ONE, V.PASSED))))
+    skipped = [each.get("message") for each in root.iter("skipped")]
+    assert skipped == ["not played: the run was interrupted"] * 2
+    assert (root.get("tests"), root.get("errors")) == ("3", "0")
+    # where nothing could be played, a pipeline that reads only this must not take it for well
+    root = check_junit(FORMATS["junit"](cut_short(NOT_REACHED)))
+    assert (root.get("tests"), root.get("errors"), root.get("skipped")) == ("3", "1", "2")
+    (error,) = root.iter("error")
+    assert (error.get("type"), "nobody was there" in (error.get("message") or "")) == (
+        "not reached",
+        True,
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("ended", [INTERRUPTED, NOT_REACHED])
+def test_every_report_says_that_the_run_did_not_come_to_its_end(name: str, ended: Ended) -> None:
+    text = FORMATS[name](cut_short(ended))
+    said = {"svg": ended.word, "json": "not played"}.get(name, ended.why.partition(";")[0])
+    assert said in text
+    assert "abcdef0123456789" not in text
+
+
+def test_reports_say_how_long_each_binding_took() -> None:
+    made = report()
+    assert made.duration() == "1.5 s (http 0.8 s, ws 0.8 s)"
+    assert made.duration() in FORMATS["markdown"](made)
+    assert made.duration() in FORMATS["html"](made)
+    rows = json.loads(FORMATS["json"](made))
+    assert {row["transportSeconds"] for row in rows} == {0.8}
 
 
 KNOWN = (Expected(case=ONE.id, reason="it is old"),)
@@ -345,6 +397,8 @@ def test_no_report_holds_a_secret(name: str) -> None:
 
 def test_a_trace_of_each_finding_is_written(tmp_path: Path) -> None:
     made = report(evil=EVIL)
+    for each in made.entries:
+        each.started = 1_700_000_000.0
     names = write_traces(made, str(tmp_path / "traces"))
     files = sorted(path.name for path in (tmp_path / "traces").iterdir())
     assert files == [
@@ -355,6 +409,7 @@ def test_a_trace_of_each_finding_is_written(tmp_path: Path) -> None:
     header, *records = map(decode_line, Path(names[1]).read_bytes().splitlines())
     assert isinstance(header, Header)
     assert (header.side, header.binding) == ("client", "http")
+    assert header.started == "2023-11-14T22:13:20Z"
     assert [record.kind for record in records if isinstance(record, Record)] == ["result"]
 
 

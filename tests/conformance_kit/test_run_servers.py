@@ -1,5 +1,6 @@
 """Runs against servers in this process: what becomes of each way to end, and of a run cut short."""
 
+import sys
 from collections.abc import Sequence
 
 import anyio
@@ -11,11 +12,11 @@ from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import Broken, Inconclusive
 from conformance.run.plan import Settings, Unit
 from conformance.run.registry import all_cases
-from conformance.run.run import Listener, Run
+from conformance.run.run import UNHEARD, Listener, Run
 from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import CannotStart, Subject, everything, module, program, subject_of
 from mcpcore.service import Server
-from mcpcore.spec.revisions import BY_NAME
+from mcpcore.spec.revisions import BY_NAME, REVISIONS
 from transports.targets import BadTarget, parse_target
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +42,9 @@ class Heard(Listener):
 
     def planned(self, units: Sequence[Unit]) -> None:
         self.said.append(f"planned {len(units)}")
+
+    def looks(self, binding: Binding, target: str) -> None:
+        self.said.append(f"looks {binding} {target}")
 
     def looked(self, binding: Binding, revision: object, features: Features) -> None:
         self.said.append(f"looked {binding} {features.revision}")
@@ -152,8 +156,9 @@ async def test_every_ending_is_a_verdict(jobs: int) -> None:
     ids = sorted(unit.case.id for unit in run.units)
     assert sorted(word[6:] for word in listener.said if word.startswith("began")) == ids
     assert sorted(word[6:] for word in listener.said if word.startswith("ended")) == ids
-    assert listener.said[2] == f"planned {len(ids)}"
-    assert sorted(listener.said[:2]) == ["looked memory 2025-06-18", "looked memory 2026-07-28"]
+    assert listener.said[0] == "looks memory mine:server"
+    assert listener.said[3] == f"planned {len(ids)}"
+    assert sorted(listener.said[1:3]) == ["looked memory 2025-06-18", "looked memory 2026-07-28"]
 
 
 async def test_cases_are_side_by_side_and_no_more_than_asked() -> None:
@@ -280,6 +285,73 @@ async def test_a_server_that_is_not_there_cannot_be_checked(free_tcp_port: int) 
     with pytest.raises(CannotRun, match="speaks none of 2025-06-18, 2026-07-28 over http"):
         await run_server(run, subjects, Listener())
     assert run.results == []
+
+
+MUTE = "import sys\nfor _ in sys.stdin: pass"
+"""Reads, and never answers."""
+
+
+async def test_a_server_of_which_nothing_is_heard_is_given_up() -> None:
+    subjects = [subject_of(parse_target([sys.executable, "-c", MUTE]))]
+    run = prepare(subjects, endings().cases, Settings(jobs=1, timeout=0.1))
+    listener = Heard()
+    with pytest.raises(CannotRun) as raised:
+        await run_server(run, subjects, listener)
+    found = [run.features[Binding.STDIO, each.name] for each in REVISIONS]
+    assert [each.silent for each in found] == [True] * 5
+    # two of them have waited, and those that came after them have not
+    assert sorted(each.problems == [UNHEARD] for each in found) == [False, False, True, True, True]
+    assert " got no answer\n" in str(raised.value)
+    assert f"\n  {UNHEARD}" in str(raised.value)
+    assert listener.said[0] == f"looks stdio {subjects[0].target}"
+    assert run.unplayed() == run.units
+
+
+async def test_what_is_silent_in_some_revisions_only_is_looked_at_in_all() -> None:
+    program = """
+import json, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    asked = said.get("params", {}).get("protocolVersion")
+    if asked in ("2025-11-25", "2024-11-05") and "id" in said:
+        info = {"name": "s", "version": "1"}
+        result = {"protocolVersion": asked, "capabilities": {}, "serverInfo": info}
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"""
+    subjects = [subject_of(parse_target([sys.executable, "-c", program]))]
+    run = prepare(subjects, [], Settings(jobs=1, timeout=1.0))
+    await run_server(run, subjects, Listener())
+    spoken = {each.name for each in REVISIONS if run.features[Binding.STDIO, each.name].revision}
+    assert spoken == {"2024-11-05", "2025-11-25"}
+
+
+async def test_a_list_that_is_not_answered_is_the_last_that_is_asked_for() -> None:
+    program = """
+import json, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    if said.get("method") == "initialize":
+        result = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "s", "version": "1"}}
+        result["capabilities"] = {"tools": {}, "resources": {}, "prompts": {}}
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"""
+    subjects = [subject_of(parse_target([sys.executable, "-c", program]))]
+    run = prepare(subjects, [], Settings(revisions=ONE, timeout=0.5))
+    await run_server(run, subjects, Listener())
+    assert run.features[Binding.STDIO, "2025-11-25"].problems == ["tools/list got no answer"]
+
+
+async def test_a_run_knows_how_long_each_binding_took() -> None:
+    page = Page("p")
+
+    @page.server(MUST, "a/one", expects="-")
+    async def one(talk: ServerTalk) -> None:
+        """Takes a while."""
+        await talk.advance(0.2)
+
+    run = await run_of(page, Settings(revisions=TWO, jobs=1))
+    assert run.took.keys() == {Binding.MEMORY}
+    assert 0.4 <= run.took[Binding.MEMORY] <= run.seconds
 
 
 async def test_a_program_that_does_not_start_is_said() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
 from conformance.kit.talk import ServerTalk
-from conformance.run.transcript import records_of
+from conformance.run.transcript import BEGINS, records_of
 from mcpcore.wire.trace import Record, Redactor, decode_line, encode_line
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -75,6 +75,20 @@ def test_lines() -> None:
         ("closed", None, "exit status 0"),
     ]
     assert (records[0].method, records[0].id, records[0].time) == ("ping", 1, 0.5)
+
+
+def test_what_opened_a_connection_in_an_earlier_case_comes_first_and_is_marked() -> None:
+    opening = [line(True, "message", PING + b"\n"), line(False, "message", PONG + b"\n")]
+    for number, each in enumerate(opening):
+        each.at = -3.0 + number
+    records = cut(Binding.STDIO, *opening, line(True, "message", NOTE + b"\n"))
+    assert [(record.kind, record.time) for record in records] == [
+        ("request", -3.0),
+        ("result", -2.0),
+        ("note", -2.0),
+        ("notification", 0.5),
+    ]
+    assert records[2].text == BEGINS
 
 
 def test_what_a_client_under_test_says_goes_to_the_server() -> None:

@@ -20,7 +20,7 @@ from conformance.kit.bindings.websocket import BINARY, CLOSE, TEXT, WebSocketSta
 from conformance.kit.heard import Done, Event, Gone, Head, Heard, Noise, Text
 from conformance.kit.log import Log
 from conformance.kit.verdicts import Broken
-from conformance.kit.wire import Refused, Stage, Wire
+from conformance.kit.wire import Kept, Refused, Stage, Wire
 from conformance.subjects.core import CoreStage, at_once
 from mcpcore.spec.revisions import BY_NAME
 
@@ -180,12 +180,12 @@ async def test_a_kept_process_serves_the_next_case() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         first, second = Log(stage.now), Log(stage.now)
         wire = await stage.connect(LEGACY, log=first)
-        stage.keep(LEGACY, "{}", wire, 5)
-        assert stage.kept(MODERN, "{}", second) is None
-        assert stage.kept(LEGACY, '{"roots":{}}', second) is None
-        kept = stage.kept(LEGACY, "{}", second)
-        assert kept == (wire, 5)
-        assert stage.kept(LEGACY, "{}", second) is None
+        entry = Kept(wire, 5, {"a": 1})
+        stage.keep(LEGACY, "{}", entry)
+        assert await stage.kept(MODERN, "{}", second, wait=True) is None
+        assert await stage.kept(LEGACY, '{"roots":{}}', second, wait=True) is None
+        assert await stage.kept(LEGACY, "{}", second, wait=True) is entry
+        assert await stage.kept(LEGACY, "{}", second, wait=False) is None
         await wire.say(b"two")
         assert isinstance(await wire.hear(WITHIN), Text)
         assert [line.data for line in second.lines()] == [b"two\n", b"two\n"]
@@ -196,8 +196,79 @@ async def test_a_kept_process_serves_the_next_case() -> None:
 async def test_what_is_kept_ends_with_its_stage() -> None:
     async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
         wire = await stage.connect(LEGACY, log=Log(stage.now))
-        stage.keep(LEGACY, "{}", wire, 1)
+        stage.keep(LEGACY, "{}", Kept(wire, 1, {}))
     assert await wire.exited(0) is not None
+
+
+async def test_what_opened_a_kept_conversation_is_in_the_record_of_the_next_case() -> None:
+    async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
+        first = Log(stage.now)
+        wire = await stage.connect(LEGACY, log=first)
+        await wire.say(b"hello")
+        assert isinstance(await wire.hear(WITHIN), Text)
+        first.opened(wire.number)
+        await wire.say(b"what the first case is about")
+        assert isinstance(await wire.hear(WITHIN), Text)
+        said = [b"hello\n", b"hello\n"]
+        for own in (b"two", b"three"):
+            stage.keep(LEGACY, "{}", Kept(wire, 5, {}))
+            log = Log(stage.now)
+            other = await stage.connect(LEGACY, log=log)
+            assert await stage.kept(LEGACY, "{}", log, wait=False) is not None
+            assert wire.number == 2
+            await wire.say(own)
+            lines = [(each.wire, each.data) for each in log.lines()]
+            assert lines == [*((2, each) for each in said), (2, own + b"\n")]
+            assert [each.at < 0 for each in log.lines()] == [True, True, False]
+            assert isinstance(await wire.hear(WITHIN), Text)
+            await other.close()
+        await wire.close()
+
+
+async def test_a_case_waits_for_a_conversation_that_another_one_has() -> None:
+    async with StdioStage([sys.executable, "-c", PROGRAM]) as stage:
+        log = Log(stage.now)
+        wire = await stage.connect(LEGACY, log=log, said="{}")
+        await wire.say(b"one")
+        assert isinstance(await wire.hear(WITHIN), Text)  # what a start takes is known by now
+        stage.start = WITHIN
+        found: list[Kept | None] = []
+
+        async def take() -> None:
+            found.append(await stage.kept(LEGACY, "{}", Log(stage.now), wait=True))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            assert found == []
+            stage.keep(LEGACY, "{}", Kept(wire, 2, {}))
+        assert [each.wire for each in found if each is not None] == [wire]
+        # one that will not come back is not waited for any longer
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            await wire.close()
+        assert found[1:] == [None]
+
+
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+async def test_when_the_run_is_interrupted_nobody_waits_for_a_stubborn_program() -> None:
+    async with StdioStage([sys.executable, "-c", STUBBORN]) as stage:
+        stage.patience = 1000.0
+        wire = await stage.connect(LEGACY, log=Log(stage.now))
+        assert isinstance(await wire.hear(WITHIN), Text)
+        with anyio.fail_after(WITHIN), anyio.CancelScope() as run:
+            run.cancel()
+            await wire.close()
+        assert await wire.exited(0) == -signal.SIGKILL
 
 
 async def test_a_program_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from anyio.abc import ByteStream
 from conformance.kit.bindings.http_pour import pour
 from conformance.kit.bindings.http_response import Response
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import Staging
+from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
 from conformance.kit.headers import for_message
 from conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from conformance.kit.log import Log
@@ -26,8 +26,6 @@ from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides, Poured, Refused
 from mcpcore.spec.revisions import Revision
 
-PATIENCE = 5.0
-"""Seconds for a connection, a write, and for leaving."""
 CHUNK = 65536
 MULTIPLE_CHOICES = 300
 
@@ -99,7 +97,7 @@ class HttpStage(Staging):
     async def stream(self) -> ByteStream:
         """Open a connection of its own; raises Refused."""
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(self.patience):
                 if self._tls is None:
                     return await anyio.connect_tcp(self.host, self.port)
                 return await anyio.connect_tcp(
@@ -115,7 +113,7 @@ class HttpStage(Staging):
     async def reachable(self, host: str) -> bool:
         """Whether the port can be reached at another address."""
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(self.patience):
                 stream = await anyio.connect_tcp(host, self.port)
         except (OSError, TimeoutError):
             return False
@@ -431,7 +429,8 @@ class HttpWire:
 
     async def close(self) -> None:
         """See :class:`~conformance.kit.wire.Wire`."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
+        within = leaving(self._stage.patience)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
             if self.session is not None:
                 exchange = await self.fetch("DELETE", headers=self._of_session())
                 while (heard := await self._inbox.get(1.0)) is not None:

@@ -6,6 +6,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from conformance.kit.bindings.inbox import Inbox
+from conformance.kit.bindings.staging import PATIENCE, leaving
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -14,8 +15,6 @@ from conformance.kit.wire import Overrides
 
 LINE_LIMIT = 64 * 1024 * 1024
 """The longest line that is taken from a server, in bytes."""
-PATIENCE = 5.0
-"""Seconds for a write, and for each step of an end."""
 
 
 class Splitter:
@@ -107,7 +106,8 @@ class LinesWire:
 
     async def close(self) -> None:
         """Close the sending side, wait for the server's end, drop what is left."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
+        within = leaving(PATIENCE)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
             await self.finish()
         await self.cut()
 

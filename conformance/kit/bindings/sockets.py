@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from anyio.abc import ByteStream
 
-from conformance.kit.bindings.lines import PATIENCE, LinesWire
+from conformance.kit.bindings.lines import LinesWire
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -40,7 +40,7 @@ class SocketStage(Staging):
     async def connect(self, revision: Revision, *, log: Log, **_options: Any) -> LinesWire:
         """Open a connection."""
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(self.patience):
                 stream = await self._open()
         except (OSError, TimeoutError) as error:
             raise Refused(f"{self._target}: {str(error) or 'no answer'}") from error

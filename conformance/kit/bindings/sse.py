@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import anyio
 
-from conformance.kit.bindings.http import PATIENCE, HttpStage, HttpWire
+from conformance.kit.bindings.http import HttpStage, HttpWire
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Heard, Text
 from conformance.kit.log import Log
@@ -63,7 +63,9 @@ class SseStage(Staging):
         **_options: Any,
     ) -> "SseWire":
         """Open an event stream; raises Refused if there is none."""
-        wire = SseWire(await self._http.connect(revision, log=log, headers=headers))
+        self._http.patience = self.patience
+        http = await self._http.connect(revision, log=log, headers=headers)
+        wire = SseWire(http, self.patience)
         await wire.open()
         return wire
 
@@ -71,11 +73,12 @@ class SseStage(Staging):
 class SseWire:
     """One event stream and where its messages are posted."""
 
-    def __init__(self, http: HttpWire) -> None:
+    def __init__(self, http: HttpWire, patience: float) -> None:
         self.endpoint: str | None = None
         """Where to post, as the server said it."""
         self.url = http.url
         self._http = http
+        self._patience = patience
         self._stream = 0
         self._held: list[Heard] = []
         self._bodies: dict[int, bytes] = {}
@@ -93,7 +96,7 @@ class SseWire:
     async def open(self) -> None:
         """Ask for the event stream."""
         self._stream = await self._http.fetch("GET", headers=[("accept", "text/event-stream")])
-        heard = await self._http.hear(PATIENCE)
+        heard = await self._http.hear(self._patience)
         if not isinstance(heard, Head) or heard.status != OK:
             status = heard.status if isinstance(heard, Head) else None
             raise Refused(
@@ -104,7 +107,7 @@ class SseWire:
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """See :class:`~conformance.kit.wire.Wire`; waits for the ``endpoint`` event first."""
-        until = anyio.current_time() + PATIENCE
+        until = anyio.current_time() + self._patience
         while self.endpoint is None:
             heard = await self._next(max(0.0, until - anyio.current_time()))
             if heard is None:

@@ -1,5 +1,6 @@
 """What the stages of real bindings share: tasks that read, and the clock of the event loop."""
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -7,8 +8,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from conformance.kit.log import Log
-from conformance.kit.wire import Wire
+from conformance.kit.wire import Kept
 from mcpcore.spec.revisions import Revision
+
+PATIENCE = 5.0
+"""Seconds for a connection, a write, and for each step of leaving."""
+HURRY = 0.3
+"""Seconds for leaving, when the run was interrupted."""
+
+
+def leaving(patience: float) -> float:
+    """How long a goodbye may take, in seconds: hardly any time once the run was interrupted."""
+    return min(patience, HURRY) if anyio.current_effective_deadline() == -math.inf else patience
 
 
 class Staging:
@@ -16,6 +27,8 @@ class Staging:
 
     def __init__(self) -> None:
         self.tasks: TaskGroup
+        self.patience = PATIENCE
+        """Seconds for a connection, and for each step of leaving."""
 
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
@@ -37,11 +50,11 @@ class Staging:
         """Whether conversations are kept; here, opening one costs little."""
         return False
 
-    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
         """See :class:`~conformance.kit.wire.Stage`."""
         return None
 
-    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
+    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
         raise NotImplementedError
 

@@ -4,25 +4,27 @@ import os
 import shlex
 import signal as signals
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import anyio
-from anyio.abc import Process, TaskGroup
+from anyio.abc import Process
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.lines import PATIENCE, Splitter
-from conformance.kit.bindings.staging import Staging
+from conformance.kit.bindings.lines import Splitter
+from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken
-from conformance.kit.wire import Overrides, Refused, Wire
+from conformance.kit.wire import Kept, Overrides, Refused
 from mcpcore.spec.revisions import Revision
 
 KEPT = 8
 """Processes that wait for further cases."""
+WAITS = 2
+"""Starts of a process that a case waits for one that another case has."""
 STDERR_LIMIT = 65536
 
 
@@ -39,27 +41,49 @@ class StdioStage(Staging):
         super().__init__()
         self.command = command
         self._env, self._cwd = env, cwd
-        self._kept: list[tuple[Revision, str, StdioWire, int]] = []
+        self._kept: list[tuple[Revision, str, StdioWire, Kept]] = []
+        self._lent: dict[object, tuple[Revision, str]] = {}
+        """Conversations that cases have, and may give back, by their leases."""
+        self._changed = anyio.Event()
+        self.start = 0.0
+        """Seconds that the last start took, until the first line came."""
 
     @property
     def keeps(self) -> bool:
         """To start a process costs much."""
         return True
 
-    def kept(self, revision: Revision, said: str, log: Log) -> tuple[Wire, int] | None:
+    async def kept(self, revision: Revision, said: str, log: Log, *, wait: bool) -> Kept | None:
         """See :class:`~conformance.kit.wire.Stage`."""
+        found = self._taken(revision, said, log)
+        with anyio.move_on_after(WAITS * self.start if wait else 0.0):
+            while found is None and (revision, said) in self._lent.values():
+                await self._changed.wait()
+                found = self._taken(revision, said, log)
+        return found
+
+    def _taken(self, revision: Revision, said: str, log: Log) -> Kept | None:
         for entry in self._kept:
-            spoken, declared, wire, next_id = entry
+            spoken, declared, wire, kept = entry
             if spoken is revision and declared == said:
                 self._kept.remove(entry)
+                self._lent[wire.lease] = revision, said
                 wire.adopt(log)
-                return wire, next_id
+                return kept
         return None
 
-    def keep(self, revision: Revision, said: str, wire: Wire, next_id: int) -> None:
+    def _over(self, lease: object) -> None:
+        """A case has a conversation no more."""
+        if self._lent.pop(lease, None) is not None:
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    def keep(self, revision: Revision, said: str, kept: Kept) -> None:
         """See :class:`~conformance.kit.wire.Stage`."""
+        wire = kept.wire
         assert isinstance(wire, StdioWire)
-        self._kept.append((revision, said, wire, next_id))
+        self._kept.append((revision, said, wire, kept))
+        self._over(wire.lease)
         if len(self._kept) > KEPT:
             self.tasks.start_soon(self._kept.pop(0)[2].close)
 
@@ -70,9 +94,13 @@ class StdioStage(Staging):
         trace: TracebackType | None,
     ) -> bool | None:
         """Close what was kept."""
-        for _, _, wire, _ in self._kept:
-            await wire.close()
-        return await super().__aexit__(kind, value, trace)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _, _, wire, _ in self._kept:
+                    tasks.start_soon(wire.close)
+        finally:
+            ended = await super().__aexit__(kind, value, trace)
+        return ended
 
     @property
     def binding(self) -> Binding:
@@ -84,8 +112,20 @@ class StdioStage(Staging):
         """The command."""
         return shlex.join(self.command)
 
-    async def connect(self, revision: Revision, *, log: Log, **_options: Any) -> "StdioWire":
+    async def connect(
+        self, revision: Revision, *, log: Log, said: str | None = None, **_options: Any
+    ) -> "StdioWire":
         """Start the server."""
+        began, lease = anyio.current_time(), object()
+        if said is not None:
+            self._lent[lease] = revision, said
+
+        def heard() -> None:
+            self.start = anyio.current_time() - began
+
+        def over() -> None:
+            self._over(lease)
+
         try:
             process = await anyio.open_process(
                 self.command,
@@ -97,8 +137,9 @@ class StdioStage(Staging):
                 start_new_session=True,
             )
         except OSError as error:
+            over()
             raise Refused(f"{self.command[0]} cannot be started: {error}") from error
-        return StdioWire(process, log, self.tasks)
+        return StdioWire(process, log, self, lease=lease, begun=heard, over=over)
 
 
 class StdioWire:
@@ -106,18 +147,33 @@ class StdioWire:
 
     binding = Binding.STDIO
 
-    def __init__(self, process: Process, log: Log, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        process: Process,
+        log: Log,
+        stage: StdioStage,
+        *,
+        lease: object,
+        begun: Callable[[], None],
+        over: Callable[[], None],
+    ) -> None:
         self.number = log.number()
         self._process = process
         self._log = log
         self._inbox = Inbox(anyio.current_time)
         self._stderr = b""
+        self._begun: Callable[[], None] | None = begun
+        self.lease = lease
+        self._over = over
         self._scope = anyio.CancelScope()
-        tasks.start_soon(self._serve)
+        self._stage = stage
+        stage.tasks.start_soon(self._serve)
 
     def adopt(self, log: Log) -> None:
         """Go on as a wire of another case."""
+        opening = self._log.opening(self.number)
         self._log, self.number = log, log.number()
+        log.resume(self.number, opening)
 
     async def say(self, payload: bytes, *, headers: Overrides | None = None) -> int:
         """See :class:`~conformance.kit.wire.Wire`."""
@@ -178,14 +234,16 @@ class StdioWire:
 
     async def close(self) -> None:
         """Close the input, wait, terminate, kill; nothing of its group is left."""
+        self._over()
+        within = leaving(self._stage.patience)
         with anyio.CancelScope(shield=True):
             try:
                 if self._process.returncode is None:
                     assert self._process.stdin is not None
                     await self._process.stdin.aclose()
-                    if await self.exited(PATIENCE) is None:
+                    if await self.exited(within) is None:
                         self._kill(signals.SIGTERM)
-                        await self.exited(PATIENCE)
+                        await self.exited(within)
             finally:
                 self._kill(signals.SIGKILL)
                 await self._process.wait()
@@ -221,6 +279,9 @@ class StdioWire:
         self._inbox.put(Gone(f"the process {what}", code=status))
 
     def _line(self, line: bytes) -> None:
+        if self._begun is not None:
+            self._begun()
+            self._begun = None
         self._log.add(False, self.number, "message", line + b"\n")
         if line.strip(b"\r"):
             self._inbox.put(Text(line))

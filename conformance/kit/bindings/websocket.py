@@ -19,8 +19,7 @@ from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.lines import PATIENCE
-from conformance.kit.bindings.staging import Staging
+from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
 from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -91,7 +90,7 @@ class WebSocketStage(Staging):
             ],
         )
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(self.patience):
                 stream = await self._open()
                 return await self._upgraded(stream, request, log, edit)
         except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
@@ -220,7 +219,8 @@ class WebSocketWire:
 
     async def close(self) -> None:
         """Close as RFC 6455 has it, and drop what is left."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE):
+        within = leaving(PATIENCE)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
             if not self._done.is_set():
                 await self.finish()
                 await self._done.wait()

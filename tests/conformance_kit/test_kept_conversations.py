@@ -1,0 +1,123 @@
+"""Conversations that go from case to case: who opens them, and what is recorded of that."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.kit.model import LEGACY, MUST, Binding, Page, Verdict
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import Broken
+from conformance.reports.report import report_of
+from conformance.reports.traces import write_traces
+from conformance.run.expected import judge
+from conformance.run.plan import Settings
+from conformance.run.run import Listener, Run
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import subject_of
+from conformance.run.transcript import BEGINS
+from conformance.trace import read
+from conformance.trace.check import check
+from conformance.trace.replay import replay
+from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from transports.targets import parse_target
+
+pytestmark = pytest.mark.anyio
+EVERYTHING = (sys.executable, "-m", "conformance.everything.server", "--stdio")
+HANDSHAKES = [each for each in REVISIONS if each.handshake]
+R = BY_NAME["2025-11-25"]
+
+
+async def played(page: Page, *revisions: Revision) -> Run:
+    subjects = [subject_of(parse_target([*EVERYTHING]))]
+    settings = Settings(revisions=revisions, jobs=1, timeout=20.0)
+    run = prepare(subjects, page.cases, settings)
+    await run_server(run, subjects, Listener())
+    return run
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("revision", HANDSHAKES, ids=str)
+async def test_the_trace_of_a_failure_on_a_kept_conversation_is_whole(
+    revision: Revision, tmp_path: Path
+) -> None:
+    page = Page("p")
+
+    @page.server(MUST, "a/opens", expects="-")
+    async def opens(talk: ServerTalk) -> None:
+        """Opens a conversation."""
+        link = await talk.open()
+        await link.ask("tools/list")
+
+    @page.server(MUST, "a/fails", expects="-")
+    async def fails(talk: ServerTalk) -> None:
+        """Goes on with it, and fails."""
+        link = await talk.open()
+        assert link.begun
+        await link.ask("prompts/list")
+        raise Broken("as it is")
+
+    run = await played(page, revision)
+    assert [each.verdict for each in run.results] == [Verdict.PASSED, Verdict.FAILED]
+    report = report_of(run, judge(run, (), strict=False))
+    (name,) = write_traces(report, str(tmp_path)).values()
+    trace = read(name)
+    records = [each.record for each in trace.entries]
+    assert [(each.method, each.text == BEGINS) for each in records[:5]] == [
+        ("initialize", False),
+        (None, False),
+        ("notifications/initialized", False),
+        (None, True),
+        ("prompts/list", False),
+    ]
+    # what the first case asked is not there; times go on and begin at 0
+    assert "tools/list" not in [each.method for each in records]
+    times = [each.time for each in records]
+    assert times[0] == 0.0
+    assert times == sorted(times)
+    assert check(trace) == []
+    remarks = [remark for step in replay(trace) for remark in step.remarks]
+    assert remarks == []
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_conversation_that_a_case_has_opened_by_hand_serves_the_next_ones() -> None:
+    page = Page("p")
+    seen: list[bool] = []
+
+    @page.server(MUST, "a/by-hand", LEGACY, expects="-")
+    async def by_hand(talk: ServerTalk) -> None:
+        """Asks for initialize, and does not even say that it is ready."""
+        link = await talk.connect()
+        await link.ask("initialize", link.opening())
+
+    @page.server(MUST, "a/goes-on", LEGACY, expects="-")
+    async def goes_on(talk: ServerTalk) -> None:
+        """Has it."""
+        link = await talk.open()
+        seen.append(link.begun)
+        assert link.welcome["serverInfo"]["name"] == "mcpcore-everything"
+        await link.ask("tools/list")
+
+    @page.server(MUST, "a/spoils", LEGACY, expects="-")
+    async def spoils(talk: ServerTalk) -> None:
+        """Is the last to have it."""
+        link = await talk.open()
+        await link.request("initialize", link.opening())
+
+    @page.server(MUST, "a/odd", LEGACY, expects="-")
+    async def odd(talk: ServerTalk) -> None:
+        """Says something before, so that nobody goes on with it."""
+        link = await talk.connect()
+        await link.request("tools/list")
+        await link.request("initialize", link.opening())
+
+    @page.server(MUST, "a/other", LEGACY, expects="-")
+    async def other(talk: ServerTalk) -> None:
+        """Opens one of its own."""
+        seen.append((await talk.open()).begun)
+
+    run = await played(page, R)
+    assert [each.verdict for each in run.results] == [Verdict.PASSED] * 5
+    assert seen == [True, False]
+    assert {each.binding for each in run.results} == {Binding.STDIO}
