@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from mcpcore.http.headers import RETRY_AFTER
+from mcpcore.http.messages import HttpReply
 from mcpcore.spec.errors import (
     INVALID_REQUEST,
     ErrorData,
@@ -29,6 +30,7 @@ _STATUS_LINES: dict[int, bytes] = {
 }
 _date: tuple[int, bytes] = (-1, b"")
 _known_lines: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
+_known_starts: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
 _KNOWN = 256
 """So many sets of header lines are remembered, each of ``_SHORT`` bytes at most."""
 _SHORT = 512
@@ -72,6 +74,21 @@ def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> byte
                 _known_lines.clear()
             _known_lines[key] = lines
     return b"%b%b%b" % (line, date_header(), lines)
+
+
+def format_reply(reply: HttpReply) -> bytes:
+    """Return the bytes of a whole response, with Date and Content-Length."""
+    key = (reply.status, reply.headers)
+    lines = _known_starts.get(key)
+    if lines is None:
+        line = _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status
+        lines = b"".join([line, *[b"%b: %b\r\n" % pair for pair in reply.headers]])
+        if len(lines) <= _SHORT:
+            if len(_known_starts) >= _KNOWN:
+                _known_starts.clear()
+            _known_starts[key] = lines
+    body = reply.body
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (lines, date_header(), len(body), body)
 
 
 def format_request(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -54,11 +54,15 @@ class RequestHead(Struct):
     """
 
     request: HttpRequest
+    text: bytes
+    """As it came."""
     keep_alive: bool
     http_1_0: bool
     length: int | None
     expects_continue: bool
     upgrade: bool
+    plain: bool
+    """A POST, and nothing but its body and its reply follows from it."""
 
     @property
     def revision(self) -> Revision | None:
@@ -206,11 +210,13 @@ def _given(
             scheme=scheme,
             certificate=certificate,
         ),
+        known.text,
         known.keep_alive,
         known.http_1_0,
         known.length,
         known.expects_continue,
         known.upgrade,
+        known.plain,
     )
 
 
@@ -249,6 +255,8 @@ def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
     path, query = split_target(target, host)
     if not path.startswith("/") and (method, target) != ("OPTIONS", "*"):
         raise BadHead(400, "the request target is no path")  # RFC 9112 section 3.2
+    keep_alive = not http_1_0 and b"close" not in connection
+    upgrade = upgrade and b"upgrade" in connection and not http_1_0
     return RequestHead(
         HttpRequest(
             method=method,
@@ -257,11 +265,13 @@ def _request_head(lines: RequestLines, head: bytes) -> RequestHead:
             headers=headers,
             scheme="https" if target[:6].lower() == "https:" else "http",
         ),
-        keep_alive=not http_1_0 and b"close" not in connection,
+        head,
+        keep_alive=keep_alive,
         http_1_0=http_1_0,
         length=length,
         expects_continue=bool(expect) and not http_1_0 and length != 0,
-        upgrade=upgrade and b"upgrade" in connection and not http_1_0,
+        upgrade=upgrade,
+        plain=method == "POST" and keep_alive and length is not None and not upgrade,
     )
 
 

@@ -72,6 +72,22 @@ class HttpLink(Link):
                 self._context.run(self._dispatch)
         finally:
             self._pumping = False
+        self.keep_time()
+
+    def handle_events(self) -> None:
+        """The first part of :meth:`flush_soon`, for who sees to the output of its own exchange."""
+        if self._pumping:
+            return
+        if self._context is None:
+            self._context = copy_context()
+        self._pumping = True
+        try:
+            self._context.run(self._dispatch)
+        finally:
+            self._pumping = False
+
+    def keep_time(self) -> None:
+        """The last part of it: see to it that no deadline is missed."""
         deadline = self._deadline()
         if deadline is not None and deadline < self._alarm:
             self._set_alarm(deadline)

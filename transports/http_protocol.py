@@ -9,16 +9,17 @@ ahead; nothing is taken from the machine that the client does not read.
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from mcpcore.http.messages import HttpReply
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from transports.http_body import ChunkedBody, LengthBody
-from transports.http_format import CONTINUE, PROCESSING
+from transports.http_format import CONTINUE, PROCESSING, format_reply
 from transports.http_heads import BadHead, RequestHead
 from transports.http_identity import answer, ask
 from transports.http_protocol_life import LivingProtocol, Phase
@@ -45,6 +46,7 @@ class HttpProtocol(LivingProtocol):
     __slots__ = (
         "_began",
         "_body",
+        "_direct",
         "_last",
         "_peer",
         "_principal",
@@ -67,8 +69,14 @@ class HttpProtocol(LivingProtocol):
         self._reply: Reply | None = None
         self._unread = False  # some of the request's body will not be read
         self._probe: asyncio.TimerHandle | None = None
+        # Nobody has to be asked about a request, or to be told of it.
+        self._direct = link.trace is None and link.settings.authenticate is None
 
     # From the transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See :class:`asyncio.BufferedProtocol`."""
+        return self._link.small_inbox if self._phase is _HEAD else super().get_buffer(sizehint)
 
     def _room(self) -> int:
         if self._phase is _REPLY or self._phase is Phase.ASKING:
@@ -81,9 +89,24 @@ class HttpProtocol(LivingProtocol):
         if self._stream is not None:
             self._stream.feed(data)
             self.pace()
-        else:
-            self._buffer += data
-            self._advance()
+            return
+        head = self._last
+        if (
+            head is not None
+            and self._phase is _HEAD
+            and self._direct
+            and head.plain
+            and not (self._buffer or self.blocked)
+        ):
+            # Most requests come in one piece, with the same head as the one before.
+            size = len(head.text)
+            if len(data) - size == head.length:
+                data = bytes(data)
+                if data.startswith(head.text):
+                    self._try(self._ask_whole, head, data[size:])
+                    return
+        self._buffer += data
+        self._advance()
 
     def _ended(self) -> None:
         if self._stream is not None:
@@ -96,6 +119,16 @@ class HttpProtocol(LivingProtocol):
             self._advance()
 
     # Requests
+
+    def _try(self, step: Callable[..., bool], *given: object) -> None:
+        """Take one step, and go on if more can follow."""
+        try:
+            more = step(*given)
+        except Exception as error:
+            self._fail(error)
+        else:
+            if more or self._paused:
+                self._advance()
 
     def _advance(self) -> None:
         """Go on as far as it goes with what has come, and with what the machine has."""
@@ -176,6 +209,11 @@ class HttpProtocol(LivingProtocol):
     def _open(self, head: RequestHead) -> bool:
         """Feed a request to the machine, with as much of its body as there is."""
         link, machine, buffer = self._link, self._machine, self._buffer
+        length = head.length
+        if head.plain and length is not None and length <= len(buffer) and link.trace is None:
+            data = bytes(buffer[:length])
+            del buffer[:length]
+            return self._ask_whole(head, data)
         reply = self._reply = Reply(head)
         self._woken = False
         self._writing = True  # what is ready at once is written below
@@ -183,7 +221,6 @@ class HttpProtocol(LivingProtocol):
         exchange = self._exchange = link.register(self)
         if link.trace is not None:
             link.trace.asked(exchange, head.request)
-        length = head.length
         wanted = machine.open(exchange, head.request, principal=self._principal, now=now)
         if length is not None and length <= len(buffer):
             data = bytes(buffer[:length])
@@ -202,6 +239,23 @@ class HttpProtocol(LivingProtocol):
             return self._read_body()
         else:
             self._unread = reply.close = True
+        return self._answer()
+
+    def _ask_whole(self, head: RequestHead, body: bytes) -> bool:
+        """The same where all is there, and so is, in most cases, all of the reply."""
+        link, machine = self._link, self._machine
+        self._phase = _REPLY
+        self._writing = True
+        self._woken = False
+        exchange = self._exchange = link.register(self)
+        machine.ask(exchange, head.request, body, principal=self._principal, now=clock())
+        link.handle_events()
+        if not (self.blocked or link.draining):
+            whole = machine.whole_reply(exchange, self._settings.write_size)
+            if whole is not None:
+                self._head = None
+                return self._write_whole(whole)
+        self._reply = Reply(head)
         return self._answer()
 
     def _read_body(self) -> bool:
@@ -245,6 +299,10 @@ class HttpProtocol(LivingProtocol):
             if self.blocked:
                 return False  # it goes on in resume_writing()
             reply.close = reply.close or link.draining
+            if reply.may_be_whole and link.trace is None:
+                whole = self._machine.whole_reply(self._exchange, self._settings.write_size)
+                if whole is not None:
+                    return self._write_whole(whole)
             items = self._machine.data_to_send(self._exchange, self._settings.write_size)
             if not items:
                 self._writing = False
@@ -257,8 +315,8 @@ class HttpProtocol(LivingProtocol):
             if reply.complete:
                 link.unregister(self._exchange)
                 self._exchange = None
-            if reply.complete and self._buffer and len(data) < SMALL_READ > len(self._held):
-                self._held += data  # another request is there already
+            if reply.complete:
+                self._write_reply(data)
             else:
                 self.transmit(data)
             if link.draining or self._machine.pending:
@@ -269,11 +327,36 @@ class HttpProtocol(LivingProtocol):
         elif reply.close:
             self._close()
         else:
-            self._phase = _HEAD
-            if not self.blocked:
-                self.deadline = clock() + self._settings.idle_time
-            return bool(self._buffer) or self._eof or link.draining
+            return self._next()
         return False
+
+    def _write_whole(self, whole: HttpReply) -> bool:
+        """Write a reply with which the machine is done; whether another request may follow."""
+        link, machine = self._link, self._machine
+        link.unregister(whole.exchange)
+        self._exchange = None
+        self._writing = False
+        self._write_reply(format_reply(whole))
+        more = self._next()
+        if machine.pending:
+            link.flush_soon()
+        elif machine.timed:
+            link.keep_time()
+        return more
+
+    def _write_reply(self, data: bytes) -> None:
+        """Write the end of a reply, or all of it; with the next, if its request is there."""
+        if self._buffer and len(data) < SMALL_READ > len(self._held):
+            self._held += data
+        else:
+            self.transmit(data)
+
+    def _next(self) -> bool:
+        """The reply is sent: wait for another request; whether it is there."""
+        self._phase = _HEAD
+        if not self.blocked:
+            self.deadline = clock() + self._settings.idle_time
+        return bool(self._buffer) or self._eof or self._link.draining
 
     def _half_closed(self) -> None:
         """The client sends no more; find out whether it still listens, as only writing tells.

@@ -26,10 +26,11 @@ LOST = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError,
 class Reply:
     """Frames one reply: by its length where that is known, else in chunks, or by the close."""
 
-    __slots__ = ("_bodiless", "_chunked", "_http_1_0", "begun", "close", "complete")
+    __slots__ = ("_bodiless", "_chunked", "_http_1_0", "_plain", "begun", "close", "complete")
 
     def __init__(self, request: RequestHead) -> None:
         self._http_1_0 = request.http_1_0
+        self._plain = request.plain
         self._bodiless = request.request.method == "HEAD"
         self._chunked = False
         self.begun = False
@@ -42,6 +43,11 @@ class Reply:
     def may_interject(self) -> bool:
         """Whether an interim response can be sent."""
         return not self.begun and not self._http_1_0
+
+    @property
+    def may_be_whole(self) -> bool:
+        """Whether it can be written as :func:`~transports.http_format.format_reply` has it."""
+        return self._plain and not (self.begun or self.close)
 
     def encode(self, items: Iterable[HttpHead | HttpChunk | HttpEnd]) -> bytes:
         """Return the bytes of the next parts of the reply, in order."""

@@ -17,6 +17,7 @@ from transports.http_host import Carrier, peer_name
 from transports.http_listening import PAUSE, ListeningHost
 from transports.http_protocol import HttpProtocol
 from transports.http_protocol_life import LivingProtocol
+from transports.http_protocol_wire import SMALL_READ
 from transports.http_settings import HttpServerSettings
 from transports.link import App
 
@@ -43,6 +44,7 @@ class AsyncioServerLink(ListeningHost):
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.inbox = memoryview(bytearray(_READ))
         """Where the connections read to, one at a time."""
+        self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[LivingProtocol] = []
         self._turned_away: set[Carrier] = set()
         self._joining: set[asyncio.Task[None]] = set()

@@ -22,7 +22,7 @@ from mcpcore.http.headers import (
     SESSION_ID,
 )
 from mcpcore.http.incoming import Incoming
-from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply
 from mcpcore.spec.errors import ERRORS, INVALID_REQUEST, LEGACY_BUSY, ErrorData
 from mcpcore.wire.message import encode_error
 from mcpcore.wire.sse import encode_comment, encode_event, encode_events
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcpcore.http.eventlog import EventStream
     from mcpcore.http.sessions import Session
 
-_JSON_TYPE = (CONTENT_TYPE, JSON.encode())
+_JSON_LINES: tuple[tuple[bytes, bytes], ...] = ((CONTENT_TYPE, JSON.encode()),)
 _STREAM_HEADERS = (
     (CONTENT_TYPE, EVENT_STREAM.encode()),
     (CACHE_CONTROL, b"no-store"),
@@ -113,8 +113,9 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     """Something was taken since the last look."""
     over_since: float | None = None
     _head: HttpHead | None = None
-    _body: bytes = b""
-    """Of a whole response, until some of it is taken."""
+    """Of an event stream, until it is taken."""
+    _whole: HttpReply | None = None
+    """A whole response, until some of it is taken."""
     _out: deque[Transmit | bytes | memoryview] = NOTHING
     _close: bool = False
     _waits: bool = False
@@ -133,13 +134,13 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         close: bool = False,
     ) -> None:
         """Make the whole response; a body is JSON unless ``headers`` says otherwise."""
-        lines = [*headers, *self.extra]
-        if body and not (headers and any(name == CONTENT_TYPE for name, _ in headers)):
-            lines.append(_JSON_TYPE)
-        if status != _NO_BODY:
-            lines.append((CONTENT_LENGTH, b"%d" % len(body)))
-        self._head = HttpHead(self.route, status, lines)
-        self._body, self.size = body, len(body)
+        lines = _JSON_LINES
+        if headers or self.extra or not body:
+            lines = (*headers, *self.extra)
+            if body and not any(name == CONTENT_TYPE for name, _ in headers):
+                lines += _JSON_LINES
+        self._whole = HttpReply(self.route, status, lines, body)
+        self.size = len(body)
         self.finish(close=close)
 
     def refuse(
@@ -259,8 +260,9 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
 
     def fail(self, status: int, message: str, *, code: int = LEGACY_BUSY) -> None:
         """What the response depends on cannot be had: refuse, or end it if it has begun."""
+        begun = self._head is None and self._whole is None and self.phase is not _WAITING
         self.drop_queued()
-        if self._head is None and self.phase is not _WAITING:
+        if begun:
             self.finish(close=True)
             return
         self.extra = tuple(line for line in self.extra if line[0] != SESSION_ID)
@@ -270,7 +272,7 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
     def drop_queued(self) -> list[Transmit]:
         """Take out the frames that still wait, in order; the rest is forgotten."""
         frames = [item for item in self._out if isinstance(item, Transmit)]
-        self._body, self._out, self.size = b"", NOTHING, 0
+        self._whole, self._out, self.size = None, NOTHING, 0
         return frames
 
     @property
@@ -298,21 +300,38 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
             if not self._holds:
                 self.news[self.route] = self
 
+    def take_whole(self, limit: int) -> HttpReply | None:
+        """Take the response, if it is whole, with at most ``limit`` bytes, and nothing else."""
+        whole = self._whole
+        if whole is None or not 0 < self.size <= limit:
+            return None
+        if self._close or self._holds or self.report is not None:
+            return None
+        self._whole, self.size, self._waits = None, 0, False
+        self.news.pop(self.route, None)
+        return whole
+
     def take(self, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
         """Take what waits, at most ``limit`` bytes of the body."""
         taken: list[HttpHead | HttpChunk | HttpEnd] = []
-        head, body, report = self._head, self._body, self.report
-        if head is not None and body and report is None and len(body) <= limit:
-            self._head, self._body, self.size, self._waits = None, b"", 0, False
-            self.news.pop(self.route, None)
-            return [head, HttpChunk(self.route, body), HttpEnd(self.route, self._close)]
+        head, whole, report = self._head, self._whole, self.report
+        if whole is not None:
+            lines = [*whole.headers]
+            if whole.status != _NO_BODY:
+                lines.append((CONTENT_LENGTH, b"%d" % len(whole.body)))
+            head = HttpHead(self.route, whole.status, lines)
+            self._whole = None
+            if whole.body:
+                if report is None and self.size <= limit:
+                    self.size, self._waits = 0, False
+                    self.news.pop(self.route, None)
+                    return [head, HttpChunk(self.route, whole.body), self._end()]
+                self._out = deque((whole.body,))
         if head is not None:
             taken.append(head)
             self._head = None
             if report is not None:
                 report.status = head.status
-        if body:
-            self._body, self._out = b"", deque((body,))
         out = self._out
         if out and limit > 0:
             taken.append(HttpChunk(self.route, self._take_data(limit)))
@@ -323,8 +342,11 @@ class Exchange(Incoming, kw_only=True, eq=False, weakref=False):
         self._out, self.size, self._waits = NOTHING, 0, False
         self.news.pop(self.route, None)
         if self.phase is _DONE:
-            taken.append(HttpEnd(self.route, self._close))
+            taken.append(self._end())
         return taken
+
+    def _end(self) -> HttpEnd:
+        return HttpEnd(self.route, self._close)
 
     def _take_data(self, limit: int) -> bytes:
         """Take what waits of the body, at most ``limit`` bytes."""

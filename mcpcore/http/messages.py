@@ -71,6 +71,18 @@ class HttpEnd(Struct, frozen=True):
     close: bool = False
 
 
+class HttpReply(Discreet, frozen=True):
+    """A whole response in one: ``headers`` leave out the length, which is that of ``body``."""
+
+    exchange: Route
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def __shown__(self) -> Mapping[str, object]:
+        return {"headers": shown_headers(self.headers)}
+
+
 class HttpSend(Discreet, frozen=True, kw_only=True):
     """A request that a client wants sent.
 

@@ -47,7 +47,7 @@ def any_stream_will_do(frame: Transmit) -> bool:
 
 
 _CLOSING = "the server is shutting down"
-_NOTIFICATION, _WAITING = FrameKind.NOTIFICATION, Phase.WAITING
+_NOTIFICATION, _WAITING, _DONE = FrameKind.NOTIFICATION, Phase.WAITING, Phase.DONE
 _ANSWERS = frozenset({FrameKind.RESULT, FrameKind.ERROR, FrameKind.BATCH})
 
 
@@ -253,10 +253,10 @@ class Placing(OwnerCalls):
 
     def _watch_new(self) -> None:
         """Watch the exchanges that wait for an answer, of which none has come meanwhile."""
-        waiting, self._unwatched = self._unwatched, []
-        for record, since in waiting:
-            if record.phase is not Phase.DONE and record.route in self._exchanges:
+        for record, since in self._unwatched:
+            if record.phase is not _DONE and record.route in self._exchanges:
                 self._watch(record, since)
+        self._unwatched.clear()
 
     def _watch(self, record: Exchange, now: float) -> None:
         """Look at an exchange again when something may be due."""

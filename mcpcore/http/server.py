@@ -36,18 +36,19 @@ from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
 from mcpcore.http.headers import HeaderError
 from mcpcore.http.incoming import RequestFields
-from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.reports import Report
 from mcpcore.http.session_entry import SessionEntry
 from mcpcore.http.session_table import SessionTable
 from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.errors import HEADER_MISMATCH, ErrorData, LocalProtocolError
-from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.revisions import LATEST, REVISIONS
 from mcpcore.wire.message import Frame, Message, decode
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _READING, _WAITING = Phase.READING, Phase.WAITING
+_MODERN = frozenset(revision.name for revision in REVISIONS if revision.modern)
 
 
 class HttpServer(SessionEntry):
@@ -118,28 +119,12 @@ class HttpServer(SessionEntry):
         refused; sessions are bound to it.  Raises LocalProtocolError for a number that is in use,
         or 0.
         """
-        self._log.now = now
-        if exchange == MAIN or exchange in self._exchanges:
-            raise LocalProtocolError(f"the exchange number {exchange} is taken")
         refusal = None
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
         known = self._gate.recall(head)
         fields = RequestFields(head.headers) if known is None else known.fields
-        record = Exchange(
-            exchange,
-            fields,
-            principal,
-            head.peer,
-            fields.version,
-            fields.session_id,
-            fields.accepts_json,
-            fields.accepts_stream,
-            news=self._news,
-        )
-        self._exchanges[exchange] = record
-        if self.reports:
-            record.report = Report(head.method, head.path, head.peer, now)
+        record = self._begin(exchange, head, fields, principal, now)
         if known is not None and refusal is None and not self._closing:
             record.extra = known.extra
             return known.wanted
@@ -157,6 +142,58 @@ class HttpServer(SessionEntry):
         if self._gate.stateful(record, head):
             self._in_session(record, self._listen if head.method == "GET" else self._delete, now)
         return 0
+
+    def ask(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        body: bytes,
+        *,
+        principal: str | Refusal | None = None,
+        now: float,
+    ) -> None:
+        """Take a request that is all there: :meth:`open`, and :meth:`body` if it is wanted."""
+        known = self._gate.recall(head)
+        if (
+            known is None
+            or self._closing
+            or isinstance(principal, Refusal)
+            or len(body) > self.settings.max_body
+        ):
+            if self.open(exchange, head, principal=principal, now=now):
+                self.body(exchange, body, end=True, now=now)
+            return
+        record = self._begin(exchange, head, known.fields, principal, now)
+        record.extra = known.extra
+        record.phase = _WAITING
+        self._dispatch(record, body, now)
+
+    def _begin(
+        self,
+        exchange: Route,
+        head: HttpRequest,
+        fields: RequestFields,
+        principal: str | None,
+        now: float,
+    ) -> Exchange:
+        self._log.now = now
+        if exchange == MAIN or exchange in self._exchanges:
+            raise LocalProtocolError(f"the exchange number {exchange} is taken")
+        record = Exchange(
+            exchange,
+            fields,
+            principal,
+            head.peer,
+            fields.version,
+            fields.session_id,
+            fields.accepts_json,
+            fields.accepts_stream,
+            news=self._news,
+        )
+        self._exchanges[exchange] = record
+        if self.reports:
+            record.report = Report(head.method, head.path, head.peer, now)
+        return record
 
     def _unready(self) -> bytes:
         """Why new clients had better go elsewhere."""
@@ -215,6 +252,11 @@ class HttpServer(SessionEntry):
         hub = self._hub
         return bool(hub.events or hub.inbox or hub.outbox.frames or self._news)
 
+    @property
+    def timed(self) -> bool:
+        """Whether there may be a new deadline though no exchange has begun to wait."""
+        return bool(self._hub.outbound) or len(self._sessions) > 0
+
     def next_event(self) -> Event | None:
         """Advance until there is something to tell; None when all input is used up.
 
@@ -222,17 +264,21 @@ class HttpServer(SessionEntry):
         """
         hub = self._hub
         while True:
-            event = hub.next_event()
-            if event is None:
+            if hub.events or hub.inbox:
+                event = hub.next_event()
+                # A session's Peer ends with that one; our owner gets SessionClosed, which names it.
+                if event is not None and type(event) is not ConnectionEnded:
+                    return event
+            elif hub.outbox.frames or self._closing:
                 # Placing what the Peers send can end things, which are events again.
                 self._collect()
-                if not hub.inbox and not hub.events:
-                    if self._unwatched:
-                        self._watch_new()
-                    return None
-            elif not isinstance(event, ConnectionEnded):
-                # A session's Peer ends with that one; our owner gets SessionClosed, which names it.
-                return event
+                if not hub.events and not hub.inbox:
+                    break
+            else:
+                break
+        if self._unwatched:
+            self._watch_new()
+        return None
 
     # Out
 
@@ -262,6 +308,20 @@ class HttpServer(SessionEntry):
         if isinstance(taken[-1], HttpEnd):
             self._forget(record)
         return taken
+
+    def whole_reply(self, exchange: Route, limit: int) -> HttpReply | None:
+        """Take the reply of an exchange, and be done with it, if it is all there.
+
+        None if it is not, if it is longer than ``limit`` bytes, or if there is more to it, such as
+        that the connection ends: :meth:`data_to_send` gives it then.
+        """
+        if self._hub.outbox.frames or self._closing:
+            self._collect()
+        record = self._exchanges.get(exchange)
+        reply = None if record is None else record.take_whole(limit)
+        if record is not None and reply is not None:
+            self._forget(record)
+        return reply
 
     def deadline(self) -> float | None:
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
@@ -336,7 +396,11 @@ class HttpServer(SessionEntry):
         if record.piped:
             self._receive_piped(record, frame, now)
             return
-        record.modern = not self._stateful or is_modern_body(frame, body, record.claimed)
+        record.modern = (
+            not self._stateful
+            or record.version in _MODERN
+            or is_modern_body(frame, body, record.claimed)
+        )
         if record.modern:
             self._receive_modern(record, frame, now)
         elif self._gate.version_served(record):
@@ -352,10 +416,8 @@ class HttpServer(SessionEntry):
         if not record.accepts_stream and isinstance(frame, Message) and frame.method == LISTEN:
             record.refuse(406, f"{LISTEN} is answered by an event stream")
             return
-        self._modern.receive(
-            frame, now=now, route=record.route, mirror=mirror, principal=record.principal
-        )
         self._await(record, now)
+        self._hub.advance(self._modern, frame, now, record.route, mirror, record.principal)
 
     def _receive_legacy(self, record: Exchange, frame: Frame, now: float) -> None:
         session = self._session_of(record, frame, now)
@@ -367,8 +429,8 @@ class HttpServer(SessionEntry):
             self._sessions.touch(session, now)
         session.exchanges[record.route] = record
         record.session = session
-        session.peer.receive(frame, now=now, route=record.route, principal=record.principal)
         self._await(record, now)
+        self._hub.advance(session.peer, frame, now, record.route, None, record.principal)
 
     def _await(self, record: Exchange, now: float) -> None:
         """From now on an answer is due."""

@@ -121,6 +121,11 @@ class StoredHttpServer(Announcing):
         dues = (super().deadline(), self._steps.deadline())
         return min((due for due in dues if due is not None), default=None)
 
+    @property
+    def timed(self) -> bool:
+        """See :attr:`HttpServer.timed`."""
+        return True
+
     def handle_timeout(self, now: float) -> None:
         """Let what is due at ``now`` happen."""
         super().handle_timeout(now)

@@ -531,11 +531,12 @@ async def test_machine_that_fails_ends_one_connection(
             await client.send(tool("wait"))
             await running.app.until(lambda: running.app.waiting)
 
-        def fail(exchange: int, limit: int) -> list[HttpHead | HttpChunk | HttpEnd]:
+        def fail(*given: object) -> list[HttpHead | HttpChunk | HttpEnd]:
             raise RuntimeError("a mistake")
 
         with monkeypatch.context() as patch:
             patch.setattr(running.machine, "data_to_send", fail)
+            patch.setattr(running.machine, "whole_reply", fail)
             if late:
                 running.app.finish(running.app.waiting.pop())
             else:
