@@ -9,6 +9,7 @@ from msgspec import structs
 from mcpcore.engine.events import RequestReceived
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
+from mcpcore.http.reports import ExchangeEnded
 from mcpcore.http.server import HttpServer
 from tests.http.support import META, initialize, make_server, request
 from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS
@@ -34,6 +35,8 @@ def told(server: HttpServer, *, answered: bool) -> list[str]:
     names = []
     while (event := server.next_event()) is not None:
         names.append(type(event).__name__)
+        if isinstance(event, ExchangeEnded):
+            names.append(f"{event.status} {event.sent} {event.complete}")
         if answered and isinstance(event, RequestReceived):
             server.respond(event.key, {"content": []})
     return names
@@ -57,7 +60,8 @@ def in_steps(
     """Head, body and reply one after the other."""
     if server.open(number, head, principal=who, now=0.0):
         server.body(number, body, end=True, now=0.0)
-    return told(server, answered=ok), sent(server, number)
+    events, parts = told(server, answered=ok), sent(server, number)
+    return events + told(server, answered=ok), parts
 
 
 def at_once(
@@ -74,13 +78,14 @@ def at_once(
     events = told(server, answered=ok)
     whole = server.whole_reply(number, 1 << 20)
     if whole is None:
-        return events, sent(server, number)
+        parts = sent(server, number)
+        return events + told(server, answered=ok), parts
     assert server.whole_reply(number, 1 << 20) is None
     assert server.data_to_send(number, 1 << 20) == []
     assert not server.exchanges
     length = (b"content-length", b"%d" % len(whole.body))
     head_part, chunk = [*whole.headers, length], msgspec.to_builtins(whole.body)
-    return events, [
+    return events + told(server, answered=ok), [
         {"exchange": 0, "status": whole.status, "headers": msgspec.to_builtins(head_part)},
         {"exchange": 0, "data": chunk},
         {"exchange": 0, "close": False},
