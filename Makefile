@@ -37,6 +37,8 @@ CORE_TESTS := tests/wire tests/spec tests/engine tests/http tests/service
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
+# Kept bytecode, whatever the environment says: tests start processes by the hundred.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup sdk demo interop peers test test-core test-rest test-long test-long-core test-long-rest torture soak fuzz mutation lint types bench bench-tools clean clean-all ci-tools servers
 
@@ -62,17 +64,17 @@ test-core: $(READY)
 
 test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 20 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
 test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 40 --durations-min 3 $(CORE_TESTS)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 20 --durations-min 3 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile -m long --timeout 900 --durations 40 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile -m long --timeout 900 --durations 20 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
 	@$(PY) -m conformance.peers

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,3 +28,51 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Run each test marked ``anyio`` on both event loops."""
     return request.param
+
+
+MANY = 4
+"""A test with so many cases or more tries each of them on one event loop in the quick run."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave repetitions along one axis to the long run.
+
+    In the quick run each case of a test with many of them meets one event loop (or way of serving
+    HTTP), and the cases take turns; a mark ``turns`` names other arguments that are dealt out in
+    the same way.  The long run has the other combinations.
+    """
+    tests: dict[str, list[pytest.Function]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            tests[item.nodeid.partition("[")[0]].append(item)
+    for name, cases in tests.items():
+        for axis in cases[0].iter_markers("turns"):
+            _deal_out(name, cases, str(axis.args[0]))
+        property_based = getattr(cases[0].obj, "is_hypothesis_test", False)
+        if not property_based:  # it would try many more examples there
+            _deal_out(name, cases, "anyio_backend", MANY)
+
+
+def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str, at_least: int = 1) -> None:
+    """Mark as long all but one value of ``axis`` for each combination of the other arguments.
+
+    It is the value that the arguments have met least, so that each of them meets all if it can.
+    """
+    rows: dict[tuple[tuple[str, int], ...], list[pytest.Function]] = defaultdict(list)
+    for case in cases:
+        params = case.callspec.params
+        if axis in params and case.get_closest_marker("long") is None:
+            rows[tuple((key, id(params[key])) for key in params if key != axis)].append(case)
+    if len(rows) < at_least:
+        return
+    met: Counter[tuple[tuple[str, int], int]] = Counter()
+    start = zlib.crc32(name.encode())
+    for others, row in rows.items():
+        values = [id(case.callspec.params[axis]) for case in row]
+        order = sorted(range(len(row)), key=lambda place: (start + place) % len(row))
+        chosen = min(order, key=lambda place: sum(met[each, values[place]] for each in others))
+        met.update((each, values[chosen]) for each in others)
+        for place, case in enumerate(row):
+            if place != chosen:
+                case.add_marker(pytest.mark.long)

@@ -19,6 +19,8 @@ anywhere = pytest.mark.parametrize(
         pytest.param(2, id="two"),
     ],
 )
+every_death = pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
+deaths_take_turns = pytest.mark.turns("dies")
 
 REQUEST, HEAD, END = (Point(before=what) for what in ("request", "head", "end"))
 ONCE = [
@@ -94,7 +96,8 @@ def run(talk: Talk, call: int) -> None:
 @every_revision
 @anywhere
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
-@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
+@every_death
+@deaths_take_turns
 @pytest.mark.parametrize(
     "sizes", [pytest.param((1 << 20,), id="whole"), pytest.param((7, 50), marks=pytest.mark.long)]
 )
@@ -123,7 +126,8 @@ def test_a_call_that_breaks_once(
 
 @every_revision
 @anywhere
-@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
+@every_death
+@deaths_take_turns
 @pytest.mark.parametrize("points", AGAIN)
 def test_a_call_that_breaks_repeatedly(
     version: str, workers: int, dies: str, points: tuple[Point, ...]
@@ -144,7 +148,8 @@ def test_a_call_that_breaks_repeatedly(
 
 @every_revision
 @anywhere
-@pytest.mark.parametrize("dies", [SEEN, HALF_OPEN, FULL])
+@every_death
+@deaths_take_turns
 @pytest.mark.parametrize(
     "points",
     [(Point(events, extra),) for events in range(5) for extra in (0, 5, 70)]

@@ -29,6 +29,7 @@ def restart(wire: CutWire, talk: Talk, call: int | None = None) -> None:
 @every_revision
 @places
 @pytest.mark.requirement("basic/transports/resume", "basic/transports/disconnect-no-cancel")
+@pytest.mark.turns("version")
 @pytest.mark.parametrize("point", ONCE)
 def test_a_server_that_dies_while_it_works_on_a_call(
     version: str, workers: int, point: Point
@@ -58,6 +59,7 @@ def test_a_server_that_dies_while_it_works_on_a_call(
 
 @every_revision
 @places
+@pytest.mark.turns("version")
 @pytest.mark.parametrize("point", ONCE)
 def test_a_server_that_dies_when_it_has_answered(version: str, workers: int, point: Point) -> None:
     wire = CutWire(version, workers=workers)

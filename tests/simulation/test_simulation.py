@@ -8,7 +8,6 @@ from random import Random
 import pytest
 
 from tests.simulation.campaign import REPORT, campaign
-from tests.simulation.mutations import MUTATIONS
 from tests.simulation.network import Pipe, Weather
 from tests.simulation.play import play
 from tests.simulation.schedule import (
@@ -25,7 +24,7 @@ from tests.simulation.world import World
 QUICK = 80
 """Schedules of each scenario in the quick run."""
 BUDGET = float(os.environ.get("SIMULATION_SECONDS", "240"))
-"""Seconds of processor time for the long run, and for all mutations together at most as much."""
+"""Seconds of processor time for the long run."""
 FOUND = [
     # What it has found in the core, each with the schedule that did.
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
@@ -154,27 +153,3 @@ def test_as_many_schedules_as_there_is_time_for(capsys: pytest.CaptureFixture[st
         print(f"\nsimulation: {tally.text()}; {REPORT}")
     assert not tally.failures
     assert tally.schedules > BUDGET
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_bug_is_found_and_its_replay_shows_it(name: str) -> None:
-    mutation = MUTATIONS[name]
-
-    def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.simulation", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    found = simulation(
-        *("--mutation", name, "--scenario", mutation.scenario, "--only", mutation.only),
-        *("--schedules", str(mutation.within), "--failures", "1"),
-    )
-    assert found.returncode == 1, found.stderr
-    breach, command = found.stdout.split("\n\n")[1].strip().split("\n")[-2:]
-    replay = command.split()[3:]
-    again = simulation(*replay, "--mutation", name)
-    assert again.returncode == 1
-    assert again.stdout.splitlines()[-1].startswith(f"broken: {breach[:40]}")
-    sound = simulation(*replay)
-    assert sound.returncode == 0, sound.stdout[-500:]

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.command import mcpcore_here
+
 ROOT = Path(__file__).parents[2]
 MCPCORE = (sys.executable, "-m", "transports.cli")
 EVERYTHING = ("--", sys.executable, "-m", "conformance.everything.server", "--stdio")
@@ -341,7 +343,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
     ],
 )
 def test_errors_are_one_sentence(words: list[str], status: int, message: str) -> None:
-    done = mcpcore(*words)
+    done = mcpcore_here(*words)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

@@ -800,6 +800,7 @@ def asked(log: list[Any]) -> Callbacks:
     return Callbacks(roots=roots, sampling=sampling, elicitation=elicitation)
 
 
+@pytest.mark.turns("revision")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
 async def test_all_of_the_trace_context_goes_everywhere(revision: Revision, transport: str) -> None:

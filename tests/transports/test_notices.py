@@ -40,6 +40,7 @@ async def heard(client: Client, count: int) -> Any:
 
 
 @pytest.mark.requirement("client/roots/server-handles-changes")
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", LEGACY)
 async def test_roots_are_asked_for_when_they_change(transport: str, name: str) -> None:
@@ -56,6 +57,7 @@ async def test_roots_are_asked_for_when_they_change(transport: str, name: str) -
     assert "file:///old" not in told
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_notifications_of_extensions(transport: str, name: str) -> None:
@@ -76,6 +78,7 @@ async def test_notifications_of_extensions(transport: str, name: str) -> None:
         assert told.count(word) == 1
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_what_hears_may_tell_something_in_turn(transport: str, name: str) -> None:
@@ -96,6 +99,7 @@ async def test_what_hears_may_tell_something_in_turn(transport: str, name: str) 
     assert told == (["notifications/acme/heard"] if legacy else [])
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_notifications_of_extensions_by_the_server(transport: str, name: str) -> None:
@@ -114,6 +118,7 @@ async def test_notifications_of_extensions_by_the_server(transport: str, name: s
     assert told == [("notifications/acme/typing", {"where": "at the server"})]
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_methods_of_extensions(transport: str, name: str) -> None:
@@ -134,6 +139,7 @@ async def test_methods_of_extensions(transport: str, name: str) -> None:
             await client.request("acme/wrong")
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_ping_from_a_handler(transport: str, name: str) -> None:
@@ -143,6 +149,7 @@ async def test_ping_from_a_handler(transport: str, name: str) -> None:
     assert getattr(said, "text", None) == expected
 
 
+@pytest.mark.turns("name")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", NAMES)
 async def test_ping_at_any_later_time(transport: str, name: str) -> None:

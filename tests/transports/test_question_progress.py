@@ -87,6 +87,7 @@ class Answering:
         )
 
 
+@pytest.mark.turns("name")
 @over_all
 @in_all
 async def test_the_progress_of_questions(transport: str, name: str) -> None:
@@ -110,6 +111,7 @@ async def test_the_progress_of_questions(transport: str, name: str) -> None:
         assert not context.cancelled
 
 
+@pytest.mark.turns("name")
 @over_all
 @pytest.mark.parametrize("name", LEGACY)
 async def test_the_progress_of_what_a_notification_makes_the_server_ask(
@@ -125,6 +127,7 @@ async def test_the_progress_of_what_a_notification_makes_the_server_ask(
     assert heard == [["progress", 1, 3]]
 
 
+@pytest.mark.turns("name")
 @over_all
 @in_all
 async def test_handlers_learn_why_their_request_was_cancelled(transport: str, name: str) -> None:
@@ -141,6 +144,7 @@ async def test_handlers_learn_why_their_request_was_cancelled(transport: str, na
     assert endings == [[True, reason] for reason in reasons]
 
 
+@pytest.mark.turns("name")
 @over_all
 @pytest.mark.parametrize("name", LEGACY)
 async def test_callbacks_learn_why_the_server_takes_its_request_back(

@@ -1,0 +1,58 @@
+"""The ``mcpcore`` command in this process, where it is not the process that is tested.
+
+To start it takes ten times as long as most of what it is asked for.
+"""
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from transports.cli import main
+
+Done = subprocess.CompletedProcess[str]
+
+
+def mcpcore_here(*words: str, cwd: Path | None = None, **changes: str) -> Done:
+    """Run the command to its end; an exception that it lets through is one of the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        _environment({"TERM": "dumb", **changes}),
+        chdir(cwd or Path.cwd()),
+        _no_input(),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = ended.code
+    if isinstance(code, str):
+        err.write(code)
+    status = code if isinstance(code, int) else int(code is not None)
+    return Done(words, status, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _no_input() -> Iterator[None]:
+    before = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nothing:
+        sys.stdin = nothing
+        try:
+            yield
+        finally:
+            sys.stdin = before
