@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from tests.command import Done, mcpcore_here
 from transports.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,6 @@ MCPCORE = (sys.executable, "-m", "transports.cli", "conformance")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
 EVERYTHING = (sys.executable, "-m", "conformance.everything.server", "--stdio")
 CLIENT = (sys.executable, "-m", "conformance.everything.client")
-Done = subprocess.CompletedProcess[str]
 LIFECYCLE = ("--only", "basic/lifecycle/version-negotiation", "--revision", "2025-06-18")
 
 BROKEN = """
@@ -42,17 +42,8 @@ for line in sys.stdin:
 """A server of 2025-06-18 that answers everything well, also what it should not."""
 
 
-def conformance(*words: str, cwd: Path | None = None, timeout: float = 50, **env: str) -> Done:
-    return subprocess.run(
-        [*MCPCORE, *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=cwd,
-        env={**ENVIRONMENT, **env},
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+def conformance(*words: str) -> Done:
+    return mcpcore_here("conformance", *words)
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +234,8 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("server", "nothing:server"), "there is no module 'nothing'"),
         (("server", "json:loads"), "names a function, not a Server"),
         (("server", "ftp://h"), "is no target"),
+        (("server", "http://h/mcp", "--json"), "--json goes with --list; --report json gives"),
+        (("client", "--json", "--", "x"), "--json goes with --list; --report json gives"),
         (("client",), "no command"),
         (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
         (("mutants", "--only", "x"), "there is no case 'x'"),
@@ -268,6 +261,63 @@ def test_a_server_that_is_not_there(free_tcp_port: int) -> None:
     done = conformance("server", f"http://127.0.0.1:{free_tcp_port}/mcp", *LIFECYCLE)
     assert done.returncode == 3
     assert "speaks none of 2025-06-18 over http" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "target",
+    [("http://127.0.0.1:{port}/mcp",), ("--", sys.executable, "-c", "raise SystemExit(3)")],
+    ids=["nobody", "ends"],
+)
+def test_where_nothing_could_be_played_the_reports_say_why(
+    target: tuple[str, ...], free_tcp_port: int, tmp_path: Path
+) -> None:
+    formats = ("json", "junit", "svg", "markdown", "html")
+    reports = [
+        word for name in formats for word in ("--report", f"{name}:{tmp_path}/reports/{name}")
+    ]
+    words = [each.format(port=free_tcp_port) for each in target]
+    done = conformance("server", *LIFECYCLE, *reports, *words)
+    assert (done.returncode, done.stdout.count(" report: ")) == (3, len(formats))
+    assert "speaks none of 2025-06-18" in done.stderr
+    said = {name: (tmp_path / "reports" / name).read_text() for name in formats}
+    for name in ("json", "junit", "markdown", "html"):
+        assert "speaks none of 2025" in said[name].replace("\\", ""), name
+    rows = json.loads(said["json"])
+    assert {row["verdict"] for row in rows} == {"not played"}
+    assert Xml.fromstring(said["junit"]).get("errors") == "1"
+    assert "not reached" in said["svg"]
+
+
+def test_a_server_that_hangs_is_given_up_in_the_time_that_was_given(tmp_path: Path) -> None:
+    program = "import sys; sys.stdin.read()"
+    done = conformance(
+        *("server", "--timeout", "0.3", "--jobs", "1", "--only", "basic/lifecycle"),
+        *("--", sys.executable, "-c", program),
+    )
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("looking at ")
+    assert lines[0].endswith(" over stdio ...")
+    assert "given up: nothing at all was heard of it" in done.stderr
+
+
+def test_a_client_that_hangs_is_given_up_in_the_time_that_was_given() -> None:
+    done = conformance(
+        *("client", "--timeout", "0.2", "--jobs", "1", "--only", "basic/lifecycle"),
+        *("--", sys.executable, "-c", "import time; time.sleep(600)"),
+    )
+    assert done.returncode == 3
+    assert "the client did not connect: it is running" in done.stderr
+    assert "given up: nothing at all was heard of it" in done.stderr
+    assert done.stderr.startswith("looking at ")
+
+
+def test_a_server_is_reported_under_the_name_that_was_given(tmp_path: Path) -> None:
+    name = "conformance.everything.server:server"
+    done = conformance("server", name, "--transport", "http", *LIFECYCLE)
+    assert done.returncode == 0, done.stderr
+    assert f"\n{name}: " in done.stdout
+    assert f"looking at {name} over http ..." in done.stderr
 
 
 def test_a_command_that_is_no_server() -> None:
@@ -310,13 +360,18 @@ def test_an_interrupted_run_reports_what_is_done(number: signal.Signals, tmp_pat
         env=ENVIRONMENT,
     )
     assert process.stderr is not None
-    first = process.stderr.readline()
+    looking, first = process.stderr.readline(), process.stderr.readline()
+    assert looking.startswith("looking at ")
     process.send_signal(number)
     out, err = process.communicate(timeout=40)
     assert process.returncode == 130, err
     rows = json.loads((tmp_path / "r.json").read_text())
-    assert rows, first
-    assert re.search(r"; \d+ not played, in ", out)
+    verdicts = {row["verdict"] for row in rows}
+    assert "not played" in verdicts
+    assert verdicts - {"not played"}, first
+    details = {row["detail"] for row in rows if row["verdict"] == "not played"}
+    assert details == {"the run was interrupted"}
+    assert re.search(r"; \d+ not played: the run was interrupted, in ", out)
     for pid in map(int, pids.read_text().split()):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
