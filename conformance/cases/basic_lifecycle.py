@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.discover import agrees_to
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind
 from conformance.kit.model import LEGACY, MAY, MUST, SHOULD, Page
@@ -25,15 +26,21 @@ def _served(reply: Reply, what: str) -> None:
     "version-negotiation/version-echoed",
     LEGACY,
     expects="The result's protocolVersion is the one that initialize asked for.",
+    bare=True,
 )
 async def version_echoed(talk: ServerTalk) -> None:
     """A version that the server speaks is answered with the same version."""
     link = await talk.connect()
-    result = await link.ask("initialize", link.opening())
-    check(
-        result["protocolVersion"] == talk.revision.name,
-        f"{talk.revision.name} was answered with {result['protocolVersion']}",
-    )
+    reply = await link.request("initialize", link.opening())
+    if reply.message is None or reply.message.kind is not Kind.RESULT:
+        talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
+    agreed = reply.result.get("protocolVersion")
+    if agreed != talk.revision.name:
+        if await agrees_to(talk, agreed):
+            talk.skip(f"the server does not speak {talk.revision.name}, but {agreed}")
+        raise Broken(
+            f"{talk.revision.name} was answered with {agreed!r}, and {agreed!r} with another again"
+        )
 
 
 async def _other_version(link: Link, asked: Any) -> str | None:
@@ -118,6 +125,7 @@ async def modern_version(talk: ServerTalk) -> None:
     "initialization/answered",
     LEGACY,
     expects="A result with protocolVersion, capabilities, and serverInfo with name and version.",
+    bare=True,
 )
 async def answered(talk: ServerTalk) -> None:
     """Initialize is answered with what the server can do, and who it is."""

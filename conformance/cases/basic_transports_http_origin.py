@@ -12,9 +12,12 @@ from conformance.kit.endpoint import (
     final,
     over_http,
 )
+from conformance.kit.link import Link
 from conformance.kit.model import MAY, MUST, SHOULD, Page
+from conformance.kit.probes import plain_request
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import Inconclusive, check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
 page = Page("basic/transports/streamable-http")
@@ -219,11 +222,29 @@ async def foreign_origin_notification(talk: ServerTalk) -> None:
     "security-endpoint/no-origin",
     SINCE_STREAMABLE,
     expects="Served: programs that are no browsers send none.",
+    bare=True,
 )
 async def no_origin(talk: ServerTalk) -> None:
     """A request without Origin is served."""
+    link = await talk.connect()
+    wire = talk.http(link)
+    first = await _begin(link)
+    if first.refused:
+        own = f"{urlsplit(wire.url).scheme}://{wire.authority}"
+        second = await _begin(await talk.connect(headers=[("origin", own)]))
+        check(second.refused, f"a request without Origin got {first}; with one it is served")
+        if FORBIDDEN in (first.status, second.status):
+            raise Inconclusive(f"a request got {first}, with Origin: {own} {second}")
+        talk.skip(f"the server does not speak {talk.revision.name}: it answers with {first}")
     point = await endpoint(talk)
     check_served(await point.post(point.message()), "a request without Origin")
+
+
+async def _begin(link: Link) -> Reply:
+    """Say what a conversation begins with."""
+    if link.revision.handshake:
+        return await link.request("initialize", link.opening())
+    return await link.request(plain_request(link))
 
 
 @case(

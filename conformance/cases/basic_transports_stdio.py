@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from conformance.kit.link import Link
 from conformance.kit.messages import Id, Kind, encode, request
 from conformance.kit.model import LINES, MAY, MUST, SHOULD, STDIO, Page
+from conformance.kit.probes import plain_request
 from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -18,9 +19,8 @@ SEPARATORS = "\u2028 \u2029 \u0085 \x1c \x1e \x0b \x0c"
 
 def plain(link: Link, id: Id, filler: str = "") -> bytes:
     """A request that every server answers, without its newline."""
-    method = "server/discover" if link.revision.modern else "ping"
     meta = {"kit/filler": filler} if filler else {}
-    return encode(request(id, method, link.params({}, meta)))
+    return encode(request(id, plain_request(link), link.params({}, meta)))
 
 
 async def written(
@@ -48,6 +48,7 @@ async def written(
     "stdio/no-embedded-newlines",
     bindings=LINES,
     expects="The answer is one line, however many newlines its strings have.",
+    bare=True,
 )
 async def no_embedded_newlines(talk: ServerTalk) -> None:
     """A message with newlines in its strings is sent as one line."""
@@ -204,6 +205,7 @@ async def too_large_message(talk: ServerTalk) -> None:
     "stdio/nothing-but-messages",
     bindings=STDIO,
     expects="Every line of standard output is a message, from the start to the end.",
+    bare=True,
 )
 async def nothing_but_messages(talk: ServerTalk) -> None:
     """The server writes messages to its standard output, and nothing else."""

@@ -82,6 +82,7 @@ async def one_line(talk: ClientTalk) -> None:
     ALL,
     bindings=LINES,
     expects="Nothing but messages.",
+    bare=True,
 )
 async def nothing_else(talk: ClientTalk) -> None:
     """What a client writes to the server's input are messages, from the first byte to the last."""

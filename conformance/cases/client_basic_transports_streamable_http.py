@@ -92,6 +92,7 @@ async def post(talk: ClientTalk) -> None:
     SINCE_2025_06_18,
     bindings=STREAMABLE,
     expects="One JSON object.",
+    bare=True,
 )
 async def single_message(talk: ClientTalk) -> None:
     """The body of a POST is a single message, not an array."""

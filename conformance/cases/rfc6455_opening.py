@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from conformance.kit.heard import header
 from conformance.kit.model import MUST, SHOULD, WEBSOCKET, Page
@@ -185,10 +186,30 @@ async def foreign_origin(talk: ServerTalk) -> None:
     "section-10.2/no-origin",
     bindings=WEBSOCKET,
     expects="Accepted: programs that are no browsers send none.",
+    bare=True,
 )
 async def no_origin(talk: ServerTalk) -> None:
     """An opening without Origin is accepted."""
-    await opened(talk, "an opening without Origin")
+    try:
+        wire = await talk.wire()
+    except Refused as error:
+        own = urlsplit(talk.stage.target)
+        scheme = "https" if own.scheme == "wss" else "http"
+        origin = f"{scheme}://{own.netloc.rpartition('@')[2]}"
+        try:
+            wire = await talk.wire(headers=[("origin", origin)])
+        except Refused as again:
+            raise Inconclusive(
+                f"an opening was refused ({error.reason}), with Origin: {origin} as well"
+                f" ({again.reason})"
+            ) from again
+        await wire.close()
+        raise Broken(
+            f"an opening without Origin was refused ({error.reason}), one with Origin: {origin} not"
+        ) from error
+    await wire.close()
+    if talk.features.revision == talk.revision.name:
+        await opened(talk, "an opening without Origin")
 
 
 __all__ = ["opened", "page", "refused", "replaced", "without"]

@@ -25,6 +25,7 @@ LISTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     "response/answered",
     MODERN,
     expects="A result with supportedVersions, a list of strings, and capabilities, an object.",
+    bare=True,
 )
 async def answered(talk: ServerTalk) -> None:
     """server/discover is implemented, and says what the server speaks and can do."""
@@ -40,6 +41,7 @@ async def answered(talk: ServerTalk) -> None:
     "response/first-message",
     MODERN,
     expects="A result: nothing has to come before.",
+    bare=True,
 )
 async def first_message(talk: ServerTalk) -> None:
     """server/discover may be the first message of a connection."""
@@ -52,6 +54,7 @@ async def first_message(talk: ServerTalk) -> None:
     "discoverresult/own-version",
     MODERN,
     expects="The version of the request is among the supported ones.",
+    bare=True,
 )
 async def own_version(talk: ServerTalk) -> None:
     """A request that was served was served in a version that is supported."""

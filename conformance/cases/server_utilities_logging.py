@@ -101,26 +101,42 @@ async def sent(talk: ServerTalk) -> None:
     check(await _asked(talk, "debug"), "no log message came, although the tool logs")
 
 
-@page.server(
-    MUST,
-    "log-levels/nothing-below",
-    needs=LOGS,
-    expects="Nothing below the level that was asked for; in the legacy era this is no MUST.",
-)
-async def nothing_below(talk: ServerTalk) -> None:
-    """Messages that are less grave than the client wants do not come."""
-    judge = talk.should if talk.revision.handshake else check
+async def _nothing_below(talk: ServerTalk) -> None:
     for level in ("notice", "emergency"):
         least = LEVELS.index(level)
         for each in await _asked(talk, level):
             found = str(each.params.get("level"))
-            judge(
+            check(
                 found in LEVELS and LEVELS.index(found) >= least,
                 f"a message of the level {found} came, where {level} is the least",
             )
 
 
+@page.server(
+    MUST,
+    "log-levels/nothing-below",
+    MODERN,
+    needs=LOGS,
+    expects="Nothing below the level that was asked for.",
+)
+async def nothing_below(talk: ServerTalk) -> None:
+    """Messages that are less grave than the request wants do not come."""
+    await _nothing_below(talk)
+
+
 # The legacy era: one level for the conversation
+
+
+@page.server(
+    SHOULD,
+    "log-levels/nothing-below-the-one-set",
+    LEGACY,
+    needs=LOGS,
+    expects="Nothing below the level that was set.",
+)
+async def nothing_below_the_one_set(talk: ServerTalk) -> None:
+    """Messages that are less grave than the level of the conversation do not come."""
+    await _nothing_below(talk)
 
 
 @page.server(

@@ -108,23 +108,27 @@ def mutants(
     as_json: Shown = False,
     *,
     choice: Choice,
+    options: Options,
 ) -> None:
     """Show that the cases can be trusted: each passes on our programs and fails on broken ones.
 
-    A mutant is our reference program with one thing broken. Exit status 1: a case has no mutant
-    that it fails, a mutant survives, or a case does not pass on our own program.
+    A mutant is our reference program with one thing broken; it is looked at and played with as by
+    the other commands. Each case is shown in the newest revision of each era, or in those that
+    --revision names. Exit status 1: a case has no mutant that it fails, a mutant survives, or a
+    case does not pass on our own program.
 
     \b
     Examples:
       mcpcore conformance mutants
-      mcpcore conformance mutants --only basic/lifecycle
+      mcpcore conformance mutants --only basic/lifecycle --revision 2025-03-26
       mcpcore conformance mutants --json
     """  # noqa: D301
+    chosen = structs.replace(choice, revisions=options.revisions or ())
 
     def work() -> int:
         from conformance.commands.mutants import show_mutants
 
-        return show_mutants(choice, as_json=as_json)
+        return show_mutants(chosen, as_json=as_json)
 
     guarded(False, work)
 
@@ -135,7 +139,7 @@ _OF_TRIALS = ("only", "jobs", "timeout", "seed")
 
 app.command("server")(connecting(choosing(server), _OF_SERVERS))
 app.command("client")(connecting(choosing(client), _OF_CLIENTS))
-app.command("mutants")(choosing(mutants, _OF_TRIALS))
+app.command("mutants")(connecting(choosing(mutants, _OF_TRIALS), ("revisions",)))
 
 
 @app.callback()

@@ -66,6 +66,7 @@ class Choice(Struct, frozen=True, kw_only=True):
             raise Failure(f"--revision: {error}", Exit.USAGE) from None
         return Settings(
             revisions=tuple(each for each in REVISIONS if each in chosen) or REVISIONS,
+            named=bool(chosen),
             jobs=self.jobs or jobs,
             timeout=self.timeout,
             seed=self.seed,

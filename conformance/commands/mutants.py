@@ -85,13 +85,14 @@ def _case(case: Case) -> dict[str, Any]:
 def _print(trial: Trial) -> None:
     print_table(
         f"mutants ({len(trial.rows)})",
-        ("case", "mutant", "verdict", "where", "what is broken"),
+        ("case", "mutant", "verdict", "transport", "revision", "what is broken"),
         [
             (
                 row.case.id,
                 row.mutant.id.removeprefix(f"{row.case.page}/"),
                 row.verdict if row.killed else f"survives ({row.verdict})",
-                f"{row.binding} {row.revision.name}",
+                row.binding,
+                row.revision.name,
                 row.mutant.summary,
             )
             for row in trial.rows
@@ -110,5 +111,9 @@ def _print(trial: Trial) -> None:
 def _problems(trial: Trial) -> Sequence[str]:
     found = [f"{row.case.id}: {row.mutant.id}: {row.problem}" for row in trial.rows if row.problem]
     told = {row.case.id for row in trial.rows if row.problem}
-    missing = [f"{case.id}: no mutant fails it" for case in trial.unproven() if case.id not in told]
+    missing = [
+        f"{each.case.id}: no mutant fails it in {each.place}"
+        for each in trial.unproven()
+        if each.case.id not in told
+    ]
     return [*found, *missing, *trial.problems]

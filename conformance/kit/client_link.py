@@ -312,6 +312,7 @@ class ClientLink(ClientRecord):
 
     async def _message(self, message: Message) -> None:
         if message.kind is Kind.INVALID:
+            self.invalid.append(message)
             raise Broken(f"the client sent an invalid message: {message.detail}")
         parts = message.parts if message.kind is Kind.BATCH else [message]
         check(

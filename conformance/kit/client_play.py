@@ -62,6 +62,19 @@ class ClientFeatures(Struct):
     problems: list[str] = field(default_factory=list)
     silent: bool = False
     """It was started, and neither connected nor ended."""
+    heard: bool = False
+    """Whether anything came of the client, of whatever kind."""
+    broken: bool = False
+    """Whether what came was no message, or none that could begin a conversation."""
+    tried: bool = False
+    """Whether bare cases are played although nobody knows that the revision is spoken."""
+
+    def unspoken(self, revision: str) -> str:
+        """Return why the revision is taken for one that is not spoken; empty if it is."""
+        if self.revision == revision:
+            return ""
+        why = "; ".join(self.problems)
+        return f"the client does not speak {revision}" + (f": {why}" if why else "")
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
@@ -110,6 +123,7 @@ async def look_at_client(
         )
         if result.detail:
             features.problems.append(result.detail)
+        features.broken = result.verdict is Verdict.FAILED
         if features.scenarios or (scenario != SCRIPT and features.revision):
             break
     return features
@@ -128,10 +142,15 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
     await talk.launch()
     try:
         link = await talk.accept()
+        first = await link.begun()
     except Inconclusive:
-        features.silent = talk.ended is None
+        features.silent = not talk.links and talk.ended is None
         raise
-    first = await link.begun()  # whether it goes on as it should is for the cases to find
+    finally:
+        features.heard = any(
+            each.asked or each.seen or each.noise or each.invalid for each in talk.links
+        )
+    # whether it goes on as it should is for the cases to find
     features.revision = talk.revision.name
     features.capabilities = link.client_capabilities
     info = first.params.get("clientInfo")
@@ -233,6 +252,8 @@ def not_applicable(
         return f"{revision.name} has no HTTP+SSE"
     if features is None:
         return ""
-    if features.revision != revision.name:
-        return f"the client does not speak {revision.name}"
+    unspoken = features.unspoken(revision.name)
+    if unspoken:
+        # what it needs cannot be known, and a bare case needs nothing
+        return "" if case.bare and features.tried else unspoken
     return next(filter(None, map(features.has, case.needs)), "")

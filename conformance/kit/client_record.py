@@ -20,6 +20,8 @@ class ClientRecord:
         """Exchanges that the client gave up."""
         self.signals: list[Signal] = []
         self.noise: list[Noise] = []
+        self.invalid: list[Message] = []
+        """What should have been messages."""
         self.gone: Gone | None = None
 
     def requests(self, method: str = "") -> list[Message]:

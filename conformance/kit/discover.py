@@ -1,40 +1,60 @@
 """Looking at a server before its cases are played: what it speaks, declares and offers."""
 
+from contextlib import nullcontext
 from typing import Any
+
+import anyio
 
 from conformance.kit.features import Features, Tool
 from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Kind
+from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk, Timing
 from conformance.kit.verdicts import Ended, Inconclusive
-from conformance.kit.wire import Stage
+from conformance.kit.wire import Refused, Stage
 from mcpcore.spec.revisions import Revision
 
 PAGES = 100
 """Pages of a list that are read at most."""
 LAST = 300
 """Characters of standard error that are shown of a server that cannot be looked at."""
+OFFERS = ("tools", "resources", "prompts")
+UNAUTHORIZED = 401
 
 
-async def discover(stage: Stage, revision: Revision, timing: Timing) -> Features:
-    """Find out what a server offers in a revision; what goes wrong is listed, not raised."""
+async def discover(
+    stage: Stage, revision: Revision, timing: Timing, *, limit: float | None = None
+) -> Features:
+    """Find out what a server offers in a revision; what goes wrong is listed, not raised.
+
+    ``limit``: seconds that it may take as a whole, on the event loop's clock.
+    """
     features = Features(revision="")
     talk = ServerTalk(stage, revision, features, log=Log(stage.now), timing=timing, seed=0)
     try:
-        link = await talk.connect()
-        await (_handshake if revision.handshake else _metadata)(link, features)
-        features.silent = not (link.heard or link.heads or link.events or link.gone)
-        if features.revision == revision.name:
-            await _lists(link, features)
+        with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
+            await (_handshake if revision.handshake else _metadata)(talk, features)
+        if scope is not None and scope.cancelled_caught:
+            features.problems.append(f"no end after {limit:g} seconds")
+        features.silent = not any(_heard(each) or each.gone for each in talk.links)
     except Ended as error:
         features.problems.append(error.detail)
+        # to refuse a connection by a status is to say something
+        if isinstance(error.__cause__, Refused) and error.__cause__.status is not None:
+            features.heard = features.declined = True
+            features.guarded = error.__cause__.status == UNAUTHORIZED
     finally:
+        features.heard |= any(map(_heard, talk.links))
         for each in talk.links:
             await each.wire.close()
     if features.problems:
         features.problems += [f"standard error: {last}" for last in map(_last, talk.links) if last]
     return features
+
+
+def _heard(link: Link) -> bool:
+    return bool(link.heard or link.heads or link.events)
 
 
 def _last(link: Link) -> str:
@@ -44,28 +64,78 @@ def _last(link: Link) -> str:
     return " / ".join(line.strip() for line in lines if line.strip())[-LAST:]
 
 
-async def _handshake(link: Link, features: Features) -> None:
+async def _handshake(talk: ServerTalk, features: Features) -> None:
+    link = await talk.connect()
     reply = await link.request("initialize", link.opening())
     if reply.message is None or reply.message.kind is not Kind.RESULT:
-        features.problems.append(f"initialize got {reply}")
+        _refused(reply, features)
         return
     found = reply.result
-    features.revision = str(found.get("protocolVersion"))
+    agreed = found.get("protocolVersion")
+    if agreed != talk.revision.name:
+        features.problems.append(f"initialize agreed to {agreed!r}")
+        features.declined = await agrees_to(talk, agreed)
+        return
+    features.revision = agreed
     features.capabilities = _object(found.get("capabilities"))
     features.server_info = _object(found.get("serverInfo"))
     await link.accepted(await link.notify("notifications/initialized"))
+    await _lists(link, features)
 
 
-async def _metadata(link: Link, features: Features) -> None:
+async def agrees_to(talk: ServerTalk, version: Any) -> bool:
+    """Whether a server that has offered a version agrees to it, on another connection."""
+    link = await talk.connect()
+    reply = await link.request("initialize", {**link.opening(), "protocolVersion": version})
+    message = reply.message
+    if message is None or message.kind is not Kind.RESULT:
+        return False
+    return bool(message.result.get("protocolVersion") == version)
+
+
+async def _metadata(talk: ServerTalk, features: Features) -> None:
+    link = await talk.connect()
     reply = await link.request("server/discover")
-    if reply.message is None or reply.message.kind is not Kind.RESULT:
-        features.problems.append(f"server/discover got {reply}")
-        return
-    found = reply.result
-    if link.revision.name in found.get("supportedVersions", []):
-        features.revision = link.revision.name
-    features.capabilities = _object(found.get("capabilities"))
-    features.server_info = _object(found.get("serverInfo"))
+    versions: Any = []
+    if reply.message is not None and reply.message.kind is Kind.RESULT:
+        found = reply.result
+        versions = found.get("supportedVersions")
+        features.capabilities = _object(found.get("capabilities"))
+        features.server_info = _object(found.get("serverInfo"))
+    else:
+        _refused(reply, features)
+    if isinstance(versions, list) and talk.revision.name in versions:
+        features.revision = talk.revision.name
+    else:
+        if reply.message is not None and reply.message.kind is Kind.RESULT:
+            features.problems.append(f"server/discover names the versions {versions!r}")
+            features.declined = isinstance(versions, list)
+        link = link if link.gone is None else await talk.connect()
+        await _served(link, features)
+    if features.revision:
+        await _lists(link, features)
+
+
+async def _served(link: Link, features: Features) -> None:
+    """See whether requests of the modern era are served, whatever server/discover says."""
+    sent = {offer: await link.send(f"{offer}/list") for offer in OFFERS}
+    patience = link.talk.timing.answer
+    for offer, each in sent.items():
+        reply = await link.reply(each, patience)
+        patience = 0.0 if reply.silent else patience
+        message = reply.message
+        if message is not None and message.kind is Kind.RESULT and "resultType" in message.result:
+            features.problems.append(f"but {offer}/list is served")
+            features.revision, features.declined = link.revision.name, False
+            features.capabilities.setdefault(offer, {})
+            features.least = f"{offer}/list"
+
+
+def _refused(reply: Reply, features: Features) -> None:
+    """Keep what came instead of a result."""
+    features.problems.append(f"{reply.sent.method} got {reply}")
+    features.declined = reply.refused or reply.silent
+    features.guarded = reply.status == UNAUTHORIZED
 
 
 async def _lists(link: Link, features: Features) -> None:

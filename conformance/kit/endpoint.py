@@ -10,6 +10,7 @@ from conformance.kit.heard import Done, Event, Head, header
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message, encode, request
 from conformance.kit.model import MODERN, STREAMABLE, Page, ServerPlay, Strength
+from conformance.kit.probes import plain_request
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 from conformance.kit.wire import Overrides, Plain, Poured
@@ -46,9 +47,10 @@ def _over_http(
     *,
     expects: str,
     needs: tuple[str, ...] = (),
+    bare: bool = False,
 ) -> Decorator:
     return page.server(
-        strength, place, revisions, expects=expects, needs=needs, bindings=STREAMABLE
+        strength, place, revisions, expects=expects, needs=needs, bindings=STREAMABLE, bare=bare
     )
 
 
@@ -123,7 +125,7 @@ class Endpoint:
     @property
     def plain(self) -> str:
         """A method that every server answers once a conversation is open."""
-        return "server/discover" if self.link.revision.modern else "ping"
+        return plain_request(self.link)
 
     def message(
         self, method: str = "", params: dict[str, Any] | None = None, *, id: Any = None

@@ -46,6 +46,16 @@ class Features(Struct):
     """What went wrong while looking."""
     silent: bool = False
     """It took the connection, or was started, and never answered."""
+    heard: bool = False
+    """Whether anything came of the server, of whatever kind."""
+    declined: bool = False
+    """Whether the server has shown in an orderly way that it does not speak the revision."""
+    guarded: bool = False
+    """Whether it answered that it serves only who has other credentials."""
+    tried: bool = False
+    """Whether bare cases are played although nobody knows that the revision is spoken."""
+    least: str = "server/discover"
+    """A request of the modern era that is served, whatever the server offers."""
     allowed: tuple[str, ...] = ()
     """Names of tools that may be called whatever they say of themselves."""
 
@@ -61,6 +71,13 @@ class Features(Struct):
             "template": {each.get("uriTemplate") for each in self.templates},
         }[kind]
         return "" if name in there else f"the server has no {kind} {name}"
+
+    def unspoken(self, revision: str) -> str:
+        """Return why the revision is taken for one that is not spoken; empty if it is."""
+        if self.revision == revision:
+            return ""
+        why = "; ".join(self.problems)
+        return f"the server does not speak {revision}" + (f": {why}" if why else "")
 
     def declares(self, path: str) -> bool:
         """Whether a capability is declared; ``resources.subscribe`` has to be true."""

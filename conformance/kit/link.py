@@ -75,7 +75,7 @@ class Link:
         self.events: list[Event] = []
         self.gone: Gone | None = None
         self.heard = 0
-        """Messages so far."""
+        """Messages so far, and what should have been one."""
         self.spoilt = False
         """Whether the conversation is in a state that another case should not find."""
         self.next_id = first_id
@@ -321,10 +321,7 @@ class Link:
 
     async def alive(self) -> None:
         """Check that the server still answers a plain request."""
-        if self.revision.modern:
-            reply = await self.request("server/discover")
-        else:
-            reply = await self.request("ping")
+        reply = await self.request(self.talk.features.least if self.revision.modern else "ping")
         check(
             reply.message is not None and reply.message.kind is Kind.RESULT,
             f"afterwards the server does not answer any more: {reply}",
@@ -365,6 +362,7 @@ class Link:
             case Gone():
                 self.gone = heard
             case Noise():
+                self.heard += 1
                 raise Broken(f"the server sent what the binding does not allow: {heard.detail}")
 
     async def _message(self, message: Message) -> None:

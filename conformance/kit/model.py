@@ -115,6 +115,9 @@ class Case(Struct, frozen=True, kw_only=True):
     context: dict[str, Any]
     """Clients only: details of the scenario."""
     play: Callable[[Any], Awaitable[None]]
+    bare: bool = False
+    """It needs nothing that a look at the program finds out, so that it is played also where the
+    program was heard and the look came to nothing."""
 
     @property
     def clause(self) -> str:
@@ -203,8 +206,12 @@ class Page:
         expects: str,
         bindings: Iterable[Binding] = EVERY,
         needs: tuple[str, ...] = (),
+        bare: bool = False,
     ) -> Callable[[ServerPlay], ServerPlay]:
-        """Make a dialogue the case of ``section/slug`` for servers; its docstring sums it up."""
+        """Make a dialogue the case of ``section/slug`` for servers; its docstring sums it up.
+
+        ``bare``: see :class:`Case`.
+        """
 
         def add(play: ServerPlay) -> ServerPlay:
             self._add(
@@ -215,6 +222,7 @@ class Page:
                 side=Side.SERVER,
                 bindings=frozenset(bindings),
                 needs=needs,
+                bare=bare,
                 expects=expects,
                 scenario="",
                 context={},
@@ -234,6 +242,7 @@ class Page:
         context: dict[str, Any] | None = None,
         bindings: Iterable[Binding] = REMOTE,
         needs: tuple[str, ...] = (),
+        bare: bool = False,
     ) -> Callable[[ClientPlay], ClientPlay]:
         """Make a dialogue the case of ``section/slug`` for clients that play ``scenario``."""
 
@@ -246,6 +255,7 @@ class Page:
                 side=Side.CLIENT,
                 bindings=frozenset(bindings) & REMOTE,
                 needs=needs,
+                bare=bare,
                 expects=expects,
                 scenario=scenario,
                 context=context or {},

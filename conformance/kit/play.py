@@ -85,8 +85,9 @@ def not_applicable(case: Case, stage: Stage, revision: Revision, features: Featu
         return f"the clause is not one of {revision.name}"
     if stage.binding not in case.bindings:
         return f"the clause is not about {stage.binding}"
-    if features.revision != revision.name:
-        return f"the server does not speak {revision.name}"
+    unspoken = features.unspoken(revision.name)
+    if unspoken and not (case.bare and features.tried):
+        return unspoken
     if OTHER_PRINCIPAL in case.needs and not getattr(stage, "other_headers", {}):
         return "the kit was given no credentials of a second principal (--other-header)"
     needs = (need for need in case.needs if need != OTHER_PRINCIPAL)

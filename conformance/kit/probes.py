@@ -19,7 +19,7 @@ CLIENT_ERRORS = range(400, 500)
 
 def plain_request(link: Link) -> str:
     """A method that every server answers once a conversation is open."""
-    return "server/discover" if link.revision.modern else "ping"
+    return link.talk.features.least if link.revision.modern else "ping"
 
 
 def headers_as_for(link: Link, method: str) -> Overrides | None:

@@ -1,20 +1,26 @@
 """Mutants of the page client/elicitation, as a server has to follow it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from conformance.kit import messages
+from conformance.kit.model import LEGACY
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import answers_to
+from conformance.mutants.faults import answers_to, asks, declines
 from conformance.mutants.lists import also, told
 from conformance.mutants.model import Table
-from conformance.mutants.questions import asks_anyway, questions, silent_after_answers, struck_by
+from conformance.mutants.questions import (
+    asks_anyway,
+    questions,
+    silent_after_answers,
+    struck_by,
+    takes_any_answer,
+)
 
 table = Table("client/elicitation")
 
 METHOD = "elicitation/create"
 COMPLETE = "notifications/elicitation/complete"
-DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}}
 ASKED = {"message": "Who are you?", "requestedSchema": FORM}
 VISIT = {"mode": "url", "message": "Please sign in", "url": "https://example.com"}
@@ -43,28 +49,6 @@ def _field(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
         return {**fields, first: edit(fields[first])}
 
     return _fields(change)
-
-
-class _Careless(Fault):
-    """Carries out every retry (modern), and every call that was answered (legacy)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = False
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if "inputResponses" not in (value or {}).get("params", {}):
-            return payload
-        self.answer(messages.result(value["id"], DONE))
-        return None
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        self._asked = self._asked or value.get("method") == METHOD
-        if not self._asked or self.method_of(value) != "tools/call" or "result" not in value:
-            return (value,)
-        if value["result"].get("resultType") == "input_required":
-            return (value,)
-        return (messages.result(value["id"], DONE),)
 
 
 for slug, edit in (
@@ -102,7 +86,6 @@ table.add(
     "requested-schema/primitive-fields",
     "Asks for an array of objects.",
     _field(lambda rules: {"type": "array", "items": {"type": "object"}}),
-    revision="2025-11-25",
 )
 table.add(
     "choice-with-titles-early",
@@ -169,13 +152,12 @@ table.add(
         "tools/call",
         lambda value: messages.error(value["id"], -32042, "sign in", {"elicitations": [VISIT]}),
     ),
-    revision="2025-11-25",
 )
 table.add(
     "empty-is-nothing",
     "capabilities/empty-is-form",
     "Takes an empty capability for none.",
-    answers_to("tools/call", lambda value: messages.error(value["id"], -32021, "no elicitation")),
+    declines(asks("tools/call"), -32021),
 )
 table.add(
     "visit-without-mode",
@@ -188,7 +170,7 @@ table.add(
     "url-mode-elicitation-requests/shape",
     "Gives no elicitationId.",
     _asks(lambda params: {key: each for key, each in params.items() if key != "elicitationId"}),
-    revision="2025-11-25",
+    revisions=LEGACY,
 )
 table.add(
     "path-for-url",
@@ -246,21 +228,19 @@ table.add(
     "waits-for-ever",
     ("error-handling/decline", "error-handling/cancel"),
     "Does not go on when the user does not accept.",
-    silent_after_answers(),
+    silent_after_answers(METHOD),
 )
 table.add(
     "struck-by-decline",
     "error-handling/decline",
     "Falls silent when the user declines.",
     struck_by(lambda answer: "decline" in repr(answer)),
-    revision="2025-06-18",
 )
 table.add(
     "struck-by-cancel",
     "error-handling/cancel",
     "Falls silent when the user cancels.",
     struck_by(lambda answer: "cancel" in repr(answer)),
-    revision="2025-11-25",
 )
 table.add(
     "struck-by-error",
@@ -272,5 +252,5 @@ table.add(
     "takes-any-answer",
     ("response-actions/unknown-action", "form-mode-security/server-validates"),
     "Takes whatever the client answers.",
-    _Careless,
+    takes_any_answer(METHOD),
 )

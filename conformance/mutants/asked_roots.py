@@ -49,14 +49,13 @@ table.add(
     "refuses-roots",
     "listing-roots/answer-used",
     "Does not take what the client answers.",
-    refuses_answers(-32602),
+    refuses_answers(METHOD, -32602),
 )
 table.add(
     "struck-by-no-roots",
     "listing-roots/answer-used",
     "Falls silent if there are no roots.",
     struck_by(lambda answer: answer.get("result") == {"roots": []}),
-    revision="2025-11-25",
 )
 table.add(
     "struck-by-error",

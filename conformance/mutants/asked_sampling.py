@@ -1,13 +1,17 @@
 """Mutants of the page client/sampling, as a server has to follow it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from conformance.kit import messages
 from conformance.kit.heard import Heard, Text
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.model import Table
-from conformance.mutants.questions import asks_anyway, questions, refuses_answers, struck_by
+from conformance.mutants.model import Table, until
+from conformance.mutants.questions import (
+    asks_anyway,
+    questions,
+    refuses_answers,
+    struck_by,
+    takes_any_answer,
+)
 
 table = Table("client/sampling")
 transports = Table("basic/transports")
@@ -16,7 +20,6 @@ METHOD = "sampling/createMessage"
 MESSAGE = {"role": "user", "content": {"type": "text", "text": "Say something."}}
 """What is asked whether or not it may be."""
 ASKED = {"messages": [MESSAGE], "maxTokens": 10}
-DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 
 
 def _asks(edit: Callable[[Value], Value]) -> Callable[[], Fault]:
@@ -45,7 +48,7 @@ table.add(
     "creating-messages/shape",
     "Asks with several blocks in a message in a revision that has one.",
     _asks(lambda params: {**params, "messages": [{**MESSAGE, "content": [MESSAGE["content"]]}]}),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "nothing-to-say",
@@ -93,31 +96,15 @@ table.add(
     "deaf-to-answers",
     "creating-messages/answer-used",
     "Refuses what the model says.",
-    refuses_answers(-32603),
+    refuses_answers(METHOD, -32603),
 )
-
-
-class _Careless(Fault):
-    """Takes whatever the client answers for a good answer, and goes on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked = False
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        asked = value.get("method") == METHOD
-        self._asked = self._asked or asked
-        if self._asked and self.method_of(value) == "tools/call":
-            result: Any = {"content": [{"type": "text", "text": "done"}]}
-            return (messages.result(value["id"], result),)
-        return (value,)
 
 
 table.add(
     "refusal-ignored",
     "error-handling/refusal",
     "Says that all went well when the user has refused.",
-    _Careless,
+    takes_any_answer(METHOD),
 )
 table.add(
     "struck-by-refusal",
@@ -129,14 +116,13 @@ table.add(
     "takes-any-answer",
     "security-considerations/malformed-answer",
     "Takes whatever the client answers.",
-    lambda: _Retried(),
+    takes_any_answer(METHOD),
 )
 table.add(
     "struck-by-answer",
     "security-considerations/malformed-answer",
     "Falls silent at an answer without the members that it needs.",
     struck_by(lambda answer: answer.get("result") == {}),
-    revision="2025-11-25",
 )
 transports.add(
     "requests-elsewhere",
@@ -144,16 +130,6 @@ transports.add(
     "Sends requests for roots on another stream.",
     _Elsewhere,
 )
-
-
-class _Retried(Fault):
-    """Carries out every retry."""
-
-    def said(self, value: Any, payload: bytes) -> bytes | None:
-        if "inputResponses" not in (value or {}).get("params", {}):
-            return payload
-        self.answer(messages.result(value["id"], DONE))
-        return None
 
 
 __all__ = ["table", "transports"]

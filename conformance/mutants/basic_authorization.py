@@ -12,7 +12,7 @@ from conformance.mutants.http_faults import (
     status_of,
     with_header,
 )
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("basic/authorization")
 
@@ -75,7 +75,7 @@ table.add(
     refuses(
         lambda asked: asked.method == "GET", 200, headers=[("content-type", "text/event-stream")]
     ),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "any-token",

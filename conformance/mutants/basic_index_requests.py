@@ -4,19 +4,33 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from conformance.kit.messages import is_id
-from conformance.kit.model import Binding
+from conformance.kit.model import LEGACY, MODERN, Binding
 from conformance.mutants.faults import (
     Fault,
     Value,
     answers_to,
+    asks,
     code,
     declines,
     ignores,
     misread,
 )
 from conformance.mutants.model import Table
+from mcpcore.spec.revisions import LATEST
+from mcpcore.spec.types.base import (
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_PROTOCOL_VERSION,
+)
 
 table = Table("basic/index")
+
+METADATA = {
+    META_PROTOCOL_VERSION: LATEST.name,
+    META_CLIENT_INFO: {"name": "kit", "version": "1"},
+    META_CLIENT_CAPABILITIES: {},
+}
+"""What a request of the modern era needs."""
 
 
 def _id(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -24,6 +38,11 @@ def _id(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: (
         isinstance(value, dict) and "method" in value and "id" in value and test(value["id"])
     )
+
+
+def _positive(value: Value) -> Value:
+    id = value.get("id")
+    return {**value, "id": abs(id)} if isinstance(id, int) else value
 
 
 def _rounded(value: Value) -> Value:
@@ -67,10 +86,15 @@ def _with_version(value: Any, payload: bytes) -> Any:
     return payload
 
 
-def _without_params(value: Any, payload: bytes) -> Any:
-    if isinstance(value, dict) and isinstance(value.get("params"), list):
-        return {**value, "params": {}}
-    return payload
+def _with_params(params: Value) -> Callable[[Any, bytes], Any]:
+    """Take these params where they are a list."""
+
+    def edit(value: Any, payload: bytes) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("params"), list):
+            return {**value, "params": params}
+        return payload
+
+    return edit
 
 
 def _in_small_letters(value: Any, payload: bytes) -> Any:
@@ -89,10 +113,7 @@ table.add(
     "negative-ids",
     "result-responses/integer-ids",
     "Answers with the absolute value of the id.",
-    answers_to(
-        "server/discover",
-        lambda value: {**value, "id": abs(value["id"])} if isinstance(value["id"], int) else value,
-    ),
+    answers_to("", _positive),
 )
 table.add(
     "empty-id",
@@ -104,10 +125,7 @@ table.add(
     "ids-become-numbers",
     "result-responses/string-ids",
     "Answers a string of digits with a number.",
-    answers_to(
-        "server/discover",
-        lambda value: {**value, "id": 17} if value["id"] == "17" else value,
-    ),
+    answers_to("", lambda value: {**value, "id": 17} if value.get("id") == "17" else value),
 )
 table.add(
     "rounds-ids",
@@ -166,22 +184,24 @@ table.add(
     "drops-lists",
     "requests/params-type",
     "Takes params that are a list for none.",
-    misread(_without_params),
-    revision="2025-11-25",
+    misread(_with_params({})),
+    revisions=LEGACY,
+)
+table.add(
+    "lists-for-metadata",
+    "requests/params-type",
+    "Takes params that are a list for those of its last client.",
+    misread(_with_params({"_meta": METADATA})),
+    revisions=MODERN,
 )
 table.add(
     "wants-params",
     "requests/without-params",
-    "Does not take a list request without params.",
+    "Does not take a list request without params of its own.",
     declines(
-        lambda value: (
-            isinstance(value, dict)
-            and value.get("method") == "tools/list"
-            and not value.get("params")
-        ),
+        lambda value: asks("tools/list")(value) and {*value.get("params", {})} <= {"_meta"},
         -32602,
     ),
-    revision="2025-11-25",
 )
 table.add(
     "wants-known-members",
@@ -200,7 +220,6 @@ table.add(
     "error-responses/method-case",
     "Does not tell large letters from small ones in methods.",
     misread(_in_small_letters),
-    revision="2025-11-25",
 )
 table.add(
     "once-per-id",

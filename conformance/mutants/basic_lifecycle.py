@@ -15,6 +15,7 @@ from conformance.mutants.faults import (
     results_of,
 )
 from conformance.mutants.model import Table
+from mcpcore.spec.revisions import LEGACY
 
 table = Table("basic/lifecycle")
 
@@ -22,8 +23,22 @@ OLDEST = "2024-11-05"
 INITIALIZED = "notifications/initialized"
 
 
-def _agreed(version: str) -> Callable[[], Fault]:
-    return results_of("initialize", lambda result: {**result, "protocolVersion": version})
+def _rather_before(result: Value) -> Value:
+    """Agree to the version before the one that is due; instead of the first, to the last."""
+    place = [each.name for each in LEGACY].index(result["protocolVersion"])
+    return {**result, "protocolVersion": LEGACY[place - 1].name}
+
+
+class _OldestOffered(Fault):
+    """Offers the oldest version instead of one that it does not speak."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "initialize" or "result" not in value:
+            return (value,)
+        asked = self.asked[type(value["id"]), value["id"]]["params"]["protocolVersion"]
+        if value["result"]["protocolVersion"] == asked:
+            return (value,)
+        return ({**value, "result": {**value["result"], "protocolVersion": OLDEST}},)
 
 
 class _Echoes(Fault):
@@ -176,9 +191,8 @@ def _opens_in_batches(value: Any) -> bytes:
 table.add(
     "other-version",
     "version-negotiation/version-echoed",
-    "Answers every initialize with the oldest version.",
-    _agreed(OLDEST),
-    revision="2025-06-18",
+    "Answers every version that it speaks with another one.",
+    results_of("initialize", _rather_before),
 )
 table.add(
     "any-version",
@@ -195,13 +209,19 @@ table.add(
     "version-code",
     ("version-negotiation/unknown-version", "version-negotiation/future-version"),
     "Calls a version that it does not speak an internal error.",
-    declines(asks("initialize"), -32603),
+    declines(
+        lambda value: (
+            asks("initialize")(value)
+            and value["params"].get("protocolVersion") not in [each.name for each in LEGACY]
+        ),
+        -32603,
+    ),
 )
 table.add(
     "oldest-offered",
     "version-negotiation/newest-offered",
     "Offers the oldest version to whom it does not understand.",
-    _agreed(OLDEST),
+    _OldestOffered,
 )
 table.add(
     "nameless",

@@ -150,7 +150,6 @@ table.add(
     ("behavior-requirements/no-response", "cancellation-flow/reason-optional"),
     "Answers cancelled calls with an error.",
     _Confirms,
-    revision="2025-11-25",
 )
 table.add(
     "wants-a-reason",
@@ -163,7 +162,6 @@ table.add(
     "behavior-requirements/stops-work",
     "Works on when a call is cancelled.",
     misread(_without_cancellations),
-    revision="2025-11-25",
 )
 table.add(
     "counts-cancelled",
@@ -176,7 +174,6 @@ table.add(
     "behavior-requirements/others-unaffected",
     "Cancels everything at the first cancellation.",
     _CancelsAll,
-    revision="2025-11-25",
 )
 table.add(
     "forgiving",
@@ -217,7 +214,6 @@ table.add(
     "timing-considerations/races",
     "Answers a request and its cancellation.",
     _Confirms,
-    revision="2025-11-25",
 )
 table.add(
     "second-cancellation",

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
-from conformance.mutants.fault import Fault
+from conformance.mutants.fault import Asked, Fault
 from conformance.mutants.http_faults import (
     Concerns,
     deletes,
@@ -41,6 +42,24 @@ def _from_browsers(concerns: Concerns) -> Concerns:
 class _Everywhere(Fault):
     def reached(self, reached: bool) -> bool:
         return True
+
+
+class _WantsOrigin(Fault):
+    """Lets nobody in who sends no Origin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given = False
+
+    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._given = any(name == "origin" for name, _ in options.get("headers") or ())
+        return options
+
+    def fetching(self, asked: Asked) -> Asked | None:
+        if self._given or "origin" in asked.headers or not requests(asked):
+            return asked
+        self.answer_http(403, None)
+        return None
 
 
 table.add(
@@ -119,7 +138,7 @@ table.add(
     "origin-needed",
     "security-endpoint/no-origin",
     "Wants an Origin from everybody.",
-    refuses(lambda asked: requests(asked) and "origin" not in asked.headers, 403),
+    _WantsOrigin,
 )
 table.add(
     "own-origin-refused",

@@ -1,10 +1,11 @@
 """Mutants of the page basic/utilities/cancellation."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from conformance.cases.basic_patterns_cancellation import CANCELLED
 from conformance.kit.messages import error
-from conformance.mutants.faults import Fault, asks
+from conformance.mutants.faults import Fault, Value, asks
 from conformance.mutants.model import Table
 
 table = Table("basic/utilities/cancellation")
@@ -13,14 +14,20 @@ table = Table("basic/utilities/cancellation")
 class _Obedient(Fault):
     """Cancels an initialize as well."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cancelled: Any = None
+
     def said(self, value: Any, payload: bytes) -> bytes | None:
-        if asks("initialize")(value):
-            # it may be cancelled before it is looked at
-            return None
-        if asks(CANCELLED)(value):
-            self.answer(error(value["params"]["requestId"], -32800, "Request cancelled"))
-            return None
-        return payload
+        if not asks(CANCELLED)(value):
+            return payload
+        self._cancelled = value["params"]["requestId"]
+        self.answer(error(self._cancelled, -32800, "Request cancelled"))
+        return None
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        cancelled = "result" in value and value["id"] == self._cancelled
+        return () if cancelled else (value,)
 
 
 class _LateAnswer(Fault):

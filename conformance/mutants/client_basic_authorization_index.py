@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from conformance.kit.client_wire import Asked
+from conformance.kit.model import LEGACY
 from conformance.mutants.client_faults import ClientFault, also_asks, header, without_header
 from conformance.mutants.model import Table
 
@@ -34,7 +35,7 @@ table.client(
     "token-requirements/client-every-request",
     "Sends its token with messages only.",
     without_header("authorization", "DELETE"),
-    revision="2025-11-25",
+    revisions=LEGACY,
 )
 table.client(
     "other-token",
@@ -47,7 +48,13 @@ table.client(
     "token-handling/client-not-elsewhere",
     "Takes its token wherever it is sent.",
     Follows,
-    revision="2025-11-25",
+    revisions=LEGACY,
+)
+table.client(
+    "carries-along",
+    "token-handling/client-not-elsewhere",
+    "Takes its token to another origin, too.",
+    also_asks("GET", "/mcp", host="localhost", authorization="Bearer kit"),
 )
 table.client(
     "turns-into-get",

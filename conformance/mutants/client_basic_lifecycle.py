@@ -95,7 +95,6 @@ table.client(
         lambda value: value.get("result", {}).get("protocolVersion") == "1999-12-31",
         _takes_any_version,
     ),
-    revision="2025-06-18",
 )
 table.client(
     "asks-anyway",

@@ -57,7 +57,6 @@ table.client(
     ),
     "Does not say that it cancels.",
     never_says(CANCELLED),
-    revision="2025-06-18",
     binding=Binding.STDIO,
 )
 table.client(

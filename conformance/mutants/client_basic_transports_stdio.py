@@ -34,6 +34,21 @@ class SendsSignals(ClientFault):
         return (arrival,)
 
 
+class Begins(ClientFault):
+    """Lists tools before it has asked who the server is."""
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") != "server/discover":
+            return (value,)
+        return request("early", "tools/list", value["params"]), value
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        early = isinstance(value, dict) and value.get("id") == "early"
+        return None if early else payload
+
+
 class StaysAtIt(ClientFault):
     """Does not go on when the server refuses its probe, or does not answer it."""
 
@@ -63,8 +78,7 @@ table.client(
     "greets",
     f"{FRAMING}/client-nothing-else",
     "Writes a mark of the byte order first.",
-    says("initialize", lambda value: b"\xef\xbb\xbf" + encode(value)),
-    revision="2025-06-18",
+    says("", lambda value: b"\xef\xbb\xbf" + encode(value)),
 )
 table.client(
     "no-crlf",
@@ -136,7 +150,7 @@ table.client(
     "does-not-probe",
     "backward-compatibility/client-probes",
     "Begins with another request.",
-    says("server/discover", lambda value: {**value, "method": "tools/list"}),
+    Begins,
 )
 table.client(
     "one-code",

@@ -46,8 +46,7 @@ table.client(
     "arrays",
     f"{SENDING}/client-single-message",
     "Sends every message in an array.",
-    says("notifications/initialized", lambda value: encode([value])),
-    revision="2025-11-25",
+    says("tools/call", lambda value: encode([value])),
 )
 table.client(
     "no-json",

@@ -40,7 +40,8 @@ class OneMore(ClientFault):
 
     def told(self, value: Any, payload: bytes) -> bytes | None:
         """See ClientFault."""
-        if isinstance(value, dict) and "tools" in value.get("result", {}):
+        more = isinstance(value, dict) and value.get("id") == "more"
+        if not more and isinstance(value, dict) and "tools" in value.get("result", {}):
             self.invent(request("more", "tools/list", {"cursor": "more"}))
         return payload
 

@@ -9,13 +9,13 @@ from conformance.kit.heard import Heard, Text
 from conformance.kit.messages import encode
 from conformance.kit.wire import Refused
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import results_of
 from conformance.mutants.model import Table
 from conformance.mutants.rfc6455 import Frame, frames, overlooks
 from conformance.mutants.rfc6455_opening import answers, opens, refuses, shows
 
 table = Table("docs/websocket")
 
+SERVER = {"name": "forgetful", "version": "1"}
 SECRET = "mcp.auth.kit-secret-0123456789"  # noqa: S105
 
 
@@ -70,8 +70,25 @@ def _lines(frame: Frame) -> bytes:
     return encoded(TEXT, frame.payload.partition(b"\n")[0])
 
 
-def _other_version(result: Value) -> Value:
-    return {**result, "protocolVersion": "2024-11-05"}
+class _Forgets(Fault):
+    """Agrees to what initialize asks for, whatever revision was offered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered = False
+
+    def connecting(self, options: dict[str, Any]) -> dict[str, Any]:
+        offers = options.get("offers") or ()
+        self._offered = any(each.startswith("mcp.version.") for each in offers)
+        return options
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        opening = self.method_of(value) == "initialize" and "id" in value
+        if not self._offered or not opening:
+            return (value,)
+        asked = self.asked[type(value["id"]), value["id"]]["params"]["protocolVersion"]
+        result = {"protocolVersion": asked, "capabilities": {}, "serverInfo": SERVER}
+        return (messages.result(value["id"], result),)
 
 
 def _no_versions(options: dict[str, Any]) -> bool:
@@ -123,7 +140,7 @@ table.add(
     "version-overlooked",
     "subprotocols/version-decides",
     "Forgets the revision that was offered.",
-    results_of("initialize", _other_version),
+    _Forgets,
 )
 table.add(
     "chooses-token",

@@ -4,9 +4,15 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from conformance.kit.model import Binding
+from conformance.kit.model import ALL, Binding
 from conformance.mutants.client_fault import ClientFault
 from conformance.mutants.faults import Fault
+from mcpcore.spec.revisions import BY_NAME, REVISIONS, Span
+
+
+def until(last: str) -> Span:
+    """All revisions up to this one."""
+    return Span(REVISIONS[0], BY_NAME[last])
 
 
 class Mutant(Struct, frozen=True, kw_only=True):
@@ -24,8 +30,8 @@ class Mutant(Struct, frozen=True, kw_only=True):
     """... or that of our reference client ..."""
     command: Sequence[str] = ()
     """... or a program of its own takes its place, for what a process does: arguments of Python."""
-    revision: str = ""
-    """Where to show it; by default the newest in which the case holds."""
+    revisions: Span = ALL
+    """Those in which it is something broken, and the cases that it kills are there to notice."""
     binding: Binding | None = None
     """By default the first of memory, HTTP, stdio, WebSocket, SSE that the case has."""
 
@@ -45,11 +51,11 @@ class Table:
         fault: Callable[[], Fault] | None = None,
         *,
         command: Sequence[str] = (),
-        revision: str = "",
+        revisions: Span = ALL,
         binding: Binding | None = None,
     ) -> None:
         """Write down a mutant; ``kills`` are ``section/slug`` of this page, or whole ids."""
-        self._add(slug, kills, summary, command, revision, binding, fault=fault)
+        self._add(slug, kills, summary, command, revisions, binding, fault=fault)
 
     def client(
         self,
@@ -59,11 +65,11 @@ class Table:
         fault: Callable[[], ClientFault] | None = None,
         *,
         command: Sequence[str] = (),
-        revision: str = "",
+        revisions: Span = ALL,
         binding: Binding | None = None,
     ) -> None:
         """Write down a mutant of our client; its id begins with ``client-``."""
-        self._add(f"client-{slug}", kills, summary, command, revision, binding, client_fault=fault)
+        self._add(f"client-{slug}", kills, summary, command, revisions, binding, client_fault=fault)
 
     def _add(
         self,
@@ -71,7 +77,7 @@ class Table:
         kills: str | tuple[str, ...],
         summary: str,
         command: Sequence[str],
-        revision: str,
+        revisions: Span,
         binding: Binding | None,
         *,
         fault: Callable[[], Fault] | None = None,
@@ -88,7 +94,7 @@ class Table:
                 fault=fault,
                 client_fault=client_fault,
                 command=command,
-                revision=revision,
+                revisions=revisions,
                 binding=binding,
             )
         )

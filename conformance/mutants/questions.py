@@ -5,7 +5,9 @@ from typing import Any
 
 from conformance.kit import messages
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import instead, takes
+from conformance.mutants.faults import takes
+
+DONE = {"content": [{"type": "text", "text": "done"}], "resultType": "complete"}
 
 
 class _Edited(Fault):
@@ -41,14 +43,45 @@ def asks_anyway(method: str, params: Value) -> Callable[[], Fault]:
     return takes("tools/call", result)
 
 
-def silent_after_answers() -> Callable[[], Fault]:
-    """Never answer a call whose retry brings answers (modern)."""
-    return instead(_is_retry, lambda value: None)
+class _Afterwards(Fault):
+    """Lets a call end otherwise once the client has answered a question of it."""
+
+    def __init__(self, method: str, end: Callable[[Value], Value | None]) -> None:
+        super().__init__()
+        self._method, self._end, self._answered = method, end, False
+        self._questions: dict[Any, str] = {}
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if _is_retry(value):
+            if (end := self._end(value)) is not None:
+                self.answer(end)
+            return None
+        if isinstance(value, dict) and "method" not in value:
+            self._answered |= self._questions.get(value.get("id")) == self._method
+        return payload
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "method" in value and "id" in value:
+            self._questions[value["id"]] = str(value["method"])
+        if not self._answered or "method" in value or self.method_of(value) != "tools/call":
+            return (value,)
+        end = self._end(value)
+        return () if end is None else (end,)
 
 
-def refuses_answers(code: int) -> Callable[[], Fault]:
-    """Answer a retry with an error (modern)."""
-    return instead(_is_retry, lambda value: messages.error(value["id"], code, "no"))
+def silent_after_answers(method: str) -> Callable[[], Fault]:
+    """Never answer a call once the client has answered a question of this method."""
+    return lambda: _Afterwards(method, lambda value: None)
+
+
+def refuses_answers(method: str, code: int) -> Callable[[], Fault]:
+    """Answer a call with an error once the client has answered a question of this method."""
+    return lambda: _Afterwards(method, lambda value: messages.error(value["id"], code, "no"))
+
+
+def takes_any_answer(method: str) -> Callable[[], Fault]:
+    """Answer a call well, whatever the client has answered to a question of this method."""
+    return lambda: _Afterwards(method, lambda value: messages.result(value["id"], DONE))
 
 
 def _is_retry(value: Any) -> bool:
@@ -64,11 +97,14 @@ class _Struck(Fault):
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
         if isinstance(value, dict):
-            answer = "method" not in value and self._concerns(value)
-            self._struck = self._struck or answer or (_is_retry(value) and self._concerns(value))
+            answers = [value] if "method" not in value else []
+            if _is_retry(value):
+                found = value["params"]["inputResponses"]
+                answers = [{"result": each} for each in found.values()]
+            self._struck = self._struck or any(map(self._concerns, answers))
         return None if self._struck else payload
 
 
 def struck_by(concerns: Callable[[Value], bool]) -> Callable[[], Fault]:
-    """Fall silent at an answer of the client that ``concerns`` takes."""
+    """Fall silent at an answer of the client that ``concerns`` takes; its ``result``, at least."""
     return lambda: _Struck(concerns)

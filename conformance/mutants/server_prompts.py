@@ -14,7 +14,7 @@ from conformance.mutants.lists import (
     quiet_about,
     silent_capability,
 )
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/prompts")
 
@@ -68,7 +68,7 @@ table.add(
     "listing-prompts/shape",
     "Lists arguments in an object.",
     _prompts(lambda prompt: {**prompt, "arguments": {"arg1": {"required": True}}}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "other-prompts",
@@ -105,7 +105,7 @@ table.add(
     "getting-a-prompt/shape",
     "Gives a message with an array of blocks.",
     _messages(lambda message: {**message, "content": [message["content"]]}),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "needs-arguments",

@@ -14,7 +14,7 @@ from conformance.mutants.lists import (
     listed,
     silent_capability,
 )
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/resources")
 
@@ -79,14 +79,14 @@ table.add(
     "listing-resources/shape",
     "Lists a resource with a priority of 5.",
     _resources(lambda one: {**one, "annotations": {"priority": 5}}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "robots",
     "listing-resources/shape",
     "Lists a resource for robots.",
     _resources(lambda one: {**one, "annotations": {"audience": ["robot"]}}),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "template-of-number",
@@ -140,7 +140,7 @@ table.add(
     "reading-resources/shape",
     "Gives an object instead of an array.",
     results_of("resources/read", lambda result: {**result, "contents": result["contents"][0]}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "nothing-readable",
@@ -257,7 +257,7 @@ table.add(
         [{"uri": "test://x", "blob": base64.b64encode(FILE.encode()).decode()}],
         lambda uri: "../" in str(uri),
     ),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "all-files",

@@ -3,7 +3,7 @@
 from conformance.kit import messages
 from conformance.mutants.faults import answers_to
 from conformance.mutants.lists import also, quiet_about, told
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/resources")
 
@@ -25,7 +25,7 @@ table.add(
     answers_to(
         "resources/unsubscribe", lambda value: messages.result(value["id"], {"_meta": "done"})
     ),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "silent-update",
@@ -38,7 +38,7 @@ table.add(
     "subscriptions/updated",
     "Does not say which resource has changed.",
     told(UPDATED, lambda params: {}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "other-update",

@@ -13,7 +13,7 @@ from conformance.mutants.lists import (
     silent_capability,
     turned_each_time,
 )
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/tools")
 
@@ -60,14 +60,14 @@ table.add(
     "listing-tools/shape",
     "Answers tools/list with an object instead of an array.",
     results_of("tools/list", lambda result: {**result, "tools": {}}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "bad-hint",
     "listing-tools/shape",
     "Lists a tool whose readOnlyHint is a string.",
     _tools(lambda tool: {**tool, "annotations": {"readOnlyHint": "yes"}}),
-    revision="2025-03-26",
+    revisions=until("2025-03-26"),
 )
 table.add(
     "other-tools",

@@ -7,7 +7,7 @@ from conformance.kit import messages
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, results_of, takes
 from conformance.mutants.lists import Entries
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/tools")
 
@@ -52,14 +52,14 @@ table.add(
     "calling-tools/result-shape",
     "Leaves out the content.",
     _result(lambda result: {key: each for key, each in result.items() if key != "content"}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "unknown-block",
     "calling-tools/result-shape",
     "Gives a block of a type that no revision has.",
     _block(type="video"),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "needs-arguments",
@@ -118,7 +118,7 @@ table.add(
     ("error-handling/unknown-tool", "error-handling/malformed-arguments"),
     "Answers what it does not understand with an internal error.",
     _as_error(-32603),
-    revision="2025-03-26",
+    revisions=until("2025-03-26"),
 )
 table.add(
     "hidden-failure",

@@ -7,7 +7,7 @@ from conformance.kit import messages
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import answers_to, results_of, takes
 from conformance.mutants.lists import Entries
-from conformance.mutants.model import Table
+from conformance.mutants.model import Table, until
 
 table = Table("server/tools")
 
@@ -66,7 +66,7 @@ table.add(
     "tool-result/kinds-of-the-revision",
     "Gives sounds in a revision that has none.",
     takes("tools/call", {"content": [{"type": "audio", "data": "", "mimeType": "audio/wav"}]}),
-    revision="2024-11-05",
+    revisions=until("2024-11-05"),
 )
 table.add(
     "embedded-nothing",
@@ -112,7 +112,7 @@ table.add(
     _result(
         lambda result: {key: each for key, each in result.items() if key != "structuredContent"}
     ),
-    revision="2025-06-18",
+    revisions=until("2025-06-18"),
 )
 table.add(
     "other-text",

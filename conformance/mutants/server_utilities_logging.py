@@ -162,10 +162,9 @@ table.add(
 )
 table.add(
     "chatty-of-old",
-    "log-levels/nothing-below",
+    "log-levels/nothing-below-the-one-set",
     "Sends log messages whatever level was set.",
     _Chatty,
-    revision="2025-11-25",
 )
 table.add(
     "few-levels",

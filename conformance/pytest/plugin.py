@@ -215,6 +215,7 @@ def _settings(config: pytest.Config) -> "Settings":
     chosen = parse_revisions(config.getoption("--mcp-revision"))
     return Settings(
         revisions=tuple(each for each in REVISIONS if each in chosen) or REVISIONS,
+        named=bool(chosen),
         jobs=1,
         timeout=config.getoption("--mcp-timeout"),
         seed=config.getoption("--mcp-seed"),

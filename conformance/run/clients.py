@@ -1,9 +1,9 @@
 """Checking a client: look at it in each revision, then start it once for every case."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import monotonic
 
-import anyio
 from msgspec import Struct
 
 from conformance.kit.client_play import (
@@ -16,7 +16,7 @@ from conformance.kit.client_play import (
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import UNHEARD, Listener, Run, Silence, only_one, side_by_side
+from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
 from conformance.run.servers import CannotRun
 from mcpcore.spec.revisions import Revision
 
@@ -57,7 +57,8 @@ async def run_client(run: Run, command: Command, listener: Listener) -> None:
     """Play a run that was prepared for this command; ``run`` holds what came of it.
 
     May be cancelled: what was started is ended, and what is done stays in ``run``.  Raises
-    CannotRun if the client speaks none of the revisions over any of the bindings.
+    CannotRun for a client that was not heard, or of which nothing can be said but that it speaks
+    none of the revisions.
     """
     started = monotonic()
     try:
@@ -86,41 +87,34 @@ class Clients:
         await self.look()
         self.listener.planned(self.run_.units)
         await side_by_side(self.run_, self.play, self.listener)
+        bindings = [*self.run_.targets]
+        if not heard_to_speak(self.features) and not any(map(self.run_.finds, bindings)):
+            raise speaks_nothing(self.features, self.command.shown)
 
     async def look(self) -> None:
         """See what the client speaks, and over what.  Raises CannotRun."""
-        slots = anyio.CapacityLimiter(self.run_.settings.jobs)
         silence = Silence()
 
         async def look(binding: Binding, revision: Revision) -> None:
-            async with slots:
-                found = ClientFeatures(problems=[UNHEARD], silent=True)
-                if not silence.given_up(binding):
-                    found = await look_at_client(
-                        self.command.words,
-                        binding,
-                        revision,
-                        timing=self.timing,
-                        limit=self.run_.settings.limit,
-                        env=self.command.env,
-                        cwd=self.command.cwd,
-                    )
-                silence.learn(binding, silent=found.silent)
+            found = ClientFeatures(problems=[UNHEARD], silent=True)
+            if not silence.given_up(binding):
+                found = await look_at_client(
+                    self.command.words,
+                    binding,
+                    revision,
+                    timing=self.timing,
+                    limit=self.run_.settings.limit,
+                    env=self.command.env,
+                    cwd=self.command.cwd,
+                )
+            silence.learn(binding, silent=found.silent)
             self.features[binding, revision.name] = found
 
         for binding, target in self.run_.targets.items():
             self.listener.looks(binding, target)
-        async with anyio.create_task_group() as tasks:
-            for binding, revision in dict.fromkeys(
-                (unit.binding, unit.revision) for unit in self.run_.units
-            ):
-                tasks.start_soon(look, binding, revision)
-        if not any(found.revision == name for (_, name), found in self.features.items()):
-            why = dict.fromkeys(each for one in self.features.values() for each in one.problems)
-            raise CannotRun(
-                f"{self.command.shown} was not seen to speak any revision over"
-                f" {', '.join(self.run_.targets)}" + "".join(f"\n  {each}" for each in why)
-            )
+        places = dict.fromkeys((unit.binding, unit.revision) for unit in self.run_.units)
+        await at_once([partial(look, *place) for place in places], self.run_.settings.jobs)
+        consider_client(self.features, self.run_.settings, self.command.shown)
 
     def reason(self, unit: Unit) -> str:
         """Why a case does not apply to what was found; empty if it does."""
@@ -142,3 +136,31 @@ class Clients:
             env=self.command.env,
             cwd=self.command.cwd,
         )
+
+
+def consider_client(
+    found: Mapping[tuple[Binding, str], ClientFeatures], settings: Settings, target: str
+) -> None:
+    """Decide where bare cases are played on a client that was looked at there, as for servers.
+
+    Raises CannotRun for a client that was not heard at all.
+    """
+    none = not heard_to_speak(found)
+    if none and not any(each.heard for each in found.values()):
+        raise speaks_nothing(found, target)
+    for (_, name), each in found.items():
+        if each.revision != name:
+            each.tried = settings.named or none or (each.heard and each.broken)
+
+
+def heard_to_speak(found: Mapping[tuple[Binding, str], ClientFeatures]) -> bool:
+    """Whether one of the revisions is spoken."""
+    return any(each.revision == name for (_, name), each in found.items())
+
+
+def speaks_nothing(found: Mapping[tuple[Binding, str], ClientFeatures], target: str) -> CannotRun:
+    """What is to be said of a client that speaks none of the revisions, with what was heard."""
+    why = dict.fromkeys(each for one in found.values() for each in one.problems)
+    places = ", ".join(dict.fromkeys(binding for binding, _ in found))
+    said = "".join(f"\n  {each}" for each in why)
+    return CannotRun(f"{target} was not seen to speak any revision over {places}{said}")

@@ -1,37 +1,17 @@
 """Whether the cases can be trusted: each passes on our program and notices its mutants."""
 
-import sys
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Protocol
 
-import anyio
-from msgspec import Struct, field, structs
+from msgspec import Struct, field
 
-from conformance.kit.client_play import Between, play_client
-from conformance.kit.client_talk import ClientTiming
-from conformance.kit.discover import discover
-from conformance.kit.features import Features
-from conformance.kit.model import (
-    OTHER_PRINCIPAL,
-    Binding,
-    Case,
-    Result,
-    Side,
-    Strength,
-    Verdict,
-)
-from conformance.kit.play import play
-from conformance.kit.talk import Timing
-from conformance.kit.wire import Stage
-from conformance.mutants.client_faults import behind
-from conformance.mutants.faults import FaultyStage
+from conformance.kit.model import Binding, Case, Result, Side, Strength, Verdict
 from conformance.mutants.model import Mutant
+from conformance.run.mutant_subjects import MutantClients, MutantServers, Subjects
 from conformance.run.plan import Settings, Unit
-from conformance.run.stages import EVERYTHING_CLIENT, everything, written
-from mcpcore.spec.revisions import BY_NAME, Revision
+from conformance.run.run import at_once
+from mcpcore.spec.revisions import Revision
 
 FIRST_CHOICE = (
     Binding.MEMORY,
@@ -44,10 +24,6 @@ FIRST_CHOICE = (
     Binding.CORE,
 )
 """Where a mutant is shown if it does not say: what costs least first."""
-GUARDED = "basic/authorization"
-"""A page whose cases are played on a reference server with a guard."""
-PATIENCE = 2.0
-"""Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""
 NOTICED = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -88,18 +64,40 @@ class Row(Struct, frozen=True, kw_only=True):
         return "" if self.killed else f"the mutant survives: {self.verdict} {self.detail}".rstrip()
 
 
+class Unproven(Struct, frozen=True):
+    """A case that no mutant fails somewhere."""
+
+    case: Case
+    place: str
+    """An era or a revision."""
+
+
 class Trial(Struct):
     """All rows, and what is wrong with the whole."""
 
     cases: Sequence[Case]
+    settings: Settings
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """Mutants that cannot be tried."""
 
-    def unproven(self) -> list[Case]:
-        """Cases of which no row shows that they work."""
-        proven = {row.case.id for row in self.rows if row.proof}
-        return [case for case in self.cases if case.id not in proven]
+    def unproven(self) -> list[Unproven]:
+        """Cases of which no row shows that they work, and where that is to be shown."""
+        proven = {(row.case.id, self.place(row.revision)) for row in self.rows if row.proof}
+        return [
+            Unproven(case, place)
+            for case in self.cases
+            for place in dict.fromkeys(
+                self.place(each) for each in self.settings.revisions if case.holds_in(each)
+            )
+            if (case.id, place) not in proven
+        ]
+
+    def place(self, revision: Revision) -> str:
+        """Where a case has to be proven once: in each era, or in each revision that was named."""
+        if self.settings.named:
+            return revision.name
+        return "the modern era" if revision.modern else "the legacy era"
 
     @property
     def well(self) -> bool:
@@ -130,54 +128,57 @@ async def try_mutants(
     told: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Trial:
     """Play each case against its mutants and against ours; ``told`` how many are done."""
-    trial = Trial(cases)
+    trial = Trial(cases, settings)
     by_id = {case.id: case for case in cases}
     jobs: list[_Job] = []
     for mutant in mutants:
         for name in mutant.kills:
             if (case := by_id.get(name)) is not None:
-                try:
-                    jobs.append(_Job(_place(case, mutant), mutant))
-                except ValueError as error:
-                    trial.problems.append(str(error))
+                units = _units(case, mutant, settings)
+                jobs += [_Job(unit, mutant) for unit in units]
+                if not units and not settings.named:
+                    trial.problems.append(f"{mutant.id} is shown where {case.id} is not played")
     async with AsyncExitStack() as stack:
-        servers = _Servers(settings)
+        servers = MutantServers(settings)
         for job in jobs:
             if job.unit.case.side is Side.SERVER:
                 await servers.prepare(job.unit, stack)
-        subjects: dict[Side, _Subjects] = {Side.SERVER: servers, Side.CLIENT: _Clients(settings)}
+        subjects: dict[Side, Subjects] = {
+            Side.SERVER: servers,
+            Side.CLIENT: MutantClients(settings),
+        }
         await _try(trial, jobs, subjects, settings, lambda done: told(done, len(jobs)))
     order = {case.id: number for number, case in enumerate(cases)}
-    trial.rows.sort(key=lambda row: (order[row.case.id], row.mutant.id))
+    trial.rows.sort(key=lambda row: (order[row.case.id], row.mutant.id, row.revision.position))
     return trial
 
 
-def _place(case: Case, mutant: Mutant) -> Unit:
-    """Where to show it.  Raises ValueError if the case is not about that place."""
-    revision = BY_NAME[mutant.revision] if mutant.revision else case.revisions.last
-    candidates = [mutant.binding] if mutant.binding else FIRST_CHOICE
-    for binding in candidates:
+def _units(case: Case, mutant: Mutant, settings: Settings) -> list[Unit]:
+    """Where to show it: in each era, the newest revision there is, or in all that were named."""
+    revisions = [
+        each for each in settings.revisions if case.holds_in(each) and each in mutant.revisions
+    ]
+    if not settings.named:
+        eras = [[each for each in revisions if each.modern is modern] for modern in (False, True)]
+        revisions = [era[-1] for era in eras if era]
+    binding = _binding(case, mutant)
+    return [] if binding is None else [Unit(case, each, binding) for each in revisions]
+
+
+def _binding(case: Case, mutant: Mutant) -> Binding | None:
+    """Over what to show it; None if the case is not about that."""
+    for binding in [mutant.binding] if mutant.binding else FIRST_CHOICE:
         in_process = binding in (Binding.MEMORY, Binding.CORE)
-        played = binding in case.bindings and case.holds_in(revision)
-        if played and not (in_process and (mutant.command or case.side is Side.CLIENT)):
-            return Unit(case, revision, binding)
-    raise ValueError(f"{mutant.id} is shown where {case.id} is not played")
-
-
-class _Subjects(Protocol):
-    """Our programs of one side, and their mutants."""
-
-    async def ours(self, unit: Unit) -> Result:
-        """Play a case on our own program."""
-
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
-        """Play a case on a mutant."""
+        played = not (in_process and (mutant.command or case.side is Side.CLIENT))
+        if played and binding in case.bindings:
+            return binding
+    return None
 
 
 async def _try(
     trial: Trial,
     jobs: Sequence[_Job],
-    subjects: Mapping[Side, _Subjects],
+    subjects: Mapping[Side, Subjects],
     settings: Settings,
     told: Callable[[int], None],
 ) -> None:
@@ -205,115 +206,5 @@ async def _try(
         told(len(trial.rows))
 
     units = {job.unit.key: job.unit for job in jobs}
-    await _at_once([partial(play_ours, unit) for unit in units.values()], settings.jobs)
-    await _at_once([partial(play_mutant, job) for job in jobs], settings.jobs)
-
-
-async def _at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) -> None:
-    waiting = deque(works)
-
-    async def work() -> None:
-        while waiting:
-            await waiting.popleft()()
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(jobs):
-            tasks.start_soon(work)
-
-
-def about_a_guard(case: Case) -> bool:
-    """Whether a case is played on the reference server with a guard."""
-    return case.page == GUARDED or OTHER_PRINCIPAL in case.needs
-
-
-def _guarded(unit: Unit) -> bool:
-    """Whether a case is about a server that lets in only who has a token."""
-    return about_a_guard(unit.case)
-
-
-class _Servers:
-    """Our reference server on every binding that is needed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.timing = Timing(answer=settings.timeout)
-        self.hasty = Timing(answer=min(PATIENCE, settings.timeout))
-        self.stages: dict[tuple[Binding, bool], Stage] = {}
-        self.features: dict[tuple[Binding, Revision, bool], Features] = {}
-
-    async def prepare(self, unit: Unit, stack: AsyncExitStack) -> None:
-        """Be there, and be known, where a case is played."""
-        guarded = _guarded(unit)
-        if (unit.binding, guarded) not in self.stages:
-            subject = everything(unit.binding, guarded=guarded)
-            self.stages[unit.binding, guarded] = await subject.make(stack)
-        if (unit.binding, unit.revision, guarded) not in self.features:
-            found = await discover(self._stage(unit), unit.revision, self.timing)
-            self.features[unit.binding, unit.revision, guarded] = found
-
-    async def ours(self, unit: Unit) -> Result:
-        """See :class:`_Subjects`."""
-        return await self._play(unit, self._stage(unit), self.timing)
-
-    def _stage(self, unit: Unit) -> Stage:
-        return self.stages[unit.binding, _guarded(unit)]
-
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
-        """See :class:`_Subjects`."""
-        if mutant.fault is not None:
-            faulty = FaultyStage(self._stage(unit), mutant.fault)
-            return await self._play(unit, faulty, self.hasty)
-        async with AsyncExitStack() as stack:
-            command = [sys.executable, *mutant.command]
-            stage = await written(command, unit.binding).make(stack)
-            found = await discover(stage, unit.revision, self.timing)
-            speaks = found.revision == unit.revision.name
-            return await self._play(unit, stage, self.hasty, found if speaks else None)
-
-    async def _play(
-        self, unit: Unit, stage: Stage, timing: Timing, features: Features | None = None
-    ) -> Result:
-        return await play(
-            unit.case,
-            stage,
-            unit.revision,
-            features or self.features[unit.binding, unit.revision, _guarded(unit)],
-            timing=timing,
-            seed=unit.seed(self.settings.seed),
-            limit=self.settings.limit,
-        )
-
-
-class _Clients:
-    """Our reference client."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    async def ours(self, unit: Unit) -> Result:
-        """See :class:`_Subjects`."""
-        return await self._play(unit, EVERYTHING_CLIENT, self.settings.timeout)
-
-    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
-        """See :class:`_Subjects`."""
-        if mutant.client_fault is not None:
-            between = behind(mutant.client_fault)
-            return await self._play(unit, EVERYTHING_CLIENT, PATIENCE, between)
-        return await self._play(unit, [sys.executable, *mutant.command], PATIENCE)
-
-    async def _play(
-        self,
-        unit: Unit,
-        command: Sequence[str],
-        patience: float,
-        between: Between | None = None,
-    ) -> Result:
-        return await play_client(
-            unit.case,
-            command,
-            unit.binding,
-            unit.revision,
-            timing=structs.replace(ClientTiming(), answer=patience),
-            seed=unit.seed(self.settings.seed),
-            between=between,
-        )
+    await at_once([partial(play_ours, unit) for unit in units.values()], settings.jobs)
+    await at_once([partial(play_mutant, job) for job in jobs], settings.jobs)

@@ -13,6 +13,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How a run is made."""
 
     revisions: tuple[Revision, ...] = REVISIONS
+    named: bool = False
+    """Whether somebody has named these revisions, rather than taken all that there are."""
     jobs: int = 4
     """Cases at a time."""
     timeout: float = 5.0

@@ -78,6 +78,11 @@ class Run(Struct, kw_only=True):
         """Whether every case was played to its end."""
         return len(self.results) == len(self.units)
 
+    def finds(self, binding: Binding) -> bool:
+        """Whether something was found to be broken over a binding."""
+        broken = (Verdict.FAILED, Verdict.WEAK)
+        return any(each.binding is binding and each.verdict in broken for each in self.results)
+
     def unplayed(self) -> list[Unit]:
         """What was planned, and was not played to its end."""
         played = {(each.case.id, each.revision, each.binding) for each in self.results}
@@ -112,6 +117,19 @@ async def side_by_side(run: Run, play: Play, listener: Listener) -> None:
 
     async with anyio.create_task_group() as tasks:
         for _ in range(run.settings.jobs):
+            tasks.start_soon(work)
+
+
+async def at_once(works: Sequence[Callable[[], Awaitable[None]]], jobs: int) -> None:
+    """Do these in order, so many at a time."""
+    waiting = deque(works)
+
+    async def work() -> None:
+        while waiting:
+            await waiting.popleft()()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(jobs):
             tasks.start_soon(work)
 
 

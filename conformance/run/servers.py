@@ -1,10 +1,9 @@
 """Checking a server: look at it in each revision, then play every case."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from time import monotonic
-
-import anyio
 
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.discover import discover
@@ -14,7 +13,7 @@ from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import UNHEARD, Listener, Run, Silence, only_one, side_by_side
+from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
 from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
 
@@ -38,7 +37,8 @@ async def run_server(run: Run, subjects: Sequence[Subject], listener: Listener) 
     """Play a run that was prepared for these subjects; ``run`` holds what came of it.
 
     May be cancelled: what was opened is closed, and what is done stays in ``run``.  Raises
-    CannotRun if no server is there, or none that speaks one of the revisions, and CannotStart.
+    CannotStart, and CannotRun for a server that was not heard, or of which nothing can be said but
+    that it speaks none of the revisions.
     """
     started = monotonic()
     try:
@@ -69,50 +69,38 @@ class Servers:
         await self.look()
         self.listener.planned(self.run_.units)
         await side_by_side(self.run_, self.play, self.listener)
+        for binding, stage in self.stages.items():
+            found = self._found(binding)
+            if not spoken(found) and not self.run_.finds(binding):
+                raise speaks_none(found, stage)
+
+    def _found(self, binding: Binding) -> dict[str, Features]:
+        """What was found over a binding, by the names of the revisions."""
+        names = [each.name for each in self.run_.settings.revisions]
+        return {name: self.run_.features[binding, name] for name in names}
 
     async def look(self) -> None:
         """See what each server speaks and offers.  Raises CannotRun."""
-        slots = anyio.CapacityLimiter(self.run_.settings.jobs)
         silence = Silence()
 
         async def look(stage: Stage, revision: Revision) -> None:
-            async with slots:
-                found = Features(revision="", problems=[UNHEARD], silent=True)
-                if not silence.given_up(stage.binding):
-                    found = await self._discovered(stage, revision)
-                silence.learn(stage.binding, silent=found.silent)
-            found.allowed = self.run_.settings.tools
+            found = Features(revision="", problems=[UNHEARD], silent=True)
+            if not silence.given_up(stage.binding):
+                found = await look_at_server(stage, revision, self.run_.settings, self.timing)
+            silence.learn(stage.binding, silent=found.silent)
             self.run_.features[stage.binding, revision.name] = found
             self.listener.looked(stage.binding, revision, found)
 
-        async with anyio.create_task_group() as tasks:
-            for stage in self.stages.values():
-                self.listener.looks(stage.binding, self.run_.targets[stage.binding])
-                for revision in self.run_.settings.revisions:
-                    tasks.start_soon(look, stage, revision)
-        self._check_there()
-
-    async def _discovered(self, stage: Stage, revision: Revision) -> Features:
-        with anyio.move_on_after(self.run_.settings.limit):
-            return await discover(stage, revision, self.timing)
-        return Features(
-            revision="", problems=[f"no end after {self.run_.settings.limit:g} seconds"]
-        )
-
-    def _check_there(self) -> None:
-        """See that every binding has a server that speaks one of the revisions."""
+        for binding in self.stages:
+            self.listener.looks(binding, self.run_.targets[binding])
+        looks = [
+            partial(look, stage, revision)
+            for stage in self.stages.values()
+            for revision in self.run_.settings.revisions
+        ]
+        await at_once(looks, self.run_.settings.jobs)
         for binding, stage in self.stages.items():
-            found = {
-                each.name: self.run_.features[binding, each.name]
-                for each in self.run_.settings.revisions
-            }
-            if not any(features.revision == name for name, features in found.items()):
-                names = ", ".join(found)
-                why = dict.fromkeys(each for one in found.values() for each in one.problems)
-                raise CannotRun(
-                    f"{stage.target} speaks none of {names} over {binding}"
-                    + "".join(f"\n  {each}" for each in why)
-                )
+            consider(self._found(binding), self.run_.settings, stage)
 
     def reason(self, unit: Unit) -> str:
         """Why a case does not apply to what was found; empty if it does."""
@@ -122,15 +110,63 @@ class Servers:
     async def play(self, unit: Unit) -> Result:
         """Play one case; what it takes is told in real time, wherever it is played."""
         started = monotonic()
-        result = await play(
-            unit.case,
-            self.stages[unit.binding],
-            unit.revision,
-            self.run_.features[unit.binding, unit.revision.name],
-            timing=self.timing,
-            seed=unit.seed(self.run_.settings.seed),
-            thorough=self.run_.settings.thorough,
-            limit=self.run_.settings.limit,
-        )
+        found = self.run_.features[unit.binding, unit.revision.name]
+        stage = self.stages[unit.binding]
+        result = await play_server(unit, stage, found, self.run_.settings, self.timing)
         result.seconds = monotonic() - started
         return result
+
+
+async def look_at_server(
+    stage: Stage, revision: Revision, settings: Settings, timing: Timing
+) -> Features:
+    """See what a server speaks and offers in one revision, within the time of a case."""
+    found = await discover(stage, revision, timing, limit=settings.limit)
+    found.allowed = settings.tools
+    return found
+
+
+def consider(found: Mapping[str, Features], settings: Settings, stage: Stage) -> None:
+    """Decide in which revisions bare cases are played on a server that was looked at in these.
+
+    Where something was heard and the look came to nothing; but what a server declines in an
+    orderly way is not held against it, unless it was asked for, or the server declines everything.
+    Raises CannotRun for a server that was not heard at all, or lets nobody in.
+    """
+    none = not spoken(found)
+    if none and any(each.guarded for each in found.values()):
+        raise speaks_none(found, stage, " to whoever has no credentials (--header)")
+    if none and not any(each.heard for each in found.values()):
+        raise speaks_none(found, stage)
+    for name, each in found.items():
+        if each.revision != name:
+            each.tried = settings.named or none or (each.heard and not each.declined)
+
+
+def spoken(found: Mapping[str, Features]) -> bool:
+    """Whether one of the revisions is spoken."""
+    return any(each.revision == name for name, each in found.items())
+
+
+def speaks_none(found: Mapping[str, Features], stage: Stage, more: str = "") -> CannotRun:
+    """What is to be said of a server that speaks none of the revisions, with what was heard."""
+    why = dict.fromkeys(each for one in found.values() for each in one.problems)
+    said = "".join(f"\n  {each}" for each in why)
+    names = ", ".join(found)
+    return CannotRun(f"{stage.target} speaks none of {names} over {stage.binding}{more}{said}")
+
+
+async def play_server(
+    unit: Unit, stage: Stage, found: Features, settings: Settings, timing: Timing
+) -> Result:
+    """Play one case on a server that was looked at."""
+    return await play(
+        unit.case,
+        stage,
+        unit.revision,
+        found,
+        timing=timing,
+        seed=unit.seed(settings.seed),
+        thorough=settings.thorough,
+        limit=settings.limit,
+    )

@@ -35,6 +35,7 @@ from conformance.mutants.client_faults import (
     without_header,
 )
 from conformance.mutants.client_faults import header as edits_header
+from conformance.mutants.client_recorded import Recorder, changes
 
 pytestmark = pytest.mark.anyio
 Make = Callable[[], ClientFault]
@@ -218,6 +219,42 @@ async def test_giving_up_is_an_end_with_an_error() -> None:
 def written(make: Make, report: Any) -> Any:
     found = behind(make).report(json.dumps(report).encode())
     return None if found is None else json.loads(found)
+
+
+@pytest.mark.parametrize(
+    ("make", "changed"),
+    [
+        (ClientFault, False),
+        (says("ping", _named), False),
+        (says("tools/call", _named), True),
+        (answers("roots/list", _named), True),
+        (never_says("notifications/initialized"), True),
+        (deaf_to(lambda value: value.get("id") == "r"), True),
+        (deaf_to(lambda value: value.get("id") == "other"), False),
+        (exits(0), False),
+        (exits(1), True),
+        (reports(0, {"result": 1}), False),
+        (reports(0, {"result": 2}), True),
+        (without_header("x"), True),
+        (without_header("y"), False),
+        (Answers, False),
+    ],
+)
+def test_a_fault_is_held_against_what_was_recorded(make: Make, changed: bool) -> None:
+    recorder = Recorder()
+    asked = Asked(1, "POST", "/mcp", [("x", "1")])
+    assert [*recorder.asked(asked)] == [asked]
+    assert [*recorder.said(CALL)] == [CALL]
+    assert [*recorder.said(READY)] == [READY]
+    question = request("r", "roots/list")
+    assert recorder.told(question, b"as it is") == b"as it is"
+    assert [*recorder.said(result("r", {}))] == [result("r", {})]
+    recorder.replied(202)
+    assert [*recorder.other(Ended(0))] == [Ended(0)]
+    report: Value = {"steps": [{"result": 1}]}
+    assert recorder.report(report) == report
+    assert changes(make, recorder.passed) is changed
+    assert changes(make, recorder.passed) is changed, "what was recorded is not used up"
 
 
 def test_reports_are_edited() -> None:

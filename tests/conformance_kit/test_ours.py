@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -87,8 +88,13 @@ def test_our_client_over_sockets_in_one_revision_of_each_era(binding: Binding) -
     check(report, Side.CLIENT, binding, PAIR)
 
 
+def tried(cases: Sequence[Case], **changes: Any) -> Trial:
+    settings = structs.replace(MUTANTS, **changes)
+    return anyio.run(functools.partial(try_mutants, cases, all_mutants(), settings))
+
+
 def trial_of(cases: Sequence[Case]) -> Trial:
-    trial = anyio.run(functools.partial(try_mutants, cases, all_mutants(), MUTANTS))
+    trial = tried(cases)
     FOLDER.mkdir(parents=True, exist_ok=True)
     sides = "-".join(dict.fromkeys(case.side for case in cases))
     path = FOLDER / f"conformance-mutants-{sides}.json"
@@ -100,9 +106,26 @@ def check_trial(trial: Trial) -> None:
     assert [
         f"{row.case.id}: {row.mutant.id}: {row.problem}" for row in trial.rows if row.problem
     ] == []
-    assert [case.id for case in trial.unproven()] == []
+    assert [(each.case.id, each.place) for each in trial.unproven()] == []
     assert trial.problems == []
     assert trial.well
+
+
+IDS = "basic/index/result-responses/integer-ids"
+"""A case of both eras."""
+
+
+def test_a_case_is_proven_in_each_era_or_in_the_revisions_that_are_named() -> None:
+    cases = [case for case in all_cases() if case.id == IDS]
+    both = tried(cases)
+    check_trial(both)
+    assert {row.revision for row in both.rows} == {*PAIR}
+    named = tried(cases, revisions=(REVISIONS[1],), named=True)
+    check_trial(named)
+    assert {row.revision for row in named.rows} == {REVISIONS[1]}
+    both.rows = [row for row in both.rows if row.revision.modern]
+    assert [(each.case.id, each.place) for each in both.unproven()] == [(IDS, "the legacy era")]
+    assert not both.well
 
 
 @pytest.mark.long

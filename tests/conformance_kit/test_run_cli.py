@@ -321,7 +321,7 @@ def test_a_server_is_reported_under_the_name_that_was_given(tmp_path: Path) -> N
 
 
 def test_a_command_that_is_no_server() -> None:
-    program = "import sys; print('hello'); sys.exit('no\\nconfiguration')"
+    program = "import sys; sys.exit('no\\nconfiguration')"
     done = conformance("server", *LIFECYCLE, "--", sys.executable, "-c", program)
     assert done.returncode == 3
     assert "speaks none of 2025-06-18 over stdio" in done.stderr

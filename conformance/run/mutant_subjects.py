@@ -1,0 +1,195 @@
+"""Our programs and their mutants, looked at and played with as a run does it."""
+
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from msgspec import structs
+
+from conformance.kit.client_play import ClientFeatures, look_at_client, play_client
+from conformance.kit.client_talk import ClientTiming
+from conformance.kit.features import Features
+from conformance.kit.model import OTHER_PRINCIPAL, Binding, Case, Result, Verdict
+from conformance.kit.talk import Timing
+from conformance.kit.wire import Stage
+from conformance.mutants.client_fault import ClientFault, behind
+from conformance.mutants.client_recorded import Passed, Recorder, changes
+from conformance.mutants.faults import FaultyStage
+from conformance.mutants.model import Mutant
+from conformance.run.clients import consider_client
+from conformance.run.plan import Settings, Unit
+from conformance.run.servers import CannotRun, consider, look_at_server, play_server
+from conformance.run.stages import EVERYTHING_CLIENT, everything, written
+from mcpcore.spec.revisions import Revision
+
+GUARDED = "basic/authorization"
+"""A page whose cases are played on a reference server with a guard."""
+PATIENCE = 2.0
+"""Seconds for an answer of a mutant, at most: many have none; ours has what the settings say."""
+
+
+class Subjects(Protocol):
+    """Our programs of one side, and their mutants."""
+
+    async def ours(self, unit: Unit) -> Result:
+        """Play a case on our own program."""
+
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """Play a case on a mutant."""
+
+
+def about_a_guard(case: Case) -> bool:
+    """Whether a case is played on the reference server with a guard."""
+    return case.page == GUARDED or OTHER_PRINCIPAL in case.needs
+
+
+def _guarded(unit: Unit) -> bool:
+    """Whether a case is about a server that lets in only who has a token."""
+    return about_a_guard(unit.case)
+
+
+class MutantServers:
+    """Our reference server on every binding that is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hasty = structs.replace(settings, timeout=min(PATIENCE, settings.timeout))
+        self.stages: dict[tuple[Binding, bool], Stage] = {}
+        self.found: dict[Hashable, Features] = {}
+        """What was seen, by the mutant (None: ours) and the place."""
+
+    async def prepare(self, unit: Unit, stack: AsyncExitStack) -> None:
+        """Be there, where a case is played."""
+        guarded = _guarded(unit)
+        if (unit.binding, guarded) not in self.stages:
+            subject = everything(unit.binding, guarded=guarded)
+            self.stages[unit.binding, guarded] = await subject.make(stack)
+
+    async def ours(self, unit: Unit) -> Result:
+        """See :class:`Subjects`."""
+        return await self._play(unit, self._stage(unit), self.settings, "")
+
+    def _stage(self, unit: Unit) -> Stage:
+        return self.stages[unit.binding, _guarded(unit)]
+
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """See :class:`Subjects`."""
+        if mutant.fault is not None:
+            faulty = FaultyStage(self._stage(unit), mutant.fault)
+            return await self._play(unit, faulty, self.hasty, mutant.id)
+        async with AsyncExitStack() as stack:
+            command = [sys.executable, *mutant.command]
+            stage = await written(command, unit.binding).make(stack)
+            return await self._play(unit, stage, self.hasty, mutant.id)
+
+    async def _play(self, unit: Unit, stage: Stage, settings: Settings, mutant: str) -> Result:
+        """Look at a server and play, as a run does it; ``mutant``: its id, or nothing."""
+        key = mutant, unit.binding, unit.revision.name, _guarded(unit)
+        try:
+            if key not in self.found:
+                self.found[key] = await self._look(unit.revision, stage)
+        except CannotRun as error:
+            return _not_run(unit, error)
+        timing = Timing(answer=settings.timeout, start=settings.start)
+        return await play_server(unit, stage, self.found[key], settings, timing)
+
+    async def _look(self, revision: Revision, stage: Stage) -> Features:
+        """See what a run of all revisions would see of this one.  Raises CannotRun."""
+        settings = self.settings
+        timing = Timing(answer=settings.timeout, start=settings.start)
+        seen = {revision.name: await look_at_server(stage, revision, settings, timing)}
+        if seen[revision.name].revision != revision.name and not settings.named:
+            for each in settings.revisions:
+                if each is not revision:
+                    seen[each.name] = await look_at_server(stage, each, settings, timing)
+        consider(seen, settings, stage)
+        return seen[revision.name]
+
+
+class MutantClients:
+    """Our reference client."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.found: dict[Hashable, ClientFeatures] = {}
+        """What was seen, by the mutant (none: ours) and the place."""
+        self.passed: dict[Hashable, Sequence[Passed]] = {}
+        """What was said when ours was looked at, by the place."""
+
+    async def ours(self, unit: Unit) -> Result:
+        """See :class:`Subjects`."""
+        return await self._play(unit, EVERYTHING_CLIENT, self.settings.timeout, "")
+
+    async def mutant(self, unit: Unit, mutant: Mutant) -> Result:
+        """See :class:`Subjects`."""
+        if mutant.client_fault is not None:
+            fault = mutant.client_fault
+            return await self._play(unit, EVERYTHING_CLIENT, PATIENCE, mutant.id, fault)
+        return await self._play(unit, [sys.executable, *mutant.command], PATIENCE, mutant.id)
+
+    async def _play(
+        self,
+        unit: Unit,
+        command: Sequence[str],
+        patience: float,
+        mutant: str,
+        fault: Callable[[], ClientFault] | None = None,
+    ) -> Result:
+        """Look at a client and play, as a run does it; ``mutant``: its id, or nothing."""
+        key = mutant, unit.binding, unit.revision.name
+        if key not in self.found:
+            try:
+                self.found[key] = await self._look(unit, command, fault)
+            except CannotRun as error:
+                return _not_run(unit, error)
+        return await play_client(
+            unit.case,
+            command,
+            unit.binding,
+            unit.revision,
+            features=self.found[key],
+            timing=structs.replace(ClientTiming(), answer=patience),
+            seed=unit.seed(self.settings.seed),
+            between=None if fault is None else behind(fault),
+        )
+
+    async def _look(
+        self, unit: Unit, command: Sequence[str], fault: Callable[[], ClientFault] | None
+    ) -> ClientFeatures:
+        """See what a run of all revisions would see of this one.  Raises CannotRun."""
+        here = unit.binding, unit.revision.name
+        passed = self.passed.get(here)
+        if fault is not None and passed is not None and not changes(fault, passed):
+            return self.found["", *here]
+        recorder = Recorder()
+
+        async def look(revision: Revision) -> ClientFeatures:
+            return await look_at_client(
+                command,
+                unit.binding,
+                revision,
+                timing=structs.replace(ClientTiming(), answer=self.settings.timeout),
+                between=behind(fault or (lambda: recorder)),
+            )
+
+        seen = {here: await look(unit.revision)}
+        if seen[here].revision != unit.revision.name and not self.settings.named:
+            for each in self.settings.revisions:
+                if each is not unit.revision:
+                    seen[unit.binding, each.name] = await look(each)
+        consider_client(seen, self.settings, unit.case.id)
+        if command is EVERYTHING_CLIENT and fault is None:
+            self.passed[here] = recorder.passed
+        return seen[here]
+
+
+def _not_run(unit: Unit, error: CannotRun) -> Result:
+    """What a run that comes to nothing says of a case: nothing."""
+    return Result(
+        case=unit.case,
+        revision=unit.revision.name,
+        binding=unit.binding,
+        verdict=Verdict.INCONCLUSIVE,
+        detail=str(error),
+    )
