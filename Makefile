@@ -23,7 +23,8 @@ TYPESCRIPT_READY := .tools/.installed-typescript-$(NODE_VERSION)-$(TYPESCRIPT_VE
 TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
-# take their time measure, too, and want the machine for themselves.
+# take their time measure, too, and want the machine for themselves; in the order of their files, as with
+# most tests first the longest of all, which stand alone in their files, would come last.
 JOBS ?= 3
 LONG_JOBS ?= 2
 
@@ -74,7 +75,7 @@ test-long-core: $(READY)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile -m long --timeout 900 --durations 20 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 900 --durations 20 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
 	@$(PY) -m conformance.peers
