@@ -98,7 +98,7 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     end = buffer.find(b"\r\n\r\n")
     part = buffer if end < 0 else buffer[: end + 4]
     line = part.find(b"\r\n", 0, limits.first_line + 2)
-    if line < 0 and len(part) > limits.first_line:
+    if line < 0 and len(part.removesuffix(b"\r")) > limits.first_line:  # its LF may be on the way
         raise BadHead(414, f"the first line is longer than {limits.first_line} bytes")
     if len(part) > limits.size:
         raise BadHead(431, f"the header section is larger than {limits.size} bytes")

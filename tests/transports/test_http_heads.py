@@ -113,6 +113,14 @@ def test_limits_are_inclusive() -> None:
             find_head(bytearray(data), tighter)
 
 
+def test_a_first_line_at_the_limit_may_come_in_any_pieces() -> None:
+    data = b"GET /" + b"a" * 10 + b" HTTP/1.1\r\n\r\n"
+    exact = HeadLimits(data.index(b"\r\n"), len(data), 3)
+    assert [find_head(bytearray(data[:size]), exact) for size in range(len(data))] == [0] * len(
+        data
+    )
+
+
 @pytest.mark.parametrize("size", range(len(head("X: 1"))))
 def test_no_prefix_of_a_good_head_is_complete_or_refused(size: int) -> None:
     assert find_head(bytearray(head("X: 1")[:size]), LIMITS) == 0
