@@ -4,9 +4,9 @@
 :class:`msgspec.Raw` until somebody knows their type.  It never raises: what is no message becomes
 a :class:`Reject` that says why, and to whom an answer is owed.
 
-Where a member occurs twice in an object the last one counts.  Unknown members of the envelope are
-tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page of each revision, which
-narrows ids to strings and integers, and params and results to objects.
+Where a member occurs twice in an object the last one counts, and each has to be sound.  Unknown
+members of the envelope are tolerated.  Source: JSON-RPC 2.0 sections 4 to 6; the base protocol page
+of each revision, which narrows ids to strings and integers, and params and results to objects.
 """
 
 from codecs import utf_8_decode

@@ -15,6 +15,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TAIL = b"\x00\x00\xff\xff"
+_LAST = b"\x01\x00\x00\xff\xff"
 
 
 def accept_token(key: str) -> str:
@@ -215,6 +216,10 @@ class Reader:
         whole = data + _TAIL
         parts = (whole[start : start + step] for start in range(0, len(whole), step))
         unpacked = b"".join(self._inflater.decompress(part) for part in parts)
+        after = self._inflater.copy()
+        after.decompress(_LAST)
+        if not after.eof:
+            raise Wrong("a compressed message that ends within a block")
         if self._fresh:
             self._inflater = zlib.decompressobj(-self._bits)
         return unpacked

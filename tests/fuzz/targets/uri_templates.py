@@ -29,6 +29,7 @@ TOKENS = (
 _NAMES = ("a", "b", "c", "long_name", "x.y")
 _PIECES = ("file:///", "/", "-", "x:", "?k=v", "#", "é", "a", "%41", "..", "&", ";", "=", ",")
 _OPERATORS = ("", "+", "#", ".", "/", ";", "?", "&")
+_LONGEST = 512
 _WORST = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -68,7 +69,7 @@ def TARGET(data: bytes) -> None:
     c = Choices(data)
     text = c.text(64) if c.flag(4) else _template(c)
     try:
-        template = UriTemplate(text, max_length=512)
+        template = UriTemplate(text, max_length=_LONGEST)
     except TemplateError:
         return
     uri = _uri(c, template)
@@ -77,7 +78,7 @@ def TARGET(data: bytes) -> None:
     except UnsafeValue as error:
         assert error.variable in template.variables
         return
-    free = UriTemplate(text, unchecked=template.variables, max_length=512).match(uri)
+    free = UriTemplate(text, unchecked=template.variables, max_length=_LONGEST).match(uri)
     assert free == values
     if values is None:
         return
@@ -86,9 +87,11 @@ def TARGET(data: bytes) -> None:
         assert not _WORST.search(value)
         assert ".." not in re.split(r"[/\\]", value)
         assert not value.startswith(("/", "\\"))
-    if _reserved(template) and any("%" in value for value in values.values()):
-        return
+    if _reserved(template) and any(re.search("[%?#]", value) for value in values.values()):
+        return  # what an expansion keeps as it is may be read as what comes behind it
     again = template.expand(values)
+    if len(again) > _LONGEST:
+        return
     assert template.match(again) == values, again
     if not re.search(r"[?&;]", text):
         # Pairs may come in another order; everything else comes back as it was, once encoded alike.

@@ -46,7 +46,18 @@ def _constant(name: str) -> None:
     raise _Unfit(name)
 
 
-_READER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_constant)
+class _Twice(dict[str, Any]):
+    """An object in which a name occurs twice: the last one counts, the others are sound or not."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Twice(found)
+
+
+_READER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_constant
+)
 
 
 def _sound(text: bytes) -> Any:
@@ -81,6 +92,12 @@ def _halves(value: Any) -> bool:
     return isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value)
 
 
+def _twice(value: Any) -> bool:
+    if isinstance(value, dict):
+        return isinstance(value, _Twice) or any(map(_twice, value.values()))
+    return isinstance(value, list) and any(map(_twice, value))
+
+
 def _depth_of(text: bytes) -> int:
     """How deep brackets nest outside of strings, as far as the text goes."""
     outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text, flags=re.DOTALL)
@@ -112,7 +129,9 @@ def _is_message(found: Any) -> bool:
         sound = sound and ("id" not in found or _is_id(found["id"]))
         return sound and isinstance(found.get("params", {}), dict)
     if "result" in found:
-        return "error" not in found and _is_id(found.get("id")) and type(found["result"]) is dict
+        return (
+            "error" not in found and _is_id(found.get("id")) and isinstance(found["result"], dict)
+        )
     error = found.get("error")
     if not isinstance(error, dict) or not _is_text(error.get("message")):
         return False
@@ -147,6 +166,8 @@ def _check(text: bytes, frame: Frame) -> None:
         assert isinstance(frame, Reject), "json refuses it"
         assert frame.code == -32700
         return
+    if isinstance(frame, Reject) and _twice(found):
+        return
     if isinstance(found, list):
         if not 0 < len(found) <= _BATCH:
             assert isinstance(frame, Reject)
@@ -161,6 +182,8 @@ def _check(text: bytes, frame: Frame) -> None:
 
 
 def _check_one(frame: Message | Reject, found: Any) -> None:
+    if isinstance(frame, Reject) and _twice(found):
+        return
     if _is_message(found):
         assert isinstance(frame, Message), frame
         _same(frame, found)
