@@ -216,10 +216,11 @@ class Reader:
         whole = data + _TAIL
         parts = (whole[start : start + step] for start in range(0, len(whole), step))
         unpacked = b"".join(self._inflater.decompress(part) for part in parts)
-        after = self._inflater.copy()
-        after.decompress(_LAST)
-        if not after.eof:
-            raise Wrong("a compressed message that ends within a block")
+        if data:  # nothing at all is taken for an empty message
+            after = self._inflater.copy()
+            after.decompress(_LAST)
+            if not after.eof:
+                raise Wrong("a compressed message that ends within a block")
         if self._fresh:
             self._inflater = zlib.decompressobj(-self._bits)
         return unpacked
