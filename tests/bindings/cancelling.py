@@ -325,16 +325,16 @@ async def progress_gives_more_time(bench: Bench) -> None:
 
             async def call() -> None:
                 def hear(value: float, total: float | None, message: str | None) -> None:
-                    if value == 8:
+                    if value == 6:
                         heard.set()
 
-                said.append(text(await client.call_tool("slow", progress=hear, timeout=0.5)))
+                said.append(text(await client.call_tool("slow", progress=hear, timeout=1.0)))
 
             group.start_soon(call)
             request = await script.called("slow")
             token = request["params"]["_meta"]["progressToken"]
-            for step in range(1, 9):  # 0.8 s in all
-                await anyio.sleep(0.1)
+            for step in range(1, 7):  # 1.2 s in all
+                await anyio.sleep(0.2)
                 params = {"progressToken": token, "progress": step}
                 await script.tell("notifications/progress", params, request)
             await heard.wait()

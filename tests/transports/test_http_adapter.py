@@ -316,7 +316,7 @@ async def test_a_body_that_never_ends(length: bytes) -> None:
         brought() as client,
         connect(state.url, revision="2026-07-28", http_client=client, settings=settings) as session,
     ):
-        with anyio.fail_after(0.7), pytest.raises(ServerStalled):
+        with anyio.fail_after(20), pytest.raises(ServerStalled):
             await session.call_tool("bad")
 
 

@@ -133,7 +133,7 @@ async def test_a_caller_that_waits_no_longer_than_this(revision: str) -> None:
 
 async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) -> None:
     server = Workshop()
-    limits = Limits(request_timeout=0.2)
+    limits = Limits(request_timeout=0.6)
     async with (
         connected(server, revision, limits=limits) as client,
         anyio.create_task_group() as group,
@@ -143,7 +143,7 @@ async def test_without_a_limit_of_its_own_a_call_may_take_long(revision: str) ->
             assert text(await client.call_tool("work")) == "done"
 
         group.start_soon(call)
-        await anyio.sleep(0.4)  # longer than any single request may take
+        await anyio.sleep(0.8)  # longer than any single request may take
         server.go.set()
 
 
@@ -321,7 +321,7 @@ async def test_what_a_server_may_answer(
         server,
         MODERN,
         options=options,
-        limits=Limits(request_timeout=0.3),
+        limits=Limits(request_timeout=1.0),
         elicitation=lambda params: {},
     ) as client:
         if outcome is None:
@@ -334,7 +334,7 @@ async def test_what_a_server_may_answer(
 @pytest.mark.parametrize(("failures", "borne"), [(1, 0), (2, 1)])
 async def test_so_many_looks_may_stay_unanswered(failures: int, borne: int) -> None:
     options = TaskOptions(max_poll=0.01, min_poll=0.001, failures=failures)
-    limits = Limits(request_timeout=0.3)
+    limits = Limits(request_timeout=1.0)
     for silent in (borne, borne + 1):
         looks = {"tasks/get": [*["silence"] * silent, DONE]}
         server = tasked({"tools/call": CREATED, "tasks/cancel": ACK, **looks})
