@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from mcpcore.engine import Negotiation, Peer, Role
+from mcpcore.engine import MAIN, Negotiation, Peer, Role
 from mcpcore.engine.events import (
     EndReason,
     ErrorReceived,
@@ -19,7 +20,7 @@ from mcpcore.engine.lifecycle import Session
 from mcpcore.engine.negotiation import is_modern
 from mcpcore.spec.errors import LocalProtocolError
 from mcpcore.spec.types.base import RequestMeta
-from mcpcore.spec.types.capabilities import ClientCapabilities
+from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,
@@ -386,6 +387,9 @@ def test_discovery_opens_the_client() -> None:
     assert ready.info.name == "s"
     assert ready.instructions == "Hi."
     assert ready.supported == ("v999", MODERN_NAMES[-1], LEGACY_NAMES[-1])
+    assert isinstance(ready.capabilities, ServerCapabilities)
+    assert msgspec.to_builtins(ready.capabilities) == {"tools": {}}
+    assert peer.peer_capabilities == ready.capabilities
 
 
 @pytest.mark.requirement("basic/transports/stdio/probe-fallback", "basic/lifecycle/initialized")
@@ -512,6 +516,26 @@ def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) ->
     peer, request = started()
     [violation] = feed(peer, {"jsonrpc": "2.0", "id": request["id"], **broken})
     assert isinstance(violation, Violation)
+    assert violation.code == -32600
+    assert [frame["method"] for frame in sent(peer)] == ["initialize"]
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ({}, "Object missing required field `supportedVersions`"),
+        (
+            {"supportedVersions": 7, "capabilities": {}},
+            "Expected `array`, got `int` - at `$.supportedVersions`",
+        ),
+    ],
+)
+def test_a_discovery_that_is_none_is_a_violation(found: Any, text: str) -> None:
+    peer, request = started()
+    [violation] = feed(peer, answer(request["id"], found))
+    assert isinstance(violation, Violation)
+    assert (violation.code, violation.route) == (-32600, MAIN)
+    assert violation.message == f"server/discover: {text}"
     assert [frame["method"] for frame in sent(peer)] == ["initialize"]
 
 

@@ -22,6 +22,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.mirror import header_arguments, same_value, text_of
 from mcpcore.spec.errors import CapabilityMissing, LocalProtocolError
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.subscriptions import SubscriptionFilter
 from tests.engine.bench import (
     CLIENT_ALL,
@@ -72,7 +73,9 @@ def test_a_batch_is_answered_by_one_array_when_the_last_answer_is_known() -> Non
     peer.respond(second.key, {"n": 2})
     assert sent(peer) == []
     peer.respond(first.key, {"n": 1})
-    [replies] = sent(peer)
+    [frame] = peer.data_to_send()
+    assert frame.revision is BY_NAME[BATCHING]
+    replies = json.loads(b"".join(frame.data))
     assert len(replies) == 5
     by_id = {reply["id"]: reply for reply in replies}
     assert by_id[1]["result"] == {"n": 1}
@@ -868,7 +871,10 @@ def test_client_computes_its_headers() -> None:
     peer.request("tools/call", {"name": "t", "arguments": {"region": None}}, now=0)
     peer.request("resources/read", {"uri": "a:b"}, now=0)
     peer.request("tools/call", {"name": 7}, now=0)
-    full, empty, read, odd = (frame.mirror for frame in peer.data_to_send())
+    peer.request("tasks/get", {"taskId": "t-1"}, now=0, force=True)
+    full, empty, read, odd, task = (frame.mirror for frame in peer.data_to_send())
+    assert task is not None
+    assert task.name == "t-1"
     assert full == Mirror(
         version=MODERN_NAMES[-1],
         method="tools/call",

@@ -288,7 +288,10 @@ def test_error_codes_of_another_era_are_not_sent(modern: bool, code: int, expect
     peer = modern_server() if modern else legacy_server()
     event = received(peer, call(1, "resources/read", {"uri": "x:y"}, modern=modern))
     assert peer.fail(event.key, ErrorData.make(code, "no", {"uri": "x:y"}))
-    assert sent(peer)[0]["error"] == {"code": expected, "message": "no", "data": {"uri": "x:y"}}
+    [frame] = peer.data_to_send()
+    assert (frame.kind, frame.code, frame.key) == (FrameKind.ERROR, expected, event.key)
+    said = json.loads(b"".join(frame.data))["error"]
+    assert said == {"code": expected, "message": "no", "data": {"uri": "x:y"}}
 
 
 # Theirs: cancellation
@@ -605,7 +608,9 @@ def test_timeout_ends_and_cancels() -> None:
     assert isinstance(ended, RequestEnded)
     assert ended.reason is EndReason.TIMED_OUT
     assert ended.message == "tools/list: no answer within 2.5 seconds"
-    assert sent(peer)[0]["method"] == "notifications/cancelled"
+    assert sent(peer) == [
+        tell("notifications/cancelled", {"requestId": request, "reason": "timed out"})
+    ]
     assert feed(peer, answer(request)) == []
 
 
@@ -694,6 +699,11 @@ def test_progress_that_does_not_increase_is_a_violation() -> None:
     ]
     kinds = [type(event) for event in feed(peer, *messages)]
     assert kinds == [ProgressReceived, Violation, Violation, ProgressReceived]
+    peer.receive(json.dumps(messages[0]).encode(), now=0.0, route=7)
+    [violation] = drain(peer)
+    assert isinstance(violation, Violation)
+    assert (violation.code, violation.route, violation.refused) == (-32602, 7, False)
+    assert violation.message == "progress went from 1.5 to 1; it must increase"
 
 
 @pytest.mark.requirement("basic/patterns/progress/tokens-tracked")

@@ -335,6 +335,17 @@ def test_half_a_message_of_the_last_connection_is_no_part_of_the_next() -> None:
     assert kinds(feed(heir, tell("notifications/tools/list_changed"))) == ["NotificationReceived"]
 
 
+def test_who_mirrors_goes_on_to_mirror() -> None:
+    peer = coming_back(Peer(Role.CLIENT, client_config(), mirrors=True))
+    opened(peer)
+    heir, _ = broken(peer)
+    opened(heir)
+    heir.request("resources/read", {"uri": "a:b"}, now=3.0)
+    [frame] = heir.data_to_send()
+    assert frame.mirror is not None
+    assert frame.mirror.name == "a:b"
+
+
 # Time and room
 
 

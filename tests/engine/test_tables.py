@@ -119,6 +119,14 @@ def test_outbox_keeps_order_and_counts(sizes: list[int], limit: int) -> None:
     assert [id(each) for each in taken] == [id(each) for each in frames]
 
 
+def test_the_outbox_gives_as_much_as_may_be() -> None:
+    outbox = Outbox()
+    for size in (2, 3, 4):
+        outbox.push(frame(size))
+    assert [each.size for each in outbox.take(5)] == [2, 3]
+    assert [each.size for each in outbox.take(4)] == [4]
+
+
 def test_frames_as_lines() -> None:
     assert frame(2).line() == b"xx\n"
     empty = frame(0)

@@ -17,6 +17,7 @@ from mcpcore.http.headers import (
     is_token,
     media_type,
     quality,
+    quoted,
 )
 
 JSON = "application/json"
@@ -151,8 +152,22 @@ def test_a_lone_surrogate_cannot_be_encoded() -> None:
     ],
 )
 def test_what_is_not_canonical_base64_of_utf8_is_refused(value: str) -> None:
-    with pytest.raises(HeaderError, match="base64"):
+    with pytest.raises(HeaderError, match=r"^is (no valid |no canonical |)base64"):
         decode_value(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("", '""'),
+        ("/mcp2", '"/mcp2"'),
+        ('a"b\r\nc\x7fé', '"a?b??c??"'),
+        ("x" * 60, '"' + "x" * 60 + '"'),
+        ("x" * 61, '"' + "x" * 60 + '..."'),
+    ],
+)
+def test_what_a_client_has_sent_is_quoted_harmlessly(value: str, shown: str) -> None:
+    assert quoted(value) == shown
 
 
 @pytest.mark.parametrize(

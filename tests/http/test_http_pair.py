@@ -313,6 +313,7 @@ def test_cancellation(version: str, streaming: bool) -> None:
     assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
     (cancelled,) = wire.server_saw(RequestCancelled)
     assert cancelled.key == received.key
+    assert cancelled.reason == ("the client disconnected" if version == MODERN else "enough")
     assert wire.server.respond(received.key, {"content": []}) is False
     wire.run()
     assert not wire.client_saw(ResultReceived)

@@ -759,3 +759,20 @@ def test_an_implementation_is_named() -> None:
     reply = bench.modern("server/discover")
     meta = reply.json["result"]["_meta"]
     assert meta["io.modelcontextprotocol/serverInfo"] == {"name": "server", "version": "1"}
+
+
+# What there is to do
+
+
+def test_pending_tells_of_input_and_of_output() -> None:
+    bench = Bench()
+    server = bench.server
+    found = [server.pending]
+    bench.send_modern("tools/list", pump=False)
+    found.append(server.pending)  # what came has not been looked at
+    bench.pump()
+    found.append(server.pending)
+    assert server.respond(bench.take(RequestReceived).key, {"tools": []})
+    found.append(server.pending)  # what goes out has not been placed
+    bench.pump()
+    assert [*found, server.pending] == [False, True, False, True, False]

@@ -80,7 +80,7 @@ class _Planner:
     """Knows which tests to ask first: those that have killed mutants of the same module."""
 
     def __init__(self, scope: Scope, chosen: Sequence[Mutant], reach: Reach) -> None:
-        names = Names(scope.packages)
+        names = Names(scope.packages, (test.partition("::")[0] for test in reach.tests))
         self.tests = {mutant: candidates(mutant, reach, names) for mutant in chosen}
         self.killers: Counter[tuple[str, int]] = Counter()
         self._budget = scope.budget

@@ -68,7 +68,9 @@ class Mutant(Struct, frozen=True):
         return self.path, self.function, before, after
 
 
-class _Place(Struct, frozen=True):
+class Place(Struct, frozen=True):
+    """Where a line of code stands: see `Mutant`."""
+
     function: str
     line: int
     last: int
@@ -94,9 +96,9 @@ def _clauses(node: ast.stmt) -> Iterator[tuple[int, int]]:
             yield case.pattern.lineno, max(case.pattern.lineno, case.body[0].lineno - 1)
 
 
-def places(source: str) -> dict[int, _Place]:
+def places(source: str) -> dict[int, Place]:
     """For each line that code stands on: the function around it, and the lines of its statement."""
-    found: dict[int, _Place] = {}
+    found: dict[int, Place] = {}
 
     def visit(node: ast.AST, function: str) -> None:
         for child in ast.iter_child_nodes(node):
@@ -105,7 +107,7 @@ def places(source: str) -> dict[int, _Place]:
                 inner = child.name if function == MODULE else f"{function}.{child.name}"
             if isinstance(child, ast.stmt):
                 for first, last in (_head(child), *_clauses(child)):
-                    place = _Place(inner, first, last)
+                    place = Place(inner, first, last)
                     found.update(dict.fromkeys(range(first, last + 1), place))
             visit(child, inner)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import coverage
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from msgspec import Struct
 
 ARGUMENTS = ("-q", "-m", "not long", "-p", "no:cacheprovider", "-p", "no:mcp-conformance")
@@ -32,7 +32,7 @@ class Reach(Struct):
 
 
 class Repeatable:
-    """A plugin: hypothesis takes the same examples each time."""
+    """A plugin: hypothesis takes the same examples each time, and does not shrink what fails."""
 
     def __init__(self, examples: int | None = None) -> None:
         self._examples = examples
@@ -45,6 +45,8 @@ class Repeatable:
             parent=usual,
             derandomize=True,
             database=None,
+            phases=[Phase.explicit, Phase.generate, Phase.target],
+            report_multiple_bugs=False,
             max_examples=self._examples or usual.max_examples,
         )
         settings.load_profile("repeatable")

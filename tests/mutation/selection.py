@@ -1,65 +1,82 @@
 """Which tests are asked about a mutant, and in which order."""
 
 import ast
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.mutation.mutants import MODULE, Mutant, places
+from tests.mutation.mutants import MODULE, Mutant, Place, places
 from tests.mutation.reach import Reach
 
+Statement = tuple[str, int]
+"""A path and a first line."""
+_WORD = re.compile(r"[^\W\d]\w*")
 _STEPS = 3
 """How many names deep it is followed where a value goes that is made while modules are loaded."""
 
 
 class Names:
-    """Where the names of the packages are used."""
+    """Where the names of the packages are used, and in which files of tests they stand."""
 
-    def __init__(self, packages: Sequence[str]) -> None:
-        self._uses: dict[str, set[tuple[str, int]]] = defaultdict(set)
-        self._binds: dict[tuple[str, int], set[str]] = defaultdict(set)
-        self._inside: dict[tuple[str, str], set[int]] = defaultdict(set)
+    def __init__(self, packages: Sequence[str], tests: Iterable[str]) -> None:
+        self._places: dict[str, dict[int, Place]] = {}
+        self._uses: dict[str, set[Statement]] = defaultdict(set)
+        self._binds: dict[Statement, set[str]] = defaultdict(set)
+        self._tests: dict[str, set[str]] = defaultdict(set)
         for package in packages:
             for file in sorted(Path(package).rglob("*.py")):
                 self._read(file.as_posix(), file.read_text())
+        for test in sorted(set(tests)):
+            for name in set(_WORD.findall(Path(test).read_text())):
+                self._tests[name].add(test)
 
     def _read(self, path: str, source: str) -> None:
-        where = places(source)
-        for line, place in where.items():
-            self._inside[path, place.function].add(line)
+        where = self._places[path] = places(source)
         for node in ast.walk(ast.parse(source)):
             match node:
                 case ast.Name(id=name) | ast.Attribute(attr=name):
-                    self._uses[name].add((path, node.lineno))
+                    statement = path, where[node.lineno].line
+                    self._uses[name].add(statement)
                     if isinstance(node.ctx, ast.Store):
-                        self._binds[path, where[node.lineno].line].add(name)
+                        self._binds[statement].add(name)
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                     self._binds[path, where[node.lineno].line].add(name)
 
-    def users(self, mutant: Mutant, loaded: dict[str, list[int]]) -> set[tuple[str, int]]:
-        """Paths and lines where it matters what a line makes that runs while modules are loaded."""
-        found: set[tuple[str, int]] = set()
-        if mutant.function != MODULE:
-            found |= {(mutant.path, line) for line in self._within(mutant)}
-        names = set(self._binds[mutant.path, mutant.line])
-        if mutant.function != MODULE:
-            names.add(mutant.function.rpartition(".")[2])
+    def users(
+        self, mutant: Mutant, loaded: dict[str, list[int]]
+    ) -> tuple[set[tuple[str, int]], set[str]]:
+        """For whom it matters what a line makes that runs while modules are loaded.
+
+        Paths and lines, and files of tests that name it.
+        """
+        found = self._within(mutant)
+        names = self._made(mutant.path, mutant.line)
+        tests = {test for name in names for test in self._tests[name]}
         seen: set[str] = set()
         for _ in range(_STEPS):
             seen |= names
-            uses = {use for name in names for use in self._uses[name]}
-            found |= uses
-            early = {(path, line) for path, line in uses if line in loaded.get(path, ())}
-            names = {name for use in early for name in self._binds[use]} - seen
-        return found
+            made: set[str] = set()
+            for path, line in {use for name in names for use in self._uses[name]}:
+                place = self._places[path][line]
+                found |= {(path, each) for each in range(place.line, place.last + 1)}
+                if line in loaded.get(path, ()):
+                    made |= self._made(path, line)
+            names = made - seen
+        return found, tests
 
-    def _within(self, mutant: Mutant) -> set[int]:
-        """Lines of its function, or of its class and all methods."""
+    def _made(self, path: str, line: int) -> set[str]:
+        """What the statement at ``line`` binds, and the class that it stands in."""
+        owner = self._places[path][line].function
+        names = set(self._binds[path, line])
+        return names if owner == MODULE else {*names, owner.rpartition(".")[2]}
+
+    def _within(self, mutant: Mutant) -> set[tuple[str, int]]:
+        """Lines of its function, or of its class and all methods; none of a module."""
         return {
-            line
-            for (path, function), lines in self._inside.items()
-            if path == mutant.path and f"{function}.".startswith(f"{mutant.function}.")
-            for line in lines
+            (mutant.path, line)
+            for line, place in self._places[mutant.path].items()
+            if f"{place.function}.".startswith(f"{mutant.function}.") and mutant.function != MODULE
         }
 
 
@@ -70,8 +87,12 @@ def candidates(mutant: Mutant, reach: Reach, names: Names) -> tuple[list[int], b
     found = {test for line in lines for test in by_line.get(line, ())}
     early = not set(lines).isdisjoint(reach.loaded.get(mutant.path, ()))
     if early:
-        for path, line in names.users(mutant, reach.loaded):
+        users, files = names.users(mutant, reach.loaded)
+        for path, line in users:
             found.update(reach.lines.get(path, {}).get(line, ()))
+        for number, test in enumerate(reach.tests):
+            if test.partition("::")[0] in files:
+                found.add(number)
     return _in_turn(found, reach), early
 
 

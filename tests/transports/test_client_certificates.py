@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from mcpcore.http.certificates import ClientCertificate, write_name
+from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict
 from mcpcore.service import Server
@@ -244,26 +244,3 @@ async def test_a_handler_sees_whose_certificate_it_was() -> None:
             async with connect(url, settings=foreign):
                 pass
     assert None not in hook.certificates
-
-
-# How names are written
-
-
-@pytest.mark.parametrize(
-    ("name", "written"),
-    [
-        ((), ""),
-        (((("commonName", "ann"),),), "CN=ann"),
-        (((("countryName", "SE"),), (("commonName", "ann"),)), "CN=ann,C=SE"),
-        (((("commonName", "ann"), ("userId", "7")),), "CN=ann+UID=7"),
-        (((("commonName", "ann,O=Root"),),), "CN=ann\\,O\\=Root"),
-        (((("commonName", 'a"b+c;d<e>f\\g'),),), 'CN=a\\"b\\+c\\;d\\<e\\>f\\\\g'),
-        (((("commonName", " ann "),),), "CN=\\ ann\\ "),
-        (((("commonName", "#ann"),),), "CN=\\#ann"),
-        (((("commonName", "ann\0x"),),), "CN=ann\\00x"),
-        (((("commonName", " "),),), "CN=\\ "),
-        (((("1.2.3.4", "x"),),), "1.2.3.4=x"),
-    ],
-)
-def test_names_are_written_so_that_no_two_look_alike(name: Any, written: str) -> None:
-    assert write_name(name) == written

@@ -22,6 +22,14 @@ def read(pieces: list[bytes], limit: int = 8, *, eager: bool = True) -> list[Ite
     return items if last is None else [*items, last]
 
 
+def taken_in(pieces: list[bytes], limit: int = 8) -> list[Item]:
+    """The same by `take_in`, which has a shorter way for pieces of whole lines."""
+    reader = LineReader(limit)
+    items = [item for piece in pieces for item in reader.take_in(piece)]
+    last = reader.eof()
+    return items if last is None else [*items, last]
+
+
 def oracle(stream: bytes, limit: int) -> list[Item]:
     """What the reader shall find, said in the plainest way."""
     items: list[Item] = []
@@ -72,12 +80,14 @@ def too_long(head: bytes, limit: int = 8) -> TooLong:
     ],
 )
 def test_lines(stream: bytes, lines: list[Item]) -> None:
-    assert read([stream]) == lines
+    assert read([stream]) == taken_in([stream]) == lines
     for eager in (True, False):
         single = [bytes([byte]) for byte in stream]
         assert heads_hidden(read(single, eager=eager)) == heads_hidden(lines)
     for cut in range(len(stream) + 1):
-        assert heads_hidden(read([stream[:cut], stream[cut:]])) == heads_hidden(lines)
+        pieces = [stream[:cut], stream[cut:]]
+        assert heads_hidden(read(pieces)) == heads_hidden(lines)
+        assert heads_hidden(taken_in(pieces)) == heads_hidden(lines)
 
 
 streams = st.lists(
@@ -93,6 +103,7 @@ def test_any_split_gives_the_same_lines(stream: bytes, limit: int, data: st.Data
     assert heads_hidden(read([stream], limit)) == expected
     assert heads_hidden(read(pieces, limit)) == expected
     assert heads_hidden(read(pieces, limit, eager=False)) == expected
+    assert heads_hidden(taken_in(pieces, limit)) == expected
 
 
 def test_too_long_is_said_as_soon_as_it_is_known() -> None:

@@ -61,6 +61,21 @@ def test_faults_inside_strings(text: bytes) -> None:
     assert (find_fault(text, 128) is None) == is_json(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b" \n", "the text is empty"),
+        (b"\xef\xbb\xbf{}", "the text begins with a byte order mark"),
+        (b'"\xff"', "not UTF-8: invalid start byte (byte 1)"),
+        (b"\0{}", "NUL character (byte 0)"),
+        (b'{"a":\0}', "NUL character (byte 5)"),
+        (b"[[[]]]", "nested deeper than 2 levels"),
+    ],
+)
+def test_a_fault_is_named_with_its_place(text: bytes, fault: str) -> None:
+    assert find_fault(text, 2) == fault
+
+
 def test_a_lone_surrogate_is_named_in_a_large_text() -> None:
     filler = b"x\\\\\\n" * LENIENT_LIMIT
     assert find_fault(b'"%b\\ud800"' % filler, 128) == "a string contains a lone surrogate"

@@ -60,6 +60,27 @@ def request_with_id(text: str) -> bytes:
 # What is refused
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"jsonrpc":"2.0","method":"m","params":[]}', "params must be an object"),
+        (
+            b'{"jsonrpc":"2.0","method":"m","result":{}}',
+            "method stands beside result or error",
+        ),
+        (
+            b'{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"m"}}',
+            "both result and error are present",
+        ),
+        (b'{"jsonrpc":"2.0","result":{}}', "a result needs the id of its request"),
+        (b'{"jsonrpc":"2.0","id":1,"result":[]}', "result must be an object"),
+        (b'{"jsonrpc":"2.0","id":1}', "none of method, result and error is present"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_full(data: bytes, text: str) -> None:
+    assert rejected(data).message == f"Invalid request: {text}"
+
+
 @pytest.mark.requirement("basic/index/jsonrpc")
 @pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case.name)
 def test_malformed(case: Malformed) -> None:

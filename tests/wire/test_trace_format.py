@@ -141,6 +141,14 @@ def test_kinds(data: bytes, kind: str, method: str | None, identity: object) -> 
     assert kind in MESSAGES
 
 
+def test_messages_are_what_can_be_read_as_such() -> None:
+    kinds = {"request", "notification", "result", "error", "batch", "invalid"}
+    assert kinds == MESSAGES
+    others = {"http-request", "http-response", "http-body", "http-end", "sse-event", "sse-comment"}
+    others |= {"ping", "pong", "close", "binary", "opened", "closed", "full", "note"}
+    assert set(KINDS) == kinds | others
+
+
 def builder(size: int | None = None) -> RecordBuilder:
     return RecordBuilder(Redactor(), record_size=size)
 
@@ -171,6 +179,37 @@ def test_what_is_not_utf8_is_kept_as_bytes() -> None:
     assert b'"bytes":"eyJhIjoi/yJ9"' in encode_line(record)
 
 
+def test_a_note_holds_all_that_is_said() -> None:
+    record = RecordBuilder(None).note(
+        "sse-event",
+        time=1.5,
+        direction=TO_CLIENT,
+        connection=2,
+        stream=3,
+        data=b"abc",
+        status=200,
+        event="message",
+        event_id="7",
+        retry=100,
+        binding="http",
+        dropped=4,
+    )
+    assert record == Record(
+        time=1.5,
+        kind="sse-event",
+        direction=TO_CLIENT,
+        connection=2,
+        stream=3,
+        text="abc",
+        status=200,
+        event="message",
+        event_id="7",
+        retry=100,
+        binding="http",
+        cut=4,
+    )
+
+
 def test_a_head_is_kept_as_lines() -> None:
     record = builder().head(
         [(b"host", b"h"), (b"accept", b"a, b")],
@@ -188,5 +227,8 @@ def test_a_head_is_kept_as_lines() -> None:
 
 
 def test_what_is_absent_is_not_written() -> None:
-    line = encode_line(Record(time=0.5, kind="closed"))
+    record = Record(time=0.5, kind="closed")
+    line = encode_line(record)
     assert msgspec.json.decode(line) == {"time": 0.5, "kind": "closed"}
+    optional = (record.text, record.method, record.event, record.event_id, record.binding)
+    assert optional == (None,) * 5

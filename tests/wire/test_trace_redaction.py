@@ -2,6 +2,7 @@
 
 import json
 import string
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -163,6 +164,21 @@ def test_headers(name: bytes, value: str, shown: str) -> None:
         assert fields == [(b"host", b"h"), (name, shown.encode())]
     assert SECRET.encode() not in fields[1][1]
     assert places == [f"header {name.decode().lower()}"]
+
+
+def test_a_header_that_was_encoded_hides_what_it_says() -> None:
+    encoded = f"=?base64?{b64encode(SECRET.encode()).decode()}?="
+    redactor = Redactor()
+    fields, _ = redactor.headers(
+        [(b"x-api-key", encoded.encode()), (b"x-api-key", SECRET.encode())]
+    )
+    assert [value for _, value in fields] == [b"<hidden-1>", b"<hidden-1>"]
+
+
+def test_numbers_in_any_notation_are_no_words() -> None:
+    text = f'{{"method":"Bearer {SECRET}","params":[1E5,-1.5e+3,0,true,false,null]}}'
+    assert Redactor().text(text) == (text, [])  # what stands at the top is no secret in a message
+    assert Redactor().text(text.replace("null", "none"))[1] != []
 
 
 def test_cookies_are_remembered_one_by_one() -> None:

@@ -1,0 +1,115 @@
+"""Settings: what holds if nobody says otherwise, and that they are named and stay as they are."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcpcore.engine.config import Config, Limits
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+
+KIB = 1024
+MIB = 1024 * KIB
+DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
+    (
+        Limits(),
+        {
+            "message_size": 4 * MIB,
+            "depth": 128,
+            "in_flight": 1024,
+            "pending": 16384,
+            "batch": 100,
+            "subscriptions": 1024,
+            "listen_streams": 1024,
+            "queued": MIB,
+            "input_rounds": 10,
+            "input_requests": 100,
+            "request_timeout": 60.0,
+            "max_timeout": 300.0,
+            "probe_timeout": 5.0,
+            "farewell": 5.0,
+        },
+    ),
+    (
+        HttpSettings(),
+        {
+            "path": "/mcp",
+            "sse": None,
+            "health_path": "/health",
+            "allowed_hosts": None,
+            "allowed_origins": None,
+            "max_body": 4 * MIB,
+            "json_delay": 1.0,
+            "heartbeat": 15.0,
+            "sessions": True,
+            "max_sessions": 10_000,
+            "sessions_per_client": 1_000,
+            "session_unused": 60.0,
+            "session_idle": 1800.0,
+            "session_age": 24 * 3600.0,
+            "session_streams": 16,
+            "max_calls": 20_000,
+            "session_queue": 256 * KIB,
+            "max_queued": MIB,
+            "stall_timeout": 30.0,
+            "resumable": True,
+            "replay_events": 1000,
+            "replay_bytes": 4 * MIB,
+            "replay_total": 64 * MIB,
+            "replay_age": 300.0,
+            "reconnect_delay": 1.0,
+            "session_view_idle": 300.0,
+            "session_touch": 30.0,
+            "store_timeout": 10.0,
+            "store_retry": 1.0,
+        },
+    ),
+    (SsePaths(), {"stream": "/sse", "messages": "/messages", "root": None}),
+    (
+        HttpClientSettings(),
+        {
+            "headers": (),
+            "legacy_sse": SseUse.FALL_BACK,
+            "endpoint_timeout": 10.0,
+            "get_stream": True,
+            "delete_session": True,
+            "max_body": 64 * MIB,
+            "max_event": 64 * MIB,
+            "max_refusal": MIB,
+            "max_redirects": 3,
+            "max_violations": 100,
+            "stream_timeout": 60.0,
+            "notify_timeout": 30.0,
+            "linger": 5.0,
+            "max_lost_sessions": 2,
+            "resume": True,
+            "reopen": True,
+            "max_resumes": 5,
+            "lasting": 10.0,
+            "retry_delay": 1.0,
+            "min_retry_delay": 0.1,
+            "max_retry_delay": 300.0,
+            "jitter": 0.2,
+        },
+    ),
+]
+CLASSES = [Config, Limits, ReconnectSettings, HttpSettings, SsePaths, HttpClientSettings]
+
+
+@pytest.mark.parametrize(("settings", "values"), DEFAULTS, ids=lambda each: type(each).__name__)
+def test_defaults(settings: Any, values: dict[str, Any]) -> None:
+    assert msgspec.structs.asdict(settings) == values
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_settings_are_given_by_name(kind: Any) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        kind(1)
+
+
+@pytest.mark.parametrize("settings", [settings for settings, _ in DEFAULTS])
+def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
+    for field in msgspec.structs.fields(settings):
+        with pytest.raises(AttributeError):
+            setattr(settings, field.name, getattr(settings, field.name))
