@@ -85,9 +85,11 @@ class Share:
 
     def taken(self, count: int) -> None:
         """So many requests that were let through have been given to the Peer."""
-        self._coming += count
-        # Behind them in the queue: they are in flight by then, or refused.
-        self._view.peer.hub.queue(self, count)
+        hub = self._view.peer.hub
+        if hub.inbox:
+            self._coming += count
+            # Behind them in the queue: they are in flight by then, or refused.
+            hub.queue(self, count)
 
     def take_in(self, count: int) -> None:
         """The Peer has taken in what was given to it (called by the hub)."""
