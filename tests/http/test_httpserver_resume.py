@@ -639,6 +639,16 @@ def test_get_streams_are_polled_too() -> None:
         server.close_get_streams("made-up", now=test.bench.now)
 
 
+def test_whoever_was_told_to_come_back_may_do_so_twice() -> None:
+    test = Broken()
+    assert test.bench.server.close_stream(test.key, now=test.bench.now)
+    test.bench.pump()
+    cursor = test.reply.ids[-1]
+    test.cut(test.get(cursor))  # gone again before there was anything to say
+    test.progress(1)
+    assert shown(test.resume(cursor)) == [1]
+
+
 def test_a_question_that_nobody_comes_back_for_times_out() -> None:
     test = Broken()
     assert test.bench.server.close_stream(test.key, now=test.bench.now)
