@@ -249,6 +249,20 @@ def test_a_burst_at_two_workers_fills_the_limit(together: int) -> None:
     assert 640 - 20 < len(received(one)) + len(received(other)) <= 640
 
 
+def test_a_small_limit_is_filled_to_the_last() -> None:
+    benches = one, other = limited("a", "b", count=4)
+    session = one.session()
+    other.post(request("ping"), mcp_session_id=session)
+    for bench in benches:
+        bench.slow = True
+        for number in range(2):
+            bench.send({**CALL, "id": f"{number}"}, mcp_session_id=session)
+    for bench in benches:
+        bench.slow = False
+        bench.pump()
+    assert [len(received(bench)) for bench in benches] == [2, 2]
+
+
 def test_what_a_worker_has_is_said_again_from_time_to_time() -> None:
     often = HttpSettings(session_touch=5)
     one, other = limited("a", "b", store=StoreSettings(lease=10), settings=often)
