@@ -19,6 +19,8 @@ import pytest
 import sniffio
 from msgspec import Struct
 
+from mcpcore.engine.config import Role
+from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
 from mcpcore.spec.errors import LocalError
@@ -111,13 +113,21 @@ class _Tables:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._hubs: list[Hub] = []
-        begin = Hub.__init__
+        self.announced = False
+        """A server has heard that its client is ready."""
+        begin, move = Hub.__init__, Peer.move
 
         def begun(hub: Hub) -> None:
             begin(hub)
             self._hubs.append(hub)
 
+        def moved(peer: Peer, signal: SessionSignal) -> None:
+            move(peer, signal)
+            if signal is SessionSignal.INITIALIZED and peer.role is Role.SERVER:
+                self.announced = True
+
         patch.setattr(Hub, "__init__", begun)
+        patch.setattr(Peer, "move", moved)
 
     def left(self) -> list[str]:
         """What is still in flight."""
@@ -200,7 +210,7 @@ class Run:
         looked = True
         await self._as_a_task(stage, story)
         self.watch.on = False
-        self._judge_client(story)
+        self._judge_client(story, unannounced=self._unannounced(stage))
         stage.released.set()
         if self.watch.failed and self._point is not None and self._point.kind == "server":
             await stage.ended.wait()
@@ -242,11 +252,11 @@ class Run:
 
     # What is wrong
 
-    def _judge_client(self, story: Story) -> None:
+    def _judge_client(self, story: Story, *, unannounced: bool) -> None:
         point = self._point
         wrong = dict(story.wrong)
         for name, end in wrong.items():
-            if name == "_listen" and isinstance(end, TimeoutError) and self._unannounced():
+            if name == "_listen" and isinstance(end, TimeoutError) and unannounced:
                 continue  # its server never heard that the conversation has begun
             if not is_end(end):
                 self.problems.append(f"{name} ends in {_flat(end)}")
@@ -260,14 +270,14 @@ class Run:
         elif story.stopped and "_once_more" in wrong:
             self.problems.append(f"after cancelled calls no other: {wrong['_once_more']!r}")
 
-    def _unannounced(self) -> bool:
-        """``notifications/initialized`` may not have been taken, which is told as a violation."""
-        point = self._point
-        if point is None or self.era > "2026":
+    def _unannounced(self, stage: Stage) -> bool:
+        """``notifications/initialized`` was refused by a hook, or lost by the user's HTTP client.
+
+        Which is told as a violation.
+        """
+        if self._point is None or self.era > "2026" or self._tables.announced:
             return False
-        # Which request an application serves when it is cancelled differs from run to run.
-        lost = point.kind == "application" or "http_adapter" in point.site
-        return lost or point.site in ("authenticate", "headers")
+        return stage.http_client is not None or self._point.site in ("authenticate", "headers")
 
     def _judge_server(self, stage: Stage) -> None:
         error, point = stage.failure, self._point
