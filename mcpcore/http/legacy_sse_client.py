@@ -56,7 +56,7 @@ class Pipe(Struct, kw_only=True, eq=False):
     """What the GET asked for, in the end: the URI of the endpoint is relative to it."""
     target: str | None = None
     """Where messages go, once that was named."""
-    refused: Refused | None = None
+    refused: Refused | None
 
 
 class Piping(Outcomes):

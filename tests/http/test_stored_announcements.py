@@ -1,15 +1,24 @@
 """StoredHttpServer: what is said to everybody reaches sessions that no worker knew then."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import (
     Announce,
+    Announced,
     Announcements,
+    AnyNote,
+    Ended,
+    HangUp,
     Lost,
+    Moved,
+    Note,
     QueuePut,
     SessionTouch,
+    Wake,
 )
 from mcpcore.spec.errors import LocalProtocolError
 from tests.http.cluster import EPOCH
@@ -22,6 +31,32 @@ UPDATED = "notifications/resources/updated"
 QUICK = HttpSettings(session_view_idle=10)
 PING = request("ping", id=9)
 LOST = msgspec.json.encode(Lost(session=""))
+
+
+@pytest.mark.parametrize(
+    ("note", "written"),
+    [
+        (Wake(session="s", stream=1), {"note": "wake", "session": "s", "stream": 1}),
+        (Moved(session="s", stream=1), {"note": "moved", "session": "s", "stream": 1}),
+        (Ended(session="s", reason="r"), {"note": "ended", "session": "s", "reason": "r"}),
+        (
+            Announced(session="", method="m", once="o"),
+            {"note": "announced", "session": "", "method": "m", "once": "o"},
+        ),
+        (HangUp(session="s", retry=2.5), {"note": "hang up", "session": "s", "retry": 2.5}),
+        (
+            HangUp(session="s", stream=1, retry=2.5),
+            {"note": "hang up", "session": "s", "stream": 1, "retry": 2.5},
+        ),
+        (Lost(session=""), {"note": "lost", "session": ""}),
+    ],
+)
+def test_notes_are_written_as_workers_of_another_version_read_them(
+    note: Note, written: dict[str, Any]
+) -> None:
+    data = msgspec.json.encode(note)
+    assert msgspec.json.decode(data) == written
+    assert msgspec.json.decode(data, type=AnyNote) == note
 
 
 def forgotten(bench: StoreBench, session: str) -> None:

@@ -52,7 +52,7 @@ class Names:
         """
         found = self._within(mutant)
         names = self._made(mutant.path, mutant.line)
-        tests = {test for name in names for test in self._tests[name]}
+        named = set(names)
         seen: set[str] = set()
         for _ in range(_STEPS):
             seen |= names
@@ -62,8 +62,10 @@ class Names:
                 found |= {(path, each) for each in range(place.line, place.last + 1)}
                 if line in loaded.get(path, ()):
                     made |= self._made(path, line)
+                    if place.function == MODULE:
+                        named |= self._binds[path, line]
             names = made - seen
-        return found, tests
+        return found, {test for name in named for test in self._tests[name]}
 
     def _made(self, path: str, line: int) -> set[str]:
         """What the statement at ``line`` binds, and the class that it stands in."""
