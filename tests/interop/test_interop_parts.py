@@ -297,7 +297,7 @@ def imports(path: Path) -> set[str]:
         ("drivers", {"anyio"}, r"conformance\.interop\.drivers(\.\w+)?"),
         (
             "sdk",
-            {"anyio", "httpx2", "mcp", "mcp_types", "pydantic", "uvicorn"},
+            {"anyio", "httpx", "httpx2", "mcp", "mcp_types", "pydantic", "uvicorn"},
             r"conformance\.(interop\.(drivers|sdk)\.\w+|everything\.media)",
         ),
     ],
