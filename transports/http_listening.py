@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http.server import HttpServer
+from transports.accepting import close_listener
 from transports.http_connection import Upgrade
 from transports.http_heads import RequestParser
 from transports.http_host import HttpHost
@@ -128,7 +129,7 @@ async def _listen(host: str, port: int, reuse_port: bool) -> list[SocketListener
 async def _close_all(listeners: Sequence[SocketListener]) -> None:
     with anyio.CancelScope(shield=True):
         for listener in listeners:
-            await listener.aclose()
+            await close_listener(listener)
 
 
 def _address(listener: SocketListener) -> Address:

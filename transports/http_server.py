@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 
 from mcpcore.http.server import HttpServer
+from transports.accepting import accept
 from transports.http_connection import ServerConnection, Upgrade
 from transports.http_host import peer_name
 from transports.http_listening import PAUSE, ListeningHost
@@ -73,7 +74,7 @@ class HttpServerLink(ListeningHost):
         assert self._tasks is not None  # noqa: S101 - runs while serving only
         while True:
             try:
-                stream = await listener.accept()
+                stream = await accept(listener)
             except anyio.ClosedResourceError:
                 return
             except (OSError, anyio.BrokenResourceError) as error:

@@ -18,6 +18,7 @@ from mcpcore.http.addresses import address_of, share_of
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
+from transports.accepting import accept
 from transports.handshake import Handshake, LinkFactory
 from transports.http_format import format_response
 from transports.http_heads import BadHead, RequestParser, find_head
@@ -280,7 +281,7 @@ async def listen_websocket(
     plain = ssl_context is None and DIRECT
     async with bound, Unbegun() as unbegun, anyio.create_task_group() as tasks:
 
-        async def accept(listener: SocketListener) -> None:
+        async def accept_from(listener: SocketListener) -> None:
             while True:
                 try:
                     stream, peer = await _accepted(listener, plain=plain)
@@ -294,14 +295,14 @@ async def listen_websocket(
 
         for listener in bound.listeners:
             assert isinstance(listener, SocketListener)  # noqa: S101 - made above
-            tasks.start_soon(accept, listener)
+            tasks.start_soon(accept_from, listener)
         task_status.started(bound.extra(SocketAttribute.local_port))  # noqa: S610 - anyio's
 
 
 async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStream, str | None]:
     """Wait for a connection; ``plain``: one that can be read and written past the event loop."""
     if not plain:
-        stream = await listener.accept()
+        stream = await accept(listener)
         return stream, _peer(stream)
     bound: socket.socket = listener.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's
     while True:

@@ -5,7 +5,6 @@ import gc
 import logging
 import operator
 import os
-import re
 import sys
 import threading
 import time
@@ -47,7 +46,6 @@ HARMLESS = {"short", "again"}
 """Ways to fail of which nobody may notice anything."""
 OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 """How it is told that a server cannot be opened."""
-_OF_ACCEPT = re.compile("_sock_accept|unclosed <socket")
 _LOGGERS = ("mcpcore", "transports", "asyncio")
 
 
@@ -182,9 +180,6 @@ class Run:
 
     def _heard(self, texts: list[str]) -> list[str]:
         """What is wrong with what was logged; what functions of the user's raise is logged."""
-        if any("_sock_accept" in text for text in texts):
-            # Asyncio loses what it accepts at the moment at which accepting is cancelled.
-            texts = [text for text in texts if not _OF_ACCEPT.search(text)]
         if self._point is not None and self._point.family == "user":
             texts = [text for text in texts if text.startswith("unraisable")]
         return [f"logged: {text}" for text in texts]
