@@ -140,14 +140,14 @@ async def _soak(
     return report
 
 
-async def _settled(first: Moment, look: Callable[[], Moment]) -> Moment:
-    """The end: as soon as nothing is left, or when it has had its time."""
+async def _settled(first: Moment, look: Callable[..., Moment]) -> Moment:
+    """The end: as soon as nothing is left that may still go, or when it has had its time."""
     give_up = time.monotonic() + SETTLING
     while True:
         await anyio.sleep(3.0)
-        last = look()
+        last = look(show=False)
         if not remaining(first, last) or time.monotonic() > give_up:
-            return last
+            return look()
 
 
 _COLUMNS = f"{'blocks':>8} {'fds':>5} {'tasks':>5} {'sess.':>5} {'flying':>6} {'cpu':>6}"
