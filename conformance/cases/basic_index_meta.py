@@ -43,15 +43,24 @@ async def _with_meta(link: Link, method: str, params: dict[str, Any], meta: Any)
 
 
 async def _incomplete(talk: ServerTalk, meta: Any, what: str) -> None:
+    """At the beginning, when nothing has told the era yet, and later on."""
+    await _refused(talk, await talk.connect(), "server/discover", {}, meta, what)
     link = await talk.open()
-    for method, params in (("server/discover", {}), talk.any_request()):
-        reply = await _with_meta(link, method, params, meta)
-        if reply.message is None or reply.message.kind is not Kind.ERROR:
-            raise Broken(f"{method} with {what} got {reply}, not the error -32602")
-        if talk.binding is Binding.HTTP or method == "server/discover":
-            reply.failed_with(INVALID_PARAMS, status=BAD_REQUEST)
-        # elsewhere only the method says of which era a request is: this might be a legacy one
     await link.alive()
+    for method, params in (("server/discover", {}), talk.any_request()):
+        await _refused(talk, link, method, params, meta, what)
+    await link.alive()
+
+
+async def _refused(
+    talk: ServerTalk, link: Link, method: str, params: dict[str, Any], meta: Any, what: str
+) -> None:
+    reply = await _with_meta(link, method, params, meta)
+    if reply.message is None or reply.message.kind is not Kind.ERROR:
+        raise Broken(f"{method} with {what} got {reply}, not the error -32602")
+    if talk.binding is Binding.HTTP or method == "server/discover":
+        reply.failed_with(INVALID_PARAMS, status=BAD_REQUEST)
+    # elsewhere only the method says of which era a request is: this might be a legacy one
 
 
 def _without(link: Link, *names: str) -> dict[str, Any]:

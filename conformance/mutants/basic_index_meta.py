@@ -71,6 +71,37 @@ class _Remembers(Fault):
         return read().said(value, payload)
 
 
+class _Guesses(Fault):
+    """Takes a conversation for a legacy one if its first request names no version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = False
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        begun, self._begun = self._begun, True
+        if begun or not _request(value) or META_PROTOCOL_VERSION in _meta(value):
+            return payload
+        self.answer(error(value["id"], -32601, "Method not found"))
+        return None
+
+
+class _Trusts(Fault):
+    """Fills in what a request does not say in ``_meta`` from the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, Any] = {}
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not _request(value):
+            return payload
+        self._known = {**self._known, **_meta(value)}
+        params = {**value.get("params", {}), "_meta": self._known}
+        read = misread(lambda told, _payload: {**told, "params": params})
+        return read().said(value, payload) if self._known else payload
+
+
 class _Locked(Fault):
     """Decides something once; whatever differs from it later is refused."""
 
@@ -128,6 +159,18 @@ table.add(
     ("meta/missing", "meta/version-missing", "meta/capabilities-missing", "meta/field-types"),
     "Fills in what a request does not say in _meta.",
     _filled(protocolVersion=VERSION, clientCapabilities={}),
+)
+table.add(
+    "meta-guessed",
+    ("meta/missing", "meta/version-missing"),
+    "Takes a conversation for a legacy one if its first request names no version.",
+    _Guesses,
+)
+table.add(
+    "meta-remembered",
+    ("meta/missing", "meta/version-missing", "meta/capabilities-missing"),
+    "Fills in what a request does not say in _meta from the one before it.",
+    _Trusts,
 )
 table.add(
     "meta-code",
