@@ -77,8 +77,8 @@ test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 900 --durations 20 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
-peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK
-	@$(PY) -m conformance.peers
+peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
+	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))
 
 torture: $(READY) ## Everything that can fail, on every driver, made to fail once each; ONLY="http trio"
 	@$(PY) -m tests.torture $(ONLY)

@@ -4,14 +4,18 @@ What it finds is held against ``checked.toml``, where every finding stands of wh
 read the bytes; 1 is returned if there is another one, or one less.  ``--write`` writes the page
 docs/conformance-of-peers.md anew, ``--only NAME`` chooses among the programs, ``--sources DIR``
 adds the SDK's own programs (see the page).  ``--save DIR`` keeps results in files, ``--from DIR``
-takes those that are kept there instead of running anything.
+takes those that are kept there instead of running anything.  Most of a run is waiting for what
+does not come: ``--programs`` run at a time, of each ``--jobs`` cases.
 """
 
 import argparse
+import resource
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import anyio
 
@@ -42,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, and write if asked to."""
     parser = argparse.ArgumentParser(prog="python -m conformance.peers", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=8)
+    parser.add_argument("--programs", type=int, default=2)
     parser.add_argument("--sources", type=Path, metavar="DIR")
     parser.add_argument("--save", type=Path, metavar="DIR")
     parser.add_argument("--from", type=Path, metavar="DIR", dest="kept")
@@ -59,38 +64,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing and not chosen.kept:
         parser.error(f"SDK {' and '.join(missing)} is not installed: make sdk")
     cases = [case for case in all_cases() if case.page != FOREIGN]
-    results: list[tuple[str, Result]] = []
-    for peer in peers:
-        if chosen.kept:
-            found = load(chosen.kept / peer.file, cases)
-        else:
-            try:
-                found = _played(peer, cases, chosen.jobs)
-            except (CannotRun, LaunchError) as error:
-                parser.exit(3, f"{error}\n")
-        if chosen.save:
-            save(chosen.save / peer.file, found)
-        results += ((peer.name, result) for result in found)
+    began = monotonic()
+    try:
+        results = _kept(peers, cases, chosen.kept) if chosen.kept else _run(peers, cases, chosen)
+    except (CannotRun, LaunchError) as error:
+        parser.exit(3, f"{error}\n")
     findings, checked = gather(results), read_checked()
     if chosen.write:
         PAGE.write_text(page_of(findings, checked, results, peers), encoding="utf-8")
         sys.stdout.write(f"written: {PAGE}\n")
     problems = unchecked(findings, checked, {peer.name for peer in peers})
     sys.stdout.write("".join(f"{problem}\n" for problem in problems))
-    sys.stdout.write(f"{len(findings)} findings, {len(problems)} not as written down\n")
+    sys.stdout.write(
+        f"{sum(len(each.places) for each in findings)} findings of {len(findings)} cases in"
+        f" {len(peers)} programs, {len(problems)} not as written down;"
+        f" {monotonic() - began:.0f} s, {_processor_seconds():.0f} s of the processor\n"
+    )
     return 1 if problems else 0
+
+
+Results = list[tuple[str, Result]]
+"""What was found, by names of peers."""
+
+
+def _kept(peers: Sequence[Peer], cases: Sequence[Case], kept: Path) -> Results:
+    return [(peer.name, result) for peer in peers for result in load(kept / peer.file, cases)]
+
+
+def _run(peers: Sequence[Peer], cases: Sequence[Case], chosen: argparse.Namespace) -> Results:
+    """Run the programs, some at a time; each has an event loop and a thread of its own."""
+
+    def run(peer: Peer) -> list[Result]:
+        found = _played(peer, cases, chosen.jobs)
+        if chosen.save:
+            save(chosen.save / peer.file, found)
+        return found
+
+    with ThreadPoolExecutor(chosen.programs) as threads:
+        both = zip(peers, threads.map(run, peers), strict=True)
+        return [(peer.name, result) for peer, found in both for result in found]
+
+
+def _processor_seconds() -> float:
+    """What this process and all that it has started and that have ended took."""
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, whose))
 
 
 def _played(peer: Peer, cases: Sequence[Case], jobs: int) -> list[Result]:
     settings = Settings(revisions=peer.revisions, jobs=jobs, timeout=TIMEOUT)
-    sys.stdout.write(f"{peer.name} ...\n")
-    sys.stdout.flush()
     run = (
         _served(peer, cases, settings)
         if peer.side is Side.SERVER
         else _client(peer, cases, settings)
     )
-    sys.stdout.write(f"{len(run.results)} results in {run.seconds:.0f} s\n")
+    sys.stdout.write(f"{peer.name}: {len(run.results)} results in {run.seconds:.0f} s\n")
+    sys.stdout.flush()
     for result in run.results:
         if result.verdict not in NOTABLE:
             result.transcript = []

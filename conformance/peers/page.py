@@ -14,14 +14,15 @@ The [conformance kit](conformance.md) run against both lines of the official Pyt
 ({versions}):
 
 - servers and clients of this project, built on the SDK, in `conformance/interop/sdk`;
-- the SDK's own `everything` server and the client that it runs under the official suite, of its
+- the SDK's own `everything` server, over Streamable HTTP as its program has it and over stdio by
+  the SDK's own transport, and the client that the SDK runs under the official suite, of its
   repository as it was on {dates}.
 
 Each finding was checked by reading the bytes: a line of the table says what the program does, the
 clause says what is asked for, and what was on the wire follows below (of heads, the lines that
 matter; long ones are cut). A finding is one of the SDK, of uvicorn or httpx, the HTTP server and
 client below it, or of the program that is built on it. The cases of RFC 9112, HTTP/1.1 itself, are
-left out.
+left out. What depends on timing, and is not found in every run, is marked so.
 
 Servers and clients are met in all revisions over HTTP, servers also over stdio. Over HTTP+SSE two
 revisions are played, 2024-11-05, to which it belongs, and 2025-11-25; with clients over stdio the
@@ -31,20 +32,24 @@ where the SDK has no call for a step.
 ## How it is made
 
 ```shell
-make sdk                                 # both lines, in environments of their own
-python -m conformance.peers              # fails if a finding is new, or is not there any more
-python -m conformance.peers --write      # writes this page
+make peers                               # fails if a finding is new, or is not there any more
 ```
 
-The SDK's own programs are taken from its repository, twice, as `2.x` and as `1.x`:
+That installs both lines of the SDK in environments of their own, and runs the programs of this
+project. The SDK's own are taken from its repository, twice, as `2.x` and as `1.x`; all of them
+together make this page:
 
 ```shell
 git clone https://github.com/modelcontextprotocol/python-sdk sdk/2.x
 git -C sdk/2.x checkout {newer}
 git -C sdk/2.x worktree add ../1.x {older}
-python -m conformance.peers --sources sdk --save results   # --only NAME: one of them
-python -m conformance.peers --from results --write         # without another run
+make peers SOURCES=sdk
 ```
+
+That takes about 440 seconds of the processor; a run says at its end what it took.
+`python -m conformance.peers` has further options: `--write` writes this page, `--only NAME` chooses
+a program, `--programs N` and `--jobs N` say how many programs, and how many cases of each, run at a
+time, `--save DIR` keeps results and `--from DIR` takes them without another run.
 
 What has been read stands in `conformance/peers/checked.toml`.
 
@@ -65,6 +70,8 @@ def page_of(
     parts = [head, *_COUNTS, *counts, _BELOW, _total(findings, checked)]
     return "\n".join([*parts, *_table(findings, checked), *_bytes(findings, checked)]) + "\n"
 
+
+SOMETIMES = " (Not in every run.)"
 
 _COUNTS = (
     "| program | played | passed | failed | weak | inconclusive | not applicable"
@@ -104,7 +111,7 @@ def _count(
 
 def _total(findings: Sequence[Finding], checked: Sequence[Checked]) -> str:
     """How much that is in all: one cause shows in many cases, and in many programs."""
-    facts = {fact for finding in findings for fact in _facts(finding, checked)}
+    facts = {fact[:2] for finding in findings for fact in _facts(finding, checked)}
     own = sum(whose == "SDK" for _, whose in facts)
     places = sum(len(finding.places) for finding in findings)
     return (
@@ -119,11 +126,11 @@ def _table(findings: Sequence[Finding], checked: Sequence[Checked]) -> Iterator[
     yield "|---|---|---|---|---|"
     for finding in findings:
         case = finding.case
-        for (fact, whose), peers in _facts(finding, checked).items():
+        for (fact, whose, sometimes), peers in _facts(finding, checked).items():
             newest = max(name for peer in peers for name in finding.places[peer].revisions)
             yield (
                 f"| [{case.id}]({case.link_in(newest)}) | {case.strength} |"
-                f" {_where(finding, peers)} | {_cell(fact)} | {whose} |"
+                f" {_where(finding, peers)} | {_cell(fact)}{SOMETIMES * sometimes} | {whose} |"
             )
 
 
@@ -144,12 +151,18 @@ def _span(revisions: Sequence[str]) -> str:
     return ", ".join(revisions)
 
 
-def _facts(finding: Finding, checked: Sequence[Checked]) -> dict[tuple[str, str], list[str]]:
+_Fact = tuple[str, str, bool]
+"""What a program does, whose it is, and whether it depends on timing."""
+
+
+def _facts(finding: Finding, checked: Sequence[Checked]) -> dict[_Fact, list[str]]:
     """What was written down, and in which peers: those with one fact share a line."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[_Fact, list[str]] = {}
     for peer, seen in finding.places.items():
         known = explained(finding, peer, checked)
-        fact = (seen.detail, "not checked") if known is None else (known.fact, known.whose)
+        fact = (seen.detail, "not checked", False)
+        if known is not None:
+            fact = known.fact, known.whose, known.sometimes
         found.setdefault(fact, []).append(peer)
     return found
 

@@ -10,6 +10,7 @@ from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, LEGACY, REVISIONS, Rev
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "conformance" / "interop" / "sdk"
+OVER_STDIO = ROOT / "conformance" / "peers" / "over_stdio.py"
 EVERYTHING = "examples/servers/everything-server/mcp_everything_server/server.py"
 CLIENT = ".github/actions/conformance/client.py"
 NEWER, OLDER = "57394b0548d1e2dc2dce8d67d84985769df3b8bb", "v1.29.0"
@@ -107,5 +108,7 @@ def own_programs(sources: Path) -> Sequence[Peer]:
         tree = sources / line.name
         server = (tree / EVERYTHING, "--port", PORT, "--log-level", "CRITICAL")
         found.append(line.peer(Side.SERVER, Binding.HTTP, server, "everything"))
+        lines = (OVER_STDIO, tree / EVERYTHING)
+        found.append(line.peer(Side.SERVER, Binding.STDIO, lines, "everything"))
         found.append(line.peer(Side.CLIENT, Binding.HTTP, (tree / CLIENT,), "conformance"))
     return found

@@ -29,7 +29,7 @@ def warm(command: Sequence[str]) -> Iterator[list[str]]:
     with TemporaryDirectory(prefix="mcp-warm-") as directory:
         place = f"{directory}/socket"
         host = subprocess.Popen(
-            [python, str(HERE / "warm_host.py"), place, program],
+            [python, str(HERE / "warm_host.py"), place, program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

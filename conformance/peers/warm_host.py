@@ -1,7 +1,7 @@
 """The process that has imported a program, and forks for every run of it; see ``warm.py``.
 
-Runs in the environment of an SDK: the standard library only.  ``warm_host.py SOCKET PROGRAM``; it
-ends when its standard input is closed.
+Runs in the environment of an SDK: the standard library only.  ``warm_host.py SOCKET PROGRAM
+ARGUMENTS...``; it ends when its standard input is closed.
 """
 
 import gc
@@ -19,11 +19,14 @@ from typing import Any
 
 LONGEST = 1 << 20
 """Bytes of a request: arguments, environment and directory of a run."""
+LEAVING = 10
+"""Seconds that the last runs may take to end."""
 
 
-def main(place: str, program: str) -> None:
+def main(place: str, program: str, *arguments: str) -> None:
     """Import what the program imports, then serve until nobody needs it any more."""
     sys.path[0] = str(Path(program).resolve().parent)
+    sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="warm")  # all but what it does as a program
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -31,14 +34,16 @@ def main(place: str, program: str) -> None:
         listener.listen(64)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         chooser = selectors.DefaultSelector()
         chooser.register(listener, selectors.EVENT_READ)
         chooser.register(sys.stdin, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _ in chooser.select()}
             if sys.stdin in ready:
+                signal.alarm(LEAVING)
+                bury(0)
                 return
+            bury(os.WNOHANG)
             connection, _ = listener.accept()
             with connection:
                 if os.fork() == 0:
@@ -47,9 +52,15 @@ def main(place: str, program: str) -> None:
                     os._exit(attend(connection, program))
 
 
+def bury(options: int) -> None:
+    """Wait for runs that have ended, so that the processor's time that they took is counted."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, options)[0]:
+            pass
+
+
 def attend(connection: socket.socket, program: str) -> int:
     """Run the program once, beside the process that asked for it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     data, streams, _, _ = socket.recv_fds(connection, LONGEST, 3)
     while not data.endswith(b"\n"):
         more = connection.recv(LONGEST)

@@ -1,6 +1,8 @@
 """What is found in programs of others: gathered, held against what was read, written down."""
 
 import fnmatch
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,10 +10,10 @@ import pytest
 
 from conformance.kit.model import MUST, SHOULD, Binding, Case, Line, Page, Result, Verdict
 from conformance.kit.talk import ServerTalk
-from conformance.peers.__main__ import PAGE
+from conformance.peers.__main__ import PAGE, main
 from conformance.peers.findings import Checked, bytes_of, gather, read_checked, unchecked
-from conformance.peers.page import page_of
-from conformance.peers.programs import PEERS, own_programs
+from conformance.peers.page import SOMETIMES, page_of
+from conformance.peers.programs import OVER_STDIO, PEERS, own_programs
 from conformance.peers.saved import load, save
 from conformance.run.registry import all_cases
 from tests.docs_blocks import dead_links
@@ -134,6 +136,55 @@ def test_the_page_has_the_fact_the_clause_and_the_bytes() -> None:
     assert "not checked" in page_of(gather(results), [], results, PEERS[:1])
 
 
+@pytest.mark.parametrize("sometimes", [True, False])
+def test_the_page_marks_what_depends_on_timing(sometimes: bool) -> None:
+    case, name = a_case("one"), PEERS[0].name
+    results = [(name, result(case, Verdict.FAILED, ASKED, TOLD))]
+    read = [Checked(case=case.id, peers=(name,), fact="It is late.", sometimes=sometimes)]
+    page = page_of(gather(results), read, results, PEERS[:1])
+    assert (f"It is late.{SOMETIMES} | SDK |" in page) is sometimes
+    assert "1 different facts, 1 of them about the SDK" in page
+
+
+def test_0_is_returned_only_if_what_was_read_was_found_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = {case.id: case for case in all_cases()}
+    (peer,) = (peer for peer in PEERS if peer.name == "2.x client over sse")
+    read = [each for each in read_checked() if peer.name in each.peers and not each.sometimes]
+    found = [result(cases[each.case], Verdict.FAILED) for each in read]
+
+    def returned(*results: Result) -> tuple[int, str]:
+        save(tmp_path / peer.file, results)
+        return main(["--from", str(tmp_path)]), capsys.readouterr().out
+
+    status, said = returned(*found)
+    assert status == 0, said
+    assert said.startswith(f"{len(read)} findings of {len(read)} cases in 1 programs, 0 not as")
+    status, said = returned(*found[1:])
+    assert status == 1
+    assert f"not found any more: {read[0].case} in {peer.name}\n" in said
+    new = cases["basic/index/requests/client-id"]
+    status, said = returned(*found, result(new, Verdict.WEAK))
+    assert status == 1
+    assert f"not checked by hand: {new.id} in {peer.name}\n" in said
+
+
+def test_a_server_is_run_over_stdio_whatever_its_program_does(tmp_path: Path) -> None:
+    server = tmp_path / "server.py"
+    server.write_text(
+        "class Server:\n"
+        "    def run(self, transport):\n"
+        "        print('over', transport)\n"
+        "mcp = Server()\n"
+        "if __name__ == '__main__':\n"
+        "    raise SystemExit('over HTTP only')\n"
+    )
+    command = [sys.executable, str(OVER_STDIO), str(server)]
+    ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    assert ran.stdout == "over stdio\n"
+
+
 def test_what_was_read_is_about_cases_and_programs_that_there_are() -> None:
     cases = {case.id for case in all_cases()}
     peers = {peer.name for peer in (*PEERS, *own_programs(Path()))}
@@ -171,4 +222,4 @@ def test_results_are_kept_as_they_were(tmp_path: Path) -> None:
 
 def test_no_two_programs_have_one_name_or_one_file() -> None:
     peers = [*PEERS, *own_programs(Path())]
-    assert len({peer.name for peer in peers}) == len({peer.file for peer in peers}) == 16
+    assert len({peer.name for peer in peers}) == len({peer.file for peer in peers}) == 18

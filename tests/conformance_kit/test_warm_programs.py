@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -136,6 +137,36 @@ def test_arguments_come_before_those_of_a_run(tmp_path: Path) -> None:
     with warm([sys.executable, str(program), "ends", "always"]) as words:
         ran = subprocess.run([*words, "now"], capture_output=True, check=True, timeout=60)
     assert json.loads(ran.stdout)["words"] == ["ends", "always", "now"]
+
+
+def test_its_arguments_are_known_when_it_is_imported(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pathlib, sys\n"
+        "if __name__ != '__main__':\n"
+        "    pathlib.Path(__file__ + '.words').write_text(' '.join(sys.argv[1:]))\n"
+    )
+    with warm([sys.executable, str(program), "two", "words"]):
+        assert Path(f"{program}.words").read_text() == "two words"
+
+
+def test_what_the_processor_does_in_its_runs_is_counted(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import time\n"
+        "if __name__ == '__main__':\n"
+        "    while time.process_time() < 0.5:\n"
+        "        pass\n"
+    )
+
+    def counted() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = counted()
+    with warm([sys.executable, str(program)]) as words:
+        subprocess.run(words, check=True, timeout=60)
+    assert counted() - before > 0.45
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
