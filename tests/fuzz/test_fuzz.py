@@ -22,7 +22,7 @@ from tests.fuzz.worker import fuzz
 ROOT = Path(__file__).parents[2]
 MESSAGES = {"wire": 100_000, "peer_server": 4_000, "peer_client": 4_000}
 """Inputs of targets that take messages; one of a Peer has several."""
-STREAMS = {"http_streams": 10_000, "websocket": 10_000}
+STREAMS = {"http_streams": 6_000, "websocket": 6_000}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
 PARTS = 4
 """Seeds among which those are shared."""
@@ -30,7 +30,7 @@ SLOW = {
     *("http_streams", "websocket", "http_server", "stored_server", "http_client"),
     *("peer_server", "peer_client"),
 }
-MINUTE = {"plain": 10_000, "guided": 2_000}
+MINUTE = {"plain": 10_000, "guided": 1_000}
 """Inputs of each target that take about a minute in all; a tenth of those that are slow."""
 
 every = pytest.mark.parametrize("name", names())

@@ -1,7 +1,8 @@
 """The servers of the soak, all in one process: ``network.py BACKEND UNIX-SOCKET``.
 
 It says where each binding is, then ``ready``; each line that it is sent is answered with a sample
-of what it holds (``rest``: without garbage), and it ends with its standard input.
+of what it holds (``rest``: without garbage, and what is only remembered), and it ends with its
+standard input.
 """
 
 import gc
@@ -22,6 +23,7 @@ from mcpcore.http.settings import HttpSettings
 from tests.bindings.network import offer
 from tests.soak.sampling import listen_to_errors, sample
 from tests.soak.tools import make_server
+from transports.http_heads import RequestParser
 from transports.http_settings import HttpServerSettings
 from transports.pump import PumpSettings
 from transports.runtime import RuntimeSettings
@@ -93,9 +95,17 @@ async def main(path: str) -> None:
             begun = time.process_time()
             if b"rest" in asked:
                 gc.collect()
+                _forget()
             sys.stdout.buffer.write(json.encode(sample(begun)) + b"\n")
             sys.stdout.flush()
         stop.set()
+
+
+def _forget() -> None:
+    """Heads of requests are remembered, up to a bound that a short soak does not come to."""
+    for each in gc.get_objects():
+        if type(each) is RequestParser:
+            each.forget()
 
 
 if __name__ == "__main__":
