@@ -113,7 +113,8 @@ class ClientProcess:
         with anyio.CancelScope(shield=True):
             self.signal(signal.SIGKILL)
             if self._process is not None:
-                await self._process.wait()
+                # its end, and the pipes, of which others may hold the other end
+                await self._process.aclose()
             self._directory.cleanup()
 
     async def _attend(self, process: Process) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -170,6 +171,26 @@ async def test_a_client_that_stays_is_ended_with_all_that_it_started() -> None:
         found = await host.hear(20.0)
         assert found is not None
         assert isinstance(found[1], Gone)
+
+
+async def test_pipes_are_closed_of_which_others_hold_the_other_end(tmp_path: Path) -> None:
+    def pipes() -> set[tuple[str, str]]:
+        open_now = Path("/proc/self/fd").iterdir()
+        ends = [(each.name, os.readlink(each)) for each in open_now if each.is_symlink()]
+        return {end for end in ends if end[1].startswith("pipe:")}
+
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    holding = os.open(fifo, os.O_RDWR)  # for as long as this is open, what the client started stays
+    source = f"import subprocess; subprocess.Popen(['cat', {str(fifo)!r}], start_new_session=True)"
+    before = pipes()
+    try:
+        _, ended, _ = await started(source)
+        await anyio.wait_all_tasks_blocked()
+        assert ended.code == 0
+        assert pipes() == before
+    finally:
+        os.close(holding)
 
 
 async def test_a_command_that_does_not_exist() -> None:
