@@ -61,7 +61,7 @@ class ClientFeatures(Struct):
     """Of the scenarios that are no part of the official suite, those that it knows."""
     problems: list[str] = field(default_factory=list)
     silent: bool = False
-    """It was started, and neither connected nor ended."""
+    """It was started, said nothing at all, and did not end."""
     heard: bool = False
     """Whether anything came of the client, of whatever kind."""
     broken: bool = False
@@ -124,7 +124,8 @@ async def look_at_client(
         if result.detail:
             features.problems.append(result.detail)
         features.broken = result.verdict is Verdict.FAILED
-        if features.scenarios or (scenario != SCRIPT and features.revision):
+        if features.scenarios or features.silent:
+            # what hangs is not waited for again
             break
     return features
 
@@ -143,13 +144,11 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
     try:
         link = await talk.accept()
         first = await link.begun()
-    except Inconclusive:
-        features.silent = not talk.links and talk.ended is None
-        raise
     finally:
         features.heard = any(
             each.asked or each.seen or each.noise or each.invalid for each in talk.links
         )
+        features.silent = not features.heard and talk.ended is None
     # whether it goes on as it should is for the cases to find
     features.revision = talk.revision.name
     features.capabilities = link.client_capabilities

@@ -1,6 +1,6 @@
 """Checking a client: look at it in each revision, then start it once for every case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 
@@ -16,10 +16,20 @@ from conformance.kit.client_play import (
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.run.plan import Settings, Unit, plan
-from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
+from conformance.run.run import (
+    SILENT,
+    UNHEARD,
+    Listener,
+    Run,
+    Silence,
+    at_once,
+    only_one,
+    side_by_side,
+)
 from conformance.run.servers import CannotRun
 from mcpcore.spec.revisions import Revision
 
+Look = Callable[[], Awaitable[None]]
 MEETING = tuple(HOSTS)
 """The bindings over which the kit can meet a client."""
 STARTS = 4
@@ -112,8 +122,16 @@ class Clients:
 
         for binding, target in self.run_.targets.items():
             self.listener.looks(binding, target)
-        places = dict.fromkeys((unit.binding, unit.revision) for unit in self.run_.units)
-        await at_once([partial(look, *place) for place in places], self.run_.settings.jobs)
+        units = dict.fromkeys((unit.binding, unit.revision) for unit in self.run_.units)
+        first: list[Look] = []
+        others: list[Look] = []
+        for binding in self.run_.targets:
+            looks: list[Look] = [partial(look, *each) for each in units if each[0] is binding]
+            first += looks[:SILENT]
+            others += looks[SILENT:]
+        # a silent look takes all its time: the others wait until it is known of the first
+        for each in (first, others):
+            await at_once(each, self.run_.settings.jobs)
         consider_client(self.features, self.run_.settings, self.command.shown)
 
     def reason(self, unit: Unit) -> str:

@@ -301,15 +301,43 @@ def test_a_server_that_hangs_is_given_up_in_the_time_that_was_given(tmp_path: Pa
     assert "given up: nothing at all was heard of it" in done.stderr
 
 
-def test_a_client_that_hangs_is_given_up_in_the_time_that_was_given() -> None:
+HANGS = """
+import sys, time
+with open(sys.argv[1], "a") as file:
+    file.write("started\\n")
+"""
+SAYS_NOTHING = """
+import socket, urllib.parse
+url = urllib.parse.urlsplit(sys.argv[2])
+connection = socket.create_connection((url.hostname, url.port))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "transport", "jobs", "said"),
+    [
+        (HANGS, "http", "1", "did not connect"),
+        (HANGS, "http", "4", "did not connect"),
+        (HANGS, "stdio", "4", "did not connect"),
+        (HANGS + SAYS_NOTHING, "http", "4", "did not connect"),
+        (HANGS + SAYS_NOTHING, "tcp", "4", "did not initialize"),
+    ],
+)
+def test_a_client_that_hangs_is_started_twice_and_given_up(
+    program: str, transport: str, jobs: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "client.py").write_text(program + "time.sleep(600)\n")
+    starts = tmp_path / "starts"
     done = conformance(
-        *("client", "--timeout", "0.2", "--jobs", "1", "--only", "basic/lifecycle"),
-        *("--", sys.executable, "-c", "import time; time.sleep(600)"),
+        *("client", "--timeout", "0.5", "--jobs", jobs, "--only", "basic/lifecycle"),
+        *("--transport", transport, "--"),
+        *(sys.executable, str(tmp_path / "client.py"), str(starts)),
     )
     assert done.returncode == 3
-    assert "the client did not connect: it is running" in done.stderr
+    assert f"the client {said}: it is running" in done.stderr
     assert "given up: nothing at all was heard of it" in done.stderr
     assert done.stderr.startswith("looking at ")
+    assert starts.read_text() == "started\n" * 2
 
 
 def test_a_server_is_reported_under_the_name_that_was_given(tmp_path: Path) -> None:
