@@ -420,6 +420,29 @@ async def test_events_are_heard_as_they_come_and_a_cut_is_not_clean() -> None:
         await wire.close()
 
 
+async def test_over_http_a_message_goes_out_again_if_an_idle_connection_was_closed() -> None:
+    posted: list[bytes] = []
+
+    async def serve(stream: ByteStream) -> None:
+        while True:
+            head, _, rest = (await until(stream, b"\r\n\r\n")).partition(b"\r\n\r\n")
+            assert head.startswith(b"POST")
+            posted.append(rest or await until(stream, b"}"))
+            if len(posted) == 2:
+                return
+            await stream.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+    async with tcp(serve) as port, HttpStage(f"http://127.0.0.1:{port}/mcp") as stage:
+        wire = await connected(stage)
+        for body in (b'{"first":1}', b'{"second":1}'):
+            exchange = await wire.say(body)
+            done = await heard(wire, Done)
+            assert isinstance(done, Done)
+            assert (done.exchange, done.clean) == (exchange, True)
+        await wire.close()
+    assert posted == [b'{"first":1}', b'{"second":1}', b'{"second":1}']
+
+
 async def test_sse_posts_where_the_endpoint_event_says() -> None:
     posted: list[bytes] = []
     stream_of: list[ByteStream] = []
@@ -454,6 +477,57 @@ async def test_sse_posts_where_the_endpoint_event_says() -> None:
         assert (text.data, text.exchange) == (b"{}", 0)
         await wire.close()
     assert posted[0].startswith(b"POST /m?s=1 HTTP/1.1\r\n")
+
+
+async def test_over_sse_a_message_is_posted_once_whatever_becomes_of_its_connection() -> None:
+    posted: list[bytes] = []
+    streams: list[ByteStream] = []
+    both = anyio.Event()
+
+    async def serve(stream: ByteStream) -> None:
+        # two messages are taken in good order, so that two connections stay open; any other is read
+        # and answered on the newest stream, and its connection is dropped
+        while True:
+            head, _, rest = (await until(stream, b"\r\n\r\n")).partition(b"\r\n\r\n")
+            if head.startswith(b"GET"):
+                streams.append(stream)
+                await stream.send(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n"
+                    b"1e\r\nevent: endpoint\ndata: /m?s=1\n\n\r\n"
+                )
+                continue
+            posted.append(rest or await until(stream, b"}"))
+            if both.is_set():
+                await streams[-1].send(b"a\r\ndata: {}\n\n\r\n")
+                return
+            if len(posted) > 1:
+                both.set()
+            await both.wait()
+            await stream.send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+    async with tcp(serve) as port, SseStage(f"http://127.0.0.1:{port}/sse") as stage:
+        first = await connected(stage)
+        for number in (1, 2):
+            await first.say(b'{"first":%d}' % number)
+        for _ in range(2):
+            taken = await heard(first, Done)
+            assert isinstance(taken, Done)
+            assert taken.clean
+        await first.cut()
+        second = await connected(stage)
+        exchange = await second.say(b'{"second":1}')
+        kinds: dict[type[Heard], Heard] = {}
+        while not {Done, Text} <= kinds.keys():
+            one = await second.hear(WITHIN)
+            assert one is not None
+            kinds[type(one)] = one
+        done = kinds[Done]
+        assert isinstance(done, Done)
+        assert (done.exchange, done.clean) == (exchange, False)
+        await second.close()
+    assert sorted(posted[:2]) == [b'{"first":1}', b'{"first":2}']
+    assert posted[2:] == [b'{"second":1}']
 
 
 # The core

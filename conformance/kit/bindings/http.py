@@ -31,7 +31,11 @@ MULTIPLE_CHOICES = 300
 
 
 class HttpStage(Staging):
-    """Reaches the endpoint at ``url``; ``tls`` for https."""
+    """Reaches the endpoint at ``url``; ``tls`` for https.
+
+    ``reuses``: whether a connection serves several exchanges.  A message for which an idle one is
+    closed is sent again, so that whoever answers elsewhere than on the response has it twice.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class HttpStage(Staging):
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         other_headers: Mapping[str, str] | None = None,
+        reuses: bool = True,
     ) -> None:
         super().__init__()
         parts = urlsplit(url)
@@ -51,6 +56,7 @@ class HttpStage(Staging):
         self.headers = dict(headers or {})
         self.other_headers = dict(other_headers or {})
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self.reuses = reuses
         self._idle: list[tuple[ByteStream, h11.Connection]] = []
 
     @property
@@ -311,7 +317,10 @@ class HttpWire:
             self._log.add(True, self.number, "head", payload, exchange.number)
             exchange.stream = stream
             again = (request, body) if used else None
-            self._stage.tasks.start_soon(self._receive, exchange, stream, connection, True, again)
+            reusable = self._stage.reuses
+            self._stage.tasks.start_soon(
+                self._receive, exchange, stream, connection, reusable, again
+            )
             return
 
     async def _connected(self) -> ByteStream:
@@ -372,6 +381,7 @@ class HttpWire:
                 if not clean and reader.head is None and again is not None:
                     # an idle connection that the server had closed: nothing of it was read
                     await anyio.aclose_forcefully(stream)
+                    exchange.scope = anyio.CancelScope()
                     await self._start(exchange, *again)
                     return
                 reusable = reusable and clean and connection.our_state is h11.DONE

@@ -28,7 +28,8 @@ class SseStage(Staging):
 
     def __init__(self, url: str, **rest: Any) -> None:
         super().__init__()
-        self._http = HttpStage(url, **rest)
+        # a message that is sent again, as its connection was closed, would be answered twice
+        self._http = HttpStage(url, reuses=False, **rest)
 
     @property
     def binding(self) -> Binding:
