@@ -174,7 +174,7 @@ async def client_info(talk: ClientTalk) -> None:
 @page.client(
     MUST,
     "ref-resolution/client-no-network",
-    Span(BY_NAME["2025-06-18"], LATEST),
+    MODERN,
     bindings=STREAMABLE,
     expects="Nothing is asked for at that address.",
 )
