@@ -70,19 +70,26 @@ def finish(
     if choice.write_expected is not None:
         _write(choice.write_expected, as_expectations(report))
         console.print(f"expected failures: {escape(choice.write_expected)}")
-        return 0
+        return 1 if report.gone else 0
     return 0 if report.well else 1
 
 
 def _print(report: Report, console: Console, *, verbose: bool) -> None:
     console.print(counted({place: report.count(place) for place in report.places()}))
     for judged, heading in _HEADINGS.items():
-        found = [entry for entry in report.entries if entry.judged is judged]
+        found = [
+            entry
+            for entry in report.entries
+            if entry.judged is judged and entry.detail not in report.gone
+        ]
         if found:
             console.print(f"[bold]{heading}[/]")
             _print_cases(found, console, verbose=verbose)
     for case in report.stale:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
+    for how in report.gone:
+        left = sum(entry.detail == how for entry in report.entries)
+        console.print(f"[bold red]server gone:[/] {escape(how)}; {left} cases were not played")
     known = sum(entry.judged is Judged.KNOWN for entry in report.entries)
     rest = f" ({known} known failures)" if known else ""
     said = f"{report.target}: {report.summary()}{rest}, in {report.duration()}"

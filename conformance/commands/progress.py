@@ -59,6 +59,8 @@ class _Counting(Listener):
         self.looking = ""
         self.total: Counter[Place] = Counter()
         self.counts: dict[Place, Counter[Verdict]] = {}
+        self.told: set[str] = set()
+        """What was said once, and is not said again of each case."""
 
     def looks(self, binding: Binding, target: str) -> None:
         """Say what is looked at."""
@@ -74,10 +76,15 @@ class _Counting(Listener):
         """Count, and tell of what is not well."""
         group = (unit.binding, unit.revision.name)
         self.counts[group][result.verdict] += 1
-        if result.verdict in NOTABLE:
+        if result.verdict in NOTABLE and result.detail not in self.told:
             self.tell(line_of(result, self.secrets))
         if self.counts[group].total() == self.total[group]:
             self.over(group)
+
+    def gone(self, binding: Binding, how: str) -> None:
+        """Print it."""
+        self.told.add(how)
+        self.tell(Text(safe(how, self.secrets), style=STYLE[Verdict.FAILED]))
 
     def tell(self, text: Text) -> None:
         """Print one line."""

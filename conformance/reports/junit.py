@@ -21,7 +21,7 @@ def as_junit(report: Report) -> str:
         place = f"{unit.binding} {unit.revision.name}"
         found.setdefault(place, []).append(_unplayed(report, unit, place))
     suites = [_suite(report, name, cases) for name, cases in found.items()]
-    if report.ended is not None and not report.ended.reached:
+    if report.ended is not None and (report.ended.fails or not report.ended.reached):
         suites.append(_suite(report, "the run", [_lost(report.ended)]))
     if report.stale:
         suites.append(_suite(report, "expected failures", map(_stale, report.stale)))

@@ -26,24 +26,27 @@ def as_markdown(report: Report) -> str:
         counts = report.count((binding, revision))
         cells = [str(counts[verdict] or "") for verdict in Verdict]
         lines.append(f"| {binding} | {revision} | " + " | ".join(cells) + " |")
+    played = [entry for entry in report.entries if entry.detail not in report.gone]
     for title, judged in (
         ("Failures", Judged.FAILURE),
         ("Unexpected passes", Judged.UNEXPECTED_PASS),
         ("Known failures", Judged.KNOWN),
     ):
-        found = [entry for entry in report.entries if entry.judged is judged]
+        found = [entry for entry in played if entry.judged is judged]
         lines += _section(title, found)
-    rest = [
-        entry for entry in report.entries if entry.judged is Judged.FINE and entry.verdict in SHOWN
-    ]
+    rest = [entry for entry in played if entry.judged is Judged.FINE and entry.verdict in SHOWN]
     lines += _section("Worth knowing", rest)
     if report.stale:
         lines += ["", "## Expected to fail, and not applicable", ""]
         lines += [f"- {_escaped(case)}" for case in report.stale]
+    if report.gone:
+        left = Counter(entry.place for entry in report.entries if entry.detail in report.gone)
+        lines += ["", f"## Not played, as the server was gone ({left.total()})", ""]
+        lines += [f"- {place}: {number}" for place, number in left.items()]
     if report.unplayed:
-        played = Counter((unit.binding, unit.revision.name) for unit in report.unplayed)
+        left = Counter(f"{unit.binding} {unit.revision.name}" for unit in report.unplayed)
         lines += ["", f"## Not played ({len(report.unplayed)})", ""]
-        lines += [f"- {binding} {name}: {number}" for (binding, name), number in played.items()]
+        lines += [f"- {place}: {number}" for place, number in left.items()]
     how = f"{report.program}, seed {report.seed}, {report.started}"
     return "\n".join([*lines, "", _escaped(how)]) + "\n"
 

@@ -31,6 +31,8 @@ class Ended(Struct, frozen=True):
     why: str
     reached: bool = True
     """Whether there was anything to play with."""
+    fails: bool = False
+    """Whether that alone is a failure."""
 
 
 INTERRUPTED = Ended("interrupted", "the run was interrupted")
@@ -80,6 +82,8 @@ class Report(Struct, kw_only=True):
     ended: Ended | None = None
     """Why it did not come to its end; None: it did."""
     unplayed: Sequence[Unit] = ()
+    gone: Sequence[str] = ()
+    """How servers went in the middle of it; also the detail of each case that they have left."""
     stale: Sequence[str] = ()
     entries: list[Entry] = field(default_factory=list)
 
@@ -134,6 +138,8 @@ def report_of(
     unplayed = run.unplayed()
     if unplayed and ended is None:
         ended = INTERRUPTED
+    if ended is None and run.gone:
+        ended = Ended("server gone", "; ".join(run.gone.values()), fails=True)
     different = dict.fromkeys(target for _, target in shown)
     several = ", ".join(f"{target} ({binding})" for binding, target in shown)
     return Report(
@@ -144,10 +150,11 @@ def report_of(
         seconds=run.seconds,
         seed=run.settings.seed,
         strict=judgement.strict,
-        well=judgement.well,
+        well=judgement.well and not run.gone,
         took=run.took,
         ended=None if ended is None else structs.replace(ended, why=safe(ended.why, secrets)),
         unplayed=unplayed,
+        gone=[safe(how, secrets) for how in run.gone.values()],
         stale=[*map(printable, judgement.stale)],
         entries=[_entry(result, judgement, secrets) for result in run.results],
     )

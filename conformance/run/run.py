@@ -34,6 +34,9 @@ class Listener:
     def began(self, unit: Unit) -> None:
         """A case is being played."""
 
+    def gone(self, binding: Binding, how: str) -> None:
+        """The server is gone: what is left of its cases will be inconclusive, for that reason."""
+
     def ended(self, unit: Unit, result: Result) -> None:
         """A case is over."""
 
@@ -69,6 +72,8 @@ class Run(Struct, kw_only=True):
     """In the order of the units, once the run is over."""
     features: dict[tuple[Binding, str], Features] = field(default_factory=dict)
     """Of servers: what each binding showed in each revision."""
+    gone: dict[Binding, str] = field(default_factory=dict)
+    """Servers that did not survive the run, and how they went, in one sentence each."""
     seconds: float = 0.0
     took: dict[Binding, float] = field(default_factory=dict)
     """Seconds for the cases of each binding, from its first to its last."""

@@ -13,9 +13,13 @@ from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.plan import Settings, Unit, plan
+from conformance.run.presence import Presence
 from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
 from conformance.run.stages import Subject
 from mcpcore.spec.revisions import Revision
+
+_WITHIN = (Binding.MEMORY, Binding.CORE)
+"""In this process: what ends there ends the run as well."""
 
 
 class CannotRun(Exception):
@@ -63,6 +67,14 @@ class Servers:
         for stage in stages.values():
             if isinstance(stage, Staging):
                 stage.patience = run.settings.timeout
+        self.presences = {
+            binding: Presence(
+                stage, patience=run.settings.timeout, starts=partial(self._starts, stage)
+            )
+            for binding, stage in stages.items()
+        }
+        self._unseen: set[tuple[Binding, str]] = set()
+        """Where a server was gone before it was looked at."""
 
     async def run(self) -> None:
         """Look, then play."""
@@ -86,7 +98,7 @@ class Servers:
         async def look(stage: Stage, revision: Revision) -> None:
             found = Features(revision="", problems=[UNHEARD], silent=True)
             if not silence.given_up(stage.binding):
-                found = await look_at_server(stage, revision, self.run_.settings, self.timing)
+                found = await self._look(stage, revision)
             silence.learn(stage.binding, silent=found.silent)
             self.run_.features[stage.binding, revision.name] = found
             self.listener.looked(stage.binding, revision, found)
@@ -102,6 +114,27 @@ class Servers:
         for binding, stage in self.stages.items():
             consider(self._found(binding), self.run_.settings, stage)
 
+    async def _look(self, stage: Stage, revision: Revision) -> Features:
+        """Look at a server; once more if it was there, went, and has come back."""
+        found = await look_at_server(stage, revision, self.run_.settings, self.timing)
+        looked = self.run_.features.items()
+        seen = any(each.heard for (place, _), each in looked if place is stage.binding)
+        if found.heard or found.silent or not seen:
+            return found
+        what = f"while it was looked at in {revision.name}"
+        if await self.presences[stage.binding].back(what):
+            return await look_at_server(stage, revision, self.run_.settings, self.timing)
+        self._unseen.add((stage.binding, revision.name))
+        return found
+
+    async def _starts(self, stage: Stage) -> str:
+        """Start a server anew, and look at it where it was heard; why it is not heard any more."""
+        for revision in self.run_.settings.revisions:
+            if self.run_.features[stage.binding, revision.name].heard:
+                found = await look_at_server(stage, revision, self.run_.settings, self.timing)
+                return "" if found.heard else "; ".join(found.problems)
+        return ""
+
     def reason(self, unit: Unit) -> str:
         """Why a case does not apply to what was found; empty if it does."""
         found = self.run_.features[unit.binding, unit.revision.name]
@@ -112,7 +145,19 @@ class Servers:
         started = monotonic()
         found = self.run_.features[unit.binding, unit.revision.name]
         stage = self.stages[unit.binding]
-        result = await play_server(unit, stage, found, self.run_.settings, self.timing)
+        presence = self.presences[unit.binding]
+
+        async def once() -> Result:
+            return await play_server(unit, stage, found, self.run_.settings, self.timing)
+
+        unseen = (unit.binding, unit.revision.name) in self._unseen
+        if (self.reason(unit) and not unseen) or unit.binding in _WITHIN:
+            result = await once()
+        else:
+            result = await presence.play(unit, once)
+        if presence.gone and unit.binding not in self.run_.gone:
+            self.run_.gone[unit.binding] = presence.gone
+            self.listener.gone(unit.binding, presence.gone)
         result.seconds = monotonic() - started
         return result
 
