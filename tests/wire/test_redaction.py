@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpcore.http import HttpHead, HttpRequest, HttpSend
-from mcpcore.wire.redaction import shown_headers, shown_url
+from mcpcore.wire.redaction import HIDDEN, shown_headers, shown_names, shown_url
 
 SECRET = "s3cr3t"
 CREDENTIALS = [
@@ -59,6 +59,7 @@ def test_other_headers_and_subprotocols_are_shown() -> None:
         ("https://example.com/mcp#s3cr3t", "https://example.com/mcp"),
         ("https://u:s3cr3t@example.com:8/mcp", "https://example.com:8/mcp"),
         ("https://example.com/users/@me", "https://example.com/users/@me"),
+        ("https://example.com/@me/posts", "https://example.com/@me/posts"),
         ("https://example.com/?at=a@b", "https://example.com/"),
         (" ws://h/?t=s3cr3t", " ws://h/"),
         ("ws://u:s3/cr3t@h/", "ws://<...>@h/"),
@@ -72,6 +73,18 @@ def test_other_headers_and_subprotocols_are_shown() -> None:
 )
 def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
     assert shown_url(url) == shown
+
+
+def test_of_what_a_user_gives_by_name_the_names_are_shown() -> None:
+    def headers() -> dict[str, str]:
+        return {}
+
+    assert shown_names({"Authorization": SECRET, "X-A": ""}) == {
+        "Authorization": HIDDEN,
+        "X-A": HIDDEN,
+    }
+    assert shown_names(headers) is headers
+    assert shown_names(None) is None
 
 
 _ANY = st.text(string.ascii_lowercase + "/?#@:[] %", max_size=6)

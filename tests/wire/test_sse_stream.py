@@ -75,6 +75,8 @@ CASES: list[tuple[str, bytes, Outcome]] = [
     ("retry of a lifetime", b"retry: %b\n\n" % (b"9" * 5000), ([], "", None)),
     ("JSON", b'data: {"a":\ndata: 1}\n\n', ([event(b'{"a":\n1}')], "", None)),
     ("bad UTF-8 stays", b"data: \xff\n\n", ([event(b"\xff")], "", None)),
+    ("bad UTF-8 in an id", b"id: \xff\n\n", ([], "\ufffd", None)),
+    ("bad UTF-8 in a name", b"event: \xff\ndata: a\n\n", ([event(b"a", "\ufffd")], "", None)),
     ("blank lines", b"\n\n\r\n\rdata: a\n\n\n", ([event(b"a")], "", None)),
 ]
 

@@ -226,6 +226,20 @@ def test_a_head_is_kept_as_lines() -> None:
     assert (answer.kind, answer.status) == ("http-response", 202)
 
 
+def test_what_came_in_the_place_of_a_head_is_kept() -> None:
+    data = b"GET /mcp SPDY/9\r\nhost h"
+    record = RecordBuilder(None).unread_head(data, time=1.5, direction=TO_SERVER, connection=2)
+    assert record == Record(
+        time=1.5, kind="invalid", direction=TO_SERVER, connection=2, text=data.decode()
+    )
+
+
+def test_without_a_redactor_method_and_id_are_kept() -> None:
+    data = b'{"id":"token=S3cr3tV4lue9","method":"m"}'
+    record = RecordBuilder(None).message(data, time=0.0, direction=TO_SERVER)
+    assert (record.method, record.id) == ("m", "token=S3cr3tV4lue9")
+
+
 def test_what_is_absent_is_not_written() -> None:
     record = Record(time=0.5, kind="closed")
     line = encode_line(record)

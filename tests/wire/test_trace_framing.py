@@ -97,6 +97,18 @@ def test_a_long_event_is_cut_and_counted() -> None:
     assert frame.dropped
 
 
+def test_a_long_comment_is_cut_and_counted() -> None:
+    assert Events(20).receive(b": one two " + b"x" * 40 + b"\n") == [
+        EventFrame(b"one two ", 40, comment=True)
+    ]
+
+
+def test_names_and_ids_that_are_no_utf8_are_told() -> None:
+    assert Events(1000).receive(b"event: \xff\nid: 1\xff\n\n") == [
+        EventFrame(None, event="\ufffd", id="1\ufffd")
+    ]
+
+
 def test_a_line_end_in_two_pieces_is_one() -> None:
     data = b"id: 1\r\n\r\ndata: a\r\n\n\nid: 2\r\rdata: b\r\n\r\n"
     whole, single = Events(1000), Events(1000)

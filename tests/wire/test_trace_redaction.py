@@ -18,6 +18,7 @@ NAMES = [
     *("password", "passwd", "userPassword", "client_secret", "secret", "credentials", "cookie"),
     *("authorization", "Authorization", "sessionId", "session_id", "privateKey", "jwt", "auth"),
     *("signature", "accessKey", "bearer", "assertion", "oauth", "passphrase"),
+    *("pwd", "passcode", "pin", "otp", "cvv"),
 ]
 HARMLESS = [
     *("name", "author", "monkey", "key", "keys", "primary", "hash", "tags", "progress", "cursor"),
@@ -103,6 +104,12 @@ def test_also_where_it_is_not_utf8(text: str) -> None:
     assert record.redactions
 
 
+def test_where_a_secret_was_is_told_though_it_only_begins_like_json() -> None:
+    text = f"[note] bearer {SECRET}"
+    assert Redactor().text(text) == ("[note] bearer <hidden-1>", ["text"])
+    assert redact({"content": [{"text": text}]})[1] == ["content[0].text"]
+
+
 def test_numbers_are_hidden_where_they_are_passwords() -> None:
     shown, places = redact({"pin": 1234, "password": 99.5, "maxTokens": 100, "tokens": 3})
     assert shown == {"pin": "<hidden-1>", "password": "<hidden-2>", "maxTokens": 100, "tokens": 3}
@@ -120,6 +127,17 @@ def test_what_the_protocol_itself_names_so_stays() -> None:
         },
     }
     assert redact(value) == (value, [])
+
+
+@pytest.mark.parametrize("naming", ["properties", "patternProperties", "$defs", "definitions"])
+def test_what_a_schema_gives_for_a_secret_is_hidden_wherever_it_is_named(naming: str) -> None:
+    schema = {naming: {"password": {"default": SECRET}, "default": {"title": "a token"}}}
+    shown, places = redact({"inputSchema": schema})
+    assert shown["inputSchema"][naming] == {
+        "password": {"default": "<hidden-1>"},
+        "default": {"title": "a token"},
+    }
+    assert places == [f"inputSchema.{naming}.password.default"]
 
 
 def test_schemas_keep_their_names_and_types_and_lose_given_values() -> None:
@@ -332,6 +350,22 @@ def test_nothing_of_a_request_shows_what_authenticates_it(value: str) -> None:
     body = {"method": "m", "params": {"text": f"my {value}", "nested": [f"{value}"]}}
     message = builder.message(msgspec.json.encode(body), time=0.0, direction=TO_SERVER)
     assert value not in (encode_line(head) + encode_line(message)).decode()
+
+
+def test_the_id_of_a_message_shows_no_secret() -> None:
+    data = json.dumps({"id": f"token={SECRET}", "method": "m"}).encode()
+    record = RecordBuilder(Redactor()).message(data, time=0.0, direction=TO_SERVER)
+    assert SECRET not in encode_line(record).decode()
+    assert (record.method, record.id) == ("m", "token=<hidden-1>")
+
+
+def test_what_came_in_the_place_of_a_head_shows_no_secret() -> None:
+    data = f"GET /mcp?t={SECRET} SPDY/9\r\nauthorization: Bearer {SECRET}\r\nhost: h"
+    record = RecordBuilder(Redactor()).unread_head(data.encode(), time=0.0, direction=TO_SERVER)
+    assert record.kind == "invalid"
+    assert SECRET not in record.payload.decode()
+    assert record.payload.decode().endswith("host: h")
+    assert record.redactions == ("query t", "header authorization")
 
 
 def test_of_secrets_within_each_other_nothing_is_left() -> None:
