@@ -1,5 +1,6 @@
 """The kit's wires over real pipes and sockets: what goes out, what is heard of odd servers."""
 
+import os
 import signal
 import socket
 import struct
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
 from conformance.kit.bindings.http import HttpStage
 from conformance.kit.bindings.sockets import SocketStage
@@ -252,23 +253,52 @@ async def test_a_case_waits_for_a_conversation_that_another_one_has() -> None:
 
 
 STUBBORN = """
-import signal, sys, time
+import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("ready", flush=True)
+print(os.getpid(), flush=True)
 while True:
     time.sleep(60)
 """
 
 
-async def test_when_the_run_is_interrupted_nobody_waits_for_a_stubborn_program() -> None:
-    async with StdioStage([sys.executable, "-c", STUBBORN]) as stage:
-        stage.patience = 1000.0
-        wire = await stage.connect(LEGACY, log=Log(stage.now))
-        assert isinstance(await wire.hear(WITHIN), Text)
-        with anyio.fail_after(WITHIN), anyio.CancelScope() as run:
-            run.cancel()
-            await wire.close()
-        assert await wire.exited(0) == -signal.SIGKILL
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_when_the_run_is_interrupted_nobody_waits_for_a_stubborn_program(when: str) -> None:
+    status: list[int | None] = []
+    leaves, closed = anyio.Event(), anyio.Event()
+    pids: list[int] = []
+
+    async def run(*, task_status: TaskStatus[anyio.CancelScope]) -> None:
+        with anyio.CancelScope() as scope:
+            async with StdioStage([sys.executable, "-c", STUBBORN]) as stage:
+                stage.patience = 1000.0
+                wire = await stage.connect(LEGACY, log=Log(stage.now))
+                text = await wire.hear(WITHIN)
+                assert isinstance(text, Text)
+                pids.append(int(text.data))
+                task_status.started(scope)
+                try:
+                    if when == "before":
+                        await anyio.sleep_forever()
+                finally:
+                    leaves.set()
+                    await wire.close()
+                    with anyio.CancelScope(shield=True):
+                        status.append(await wire.exited(0))
+                    closed.set()
+
+    async with anyio.create_task_group() as tasks:
+        scope = await tasks.start(run)
+        if when == "meanwhile":
+            await leaves.wait()
+            await anyio.wait_all_tasks_blocked()
+        scope.cancel()
+        with anyio.move_on_after(WITHIN):
+            await closed.wait()
+        in_time = closed.is_set()
+        if not in_time:
+            os.kill(pids[0], signal.SIGKILL)
+    assert in_time
+    assert status == [-signal.SIGKILL]
 
 
 async def test_a_program_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from anyio.abc import ByteStream
 from conformance.kit.bindings.http_pour import pour
 from conformance.kit.bindings.http_response import Response
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
+from conformance.kit.bindings.staging import PATIENCE, Staging
 from conformance.kit.headers import for_message
 from conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from conformance.kit.log import Log
@@ -439,8 +439,7 @@ class HttpWire:
 
     async def close(self) -> None:
         """See :class:`~conformance.kit.wire.Wire`."""
-        within = leaving(self._stage.patience)
-        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
+        with self._stage.leaving():
             if self.session is not None:
                 exchange = await self.fetch("DELETE", headers=self._of_session())
                 while (heard := await self._inbox.get(1.0)) is not None:

@@ -6,7 +6,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE, leaving
+from conformance.kit.bindings.staging import PATIENCE
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -105,9 +105,8 @@ class LinesWire:
             await anyio.aclose_forcefully(self._stream)
 
     async def close(self) -> None:
-        """Close the sending side, wait for the server's end, drop what is left."""
-        within = leaving(PATIENCE)
-        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
+        """Close the sending side, drop what is left."""
+        with anyio.CancelScope(shield=True):
             await self.finish()
         await self.cut()
 

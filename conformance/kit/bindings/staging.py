@@ -1,6 +1,8 @@
 """What the stages of real bindings share: tasks that read, and the clock of the event loop."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -14,25 +16,27 @@ from mcpcore.spec.revisions import Revision
 PATIENCE = 5.0
 """Seconds for a connection, a write, and for each step of leaving."""
 HURRY = 0.3
-"""Seconds for leaving, when the run was interrupted."""
-
-
-def leaving(patience: float) -> float:
-    """How long a goodbye may take, in seconds: hardly any time once the run was interrupted."""
-    return min(patience, HURRY) if anyio.current_effective_deadline() == -math.inf else patience
+"""Seconds for all goodbyes, once the run is interrupted; one that begins later has a tenth."""
 
 
 class Staging:
-    """An asynchronous context in which connections are read."""
+    """An asynchronous context in which connections are read.
+
+    A run is interrupted by cancelling what this context is part of.
+    """
 
     def __init__(self) -> None:
         self.tasks: TaskGroup
+        self._goodbyes: set[anyio.CancelScope] = set()
+        self._hurry = math.inf
+        """When goodbyes have to be over, by the clock of the event loop."""
         self.patience = PATIENCE
         """Seconds for a connection, and for each step of leaving."""
 
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
         self.tasks = await anyio.create_task_group().__aenter__()
+        self.tasks.start_soon(self._watch)
         return self
 
     async def __aexit__(
@@ -44,6 +48,30 @@ class Staging:
         """Stop what still reads."""
         self.tasks.cancel_scope.cancel()
         return await self.tasks.__aexit__(kind, value, trace)
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Give a goodbye ``patience`` seconds, and hardly any once the run is interrupted.
+
+        What is within is not cancelled; it is left when the time is over.
+        """
+        now = anyio.current_time()
+        until = min(now + self.patience, max(self._hurry, now + HURRY / 10))
+        with anyio.CancelScope(shield=True, deadline=until) as scope:
+            self._goodbyes.add(scope)
+            try:
+                yield
+            finally:
+                self._goodbyes.remove(scope)
+
+    async def _watch(self) -> None:
+        """Let who is leaving hurry when the run is interrupted: they do not notice it."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._hurry = anyio.current_time() + HURRY
+            for scope in self._goodbyes:
+                scope.deadline = min(scope.deadline, self._hurry)
 
     @property
     def keeps(self) -> bool:

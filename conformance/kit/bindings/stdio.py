@@ -13,7 +13,7 @@ from anyio.abc import Process
 
 from conformance.kit.bindings.inbox import Inbox
 from conformance.kit.bindings.lines import Splitter
-from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
+from conformance.kit.bindings.staging import PATIENCE, Staging
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -235,15 +235,17 @@ class StdioWire:
     async def close(self) -> None:
         """Close the input, wait, terminate, kill; nothing of its group is left."""
         self._over()
-        within = leaving(self._stage.patience)
         with anyio.CancelScope(shield=True):
             try:
                 if self._process.returncode is None:
                     assert self._process.stdin is not None
                     await self._process.stdin.aclose()
-                    if await self.exited(within) is None:
-                        self._kill(signals.SIGTERM)
-                        await self.exited(within)
+                    with self._stage.leaving():
+                        await self._process.wait()
+                if self._process.returncode is None:
+                    self._kill(signals.SIGTERM)
+                    with self._stage.leaving():
+                        await self._process.wait()
             finally:
                 self._kill(signals.SIGKILL)
                 await self._process.wait()

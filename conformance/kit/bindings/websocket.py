@@ -19,7 +19,7 @@ from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE, Staging, leaving
+from conformance.kit.bindings.staging import PATIENCE, Staging
 from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -129,7 +129,7 @@ class WebSocketStage(Staging):
                 for event in socket.events():
                     if isinstance(event, events.AcceptConnection):
                         accepted = True
-                        wire = WebSocketWire(stream, socket, log, number, event, self._url)
+                        wire = WebSocketWire(self, stream, socket, log, number, event)
                         self.tasks.start_soon(wire.read)
                         return wire
                     if isinstance(event, events.RejectConnection):
@@ -149,17 +149,18 @@ class WebSocketWire:
 
     def __init__(
         self,
+        stage: WebSocketStage,
         stream: ByteStream,
         socket: wsproto.WSConnection,
         log: Log,
         number: int,
         opened: events.AcceptConnection,
-        url: str,
     ) -> None:
-        self.url = url
+        self.url = stage.target
         self.accepted = _plain(opened.extra_headers)
         self.subprotocol = opened.subprotocol
         """The one that the server has chosen."""
+        self._leaving = stage.leaving
         self._number = number
         self._stream = stream
         self._socket = socket
@@ -219,8 +220,7 @@ class WebSocketWire:
 
     async def close(self) -> None:
         """Close as RFC 6455 has it, and drop what is left."""
-        within = leaving(PATIENCE)
-        with anyio.CancelScope(shield=True), anyio.move_on_after(within):
+        with self._leaving():
             if not self._done.is_set():
                 await self.finish()
                 await self._done.wait()
