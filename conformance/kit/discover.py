@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -20,7 +21,8 @@ PAGES = 100
 LAST = 300
 """Characters of standard error that are shown of a server that cannot be looked at."""
 OFFERS = ("tools", "resources", "prompts")
-UNAUTHORIZED = 401
+UNAUTHORIZED, FORBIDDEN = 401, 403
+METHOD_NOT_FOUND = -32601
 
 
 async def discover(
@@ -43,14 +45,41 @@ async def discover(
         # to refuse a connection by a status is to say something
         if isinstance(error.__cause__, Refused) and error.__cause__.status is not None:
             features.heard = features.declined = True
-            features.guarded = error.__cause__.status == UNAUTHORIZED
+            features.status = error.__cause__.status
+            features.guarded = features.status == UNAUTHORIZED
     finally:
         features.heard |= any(map(_heard, talk.links))
         for each in talk.links:
             await each.wire.close()
+    if features.status == FORBIDDEN:
+        features.guarded = await _forbids_also_itself(stage, revision, timing)
     if features.problems:
         features.problems += [f"standard error: {last}" for last in map(_last, talk.links) if last]
     return features
+
+
+async def _forbids_also_itself(stage: Stage, revision: Revision, timing: Timing) -> bool:
+    """Whether a server that answers 403 does so to requests from its own origin, too.
+
+    To want an Origin of programs that are no browsers is a fault, of which there are cases.
+    """
+    target = urlsplit(stage.target)
+    scheme = "https" if target.scheme in ("https", "wss") else "http"
+    origin = [("origin", f"{scheme}://{target.netloc.rpartition('@')[2]}")]
+    features = Features(revision="")
+    talk = ServerTalk(stage, revision, features, log=Log(stage.now), timing=timing, seed=0)
+    try:
+        link = await talk.connect(headers=origin)
+        if revision.handshake:
+            reply = await link.request("initialize", link.opening())
+        else:
+            reply = await link.request("server/discover")
+    except Ended as error:
+        return isinstance(error.__cause__, Refused) and error.__cause__.status == FORBIDDEN
+    finally:
+        for each in talk.links:
+            await each.wire.close()
+    return reply.status == FORBIDDEN
 
 
 def _heard(link: Link) -> bool:
@@ -136,6 +165,10 @@ def _refused(reply: Reply, features: Features) -> None:
     features.problems.append(f"{reply.sent.method} got {reply}")
     features.declined = reply.refused or reply.silent
     features.guarded = reply.status == UNAUTHORIZED
+    message = reply.message
+    # a method that is not there is answered with 404 in the modern era
+    if message is None or message.kind is not Kind.ERROR or message.code != METHOD_NOT_FOUND:
+        features.status = reply.status if reply.refused else None
 
 
 async def _lists(link: Link, features: Features) -> None:

@@ -50,8 +50,10 @@ class Features(Struct):
     """Whether anything came of the server, of whatever kind."""
     declined: bool = False
     """Whether the server has shown in an orderly way that it does not speak the revision."""
+    status: int | None = None
+    """The HTTP status with which it refused what began the conversation."""
     guarded: bool = False
-    """Whether it answered that it serves only who has other credentials."""
+    """Whether it answered that it serves only who has other credentials, or nobody here."""
     tried: bool = False
     """Whether bare cases are played although nobody knows that the revision is spoken."""
     least: str = "server/discover"

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from time import monotonic
+from urllib.parse import urlsplit
 
 from conformance.kit.bindings.staging import Staging
-from conformance.kit.discover import discover
+from conformance.kit.discover import UNAUTHORIZED, discover
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.kit.play import not_applicable, play
@@ -20,6 +21,13 @@ from mcpcore.spec.revisions import Revision
 
 _WITHIN = (Binding.MEMORY, Binding.CORE)
 """In this process: what ends there ends the run as well."""
+
+
+NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+NO_ENDPOINT = (NOT_FOUND, METHOD_NOT_ALLOWED)
+CREDENTIALS = "--header 'Authorization: Bearer TOKEN'"
+USUAL = "/mcp"
+"""Where an endpoint is, by custom."""
 
 
 class CannotRun(Exception):
@@ -179,13 +187,31 @@ def consider(found: Mapping[str, Features], settings: Settings, stage: Stage) ->
     Raises CannotRun for a server that was not heard at all, or lets nobody in.
     """
     none = not spoken(found)
-    if none and any(each.guarded for each in found.values()):
-        raise speaks_none(found, stage, " to whoever has no credentials (--header)")
+    if none and (hint := shut(found, stage)):
+        raise speaks_none(found, stage, f": {hint}")
     if none and not any(each.heard for each in found.values()):
         raise speaks_none(found, stage)
     for name, each in found.items():
         if each.revision != name:
             each.tried = settings.named or none or (each.heard and not each.declined)
+
+
+def shut(found: Mapping[str, Features], stage: Stage) -> str:
+    """What to do about a server that lets nobody in, or has no endpoint there; empty if it has."""
+    heard = [each for each in found.values() if each.heard]
+    statuses = sorted({each.status for each in heard if each.status is not None})
+    said = " and ".join(map(str, statuses))
+    if UNAUTHORIZED in statuses or (heard and all(each.guarded for each in heard)):
+        other = "other credentials" if getattr(stage, "headers", {}) else "credentials"
+        return f"it answers with status {said}, and wants {other} ({CREDENTIALS})"
+    if not statuses or any(each.status not in NO_ENDPOINT for each in heard):
+        return ""
+    path = urlsplit(stage.target).path or "/"
+    usual = "" if path == USUAL else f", such as {USUAL}"
+    hint = f"it answers with status {said}: is the path right, {path}{usual}"
+    if stage.binding is Binding.HTTP and METHOD_NOT_ALLOWED in statuses:
+        hint += ", or is it a server over HTTP+SSE (--transport sse)"
+    return f"{hint}?"
 
 
 def spoken(found: Mapping[str, Features]) -> bool:

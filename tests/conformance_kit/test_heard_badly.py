@@ -227,7 +227,7 @@ def test_a_server_that_wants_credentials_is_not_judged() -> None:
     with guarded("authorization", 401) as url:
         done = conformance("server", "--revision", "2025-11-25", url)
     assert done.returncode == 3
-    assert "to whoever has no credentials (--header)" in done.stderr
+    assert "it answers with status 401, and wants credentials (--header" in done.stderr
 
 
 def test_a_client_whose_first_message_is_none_is_judged(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Servers that let nobody in, and addresses without one: what to do about it is said."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.conformance_kit.test_run_cli import conformance
+
+BODIES = {
+    "empty": b"",
+    "page": b"<html>no</html>",
+    "error": b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32001, "message": "no"}}',
+}
+HEADER = "--header 'Authorization: Bearer TOKEN'"
+
+
+@contextmanager
+def answering(code: int, body: bytes) -> Iterator[str]:
+    """A server that answers everything with one status; gives its host and port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(code)
+            kind = "application/json" if body.startswith(b"{") else "text/html"
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self.do_POST()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    ("url", "code", "options", "hint"),
+    [
+        (
+            "http://{}/mcp",
+            401,
+            (),
+            f": it answers with status 401, and wants credentials ({HEADER})",
+        ),
+        (
+            "http://{}/mcp",
+            403,
+            (),
+            f": it answers with status 403, and wants credentials ({HEADER})",
+        ),
+        (
+            "http://{}/mcp",
+            403,
+            ("--header", "Authorization: Bearer x"),
+            f": it answers with status 403, and wants other credentials ({HEADER})",
+        ),
+        ("http://{}", 404, (), ": it answers with status 404: is the path right, /, such as /mcp?"),
+        ("http://{}/mcp", 404, (), ": it answers with status 404: is the path right, /mcp?"),
+        (
+            "http://{}/sse",
+            405,
+            ("--transport", "http"),
+            ": it answers with status 405: is the path right, /sse, such as /mcp,"
+            " or is it a server over HTTP+SSE (--transport sse)?",
+        ),
+        ("ws://{}/", 401, (), f": it answers with status 401, and wants credentials ({HEADER})"),
+        ("ws://{}/", 403, (), f": it answers with status 403, and wants credentials ({HEADER})"),
+        ("ws://{}/", 404, (), ": it answers with status 404: is the path right, /, such as /mcp?"),
+        ("sse+http://{}/", 404, (), ": it answers with status 404: is the path right, /, such as"),
+        (
+            "sse+http://{}/",
+            401,
+            (),
+            f": it answers with status 401, and wants credentials ({HEADER})",
+        ),
+    ],
+)
+def test_it_is_said_and_nothing_is_played(
+    url: str, code: int, options: tuple[str, ...], hint: str, body: str
+) -> None:
+    with answering(code, BODIES[body]) as place:
+        target = url.format(place)
+        done = conformance("server", *options, "--timeout", "2", target)
+    assert done.returncode == 3
+    assert hint in done.stderr
+    assert "failed" not in done.stdout + done.stderr
