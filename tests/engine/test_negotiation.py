@@ -153,11 +153,19 @@ def test_initialized_out_of_order_is_a_violation_and_changes_nothing() -> None:
     peer = Peer(Role.SERVER, server_config())
     [event] = feed(peer, tell("notifications/initialized"))
     assert isinstance(event, Violation)
+    assert event.message == "notifications/initialized while the session is new"
     assert peer.state is Session.NEW
     peer = legacy_server()
     [event] = feed(peer, tell("notifications/initialized"))
     assert isinstance(event, Violation)
+    assert event.message == "notifications/initialized while the session is open"
     assert peer.state is Session.OPEN
+    peer = Peer(Role.CLIENT, client_config(negotiation=Negotiation.LEGACY))
+    peer.start(now=0)
+    [event] = feed(peer, tell("notifications/initialized"))
+    assert isinstance(event, Violation)
+    assert event.message == "notifications/initialized while the session is opening"
+    assert peer.state is Session.OPENING
 
 
 def test_requests_between_initialize_and_initialized_are_served() -> None:

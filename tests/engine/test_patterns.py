@@ -872,7 +872,9 @@ def test_client_computes_its_headers() -> None:
     peer.request("resources/read", {"uri": "a:b"}, now=0)
     peer.request("tools/call", {"name": 7}, now=0)
     peer.request("tasks/get", {"taskId": "t-1"}, now=0, force=True)
-    full, empty, read, odd, task = (frame.mirror for frame in peer.data_to_send())
+    peer.request("prompts/get", {"name": "t", "arguments": {"region": "eu"}}, now=0, force=True)
+    full, empty, read, odd, task, prompt = (frame.mirror for frame in peer.data_to_send())
+    assert prompt == Mirror(version=MODERN_NAMES[-1], method="prompts/get", name="t")
     assert task is not None
     assert task.name == "t-1"
     assert full == Mirror(

@@ -23,12 +23,15 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.lifecycle import Session
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
+from mcpcore.wire.message import Reject, decode
 from tests.engine.bench import (
     ALL_NAMES,
     CLIENT_ALL,
     LEGACY_NAMES,
     META,
+    MODERN_NAMES,
     Pair,
     answer,
     call,
@@ -146,6 +149,9 @@ def test_methods_of_extensions_reach_the_owner() -> None:
 def test_notification_method_with_an_id_is_refused() -> None:
     peer = legacy_server()
     feed(peer, call(1, "notifications/initialized"))
+    assert sent(peer)[0]["error"]["code"] == -32600
+    peer = modern_server()
+    feed(peer, call(1, "notifications/cancelled", {"requestId": 2}, modern=True))
     assert sent(peer)[0]["error"]["code"] == -32600
 
 
@@ -1082,6 +1088,43 @@ def test_responses_are_refused_where_nothing_was_asked() -> None:
     assert isinstance(drain(peer)[0], Violation)
     [frame] = peer.data_to_send()
     assert (frame.kind, frame.code, frame.key) == (FrameKind.ERROR, -32600, None)
+    assert frame.revision is BY_NAME[MODERN_NAMES[-1]]
+
+
+def test_what_arrived_on_a_route_is_forgotten_but_for_answers() -> None:
+    peer = modern_client()
+    malformed: list[Any] = [
+        {"jsonrpc": "2.0", "id": 1, "method": 7},
+        {"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}},
+    ]
+    proper = [call(1, "ping"), tell("notifications/message"), answer(1), error(1, -1)]
+    frames = [decode(json.dumps(each).encode()) for each in (*malformed, *proper)]
+    for route in (1, 2):
+        for frame in frames:
+            peer.receive(frame, now=0, route=route)
+    peer.hub.discard(1)
+    _, both, _, _, result, failure = frames
+    assert isinstance(both, Reject)
+    assert both.response
+    assert [item[1] for item in peer.hub.inbox if item[3] == 1] == [both, result, failure]
+    assert [item[1] for item in peer.hub.inbox if item[3] == 2] == frames
+
+
+@pytest.mark.parametrize(("size", "shown"), [(199, 199), (200, 200), (201, 200)])
+def test_of_what_is_no_message_the_beginning_is_shown(size: int, shown: int) -> None:
+    [event] = feed(legacy_client(), b"x" * size)
+    assert isinstance(event, Violation)
+    assert event.excerpt == "x" * shown
+
+
+def test_a_notification_of_the_other_side_is_a_violation_on_its_route() -> None:
+    peer = legacy_server()
+    message = json.dumps(tell("notifications/tools/list_changed")).encode()
+    peer.receive(message, now=0, route=7)
+    [event] = drain(peer)
+    assert isinstance(event, Violation)
+    assert (event.code, event.route) == (-32601, 7)
+    assert event.message.startswith("notifications/tools/list_changed is not sent by a client")
 
 
 def test_every_route_gets_one_end() -> None:

@@ -492,8 +492,14 @@ def test_what_waited_ends_when_nothing_follows(make: Any) -> None:
 def test_closing_by_ourselves_ends_everything(make: Any) -> None:
     peer = coming_back(make())
     request = peer.request("tools/list", now=0.0)
+    sent(peer)
     peer.close(now=1.0)
-    assert [event.request for event in drain(peer) if isinstance(event, RequestEnded)] == [request]
+    [ended] = [event for event in drain(peer) if isinstance(event, RequestEnded)]
+    assert (ended.request, ended.method) == (request, "tools/list")
+    assert (ended.reason, ended.message) == (EndReason.CLOSED, "closed by this side")
+    [told] = sent(peer)
+    assert told["method"] == "notifications/cancelled"
+    assert (told["params"]["requestId"], told["params"]["reason"]) == (request, "closed")
 
 
 def test_only_a_client_that_ended_and_means_to_come_back_has_a_successor() -> None:

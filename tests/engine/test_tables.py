@@ -146,5 +146,9 @@ def test_a_deadline_that_does_not_move_takes_no_more_room() -> None:
         deadlines.set(item, 3.0)
         deadlines.set(item, 9.0)
     assert len(deadlines._heap) + len(deadlines._queue) < 300
+    for _ in range(1000):
+        deadlines.set(item, None)
+        deadlines.set(item, 9.0)
+    assert len(deadlines._heap) + len(deadlines._queue) < 300
     assert [deadlines.due(when) for when in (3.0, 5.0, 9.0)] == [[], [other], [item]]
     assert deadlines.next() is None
