@@ -11,7 +11,9 @@ from msgspec import Struct
 
 __all__ = ["EventFrame", "Events", "Gatherer", "Held", "Lines"]
 
-_LAST_WORD = re.compile(rb'[^\s"]{1,4096}\Z')
+_WORD = 4096
+"""Bytes of a last word, at the most."""
+_NO_WORD = re.compile(rb'[\s"]')
 
 
 class Held(NamedTuple):
@@ -51,9 +53,12 @@ class Gatherer:
         """
         data, dropped = bytes(self._data), self._dropped
         if dropped:
-            whole = _LAST_WORD.sub(b"", data)
-            dropped += len(data) - len(whole)
-            data = whole
+            # read backwards, as looking for a word that reaches the end would try every byte
+            last = data[-_WORD:][::-1]
+            before = _NO_WORD.search(last)
+            word = len(last) if before is None else before.start()
+            dropped += word
+            data = data[: len(data) - word]
         self._data.clear()
         self._dropped = 0
         return Held(data, dropped)

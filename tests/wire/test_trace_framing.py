@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,10 +44,23 @@ def test_what_is_too_long_is_counted(data: bytes, limit: int, cuts: list[int]) -
     assert not gatherer
 
 
-def test_of_what_is_not_whole_the_last_word_goes() -> None:
-    gatherer = Gatherer(20)
-    gatherer.add(b'{"a":"b https://user:pass@host"}')
-    assert gatherer.take() == Held(b'{"a":"b ', 24)
+@pytest.mark.parametrize(
+    ("held", "word"),
+    [
+        (b'{"a":"b ', b"https:/"),
+        (b"", b"secret"),
+        (b"a\x0b", b"secret"),
+        (b"ends with one ", b""),
+        (b'"', b"x" * 4096),
+        (b'"x', b"x" * 4096),
+        (b"x" * 1_000_000, b"x" * 4096),
+        (b"y " * 3000, b""),
+    ],
+)
+def test_of_what_is_not_whole_the_last_word_goes(held: bytes, word: bytes) -> None:
+    gatherer = Gatherer(len(held + word))
+    gatherer.add(held + word + b"more")
+    assert gatherer.take() == Held(held, len(word) + 4)
 
 
 EVENTS = st.lists(
