@@ -63,6 +63,7 @@ def test_mirrored_fields_are_decoded() -> None:
     assert fields.name() == "Hello, 世界"
     assert fields.mirrored() == {"region": "us-west1", "text": " padded "}
     assert Fields([]).name() is None
+    assert Fields([(b"mcp-param-\xff", b"x")]).mirrored() == {"\ufffd": "x"}
 
 
 @pytest.mark.parametrize(

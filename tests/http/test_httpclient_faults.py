@@ -441,10 +441,12 @@ def test_batches_where_the_revision_has_them(version: str, taken: bool) -> None:
             hand.event(send, body)
             hand.end(send)
         kinds = hand.kinds()
+        said = [event.message for event in hand.events if isinstance(event, Violation)]
         hand.events.clear()
         if taken:
             assert kinds == ["NotificationReceived", "ResultReceived"]
         else:
+            assert said == [f"a batch in answer to tools/call: {version} has none"]
             assert sorted(kinds) == ["RequestEnded", "Violation"] or "StreamInterrupted" in kinds
 
 

@@ -23,6 +23,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
     Violation,
 )
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.settings import HttpClientSettings
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
 from mcpcore.wire.sse import encode_event
@@ -543,6 +544,7 @@ def test_limits() -> None:
             hand.data(send, b"data: " + b"x" * 600)
         ended = hand.take(RequestEnded)
         assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+        assert ended.fault == Fault(FaultKind.TOO_LARGE)
         assert "1000 bytes" in ended.message
         assert hand.aborted.pop() == send.exchange
     assert hand.kinds() == ["NotificationReceived"]

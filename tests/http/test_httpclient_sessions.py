@@ -7,6 +7,7 @@ import pytest
 
 from mcpcore.engine.config import Limits, Negotiation
 from mcpcore.engine.events import (
+    ConnectionEnded,
     EndReason,
     NotificationReceived,
     Ready,
@@ -477,6 +478,7 @@ def test_a_server_that_forgets_at_once_is_given_up(most: int) -> None:
         hand.reply(hand.next(), 404)
     assert rounds == most
     assert hand.take(RequestEnded).request == request
+    assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
 
 
 def test_a_session_that_cannot_be_opened_again_ends_everything() -> None:

@@ -174,6 +174,13 @@ def test_content_type(content_type: str, status: int) -> None:
     assert reply.status == status
 
 
+@pytest.mark.parametrize(
+    ("coding", "status"), [("identity", 200), ("Identity", 200), ("gzip", 415), ("gzip, br", 415)]
+)
+def test_content_encoding(coding: str, status: int) -> None:
+    assert Bench().post(initialize(), content_encoding=coding).status == status
+
+
 def test_a_missing_content_type_is_refused() -> None:
     assert Bench().post(initialize(), remove=("content-type",)).status == 415
 

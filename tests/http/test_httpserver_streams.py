@@ -278,6 +278,18 @@ def test_a_large_answer_is_not_cut() -> None:
         assert not reply.end.close
 
 
+def test_a_request_whose_stream_is_not_read_is_cancelled_and_the_reason_told() -> None:
+    bench = Bench(make_server(HttpSettings(max_queued=100)))
+    bench.send_modern("tools/list", PROGRESS)
+    key = bench.take(RequestReceived).key
+    for _ in range(20):
+        bench.server.notify("notifications/x", {"text": "x" * 50}, parent=key)
+        bench.server.writable()
+    bench.pump()
+    cancelled = bench.take(RequestCancelled)
+    assert (cancelled.key, cancelled.reason) == (key, "the client does not read its stream")
+
+
 def test_a_stream_far_over_its_limit_is_closed_at_once() -> None:
     bench = Bench(make_server(HttpSettings(max_queued=100)))
     modern = bench.send_modern("subscriptions/listen", LISTEN)

@@ -167,11 +167,13 @@ def test_health_while_serving_draining_and_closing(method: str) -> None:
     assert asked() == {"/health": 200, "/health/ready": 200, "/health/live": 200}
     bench.server.ready = False
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
+    assert bench.post(None, method="GET", path="/health").body == b"draining\n"
     # Draining is an announcement: everything is still served.
     assert bench.post(initialize()).status == 200
     bench.server.ready = True
     bench.server.close(now=bench.now)
     assert asked() == {"/health": 503, "/health/ready": 503, "/health/live": 200}
+    assert bench.post(None, method="GET", path="/health").body == b"closing\n"
 
 
 def test_health_without_a_store() -> None:

@@ -10,6 +10,7 @@ from mcpcore.http.storing import (
     LogPage,
     QueuePut,
     QueueTake,
+    SessionTouch,
     Step,
     StreamAppend,
     StreamBegin,
@@ -790,6 +791,16 @@ def test_a_stream_that_cannot_begin() -> None:
     one.failing("StreamBegin")
     assert one.replies[one.listen(session)].status == 503
     assert one.replies[get].end is None
+
+
+def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
+    (one,) = party("a")
+    session = one.session()
+    one.post(request("ping", id=9), mcp_session_id=session)
+    touched = len(one.asked(SessionTouch))
+    one.failing("QueueTake")
+    assert one.replies[one.listen(session)].status == 503
+    assert len(one.asked(SessionTouch)) == touched
 
 
 @pytest.mark.parametrize("done", [False, True])
