@@ -89,7 +89,7 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
     for how in report.gone:
         left = sum(entry.detail == how for entry in report.entries)
-        console.print(f"[bold red]server gone:[/] {escape(how)}; {left} cases were not played")
+        console.print(f"[bold red]{escape(how)}[/]; {left} cases were not played")
     known = sum(entry.judged is Judged.KNOWN for entry in report.entries)
     rest = f" ({known} known failures)" if known else ""
     said = f"{report.target}: {report.summary()}{rest}, in {report.duration()}"

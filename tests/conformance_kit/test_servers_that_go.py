@@ -1,20 +1,27 @@
 """Servers that end in the middle of a run: one sentence, and no failures that are none."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from conformance.kit.link import Link
 from conformance.kit.model import MUST, Binding, Page, Result, Verdict
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from conformance.kit.wire import ProcessWire
 from conformance.reports.report import report_of
 from conformance.run.expected import judge
 from conformance.run.plan import Settings
+from conformance.run.presence import knock
 from conformance.run.run import Listener, Run
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import subject_of
@@ -243,6 +250,35 @@ async def test_over_stdio_only_the_deadly_case_fails(jobs: int, tmp_path: Path) 
     assert {*bad.values()} == {(Verdict.PASSED, "")}
 
 
+async def test_a_process_that_ended_between_two_cases_is_not_gone_on_with(tmp_path: Path) -> None:
+    page = Page("p")
+    links: list[Link] = []
+
+    @page.server(MUST, "a/opens", expects="-")
+    async def opens(talk: ServerTalk) -> None:
+        """Leaves a conversation to others."""
+        links.append(await talk.open())
+
+    @page.server(MUST, "a/waits", expects="-")
+    async def waits(talk: ServerTalk) -> None:
+        """Waits until the process has ended."""
+        wire = cast("ProcessWire", links[0].wire)
+        await wire.signal(signal.SIGKILL)
+        assert await wire.exited(10.0) == -signal.SIGKILL
+
+    @page.server(MUST, "a/goes-on", expects="-")
+    async def goes_on(talk: ServerTalk) -> None:
+        """Finds another one."""
+        links.append(await talk.open())
+        await links[-1].ask("ping")
+
+    command = [sys.executable, "-c", STDIO, str(tmp_path / "spoilt")]
+    _, found, _ = await played(command, page, timeout=10.0)
+    assert {name: each.detail for name, each in found.items() if each.detail} == {}
+    assert {each.verdict for each in found.values()} == {Verdict.PASSED}
+    assert links[0].wire is not links[1].wire
+
+
 async def test_a_command_that_does_not_start_any_more_is_said_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STDIO, str(tmp_path / "spoilt")]
     _, found, how = await played(command, mortal("die for good"), timeout=5.0)
@@ -254,6 +290,50 @@ async def test_a_command_that_does_not_start_any_more_is_said_once(tmp_path: Pat
     assert found["deadly"].verdict is Verdict.FAILED
     assert {found[f"after-{number}"].detail for number in range(4)} == {sentence}
     assert {found[f"after-{number}"].verdict for number in range(4)} == {Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize(
+    ("linger", "stays", "why"),
+    [(10.0, False, "connection refused"), (10.0, True, ""), (0.0, True, "")],
+)
+async def test_a_connection_that_a_process_lets_in_as_it_ends_is_none(
+    linger: float, stays: bool, why: str
+) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+    def ends() -> None:
+        connection, _ = listener.accept()
+        if not stays:
+            listener.close()
+        connection.close()
+
+    thread = threading.Thread(target=ends)
+    thread.start()
+    assert await knock(target, 10.0, linger=linger) == why
+    thread.join()
+    listener.close()
+
+
+async def test_a_socket_that_is_not_there_takes_no_connection(tmp_path: Path) -> None:
+    assert await knock(f"unix://{tmp_path}/s", 10.0) == "no such file or directory"
+
+
+async def test_a_server_that_goes_while_it_is_looked_at_is_said_once() -> None:
+    # the first look takes three messages: initialize, initialized, and a list
+    program = HTTP.replace('"capabilities": {}', '"capabilities": {"tools": {}}, "tools": []')
+    with process(program, "0", "4") as port:
+        subjects = [subject_of(parse_target(f"http://127.0.0.1:{port}/mcp"))]
+        revisions = tuple(BY_NAME[name] for name in ("2025-06-18", REVISION))
+        settings = Settings(revisions=revisions, jobs=1, timeout=1.0)
+        run = prepare(subjects, mortal().cases, settings)
+        listener = Heard()
+        await run_server(run, subjects, listener)
+    assert run.complete
+    (sentence,) = listener.how
+    assert sentence.endswith(f"; it went while it was looked at in {REVISION}")
+    assert {each.verdict for each in run.results} == {Verdict.INCONCLUSIVE}
+    assert {each.detail for each in run.results} == {sentence}
 
 
 def test_the_command_says_it_once(tmp_path: Path) -> None:

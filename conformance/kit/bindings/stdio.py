@@ -63,9 +63,13 @@ class StdioStage(Staging):
         return found
 
     def _taken(self, revision: Revision, said: str, log: Log) -> Kept | None:
-        for entry in self._kept:
+        for entry in [*self._kept]:
             spoken, declared, wire, kept = entry
-            if spoken is revision and declared == said:
+            if wire.ended:
+                # the case that left it has passed: its end is not a fault of the one that comes
+                self._kept.remove(entry)
+                self.tasks.start_soon(wire.close)
+            elif spoken is revision and declared == said:
                 self._kept.remove(entry)
                 self._lent[wire.lease] = revision, said
                 wire.adopt(log)
@@ -162,12 +166,19 @@ class StdioWire:
         self._log = log
         self._inbox = Inbox(anyio.current_time)
         self._stderr = b""
+        self._silent = False
+        """Whether its output has ended."""
         self._begun: Callable[[], None] | None = begun
         self.lease = lease
         self._over = over
         self._scope = anyio.CancelScope()
         self._stage = stage
         stage.tasks.start_soon(self._serve)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes of the process any more."""
+        return self._silent or self._process.returncode is not None
 
     def adopt(self, log: Log) -> None:
         """Go on as a wire of another case."""
@@ -275,6 +286,7 @@ class StdioWire:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass
         splitter.end()
+        self._silent = True
         status = await self.exited(PATIENCE)
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
         what = "closed its output" if status is None else f"ended with status {status}"
