@@ -1,5 +1,6 @@
 """The typer application that ``mcpcore`` adds as ``mcpcore conformance``."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -68,6 +69,7 @@ def server(
 
 def client(
     context: typer.Context,
+    words: Words = None,
     show: ListOption = False,
     as_json: Shown = False,
     *,
@@ -96,6 +98,12 @@ def client(
             raise Failure(JSON_ALONE, Exit.USAGE)
         if show:
             return list_cases(chosen.listed(Side.CLIENT), as_json=as_json)
+        if words:
+            written = shlex.join([*words, *(options.command or ())])
+            raise Failure(f"a client is a command behind --, as in: -- {written}", Exit.USAGE)
+        for name, given in (("--other-header", choice.other_headers), ("--tool", choice.tools)):
+            if given:
+                raise Failure(f"{name} is about servers", Exit.USAGE)
         from conformance.commands.client import check_client
 
         return check_client(options, chosen)

@@ -237,6 +237,9 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("server", "http://h/mcp", "--json"), "--json goes with --list; --report json gives"),
         (("client", "--json", "--", "x"), "--json goes with --list; --report json gives"),
         (("client",), "no command"),
+        (("client", "python", "a b.py"), "behind --, as in: -- python 'a b.py'"),
+        (("client", "--tool", "t", "--", "x"), "--tool is about servers"),
+        (("client", "--other-header", "A: b", "--", "x"), "--other-header is about servers"),
         (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
         (("mutants", "--only", "x"), "there is no case 'x'"),
         (
