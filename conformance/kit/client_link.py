@@ -66,14 +66,20 @@ class ClientLink(ClientRecord):
         return self.requests("initialize")[-1]
 
     async def begun(self) -> Message:
-        """Wait for how a client begins: with initialize, in the modern era with any request.
+        """Wait for how a client begins: with initialize, in the modern era with any other request.
 
-        Raises Inconclusive if it does not.
+        Whoever tries initialize first, and goes on when it is refused, has begun as well.  Raises
+        Inconclusive for a client that does not begin.
         """
         if not self.revision.handshake:
-            first: Message | None = await self.until(lambda: next(iter(self.requests()), None))
+            first: Message | None = await self.until(
+                lambda: next(
+                    (each for each in self.requests() if each.method != "initialize"), None
+                )
+            )
             if first is None:
-                raise Inconclusive(f"the client sent no request: {self.talk.state(self)}")
+                said = "nothing but initialize" if self.requests() else "no request"
+                raise Inconclusive(f"the client sent {said}: {self.talk.state(self)}")
             return first
         if not await self.until(lambda: self.requests("initialize")):
             raise Inconclusive(f"the client did not initialize: {self.talk.state(self)}")
