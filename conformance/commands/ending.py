@@ -87,6 +87,8 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
             _print_cases(found, console, verbose=verbose)
     for case in report.stale:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
+    for how in report.away:
+        console.print(f"[yellow]{escape(how)}[/]")
     for how in report.gone:
         left = sum(entry.detail == how for entry in report.entries)
         console.print(f"[bold red]{escape(how)}[/]; {left} cases were not played")

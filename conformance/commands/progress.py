@@ -86,6 +86,10 @@ class _Counting(Listener):
         self.told.add(how)
         self.tell(Text(safe(how, self.secrets), style=STYLE[Verdict.FAILED]))
 
+    def came_back(self, binding: Binding, how: str) -> None:
+        """Print it."""
+        self.tell(Text(safe(how, self.secrets), style=STYLE[Verdict.WEAK]))
+
     def tell(self, text: Text) -> None:
         """Print one line."""
         self.console.print(text, soft_wrap=True)

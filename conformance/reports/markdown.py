@@ -18,6 +18,7 @@ def as_markdown(report: Report) -> str:
     lines += [f"{_escaped(report.summary())}, in {report.duration()}.", ""]
     if report.ended is not None:
         lines += [f"**{report.ended.word}**: {_escaped(report.ended.why)}", ""]
+    lines += [line for how in report.away for line in (_escaped(f"{how}."), "")]
     lines += [
         "| transport | revision | " + " | ".join(Verdict) + " |",
         "|---|---|" + "---:|" * len(Verdict),

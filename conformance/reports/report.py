@@ -84,6 +84,8 @@ class Report(Struct, kw_only=True):
     unplayed: Sequence[Unit] = ()
     gone: Sequence[str] = ()
     """How servers went in the middle of it; also the detail of each case that they have left."""
+    away: Sequence[str] = ()
+    """When servers were gone in the middle of it, and came back."""
     stale: Sequence[str] = ()
     entries: list[Entry] = field(default_factory=list)
 
@@ -155,6 +157,7 @@ def report_of(
         ended=None if ended is None else structs.replace(ended, why=safe(ended.why, secrets)),
         unplayed=unplayed,
         gone=[safe(how, secrets) for how in run.gone.values()],
+        away=[safe(how, secrets) for how in run.away],
         stale=[*map(printable, judgement.stale)],
         entries=[_entry(result, judgement, secrets) for result in run.results],
     )

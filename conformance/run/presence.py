@@ -38,6 +38,8 @@ class Presence:
         """
         self.gone = ""
         """How it went, in one sentence; empty as long as it is there."""
+        self.away: list[str] = []
+        """When it was gone and has come back, in one sentence each."""
         self._stage = stage
         self._addressed = stage.binding in ADDRESSED
         self._patience = patience
@@ -78,9 +80,10 @@ class Presence:
             return self._blamed(unit, result)
         # others may have ended it, and it is back: now nothing new begins beside this case
         result = await play()
-        if await self._there(unit, result):
-            return result
-        return self._blamed(unit, result)
+        if not await self._there(unit, result):
+            return self._blamed(unit, result)
+        result.notes.append("played again, as the server was gone meanwhile, and has come back")
+        return result
 
     async def back(self, what: str) -> bool:
         """Whether a server that was heard, and could not be looked at, is there (again).
@@ -105,6 +108,11 @@ class Presence:
         self._why = why
         if still := await self._absence():
             self._give_up(still, self._when(unit, result))
+        else:
+            self.away.append(
+                f"the server over {self._stage.binding} was gone and has come back ({why}); it went"
+                f" {self._when(unit, result)}"
+            )
         return False
 
     async def _starts_anew(self, unit: Unit, result: Result) -> bool:

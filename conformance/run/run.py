@@ -37,6 +37,9 @@ class Listener:
     def gone(self, binding: Binding, how: str) -> None:
         """The server is gone: what is left of its cases will be inconclusive, for that reason."""
 
+    def came_back(self, binding: Binding, how: str) -> None:
+        """The server was gone, and is there again."""
+
     def ended(self, unit: Unit, result: Result) -> None:
         """A case is over."""
 
@@ -74,6 +77,8 @@ class Run(Struct, kw_only=True):
     """Of servers: what each binding showed in each revision."""
     gone: dict[Binding, str] = field(default_factory=dict)
     """Servers that did not survive the run, and how they went, in one sentence each."""
+    away: list[str] = field(default_factory=list)
+    """When servers were gone and have come back, in one sentence each."""
     seconds: float = 0.0
     took: dict[Binding, float] = field(default_factory=dict)
     """Seconds for the cases of each binding, from its first to its last."""

@@ -163,6 +163,10 @@ class Servers:
             result = await once()
         else:
             result = await presence.play(unit, once)
+        for how in presence.away:
+            self.run_.away.append(how)
+            self.listener.came_back(unit.binding, how)
+        presence.away.clear()
         if presence.gone and unit.binding not in self.run_.gone:
             self.run_.gone[unit.binding] = presence.gone
             self.listener.gone(unit.binding, presence.gone)

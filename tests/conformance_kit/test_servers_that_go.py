@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+import anyio
 import pytest
 
+from conformance.kit.bindings.sockets import SocketStage
 from conformance.kit.link import Link
-from conformance.kit.model import MUST, Binding, Page, Result, Verdict
+from conformance.kit.model import MUST, Binding, Line, Page, Result, Verdict
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 from conformance.kit.wire import ProcessWire
 from conformance.reports.report import report_of
 from conformance.run.expected import judge
-from conformance.run.plan import Settings
-from conformance.run.presence import knock
+from conformance.run.plan import Settings, Unit
+from conformance.run.presence import Presence, knock
 from conformance.run.run import Listener, Run
 from conformance.run.servers import prepare, run_server
 from conformance.run.stages import subject_of
@@ -235,6 +237,74 @@ async def test_a_server_that_comes_back_loses_one_case(jobs: int) -> None:
     assert bad["deadly"].verdict is Verdict.FAILED
     # where it is back before anybody has looked, only the case tells of it
     assert bad["deadly"].detail.startswith("it got ")
+
+
+class Returning(SocketStage):
+    """An address that takes connections again as soon as somebody has tried it twice."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.tries = 0
+        super().__init__(f"tcp://127.0.0.1:{self.port}")
+
+    @property
+    def target(self) -> str:
+        self.tries += self.listener.fileno() == -1
+        if self.tries > 1:
+            self.tries, self.listener = 0, socket.create_server(("127.0.0.1", self.port))
+        return super().target
+
+
+async def test_an_end_that_no_case_repeats_is_told() -> None:
+    stage = Returning()
+    presence = Presence(stage, patience=10.0, starts=never)
+    units = [Unit(case, BY_NAME[REVISION], Binding.TCP) for case in mortal(after=0).cases[:2]]
+    both = [anyio.Event(), anyio.Event()]
+    plays, results = 0, []
+
+    async def play(number: int) -> None:
+        unit = units[number]
+
+        async def once() -> Result:
+            nonlocal plays
+            plays += 1
+            said = Line(at=0.0, sent=False, wire=1, exchange=0, kind="message", data=b"{}")
+            verdict = Verdict.PASSED
+            if not all(each.is_set() for each in both):
+                both[number].set()
+                for each in both:
+                    await each.wait()
+                stage.listener.close()
+                verdict = Verdict.FAILED
+            return Result(
+                case=unit.case,
+                revision=REVISION,
+                binding=Binding.TCP,
+                verdict=verdict,
+                notes=[],
+                transcript=[said],
+            )
+
+        results.append(await presence.play(unit, once))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(play, 0)
+        tasks.start_soon(play, 1)
+    stage.listener.close()
+    assert plays == 4
+    assert [each.verdict for each in results] == [Verdict.PASSED] * 2
+    note = "played again, as the server was gone meanwhile, and has come back"
+    assert [each.notes for each in results] == [[note]] * 2
+    (sentence,) = presence.away
+    assert sentence.startswith(
+        "the server over tcp was gone and has come back (connection refused);"
+        " it went during one of p/a/before-"
+    )
+
+
+async def never() -> str:
+    raise AssertionError("there is no process to start")
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
