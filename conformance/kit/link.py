@@ -367,7 +367,7 @@ class Link:
 
     async def _message(self, message: Message) -> None:
         if message.kind is Kind.INVALID:
-            raise Broken(f"the server sent an invalid message: {message.detail}")
+            raise Broken(f"the server sent an invalid message: {message.told}")
         if message.kind is Kind.BATCH:
             check(self.revision.batches, f"{self.revision.name} has no batches, one was sent")
             for part in message.parts:

@@ -23,6 +23,9 @@ UNSUPPORTED_VERSION = -32022
 
 Id = str | int
 
+_SHOWN = 120
+"""Bytes of a message by which it is known again."""
+
 
 class Kind(StrEnum):
     """What a message is."""
@@ -79,6 +82,12 @@ class Message(Struct):
     def code(self) -> int:
         """The error's code."""
         return int(self.error["code"])
+
+    @property
+    def told(self) -> str:
+        """What is wrong with an invalid one, and how it begins."""
+        begin = self.source.data[:_SHOWN].decode("utf-8", "replace")
+        return f"{self.detail}: {begin!r}{'...' * (len(self.source.data) > _SHOWN)}"
 
     def answers(self, id: Id) -> bool:
         """Whether this is an answer to that id, of the same type and value."""
