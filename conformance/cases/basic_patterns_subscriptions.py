@@ -5,7 +5,16 @@ from typing import Any
 
 from conformance.kit.asking import call, worked
 from conformance.kit.link import Link
-from conformance.kit.lists import FILTERS, acknowledged, belongs, leave, listen, listening
+from conformance.kit.lists import (
+    FILTERS,
+    acknowledged,
+    belongs,
+    is_unknown,
+    leave,
+    listen,
+    listening,
+    need_subscriptions,
+)
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, Page
 from conformance.kit.reply import Sent
@@ -99,6 +108,7 @@ async def same_id(talk: ServerTalk) -> None:
         check(message is not None, f"a subscription with the id {id!r} was not acknowledged")
         assert message is not None
         link.inbox.remove(message)
+        need_subscriptions(message)
         check(
             message.method == ACKNOWLEDGED,
             f"a subscription with the id {id!r} got {message.value}",
@@ -192,7 +202,7 @@ async def declared_honoured(talk: ServerTalk) -> None:
         talk.skip("no announcements of changes are declared")
     link = await talk.open()
     sent = await listen(link, promised)
-    message = await acknowledged(link, sent)
+    message = await acknowledged(link, sent, promised=True)
     await leave(link, sent)
     honoured = message.params.get("notifications", {})
     missing = [name for name in promised if not honoured.get(name)]
@@ -231,7 +241,10 @@ async def malformed_filter(talk: ServerTalk) -> None:
         {"notifications": {"resourceSubscriptions": "test://x"}},
     )
     for params in wrong:
-        (await link.request("subscriptions/listen", params)).failed_with(INVALID_PARAMS)
+        reply = await link.request("subscriptions/listen", params)
+        if is_unknown(reply.message):
+            await leave(link, await listening(link, {}))
+        reply.failed_with(INVALID_PARAMS)
 
 
 @page.server(

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from conformance.kit.asking import call, capabilities_of, entries, need, pages
 from conformance.kit.link import Link
-from conformance.kit.messages import Kind, Message
+from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message
 from conformance.kit.model import Binding
 from conformance.kit.reply import Sent
 from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
@@ -135,8 +135,11 @@ async def leave(link: Link, *sents: Sent) -> None:
     link.spoilt = spoilt
 
 
-async def acknowledged(link: Link, sent: Sent) -> Message:
-    """Wait for the acknowledgement of a subscription; the case does not apply if it is refused."""
+async def acknowledged(link: Link, sent: Sent, *, promised: bool = False) -> Message:
+    """Wait for the acknowledgement of a subscription; the case does not apply if there are none.
+
+    ``promised``: there have to be subscriptions, as a capability says so.
+    """
     method = "notifications/subscriptions/acknowledged"
 
     def found() -> Message | None:
@@ -147,10 +150,23 @@ async def acknowledged(link: Link, sent: Sent) -> Message:
     check(message is not None, "subscriptions/listen was neither acknowledged nor answered")
     assert message is not None
     link.inbox.remove(message)
-    if message.kind is Kind.ERROR and message.code == -32601:
-        need(False, "the server has no subscriptions")
+    if not promised:
+        need_subscriptions(message)
     check(message.method == method, f"subscriptions/listen got a {message.kind}: {message.value}")
     return message
+
+
+def need_subscriptions(message: Message) -> None:
+    """Go on unless the answer to ``subscriptions/listen`` says that there is no such method.
+
+    A server need not implement what none of its capabilities announces.
+    """
+    need(not is_unknown(message), "the server has no subscriptions")
+
+
+def is_unknown(message: Message | None) -> bool:
+    """Whether an answer says that the method is not there."""
+    return message is not None and message.kind is Kind.ERROR and message.code == METHOD_NOT_FOUND
 
 
 def belongs(message: Message, sent: Sent) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from conformance.kit import messages
 from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.fault import Fault, Value
-from conformance.mutants.faults import results_of, takes
+from conformance.mutants.faults import asks, declines, results_of, takes
 from conformance.mutants.lists import also, quiet_about, told
 from conformance.mutants.model import Table
 
@@ -140,6 +140,12 @@ table.add(
     "acknowledgment/declared-honoured",
     "Honours nothing.",
     _honoured(lambda found: {}),
+)
+table.add(
+    "promises-only",
+    "acknowledgment/declared-honoured",
+    "Declares announcements of changes, and does not know subscriptions/listen.",
+    declines(asks("subscriptions/listen"), -32601),
 )
 table.add(
     "honours-unknown",

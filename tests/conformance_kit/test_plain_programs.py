@@ -6,11 +6,19 @@ import pytest
 
 from conformance.kit.client_play import look_at_client
 from conformance.kit.client_talk import ClientTiming
-from conformance.kit.model import Binding
+from conformance.kit.model import Binding, Verdict
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import subject_of
 from mcpcore.spec.revisions import BY_NAME
+from tests.conformance_kit.test_servers_that_go import process
+from transports.targets import parse_target
 
 pytestmark = pytest.mark.anyio
 MODERN = BY_NAME["2026-07-28"]
+LEGACY = BY_NAME["2025-11-25"]
 TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
 
 INITIALIZES = """
@@ -57,3 +65,155 @@ async def test_a_client_that_goes_on_after_initialize_was_refused_is_one_of_the_
     found = await look_at_client(client(GOES_ON), Binding.TCP, MODERN, timing=TIMING)
     assert found.unspoken(MODERN.name) == ""
     assert found.capabilities == {"roots": {}}
+
+
+async def played(
+    target: object, *ids: str, modern: bool, timeout: float
+) -> dict[str, tuple[Verdict, str]]:
+    """What comes of some cases, by the last part of their ids."""
+    revision = MODERN if modern else LEGACY
+    settings = Settings(revisions=(revision,), jobs=1, timeout=timeout)
+    cases = [case for case in all_cases() if case.id in ids]
+    assert len(cases) == len(ids)
+    subjects = [subject_of(parse_target(target))]
+    run = prepare(subjects, cases, settings)
+    await run_server(run, subjects, Listener())
+    return {
+        each.case.id.rpartition("/")[2]: (each.verdict, each.detail)
+        for each in run.results
+        if each.revision == revision.name
+    }
+
+
+NO_SUBSCRIPTIONS = """
+import json, sys
+
+def answer(said):
+    if said["method"] == "server/discover":
+        capabilities = json.loads(sys.argv[1])
+        return {"result": {"supportedVersions": ["2026-07-28"], "capabilities": capabilities}}
+    if said["method"] == "tools/list":
+        return {"result": {"tools": []}}
+    return {"error": {"code": -32601, "message": "no such method"}}
+
+for line in sys.stdin:
+    said = json.loads(line)
+    if "id" in said:
+        made = answer(said)
+        if "result" in made:
+            made["result"].update(resultType="complete", ttlMs=0, cacheScope="public")
+            name = "io.modelcontextprotocol/serverInfo"
+            made["result"]["_meta"] = {name: {"name": "plain", "version": "1"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], **made}), flush=True)
+"""
+LISTENING = "basic/patterns/subscriptions/"
+NONE = Verdict.NOT_APPLICABLE, "the server has no subscriptions"
+
+
+async def test_a_server_need_not_have_subscriptions() -> None:
+    found = await played(
+        [sys.executable, "-c", NO_SUBSCRIPTIONS, '{"tools": {}}'],
+        "basic/patterns/cancellation/behavior-requirements/ends-listen",
+        LISTENING + "receiving-notifications/id-of-the-request",
+        LISTENING + "opening-a-stream/malformed-filter",
+        LISTENING + "opening-a-stream/stays-open",
+        LISTENING + "acknowledgment/shape",
+        modern=True,
+        timeout=5.0,
+    )
+    assert {*found.values()} == {NONE}
+
+
+async def test_a_server_that_announces_changes_has_subscriptions() -> None:
+    found = await played(
+        [sys.executable, "-c", NO_SUBSCRIPTIONS, '{"tools": {"listChanged": true}}'],
+        LISTENING + "acknowledgment/declared-honoured",
+        modern=True,
+        timeout=5.0,
+    )
+    verdict, detail = found["declared-honoured"]
+    assert verdict is Verdict.WEAK
+    assert "-32601" in detail
+
+
+SLOW = """
+import json, sys, time
+
+for line in sys.stdin:
+    time.sleep(0.05)
+    said = json.loads(line)
+    if "id" not in said:
+        continue
+    result = {"tools": []}
+    if said["method"] == "initialize":
+        info = {"name": "slow", "version": "1"}
+        version = said["params"]["protocolVersion"]
+        result = {"protocolVersion": version, "capabilities": {}, "serverInfo": info}
+    print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"""
+"""Serves one message after the other, twenty of them in the time that the kit waits for one."""
+
+
+async def test_a_server_may_be_slow() -> None:
+    found = await played(
+        [sys.executable, "-c", SLOW],
+        "basic/patterns/cancellation/timing-considerations/races",
+        modern=False,
+        timeout=1.0,
+    )
+    assert found == {"races": (Verdict.PASSED, "")}
+
+
+HEADS = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        info = {"name": "plain", "version": "1"}
+        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info}
+        answer = {"jsonrpc": "2.0", "id": said.get("id"), "result": result}
+        self.reply(200 if "id" in said else 202, json.dumps(answer) if "id" in said else "")
+
+    def reply(self, status, text):
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+if sys.argv[2:]:
+    Handler.do_HEAD = lambda self: self.reply(int(sys.argv[2]), sys.argv[3])
+server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "outcome"),
+    [
+        ((), (Verdict.PASSED, "")),
+        (("405", ""), (Verdict.PASSED, "")),
+        (("500", ""), (Verdict.FAILED, "HEAD got status 500")),
+        (("501", "it has none\r\n\r\n"), (Verdict.FAILED, "the response to HEAD has a body")),
+        (("200", "it has none\r\n\r\n"), (Verdict.FAILED, "the response to HEAD has a body")),
+    ],
+)
+async def test_a_server_need_not_implement_head(
+    head: tuple[str, ...], outcome: tuple[Verdict, str]
+) -> None:
+    with process(HEADS, "0", *head) as port:
+        found = await played(
+            f"http://127.0.0.1:{port}/mcp",
+            "rfc9110/section-9.3.2/head-without-body",
+            modern=False,
+            timeout=5.0,
+        )
+    assert found == {"head-without-body": outcome}
