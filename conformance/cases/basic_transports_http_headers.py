@@ -21,6 +21,7 @@ from conformance.kit.messages import (
 )
 from conformance.kit.model import MAY, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.usable import objects
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import LATEST_LEGACY
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
@@ -62,7 +63,7 @@ def resource_read(talk: ServerTalk) -> tuple[str, dict[str, Any], str]:
 def prompt_get(talk: ServerTalk) -> tuple[str, dict[str, Any], str]:
     """The getting of a prompt that needs no arguments."""
     for entry in talk.features.prompts:
-        if not any(each.get("required") for each in entry.get("arguments", [])):
+        if not any(each.get("required") for each in objects(entry.get("arguments"))):
             name = str(entry.get("name"))
             return "prompts/get", {"name": name}, name
     talk.skip("the server lists no prompt that can be got without arguments")

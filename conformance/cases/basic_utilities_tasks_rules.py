@@ -10,6 +10,7 @@ from conformance.kit.model import MUST, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.tasks import RELATED, create, look, open_link, related
+from conformance.kit.usable import members
 from conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
@@ -79,7 +80,7 @@ async def unknown_cursor(talk: ServerTalk) -> None:
 async def forbidden(talk: ServerTalk) -> None:
     """A tool that allows no tasks is not run as one."""
     for tool in talk.features.tools.values():
-        support = tool.listed.get("execution", {}).get("taskSupport", "forbidden")
+        support = members(tool.listed.get("execution")).get("taskSupport", "forbidden")
         if support == "forbidden" and not tool.input_schema.get("required"):
             break
     else:
@@ -98,7 +99,7 @@ async def forbidden(talk: ServerTalk) -> None:
 async def required(talk: ServerTalk) -> None:
     """A tool that runs only as a task cannot be called plainly."""
     tool = talk.tool("failing_job")
-    support = tool.listed.get("execution", {}).get("taskSupport")
+    support = members(tool.listed.get("execution")).get("taskSupport")
     check(support == "required", f"taskSupport of failing_job is {support!r}")
     (await call(await open_link(talk), tool, {})).failed_with(METHOD_NOT_FOUND)
 

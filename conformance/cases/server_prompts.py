@@ -18,6 +18,7 @@ from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.usable import objects, texts
 from conformance.kit.verdicts import check
 
 page = Page("server/prompts")
@@ -40,7 +41,9 @@ async def got(talk: ServerTalk, name: str, arguments: dict[str, str]) -> list[di
 
 def _needed(prompt: dict[str, Any]) -> list[str]:
     """The names of the arguments without which a prompt cannot be had."""
-    return [each["name"] for each in prompt.get("arguments") or [] if each.get("required")]
+    return texts(
+        [each.get("name") for each in objects(prompt.get("arguments")) if each.get("required")]
+    )
 
 
 def _some(talk: ServerTalk) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def _some(talk: ServerTalk) -> dict[str, Any]:
 
 
 def _plain(talk: ServerTalk) -> list[dict[str, Any]]:
-    return [each for each in talk.features.prompts if "input_required" not in str(each["name"])]
+    return [each for each in talk.features.prompts if "input_required" not in each["name"]]
 
 
 def _demanding(talk: ServerTalk) -> dict[str, Any]:
@@ -126,7 +129,7 @@ async def name_unique(talk: ServerTalk) -> None:
 async def arguments_unique(talk: ServerTalk) -> None:
     """The arguments of a prompt have names of their own."""
     for prompt in await entries(await talk.open(), "prompts/list", "prompts"):
-        names = [str(each.get("name")) for each in prompt.get("arguments") or []]
+        names = [str(each.get("name")) for each in objects(prompt.get("arguments"))]
         check(len(names) == len(set(names)), f"{prompt.get('name')} has the arguments {names}")
 
 

@@ -258,7 +258,11 @@ async def mime_types(talk: ServerTalk) -> None:
 async def size(talk: ServerTalk) -> None:
     """The size that is listed is the number of bytes, before any encoding."""
     listed = await entries(await talk.open(), "resources/list", "resources")
-    sized = [each for each in listed if isinstance(each.get("size"), int)][:MOST]
+    sized = [
+        each
+        for each in listed
+        if isinstance(each.get("size"), int) and isinstance(each.get("uri"), str)
+    ][:MOST]
     for each in sized or talk.skip("no resource has a size"):
         found = await contents_of(talk, each["uri"])
         bytes_ = sum(
@@ -278,7 +282,7 @@ async def size(talk: ServerTalk) -> None:
 async def last_modified(talk: ServerTalk) -> None:
     """LastModified is a time of ISO 8601."""
     found = [
-        (each["uri"], notes["lastModified"])
+        (each.get("uri"), notes["lastModified"])
         for each in await entries(await talk.open(), "resources/list", "resources")
         if isinstance(notes := each.get("annotations"), dict) and "lastModified" in notes
     ]

@@ -16,6 +16,7 @@ from conformance.kit.lists import (
 )
 from conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.usable import items, members
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
@@ -230,7 +231,7 @@ async def description(talk: ServerTalk) -> None:
 )
 async def icons(talk: ServerTalk) -> None:
     """The icons of tools are at http, https or data URIs."""
-    found = [tool for tool in await _tools(talk) if tool.get("icons")]
+    found = [tool for tool in await _tools(talk) if items(tool.get("icons"))]
     if not found:
         talk.skip("no tool has icons")
     for tool in found:
@@ -253,18 +254,21 @@ def _mirrored(schema: Any, reachable: bool = True) -> list[tuple[dict[str, Any],
         return found
     if "x-mcp-header" in schema:
         found.append((schema, reachable))
-    for inner in schema.get("properties", {}).values():
+    for inner in members(schema.get("properties")).values():
         found += _mirrored(inner, reachable)
     for name in (*_COMPOSING, "additionalProperties"):
         found += _mirrored(schema.get(name), False)
-    for inner in schema.get("$defs", {}).values():
+    for inner in members(schema.get("$defs")).values():
         found += _mirrored(inner, False)
     return found
 
 
 async def _annotated(talk: ServerTalk) -> list[tuple[str, list[tuple[dict[str, Any], bool]]]]:
-    found = [(str(each.get("name")), _mirrored(each["inputSchema"])) for each in await _tools(talk)]
-    found = [(name, rules) for name, rules in found if rules]
+    found = [
+        (str(tool.get("name")), rules)
+        for tool in await _tools(talk)
+        if (rules := _mirrored(tool.get("inputSchema")))
+    ]
     return found or talk.skip("no tool has x-mcp-header")
 
 

@@ -8,6 +8,7 @@ from conformance.kit.link import Link
 from conformance.kit.messages import INTERNAL_ERROR, INVALID_PARAMS, Kind
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.usable import objects
 from conformance.kit.verdicts import Broken, check
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
@@ -27,8 +28,7 @@ def _prompts(talk: ServerTalk) -> list[tuple[Ref, str]]:
     return [
         ({"type": "ref/prompt", "name": prompt["name"]}, str(argument.get("name")))
         for prompt in talk.features.prompts
-        for argument in prompt.get("arguments") or []
-        if isinstance(argument, dict)
+        for argument in objects(prompt.get("arguments"))
     ]
 
 

@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
+
+from conformance.kit.usable import items, members, texts, whole
 
 FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
 """Names of tools that are taken for harmless wherever they are found."""
 ANY_TOOL = "*"
 """In the place of a name: every tool may be called."""
+LONGEST = 10_000
+"""Characters of a text that is made up, at most."""
 NONE_MAY_BE_CALLED = (
     "no tool says that it only reads (readOnlyHint) or destroys nothing (destructiveHint: false);"
     " --tool NAME names one that may be called"
@@ -66,13 +70,35 @@ class Features(Struct):
         kind, separator, name = need.partition(":")
         if not separator:
             return "" if self.declares(need) else f"the server does not declare {need}"
-        there = {
-            "tool": self.tools.keys(),
-            "prompt": {each.get("name") for each in self.prompts},
-            "resource": {each.get("uri") for each in self.resources},
-            "template": {each.get("uriTemplate") for each in self.templates},
-        }[kind]
-        return "" if name in there else f"the server has no {kind} {name}"
+        there: dict[str, list[Any]] = {
+            "tool": [*self.tools],
+            "prompt": [each.get("name") for each in self.prompts],
+            "resource": [each.get("uri") for each in self.resources],
+            "template": [each.get("uriTemplate") for each in self.templates],
+        }
+        return "" if name in there[kind] else f"the server has no {kind} {name}"
+
+    def usable(self) -> "Features":
+        """The same without what is malformed: entries that cannot be asked for, parts of schemas.
+
+        Cases that work with something that was listed find it here; those about the lists
+        themselves ask for them again, and see them as they are.
+        """
+        return structs.replace(
+            self,
+            tools={
+                name: structs.replace(
+                    tool,
+                    input_schema=_sound(tool.input_schema),
+                    output_schema=members(tool.output_schema) or None,
+                )
+                for name, tool in self.tools.items()
+                if not tool.listed or isinstance(tool.listed.get("name"), str)
+            },
+            resources=_identified(self.resources, "uri"),
+            templates=_identified(self.templates, "uriTemplate"),
+            prompts=_identified(self.prompts, "name"),
+        )
 
     def unspoken(self, revision: str) -> str:
         """Return why the revision is taken for one that is not spoken; empty if it is."""
@@ -110,7 +136,7 @@ class Features(Struct):
             key=lambda tool: (
                 not tool.harmless,
                 tool.annotations.get("readOnlyHint") is not True,
-                len(tool.input_schema.get("required", [])),
+                len(items(tool.input_schema.get("required"))),
             ),
             default=None,
         )
@@ -123,51 +149,81 @@ class Features(Struct):
         return "tools/list", {}
 
 
+def _identified(entries: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    return [each for each in entries if isinstance(each.get(key), str)]
+
+
+def _sound(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of which one can look up properties, and what is required, without a further look.
+
+    A subschema that says nothing is an empty one.
+    """
+    sound = dict(schema)
+    if "properties" in schema:
+        found = members(schema["properties"])
+        sound["properties"] = {name: members(rules) for name, rules in found.items()}
+    if "required" in schema:
+        sound["required"] = texts(schema["required"])
+    return sound
+
+
 def sample(schema: dict[str, Any]) -> dict[str, Any]:
     """Make up arguments for what a schema of an object requires."""
     return sampled(schema) or {}
 
 
 def sampled(schema: dict[str, Any]) -> dict[str, Any] | None:
-    """Make up arguments, or return None if the schema asks for more than can be made up."""
-    properties = schema.get("properties", {})
+    """Make up arguments, or return None if the schema asks for more than can be made up.
+
+    What is malformed in the schema asks for nothing.
+    """
+    properties = members(schema.get("properties"))
     made: dict[str, Any] = {}
-    for name in schema.get("required", []):
-        value = _value(properties.get(name, {}))
+    for name in texts(schema.get("required")):
+        value = _value(properties.get(name))
         if value is None:
             return None
         made[name] = value
     return made
 
 
-def _value(schema: dict[str, Any]) -> Any:
+def _value(rules: Any) -> Any:
     """A value for a property; None if none can be made up."""
+    schema = members(rules)
     for given in ("default", "const"):
         if given in schema:
             return schema[given]
     for choices in ("enum", "examples"):
-        if schema.get(choices):
-            return schema[choices][0]
+        if found := items(schema.get(choices)):
+            return found[0]
     for options in ("anyOf", "oneOf"):
-        if schema.get(options):
-            return _value(schema[options][0])
+        if found := items(schema.get(options)):
+            return _value(found[0])
     kind = schema.get("type", "string")
     if isinstance(kind, list):
-        kind = kind[0]
+        kind = kind[0] if kind else "string"
     match kind:
         case "string":
-            return None if "pattern" in schema else "kit".ljust(schema.get("minLength", 0), "x")
+            return _text(schema)
         case "integer" | "number":
             return schema.get("minimum", 1)
         case "boolean":
             return True
         case "array":
-            return [] if not schema.get("minItems") else [_value(schema.get("items", {}))]
+            return [] if not schema.get("minItems") else [_value(schema.get("items"))]
         case "object":
             return sampled(schema)
     return None
 
 
-def sample_form(schema: dict[str, Any]) -> dict[str, Any]:
+def _text(schema: dict[str, Any]) -> str | None:
+    least = whole(schema.get("minLength"))
+    if "pattern" in schema or least > LONGEST:
+        return None
+    return "kit".ljust(least, "x")
+
+
+def sample_form(schema: Any) -> dict[str, Any]:
     """Fill a form of an elicitation: something valid in every field."""
-    return {name: _value(rules) for name, rules in schema.get("properties", {}).items()}
+    fields = members(members(schema).get("properties"))
+    return {name: _value(rules) for name, rules in fields.items()}

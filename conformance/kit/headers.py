@@ -5,14 +5,18 @@ Source: basic/transports/streamable-http of 2026-07-28, basic/transports of the 
 
 import base64
 import json
+import re
 from typing import Any
 
+from conformance.kit.usable import members
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION
 
 ACCEPT = "application/json, text/event-stream"
 _PREFIX, _SUFFIX = "=?base64?", "?="
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+"""What may be in the name of a header (RFC 9110, section 5.6.2)."""
 
 
 def for_message(payload: bytes, revision: Revision, agreed: bool) -> dict[str, str]:
@@ -42,12 +46,16 @@ def for_message(payload: bytes, revision: Revision, agreed: bool) -> dict[str, s
 
 
 def for_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, str]:
-    """The ``mcp-param-*`` headers of a call, for the properties that ask to be mirrored."""
+    """The ``mcp-param-*`` headers of a call, for the properties that ask to be mirrored.
+
+    What is malformed in the schema, or asks for what is no name of a header, asks for nothing.
+    """
     made: dict[str, str] = {}
-    for name, rules in schema.get("properties", {}).items():
+    for name, rules in members(schema.get("properties")).items():
         if not isinstance(rules, dict) or arguments.get(name) is None:
             continue
-        if isinstance(wanted := rules.get("x-mcp-header"), str):
+        wanted = rules.get("x-mcp-header")
+        if isinstance(wanted, str) and _TOKEN.fullmatch(wanted):
             made[f"mcp-param-{wanted.lower()}"] = _text(arguments[name])
         elif rules.get("type") == "object" and isinstance(arguments[name], dict):
             made.update(for_arguments(rules, arguments[name]))

@@ -14,6 +14,8 @@ from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
 from conformance.kit.wire import Stage
 from mcpcore.spec.revisions import Revision
 
+ITSELF = "the case itself failed"
+"""How it begins what is said of a case that has raised what it must not."""
 _WHEN_BROKEN = {
     Strength.MUST: Verdict.FAILED,
     Strength.SHOULD: Verdict.WEAK,
@@ -40,7 +42,12 @@ async def play(
     result = Result(
         case=case, revision=revision.name, binding=stage.binding, verdict=Verdict.PASSED
     )
-    reason = not_applicable(case, stage, revision, features)
+    try:
+        reason = _reason(case, stage, revision, features)
+        found = features.usable()
+    except Exception as error:
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+        return result
     if reason:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
         return result
@@ -50,12 +57,27 @@ async def play(
     talk = ServerTalk(
         stage,
         revision,
-        features,
+        found,
         log=log,
         timing=timing or Timing(),
         seed=seed,
         thorough=thorough,
     )
+    try:
+        await _judged(case, talk, result, limit)
+    finally:
+        try:
+            await talk.close(keep=result.verdict is Verdict.PASSED)
+        except Exception as error:
+            talk.note(_itself(error))
+            if result.verdict is Verdict.PASSED:
+                result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+        result.seconds = stage.now() - started
+        result.notes, result.transcript = talk.notes, log.lines()
+    return result
+
+
+async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | None) -> None:
     try:
         with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
             await case.play(talk)
@@ -70,17 +92,26 @@ async def play(
     except Inconclusive as error:
         result.verdict, result.detail = Verdict.INCONCLUSIVE, error.detail
     except Exception as error:
-        where = "".join(traceback.format_exception(error)[-3:])
-        result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
-    finally:
-        await talk.close(keep=result.verdict is Verdict.PASSED)
-        result.seconds = stage.now() - started
-        result.notes, result.transcript = talk.notes, log.lines()
-    return result
+        result.verdict, result.detail = Verdict.INCONCLUSIVE, _itself(error)
+
+
+def _itself(error: Exception) -> str:
+    """What is said of an exception that no case may raise."""
+    return f"{ITSELF}: {''.join(traceback.format_exception(error)[-3:])}"
 
 
 def not_applicable(case: Case, stage: Stage, revision: Revision, features: Features) -> str:
-    """Why a case does not apply here; empty if it does."""
+    """Why a case does not apply here; empty if it does, or if that cannot be told.
+
+    Then playing it tells why: one case costs the others nothing.
+    """
+    try:
+        return _reason(case, stage, revision, features)
+    except Exception:
+        return ""
+
+
+def _reason(case: Case, stage: Stage, revision: Revision, features: Features) -> str:
     if not case.holds_in(revision):
         return f"the clause is not one of {revision.name}"
     if stage.binding not in case.bindings:
