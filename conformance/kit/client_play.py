@@ -211,6 +211,11 @@ async def play_client(
         try:
             with anyio.fail_after(limit):
                 await _judged(case, talk, result)
+            if result.verdict is Verdict.INCONCLUSIVE and _declined(case, talk, features):
+                result.verdict = Verdict.NOT_APPLICABLE
+                result.detail = (
+                    f"the client does not know the scenario {case.scenario}: {talk.state()}"
+                )
         except TimeoutError:
             result.verdict = Verdict.INCONCLUSIVE
             result.detail = f"the case was not over after {limit:g} s"
@@ -237,6 +242,14 @@ async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
     except Exception as error:
         where = "".join(traceback.format_exception(error)[-3:])
         result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
+
+
+def _declined(case: Case, talk: ClientTalk, features: ClientFeatures | None) -> bool:
+    """Whether a client that connects elsewhere has ended of itself without connecting at all."""
+    speaks = features is not None and features.revision == talk.revision.name
+    code = None if talk.ended is None else talk.ended.code
+    ended = code is not None and code >= 0
+    return speaks and ended and not talk.links and case.scenario not in (SCRIPT, "initialize")
 
 
 def not_applicable(

@@ -3,10 +3,11 @@
 import sys
 
 import pytest
+from msgspec import structs
 
-from conformance.kit.client_play import look_at_client
-from conformance.kit.client_talk import ClientTiming
-from conformance.kit.model import Binding, Verdict
+from conformance.kit.client_play import ClientFeatures, look_at_client, play_client
+from conformance.kit.client_talk import ClientTalk, ClientTiming
+from conformance.kit.model import MUST, Binding, Page, Verdict
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener
@@ -46,6 +47,14 @@ GOES_ON = """
     meta = {name + "protocolVersion": "2026-07-28", name + "clientCapabilities": declared}
     ask("tools/list", {"_meta": meta})
 """
+CONNECT = """
+import os, socket, sys, urllib.parse
+
+def connect():
+    url = urllib.parse.urlsplit(sys.argv[1])
+    socket.create_connection((url.hostname, url.port)).close()
+
+"""
 
 
 def client(source: str) -> list[str]:
@@ -65,6 +74,44 @@ async def test_a_client_that_goes_on_after_initialize_was_refused_is_one_of_the_
     found = await look_at_client(client(GOES_ON), Binding.TCP, MODERN, timing=TIMING)
     assert found.unspoken(MODERN.name) == ""
     assert found.capabilities == {"roots": {}}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "speaks", "source", "verdict"),
+    [
+        ("sse-retry", True, "sys.exit('no such scenario')", Verdict.NOT_APPLICABLE),
+        ("sse-retry", True, "", Verdict.NOT_APPLICABLE),
+        ("sse-retry", False, "sys.exit('no such scenario')", Verdict.INCONCLUSIVE),
+        ("sse-retry", True, "os.kill(os.getpid(), 9)", Verdict.INCONCLUSIVE),
+        ("sse-retry", True, "connect()", Verdict.INCONCLUSIVE),
+        ("initialize", True, "sys.exit('no such scenario')", Verdict.INCONCLUSIVE),
+        ("script", True, "sys.exit('no such scenario')", Verdict.INCONCLUSIVE),
+    ],
+)
+async def test_a_client_need_not_know_a_scenario(
+    scenario: str, speaks: bool, source: str, verdict: Verdict
+) -> None:
+    page = Page("p")
+
+    @page.client(MUST, "a/case", expects="-", scenario=scenario)
+    async def opens(talk: ClientTalk) -> None:
+        """Waits for a client."""
+        await talk.open()
+
+    features = ClientFeatures(revision=LEGACY.name if speaks else MODERN.name)
+    result = await play_client(
+        structs.replace(page.cases[0], bare=True),
+        [sys.executable, "-c", CONNECT + source],
+        Binding.TCP,
+        LEGACY,
+        features=structs.replace(features, tried=True),
+        timing=TIMING,
+    )
+    assert result.verdict is verdict
+    if verdict is Verdict.NOT_APPLICABLE:
+        assert result.detail.startswith(
+            "the client does not know the scenario sse-retry: it has ended with status "
+        )
 
 
 async def played(
