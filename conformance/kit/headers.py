@@ -73,4 +73,5 @@ def header_value(text: str) -> str:
     plain = all(" " <= each <= "~" for each in text) and text == text.strip(" ")
     if plain and not (text.startswith(_PREFIX) and text.endswith(_SUFFIX)):
         return text
-    return f"{_PREFIX}{base64.b64encode(text.encode()).decode()}{_SUFFIX}"
+    encoded = base64.b64encode(text.encode(errors="surrogatepass")).decode()
+    return f"{_PREFIX}{encoded}{_SUFFIX}"

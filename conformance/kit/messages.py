@@ -97,8 +97,9 @@ class Message(Struct):
 
 
 def encode(value: Any) -> bytes:
-    """JSON without spaces, in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON without spaces, in UTF-8; half a surrogate pair, which has no UTF-8, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
 
 
 def request(id: Any, method: str, params: Any = UNSET) -> dict[str, Any]:

@@ -126,6 +126,7 @@ TABLE: tuple[tuple[str, Any], ...] = (
     ("prompts", [7, None, "x", ["a"]]),
     ("prompts", {"a": 1}),
     ("prompts", None),
+    ("prompts", [{"name": "\ud800"}]),
     ("prompts", [{"name": "odd", "arguments": {"a": 1}}]),
     ("prompts", [{"name": "odd", "arguments": ["a"]}]),
     ("prompts", [{"name": "odd", "arguments": 5}]),
