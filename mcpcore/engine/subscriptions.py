@@ -21,7 +21,7 @@ class Topic(Struct, frozen=True, kw_only=True):
     field: str
     """The field of the filter."""
     capability: str | None
-    peer_capability: str | None = None
+    peer_capability: str | None
     """What the client must have declared to ask for it."""
     subject: str | None = None
     """The params member that names what changed; None for a topic without subjects."""

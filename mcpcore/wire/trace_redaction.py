@@ -65,7 +65,6 @@ _SCHEMAS = frozenset(("inputSchema", "outputSchema", "requestedSchema"))
 _NAMING = frozenset(("properties", "patternProperties", "$defs", "definitions"))
 _GIVEN = frozenset(("default", "const", "enum", "examples"))
 """Keywords of a schema that hold values of what it describes."""
-_ENVELOPE = frozenset(("jsonrpc", "method"))
 
 _TOKEN = re.compile(
     r'(?P<string>"(?P<raw>(?:[^"\\]++|\\.)*+)(?:"|\\?\Z))(?P<colon>\s*:)?'
@@ -256,7 +255,7 @@ class Redactor:
                     if value:
                         places.append(_written(where))
                         replacement = json.dumps(self.hide(value))
-                elif not (len(stack) == 2 and key in _ENVELOPE):
+                else:
                     value = _unquoted(token["raw"])
                     safe = self._any(value, where, nested + 1, places)
                     if safe != value:

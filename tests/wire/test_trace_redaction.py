@@ -79,7 +79,14 @@ def test_other_members_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", PLAIN_TEXTS)
-@pytest.mark.parametrize("wrap", [str, lambda text: json.dumps({"content": [{"text": text}]})])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        str,
+        lambda text: json.dumps({"content": [{"text": text}]}),
+        lambda text: json.dumps({"jsonrpc": "2.0", "id": 1, "method": text}),
+    ],
+)
 def test_what_looks_like_a_secret_in_a_text(text: str, wrap: Any) -> None:
     shown, places = Redactor().text(wrap(text))
     assert SECRET not in shown
@@ -194,8 +201,9 @@ def test_a_header_that_was_encoded_hides_what_it_says() -> None:
 
 
 def test_numbers_in_any_notation_are_no_words() -> None:
-    text = f'{{"method":"Bearer {SECRET}","params":[1E5,-1.5e+3,0,true,false,null]}}'
-    assert Redactor().text(text) == (text, [])  # what stands at the top is no secret in a message
+    numbers = "[1E5,-1.5e+3,0,true,false,null]"
+    text = f'{{"inputSchema":{{"properties":{{"authorization":{{"enum":{numbers}}}}}}}}}'
+    assert Redactor().text(text) == (text, [])  # read as any text it is a header
     assert Redactor().text(text.replace("null", "none"))[1] != []
 
 
