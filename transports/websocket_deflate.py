@@ -209,8 +209,8 @@ class Deflate(Bounds):
         self, proto: Codec, opcode: Opcode, rsv: RsvBits, data: bytes, fin: bool
     ) -> tuple[RsvBits, bytes]:
         """Compress a whole message, unless that is not worth it."""
-        if opcode.iscontrol() or not data or len(data) < self._settings.threshold:
-            return rsv, data  # of nothing, zlib gives no block that the other side could read
+        if opcode.iscontrol() or len(data) < self._settings.threshold:
+            return rsv, data
         if self._deflater is None:
             self._deflater = zlib.compressobj(self._settings.level, zlib.DEFLATED, -self._bits)
         packed = self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)

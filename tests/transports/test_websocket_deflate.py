@@ -182,16 +182,6 @@ def unpacked(codec: Deflate, marked: bool, data: bytes, cut: int) -> bytes | Clo
     return b"".join([*parts, rest or b""])
 
 
-@pytest.mark.parametrize("fresh", [True, False])
-def test_messages_without_a_byte_leave_the_window_as_it_was(fresh: bool) -> None:
-    how = DeflateSettings(threshold=0)
-    writer = Deflate(how, bits=15, fresh_out=fresh, fresh_in=fresh)
-    reader = Deflate(how, bits=15, fresh_out=fresh, fresh_in=fresh)
-    reader.limit = 100
-    for message in (b"one", b"", b"", b"one"):
-        assert unpacked(reader, *packed(writer, message), 1) == message
-
-
 # What is exchanged
 
 
