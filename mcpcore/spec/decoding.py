@@ -7,32 +7,37 @@ unknown blocks are set aside, the rest is decoded, and they return to their plac
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from msgspec import Raw, ValidationError, json
 
 from mcpcore.spec.types.content import ContentBlock, SamplingContent, UnknownContent
-from mcpcore.spec.types.prompts import GetPromptResult, PromptMessage
-from mcpcore.spec.types.sampling import CreateMessageParams, CreateMessageResult, SamplingMessage
-from mcpcore.spec.types.tools import CallToolResult
 
 T = TypeVar("T")
 
 _CONTENT = frozenset(block.__struct_config__.tag for block in get_args(ContentBlock))
 _SAMPLING = frozenset(block.__struct_config__.tag for block in get_args(SamplingContent))
 
-_PLACES: dict[Any, tuple[tuple[str, ...], frozenset[Any]]] = {
-    CallToolResult: (("content",), _CONTENT),
-    PromptMessage: (("content",), _CONTENT),
-    GetPromptResult: (("messages", "content"), _CONTENT),
-    SamplingMessage: (("content",), _SAMPLING),
-    CreateMessageParams: (("messages", "content"), _SAMPLING),
-    CreateMessageResult: (("content",), _SAMPLING),
-}
-"""Where content stands in each type that has any, and which kinds of it are known there.
 
-Arrays on the way are passed through.
-"""
+# Made, and their types imported, when the first unknown block has come.
+@cache
+def _places() -> dict[Any, tuple[tuple[str, ...], frozenset[Any]]]:
+    """Where content stands in each type that has any, and which kinds of it are known there.
+
+    Arrays on the way are passed through.
+    """
+    from mcpcore.spec.types import prompts, sampling, tools
+
+    return {
+        tools.CallToolResult: (("content",), _CONTENT),
+        prompts.PromptMessage: (("content",), _CONTENT),
+        prompts.GetPromptResult: (("messages", "content"), _CONTENT),
+        sampling.SamplingMessage: (("content",), _SAMPLING),
+        sampling.CreateMessageParams: (("messages", "content"), _SAMPLING),
+        sampling.CreateMessageResult: (("content",), _SAMPLING),
+    }
+
 
 _STAND_IN = {"type": "text", "text": ""}
 
@@ -63,7 +68,7 @@ def decode(data: bytes | Raw, type: type[T]) -> T:
     try:
         return decoder(type).decode(data)
     except ValidationError:
-        place = _PLACES.get(type)
+        place = _places().get(type)
         if place is None:
             raise
         tree = json.decode(data)

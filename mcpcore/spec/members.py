@@ -11,27 +11,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from msgspec import UNSET, Struct, structs
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision, Span
-from mcpcore.spec.types.base import Annotations, Implementation
-from mcpcore.spec.types.capabilities import ServerCapabilities
-from mcpcore.spec.types.completion import CompleteParams, PromptReference
-from mcpcore.spec.types.content import (
-    AudioContent,
-    EmbeddedResource,
-    ImageContent,
-    ResourceContents,
-    ResourceLink,
-    TextContent,
-)
-from mcpcore.spec.types.elicitation import ElicitParams
-from mcpcore.spec.types.prompts import Prompt, PromptArgument
-from mcpcore.spec.types.resources import Resource, ResourceTemplate
-from mcpcore.spec.types.roots import Root
-from mcpcore.spec.types.sampling import CreateMessageParams, SamplingMessage
-from mcpcore.spec.types.tools import CallToolResult, Tool
 
 V = TypeVar("V")
 
-_Members = dict[type[Struct], tuple[str, ...]]
+_TYPES = "mcpcore.spec.types."
+_Members = dict[str, tuple[str, ...]]
+"""By module and name of the type, within :mod:`mcpcore.spec.types`."""
 
 
 def _since(first: str, members: _Members) -> tuple[Span, _Members]:
@@ -43,48 +28,51 @@ def _only(name: str, members: _Members) -> tuple[Span, _Members]:
 
 
 _ROWS: tuple[tuple[Span, _Members], ...] = (
-    _since("2025-03-26", {ServerCapabilities: ("completions",), Tool: ("annotations",)}),
+    _since(
+        "2025-03-26",
+        {"capabilities.ServerCapabilities": ("completions",), "tools.Tool": ("annotations",)},
+    ),
     _since(
         "2025-06-18",
         {
-            Annotations: ("last_modified",),
-            AudioContent: ("meta",),
-            CallToolResult: ("structured_content",),
-            CompleteParams: ("context",),
-            EmbeddedResource: ("meta",),
-            ImageContent: ("meta",),
-            Implementation: ("title",),
-            Prompt: ("meta", "title"),
-            PromptArgument: ("title",),
-            PromptReference: ("title",),
-            Resource: ("meta", "title"),
-            ResourceContents: ("meta",),
-            ResourceTemplate: ("meta", "title"),
-            Root: ("meta",),
-            TextContent: ("meta",),
-            Tool: ("meta", "output_schema", "title"),
+            "base.Annotations": ("last_modified",),
+            "content.AudioContent": ("meta",),
+            "tools.CallToolResult": ("structured_content",),
+            "completion.CompleteParams": ("context",),
+            "content.EmbeddedResource": ("meta",),
+            "content.ImageContent": ("meta",),
+            "base.Implementation": ("title",),
+            "prompts.Prompt": ("meta", "title"),
+            "prompts.PromptArgument": ("title",),
+            "completion.PromptReference": ("title",),
+            "resources.Resource": ("meta", "title"),
+            "content.ResourceContents": ("meta",),
+            "resources.ResourceTemplate": ("meta", "title"),
+            "roots.Root": ("meta",),
+            "content.TextContent": ("meta",),
+            "tools.Tool": ("meta", "output_schema", "title"),
         },
     ),
     _since(
         "2025-11-25",
         {
-            CreateMessageParams: ("tool_choice", "tools"),
-            ElicitParams: ("mode", "url"),
-            Implementation: ("description", "icons", "website_url"),
-            Prompt: ("icons",),
-            Resource: ("icons",),
-            ResourceLink: ("icons",),
-            ResourceTemplate: ("icons",),
-            SamplingMessage: ("meta",),
-            Tool: ("icons",),
+            "sampling.CreateMessageParams": ("tool_choice", "tools"),
+            "elicitation.ElicitParams": ("mode", "url"),
+            "base.Implementation": ("description", "icons", "website_url"),
+            "prompts.Prompt": ("icons",),
+            "resources.Resource": ("icons",),
+            "content.ResourceLink": ("icons",),
+            "resources.ResourceTemplate": ("icons",),
+            "sampling.SamplingMessage": ("meta",),
+            "tools.Tool": ("icons",),
         },
     ),
     _only(
         "2025-11-25",
         {
-            CreateMessageParams: ("task",),
-            ElicitParams: ("elicitation_id", "task"),
-            Tool: ("execution",),
+            "sampling.CreateMessageParams": ("task",),
+            "elicitation.ElicitParams": ("elicitation_id", "task"),
+            "tools.Tool": ("execution",),
         },
     ),
 )
@@ -95,15 +83,21 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
 def unknown_members(kind: type[Any], revision: Revision) -> frozenset[str]:
     """The fields of ``kind`` that ``revision`` does not know.
 
+    >>> from mcpcore.spec.types import Implementation
     >>> sorted(unknown_members(Implementation, BY_NAME["2025-06-18"]))
     ['description', 'icons', 'website_url']
     """
+    owners = {
+        f"{base.__module__}.{base.__name__}".removeprefix(_TYPES)
+        for base in kind.__mro__
+        if base.__module__.startswith(_TYPES)
+    }
     return frozenset(
         name
         for span, members in _ROWS
         if revision not in span
         for owner, names in members.items()
-        if issubclass(kind, owner)
+        if owner in owners
         for name in names
     )
 

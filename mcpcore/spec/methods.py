@@ -9,25 +9,13 @@ extension ``io.modelcontextprotocol/tasks``.
 """
 
 from enum import Enum
+from functools import cache
+from importlib import import_module
 
 from msgspec import Struct, structs
 
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.revisions import BY_NAME, LEGACY, MODERN, REVISIONS, Revision, Span
-from mcpcore.spec.types import (
-    base,
-    completion,
-    elicitation,
-    lifecycle,
-    logging,
-    prompts,
-    resources,
-    roots,
-    sampling,
-    subscriptions,
-    tasks,
-    tools,
-)
 
 
 class MethodKind(Enum):
@@ -56,9 +44,10 @@ class Method(Struct, frozen=True, kw_only=True):
     """The revisions in which a server sends it on the wire."""
     embedded: Span | None = None
     """The revisions in which a server puts it into an input round instead."""
-    params: type[Struct] = base.RequestParams
-    result: type[Struct] | None = None
-    """The complete result; None for notifications."""
+    params_type: str = "base.RequestParams"
+    """Module and name, within :mod:`mcpcore.spec.types`, of what :attr:`params` is."""
+    result_type: str | None = None
+    """The same for :attr:`result`."""
     capability: str | None = None
     """What the receiver of a request, or the sender of a notification, must have declared."""
     capability_since: Revision = REVISIONS[0]
@@ -87,6 +76,16 @@ class Method(Struct, frozen=True, kw_only=True):
     """The extension that defines it; None for the core."""
 
     @property
+    def params(self) -> type[Struct]:
+        """The type of its params."""
+        return _type(self.params_type)
+
+    @property
+    def result(self) -> type[Struct] | None:
+        """The type of its complete result; None for notifications."""
+        return None if self.result_type is None else _type(self.result_type)
+
+    @property
     def spans(self) -> tuple[Span, ...]:
         """Where it occurs at all."""
         return tuple(span for span in (self.client, self.server, self.embedded) if span)
@@ -109,6 +108,14 @@ class Method(Struct, frozen=True, kw_only=True):
         return Sender.BOTH if self.server or self.embedded else Sender.CLIENT
 
 
+# Types have names here, as most programs use those of a few methods only.
+@cache
+def _type(name: str) -> type[Struct]:
+    module, _, own = name.partition(".")
+    found: type[Struct] = getattr(import_module(f"mcpcore.spec.types.{module}"), own)
+    return found
+
+
 _ALWAYS = Span(REVISIONS[0], REVISIONS[-1])
 _LEGACY = Span(LEGACY[0], LEGACY[-1])
 _MODERN = Span(MODERN[0], MODERN[-1])
@@ -125,29 +132,29 @@ METHODS: tuple[Method, ...] = (
         name="initialize",
         kind=_REQUEST,
         client=_LEGACY,
-        params=lifecycle.InitializeParams,
-        result=lifecycle.InitializeResult,
+        params_type="lifecycle.InitializeParams",
+        result_type="lifecycle.InitializeResult",
         repeatable=True,
     ),
     Method(
         name="notifications/initialized",
         kind=_NOTIFICATION,
         client=_LEGACY,
-        params=base.NotificationParams,
+        params_type="base.NotificationParams",
     ),
     Method(
         name="ping",
         kind=_REQUEST,
         client=_LEGACY,
         server=_LEGACY,
-        result=base.EmptyResult,
+        result_type="base.EmptyResult",
         repeatable=True,
     ),
     Method(
         name="server/discover",
         kind=_REQUEST,
         client=_MODERN,
-        result=lifecycle.DiscoverResult,
+        result_type="lifecycle.DiscoverResult",
         cacheable=True,
         repeatable=True,
     ),
@@ -156,7 +163,7 @@ METHODS: tuple[Method, ...] = (
         kind=_NOTIFICATION,
         client=_ALWAYS,
         server=_ALWAYS,
-        params=base.CancelledParams,
+        params_type="base.CancelledParams",
         about=frozenset({"subscriptions/listen"}),
     ),
     Method(
@@ -164,15 +171,15 @@ METHODS: tuple[Method, ...] = (
         kind=_NOTIFICATION,
         client=_LEGACY,
         server=_ALWAYS,
-        params=base.ProgressParams,
+        params_type="base.ProgressParams",
     ),
     # Tools
     Method(
         name="tools/list",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=base.PaginatedParams,
-        result=tools.ListToolsResult,
+        params_type="base.PaginatedParams",
+        result_type="tools.ListToolsResult",
         capability="tools",
         cacheable=True,
         repeatable=True,
@@ -181,8 +188,8 @@ METHODS: tuple[Method, ...] = (
         name="tools/call",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=tools.CallToolParams,
-        result=tools.CallToolResult,
+        params_type="tools.CallToolParams",
+        result_type="tools.CallToolResult",
         capability="tools",
         task_capability="tasks.requests.tools.call",
         task_extension=TASKS_EXTENSION,
@@ -194,7 +201,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/tools/list_changed",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params=base.NotificationParams,
+        params_type="base.NotificationParams",
         capability="tools.listChanged",
         filter="tools_list_changed",
     ),
@@ -203,8 +210,8 @@ METHODS: tuple[Method, ...] = (
         name="resources/list",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=base.PaginatedParams,
-        result=resources.ListResourcesResult,
+        params_type="base.PaginatedParams",
+        result_type="resources.ListResourcesResult",
         capability="resources",
         cacheable=True,
         repeatable=True,
@@ -213,8 +220,8 @@ METHODS: tuple[Method, ...] = (
         name="resources/templates/list",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=base.PaginatedParams,
-        result=resources.ListResourceTemplatesResult,
+        params_type="base.PaginatedParams",
+        result_type="resources.ListResourceTemplatesResult",
         capability="resources",
         cacheable=True,
         repeatable=True,
@@ -223,8 +230,8 @@ METHODS: tuple[Method, ...] = (
         name="resources/read",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=resources.ReadResourceParams,
-        result=resources.ReadResourceResult,
+        params_type="resources.ReadResourceParams",
+        result_type="resources.ReadResourceResult",
         capability="resources",
         header="uri",
         needs_input=True,
@@ -235,8 +242,8 @@ METHODS: tuple[Method, ...] = (
         name="resources/subscribe",
         kind=_REQUEST,
         client=_LEGACY,
-        params=resources.SubscribeParams,
-        result=base.EmptyResult,
+        params_type="resources.SubscribeParams",
+        result_type="base.EmptyResult",
         capability="resources.subscribe",
         repeatable=True,
     ),
@@ -244,8 +251,8 @@ METHODS: tuple[Method, ...] = (
         name="resources/unsubscribe",
         kind=_REQUEST,
         client=_LEGACY,
-        params=resources.UnsubscribeParams,
-        result=base.EmptyResult,
+        params_type="resources.UnsubscribeParams",
+        result_type="base.EmptyResult",
         capability="resources.subscribe",
         repeatable=True,
     ),
@@ -253,7 +260,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/resources/list_changed",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params=base.NotificationParams,
+        params_type="base.NotificationParams",
         capability="resources.listChanged",
         filter="resources_list_changed",
     ),
@@ -261,7 +268,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/resources/updated",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params=resources.ResourceUpdatedParams,
+        params_type="resources.ResourceUpdatedParams",
         capability="resources.subscribe",
         filter="resource_subscriptions",
     ),
@@ -270,8 +277,8 @@ METHODS: tuple[Method, ...] = (
         name="prompts/list",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=base.PaginatedParams,
-        result=prompts.ListPromptsResult,
+        params_type="base.PaginatedParams",
+        result_type="prompts.ListPromptsResult",
         capability="prompts",
         cacheable=True,
         repeatable=True,
@@ -280,8 +287,8 @@ METHODS: tuple[Method, ...] = (
         name="prompts/get",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=prompts.GetPromptParams,
-        result=prompts.GetPromptResult,
+        params_type="prompts.GetPromptParams",
+        result_type="prompts.GetPromptResult",
         capability="prompts",
         header="name",
         needs_input=True,
@@ -290,7 +297,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/prompts/list_changed",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params=base.NotificationParams,
+        params_type="base.NotificationParams",
         capability="prompts.listChanged",
         filter="prompts_list_changed",
     ),
@@ -298,8 +305,8 @@ METHODS: tuple[Method, ...] = (
         name="completion/complete",
         kind=_REQUEST,
         client=_ALWAYS,
-        params=completion.CompleteParams,
-        result=completion.CompleteResult,
+        params_type="completion.CompleteParams",
+        result_type="completion.CompleteResult",
         capability="completions",
         capability_since=BY_NAME["2025-03-26"],
     ),
@@ -308,8 +315,8 @@ METHODS: tuple[Method, ...] = (
         name="logging/setLevel",
         kind=_REQUEST,
         client=_LEGACY,
-        params=logging.SetLevelParams,
-        result=base.EmptyResult,
+        params_type="logging.SetLevelParams",
+        result_type="base.EmptyResult",
         capability="logging",
         repeatable=True,
     ),
@@ -317,7 +324,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/message",
         kind=_NOTIFICATION,
         server=_ALWAYS,
-        params=logging.LoggingMessageParams,
+        params_type="logging.LoggingMessageParams",
         capability="logging",
     ),
     # Subscriptions
@@ -325,14 +332,14 @@ METHODS: tuple[Method, ...] = (
         name="subscriptions/listen",
         kind=_REQUEST,
         client=_MODERN,
-        params=subscriptions.SubscriptionsListenParams,
-        result=subscriptions.SubscriptionsListenResult,
+        params_type="subscriptions.SubscriptionsListenParams",
+        result_type="subscriptions.SubscriptionsListenResult",
     ),
     Method(
         name="notifications/subscriptions/acknowledged",
         kind=_NOTIFICATION,
         server=_MODERN,
-        params=subscriptions.SubscriptionsAcknowledgedParams,
+        params_type="subscriptions.SubscriptionsAcknowledgedParams",
     ),
     # What a server asks of a client
     Method(
@@ -340,8 +347,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         server=_LEGACY,
         embedded=_MODERN,
-        params=sampling.CreateMessageParams,
-        result=sampling.CreateMessageResult,
+        params_type="sampling.CreateMessageParams",
+        result_type="sampling.CreateMessageResult",
         capability="sampling",
         task_capability="tasks.requests.sampling.createMessage",
     ),
@@ -350,8 +357,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         server=_SINCE_2025_06_18,
         embedded=_MODERN,
-        params=elicitation.ElicitParams,
-        result=elicitation.ElicitResult,
+        params_type="elicitation.ElicitParams",
+        result_type="elicitation.ElicitResult",
         capability="elicitation",
         task_capability="tasks.requests.elicitation.create",
     ),
@@ -359,7 +366,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/elicitation/complete",
         kind=_NOTIFICATION,
         server=_ONLY_2025_11_25,
-        params=elicitation.ElicitationCompleteParams,
+        params_type="elicitation.ElicitationCompleteParams",
         peer_capability="elicitation.url",
     ),
     Method(
@@ -367,14 +374,14 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         server=_LEGACY,
         embedded=_MODERN,
-        result=roots.ListRootsResult,
+        result_type="roots.ListRootsResult",
         capability="roots",
     ),
     Method(
         name="notifications/roots/list_changed",
         kind=_NOTIFICATION,
         client=_LEGACY,
-        params=base.NotificationParams,
+        params_type="base.NotificationParams",
         capability="roots.listChanged",
     ),
     # Tasks, experimental (2025-11-25)
@@ -383,8 +390,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
-        params=tasks.TaskParams,
-        result=tasks.TaskResult,
+        params_type="tasks.TaskParams",
+        result_type="tasks.TaskResult",
         capability="tasks",
         repeatable=True,
     ),
@@ -393,8 +400,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
-        params=tasks.TaskParams,
-        result=tasks.GetTaskPayloadResult,
+        params_type="tasks.TaskParams",
+        result_type="tasks.GetTaskPayloadResult",
         capability="tasks",
         repeatable=True,
     ),
@@ -403,8 +410,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
-        params=base.PaginatedParams,
-        result=tasks.ListTasksResult,
+        params_type="base.PaginatedParams",
+        result_type="tasks.ListTasksResult",
         capability="tasks.list",
         repeatable=True,
     ),
@@ -413,8 +420,8 @@ METHODS: tuple[Method, ...] = (
         kind=_REQUEST,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
-        params=tasks.TaskParams,
-        result=tasks.TaskResult,
+        params_type="tasks.TaskParams",
+        result_type="tasks.TaskResult",
         capability="tasks.cancel",
     ),
     Method(
@@ -422,7 +429,7 @@ METHODS: tuple[Method, ...] = (
         kind=_NOTIFICATION,
         client=_ONLY_2025_11_25,
         server=_ONLY_2025_11_25,
-        params=tasks.TaskStatusParams,
+        params_type="tasks.TaskStatusParams",
         capability="tasks",
     ),
     # Tasks, extension
@@ -430,8 +437,8 @@ METHODS: tuple[Method, ...] = (
         name="tasks/get",
         kind=_REQUEST,
         client=_MODERN,
-        params=tasks.TaskParams,
-        result=tasks.TaskResult,
+        params_type="tasks.TaskParams",
+        result_type="tasks.TaskResult",
         capability=_TASKS,
         peer_capability=_TASKS,
         header="taskId",
@@ -442,8 +449,8 @@ METHODS: tuple[Method, ...] = (
         name="tasks/update",
         kind=_REQUEST,
         client=_MODERN,
-        params=tasks.UpdateTaskParams,
-        result=base.EmptyResult,
+        params_type="tasks.UpdateTaskParams",
+        result_type="base.EmptyResult",
         capability=_TASKS,
         peer_capability=_TASKS,
         header="taskId",
@@ -453,8 +460,8 @@ METHODS: tuple[Method, ...] = (
         name="tasks/cancel",
         kind=_REQUEST,
         client=_MODERN,
-        params=tasks.TaskParams,
-        result=base.EmptyResult,
+        params_type="tasks.TaskParams",
+        result_type="base.EmptyResult",
         capability=_TASKS,
         peer_capability=_TASKS,
         header="taskId",
@@ -464,7 +471,7 @@ METHODS: tuple[Method, ...] = (
         name="notifications/tasks",
         kind=_NOTIFICATION,
         server=_MODERN,
-        params=tasks.TaskStatusParams,
+        params_type="tasks.TaskStatusParams",
         capability=_TASKS,
         peer_capability=_TASKS,
         filter="task_ids",

@@ -1,172 +1,180 @@
-"""Every type of every revision: one Struct each, the superset, in modules by theme."""
+"""Every type of every revision: one Struct each, the superset, in modules by theme.
 
-from mcpcore.spec.types.base import (
-    META_CLIENT_CAPABILITIES,
-    META_CLIENT_INFO,
-    META_LOG_LEVEL,
-    META_PREFIX,
-    META_PROGRESS_TOKEN,
-    META_PROTOCOL_VERSION,
-    META_RELATED_TASK,
-    META_SERVER_INFO,
-    META_SUBSCRIPTION_ID,
-    Annotations,
-    CacheablePage,
-    CacheableResult,
-    CancelledParams,
-    Cursor,
-    EmptyResult,
-    Icon,
-    Implementation,
-    InputRequest,
-    InputRequiredResult,
-    InputResponseParams,
-    LoggingLevel,
-    Meta,
-    NotificationMeta,
-    NotificationParams,
-    NotificationSkim,
-    PaginatedParams,
-    PaginatedResult,
-    ProgressParams,
-    ProgressToken,
-    RequestId,
-    RequestMeta,
-    RequestParams,
-    Result,
-    ResultMeta,
-    ResultSkim,
-    Role,
-    Skim,
-    full_meta,
-)
-from mcpcore.spec.types.capabilities import (
-    ClientCapabilities,
-    ElicitationCapability,
-    ElicitationTasks,
-    PromptsCapability,
-    ResourcesCapability,
-    RootsCapability,
-    SamplingCapability,
-    SamplingTasks,
-    ServerCapabilities,
-    Settings,
-    TaskRequests,
-    TasksCapability,
-    ToolsCapability,
-    ToolTasks,
-)
-from mcpcore.spec.types.completion import (
-    CompleteParams,
-    CompleteResult,
-    Completion,
-    CompletionArgument,
-    CompletionContext,
-    PromptReference,
-    ResourceReference,
-    ResourceTemplateReference,
-)
-from mcpcore.spec.types.content import (
-    AudioContent,
-    BlobResourceContents,
-    ContentBlock,
-    EmbeddedResource,
-    ImageContent,
-    ResourceContents,
-    ResourceLink,
-    SamplingContent,
-    TextContent,
-    TextResourceContents,
-    ToolResultContent,
-    ToolUseContent,
-    UnknownContent,
-)
-from mcpcore.spec.types.elicitation import (
-    ElicitationCompleteParams,
-    ElicitFormParams,
-    ElicitParams,
-    ElicitResult,
-    ElicitUrlParams,
-)
-from mcpcore.spec.types.errors import (
-    MissingRequiredClientCapabilityData,
-    UnsupportedProtocolVersionData,
-    UrlElicitationRequiredData,
-)
-from mcpcore.spec.types.forms import (
-    BooleanSchema,
-    EnumItems,
-    EnumOption,
-    LegacyTitledEnumSchema,
-    NumberSchema,
-    PrimitiveSchema,
-    StringFormat,
-    StringSchema,
-    TitledMultiSelectEnumSchema,
-    TitledSingleSelectEnumSchema,
-    UntitledMultiSelectEnumSchema,
-    UntitledSingleSelectEnumSchema,
-)
-from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
-from mcpcore.spec.types.logging import SEVERITY, LoggingMessageParams, SetLevelParams
-from mcpcore.spec.types.model import Model
-from mcpcore.spec.types.prompts import (
-    GetPromptParams,
-    GetPromptResult,
-    ListPromptsResult,
-    Prompt,
-    PromptArgument,
-    PromptMessage,
-)
-from mcpcore.spec.types.resources import (
-    ListResourcesResult,
-    ListResourceTemplatesResult,
-    ReadResourceParams,
-    ReadResourceResult,
-    Resource,
-    ResourceParams,
-    ResourceTemplate,
-    ResourceUpdatedParams,
-    SubscribeParams,
-    UnsubscribeParams,
-)
-from mcpcore.spec.types.roots import ListRootsResult, Root
-from mcpcore.spec.types.sampling import (
-    CreateMessageParams,
-    CreateMessageResult,
-    ModelHint,
-    ModelPreferences,
-    SamplingMessage,
-    ToolChoice,
-)
-from mcpcore.spec.types.subscriptions import (
-    SubscriptionFilter,
-    SubscriptionsAcknowledgedParams,
-    SubscriptionsListenParams,
-    SubscriptionsListenResult,
-)
-from mcpcore.spec.types.tasks import (
-    TERMINAL,
-    CreateTaskResult,
-    GetTaskPayloadResult,
-    ListTasksResult,
-    RelatedTaskMetadata,
-    Task,
-    TaskMetadata,
-    TaskParams,
-    TaskResult,
-    TaskStatus,
-    TaskStatusParams,
-    UpdateTaskParams,
-)
-from mcpcore.spec.types.tools import (
-    CallToolParams,
-    CallToolResult,
-    ListToolsResult,
-    Tool,
-    ToolAnnotations,
-    ToolExecution,
-)
+Names are imported when they are first asked for: who needs the types of one theme does not pay
+for the others.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcpcore.spec.types.base import (
+        META_CLIENT_CAPABILITIES,
+        META_CLIENT_INFO,
+        META_LOG_LEVEL,
+        META_PREFIX,
+        META_PROGRESS_TOKEN,
+        META_PROTOCOL_VERSION,
+        META_RELATED_TASK,
+        META_SERVER_INFO,
+        META_SUBSCRIPTION_ID,
+        Annotations,
+        CacheablePage,
+        CacheableResult,
+        CancelledParams,
+        Cursor,
+        EmptyResult,
+        Icon,
+        Implementation,
+        InputRequest,
+        InputRequiredResult,
+        InputResponseParams,
+        LoggingLevel,
+        Meta,
+        NotificationMeta,
+        NotificationParams,
+        NotificationSkim,
+        PaginatedParams,
+        PaginatedResult,
+        ProgressParams,
+        ProgressToken,
+        RequestId,
+        RequestMeta,
+        RequestParams,
+        Result,
+        ResultMeta,
+        ResultSkim,
+        Role,
+        Skim,
+        full_meta,
+    )
+    from mcpcore.spec.types.capabilities import (
+        ClientCapabilities,
+        ElicitationCapability,
+        ElicitationTasks,
+        PromptsCapability,
+        ResourcesCapability,
+        RootsCapability,
+        SamplingCapability,
+        SamplingTasks,
+        ServerCapabilities,
+        Settings,
+        TaskRequests,
+        TasksCapability,
+        ToolsCapability,
+        ToolTasks,
+    )
+    from mcpcore.spec.types.completion import (
+        CompleteParams,
+        CompleteResult,
+        Completion,
+        CompletionArgument,
+        CompletionContext,
+        PromptReference,
+        ResourceReference,
+        ResourceTemplateReference,
+    )
+    from mcpcore.spec.types.content import (
+        AudioContent,
+        BlobResourceContents,
+        ContentBlock,
+        EmbeddedResource,
+        ImageContent,
+        ResourceContents,
+        ResourceLink,
+        SamplingContent,
+        TextContent,
+        TextResourceContents,
+        ToolResultContent,
+        ToolUseContent,
+        UnknownContent,
+    )
+    from mcpcore.spec.types.elicitation import (
+        ElicitationCompleteParams,
+        ElicitFormParams,
+        ElicitParams,
+        ElicitResult,
+        ElicitUrlParams,
+    )
+    from mcpcore.spec.types.errors import (
+        MissingRequiredClientCapabilityData,
+        UnsupportedProtocolVersionData,
+        UrlElicitationRequiredData,
+    )
+    from mcpcore.spec.types.forms import (
+        BooleanSchema,
+        EnumItems,
+        EnumOption,
+        LegacyTitledEnumSchema,
+        NumberSchema,
+        PrimitiveSchema,
+        StringFormat,
+        StringSchema,
+        TitledMultiSelectEnumSchema,
+        TitledSingleSelectEnumSchema,
+        UntitledMultiSelectEnumSchema,
+        UntitledSingleSelectEnumSchema,
+    )
+    from mcpcore.spec.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
+    from mcpcore.spec.types.logging import SEVERITY, LoggingMessageParams, SetLevelParams
+    from mcpcore.spec.types.model import Model
+    from mcpcore.spec.types.prompts import (
+        GetPromptParams,
+        GetPromptResult,
+        ListPromptsResult,
+        Prompt,
+        PromptArgument,
+        PromptMessage,
+    )
+    from mcpcore.spec.types.resources import (
+        ListResourcesResult,
+        ListResourceTemplatesResult,
+        ReadResourceParams,
+        ReadResourceResult,
+        Resource,
+        ResourceParams,
+        ResourceTemplate,
+        ResourceUpdatedParams,
+        SubscribeParams,
+        UnsubscribeParams,
+    )
+    from mcpcore.spec.types.roots import ListRootsResult, Root
+    from mcpcore.spec.types.sampling import (
+        CreateMessageParams,
+        CreateMessageResult,
+        ModelHint,
+        ModelPreferences,
+        SamplingMessage,
+        ToolChoice,
+    )
+    from mcpcore.spec.types.subscriptions import (
+        SubscriptionFilter,
+        SubscriptionsAcknowledgedParams,
+        SubscriptionsListenParams,
+        SubscriptionsListenResult,
+    )
+    from mcpcore.spec.types.tasks import (
+        TERMINAL,
+        CreateTaskResult,
+        GetTaskPayloadResult,
+        ListTasksResult,
+        RelatedTaskMetadata,
+        Task,
+        TaskMetadata,
+        TaskParams,
+        TaskResult,
+        TaskStatus,
+        TaskStatusParams,
+        UpdateTaskParams,
+    )
+    from mcpcore.spec.types.tools import (
+        CallToolParams,
+        CallToolResult,
+        ListToolsResult,
+        Tool,
+        ToolAnnotations,
+        ToolExecution,
+    )
 
 __all__ = [
     "META_CLIENT_CAPABILITIES",
@@ -316,3 +324,33 @@ __all__ = [
     "UrlElicitationRequiredData",
     "full_meta",
 ]
+
+_MODULES = (
+    "base",
+    "capabilities",
+    "completion",
+    "content",
+    "elicitation",
+    "errors",
+    "forms",
+    "lifecycle",
+    "logging",
+    "model",
+    "prompts",
+    "resources",
+    "roots",
+    "sampling",
+    "subscriptions",
+    "tasks",
+    "tools",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = vars(import_module(f"{__name__}.{module}"))
+            if name in found:
+                value = globals()[name] = found[name]
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
