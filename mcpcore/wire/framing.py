@@ -87,7 +87,10 @@ class LineReader:
             and type(data) is bytes
             and b"\r" not in data
         ):  # whole lines, as small messages come
-            return [line for line in data.split(_LF) if line and not line.isspace()]
+            if data.find(_LF) < len(data) - 1:
+                return [line for line in data.split(_LF) if line and not line.isspace()]
+            line = data[:-1]
+            return (line,) if line and not line.isspace() else ()
         self.receive(data)
         return self.lines()
 

@@ -63,6 +63,8 @@ _INVALID_REQUEST = -32600
 _NULL = Raw(b"null")
 _BRACE, _QUOTE = b'{"'
 _BLOCK = 64 * 1024
+_COUNTED = 1024
+"""Bytes of a text whose brackets are counted before anything else is asked about them."""
 _WORTH_A_COPY = 64 * 1024
 """From this many bytes on a small Raw is copied rather than left to keep its text alive."""
 
@@ -165,7 +167,11 @@ def decode(
             _check_utf8(text)  # msgspec does not, in Raw values and in members it skips
         # More than max_depth brackets, each closed, take more than twice as many bytes.
         size = len(text)
-        if size > 2 * max_depth and deeper_than(text, max_depth):
+        if (
+            size > 2 * max_depth
+            and (size > _COUNTED or text.count(b"{") + text.count(b"[") > max_depth)
+            and deeper_than(text, max_depth)
+        ):
             return _look_closer(text, max_depth, max_batch)
         message = _decode_message(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -342,8 +348,13 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
 
 def encode_result(id: RequestId, result: bytes | memoryview, members: bytes = b"") -> bytes:
     """A successful response."""
-    head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
-    if members and result[1] == _QUOTE:  # as nearly always; see pieces()
+    if type(id) is int:  # as nearly always
+        head = b'{"jsonrpc":"2.0","id":%d,"result":' % id
+    else:
+        head = b'{"jsonrpc":"2.0","id":%b,"result":' % _encode_id(id)
+    if not members:
+        return b"".join((head, result, b"}"))
+    if result[1] == _QUOTE:  # as nearly always; see pieces()
         return b"".join((head, b"{", members, b",", memoryview(result)[1:], b"}"))
     return b"".join((head, *pieces(result, members), b"}"))
 
