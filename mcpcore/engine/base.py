@@ -398,7 +398,7 @@ class PeerBase:
         return True
 
     def taken(self, frame: Transmit) -> None:
-        """Our owner took a frame that has a key (or dropped it)."""
+        """Our owner took a frame of a request in flight, or of news (or dropped it)."""
         if frame.subject is not None:
             place = (frame.key, frame.subject)
             if self._replaceable.get(place) is frame:

@@ -38,6 +38,8 @@ class Deadlines(Generic[T]):
             self._live -= 1
         item.deadline = when
         if when is None:
+            if self._queue and self._queue[0][1] is item:  # as when there is one at a time
+                self._queue.popleft()
             return
         self._live += 1
         if not self._queue or when >= self._queue[-1][0]:

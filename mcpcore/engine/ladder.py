@@ -70,30 +70,37 @@ def climb(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def is_usual(peer: PeerBase, arrival: Inbound) -> bool:
-    """Tell at once that a modern request passes all rungs, as nearly all do.
+    """Tell at once that a request passes all rungs, as nearly all do.
 
     That it does not pass is for the rungs to find.
     """
     meta = arrival.meta
-    usual = peer.profile.usual.get((meta.protocol_version, arrival.method))
-    if (
-        usual is None
-        or meta.client_capabilities is UNSET
-        or arrival.batch is not None
-        or (peer.in_flight_by_id and peer.slot(arrival.route, arrival.id) in peer.in_flight_by_id)
+    version = meta.protocol_version
+    terms = peer.revision if version is UNSET else version
+    usual = peer.profile.usual.get((terms, arrival.method))
+    if usual is None or (
+        peer.in_flight_by_id and peer.slot(arrival.route, arrival.id) in peer.in_flight_by_id
     ):
         return False
     revision, row = usual
-    mirror = arrival.mirror
+    capabilities, mirror = meta.client_capabilities, arrival.mirror
+    if version is UNSET:
+        if capabilities is not UNSET or mirror is not None:
+            return False
+        belongs_to_session(peer, arrival)
+        arrival.row = row
+        return True
+    if capabilities is UNSET or arrival.batch is not None:
+        return False
     if mirror is not None and not (
-        mirror.version == meta.protocol_version
+        mirror.version == version
         and mirror.method == row.name
         and names_the_same(mirror, row, arrival.skim, peer.config.header_params)
     ):
         return False
     arrival.revision = revision
     arrival.row = row
-    arrival.capabilities = meta.client_capabilities
+    arrival.capabilities = capabilities
     if meta.client_info is not UNSET:
         arrival.client_info = meta.client_info
     return True
@@ -252,7 +259,12 @@ def is_early_enough(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
 
 
 def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
-    """The tables must have room for one more; listen streams have a limit of their own."""
+    """The tables must have room for one more; listen streams have a limit of their own.
+
+    And it must be early enough.
+    """
+    if peer.state is _CLOSING or peer.state is _CLOSED:
+        return is_early_enough(peer, arrival)
     limit = peer.config.limits.in_flight
     running = len(peer.in_flight_by_id) - len(peer.streams)
     if running < limit and running < peer.capacity:

@@ -335,11 +335,8 @@ class Peer(Publisher):
 
     def lines_to_send(self, limit: int | None = None) -> bytes:
         """The same for newline-framed streams: one buffer of whole lines."""
-        frames = self.hub.data_to_send(limit)
-        if len(frames) == 1:
-            return frames[0].line()
         parts: list[bytes] = []
-        for frame in frames:
+        for frame in self.hub.data_to_send(limit):
             if frame.data:
                 parts += frame.data
                 parts.append(b"\n")

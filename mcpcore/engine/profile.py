@@ -26,6 +26,8 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 
 Rows = tuple[dict[str, Method], ...]
 """What one side may send, by the position of the revision, then by method."""
+Terms = Revision | str | UnsetType | None
+"""What a request is to be read by: a revision that was agreed on, or the version that it names."""
 
 
 def _sent_by(role: Role) -> Rows:
@@ -92,7 +94,8 @@ class Profile:
         self.offered = frozenset(path for path in _PATHS if declares(capabilities, path))
         """The capabilities that methods need and we declared, as dotted paths."""
         self.usual = dict(self._usual()) if role is Role.SERVER else {}
-        """The requests that a server lets in by their version and method alone, and their rows."""
+        """The requests that a server lets in by their version and method alone, and their rows;
+        for legacy ones the revision that was agreed on stands in the place of the version."""
         self.announced = {
             method: topic.capability is None or topic.capability in self.offered
             for method, topic in TOPICS.items()
@@ -100,12 +103,15 @@ class Profile:
         """Which changes we said we would announce, by notification method."""
         self._client_meta: dict[str, bytes] = {}
 
-    def _usual(self) -> Iterator[tuple[tuple[str | UnsetType, str], tuple[Revision, Method]]]:
-        for revision in self.modern:
+    def _usual(self) -> Iterator[tuple[tuple[Terms, str], tuple[Revision, Method]]]:
+        for revision in (*self.modern, *self.legacy):
             for row in self.theirs[revision.position].values():
                 declared = row.capability is None or row.capability in self.offered
                 if row.kind is MethodKind.REQUEST and declared and row.peer_capability is None:
-                    yield (revision.name, row.name), (revision, row)
+                    if revision.modern:
+                        yield (revision.name, row.name), (revision, row)
+                    elif row.name != "initialize":  # which comes once, and has a rung of its own
+                        yield (revision, row.name), (revision, row)
 
     def client_meta(self, revision: Revision) -> bytes:
         """The ``_meta`` member of every request of ours in a modern ``revision``."""

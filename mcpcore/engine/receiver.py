@@ -224,7 +224,7 @@ class Receiver(Notices):
                 return IMMEDIATE[method](self, arrival)
             else:
                 return is_early_enough(self, arrival) or LASTING[method](self, arrival)
-        refusal = is_early_enough(self, arrival) or finds_room(self, arrival)
+        refusal = finds_room(self, arrival)
         if refusal is not None:
             return refusal
         responses: dict[str, Raw] | None = None
@@ -275,7 +275,7 @@ class Receiver(Notices):
     def register(self, arrival: Inbound) -> Inbound:
         """Put a request of the other side into the tables."""
         hub, route = self.hub, arrival.route
-        arrival.key = key = hub.new_key()
+        hub.last_key = arrival.key = key = hub.last_key + 1
         hub.inbound[key] = arrival
         if self._scoped:
             self.in_flight_by_id[route, arrival.id] = arrival

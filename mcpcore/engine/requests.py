@@ -184,7 +184,6 @@ class Hub:
     """
 
     __slots__ = (
-        "_keys",
         "_profiles",
         "_serial",
         "capacity",
@@ -192,6 +191,7 @@ class Hub:
         "events",
         "inbound",
         "inbox",
+        "last_key",
         "outbound",
         "outbox",
     )
@@ -205,7 +205,8 @@ class Hub:
         self.capacity = sys.maxsize
         """So many requests of the other sides may be in flight, listen streams included."""
         self.outbound: dict[RequestId, Outbound] = {}
-        self._keys = 0
+        self.last_key: Key = 0
+        """The handle that the latest inbound request got; they are numbers, counted up."""
         self._serial = 0
         self._profiles: list[Profile] = []
 
@@ -240,14 +241,9 @@ class Hub:
         waiting = {item[3] for item in self.inbox if len(item) >= 4}
         return waiting.union(record.route for record in self.inbound.values())
 
-    def new_key(self) -> Key:
-        """A handle for one inbound request."""
-        self._keys += 1
-        return self._keys
-
     def was_issued(self, key: Key) -> bool:
         """Whether ``key`` is or was the handle of a request."""
-        return 0 < key <= self._keys
+        return 0 < key <= self.last_key
 
     def new_serial(self) -> int:
         """A number for one request of ours, never used twice."""
@@ -268,7 +264,7 @@ class Hub:
         """Take the frames that wait, until ``limit`` bytes are reached (but at least one)."""
         frames = self.outbox.take(limit)
         for frame in frames:
-            if frame.key is not None:
+            if frame.subject is not None or frame.key in self.inbound:
                 frame.peer.taken(frame)
         return frames
 

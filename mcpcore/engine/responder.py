@@ -10,13 +10,13 @@ from msgspec import UNSET, Raw, Struct, field
 from mcpcore.engine.answers import INPUT_REQUIRED, TASK
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.bodies import Meta, own_meta, permitted, take_result_apart
-from mcpcore.engine.events import Key
+from mcpcore.engine.events import MAIN, Key
 from mcpcore.engine.input_rounds import InputRequest, input_required
 from mcpcore.engine.lifecycle import Request, RequestSignal
 from mcpcore.engine.negotiation import COMPLETE
 from mcpcore.engine.receiver import Receiver
 from mcpcore.engine.requests import Inbound
-from mcpcore.engine.transmit import FrameKind
+from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.types.logging import SEVERITY
@@ -261,14 +261,20 @@ def _finish(record: Inbound, kind: FrameKind, data: bytes, code: int | None = No
     if record.batch is not None:
         record.batch.settle(data)
         return True
-    peer.send_last(
-        record.route,
-        kind,
-        (data,),
-        key=record.key,
-        code=code,
-        method=record.method,
-        revision=record.revision,
+    route = record.route
+    peer.hub.outbox.push(
+        Transmit(
+            peer=peer,
+            route=route,
+            data=(data,),
+            size=len(data),
+            kind=kind,
+            ends=route != MAIN,
+            key=record.key,
+            code=code,
+            method=record.method,
+            revision=record.revision,
+        )
     )
     return True
 
