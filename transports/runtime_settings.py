@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from mcpcore.engine.config import Limits
 from mcpcore.engine.seal import Seal
 from mcpcore.service.rate import RateLimiter
-from mcpcore.service.tasks import TaskSettings
+from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.revisions import REVISIONS, Revision
 from transports.server_middleware import ServerMiddleware
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 from msgspec import UNSET, Raw, Struct, UnsetType, field, structs
 
+from mcpcore.service.task_settings import TaskSettings
 from mcpcore.service.task_views import TaskForm, task_form
-from mcpcore.service.tasks import TaskSettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import CapabilityMissing, ErrorData
 from mcpcore.spec.types.capabilities import (

@@ -15,7 +15,8 @@ import anyio
 from anyio.abc import TaskGroup
 from msgspec import UNSET, Raw, UnsetType
 
-from mcpcore.service.tasks import TableFull, TaskRecord, TaskSettings, TaskTable
+from mcpcore.service.task_settings import TaskSettings
+from mcpcore.service.tasks import TableFull, TaskRecord, TaskTable
 from mcpcore.spec.errors import ErrorData
 from transports.link import clock
 

@@ -1,7 +1,5 @@
 """How long to wait before something is tried again: longer each time, and never in step."""
 
-from hashlib import blake2b
-
 
 class Chance:
     """Fractions in [0, 1) that look random; the same seed gives the same ones, none gives zeros."""
@@ -14,6 +12,8 @@ class Chance:
         """Draw one."""
         if not self._seed:
             return 0.0
+        from hashlib import blake2b  # here and not above: most programs never come this far
+
         self._count += 1
         digest = blake2b(b"%d" % self._count, key=self._seed, digest_size=6).digest()
         return int.from_bytes(digest) / 2**48

@@ -29,7 +29,6 @@ from mcpcore.spec.errors import INVALID_PARAMS, ErrorData, busy_code
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import InitializeParams
 from mcpcore.spec.types.logging import SetLevelParams
-from mcpcore.spec.types.resources import SubscribeParams
 from mcpcore.spec.types.subscriptions import (
     SubscriptionsAcknowledgedParams,
     SubscriptionsListenParams,
@@ -38,6 +37,7 @@ from mcpcore.wire.message import encode_result, to_json
 
 if TYPE_CHECKING:
     from mcpcore.engine.receiver import Receiver
+    from mcpcore.spec.types.resources import SubscribeParams
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
@@ -105,8 +105,14 @@ def _set_level(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
     return None
 
 
+def _subscription(arrival: Inbound) -> "SubscribeParams | ErrorData":
+    from mcpcore.spec.types.resources import SubscribeParams  # here: few servers have resources
+
+    return _typed(arrival.params, SubscribeParams)
+
+
 def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
-    params = _typed(arrival.params, SubscribeParams)
+    params = _subscription(arrival)
     if isinstance(params, ErrorData):
         return params
     limit = peer.config.limits.subscriptions
@@ -120,7 +126,7 @@ def _subscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
 
 
 def _unsubscribe(peer: "Receiver", arrival: Inbound) -> ErrorData | None:
-    params = _typed(arrival.params, SubscribeParams)
+    params = _subscription(arrival)
     if isinstance(params, ErrorData):
         return params
     peer.uris.discard(params.uri)

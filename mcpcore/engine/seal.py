@@ -8,7 +8,6 @@ randomness belongs to the implementations, of which :mod:`transports.seal` has t
 Source: 2026-07-28, patterns, "Multi Round-Trip Requests", server requirements 4 and 5.
 """
 
-import hashlib
 from enum import StrEnum
 from typing import Protocol
 
@@ -76,5 +75,7 @@ def request_binding(principal: str | None, method: str, params: Raw | bytes) -> 
     except msgspec.DecodeError:  # a number that no float holds: as it is written, then
         members = msgspec.json.decode(params, type=dict[str, Raw])
     salient = {name: value for name, value in members.items() if name not in _NOT_BOUND}
+    import hashlib  # here and not above: its import takes longer than all of this module
+
     digest = hashlib.sha256(msgspec.json.encode(salient, order="deterministic")).digest()
     return Binding(principal, method, digest)

@@ -1,4 +1,10 @@
-"""What a server offers, declared: no I/O, nothing awaited.  Start with :class:`Server`."""
+"""What a server offers, declared: no I/O, nothing awaited.  Start with :class:`Server`.
+
+What belongs to prompts and templates alone is imported when it is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mcpcore.service.content import Audio, Embedded, Image
 from mcpcore.service.errors import (
@@ -12,10 +18,12 @@ from mcpcore.service.errors import (
     ValidatorMissing,
 )
 from mcpcore.service.prepared import Prepared, is_masked
-from mcpcore.service.prompts import assistant, user
 from mcpcore.service.schema import Validator, mirrored
 from mcpcore.service.service import Server
-from mcpcore.service.uri_templates import TemplateError, UnsafeValue, UriTemplate
+
+if TYPE_CHECKING:
+    from mcpcore.service.prompts import assistant, user
+    from mcpcore.service.uri_templates import TemplateError, UnsafeValue, UriTemplate
 
 __all__ = [
     "Audio",
@@ -40,3 +48,16 @@ __all__ = [
     "mirrored",
     "user",
 ]
+
+_HOMES = {
+    "prompts": ("assistant", "user"),
+    "uri_templates": ("TemplateError", "UnsafeValue", "UriTemplate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

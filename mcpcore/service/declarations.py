@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 CacheScope = Literal["public", "private"]
 
+MAX_URI = 8192
+"""Longest URI that is matched against templates by default, in characters."""
+
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _UNFIT = re.compile(r"[\x00-\x20\x7f]")

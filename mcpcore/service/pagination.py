@@ -8,7 +8,6 @@ no secret: whoever forges one gains a place in a list that he may read anyway.
 Source: pagination page of the specification.
 """
 
-import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -41,10 +40,11 @@ class Cursors:
     20
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_scope")
 
     def __init__(self, scope: str) -> None:
-        self._key = hashlib.sha256(scope.encode()).digest()
+        self._scope = scope
+        self._key: bytes | None = None
 
     def make(self, number: int) -> str:
         """Return the cursor of the page that begins after the item with ``number``."""
@@ -64,6 +64,10 @@ class Cursors:
         return int.from_bytes(data, "big")
 
     def _check(self, data: bytes) -> bytes:
+        import hashlib  # here and not above: lists of one page have no cursors
+
+        if self._key is None:
+            self._key = hashlib.sha256(self._scope.encode()).digest()
         return hashlib.blake2s(data, key=self._key, digest_size=_CHECK).digest()
 
 

@@ -1,15 +1,17 @@
 """A request that was looked up and checked, ready to be run by the runtime."""
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from mcpcore.service.errors import HandlerError, shown
-from mcpcore.service.task_views import TaskSupport
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Result
+
+if TYPE_CHECKING:
+    from mcpcore.service.task_views import TaskSupport
 
 
 class Prepared:
@@ -47,7 +49,7 @@ class Prepared:
 
     It is not part of the body, as ``_meta`` belongs to the engine.
     """
-    task: TaskSupport | None = None
+    task: "TaskSupport | None" = None
     """How the request may run as a task; None: it may not."""
     refused: bool = False
     """It will be refused, whatever becomes of it on the way."""

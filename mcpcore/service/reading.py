@@ -7,7 +7,7 @@ type's JSON Schema, patterns included, by the server's validator, whose work is 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -15,12 +15,15 @@ from msgspec import inspect as types
 
 from mcpcore.service.errors import InvalidValue, ValidatorMissing
 from mcpcore.service.schema import Schema, Validator, explain, read, shorten
-from mcpcore.service.twins import Twins, has_patterns
+
+if TYPE_CHECKING:
+    from mcpcore.service.twins import Twins
 
 T = TypeVar("T")
 
 _PROBLEMS = 10
 """Most problems that are named in one message."""
+_INNER = ("type", "item_type", "key_type", "value_type")
 
 
 def refuse(problems: list[str], root: str) -> None:
@@ -31,6 +34,30 @@ def refuse(problems: list[str], root: str) -> None:
             for problem in problems[:_PROBLEMS]
         ]
         raise InvalidValue(shorten("; ".join(named)))
+
+
+def has_patterns(info: types.Type) -> bool:
+    """Whether a type has patterns, at any depth."""
+    seen: set[Any] = set()
+    pending: list[Any] = [info]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, types.StrType) and each.pattern is not None:
+            return True
+        if hasattr(each, "fields"):
+            if each.cls in seen:
+                continue
+            seen.add(each.cls)
+        pending.extend(_parts(each))
+    return False
+
+
+def _parts(info: Any) -> list[types.Type]:
+    found = [getattr(info, name) for name in _INNER if hasattr(info, name)]
+    for name in ("types", "item_types"):
+        found.extend(getattr(info, name, ()))
+    found.extend(field.type for field in getattr(info, "fields", ()))
+    return found
 
 
 class Reader(Generic[T]):
@@ -51,12 +78,15 @@ class Reader(Generic[T]):
         what: str,
     ) -> None:
         self._problems: Callable[[Any], list[str]] | None = None
-        self._twins = Twins()
+        self._twins: Twins | None = None
         info = types.type_info(type)
         if has_patterns(info):
             if validator is None:
                 raise ValidatorMissing(what, "has a type with a pattern")
             self._problems = validator(schema())
+            from mcpcore.service import twins  # here and not above: such types are few
+
+            self._twins = twins.Twins()
             type = self._twins.annotation(info)
         self.type: Any = type
         """What is decoded: the type, or its twin."""
@@ -95,7 +125,7 @@ class Reader(Generic[T]):
 
     def _original(self, value: Any, root: str) -> T:
         try:
-            original: T = self._twins.original(value)
+            original: T = value if self._twins is None else self._twins.original(value)
         except (ValueError, TypeError) as error:  # of __post_init__, which msgspec reports alike
             raise InvalidValue(f"{root}: {error}") from None
         return original

@@ -1,19 +1,14 @@
 """The registry of a server: what was declared, by decorators or by calls, and how it changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from msgspec import UNSET, Struct
 
-from mcpcore.service.completions import CompletionEntry
-from mcpcore.service.declarations import CacheScope, cache_hints, check_icons, given
-from mcpcore.service.extensions import MethodEntry
+from mcpcore.service.declarations import MAX_URI, CacheScope, cache_hints, check_icons, given
 from mcpcore.service.pagination import Collection, Cursors
-from mcpcore.service.prompts import PromptEntry, PromptOptions
-from mcpcore.service.resources import ResourceEntry, ResourceOptions
 from mcpcore.service.schema import Validator
 from mcpcore.service.tools import ToolEntry, ToolOptions
-from mcpcore.service.uri_templates import MAX_URI
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.methods import KNOWN_METHODS
 from mcpcore.spec.revisions import Revision
@@ -28,7 +23,13 @@ from mcpcore.spec.types.capabilities import (
     ToolsCapability,
     ToolTasks,
 )
-from mcpcore.spec.types.resources import ResourceUpdatedParams
+
+# What a server may offer, but need not: imported where it is declared first.
+if TYPE_CHECKING:
+    from mcpcore.service.completions import CompletionEntry
+    from mcpcore.service.extensions import MethodEntry
+    from mcpcore.service.prompts import PromptEntry, PromptOptions
+    from mcpcore.service.resources import ResourceEntry, ResourceOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -137,13 +138,13 @@ class Registry:
             "tool", "tools", ToolEntry.encode, _TOOLS_CHANGED, listed=ToolEntry.listed
         )
         self._resources: Collection[ResourceEntry] = collection(
-            "resource", "resources", ResourceEntry.encode, _RESOURCES_CHANGED
+            "resource", "resources", _encoded, _RESOURCES_CHANGED
         )
         self._templates: Collection[ResourceEntry] = collection(
-            "resource template", "resourceTemplates", ResourceEntry.encode, _RESOURCES_CHANGED
+            "resource template", "resourceTemplates", _encoded, _RESOURCES_CHANGED
         )
         self._prompts: Collection[PromptEntry] = collection(
-            "prompt", "prompts", PromptEntry.encode, _PROMPTS_CHANGED
+            "prompt", "prompts", _encoded, _PROMPTS_CHANGED
         )
 
     # Declaring
@@ -203,7 +204,7 @@ class Registry:
         self.header_params.pop(name, None)
 
     def resource(
-        self, uri: str, *, replace: bool = False, **options: Unpack[ResourceOptions]
+        self, uri: str, *, replace: bool = False, **options: "Unpack[ResourceOptions]"
     ) -> Callable[[F], F]:
         """Declare the decorated function as what reads a resource or a family of them.
 
@@ -225,7 +226,7 @@ class Registry:
         content: Callable[..., Any] | str | bytes,
         *,
         replace: bool = False,
-        **options: Unpack[ResourceOptions],
+        **options: "Unpack[ResourceOptions]",
     ) -> None:
         """Declare a resource or a template; text or bytes may stand for a function.
 
@@ -238,6 +239,8 @@ class Registry:
             options.setdefault("size", len(data.encode() if isinstance(data, str) else data))
             content = lambda: data  # noqa: E731 - it needs no name
         ttl_ms, cache_scope = self._read_hints
+        from mcpcore.service.resources import ResourceEntry
+
         entry = ResourceEntry(
             content,
             uri,
@@ -257,6 +260,8 @@ class Registry:
 
     def resource_updated(self, uri: str) -> None:
         """Tell those who watch (:meth:`watch`) that a resource has changed."""
+        from mcpcore.spec.types.resources import ResourceUpdatedParams
+
         params = ResourceUpdatedParams(uri=uri)
         for watcher in tuple(self._watchers):
             watcher(_RESOURCE_UPDATED, params)
@@ -270,7 +275,7 @@ class Registry:
         name: str | None = None,
         *,
         replace: bool = False,
-        **options: Unpack[PromptOptions],
+        **options: "Unpack[PromptOptions]",
     ) -> Callable[[F], F]: ...
 
     def prompt(
@@ -278,7 +283,7 @@ class Registry:
         name: str | Callable[..., Any] | None = None,
         *,
         replace: bool = False,
-        **options: Unpack[PromptOptions],
+        **options: "Unpack[PromptOptions]",
     ) -> Any:
         """Declare the decorated function as a prompt, with or without parentheses.
 
@@ -297,7 +302,7 @@ class Registry:
         name: str | None = None,
         *,
         replace: bool = False,
-        **options: Unpack[PromptOptions],
+        **options: "Unpack[PromptOptions]",
     ) -> None:
         """Declare a prompt; ``name`` is by default that of the function.
 
@@ -305,6 +310,8 @@ class Registry:
         that no string can fill.
         """
         name = _name(function, name)
+        from mcpcore.service.prompts import PromptEntry
+
         entry = PromptEntry(function, name, options, self.validator)
         self._prompts.add(name, entry, replace=replace)
 
@@ -337,6 +344,8 @@ class Registry:
 
         def declare(function: F) -> F:
             what = f"completion of {argument or 'any argument'} of {kind} {owner!r}"
+            from mcpcore.service.completions import CompletionEntry
+
             entry = CompletionEntry(function, what, thread=thread)
             self._completions[kind, str(owner), argument] = entry
             return function
@@ -370,17 +379,19 @@ class Registry:
         """The requests that :meth:`method` has declared."""
         return frozenset(self._extension_methods)
 
-    def listener(self, method: str) -> MethodEntry | None:
+    def listener(self, method: str) -> "MethodEntry | None":
         """What hears a notification, if anything does."""
         return self._listeners.get(method)
 
     def _add_method(
-        self, table: dict[str, MethodEntry], method: str, thread: bool
+        self, table: "dict[str, MethodEntry]", method: str, thread: bool
     ) -> Callable[[F], F]:
         if method in table:
             raise ValueError(f"{method} is declared already")
 
         def declare(function: F) -> F:
+            from mcpcore.service.extensions import MethodEntry
+
             table[method] = MethodEntry(function, method, thread=thread, validator=self.validator)
             return function
 
@@ -456,6 +467,10 @@ class Registry:
         self._changes.add(method)
         for watcher in tuple(self._watchers):
             watcher(method, None)
+
+
+def _encoded(entry: "ResourceEntry | PromptEntry", revision: Revision) -> bytes:
+    return entry.encode(revision)
 
 
 def _by_list(given: Any, default: Any, what: str) -> dict[str, Any]:

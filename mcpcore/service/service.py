@@ -11,25 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mcpcore.service.completions import CompletionCall, complete_result
 from mcpcore.service.errors import InvalidValue
-from mcpcore.service.extensions import MethodCall
 from mcpcore.service.outputs import error_result
 from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Listed, Prepared
-from mcpcore.service.prompts import PromptGet
 from mcpcore.service.registry import Registry
-from mcpcore.service.resources import ResourceRead, find, not_found
 from mcpcore.service.schema import read, shorten
 from mcpcore.service.tools import ToolCall
-from mcpcore.service.uri_templates import UnsafeValue
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import Skim
-from mcpcore.spec.types.completion import CompleteParams, PromptReference
-from mcpcore.spec.types.prompts import GetPromptParams
-from mcpcore.spec.types.resources import ReadResourceParams
 
 P = TypeVar("P", bound=Struct)
 
@@ -109,6 +101,8 @@ class Server(Registry):
         entry = self._extension_methods.get(method)
         if entry is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {shorten(method)}")
+        from mcpcore.service.extensions import MethodCall
+
         return MethodCall(entry, entry.bind(params), revision)
 
     def _page(
@@ -151,6 +145,9 @@ class Server(Registry):
     def _read_resource(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
+        from mcpcore.service.resources import ResourceRead, find, not_found
+        from mcpcore.spec.types.resources import ReadResourceParams
+
         uri = _read(params, ReadResourceParams).uri
         if len(uri) > self._max_uri:
             raise not_found(shorten(uri), revision, reason=f"longer than {self._max_uri}")
@@ -161,6 +158,9 @@ class Server(Registry):
     def _get_prompt(
         self, params: Raw | bytes, revision: Revision, principal: str | None
     ) -> Prepared:
+        from mcpcore.service.prompts import PromptGet
+        from mcpcore.spec.types.prompts import GetPromptParams
+
         get = _read(params, GetPromptParams)
         entry = self._prompts.get(get.name, principal)
         if entry is None:
@@ -169,6 +169,9 @@ class Server(Registry):
         return PromptGet(entry, entry.bind(arguments), revision)
 
     def _complete(self, params: Raw | bytes, revision: Revision, principal: str | None) -> Prepared:
+        from mcpcore.service.completions import CompletionCall, complete_result
+        from mcpcore.spec.types.completion import CompleteParams, PromptReference
+
         asked = _read(params, CompleteParams)
         if isinstance(asked.ref, PromptReference):
             kind, owner = "prompt", asked.ref.name
@@ -196,6 +199,8 @@ class Server(Registry):
 
     def _completed_template(self, uri: str, principal: str | None) -> tuple[str, tuple[str, ...]]:
         """The template that a reference means: by its text, or by a URI that it matches."""
+        from mcpcore.service.uri_templates import UnsafeValue
+
         seen = self._templates.seen_by(principal)
         templates = [entry.template for entry in seen if entry.template is not None]
         for template in templates:

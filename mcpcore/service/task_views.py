@@ -9,17 +9,19 @@ questions in the task.
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mcpcore.service.tasks import TaskRecord
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_RELATED_TASK
-from mcpcore.spec.types.tasks import Task, TaskStatus
 from mcpcore.wire.message import splice, to_json
+
+if TYPE_CHECKING:
+    from mcpcore.service.tasks import TaskRecord
+    from mcpcore.spec.types.tasks import Task, TaskStatus
 
 TaskMode = Literal["forbidden", "optional", "required"]
 
@@ -79,8 +81,10 @@ def support_of(
     )
 
 
-def describe(record: TaskRecord, form: TaskForm) -> Task:
+def describe(record: "TaskRecord", form: TaskForm) -> "Task":
     """A task without what it asks and what came of it."""
+    from mcpcore.spec.types.tasks import Task  # here and not above: most servers have none
+
     view = Task(
         task_id=record.id,
         status=record.status,
@@ -96,7 +100,7 @@ def describe(record: TaskRecord, form: TaskForm) -> Task:
     return view
 
 
-def detail(record: TaskRecord) -> Raw:
+def detail(record: "TaskRecord") -> Raw:
     """A task of the extension with everything that its status brings along."""
     view = to_json(describe(record, TaskForm.EXTENSION))
     payload = b""
@@ -124,7 +128,7 @@ def timestamp(wall: float) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _experimental_status(record: TaskRecord) -> TaskStatus:
+def _experimental_status(record: "TaskRecord") -> "TaskStatus":
     return "failed" if record.is_error else record.status
 
 

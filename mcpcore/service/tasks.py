@@ -25,6 +25,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from mcpcore.service.pagination import Cursors
 from mcpcore.service.schema import shorten
+from mcpcore.service.task_settings import TaskSettings as TaskSettings
 from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -60,31 +61,6 @@ TRANSITIONS: Mapping[tuple[TaskStatus, Signal], TaskStatus] = {
     **{(status, Signal.CANCEL): "cancelled" for status in _OPEN},
 }
 """Where a task goes; what is not here leaves it where it is."""
-
-
-class TaskSettings(Struct, frozen=True, kw_only=True):
-    """Bounds and habits of one table. Times in milliseconds, sizes in bytes."""
-
-    tasks: int = 10_000
-    """Tasks at one time, those that have ended and are kept included."""
-    per_owner: int = 1_000
-    """The same for one owner; what has no owner counts against ``tasks`` alone."""
-    result_size: int = 4 * 1024 * 1024
-    """The result of one task; a larger one becomes an error."""
-    stored: int = 256 * 1024 * 1024
-    """The results of all tasks."""
-    questions: int = 1_000
-    """What one task may ask in its life."""
-    ttl: int | None = 3_600_000
-    """How long a task is kept, from its creation, if nobody says otherwise; None: for ever."""
-    max_ttl: int = 86_400_000
-    """The most that a client gets."""
-    min_ttl: int = 1_000
-    keep: int = 60_000
-    """How long a task is kept at least after its end, whatever its ttl was."""
-    poll_interval: int = 500
-    """How often a client should ask."""
-    page_size: int = 100
 
 
 class TableFull(LocalError):

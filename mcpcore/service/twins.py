@@ -15,6 +15,8 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Raw
 from msgspec import inspect as types
 
+from mcpcore.service.reading import has_patterns
+
 _PLAIN: dict[type, Any] = {
     types.AnyType: Any,
     types.NoneType: None,
@@ -32,7 +34,6 @@ _COLLECTIONS: dict[type, Any] = {
     types.FrozenSetType: frozenset,
 }
 _LENGTHS = ("min_length", "max_length")
-_INNER = ("type", "item_type", "key_type", "value_type")
 _SCALARS: dict[type, Any] = {
     types.BytesType: bytes,
     types.ByteArrayType: bytearray,
@@ -44,30 +45,6 @@ _SCALARS: dict[type, Any] = {
     types.UUIDType: uuid.UUID,
     types.DecimalType: decimal.Decimal,
 }
-
-
-def has_patterns(info: types.Type) -> bool:
-    """Whether a type has patterns, at any depth."""
-    seen: set[Any] = set()
-    pending: list[Any] = [info]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, types.StrType) and each.pattern is not None:
-            return True
-        if hasattr(each, "fields"):
-            if each.cls in seen:
-                continue
-            seen.add(each.cls)
-        pending.extend(_parts(each))
-    return False
-
-
-def _parts(info: Any) -> list[types.Type]:
-    found = [getattr(info, name) for name in _INNER if hasattr(info, name)]
-    for name in ("types", "item_types"):
-        found.extend(getattr(info, name, ()))
-    found.extend(field.type for field in getattr(info, "fields", ()))
-    return found
 
 
 class Twins:

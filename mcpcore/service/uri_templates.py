@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from mcpcore.service.declarations import MAX_URI
 from mcpcore.service.uri_grammar import (
     Expression,
     Literal,
@@ -29,9 +30,6 @@ from mcpcore.service.uri_grammar import (
 from mcpcore.service.uri_matching import compile_pieces, match_pieces
 
 __all__ = ["MAX_URI", "TemplateError", "UnsafeValue", "UriTemplate", "hazard"]
-
-MAX_URI = 8192
-"""Longest URI that is matched by default, in characters."""
 
 _ASCII = "".join(map(chr, range(128)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -5,7 +5,6 @@ a text nests, why it was refused, and which Python values have no JSON form.  So
 (sections 2 grammar, 7 strings, 8.1 encoding and byte order mark, 9 limits of parsers).
 """
 
-import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -154,6 +153,8 @@ def read_leniently(text: bytes, max_depth: int) -> Any:
         text = _shallow_part(text, max_depth)
     if len(text) > LENIENT_LIMIT:
         return None
+    import json  # here and not above: what is in order never comes this far
+
     try:
         return json.loads(text.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
     except (ValueError, RecursionError):
@@ -180,7 +181,6 @@ encode_sound = _encode
 """As :func:`to_json`, for an object that is known to hold no Raw and none but finite numbers."""
 _pack = msgspec.msgpack.Encoder(enc_hook=encodable).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-_strict = json.JSONEncoder(allow_nan=False, default=lambda raw: None)
 _BRACE, _QUOTE, _LF, _CR = b'{"\n\r'  # as integers: that is the fast way to look for one byte
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _EMPTY_OBJECT = re.compile(rb"\{[ \t\r\n]*+\}")
@@ -221,9 +221,11 @@ def _refuse_non_finite(body: Any) -> None:
             return
     except OverflowError:  # an integer of more than 64 bits
         pass
+    import json
+
     plain = msgspec.to_builtins(body, builtin_types=(Raw,), str_keys=True, enc_hook=encodable)
     try:
-        _strict.encode(plain)
+        json.dumps(plain, allow_nan=False, default=lambda raw: None)
     except ValueError:
         raise ValueError("NaN and Infinity have no JSON form") from None
 

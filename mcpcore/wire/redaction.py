@@ -8,7 +8,6 @@ sections 3.2.1 and 7.5).
 
 import re
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -81,6 +80,8 @@ def shown_url(url: str) -> str:
 
     Also what is no URL, where the parts can only be guessed: then rather too little is shown.
     """
+    from urllib.parse import urlsplit  # here and not above: few programs show a URL
+
     head = re.split(r"[?#]", url, maxsplit=1)[0]
     scheme, slashes, rest = head.partition("://")
     if not slashes:

@@ -152,6 +152,12 @@ def full_meta(body: bytes | Raw) -> Meta:
     return {} if meta is UNSET else meta
 
 
+class TaskMetadata(Model, kw_only=True):
+    """The ``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
+
+    ttl: int | UnsetType = UNSET
+
+
 class RequestParams(Model, kw_only=True):
     """The params of a request without members of its own.
 

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType
 
-from mcpcore.spec.types.base import NotificationParams, RequestParams, Result
-from mcpcore.spec.types.tasks import TaskMetadata
+from mcpcore.spec.types.base import NotificationParams, RequestParams, Result, TaskMetadata
 
 
 class ElicitParams(RequestParams, kw_only=True):

@@ -4,10 +4,9 @@ from typing import Any, Literal
 
 from msgspec import UNSET, UnsetType, field
 
-from mcpcore.spec.types.base import Meta, RequestParams, Result, Role
+from mcpcore.spec.types.base import Meta, RequestParams, Result, Role, TaskMetadata
 from mcpcore.spec.types.content import SamplingContent
 from mcpcore.spec.types.model import Model
-from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.spec.types.tools import Tool
 
 

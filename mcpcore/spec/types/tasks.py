@@ -17,18 +17,13 @@ from mcpcore.spec.types.base import (
     RequestParams,
     Result,
 )
+from mcpcore.spec.types.base import TaskMetadata as TaskMetadata
 from mcpcore.spec.types.model import Model
 
 TaskStatus = Literal["working", "input_required", "completed", "failed", "cancelled"]
 
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 """The statuses that a task never leaves."""
-
-
-class TaskMetadata(Model, kw_only=True):
-    """The ``task`` member of a request that asks to be run as a task; ``ttl`` in milliseconds."""
-
-    ttl: int | UnsetType = UNSET
 
 
 class RelatedTaskMetadata(Model, kw_only=True):

@@ -10,10 +10,10 @@ from mcpcore.spec.types.base import (
     InputResponseParams,
     Meta,
     Result,
+    TaskMetadata,
 )
 from mcpcore.spec.types.content import ContentBlock
 from mcpcore.spec.types.model import Model
-from mcpcore.spec.types.tasks import TaskMetadata
 
 
 class ToolAnnotations(Model, kw_only=True):
