@@ -6,12 +6,11 @@ authorization pages since 2025-03-26, of which nothing is built in here.
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from mcpcore.http.messages import HttpRequest
+from mcpcore.http.messages import HttpRequest
 
 _LINE = re.compile(r"[\t\x20-\x7e]*")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -81,11 +80,11 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 Verdict = Principal | Refusal
-Authenticate = Callable[["HttpRequest"], Verdict | Awaitable[Verdict]]
+Authenticate = Callable[[HttpRequest], Verdict | Awaitable[Verdict]]
 """An application's authentication: from the head of a request to who sends it, or a refusal."""
 
 
-def bearer_token(request: "HttpRequest") -> str | None:
+def bearer_token(request: HttpRequest) -> str | None:
     """The token of an ``Authorization: Bearer`` header, None if there is no (readable) one.
 
     A token anywhere else, such as in the query, counts for nothing ("Token Requirements").
