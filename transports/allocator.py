@@ -11,11 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cache
 
 _VARIABLE = "PYTHONMALLOC"
 _MARK = "MCPCORE_ALLOCATOR"
 """Says that the variable is of our making, and none of our children's business."""
 _OPTION = "--allocator"
+_LARGE = 4 * 1024 * 1024
+"""Bytes of the largest block that is worth it: as large as the body of a request by default."""
 _LASTING = frozenset({"--http", "--ws", "--sse", "--tcp", "--unix"})
 
 
@@ -46,6 +49,18 @@ def choose(words: Sequence[str]) -> None:
 def is_system() -> bool:
     """Whether this process has the allocator of the C library."""
     return not sys.getallocatedblocks()
+
+
+@cache
+def keep_room() -> None:
+    """Have the memory of messages come from the heap, and stay there for the next ones.
+
+    glibc maps blocks of 128 KiB and more anew each time, and gives back what is free at the end of
+    its heap, until it has seen a larger block go.  So each MB of a message costs hundreds of page
+    faults, and on streams of asyncio, which read to a block of 256 KiB, small ones cost two.  Once
+    it has seen this one it keeps up to twice as much; :mod:`transports.tidying` gives that back.
+    """
+    bytes(_LARGE)  # which is never written to, and so takes no memory
 
 
 def _wanted(words: Sequence[str]) -> bool:

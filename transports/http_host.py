@@ -19,6 +19,7 @@ from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
+from transports.allocator import keep_room
 from transports.http_identity import identify
 from transports.http_link import HttpLink
 from transports.http_log import HttpLog
@@ -114,6 +115,7 @@ class HttpHost(HttpLink):
 
     async def _run(self, started: Callable[[], None]) -> None:
         self._once()
+        keep_room()
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_time)

@@ -100,3 +100,34 @@ def test_it_is_seen() -> None:
         )
         assert done.stdout.strip() == str(name == "malloc")
     assert isinstance(is_system(), bool)
+
+
+FAULTS = """\
+import resource, sys
+from transports.allocator import keep_room
+if sys.argv[1] == "kept":
+    keep_room()
+
+def work():
+    parts = [bytes([number]) * 1_000_000 for number in range(3)]
+
+for _ in range(3):
+    work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="about the C library of GNU")
+def test_the_memory_of_large_messages_is_not_mapped_anew_each_time() -> None:
+    def faults(way: str) -> int:
+        words = [sys.executable, "-c", FAULTS, way]
+        path = os.pathsep.join(filter(None, sys.path))
+        done = subprocess.run(
+            words, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, check=True
+        )
+        return int(done.stdout)
+
+    assert faults("kept") < 200 < faults("as it was")
