@@ -49,6 +49,7 @@ def server(
       mcpcore conformance server --report html:report.html --report junit:junit.xml -- ./server
       mcpcore conformance server --revision 2025-11-25 --only server/tools ws://127.0.0.1:8001/mcp
       mcpcore conformance server my_module:server --transport all
+      mcpcore conformance server --trace-dir traces --trace-all -- python my_server.py
       mcpcore conformance server --write-expected known.toml https://mcp.example.com/mcp
       mcpcore conformance server --expected-failures known.toml https://mcp.example.com/mcp
       mcpcore conformance server --list --json
@@ -88,6 +89,7 @@ def client(
       mcpcore conformance client -- python my_client.py
       mcpcore conformance client --transport http --transport ws -- python my_client.py
       mcpcore conformance client --only basic/lifecycle --revision 2026-07-28 -- node client.js
+      mcpcore conformance client --trace-dir traces -- python my_client.py
       mcpcore conformance client --report junit:junit.xml --strict -- ./client
       mcpcore conformance client --list
     """  # noqa: D301

@@ -14,7 +14,7 @@ from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.selection import NoSuchCase, select
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
-from transports.commands.options import gathering
+from transports.commands.options import TraceSecretsOption, gathering
 from transports.commands.output import Exit, Failure
 
 ALL = "all"
@@ -39,6 +39,8 @@ class Choice(Struct, frozen=True, kw_only=True):
     expected_failures: str | None = None
     write_expected: str | None = None
     trace_dir: str | None = None
+    trace_all: bool = False
+    trace_secrets: bool = False
     verbose: bool = False
 
     def cases(self, side: Side) -> list[Case]:
@@ -98,6 +100,13 @@ class Choice(Struct, frozen=True, kw_only=True):
         if sum(not each.file for each in found) > 1:
             raise Failure("--report: only one can go to standard output", Exit.USAGE)
         return found
+
+    def check_traces(self) -> None:
+        """Raise Failure for options of traces where none is asked for."""
+        given = {"--trace-all": self.trace_all, "--trace-secrets": self.trace_secrets}
+        for option in (name for name, value in given.items() if value):
+            if self.trace_dir is None:
+                raise Failure(f"{option} is for --trace-dir, which is not given", Exit.USAGE)
 
     def expected(self, side: Side) -> tuple[Expected, ...]:
         """The failures that are known.  Raises Failure."""
@@ -193,9 +202,14 @@ class _Declared:
     trace_dir: Annotated[
         str | None,
         typer.Option(
-            "--trace-dir", metavar="DIR", help="Write a trace of each failure, without secrets."
+            "--trace-dir", metavar="DIR", help="Write a trace of each finding, without secrets."
         ),
     ] = None
+    trace_all: Annotated[
+        bool,
+        typer.Option("--trace-all", help="With --trace-dir: of each case that is played."),
+    ] = False
+    trace_secrets: TraceSecretsOption = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what was said in each failure.")
     ] = False

@@ -25,6 +25,7 @@ def check_client(options: Options, choice: Choice) -> int:
         env=None if target.env is None else {**os.environ, **target.env},
         cwd=None if target.cwd is None else os.fspath(target.cwd),
     )
+    choice.check_traces()
     reports, expected = choice.wanted(), choice.expected(Side.CLIENT)
     bindings = choice.bindings(MEETING) or [Binding.HTTP]
     for binding in bindings:

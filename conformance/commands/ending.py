@@ -1,6 +1,7 @@
 """What is left of a run: its summary, its reports, its traces, and an exit status."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,10 +15,12 @@ from conformance.kit.model import Verdict
 from conformance.reports.expectations import as_expectations
 from conformance.reports.formats import FORMATS, Wanted
 from conformance.reports.plain import line_of
-from conformance.reports.report import Ended, Entry, Report, report_of
+from conformance.reports.report import Ended, Entry, Report, hiding, report_of
 from conformance.reports.traces import write_traces
 from conformance.run.expected import Expected, Judged, judge
 from conformance.run.run import Run
+from conformance.run.transcript import records_of
+from mcpcore.wire.trace import Record
 from transports.commands.output import Exit, Failure, errors, out
 
 T = TypeVar("T")
@@ -46,8 +49,11 @@ def finish(
     """
     judgement = judge(run, expected, strict=choice.strict)
     report = report_of(run, judgement, secrets, ended=ended)
-    if choice.trace_dir is not None:
-        names = _written(choice.trace_dir, lambda: write_traces(report, choice.trace_dir or "."))
+    folder = choice.trace_dir
+    if folder is not None:
+        said = partial(_said, run, report, choice, secrets)
+        redacted = not choice.trace_secrets
+        names = _written(folder, lambda: write_traces(report, folder, said, redacted=redacted))
         report.entries = [
             structs.replace(entry, trace=names.get(number, ""))
             for number, entry in enumerate(report.entries)
@@ -72,6 +78,18 @@ def finish(
         console.print(f"expected failures: {escape(choice.write_expected)}")
         return 1 if report.gone else 0
     return 0 if report.well else 1
+
+
+def _said(
+    run: Run, report: Report, choice: Choice, secrets: Sequence[str], number: int
+) -> Sequence[Record]:
+    """What was said in a case, as its trace is to hold it; made one by one, as it may be much."""
+    found, result = report.entries[number].records, run.results[number]
+    if not found and not choice.trace_all:
+        return ()
+    if choice.trace_secrets:
+        return records_of(result, secrets=True)
+    return found or records_of(result, hiding(secrets))
 
 
 def _print(report: Report, console: Console, *, verbose: bool) -> None:

@@ -25,6 +25,7 @@ _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
     """Check the servers that the words name, one for each binding."""
     cases, settings = choice.cases(Side.SERVER), choice.settings()
+    choice.check_traces()
     reports, expected = choice.wanted(), choice.expected(Side.SERVER)
     secrets: list[str] = []
     subjects = subjects_of(words, options, choice, secrets)

@@ -11,6 +11,8 @@ LIMIT = 400
 LINE_LIMIT = 16384
 """Bytes that are kept of one line."""
 
+LEFT_OUT = "lines left out"
+
 
 class Log:
     """Collects the lines of a transcript; wires add what they send and hear, as bytes."""
@@ -77,6 +79,6 @@ class Log:
             wire=0,
             exchange=0,
             kind="note",
-            data=f"{self._left_out} lines left out".encode(),
+            data=f"{self._left_out} {LEFT_OUT}".encode(),
         )
         return [*self._earlier, *self._lines[: LIMIT // 2], gap, *self._lines[LIMIT // 2 :]]

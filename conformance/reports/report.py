@@ -165,7 +165,7 @@ def report_of(
 
 def safe(text: str, secrets: Sequence[str] = ()) -> str:
     """Text that may be shown: without secrets and control characters."""
-    return printable(_redactor(secrets).text(text)[0])
+    return printable(hiding(secrets).text(text)[0])
 
 
 def clock_of(seconds: float) -> str:
@@ -181,7 +181,7 @@ def detail_of(result: Result, secrets: Sequence[str] = ()) -> str:
 
 def _said(result: Result, secrets: Sequence[str]) -> tuple[str, Sequence[str], Sequence[Record]]:
     """Detail, notes and transcript of a result."""
-    redactor = _redactor(secrets)
+    redactor = hiding(secrets)
     # the transcript comes first: what is hidden there is hidden in the words about it, too
     records = records_of(result, redactor) if result.verdict in NOTABLE else ()
     detail, *notes = (
@@ -207,7 +207,8 @@ def _entry(result: Result, judgement: Judgement, secrets: Sequence[str]) -> Entr
     )
 
 
-def _redactor(secrets: Sequence[str]) -> Redactor:
+def hiding(secrets: Sequence[str]) -> Redactor:
+    """What takes secrets out of all that is shown; ``secrets`` are those that are known."""
     made = Redactor()
     for secret in secrets:
         made.hide(secret)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import h11
 
+from conformance.kit.log import LEFT_OUT
 from conformance.kit.model import Binding, Line, Result, Side
 from mcpcore.wire.trace import (
     TO_CLIENT,
@@ -26,6 +27,8 @@ LIMIT = 256 * 1024
 """Bytes that one record holds."""
 
 BEGINS = "the case begins here: what is above opened the connection, in an earlier case"
+INCOMPLETE = (BEGINS, LEFT_OUT)
+"""How notes end that say that something is missing."""
 
 _HEAD = re.compile(
     rb"(?:HTTP(?:/1\.[01])? (?P<status>\d{3})|(?P<method>[A-Z]{2,16}) (?P<target>\S+))"
@@ -37,19 +40,20 @@ _TEXT = 1
 _CLOSE = 8
 
 
-def records_of(result: Result, redactor: Redactor | None = None) -> list[Record]:
-    """What was said in a case, oldest first.
+def records_of(
+    result: Result, redactor: Redactor | None = None, *, secrets: bool = False
+) -> list[Record]:
+    """What was said in a case, oldest first, without secrets unless ``secrets`` says otherwise.
 
     On a connection that another case has opened, what opened it comes first, at times below 0.
     """
-    return [*_Transcript(result, redactor or Redactor()).records()]
+    return [*_Transcript(result, None if secrets else redactor or Redactor()).records()]
 
 
 class _Transcript:
-    def __init__(self, result: Result, redactor: Redactor) -> None:
+    def __init__(self, result: Result, redactor: Redactor | None) -> None:
         self.lines: Sequence[Line] = result.transcript
-        self.web = result.binding in (Binding.HTTP, Binding.SSE)
-        self.frames = result.binding is Binding.WS
+        self._kind = _WAYS.get(result.binding, _LinesWay)
         self.to_server = result.case.side is Side.SERVER
         self.builder = RecordBuilder(redactor, record_size=LIMIT)
         self._ways: dict[tuple[int, int, bool], _Way] = {}
@@ -63,7 +67,7 @@ class _Transcript:
             before = line.at
             way = self._way(line)
             if line.kind == "message":
-                yield way.message(line.data.rstrip(b"\r\n"), line.at, dropped=line.cut)
+                yield from way.whole(line)
             elif line.kind in ("head", "bytes"):
                 yield from way.take(line)
             elif line.kind == "note":
@@ -80,8 +84,7 @@ class _Transcript:
         key = (line.wire, line.exchange, line.sent)
         if key not in self._ways:
             direction = TO_SERVER if line.sent is self.to_server else TO_CLIENT
-            kind = _WebSocketWay if self.frames else _HttpWay if self.web else _Way
-            self._ways[key] = kind(self.builder, direction, line.wire, line.exchange)
+            self._ways[key] = self._kind(self.builder, direction, line.wire, line.exchange)
         return self._ways[key]
 
 
@@ -134,6 +137,10 @@ class _Way:
             dropped=dropped,
         )
 
+    def whole(self, line: Line) -> Iterator[Record]:
+        """Give what was said as one message."""
+        yield self.message(line.data, line.at, dropped=line.cut)
+
     def take(self, line: Line) -> Iterator[Record]:
         """Cut bytes as they were."""
         yield self.note("invalid", line.at, line.data, dropped=line.cut)
@@ -141,6 +148,41 @@ class _Way:
     def flush(self, at: float) -> Iterator[Record]:
         """Give what is not complete."""
         yield from ()
+
+
+class _LinesWay(_Way):
+    """Messages that newlines end, however they were written."""
+
+    def __init__(self, *rest: object) -> None:
+        super().__init__(*rest)  # type: ignore[arg-type]
+        self._held = Gatherer(LIMIT)
+
+    def whole(self, line: Line) -> Iterator[Record]:
+        """See :meth:`take`: several may be written at once, or one in pieces."""
+        yield from self.take(line)
+
+    def take(self, line: Line) -> Iterator[Record]:
+        """Cut at newlines; what is not complete waits for more."""
+        *complete, rest = line.data.split(b"\n")
+        for piece in complete:
+            self._held.add(piece)
+            yield self._line(line.at)
+        self._held.add(rest)
+        if line.cut:
+            # where the next bytes belong is not known
+            self._held.skip(line.cut)
+            yield from self.flush(line.at)
+
+    def flush(self, at: float) -> Iterator[Record]:
+        """Give what no newline has ended."""
+        if self._held:
+            yield self._line(at)
+
+    def _line(self, at: float) -> Record:
+        held = self._held.take()
+        if held.dropped or held.data.strip():
+            return self.message(held.data.removesuffix(b"\r"), at, dropped=held.dropped)
+        return self.note("note", at, f"an empty line {self.direction}".encode())
 
 
 class _HttpWay(_Way):
@@ -173,7 +215,10 @@ class _HttpWay(_Way):
         elif self._events is not None:
             yield from self._cut_events(line.data, line.at)
         elif line.data:
-            yield self.note("http-body", line.at, line.data, dropped=line.cut)
+            self._body.add(line.data)
+            self._body.skip(line.cut)
+            yield from self.flush(line.at)
+            return
         if line.cut:
             # where the next bytes belong is not known
             self._body.skip(line.cut)
@@ -257,7 +302,7 @@ class _HttpWay(_Way):
             connection=self.connection,
             stream=self.stream,
             data=frame.data,
-            event=frame.event,
+            event=None if frame.comment else frame.event or "message",
             event_id=frame.id,
             retry=frame.retry,
             dropped=frame.dropped,
@@ -296,6 +341,8 @@ class _WebSocketWay(_Way):
         super().__init__(*rest)  # type: ignore[arg-type]
         self._rest = b""
         self._parts: list[bytes] = []
+        self._refused = False
+        """No frames follow, but the body of a response that opens nothing."""
 
     def take(self, line: Line) -> Iterator[Record]:
         """Cut an opening, or frames."""
@@ -307,6 +354,11 @@ class _WebSocketWay(_Way):
             way = _HttpWay(self.builder, self.direction, self.connection, self.stream)
             yield way.head(data[: blank.start() if blank else end], found, line.at)
             data = data[end:]
+            self._refused = found["status"] not in (None, b"101")
+        if self._refused:
+            if data or line.cut:
+                yield self.note("http-body", line.at, data, dropped=line.cut)
+            return
         self._rest += data
         while (frame := _frame(self._rest)) is not None:
             opcode, final, payload, self._rest = frame
@@ -335,6 +387,13 @@ class _WebSocketWay(_Way):
         self._parts = []
         if left:
             yield self.note("invalid", at, left)
+
+
+_WAYS: dict[Binding, type[_Way]] = {
+    Binding.HTTP: _HttpWay,
+    Binding.SSE: _HttpWay,
+    Binding.WS: _WebSocketWay,
+}
 
 
 def _frame(data: bytes) -> tuple[int, bool, bytes, bytes] | None:

@@ -175,7 +175,7 @@ class CoreWire:
         """Take what the Peer has to send."""
         for line in self._app.peer.lines_to_send().split(b"\n"):
             if line:
-                self._log.add(False, self._number, "message", line)
+                self._log.add(False, self._number, "message", line + b"\n")
                 self.heard.append(Text(line, at=self._stage.now()))
 
 

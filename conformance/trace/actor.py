@@ -168,6 +168,9 @@ class Actor(Struct):
             self.notify(said, *self._params(said))
 
     def _log(self, said: Said) -> None:
+        if self.side == "client":
+            self.remarks.append("the core does not say this: a client does not log")
+            return
         params = said.params
         level, data, logger = params.get("level", ""), params.get("data"), params.get("logger")
         about = self.about(said)

@@ -46,6 +46,8 @@ class Asked(Struct):
     """The line of its answer, 0 before it came."""
     cancelled: int = 0
     """The line of its cancellation."""
+    beside: int = 0
+    """Requests with the same id that had no answer when it was asked."""
     acknowledged: dict[str, Any] | None = None
     """The filter of a listen stream."""
     keeps_token: bool = False
@@ -100,6 +102,8 @@ class Conversation(Struct):
     def add(self, asked: Asked) -> None:
         """Another request."""
         key = (asked.sender, id_key(asked.said.id))
+        if key in self.open:
+            asked.beside = self.open[key].beside + 1
         self.requests[key] = self.open[key] = asked
 
     def answer(self, asked: Asked, line: int) -> None:
@@ -118,6 +122,13 @@ class Book:
         """Who recorded."""
         self.findings: list[Finding] = []
         self._conversations: dict[Hashable, Conversation] = {}
+        self._blind = False
+
+    def go_blind(self) -> None:
+        """Something was said that the trace does not have."""
+        self._blind = True
+        for talk in self._conversations.values():
+            talk.blind = True
 
     def conversation(self, said: Said) -> Conversation:
         """The conversation of a message."""
@@ -127,7 +138,9 @@ class Book:
         """The conversation that has a key."""
         found = self._conversations.get(key)
         if found is None:
-            found = self._conversations[key] = Conversation(key, http=exchange is not None)
+            found = self._conversations[key] = Conversation(
+                key, http=exchange is not None, blind=self._blind
+            )
         found.loose = exchange is not None and exchange.alone and not found.session
         return found
 

@@ -190,7 +190,8 @@ def check_told(book: Book, talk: Conversation, said: Said, revision: Revision | 
         return
     request, response = exchange.request, exchange.response
     answer = said.kind in ("result", "error")
-    if request.method == "GET" and answer and request.get("last-event-id") is None:
+    streamed = said.record.event is not None
+    if request.method == "GET" and answer and streamed and request.get("last-event-id") is None:
         text = "a response on the GET stream"
         book.find("get-no-response", said.line, "server", text, revision)
     if request.method != "POST":
@@ -235,8 +236,9 @@ def check_event(book: Book, talk: Conversation, exchange: Exchange, entry: Entry
     identity = record.event_id
     if not identity or (record.kind == "sse-event" and record.text):
         return
-    if request is not None and request.get("last-event-id") is not None:
-        talk.event_ids.setdefault(identity, line)
+    resumed = request is not None and request.get("last-event-id") is not None
+    if resumed or record.kind == "sse-event":
+        talk.event_ids.setdefault(identity, line)  # told again, or no more than a place
     elif identity in talk.event_ids:
         text = f"{identity!r} was the id of the event of line {talk.event_ids[identity]}"
         book.find("event-ids", line, "server", text, revision)
@@ -254,8 +256,13 @@ def check_end(book: Book, talk: Conversation, exchange: Exchange, entry: Entry) 
         return
     if revision.priming and exchange.events > len(exchange.told):
         return  # there was an event to come back with
+    if any(each.kind == "error" and each.id is None for each in exchange.told):
+        return  # the body as a whole was refused
     answered = {(type(each.id), each.id) for each in exchange.told}
+    cancelled = {each.said.line for each in talk.requests.values() if each.cancelled}
     for each in exchange.asked:
+        if each.line in cancelled:
+            continue
         if each.kind == "request" and (type(each.id), each.id) not in answered:
             text = f"the request of line {each.line} has no response on it"
             book.find("response-comes", line, "server", text, revision)

@@ -20,6 +20,9 @@ def check_form(book: Book, talk: Conversation, said: Said, binding: str) -> None
     """What is sent is a message."""
     sender = sender_of(said.direction)
     revision = talk.revision
+    if said.record.data is not None and said.record.cut:
+        talk.blind = True
+        return
     if said.record.data is not None:
         book.find("utf8", said.line, sender, "this is not UTF-8", revision)
         talk.unreadable[sender] = talk.unreadable.get(sender, 0) + 1
@@ -76,6 +79,8 @@ def check_batch(book: Book, talk: Conversation, said: Said, messages: list[Said]
             f"a batch, which {revision.name} does not have",
             revision,
         )
+    if revision is None or not revision.batches:
+        talk.unreadable[sender] = talk.unreadable.get(sender, 0) + 1
     if posted:
         book.find("body-single", said.line, sender, "the body is a batch", revision)
         asks = any(item.kind in ("request", "notification") for item in messages)
@@ -107,6 +112,9 @@ def check_answer(book: Book, talk: Conversation, said: Said) -> Asked | None:
     asker = other(sender)
     rule = "result-id" if said.kind == "result" else "error-id"
     value = said.id
+    posted = said.exchange is not None and said.exchange.request is not None
+    if talk.piped and posted and said.record.event is None:
+        return None  # why a POST is refused; answers come as events
     if value is None:
         if said.kind == "result":
             book.find(rule, said.line, sender, "a result without id", talk.revision)
@@ -121,12 +129,16 @@ def check_answer(book: Book, talk: Conversation, said: Said) -> Asked | None:
         return None
     asked = talk.requests.get((asker, id_key(value)))
     if asked is None:
-        if not talk.blind and not talk.loose:
+        if said.kind == "error" and talk.unreadable.get(asker, 0) > 0:
+            talk.unreadable[asker] -= 1  # an id can be read in what is no message
+        elif not talk.blind and not talk.loose:
             text = f"id {value!r} is that of no request"
             book.find(rule, said.line, sender, text, talk.revision)
         return None
     if asked.answered:
-        if not _replayed(said):
+        if asked.beside:
+            asked.beside -= 1  # which of them it answers, nobody can tell
+        elif not replayed(said):
             text = f"the request of line {asked.said.line} was answered in line {asked.answered}"
             book.find("one-answer", said.line, sender, text, asked.revision)
         return None
@@ -149,7 +161,7 @@ def _may_lack_id(talk: Conversation, said: Said, asker: str) -> bool:
     return not talk.last.get(asker)  # nothing was read: a server that has no room says so
 
 
-def _replayed(said: Said) -> bool:
+def replayed(said: Said) -> bool:
     """It came on a stream that resumes another one."""
     request = said.exchange.request if said.exchange else None
     return request is not None and request.get("last-event-id") is not None

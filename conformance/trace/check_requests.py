@@ -4,6 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from conformance.trace.book import Asked, Book, Conversation, id_key, other, sender_of
+from conformance.trace.check_messages import replayed
 from conformance.trace.dialogue import Said
 from mcpcore.spec.decoding import decode
 from mcpcore.spec.methods import Method
@@ -76,7 +77,7 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
     """Progress is of a request that runs, and grows."""
     sender = sender_of(said.direction)
     token, value = said.params.get("progressToken"), said.params.get("progress")
-    if token is None or talk.blind:
+    if token is None or talk.blind or _told_before(talk, said):
         return
     asked = talk.tokens.get((other(sender), id_key(token)))
     if asked is None:
@@ -94,6 +95,12 @@ def check_progress(book: Book, talk: Conversation, said: Said) -> None:
             text = f"{value:g} after {asked.progress:g}"
             book.find("progress-increases", said.line, sender, text, asked.revision)
         asked.progress = float(value)
+
+
+def _told_before(talk: Conversation, said: Said) -> bool:
+    """It is an event of an earlier stream, which this one resumes."""
+    first = talk.event_ids.get(said.record.event_id or "", said.line)
+    return first != said.line and replayed(said)
 
 
 # Cancellation

@@ -164,11 +164,13 @@ class Router:
         exchange = self.exchange(record)
         if exchange is None:
             return
+        if exchange.response is not None:
+            exchange.told.clear()  # the response to what was sent behind it, without waiting
         exchange.response = head = parse_head(line, record)
         session = head.get("mcp-session-id")
-        if session is not None and self.side == "server":
+        if session is not None and exchange.alone:
             exchange.alone = False
-            self._sessions.setdefault(session, exchange.key)
+            self._sessions[session] = exchange.key  # it begins here, whatever had that id before
 
     def _messages(self, line: int, record: Record) -> Iterator[Said]:
         exchange = self.exchange(record)

@@ -77,6 +77,28 @@ def test_lines() -> None:
     assert (records[0].method, records[0].id, records[0].time) == ("ping", 1, 0.5)
 
 
+def test_what_is_written_at_once_or_in_pieces_is_cut_at_newlines() -> None:
+    records = cut(
+        Binding.TCP,
+        line(True, "message", PING + b"\r\n" + NOTE + b"\n\n" + PING[:9]),
+        line(True, "message", PING[9:] + b"\n"),
+        line(True, "message", NOTE[:20], cut=100),
+        line(True, "message", PING + b"\n" + NOTE),
+    )
+    assert [(record.kind, record.direction) for record in records] == [
+        ("request", "to-server"),
+        ("notification", "to-server"),
+        ("note", None),
+        ("request", "to-server"),
+        ("invalid", "to-server"),
+        ("request", "to-server"),
+        ("notification", "to-server"),
+    ]
+    assert records[0].text == records[3].text == PING.decode()
+    assert records[2].text == "an empty line to-server"
+    assert len(records[4].payload) + records[4].cut == 120
+
+
 def test_what_opened_a_connection_in_an_earlier_case_comes_first_and_is_marked() -> None:
     opening = [line(True, "message", PING + b"\n"), line(False, "message", PONG + b"\n")]
     for number, each in enumerate(opening):
@@ -143,12 +165,30 @@ def test_an_event_stream_over_http() -> None:
     found = [(each.kind, each.event, each.event_id, each.retry, each.text) for each in records[3:]]
     assert found == [
         ("sse-comment", None, None, None, "hi"),
-        ("sse-event", None, "7", 500, ""),
+        ("sse-event", "message", "7", 500, ""),
         ("sse-event", "endpoint", None, None, "/m"),
         ("notification", "message", "8", None, NOTE.decode()),
         # cut off before its end
         ("result", "message", None, None, PONG.decode()),
         ("http-end", None, None, None, None),
+    ]
+
+
+def test_a_head_and_a_body_that_are_sent_one_after_the_other() -> None:
+    records = cut(
+        Binding.HTTP,
+        line(True, "bytes", REQUEST, exchange=1),
+        line(True, "bytes", PING, exchange=1),
+        line(False, "head", b"HTTP 200\ncontent-type: application/json\n\n" + PONG, exchange=1),
+        line(False, "head", b"HTTP 400\n\nno", exchange=1),
+    )
+    assert [(record.kind, record.status) for record in records] == [
+        ("http-request", None),
+        ("request", None),
+        ("http-response", 200),
+        ("result", None),
+        ("http-response", 400),
+        ("http-body", None),
     ]
 
 
@@ -253,6 +293,31 @@ def test_a_websocket() -> None:
     assert records[6].text == long.decode()
     assert (records[7].status, records[7].text) == (1001, "bye")
     assert records[9].payload == b"\x81\x05half"
+
+
+def test_a_websocket_that_is_not_opened() -> None:
+    records = cut(
+        Binding.WS,
+        line(True, "head", b"GET /mcp HTTP/1.1\r\nupgrade: websocket\r\n\r\n"),
+        line(False, "bytes", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\n"),
+        line(False, "bytes", b"\x81\x02 no!"),
+    )
+    assert [record.kind for record in records] == ["http-request", "http-response", "http-body"]
+
+
+def test_secrets_stay_where_that_is_wanted() -> None:
+    value = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"apiKey": "abcdef0123456789"}})
+    said = [line(False, "message", value.encode() + b"\n")]
+    result = Result(
+        case=case_of(),
+        revision="2025-11-25",
+        binding=Binding.STDIO,
+        verdict=Verdict.PASSED,
+        transcript=said,
+    )
+    (record,) = records_of(result, secrets=True)
+    assert (record.text, record.redactions) == (value, ())
+    assert "abcdef" not in (records_of(result)[0].text or "")
 
 
 def test_secrets_that_are_known_are_hidden_everywhere() -> None:

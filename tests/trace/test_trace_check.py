@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from conformance.requirements import REQUIREMENTS
+from conformance.run.transcript import INCOMPLETE
 from conformance.trace.check import check
 from conformance.trace.reading import TraceFile
 from conformance.trace.rules import RULES
@@ -857,9 +859,120 @@ def test_nothing_is_found_where_nothing_is_wrong(good: TraceFile) -> None:
     assert check(good) == []
 
 
-def test_what_cannot_be_read_may_get_an_error_without_an_id() -> None:
-    answered = trace(handshake(), raw(TO_SERVER, b"\xff"), s(error(-32700, id=None)))
-    assert [each.side for each in check(answered)] == ["client"]
+OLD, ODD = "2025-03-26", b'{"jsonrpc":"2.0","id":7,"x":"\xff"}'
+REPORTING = {**CALL, "_meta": {"progressToken": "p"}}
+MISSING = [BUILD.note("note", time=0.0, data=each.encode()) for each in INCOMPLETE]
+
+
+def reported(value: int, id: str) -> Record:
+    return event(notice(PROGRESS, {"progressToken": "p", "progress": value}), id)
+
+
+def body(data: bytes, stream: int, dropped: int = 0) -> list[Record]:
+    """A POST whose body is no message."""
+    head, _ = post({}, stream, **TOLD)
+    return [
+        head,
+        BUILD.note(
+            "http-body", time=0.0, direction=TO_SERVER, stream=stream, data=data, dropped=dropped
+        ),
+    ]
+
+
+ANSWERED = {
+    "what cannot be read": (raw(TO_SERVER, b"\xff"), s(error(-32700, id=None))),
+    "what cannot be read, but for its id": (raw(TO_SERVER, ODD), s(error(-32700, id=7))),
+    "a batch where there is none": (c([request("ping")]), s(error(-32600, id=None))),
+    "two requests with one id": (
+        *(c(request("ping")), c(request("ping"))),
+        *(s(result()), s(error(-32600))),
+    ),
+}
+
+
+@pytest.mark.parametrize("said", ANSWERED.values(), ids=ANSWERED)
+def test_an_answer_to_what_is_wrong_is_not(said: tuple[Record, ...]) -> None:
+    assert {each.side for each in check(trace(handshake(), *said))} == {"client"}
+    # but there is one for each, and no more
+    again = check(trace(handshake(), *said, said[-1]))
+    assert [(each.side, each.line) for each in again if each.side == "server"] == [
+        ("server", 5 + len(said))
+    ]
+
+
+POSTED = {
+    "what is no message": (*body(b"x", 3), *reply(error(-32700, id=7), 3)),
+    "what was cut": (*body(b"{", 3, dropped=100), *reply(result(id=7), 3)),
+    "a batch where there is none": (
+        *post([request("ping")], 3, **TOLD),
+        *reply(error(-32600, id=None), 3, 400),
+        BUILD.note("http-end", time=0.0, stream=3),
+    ),
+    "a GET that accepts no events": (
+        get(3, accept="application/json", **TOLD),
+        *reply(error(-32600, id=None), 3, 406),
+    ),
+    "a call that is given up": (
+        *post(request("tools/call", CALL), 3, **TOLD),
+        *post(notice(CANCELLED, {"requestId": 1}), 4, **TOLD),
+        *reply(None, 4, 202),
+        *stream(stream=3),
+    ),
+    "what is asked for again": (
+        *post(request("tools/call", REPORTING), 3, **TOLD),
+        *stream(prime("0"), reported(1, "1"), stream=3),
+        get(4, last_event_id="1", **TOLD),
+        *stream(reported(2, "2"), event(result(CONTENT), "3"), stream=4),
+        get(5, last_event_id="1", **TOLD),
+        *stream(reported(2, "2"), event(result(CONTENT), "3"), stream=5),
+    ),
+    "a place that is told twice": (
+        *post(request("ping"), 3, **TOLD),
+        *stream(prime("1"), prime("1"), stream=3),
+        get(4, last_event_id="1", **TOLD),
+        *stream(event(result(), "2"), stream=4),
+    ),
+    "what is no HTTP body": (
+        BUILD.note("http-body", time=0.0, direction=TO_SERVER, stream=3, data=b"0 0"),
+        *reply(result(id=7), 3),
+    ),
+    "what was sent without waiting": (
+        *post(request("ping"), 3, **TOLD),
+        *reply(result(), 3),
+        *reply(result(), 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("said", POSTED.values(), ids=POSTED)
+def test_over_http_nor_is_what_follows_from_it(said: tuple[Record, ...]) -> None:
+    found = check(trace(session(), *said, binding="http"))
+    assert [each for each in found if each.side == "server" and each.rule != "one-answer"] == []
+
+
+def test_over_http_and_sse_a_refusal_may_say_the_same_twice() -> None:
+    pipe = (get(1), *stream(event(b"/m?s=1", type="endpoint"), ends=False))
+    told = structs.replace(event(error(-32600, id=7)), stream=1)
+    wrong = post({"id": 7, "method": "ping"}, 3)
+    twice = (*pipe, *wrong, told, *reply(error(-32600, id=7), 3, 400))
+    found, more = (
+        [each.rule for each in check(trace(*said, binding="sse"))]
+        for said in (twice, (*twice, told))
+    )
+    assert "one-answer" not in found
+    assert more == [*found, "one-answer"]
+
+
+@pytest.mark.parametrize("note", MISSING, ids=lambda note: note.text)
+def test_what_is_missing_may_have_been_said(note: Record) -> None:
+    talk = (s(notice(CANCELLED, {"requestId": 7})), s(result(id=7)), progress(1, "q"))
+    assert check(trace(handshake(), note, *talk)) == []
+    assert len(check(trace(handshake(), *talk))) == 3
+
+
+def test_what_is_cut_within_a_frame_is_not_taken_for_something_else() -> None:
+    cut = BUILD.note("invalid", time=0.0, direction=TO_CLIENT, data=b"\x81~\xff{", dropped=9)
+    assert check(trace(handshake(), cut, binding="websocket")) == []
 
 
 def test_what_was_cut_may_have_been_said() -> None:

@@ -27,6 +27,8 @@ from conformance.kit.wire import Overrides, Poured, Refused
 from mcpcore.spec.revisions import Revision
 
 CHUNK = 65536
+BROKEN = b"broken off"
+"""How a response has ended that was not whole."""
 MULTIPLE_CHOICES = 300
 
 
@@ -286,8 +288,9 @@ class HttpWire:
             with anyio.CancelScope(shield=True):
                 await anyio.aclose_forcefully(stream)
         for each in found.responses:
-            shown = f"{each.status} {dict(each.headers)}".encode() + b"\n" + each.body
-            self._log.add(False, self.number, "bytes", shown, number)
+            head = "".join(f"{name}: {value}\n" for name, value in each.headers)
+            shown = f"HTTP {each.status}\n{head}\n".encode() + each.body
+            self._log.add(False, self.number, "head", shown, number)
         self._log.add(False, self.number, "end" if found.closed else "note", b"", number)
         return found
 
@@ -394,7 +397,7 @@ class HttpWire:
                 with anyio.CancelScope(shield=True):
                     await anyio.aclose_forcefully(stream)
         self._inbox.put(Done(exchange.number, clean, bytes(reader.body)))
-        self._log.add(False, self.number, "end", b"", exchange.number)
+        self._log.add(False, self.number, "end", b"" if clean else BROKEN, exchange.number)
 
     async def _read(self, reader: Response, stream: ByteStream, connection: h11.Connection) -> bool:
         while True:
