@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from conformance.kit.asking import need
 from conformance.kit.link import Link
 from conformance.kit.messages import (
     HEADER_MISMATCH,
@@ -44,10 +45,11 @@ async def _with_meta(link: Link, method: str, params: dict[str, Any], meta: Any)
 
 async def _incomplete(talk: ServerTalk, meta: Any, what: str) -> None:
     """At the beginning, when nothing has told the era yet, and later on."""
-    await _refused(talk, await talk.connect(), "server/discover", {}, meta, what)
+    link = await talk.connect()
+    await _refused(talk, link, link.plain, {}, meta, what)
     link = await talk.open()
     await link.alive()
-    for method, params in (("server/discover", {}), talk.any_request()):
+    for method, params in ((link.plain, {}), talk.any_request()):
         await _refused(talk, link, method, params, meta, what)
     await link.alive()
 
@@ -114,6 +116,7 @@ async def field_types(talk: ServerTalk) -> None:
     link = await talk.open()
     # a method of this era only: of another one it could not be
     method = "server/discover"
+    need(link.plain == method, f"the server does not serve {method}")
     good = link.meta
     wrong: tuple[Any, ...] = (
         {**good, META_CLIENT_CAPABILITIES: None},
@@ -145,7 +148,7 @@ async def field_types(talk: ServerTalk) -> None:
 async def client_info_optional(talk: ServerTalk) -> None:
     """A request that does not say who the client is, is served."""
     link = await talk.open()
-    for method, params in (("server/discover", {}), talk.any_request()):
+    for method, params in ((link.plain, {}), talk.any_request()):
         reply = await _with_meta(link, method, params, _without(link, META_CLIENT_INFO))
         served = reply.message is not None and reply.message.kind is Kind.RESULT
         check(served, f"{method} without clientInfo got {reply}")

@@ -26,7 +26,7 @@ async def _needs_session(talk: ServerTalk) -> None:
 
 def _served(reply: Reply, what: str) -> None:
     served = reply.message is not None and reply.message.kind is Kind.RESULT
-    check(served, f"{what} got {reply}")
+    check(served, f"{what} got {reply}", "ping" if reply.sent.method == "ping" else "")
 
 
 @page.server(

@@ -9,6 +9,7 @@ from conformance.kit.asking import (
     ask_about,
     ask_by_tool,
     call,
+    check_asks,
     embedded,
     ended,
     failed,
@@ -43,9 +44,9 @@ NEEDS = {
 async def first_round(link: Link, tool: str) -> Reply:
     """Call a tool that asks for input; the result has the shape of its revision."""
     reply = await call(link, tool, {})
-    check(needs_input(reply), f"{tool} got {reply}, not input_required")
+    check_asks(reply, tool)
     problem = result_problem("tools/call", reply.result, link.revision)
-    check(not problem, f"the result of {tool}: {problem}")
+    check(not problem, f"the result of {tool}: {problem}", "tools/call")
     return reply
 
 
@@ -82,7 +83,7 @@ async def shape(talk: ServerTalk) -> None:
 async def one_of_both(talk: ServerTalk) -> None:
     """A result that requires input has requests, or a state."""
     reply = await call(await talk.open(), talk.tool(ELICITATION), {})
-    check(needs_input(reply), f"{ELICITATION} got {reply}, not input_required")
+    check_asks(reply, ELICITATION)
     found = {"inputRequests", "requestState"} & set(reply.result)
     check(found, "the result has neither inputRequests nor requestState")
 
@@ -111,7 +112,7 @@ async def kinds(talk: ServerTalk) -> None:
 async def unique_keys(talk: ServerTalk) -> None:
     """The keys of the requests are unique."""
     reply = await call(await talk.open(), talk.tool(SEVERAL), {})
-    check(needs_input(reply), f"{SEVERAL} got {reply}, not input_required")
+    check_asks(reply, SEVERAL)
     assert reply.message is not None
 
     def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -198,7 +199,7 @@ async def completed(talk: ServerTalk) -> None:
     check(asked.requests, "nothing was asked for")
     check(ended(asked.reply) and worked(asked.reply), f"with all answers: {asked.reply}")
     problem = result_problem("tools/call", asked.reply.result, talk.revision)
-    check(not problem, f"the result of {SEVERAL}: {problem}")
+    check(not problem, f"the result of {SEVERAL}: {problem}", "tools/call")
 
 
 @page.server(

@@ -6,6 +6,7 @@ from conformance.kit.endpoint import SINCE_STREAMABLE
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind, encode, request
 from conformance.kit.model import EVERY, MODERN, MUST, ONE_CHANNEL, Page
+from conformance.kit.probes import headers_as_for
 from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -27,10 +28,8 @@ SAMPLES = (
 async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     """Check that a request is answered with its id, character by character."""
     spoilt = link.spoilt
-    method = "server/discover" if link.revision.modern else "ping"
-    headers = {"mcp-method": method} if link.revision.mirror_headers else None
-    sent = await link.say(payload, headers=headers)
-    reply = await link.reply(Sent(identifier, sent.exchange, method))
+    sent = await link.say(payload, headers=headers_as_for(link, link.plain))
+    reply = await link.reply(Sent(identifier, sent.exchange, link.plain))
     check(
         reply.message is not None and reply.message.kind is Kind.RESULT,
         f"a request with the id {identifier!r} got {reply}",
@@ -70,8 +69,7 @@ async def escapes(talk: ServerTalk) -> None:
 
 
 def _request(link: Link, identifier: str) -> dict[str, object]:
-    method = "server/discover" if link.revision.modern else "ping"
-    return request(identifier, method, link.params({}))
+    return request(identifier, link.plain, link.params({}))
 
 
 @page.server(
@@ -106,8 +104,9 @@ async def connections_apart(talk: ServerTalk) -> None:
     if other.revision.handshake:
         await other.initialize()
     ids = [f"same-{number}" for number in range(3)]
-    method = "server/discover" if talk.revision.modern else "ping"
-    sent = [(link, await link.send(method, {}, id=each)) for each in ids for link in (one, other)]
+    sent = [
+        (link, await link.send(link.plain, {}, id=each)) for each in ids for link in (one, other)
+    ]
     for link, each in sent:
         reply = await link.reply(each)
         check(reply.message is not None, f"the request {each.id!r} got {reply}")

@@ -12,7 +12,7 @@ page = Page("basic/utilities/ping")
 
 def _empty(reply: Reply) -> None:
     found = reply.result
-    check(set(found) <= {"_meta"}, f"a ping was answered with {found}")
+    check(set(found) <= {"_meta"}, f"a ping was answered with {found}", "ping")
 
 
 @page.server(

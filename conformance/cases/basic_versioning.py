@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from conformance.kit.asking import need
 from conformance.kit.link import Link
 from conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Kind
 from conformance.kit.model import MAY, MODERN, MUST, SHOULD, Binding, Page
@@ -84,6 +85,7 @@ async def requested(talk: ServerTalk) -> None:
 async def discover_unsupported(talk: ServerTalk) -> None:
     """server/discover is a request like any other: its version has to be one that is served."""
     link = await talk.open()
+    need(link.plain == "server/discover", "the server does not serve server/discover")
     data = await _refused(link, NOBODY, "server/discover", {})
     check(isinstance(data.get("supported"), list), f"data.supported is {data.get('supported')!r}")
 

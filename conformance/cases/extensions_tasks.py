@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.kit.answering import Answering
-from conformance.kit.asking import needs_input
+from conformance.kit.asking import check_asks
 from conformance.kit.link import Link
 from conformance.kit.lists import acknowledged, listen
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind
@@ -275,7 +275,7 @@ async def input_first(talk: ServerTalk) -> None:
     link = await opened(talk)
     params = {"name": "test_tool_with_task", "arguments": {}}
     first = await link.request("tools/call", params)
-    check(needs_input(first), f"the call got {first}, not input_required")
+    check_asks(first, "the call")
     check("taskId" not in first.result, "a result that requires input names a task")
     reply = await link.request("tools/call", link.again(params, first.result))
     found = reply.result

@@ -31,7 +31,7 @@ async def _subscribe(link: Link, uri: str, *, un: bool = False) -> None:
     # every case takes back what it has subscribed to
     link.spoilt = spoilt
     problem = result_problem(method, reply.result, link.revision)
-    check(not problem, f"the result of {method}: {problem}")
+    check(not problem, f"the result of {method}: {problem}", method)
 
 
 async def _take_back(link: Link, uri: str) -> None:

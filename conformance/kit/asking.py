@@ -123,6 +123,13 @@ def needs_input(reply: Reply) -> bool:
     return bool(message.result.get("resultType") == "input_required")
 
 
+def check_asks(reply: Reply, what: str) -> None:
+    """Check that input is required; a result that does not say its type has another fault."""
+    untold = answered(reply) and "resultType" not in reply.result
+    detail = f"{what} got {reply}, not input_required"
+    check(needs_input(reply), detail, "tools/call" if untold else "")
+
+
 def embedded(reply: Reply) -> list[Message]:
     """The requests in an ``input_required`` result, as if they had been sent."""
     if not needs_input(reply):
@@ -176,7 +183,7 @@ async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:
     for page in await pages(link, method):
         part = page.get(member)
         if not isinstance(part, list) or not all(isinstance(each, dict) for each in part):
-            raise Broken(f"{member} has to be an array of objects, not {part!r:.80}")
+            raise Broken(f"{member} has to be an array of objects, not {part!r:.80}", flaw=method)
         found += part
     return found
 
@@ -193,12 +200,13 @@ def callable_tools(tools: dict[str, Tool], *, at_most: int = 5) -> list[Tool]:
 
 async def capabilities_of(link: Link) -> dict[str, Any]:
     """What the server has declared when the link was opened; in the modern era it is asked."""
+    method = "initialize" if link.revision.handshake else "server/discover"
     if link.revision.handshake:
         found = link.welcome.get("capabilities")
     else:
-        found = (await link.request("server/discover")).result.get("capabilities")
+        found = (await link.request(method)).result.get("capabilities")
     if not isinstance(found, dict):
-        raise Broken(f"capabilities has to be an object, not {found!r:.80}")
+        raise Broken(f"capabilities has to be an object, not {found!r:.80}", flaw=method)
     return found
 
 

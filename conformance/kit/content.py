@@ -14,7 +14,7 @@ async def called(talk: ServerTalk, name: str, arguments: dict[str, Any]) -> dict
     """Call a tool that has to answer; the result has the shape of its revision."""
     reply = await call(await talk.open(), talk.tool(name), arguments)
     problem = result_problem("tools/call", reply.result, talk.revision)
-    check(not problem, f"the result of {name}: {problem}")
+    check(not problem, f"the result of {name}: {problem}", "tools/call")
     return reply.result
 
 

@@ -5,14 +5,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+from msgspec import UNSET
 
-from conformance.kit.features import Features, Tool
+from conformance.kit.features import OFFERS, Features, Tool
 from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.messages import Kind
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk, Timing
-from conformance.kit.verdicts import Ended, Inconclusive
+from conformance.kit.verdicts import Broken, Ended, Inconclusive
 from conformance.kit.wire import Refused, Stage
 from mcpcore.spec.revisions import Revision
 
@@ -20,7 +21,6 @@ PAGES = 100
 """Pages of a list that are read at most."""
 LAST = 300
 """Characters of standard error that are shown of a server that cannot be looked at."""
-OFFERS = ("tools", "resources", "prompts")
 UNAUTHORIZED, FORBIDDEN = 401, 403
 METHOD_NOT_FOUND = -32601
 
@@ -110,6 +110,14 @@ async def _handshake(talk: ServerTalk, features: Features) -> None:
     features.server_info = _object(found.get("serverInfo"))
     await link.accepted(await link.notify("notifications/initialized"))
     await _lists(link, features)
+    await _plainest(link, features)
+
+
+async def _plainest(link: Link, features: Features) -> None:
+    """Find a plain request that is served, as cases need one: of the legacy era it is ping."""
+    others = [method for method in features.lists if method not in features.unlisted]
+    if others and not await _works(link, "ping", features):
+        features.least = others[0]
 
 
 async def agrees_to(talk: ServerTalk, version: Any) -> bool:
@@ -124,9 +132,11 @@ async def agrees_to(talk: ServerTalk, version: Any) -> bool:
 
 async def _metadata(talk: ServerTalk, features: Features) -> None:
     link = await talk.connect()
-    reply = await link.request("server/discover")
+    reply = await _asked(link, "server/discover", features)
     versions: Any = []
-    if reply.message is not None and reply.message.kind is Kind.RESULT:
+    if reply is None:
+        features.declined = False
+    elif reply.message is not None and reply.message.kind is Kind.RESULT:
         found = reply.result
         versions = found.get("supportedVersions")
         features.capabilities = _object(found.get("capabilities"))
@@ -136,7 +146,7 @@ async def _metadata(talk: ServerTalk, features: Features) -> None:
     if isinstance(versions, list) and talk.revision.name in versions:
         features.revision = talk.revision.name
     else:
-        if reply.message is not None and reply.message.kind is Kind.RESULT:
+        if reply is not None and reply.message is not None and reply.message.kind is Kind.RESULT:
             features.problems.append(f"server/discover names the versions {versions!r}")
             features.declined = isinstance(versions, list)
         link = link if link.gone is None else await talk.connect()
@@ -150,7 +160,12 @@ async def _served(link: Link, features: Features) -> None:
     sent = {offer: await link.send(f"{offer}/list") for offer in OFFERS}
     patience = link.talk.timing.answer
     for offer, each in sent.items():
-        reply = await link.reply(each, patience)
+        try:
+            reply = await link.reply(each, patience)
+        except Broken as error:
+            features.problems.append(error.detail)
+            features.unlisted.add(each.method)
+            continue
         patience = 0.0 if reply.silent else patience
         message = reply.message
         if message is not None and message.kind is Kind.RESULT and "resultType" in message.result:
@@ -158,6 +173,22 @@ async def _served(link: Link, features: Features) -> None:
             features.revision, features.declined = link.revision.name, False
             features.capabilities.setdefault(offer, {})
             features.least = f"{offer}/list"
+
+
+async def _asked(link: Link, method: str, features: Features, params: Any = UNSET) -> Reply | None:
+    """Make a request; what comes and is no valid message is a problem of the server, and None."""
+    try:
+        return await link.request(method, params)
+    except Broken as error:
+        features.problems.append(error.detail)
+        return None
+
+
+async def _works(link: Link, method: str, features: Features) -> bool:
+    reply = await _asked(link, method, features)
+    if reply is None or reply.message is None:
+        return False
+    return reply.message.kind is Kind.RESULT
 
 
 def _refused(reply: Reply, features: Features) -> None:
@@ -195,11 +226,15 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
     found: list[dict[str, Any]] = []
     params: dict[str, Any] = {}
     for _ in range(PAGES):
-        reply = await link.request(method, params)
+        reply = await _asked(link, method, features, params)
+        if reply is None:
+            features.unlisted.add(method)
+            break
         if reply.silent:
             raise Inconclusive(f"{method} got {reply}")  # what else is listed, it is not asked for
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             features.problems.append(f"{method} got {reply}")
+            features.unlisted.add(method)
             break
         entries = reply.result.get(member)
         if isinstance(entries, list):

@@ -8,6 +8,8 @@ from conformance.kit.usable import items, members, texts, whole
 
 FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
 """Names of tools that are taken for harmless wherever they are found."""
+OFFERS = ("tools", "resources", "prompts")
+"""What is declared, and listed."""
 ANY_TOOL = "*"
 """In the place of a name: every tool may be called."""
 LONGEST = 10_000
@@ -60,8 +62,10 @@ class Features(Struct):
     """Whether it answered that it serves only who has other credentials, or nobody here."""
     tried: bool = False
     """Whether bare cases are played although nobody knows that the revision is spoken."""
-    least: str = "server/discover"
-    """A request of the modern era that is served, whatever the server offers."""
+    least: str = ""
+    """The plainest request that was seen to be served; empty: that which has to be, in its era."""
+    unlisted: set[str] = field(default_factory=set)
+    """Methods of lists that were asked for, and not got."""
     allowed: tuple[str, ...] = ()
     """Names of tools that may be called whatever they say of themselves."""
 
@@ -143,10 +147,17 @@ class Features(Struct):
 
     def harmless_request(self) -> tuple[str, dict[str, Any]]:
         """A request that the server has declared: a list of something, else the least there is."""
-        for capability in ("tools", "resources", "prompts"):
-            if self.declares(capability):
-                return f"{capability}/list", {}
-        return "tools/list", {}
+        got = [method for method in self.lists if method not in self.unlisted]
+        return next(iter([*got, *self.lists]), "tools/list"), {}
+
+    @property
+    def lists(self) -> list[str]:
+        """The methods of the lists that the server has declared."""
+        return [f"{each}/list" for each in OFFERS if self.declares(each)]
+
+    def plainest_request(self, *, modern: bool) -> str:
+        """The method of a request that every server answers once a conversation is open."""
+        return self.least or ("server/discover" if modern else "ping")
 
 
 def _identified(entries: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
 from conformance.kit.shapes import result_problem
-from conformance.kit.verdicts import Broken, Ended, Inconclusive, check
+from conformance.kit.verdicts import ERROR, Broken, Ended, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
@@ -81,8 +81,14 @@ class Link:
         self.next_id = first_id
         self.begun = first_id > 1
         """Whether an earlier case has heard the server here."""
-        self._waiting: set[tuple[type, Any]] = set()
+        self._waiting: set[tuple[type, str]] = set()
         """Requests without an answer."""
+        self._methods: dict[tuple[type, str], str] = {}
+        """The methods of requests, for as long as the conversation lasts."""
+        self._fences: set[tuple[type, str]] = set()
+        """Requests of which any answer will do."""
+        self._misshapen: set[tuple[type, str]] = set()
+        """Those of them that have got an answer which is no valid message."""
         self._said = self.begun
         """Whether anything was sent."""
         self._opening: Any = UNSET
@@ -132,6 +138,7 @@ class Link:
         if isinstance(value, dict):
             method = method or str(value.get("method", ""))
             identifier = value.get("id", UNSET)
+            self._methods[_key(identifier)] = method
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)
@@ -150,7 +157,7 @@ class Link:
         """Send a request and do not wait; ``bare``: params exactly as given, without ``_meta``."""
         identifier = self.id() if isinstance(id, UnsetType) else id
         complete = params if bare else self.params(params, meta)
-        self._waiting.add((type(identifier), str(identifier)))
+        self._waiting.add(_key(identifier))
         if method == "initialize" and not self._said and complete == self.opening():
             self._opening = identifier
         else:
@@ -188,7 +195,7 @@ class Link:
             reply = await self.request(method, params, **rest)
             found = reply.result
             problem = result_problem(method, found, self.revision)
-            check(not problem, f"the result of {method}: {problem}")
+            check(not problem, f"the result of {method}: {problem}", method)
             if not self.revision.input_rounds or found.get("resultType") != "input_required":
                 return found
             params = self.again({} if params is UNSET else params, found)
@@ -264,12 +271,13 @@ class Link:
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
-            return reply.message is not None or self.over(sent) or self.gone is not None
+            over = self.over(sent) or _key(sent.id) in self._misshapen
+            return reply.message is not None or over or self.gone is not None
 
         await self.until(found, within)
         if reply.message is not None:
             self.inbox.remove(reply.message)
-            self._waiting.discard((type(sent.id), str(sent.id)))
+            self._waiting.discard(_key(sent.id))
             if sent.id == self._opening is not UNSET and reply.message.kind is Kind.RESULT:
                 self.welcome = reply.result
                 self.agreed = self.welcome.get("protocolVersion") == self.revision.name
@@ -319,13 +327,39 @@ class Link:
         await self.alive()
         await self.until(lambda: None, self.talk.timing.quiet if seconds is None else seconds)
 
+    @property
+    def plain(self) -> str:
+        """A method that every server answers once a conversation is open."""
+        return self.talk.features.plainest_request(modern=self.revision.modern)
+
     async def alive(self) -> None:
-        """Check that the server still answers a plain request."""
-        reply = await self.request(self.talk.features.least if self.revision.modern else "ping")
+        """Check that the server still serves a plain request.
+
+        Whether the answer has the form that it should have is for other cases to say.
+        """
+        sent = await self.send(self.plain)
+        self._fences.add(_key(sent.id))
+        reply = await self.reply(sent)
+        found = reply.message
         check(
-            reply.message is not None and reply.message.kind is Kind.RESULT,
-            f"afterwards the server does not answer any more: {reply}",
+            _key(sent.id) in self._misshapen or (found is not None and found.kind is Kind.RESULT),
+            f"afterwards the server does not answer any more: {sent.method} got {reply}",
+            "" if found is None else sent.method,
         )
+
+    async def fence(self) -> bool:
+        """Send a plain request; return whether anything came with its id, whatever it says."""
+        sent = await self.send(self.plain)
+        self._fences.add(_key(sent.id))
+        answer = await self.until(
+            lambda: (
+                next((each for each in self.inbox if each.answers(sent.id)), None)
+                or _key(sent.id) in self._misshapen
+            )
+        )
+        if isinstance(answer, Message):
+            await self.reply(sent, 0.0)
+        return bool(answer)
 
     async def settled(self) -> bool:
         """End the handshake if the case has not, and see that the server has nothing more to say.
@@ -367,7 +401,12 @@ class Link:
 
     async def _message(self, message: Message) -> None:
         if message.kind is Kind.INVALID:
-            raise Broken(f"the server sent an invalid message: {message.told}")
+            key = _key(message.id)
+            if key in self._fences and not message.method:
+                self._misshapen.add(key)
+                self._waiting.discard(key)
+                return
+            raise Broken(f"the server sent an invalid message: {message.told}", self._flaw(message))
         if message.kind is Kind.BATCH:
             check(self.revision.batches, f"{self.revision.name} has no batches, one was sent")
             for part in message.parts:
@@ -384,6 +423,14 @@ class Link:
                 await self._say(value, method=f"the answer to {message.method}")
                 return
         self.inbox.append(message)
+
+    def _flaw(self, message: Message) -> str:
+        """Of what kind an invalid answer is; see :class:`Broken`."""
+        if message.method or not isinstance(message.value, dict):
+            return ""
+        found = message.value
+        alone = found.get("error") is not None and found.get("result") is None
+        return ERROR if alone else self._methods.get(_key(message.id), "")
 
     def answer_to(self, sent: Sent) -> Message | None:
         """What has come of a request and was not taken: its answer, or an error without an id."""
@@ -403,7 +450,7 @@ class Link:
 
     def forget(self, sent: Sent) -> None:
         """Do not expect an answer any more, as the request was cancelled."""
-        self._waiting.discard((type(sent.id), str(sent.id)))
+        self._waiting.discard(_key(sent.id))
 
     def over(self, sent: Sent) -> bool:
         """Whether the exchange has ended so that no answer can come any more."""
@@ -413,6 +460,10 @@ class Link:
             return True
         head = self.heads.get(sent.exchange)
         return head is None or not OK <= head.status < MULTIPLE_CHOICES
+
+
+def _key(id: Any) -> tuple[type, str]:
+    return type(id), str(id)
 
 
 def _by_method(method: str) -> Callable[[Message], bool]:

@@ -159,6 +159,8 @@ class Result(Struct, kw_only=True):
     verdict: Verdict
     detail: str = ""
     """Why, in one or two sentences."""
+    flaw: str = ""
+    """See :class:`~conformance.kit.verdicts.Broken`."""
     notes: list[str] = []
     """What else was seen."""
     transcript: list["Line"] = []

@@ -87,6 +87,7 @@ async def _judged(case: Case, talk: ServerTalk, result: Result, limit: float | N
             result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
     except Broken as error:
         result.verdict, result.detail = _WHEN_BROKEN[case.strength], error.detail
+        result.flaw = error.flaw
     except NotApplicable as error:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
     except Inconclusive as error:

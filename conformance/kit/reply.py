@@ -8,6 +8,19 @@ from conformance.kit.heard import Gone, Head, header
 from conformance.kit.messages import Kind, Message
 from conformance.kit.verdicts import Broken, check
 
+ALWAYS = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "prompts/list",
+    }
+)
+"""Requests that fail for one reason, whatever else a case is about."""
+
 
 class Sent(Struct):
     """A message that was sent."""
@@ -40,7 +53,8 @@ class Reply(Struct):
     def result(self) -> dict[str, Any]:
         """The good result; raises Broken if it is anything else."""
         if self.message is None or self.message.kind is not Kind.RESULT:
-            raise Broken(f"{self.sent.method or 'the message'} got {self}, not a result")
+            flaw = self.sent.method if self.sent.method in ALWAYS else ""
+            raise Broken(f"{self.sent.method or 'the message'} got {self}, not a result", flaw)
         return self.message.result
 
     @property

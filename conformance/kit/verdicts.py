@@ -1,5 +1,8 @@
 """How a dialogue ends early."""
 
+ERROR = "error"
+"""The flaw of an error whose form is wrong."""
+
 
 class Ended(Exception):
     """A dialogue is over; the text says why."""
@@ -10,7 +13,15 @@ class Ended(Exception):
 
 
 class Broken(Ended):
-    """The clause is broken: failed, or weak if it is a SHOULD, informational if it is a MAY."""
+    """The clause is broken: failed, or weak if it is a SHOULD, informational if it is a MAY.
+
+    ``flaw``: what is wrong is the form of an answer to this method, or (``ERROR``) of an error,
+    which every case that gets such an answer comes upon.
+    """
+
+    def __init__(self, detail: str, flaw: str = "") -> None:
+        super().__init__(detail)
+        self.flaw = flaw
 
 
 class NotApplicable(Ended):
@@ -21,7 +32,10 @@ class Inconclusive(Ended):
     """It cannot be found out whether the clause holds."""
 
 
-def check(condition: object, detail: str) -> None:
-    """Go on only if ``condition`` holds; otherwise the clause is broken, as ``detail`` says."""
+def check(condition: object, detail: str, flaw: str = "") -> None:
+    """Go on only if ``condition`` holds; otherwise the clause is broken, as ``detail`` says.
+
+    ``flaw``: see :class:`Broken`.
+    """
     if not condition:
-        raise Broken(detail)
+        raise Broken(detail, flaw)

@@ -108,10 +108,19 @@ class Run(Struct, kw_only=True):
         self.results.sort(key=lambda result: place[result.case.id, result.revision, result.binding])
 
 
-async def side_by_side(run: Run, play: Play, listener: Listener) -> None:
-    """Play the units of a run, as many at a time as its settings say; results come as they end."""
-    waiting = deque(run.units)
+async def side_by_side(run: Run, play: Play, listener: Listener, *groups: Sequence[Unit]) -> None:
+    """Play the units of a run, as many at a time as its settings say; results come as they end.
+
+    ``groups``: all of them, one group after the other; by default there is one.
+    """
     began: dict[Binding, float] = {}
+    for group in groups or (run.units,):
+        await _group(run, play, listener, deque(group), began)
+
+
+async def _group(
+    run: Run, play: Play, listener: Listener, waiting: deque[Unit], began: dict[Binding, float]
+) -> None:
 
     async def work() -> None:
         while waiting:

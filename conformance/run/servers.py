@@ -13,6 +13,7 @@ from conformance.kit.model import Binding, Case, Result, Side
 from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
+from conformance.run.followers import Followers
 from conformance.run.plan import Settings, Unit, plan
 from conformance.run.presence import Presence
 from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
@@ -81,6 +82,7 @@ class Servers:
             )
             for binding, stage in stages.items()
         }
+        self.followers = Followers()
         self._unseen: set[tuple[Binding, str]] = set()
         """Where a server was gone before it was looked at."""
 
@@ -88,7 +90,8 @@ class Servers:
         """Look, then play."""
         await self.look()
         self.listener.planned(self.run_.units)
-        await side_by_side(self.run_, self.play, self.listener)
+        groups = self.followers.in_turn(self.run_.units)
+        await side_by_side(self.run_, self.play, self.listener, *groups)
         for binding, stage in self.stages.items():
             found = self._found(binding)
             if not spoken(found) and not self.run_.finds(binding):
@@ -170,6 +173,7 @@ class Servers:
         if presence.gone and unit.binding not in self.run_.gone:
             self.run_.gone[unit.binding] = presence.gone
             self.listener.gone(unit.binding, presence.gone)
+        self.followers.consider(result)
         result.seconds = monotonic() - started
         return result
 

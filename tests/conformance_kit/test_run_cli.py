@@ -381,7 +381,7 @@ def test_an_interrupted_run_reports_what_is_done(number: signal.Signals, tmp_pat
     pids = tmp_path / "pids"
     process = subprocess.Popen(
         [
-            *(*MCPCORE, "server", *LIFECYCLE, "--only", "basic/index", "--timeout", "60"),
+            *(*MCPCORE, "server", *LIFECYCLE, "--only", "basic/index/messages", "--timeout", "60"),
             *("--jobs", "1", "--report", f"json:{tmp_path}/r.json"),
             *("--", sys.executable, str(tmp_path / "mute.py"), str(pids)),
         ],

@@ -1,0 +1,55 @@
+"""One fault of a server under one clause: who only comes upon it says so, and where it stands."""
+
+from collections.abc import Sequence
+
+from conformance.kit.model import Binding, Result, Verdict
+from conformance.kit.verdicts import ERROR
+from conformance.run.plan import Unit
+
+HOMES = {
+    ERROR: "basic/index/error-responses/code-and-message",
+    "initialize": "basic/lifecycle/initialization/answered",
+    "server/discover": "server/discover/response/answered",
+    "ping": "basic/utilities/ping/behavior-requirements/empty",
+    "tools/list": "server/tools/listing-tools/shape",
+    "tools/call": "server/tools/calling-tools/result-shape",
+    "resources/list": "server/resources/listing-resources/shape",
+    "resources/templates/list": "server/resources/resource-templates/shape",
+    "resources/read": "server/resources/reading-resources/shape",
+    "resources/subscribe": "server/resources/subscriptions/accepted",
+    "resources/unsubscribe": "server/resources/subscriptions/accepted",
+    "logging/setLevel": "server/utilities/logging/setting-log-level/accepted",
+    "prompts/list": "server/prompts/listing-prompts/shape",
+    "prompts/get": "server/prompts/getting-a-prompt/shape",
+    "completion/complete": "server/utilities/completion/completion-results/shape",
+}
+"""The case that is about the form of the answers to a method, by flaws."""
+_CASES = frozenset(HOMES.values())
+
+
+class Followers:
+    """Knows which answers of a server were found to have the wrong form.
+
+    What is about that form is played first; another case that ends because of it is inconclusive,
+    as one cannot see with such answers what it is about.
+    """
+
+    def __init__(self) -> None:
+        self._found: set[tuple[Binding, str, str]] = set()
+
+    @staticmethod
+    def in_turn(units: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
+        """Part what is played first from the others."""
+        first = [unit for unit in units if unit.case.id in _CASES]
+        return first, [unit for unit in units if unit.case.id not in _CASES]
+
+    def consider(self, result: Result) -> None:
+        """Learn from a result, or change its verdict."""
+        if result.case.id in _CASES:
+            if result.verdict is Verdict.FAILED:
+                self._found.add((result.binding, result.revision, result.case.id))
+            return
+        home = HOMES.get(result.flaw, "")
+        if (result.binding, result.revision, home) in self._found:
+            result.verdict = Verdict.INCONCLUSIVE
+            result.detail += f"; that is what {home} finds, and hides what this case is about"

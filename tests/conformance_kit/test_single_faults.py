@@ -1,0 +1,150 @@
+"""One fault of a server is found by the few cases that are about it, and hides little else."""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import pytest
+
+from conformance.kit.model import Binding, Result, Verdict
+from conformance.kit.wire import Stage
+from conformance.mutants.fault import Fault
+from conformance.mutants.faults import FaultyStage, answers_to, results_of
+from conformance.run.followers import HOMES
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import Subject
+from conformance.subjects.core import CoreStage
+from mcpcore.spec.revisions import BY_NAME
+
+OLD, NEW = "2025-11-25", "2026-07-28"
+PING = HOMES["ping"]
+OPENED = HOMES["initialize"]
+FOUND = HOMES["server/discover"]
+TOOLS = HOMES["tools/list"]
+CALLED = HOMES["tools/call"]
+ERRORS = HOMES["error"]
+SHAPES = {
+    HOMES[each]
+    for each in (
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+    )
+}
+ACCEPTED = {HOMES["resources/subscribe"], HOMES["logging/setLevel"]}
+TYPE = "basic/index/resulttype/named"
+CALLS_APART = "basic/patterns/mrtr/client-requirements-basic-workflow/calls-apart"
+
+Value = dict[str, Any]
+Made = Callable[[], Fault]
+
+
+def result(method: str, value: Any) -> Made:
+    """Answer with this in the place of a good result."""
+    return answers_to(method, lambda said: {**said, "result": value} if "result" in said else said)
+
+
+def member(method: str, name: str, value: Any) -> Made:
+    """Set a member of good results."""
+    return results_of(method, lambda found: {**found, name: value})
+
+
+def without(method: str, name: str) -> Made:
+    """Leave a member out of good results."""
+    return results_of(method, lambda found: {k: v for k, v in found.items() if k != name})
+
+
+def refuses(method: str) -> Made:
+    """Do not know a method."""
+    error = {"code": -32601, "message": "no such method"}
+    return answers_to(method, lambda said: {"jsonrpc": "2.0", "id": said["id"], "error": error})
+
+
+def errors(edit: Callable[[Value], Value]) -> Made:
+    """Edit errors."""
+    return answers_to("", lambda said: edit(said) if "error" in said else said)
+
+
+def coded(said: Value) -> Value:
+    return {**said, "error": {**said["error"], "code": str(said["error"]["code"])}}
+
+
+def listed(found: Value) -> Value:
+    return {**found, "tools": [{"name": "odd"}, *found["tools"]]}
+
+
+def entry(found: Value) -> Value:
+    return {**found, "capabilities": {**found["capabilities"], "tools": True}}
+
+
+TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
+    # what is wrong, where, how, the cases that fail, cases that pass nevertheless at least
+    ("ping-number", OLD, result("ping", 5), {PING}, 220),
+    ("ping-null", OLD, result("ping", None), {PING}, 220),
+    ("ping-full", OLD, member("ping", "odd", 1), {PING}, 220),
+    ("ping-unknown", OLD, refuses("ping"), {PING}, 220),
+    ("initialize-number", OLD, result("initialize", 5), {OPENED}, 0),
+    ("initialize-no-info", OLD, without("initialize", "serverInfo"), {OPENED}, 220),
+    ("initialize-info", OLD, member("initialize", "serverInfo", "x"), {OPENED}, 220),
+    ("initialize-words", OLD, member("initialize", "instructions", 5), {OPENED}, 220),
+    ("initialize-array", OLD, member("initialize", "capabilities", []), {OPENED}, 80),
+    ("initialize-tools", OLD, results_of("initialize", entry), {OPENED}, 220),
+    ("discover-number", NEW, result("server/discover", 5), {FOUND}, 210),
+    ("discover-unknown", NEW, refuses("server/discover"), {FOUND}, 210),
+    ("discover-no-type", NEW, without("server/discover", "resultType"), {FOUND, TYPE}, 250),
+    ("discover-text", NEW, member("server/discover", "supportedVersions", NEW), {FOUND}, 250),
+    ("discover-array", NEW, member("server/discover", "capabilities", []), {FOUND}, 90),
+    ("tools-number", OLD, result("tools/list", 5), {TOOLS}, 140),
+    ("tools-null", NEW, member("tools/list", "tools", None), {TOOLS}, 150),
+    (
+        "tools-entry",
+        OLD,
+        results_of("tools/list", listed),
+        {TOOLS, "server/tools/tool/input-schema", "server/tools/tool/input-schema-type"},
+        210,
+    ),
+    ("call-number", OLD, result("tools/call", 5), {CALLED}, 170),
+    ("call-number", NEW, result("tools/call", 5), {CALLED}, 190),
+    ("call-no-content", OLD, without("tools/call", "content"), {CALLED}, 220),
+    ("call-no-content", NEW, without("tools/call", "content"), {CALLED, CALLS_APART}, 250),
+    ("error-code", OLD, errors(coded), {ERRORS}, 170),
+    ("error-code", NEW, errors(coded), {ERRORS}, 190),
+    ("error-and-null", NEW, errors(lambda said: {**said, "result": None}), {ERRORS}, 190),
+    ("all-meta", OLD, member("", "_meta", 5), {OPENED, *SHAPES, *ACCEPTED}, 180),
+    ("all-meta", NEW, member("", "_meta", 5), {FOUND, *SHAPES}, 200),
+)
+
+
+def played(fault: Made, revision: str) -> list[Result]:
+    """A run of all cases on the core with a fault."""
+
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await stack.enter_async_context(CoreStage()), fault)
+
+    subjects = [Subject(Binding.CORE, "faulty", make)]
+    run = prepare(subjects, all_cases(), Settings(revisions=(BY_NAME[revision],), named=True))
+    anyio.run(run_server, run, subjects, Listener())
+    return run.results
+
+
+@pytest.mark.parametrize(
+    ("revision", "fault", "failed", "passed"),
+    [pytest.param(*rest, id=f"{name}-{rest[0]}") for name, *rest in TABLE],
+)
+def test_a_fault_fails_the_cases_that_are_about_it(
+    revision: str, fault: Made, failed: set[str], passed: int
+) -> None:
+    results = played(fault, revision)
+    assert {each.case.id for each in results if each.verdict is Verdict.FAILED} == failed
+    assert sum(each.verdict is Verdict.PASSED for each in results) >= passed
+    assert sum(each.verdict is Verdict.WEAK for each in results) <= 2
+    hidden = [each for each in results if each.verdict is Verdict.INCONCLUSIVE]
+    assert [each.detail for each in hidden if not any(home in each.detail for home in failed)] == []
