@@ -123,8 +123,8 @@ class Responses(Answers):
             call.body += data
             if len(call.body) > self.settings.max_refusal:
                 del call.body[self.settings.max_refusal :]
-                self._refused(call, bytes(call.body), now)
-                self._abort(call)
+                self.response_end(exchange, now=now)
+                self._plans.append(HttpAbort(exchange))
         else:
             call.body += data
             if len(call.body) > self.settings.max_body:

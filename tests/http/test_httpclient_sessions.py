@@ -522,6 +522,20 @@ def test_a_server_that_restarts_is_waited_for(how: int | str) -> None:
     assert hand.kinds() == ["Ready", "ResultReceived"]
 
 
+def test_a_server_that_restarts_is_waited_for_whatever_it_says_meanwhile() -> None:
+    hand = legacy(settings=HttpClientSettings(max_refusal=100))
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
+    hand.reply(hand.next(), 404)
+    opening = hand.next()
+    hand.head(opening, 503, "text/html")
+    hand.data(opening, b"x" * 101)
+    assert hand.pump().aborted == [opening.exchange]
+    hand.data(opening, b"x")
+    reopen(hand)
+    hand.reply(hand.next(), body=result(request))
+    assert hand.kinds() == ["Ready", "ResultReceived"]
+
+
 def test_a_server_that_stays_away_is_given_up() -> None:
     hand = legacy(settings=HttpClientSettings(max_resumes=2))
     request = hand.client.request("tools/call", ECHO, now=hand.now)
