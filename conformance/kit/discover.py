@@ -34,6 +34,7 @@ async def discover(
     """
     features = Features(revision="")
     talk = ServerTalk(stage, revision, features, log=Log(stage.now), timing=timing, seed=0)
+    talk.skips_noise = True
     try:
         with nullcontext() if limit is None else anyio.move_on_after(limit) as scope:
             await (_handshake if revision.handshake else _metadata)(talk, features)
@@ -51,6 +52,7 @@ async def discover(
         features.heard |= any(map(_heard, talk.links))
         for each in talk.links:
             await each.wire.close()
+    _noise(talk, features)
     if features.status == FORBIDDEN:
         features.guarded = await _forbids_also_itself(stage, revision, timing)
     if features.problems:
@@ -80,6 +82,17 @@ async def _forbids_also_itself(stage: Stage, revision: Revision, timing: Timing)
         for each in talk.links:
             await each.wire.close()
     return reply.status == FORBIDDEN
+
+
+def _noise(talk: ServerTalk, features: Features) -> None:
+    """Consider the lines that were skipped: who has sent no messages may have meant these."""
+    strays = [stray for link in talk.links for stray in link.strays]
+    if not strays:
+        return
+    features.noisy = True
+    if sum(link.heard for link in talk.links) == len(strays):
+        features.declined = False
+        features.problems.insert(0, f"the server sent an invalid message: {strays[0].told}")
 
 
 def _heard(link: Link) -> bool:

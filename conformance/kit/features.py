@@ -64,6 +64,8 @@ class Features(Struct):
     """Whether bare cases are played although nobody knows that the revision is spoken."""
     least: str = ""
     """The plainest request that was seen to be served; empty: that which has to be, in its era."""
+    noisy: bool = False
+    """Whether it is known to write other lines than messages to its standard output."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
     allowed: tuple[str, ...] = ()

@@ -74,6 +74,8 @@ class Link:
         self.ended: dict[int, Done] = {}
         self.events: list[Event] = []
         self.gone: Gone | None = None
+        self.strays: list[Message] = []
+        """Lines of a process that are no messages, where they are skipped."""
         self.heard = 0
         """Messages so far, and what should have been one."""
         self.spoilt = False
@@ -322,6 +324,11 @@ class Link:
                 await self._take(heard)
         return value
 
+    def check_noise(self) -> None:
+        """Check that nothing was skipped."""
+        for stray in self.strays:
+            raise Broken(f"the server sent an invalid message: {stray.told}")
+
     async def quiet(self, seconds: float | None = None) -> None:
         """Let the server show that it is there, and hear everything that it has to say."""
         await self.alive()
@@ -405,6 +412,10 @@ class Link:
             if key in self._fences and not message.method:
                 self._misshapen.add(key)
                 self._waiting.discard(key)
+                return
+            process = self.wire.binding is Binding.STDIO
+            if process and self.talk.skips_noise and message.stray:
+                self.strays.append(message)
                 return
             raise Broken(f"the server sent an invalid message: {message.told}", self._flaw(message))
         if message.kind is Kind.BATCH:

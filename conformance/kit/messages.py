@@ -23,6 +23,10 @@ UNSUPPORTED_VERSION = -32022
 
 Id = str | int
 
+_MEMBERS = frozenset({"jsonrpc", "id", "method", "result", "error"})
+"""By which a message is known, though it may be a bad one."""
+_BEGINNINGS = (b"{", b"[")
+"""Lines with which a message begins that has many."""
 _SHOWN = 120
 """Bytes of a message by which it is known again."""
 
@@ -82,6 +86,14 @@ class Message(Struct):
     def code(self) -> int:
         """The error's code."""
         return int(self.error["code"])
+
+    @property
+    def stray(self) -> bool:
+        """Whether this is a whole line of something else: no message, and no part of one."""
+        if self.kind is not Kind.INVALID or self.source.data.strip() in _BEGINNINGS:
+            return False
+        parts = self.value if isinstance(self.value, list) else [self.value]
+        return not any(isinstance(part, dict) and _MEMBERS & part.keys() for part in parts)
 
     @property
     def told(self) -> str:

@@ -66,6 +66,8 @@ class ServerTalk:
         self.weaknesses: list[str] = []
         self.links: list[Link] = []
         self.shared: list[Link] = []
+        self.skips_noise = features.noisy
+        """Whether what a process writes between its messages is left to the cases about that."""
 
     @property
     def binding(self) -> Binding:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from conformance.kit.features import Features
 from conformance.kit.model import Binding, Result, Verdict
 from conformance.kit.verdicts import ERROR
 from conformance.run.plan import Unit
@@ -24,6 +25,8 @@ HOMES = {
     "completion/complete": "server/utilities/completion/completion-results/shape",
 }
 """The case that is about the form of the answers to a method, by flaws."""
+NOISE = "basic/transports/stdio/stdio/nothing-but-messages"
+"""The case about what a process writes between its messages; where it fails, others skip that."""
 _CASES = frozenset(HOMES.values())
 
 
@@ -38,13 +41,17 @@ class Followers:
         self._found: set[tuple[Binding, str, str]] = set()
 
     @staticmethod
-    def in_turn(units: Sequence[Unit]) -> tuple[list[Unit], list[Unit]]:
+    def in_turn(units: Sequence[Unit]) -> list[list[Unit]]:
         """Part what is played first from the others."""
-        first = [unit for unit in units if unit.case.id in _CASES]
-        return first, [unit for unit in units if unit.case.id not in _CASES]
+        turns = [NOISE], _CASES
+        first = [[unit for unit in units if unit.case.id in turn] for turn in turns]
+        return [*first, [unit for unit in units if unit.case.id not in {*_CASES, NOISE}]]
 
-    def consider(self, result: Result) -> None:
-        """Learn from a result, or change its verdict."""
+    def consider(self, result: Result, features: Features) -> None:
+        """Learn from a result, or change its verdict; ``features``: of that server."""
+        if result.case.id == NOISE:
+            features.noisy |= result.verdict is Verdict.FAILED
+            return
         if result.case.id in _CASES:
             if result.verdict is Verdict.FAILED:
                 self._found.add((result.binding, result.revision, result.case.id))
