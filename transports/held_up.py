@@ -78,7 +78,9 @@ class SeizableLink(DescriptorLink):
             threading.Event().wait()  # for the end of the process
 
     def _flush(self) -> None:
-        self._touch()
+        self._touching = True  # as in _touch(), which is for those that come seldom
+        if self._seized:
+            self._touch()
         try:
             super()._flush()
         finally:

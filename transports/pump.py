@@ -66,6 +66,9 @@ class Connection(Link):
         self.app = app
         self.settings = settings or PumpSettings()
         self._outbox = peer.hub.outbox
+        self._requests = peer.hub.deadlines
+        # Whether there are deadlines beside those of our requests.
+        self._has_time = type(self)._deadline is not Connection._deadline
         self._server = peer.role is Role.SERVER
         self._state = "new"
         self._reason = ""
@@ -262,7 +265,8 @@ class Connection(Link):
 
     def _take_in(self, data: bytes) -> bytes | None:
         """Take in what was just read, outside of the reader's task; what is left to that."""
-        if self._state != "running" or self._holding or self._full():
+        waits = self._writing or self._outbox.size
+        if self._state != "running" or self._holding or (waits and self._full()):
             return data
         try:
             self._feed(data)
@@ -341,9 +345,10 @@ class Connection(Link):
                     break  # if it is writing, the writer turns again when it has made room
         finally:
             self._turning = False
-        due = self._due()
-        if due < self._armed:
-            self._arm(due)
+        if self._requests.live or self._has_time or self._writing or self._holding:
+            due = self._due()
+            if due < self._armed:
+                self._arm(due)
         if self._draining and self._idle():
             self._drained.set()
 
@@ -356,21 +361,24 @@ class Connection(Link):
         if self._holding:
             self._holding = False
             self._room.set()
-        next_event, handle, now = self.peer.next_event, self.app.handle, clock()
-        while not self._full():
+        hub, handle, now = self.peer.hub, self.app.handle, clock()
+        outbox, most = self._outbox, self.settings.queued if self._server else math.inf
+        while hub.inbox or hub.events:
+            if outbox.size + len(self._rest) > most:
+                return True
             if self._steady < _STEADY and self._must_wait():
                 self._holding = True
                 return False
-            event = next_event()
+            event = hub.next_event()
             if event is None:
-                return False
+                break
             if type(event) is ConnectionEnded:
                 self._stop(event.reason)
             handle(event)
             self.steps += 1
             begun, now = now, clock()
             self._steady = self._steady + 1 if now - begun < _QUICK else 0
-        return True
+        return outbox.size + len(self._rest) > most
 
     def _must_wait(self) -> bool:
         """Write what is ready; whether that is for the writer task, which had no time yet."""

@@ -151,7 +151,8 @@ class StdioServerLink(SeizableLink):
         return (self._watch_output, *errors, *signals)
 
     def _feed(self, data: bytes) -> None:
-        self._check_errors()  # before handlers run that print
+        if self._errors is not None:
+            self._check_errors()  # before handlers run that print
         super()._feed(data)
 
     def _check_errors(self) -> None:

@@ -22,32 +22,33 @@ T = TypeVar("T", bound=Timed)
 class Deadlines(Generic[T]):
     """When the next of many things is due."""
 
-    __slots__ = ("_count", "_heap", "_live", "_queue")
+    __slots__ = ("_count", "_heap", "_queue", "live")
 
     def __init__(self) -> None:
         self._queue: deque[tuple[float, T]] = deque()
         self._heap: list[tuple[float, int, T]] = []
         self._count = 0
-        self._live = 0
+        self.live = 0
+        """So many things have a deadline."""
 
     def set(self, item: T, when: float | None) -> None:
         """Set, move or (with None) remove the deadline of ``item``."""
         if item.deadline == when:
             return
         if item.deadline is not None:
-            self._live -= 1
+            self.live -= 1
         item.deadline = when
         if when is None:
             if self._queue and self._queue[0][1] is item:  # as when there is one at a time
                 self._queue.popleft()
             return
-        self._live += 1
+        self.live += 1
         if not self._queue or when >= self._queue[-1][0]:
             self._queue.append((when, item))
         else:
             self._count += 1
             heappush(self._heap, (when, self._count, item))
-        if len(self._queue) + len(self._heap) > 64 + 4 * self._live:
+        if len(self._queue) + len(self._heap) > 64 + 4 * self.live:
             self._compact()
 
     def next(self) -> float | None:
@@ -75,7 +76,7 @@ class Deadlines(Generic[T]):
                 item = heappop(self._heap)[2]
             if item.deadline == when:
                 item.deadline = None
-                self._live -= 1
+                self.live -= 1
                 expired.append(item)
         return expired
 

@@ -80,7 +80,7 @@ class Watch:
         demand(hub.outbox.size >= 0, "output is counted right", hub.outbox.size)
         deadlines = hub.deadlines
         kept = len(deadlines._queue) + len(deadlines._heap)
-        demand(kept <= 65 + 4 * deadlines._live, "deadlines are bounded", kept)
+        demand(kept <= 65 + 4 * deadlines.live, "deadlines are bounded", kept)
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
