@@ -198,22 +198,28 @@ class ServerRuntime(Outgoing):
             work = partial(self.work, event, prepared, context)
             context.scope = self._handlers.start(event.key, work, context)
         else:
-            self._run_sync(event, prepared, Context(event, self, state))
+            self._run_sync(event, prepared, state)
 
-    def _run_sync(self, event: RequestReceived, prepared: Prepared, context: Context) -> None:
+    def _run_sync(
+        self, event: RequestReceived, prepared: Prepared, state: RoundState | None
+    ) -> None:
+        context = Context(event, self, state) if prepared.takes_context else None
         try:
             value = prepared.call(context)
             # A plain function that returns an awaitable; most return data, which is quick to see.
             if type(value) not in _DATA and inspect.isawaitable(value):
-                context.scope = self._handlers.start(
-                    event.key, lambda: self.work(event, prepared, context, value), context
-                )
+                context = context or Context(event, self, state)
+                work = partial(self.work, event, prepared, context, value)
+                context.scope = self._handlers.start(event.key, work, context)
                 return
             result = prepared.finish(value)
-            meta = context.take_result_meta(prepared.meta)
-            self._respond(event, result, meta, self.machine, bare=prepared.bare)
+            meta = prepared.meta if context is None else context.take_result_meta(prepared.meta)
+            if self._asked:
+                self._respond(event, result, meta, self.machine, bare=prepared.bare)
+            else:
+                self.machine.respond(event.key, result, meta=meta, bare=prepared.bare)
         except InputNeeded as needed:
-            self._require_input(event, context, needed)
+            self._require_input(event, context or Context(event, self, state), needed)
         except BaseException as error:
             self._fail(event, failure_of(error), prepared, context)
 

@@ -76,7 +76,9 @@ class Responder(Receiver):
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
-        record = self._answerable(key)
+        record = self.hub.inbound.get(key)
+        if record is None or record.stream is not None:
+            record = self._answerable(key)  # which says why not
         text: bytes | memoryview
         if bare and type(result) is Raw:
             text = memoryview(result)

@@ -42,6 +42,8 @@ class Prepared:
     """Results are JSON without line breaks and have neither ``_meta`` nor ``resultType``."""
     result: Raw | None = None
     """The answer, if no handler is needed."""
+    takes_context: bool = True
+    """:meth:`call` looks at its argument; if not, that may be None."""
     thread: bool = False
     """The handler may block: :meth:`call` it in a worker thread."""
     meta: dict[str, Any] | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FLAWS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _PROBLEMS = 10
 """Most problems that are named in one message."""
 _INNER = ("type", "item_type", "key_type", "value_type")
@@ -68,7 +69,7 @@ class Reader(Generic[T]):
     and TypeError for a type that cannot be read without its patterns; ``what`` names its owner.
     """
 
-    __slots__ = ("_decoder", "_problems", "_twins", "type")
+    __slots__ = ("_decode", "_decoder", "_problems", "_twins", "type")
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class Reader(Generic[T]):
         self.type: Any = type
         """What is decoded: the type, or its twin."""
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(type)
+        self._decode = self._decoder.decode
 
     def read(self, raw: bytes | Raw, root: str) -> T:
         """Decode and check a JSON text; ``root`` is what it is called in messages.
@@ -98,7 +100,10 @@ class Reader(Generic[T]):
         Raises :class:`InvalidValue` naming the field.
         """
         if self._problems is None:
-            found: T = read(self._decoder, raw, root)
+            try:
+                found: T = self._decode(raw)
+            except _FLAWS:  # nearly never; the second try finds the words, or takes 1.0 for 1
+                found = read(self._decoder, raw, root)
             return found
         return self._original(self.check(raw, root), root)
 

@@ -17,7 +17,6 @@ from mcpcore.service.pagination import Collection
 from mcpcore.service.prepared import Listed, Prepared
 from mcpcore.service.registry import Registry
 from mcpcore.service.schema import read, shorten
-from mcpcore.service.tools import ToolCall
 from mcpcore.spec.decoding import decoder
 from mcpcore.spec.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
 from mcpcore.spec.revisions import Revision
@@ -137,7 +136,7 @@ class Server(Registry):
             prepared = Prepared(revision, result=error_result(str(error)))
             prepared.error, prepared.failed = error, True
         else:
-            prepared = ToolCall(entry, values, revision)
+            prepared = entry.call_type(entry, values, revision)
         if entry.task is not None:
             prepared.task = entry.task
         return prepared

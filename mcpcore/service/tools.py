@@ -29,6 +29,7 @@ from mcpcore.service.outputs import (
     compiled,
     error_result,
     given_result,
+    text_result,
     tool_result,
 )
 from mcpcore.service.prepared import Bound
@@ -83,6 +84,7 @@ class ToolEntry:
         "_known",
         "_problems",
         "call",
+        "call_type",
         "header_params",
         "is_async",
         "output",
@@ -108,6 +110,8 @@ class ToolEntry:
         self.visible = options.get("visible")
         self.call = handler.binder()
         """``call(context, bound arguments)``."""
+        self.call_type = PlainCall if handler.context is None else ToolCall
+        """What makes a call out of this, bound arguments and a revision."""
         self._problems: Callable[[Any], list[str]] | None = None
         self._known: frozenset[str] | None = None
         written = options.get("input_schema")
@@ -223,6 +227,8 @@ class ToolCall(Bound[ToolEntry]):
 
     def finish(self, value: Any) -> Raw:
         """Shape content and structured content."""
+        if type(value) is str and self._entry.output is None:  # as most are
+            return text_result(value)
         if isinstance(value, CallToolResult):
             self.failed = value.is_error is True
             return given_result(self.own(value), self._entry.output, self.revision)
@@ -233,3 +239,11 @@ class ToolCall(Bound[ToolEntry]):
         if isinstance(error, McpError):
             raise error
         return error_result(shown(error))
+
+
+class PlainCall(ToolCall):
+    """One call of a tool that takes no context."""
+
+    __slots__ = ()
+
+    takes_context = False
