@@ -6,6 +6,7 @@ task, lent by the link for as long as there is something to write, while the fir
 it sees the client leave, and holds a bounded amount of what the client sends ahead.
 """
 
+import logging
 import math
 import ssl
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from transports.http_body import BadBody, ChunkedBody, LengthBody
+from transports.http_descriptor import Descriptor, descriptor_of, write_some
 from transports.http_format import CONTINUE, PROCESSING
 from transports.http_heads import BadHead, RequestHead
 from transports.http_reply import LOST, Reply, linger, refuse
@@ -29,6 +31,8 @@ from transports.tls import SecureStream, client_certificate
 
 if TYPE_CHECKING:
     from transports.http_server import HttpServerLink
+
+logger = logging.getLogger(__name__)
 
 Upgrade = Callable[[ByteStream, HttpRequest, bytes], Awaitable[bool]]
 """Takes over a connection whose client asks for another protocol: gets the stream, the request
@@ -53,8 +57,10 @@ class ServerConnection:
         "_peer",
         "_reading",
         "_reply",
+        "_rest",
         "_scope",
         "_settings",
+        "_socket",
         "_stream",
         "_unread",
         "_upgraded",
@@ -72,6 +78,8 @@ class ServerConnection:
         self._machine = link.machine
         self._settings = link.settings
         self._stream: SocketStream | TLSStream = stream
+        self._socket: Descriptor | None = None  # once somebody has asked for it
+        self._rest = b""  # of what was taken to be written at once
         self._buffer = bytearray()
         self._peer = peer
         self.client: str | None = share_of(address_of(peer))
@@ -114,7 +122,7 @@ class ServerConnection:
         if self._writing:
             return
         self._writing = True
-        self._link.writers.run(self._write_late)
+        self._link.writers.run(self._write_late, self._write_at_once)
 
     async def run(self, ssl_context: ssl.SSLContext | None) -> None:
         """Serve the connection until it ends."""
@@ -297,6 +305,33 @@ class ServerConnection:
 
     # Replies
 
+    def _write_at_once(self) -> bool:
+        """The same as far as it goes without waiting; whether that was all of it.
+
+        Nothing waits in the stream: who writes to it holds ``_writing`` until it has taken all.
+        """
+        if self._socket is None:
+            if not isinstance(self._stream, TLSStream):
+                self._socket = descriptor_of(self._stream)
+            if self._socket is None:
+                return False
+        try:
+            while not self._rest and self._exchange is not None:
+                data = self._take(self._exchange)
+                if not data:
+                    break
+                self._rest = data[write_some(self._socket, data) :]
+        except Exception:  # a mistake of ours ends one connection, not the handler
+            logger.exception("a connection failed")
+            self._scope.cancel()
+        if self._rest:
+            return False
+        self._writing = False
+        if self._exchange is None:
+            self.deadline = clock() + self._settings.idle_time
+            self._release_reader()
+        return True
+
     async def _write_late(self) -> None:
         """Write what was not ready when its request had been read."""
         try:
@@ -321,6 +356,9 @@ class ServerConnection:
     async def _drain(self) -> None:
         """Take what the machine has for this exchange and write it, until there is no more."""
         try:
+            if self._rest:
+                rest, self._rest = self._rest, b""
+                await self._send(rest)
             while self._exchange is not None and (data := self._take(self._exchange)):
                 await self._send(data)
         finally:
@@ -333,13 +371,18 @@ class ServerConnection:
         assert reply is not None  # noqa: S101 - made with the exchange
         reply.close = reply.close or self._link.draining
         items = self._machine.data_to_send(exchange, self._settings.write_size)
+        if not items:
+            return b""
         if self._link.trace is not None:
             self._link.trace.replied(items)
         data = reply.encode(items)
         if reply.complete:
             self._exchange = None
             self._link.unregister(exchange)
-        self._link.flush_soon()  # who waited for room has some now
+        if self._link.draining or self._machine.pending:
+            self._link.flush_soon()  # who waited for room has some now
+        elif self._machine.timed:
+            self._link.keep_time()
         return data
 
     async def _send(self, data: bytes) -> None:

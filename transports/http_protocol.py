@@ -305,10 +305,7 @@ class HttpProtocol(LivingProtocol):
                     return self._write_whole(whole)
             items = self._machine.data_to_send(self._exchange, self._settings.write_size)
             if not items:
-                self._writing = False
-                if self._eof and self._probe is None:
-                    self._half_closed()
-                return False
+                break
             if link.trace is not None:
                 link.trace.replied(items)
             data = reply.encode(items)
@@ -321,8 +318,13 @@ class HttpProtocol(LivingProtocol):
                 self.transmit(data)
             if link.draining or self._machine.pending:
                 link.flush_soon()  # who waited for room has some now
+            else:
+                break  # that was all there is
         self._writing = False
-        if self._unread:
+        if self._exchange is not None:
+            if self._eof and self._probe is None:
+                self._half_closed()
+        elif self._unread:
             self._linger()
         elif reply.close:
             self._close()

@@ -56,6 +56,10 @@ class HttpServerLink(ListeningHost):
         """See :class:`~transports.http_listening.ListeningHost`."""
         return self._turned_away
 
+    def write_now(self) -> None:
+        """See :meth:`~transports.link.Link.write_now`."""
+        self.writers.write_now()
+
     def _forget(self) -> None:
         self.writers.dismiss()
         super()._forget()

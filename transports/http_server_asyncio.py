@@ -46,6 +46,7 @@ class AsyncioServerLink(ListeningHost):
         """Where the connections read to, one at a time."""
         self.small_inbox = self.inbox[:SMALL_READ]
         self._late: list[LivingProtocol] = []
+        self._called = False  # in the next turn
         self._turned_away: set[Carrier] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._accepting: set[socket.socket] = set()
@@ -57,14 +58,19 @@ class AsyncioServerLink(ListeningHost):
 
     def write_soon(self, connection: LivingProtocol) -> None:
         """Have ``connection`` write in the next turn of the event loop."""
-        if not self._late:
-            asyncio.get_running_loop().call_soon(self._write_late)
         self._late.append(connection)
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._write_in_turn)
 
     def write_now(self) -> None:
         """See :meth:`~transports.link.Link.write_now`."""
         if self._late and self._context is not None:
             self._context.copy().run(self._write_late)  # flushing enters the context itself
+
+    def _write_in_turn(self) -> None:
+        self._called = False
+        self._write_late()
 
     def _write_late(self) -> None:
         late, self._late = self._late, []

@@ -10,6 +10,9 @@ from transports.http_host import Work, guarded
 _KEPT = 16
 """So many wait for the next work: a task of its own for each stream would take 4 kB of it."""
 
+AtOnce = Callable[[], bool]
+"""Does a piece of work as far as it goes without waiting; whether that was all.  Never raises."""
+
 
 class Writers:
     """Runs pieces of work in tasks that are used again; ``start`` makes such a task.
@@ -20,15 +23,22 @@ class Writers:
 
     def __init__(self, start: Callable[[Work], None]) -> None:
         self._start = start
-        self._queue: deque[Work] = deque()
+        self._queue: deque[tuple[Work, AtOnce | None]] = deque()
         self._resting: list[anyio.Event] = []
         self._dismissed: set[anyio.Event] = set()
         self._called = False
 
-    def run(self, work: Work) -> None:
-        """Have ``work`` done soon."""
-        self._queue.append(work)
+    def run(self, work: Work, at_once: AtOnce | None = None) -> None:
+        """Have ``work`` done soon; or all of it by ``at_once``, if somebody asks for that first."""
+        self._queue.append((work, at_once))
         self._call()
+
+    def write_now(self) -> None:
+        """Do what need not wait; what must keeps its task, which is on its way."""
+        for _ in range(len(self._queue)):
+            work, at_once = self._queue.popleft()
+            if at_once is None or not at_once():
+                self._queue.append((work, at_once))
 
     def dismiss(self) -> None:
         """Let those end that have nothing to do; others are made when there is work again."""
@@ -50,7 +60,7 @@ class Writers:
         while True:
             self._called = False
             while self._queue:
-                work = self._queue.popleft()
+                work, _ = self._queue.popleft()
                 if self._queue:
                     self._call()
                 await guarded(work)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ServerMachine: TypeAlias = "Peer | HttpServer"
 
+_TURN = 8
+"""Others get their turn when a handler has found so many times that all it sent was taken."""
+
 
 class Outgoing:
     """The machine and the link of a runtime, as far as handlers speak through them."""
@@ -34,6 +37,7 @@ class Outgoing:
         self.progress: Progress
         """Who hears of the progress of our questions."""
         self._drains: dict[Key, anyio.Event] = {}
+        self._unyielding = 0
 
     def flush(self) -> None:
         """The machine was called: have the link write what it has to send."""
@@ -83,15 +87,20 @@ class Outgoing:
         self.flush()
 
     async def drained(self, key: Key) -> None:
-        """Wait until what was sent for a request has been taken; others get their turn anyway."""
+        """Wait until what was sent for a request has been taken; others get their turn in time."""
         if self.link is not None:
             self.link.write_now()
-        if not self.machine.queued(key):
-            # Or a handler that sends without end would leave none to them, once its client is gone.
+        if self.machine.queued(key):
+            while self.machine.queued(key):
+                event = self._drains.setdefault(key, anyio.Event())
+                await event.wait()
+            return
+        # A turn of the event loop takes as long as an event; but a handler that sends without end
+        # would leave none to others at all, once its client is gone or as long as it keeps up.
+        self._unyielding += 1
+        if self._unyielding >= _TURN:
+            self._unyielding = 0
             await anyio.lowlevel.checkpoint()
-        while self.machine.queued(key):
-            event = self._drains.setdefault(key, anyio.Event())
-            await event.wait()
 
     def tell(self, session: str | None, method: str, params: Mapping[str, Any]) -> bool:
         """Notify the client of a session, or of the connection; False if it is gone."""

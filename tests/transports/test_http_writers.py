@@ -120,6 +120,20 @@ async def test_those_that_are_dismissed_end_and_others_work_on() -> None:
         assert (made.running, len(made.writers._resting)) == (5, 5)
 
 
+async def test_what_need_not_wait_is_done_when_somebody_asks_for_it() -> None:
+    async with bureau() as made:
+        made.writers.run(made.short(1), lambda: True)
+        made.writers.run(made.short(2), lambda: False)
+        made.writers.run(made.short(3))
+        made.writers.write_now()
+        await made.until(2)
+        await anyio.wait_all_tasks_blocked()
+        assert sorted(made.done) == [2, 3]
+        made.writers.run(made.short(4), lambda: True)
+        await made.until(3)  # nobody has asked
+        assert made.done[-1] == 4
+
+
 async def test_a_piece_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> None:
         raise RuntimeError("the writer broke")
