@@ -1,11 +1,13 @@
 """Running jobs: each in a process of its own, in turn, A B A B."""
 
+import compileall
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import msgspec
 
@@ -20,8 +22,22 @@ QUICK = 0.4
 """Seconds of steady state where it should be quick."""
 
 
+PACKAGES = tuple(ROOT / name for name in ("mcpcore", "transports", "benchmarks"))
+"""Where the modules are that our programs, and the raw ones, are made of."""
+
+
 class RunFailed(Exception):
     """A run that measured nothing; the message says why."""
+
+
+def compile_modules(packages: Sequence[Path] = PACKAGES) -> None:
+    """Have bytecode beside all modules, as pip leaves it for the packages of the peers.
+
+    Otherwise what starts up would be charged with compiling whatever was edited last, and all of it
+    each time where PYTHONDONTWRITEBYTECODE is set.
+    """
+    for package in packages:
+        compileall.compile_dir(package, quiet=2)
 
 
 def run_job(job: AnyJob) -> Sample:

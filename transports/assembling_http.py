@@ -1,24 +1,23 @@
 """Putting a server, its runtime and a host of HTTP together."""
 
-import hmac
-import secrets
+import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
 from mcpcore.http.server import HttpServer
-from mcpcore.http.stored import StoredHttpServer
-from mcpcore.http.storing import StoreBinding
 from mcpcore.service import Server
 from transports.assembling import server_config
 from transports.http_host import HttpHost
 from transports.link import App
 from transports.runtime import ServerRuntime
-from transports.seal import SealKey, SealSettings, make_seal
 from transports.serve_settings import ServeSettings
-from transports.store_link import binding
-from transports.tasks_host import TaskHost
+
+# Stores and tasks: imported with the first of them.
+if TYPE_CHECKING:
+    from mcpcore.http.storing import StoreBinding
+    from transports.tasks_host import TaskHost
 
 H = TypeVar("H", bound=HttpHost)
 
@@ -28,8 +27,8 @@ def assemble_http(
     make_host: Callable[[HttpServer, App], H],
     *,
     settings: ServeSettings,
-    tasks: TaskHost | None = None,
-    shared: StoreBinding | None = None,
+    tasks: "TaskHost | None" = None,
+    shared: "StoreBinding | None" = None,
 ) -> tuple[H, ServerRuntime]:
     """Put a server, its runtime and a host of HTTP together; yet to be run.
 
@@ -38,17 +37,24 @@ def assemble_http(
     asked, which may block.  Raises StoreUnavailableError if it cannot be reached.
     """
     config = server_config(server, settings.runtime)
-    secret = secrets.token_bytes(32)
+    secret = os.urandom(32)
     if settings.store is None:
         machine = HttpServer(config, secret=secret, settings=settings.http)
         runtime = ServerRuntime(server, machine, settings.runtime, tasks=tasks)
         host = runtime.link = make_host(machine, runtime)
         _record(host, settings)
         return host, runtime
+    from mcpcore.http.stored import StoredHttpServer
+    from transports.store_link import binding
+
     shared = shared or binding(settings.store)
     stored = StoredHttpServer(config, secret=secret, store=shared, settings=settings.http)
     runtime_settings = settings.runtime
     if runtime_settings.seal is None:
+        import hmac
+
+        from transports.seal import SealKey, SealSettings, make_seal
+
         # A request of the modern era may come back to another worker than the one that asked.
         keys = SealSettings(keys=(SealKey(hmac.digest(shared.secret, b"mcpcore seal", "sha256")),))
         runtime_settings = structs.replace(runtime_settings, seal=make_seal(keys))

@@ -6,13 +6,11 @@ brought the answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from mcpcore.spec.errors import ERRORS, URL_ELICITATION_REQUIRED, LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
 from transports.context_facts import RequestFacts
-from transports.inputs import Elicit, Elicited, ElicitUrl, Input, ListRoots, RootList, Sample
 from transports.progress import ProgressCallback
 from transports.questions import (
     InputNeeded,
@@ -21,6 +19,11 @@ from transports.questions import (
     params_of,
     read_answers,
 )
+
+# Imported where the first question is asked: see transports.questions.
+if TYPE_CHECKING:
+    from mcpcore.spec.types.sampling import CreateMessageResult, SamplingMessage
+    from transports.inputs import Elicited, ElicitUrl, Input, RootList
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +43,7 @@ class Asking(RequestFacts):
         key: str | None = None,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Elicited[T]: ...
+    ) -> "Elicited[T]": ...
 
     @overload
     async def elicit(
@@ -52,7 +55,7 @@ class Asking(RequestFacts):
         validate: bool = True,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Elicited[dict[str, Any]]: ...
+    ) -> "Elicited[dict[str, Any]]": ...
 
     async def elicit(
         self,
@@ -63,7 +66,7 @@ class Asking(RequestFacts):
         validate: bool = True,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Elicited[Any]:
+    ) -> "Elicited[Any]":
         """Ask the user to fill in a form; see :class:`transports.inputs.Elicit`.
 
         ``key`` names the question among those of this request.  Without it the question itself
@@ -71,6 +74,8 @@ class Asking(RequestFacts):
         ``progress`` hears how far the client is with it; in the modern era clients report none.
         ``meta``: see :meth:`ask`.
         """
+        from transports.inputs import Elicit
+
         wanted: Elicit[Any] = Elicit(message, schema, validate=validate)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
@@ -83,22 +88,26 @@ class Asking(RequestFacts):
         elicitation_id: str | None = None,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Elicited[None]:
+    ) -> "Elicited[None]":
         """Ask the user to visit ``url``, for what must not pass through the client."""
+        from transports.inputs import ElicitUrl
+
         wanted = ElicitUrl(message, url, elicitation_id=elicitation_id)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
     async def sample(
         self,
-        messages: str | Sequence[SamplingMessage | Mapping[str, Any]],
+        messages: "str | Sequence[SamplingMessage | Mapping[str, Any]]",
         max_tokens: int,
         *,
         key: str | None = None,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> CreateMessageResult:
+    ) -> "CreateMessageResult":
         """Ask the client's model; ``options`` are members of the request by their wire names."""
+        from transports.inputs import Sample
+
         wanted = Sample(messages, max_tokens, options)
         return await self.ask(wanted, key=key, progress=progress, meta=meta)
 
@@ -108,13 +117,15 @@ class Asking(RequestFacts):
         key: str | None = None,
         progress: ProgressCallback | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> RootList:
+    ) -> "RootList":
         """Ask which directories and files the client lets us work on."""
+        from transports.inputs import ListRoots
+
         return await self.ask(ListRoots(), key=key, progress=progress, meta=meta)
 
     async def ask(
         self,
-        wanted: Input[R],
+        wanted: "Input[R]",
         *,
         key: str | None = None,
         progress: ProgressCallback | None = None,
@@ -136,7 +147,7 @@ class Asking(RequestFacts):
 
     async def gather_inputs(
         self,
-        wanted: Mapping[str, Input[Any]],
+        wanted: "Mapping[str, Input[Any]]",
         *,
         progress: Mapping[str, ProgressCallback] | None = None,
     ) -> dict[str, Any]:
@@ -161,7 +172,7 @@ class Asking(RequestFacts):
         questions = WireQuestions(self._runtime, self.revision, asker=self._request)
         return await questions.ask(wanted, progress)
 
-    def url_elicitation_required(self, *visits: ElicitUrl) -> NoReturn:
+    def url_elicitation_required(self, *visits: "ElicitUrl") -> NoReturn:
         """Refuse the request until the user has made these visits; for any handler of a request.
 
         The client learns of them as it can: by the error -32042, and tries again when it sees fit
@@ -192,7 +203,7 @@ class Asking(RequestFacts):
 
         return complete
 
-    def _automatic_key(self, wanted: Input[Any]) -> str:
+    def _automatic_key(self, wanted: "Input[Any]") -> str:
         # Named by what is asked, not by how many questions came before: an answer to one question
         # can never be taken for the answer to another, whatever the handler does the second time.
         name = f"{wanted.method.split('/')[0]}-{wanted.digest()}"
@@ -200,14 +211,14 @@ class Asking(RequestFacts):
         count = counts[name] = counts.get(name, 0) + 1
         return name if count == 1 else f"{name}-{count}"
 
-    def _visit_first(self, visits: Sequence[ElicitUrl]) -> NoReturn:
+    def _visit_first(self, visits: "Sequence[ElicitUrl]") -> NoReturn:
         asked = {f"elicitation-{visit.digest()}": visit for visit in visits}
         for key, answer in self._look_up(asked).items():
             if not answer.accepted:
                 raise InputUnavailable(f"the user does not visit {asked[key].url}")
         raise InputNeeded({})  # they agreed, but it takes its time
 
-    def _look_up(self, wanted: Mapping[str, Input[Any]]) -> dict[str, Any]:
+    def _look_up(self, wanted: "Mapping[str, Input[Any]]") -> dict[str, Any]:
         row = lookup(self.method, "client", self.revision)
         if row is None or not row.needs_input:
             raise LocalProtocolError(f"a handler of {self.method} cannot ask the client")

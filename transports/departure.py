@@ -17,7 +17,15 @@ from contextlib import contextmanager, suppress
 import anyio
 
 from transports.held_up import Polling
-from transports.process_tree import HAS_PROC, MARK, Process, is_alive, offspring, signal_all
+from transports.process_tree import (
+    HAS_PROC,
+    MARK,
+    Process,
+    has_children,
+    is_alive,
+    offspring,
+    signal_all,
+)
 from transports.stdio import StdioServerLink
 
 _PATIENCE = 0.1
@@ -50,7 +58,7 @@ class Departure:
         self._watcher: threading.Thread | None = None
         self._exiting = threading.Lock()
         if self._end_children:
-            self._before = offspring("")
+            self._before = offspring("") if has_children() else set()
             os.environ[MARK] = ":".join(filter(None, (os.environ.get(MARK), self._mark)))
 
     def __enter__(self) -> "Departure":

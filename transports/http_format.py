@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
-from http import HTTPStatus
+from functools import cache
 
 from mcpcore.http.headers import RETRY_AFTER
 from mcpcore.http.messages import HttpReply
@@ -24,10 +24,6 @@ PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 _ILLEGAL_IN_LINE = re.compile(rb"[\r\n\x00]")
 
-_STATUS_LINES: dict[int, bytes] = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
-    for status in HTTPStatus
-}
 _date: tuple[int, bytes] = (-1, b"")
 _known_lines: dict[tuple[tuple[bytes, bytes], ...], bytes] = {}
 _known_starts: dict[tuple[int, tuple[tuple[bytes, bytes], ...]], bytes] = {}
@@ -62,9 +58,20 @@ def date_header() -> bytes:
     return _date[1]
 
 
+@cache
+def _status_line(status: int) -> bytes:
+    from http import HTTPStatus  # here and not above: a hundred phrases, of which few are said
+
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+
+
 def format_response(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the bytes of a response head, with Date."""
-    line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    line = _status_line(status)
     key = tuple(headers)
     lines = _known_lines.get(key)
     if lines is None:
@@ -81,7 +88,7 @@ def format_reply(reply: HttpReply) -> bytes:
     key = (reply.status, reply.headers)
     lines = _known_starts.get(key)
     if lines is None:
-        line = _STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status
+        line = _status_line(reply.status)
         lines = b"".join([line, *[b"%b: %b\r\n" % pair for pair in reply.headers]])
         if len(lines) <= _SHORT:
             if len(_known_starts) >= _KNOWN:

@@ -18,18 +18,19 @@ from mcpcore.engine.events import Route
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Verdict
 from mcpcore.http.server import HttpServer
-from mcpcore.http.stored import StoredHttpServer
 from transports.allocator import keep_room
 from transports.http_identity import identify
 from transports.http_link import HttpLink
 from transports.http_log import HttpLog
 from transports.http_settings import HttpServerSettings
 from transports.link import App, clock
-from transports.store_link import StoreLink, StoreLinkSettings
-from transports.stores.base import Store
+from transports.store_settings import StoreLinkSettings
 from transports.tidying import Tidying, tidy
 
 if TYPE_CHECKING:
+    from mcpcore.http.stored import StoredHttpServer
+    from transports.store_link import StoreLink
+    from transports.stores.base import Store
     from transports.tracing_http import HttpTrace
 
 logger = logging.getLogger(__name__)
@@ -89,9 +90,11 @@ class HttpHost(HttpLink):
         self._ended = anyio.Event()
 
     def use_store(
-        self, store: Store, machine: StoredHttpServer, worker: str, settings: StoreLinkSettings
+        self, store: "Store", machine: "StoredHttpServer", worker: str, settings: StoreLinkSettings
     ) -> None:
         """Have the machine's steps carried out by ``store``; before :meth:`run`."""
+        from transports.store_link import StoreLink  # here and not above: few have a store
+
         self._app = self._store = StoreLink(
             store, worker, machine, self._app, self.flush_soon, settings=settings
         )

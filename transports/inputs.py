@@ -5,8 +5,6 @@ travels (a request on the wire, or an entry of ``inputRequests``) is :mod:`trans
 business.
 """
 
-import hashlib
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -32,14 +30,11 @@ from mcpcore.spec.types.sampling import (
 from transports.forms import check_form, form_for, form_problems, pattern_check
 from transports.sampling import message_problem, params_for
 from transports.targets import is_web_url
+from transports.typed import InvalidAnswer as InvalidAnswer
 from transports.typed import Malformed, Unsayable, typed
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class InvalidAnswer(Exception):
-    """The client's answer does not fit what was asked; the message says how."""
 
 
 class Elicited(Struct, Generic[T], frozen=True):
@@ -120,6 +115,8 @@ class Input(ABC, Generic[R]):
     def digest(self) -> str:
         """Identify the question: same question, same digest, in every process."""
         asked = msgspec.json.encode([self.method, self.params()], order="deterministic")
+        import hashlib  # here, as secrets below: neither is needed to serve
+
         return hashlib.sha256(asked).hexdigest()[:12]
 
 
@@ -193,6 +190,8 @@ class ElicitUrl(Input[Elicited[None]]):
             raise ValueError(f"{url!r} is no URL that a user could visit")
         self.message = message
         self.url = url
+        import secrets
+
         self.elicitation_id = elicitation_id or secrets.token_hex(16)
 
     def params(self) -> dict[str, Any]:

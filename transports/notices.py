@@ -14,11 +14,11 @@ from mcpcore.spec.errors import McpError
 from mcpcore.spec.methods import KNOWN_METHODS, lookup
 from mcpcore.spec.revisions import Revision
 from transports.in_order import InOrder
-from transports.inputs import Input, ListRoots, RootList
 from transports.progress import ProgressCallback
 from transports.questions import InputUnavailable, WireQuestions, ping
 
 if TYPE_CHECKING:
+    from transports.inputs import Input, RootList
     from transports.runtime import ServerRuntime
 
 R = TypeVar("R")
@@ -61,11 +61,13 @@ class NotificationContext:
         """The session's id (legacy HTTP)."""
         return self._event.session
 
-    async def list_roots(self) -> RootList:
+    async def list_roots(self) -> "RootList":
         """Ask which directories and files the client lets us work on; see :meth:`ask`."""
+        from transports.inputs import ListRoots  # here: see transports.questions
+
         return await self.ask(ListRoots())
 
-    async def ask(self, wanted: Input[R], *, progress: ProgressCallback | None = None) -> R:
+    async def ask(self, wanted: "Input[R]", *, progress: ProgressCallback | None = None) -> R:
         """Ask one thing; ``progress`` hears how far the client is with it.
 
         Raises InputUnavailable if the client cannot be asked, refuses, or does not answer.

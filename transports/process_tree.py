@@ -94,6 +94,15 @@ def family(root: Process, mark: str | None = "") -> set[Process]:
     return _spread(known, seeds, root, mark)
 
 
+def has_children() -> bool:
+    """Whether we have started any process that nobody has reaped yet; much cheaper than a look."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def offspring(mark: str) -> set[Process]:
     """Whoever we have started, or carries this mark, and whoever they have started."""
     root = identify(os.getpid())

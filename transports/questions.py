@@ -6,22 +6,33 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 from msgspec import Raw, Struct
 
-from mcpcore.engine.events import ErrorReceived, RequestReceived, ResultReceived
+from mcpcore.engine.events import (
+    ErrorReceived,
+    NotificationReceived,
+    RequestReceived,
+    ResultReceived,
+)
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.service import HandlerError
 from mcpcore.spec.errors import LocalProtocolError, McpError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.wire.message import RequestId
-from transports.inputs import Input, InvalidAnswer
 from transports.progress import ProgressCallback
-from transports.tasks_questions import GIVEN_UP, Asker, runs_tasks, task_outcome
-from transports.typed import Unsayable
+from transports.typed import InvalidAnswer, Unsayable
 
+# Most handlers ask nothing: what questions are is imported where the first one is asked.
 if TYPE_CHECKING:
+    from transports.inputs import Input
     from transports.runtime import ServerRuntime
 
 R = TypeVar("R")
+
+GIVEN_UP = "the request that it belongs to was given up"
+"""Why a question is taken back when its handler is stopped."""
+
+Asker = RequestReceived | NotificationReceived
+"""What a question belongs to: a request of the client, or a notification that was heard."""
 
 
 class InputNeeded(BaseException):
@@ -50,7 +61,7 @@ class RoundState(Struct, array_like=True):
 
 
 def read_answers(
-    wanted: Mapping[str, Input[Any]],
+    wanted: "Mapping[str, Input[Any]]",
     given: Mapping[str, Raw],
     used: dict[str, Raw],
     revision: Revision,
@@ -81,7 +92,7 @@ def read_answers(
 
 
 def params_of(
-    question: Input[Any],
+    question: "Input[Any]",
     revision: Revision,
     problem: str | None,
     trace: Mapping[str, str],
@@ -144,7 +155,7 @@ class WireQuestions:
 
     async def ask(
         self,
-        wanted: Mapping[str, Input[Any]],
+        wanted: "Mapping[str, Input[Any]]",
         progress: Mapping[str, ProgressCallback] | None = None,
     ) -> dict[str, Any]:
         """Send all, wait for all.  Raises InputUnavailable; what still waits is withdrawn.
@@ -167,12 +178,15 @@ class WireQuestions:
                 self._runtime.withdraw(request, reason)
         return answers
 
-    def _send(self, key: str, question: Input[Any], problem: str | None = None) -> None:
+    def _send(self, key: str, question: "Input[Any]", problem: str | None = None) -> None:
         runtime = self._runtime
         trace = {} if self._request is None else self._request.meta.trace
         params = params_of(question, self._revision, problem, trace)
-        if question.task is not None and runs_tasks(question.method, self._asker):
-            params["task"] = question.task
+        if question.task is not None:
+            from transports.tasks_questions import runs_tasks
+
+            if runs_tasks(question.method, self._asker):
+                params["task"] = question.task
         try:
             self._sent[key] = runtime.send_request(
                 question.method,
@@ -184,11 +198,13 @@ class WireQuestions:
         except LocalProtocolError as error:
             raise InputUnavailable(str(error)) from error
 
-    async def _receive(self, key: str, question: Input[R], attempt: int = 1) -> R:
+    async def _receive(self, key: str, question: "Input[R]", attempt: int = 1) -> R:
         outcome = await self._runtime.waiting.outcome(self._sent[key])
         sent = self._sent.pop(key)
         try:
             if question.task is not None and isinstance(outcome, ResultReceived):
+                from transports.tasks_questions import task_outcome
+
                 outcome = await task_outcome(self._runtime, self._asker, outcome)
         finally:
             self._runtime.progress.forget(sent)

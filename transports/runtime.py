@@ -38,12 +38,12 @@ from transports.context import Context, InputNeeded, RoundState
 from transports.failures import report, simplified
 from transports.notices import Notices
 from transports.outgoing import Outgoing, ServerMachine
+from transports.own_seal import OwnSeal
 from transports.progress import Progress
 from transports.rate_limits import Throttle
 from transports.rounds import Rounds
 from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
-from transports.seal import make_seal
 from transports.server_middleware import Guard
 from transports.strays import failure_of
 from transports.threads import begin, current
@@ -87,7 +87,7 @@ class ServerRuntime(Outgoing):
         guard = self._guard = Guard(self.settings.middleware)
         self._prepare = guard.around(server.prepare) if self.settings.middleware else server.prepare
         self._rounds = Rounds(
-            self.settings.seal or make_seal(), self.settings.wall, self.settings.input_rounds
+            self.settings.seal or OwnSeal(), self.settings.wall, self.settings.input_rounds
         )
         self._handlers: Handlers
         self._notices: Notices

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct, field, structs
 
-from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy
 from mcpcore.http.settings import HttpSettings
 from transports.http_settings import HttpServerSettings
+from transports.own_seal import OwnSeal
 from transports.runtime import RuntimeSettings
-from transports.seal import make_seal
 from transports.socket_settings import SocketSettings
-from transports.stdio import StdioSettings
+from transports.stdio_settings import StdioSettings
 from transports.store_settings import StoreLinkSettings
 from transports.targets import BadTarget, authority
 from transports.websocket_settings import WebSocketSettings
@@ -55,6 +54,8 @@ def guard(settings: ServeSettings, binding: S, host: str | None = None) -> S:
 
     ``host`` is what it is bound to, if we know.  Raises BadTarget for a policy that is none.
     """
+    from mcpcore.http.origin import LOOPBACK_HOSTS, OriginPolicy  # for HTTP and WebSocket alone
+
     hosts, origins = settings.allowed_hosts, settings.allowed_origins
     try:
         OriginPolicy(hosts or binding.allowed_hosts, origins or binding.allowed_origins)
@@ -90,4 +91,4 @@ def sealing(settings: RuntimeSettings) -> RuntimeSettings:
     """Have the runtimes of several connections open what any of them has sealed."""
     if settings.seal is not None:
         return settings
-    return structs.replace(settings, seal=make_seal())
+    return structs.replace(settings, seal=OwnSeal())

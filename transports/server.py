@@ -19,13 +19,13 @@ from mcpcore.service import Server
 from mcpcore.spec.revisions import parse_revisions
 from transports.assembling import server_config
 from transports.bindings import STDIO_URL, Accept, Bindings, Listener
-from transports.departure import Departure
 from transports.event_loops import LoopName, backend_options
 from transports.serve_settings import ServeSettings
-from transports.stdio import StdioServerLink, StdioSettings
+from transports.stdio_settings import StdioSettings
 from transports.targets import parse_address
 
 if TYPE_CHECKING:
+    from transports.stdio import StdioServerLink
     from transports.tracing import Trace, TraceTo
 
 __all__ = [
@@ -54,7 +54,7 @@ async def serve(
     revisions: Sequence[str] | None = None,
     on_listening: Callable[[str], None] | None = None,
     on_ready: Callable[[], None] | None = None,
-    on_stdio_begin: Callable[[StdioServerLink], None] | None = None,
+    on_stdio_begin: "Callable[[StdioServerLink], None] | None" = None,
     on_stdio_end: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
     trace: "TraceTo | None" = None,
@@ -165,6 +165,8 @@ def run(
         options = backend_options(loop, backend, link)
         anyio.run(_until_signalled, serving, until, backend=backend, backend_options=options)
         return
+    from transports.departure import Departure  # here and not above: for standard input alone
+
     at_end = settings.stdio if settings is not None else StdioSettings()
     departure = Departure(at_end.linger, end_children=at_end.end_children)
     serving = partial(serving, on_stdio_begin=departure.watch, on_stdio_end=departure.over)

@@ -18,31 +18,15 @@ from functools import partial
 from typing import Any
 
 import anyio
-from msgspec import Struct, field
 
 from mcpcore.engine.peer import Peer
 from transports.held_up import CLOSED, Polling, SeizableLink, polling
 from transports.link import App, clock
 from transports.link_errors import LinkError
-from transports.pump import PumpSettings
+from transports.stdio_settings import StdioSettings as StdioSettings
 
 _TICK = 0.05
 """Seconds between two looks at an input that is not read for now."""
-
-
-class StdioSettings(Struct, frozen=True, kw_only=True):
-    """How standard input and output are used."""
-
-    pump: PumpSettings = field(default_factory=PumpSettings)
-    redirect: bool = True
-    """Guard descriptors 0 and 1 against everybody else while serving."""
-    signals: bool = True
-    """SIGTERM and SIGINT end the link in good order; a second one ends it at once."""
-    linger: float | None = 0.2
-    """A whole program (``run``, the command) that serves nothing else exits this many seconds after
-    the link has ended, whatever its handlers do; None: it waits for them."""
-    end_children: bool = True
-    """It ends the programs that its handlers have started and left behind, too (Linux)."""
 
 
 class StdioServerLink(SeizableLink):

@@ -1,11 +1,9 @@
 """What a client can be connected to, and where a server can listen, as plain values."""
 
 import os
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct, field
 
@@ -13,7 +11,10 @@ from mcpcore.service import Server
 from mcpcore.spec.errors import LocalError
 from mcpcore.wire.redaction import Discreet, shown_flaw, shown_names, shown_url
 
+# URLs are for clients: servers, which need the addresses here, do not pay for them.
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from mcpcore.engine.peer import Peer
     from transports.http_carrier import RequestHeaders
     from transports.link import App
@@ -91,6 +92,8 @@ class UnixTarget(Struct, frozen=True):
     @property
     def url(self) -> str:
         """As :func:`parse_target` takes it."""
+        from urllib.parse import quote
+
         return f"unix://{quote(os.fsencode(os.path.abspath(self.path)))}"
 
 
@@ -169,6 +172,8 @@ def parse_target(
 def describe(target: Target) -> str:
     """Name a target in a message."""
     if isinstance(target, StdioTarget):
+        import shlex
+
         return shlex.join(target.command)
     if isinstance(target, MemoryTarget):
         return f"the server {target.server.info.name!r} in this process"
@@ -220,6 +225,8 @@ def _shown(target: Any) -> str:
 
 def is_web_url(url: str) -> bool:
     """Whether a browser could be sent there: http or https, with a host, without blanks."""
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -229,6 +236,8 @@ def is_web_url(url: str) -> bool:
 
 
 def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Target:
+    from urllib.parse import urlsplit
+
     shown = shown_url(url)
     try:
         parts = urlsplit(url)
@@ -256,7 +265,7 @@ def _parse_url(url: str, headers: "Mapping[str, str] | RequestHeaders") -> Targe
     return WebSocketTarget(url, headers)
 
 
-def _parse_tcp(url: str, parts: SplitResult) -> TcpTarget:
+def _parse_tcp(url: str, parts: "SplitResult") -> TcpTarget:
     shown = shown_url(url)
     form = f"{parts.scheme}://HOST:PORT"
     if not parts.hostname or not parts.port:
@@ -278,6 +287,8 @@ def _parse_unix(url: str) -> UnixTarget:
         )
     if "?" in path or "#" in path:
         raise BadTarget(f"{shown_url(url)!r} is no path alone: write ? as %3F and # as %23")
+    from urllib.parse import unquote_to_bytes
+
     return UnixTarget(os.fsdecode(unquote_to_bytes(path)))
 
 

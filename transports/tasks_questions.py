@@ -18,14 +18,13 @@ from mcpcore.spec.errors import LocalError, LocalProtocolError
 from mcpcore.spec.methods import lookup
 from mcpcore.spec.types.tasks import TERMINAL, Task
 from transports.link import clock
+from transports.questions import GIVEN_UP, Asker
 from transports.running import Outcome
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
 
-GIVEN_UP = "the request that it belongs to was given up"
-"""Why a question is taken back when its handler is stopped."""
 _PAUSE = 1.0
 """Seconds between two looks, if the client names none."""
 _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
@@ -33,10 +32,6 @@ _MIN_PAUSE, _MAX_PAUSE = 0.05, 30.0
 
 class _Created(Struct):
     task: Task | UnsetType = UNSET
-
-
-Asker = RequestReceived | NotificationReceived
-"""What a question belongs to: a request of the client, or a notification that was heard."""
 
 
 def runs_tasks(method: str, asker: Asker) -> bool:

@@ -32,11 +32,12 @@ from mcpcore.spec.types.tasks import TaskMetadata
 from mcpcore.wire.message import RequestId, splice, to_json
 from transports.context import Context, RoundState
 from transports.link import clock
+from transports.questions import GIVEN_UP
 from transports.running import Handlers, Outcome
 from transports.tasks import METHODS, Answer, TaskDesk, form_of, outcome_of
 from transports.tasks_calls import Question, TaskCall
 from transports.tasks_host import TaskHost
-from transports.tasks_questions import GIVEN_UP, runs_tasks, task_outcome
+from transports.tasks_questions import runs_tasks, task_outcome
 from transports.typed import Malformed, typed
 
 if TYPE_CHECKING:

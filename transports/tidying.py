@@ -11,7 +11,6 @@ in use, wherever the flood has left it, keeps a whole one.  With that of the C l
 """
 
 import asyncio
-import ctypes
 import gc
 import operator
 import sys
@@ -38,6 +37,8 @@ _DICTIONARIES = frozenset({dict, defaultdict, Counter})
 
 
 def _trim() -> Callable[[int], int]:
+    import ctypes  # here and not above: it takes longer than this module does otherwise
+
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library, another system

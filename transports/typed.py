@@ -1,4 +1,4 @@
-"""Typed values: one exception for all that can be wrong with bytes, one for what cannot be said."""
+"""Typed values, and the exceptions that say what is wrong with them."""
 
 from typing import TypeVar
 
@@ -18,6 +18,10 @@ class Malformed(LocalError, ValueError):
 
 class Unsayable(HandlerError, ValueError):
     """The revision that is spoken has nothing to say this with; the text names what and where."""
+
+
+class InvalidAnswer(Exception):
+    """The client's answer does not fit what was asked; the message says how."""
 
 
 def typed(raw: bytes | Raw, expected: type[T]) -> T:

@@ -23,7 +23,7 @@ from benchmarks.report.tables import (
     show_row,
 )
 from benchmarks.rows import Row
-from benchmarks.runner import RunFailed, measure_load, run_row
+from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row
 from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
@@ -95,6 +95,7 @@ def measure(choice: Choice) -> int:
     for line in described(facts):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     console.print()
+    compile_modules()
     run = Run(machine=facts, rounds=choice.rounds, rows={})
     columns = (
         TextColumn("{task.description}"),

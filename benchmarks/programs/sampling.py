@@ -1,23 +1,21 @@
 """Where the CPU time of a program goes, by layer: a look at the stack each millisecond of CPU.
 
-What is written in C counts for the Python function that has called it, system calls included.
+What is written in C counts for the Python function that has called it, system calls included.  The
+programs that are measured import this module, so that what only looks take is imported for them.
 """
 
-import json
 import os
-import resource
 import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 VARIABLE = "MCPCORE_BENCH_PROFILE"
 """Names the file that the counts are to be written to; unset: nothing is counted."""
 INTERVAL = 0.001
-ROOT = str(Path(__file__).resolve().parents[2]) + os.sep
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))) + os.sep
 _ROOMS = ("wire", "spec", "engine", "http", "service")
 _LIBRARIES = ("anyio", "trio", "h11", "wsproto", "msgspec")
 
@@ -31,11 +29,11 @@ def layer_of(file: str) -> str:
             return f"mcpcore/{room}" if room in _ROOMS else "mcpcore"
         if package in ("transports", "benchmarks"):
             return package
-    parts = Path(file).parts
+    parts = file.split(os.sep)
     for library in _LIBRARIES:
         if library in parts:
             return library
-    if "asyncio" in parts or parts[-1:] == ("selectors.py",):
+    if "asyncio" in parts or parts[-1] == "selectors.py":
         return "asyncio"
     return "the rest"
 
@@ -64,6 +62,9 @@ def sampled() -> Iterator[None]:
     if file is None or sys.platform == "win32":
         yield
         return
+    import json
+    import resource
+
     sampler = Sampler()
     signal.signal(signal.SIGPROF, sampler.look)
     signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
@@ -73,4 +74,5 @@ def sampled() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
         used = resource.getrusage(resource.RUSAGE_SELF)
         kernel = used.ru_stime / (used.ru_utime + used.ru_stime)
-        Path(file).write_text(json.dumps({"layers": sampler.layers, "kernel": kernel}))
+        with open(file, "w") as sink:
+            json.dump({"layers": sampler.layers, "kernel": kernel}, sink)

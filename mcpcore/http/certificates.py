@@ -4,7 +4,6 @@ Sources: RFC 4514 (how a subject is written), RFC 5280 section 4.2.1.6 (subject 
 """
 
 from collections.abc import Iterable
-from hashlib import sha256
 
 from msgspec import Struct
 
@@ -40,6 +39,8 @@ class ClientCertificate(Struct, frozen=True, kw_only=True):
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of ``der``, in lower-case hexadecimal."""
+        from hashlib import sha256  # here and not above: servers without TLS name this type, too
+
         return sha256(self.der).hexdigest()
 
 

@@ -8,7 +8,6 @@ shares are those of the endpoint beside it.  Source: 2024-11-05, transports page
 
 from abc import abstractmethod
 from typing import cast
-from urllib.parse import parse_qsl, quote
 
 from msgspec import structs
 
@@ -103,6 +102,8 @@ class LegacySse(Placing):
         self._admit(pipe, now)
         self._pipes.add(pipe)
         pipe.listen(record)
+        from urllib.parse import quote  # here, as below: few servers have HTTP+SSE
+
         root = quote(head.root, safe=_UNRESERVED) if sse.root is None else sse.root
         # One slash at most: with two it would name another host.
         root = f"/{root.strip('/')}" if root.strip("/") else ""
@@ -190,6 +191,8 @@ def _asks(frame: Frame) -> bool:
 
 def _session_in(query: str) -> str | None:
     """The session that a query names; None if it names none, or several."""
+    from urllib.parse import parse_qsl
+
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
     except ValueError:

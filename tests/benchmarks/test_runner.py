@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from importlib.util import cache_from_source
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +102,21 @@ def test_the_command_lists_its_rows() -> None:
     )
     assert wrong.returncode == 2
     assert "no row 'nothing'" in wrong.stderr
+
+
+def test_modules_are_compiled_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("VALUE = 1\n")
+    bytecode = Path(cache_from_source(str(module)))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    runner.compile_modules([tmp_path])
+    assert bytecode.exists()
+    code = "import module; print(module.__spec__.loader.get_code('module') is not None)"
+    module.write_text("VALUE = 2\n")
+    os.utime(module, (1, 1))  # as long as before, but of another time
+    runner.compile_modules([tmp_path])
+    words = [sys.executable, "-v", "-c", code]
+    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    assert f"# {bytecode} matches {module}" in said
