@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
 from conformance.kit.client_wire import Ended, Host
+from conformance.kit.unreachable import reason_of
 from conformance.kit.verdicts import Inconclusive
 from mcpcore.spec.revisions import Revision
 
@@ -83,7 +84,9 @@ class ClientProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            raise Inconclusive(f"{self.command[0]} cannot be started: {error}") from error
+            raise Inconclusive(
+                f"{self.command[0]} cannot be started: {reason_of(error)}"
+            ) from error
         self._process = process
         tasks.start_soon(self._attend, process)
 

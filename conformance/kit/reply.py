@@ -97,5 +97,7 @@ class Reply(Struct):
         if self.gone is not None:
             return f"the end of the connection ({self.gone.reason})"
         if self.head is not None:
-            return f"HTTP status {self.head.status} without a message"
+            kind = (self.header("content-type") or "").partition(";")[0].strip()
+            what = f"with {kind or 'an unknown type'}, and without" if self.body else "without"
+            return f"HTTP status {self.head.status} {what} a message"
         return "no answer"

@@ -15,6 +15,7 @@ from conformance.kit.client_play import (
 )
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
+from conformance.run.hints import hint_of_client
 from conformance.run.plan import Settings, Unit, plan
 from conformance.run.run import (
     SILENT,
@@ -180,5 +181,5 @@ def speaks_nothing(found: Mapping[tuple[Binding, str], ClientFeatures], target: 
     """What is to be said of a client that speaks none of the revisions, with what was heard."""
     why = dict.fromkeys(each for one in found.values() for each in one.problems)
     places = ", ".join(dict.fromkeys(binding for binding, _ in found))
-    said = "".join(f"\n  {each}" for each in why)
+    said = "".join(f"\n  {each}" for each in (*why, hint_of_client(why)) if each)
     return CannotRun(f"{target} was not seen to speak any revision over {places}{said}")

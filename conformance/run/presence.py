@@ -5,7 +5,6 @@ connections.  Of a server over stdio each connection is a process of its own, so
 concerns one case; it is gone only if a new process says nothing at all.
 """
 
-import os
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +12,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from conformance.kit.model import Binding, Result, Verdict
+from conformance.kit.unreachable import reason_of
 from conformance.kit.wire import Stage
 from conformance.run.plan import Unit
 
@@ -198,7 +198,7 @@ async def knock(target: str, within: float, *, linger: float = 0.0) -> str:
     except TimeoutError:
         return "no answer"
     except OSError as error:
-        return _reason(error)
+        return reason_of(error)
     ended = False
     try:
         with anyio.move_on_after(linger):
@@ -217,18 +217,6 @@ async def _connected(target: str) -> ByteStream:
         return await anyio.connect_unix(unquote(parts.path))
     port = parts.port or (443 if parts.scheme in _SECURE else 80)
     return await anyio.connect_tcp(parts.hostname or "127.0.0.1", port)
-
-
-def _reason(error: BaseException) -> str:
-    """The reason of the system, which anyio keeps as the cause."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, BaseExceptionGroup):
-            found = found.exceptions[0]
-        if isinstance(found, OSError) and found.errno:
-            return os.strerror(found.errno).lower()
-        found = found.__cause__
-    return str(error)
 
 
 def _touched(result: Result) -> bool:

@@ -14,6 +14,7 @@ from conformance.kit.play import not_applicable, play
 from conformance.kit.talk import Timing
 from conformance.kit.wire import Stage
 from conformance.run.followers import Followers
+from conformance.run.hints import hint
 from conformance.run.plan import Settings, Unit, plan
 from conformance.run.presence import Presence
 from conformance.run.run import UNHEARD, Listener, Run, Silence, at_once, only_one, side_by_side
@@ -230,7 +231,13 @@ def spoken(found: Mapping[str, Features]) -> bool:
 def speaks_none(found: Mapping[str, Features], stage: Stage, more: str = "") -> CannotRun:
     """What is to be said of a server that speaks none of the revisions, with what was heard."""
     why = dict.fromkeys(each for one in found.values() for each in one.problems)
-    said = "".join(f"\n  {each}" for each in why)
+    tip = hint(
+        stage.binding,
+        why,
+        silent=any(each.silent for each in found.values()),
+        withheld=getattr(stage, "withheld", False),
+    )
+    said = "".join(f"\n  {each}" for each in (*why, tip) if each)
     names = ", ".join(found)
     return CannotRun(f"{stage.target} speaks none of {names} over {stage.binding}{more}{said}")
 

@@ -22,6 +22,7 @@ from conformance.kit.headers import for_message
 from conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
+from conformance.kit.unreachable import reason_of
 from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides, Poured, Refused
 from mcpcore.spec.revisions import Revision
@@ -116,7 +117,7 @@ class HttpStage(Staging):
                     tls_standard_compatible=False,
                 )
         except (OSError, TimeoutError) as error:
-            raise Refused(f"{self.host}:{self.port}: {str(error) or 'no answer'}") from error
+            raise Refused(f"{self.host}:{self.port}: {reason_of(error)}") from error
 
     async def reachable(self, host: str) -> bool:
         """Whether the port can be reached at another address."""

@@ -11,6 +11,7 @@ from conformance.kit.bindings.lines import LinesWire
 from conformance.kit.bindings.staging import Staging
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
+from conformance.kit.unreachable import reason_of
 from conformance.kit.wire import Refused
 from mcpcore.spec.revisions import Revision
 
@@ -43,7 +44,7 @@ class SocketStage(Staging):
             with anyio.fail_after(self.patience):
                 stream = await self._open()
         except (OSError, TimeoutError) as error:
-            raise Refused(f"{self._target}: {str(error) or 'no answer'}") from error
+            raise Refused(f"{self._target}: {reason_of(error)}") from error
         wire = LinesWire(self._binding, stream, log)
         self.tasks.start_soon(wire.read)
         return wire

@@ -17,6 +17,7 @@ from conformance.kit.bindings.staging import PATIENCE, Staging
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
+from conformance.kit.unreachable import reason_of
 from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Kept, Overrides, Refused
 from mcpcore.spec.revisions import Revision
@@ -47,6 +48,8 @@ class StdioStage(Staging):
         self._changed = anyio.Event()
         self.start = 0.0
         """Seconds that the last start took, until the first line came."""
+        self.withheld = False
+        """Whether a process wrote its first line only when its input had ended."""
 
     @property
     def keeps(self) -> bool:
@@ -142,7 +145,7 @@ class StdioStage(Staging):
             )
         except OSError as error:
             over()
-            raise Refused(f"{self.command[0]} cannot be started: {error}") from error
+            raise Refused(f"{self.command[0]} cannot be started: {reason_of(error)}") from error
         return StdioWire(process, log, self, lease=lease, begun=heard, over=over)
 
 
@@ -168,6 +171,7 @@ class StdioWire:
         self._stderr = b""
         self._silent = False
         """Whether its output has ended."""
+        self._closing = False
         self._begun: Callable[[], None] | None = begun
         self.lease = lease
         self._over = over
@@ -250,6 +254,7 @@ class StdioWire:
             try:
                 if self._process.returncode is None:
                     assert self._process.stdin is not None
+                    self._closing = True
                     await self._process.stdin.aclose()
                     with self._stage.leaving():
                         await self._process.wait()
@@ -294,6 +299,7 @@ class StdioWire:
 
     def _line(self, line: bytes) -> None:
         if self._begun is not None:
+            self._stage.withheld |= self._closing
             self._begun()
             self._begun = None
         self._log.add(False, self.number, "message", line + b"\n")

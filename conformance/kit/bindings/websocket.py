@@ -23,6 +23,7 @@ from conformance.kit.bindings.staging import PATIENCE, Staging
 from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
+from conformance.kit.unreachable import reason_of
 from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides, Refused
 from mcpcore.spec.revisions import Revision
@@ -94,7 +95,7 @@ class WebSocketStage(Staging):
                 stream = await self._open()
                 return await self._upgraded(stream, request, log, edit)
         except (OSError, TimeoutError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            raise Refused(f"{self._url}: {str(error) or type(error).__name__}") from error
+            raise Refused(f"{self._url}: {reason_of(error)}") from error
 
     async def _open(self) -> ByteStream:
         if self._tls is None:
