@@ -3,36 +3,42 @@
 from collections.abc import Iterable
 from xml.etree import ElementTree as Xml
 
-from conformance.kit.model import Case, Verdict
+from conformance.kit.model import Binding, Case, Verdict
 from conformance.reports.plain import line_of
 from conformance.reports.report import NOT_PLAYED, Ended, Entry, Report
 from conformance.run.expected import Judged
 from conformance.run.plan import Unit
 
+Place = tuple[Binding, str]
+"""A suite: a transport, and the name of a revision."""
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 
 
 def as_junit(report: Report) -> str:
     """The whole as ``testsuites``; times in seconds."""
-    found: dict[str, list[Xml.Element]] = {}
+    found: dict[Place, list[Xml.Element]] = {}
     for entry in report.entries:
-        found.setdefault(entry.place, []).append(_case(report, entry))
+        found.setdefault((entry.binding, entry.revision), []).append(_case(report, entry))
     for unit in report.unplayed:
-        place = f"{unit.binding} {unit.revision.name}"
-        found.setdefault(place, []).append(_unplayed(report, unit, place))
-    suites = [_suite(report, name, cases) for name, cases in found.items()]
+        at = (unit.binding, unit.revision.name)
+        found.setdefault(at, []).append(_unplayed(report, unit, " ".join(at)))
+    suites = [_suite(report, " ".join(at), cases, at) for at, cases in found.items()]
     if report.ended is not None and (report.ended.fails or not report.ended.reached):
         suites.append(_suite(report, "the run", [_lost(report.ended)]))
     if report.stale:
         suites.append(_suite(report, "expected failures", map(_stale, report.stale)))
-    root = _element("testsuites", name=report.title, **_counts(suites))
+    # of the schemas that there are, none lets this one say how many were skipped
+    counts = {name: number for name, number in _counts(suites).items() if name != "skipped"}
+    root = _element("testsuites", name=report.title, **counts)
     root.set("time", f"{report.seconds:.3f}")
     root.extend(suites)
     Xml.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, "unicode") + "\n"
 
 
-def _suite(report: Report, name: str, cases: Iterable[Xml.Element]) -> Xml.Element:
+def _suite(
+    report: Report, name: str, cases: Iterable[Xml.Element], at: Place | None = None
+) -> Xml.Element:
     found = [*cases]
     suite = _element("testsuite", name=name, tests=len(found))
     for attribute, tag in _COUNTED.items():
@@ -43,6 +49,8 @@ def _suite(report: Report, name: str, cases: Iterable[Xml.Element]) -> Xml.Eleme
     properties = Xml.SubElement(suite, "properties")
     for key in ("side", "target", "program", "seed"):
         properties.append(_element("property", name=key, value=getattr(report, key)))
+    for key, value in zip(("transport", "revision"), at or (), strict=False):
+        properties.append(_element("property", name=key, value=value))
     if report.ended is not None:
         properties.append(_element("property", name="ended", value=report.ended.word))
     suite.extend(found)
@@ -75,7 +83,8 @@ def _lost(ended: Ended) -> Xml.Element:
 
 def _case(report: Report, entry: Entry) -> Xml.Element:
     case = _named(report, entry.case, entry.place, entry.seconds)
-    out = [*entry.notes]
+    # a case has no properties in the schemas: what it is about stands in its output
+    out = [_about(entry), *entry.notes]
     if entry.judged is Judged.UNEXPECTED_PASS:
         message = f"unexpected pass: {entry.reason}"
         case.append(_element("failure", message=message, type="unexpected pass"))
@@ -90,10 +99,14 @@ def _case(report: Report, entry: Entry) -> Xml.Element:
     elif entry.verdict in (Verdict.NOT_APPLICABLE, Verdict.INCONCLUSIVE):
         case.append(_element("skipped", message=f"{entry.verdict}: {entry.detail}"))
     elif entry.detail:
-        out.insert(0, f"{entry.verdict}: {entry.detail}")
-    if out:
-        Xml.SubElement(case, "system-out").text = "\n".join(out)
+        out.insert(1, f"{entry.verdict}: {entry.detail}")
+    Xml.SubElement(case, "system-out").text = "\n".join(out)
     return case
+
+
+def _about(entry: Entry) -> str:
+    """How binding the clause is, and where it stands."""
+    return f"{entry.case.strength} {entry.case.link_in(entry.revision)}"
 
 
 def account(entry: Entry) -> str:

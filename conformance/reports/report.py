@@ -147,7 +147,7 @@ def report_of(
     return Report(
         side=run.side,
         target=several if len(different) > 1 else "".join(different),
-        started=clock_of(datetime.now(UTC).timestamp()),
+        started=clock_of(datetime.now(UTC).timestamp() - run.seconds),
         program=f"mcpcore {version('mcpcore')}",
         seconds=run.seconds,
         seed=run.settings.seed,
