@@ -303,7 +303,7 @@ class Connection(Link):
             self._ahead = anyio.current_time() - clock()
             with anyio.CancelScope() as self._sleep:
                 self._arm(self._armed)
-                await anyio.sleep_forever()
+                await anyio.Event().wait()  # asyncio would keep a timer for sleep_forever()
             now = clock()
             if self._writing and now >= self._moved + self._stall:
                 self._write_failed(f"the other side read nothing for {self._stall:g} s")
