@@ -16,7 +16,7 @@ from mcpcore.spec.types.base import LoggingLevel
 from transports.context_facts import RequestFacts
 from transports.link import clock
 from transports.questions import ping
-from transports.threads import in_loop, with_room
+from transports.threads import current, in_loop, when_there_is_room, with_room
 
 if TYPE_CHECKING:
     from transports.runtime import ServerRuntime
@@ -27,7 +27,6 @@ class Telling(RequestFacts):
 
     __slots__ = ()
 
-    @with_room
     def progress(
         self,
         value: float,
@@ -40,6 +39,9 @@ class Telling(RequestFacts):
 
         In a task it is also the task's status message.  ``meta``: the notification's ``_meta``.
         """
+        if current() != self.thread:  # with_room, of which there may be very many calls
+            again = partial(self.progress, value, total, message, meta=meta)
+            return when_there_is_room(self, again)
         task = None if self.call is None else self._task
         runtime = self._runtime
         throttle = runtime.throttle

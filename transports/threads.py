@@ -44,14 +44,19 @@ def with_room(
     def call(context: "Telling", /, *args: P.args, **kwargs: P.kwargs) -> R:
         if current() == context.thread:
             return method(context, *args, **kwargs)
-
-        async def send() -> R:
-            await context.room()
-            return method(context, *args, **kwargs)
-
-        return anyio.from_thread.run(send)
+        return when_there_is_room(context, functools.partial(method, context, *args, **kwargs))
 
     return call
+
+
+def when_there_is_room(context: "Telling", send: Callable[[], R]) -> R:
+    """What :func:`with_room` has a thread do."""
+
+    async def wait_and_send() -> R:
+        await context.room()
+        return send()
+
+    return anyio.from_thread.run(wait_and_send)
 
 
 def in_loop(

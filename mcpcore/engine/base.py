@@ -365,13 +365,15 @@ class PeerBase:
         self, method: str, data: bytes, record: Inbound, subject: Hashable = None
     ) -> None:
         """Send a notification, encoded, on the stream of a request; see the call above."""
-        key = record.key
-        if subject is not None and self.crowded(record) and self.renew(record, subject, data):
-            return
-        size = len(data)
+        key, outbox, size = record.key, self.hub.outbox, len(data)
+        if subject is not None:
+            full = record.queued > self.config.limits.queued or record.route == MAIN
+            if full and self.crowded(record) and self.renew(record, subject, data):
+                return
+            if self._joins and outbox.join(data, size, key, subject):
+                record.queued += size
+                return
         record.queued += size
-        if self._joins and subject is not None and self.hub.outbox.join(data, key, subject):
-            return
         frame = Transmit(
             peer=self,
             route=record.route,
@@ -385,7 +387,7 @@ class PeerBase:
         )
         if subject is not None:
             self._replaceable[key, subject] = frame
-        self.hub.outbox.push(frame)
+        outbox.push(frame)
 
     def renew(self, record: Inbound | None, subject: Hashable, data: bytes) -> bool:
         """Put ``data`` in place of what still waits about ``subject``; False if nothing does."""

@@ -34,7 +34,7 @@ LOST_LEVEL = "warning"
 """How a client is told that log messages were dropped."""
 
 
-class _Report(Struct):
+class _Report(Struct, gc=False):
     """The params of a report of progress, as its owner gives them."""
 
     token: Any = field(name="progressToken")
@@ -44,7 +44,7 @@ class _Report(Struct):
     meta: Any = field(name="_meta")
 
 
-class _Reported(Struct):
+class _Reported(Struct, gc=False):
     """A whole report: written at once, as there may be very many."""
 
     jsonrpc: str = "2.0"
@@ -160,13 +160,15 @@ class Responder(Receiver):
     ) -> bool:
         """Report progress; False if nobody asked, the request is over, or it did not increase."""
         record = self.hub.inbound.get(key)
-        if record is None or not _wants_progress(record):
+        if record is None or record.state is not _ACTIVE or record.stream is not None:
             return False
-        last = record.progress
+        token, last = record.meta.progress_token, record.progress
+        if token is UNSET:
+            return False
         if not math.isfinite(value) or (last is not None and value <= last):
             return False
         report = _Report(
-            record.meta.progress_token,
+            token,
             value,
             UNSET if total is None else total,
             UNSET if message is None else message,

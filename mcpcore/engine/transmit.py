@@ -89,17 +89,19 @@ class Outbox:
         self.frames.append(frame)
         self.size += frame.size
 
-    def join(self, data: bytes, key: Key, subject: Hashable) -> bool:
+    def join(self, data: bytes, size: int, key: Key, subject: Hashable) -> bool:
         """Let ``data`` leave with the last frame; False if that is not of this subject, or full."""
-        last = self.frames[-1] if self.frames else None
-        if last is None or last.key != key or last.subject != subject or last.size > _FULL:
+        if not self.frames:
+            return False
+        last = self.frames[-1]
+        if last.key != key or last.subject != subject or last.size > _FULL:
             return False
         if last.more is None:
             last.more = [data]
         else:
             last.more.append(data)
-        last.size += len(data)
-        self.size += len(data)
+        last.size += size
+        self.size += size
         return True
 
     def lines(self) -> bytes:
