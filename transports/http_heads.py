@@ -117,10 +117,11 @@ class RequestParser:
     """Parses request heads; one that comes again, byte for byte, is remembered.
 
     For all connections of a server: so what is idle remembers nothing, and a client that repeats
-    a call costs a look-up.
+    a call costs a look-up.  A head that has come once leaves nothing but its hash: most of those
+    that are said once, such as what opens a session, never come again.
     """
 
-    __slots__ = ("_known", "_limits", "_read")
+    __slots__ = ("_known", "_limits", "_once", "_read")
 
     def __init__(self, name: ParserName = "auto", limits: HeadLimits | None = None) -> None:
         """Make one; ``limits`` are needed for :meth:`take`.  Raises LocalError if it is not there.
@@ -130,6 +131,8 @@ class RequestParser:
         self._read = reader(name)
         self._limits = limits or _NO_LIMITS
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
+        self._once: set[int] = set()
+        """Hashes of heads that have come, and are not remembered yet."""
 
     def take(
         self,
@@ -181,14 +184,24 @@ class RequestParser:
         _refuse_folded(head)
         found = _request_head(self._read(head), head)
         if len(head) <= _SHORT and not found.upgrade:  # which never comes again
-            self._known[head] = found
-            if len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
+            self._remember(head, found)
         return found
+
+    def _remember(self, head: bytes, found: RequestHead) -> None:
+        mark = hash(head)
+        if mark not in self._once:
+            if len(self._once) >= _KNOWN:
+                self._once.clear()
+            self._once.add(mark)
+            return
+        self._known[head] = found
+        if len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
 
     def forget(self) -> None:
         """Remember none any more."""
         self._known.clear()
+        self._once.clear()
 
 
 def _given(
