@@ -14,11 +14,12 @@ from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.verdicts import Broken, Inconclusive, check
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
+from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
 
 if TYPE_CHECKING:
     from conformance.kit.client_talk import ClientTalk
 
+ONLY = "nothing but initialize"
 ACCEPTED, BAD_REQUEST, NOT_FOUND, NOT_ALLOWED, OK = 202, 400, 404, 405, 200
 
 
@@ -61,29 +62,46 @@ class ClientLink(ClientRecord):
         first = await self.begun()
         if not self.revision.handshake:
             return first
-        if not await self.until(lambda: self.notifications("notifications/initialized")):
+        if not await self.until(self._ready, wanted=None if self.talk.says_ready else _later):
             raise Inconclusive(f"the client did not say that it is ready: {self.talk.state(self)}")
         return self.requests("initialize")[-1]
+
+    def _ready(self) -> bool:
+        """Whether the client is where it sends requests; who never says so, shows it by one."""
+        told = bool(self.notifications("notifications/initialized"))
+        return told or (not self.talk.says_ready and any(map(_later, self.requests())))
 
     async def begun(self) -> Message:
         """Wait for how a client begins: with initialize, in the modern era with any other request.
 
-        Whoever tries initialize first, and goes on when it is refused, has begun as well.  Raises
-        Inconclusive for a client that does not begin.
+        Whoever tries initialize first, and goes on in the modern way when it is refused, has begun
+        as well.  Raises Inconclusive for a client that does not begin.
         """
         if not self.revision.handshake:
-            first: Message | None = await self.until(
-                lambda: next(
-                    (each for each in self.requests() if each.method != "initialize"), None
-                )
-            )
+            first: Message | None = await self.until(self._modern)
             if first is None:
-                said = "nothing but initialize" if self.requests() else "no request"
+                said = "no request"
+                if found := self.requests():
+                    plain = any(each.method != "initialize" for each in found)
+                    said = "initialize, and then requests without _meta" if plain else ONLY
                 raise Inconclusive(f"the client sent {said}: {self.talk.state(self)}")
             return first
         if not await self.until(lambda: self.requests("initialize")):
             raise Inconclusive(f"the client did not initialize: {self.talk.state(self)}")
         return self.requests("initialize")[-1]
+
+    def _modern(self) -> Message | None:
+        """The first request of the modern era; after initialize it has to show that it is one."""
+        found = self.requests()
+        legacy = any(each.method == "initialize" for each in found)
+        for each in found:
+            meta = each.params.get("_meta")
+            shown = each.method == "server/discover" or (
+                isinstance(meta, dict) and META_PROTOCOL_VERSION in meta
+            )
+            if each.method != "initialize" and (shown or not legacy):
+                return each
+        return None
 
     async def expect(
         self, method: str | Callable[[Message], bool], within: float | None = None
@@ -319,7 +337,7 @@ class ClientLink(ClientRecord):
     async def _message(self, message: Message) -> None:
         if message.kind is Kind.INVALID:
             self.invalid.append(message)
-            raise Broken(f"the client sent an invalid message: {message.detail}")
+            raise Broken(f"the client sent an invalid message: {message.told}")
         parts = message.parts if message.kind is Kind.BATCH else [message]
         check(
             message.kind is not Kind.BATCH or self.revision.batches,
@@ -386,6 +404,11 @@ class ClientLink(ClientRecord):
             {"notifications": filter, "_meta": {META_SUBSCRIPTION_ID: message.id}},
             about=message,
         )
+
+
+def _later(message: Message) -> bool:
+    """Whether it is a request of a client that takes the handshake for done."""
+    return message.kind is Kind.REQUEST and message.method not in ("initialize", "ping")
 
 
 def _by_method(method: str) -> Callable[[Message], bool]:

@@ -30,6 +30,19 @@ HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
 }
 """Where clients can be met; a client is not an object of this process."""
 
+CALLING = frozenset(
+    {
+        "elicitation-sep1034-client-defaults",
+        "http-custom-headers",
+        "http-invalid-tool-headers",
+        "json-schema-2020-12-preservation",
+        "sep-2322-client-request-state",
+        "sse-retry",
+    }
+)
+"""Scenarios of which a call is the least."""
+_UNMET = "the client did not connect in the scenario {}"
+
 LIMIT = 60.0
 """Seconds for one case."""
 
@@ -59,6 +72,10 @@ class ClientFeatures(Struct):
     info: dict[str, Any] = field(default_factory=dict)
     scenarios: set[str] = field(default_factory=set)
     """Of the scenarios that are no part of the official suite, those that it knows."""
+    ready: bool = True
+    """Whether it sends notifications/initialized, where it should."""
+    deaf: set[str] = field(default_factory=set)
+    """Scenarios in which it has hung without connecting."""
     problems: list[str] = field(default_factory=list)
     silent: bool = False
     """It was started, said nothing at all, and did not end."""
@@ -158,6 +175,9 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
         report = await talk.report()
     except Ended:
         return
+    finally:
+        told = link.notifications("notifications/initialized")
+        features.ready = bool(told) or not talk.revision.handshake
     if report.steps:
         features.scenarios.add(SCRIPT)
 
@@ -186,13 +206,21 @@ async def play_client(
     if reason:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, reason
         return result
+    if features is not None and case.scenario in features.deaf:
+        result.verdict = Verdict.INCONCLUSIVE
+        result.detail = f"{_UNMET.format(case.scenario)} before, and did not end"
+        return result
     made = HOSTS[binding](HostSettings())
     async with made:
         host: Host = made if between is None else between.host(made)
         process = ClientProcess(command, host, revision, env=env, cwd=cwd)
 
+        running = False
+
         async def start(scenario: str, context: dict[str, Any]) -> None:
+            nonlocal running
             await process.start(made.tasks, scenario, context)
+            running = True
 
         def report() -> bytes | None:
             data = process.report()
@@ -206,16 +234,14 @@ async def play_client(
             timing=timing or ClientTiming(),
             seed=seed,
             declared=None if features is None else features.capabilities,
+            says_ready=features is None or features.ready,
         )
         started, result.started = host.now(), time()
         try:
             with anyio.fail_after(limit):
                 await _judged(case, talk, result)
-            if result.verdict is Verdict.INCONCLUSIVE and _declined(case, talk, features):
-                result.verdict = Verdict.NOT_APPLICABLE
-                result.detail = (
-                    f"the client does not know the scenario {case.scenario}: {talk.state()}"
-                )
+            if running and result.verdict is not Verdict.NOT_APPLICABLE:
+                await _unmet(talk, result, features)
         except TimeoutError:
             result.verdict = Verdict.INCONCLUSIVE
             result.detail = f"the case was not over after {limit:g} s"
@@ -244,12 +270,31 @@ async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
         result.verdict, result.detail = Verdict.INCONCLUSIVE, f"the case itself failed: {where}"
 
 
-def _declined(case: Case, talk: ClientTalk, features: ClientFeatures | None) -> bool:
-    """Whether a client that connects elsewhere has ended of itself without connecting at all."""
-    speaks = features is not None and features.revision == talk.revision.name
+async def _unmet(talk: ClientTalk, result: Result, features: ClientFeatures | None) -> None:
+    """Judge a client that has not done what makes up a scenario: it says nothing of a clause.
+
+    One that ends of itself without it does not know the scenario, if it speaks the revision.
+    """
+    scenario = result.case.scenario
+    calls = scenario not in CALLING or any(link.requests("tools/call") for link in talk.links)
+    if not calls and all(link.gone for link in talk.links):
+        # its process ends a moment after its connections
+        await talk.until(lambda: talk.ended)
     code = None if talk.ended is None else talk.ended.code
-    ended = code is not None and code >= 0
-    return speaks and ended and not talk.links and case.scenario not in (SCRIPT, "initialize")
+    if talk.links and (calls or code is None):
+        return
+    speaks = features is not None and features.revision == talk.revision.name
+    known = scenario in (SCRIPT, "initialize")
+    # who has begun and then fails may have failed at what the case is about
+    if speaks and not known and code is not None and (code == 0 or (code > 0 and not talk.links)):
+        did = ", in which it makes no call" if talk.links else ""
+        result.verdict = Verdict.NOT_APPLICABLE
+        result.detail = f"the client does not know the scenario {scenario}{did}: {talk.state()}"
+    elif not talk.links:
+        result.verdict = Verdict.INCONCLUSIVE
+        result.detail = f"{_UNMET.format(scenario)}: {talk.state()}"
+        if code is None and features is not None:
+            features.deaf.add(scenario)
 
 
 def not_applicable(

@@ -25,6 +25,9 @@ from conformance.kit.model import Binding, Case
 from conformance.kit.verdicts import Broken, Inconclusive, NotApplicable
 from mcpcore.spec.revisions import Revision
 
+EPILOGUE = 0.5
+"""Seconds for a client to end that has left; how it does says why."""
+
 
 class ClientTiming(Struct, frozen=True):
     """How long the kit waits, in seconds."""
@@ -106,6 +109,7 @@ class ClientTalk:
         timing: ClientTiming,
         seed: int,
         declared: Mapping[str, Any] | None = None,
+        says_ready: bool = True,
     ) -> None:
         self.case = case
         self.host = host
@@ -115,6 +119,8 @@ class ClientTalk:
         """What the kit offers; edit it before the client is started."""
         self.declared = declared or {}
         """Capabilities that the client was found to declare."""
+        self.says_ready = says_ready
+        """Whether the client was seen to send notifications/initialized."""
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
         self.notes: list[str] = []
         self.weaknesses: list[str] = []
@@ -180,11 +186,15 @@ class ClientTalk:
     ) -> Any:
         """Hear all connections, answer by default, until ``found`` gives something true."""
         end = self.host.now() + (self.timing.answer if within is None else within)
+        left_alone = False
         while not (value := found()):
             for each in self.links:
                 await each.serve(wanted if each is link else None, everything=self._everything)
+            if link is not None and link.gone is not None and not left_alone:
+                left_alone = True
+                end = min(end, self.host.now() + EPILOGUE)
             left = end - self.host.now()
-            if left <= 0 or (link is not None and link.gone is not None):
+            if left <= 0:
                 return None
             heard = await self.host.hear(0 if self.ended is not None else left)
             if heard is not None:

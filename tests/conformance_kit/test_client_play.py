@@ -276,7 +276,8 @@ async def test_a_client_that_fails_shows_its_last_words() -> None:
 
     result = await played(play, TELLS)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.detail == "the client did not connect: it has ended with status 7; its last words"
+    words = "the client did not connect in the scenario tools_call: it has ended with status 7;"
+    assert result.detail == f"{words} its last words"
     assert any("its last words" in each for each in result.notes)
 
 

@@ -1,0 +1,199 @@
+"""Clients that can little, or leave something out: nothing is held against them but that."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+from msgspec import structs
+
+from conformance.kit.client_play import ClientFeatures, play_client
+from conformance.kit.client_talk import ClientTalk, ClientTiming
+from conformance.kit.model import MUST, Binding, Page, Result, Side, Verdict
+from conformance.run.clients import Command, prepare_client, run_client
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener
+from mcpcore.spec.revisions import BY_NAME
+
+pytestmark = pytest.mark.anyio
+LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
+TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
+CLIENT = """
+import json, os, socket, sys, time, urllib.parse
+
+HOW = os.environ["HOW"]
+scenario = os.environ["MCP_CONFORMANCE_SCENARIO"]
+if scenario not in ("initialize", "tools_call"):
+    if HOW == "ends":
+        sys.exit(0)
+    if HOW == "fails":
+        sys.exit("unknown scenario")
+    if HOW == "hangs":
+        time.sleep(600)
+url = urllib.parse.urlsplit(sys.argv[-1])
+connection = socket.create_connection((url.hostname, url.port))
+lines = connection.makefile("rb")
+
+def say(**message):
+    connection.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\\n")
+
+def ask(method, params):
+    say(id=method, method=method, params=params)
+    for line in lines:
+        said = json.loads(line)
+        if said.get("method") == "ping":
+            say(id=said["id"], result={})
+        elif said.get("id") == method:
+            if "error" in said and HOW != "goes on":
+                sys.exit("refused")
+            return
+    sys.exit("the server is gone")
+
+info = {"name": "small", "version": "1"}
+version = "1999-12-31" if HOW == "odd" else "2025-11-25"
+ask("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": info})
+if HOW != "unready":
+    say(method="notifications/initialized")
+if HOW == "invalid":
+    connection.sendall(b'{"jsonrpc":"2.0","method":5}\\n')
+ask("tools/list", {})
+if scenario == "tools_call":
+    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}})
+connection.close()
+if scenario not in ("initialize", "tools_call") and HOW == "plain and fails":
+    sys.exit("unknown scenario")
+"""
+
+
+async def ran(how: str, *places: str) -> dict[tuple[str, str], Result]:
+    """What a run of the cases of these places finds in a client, by id and revision."""
+    clients = [case for case in all_cases() if case.side is Side.CLIENT]
+    cases = [case for case in clients if case.id.startswith(places)]
+    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": how})
+    settings = Settings(revisions=(LEGACY, MODERN), timeout=10.0)
+    run = prepare_client(command, [Binding.TCP], cases, settings)
+    await run_client(run, command, Listener())
+    return {(each.case.id, each.revision): each for each in run.results}
+
+
+@pytest.mark.parametrize("how", ["plain", "goes on"])
+async def test_a_client_of_the_older_era_breaks_nothing_of_the_newer(how: str) -> None:
+    found = await ran(how, "basic/lifecycle", "basic/versioning", "basic/index/requests")
+    modern = [each for (_, revision), each in found.items() if revision == MODERN.name]
+    assert len(modern) > 3
+    assert {each.verdict for each in modern} == {Verdict.NOT_APPLICABLE}
+    said = {
+        "plain": "the client sent nothing but initialize: it has ended with status 1; refused",
+        "goes on": "the client sent initialize, and then requests without _meta: it has ended",
+    }
+    assert {each.detail.partition(": ")[2].startswith(said[how]) for each in modern} == {True}
+    legacy = {each.verdict for (_, revision), each in found.items() if revision == LEGACY.name}
+    assert Verdict.PASSED in legacy
+    assert Verdict.FAILED not in legacy
+
+
+INITIALIZED = "basic/lifecycle/initialization/client-sends-initialized"
+
+
+async def test_a_client_that_never_says_that_it_is_ready_is_played_with_all_the_same() -> None:
+    found = await ran("unready", "basic/lifecycle", "basic/index/requests", "basic/utilities/ping")
+    result = found[INITIALIZED, LEGACY.name]
+    assert (result.verdict, result.detail) == (
+        Verdict.FAILED,
+        "the client began with initialize, tools/list",
+    )
+    legacy = [each for (_, revision), each in found.items() if revision == LEGACY.name]
+    assert [each.case.id for each in legacy if each.verdict is Verdict.FAILED] == [INITIALIZED]
+    assert Verdict.INCONCLUSIVE not in {each.verdict for each in legacy}
+    assert sum(each.verdict is Verdict.PASSED for each in legacy) > 8
+
+
+async def opens(talk: ClientTalk) -> None:
+    await talk.open()
+
+
+async def succeeds(talk: ClientTalk) -> None:
+    await talk.succeeded()
+
+
+async def ends(talk: ClientTalk) -> None:
+    await talk.finished()
+
+
+async def calls(talk: ClientTalk) -> None:
+    link = await talk.open()
+    await link.expect("tools/call")
+
+
+UNKNOWN = "the client does not know the scenario sse-retry"
+FAILS = "it has ended with status 1; unknown scenario"
+
+
+@pytest.mark.parametrize(
+    ("how", "play", "verdict", "detail"),
+    [
+        ("ends", opens, Verdict.NOT_APPLICABLE, f"{UNKNOWN}: it has ended with status 0"),
+        ("ends", ends, Verdict.NOT_APPLICABLE, f"{UNKNOWN}: it has ended with status 0"),
+        ("fails", opens, Verdict.NOT_APPLICABLE, f"{UNKNOWN}: {FAILS}"),
+        ("fails", succeeds, Verdict.NOT_APPLICABLE, f"{UNKNOWN}: {FAILS}"),
+        (
+            "plain",
+            calls,
+            Verdict.NOT_APPLICABLE,
+            f"{UNKNOWN}, in which it makes no call: it has ended with status 0",
+        ),
+        ("plain and fails", succeeds, Verdict.FAILED, f"the client failed: {FAILS}"),
+    ],
+)
+async def test_a_scenario_that_is_not_known_is_not_held_against_a_client(
+    how: str, play: Callable[[ClientTalk], Awaitable[None]], verdict: Verdict, detail: str
+) -> None:
+    result = await scenario(how, play, ClientFeatures(revision=LEGACY.name))
+    assert (result.verdict, result.detail) == (verdict, detail)
+
+
+async def test_a_client_that_hangs_in_a_scenario_is_not_started_in_it_again() -> None:
+    features = ClientFeatures(revision=LEGACY.name)
+    timing = structs.replace(TIMING, start=0.5, exit=0.5)
+    for detail in (": it is running", " before, and did not end"):
+        result = await scenario("hangs", ends, features, timing)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert result.detail == f"the client did not connect in the scenario sse-retry{detail}"
+    assert result.transcript == []
+
+
+async def test_what_a_client_sent_and_is_no_message_is_shown() -> None:
+    features = ClientFeatures(revision=LEGACY.name)
+    result = await scenario("invalid", ends, features, name="tools_call")
+    assert result.verdict is Verdict.FAILED
+    assert result.detail == (
+        "the client sent an invalid message: method has to be a string, not 5:"
+        """ '{"jsonrpc":"2.0","method":5}'"""
+    )
+
+
+async def scenario(
+    how: str,
+    play: Callable[[ClientTalk], Awaitable[None]],
+    features: ClientFeatures,
+    timing: ClientTiming = TIMING,
+    name: str = "sse-retry",
+) -> Result:
+    """Play a case of one scenario."""
+    page = Page("p")
+
+    async def played(talk: ClientTalk) -> None:
+        """Something is tried."""
+        await play(talk)
+
+    page.client(MUST, "a/case", expects="-", scenario=name)(played)
+    return await play_client(
+        page.cases[0],
+        [sys.executable, "-c", CLIENT],
+        Binding.TCP,
+        LEGACY,
+        features=features,
+        timing=timing,
+        env={**os.environ, "HOW": how},
+    )
