@@ -7,6 +7,7 @@ import typer
 from msgspec import structs
 
 from conformance.commands.choice import Choice, choosing
+from conformance.commands.grouped import grouped
 from conformance.commands.listing import list_cases
 from conformance.kit.model import Side
 from transports.commands.common import Options
@@ -14,16 +15,27 @@ from transports.commands.guard import guarded
 from transports.commands.options import Shown, connecting
 from transports.commands.output import Exit, Failure
 
+STATUSES = (
+    "Exit status: 0 no failure, or none that is not known; 1 failures, known failures that did not"
+    " happen, or a server that was gone before the end; 2 wrong usage; 3 nothing could be run, or a"
+    " file cannot be written; 130 interrupted."
+)
+STATUSES_OF_MUTANTS = (
+    "Exit status: 0 every case is proven; 1 a case has no mutant that it fails, a mutant survives,"
+    " or a case does not pass on our own program; 2 wrong usage."
+)
+
 app = typer.Typer(
     help="Check servers and clients against the specification, case by case.",
-    epilog="Exit status: 0 well, 1 failures, 2 wrong usage, 3 nothing to be run, 130 interrupted.",
+    epilog=STATUSES,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 JSON_ALONE = "--json goes with --list; --report json gives the results of a run"
 
-Words = Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", hidden=True)]
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
+ListedOption = Annotated[bool, typer.Option("--json", help="With --list: as an array of objects.")]
 ListOption = Annotated[bool, typer.Option("--list", help="Show the cases instead of playing them.")]
 
 
@@ -31,7 +43,7 @@ def server(
     context: typer.Context,
     words: Words = None,
     show: ListOption = False,
-    as_json: Shown = False,
+    as_json: ListedOption = False,
     *,
     choice: Choice,
     options: Options,
@@ -72,7 +84,7 @@ def client(
     context: typer.Context,
     words: Words = None,
     show: ListOption = False,
-    as_json: Shown = False,
+    as_json: ListedOption = False,
     *,
     choice: Choice,
     options: Options,
@@ -103,7 +115,11 @@ def client(
         if words:
             written = shlex.join([*words, *(options.command or ())])
             raise Failure(f"a client is a command behind --, as in: -- {written}", Exit.USAGE)
-        for name, given in (("--other-header", choice.other_headers), ("--tool", choice.tools)):
+        for name, given in (
+            ("--other-header", choice.other_headers),
+            ("--tool", choice.tools),
+            ("--thorough", choice.thorough),
+        ):
             if given:
                 raise Failure(f"{name} is about servers", Exit.USAGE)
         from conformance.commands.client import check_client
@@ -124,8 +140,7 @@ def mutants(
 
     A mutant is our reference program with one thing broken; it is looked at and played with as by
     the other commands. Each case is shown in the newest revision of each era, or in those that
-    --revision names. Exit status 1: a case has no mutant that it fails, a mutant survives, or a
-    case does not pass on our own program.
+    --revision names. --json prints the table as an array of objects.
 
     \b
     Examples:
@@ -145,11 +160,18 @@ def mutants(
 
 _OF_SERVERS = ("config", "revisions", "headers", "ca", "cert", "key", "env", "cwd")
 _OF_CLIENTS = ("revisions", "env", "cwd")
+_NOT_OF_CLIENTS = ("tools", "other_headers", "thorough")
 _OF_TRIALS = ("only", "jobs", "timeout", "seed")
 
-app.command("server")(connecting(choosing(server), _OF_SERVERS))
-app.command("client")(connecting(choosing(client), _OF_CLIENTS))
-app.command("mutants")(connecting(choosing(mutants, _OF_TRIALS), ("revisions",)))
+app.command("server", cls=grouped("[TARGET]... [-- COMMAND...]"), epilog=STATUSES)(
+    connecting(choosing(server), _OF_SERVERS)
+)
+app.command("client", cls=grouped("-- COMMAND...", _NOT_OF_CLIENTS), epilog=STATUSES)(
+    connecting(choosing(client), _OF_CLIENTS)
+)
+app.command("mutants", cls=grouped(""), epilog=STATUSES_OF_MUTANTS)(
+    connecting(choosing(mutants, _OF_TRIALS), ("revisions",))
+)
 
 
 @app.callback()

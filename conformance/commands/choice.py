@@ -164,14 +164,23 @@ class _Declared:
     ] = False
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Cases at a time."),
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Cases at a time; default 4, of mutants 12.",
+        ),
     ] = None
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0.05, help="For each answer.")
     ] = 5.0
     seed: Annotated[
         int,
-        typer.Option("--seed", metavar="N", help="For what looks random; the same, the same."),
+        typer.Option(
+            "--seed", metavar="N", help="Of what looks random: the same makes the same choices."
+        ),
     ] = 0
     thorough: Annotated[
         bool,

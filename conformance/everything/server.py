@@ -3,8 +3,9 @@
 ``python -m conformance.everything.server [--stdio] [--http HOST:PORT] [--ws HOST:PORT]
 [--sse HOST:PORT] [--tcp HOST:PORT] [--unix PATH]``; without a binding it serves on standard input
 and output.  ``--revision NAME`` restricts it to revisions; with ``--token SECRET`` it lets in only
-who has one of these bearer tokens (HTTP).  What it offers follows the official suite's fixture; the
-first tool takes no arguments.
+who has one of these bearer tokens (HTTP).  The variable MCP_CONFORMANCE_PAGE_SIZE makes the pages
+of its lists smaller, so that there are several of them.  What it offers follows the official
+suite's fixture; the first tool takes no arguments.
 """
 
 import argparse

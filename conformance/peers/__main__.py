@@ -35,6 +35,16 @@ from conformance.run.servers import CannotRun, prepare, run_server
 from conformance.run.stages import subject_of
 from transports.targets import parse_target
 
+EXAMPLES = """\
+exit status:
+  0 what is found is what was checked; 1 there is another finding, or one less; 2 wrong usage
+
+examples:
+  python -m conformance.peers
+  python -m conformance.peers --only NAME --jobs 4
+  python -m conformance.peers --sources DIR --save results
+  python -m conformance.peers --from results --write
+"""
 PAGE = ROOT / "docs" / "conformance-of-peers.md"
 FOREIGN = "rfc9112"
 """The page of which the HTTP server below an SDK is in charge."""
@@ -44,14 +54,20 @@ TIMEOUT = 10.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, compare, and write if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m conformance.peers", description=__doc__)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=8)
-    parser.add_argument("--programs", type=int, default=2)
-    parser.add_argument("--sources", type=Path, metavar="DIR")
-    parser.add_argument("--save", type=Path, metavar="DIR")
-    parser.add_argument("--from", type=Path, metavar="DIR", dest="kept")
-    parser.add_argument("--write", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.peers",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--only", action="append", default=[], metavar="NAME", help="this program; repeatable")
+    add("--jobs", type=int, default=8, metavar="N", help="cases at a time (%(default)s)")
+    add("--programs", type=int, default=2, metavar="N", help="programs at a time (%(default)s)")
+    add("--sources", type=Path, metavar="DIR", help="the SDK's sources, with its own programs")
+    add("--save", type=Path, metavar="DIR", help="keep what came of it in files")
+    add("--from", type=Path, metavar="DIR", dest="kept", help="take what is kept, run nothing")
+    add("--write", action="store_true", help="write docs/conformance-of-peers.md anew")
     chosen = parser.parse_args(arguments)
     known = [*PEERS, *own_programs(chosen.sources or chosen.kept or Path())]
     offered = known if chosen.sources or chosen.kept else PEERS

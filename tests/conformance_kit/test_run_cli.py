@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from conformance.commands.grouped import GROUPS
 from tests.command import Done, mcpcore_here
 from transports.cli import main
 
@@ -62,11 +63,25 @@ def test_help_shows_examples(command: str) -> None:
     assert set(examples) == {command}
 
 
-def test_exit_statuses_are_in_the_help() -> None:
-    done = conformance("--help")
-    assert "0 well, 1 failures, 2 wrong usage, 3 nothing to be run, 130 interrupted" in " ".join(
-        done.stdout.split()
-    )
+@pytest.mark.parametrize("command", [(), ("server",), ("client",), ("mutants",)])
+def test_exit_statuses_are_in_the_help(command: tuple[str, ...]) -> None:
+    said = " ".join(conformance(*command, "--help").stdout.split())
+    statuses = re.findall(r"(?:Exit status: |; )(\d+) ", said)
+    assert statuses == (["0", "1", "2"] if command == ("mutants",) else ["0", "1", "2", "3", "130"])
+
+
+@pytest.mark.parametrize("command", ["server", "client", "mutants"])
+def test_every_option_stands_in_a_group(command: str) -> None:
+    shown = conformance(command, "--help").stdout
+    sections = re.split(r"^(\S.*):$", shown.partition("Examples:")[2], flags=re.MULTILINE)[1:]
+    found = {
+        heading: re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)
+        for heading, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    assert [*found] == [*(each for each in GROUPS if each in found), "Options"]
+    assert found["Options"] == ["--help"]
+    assert ("--tool" in found["What is played"]) is (command == "server")
+    assert found["How it is played"] == ["--jobs", "--timeout", "--seed"]
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
@@ -239,6 +254,7 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("client",), "no command"),
         (("client", "python", "a b.py"), "behind --, as in: -- python 'a b.py'"),
         (("client", "--tool", "t", "--", "x"), "--tool is about servers"),
+        (("client", "--thorough", "--", "x"), "--thorough is about servers"),
         (("client", "--other-header", "A: b", "--", "x"), "--other-header is about servers"),
         (("client", "--transport", "memory", "--", "x"), "cannot be met over memory"),
         (("mutants", "--only", "x"), "there is no case 'x'"),
