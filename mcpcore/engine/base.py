@@ -452,7 +452,7 @@ class PeerBase:
 
     def conclude(self, request: Outbound, signal: RequestSignal) -> bool:
         """Advance a request of ours to its end; False if it has ended before."""
-        if step(REQUEST, request.state, signal) is None:
+        if (request.state, signal) not in REQUEST:
             return False
         if request.state is _HELD:
             del self._held[request.id]

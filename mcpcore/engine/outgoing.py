@@ -130,12 +130,15 @@ class Outgoing(PeerBase):
 
     def _meta_member(self, request: Outbound, revision: Revision) -> bytes:
         """The ``_meta`` member of a request's params, or nothing."""
+        modern = self.role is _CLIENT and revision.modern
+        if not (request.meta or request.want_progress or request.log_level):  # as nearly always
+            return self.profile.client_meta(revision) if modern else b""
         own: dict[str, Any] = dict(request.meta) if request.meta else {}
         if request.want_progress:
             own[META_PROGRESS_TOKEN] = request.id
         if request.log_level is not None and revision.per_request_log_level:
             own[META_LOG_LEVEL] = request.log_level
-        if self.role is _CLIENT and revision.modern:
+        if modern:
             common = self.profile.client_meta(revision)
             return common[:-1] + b"," + to_json(own)[1:] if own else common
         return b'"_meta":' + to_json(own) if own else b""

@@ -135,7 +135,7 @@ class Receiver(Notices):
             if refusal is not None:
                 self.refuse_arrival(arrival, refusal)
             return
-        if batch is None:
+        if batch is None and route != MAIN:
             self.send_last(route, FrameKind.ACCEPTED)
 
     def _reject(

@@ -262,9 +262,9 @@ class Hub:
 
     def data_to_send(self, limit: int | None = None) -> list[Transmit]:
         """Take the frames that wait, until ``limit`` bytes are reached (but at least one)."""
-        frames = self.outbox.take(limit)
+        inbound, frames = self.inbound, self.outbox.take(limit)
         for frame in frames:
-            if frame.subject is not None or frame.key in self.inbound:
+            if frame.subject is not None or frame.key in inbound:
                 frame.peer.taken(frame)
         return frames
 

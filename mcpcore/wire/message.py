@@ -329,7 +329,10 @@ def encode_request(
     id: RequestId, method: str, params: bytes | None = None, members: bytes = b""
 ) -> bytes:
     """A request; without ``params`` and ``members`` it has no params."""
-    head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_encode_id(id), _encode(method))
+    if type(id) is int:  # as nearly always
+        head = b'{"jsonrpc":"2.0","id":%d,"method":%b' % (id, _encode(method))
+    else:
+        head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (_encode_id(id), _encode(method))
     return _with_params(head, params, members)
 
 
@@ -343,6 +346,8 @@ def _with_params(head: bytes, params: bytes | None, members: bytes) -> bytes:
         if not members:
             return head + b"}"
         params = b"{}"
+    if not members:
+        return b"".join((head, b',"params":', params, b"}"))
     return b"".join((head, b',"params":', *pieces(params, members), b"}"))
 
 
