@@ -15,8 +15,10 @@ from typing import Protocol
 
 import anyio
 
+from mcpcore.engine.peer import Peer
 from transports.descriptors import DescriptorLink
-from transports.link import clock
+from transports.link import App, clock
+from transports.pump import PumpSettings
 
 _TICK = 0.001
 
@@ -50,8 +52,10 @@ def polling(*descriptors: tuple[int, int]) -> Polling | None:
 class SeizableLink(DescriptorLink):
     """A link whose unsent output another thread can write in its last moments."""
 
-    _touching = False  # the event loop has the output in its hands
-    _seized = False
+    def __init__(self, peer: Peer, app: App, *, settings: PumpSettings | None = None) -> None:
+        super().__init__(peer, app, settings=settings)
+        self._touching = False  # the event loop has the output in its hands
+        self._seized = False
 
     def seize(self, patience: float) -> None:
         """Write what is ready, from another thread, for ``patience`` seconds at most.

@@ -56,8 +56,6 @@ class Connection(Link):
 
     binding = "custom"
     """What traces call it."""
-    trace: "ConnectionTrace | None" = None
-    """Records what goes over the connection; to be set before run()."""
     _half_close = True  # the other side may stop writing and still read
     _paced = True  # answers may have to be written before the next handler begins
 
@@ -65,6 +63,8 @@ class Connection(Link):
         self.peer = peer
         self.app = app
         self.settings = settings or PumpSettings()
+        self.trace: ConnectionTrace | None = None
+        """Records what goes over the connection; to be set before run()."""
         self._outbox = peer.hub.outbox
         self._requests = peer.hub.deadlines
         # Whether there are deadlines beside those of our requests.
