@@ -14,15 +14,17 @@ no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sectio
 import re
 import sys
 from collections import OrderedDict
+from typing import cast
 
 import h11
 from msgspec import Struct
 
 from mcpcore.http.certificates import ClientCertificate
-from mcpcore.http.headers import PROTOCOL_VERSION
+from mcpcore.http.headers import CONTENT_LENGTH, PROTOCOL_VERSION, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
 from transports.http_parsers import BadHead, Headers, RequestLines, h11_event, reader
+from transports.http_plain import Shape, shape_of, usual_lines
 from transports.http_settings import HeadLimits, ParserName
 
 __all__ = [
@@ -63,6 +65,10 @@ class RequestHead(Struct):
     upgrade: bool
     plain: bool
     """A POST, and nothing but its body and its reply follows from it."""
+    usual: bool = False
+    """It is one that :mod:`transports.http_plain` has read."""
+    shape: Shape | None = None
+    """What the next head can be held against; found when that is wanted for the first time."""
 
     @property
     def revision(self) -> Revision | None:
@@ -154,7 +160,14 @@ class RequestParser:
         head = bytes(buffer[:size]) if size > 3 else b""
         known = self._known.get(head)  # which was found before, within the same limits
         if known is None:
-            if not buffer or not find_head(buffer, self._limits):
+            if not buffer:
+                return None
+            if last is not None and last.usual and 0 < len(head) <= self._limits.size:
+                varied = _varied(last, head)
+                if varied is not None:
+                    del buffer[:size]
+                    return varied
+            if not find_head(buffer, self._limits):
                 return None
             known = self._read_new(head)
         if last is None or last.request.headers is not known.request.headers:
@@ -179,10 +192,16 @@ class RequestParser:
         return _given(known or self._read_new(head), peer, scheme, certificate)
 
     def _read_new(self, head: bytes) -> RequestHead:
-        if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-            raise BadHead(400, "a control character in the head")
-        _refuse_folded(head)
-        found = _request_head(self._read(head), head)
+        lines = usual_lines(head)
+        if lines is None:
+            if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
+                raise BadHead(400, "a control character in the head")
+            _refuse_folded(head)
+            lines = self._read(head)
+            found = _request_head(lines, head)
+        else:
+            found = _request_head(lines, head)
+            found.usual = True
         if len(head) <= _SHORT and not found.upgrade:  # which never comes again
             self._remember(head, found)
         return found
@@ -230,6 +249,47 @@ def _given(
         known.expects_continue,
         known.upgrade,
         known.plain,
+        known.usual,
+        known.shape,
+    )
+
+
+def _varied(last: RequestHead, head: bytes) -> RequestHead | None:
+    """The head that is like the last one but for length and session; None if it is another."""
+    shape = last.shape
+    if shape is None:
+        shape = last.shape = shape_of(last.text, last.request.headers)
+        if shape is None:
+            last.usual = False
+            return None
+    values = shape.match(head)
+    if values is None:
+        return None
+    request = last.request
+    headers = cast(HeaderLines, request.headers)
+    length = last.length
+    for line, value in values:
+        if headers[line][0] == CONTENT_LENGTH:
+            length = int(value)
+    return RequestHead(
+        HttpRequest(
+            method=request.method,
+            path=request.path,
+            headers=headers.varied(values),
+            query=request.query,
+            peer=request.peer,
+            scheme=request.scheme,
+            certificate=request.certificate,
+        ),
+        head,
+        last.keep_alive,
+        last.http_1_0,
+        length,
+        last.expects_continue,
+        last.upgrade,
+        last.plain,
+        True,
+        shape,
     )
 
 

@@ -136,14 +136,21 @@ class Gate:
         if head.method != "POST":
             return None
         known = getattr(head.headers, "note", None)
-        if (
+        if known is not None and self._is_like(known, head):
+            return cast(Admitted, known)
+        near = getattr(head.headers, "near", None)
+        if near is not None and self._is_like(near, head):
+            known = cast(Admitted, near)
+            return self._differing(head, known.fields.varied(head.headers), known.extra)
+        return self._recognise(head) if head.path == self._settings.path else None
+
+    def _is_like(self, known: object, head: HttpRequest) -> bool:
+        return (
             isinstance(known, Admitted)
             and known.gate is self
             and known.path == head.path
             and known.scheme == head.scheme
-        ):
-            return known
-        return self._recognise(head) if head.path == self._settings.path else None
+        )
 
     def _recognise(self, head: HttpRequest) -> Admitted | None:
         """The same where nothing is new but the session, the length and what the body decides."""
@@ -154,13 +161,19 @@ class Gate:
         fields.read_session()
         fields.version = terms.version
         fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
+        return self._differing(head, fields, terms.extra)
+
+    def _differing(
+        self, head: HttpRequest, fields: RequestFields, extra: tuple[tuple[bytes, bytes], ...]
+    ) -> Admitted | None:
+        """Admit what is known but for its session and length; None if the length is in the way."""
         try:
             length = body_length(fields)
         except HeaderError:
             return None
         if length is None or not 0 < length <= self._settings.max_body:
             return None
-        return self._note(head, fields, terms.extra, length)
+        return self._note(head, fields, extra, length)
 
     def _note(
         self,

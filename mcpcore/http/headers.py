@@ -55,13 +55,30 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared by the many that hold nothing twice."""
 
 
+VARYING = (CONTENT_LENGTH, SESSION_ID)
+"""What may differ in a request that is otherwise like the one before."""
+
+
 class HeaderLines(list[tuple[bytes, bytes]]):
     """The field lines of a request, which do not change."""
 
-    __slots__ = ("note",)
+    __slots__ = ("near", "note")
 
     note: object
     """What somebody has found out about the request, for when it comes again; not set at first."""
+    near: object
+    """The ``note`` of lines that differ from these in values of :data:`VARYING` alone, if known."""
+
+    def varied(self, values: Iterable[tuple[int, bytes]]) -> "HeaderLines":
+        """The same lines but for some values, each of visible ASCII, of fields in :data:`VARYING`.
+
+        What is known of these lines is found with the others, too.
+        """
+        lines = HeaderLines(self)
+        for index, value in values:
+            lines[index] = (self[index][0], value)
+        lines.near = getattr(self, "note", None)
+        return lines
 
 
 class HeaderError(ValueError):

@@ -60,6 +60,16 @@ class RequestFields(Fields):
             # No session has such an id; in the modern era the header means nothing.
             self.session_id = ""
 
+    def varied(self, headers: Headers) -> "RequestFields":
+        """What is known of fields that differ from these as :meth:`HeaderLines.varied` says."""
+        fields = RequestFields(())
+        fields._first = dict(headers)
+        fields.version = self.version
+        fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
+        fields._mirror = self._mirror
+        fields.read_session()
+        return fields
+
     def mirror(self) -> Mirror:
         """Read what the headers claim about the body. Raises HeaderError."""
         if self._mirror is None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from mcpcore.http.headers import Headers
+from mcpcore.http.headers import HeaderLines, Headers
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.server import HttpServer
@@ -117,6 +117,68 @@ def test_a_head_is_answered_as_if_it_came_for_the_first_time(name: str) -> None:
         for head in copies(VARIANTS[name]):
             number += 1
             assert outcome(server, number, head) == fresh
+
+
+SESSION = having("mcp-session-id: x")
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"path": "/other"}, {"method": "GET"}, {"scheme": "https"}]
+)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"content-length": str(len(BODY))},
+        {"mcp-session-id": "y"},
+        {"content-length": "0"},
+        {"content-length": str(len(BODY) + 1), "mcp-session-id": "y"},
+        {"content-length": str(2**40)},
+        {"content-length": "1x"},
+        {"content-length": "1" * 30},
+    ],
+    ids=str,
+)
+def test_a_head_that_is_like_a_known_one_is_answered_as_if_it_came_for_the_first_time(
+    values: dict[str, str], changed: dict[str, str]
+) -> None:
+    named = having(
+        *(f"{name}: {value}" for name, value in {"mcp-session-id": "x", **values}.items())
+    )
+    names = [name.decode() for name, _ in SESSION.headers]
+    plain = structs.replace(
+        SESSION,
+        headers=[
+            (key, values.get(key.decode(), old.decode()).encode()) for key, old in SESSION.headers
+        ],
+        **changed,
+    )
+    assert dict(plain.headers) == dict(named.headers)
+    fresh = outcome(make_server(SETTINGS), 1, plain)
+    server = make_server(SETTINGS)
+    for number in (1, 3):
+        known = structs.replace(SESSION, headers=list(SESSION.headers))
+        assert outcome(server, number, known)[0] == len(BODY)
+        lines = known.headers
+        assert isinstance(lines, HeaderLines)
+        varied = lines.varied((names.index(n), v.encode()) for n, v in values.items())
+        head = structs.replace(known, headers=varied, **changed)
+        assert head.headers is varied
+        assert outcome(server, number + 1, head) == fresh
+        assert outcome(server, number + 5, head) == fresh
+
+
+def test_each_of_many_that_are_alike_has_a_session_and_a_length_of_its_own() -> None:
+    server = make_server(SETTINGS)
+    lines = having("mcp-session-id: x").headers
+    assert isinstance(lines, HeaderLines)
+    place = len(lines) - 1
+    seen = []
+    for number in range(1, 5):
+        head = structs.replace(GOOD, headers=lines)
+        server.open(number, head, now=0.0)
+        seen.append(server._exchanges[number].session_id)
+        lines = lines.varied([(place, b"session-%d" % number)])
+    assert seen == ["x", "session-1", "session-2", "session-3"]
 
 
 def test_two_servers_with_other_settings_decide_for_themselves() -> None:
