@@ -25,10 +25,11 @@ _KEPT = {"example", "examples", "note", "notes", "references", "see also", "warn
 _SECTIONS = _PARAMETERS | _DROPPED | _KEPT
 
 _SECTION = re.compile(r"([A-Z][A-Za-z ]*):")
-_RULE = re.compile(r"-{3,}\s*")
-_FIELD = re.compile(r":(\w+)(?: +([^:]*))?:\s*(.*)")
-_GOOGLE_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:(?:\s+(.*)|$)")
-_NUMPY_ENTRY = re.compile(r"\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?")
+# Yet to be compiled, which re does once: most docstrings have none of these.
+_RULE = r"-{3,}\s*"
+_FIELD = r":(\w+)(?: +([^:]*))?:\s*(.*)"
+_GOOGLE_ENTRY = r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:(?:\s+(.*)|$)"
+_NUMPY_ENTRY = r"\*{0,2}(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?"
 
 
 class Docstring(Struct):
@@ -63,7 +64,7 @@ def parse_docstring(text: str | None) -> Docstring:
             elif section in _KEPT:
                 kept += lines[at:end]
             at = end
-        elif match := _FIELD.match(line):
+        elif line.startswith(":") and (match := re.match(_FIELD, line)):
             end = _indented(lines, at + 1)
             if match[1] in ("param", "parameter", "arg", "argument") and match[2]:
                 # ":param int count: ..." names the type before the name
@@ -86,7 +87,7 @@ def _section(lines: list[str], at: int) -> tuple[str | None, int]:
         return None, at
     if match:
         return name, at + 1
-    if at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1]):
+    if at + 1 < len(lines) and re.fullmatch(_RULE, lines[at + 1]):
         return name, at + 2
     return None, at
 
@@ -110,8 +111,9 @@ def _indented(lines: list[str], at: int) -> int:
     return end
 
 
-def _entries(lines: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
+def _entries(lines: list[str], form: str) -> dict[str, str]:
     """The entries of a section: those of its lines that are indented least, with what follows."""
+    pattern = re.compile(form)
     indents = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
     least = min(indents, default=0)
     texts: dict[str, list[str]] = {}

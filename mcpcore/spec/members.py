@@ -78,6 +78,11 @@ _ROWS: tuple[tuple[Span, _Members], ...] = (
 )
 """Members that not all revisions have in which their type exists, and the revisions that do."""
 
+_COMPLETE = frozenset(
+    revision for revision in REVISIONS if all(revision in span for span, _ in _ROWS)
+)
+"""The revisions that know every member: nothing need be looked at for them."""
+
 
 @lru_cache(maxsize=1024)
 def unknown_members(kind: type[Any], revision: Revision) -> frozenset[str]:
@@ -127,6 +132,8 @@ def known_members(value: V, revision: Revision) -> V:
     ``value`` is a Struct of the protocol or a list of them; it is returned as it is where nothing
     has to go, and never changed.
     """
+    if revision in _COMPLETE:
+        return value
     if isinstance(value, list):
         cut = [known_members(item, revision) for item in value]
         same = all(new is old for new, old in zip(cut, value, strict=True))

@@ -32,7 +32,8 @@ _STRIDE = 128
 _LONG = 16 * 1024
 """Bytes of a text in which it takes longer to count brackets than to find some."""
 _CLOSERS = {ord("{"): ord("}"), ord("["): ord("]")}
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{\[\]}]', re.DOTALL)
+# A pattern that only faults need is compiled, as re does it and keeps it, with the first of them.
+_STRING_OR_BRACKET = rb'(?s:"(?:[^"\\]|\\.)*+"|[{\[\]}])'
 
 
 def deeper_than(text: bytes, limit: int) -> bool:
@@ -80,7 +81,7 @@ def _has_more_brackets(text: bytes, limit: int) -> bool:
 def _shallow_part(text: bytes, limit: int) -> bytes:
     """``text`` up to the first bracket beyond ``limit``, closed so that it can be parsed."""
     open_brackets = bytearray()
-    for token in _STRING_OR_BRACKET.finditer(text, 0, LENIENT_LIMIT):
+    for token in re.compile(_STRING_OR_BRACKET).finditer(text, 0, LENIENT_LIMIT):
         byte = text[token.start()]
         if byte in _CLOSERS:
             if len(open_brackets) == limit:
@@ -93,11 +94,10 @@ def _shallow_part(text: bytes, limit: int) -> bytes:
 
 # Faults
 
-_AT_BYTE = re.compile(r"\(byte (\d+)\)")
+_AT_BYTE = r"\(byte (\d+)\)"
 # A pair of surrogates, (1) a surrogate alone, or any other escape: what a scan of escapes meets.
-_ESCAPE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F])|\\.",
-    re.DOTALL,
+_ESCAPE = (
+    rb"(?s:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F])|\\.)"
 )
 
 
@@ -129,13 +129,13 @@ def find_fault(text: bytes, max_depth: int) -> str | None:
 
 def _explain(text: bytes, reason: str) -> str:
     """Better words than the parser's where it has none for the case."""
-    at = _AT_BYTE.search(reason)
+    at = re.search(_AT_BYTE, reason)
     if at is not None:
         position = int(at[1])
         for constant in ("NaN", "Infinity"):
             if text.startswith(constant.encode(), position):
                 return f"{constant} is not a JSON value (byte {position})"
-    if any(escape[1] for escape in _ESCAPE.finditer(text)):
+    if any(escape[1] for escape in re.finditer(_ESCAPE, text)):
         return "a string contains a lone surrogate"
     if reason == "Input data was truncated":
         return "the text is truncated"

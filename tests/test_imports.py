@@ -1,0 +1,172 @@
+"""What a program does not need it does not import: that is most of the time it takes to start."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CORE = "import mcpcore"
+
+STDIO = """
+from mcpcore.service import Server
+from transports.context import Context
+from transports.server import run
+
+server = Server("lean")
+
+@server.tool
+def echo(context: Context, text: str) -> str:
+    return text
+
+run(server)
+"""
+
+HTTP = """
+import anyio
+from mcpcore.service import Server
+from transports.context import Context
+from transports.http_settings import HttpServerSettings
+from transports.server import ServeSettings, serve
+
+server = Server("lean")
+
+@server.tool
+def echo(context: Context, text: str) -> str:
+    return text
+
+async def main() -> None:
+    stop = anyio.Event()
+    link = HttpServerSettings(driver="asyncio", parser="h11")
+    settings = ServeSettings(http_link=link)
+    await serve(server, http="127.0.0.1:0", settings=settings, on_ready=stop.set, stop=stop)
+
+anyio.run(main)
+"""
+
+ASKED = [
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    },
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {
+        "jsonrpc": "2.0",
+        "id": 2,
+        "method": "tools/call",
+        "params": {"name": "echo", "arguments": {"text": "said"}},
+    },
+]
+
+NOT_OFFERED = {
+    "mcpcore.service.completions",
+    "mcpcore.service.prompts",
+    "mcpcore.service.resources",
+    "mcpcore.service.tasks",
+    "mcpcore.service.twins",
+    "mcpcore.service.uri_templates",
+    "mcpcore.spec.types.completion",
+    "mcpcore.spec.types.elicitation",
+    "mcpcore.spec.types.forms",
+    "mcpcore.spec.types.prompts",
+    "mcpcore.spec.types.resources",
+    "mcpcore.spec.types.sampling",
+    "mcpcore.spec.types.tasks",
+    "transports.inputs",
+    "transports.seal",
+    "transports.tasks_host",
+    "transports.tasks_questions",
+    "transports.tracing",
+}
+OF_OTHERS = {"cryptography", "httptools", "jsonschema", "redis", "rich", "sqlite3", "trio", "typer"}
+OF_CLIENTS = {"mcpcore.http.client", "transports.client", "transports.process"}
+
+UNNEEDED: dict[str, tuple[str, set[str]]] = {
+    "the core": (
+        CORE,
+        {
+            *NOT_OFFERED,
+            *OF_OTHERS,
+            "anyio",
+            "asyncio",
+            "hashlib",
+            "json",
+            "mcpcore.http",
+            "mcpcore.service",
+            "ssl",
+            "urllib.parse",
+        },
+    ),
+    "stdio": (
+        STDIO,
+        {
+            *NOT_OFFERED,
+            *OF_OTHERS,
+            *OF_CLIENTS,
+            "h11",
+            "hashlib",
+            "json",
+            "mcpcore.http.server",
+            "random",
+            "secrets",
+            "transports.http_host",
+            "transports.stores",
+            "transports.websocket",
+            "urllib.parse",
+            "wsproto",
+        },
+    ),
+    "HTTP": (
+        HTTP,
+        {
+            *NOT_OFFERED,
+            *OF_OTHERS,
+            *OF_CLIENTS,
+            "ctypes",
+            "json",
+            "mcpcore.http.stored",
+            "random",
+            "secrets",
+            "transports.departure",
+            "transports.stdio",
+            "transports.store_link",
+            "transports.stores",
+            "transports.websocket",
+            "urllib.parse",
+            "wsproto",
+        },
+    ),
+}
+
+
+def imported(program: str) -> set[str]:
+    """What a program has imported when it ends."""
+    words = [sys.executable, "-X", "importtime", "-c", program]
+    said = "".join(f"{json.dumps(message)}\n" for message in ASKED)
+    done = subprocess.run(words, input=said, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    if program is STDIO:
+        assert '"said"' in done.stdout
+    lines = done.stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+@pytest.mark.parametrize("kind", UNNEEDED)
+def test_what_is_not_needed_is_not_imported(kind: str) -> None:
+    program, unneeded = UNNEEDED[kind]
+    found = imported(program)
+    assert "mcpcore.engine.peer" in found
+    assert found & unneeded == set()
+
+
+def test_what_is_not_imported_exists() -> None:
+    names = {name for _, unneeded in UNNEEDED.values() for name in unneeded}
+    ours = sorted(name for name in names if name.startswith(("mcpcore", "transports")))
+    code = f"import importlib\nfor name in {ours}: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", code], check=True)
