@@ -85,7 +85,7 @@ class LineReader:
             and len(data) <= self._limit
             and not (self._chunks or self._partial or self._skipping)
             and type(data) is bytes
-            and b"\r" not in data
+            and _CR not in data
         ):  # whole lines, as small messages come
             if data.find(_LF) < len(data) - 1:
                 return [line for line in data.split(_LF) if line and not line.isspace()]

@@ -61,10 +61,8 @@ MAX_BATCH = 100
 _PARSE_ERROR = -32700
 _INVALID_REQUEST = -32600
 _NULL = Raw(b"null")
-_BRACE, _QUOTE = b'{"'
+_BRACE, _BRACKET, _QUOTE = b'{["'  # as integers: that is the fast way to look for one byte
 _BLOCK = 64 * 1024
-_COUNTED = 1024
-"""Bytes of a text whose brackets are counted before anything else is asked about them."""
 _WORTH_A_COPY = 64 * 1024
 """From this many bytes on a small Raw is copied rather than left to keep its text alive."""
 
@@ -165,13 +163,10 @@ def decode(
     try:
         if not text.isascii():
             _check_utf8(text)  # msgspec does not, in Raw values and in members it skips
-        # More than max_depth brackets, each closed, take more than twice as many bytes.
+        # More than max_depth arrays take more than twice as many bytes, objects five times: {"":}.
         size = len(text)
-        if (
-            size > 2 * max_depth
-            and (size > _COUNTED or text.count(b"{") + text.count(b"[") > max_depth)
-            and deeper_than(text, max_depth)
-        ):
+        may_be_deep = size > 2 * max_depth and (size > 5 * max_depth or _BRACKET in text)
+        if may_be_deep and deeper_than(text, max_depth):
             return _look_closer(text, max_depth, max_batch)
         message = _decode_message(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

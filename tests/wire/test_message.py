@@ -322,6 +322,24 @@ def nested(levels: int, inner: bytes = b"1") -> bytes:
     )
 
 
+def nested_objects(levels: int, bracket: bytes = b"") -> bytes:
+    """The same with objects, in as few bytes as there can be."""
+    objects = levels - 1
+    return b'{"jsonrpc":"2.0","id":7,"method":"%b","params":%b1%b}' % (
+        bracket,
+        b'{"":' * objects,
+        b"}" * objects,
+    )
+
+
+@pytest.mark.parametrize("limit", [3, 16, 128, 500])
+@pytest.mark.parametrize("bracket", [b"", b"["])
+def test_the_limit_is_exact_for_objects(limit: int, bracket: bytes) -> None:
+    assert message(nested_objects(limit, bracket), max_depth=limit).id == 7
+    reject = rejected(nested_objects(limit + 1, bracket), max_depth=limit)
+    assert reject.message == f"Parse error: nested deeper than {limit} levels"
+
+
 @pytest.mark.parametrize("limit", [3, 16, 128, 500])
 def test_the_limit_is_exact(limit: int) -> None:
     assert message(nested(limit), max_depth=limit).id == 7
