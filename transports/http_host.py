@@ -221,6 +221,11 @@ class HttpHost(HttpLink):
                 if carrier.idle:
                     carrier.stop()
 
+    def keep_time(self) -> None:
+        """See :class:`~transports.http_link.HttpLink`."""
+        if self.machine.timed:
+            super().keep_time()
+
     def _move_output(self) -> bool:
         for exchange in self.machine.writable():
             carrier = self._exchanges.get(exchange)

@@ -256,7 +256,13 @@ class HttpProtocol(LivingProtocol):
                 self._head = None
                 return self._write_whole(whole)
         self._reply = Reply(head)
-        return self._answer()
+        if machine.pending or self.blocked or self._eof or link.draining:
+            return self._answer()
+        self._head = None
+        self.deadline = math.inf
+        self._writing = False  # a handler is at work
+        link.keep_time()
+        return False
 
     def _read_body(self) -> bool:
         body, exchange, reply, link = self._body, self._exchange, self._reply, self._link

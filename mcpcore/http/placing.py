@@ -61,6 +61,8 @@ class Placing(OwnerCalls):
     _deadlines: Deadlines[Any]
     _unwatched: list[tuple[Exchange, float]]
     """Exchanges that wait for an answer, since when, and have no deadline yet: most need none."""
+    _watched: bool
+    """An exchange was given a deadline since somebody asked for the earliest."""
     _interval: float
     _closing: bool
 
@@ -264,6 +266,7 @@ class Placing(OwnerCalls):
         if record.phase is Phase.WAITING and now < record.slow_at < when:
             when = record.slow_at
         self._deadlines.set(record, when)
+        self._watched = True
 
     # Ends
 

@@ -84,6 +84,7 @@ class HttpServer(SessionEntry):
         self._news: dict[Route, Exchange] = {}
         self._deadlines: Deadlines[Exchange] = Deadlines()
         self._unwatched = []
+        self._watched = False
         self._interval = settings.heartbeat or settings.stall_timeout
         self._log = EventLog(secret, settings)
         self._closing = False
@@ -254,8 +255,8 @@ class HttpServer(SessionEntry):
 
     @property
     def timed(self) -> bool:
-        """Whether there may be a new deadline though no exchange has begun to wait."""
-        return bool(self._hub.outbound) or len(self._sessions) > 0
+        """Whether :meth:`deadline` may have come nearer since somebody asked for it."""
+        return self._watched or bool(self._hub.outbound) or len(self._sessions) > 0
 
     def next_event(self) -> Event | None:
         """Advance until there is something to tell; None when all input is used up.
@@ -327,6 +328,7 @@ class HttpServer(SessionEntry):
         """When :meth:`handle_timeout` is next needed (same origin as ``now``), None if never."""
         if self._unwatched:
             self._watch_new()
+        self._watched = False
         earliest = self._deadlines.next()
         for due in (self._hub.deadlines.next(), self._log.deadline(), self._sessions.deadline()):
             if due is not None and (earliest is None or due < earliest):
