@@ -71,10 +71,12 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Look at what is to be checked, and add a test for each case that applies."""
-    for target in config.getoption("--mcp-server"):
-        _collect(session, Subject.from_parent(session, name=f"server {target}"), items, target)
-    for command in config.getoption("--mcp-client"):
-        _collect(session, Subject.from_parent(session, name=f"client {command}"), items, command)
+    for side in ("server", "client"):
+        for number, target in enumerate(config.getoption(f"--mcp-{side}"), 1):
+            # what reports tell tests by, without the paths of this machine
+            place = f"mcp-{side}" + (f"-{number}" if number > 1 else "")
+            subject = Subject.from_parent(session, name=f"{side} {target}", nodeid=place)
+            _collect(session, subject, items, target)
 
 
 def _collect(
@@ -88,7 +90,11 @@ def _collect(
     try:
         subject.open(target)
     except (BadTarget, CannotRun, CannotStart, NoSuchCase, ValueError) as error:
-        raise pytest.UsageError(f"{subject.name}: {error}") from error
+        if not hasattr(session.config, "workerinput"):
+            raise pytest.UsageError(f"{subject.name}: {error}") from error
+        # a process of pytest-xdist can say it in a test only
+        items.append(NothingToCheck.from_parent(subject, name="can be checked", why=str(error)))
+        return
     items.extend(subject.collect())
     session.config.add_cleanup(subject.stack.close)
 
@@ -120,6 +126,22 @@ class Subject(pytest.Collector):
         for unit in self.playing.units:
             name = f"{unit.case.id}[{unit.revision.name}-{unit.binding}]"
             yield CaseItem.from_parent(self, name=name, unit=unit)
+
+
+class NothingToCheck(pytest.Item):
+    """A test that fails, in the place of the cases of something that cannot be checked."""
+
+    def __init__(self, *, why: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.why = why
+
+    def runtest(self) -> None:
+        """Say why."""
+        pytest.fail(f"{self.parent.name if self.parent else ''}: {self.why}", pytrace=False)
+
+    def reportinfo(self) -> tuple[str, int | None, str]:
+        """Where it is."""
+        return self.nodeid.partition("::")[0], None, self.name
 
 
 class CaseBroken(Exception):

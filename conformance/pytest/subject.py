@@ -3,10 +3,11 @@
 import pkgutil
 import re
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypeVar
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from conformance.kit.model import Binding, Result, Side
 from conformance.kit.wire import Stage
@@ -20,6 +21,7 @@ from conformance.run.stages import Subject, module, subject_of
 from mcpcore.service import Server
 from transports.targets import parse_target
 
+T = TypeVar("T")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -43,7 +45,7 @@ def playing_server(target: str, only: Sequence[str], settings: Settings) -> Iter
     Raises BadTarget, NoSuchCase, CannotStart, CannotRun, and ValueError for a bad module.
     """
     subject = _server(target)
-    problem: CannotRun | None = None
+    problem: CannotRun | KeyboardInterrupt | None = None
     run = prepare([subject], select(all_cases(), only), settings)
     with (
         start_blocking_portal() as portal,
@@ -51,12 +53,12 @@ def playing_server(target: str, only: Sequence[str], settings: Settings) -> Iter
     ):
         servers = Servers(run, {subject.binding: stage}, Listener())
         try:
-            portal.call(servers.look)
-        except CannotRun as error:
+            _call(portal, servers.look)
+        except (CannotRun, KeyboardInterrupt) as error:
             # raised here it would come out of the stage's tasks as a group
             problem = error
         else:
-            yield Playing(servers, run.units, lambda unit: portal.call(servers.play, unit))
+            yield Playing(servers, run.units, lambda unit: _call(portal, servers.play, unit))
     if problem is not None:
         raise problem
 
@@ -72,8 +74,18 @@ def playing_client(
     run = prepare_client(words, chosen, cases, settings)
     with start_blocking_portal() as portal:
         clients = Clients(run, words, Listener())
-        portal.call(clients.look)
-        yield Playing(clients, run.units, lambda unit: portal.call(clients.play, unit))
+        _call(portal, clients.look)
+        yield Playing(clients, run.units, lambda unit: _call(portal, clients.play, unit))
+
+
+def _call(portal: BlockingPortal, function: Callable[..., Awaitable[T]], *arguments: Unit) -> T:
+    """Wait for what comes of it; who is interrupted meanwhile gives it up."""
+    future = portal.start_task_soon(function, *arguments)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        future.cancel()
+        raise
 
 
 @asynccontextmanager

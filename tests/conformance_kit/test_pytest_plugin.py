@@ -1,10 +1,13 @@
 """The pytest plugin, run as others run it: cases become tests, verdicts become outcomes."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from xml.etree import ElementTree as Xml
 
 import pytest
 
@@ -146,3 +149,80 @@ def test_strict_makes_a_should_a_failure(tmp_path: Path) -> None:
     assert "xfailed" in lenient.stdout
     assert "xfailed" not in strict.stdout
     assert strict.stdout.count("FAILED") > lenient.stdout.count("FAILED")
+
+
+def test_reports_name_the_cases_without_the_paths_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "liar.py").write_text(LIAR)
+    servers = ("--mcp-server", f"{sys.executable} liar.py") * 2
+    done = run(
+        tmp_path,
+        *(*servers, "--mcp-only", IDS, "--mcp-revision", "2025-11-25", "--mcp-timeout", "0.5"),
+        *("--junitxml", "junit.xml"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    cases = [*Xml.parse(tmp_path / "junit.xml").iter("testcase")]
+    assert [each.get("classname") for each in cases] == ["mcp-server", "mcp-server-2"]
+    assert {each.get("name") for each in cases} == {f"{IDS}[2025-11-25-stdio]"}
+    for each in cases:
+        (failure,) = each.iter("failure")
+        assert "clause: https://modelcontextprotocol.io" in (failure.text or "")
+        assert "-> request initialize" in (failure.text or "")
+
+
+def test_beside_other_processes_what_cannot_be_checked_is_one_failure(tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    (tmp_path / "test_own.py").write_text("def test_own(): assert True\n")
+    done = run(tmp_path, "-p", "xdist", "-n", "2", "--mcp-server", "no-such-program", "-q")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 1 passed" in done.stdout
+    assert "no-such-program cannot be started: no such file or directory" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "INTERNALERROR" not in done.stdout
+
+
+# opens a pipe and says no more, where it is asked for what hangs it
+HANGS = """
+import json, sys, time
+
+TOOL = {"name": "echo", "inputSchema": {"type": "object"}}
+for line in sys.stdin:
+    said = json.loads(line)
+    if said.get("method") == sys.argv[1]:
+        open("hangs", "w").close()
+        time.sleep(600)
+    elif said.get("method") == "initialize":
+        result = {
+            "protocolVersion": said["params"]["protocolVersion"],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "slow", "version": "1"},
+        }
+    elif said.get("method") == "tools/list":
+        result = {"tools": [TOOL]}
+    elif "id" in said:
+        result = {}
+    if "id" in said:
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("method", ["initialize", "tools/call"], ids=["look", "case"])
+def test_an_interruption_ends_it_at_once(method: str, tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(HANGS)
+    os.mkfifo(tmp_path / "hangs")
+    words = (
+        *("--mcp-server", f"{sys.executable} server.py {method}", "--mcp-timeout", "100"),
+        *("--mcp-revision", "2025-06-18", "--mcp-only", "server/tools/calling-tools/result-shape"),
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        (tmp_path / "hangs").read_text()
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert "INTERNALERROR" not in said
+    assert "KeyboardInterrupt" in said
