@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import conformance.strategies
+from tests.command import mcpcore_here
 from tests.docs_blocks import ROOT, Program, blocks, check_types, dead_links, programs
 
 PAGE = ROOT / "docs" / "conformance-library.md"
@@ -43,6 +44,41 @@ def test_every_option_of_the_workflow_is_there() -> None:
     used = set(re.findall(r" (--[a-z-]+) ", workflow)) - {"--"}
     assert used
     assert all(option in done.stdout for option in used), used
+
+
+SERVER = """
+from mcpcore.service import Server
+from transports.server import run
+
+server = Server("calculator", version="1")
+
+
+@server.tool
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+if __name__ == "__main__":
+    run(server, stdio=True)
+"""
+
+
+def test_the_workflow_makes_what_it_shows_and_keeps(tmp_path: Path) -> None:
+    (workflow,) = [block.text for block in blocks(PAGE) if block.kind == "yaml"]
+    (folded,) = re.findall(r"run: >\n(.*?)\n +- name", workflow, re.DOTALL)
+    program, *words = folded.split()
+    at = words.index("--")
+    assert (program, words[at:]) == ("mcpcore", ["--", "python", "my_server.py"])
+    (tmp_path / "my_server.py").write_text(SERVER)
+    some = ("--only", "basic/lifecycle", "--revision", "2025-11-25", "--trace-all")
+    done = mcpcore_here(
+        *words[:at], *some, "--", sys.executable, "my_server.py", cwd=tmp_path, PYTHONPATH=str(ROOT)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = re.findall(r"cat (\S+) >>", workflow)
+    kept = workflow.partition("path: |")[2].split()
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"my_server.py", *shown, *kept}
 
 
 def test_every_strategy_is_named() -> None:

@@ -116,8 +116,11 @@ class Choice(Struct, frozen=True, kw_only=True):
             text = Path(self.expected_failures).read_text("utf-8")
             return read_expected(text, _of_side(side))
         except (OSError, UnicodeDecodeError, BadExpectations) as error:
+            why = str(error)
+            if isinstance(error, FileNotFoundError):
+                why = "there is no such file; --write-expected FILE makes one"
             raise Failure(
-                f"--expected-failures: {self.expected_failures}: {error}", Exit.USAGE
+                f"--expected-failures: {self.expected_failures}: {why}", Exit.USAGE
             ) from None
 
 

@@ -244,7 +244,10 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("server", "http://h/mcp", "--transport", "smtp"), "there is no transport 'smtp'"),
         (("server", "http://h/mcp", "--transport", "ws"), "not over ws"),
         (("server", "http://h/mcp", "http://i/mcp"), "two servers over http"),
-        (("server", "http://h/mcp", "--expected-failures", "/nonexistent"), "/nonexistent"),
+        (
+            ("server", "http://h/mcp", "--expected-failures", "/nonexistent"),
+            "/nonexistent: there is",
+        ),
         (("server", "http://h/mcp", "--env", "A=1"), "--env is for servers that are started"),
         (("server", "nothing:server"), "there is no module 'nothing'"),
         (("server", "json:loads"), "names a function, not a Server"),
