@@ -12,6 +12,7 @@ from conformance.trace.actor import Actor, Own
 from conformance.trace.dialogue import Exchange, Head, Said, parse_head
 from conformance.trace.players import Player
 from conformance.trace.reading import Entry
+from conformance.trace.unasked import answer
 from mcpcore.engine.config import Config
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
@@ -183,7 +184,9 @@ class _ServerActor(Actor):
 class HttpClientPlayer(Player):
     """An HttpClient: its requests are matched to those of the trace, whose responses it gets."""
 
-    def __init__(self, config: Config, entries: list[Entry]) -> None:
+    def __init__(self, config: Config, entries: list[Entry], unasked: str = "") -> None:
+        """``unasked``: see :class:`PeerPlayer`."""
+        self._unasked = unasked
         self._client = _client(config, entries)
         self.actor = Actor(self._client, "client")
         self._started = False
@@ -199,6 +202,8 @@ class HttpClientPlayer(Player):
         if not self._started:
             self._started = True
             self._client.start(now=now)
+            if self._unasked:
+                self._settle(now)
         if record.kind == "http-request" and exchange is not None and exchange.request is not None:
             if exchange.request.method == "DELETE":
                 self._client.close(now=now)  # which is when it does this
@@ -216,6 +221,18 @@ class HttpClientPlayer(Player):
             self._data(record.stream, _written(record, data), now)
         elif record.kind == "closed":
             self._client.close(now=now)
+
+    def _settle(self, now: float) -> None:
+        """Answer what the client of the trace has not asked."""
+        self._gather(now)
+        if not self._plans or not self.actor.unsaid:
+            return
+        exchange, probe = self._plans.pop().exchange, self.actor.unsaid.pop()
+        self._told.clear()
+        head = [(b"content-type", b"application/json")]
+        self._client.response_head(exchange, 200, head, now=now)
+        self._client.response_data(exchange, answer(probe.id, self._unasked), now=now)
+        self._client.response_end(exchange, error=None, now=now)
 
     def act(self, said: Said, now: float) -> None:
         """See :meth:`Player.act`."""

@@ -7,6 +7,7 @@ import msgspec
 from conformance.trace.actor import Actor, Own
 from conformance.trace.dialogue import Exchange, Router, Said
 from conformance.trace.reading import Entry, TraceFile
+from conformance.trace.unasked import OFFERS, answer, begins_without
 from mcpcore.engine.config import Config, Limits, Negotiation, Role
 from mcpcore.engine.peer import Peer
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
@@ -16,14 +17,6 @@ from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabiliti
 __all__ = ["PeerPlayer", "Player", "config_for", "player_for"]
 
 _INFO = Implementation(name="replay", version="1")
-_OFFERS: dict[str, Any] = {
-    "tools": {"listChanged": True},
-    "resources": {"listChanged": True, "subscribe": True},
-    "prompts": {"listChanged": True},
-    "completions": {},
-    "logging": {},
-}
-"""What a server offers of which the trace does not say it."""
 
 
 class Player:
@@ -61,7 +54,9 @@ class Player:
 class PeerPlayer(Player):
     """A Peer: stdio, sockets, WebSocket, memory."""
 
-    def __init__(self, config: Config, side: str) -> None:
+    def __init__(self, config: Config, side: str, unasked: str = "") -> None:
+        """``unasked``: the revision of a client that begins without server/discover."""
+        self._unasked = unasked
         self._peer = Peer(Role.CLIENT if side == "client" else Role.SERVER, config)
         self.actor = Actor(self._peer, side)
         self._started = side == "server"
@@ -73,6 +68,10 @@ class PeerPlayer(Player):
             self._started = True
             self._peer.start(now=now)
             self._told = self.take(None, now)  # it may be what the trace says first
+            if self._unasked and self.actor.unsaid:
+                self._told = []
+                probe = self.actor.unsaid.pop()
+                self._peer.receive(answer(probe.id, self._unasked), now=now)
         if entry.record.kind == "closed":
             self._peer.receive_eof(now=now, reason=entry.record.text or "closed")
 
@@ -105,12 +104,17 @@ def _state_of(peer: Peer) -> str:
 def player_for(trace: TraceFile, entries: list[Entry], side: str) -> Player:
     """What plays a side of the records of one connection."""
     config = config_for(trace, entries, side)
+    router = Router(trace)
+    unasked = ""
+    if side == "client":
+        unasked = begins_without([said for entry in entries for said in router.follow(entry)])
     if any(entry.record.stream for entry in entries):
         from conformance.trace.http_players import HttpClientPlayer, HttpServerPlayer
 
-        kind = HttpClientPlayer if side == "client" else HttpServerPlayer
-        return kind(config, entries)
-    return PeerPlayer(config, side)
+        if side == "client":
+            return HttpClientPlayer(config, entries, unasked)
+        return HttpServerPlayer(config, entries)
+    return PeerPlayer(config, side, unasked)
 
 
 def config_for(trace: TraceFile, entries: list[Entry], side: str) -> Config:
@@ -136,7 +140,7 @@ def config_for(trace: TraceFile, entries: list[Entry], side: str) -> Config:
     result = next((said.result for said in messages if "capabilities" in said.result), None)
     return Config(
         info=_INFO,
-        capabilities=_read(_OFFERS if result is None else result["capabilities"], _SERVER),
+        capabilities=_read(OFFERS if result is None else result["capabilities"], _SERVER),
         limits=limits,
     )
 

@@ -54,6 +54,31 @@ def at(found: list[Step], line: int) -> Step:
     return next(step for step in found if step.line == line)
 
 
+UNASKED = {
+    "stdio": trace(c(modern("tools/call", CALL)), s(done({"content": []}))),
+    "http": trace(
+        post(
+            modern("tools/call", CALL),
+            mcp_protocol_version="2026-07-28",
+            mcp_method="tools/call",
+            mcp_name="t",
+        ),
+        reply(done({"content": []})),
+        binding="http",
+    ),
+}
+
+
+@pytest.mark.parametrize("of", UNASKED.values(), ids=UNASKED)
+def test_a_modern_client_may_begin_without_server_discover(of: TraceFile) -> None:
+    found = steps(of, "client")
+    assert [text for step in found for text in step.remarks] == []
+    (sent,) = [text for step in found for text in step.sends]
+    assert "request tools/call" in sent
+    events = [text.partition(" ")[0] for step in found for text in step.events]
+    assert events == ["Ready", "ResultReceived"]
+
+
 # What was really recorded
 
 
