@@ -154,7 +154,7 @@ class Telling(RequestFacts):
     async def drained(self) -> None:
         """Wait until the client has taken what was sent; for handlers that send very much.
 
-        If it has taken all of it, other tasks get their turn at every eighth such call, not at each.
+        If it has taken all of it, others get their turn at every eighth such call, not at each.
         A handler that runs in a thread need not: what it sends waits for room.
         """
         await self._runtime.drained(self._request.key)
