@@ -54,18 +54,18 @@ _OF_SERVERS = (
 _OF_CLIENTS = (
     *_STARTING,
     (
-        "did not connect: it is running",
+        "did not connect.*: it is running",
         "it was started with the address of a server as its last argument, and was not heard there:"
         " does it connect to that, and is --transport right? One that is slow to start gets more"
         " time by --timeout SECONDS",
     ),
     (
-        "did not connect: it has ended with status 0",
+        "did not connect.*: it has ended with status 0",
         "it is to connect to the server whose address is its last argument: does it do that by"
         " itself, and is --transport right?",
     ),
     (
-        "did not connect: it has ended",
+        "did not connect.*: it has ended",
         "it has failed before it connected: does it run by itself, with the same words, an address"
         " behind them, and --env, --cwd?",
     ),
