@@ -35,6 +35,8 @@ _COUNTS = (
 )
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OLD_DIALECT = re.compile(r"draft-0[3-7]")
+_WHOLE = 2**53
+"""Up to here every whole number is a floating-point number, too."""
 _DEPTH = 64
 _STEPS = 20_000
 """A schema that takes longer than that to follow is not followed to its end."""
@@ -241,7 +243,8 @@ def _number_problem(value: float, schema: dict[str, Any], at: str) -> str:
     if below or above or edge:
         return f"{at} is out of range: {value}"
     step = schema.get("multipleOf")
-    if isinstance(step, int) and isinstance(value, int) and step > 0 and value % step:
+    exact = isinstance(value, int) or (isinstance(step, int) and step <= _WHOLE)
+    if isinstance(step, int) and exact and step > 0 and value % step:
         return f"{at} is no multiple of {step}: {value}"
     return ""
 

@@ -76,6 +76,15 @@ def test_a_value_follows_a_schema_as_the_validator_has_it(
     assert good is not bool(value_problem(value, schema)), value_problem(value, schema)
 
 
+@pytest.mark.parametrize(
+    ("value", "step", "good"),
+    [(4, 2, True), (3, 2, False), (4.0, 2, True), (0.5, 1, False), (0.5, 2**1100, True)],
+)
+def test_multiples(value: float, step: int, good: bool) -> None:
+    # what cannot be told without rounding is left alone
+    assert (value_problem(value, {"multipleOf": step}) == "") is good
+
+
 WRONG: list[tuple[Any, str]] = [
     (None, "neither an object nor a boolean"),
     ({"type": "text"}, ".type is 'text'"),
