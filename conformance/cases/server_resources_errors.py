@@ -2,6 +2,7 @@
 
 import re
 
+from conformance.kit.asking import failed
 from conformance.kit.content import check_base64
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, RESOURCE_NOT_FOUND, Kind
@@ -99,7 +100,7 @@ async def not_found_uri(talk: ServerTalk) -> None:
 async def no_uri(talk: ServerTalk) -> None:
     """A request that names no resource is an error."""
     reply = await (await talk.open()).request("resources/read", {})
-    check(reply.refused, f"resources/read without uri got {reply}")
+    check(failed(reply), f"resources/read without uri got {reply}")
 
 
 @page.server(
@@ -114,7 +115,7 @@ async def invalid_uris(talk: ServerTalk) -> None:
     link = await talk.open()
     for uri in ("", "no uri", "://", "%zz", "test://%zz/\u0000", 17, None, ["test://x"]):
         reply = await read(link, uri)
-        check(reply.refused, f"the URI {uri!r} got {reply}")
+        check(failed(reply), f"the URI {uri!r} got {reply}")
 
 
 @page.server(

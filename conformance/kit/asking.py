@@ -146,7 +146,12 @@ def answered(reply: Reply) -> bool:
 
 
 def failed(reply: Reply) -> bool:
-    """Whether a call came to nothing: an error of the protocol, or a result with ``isError``."""
+    """Whether a call came to nothing: an error of the protocol, or a result with ``isError``.
+
+    Raises Broken if it was the end of the connection.
+    """
+    if reply.gone is not None:
+        raise Broken(f"{reply.sent.method} ended the connection ({reply.gone.reason})")
     if reply.message is not None and reply.message.kind is Kind.RESULT:
         return reply.message.result.get("isError") is True
     return reply.refused
@@ -173,8 +178,10 @@ async def pages(link: Link, method: str) -> list[dict[str, Any]]:
         cursor = reply.result.get("nextCursor")
         if cursor is None:
             return found
+        if params == {"cursor": cursor}:
+            raise Broken(f"{method} leads from the cursor {cursor!r} to itself", method)
         params = {"cursor": cursor}
-    raise Broken(f"{method} has more than {PAGES} pages")
+    raise Broken(f"{method} has more than {PAGES} pages", method)
 
 
 async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:

@@ -124,6 +124,7 @@ async def _handshake(talk: ServerTalk, features: Features) -> None:
     await link.accepted(await link.notify("notifications/initialized"))
     await _lists(link, features)
     await _plainest(link, features)
+    features.answers_notifications = any(each.about_nothing for each in link.inbox)
 
 
 async def _plainest(link: Link, features: Features) -> None:

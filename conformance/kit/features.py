@@ -66,6 +66,8 @@ class Features(Struct):
     """The plainest request that was seen to be served; empty: that which has to be, in its era."""
     noisy: bool = False
     """Whether it is known to write other lines than messages to its standard output."""
+    answers_notifications: bool = False
+    """Whether errors were heard that have no id, though all that was asked was answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
     allowed: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
 from conformance.kit.shapes import result_problem
-from conformance.kit.verdicts import ERROR, Broken, Ended, Inconclusive, check
+from conformance.kit.verdicts import ERROR, NOISE, Broken, Ended, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
@@ -223,6 +223,9 @@ class Link:
         if agreed != self.revision.name:
             raise Inconclusive(f"the server answered {agreed!r} to {self.revision.name}")
         await self.accepted(await self.notify(INITIALIZED))
+        if self.talk.features.answers_notifications:
+            await self.fence()
+            self.inbox = [each for each in self.inbox if not each.about_nothing]
         return reply.result
 
     @property
@@ -273,10 +276,17 @@ class Link:
 
         def found() -> bool:
             reply.message = self.answer_to(sent)
+            reply.other_id = self._mistyped(sent)
             over = self.over(sent) or _key(sent.id) in self._misshapen
-            return reply.message is not None or over or self.gone is not None
+            ended = over or reply.other_id is not UNSET or self.gone is not None
+            return reply.message is not None or ended
 
         await self.until(found, within)
+        if reply.message is not None and self._by_chance(sent, reply.message):
+            # an error without an id may be about something else, such as a notification
+            pause = self.talk.timing.quiet
+            await self.until(lambda: not self._by_chance(sent, self.answer_to(sent)), pause)
+            reply.message = self.answer_to(sent)
         if reply.message is not None:
             self.inbox.remove(reply.message)
             self._waiting.discard(_key(sent.id))
@@ -437,6 +447,8 @@ class Link:
 
     def _flaw(self, message: Message) -> str:
         """Of what kind an invalid answer is; see :class:`Broken`."""
+        if message.value is None and self.wire.binding is Binding.STDIO:
+            return NOISE
         if message.method or not isinstance(message.value, dict):
             return ""
         found = message.value
@@ -458,6 +470,24 @@ class Link:
             ):
                 return message
         return None
+
+    def _by_chance(self, sent: Sent, answer: Message | None) -> bool:
+        """Whether the answer is one without an id, to a request that has a good one."""
+        one_channel = not (sent.exchange and answer is not None and answer.source.exchange)
+        known = answer is not None and messages.is_id(sent.id) and bool(sent.method)
+        return one_channel and known and answer is not None and not answer.answers(sent.id)
+
+    def _mistyped(self, sent: Sent) -> Any:
+        """The id of an answer that differs from the request's in its type alone; or UNSET."""
+        for each in self.inbox:
+            same = str(each.id) == str(sent.id) and type(each.id) is not type(sent.id)
+            if (
+                same
+                and each.kind in (Kind.RESULT, Kind.ERROR)
+                and _key(each.id) not in self._waiting
+            ):
+                return each.id
+        return UNSET
 
     def forget(self, sent: Sent) -> None:
         """Do not expect an answer any more, as the request was cancelled."""

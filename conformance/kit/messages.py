@@ -88,6 +88,11 @@ class Message(Struct):
         return int(self.error["code"])
 
     @property
+    def about_nothing(self) -> bool:
+        """Whether it is an error that does not say to what."""
+        return self.kind is Kind.ERROR and self.id in (None, UNSET)
+
+    @property
     def stray(self) -> bool:
         """Whether this is a whole line of something else: no message, and no part of one."""
         if self.kind is not Kind.INVALID or self.source.data.strip() in _BEGINNINGS:
@@ -184,8 +189,10 @@ def _problem(value: Any) -> str:
     """What is wrong with an envelope; empty if nothing is."""
     if not isinstance(value, dict):
         return f"a message is an object, this is {_name(value)}"
-    if value.get("jsonrpc") != "2.0":
-        return f'jsonrpc has to be "2.0", not {value.get("jsonrpc")!r}'
+    if "jsonrpc" not in value:
+        return 'jsonrpc has to be "2.0", and is missing'
+    if value["jsonrpc"] != "2.0":
+        return f'jsonrpc has to be "2.0", not {value["jsonrpc"]!r}'
     if "method" in value:
         if not isinstance(value["method"], str):
             return f"method has to be a string, not {_name(value['method'])}"
@@ -197,7 +204,8 @@ def _problem(value: Any) -> str:
             return "a message has both a method and a result or error"
         return ""
     if ("result" in value) == ("error" in value):
-        return "an answer has either a result or an error"
+        which = "both" if "result" in value else "neither"
+        return f"an answer has either a result or an error, and this has {which}"
     if "result" in value:
         if not is_id(value.get("id")):
             return f"a result needs the id of its request, not {value.get('id')!r}"

@@ -72,7 +72,8 @@ async def rejected(
     if not isinstance(id, UnsetType):
         sent.id = id
     reply = await outcome(link, sent)
-    check(reply.gone is None, f"{what} ended the connection ({reply})")
+    if reply.gone is not None:
+        raise Broken(f"{what} ended the connection ({reply.gone.reason})")
     if reply.message is not None:
         check(reply.message.kind is Kind.ERROR, f"{what} was carried out: {reply.message.value}")
     for stray in answers(link):

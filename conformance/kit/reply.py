@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from conformance.kit.heard import Gone, Head, header
 from conformance.kit.messages import Kind, Message
@@ -38,6 +38,8 @@ class Reply(Struct):
     message: Message | None = None
     head: Head | None = None
     body: bytes = b""
+    other_id: Any = UNSET
+    """The id of an answer that has come meanwhile, and should have been the request's."""
     gone: Gone | None = None
 
     @property
@@ -74,7 +76,8 @@ class Reply(Struct):
     @property
     def silent(self) -> bool:
         """Nothing came at all, in time."""
-        return self.message is None and self.head is None and self.gone is None
+        something = self.message or self.head or self.gone
+        return something is None and self.other_id is UNSET
 
     def failed_with(self, *codes: int, status: int | None = None) -> dict[str, Any]:
         """Check that this is an error with one of these codes (and that status over HTTP)."""
@@ -100,4 +103,6 @@ class Reply(Struct):
             kind = (self.header("content-type") or "").partition(";")[0].strip()
             what = f"with {kind or 'an unknown type'}, and without" if self.body else "without"
             return f"HTTP status {self.head.status} {what} a message"
+        if self.other_id is not UNSET:
+            return f"no answer with its id {self.sent.id!r}, but one with the id {self.other_id!r}"
         return "no answer"

@@ -1,7 +1,7 @@
 """How a dialogue ends early."""
 
-ERROR = "error"
-"""The flaw of an error whose form is wrong."""
+ERROR, NOISE = "error", "noise"
+"""The flaws of an error whose form is wrong, and of a line of a process that is no JSON."""
 
 
 class Ended(Exception):
@@ -16,7 +16,7 @@ class Broken(Ended):
     """The clause is broken: failed, or weak if it is a SHOULD, informational if it is a MAY.
 
     ``flaw``: what is wrong is the form of an answer to this method, or (``ERROR``) of an error,
-    which every case that gets such an answer comes upon.
+    or (``NOISE``) that of a line; every case that gets such a one comes upon it.
     """
 
     def __init__(self, detail: str, flaw: str = "") -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from conformance.kit import verdicts as flaws
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Result, Verdict
-from conformance.kit.verdicts import ERROR
 from conformance.run.plan import Unit
 
+NOISE = "basic/transports/stdio/stdio/nothing-but-messages"
+"""The case about what a process writes between its messages; where it fails, others skip that."""
 HOMES = {
-    ERROR: "basic/index/error-responses/code-and-message",
+    flaws.NOISE: NOISE,
+    flaws.ERROR: "basic/index/error-responses/code-and-message",
     "initialize": "basic/lifecycle/initialization/answered",
     "server/discover": "server/discover/response/answered",
     "ping": "basic/utilities/ping/behavior-requirements/empty",
@@ -25,9 +28,9 @@ HOMES = {
     "completion/complete": "server/utilities/completion/completion-results/shape",
 }
 """The case that is about the form of the answers to a method, by flaws."""
-NOISE = "basic/transports/stdio/stdio/nothing-but-messages"
-"""The case about what a process writes between its messages; where it fails, others skip that."""
-_CASES = frozenset(HOMES.values())
+LINES = "basic/transports/stdio/stdio/no-embedded-newlines"
+"""The other case that is about what is a line."""
+_CASES = frozenset(HOMES.values()) - {NOISE}
 
 
 class Followers:
@@ -51,12 +54,12 @@ class Followers:
         """Learn from a result, or change its verdict; ``features``: of that server."""
         if result.case.id == NOISE:
             features.noisy |= result.verdict is Verdict.FAILED
-            return
-        if result.case.id in _CASES:
+        if result.case.id in {*_CASES, NOISE}:
             if result.verdict is Verdict.FAILED:
                 self._found.add((result.binding, result.revision, result.case.id))
             return
         home = HOMES.get(result.flaw, "")
-        if (result.binding, result.revision, home) in self._found:
+        own = home == NOISE and result.case.id == LINES
+        if not own and (result.binding, result.revision, home) in self._found:
             result.verdict = Verdict.INCONCLUSIVE
             result.detail += f"; that is what {home} finds, and hides what this case is about"

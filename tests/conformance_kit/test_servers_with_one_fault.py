@@ -1,0 +1,162 @@
+"""Programs with one common fault each: the report names it, and little else."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.kit.model import Binding, Verdict
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener, Run
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import subject_of
+from mcpcore.spec.revisions import BY_NAME
+from transports.targets import parse_target
+
+pytestmark = pytest.mark.anyio
+
+SERVER = """
+import json, sys
+
+FAULT = sys.argv[1]
+ECHO = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+TOOLS = [{"name": "echo", "inputSchema": ECHO, "description": "Says it again."}]
+VERSIONS = ("2025-06-18", "2025-11-25")
+opened = False
+
+def put(id, **what):
+    if FAULT == "ids as texts" and id is not None:
+        id = str(id)
+    said = {"jsonrpc": "2.0", "id": id, **what}
+    print(json.dumps(said, indent=2 if FAULT == "many lines" else None), flush=True)
+
+def fail(id, code):
+    put(id, error={"code": code, "message": "no"})
+
+def text(words, **more):
+    return {"content": [{"type": "text", "text": words}], **more}
+
+def call(params):
+    arguments = params.get("arguments", {})
+    if not isinstance(arguments, dict) or params.get("name") != "echo":
+        return None
+    if FAULT == "dies of arguments":
+        return text(arguments["text"].strip())
+    words = arguments.get("text")
+    return text(words) if isinstance(words, str) else text("which?", isError=True)
+
+def answer(method, params):
+    global opened
+    if method == "initialize":
+        version = params.get("protocolVersion")
+        if not isinstance(version, str):
+            return None
+        opened = True
+        offered = version if version in VERSIONS else VERSIONS[-1]
+        who = {"serverInfo": {"name": "odd", "version": "1"}, "capabilities": {"tools": {}}}
+        return {"protocolVersion": offered, **who}
+    if method == "tools/list":
+        if FAULT == "pages without end":
+            return {"tools": TOOLS, "nextCursor": "again"}
+        return None if params.get("cursor") is not None else {"tools": TOOLS}
+    return call(params)
+
+for line in sys.stdin:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        fail(None, -32700)
+        continue
+    good = isinstance(said, dict) and said.get("jsonrpc") == "2.0"
+    method, id = (said.get("method"), said.get("id")) if good else (None, None)
+    known = isinstance(id, (str, int)) and not isinstance(id, bool)
+    if good and "method" not in said:
+        continue
+    if good and "id" not in said and isinstance(method, str):
+        if FAULT == "answers notifications":
+            fail(None, -32601)
+        continue
+    params = said.get("params", {}) if good else None
+    if not known or not isinstance(method, str) or not isinstance(params, dict):
+        fail(id if known else None, -32600)
+    elif method == "ping":
+        put(id, result={})
+    elif not opened and method != "initialize":
+        fail(id, -32600)
+    elif method not in ("initialize", "tools/list", "tools/call"):
+        fail(id, -32601)
+    elif (found := answer(method, params)) is None:
+        fail(id, -32602)
+    else:
+        put(id, result=found)
+"""
+NOTIFICATIONS = "basic/index/notifications"
+SECURITY = "server/tools/security-considerations"
+STDIO = "basic/transports/stdio/stdio"
+PAGES = "server/utilities/pagination"
+OPENED = "basic/lifecycle/initialization/answered"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One: what the kit does over stdio is tried on both elsewhere, and a run takes seconds."""
+    return "asyncio"
+
+
+async def ran(fault: str, tmp_path: Path) -> Run:
+    """A run of all cases in one revision."""
+    path = tmp_path / "server.py"
+    path.write_text(SERVER)
+    subjects = [subject_of(parse_target([sys.executable, str(path), fault]))]
+    run = prepare(subjects, all_cases(), Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
+    await run_server(run, subjects, Listener())
+    return run
+
+
+@pytest.mark.parametrize(
+    ("fault", "failed", "said"),
+    [
+        ("none", set(), ""),
+        (
+            "answers notifications",
+            {
+                f"{NOTIFICATIONS}/unknown",
+                f"{NOTIFICATIONS}/request-without-id",
+                f"{NOTIFICATIONS}/malformed",
+                "basic/lifecycle/initialization/initialized-unanswered",
+            },
+            "an answer came, {'jsonrpc': '2.0', 'id': None, 'error': ",
+        ),
+        (
+            "ids as texts",
+            {OPENED},
+            "initialize got no answer with its id 1, but one with the id '1'",
+        ),
+        (
+            "many lines",
+            {OPENED, f"{STDIO}/nothing-but-messages", f"{STDIO}/no-embedded-newlines"},
+            "the server sent an invalid message: not JSON: ",
+        ),
+        (
+            "dies of arguments",
+            {f"{SECURITY}/missing-argument", f"{SECURITY}/wrong-type"},
+            "tools/call ended the connection (the process ended with status 1)",
+        ),
+        (
+            "pages without end",
+            {
+                "server/tools/listing-tools/shape",
+                f"{PAGES}/operations-supporting-pagination/tools",
+                f"{PAGES}/request-format/pages-differ",
+            },
+            "tools/list l",
+        ),
+    ],
+)
+async def test_a_fault_is_named(fault: str, failed: set[str], said: str, tmp_path: Path) -> None:
+    run = await ran(fault, tmp_path)
+    found = {each.case.id: each for each in run.results if each.verdict is Verdict.FAILED}
+    assert {*found} == failed
+    assert [each.detail for each in found.values() if not each.detail.startswith(said)] == []
+    assert {each.binding for each in run.results} == {Binding.STDIO}
