@@ -212,10 +212,14 @@ class Reader:
     def _inflate(self, data: bytes) -> bytes:
         self.marked += 1
         # By single bytes no distance reaches further back than the window has.
-        step = 1 if self._bits < 15 else len(data) + len(_TAIL)
-        whole = data + _TAIL
-        parts = (whole[start : start + step] for start in range(0, len(whole), step))
-        unpacked = b"".join(self._inflater.decompress(part) for part in parts)
+        rest, unpacked = data + _TAIL, b""
+        while rest:
+            step = 1 if self._bits < 15 else len(rest)
+            parts = (rest[start : start + step] for start in range(0, len(rest), step))
+            unpacked += b"".join(self._inflater.decompress(part) for part in parts)
+            rest = self._inflater.unused_data
+            if self._inflater.eof:  # a final block: what follows is a stream of its own
+                self._inflater = zlib.decompressobj(-self._bits)
         if data:  # nothing at all is taken for an empty message
             after = self._inflater.copy()
             after.decompress(_LAST)

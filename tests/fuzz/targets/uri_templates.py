@@ -87,7 +87,8 @@ def TARGET(data: bytes) -> None:
         assert not _WORST.search(value)
         assert ".." not in re.split(r"[/\\]", value)
         assert not value.startswith(("/", "\\"))
-    if _reserved(template) and any(re.search("[%?#]", value) for value in values.values()):
+    odd = "%" in uri or any(re.search("[?#]", value) for value in values.values())
+    if odd and _reserved(template):
         return  # what an expansion keeps as it is may be read as what comes behind it
     again = template.expand(values)
     if len(again) > _LONGEST:
