@@ -5,12 +5,14 @@ from functools import partial
 from typing import Any
 
 from benchmarks.load.jobs import Ask, Events, HttpCalls, Resume, Setup
+from benchmarks.programs.offer import FILLERS_FROM
 from benchmarks.rows import UNCHANGED, Bound, Row, Variant, at
 from benchmarks.subjects import SUBJECTS
 
 CALL = "µs of CPU a call"
 EVENT = "µs of CPU an event"
 MB = 1_000_000
+SESSIONS = {"1": "1 session", "100": "100 sessions", "10000": "10,000 sessions"}
 OURS = ("ours-anyio", "ours-asyncio", "ours-speed")
 EVERYBODY = (
     "ours-anyio",
@@ -102,20 +104,52 @@ def _flying(count: int) -> Row:
     )
 
 
-def _crowded(name: str, title: str, titles: dict[str, str], make: Any) -> Row:
+def _crowded(
+    name: str, title: str, titles: dict[str, str], make: Any, subject: str = "ours-asyncio"
+) -> Row:
     first, *others = titles
     return Row(
         name=name,
         title=title,
         unit=CALL,
-        variants=numbered(titles, make, "ours-asyncio"),
+        variants=numbered(titles, make, subject),
         bounds=tuple(Bound(other, first, UNCHANGED) for other in others),
+    )
+
+
+def _differing(name: str, title: str, **members: Any) -> Row:
+    """No head, or hardly one, is the same as the one before: nothing known of it helps."""
+    return Row(
+        name=name,
+        title=title,
+        unit=CALL,
+        variants=at(
+            calls(replies="any", **members),
+            *OURS,
+            "raw-anyio",
+            "raw-protocol",
+            "raw-httptools",
+            "sdk",
+            "sdk-best",
+        ),
+        bounds=(
+            Bound("ours-anyio", "raw-anyio", 1.3),
+            Bound("ours-asyncio", "raw-protocol", 1.4),
+            Bound("ours-speed", "raw-httptools", 1.8),
+            Bound("ours-anyio", "sdk", 1 / 2),
+            Bound("ours-asyncio", "sdk", 1 / 3),
+            Bound("ours-speed", "sdk-best", 1 / 9),
+        ),
     )
 
 
 def _sessions(subject: str, key: str) -> HttpCalls:
     return HttpCalls(
-        server=SUBJECTS[subject].command(), era="legacy", sessions=int(key), connections=1
+        server=SUBJECTS[subject].command(),
+        era="legacy",
+        sessions=int(key),
+        in_turn=True,
+        connections=1,
     )
 
 
@@ -131,7 +165,9 @@ def _streams(subject: str, key: str) -> HttpCalls:
 
 
 def _tools(subject: str, key: str) -> HttpCalls:
-    return HttpCalls(server=SUBJECTS[subject].command("--tools", key), connections=1)
+    first, *more = (Ask("filler", number) for number in range(int(key) - FILLERS_FROM))
+    server = SUBJECTS[subject].command("--tools", key)
+    return HttpCalls(server=server, ask=first, more=tuple(more), connections=1)
 
 
 HTTP = Row(
@@ -143,6 +179,7 @@ HTTP = Row(
         Bound("ours-anyio", "raw-anyio", 1.3),
         Bound("ours-trio", "raw-trio", 1.3),
         Bound("ours-anyio", "sdk", 1 / 2),
+        Bound("ours-trio", "sdk", 1 / 2),
         Bound("ours-asyncio", "raw-protocol", 1.4),
         Bound("ours-asyncio", "sdk", 1 / 3),
         Bound("ours-speed", "raw-httptools", 1.8),
@@ -199,20 +236,12 @@ ROWS = (
     _flying(1),
     _flying(64),
     _flying(1000),
-    Row(
-        name="http-heads",
-        title="HTTP modern tools/call, a header that differs each time",
-        unit=CALL,
-        variants=at(
-            calls(vary=True, replies="any"), *OURS, "raw-anyio", "raw-protocol", "raw-httptools"
-        ),
-        bounds=(
-            Bound("ours-anyio", "raw-anyio"),
-            Bound("ours-asyncio", "raw-protocol"),
-            Bound("ours-speed", "raw-httptools"),
-        ),
-        goal=False,
+    _differing(
+        "http-lengths",
+        "HTTP modern tools/call, texts of 64 lengths in turn",
+        more=tuple(Ask("echo", 200 + more) for more in range(1, 64)),
     ),
+    _differing("http-heads", "HTTP modern tools/call, a header that differs each time", vary=True),
     Row(
         name="structured",
         title="A structured tool: ten items in, a typed result out, over HTTP",
@@ -282,6 +311,7 @@ ROWS = (
         bounds=(
             Bound("ours-anyio", "raw-anyio", 1.5),
             Bound("ours-asyncio", "raw-anyio", 1.5),
+            Bound("ours-anyio", "sdk-sse", 1 / 3),
             Bound("ours-asyncio", "sdk-sse", 1 / 3),
             Bound("ours-asyncio", "raw-protocol"),
         ),
@@ -344,15 +374,24 @@ ROWS = (
         bounds=(
             Bound("ours-asyncio", "raw-protocol", 1 / 0.65),
             Bound("ours-asyncio", "sdk", 1 / 4),
-            Bound("ours-speed", "raw-httptools"),
+            Bound("ours-speed", "raw-httptools", 1 / 0.65),
             Bound("ours-speed", "sdk", 1 / 8),
         ),
     ),
+    _crowded("sessions", "Calls in 1, 100, 10,000 sessions in turn", SESSIONS, _sessions),
     _crowded(
-        "sessions",
-        "A call in one of 1, 100, 10,000 sessions",
-        {"1": "1 session", "100": "100 sessions", "10000": "10,000 sessions"},
+        "sessions-anyio",
+        "The same with anyio and h11",
+        SESSIONS,
         _sessions,
+        "ours-anyio",
+    ),
+    _crowded(
+        "sessions-speed",
+        "The same with the speed extra",
+        SESSIONS,
+        _sessions,
+        "ours-speed",
     ),
     _crowded(
         "streams",
@@ -362,7 +401,7 @@ ROWS = (
     ),
     _crowded(
         "tools",
-        "A call of one of 10, 1,000 tools",
+        "Calls of all but a few of 10, 1,000 tools in turn",
         {"10": "10 tools", "1000": "1,000 tools"},
         _tools,
     ),

@@ -162,11 +162,9 @@ class RequestParser:
         if known is None:
             if not buffer:
                 return None
-            if last is not None and last.usual and 0 < len(head) <= self._limits.size:
-                varied = _varied(last, head)
-                if varied is not None:
-                    del buffer[:size]
-                    return varied
+            if last is not None and head and (varied := self.like(last, head)) is not None:
+                del buffer[:size]
+                return varied
             if not find_head(buffer, self._limits):
                 return None
             known = self._read_new(head)
@@ -174,6 +172,22 @@ class RequestParser:
             last = _given(known, peer, scheme, certificate)
         del buffer[:size]
         return last
+
+    def like(self, last: RequestHead, data: bytes) -> RequestHead | None:
+        """The head in front of ``data``, if it is like the last one of the same connection.
+
+        That is: it differs in nothing but the values of :data:`~mcpcore.http.headers.VARYING`.
+        """
+        if not last.usual:
+            return None
+        if last.shape is None:
+            last.shape = shape_of(last.text, last.request.headers)
+            last.usual = last.shape is not None
+        found = None if last.shape is None else last.shape.match(data)
+        if found is None:
+            return None
+        values, size = found
+        return None if size > self._limits.size else _varied(last, data[:size], values)
 
     def parse(
         self,
@@ -254,17 +268,8 @@ def _given(
     )
 
 
-def _varied(last: RequestHead, head: bytes) -> RequestHead | None:
-    """The head that is like the last one but for length and session; None if it is another."""
-    shape = last.shape
-    if shape is None:
-        shape = last.shape = shape_of(last.text, last.request.headers)
-        if shape is None:
-            last.usual = False
-            return None
-    values = shape.match(head)
-    if values is None:
-        return None
+def _varied(last: RequestHead, head: bytes, values: list[tuple[int, bytes]]) -> RequestHead:
+    """The head that is like the last one but for some values."""
     request = last.request
     headers = cast(HeaderLines, request.headers)
     length = last.length
@@ -289,7 +294,7 @@ def _varied(last: RequestHead, head: bytes) -> RequestHead | None:
         last.upgrade,
         last.plain,
         True,
-        shape,
+        last.shape,
     )
 
 

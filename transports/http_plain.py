@@ -3,8 +3,8 @@
 Most heads that clients send differ from one another in the length of the body and in an id or a
 name alone, so that one that has come before seldom comes again byte for byte.  Such a head is read
 here, at a tenth of what h11 takes; anything in it that is not plain leaves it to the parser.  And
-where it differs from the one before on its connection in length and session alone, nothing else of
-it is read again.
+where it differs from the one before on its connection in length, session, method and name alone,
+nothing else of it is read again.
 """
 
 import re
@@ -63,19 +63,22 @@ class Shape(NamedTuple):
     values: Sequence[tuple[int, re.Pattern[bytes], bytes]]
     """Of each value its line, what it may be, and what stands between it and the next."""
 
-    def match(self, head: bytes) -> list[tuple[int, bytes]] | None:
-        """Find lines and values of a head that has this shape; None if it has another."""
-        if not head.startswith(self.begin):
+    def match(self, data: bytes) -> tuple[list[tuple[int, bytes]], int] | None:
+        """Find lines and values of a head of this shape in front of ``data``, and its length.
+
+        None if it has another, or is not complete.
+        """
+        if not data.startswith(self.begin):
             return None
         at = len(self.begin)
         found: list[tuple[int, bytes]] = []
         for line, form, between in self.values:
-            value = form.match(head, at)
-            if value is None or not head.startswith(between, at := value.end()):
+            value = form.match(data, at)
+            if value is None or not data.startswith(between, at := value.end()):
                 return None
             found.append((line, value[0]))
             at += len(between)
-        return found if at == len(head) else None
+        return found, at
 
 
 def shape_of(head: bytes, headers: Headers) -> Shape | None:

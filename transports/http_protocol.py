@@ -31,6 +31,8 @@ from transports.link import clock
 if TYPE_CHECKING:
     from transports.http_server_asyncio import AsyncioServerLink
 
+_SMALL = 16 * 1024
+"""Bytes of a request that may be looked at before they are known to be all of it."""
 _FEW = 16
 """With more lines a head is not kept by its connection, which may be idle for long."""
 _PROBES = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -96,15 +98,17 @@ class HttpProtocol(LivingProtocol):
             and self._phase is _HEAD
             and self._direct
             and head.plain
+            and len(data) <= _SMALL
             and not (self._buffer or self.blocked)
         ):
-            # Most requests come in one piece, with the same head as the one before.
-            size = len(head.text)
-            if len(data) - size == head.length:
-                data = bytes(data)
-                if data.startswith(head.text):
-                    self._try(self._ask_whole, head, data[size:])
-                    return
+            # Most requests come in one piece, with the same head as the one before, or nearly so.
+            data = bytes(data)
+            if len(data) - len(head.text) != head.length or not data.startswith(head.text):
+                head = self._link.parser.like(head, data)
+            if head is not None and len(data) - (size := len(head.text)) == head.length:
+                self._last = head
+                self._try(self._ask_whole, head, data[size:])
+                return
         self._buffer += data
         self._advance()
 

@@ -2,7 +2,6 @@
 
 import time
 
-from benchmarks.load.asks import Question, Verifier
 from benchmarks.load.http_calls import callers
 from benchmarks.load.http_wire import Place
 from benchmarks.load.jobs import After, HttpCalls
@@ -16,12 +15,10 @@ _PAUSE = 1.0
 def measure(job: After) -> Sample:
     """Run the job: load, then a pause, then the CPU of some seconds, connections still open."""
     calls = HttpCalls(server=job.server, connections=job.connections)
-    with listening(job.server) as (process, url):
-        verifier = Verifier(Question(calls.ask, calls.era))
-        with callers(Place.of(url), calls, verifier) as made:
-            together(made, time.perf_counter() + job.warm, None)
-            time.sleep(_PAUSE)
-            spent, began = cpu(process), time.perf_counter()
-            time.sleep(2 * job.seconds)
-            spent, wall = cpu(process) - spent, time.perf_counter() - began
+    with listening(job.server) as (process, url), callers(Place.of(url), calls) as made:
+        together(made, time.perf_counter() + job.warm, None)
+        time.sleep(_PAUSE)
+        spent, began = cpu(process), time.perf_counter()
+        time.sleep(2 * job.seconds)
+        spent, wall = cpu(process) - spent, time.perf_counter() - began
     return Sample(value=spent / wall * 1e6)

@@ -144,9 +144,19 @@ def _text(result: dict[str, Any]) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def _filler(number: int) -> tuple[dict[str, Any], Fits]:
+    text = "x" * 200
+
+    def fits(result: dict[str, Any], number: str) -> bool:
+        return _text(result) == text
+
+    return {"name": f"tool_{number}", "arguments": {"text": text}}, fits
+
+
 _KINDS: dict[str, Callable[[int], tuple[dict[str, Any], Fits]]] = {
     "echo": _echo,
     "total": _total,
     "list": _list,
     "wait": _wait,
+    "filler": _filler,
 }

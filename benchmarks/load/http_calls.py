@@ -3,7 +3,7 @@
 import socket
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from benchmarks.load.asks import FIRST, HOLE, Question, Verifier
@@ -22,19 +22,25 @@ class Caller:
     """One connection with its ready requests."""
 
     def __init__(
-        self, connection: socket.socket, verifier: Verifier, ring: list[tuple[int, bytes]]
+        self,
+        connection: socket.socket,
+        verifiers: Sequence[Verifier],
+        ring: list[tuple[int, bytes]],
     ) -> None:
+        """``verifiers``: for the requests of the ring, in turn."""
         self.connection = connection
         self.replies = Replies(connection)
-        self._verifier = verifier
+        self._verifiers = verifiers
         self.ring = ring
         self._next = 0
         self._number = 0
+        self._verifier = verifiers[0]
         self.begun = 0
 
     def send(self) -> None:
         """Send the next request."""
         self._number, data = self.ring[self._next]
+        self._verifier = self._verifiers[self._next % len(self._verifiers)]
         self._next = (self._next + 1) % len(self.ring)
         self.begun = time.perf_counter_ns()
         self.connection.sendall(data)
@@ -59,22 +65,41 @@ def ring(whole: bytes, first: int, count: int) -> list[tuple[int, bytes]]:
     return [(number, whole.replace(HOLE, b"%d" % number)) for number in range(first, first + count)]
 
 
+def questions(job: HttpCalls) -> list[Question]:
+    """All that is asked, in turn."""
+    return [Question(ask, job.era) for ask in (job.ask, *job.more)]
+
+
 @contextmanager
-def callers(place: Place, job: HttpCalls, verifier: Verifier) -> Iterator[list[Caller]]:
-    """Connect, open sessions where the era has them, make the requests."""
-    question = Question(job.ask, job.era)
+def callers(place: Place, job: HttpCalls, sessions: Sequence[str] = ()) -> Iterator[list[Caller]]:
+    """Connect, open sessions where the era has them, make the requests.
+
+    ``sessions``: those to use in turn, in the place of one for each connection.
+    """
+    asked = questions(job)
+    verifiers = [Verifier(question) for question in asked]
     made: list[Caller] = []
     try:
         for index in range(job.connections):
             connection = place.connect()
-            caller = Caller(connection, verifier, [])
+            caller = Caller(connection, verifiers, [])
             made.append(caller)
-            session = None
-            if job.era == "legacy":
-                session = open_session(place, connection, caller.replies)
-            whole = asking(place, question, job.replies, session, vary=job.vary)
-            each = max(min(RING // job.connections, RING_BYTES // len(whole)), 2)
-            caller.ring = ring(whole, FIRST + index * each, each)
+            own: Sequence[str | None] = sessions or [None]
+            if job.era == "legacy" and not sessions:
+                own = [open_session(place, connection, caller.replies)]
+            wholes = [
+                asking(place, question, job.replies, session, vary=job.vary)
+                for session in own
+                for question in asked
+            ]
+            each = max(min(RING // job.connections, RING_BYTES // len(wholes[0])), 2)
+            each = -(-each // len(wholes)) * len(wholes)
+            first = FIRST + index * each
+            caller.ring = [
+                entry
+                for number in range(each)
+                for entry in ring(wholes[number % len(wholes)], first + number, 1)
+            ]
         yield made
     finally:
         for caller in made:
@@ -85,8 +110,10 @@ def measure(job: HttpCalls) -> Sample:
     """Run the job."""
     with listening(job.server) as (process, url):
         place = Place.of(url)
-        verifier = Verifier(Question(job.ask, job.era))
-        with crowd(place, job.sessions, job.streams), callers(place, job, verifier) as made:
+        with (
+            crowd(place, job.sessions, job.streams) as sessions,
+            callers(place, job, sessions if job.in_turn else ()) as made,
+        ):
             if len(made) == 1:
                 loop = one_by_one(made[0].call)
             else:
@@ -102,10 +129,11 @@ def measure(job: HttpCalls) -> Sample:
 
 
 @contextmanager
-def crowd(place: Place, sessions: int, streams: int) -> Iterator[None]:
-    """Have legacy sessions that do nothing, some of them with an open GET stream."""
+def crowd(place: Place, sessions: int, streams: int) -> Iterator[list[str]]:
+    """Have legacy sessions, some of them with an open GET stream; gives their ids."""
+    opened: list[str] = []
     if not sessions:
-        yield
+        yield opened
         return
     held: list[socket.socket] = []
     try:
@@ -113,9 +141,10 @@ def crowd(place: Place, sessions: int, streams: int) -> Iterator[None]:
             replies = Replies(connection)
             for number in range(sessions):
                 session = open_session(place, connection, replies)
+                opened.append(session)
                 if number < streams:
                     held.append(open_stream(place, session))
-        yield
+        yield opened
     finally:
         for each in held:
             each.close()

@@ -15,10 +15,11 @@ class Command(Struct, frozen=True):
 class Ask(Struct, frozen=True):
     """What is asked, again and again.
 
-    ``size``: bytes of text (echo), items (total), tools (list), milliseconds (wait).
+    ``size``: bytes of text (echo), items (total), tools (list), milliseconds (wait), the number of
+    the tool (filler).
     """
 
-    kind: Literal["echo", "total", "list", "wait"] = "echo"
+    kind: Literal["echo", "total", "list", "wait", "filler"] = "echo"
     size: int = 200
 
 
@@ -39,12 +40,16 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
     """Requests over HTTP, one at a time on each connection."""
 
     ask: Ask = Ask()
+    more: tuple[Ask, ...] = ()
+    """Asked in turn with it."""
     era: Era = "modern"
     replies: Literal["json", "sse", "any"] = "json"
     """What the Accept header allows."""
     connections: int = 16
     sessions: int = 0
     """Legacy sessions that are there beside those of the connections."""
+    in_turn: bool = False
+    """Those are used, one after the other, in the place of the ones of the connections."""
     streams: int = 0
     """So many of those have a GET stream open."""
     vary: bool = False

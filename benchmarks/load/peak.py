@@ -18,7 +18,7 @@ def measure(job: Peak) -> Sample:
         with place.connect() as connection:
             caller = Caller(
                 connection,
-                Verifier(small),
+                [Verifier(small)],
                 ring(asking(place, small, "json", None), FIRST, _BEFORE),
             )
             for _ in range(_BEFORE):
@@ -26,7 +26,7 @@ def measure(job: Peak) -> Sample:
             before = resident(process)
             reset_peak(process)
             big = Caller(
-                connection, Verifier(large), ring(asking(place, large, "json", None), FIRST, 2)
+                connection, [Verifier(large)], ring(asking(place, large, "json", None), FIRST, 2)
             )
             for _ in range(job.calls):
                 big.call()

@@ -141,7 +141,9 @@ class Gate:
         near = getattr(head.headers, "near", None)
         if near is not None and self._is_like(near, head):
             known = cast(Admitted, near)
-            return self._differing(head, known.fields.varied(head.headers), known.extra)
+            fields = known.fields.varied(head.headers)
+            if fields is not None:
+                return self._differing(head, fields, known.extra)
         return self._recognise(head) if head.path == self._settings.path else None
 
     def _is_like(self, known: object, head: HttpRequest) -> bool:

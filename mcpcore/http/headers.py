@@ -55,7 +55,7 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared by the many that hold nothing twice."""
 
 
-VARYING = (CONTENT_LENGTH, SESSION_ID)
+VARYING = (CONTENT_LENGTH, SESSION_ID, MCP_METHOD, MCP_NAME)
 """What may differ in a request that is otherwise like the one before."""
 
 

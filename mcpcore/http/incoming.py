@@ -12,6 +12,7 @@ from mcpcore.http.headers import (
     EVENT_STREAM,
     JSON,
     MCP_METHOD,
+    MCP_NAME,
     PROTOCOL_VERSION,
     SESSION_ID,
     Fields,
@@ -60,14 +61,26 @@ class RequestFields(Fields):
             # No session has such an id; in the modern era the header means nothing.
             self.session_id = ""
 
-    def varied(self, headers: Headers) -> "RequestFields":
-        """What is known of fields that differ from these as :meth:`HeaderLines.varied` says."""
-        fields = RequestFields(())
-        fields._first = dict(headers)
+    def varied(self, headers: Headers) -> "RequestFields | None":
+        """What is known of fields that differ from these as :meth:`HeaderLines.varied` says.
+
+        None if any of them stands twice.
+        """
+        if self._more:
+            return None
+        mine, first = self._first, dict(headers)
+        fields = RequestFields.__new__(RequestFields)
+        fields._first, fields._more = first, self._more
         fields.version = self.version
         fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
-        fields._mirror = self._mirror
-        fields.read_session()
+        same = first.get(MCP_NAME) == mine.get(MCP_NAME)
+        same = same and first.get(MCP_METHOD) == mine.get(MCP_METHOD)
+        fields._mirror = self._mirror if same else None
+        session = first.get(SESSION_ID)
+        if session == mine.get(SESSION_ID):
+            fields.session_id = self.session_id
+        else:
+            fields.session_id = None if session is None else session.decode("ascii")
         return fields
 
     def mirror(self) -> Mirror:
