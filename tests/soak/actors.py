@@ -28,6 +28,7 @@ from tests.bindings.places import ERAS, LEGACY, House
 from tests.bindings.relay import DOWN, UP, Harm, relayed
 from tests.bindings.stories import SETTINGS, Story, hasty
 from tests.soak.network import LIMITS, MANY, PATIENCE
+from tests.soak.rules import STORM, storms
 from tests.soak.tools import COUNTED, make_server
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
@@ -44,8 +45,6 @@ from transports.websocket_settings import WebSocketSettings
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""
 _LONG = 5.0
-STORM = 10_000
-"""Calls in flight that are cancelled at once."""
 STEPS = 2_000
 NOTES = 500
 HTTP = ("http", "http-anyio", "sse")
@@ -219,6 +218,7 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
             group.cancel_scope.cancel()
         await _until(client, "staying", case, 0)
     soak.done["cancelled"] += count
+    soak.done[storms(count)] += 1
 
 
 async def _until(client: Client, tool: str, case: str, count: int) -> None:
@@ -254,6 +254,7 @@ async def flood(soak: Soak, binding: str, era: str) -> None:
                 assert change.kind == "tools"
                 break
     soak.done["notifications"] += len(heard) + NOTES + 50
+    soak.done["floods"] += 1
 
 
 async def killer(soak: Soak, binding: str, era: str) -> None:

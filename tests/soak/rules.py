@@ -17,10 +17,27 @@ CALM = 100
 SPARE = 4
 """Descriptors and tasks that are there for a moment only, such as those of an idle thread."""
 IDLE = 0.01
-"""Share of a processor that a server may take that has nothing to do."""
+"""Share of a processor that a process may take that has nothing to do."""
+STORM = 10_000
+"""Calls in flight that are cancelled at once."""
 
 
-NEEDED = ("calls", "cancelled", "notifications", "harmed", "killed children", "malformed")
+def storms(count: int) -> str:
+    """What is counted where a storm of so many calls is over."""
+    return f"storms of {count:,}"
+
+
+NEEDED = (
+    "calls",
+    storms(STORM),
+    "floods",
+    "notifications",
+    "harmed",
+    "slow readers",
+    "killed children",
+    "malformed",
+)
+"""What a soak must have done at least once; storms over HTTP are smaller, and do not count here."""
 
 
 class Moment(Struct):
@@ -74,6 +91,15 @@ def remaining(begin: Moment, end: Moment) -> list[str]:
 def busy(before: Sample, after: Sample, seconds: float) -> float:
     """The share of a processor that was taken meanwhile, but for being looked at."""
     return (after.cpu - before.cpu - before.looking) / seconds
+
+
+def restless(idle: dict[str, float]) -> list[str]:
+    """Who takes a processor with nothing to do; ``idle``: the shares that both sides take."""
+    return [
+        f"the idle {side} takes {share:.1%} of a processor"
+        for side, share in idle.items()
+        if share > IDLE
+    ]
 
 
 def missing(done: dict[str, int]) -> list[str]:

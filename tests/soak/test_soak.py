@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.soak.rules import NEEDED, Moment, busy, growing, missing, remaining
+from tests.soak.__main__ import CAST
+from tests.soak.actors import HTTP, storm
+from tests.soak.rules import (
+    NEEDED,
+    Moment,
+    busy,
+    growing,
+    missing,
+    remaining,
+    restless,
+    storms,
+)
 from tests.soak.sampling import Sample
 
 FLAT = Sample(
@@ -82,6 +93,29 @@ def test_what_idle_servers_take_is_seen(cpu: float, looking: float, share: float
     before = Sample(**{**_members(FLAT), "looking": looking})
     after = Sample(**{**_members(FLAT), "cpu": cpu, "looking": 0.7})
     assert busy(before, after, 8.0) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("side", ["servers", "load"])
+@pytest.mark.parametrize(("share", "wrong"), [(0.0, False), (0.009, False), (0.02, True)])
+def test_neither_side_takes_more_than_a_little_with_nothing_to_do(
+    side: str, share: float, wrong: bool
+) -> None:
+    found = restless({"servers": 0.0, "load": 0.0, side: share})
+    assert found == [f"the idle {side} takes 2.0% of a processor"] * wrong
+
+
+def test_small_storms_are_not_enough() -> None:
+    done = {**dict.fromkeys(NEEDED, 1), storms(1_000): 9, "cancelled": 9_000}
+    assert missing(done) == []
+    del done["storms of 10,000"]
+    assert missing(done) == ["storms of 10,000"]
+
+
+def test_of_two_storms_in_turn_one_is_large() -> None:
+    [where] = [cast.where for cast in CAST if cast.act is storm]
+    assert set(HTTP) < set(where)
+    for first, second in zip(where, (*where[1:], where[0]), strict=True):
+        assert not {first, second} <= set(HTTP), (first, second)
 
 
 @pytest.mark.parametrize("name", NEEDED)
