@@ -1,17 +1,18 @@
 """Change the code without I/O in one place at a time, and see whether a test notices."""
 
 import argparse
-import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutation.campaign import PACKAGES, TESTS, Outcome, Scope, draw, find, measured, run
-from tests.mutation.judged import judged, reasons
+from tests.mutation.judged import FILE, judged, reasons
 from tests.mutation.reach import Reach, known
-from tests.mutation.report import line, save, shown, survived, table
+from tests.mutation.report import failures, line, save, shown, survived, table
 
 FOLDER = Path("build/mutation")
+_INTERRUPTED = 130
+"""Exit status, as that of the commands of mcpcore."""
 
 
 def _options() -> argparse.Namespace:
@@ -24,6 +25,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=Scope().budget, help="CPU seconds a mutant")
     parser.add_argument("--packages", nargs="+", default=PACKAGES, help="folders to mutate")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
+    parser.add_argument("--judged", type=Path, default=FILE, help="list of those that may survive")
     parser.add_argument("--again", type=Path, metavar="REPORT", help="try its survivors again")
     parser.add_argument("--report", type=Path, default=FOLDER / "report.json")
     return parser.parse_args()
@@ -38,9 +40,13 @@ def _reach(scope: Scope) -> Reach:
 
 
 def main() -> int:
-    """Run the campaign; an interrupt ends it early."""
+    """Run the campaign; returns the exit status.
+
+    It is 1 if the verdicts are worth nothing, too few mutants are killed, or one survives that is
+    not in the judged list; 130 after an interrupt, which ends the campaign early.
+    """
     options = _options()
-    accepted = reasons(judged())
+    accepted = reasons(judged(options.judged))
     scope = Scope(options.packages, options.tests, options.budget)
     possible, chosen = draw(scope, options.count, options.seed, options.only)
     if options.again is not None:
@@ -54,15 +60,22 @@ def main() -> int:
             print(shown(outcome, accepted), flush=True)
 
     began = time.monotonic()
-    wrong = None
-    with contextlib.suppress(KeyboardInterrupt):
-        wrong = run(scope, chosen, _reach(scope), tell)
+    wrong: list[str] = []
+    status = 0
+    try:
+        test = run(scope, chosen, _reach(scope), tell)
+        if test is not None:
+            wrong.append(f"these verdicts are worth nothing: {test} fails without any change")
+        wrong += failures(outcomes, accepted, sampled=options.again is None)
+        status = 1 if wrong else 0
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
     print("\n" + table(possible, outcomes, accepted))
     print(f"{time.monotonic() - began:.0f} s, seed {options.seed}, report in {options.report}")
     save(options.report, options.seed, possible, outcomes, accepted)
-    if wrong is not None:
-        print(f"these verdicts are worth nothing: {wrong} fails without any change")
-    return 0 if wrong is None else 1
+    for each in wrong:
+        print(f"WRONG: {each}")
+    return status
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from tests.mutation.campaign import Outcome
 from tests.mutation.mutants import Key
 
 _HEAD = ("package", "possible", "mutants", "killed", "timed out", "survived", "judged", "% killed")
+LEAST = 0.85
+"""Share of the mutants of a sample that tests have to kill."""
 Reasons = dict[Key, str]
 
 
@@ -45,6 +47,25 @@ def table(possible: dict[str, int], outcomes: Sequence[Outcome], reasons: Reason
 def survivors(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those that no test has noticed."""
     return [each for each in outcomes if each.verdict.outcome == "survived"]
+
+
+def failures(outcomes: Sequence[Outcome], reasons: Reasons, *, sampled: bool) -> list[str]:
+    """Why a campaign is no success: too few are killed, or some live that nobody has judged.
+
+    ``sampled``: the mutants are a sample of all, not those that lived before.
+    """
+    living = survivors(outcomes)
+    found = []
+    killed = len(outcomes) - len(living)
+    if sampled and killed < LEAST * len(outcomes):
+        found.append(f"{killed} of {len(outcomes)} are killed, less than {LEAST:.0%}")
+    if sampled and not outcomes:
+        found.append("there was nothing to change")
+    unjudged = [each.mutant for each in living if each.mutant.key() not in reasons]
+    if unjudged:
+        places = ", ".join(f"{mutant.path}:{mutant.line}" for mutant in unjudged)
+        found.append(f"{len(unjudged)} survived and are not in the judged list: {places}")
+    return found
 
 
 def shown(outcome: Outcome, reasons: Reasons) -> str:

@@ -4,13 +4,17 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import json
 
+from tests.mutation.campaign import Outcome
+from tests.mutation.children import Verdict
 from tests.mutation.judged import judged, stale
 from tests.mutation.mutants import MODULE, Mutant, mutants, population, sample
+from tests.mutation.report import failures
 
 ROOT = Path(__file__).parents[2]
 TOY = '''"""Doc."""
@@ -66,6 +70,22 @@ VERDICTS = {
 }
 
 
+LIVING = [
+    (MODULE, "CHILD: int = 12", "CHILD: int = 13"),
+    ("price", "return 5 if age < CHILD else 10", "return 5 if age <= CHILD else 10"),
+    ("untested", "return 1", "return 2"),
+]
+
+
+def listed(rows: Sequence[tuple[str, str, str]]) -> str:
+    """A list of judged mutants of the toy."""
+    return "mutant = []\n" * (not rows) + "".join(
+        f'[[mutant]]\npath = "toy/tickets.py"\nfunction = "{function}"\n'
+        f'before = "{before}"\nafter = "{after}"\nreason = "r"\n'
+        for function, before, after in rows
+    )
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     (tmp_path / "toy").mkdir()
@@ -77,9 +97,27 @@ def toy(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(300)
 def test_every_verdict_on_a_toy(toy: Path) -> None:
+    (toy / "judged.toml").write_text(listed(LIVING[:2]))
+    done = _campaign(toy)
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = json.decode((toy / "build/mutation/report.json").read_bytes())
+    assert report["possible"] == {"toy": len(VERDICTS)}
+    found = {(row["before"], row["after"]): row["outcome"] for row in report["mutants"]}
+    assert found == VERDICTS
+    *_, totals, _, few, left = done.stdout.splitlines()
+    assert totals.startswith("all")
+    assert few == "WRONG: 10 of 13 are killed, less than 85%"
+    assert left.startswith("WRONG: 1 survived and are not in the judged list: toy/tickets.py:")
+    assert (toy / "toy/tickets.py").read_text() == TOY
+    (toy / "judged.toml").write_text(listed(LIVING))
+    again = _campaign(toy, "--again", "build/mutation/report.json")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def _campaign(toy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
-    done = subprocess.run(
-        command,
+    return subprocess.run(
+        [*command, "--judged", "judged.toml", *words],
         cwd=toy,
         env={
             **os.environ,
@@ -89,13 +127,41 @@ def test_every_verdict_on_a_toy(toy: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.decode((toy / "build/mutation/report.json").read_bytes())
-    assert report["possible"] == {"toy": len(VERDICTS)}
-    found = {(row["before"], row["after"]): row["outcome"] for row in report["mutants"]}
-    assert found == VERDICTS
-    assert "all" in done.stdout.splitlines()[-2]
-    assert (toy / "toy/tickets.py").read_text() == TOY
+
+
+@pytest.mark.parametrize(
+    ("killed", "judged_ones", "left", "sampled", "wrong"),
+    [
+        (85, 15, 0, True, []),
+        (84, 16, 0, True, ["84 of 100 are killed"]),
+        (84, 16, 0, False, []),
+        (99, 0, 1, True, ["1 survived"]),
+        (99, 0, 1, False, ["1 survived"]),
+        (10, 80, 10, True, ["10 of 100 are killed", "10 survived"]),
+        (0, 0, 0, True, ["there was nothing to change"]),
+        (0, 0, 0, False, []),
+    ],
+)
+def test_a_campaign_fails_that_kills_too_few_or_leaves_one_that_is_not_judged(
+    killed: int, judged_ones: int, left: int, sampled: bool, wrong: list[str]
+) -> None:
+    possible = mutants("mcpcore/wire/sse.py")
+    known, unknown, *others = possible
+    chosen = [known] * judged_ones + [unknown] * left + others[:1] * killed
+    outcomes = [
+        Outcome(
+            mutant,
+            1,
+            Verdict(
+                "survived" if mutant in (known, unknown) else ("killed", "timed out")[at % 2], 1
+            ),
+        )
+        for at, mutant in enumerate(chosen)
+    ]
+    found = failures(outcomes, {known.key(): "r"}, sampled=sampled)
+    assert [said.startswith(start) for said, start in zip(found, wrong, strict=True)] == [
+        True for _ in wrong
+    ]
 
 
 def test_a_sample_is_repeated_by_its_seed() -> None:
@@ -131,20 +197,14 @@ def test_a_judged_mutant_is_stale_once_its_code_has_changed(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(toy)
-    listed = toy / "judged.toml"
+    file = toy / "judged.toml"
     rows = [
         (MODULE, "CHILD: int = 12", "CHILD: int = 13"),
         (MODULE, "CHILD: int = 11", "CHILD: int = 12"),
         ("price", "CHILD: int = 12", "CHILD: int = 13"),
     ]
-    listed.write_text(
-        "".join(
-            f'[[mutant]]\npath = "toy/tickets.py"\nfunction = "{function}"\n'
-            f'before = "{before}"\nafter = "{after}"\nreason = "r"\n'
-            for function, before, after in rows
-        )
-    )
-    entries = judged(listed)
+    file.write_text(listed(rows))
+    entries = judged(file)
     possible: list[Mutant] = mutants("toy/tickets.py")
     assert stale(entries, possible) == entries[1:]
     moved = "# one more line\n" + TOY
