@@ -54,6 +54,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             _deal_out(name, cases, "anyio_backend", MANY)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have recorded as their ``figures``: what a worker prints would be lost."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, text in report.user_properties:
+                    if name == "figures":
+                        terminalreporter.write_sep("-", report.nodeid)
+                        terminalreporter.write_line(str(text))
+
+
 def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str, at_least: int = 1) -> None:
     """Mark as long all but one value of ``axis`` for each combination of the other arguments.
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -146,10 +147,11 @@ def test_a_pipe_that_breaks(share: float, arrives: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_as_many_schedules_as_there_is_time_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_many_schedules_as_there_is_time_for(
+    record_property: Callable[[str, object], None],
+) -> None:
     tally = campaign(1_000_000, 10_000_000, seconds=BUDGET)
     tally.save()
-    with capsys.disabled():
-        print(f"\nsimulation: {tally.text()}; {REPORT}")
+    record_property("figures", f"simulation: {tally.text()}; {REPORT}")
     assert not tally.failures
     assert tally.schedules > BUDGET
