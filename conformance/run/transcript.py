@@ -193,7 +193,6 @@ class _HttpWay(_Way):
         self._parser: h11.Connection | None = None
         self._events: Events | None = None
         self._body = Gatherer(LIMIT)
-        self._lost = False
 
     def take(self, line: Line) -> Iterator[Record]:
         """Cut a head and what follows it; bytes of a body go on where the last ended."""
@@ -221,7 +220,7 @@ class _HttpWay(_Way):
             return
         if line.cut:
             # where the next bytes belong is not known
-            self._body.skip(line.cut)
+            (self._body if self._events is None else self._events).skip(line.cut)
             yield from self.flush(line.at)
             self._parser, self._events = None, None
 
@@ -293,8 +292,9 @@ class _HttpWay(_Way):
             yield self._event(frame, at)
 
     def _event(self, frame: EventFrame, at: float) -> Record:
-        if frame.data and not frame.comment and frame.event in (None, "message"):
-            return self.message(frame.data, at, dropped=frame.dropped, event=frame)
+        told = frame.data or frame.dropped
+        if told and not frame.comment and frame.event in (None, "message"):
+            return self.message(frame.data or b"", at, dropped=frame.dropped, event=frame)
         return self.builder.note(
             "sse-comment" if frame.comment else "sse-event",
             time=at,

@@ -134,6 +134,10 @@ class Events:
         self._line.add(rest)
         return frames
 
+    def skip(self, count: int) -> None:
+        """Count what was dropped before it came here."""
+        self._line.skip(count)
+
     def eof(self) -> list[EventFrame]:
         """What is incomplete at the end, as one event."""
         frames: list[EventFrame] = []
@@ -144,18 +148,22 @@ class Events:
 
     def _take(self, line: Held, frames: list[EventFrame]) -> None:
         data = line.data.removeprefix(b"\xef\xbb\xbf")
-        if not data:
+        if not data and not line.dropped:
             self._dispatch(frames)
             return
-        name, _, value = data.partition(b":")
+        name, colon, value = data.partition(b":")
         value = value.removeprefix(b" ")
-        if not name:
+        if colon and not name:
             frames.append(EventFrame(value, line.dropped, comment=True))
         elif name == b"data":
             if self._has_data:
                 self._data.add(b"\n")
             self._has_data = True
             self._data.add(value)
+            self._data.skip(line.dropped)
+        elif line.dropped:
+            # what it was to be is not known, but that the event is not whole
+            self._has_data = True
             self._data.skip(line.dropped)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")

@@ -7,7 +7,9 @@ import pytest
 from conformance.kit.model import MUST, Binding, Case, Line, Page, Result, Side, Verdict
 from conformance.kit.talk import ServerTalk
 from conformance.run.transcript import BEGINS, records_of
-from mcpcore.wire.trace import Record, Redactor, decode_line, encode_line
+from conformance.trace.check import check
+from conformance.trace.reading import parse
+from mcpcore.wire.trace import Header, Record, Redactor, decode_line, encode_line
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 PONG = b'{"jsonrpc":"2.0","id":1,"result":{}}'
@@ -227,6 +229,40 @@ def test_a_long_body_says_how_much_is_missing() -> None:
     )
     assert [record.kind for record in records] == ["http-request", "http-body", "http-end"]
     assert len(records[1].payload) + records[1].cut == 1056
+
+
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b"event: message\ndata: " + PONG + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "kind"),
+    [
+        (EVENT[:43], "invalid"),
+        (b"", "invalid"),
+        (b"eve", "invalid"),
+        (b"event: mess", "invalid"),
+        (b"event: message\n", "invalid"),
+        (b": a comm", "sse-comment"),
+    ],
+)
+def test_a_read_of_an_event_stream_that_is_cut_says_how_much_is_missing(
+    rest: bytes, kind: str
+) -> None:
+    kept, missing = b"f0\r\n" + EVENT + rest, 100
+    records = cut(
+        Binding.SSE,
+        line(True, "head", b"GET /sse HTTP/1.1\r\nhost: h\r\n\r\n", exchange=1),
+        line(False, "bytes", STREAM, exchange=1),
+        line(False, "bytes", kept, exchange=1, cut=missing),
+        line(False, "bytes", b"10\r\ndata: " + PONG, exchange=1),
+    )
+    assert [record.kind for record in records[2:]] == ["result", kind, "http-body"]
+    assert records[2].cut == 0
+    assert records[3].cut >= missing
+    header = encode_line(Header(trace=1, side="client", binding="sse"))
+    trace = parse([header, *map(encode_line, records)])
+    assert [each for each in check(trace) if each.rule == "jsonrpc"] == []
 
 
 def test_a_scripted_server_over_http() -> None:
