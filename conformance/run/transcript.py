@@ -27,7 +27,8 @@ LIMIT = 256 * 1024
 """Bytes that one record holds."""
 
 BEGINS = "the case begins here: what is above opened the connection, in an earlier case"
-INCOMPLETE = (BEGINS, LEFT_OUT)
+LOST = "which frames they are is not known, as what came before is cut"
+INCOMPLETE = (BEGINS, LEFT_OUT, LOST)
 """How notes end that say that something is missing."""
 
 _HEAD = re.compile(
@@ -343,6 +344,10 @@ class _WebSocketWay(_Way):
         self._parts: list[bytes] = []
         self._refused = False
         """No frames follow, but the body of a response that opens nothing."""
+        self._skipped = 0
+        """Bytes of a frame that is cut which are to come."""
+        self._lost = False
+        """Where the next frame begins is not known."""
 
     def take(self, line: Line) -> Iterator[Record]:
         """Cut an opening, or frames."""
@@ -359,13 +364,23 @@ class _WebSocketWay(_Way):
             if data or line.cut:
                 yield self.note("http-body", line.at, data, dropped=line.cut)
             return
+        if self._lost:
+            yield self.note("note", line.at, f"{len(data)} bytes {self.direction}: {LOST}".encode())
+            return
+        self._skipped, data = max(0, self._skipped - len(data)), data[self._skipped :]
         self._rest += data
         while (frame := _frame(self._rest)) is not None:
             opcode, final, payload, self._rest = frame
             yield from self._framed(opcode, final, payload, line.at)
         if line.cut:
+            size = _size(self._rest)
+            missing = None if size is None else sum(size) - len(self._rest) - line.cut
+            # nor is it where a message goes on in frames of its own
+            pieces = bool(self._rest) and (self._rest[0] & 128 == 0 or self._rest[0] & 15 == 0)
+            self._lost = missing is None or missing < 0 or pieces
+            self._skipped = missing or 0
             yield self.note("invalid", line.at, self._rest, dropped=line.cut)
-            self._rest = b""
+            self._rest, self._parts = b"", []
 
     def _framed(self, opcode: int, final: bool, payload: bytes, at: float) -> Iterator[Record]:
         if opcode == _CLOSE:
@@ -396,27 +411,29 @@ _WAYS: dict[Binding, type[_Way]] = {
 }
 
 
-def _frame(data: bytes) -> tuple[int, bool, bytes, bytes] | None:
-    """The first frame of RFC 6455 section 5.2, unmasked, and what follows; None: not whole."""
+def _size(data: bytes) -> tuple[int, int] | None:
+    """The sizes of the head of the first frame and of its payload; None: that much is not there."""
     if len(data) < 2:
         return None
-    opcode, final, masked, size = data[0] & 15, bool(data[0] & 128), data[1] & 128, data[1] & 127
-    at = 2
+    size, at = data[1] & 127, 2
     for code, form in ((126, "!H"), (127, "!Q")):
         if size == code:
-            width = struct.calcsize(form)
-            if len(data) < at + width:
+            at += struct.calcsize(form)
+            if len(data) < at:
                 return None
-            (size,) = struct.unpack_from(form, data, at)
-            at += width
+            (size,) = struct.unpack_from(form, data, 2)
             break
-    key = b""
-    if masked:
-        key, at = data[at : at + 4], at + 4
-    if len(data) < at + size or (masked and len(key) < 4):
+    return at + (4 if data[1] & 128 else 0), size
+
+
+def _frame(data: bytes) -> tuple[int, bool, bytes, bytes] | None:
+    """The first frame of RFC 6455 section 5.2, unmasked, and what follows; None: not whole."""
+    sizes = _size(data)
+    if sizes is None or len(data) < sum(sizes):
         return None
+    at, size = sizes
     payload = data[at : at + size]
-    if key:
-        mask = key * (size // 4 + 1)
+    if data[1] & 128:
+        mask = data[at - 4 : at] * (size // 4 + 1)
         payload = bytes(one ^ other for one, other in zip(payload, mask, strict=False))
-    return opcode, final, payload, data[at + size :]
+    return data[0] & 15, bool(data[0] & 128), payload, data[at + size :]

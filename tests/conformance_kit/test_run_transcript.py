@@ -341,6 +341,55 @@ def test_a_websocket_that_is_not_opened() -> None:
     assert [record.kind for record in records] == ["http-request", "http-response", "http-body"]
 
 
+LONG = b"\x81\x7e\x0f\xa0" + PONG[:-1] + b" " * (4000 - len(PONG)) + b"}"
+SHORT = b"\x81" + bytes([len(PONG)]) + PONG
+
+
+@pytest.mark.parametrize("kept", [50, 4, 3, 0])
+@pytest.mark.parametrize("later", [0, 1, 900])
+def test_a_frame_that_is_cut_says_how_much_is_missing_and_what_follows_it_is_told_apart(
+    kept: int, later: int
+) -> None:
+    missing = len(LONG) - kept - later
+    records = cut(
+        Binding.WS,
+        line(False, "bytes", SHORT + LONG[:kept], cut=missing),
+        line(False, "bytes", LONG[len(LONG) - later :] + SHORT),
+    )
+    assert records[0].text == PONG.decode()
+    assert (records[1].kind, len(records[1].payload) + records[1].cut) == (
+        "invalid",
+        kept + missing,
+    )
+    if kept < 4:  # no head, no size
+        assert [record.kind for record in records[2:]] == ["note"]
+    else:
+        assert told(records[2:]) == [("result", "to-client", PONG.decode())]
+
+
+@pytest.mark.parametrize(
+    ("kept", "missing", "next_read"),
+    [
+        # not the beginning of a frame, but it looks like one
+        (SHORT[:9], 70000, b"\x81\x04tail"),
+        (b"\x01\x09" + PONG[:5], 4, b"\x80" + bytes([len(PONG) - 9]) + PONG[9:]),
+    ],
+    ids=["in another frame", "in a message of several frames"],
+)
+def test_after_frames_that_are_cut_none_is_made_up(
+    kept: bytes, missing: int, next_read: bytes
+) -> None:
+    records = cut(
+        Binding.WS,
+        line(False, "bytes", SHORT + kept, cut=missing),
+        line(False, "bytes", next_read),
+        line(True, "message", PING),
+    )
+    assert [record.kind for record in records] == ["result", "invalid", "note", "request"]
+    assert len(records[1].payload) + records[1].cut == len(kept) + missing
+    assert (records[2].text or "").startswith(f"{len(next_read)} bytes to-client: ")
+
+
 def test_secrets_stay_where_that_is_wanted() -> None:
     value = json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"apiKey": "abcdef0123456789"}})
     said = [line(False, "message", value.encode() + b"\n")]
