@@ -10,7 +10,17 @@ from transports.commands.guard import guarded
 from transports.commands.output import Exit, Failure
 
 app = typer.Typer(
-    help="Measure what things cost, beside peers and the limit of the machine.",
+    help="""Measure what things cost, beside peers and the limit of the machine.
+
+    \b
+    Examples:
+      mcpcore bench run --list                          the rows, and what is not installed
+      mcpcore bench run --quick --goals --json new.json
+      mcpcore bench show new.json --markdown new.md --plots plots
+      mcpcore bench compare old.json new.json           what has changed beyond the noise
+      mcpcore bench profile http:ours-asyncio           where the time goes
+      mcpcore bench floods --scale 0.1                  what attacks cost
+    """,
     epilog="Exit status: 0 every bound is met, 1 one is MISSED, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -62,6 +72,7 @@ def run(
       mcpcore bench run --quick --goals
       mcpcore bench run --json new.json --markdown new.md --plots plots
     """  # noqa: D301
+    from benchmarks.commands.outputs import Outputs
     from benchmarks.commands.running import Choice, measure
 
     choice = Choice(
@@ -69,10 +80,7 @@ def run(
         rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
         quick=quick,
         goals=goals,
-        json=json,
-        markdown=markdown,
-        plots=plots,
-        write_docs=write_docs,
+        outputs=Outputs(json=json, markdown=markdown, plots=plots, write_docs=write_docs),
     )
 
     def work() -> int:
@@ -115,7 +123,10 @@ def compare(
 ) -> None:
     """Say what has changed from one saved run to another, beyond the noise.
 
-    Exit status: 0 nothing costs more than it did, 1 something does.
+    Where both have measured a raw program of the row, the ratio to it is compared, too: what moved
+    with it moved "as the machine" and has not changed itself. How the runs differ is said first.
+
+    Exit status: 0 nothing costs more than it did, 1 something does, and beside its reference, too.
 
     \b
     Examples:
@@ -155,9 +166,10 @@ def show(
     """  # noqa: D301
 
     def work() -> int:
+        from benchmarks.commands.outputs import Outputs
         from benchmarks.commands.running import show_saved
 
-        return show_saved(file, markdown=markdown, plots=plots, write_docs=write_docs)
+        return show_saved(file, Outputs(markdown=markdown, plots=plots, write_docs=write_docs))
 
     guarded(False, work)
 

@@ -1,5 +1,6 @@
 """What the commands of the bench do."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.method.compare import Change, compare
+from benchmarks.commands.outputs import Outputs
+from benchmarks.method.compare import Change, compare, unlike
 from benchmarks.method.machine import described, machine
 from benchmarks.method.samples import FORMAT, Run
 from benchmarks.profiling import PROFILED, profile, profiles
-from benchmarks.report.docs import write_docs as write_page
+from benchmarks.report.docs import PAGE, PLOTS, write_docs
 from benchmarks.report.markdown import markdown as in_markdown
 from benchmarks.report.plots import draw
 from benchmarks.report.tables import (
@@ -21,6 +23,7 @@ from benchmarks.report.tables import (
     show_load,
     show_profile,
     show_row,
+    verdict,
 )
 from benchmarks.rows import Row
 from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row
@@ -38,10 +41,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     rounds: int
     quick: bool = False
     goals: bool = False
-    json: Path | None = None
-    markdown: Path | None = None
-    plots: Path | None = None
-    write_docs: bool = False
+    outputs: Outputs = Outputs()
 
 
 def chosen(choice: Choice) -> dict[str, tuple[Row, tuple[str, ...]]]:
@@ -84,6 +84,7 @@ def measure(choice: Choice) -> int:
     """Measure and show; 1 if a bound is missed or a run has failed."""
     console = _console()
     rows = chosen(choice)
+    choice.outputs.check(PAGE, PLOTS)
     facts = machine(
         {
             "official SDK": ((SDK,), ("mcp", "uvicorn", "h11", "httptools", "uvloop", "pydantic")),
@@ -96,7 +97,7 @@ def measure(choice: Choice) -> int:
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     console.print()
     compile_modules()
-    run = Run(machine=facts, rounds=choice.rounds, rows={})
+    run = Run(machine=facts, rounds=choice.rounds, rows={}, quick=choice.quick)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -127,7 +128,7 @@ def measure(choice: Choice) -> int:
             for found in run.profiles.values():
                 show_profile(console, found)
             _save(run, choice)
-    _write(run, markdown=choice.markdown, plots=choice.plots, write_docs=choice.write_docs)
+    _write(run, choice.outputs)
     return _status(console, run)
 
 
@@ -152,24 +153,28 @@ def _typescript() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _save(run: Run, choice: Choice) -> None:
     """Keep what there is, also of a run that is interrupted."""
-    if choice.json is not None:
-        choice.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
+    if (file := choice.outputs.json) is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
 
 
-def _write(run: Run, *, markdown: Path | None, plots: Path | None, write_docs: bool) -> None:
-    if markdown is not None:
-        markdown.write_text(in_markdown(run), encoding="utf-8")
-    if plots is not None:
-        draw(run, plots)
-    if write_docs:
-        write_page(run)
+def _write(run: Run, outputs: Outputs) -> None:
+    if outputs.markdown is not None:
+        outputs.markdown.write_text(in_markdown(run), encoding="utf-8")
+    if outputs.plots is not None:
+        draw(run, outputs.plots)
+    if outputs.write_docs:
+        write_docs(run)
 
 
 def _status(console: Console, run: Run) -> int:
-    verdicts = [(name, each) for name, row in run.rows.items() for each in row.verdicts]
-    missed = [f"{name} ({each.ours} : {each.peer})" for name, each in verdicts if each.met is False]
-    met = sum(each.met is True for _, each in verdicts)
-    unknown = sum(each.met is None and each.most is not None for _, each in verdicts)
+    verdicts = [(name, row, each) for name, row in run.rows.items() for each in row.verdicts]
+    missed = [
+        f"{verdict(row, each)}: {name} ({each.ours} : {each.peer})"
+        for name, row, each in verdicts
+        if each.met is False
+    ]
+    met = sum(each.met is True for _, _, each in verdicts)
+    unknown = sum(each.met is None and each.most is not None for _, _, each in verdicts)
     failed = [
         f"{name}: {measured.title}: failed: {reason(measured)}"
         for name, row in run.rows.items()
@@ -180,7 +185,7 @@ def _status(console: Console, run: Run) -> int:
         console.print(problem, style="red", markup=False, soft_wrap=True)
     console.print(f"{met} bounds met, {len(missed)} MISSED, {unknown} not measured", style="bold")
     for each in missed:
-        console.print(f"  MISSED: {each}", style="red", soft_wrap=True)
+        console.print(f"  {each}", style="red", soft_wrap=True)
     return Exit.REFUSED if missed or failed else Exit.OK
 
 
@@ -199,31 +204,30 @@ def show_comparison(old: Path, new: Path, *, everything: bool) -> int:
     """Print what has changed; 1 if something costs more."""
     console = _console()
     before, after = load(old), load(new)
-    for name in ("cpu", "cores", "system", "python"):
-        if before.machine.get(name) != after.machine.get(name):
-            console.print(
-                f"not the same machine: {name} was {before.machine.get(name)}, "
-                f"is {after.machine.get(name)}",
-                style="yellow",
-            )
+    for line in unlike(before, after):
+        console.print(line, style="yellow", markup=False)
     differences = compare(before, after)
     changed = [each for each in differences if everything or each.change is not Change.SAME]
     if changed:
         show_differences(console, changed)
-    same = sum(each.change is Change.SAME for each in differences)
-    slower = sum(each.change is Change.SLOWER for each in differences)
-    console.print(f"{len(differences)} compared: {same} within the noise, {slower} cost MORE")
-    return Exit.REFUSED if slower else Exit.OK
+    count = Counter(each.change for each in differences)
+    console.print(
+        f"{len(differences)} compared: {count[Change.SAME]} within the noise, "
+        f"{count[Change.MACHINE]} moved as the machine, {count[Change.SLOWER]} cost MORE, "
+        f"{count[Change.MORE_BESIDE]} cost MORE beside their reference alone"
+    )
+    return Exit.REFUSED if count[Change.SLOWER] else Exit.OK
 
 
-def show_saved(file: Path, *, markdown: Path | None, plots: Path | None, write_docs: bool) -> int:
+def show_saved(file: Path, outputs: Outputs) -> int:
     """Print a saved run; the status is that of the run."""
     console = _console()
     run = load(file)
+    outputs.check(PAGE, PLOTS)
     for line in described(run.machine):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     show_load(console, run.load)
     for name, row in run.rows.items():
         show_row(console, name, row)
-    _write(run, markdown=markdown, plots=plots, write_docs=write_docs)
+    _write(run, outputs)
     return _status(console, run)

@@ -1,13 +1,23 @@
-"""Two saved runs side by side: what has changed beyond the noise."""
+"""Two saved runs side by side: what has changed beyond the noise, what moved with the machine.
 
+A raw program of the same row, which has run in turn with what is compared, tells the two apart:
+what costs another multiple of it has changed itself.
+"""
+
+from collections.abc import Mapping, Sequence, Set
 from enum import StrEnum
+from statistics import median
 
 from msgspec import Struct
 
-from benchmarks.method.samples import Measured, Run, bootstrap
+from benchmarks.method.samples import Measured, RowResult, Run, bootstrap, ratios
 
 LEAST = 0.02
 """Less than this share of a difference is never called a change."""
+LOADS = 0.5
+"""Load averages that differ by less are alike."""
+_FACTS = ("cpu", "cores", "system", "python")
+_RAW = "raw-"
 
 
 class Change(StrEnum):
@@ -16,6 +26,11 @@ class Change(StrEnum):
     FASTER = "less"
     SLOWER = "MORE"
     SAME = "within the noise"
+    MACHINE = "as the machine"
+    """The cost has changed, but as that of the reference, or it is that of a reference."""
+    LESS_BESIDE = "less beside it"
+    """The cost has not changed so, but as a multiple of the reference it has."""
+    MORE_BESIDE = "MORE beside it"
     NEW = "new"
     GONE = "gone"
 
@@ -29,6 +44,10 @@ class Difference(Struct, frozen=True):
     change: Change
     before: float | None
     after: float | None
+    reference: str | None = None
+    """The raw program of the row that it was held against in both runs."""
+    beside: float | None = None
+    """The ratio to the reference now as a multiple of what it was."""
 
     @property
     def factor(self) -> float | None:
@@ -42,7 +61,8 @@ def compare(old: Run, new: Run) -> list[Difference]:
     """Every variant that one of the runs has measured, in the order of the newer one.
 
     It has changed if the intervals of the two medians (bootstrap, 95 %) do not overlap, and the
-    medians differ by more than two per cent.
+    medians differ by more than two per cent.  The ratio to a reference is compared in the same way,
+    where both runs have measured one; then only what has changed in both is called more or less.
     """
     found = []
     rows = [*new.rows, *(name for name in old.rows if name not in new.rows)]
@@ -50,40 +70,92 @@ def compare(old: Run, new: Run) -> list[Difference]:
         before, after = old.rows.get(row), new.rows.get(row)
         either = after or before
         assert either is not None
-        olds = {} if before is None else before.variants
-        news = {} if after is None else after.variants
+        olds, news = _measured(before), _measured(after)
         for variant in [*news, *(name for name in olds if name not in news)]:
-            difference = _difference(
-                row, variant, either.unit, olds.get(variant), news.get(variant)
-            )
-            if difference is not None:
-                found.append(difference)
+            reference = _reference(either, variant, olds.keys() & news.keys())
+            found.append(_difference(row, variant, either.unit, olds, news, reference))
     return found
 
 
-def _difference(
-    row: str, variant: str, unit: str, old: Measured | None, new: Measured | None
-) -> Difference | None:
-    before = old.median if old is not None and old.samples else None
-    after = new.median if new is not None and new.samples else None
-    if before is None and after is None:
+def unlike(old: Run, new: Run) -> list[str]:
+    """How the circumstances of two runs differ, a line each."""
+    was, now = old.machine, new.machine
+    found = [
+        f"not the same machine: {name} was {was.get(name)}, is {now.get(name)}"
+        for name in _FACTS
+        if was.get(name) != now.get(name)
+    ]
+    if old.rounds != new.rounds:
+        found.append(f"not as many rounds: {old.rounds}, then {new.rounds}")
+    if old.quick != new.quick:
+        found.append(f"not rounds of the same length: {_length(old)}, then {_length(new)}")
+    (before, *_), (after, *_) = was["load"], now["load"]
+    if abs(before - after) >= LOADS:
+        found.append(f"not the same load of the machine: {before:.2f}, then {after:.2f}")
+    return found
+
+
+def _length(run: Run) -> str:
+    return {True: "--quick", False: "full length", None: "not known"}[run.quick]
+
+
+def _measured(row: RowResult | None) -> dict[str, Measured]:
+    variants = {} if row is None else row.variants
+    return {name: measured for name, measured in variants.items() if measured.samples}
+
+
+def _reference(row: RowResult, variant: str, both: Set[str]) -> str | None:
+    """The raw program that a bound holds a variant against, or else the first one of the row."""
+    if variant.startswith(_RAW) or variant not in both:
         return None
-    if before is None:
-        change = Change.NEW
-    elif after is None:
-        change = Change.GONE
-    else:
-        assert old is not None
-        assert new is not None
-        change = _change(old, new)
-    return Difference(row, variant, unit, change, before, after)
+    named = (verdict.peer for verdict in row.verdicts if verdict.ours == variant)
+    raw = (name for name in (*named, *row.variants) if name.startswith(_RAW) and name in both)
+    return next(raw, None)
 
 
-def _change(old: Measured, new: Measured) -> Change:
-    (low, high), (lower, higher) = bootstrap(old.values), bootstrap(new.values)
-    least = LEAST * abs(old.median)
-    if higher < low and old.median - new.median > least:
+def _difference(
+    row: str,
+    variant: str,
+    unit: str,
+    olds: Mapping[str, Measured],
+    news: Mapping[str, Measured],
+    reference: str | None,
+) -> Difference:
+    old, new = olds.get(variant), news.get(variant)
+    before = None if old is None else old.median
+    after = None if new is None else new.median
+    if old is None:
+        return Difference(row, variant, unit, Change.NEW, before, after)
+    if new is None:
+        return Difference(row, variant, unit, Change.GONE, before, after)
+    change, beside = _change(old.values, new.values), None
+    if reference is not None:
+        was, now = ratios(old, olds[reference]), ratios(new, news[reference])
+        if was and now and median(was):
+            beside = median(now) / median(was)
+            change = _told_apart(change, _change(was, now))
+    elif variant.startswith(_RAW) and change is not Change.SAME:
+        change = Change.MACHINE
+    return Difference(
+        row, variant, unit, change, before, after, None if beside is None else reference, beside
+    )
+
+
+def _told_apart(cost: Change, ratio: Change) -> Change:
+    """What to call a change of a cost, given that of its ratio to the reference."""
+    if cost is ratio:
+        return cost
+    if ratio is Change.SAME:
+        return Change.MACHINE
+    return Change.LESS_BESIDE if ratio is Change.FASTER else Change.MORE_BESIDE
+
+
+def _change(old: Sequence[float], new: Sequence[float]) -> Change:
+    (low, high), (lower, higher) = bootstrap(old), bootstrap(new)
+    was, now = median(old), median(new)
+    least = LEAST * abs(was)
+    if higher < low and was - now > least:
         return Change.FASTER
-    if lower > high and new.median - old.median > least:
+    if lower > high and now - was > least:
         return Change.SLOWER
     return Change.SAME

@@ -91,6 +91,17 @@ class RowResult(Struct):
     variants: dict[str, Measured]
     verdicts: list[Verdict] = field(default_factory=list)
 
+    def close(self, verdict: Verdict) -> bool:
+        """Whether the bound lies within the spread: between quartiles of the ratios by round."""
+        if verdict.met is None:
+            return False
+        assert verdict.most is not None
+        found = ratios(self.variants[verdict.ours], self.variants[verdict.peer])
+        if not found:
+            return False
+        low, high = quartiles(found)
+        return low < verdict.most < high
+
 
 class Profile(Struct):
     """Where the CPU time of a program goes."""
@@ -109,11 +120,18 @@ class Run(Struct):
     machine: dict[str, Any]
     rounds: int
     rows: dict[str, RowResult]
+    quick: bool | None = None
+    """Whether the rounds were short ones; None: a file of old, which does not say it."""
     load: dict[str, float] = field(default_factory=dict)
     """What the load generator takes by itself, in microseconds of CPU, by kind of work."""
     profiles: dict[str, "Profile"] = field(default_factory=dict)
     """Where our time goes, by row and variant, ``row:variant``."""
     format: int = FORMAT
+
+
+def ratios(ours: Measured, peer: Measured) -> list[float]:
+    """What ours cost as a multiple of the peer, by round: the two have run one after the other."""
+    return [mine / its for mine, its in zip(ours.values, peer.values, strict=False) if its]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from benchmarks.method.samples import Run
 from benchmarks.report.markdown import goals, load_table, machine_lines, profile_table, row_table
 from benchmarks.report.plots import draw
 from benchmarks.subjects import ROOT
+from benchmarks.table import ROWS
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "plots"
@@ -24,10 +25,12 @@ _BUSY = (
 def measured(run: Run, plots: list[str]) -> str:
     """The part of the page that a run makes; ``plots``: the files, as the page names them."""
     busy = run.machine["load"][0]
+    left_out = [f"`{name}`" for name in ROWS if name not in run.rows]
     parts = [
         f"Measured on {run.machine['when'][:10]}, rounds: {run.rounds}; costs are medians.",
         machine_lines(run),
         *([_BUSY.format(load=busy)] if busy > _CALM else ()),
+        *([f"Rows that were no part of this run: {', '.join(left_out)}."] if left_out else ()),
         "### Goals",
         goals(run),
         "### Plots",

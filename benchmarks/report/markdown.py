@@ -36,7 +36,7 @@ def goals(run: Run) -> str:
                     row.unit,
                     "" if found.ratio is None else ratio(found.ratio),
                     bound(found.most),
-                    verdict(found),
+                    verdict(row, found),
                 )
             )
     headings = ("work", "ours", "cost", "peer", "its cost", "unit", "ratio", "bound", "")

@@ -8,7 +8,12 @@ from rich.table import Table
 from benchmarks.method.compare import Change, Difference
 from benchmarks.method.samples import Measured, Profile, RowResult, Verdict
 
-_COLOURS = {Change.FASTER: "green", Change.SLOWER: "red", Change.SAME: "dim"}
+_COLOURS = {
+    Change.FASTER: "green",
+    Change.SLOWER: "red",
+    Change.SAME: "dim",
+    Change.MACHINE: "dim",
+}
 
 
 def number(value: float) -> str:
@@ -36,9 +41,10 @@ def bound(most: float) -> str:
     return f"at least {1 / most:.3g} x less"
 
 
-def verdict(found: Verdict) -> str:
-    """Whether a bound is met, in one word."""
-    return {True: "met", False: "MISSED", None: "not measured"}[found.met]
+def verdict(row: RowResult, found: Verdict) -> str:
+    """Whether a bound is met, and whether that is within the noise."""
+    word = {True: "met", False: "MISSED", None: "not measured"}[found.met]
+    return f"{word} (within the spread)" if row.close(found) else word
 
 
 def latency(measured: Measured, share: float) -> str:
@@ -97,7 +103,7 @@ def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
     line = f"  {ours} : {peer} = {ratio(found.ratio)}"
     if found.most is not None:
         colour = "green" if found.met else "red"
-        line += f"  ({bound(found.most)}: [{colour}]{verdict(found)}[/])"
+        line += f"  ({bound(found.most)}: [{colour}]{verdict(row, found)}[/])"
     console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -144,11 +150,14 @@ def show_profile(console: Console, found: Profile) -> None:
 
 
 def show_differences(console: Console, differences: Iterable[Difference]) -> None:
-    """Print what has changed from one run to another."""
+    """Print what has changed from one run to another.
+
+    "beside" is the factor by which the ratio to a raw program of the same row has changed.
+    """
     table = Table()
     for heading in ("row", "variant"):
         table.add_column(heading)
-    for heading in ("before", "after", "unit", "factor", "change"):
+    for heading in ("before", "after", "unit", "factor", "beside", "reference", "change"):
         table.add_column(heading, justify="right")
     for each in differences:
         colour = _COLOURS.get(each.change, "yellow")
@@ -159,6 +168,8 @@ def show_differences(console: Console, differences: Iterable[Difference]) -> Non
             "" if each.after is None else number(each.after),
             each.unit,
             "" if each.factor is None else f"{each.factor:.3f}",
+            "" if each.beside is None else f"{each.beside:.3f}",
+            each.reference or "",
             f"[{colour}]{each.change}[/]",
         )
     console.print(table)

@@ -31,4 +31,4 @@ def run(rows: dict[str, dict[str, Measured]], verdicts: list[Verdict] | None = N
         name: RowResult(f"The row {name}", "µs", variants, verdicts or [])
         for name, variants in rows.items()
     }
-    return Run(machine=dict(FACTS), rounds=5, rows=made, load=dict(LOAD))
+    return Run(machine=dict(FACTS), rounds=5, rows=made, quick=False, load=dict(LOAD))

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from benchmarks.commands.running import load, show_comparison
-from benchmarks.method.compare import Change, compare
-from benchmarks.method.samples import Measured
+from benchmarks.method.compare import Change, compare, unlike
+from benchmarks.method.samples import Measured, Run, Verdict
 from tests.benchmarks.runs import measured, run
 from transports.commands.output import Failure
 
@@ -53,6 +53,98 @@ def test_what_is_new_gone_or_was_never_measured() -> None:
         ("http", "ours"): Change.GONE,
         ("left", "ours"): Change.GONE,
     }
+
+
+def times(factor: float, values: tuple[float, ...] = STEADY) -> Measured:
+    return measured(*(factor * value for value in values))
+
+
+@pytest.mark.parametrize(
+    ("ours", "raw", "change", "beside"),
+    [
+        (1.0, 1.0, Change.SAME, 1.0),
+        (1.3, 1.3, Change.MACHINE, 1.0),  # another load of the machine
+        (0.7, 0.7, Change.MACHINE, 1.0),
+        (1.3, 1.0, Change.SLOWER, 1.3),
+        (0.7, 1.0, Change.FASTER, 0.7),
+        (1.7, 1.3, Change.SLOWER, 1.7 / 1.3),
+        (1.0, 0.7, Change.MORE_BESIDE, 1 / 0.7),  # hidden by a faster machine
+        (0.9, 0.7, Change.MORE_BESIDE, 0.9 / 0.7),
+        (1.3, 1.6, Change.LESS_BESIDE, 1.3 / 1.6),
+    ],
+)
+def test_what_moved_with_the_machine_is_told_apart(
+    ours: float, raw: float, change: Change, beside: float
+) -> None:
+    other = tuple(reversed(STEADY))
+    old = run({"http": {"ours": times(1.0), "raw-protocol": times(0.5, other)}})
+    new = run({"http": {"ours": times(ours), "raw-protocol": times(0.5 * raw, other)}})
+    found, reference = compare(old, new)
+    assert found.change is change
+    assert found.reference == "raw-protocol"
+    assert found.beside == pytest.approx(beside)
+    assert found.factor == pytest.approx(ours)
+    assert reference.change is (Change.SAME if raw == 1.0 else Change.MACHINE)
+    assert (reference.reference, reference.beside) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "held", "reference"),
+    [
+        (("raw-a", "raw-b"), ("raw-a", "raw-b"), "raw-b", "raw-b"),  # as the bound says
+        (("raw-a", "raw-b"), ("raw-a", "raw-b"), "sdk", "raw-a"),
+        (("raw-a", "raw-b"), ("raw-a",), "raw-b", "raw-a"),
+        (("raw-b",), ("raw-a",), "raw-a", None),
+        ((), (), "sdk", None),
+    ],
+)
+def test_the_reference_is_a_raw_program_of_both_runs(
+    before: tuple[str, ...], after: tuple[str, ...], held: str, reference: str | None
+) -> None:
+    def of_these(names: tuple[str, ...]) -> Run:
+        left_out = {name: Measured(name, missing="not installed") for name in ("raw-a", "raw-b")}
+        known = {name: times(1.0) for name in ("ours", "sdk", *names)}
+        return run({"http": left_out | known}, [Verdict("ours", held, None, None)])
+
+    found = {each.variant: each for each in compare(of_these(before), of_these(after))}
+    assert found["ours"].reference == reference
+    assert (found["ours"].beside is None) is (reference is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("rounds", 7, "not as many rounds: 5, then 7"),
+        ("quick", True, "not rounds of the same length: full length, then --quick"),
+        ("quick", None, "not rounds of the same length: full length, then not known"),
+        ("load", [3.5, 0, 0], "not the same load of the machine: 0.10, then 3.50"),
+        ("load", [0.5, 9, 9], None),
+        ("cores", 4, "not the same machine: cores was 2, is 4"),
+    ],
+)
+def test_what_differs_between_two_runs_is_said(name: str, value: object, line: str | None) -> None:
+    old, new = run({}), run({})
+    assert unlike(old, new) == []
+    if name in new.machine:
+        new.machine[name] = value
+    else:
+        setattr(new, name, value)
+    assert unlike(old, new) == ([] if line is None else [line])
+
+
+def test_a_load_of_the_machine_is_no_change_for_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    for file, factor in ((old, 1.0), (new, 1.4)):
+        made = run({"http": {"ours": times(factor), "raw-protocol": times(0.5 * factor)}})
+        made.machine["load"] = [6 * (factor - 1), 0, 0]
+        file.write_bytes(msgspec.json.encode(made))
+    assert show_comparison(old, new, everything=False) == 0
+    said = capsys.readouterr().out
+    assert "not the same load of the machine: 0.00, then 2.40" in said
+    assert "2 compared: 0 within the noise, 2 moved as the machine, 0 cost MORE" in said
+    assert "raw-protocol" in said
 
 
 def test_the_command_tells_and_its_status_says_whether_anything_costs_more(

@@ -9,12 +9,13 @@ import pytest
 from rich.console import Console
 
 from benchmarks.method.samples import Measured, Run, Verdict
-from benchmarks.report.docs import BEGIN, END, PAGE, write_docs
+from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, write_docs
 from benchmarks.report.docs import measured as measured_part
 from benchmarks.report.markdown import markdown
 from benchmarks.report.plots import draw
 from benchmarks.report.svg import Line, lines
-from benchmarks.report.tables import bound, number, ratio, show_load, show_row
+from benchmarks.report.tables import bound, number, ratio, show_load, show_row, verdict
+from benchmarks.table import ROWS
 from tests.benchmarks.runs import measured, run
 
 
@@ -105,6 +106,59 @@ def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Pat
 def test_the_page_says_so_if_the_machine_was_busy(made: Run) -> None:
     made.machine["load"] = [7.6, 1.0, 0.0]
     assert "had other work meanwhile (a load of 8)" in measured_part(made, [])
+
+
+def test_the_page_names_the_rows_that_it_does_not_show(made: Run) -> None:
+    def told(run: Run) -> list[str]:
+        start = "Rows that were no part of this run: "
+        found = [line for line in measured_part(run, []).splitlines() if line.startswith(start)]
+        return [name for line in found for name in re.findall(r"`([^`]+)`", line)]
+
+    assert told(made) == [name for name in ROWS if name not in made.rows]
+    assert "http-1000" in told(made)
+    for name in ROWS:
+        made.rows.setdefault(name, made.rows["http"])
+    assert told(made) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "most", "said"),
+    [
+        ((11.0, 12.0, 13.0, 14.0, 15.0), 1.5, "met"),
+        ((11.0, 12.0, 13.0, 14.0, 15.0), 1.39, "met (within the spread)"),
+        ((11.0, 12.0, 13.0, 14.0, 15.0), 1.25, "MISSED (within the spread)"),
+        ((11.0, 12.0, 13.0, 14.0, 15.0), 1.1, "MISSED"),
+        ((13.0, 13.0, 13.0, 13.0, 13.0), 1.3, "met"),
+        ((13.0, 13.0, 13.0, 99.0, 13.0), 1.3, "met"),
+        ((), 1.3, "not measured"),
+    ],
+)
+def test_a_verdict_within_the_noise_says_so(
+    ours: tuple[float, ...], most: float, said: str
+) -> None:
+    mine, its = measured(*ours), measured(10.0, 10.0, 10.0, 10.0, 10.0)
+    ratio = mine.median / its.median if ours else None
+    made = run({"http": {"ours": mine, "raw": its}}, [Verdict("ours", "raw", most, ratio)])
+    row = made.rows["http"]
+    assert verdict(row, row.verdicts[0]) == said
+    assert f"| {said} |" in markdown(made)
+    console = Console(width=160, record=True, file=StringIO())
+    show_row(console, "http", row)
+    assert (f": {said})" if ours else f": {said} (") in console.export_text()
+
+
+def test_the_spread_is_that_of_rounds_that_follow_one_another() -> None:
+    """The machine may be slower in some of them: the ratio is not."""
+    loads = (1.0, 1.5, 2.0, 2.5, 3.0)
+    mine = measured(*(12 * load for load in loads))
+    its = measured(*(10 * load for load in loads))
+    row = run({"http": {"ours": mine, "raw": its}}, [Verdict("ours", "raw", 1.3, 1.2)]).rows["http"]
+    assert verdict(row, row.verdicts[0]) == "met"
+
+
+def test_every_plot_that_is_there_is_shown() -> None:
+    shown = re.findall(rf"\]\({PLOTS.name}/([^)]+)\)", PAGE.read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(file.name for file in PLOTS.iterdir())
 
 
 def test_the_page_has_its_marks() -> None:
