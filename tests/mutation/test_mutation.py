@@ -2,6 +2,7 @@
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -115,18 +116,39 @@ def test_every_verdict_on_a_toy(toy: Path) -> None:
 
 
 def _campaign(toy: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    child = _started(toy, *words)
+    said, wrong = child.communicate()
+    return subprocess.CompletedProcess(child.args, child.returncode, said, wrong)
+
+
+def _started(toy: Path, *words: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.mutation", "--packages", "toy", "--tests", "checks"]
-    return subprocess.run(
+    return subprocess.Popen(
         [*command, "--judged", "judged.toml", *words],
         cwd=toy,
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupt_ends_a_campaign_with_its_table_and_no_verdict(toy: Path) -> None:
+    (toy / "judged.toml").write_text(listed([]))
+    child = _started(toy)
+    assert child.stdout is not None
+    while not (line := child.stdout.readline()).startswith("[  1/13]"):
+        assert line, "it has ended"
+    child.send_signal(signal.SIGINT)
+    said, wrong = child.communicate()
+    assert child.returncode == 130, said + wrong
+    assert "WRONG" not in said
+    assert said.splitlines()[-2].startswith("all")
+    assert (toy / "build/mutation/report.json").exists()
 
 
 @pytest.mark.parametrize(
