@@ -46,7 +46,7 @@ git -C sdk/2.x worktree add ../1.x {older}
 make peers SOURCES=sdk
 ```
 
-That takes about 440 seconds of the processor; a run says at its end what it took.
+That takes about 470 seconds of the processor; a run says at its end what it took.
 `python -m conformance.peers` has further options: `--write` writes this page, `--only NAME` chooses
 a program, `--programs N` and `--jobs N` say how many programs, and how many cases of each, run at a
 time, `--save DIR` keeps results and `--from DIR` takes them without another run.
