@@ -22,6 +22,10 @@ from mcpcore.engine.events import (
 from tests.simulation.work import TEXTS
 from tests.simulation.world import World
 
+_UPDATED = "notifications/resources/updated"
+_LISTED = "notifications/tools/list_changed"
+_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+_URIS = "resourceSubscriptions"
 ACTIVE, CANCELLED, ANSWERED, DEAD = "active", "cancelled", "answered", "dead"
 
 
@@ -83,6 +87,8 @@ class Question:
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
+        self.heard = 0.0
+        """The progress that was heard of last."""
         self.ended: str | None = None
 
 
@@ -156,24 +162,38 @@ def question_of(params: Any) -> str | None:
 class Accounts:
     """The books of one run."""
 
-    def __init__(self, world: World, *, tight: bool, twice: bool) -> None:
+    def __init__(self, world: World, *, tight: bool, twice: bool, late: bool) -> None:
         """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
-        a second time."""
+        a second time; ``late``: a store lets workers wait, so that news for all may overtake,
+        or miss a session."""
         self.world = world
         self.tight = tight
         self.twice = twice
+        self.late = late
         self.runs: dict[int, Run] = {}
         self.asks: dict[int, dict[int, Ask]] = {}
         """By client and number."""
         self.by_id: dict[int, dict[Any, Ask]] = {}
+        self.perfect = False
+        """Nothing goes wrong, and limits are high."""
+        self.reports: dict[str, int] = {}
+        """By question: the progress that its client has reported last."""
         self.questions: dict[Any, Question] = {}
         """By machine and id."""
+        self.subscribed: set[tuple[int, str]] = set()
+        """Clients with what they have asked to be told of in their sessions."""
+        self.listens: dict[tuple[int, Any], dict[str, Any]] = {}
+        """By client and id: what a listen stream is to carry."""
         self.sessions: set[int] = set()
         """Clients that have had a session."""
         self.reopened: set[int] = set()
         """Clients whose standalone stream has begun anew, be it in another session."""
         self._all: dict[tuple[int, int], list[int]] = {}
         """By client and server: the news for all that was heard."""
+        self._told: dict[tuple[Any, int], set[int]] = {}
+        """By session and server: the news for all that has left for it."""
+        self.last_news: dict[int, int] = {}
+        """By server: the news that was made when nothing went wrong any more."""
         self._ran: dict[tuple[int, int, int], list[Run]] = {}
         self.requests = 0
 
@@ -216,7 +236,8 @@ class Accounts:
         # worker that hears of news late tells them to a session that is younger than they are.
         once = client in self.reopened or piece not in heard
         demand(once, "news for all comes once", client, server, piece)
-        ordered = client in self.reopened or not heard or piece > heard[-1]
+        loose = self.late or client in self.reopened
+        ordered = loose or not heard or piece > heard[-1]
         demand(ordered, "news for all comes in order", client, server, piece, heard)
         heard.append(piece)
 
@@ -291,18 +312,49 @@ class Accounts:
 
     def replied(self, machine: Any, event: Event) -> None:
         """A server was told what became of a question."""
-        if not isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
+        ends = ResultReceived | ErrorReceived | RequestEnded
+        if not isinstance(event, ends | ProgressReceived):
             return
         question = self.questions.get((machine, event.request))
         demand(question is not None, "an end is that of a request", event)
         assert question is not None
         demand(question.ended is None, "one terminal event a request", event)
+        if isinstance(event, ProgressReceived):
+            ordered = event.message == question.tag and event.progress > question.heard
+            demand(ordered, "reports come in order, once", question.tag, event)
+            question.heard = event.progress
+            return
         question.ended = type(event).__name__
         if isinstance(event, ResultReceived):
             text = bytes(event.result).decode()
             demand(question.tag in text, "an answer is for its request", question.tag, text)
+            # Newer progress may take the place of older; and on the way it may be lost.
+            whole = not self.perfect or question.heard == self.reports.get(question.tag, 0)
+            demand(whole, "all reports come before the answer", question.tag, question.heard)
 
     # What is on the wires
+
+    def for_all(self, session: Any, message: Any) -> None:
+        """A server has sent something in a session: keep in mind what of it is for all."""
+        if message.get("method") == "notifications/x" and "all" in message["params"]:
+            params = message["params"]
+            self._told.setdefault((session, params["by"]), set()).add(params["all"])
+
+    def change(self, client: int, message: Any) -> None:
+        """A server has sent a client something: of changes it hears what it has asked for."""
+        method = message.get("method")
+        if method not in (_UPDATED, _LISTED):
+            return
+        rule, params = "a change is for those who asked to hear of it", message.get("params") or {}
+        uri, stream = params.get("uri"), (params.get("_meta") or {}).get(_SUBSCRIPTION)
+        if stream is not None:
+            chosen = self.listens.get((client, stream))
+            demand(chosen is not None, rule, client, message)
+            assert chosen is not None
+            wanted = chosen.get("toolsListChanged") if uri is None else uri in chosen[_URIS]
+            demand(bool(wanted), rule, client, message, chosen)
+        elif uri is not None:
+            demand((client, uri) in self.subscribed, rule, client, message)
 
     def seen(
         self, message: Any, place: Any, *, again: bool = False, at_once: bool = False
@@ -371,6 +423,14 @@ class Accounts:
         for (machine, _), question in self.questions.items():
             if machine in machines:
                 question.ended = question.ended or "GONE"
+
+    def all_told(self) -> None:
+        """Whom the last news for all has reached was sent all of it since its beginning."""
+        for (session, server), pieces in self._told.items():
+            last = self.last_news.get(server)
+            if last in pieces and not self.tight and not self.late:
+                whole = len(pieces) == last - min(pieces) + 1
+                demand(whole, "no news for all is lost", session, server, sorted(pieces))
 
     def all_settled(self) -> None:
         """Every question of a server has come to its end."""

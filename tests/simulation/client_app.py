@@ -21,7 +21,6 @@ from tests.simulation.accounts import Accounts, Ask, demand, question_of
 from tests.simulation.work import MAX_TIMEOUT, TEXTS, Work
 
 _LATE = 2.0
-_FILTER = {"toolsListChanged": True, "resourceSubscriptions": ["file:///1"]}
 
 
 class ClientApp:
@@ -66,6 +65,10 @@ class ClientApp:
         if timeout is not None and work.kind != "listen":
             ask.earliest = now + timeout
         self._books.asked(self._number, ask, id)
+        if work.kind == "subscribe":
+            self._books.subscribed.add((self._number, work.uri))
+        elif work.kind == "listen":
+            self._books.listens[self._number, id] = filter_of(work)
         if work.cancel_after is not None:
             self._host.after(work.cancel_after, self._cancel, ask)
         self._host.turn()
@@ -89,7 +92,7 @@ class ClientApp:
         if work.kind == "level":
             return "logging/setLevel", {"level": "info"}
         if work.kind == "listen":
-            return "subscriptions/listen", {"notifications": _FILTER}
+            return "subscriptions/listen", {"notifications": filter_of(work)}
         return "ping", None
 
     def _cancel(self, ask: Ask) -> None:
@@ -152,6 +155,9 @@ class ClientApp:
         if asked is None or self._host.over:
             return
         method, tag = asked
+        for report in (1, 2):
+            if self._host.machine.progress(key, report, None, tag):
+                self._books.reports[tag] = report
         if tag.endswith(":no"):
             self._host.machine.fail(key, ErrorData(-32603, "no"))
         else:
@@ -185,6 +191,14 @@ class ClientApp:
         for id in sorted(self.listening):
             self._host.machine.cancel(id, now=self._host.now())
         self._host.turn()
+
+
+def filter_of(work: Work) -> dict[str, Any]:
+    """What a listen stream is to carry."""
+    chosen: dict[str, Any] = {"resourceSubscriptions": [work.uri]}
+    if work.number % 2:
+        chosen["toolsListChanged"] = True
+    return chosen
 
 
 def answer_to(method: str, tag: str) -> Any:

@@ -5,6 +5,7 @@ They are looked into for nothing but the sizes of their tables, and the states t
 
 from typing import Any
 
+from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import Peer
 from mcpcore.http.client import HttpClient
@@ -78,13 +79,18 @@ class Watch:
         demand(not hub.inbox and not hub.events, "what has arrived is looked at")
         demand(hub.outbox.size <= limits.queued + _SLACK, "output is bounded", hub.outbox.size)
         demand(hub.outbox.size >= 0, "output is counted right", hub.outbox.size)
-        deadlines = hub.deadlines
-        kept = len(deadlines._queue) + len(deadlines._heap)
-        demand(kept <= 65 + 4 * deadlines.live, "deadlines are bounded", kept)
+        self._deadlines(hub.deadlines)
+
+    def _deadlines(self, deadlines: Deadlines[Any]) -> None:
+        entries = [*deadlines._queue, *((when, item) for when, _, item in deadlines._heap)]
+        live = len({id(item) for when, item in entries if item.deadline == when})
+        demand(len(entries) <= 65 + 4 * live, "deadlines are bounded", len(entries), live)
+        demand(deadlines.live == live, "deadlines are counted right", deadlines.live, live)
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
         self._hub(server._hub, server._session_config.limits)
+        self._deadlines(server._deadlines)
         demand(server.sessions <= settings.max_sessions, "sessions are bounded", server.sessions)
         demand(server._log.size <= settings.replay_total, "events are bounded", server._log.size)
         most = HARD_FACTOR * settings.max_queued + _SLACK
@@ -110,6 +116,7 @@ class Watch:
         self._peer(peer)
         hub = peer.hub
         self._hub(hub, peer.config.limits)
+        self._deadlines(client._deadlines)
         demand(client.exchanges <= 4 * _MOST_WAITING, "exchanges are bounded", client.exchanges)
         stale = [id for id in client._by_request if id not in hub.outbound]
         demand(not stale, "no exchange waits for what has ended", stale)

@@ -30,7 +30,7 @@ class Link:
         """By side: it has not heard of the end."""
         world = client.world
         self.lives = [client.life, server.life]
-        self.wire = Lines(client.scene.books, self)
+        self.wire = Lines(client.scene.books, self, client.number)
         self.crlf = chance.random() < 0.25
         down, up = self._to_client, self._to_server
         self.up = Pipe(world, chance, weather, 1, up, lambda: client.flush(self))

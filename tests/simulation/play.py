@@ -67,13 +67,15 @@ class Performance:
         twice = any(fault.kind == "twice" for fault in schedule.faults)
         chance = world.chance("scene")
         tight = chance.random() < 0.15
-        self.books = Accounts(world, tight=tight, twice=twice)
+        late = any(fault.kind in ("store_slow", "store_fail") for fault in schedule.faults)
+        self.books = Accounts(world, tight=tight, twice=twice, late=late)
         self.scene = Scene(world, self.books)
         watch = Watch()
         self.scene.look = watch.look
         self.scenery: Scenery = build(self.scene, schedule.scenario, chance, tight=tight)
         self.quiet = max((fault.at + fault.length for fault in schedule.faults), default=0.0)
-        self.perfect = not schedule.faults and not tight
+        self.perfect = not schedule.faults and not self.scenery.forgetful
+        self.books.perfect = self.perfect
 
     def run(self) -> None:
         """Play it all."""
@@ -132,7 +134,11 @@ class Performance:
                 )
                 asks.append(client.app.do(work, "ResultReceived"))
                 demand(asks[-1] is not None, "whoever lives can ask", client.name)
+        for server in scenery.servers:
+            if server.up:
+                server.app.last_news()
         self._until(world.time + _CODA)
+        self.books.all_told()
         done = all(ask is not None and ask.ended is not None for ask in asks)
         demand(done, "once faults stop every request ends")
 

@@ -50,6 +50,8 @@ class Scenery:
         self.scene = scene
         self.size = size
         self.tight = tight
+        self.forgetful = tight or scene.world.chance("replay").random() < 0.25
+        """Servers keep so few events that those who come back may ask for what is gone."""
         self.weathers = [Weather() for _ in range(size)]
         windows = scene.world.chance("windows")
         for weather in self.weathers:
@@ -137,7 +139,7 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
         sse=SsePaths() if scenario == "sse" else None,
         max_queued=3000 if tight else 1 << 20,
         session_queue=3000 if tight else 1 << 18,
-        replay_events=5 if tight else 1000,
+        replay_events=4 if scenery.forgetful else 1000,
         session_idle=300.0,
         replay_age=200.0,
         session_view_idle=chance.choice((1.0, 300.0)),

@@ -19,7 +19,7 @@ from mcpcore.http.server import HttpServer
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, Run, check_text, demand
 from tests.simulation.hosts import Host
-from tests.simulation.work import NEVER, TEXTS
+from tests.simulation.work import NEVER, TEXTS, URIS
 
 _EVICTIONS = ("it is not kept any more", "it has expired", "idle for too long", "too old")
 _PATIENCE = 5.0
@@ -163,12 +163,30 @@ class ServerApp:
         self._announce(job, "notifications/tools/list_changed", None)
 
     def _do_uri(self, job: Job) -> None:
-        self._announce(job, "notifications/resources/updated", {"uri": "file:///1"})
+        uri = URIS[job.run.ask % len(URIS)]
+        self._announce(job, "notifications/resources/updated", {"uri": uri})
 
     def _do_all(self, job: Job) -> None:
+        self._announce(job, "notifications/x", self._news())
+
+    def _news(self) -> dict[str, int]:
         self._said += 1
-        said = {"by": self._number, "all": self._said}
-        self._announce(job, "notifications/x", said)
+        return {"by": self._number, "all": self._said}
+
+    def last_news(self) -> None:
+        """Tell everybody something for the last time."""
+        said = self._news()
+        self._books.last_news[self._number] = said["all"]
+        for machine in self._host.machines:  # type: ignore[attr-defined]
+            with suppress(LocalProtocolError):
+                machine.notify("notifications/x", said)
+            self._turn(machine)
+
+    def _turn(self, machine: Any) -> None:
+        if isinstance(machine, HttpServer):
+            self._host.turn()  # type: ignore[attr-defined]
+        else:
+            self._host.turn(machine)  # type: ignore[attr-defined]
 
     def _announce(self, job: Job, method: str, params: Any) -> None:
         for machine in self._host.machines:  # type: ignore[attr-defined]
@@ -208,7 +226,13 @@ class ServerApp:
                 self._over(job, sent)
             else:
                 id = job.machine.request(
-                    method, params, now=now, parent=job.key, timeout=_PATIENCE, meta=meta
+                    method,
+                    params,
+                    now=now,
+                    parent=job.key,
+                    timeout=_PATIENCE,
+                    meta=meta,
+                    progress=True,
                 )
                 tag = f"{job.run.number}:{job.place}:{how}"
                 self._books.question(job.machine, id, tag)
@@ -219,10 +243,7 @@ class ServerApp:
         self._flush(job)
 
     def _flush(self, job: Job) -> None:
-        if isinstance(job.machine, HttpServer):
-            self._host.turn()  # type: ignore[attr-defined]
-        else:
-            self._host.turn(job.machine)  # type: ignore[attr-defined]
+        self._turn(job.machine)
 
     def _question(self, job: Job, kind: str, how: str) -> tuple[str, Any, Any]:
         tag = f"{job.run.number}:{job.place}:{how}"

@@ -16,9 +16,10 @@ _STATUSES = frozenset({200, 202, 204, 400, 404, 405, 406, 409, 410, 503})
 class Lines:
     """What both ends of a connection with newlines have sent."""
 
-    def __init__(self, books: Accounts, place: Any) -> None:
+    def __init__(self, books: Accounts, place: Any, client: int) -> None:
         self._books = books
         self._place = place
+        self._client = client
         self._asked: list[set[Any]] = [set(), set()]
         """By side (0: the client), the ids that it used."""
         self._answered: list[set[Any]] = [set(), set()]
@@ -50,6 +51,8 @@ class Lines:
             self._answered[side].add(id)
         if side == 1:
             self._books.seen(message, self._place, at_once=True)
+            self._books.change(self._client, message)
+            self._books.for_all(self._place, message)
 
 
 class Streams:
@@ -58,6 +61,10 @@ class Streams:
     def __init__(self) -> None:
         self.of: dict[str, tuple[Any, str]] = {}
         """By event id: the stream that it is of, and what it says."""
+        self.place: dict[str, int] = {}
+        """By event id: how much of its stream a client has that was given it."""
+        self.sent: dict[Any, int] = {}
+        """By stream: how many events that say something were ever sent on it."""
         self.given: dict[int, set[str]] = {}
         """By client: the sessions that were opened for it."""
         self.pipes: dict[str, int] = {}
@@ -82,7 +89,10 @@ class Exchange:
         if cursor:
             demand(cursor in streams.of, "a client asks for what it was given", cursor)
             self.stream = streams.of[cursor][0]
+        self._had = streams.place[cursor] if cursor else 0
+        """How much of the stream its client has, once it has got what was sent."""
         session = fields.get("mcp-session-id")
+        self._session: Any = session or route
         if session is not None:
             own = session in streams.given.get(client, ())
             demand(own, "no message on a foreign session", client, session)
@@ -146,8 +156,20 @@ class Exchange:
                 demand(same, "an event id is of one event", id, known, self.stream, text)
             if known is None or text:
                 self._streams.of[id] = self.stream, text
+            self._follow(id, text, again=again)
         if text:
             self._message(json.loads(text), again=again)
+
+    def _follow(self, id: str, text: str, *, again: bool) -> None:
+        """Whoever comes back to a stream is sent all that followed, whatever was lost."""
+        streams = self._streams
+        if text:
+            sent = streams.sent.get(self.stream, 0)
+            next = streams.place[id] - 1 if again else sent
+            demand(self._had == next, "no event of a stream is left out", id, self._had, next)
+            self._had += 1
+            streams.sent[self.stream] = max(sent, self._had)
+        streams.place[id] = self._had
 
     def _message(self, message: Any, *, again: bool) -> None:
         demand(message["jsonrpc"] == "2.0", "a message is JSON-RPC", message)
@@ -156,6 +178,8 @@ class Exchange:
             run = self._books.runs[tag.run]
             own = run.client == self._client
             demand(own, "no message on a foreign stream", self._client, run.client, message)
+        self._books.change(self._client, message)
+        self._books.for_all(self._session, message)
         if self._piped or "method" in message:
             return
         demand(not self._over, "one answer an exchange", message)

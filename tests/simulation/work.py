@@ -6,14 +6,20 @@ A request carries its own script, so that what a server does depends on nothing 
 from random import Random
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 TEXTS = ("", "plain", 'ä€😀\u2028é\r\n\t"\\', "名前" * 40, "x" * 3000)
 """Answers: characters of one to four bytes, escapes, a separator that JSON leaves alone."""
+URIS = ("file:///0", "file:///1", "file:///2")
+"""Resources that change, and to which clients subscribe."""
 TIMEOUT = 20.0
 MAX_TIMEOUT = 60.0
 NEVER = 100.0
 """After so many seconds a handler that never ends does."""
+
+_LONG = 0.1
+"""So often does a client have work that takes too long."""
+_BEAT = 2.5
 
 Script = list[Any]
 
@@ -58,6 +64,14 @@ def draw_script(chance: Random, *, polite: bool = False) -> Script:
     return steps
 
 
+def _prolonged(work: Work) -> Work:
+    """The same for longer than any request may take, with progress all the time."""
+    script = [[_BEAT, "progress"]] * int(1.3 * MAX_TIMEOUT / _BEAT)
+    return structs.replace(
+        work, kind="call", script=[*script, [_BEAT, "answer 1"]], progress=True, cancel_after=None
+    )
+
+
 def draw_work(chance: Random, *, span: float, most: int) -> list[Work]:
     """Draw what a client does within so many seconds."""
     drawn: list[Work] = []
@@ -74,8 +88,12 @@ def draw_work(chance: Random, *, span: float, most: int) -> list[Work]:
                 repeat=chance.choice((None, None, True)),
                 cancel_after=round(chance.random() * 4, 3) if chance.random() < 0.2 else None,
                 log=chance.random() < 0.5,
-                uri=f"file:///{chance.randrange(3)}",
+                uri=chance.choice(URIS),
             )
         )
+    # Drawn last, so that all else is as it would be without.
+    if chance.random() < _LONG:
+        place = chance.randrange(len(drawn))
+        drawn[place] = _prolonged(drawn[place])
     drawn.sort(key=lambda each: each.at)
     return drawn

@@ -7,7 +7,9 @@ from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
 from mcpcore.engine.lifecycle import Request
 from mcpcore.engine.outgoing import Outgoing
+from mcpcore.engine.publisher import Publisher
 from mcpcore.engine.requests import Hub
+from mcpcore.engine.subscriptions import Interest
 from mcpcore.engine.succession import Succession
 from mcpcore.engine.transmit import FrameKind
 from mcpcore.wire.framing import LineReader
@@ -169,6 +171,65 @@ def _newline_lost() -> None:
     wrapped(LineReader, "receive", make)
 
 
+class _Everything:
+    """Holds whatever it is asked for."""
+
+    def __contains__(self, uri: object) -> bool:
+        return True
+
+
+def _updates_to_all() -> None:
+    """Every session hears of changes of every resource."""
+
+    def make(publish: Any) -> Any:
+        def mutant(self: Any, change: Any, body: Any, meta: Any) -> bool:
+            kept, self.uris = self.uris, _Everything()
+            told: bool = publish(self, change, body, meta)
+            self.uris = kept
+            return told
+
+        return mutant
+
+    wrapped(Publisher, "_publish", make)
+
+
+def _unfiltered() -> None:
+    """A listen stream carries the changes of all resources."""
+
+    def make(wants: Any) -> Any:
+        def mutant(self: Any, change: Any) -> bool:
+            wanted: bool = wants(self, change)
+            return wanted or change.topic.subject is not None
+
+        return mutant
+
+    wrapped(Interest, "wants", make)
+
+
+def _no_maximum() -> None:
+    """Progress puts off the end of a request for ever."""
+
+    def mutant(self: Any, request: Any, now: float) -> None:
+        if request.timeout is not None and request.deadline is not None:
+            self.hub.deadlines.set(request, now + request.timeout)
+
+    Outgoing.extend = mutant  # type: ignore[method-assign]
+
+
+def _miscounted() -> None:
+    """What was due counts as due for ever."""
+
+    def make(due: Any) -> Any:
+        def mutant(self: Any, now: float) -> Any:
+            expired = due(self, now)
+            self.live += len(expired)
+            return expired
+
+        return mutant
+
+    wrapped(Deadlines, "due", make)
+
+
 MUTATIONS = [
     Mutation("lost end", "lines", _lost_end),
     Mutation("two ends", "lines", _two_ends),
@@ -182,4 +243,8 @@ MUTATIONS = [
     Mutation("heir forgets", "lines", _heir_forgets),
     Mutation("repeats all", "lines", _repeats_all),
     Mutation("newline lost", "lines", _newline_lost),
+    Mutation("updates to all", "lines", _updates_to_all),
+    Mutation("unfiltered", "lines", _unfiltered),
+    Mutation("no maximum", "lines", _no_maximum),
+    Mutation("miscounted", "lines", _miscounted),
 ]

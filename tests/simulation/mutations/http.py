@@ -6,6 +6,7 @@ from mcpcore.http.eventlog import EventIds, EventStream, SessionLog
 from mcpcore.http.placing import Placing
 from mcpcore.http.sending import Sending
 from mcpcore.http.session_table import SessionTable
+from mcpcore.http.sessions import Session
 from mcpcore.http.steps import Steps
 from mcpcore.http.storing import StreamRead
 from mcpcore.http.writers import Writer
@@ -193,6 +194,45 @@ def _unwritten_end() -> None:
     wrapped(Writer, "_settle", make)
 
 
+def _over_a_gap() -> None:
+    """A client that comes back after events were given up goes on as if nothing were missing."""
+
+    def make(after: Any) -> Any:
+        def mutant(self: Any, position: int) -> Any:
+            entries = after(self, position)
+            return after(self, position + 1) if entries is None else entries
+
+        return mutant
+
+    wrapped(EventStream, "after", make)
+
+
+def _unsent_lost() -> None:
+    """What a stream of a session has not sent is dropped when its connection breaks."""
+
+    def make(let_go: Any) -> Any:
+        def mutant(self: Any, exchange: Any, now: float) -> None:
+            if exchange.stream is not None and exchange.stream.route is None:
+                exchange.drop_queued()
+            let_go(self, exchange, now)
+
+        return mutant
+
+    wrapped(Session, "let_go", make)
+
+
+def _report_overtaken() -> None:
+    """An answer does not wait for the report of progress before it."""
+
+    def mutant(self: Any) -> None:
+        for key, (_, waiting) in list(self._turns.items()):
+            del self._turns[key]
+            for frame in waiting:
+                self._say(frame)
+
+    Sending._go_on = mutant  # type: ignore[method-assign]
+
+
 MUTATIONS = [
     Mutation("wrong stream", "http", _wrong_stream),
     Mutation("replay again", "http", _replay_again),
@@ -205,6 +245,9 @@ MUTATIONS = [
     Mutation("split line ends", "http", _split_line_ends),
     Mutation("late handshake", "http", only="delay", change=_late_handshake),
     Mutation("old progress", "http", only="crash_server", change=_old_progress),
+    Mutation("over a gap", "http", _over_a_gap, within=2000),
+    Mutation("unsent lost", "http", _unsent_lost, only="drop,mute,deaf,narrow", within=2000),
+    Mutation("report overtaken", "http", _report_overtaken),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
     Mutation("unwritten end", "store", _unwritten_end, only="crash_client", within=2000),
