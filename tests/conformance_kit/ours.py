@@ -59,7 +59,8 @@ def _kept(run: Run, name: str, revisions: Sequence[Revision]) -> Report:
     path = FOLDER / f"conformance-{name}.xml"
     path.write_text(FORMATS["junit"](report), "utf-8", "replace")
     print(f"{report.summary()} in {report.seconds:.1f} s: {path}", file=sys.stderr)
-    assert [*_blamed(run, report)] == []
+    blamed = [*_blamed(run, report)]
+    assert blamed == [], "\n".join(blamed)
     return report
 
 

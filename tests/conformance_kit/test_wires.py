@@ -473,6 +473,22 @@ async def test_over_http_a_message_goes_out_again_if_an_idle_connection_was_clos
     assert posted == [b'{"first":1}', b'{"second":1}', b'{"second":1}']
 
 
+async def test_over_http_a_request_is_in_the_record_before_what_it_brings_about() -> None:
+    kinds: list[list[str]] = []
+
+    async def serve(stream: ByteStream) -> None:
+        await stream.receive()
+        # far more is to be sent than has come
+        kinds.append([line.kind for line in log.lines()])
+
+    async with tcp(serve) as port, HttpStage(f"http://127.0.0.1:{port}/mcp") as stage:
+        log = Log(stage.now)
+        wire = await connected(stage, log)
+        await wire.say(b'{"jsonrpc":"2.0","method":"' + b"x" * 2**24 + b'"}')
+        await wire.close()
+    assert kinds[0] == ["head"]
+
+
 async def test_sse_posts_where_the_endpoint_event_says() -> None:
     posted: list[bytes] = []
     stream_of: list[ByteStream] = []

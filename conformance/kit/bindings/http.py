@@ -310,6 +310,8 @@ class HttpWire:
             data = b"" if body is None else connection.send(h11.Data(data=body))
             end = connection.send(h11.EndOfMessage())
             payload = (head or b"") + (data or b"") + (end or b"")
+            # first, as what it brings about may be heard before sending returns
+            self._log.add(True, self.number, "head", payload, exchange.number)
             try:
                 await self._write(stream, payload)
             except Broken:
@@ -318,7 +320,6 @@ class HttpWire:
                     # it was closed while it was idle
                     continue
                 raise
-            self._log.add(True, self.number, "head", payload, exchange.number)
             exchange.stream = stream
             again = (request, body) if used else None
             reusable = self._stage.reuses
