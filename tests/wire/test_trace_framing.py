@@ -117,6 +117,22 @@ def test_a_long_comment_is_cut_and_counted() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "data", "dropped"),
+    [
+        (b"data: one two", b"one ", 10),
+        (b"data: one\n", b"", 10),
+        (b"event: mess", b"", 11),
+        (b"", b"", 7),
+    ],
+)
+def test_what_was_dropped_before_it_came_is_counted(said: bytes, data: bytes, dropped: int) -> None:
+    events = Events(1000)
+    assert events.receive(said) == []
+    events.skip(7)
+    assert events.eof() == [EventFrame(data, dropped)]
+
+
 def test_names_and_ids_that_are_no_utf8_are_told() -> None:
     assert Events(1000).receive(b"event: \xff\nid: 1\xff\n\n") == [
         EventFrame(None, event="\ufffd", id="1\ufffd")
