@@ -150,7 +150,10 @@ class Announcing(HttpServer):
         """Tell a session that has become known here what was announced since it last was.
 
         Whoever knew it before wrote down that it was in use about every ``session_touch`` seconds.
+        What was told here while the store was asked for the session may be there too late.
         """
+        for note in self._letters.announced():
+            self._announce(note, view)
         settings = self.settings
         since = record.created
         if record.used is not None:

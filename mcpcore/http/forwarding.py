@@ -120,6 +120,10 @@ class Letters:
     def __len__(self) -> int:
         return len(self._notes)
 
+    def announced(self) -> list[Announced]:
+        """What everybody is being told, as far as the store is not known to have it."""
+        return [note for note in self._notes if isinstance(note, Announced)]
+
     def post(self, note: Note) -> None:
         """Let all others have a note.  If too many wait, the oldest of them is given up."""
         self._notes.append(note)

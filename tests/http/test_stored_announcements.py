@@ -200,6 +200,23 @@ def test_the_store_is_asked_until_it_says_what_was_missed() -> None:
     assert len(other.asked(Announcements)) == asked
 
 
+def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known() -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.worker.store.leave("a")
+    other.slow = True
+    route = other.listen(session)
+    other.server.notify("notifications/1")
+    other.server.notify("notifications/2")  # goes when the first has gone
+    other.pump()
+    assert other.waiting() == ["SessionLoad", "Announce"]
+    other.step()  # now the store is asked what was announced before
+    assert "Announcements" in other.waiting()
+    other.slow = False
+    other.pump()
+    assert sorted(shown(other.replies[route])) == ["1", "2"]
+
+
 def test_nobody_asks_for_a_session_that_is_gone() -> None:
     one, other = party("a", "b")
     session = one.session()

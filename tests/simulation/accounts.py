@@ -164,8 +164,7 @@ class Accounts:
 
     def __init__(self, world: World, *, tight: bool, twice: bool, late: bool) -> None:
         """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
-        a second time; ``late``: a store lets workers wait, so that news for all may overtake,
-        or miss a session."""
+        a second time; ``late``: a store lets workers wait, so that news for all may overtake."""
         self.world = world
         self.tight = tight
         self.twice = twice
@@ -428,7 +427,7 @@ class Accounts:
         """Whom the last news for all has reached was sent all of it since its beginning."""
         for (session, server), pieces in self._told.items():
             last = self.last_news.get(server)
-            if last in pieces and not self.tight and not self.late:
+            if last in pieces and not self.tight:
                 whole = len(pieces) == last - min(pieces) + 1
                 demand(whole, "no news for all is lost", session, server, sorted(pieces))
 

@@ -31,6 +31,7 @@ FOUND = [
     Schedule(175, "http", read_faults("delay@0.017:6:3:25")),
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
     Schedule(307639, "store", read_faults("crash_client@8.658:7:0:2")),
+    Schedule(702870, "store", read_faults("store_slow@0.387:6:1:25,crash_server@16.59:5:0:0.1")),
 ]
 
 
