@@ -53,8 +53,10 @@ class _CatchUp:
 
     __slots__ = ("_since", "_steps", "_then", "deadline")
 
-    def __init__(self, steps: Steps, since: float, then: Callable[[Sequence[bytes]], bool]) -> None:
-        """``then`` takes what was found; until then it says whether it still wants to know."""
+    def __init__(
+        self, steps: Steps, since: float, then: Callable[[Sequence[bytes] | None], bool]
+    ) -> None:
+        """``then`` takes what was found; with None it says whether it still wants to know."""
         self.deadline: float | None = None
         self._steps = steps
         self._since = since
@@ -63,7 +65,7 @@ class _CatchUp:
 
     def again(self) -> None:
         """Ask, unless the session is known here no more."""
-        if self._then(()):
+        if self._then(None):
             self._steps.ask(Announcements, "", self._found, since=self._since)
 
     def _found(self, notes: Sequence[bytes] | StoreFailure) -> None:
@@ -152,18 +154,18 @@ class Announcing(HttpServer):
         Whoever knew it before wrote down that it was in use about every ``session_touch`` seconds.
         What was told here while the store was asked for the session may be there too late.
         """
-        for note in self._letters.announced():
-            self._announce(note, view)
+        waiting = self._letters.announced()
         settings = self.settings
         since = record.created
         if record.used is not None:
             slack = settings.session_touch + settings.store_timeout
             since = max(since, record.used - slack)
 
-        def tell(notes: Sequence[bytes]) -> bool:
+        def tell(notes: Sequence[bytes] | None) -> bool:
             known = self._view(view.id) is view
-            for note in notes if known else ():
-                self._announce(_decode_announced(note), view)
+            if known and notes is not None:
+                for note in (*map(_decode_announced, notes), *waiting):
+                    self._announce(note, view)
             return known
 
         _CatchUp(self._steps, since, tell)
