@@ -3,8 +3,8 @@
 Most heads that clients send differ from one another in the length of the body and in an id or a
 name alone, so that one that has come before seldom comes again byte for byte.  Such a head is read
 here, at a tenth of what h11 takes; anything in it that is not plain leaves it to the parser.  And
-where it differs from the one before on its connection in length, session, method and name alone,
-nothing else of it is read again.
+where it differs from the one before on its connection in length and session alone, nothing else of
+it is read again.
 """
 
 import re

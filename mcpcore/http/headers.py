@@ -55,8 +55,11 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared by the many that hold nothing twice."""
 
 
-VARYING = (CONTENT_LENGTH, SESSION_ID, MCP_METHOD, MCP_NAME)
-"""What may differ in a request that is otherwise like the one before."""
+VARYING = (CONTENT_LENGTH, SESSION_ID)
+"""What may differ in a request that is otherwise like the one before.
+
+Not the method and the name: of those there are few, so that connections share what is known of
+such a head."""
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):

@@ -12,7 +12,6 @@ from mcpcore.http.headers import (
     EVENT_STREAM,
     JSON,
     MCP_METHOD,
-    MCP_NAME,
     PROTOCOL_VERSION,
     SESSION_ID,
     Fields,
@@ -73,9 +72,7 @@ class RequestFields(Fields):
         fields._first, fields._more = first, self._more
         fields.version = self.version
         fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
-        same = first.get(MCP_NAME) == mine.get(MCP_NAME)
-        same = same and first.get(MCP_METHOD) == mine.get(MCP_METHOD)
-        fields._mirror = self._mirror if same else None
+        fields._mirror = self._mirror
         session = first.get(SESSION_ID)
         if session == mine.get(SESSION_ID):
             fields.session_id = self.session_id
