@@ -207,15 +207,14 @@ class RequestParser:
 
     def _read_new(self, head: bytes) -> RequestHead:
         lines = usual_lines(head)
+        usual = lines is not None
         if lines is None:
             if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
                 raise BadHead(400, "a control character in the head")
             _refuse_folded(head)
             lines = self._read(head)
-            found = _request_head(lines, head)
-        else:
-            found = _request_head(lines, head)
-            found.usual = True
+        found = _request_head(lines, head)
+        found.usual = usual
         if len(head) <= _SHORT and not found.upgrade:  # which never comes again
             self._remember(head, found)
         return found
