@@ -6,7 +6,7 @@ server, reached with the same headers.
 """
 
 import hashlib
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import msgspec
@@ -60,8 +60,11 @@ class ResultCache:
         self._used = 0
         self._connections = 0
         self._results: OrderedDict[_Key, _Kept] = OrderedDict()
-        self._changes: Counter[tuple[str, str]] = Counter()
-        """How often the results of a server's method became stale."""
+        self._drops = 0
+        self._changes: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """The last drop of a server's method; of as many of them as there may be results."""
+        self._older = 0
+        """The last drop of those that are no longer known: what is on its way of them is stale."""
 
     def __len__(self) -> int:
         return len(self._results)
@@ -111,13 +114,17 @@ class ResultCache:
 
     def drop(self, server: str, method: str) -> None:
         """Drop all results of a method, in every authorization context."""
-        self._changes[server, method] += 1
+        self._drops += 1
+        self._changes[server, method] = self._drops
+        self._changes.move_to_end((server, method))
+        if len(self._changes) > self._limit:
+            _, self._older = self._changes.popitem(last=False)
         for key in [key for key in self._results if (key[0], key[2]) == (server, method)]:
             self._forget(key)
 
     def changes(self, server: str, method: str) -> int:
-        """How often results of a method were dropped."""
-        return self._changes[server, method]
+        """Return a number that is another one once results of a method were dropped."""
+        return self._changes.get((server, method), self._older)
 
     def _forget(self, key: _Key) -> None:
         self._used -= len(self._results.pop(key).result)

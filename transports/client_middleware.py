@@ -20,6 +20,7 @@ from transports.client_calls import ClientMachine, Outcome
 from transports.client_core import ClientCore
 from transports.client_listen import LISTEN, Listening
 from transports.middleware import Around, Chain
+from transports.strays import failure_of
 
 __all__ = ["ClientMiddleware", "GuardedCore", "Outcome", "OutgoingRequest"]
 
@@ -116,7 +117,10 @@ class GuardedCore(ClientCore):
     async def _run(
         self, outgoing: OutgoingRequest, send: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
-        outcome = self._chain(outgoing, send)
-        if inspect.isawaitable(outcome):
-            outcome = await outcome
+        try:
+            outcome = self._chain(outgoing, send)
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
+        except BaseException as error:
+            raise failure_of(error)  # noqa: B904 - the same one, or one that knows its cause
         return outcome

@@ -108,8 +108,7 @@ class HttpCarrier(HttpLink):
         if self._stopped:
             return
         self._stopped = True
-        if not self._closing.is_set():
-            self.machine.close(now=clock())
+        self.machine.close(now=clock())  # aclose() may have come when this task was cancelled
         for send in [*self._take_waiting(), *(send for _, _, send in self._delayed)]:
             self.machine.response_end(send.exchange, error=_CLOSED, now=clock())
         self._delayed.clear()

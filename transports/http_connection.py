@@ -54,6 +54,7 @@ class ServerConnection:
         "_link",
         "_machine",
         "_overdue",
+        "_parting",
         "_peer",
         "_reading",
         "_reply",
@@ -92,6 +93,7 @@ class ServerConnection:
         self._reading: RequestHead | None = None  # whose body is on its way
         self._certificate: ClientCertificate | None = None
         self._upgraded = False
+        self._parting = False  # the client sends no more: it is left when nothing is being written
         self._unread = False  # some of the request's body will not be read
         self._writing = False  # a task is taking from the machine, or is about to
         self._woken = False  # there has been something to write for this exchange
@@ -287,11 +289,11 @@ class ServerConnection:
         ``shutdown(SHUT_WR)`` and ``close()`` look the same from here.  A client that closed answers
         an interim response with a reset; one that listens must ignore it (RFC 9110 section 15.2).
         """
-        if reply.complete and self._writing:
-            reply.close = True
-            await anyio.sleep_forever()  # its last bytes are on their way
         if isinstance(self._stream, TLSStream) or not reply.may_interject:
-            raise anyio.EndOfStream
+            if not self._writing:
+                raise anyio.EndOfStream
+            reply.close = self._parting = True
+            await anyio.sleep_forever()  # what is being written may be all that it waits for
         reply.close = True
         for delay in _PROBES:
             if not self._writing and reply.may_interject:
@@ -329,6 +331,7 @@ class ServerConnection:
         self._writing = False
         if self._exchange is None:
             self.deadline = clock() + self._settings.idle_time
+        if self._exchange is None or self._parting:
             self._release_reader()
         return True
 
@@ -343,11 +346,11 @@ class ServerConnection:
         except BaseException:
             self._scope.cancel()
             raise
-        if self._exchange is None:
+        if self._exchange is None or self._parting:
             self._release_reader()
 
     def _release_reader(self) -> None:
-        """The reply is out; what the reader waits for has come."""
+        """The reply, or what there was of it, is out; what the reader waits for has come."""
         if self._reply is None or self._reply.close or self._link.draining:
             self._scope.cancel()
         elif self._buffer and self._watching is not None:

@@ -14,17 +14,16 @@ no path or contradict Host, and versions other than 1.0 and 1.1 (RFC 9112 sectio
 import re
 import sys
 from collections import OrderedDict
-from typing import cast
 
 import h11
 from msgspec import Struct
 
 from mcpcore.http.certificates import ClientCertificate
-from mcpcore.http.headers import CONTENT_LENGTH, PROTOCOL_VERSION, HeaderLines
+from mcpcore.http.headers import PROTOCOL_VERSION, Alike, HeaderLines
 from mcpcore.http.messages import HttpRequest
 from mcpcore.spec.revisions import BY_NAME, Revision
 from transports.http_parsers import BadHead, Headers, RequestLines, h11_event, reader
-from transports.http_plain import Shape, shape_of, usual_lines
+from transports.http_plain import Kind, LineReader, usual
 from transports.http_settings import HeadLimits, ParserName
 
 __all__ = [
@@ -65,10 +64,6 @@ class RequestHead(Struct):
     upgrade: bool
     plain: bool
     """A POST, and nothing but its body and its reply follows from it."""
-    usual: bool = False
-    """It is one that :mod:`transports.http_plain` has read."""
-    shape: Shape | None = None
-    """What the next head can be held against; found when that is wanted for the first time."""
 
     @property
     def revision(self) -> Revision | None:
@@ -119,26 +114,39 @@ def find_head(buffer: bytearray, limits: HeadLimits) -> int:
     return 0
 
 
+class _Common(Struct):
+    """What usual heads have in common that differ in no line that decides anything."""
+
+    method: str
+    path: str
+    query: str
+    keep_alive: bool
+    plain: bool
+    alike: Alike
+
+
 class RequestParser:
-    """Parses request heads; one that comes again, byte for byte, is remembered.
+    """Parses request heads; what comes again, a head or a line of it, is remembered.
 
     For all connections of a server: so what is idle remembers nothing, and a client that repeats
     a call costs a look-up.  A head that has come once leaves nothing but its hash: most of those
     that are said once, such as what opens a session, never come again.
     """
 
-    __slots__ = ("_known", "_limits", "_once", "_read")
+    __slots__ = ("_kinds", "_known", "_limits", "_lines", "_once", "_read")
 
     def __init__(self, name: ParserName = "auto", limits: HeadLimits | None = None) -> None:
         """Make one; ``limits`` are needed for :meth:`take`.  Raises LocalError if it is not there.
 
-        ``name`` is that of what reads the lines.
+        ``name`` is that of what reads the lines of heads that are not usual.
         """
         self._read = reader(name)
         self._limits = limits or _NO_LIMITS
         self._known: OrderedDict[bytes, RequestHead] = OrderedDict()
         self._once: set[int] = set()
         """Hashes of heads that have come, and are not remembered yet."""
+        self._lines = LineReader()
+        self._kinds: dict[Kind, _Common] = {}
 
     def take(
         self,
@@ -162,32 +170,34 @@ class RequestParser:
         if known is None:
             if not buffer:
                 return None
-            if last is not None and head and (varied := self.like(last, head)) is not None:
-                del buffer[:size]
-                return varied
-            if not find_head(buffer, self._limits):
+            found = self._lines.read(head) if 0 < len(head) <= self._limits.size else None
+            kind = None if found is None else self._kinds.get(found[1])
+            if kind is None and not find_head(buffer, self._limits):
                 return None
-            known = self._read_new(head)
-        if last is None or last.request.headers is not known.request.headers:
+            last = self._new(head, found, kind, peer, scheme, certificate)
+        elif last is None or last.request.headers is not known.request.headers:
             last = _given(known, peer, scheme, certificate)
         del buffer[:size]
         return last
 
-    def like(self, last: RequestHead, data: bytes) -> RequestHead | None:
-        """The head in front of ``data``, if it is like the last one of the same connection.
+    def next(self, last: RequestHead, data: bytes) -> RequestHead | None:
+        """The head in front of ``data``, from where ``last`` came from.
 
-        That is: it differs in nothing but the values of :data:`~mcpcore.http.headers.VARYING`.
+        None if no head like it has come before, or if it is not complete.
         """
-        if not last.usual:
+        size = data.find(_END) + 4
+        if not 3 < size <= self._limits.size:
             return None
-        if last.shape is None:
-            last.shape = shape_of(last.text, last.request.headers)
-            last.usual = last.shape is not None
-        found = None if last.shape is None else last.shape.match(data)
-        if found is None:
+        head = data[:size]
+        request = last.request
+        known = self._known.get(head)
+        if known is not None:
+            return _given(known, request.peer, request.scheme, request.certificate)
+        found = self._lines.read(head)
+        kind = None if found is None else self._kinds.get(found[1])
+        if kind is None:
             return None
-        values, size = found
-        return None if size > self._limits.size else _varied(last, data[:size], values)
+        return self._new(head, found, kind, request.peer, request.scheme, request.certificate)
 
     def parse(
         self,
@@ -203,30 +213,70 @@ class RequestParser:
         known to be there (:class:`~mcpcore.http.messages.HttpRequest`).  Raises :class:`BadHead`.
         """
         known = self._known.get(head)
-        return _given(known or self._read_new(head), peer, scheme, certificate)
+        if known is not None:
+            return _given(known, peer, scheme, certificate)
+        found = self._lines.read(head)
+        kind = None if found is None else self._kinds.get(found[1])
+        return self._new(head, found, kind, peer, scheme, certificate)
 
-    def _read_new(self, head: bytes) -> RequestHead:
-        lines = usual_lines(head)
-        usual = lines is not None
-        if lines is None:
-            if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
-                raise BadHead(400, "a control character in the head")
-            _refuse_folded(head)
-            lines = self._read(head)
-        found = _request_head(lines, head)
-        found.usual = usual
-        if len(head) <= _SHORT and not found.upgrade:  # which never comes again
-            self._remember(head, found)
-        return found
+    def _new(
+        self,
+        head: bytes,
+        found: tuple[HeaderLines, Kind] | None,
+        kind: _Common | None,
+        peer: str | None,
+        scheme: str,
+        certificate: ClientCertificate | None,
+    ) -> RequestHead:
+        """A head that is not remembered."""
+        if found is None or (kind is None and (kind := self._kind_of(head, *found)) is None):
+            known = self._read_odd(head)
+            if not known.upgrade and self._came_before(head):  # which never comes again
+                self._remember(head, known)
+            return _given(known, peer, scheme, certificate)
+        headers = found[0]
+        headers.alike = kind.alike
+        if self._came_before(head):
+            known = _of_kind(kind, headers, head, None, "http", None)
+            self._remember(head, known)
+            return _given(known, peer, scheme, certificate)
+        return _of_kind(kind, headers, head, peer, scheme, certificate)
 
-    def _remember(self, head: bytes, found: RequestHead) -> None:
-        mark = hash(head)
-        if mark not in self._once:
-            if len(self._once) >= _KNOWN:
-                self._once.clear()
-            self._once.add(mark)
-            return
-        self._known[head] = found
+    def _kind_of(self, head: bytes, headers: HeaderLines, lines: Kind) -> _Common | None:
+        plain = usual(headers, lines)
+        if plain is None:
+            return None
+        known = _request_head(plain, head)
+        request = known.request
+        kind = _Common(
+            request.method, request.path, request.query, known.keep_alive, known.plain, Alike()
+        )
+        if len(head) <= _SHORT:
+            if len(self._kinds) >= _KNOWN:
+                self._kinds.clear()
+            self._kinds[lines] = kind
+        return kind
+
+    def _read_odd(self, head: bytes) -> RequestHead:
+        if _CONTROL.search(head):  # RFC 9110 section 5.5; h11 lets some of them pass
+            raise BadHead(400, "a control character in the head")
+        _refuse_folded(head)
+        return _request_head(self._read(head), head)
+
+    def _came_before(self, head: bytes) -> bool:
+        """Whether a head that may be remembered comes for the second time."""
+        if len(head) > _SHORT:
+            return False
+        mark, once = hash(head), self._once
+        if mark in once:
+            return True
+        if len(once) >= _KNOWN:
+            once.clear()
+        once.add(mark)
+        return False
+
+    def _remember(self, head: bytes, known: RequestHead) -> None:
+        self._known[head] = known
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
@@ -234,6 +284,8 @@ class RequestParser:
         """Remember none any more."""
         self._known.clear()
         self._once.clear()
+        self._kinds.clear()
+        self._lines.forget()
 
 
 def _given(
@@ -262,38 +314,34 @@ def _given(
         known.expects_continue,
         known.upgrade,
         known.plain,
-        known.usual,
-        known.shape,
     )
 
 
-def _varied(last: RequestHead, head: bytes, values: list[tuple[int, bytes]]) -> RequestHead:
-    """The head that is like the last one but for some values."""
-    request = last.request
-    headers = cast(HeaderLines, request.headers)
-    length = last.length
-    for line, value in values:
-        if headers[line][0] == CONTENT_LENGTH:
-            length = int(value)
+def _of_kind(
+    kind: _Common,
+    headers: HeaderLines,
+    head: bytes,
+    peer: str | None,
+    scheme: str,
+    certificate: ClientCertificate | None,
+) -> RequestHead:
     return RequestHead(
         HttpRequest(
-            method=request.method,
-            path=request.path,
-            headers=headers.varied(values),
-            query=request.query,
-            peer=request.peer,
-            scheme=request.scheme,
-            certificate=request.certificate,
+            method=kind.method,
+            path=kind.path,
+            headers=headers,
+            query=kind.query,
+            peer=peer,
+            scheme=scheme,
+            certificate=certificate,
         ),
         head,
-        last.keep_alive,
-        last.http_1_0,
-        length,
-        last.expects_continue,
-        last.upgrade,
-        last.plain,
-        True,
-        last.shape,
+        kind.keep_alive,
+        http_1_0=False,
+        length=headers.length,
+        expects_continue=False,
+        upgrade=False,
+        plain=kind.plain,
     )
 
 

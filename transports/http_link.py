@@ -150,7 +150,7 @@ class HttpLink(Link):
                 deadline = self._deadline()
                 due = self._sweep_at if deadline is None else min(deadline, self._sweep_at)
                 self._set_alarm(due)
-                await anyio.sleep_forever()
+                await anyio.Event().wait()  # asyncio would keep a timer for sleep_forever()
             now = clock()
             if now >= self._sweep_at:
                 more = self._expire(now)

@@ -9,7 +9,7 @@ ahead; nothing is taken from the machine that the client does not read.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -104,10 +104,21 @@ class HttpProtocol(LivingProtocol):
             # Most requests come in one piece, with the same head as the one before, or nearly so.
             data = bytes(data)
             if len(data) - len(head.text) != head.length or not data.startswith(head.text):
-                head = self._link.parser.like(head, data)
-            if head is not None and len(data) - (size := len(head.text)) == head.length:
-                self._last = head
-                self._try(self._ask_whole, head, data[size:])
+                head = self._link.parser.next(head, data)
+            if (
+                head is not None
+                and head.plain
+                and len(data) - (size := len(head.text)) == head.length
+            ):
+                if len(head.request.headers) <= _FEW:
+                    self._last = head
+                try:
+                    more = self._ask_whole(head, data[size:])
+                except Exception as error:
+                    self._fail(error)
+                    return
+                if more or self._paused:
+                    self._advance()
                 return
         self._buffer += data
         self._advance()
@@ -123,16 +134,6 @@ class HttpProtocol(LivingProtocol):
             self._advance()
 
     # Requests
-
-    def _try(self, step: Callable[..., bool], *given: object) -> None:
-        """Take one step, and go on if more can follow."""
-        try:
-            more = step(*given)
-        except Exception as error:
-            self._fail(error)
-        else:
-            if more or self._paused:
-                self._advance()
 
     def _advance(self) -> None:
         """Go on as far as it goes with what has come, and with what the machine has."""
@@ -379,7 +380,8 @@ class HttpProtocol(LivingProtocol):
         reply = self._reply
         assert reply is not None  # noqa: S101 - one is awaited
         if self._tls is not None or not reply.may_interject:
-            self.stop()
+            if not self._writing:  # what is being written may be all that it waits for
+                self.stop()
             return
         reply.close = True
         self._probe_again(_PROBES)

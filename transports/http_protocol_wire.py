@@ -108,8 +108,10 @@ class WireProtocol(asyncio.BufferedProtocol):
         """Write ``data``, and what was held back before it."""
         if self._held:
             data, self._held = self._held + data, b""
-        if data:
-            self._write(data if self._tls is None else self._tls.send(data))
+        if self._tls is not None:
+            data = self._tls.send(data) if data else b""
+        if data and self._transport is not None:
+            self._transport.write(data)
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:

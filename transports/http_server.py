@@ -75,7 +75,6 @@ class HttpServerLink(ListeningHost):
         self._tasks.start_soon(self._accept, listener)
 
     async def _accept(self, listener: SocketListener) -> None:
-        assert self._tasks is not None  # noqa: S101 - runs while serving only
         while True:
             try:
                 stream = await accept(listener)
@@ -86,18 +85,24 @@ class HttpServerLink(ListeningHost):
                 logger.warning("cannot accept a connection: %s", error.__cause__ or error)
                 await anyio.sleep(PAUSE)
                 continue
-            connection = ServerConnection(self, stream, _peer(stream))
-            full = self.full_for(connection.client)
-            if full is None:
-                self.add(connection)
-                work = partial(self._connection, connection)
-                self._unbegun.begin(self._tasks, stream, work, _TASK)
-            elif self._turned_away < self.settings.turned_away:
-                self._turned_away += 1
-                work = partial(self._turn_away, stream, f"too many connections{full}")
-                self._unbegun.begin(self._tasks, stream, work, _TASK)
-            else:
-                await stream.aclose()
+            await self._let_in(stream)
+            del stream  # it would be kept until the next one comes
+
+    async def _let_in(self, stream: SocketStream) -> None:
+        """Begin with a connection, or end it at once."""
+        assert self._tasks is not None  # noqa: S101 - runs while serving only
+        connection = ServerConnection(self, stream, _peer(stream))
+        full = self.full_for(connection.client)
+        if full is None:
+            self.add(connection)
+            work = partial(self._connection, connection)
+            self._unbegun.begin(self._tasks, stream, work, _TASK)
+        elif self._turned_away < self.settings.turned_away:
+            self._turned_away += 1
+            work = partial(self._turn_away, stream, f"too many connections{full}")
+            self._unbegun.begin(self._tasks, stream, work, _TASK)
+        else:
+            await stream.aclose()
 
     async def _connection(self, connection: ServerConnection) -> None:
         try:

@@ -20,6 +20,7 @@ from transports.http_protocol_life import LivingProtocol
 from transports.http_protocol_wire import SMALL_READ
 from transports.http_settings import HttpServerSettings
 from transports.link import App
+from transports.tcp_sockets import keep_alive
 
 __all__ = ["AsyncioServerLink"]
 
@@ -103,6 +104,8 @@ class AsyncioServerLink(ListeningHost):
             loop.call_later(PAUSE, self._accept_again, bound)
             return
         accepted.setblocking(False)
+        if accepted.family != socket.AF_UNIX:
+            keep_alive(accepted, None)
         peer = peer_name(address)
         connection = HttpProtocol(self, peer)
         full = self.full_for(connection.client)

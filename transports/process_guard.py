@@ -94,14 +94,22 @@ class Guard:
                 start_new_session=True,  # nobody's Ctrl-C is meant for it
             )
         except (OSError, ValueError) as error:
-            self._usable = False
-            _log.warning("servers would outlive a crash of this process: %s", error)
+            self._give_up(error)
             return
         self._process = process
         assert process.stdin is not None  # noqa: S101
-        os.set_blocking(process.stdin.fileno(), False)
+        try:
+            os.set_blocking(process.stdin.fileno(), False)
+        except OSError as error:
+            self._dismiss()
+            self._give_up(error)
+            return
         with suppress(OSError):
             os.write(process.stdin.fileno(), "".join(chain(*self._lines.values())).encode())
+
+    def _give_up(self, error: Exception) -> None:
+        self._usable = False
+        _log.warning("servers would outlive a crash of this process: %s", error)
 
     def _dismiss(self) -> None:
         process, self._process = self._process, None

@@ -123,6 +123,7 @@ class ReturningLink(Link, Comeback):
     def _conclude(self) -> None:
         """Nothing follows: end what is left, if the end of a link has not done so."""
         if self._core.closed is not None or not self._begun:
+            self._drain()  # what was cancelled between two connections has ended, too
             return
         self._left = True
         peer = self._peer

@@ -31,7 +31,6 @@ from mcpcore.spec.errors import (
     INTERNAL_ERROR,
     MISSING_CLIENT_CAPABILITY,
     CapabilityMissing,
-    LocalProtocolError,
     McpError,
 )
 from transports.context import Context, InputNeeded, RoundState
@@ -315,7 +314,7 @@ class ServerRuntime(Outgoing):
         except CapabilityMissing as missing:
             data = {"requiredCapabilities": requirement(missing.capability)}
             replies.fail(event.key, McpError(MISSING_CLIENT_CAPABILITY, str(missing), data).error)
-        except (ValueError, TypeError, LocalProtocolError) as error:
+        except Exception as error:  # a state that is no JSON; and seals and clocks are the user's
             self._fail(event, error, context=context)
 
     # Changes

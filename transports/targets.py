@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -188,6 +188,21 @@ def named(target: Target) -> str:
     if isinstance(target, StdioTarget):
         return os.path.basename(target.command[0]) if target.command else ""
     return describe(target)
+
+
+def headers_of(lines: Iterable[str]) -> dict[str, str]:
+    """Read headers, a line of ``Name: value`` each.  Raises :class:`BadTarget`, and shows none.
+
+    What is no header may be a secret whose name was forgotten.
+    """
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise BadTarget("what was given is no header; expected 'Name: value'")
+        headers[name.strip()] = value.strip()
+    check_headers(headers)
+    return headers
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

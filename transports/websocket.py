@@ -263,7 +263,10 @@ class WebSocketLink(DirectLink):
         self._next_ping = now + (self._ws_settings.ping_interval or 0.0)
         logger.debug("the answer to a ping took %.6f s", took)
         if self._ws_settings.on_latency is not None:
-            self._ws_settings.on_latency(took)
+            try:
+                self._ws_settings.on_latency(took)
+            except Exception:  # no message depends on it
+                logger.exception("on_latency failed")
 
     def _overdue(self) -> float:
         """When the answer to the ping has taken too long.

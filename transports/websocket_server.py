@@ -310,11 +310,7 @@ async def _accepted(listener: SocketListener, *, plain: bool) -> tuple[ByteStrea
         with suppress(BlockingIOError):
             sock, address = bound.accept()
             sock.setblocking(False)
-            try:
-                keep_alive(sock, None)
-            except OSError:
-                sock.close()
-                raise
+            keep_alive(sock, None)
             return PlainStream(sock), peer_name(address)
 
 

@@ -76,7 +76,7 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     """The connection ends with 1008 if the answer to a ping takes longer.  While a long message is
     on its way, in or out, each part of it begins that time anew."""
     on_latency: Callable[[float], None] | None = None
-    """Is told how long the answer to each ping took."""
+    """Is told how long the answer to each ping took; what it raises is logged."""
     close_timeout: float = 1.0
     """For the closing handshake."""
 

@@ -267,7 +267,7 @@ def finds_room(peer: PeerBase, arrival: Inbound) -> ErrorData | None:
         return is_early_enough(peer, arrival)
     limit = peer.config.limits.in_flight
     running = len(peer.in_flight_by_id) - len(peer.streams)
-    if running < limit and running < peer.capacity:
+    if running < peer.capacity:
         limit = peer.hub.capacity
         if len(peer.hub.inbound) < limit:
             return None

@@ -43,7 +43,11 @@ class Answers(Piping):
 
     @abstractmethod
     def _confirmed(self) -> None:
-        """``notifications/initialized`` has reached the server."""
+        """The server has accepted ``notifications/initialized``."""
+
+    @abstractmethod
+    def _unconfirmed(self, call: Call, message: str, fault: Fault | None, now: float) -> None:
+        """It has not: say it again, or end what cannot begin."""
 
     # Bodies
 
@@ -120,8 +124,6 @@ class Answers(Piping):
 
     def _finish(self, call: Call, error: str | None, fault: Fault | None, now: float) -> None:
         reading = call.reading
-        if reading is Reading.HEAD and call.method == INITIALIZED:
-            self._confirmed()
         if reading is Reading.EVENTS or call.purpose is not Purpose.POST:
             self._broken(call, error or "the stream ended", now, fault)
         elif reading is Reading.ERROR:
@@ -130,7 +132,9 @@ class Answers(Piping):
             if self._repeats(call, fault) or (_passes(call, fault) and self._opens_later(call)):
                 return
             text = error or "the connection ended before the response"
-            if call.request is None and error is not None and not self._closing:
+            if call.method == INITIALIZED:
+                self._unconfirmed(call, f"{INITIALIZED} was not taken: {text}", fault, now)
+            elif call.request is None and error is not None and not self._closing:
                 self._violation(call, f"{call.method} was not taken: {error}")
             self._fail(call, text, now, fault=fault)
         else:
@@ -178,9 +182,11 @@ class Answers(Piping):
         message = f"{call.method}: {refusal_text(status, detail)}"
         if call.method == INITIALIZE and self._denial:
             message = f"{message}; {self._denial}"
+        fault = Fault(FaultKind.STATUS, status, call.retry_after)
         if asks:
-            fault = Fault(FaultKind.STATUS, status, call.retry_after)
             self._fail(call, message, now, fault=fault, evidence=tells_era(status))
+        elif call.method == INITIALIZED:
+            self._unconfirmed(call, message, fault, now)
         else:
             self._violation(call, message)
 

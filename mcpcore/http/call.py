@@ -69,7 +69,7 @@ class Call(Struct, kw_only=True, eq=False):
     again: bool = False
     """It was sent before, in a session that was lost."""
     tries: int = 0
-    """How often the ``initialize`` of a next session was sent before."""
+    """How often this message of the handshake was sent before."""
     repeated: bool = False
     """It was sent before, on a connection that was lost."""
     earlier: list[Route] = field(default_factory=list)

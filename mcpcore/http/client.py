@@ -12,6 +12,10 @@ A driver carries out :meth:`HttpClient.requests_to_send`, feeds what comes back 
     while (event := client.next_event()) is not None:
         ...
 
+Ready comes with the answer to ``initialize``; what is asked in a legacy session waits until the
+server has accepted ``notifications/initialized`` as well, which is said again where it was refused
+for now or lost.  If it cannot be said the conversation ends, and ConnectionEnded says why.
+
 A legacy session that the server has lost is opened anew, once, however many requests noticed; the
 owner sees a second Ready.  Source: the Streamable HTTP pages of 2025-03-26 to 2026-07-28.
 """

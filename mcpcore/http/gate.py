@@ -27,6 +27,7 @@ from mcpcore.http.headers import (
     RETRY_AFTER,
     SESSION_ID,
     TRANSFER_ENCODING,
+    Alike,
     Fields,
     HeaderError,
     HeaderLines,
@@ -95,15 +96,14 @@ class Terms(Struct, frozen=True, eq=False):
 
 
 class Admitted(Struct, frozen=True, eq=False):
-    """A POST with whose head nothing was wrong, and what followed: for when it comes again."""
+    """A POST with whose head nothing was wrong, and what followed: for those that are like it."""
 
     gate: "Gate"
     path: str
     scheme: str
     fields: RequestFields
+    """Those that decide."""
     extra: tuple[tuple[bytes, bytes], ...]
-    wanted: int
-    """Bytes of the body."""
 
 
 class Gate:
@@ -132,27 +132,26 @@ class Gate:
         return head.path in self._methods and head.method != "OPTIONS"
 
     def recall(self, head: HttpRequest) -> Admitted | None:
-        """What is known of a POST the like of which was admitted before; None if it was not."""
+        """What is known of a POST the like of which was admitted before; None if it was not.
+
+        Its length and its session stand with its lines then.
+        """
         if head.method != "POST":
             return None
-        known = getattr(head.headers, "note", None)
-        if known is not None and self._is_like(known, head):
-            return cast(Admitted, known)
-        near = getattr(head.headers, "near", None)
-        if near is not None and self._is_like(near, head):
-            known = cast(Admitted, near)
-            fields = known.fields.varied(head.headers)
-            if fields is not None:
-                return self._differing(head, fields, known.extra)
+        lines = cast(HeaderLines, head.headers)
+        alike = getattr(lines, "alike", None)
+        if alike is not None:
+            if not 0 < lines.length <= self._settings.max_body:
+                return None
+            known = alike.note
+            if (
+                type(known) is Admitted
+                and known.gate is self
+                and known.path == head.path
+                and known.scheme == head.scheme
+            ):
+                return known
         return self._recognise(head) if head.path == self._settings.path else None
-
-    def _is_like(self, known: object, head: HttpRequest) -> bool:
-        return (
-            isinstance(known, Admitted)
-            and known.gate is self
-            and known.path == head.path
-            and known.scheme == head.scheme
-        )
 
     def _recognise(self, head: HttpRequest) -> Admitted | None:
         """The same where nothing is new but the session, the length and what the body decides."""
@@ -160,22 +159,16 @@ class Gate:
         terms = self._terms.get((head.scheme, fields.values_of(_DECIDE)))
         if terms is None:
             return None
-        fields.read_session()
-        fields.version = terms.version
-        fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
-        return self._differing(head, fields, terms.extra)
-
-    def _differing(
-        self, head: HttpRequest, fields: RequestFields, extra: tuple[tuple[bytes, bytes], ...]
-    ) -> Admitted | None:
-        """Admit what is known but for its session and length; None if the length is in the way."""
         try:
             length = body_length(fields)
         except HeaderError:
             return None
         if length is None or not 0 < length <= self._settings.max_body:
             return None
-        return self._note(head, fields, extra, length)
+        fields.read_session()
+        fields.version = terms.version
+        fields.accepts_json, fields.accepts_stream = terms.accepts_json, terms.accepts_stream
+        return self._note(head, fields, terms.extra, length)
 
     def _note(
         self,
@@ -184,8 +177,13 @@ class Gate:
         extra: tuple[tuple[bytes, bytes], ...],
         wanted: int,
     ) -> Admitted:
-        known = Admitted(self, head.path, head.scheme, fields, extra, wanted)
-        cast(HeaderLines, head.headers).note = known
+        lines = cast(HeaderLines, head.headers)
+        known = Admitted(self, head.path, head.scheme, fields.deciding(lines), extra)
+        alike = getattr(lines, "alike", None)
+        if alike is None:
+            alike = lines.alike = Alike()
+            lines.length, lines.session = wanted, fields.session_id
+        alike.note = known
         return known
 
     def admit(

@@ -55,33 +55,54 @@ _NONE: dict[bytes, list[bytes]] = {}
 """Shared by the many that hold nothing twice."""
 
 
-VARYING = (CONTENT_LENGTH, SESSION_ID)
-"""What may differ in a request that is otherwise like the one before.
+_DECIDING = frozenset(
+    {
+        ACCEPT,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        HOST,
+        LAST_EVENT_ID,
+        ORIGIN,
+        TRANSFER_ENCODING,
+    }
+)
 
-Not the method and the name: of those there are few, so that connections share what is known of
-such a head."""
+
+def decides(name: bytes) -> bool:
+    """Whether it depends on the value of a field whether a request is let in, or what it means.
+
+    Of other fields only Content-Length and Mcp-Session-Id are ever looked at, and those in each
+    request anew.
+    """
+    if name.startswith(b"mcp-"):
+        return name != SESSION_ID
+    return name in _DECIDING
+
+
+class Alike:
+    """What requests have in common that differ in no field that decides anything."""
+
+    __slots__ = ("note",)
+
+    def __init__(self) -> None:
+        self.note: object = None
+        """What somebody has found out about one of them, and holds for the others."""
 
 
 class HeaderLines(list[tuple[bytes, bytes]]):
-    """The field lines of a request, which do not change."""
+    """The field lines of a request, which do not change.
 
-    __slots__ = ("near", "note")
+    Who knows that a request is like others sets all three attributes; else none is set.
+    """
 
-    note: object
-    """What somebody has found out about the request, for when it comes again; not set at first."""
-    near: object
-    """The ``note`` of lines that differ from these in values of :data:`VARYING` alone, if known."""
+    __slots__ = ("alike", "length", "session")
 
-    def varied(self, values: Iterable[tuple[int, bytes]]) -> "HeaderLines":
-        """The same lines but for some values, each of visible ASCII, of fields in :data:`VARYING`.
-
-        What is known of these lines is found with the others, too.
-        """
-        lines = HeaderLines(self)
-        for index, value in values:
-            lines[index] = (self[index][0], value)
-        lines.near = getattr(self, "note", None)
-        return lines
+    alike: Alike
+    """Shared by all whose method, target and deciding fields are the same."""
+    length: int
+    """Bytes of the body, as Content-Length says; 0 without one."""
+    session: str | None
+    """What stands in Mcp-Session-Id, if that is there."""
 
 
 class HeaderError(ValueError):

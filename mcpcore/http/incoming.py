@@ -17,6 +17,7 @@ from mcpcore.http.headers import (
     Fields,
     HeaderError,
     Headers,
+    decides,
     quality,
 )
 from mcpcore.http.reports import Report
@@ -60,24 +61,11 @@ class RequestFields(Fields):
             # No session has such an id; in the modern era the header means nothing.
             self.session_id = ""
 
-    def varied(self, headers: Headers) -> "RequestFields | None":
-        """What is known of fields that differ from these as :meth:`HeaderLines.varied` says.
-
-        None if any of them stands twice.
-        """
-        if self._more:
-            return None
-        mine, first = self._first, dict(headers)
-        fields = RequestFields.__new__(RequestFields)
-        fields._first, fields._more = first, self._more
+    def deciding(self, headers: Headers) -> "RequestFields":
+        """The same without what another request may have that is otherwise like this one."""
+        fields = RequestFields([line for line in headers if decides(line[0].lower())])
         fields.version = self.version
         fields.accepts_json, fields.accepts_stream = self.accepts_json, self.accepts_stream
-        fields._mirror = self._mirror
-        session = first.get(SESSION_ID)
-        if session == mine.get(SESSION_ID):
-            fields.session_id = self.session_id
-        else:
-            fields.session_id = None if session is None else session.decode("ascii")
         return fields
 
     def mirror(self) -> Mirror:

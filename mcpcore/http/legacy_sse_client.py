@@ -269,10 +269,15 @@ class Piping(Outcomes):
         for frame in waiting:
             if not final:
                 self._say(frame)
-            elif frame.kind is FrameKind.REQUEST and frame.request is not None:
-                self._peer.receive_failure(
-                    frame.request, now=now, reason=reason_of(fault), message=message, fault=fault
-                )
+            else:
+                self._unsent(frame, message, fault, now)
+
+    def _unsent(self, frame: Transmit, message: str, fault: Fault | None, now: float) -> None:
+        """A frame that has waited will not be sent: its request, if it is one, ends."""
+        if frame.kind is FrameKind.REQUEST and frame.request is not None:
+            self._peer.receive_failure(
+                frame.request, now=now, reason=reason_of(fault), message=message, fault=fault
+            )
 
     def _forget_pipe(self) -> None:
         """The era was found out otherwise: the stream is not needed."""

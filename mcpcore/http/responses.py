@@ -90,7 +90,7 @@ class Responses(Answers):
             self._post_head(call, status, Fields(headers), now)
         else:
             self._get_head(call, status, Fields(headers), now)
-        if call.method == INITIALIZED:
+        if call.method == INITIALIZED and status < 300:
             self._confirmed()
 
     def _tells_loss(self, call: Call, now: float) -> bool:
@@ -177,8 +177,11 @@ class Responses(Answers):
         if status >= 300:
             call.over = True
             fault = refusal_of(status, fields)
-            text = "redirects of POST are not followed"
-            self._fail(call, f"{call.method}: {refusal_text(status, text)}", now, fault=fault)
+            text = refusal_text(status, "redirects of POST are not followed")
+            if call.method == INITIALIZED:
+                self._unconfirmed(call, f"{INITIALIZED}: {text}", fault, now)
+            else:
+                self._fail(call, f"{call.method}: {text}", now, fault=fault)
             return
         if self.uses_sse:
             self._posted(call)

@@ -8,13 +8,16 @@ from typing import cast
 
 from msgspec import structs
 
-from mcpcore.engine.events import ENGINE, Key
+from mcpcore.engine.events import ENGINE, EndReason, Key
+from mcpcore.engine.faults import Fault
 from mcpcore.engine.lifecycle import Request, Session
 from mcpcore.engine.peer import Peer
+from mcpcore.engine.reconnecting import fails_for_good
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.http.answers import INITIALIZE, INITIALIZED
 from mcpcore.http.call import Call, Purpose
 from mcpcore.http.messages import HttpSend
+from mcpcore.http.outcomes import reason_of
 from mcpcore.http.plan import Planner
 from mcpcore.http.responses import Responses
 from mcpcore.http.settings import HttpClientSettings
@@ -40,6 +43,8 @@ class Sending(Responses):
         """The server does not know the session yet: all else waits."""
         self._left = False
         """All was said before the end."""
+        self._confirm_by = math.inf
+        """Until then ``notifications/initialized`` is said again, once it was not accepted."""
         self._barren = 0
         """Sessions in a row that were lost before they were of any use."""
 
@@ -66,7 +71,7 @@ class Sending(Responses):
             if not self._forget(frame.request, frame.revision):
                 return
         elif frame.method == INITIALIZED:
-            self._barrier = True
+            self._barrier = frame.repeatable = True  # to say it twice does no harm
             self._revision = frame.revision
             if self._pipe is not None:
                 self._pipe.call.revision = frame.revision
@@ -220,6 +225,28 @@ class Sending(Responses):
         for frame in waiting:
             self._say(frame)
 
+    def _unconfirmed(self, call: Call, message: str, fault: Fault | None, now: float) -> None:
+        self._violation(call, message)
+        if not call.tries:
+            patience = self._peer.config.limits.request_timeout
+            self._confirm_by = math.inf if patience is None else now + patience
+        tries = call.tries + 1
+        delay = self._backoff.delay(tries, call.retry_after)
+        left = tries <= self.settings.max_resumes and now + delay <= self._confirm_by
+        if left and not _for_good(fault):
+            self._post_later(cast(Transmit, call.frame), delay).tries = tries
+        else:
+            self._end_unopened(message, fault, now)
+
+    def _end_unopened(self, message: str, fault: Fault | None, now: float) -> None:
+        """The session has not begun for the server, and never will: nobody is to wait for it."""
+        if self._pipe is not None:
+            self.stream_fault = fault
+        if self._peer.reconnects is None:
+            for frame in (*self._saved.values(), *self._waiting):
+                self._unsent(frame, message, fault, now)
+        self._peer.receive_eof(now=now, reason=message)
+
     def _lost(self, call: Call, frame: Transmit | None, now: float) -> None:
         current = call.epoch == self._epoch
         if current:
@@ -310,3 +337,9 @@ class Sending(Responses):
                 timeout=self.settings.notify_timeout,
             )
         )
+
+
+def _for_good(fault: Fault | None) -> bool:
+    """Whether a message that met with ``fault`` would meet with the same again."""
+    gone = fault is not None and fault.status == 404  # in a session it says something else
+    return gone or reason_of(fault) is EndReason.INVALID or fails_for_good(fault)

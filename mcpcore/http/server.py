@@ -34,7 +34,7 @@ from mcpcore.http.era import (
 from mcpcore.http.eventlog import EventLog
 from mcpcore.http.exchange import Exchange, Phase
 from mcpcore.http.gate import Gate
-from mcpcore.http.headers import HeaderError
+from mcpcore.http.headers import HeaderError, HeaderLines
 from mcpcore.http.incoming import RequestFields
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpReply, HttpRequest
 from mcpcore.http.principals import Refusal
@@ -123,12 +123,15 @@ class HttpServer(SessionEntry):
         refusal = None
         if isinstance(principal, Refusal):
             refusal, principal = principal, None
-        known = self._gate.recall(head)
+        known = None
+        if refusal is None and not self._closing:
+            known = self._gate.recall(head)
         fields = RequestFields(head.headers) if known is None else known.fields
         record = self._begin(exchange, head, fields, principal, now)
-        if known is not None and refusal is None and not self._closing:
-            record.extra = known.extra
-            return known.wanted
+        if known is not None:
+            lines = cast(HeaderLines, head.headers)
+            record.extra, record.session_id = known.extra, lines.session
+            return lines.length
         if not self._gate.admit(
             record, head, closing=self._closing, unready=self._unready(), refusal=refusal
         ):
@@ -166,6 +169,7 @@ class HttpServer(SessionEntry):
             return
         record = self._begin(exchange, head, known.fields, principal, now)
         record.extra = known.extra
+        record.session_id = cast(HeaderLines, head.headers).session
         record.phase = _WAITING
         self._dispatch(record, body, now)
 

@@ -164,7 +164,9 @@ class HttpClientSettings(Struct, frozen=True, kw_only=True):
     reopen: bool = True
     """Begin the standalone stream anew where it cannot be picked up."""
     max_resumes: int = 5
-    """Attempts in a row without an event in between, and without a connection that lasted."""
+    """Attempts in a row without an event in between, and without a connection that lasted.  What
+    opens a session is sent again as often: ``initialize`` in the place of a lost one, and
+    ``notifications/initialized``."""
     lasting: float = 10.0
     """A connection has lasted if it stood for this long."""
     retry_delay: float = 1.0

@@ -49,7 +49,6 @@ _PUBLIC_FIELDS = frozenset(
         b"www-authenticate",
         b"proxy-authenticate",
         b"sec-websocket-key",
-        b"sec-websocket-accept",
         b"access-control-allow-credentials",
     )
 )

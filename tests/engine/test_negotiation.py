@@ -785,6 +785,7 @@ def test_held_requests_have_deadlines_and_can_be_cancelled() -> None:
     assert isinstance(first, RequestEnded)
     assert isinstance(second, RequestEnded)
     assert (first.request, first.reason) == (cancelled, EndReason.CANCELLED)
+    assert first.message == "cancelled"
     assert (second.request, second.reason) == (timed, EndReason.TIMED_OUT)
     assert sent(peer) == []
 
@@ -795,7 +796,7 @@ def test_a_client_starts_once() -> None:
         peer.start(now=0)
     with pytest.raises(LocalProtocolError):
         Peer(Role.SERVER, server_config()).start(now=0)
-    with pytest.raises(LocalProtocolError, match="start"):
+    with pytest.raises(LocalProtocolError, match=r"^start the client"):
         Peer(Role.CLIENT, client_config()).request("tools/list", now=0)
 
 

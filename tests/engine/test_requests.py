@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, structs
 from mcpcore.engine import EndReason, FrameKind, Hub, Negotiation, Peer, Role
 from mcpcore.engine.config import ASKABLE
 from mcpcore.engine.events import (
+    MAIN,
     ConnectionEnded,
     ErrorReceived,
     NotificationReceived,
@@ -25,6 +26,7 @@ from mcpcore.engine.lifecycle import Session
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
+from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.message import Reject, decode
 from tests.engine.bench import (
     ALL_NAMES,
@@ -169,11 +171,29 @@ def test_unknown_notifications_reach_the_owner_and_foreign_ones_do_not() -> None
     [custom] = feed(peer, tell("notifications/acme/custom", {"a": 1}))
     assert isinstance(custom, NotificationReceived)
     assert json.loads(bytes(custom.params)) == {"a": 1}
+    assert custom.route == MAIN
     [foreign] = feed(peer, tell("notifications/tools/list_changed"))
     assert isinstance(foreign, Violation)
     [roots] = feed(peer, tell("notifications/roots/list_changed"))
     assert isinstance(roots, NotificationReceived)
     assert sent(peer) == []
+
+
+@pytest.mark.requirement("basic/index/notification-unanswered")
+def test_what_is_wrong_with_a_notification_is_said() -> None:
+    peer = legacy_server()
+    [violation] = feed(peer, tell("notifications/cancelled", {"requestId": {}}))
+    assert isinstance(violation, Violation)
+    assert violation.code == -32602
+    assert violation.message.startswith("notifications/cancelled: ")
+    assert violation.excerpt == "", "of what is a message"
+    assert sent(peer) == []
+
+
+def test_what_a_server_asks_comes_with_no_capabilities_of_a_client() -> None:
+    peer = legacy_client()
+    event = received(peer, call(1, "roots/list"))
+    assert event.client_capabilities == ClientCapabilities()
 
 
 # Theirs: answers
@@ -591,6 +611,7 @@ def test_cancelling_ends_at_once_and_tells_the_server() -> None:
     [ended] = drain(peer)
     assert isinstance(ended, RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.CANCELLED)
+    assert ended.message == "enough"
     [frame] = peer.data_to_send()
     assert frame.request == request
     assert json.loads(b"".join(frame.data))["params"] == {"requestId": request, "reason": "enough"}

@@ -6,7 +6,18 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from mcpcore.http.headers import HeaderLines, Headers
+from mcpcore.http import gate
+from mcpcore.http.headers import (
+    CONTENT_LENGTH,
+    LAST_EVENT_ID,
+    MCP_METHOD,
+    MCP_NAME,
+    SESSION_ID,
+    Alike,
+    HeaderLines,
+    Headers,
+    decides,
+)
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Refusal
 from mcpcore.http.server import HttpServer
@@ -119,7 +130,15 @@ def test_a_head_is_answered_as_if_it_came_for_the_first_time(name: str) -> None:
             assert outcome(server, number, head) == fresh
 
 
-SESSION = having("mcp-session-id: x")
+def like(values: dict[str, str], alike: Alike) -> HttpRequest:
+    """The usual head with other values, as of a driver that knows what may differ."""
+    head = having(*(f"{name}: {value}" for name, value in values.items()))
+    lines = head.headers
+    assert isinstance(lines, HeaderLines)
+    lines.alike = alike
+    lines.length = int(values.get("content-length", len(BODY)))
+    lines.session = values.get("mcp-session-id")
+    return head
 
 
 @pytest.mark.parametrize(
@@ -133,52 +152,59 @@ SESSION = having("mcp-session-id: x")
         {"content-length": "0"},
         {"content-length": str(len(BODY) + 1), "mcp-session-id": "y"},
         {"content-length": str(2**40)},
-        {"content-length": "1x"},
-        {"content-length": "1" * 30},
+        {"x-request-id": "2"},
     ],
     ids=str,
 )
 def test_a_head_that_is_like_a_known_one_is_answered_as_if_it_came_for_the_first_time(
     values: dict[str, str], changed: dict[str, str]
 ) -> None:
-    named = having(
-        *(f"{name}: {value}" for name, value in {"mcp-session-id": "x", **values}.items())
-    )
-    names = [name.decode() for name, _ in SESSION.headers]
-    plain = structs.replace(
-        SESSION,
-        headers=[
-            (key, values.get(key.decode(), old.decode()).encode()) for key, old in SESSION.headers
-        ],
-        **changed,
-    )
-    assert dict(plain.headers) == dict(named.headers)
-    fresh = outcome(make_server(SETTINGS), 1, plain)
-    server = make_server(SETTINGS)
-    for number in (1, 3):
-        known = structs.replace(SESSION, headers=list(SESSION.headers))
+    plain = having(*(f"{name}: {value}" for name, value in values.items()))
+    fresh = outcome(make_server(SETTINGS), 1, structs.replace(plain, **changed))
+    server, alike = make_server(SETTINGS), Alike()
+    for number in (1, 11):
+        known = like({"x-request-id": str(number)}, alike)
         assert outcome(server, number, known)[0] == len(BODY)
-        lines = known.headers
-        assert isinstance(lines, HeaderLines)
-        varied = lines.varied((names.index(n), v.encode()) for n, v in values.items())
-        head = structs.replace(known, headers=varied, **changed)
-        assert head.headers is varied
-        assert outcome(server, number + 1, head) == fresh
-        assert outcome(server, number + 5, head) == fresh
+        head = structs.replace(like(values, alike), **changed)
+        for again in range(1, 4):
+            assert outcome(server, number + again, head) == fresh
 
 
 def test_each_of_many_that_are_alike_has_a_session_and_a_length_of_its_own() -> None:
-    server = make_server(SETTINGS)
-    lines = having("mcp-session-id: x").headers
-    assert isinstance(lines, HeaderLines)
-    place = len(lines) - 1
+    server, alike = make_server(SETTINGS), Alike()
     seen = []
     for number in range(1, 5):
-        head = structs.replace(GOOD, headers=lines)
-        server.open(number, head, now=0.0)
-        seen.append(server._exchanges[number].session_id)
-        lines = lines.varied([(place, b"session-%d" % number)])
-    assert seen == ["x", "session-1", "session-2", "session-3"]
+        values = {"mcp-session-id": f"session-{number}", "content-length": str(number)}
+        wanted = server.open(number, like(values, alike), now=0.0)
+        seen.append((server._exchanges[number].session_id, wanted))
+    server.open(5, like({}, alike), now=0.0)
+    assert server._exchanges[5].session_id is None
+    assert seen == [(f"session-{number}", number) for number in range(1, 5)]
+    server.ask(6, like({"mcp-session-id": "another"}, alike), BODY, now=0.0)
+    assert server._exchanges[6].session_id == "another"
+
+
+def test_what_is_known_is_known_for_one_scheme() -> None:
+    server = make_server(HttpSettings())
+    head = like({"origin": "http://localhost"}, Alike())
+    assert outcome(server, 1, head)[0] == len(BODY)
+    assert outcome(server, 2, structs.replace(head, scheme="https"))[0] == 0
+
+
+def test_nothing_that_may_differ_is_kept_for_others() -> None:
+    server, alike = make_server(SETTINGS), Alike()
+    secret = {"authorization": "Bearer secret", "mcp-session-id": "x"}
+    for number in (1, 2):
+        assert outcome(server, number, like(secret, alike))[0] == len(BODY)
+        known = server._gate.recall(like({}, alike))
+        assert known is not None
+        assert not any(name in known.fields for name in (b"authorization", b"mcp-session-id"))
+
+
+def test_all_that_lets_a_request_in_decides() -> None:
+    looked_at = {*gate._DECIDE, MCP_METHOD, MCP_NAME, LAST_EVENT_ID, b"mcp-param-region"}
+    assert {name for name in looked_at if not decides(name)} == set()
+    assert not any(map(decides, (CONTENT_LENGTH, SESSION_ID, b"x-request-id", b"traceparent")))
 
 
 def test_two_servers_with_other_settings_decide_for_themselves() -> None:

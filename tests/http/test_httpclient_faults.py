@@ -493,7 +493,12 @@ def test_what_asks_for_nothing_has_a_deadline() -> None:
     initialized = hand.next()
     assert (initialized.timeout, initialized.repeatable) == (7.0, True)
     hand.end(initialized, "did not take the message in time")
-    assert "notifications/initialized was not taken" in hand.take(Violation).message
+    violation = hand.take(Violation)
+    assert "notifications/initialized was not taken" in violation.message
+    assert violation.excerpt == ""
+    again = hand.next()
+    assert (again.timeout, again.after, again.body) == (7.0, 1.0, initialized.body)
+    hand.reply(again, 202)
     get = hand.next()
     assert (get.method, get.timeout, get.repeatable) == ("GET", None, True)
     assert (initialize.head_timeout, initialized.head_timeout, get.head_timeout) == (None, None, 60)

@@ -14,6 +14,7 @@ from mcpcore.engine.events import (
     RequestReceived,
     ResultReceived,
 )
+from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.http.messages import HttpSend
 from mcpcore.http.recovery import Backoff, Recovery
 from mcpcore.http.settings import HttpClientSettings
@@ -157,6 +158,7 @@ def test_a_cursor_that_the_server_does_not_take_begins_the_stream_anew(status: i
     hand.stream(new)
     recoveries = [event.recovery for event in hand.interruptions()]
     assert recoveries == [Recovery.RESUME, Recovery.REOPEN]
+    assert [each.value for each in recoveries] == ["resume", "reopen"], "as it is logged"
     assert hand.kinds() == ["NotificationReceived", "StreamReopened"]
     assert hand.interruptions()[0].request is None
 
@@ -189,6 +191,7 @@ def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
     ended = hand.take(RequestEnded)
     assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
     assert str(status) in ended.message
+    assert ended.fault == Fault(FaultKind.STATUS, status)
     assert hand.kinds() == []
     assert hand.interruptions()[-1].recovery is Recovery.FAIL
 

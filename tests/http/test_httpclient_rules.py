@@ -239,22 +239,6 @@ def test_requests_wait_until_the_server_knows_that_we_are_ready() -> None:
     assert bodies[2]["id"] == third
 
 
-@pytest.mark.parametrize("how", ["refused", "broken"])
-def test_requests_go_even_if_the_announcement_failed(how: str) -> None:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY))
-    hand.client.start(now=0)
-    hand.client.request("tools/list", now=0)
-    hand.result(hand.next(), initialize_result())
-    initialized = hand.next()
-    if how == "refused":
-        hand.reply(initialized, 500)
-        assert "notifications/initialized" in hand.take(Violation).message
-    else:
-        hand.end(initialized, "connection reset")
-    assert hand.next().method == "GET"
-    assert hand.body_of(hand.next())["method"] == "tools/list"
-
-
 def test_the_standalone_stream_can_be_declined() -> None:
     hand = Hand(make_client(HttpClientSettings(get_stream=False), negotiation=Negotiation.LEGACY))
     hand.client.start(now=0)

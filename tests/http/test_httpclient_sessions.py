@@ -381,6 +381,21 @@ def test_a_saved_request_is_sent_once_more_only() -> None:
     assert hand.sent == []
 
 
+def test_one_that_notices_late_is_sent_once_more_only() -> None:
+    hand = legacy()
+    early, late = (hand.client.request("tools/call", ECHO, now=hand.now) for _ in range(2))
+    first, second = hand.next(), hand.next()
+    hand.reply(first, 404)
+    reopen(hand)
+    hand.reply(hand.next(), body=result(early))
+    hand.reply(second, 404)
+    hand.reply(hand.next(), 404)
+    ended = hand.take(RequestEnded)
+    assert (ended.request, ended.reason) == (late, EndReason.REFUSED)
+    assert hand.client.session == "s-2"
+    assert hand.sent == []
+
+
 def test_what_is_refused_with_404_ends_alone() -> None:
     hand = legacy()
     beside = hand.client.request("tools/call", ECHO, now=hand.now)

@@ -414,7 +414,11 @@ def test_what_is_not_kept_any_more_is_said(settings: HttpSettings) -> None:
     test.progress(*range(1, 6))
     ids = cursors(test.reply)
     test.cut()
-    assert_clear(test.resume(ids[0]), 410, "not kept")
+    gone = test.resume(ids[0])
+    assert_clear(gone, 410, "not kept")
+    assert gone.json["error"]["message"].endswith(
+        "what followed the Last-Event-ID is not kept any more"
+    )
     assert shown(test.resume(ids[3])) == [5]
     test.bench.server.writable()
 

@@ -132,6 +132,15 @@ def test_the_servers_own_pages_may_call(origin: str) -> None:
     assert reply.headers["vary"] == "Origin"
 
 
+@pytest.mark.parametrize(("origin", "may"), [("https://app.example", 1), ("https://evil", 0)])
+def test_a_page_that_may_call_can_read_what_a_driver_replies(origin: str, may: int) -> None:
+    server = make_server(HttpSettings(allowed_origins=("https://app.example",)))
+    lines = [(b"host", b"localhost"), (b"origin", origin.encode())]
+    readable = server.readable(HttpRequest(method="POST", path="/mcp", headers=lines))
+    shown = [value for name, value in readable if name == b"access-control-allow-origin"]
+    assert shown == [origin.encode()] * may
+
+
 def test_preflight_for_an_allowed_origin() -> None:
     bench = Bench(make_server(HttpSettings(allowed_origins=("https://app.example",))))
     reply = bench.post(

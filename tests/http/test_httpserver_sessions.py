@@ -73,7 +73,8 @@ def test_a_refused_initialize_opens_nothing() -> None:
     assert "mcp-session-id" not in reply.headers
     assert bench.server.sessions == 0
     opened = bench.take(SessionOpened)
-    assert bench.take(SessionClosed).session == opened.session
+    closed = bench.take(SessionClosed)
+    assert (closed.session, closed.reason) == (opened.session, "initialize was refused")
 
 
 def test_a_client_that_leaves_before_its_session_is_open_leaves_nothing() -> None:

@@ -228,6 +228,13 @@ def test_an_unused_session_ends_soon_and_a_used_one_later() -> None:
     assert bench.server.deadline() is None
 
 
+def test_the_server_wakes_up_for_the_first_session_that_ends() -> None:
+    bench = bench_of()
+    opened(bench)
+    assert used(bench, opened(bench))
+    assert bench.server.deadline() == bench.now + 60
+
+
 def test_a_session_that_is_used_all_the_time_ends_all_the_same() -> None:
     bench = bench_of(session_age=990, session_idle=100)
     session = opened(bench)

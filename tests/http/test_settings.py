@@ -8,6 +8,7 @@ import pytest
 from mcpcore.engine.config import Config, Limits
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from mcpcore.http.storing import StoreBinding
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -94,7 +95,16 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
         },
     ),
 ]
-CLASSES = [Config, Limits, ReconnectSettings, HttpSettings, SsePaths, HttpClientSettings]
+STORE = StoreBinding(worker="a", secret=bytes(32))
+CLASSES = [
+    Config,
+    Limits,
+    ReconnectSettings,
+    HttpSettings,
+    SsePaths,
+    HttpClientSettings,
+    StoreBinding,
+]
 
 
 @pytest.mark.parametrize(("settings", "values"), DEFAULTS, ids=lambda each: type(each).__name__)
@@ -108,7 +118,7 @@ def test_settings_are_given_by_name(kind: Any) -> None:
         kind(1)
 
 
-@pytest.mark.parametrize("settings", [settings for settings, _ in DEFAULTS])
+@pytest.mark.parametrize("settings", [*(settings for settings, _ in DEFAULTS), STORE])
 def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
     for field in msgspec.structs.fields(settings):
         with pytest.raises(AttributeError):

@@ -8,6 +8,7 @@ from mcpcore.engine.events import RequestCancelled
 from mcpcore.http.sessions import SessionClosed
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.http.storing import NoSession, SessionTouch
+from mcpcore.spec.errors import INVALID_REQUEST
 from tests.http.cluster import EPOCH
 from tests.http.storebench import CALL, StoreBench, cursor, party, settle, shown
 from tests.http.support import Reply, initialize, note, request
@@ -56,6 +57,7 @@ def test_who_needs_a_session_that_is_gone_gets_404(way: str) -> None:
         options = {"last_event_id": id} if way == "resume" else {}
         reply = one.replies[one.listen(session, **options)]
     assert_gone(reply)
+    assert way == "level" or reply.code == INVALID_REQUEST
     assert len(closed(one)) == 1
     assert_gone(one.post(PING, mcp_session_id=session))
     assert one.server.sessions == 0

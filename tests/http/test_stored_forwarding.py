@@ -65,6 +65,7 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
     other.step()
     assert reply.status == 202
     assert reply.body == b""
+    assert [step.session for step in other.asked(Post)] == [session]
     settle(one)
     assert one.take(ResultReceived).request == asked
     # The same answer again, wherever it comes, is an echo.

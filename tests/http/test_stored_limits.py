@@ -196,6 +196,18 @@ def test_few_requests_wait_for_nothing() -> None:
     assert len(one.asked(SessionCalls)) == asked
 
 
+def test_a_share_that_stays_as_it_is_is_told_from_time_to_time() -> None:
+    (one,) = limited("a", count=4)
+    session = one.session()
+    for number in range(4):
+        one.call(session, id=number)
+    asked = len(one.asked(SessionCalls))
+    one.pass_time(25)
+    assert len(one.asked(SessionCalls)) == asked
+    one.pass_time(10)
+    assert len(one.asked(SessionCalls)) == asked + 1
+
+
 def test_a_share_that_is_far_too_large_is_given_back_at_once() -> None:
     one, other = limited("a", "b", count=4)
     session = one.session()

@@ -17,6 +17,7 @@ from mcpcore.http.stored import StoredHttpServer
 from mcpcore.http.storing import (
     Changed,
     Ended,
+    LogPage,
     Post,
     SessionDelete,
     SessionLoad,
@@ -52,6 +53,20 @@ def assert_busy(reply: Reply) -> None:
     assert reply.code == LEGACY_BUSY
     assert "retry-after" in reply.headers
     assert "mcp-session-id" not in reply.headers
+
+
+def test_what_a_store_leaves_out() -> None:
+    text = b'{"id":"s","revision":"2025-11-25","capabilities":{},"created":1.0}'
+    record = msgspec.json.decode(text, type=SessionRecord)
+    assert (record.subscriptions, record.initialized, record.version) == ((), False, 1)
+    page = LogPage()
+    assert (page.entries, page.lost, page.last) == ((), 0, 0)
+    assert (page.ended, page.orphaned, page.request) == (False, False, None)
+
+
+def test_a_server_with_a_store_always_has_to_be_called_in_time() -> None:
+    (one,) = party("a", settings=HttpSettings(heartbeat=None, session_idle=None))
+    assert one.server.timed
 
 
 # Opening

@@ -1,6 +1,7 @@
 """ASGI servers as processes, each with the application of :mod:`tests.transports.asgi_site`."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,8 +27,16 @@ class Kind(Struct, frozen=True):
     ready: str
     path: str = "/mcp"
     app: str = "tests.transports.asgi_site:app"
+    excused: str = ""
+    """A pattern: what it may complain of though nothing is wrong with the application."""
 
 
+_CLOSED_MEANWHILE = (
+    r"[^\n]*\[ERROR\] Error in ASGI Framework\nTraceback [^\n]*"
+    r"(?:\n  [^\n]*)*protocol_send\n(?:  [^\n]*\n)*"
+    r"trio\.BusyResourceError: another task is currently sending data on this SocketStream\n"
+)
+"""Hypercorn sends the end of its side without its lock once a client has gone."""
 _PLAIN = ("--http", "h11", "--ws", "wsproto", "--loop", "asyncio")  # whatever else is installed
 _UVICORN = ("uvicorn", "{app}", "--port", "{port}", *_PLAIN, "--no-access-log", "--lifespan")
 _MOUNTED = "tests.transports.asgi_site:mounted"
@@ -45,6 +54,7 @@ KINDS = {
             "hypercorn on trio",
             ("hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", "{app}"),
             "Running on",
+            excused=_CLOSED_MEANWHILE,
         ),
         Kind(
             "mounted in Starlette",
@@ -153,5 +163,6 @@ def running(kind: Kind, *options: str, quiet: bool = True, **environment: str) -
         process.stdout.close()
     assert process.returncode in (0, -15), said
     if quiet:
+        said = re.sub(kind.excused, "", said)
         assert "Traceback" not in said, said
         assert "ERROR" not in said, said

@@ -5,6 +5,7 @@ import secrets
 import select
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -51,6 +52,23 @@ def wait_gone(token: str, timeout: float = 20.0) -> dict[int, str]:
                 select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
             finally:
                 os.close(fd)
+    return found
+
+
+def wait_input_closed(pid: int, writer: int, timeout: float = 20.0) -> None:
+    """Wait until ``writer`` has closed the pipe that ``pid`` reads as its standard input."""
+    pipe = os.readlink(f"/proc/{pid}/fd/0")
+    deadline = time.monotonic() + timeout
+    while pipe in _open_files(writer):
+        assert time.monotonic() < deadline, pipe
+        time.sleep(0.001)  # nobody tells of what others close
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(each))
     return found
 
 

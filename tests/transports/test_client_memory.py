@@ -49,6 +49,22 @@ def test_a_result_is_fresh_until_its_time_is_over() -> None:
     assert len(shared) == 0
 
 
+def test_of_servers_whose_results_became_stale_not_more_are_known_than_results() -> None:
+    """... and what was on its way meanwhile is not kept, known or not."""
+    shared = ResultCache(limit=3)
+    caches = [server(shared, HttpTarget(f"http://{number}.test/mcp")) for number in range(9)]
+    marks = [cache.mark("tools/list") for cache in caches]
+    for cache in caches:
+        cache.drop("tools/list")
+    assert len(shared._changes) == 3
+    for cache, mark in zip(caches, marks, strict=True):
+        cache.put("tools/list", None, result(1000), mark, now=0.0)
+        assert not kept(cache, "tools/list")
+    for cache in caches:
+        put(cache, "tools/list")
+        assert kept(cache, "tools/list")
+
+
 @pytest.mark.requirement("server/utilities/caching/page-again")
 def test_pages_expire_one_by_one() -> None:
     cache = server()

@@ -224,7 +224,8 @@ async def test_a_cancellation_arrives_although_the_client_closes() -> None:
         await running.app.until(lambda: running.app.cancelled)
 
 
-async def test_cancelled_client_closes_at_once() -> None:
+@pytest.mark.parametrize("closes", [False, True], ids=["cancelled", "closed as well"])
+async def test_cancelled_client_closes_at_once(closes: bool) -> None:
     async with server() as running, caller(url_of(running), start=False) as template:
         link = HttpClientLink(template.machine, template, url=template.machine.url)
         template.machine.start(now=clock())
@@ -234,7 +235,11 @@ async def test_cancelled_client_closes_at_once() -> None:
             await tasks.start(link.run)
             await running.app.until(lambda: running.app.waiting)
             tasks.cancel_scope.cancel()
+            if closes:  # at the same moment: run() has not heard yet that it is cancelled
+                with anyio.CancelScope(shield=True):
+                    await link.aclose()
         assert isinstance(await template.outcome(request), RequestEnded)
+        assert isinstance(template.events[-1], ConnectionEnded)
         assert link.connections == 0
         await running.app.until(lambda: running.app.cancelled)
         with pytest.raises(RuntimeError, match="once"):

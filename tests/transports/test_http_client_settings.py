@@ -199,11 +199,16 @@ async def hang(side: Side) -> bool:
 @pytest.mark.anyio
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 async def test_a_notification_that_is_never_taken_holds_nothing_up(carrier: str) -> None:
-    """Above all not ``notifications/initialized``, for which everything else waits."""
-    settings = ClientSettings(http=HttpClientSettings(notify_timeout=0.2))
+    """Except ``notifications/initialized``, for which everything else waits: it is said again."""
+    settings = ClientSettings(http=HttpClientSettings(notify_timeout=0.2, retry_delay=0.1))
     async with villain(echo, revision=LEGACY[-1]) as server, httpx.AsyncClient() as other:
         brought = other if carrier == "httpx" else None
-        server.scripts["notifications/initialized"] = hang
+
+        async def hang_once(side: Side) -> bool:
+            del server.scripts["notifications/initialized"]
+            return bool(await hang(side))
+
+        server.scripts["notifications/initialized"] = hang_once
         server.scripts["notifications/roots/list_changed"] = hang
         with anyio.fail_after(40):
             async with connect(
@@ -214,6 +219,7 @@ async def test_a_notification_that_is_never_taken_holds_nothing_up(carrier: str)
                 http_client=brought,
             ) as client:
                 assert await text_of(client, timeout=20) == "none"
+                assert server.seen["notifications/initialized"] == 2
                 for _ in range(3):
                     client.notify("notifications/roots/list_changed")
                 assert await text_of(client, timeout=20) == "none"

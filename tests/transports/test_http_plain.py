@@ -1,17 +1,21 @@
-"""Usual heads, read in one pass or as the one before: as the parser reads them, or not at all."""
+"""Usual heads, and what is remembered of them: read as the parser reads them, or not at all."""
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mcpcore.http.headers import HeaderLines
 from mcpcore.http.messages import HttpRequest
+from mcpcore.http.server import HttpServer
+from tests.http.support import make_server
+from tests.http.test_head_again import BODY, GOOD, SETTINGS, VARIANTS, outcome
 from tests.transports.test_http_heads import BAD_REQUESTS, UNFINDABLE
 from tests.transports.test_http_parsers import USUAL, heads
 from tests.transports.test_http_server_attacks import ROWS
 from transports.http_heads import BadHead, RequestHead, RequestParser, find_head
 from transports.http_parsers import RequestLines, read_by_h11
-from transports.http_plain import shape_of, usual_lines
-from transports.http_settings import HeadLimits, HttpServerSettings
+from transports.http_plain import LineReader, usual
+from transports.http_settings import HeadLimits, HttpServerSettings, ParserName
 
 LIMITS = HttpServerSettings().head_limits
 KNOWN = [
@@ -28,6 +32,11 @@ def seen(found: RequestHead) -> tuple[object, ...]:
         (list(request.headers), found.text, found.keep_alive, found.http_1_0),
         (found.length, found.expects_continue, found.upgrade, found.plain, found.revision),
     )
+
+
+def usual_lines(head: bytes) -> RequestLines | None:
+    found = LineReader().read(head)
+    return None if found is None else usual(*found)
 
 
 def as_h11(head: bytes) -> RequestLines | None:
@@ -91,7 +100,7 @@ def test_the_rest_is_left_to_the_parser(head: bytes) -> None:
     assert usual_lines(head) is None
 
 
-# The one that is like the one before
+# One that is like others
 
 LENGTHS = st.sampled_from(
     [b"5", b"0", b"05", b"1" * 18, b"1" * 19, b"+5", b"5,5", b"5 5", b"", b"x"]
@@ -100,29 +109,49 @@ SESSIONS = st.sampled_from(
     [b"a", b"b" * 40, b"", b" a", b"a ", b"a b", b"a\tb", b"\xe9", b"a\x00", b"a\r\nX: b", b"a:"]
 )
 OTHERS = st.sampled_from(
-    [b"", b"X: 1\r\n", b"X: 2\r\n", b"content-length: 5\r\n", b"Expect: x\r\n"]
+    [
+        *(b"X: 1", b"X: 2", b"X:  b ", b"X:", b"x: 1", b"X: \xe9", b"X: a\x00", b"X : 1", b"X"),
+        *(b"X: a\nb", b"X: a\rb", b"X: 1\r\n 2", b"Y: 1", b"Y: 1\r\nX: 1", b"y" * 300 + b": 1"),
+        *(b"Accept: a", b"ACCEPT: a", b"Accept: b", b"Accept: a, " + b"b" * 300, b"Accept: \xe9"),
+        *(b"Connection: close", b"connection: keep-alive", b"Connection: Upgrade"),
+        *(b"Host: localhost", b"content-length: 5", b"Expect: x", b"Upgrade: x"),
+        *(b"Transfer-Encoding: chunked", b"Mcp-Name: a", b"Mcp-Name: b", b"Mcp-Name: \xe9"),
+    ]
+)
+FIRST = st.sampled_from(
+    [USUAL] * 5
+    + [
+        USUAL.replace(*each)
+        for each in (
+            (b"POST", b"GET"),
+            (b"/mcp", b"/other"),
+            (b"/mcp", b"/mcp?a=b"),
+            (b"/mcp", b"http://localhost/mcp"),
+            (b"/mcp", b"https://localhost/mcp"),
+            (b"1.1", b"1.0"),
+            (b"localhost", b"b"),
+        )
+    ]
 )
 
 
 @st.composite
 def slightly_different(draw: st.DrawFn) -> bytes:
-    lines = draw(
-        st.permutations(
-            [
-                b"%b: %b\r\n"
-                % (draw(st.sampled_from([b"Content-Length", b"CONTENT-LENGTH"])), value)
-                for value in draw(st.lists(LENGTHS, min_size=1, max_size=1))
-            ]
-            + [
-                b"Mcp-Session-Id:%b%b\r\n" % (draw(st.sampled_from([b" ", b""])), value)
-                for value in draw(st.lists(SESSIONS, max_size=1))
-            ]
-        )
-    )
-    return USUAL + b"".join(lines) + draw(OTHERS) + b"\r\n"
+    lines = [
+        b"%b: %b" % (draw(st.sampled_from([b"Content-Length", b"CONTENT-LENGTH"])), value)
+        for value in draw(st.lists(LENGTHS, max_size=1))
+    ]
+    lines += [
+        b"Mcp-Session-Id:%b%b" % (draw(st.sampled_from([b" ", b""])), value)
+        for value in draw(st.lists(SESSIONS, max_size=1))
+    ]
+    lines += draw(st.lists(OTHERS, max_size=2))
+    return draw(FIRST) + b"".join(line + b"\r\n" for line in draw(st.permutations(lines))) + b"\r\n"
 
 
-def taken(parser: RequestParser, data: bytes, last: RequestHead | None) -> object:
+def taken(
+    parser: RequestParser, data: bytes, last: RequestHead | None = None
+) -> tuple[object, object]:
     buffer = bytearray(data)
     try:
         found = parser.take(buffer, "1.2.3.4:5", last=last)
@@ -131,46 +160,151 @@ def taken(parser: RequestParser, data: bytes, last: RequestHead | None) -> objec
     return (None if found is None else seen(found), bytes(buffer))
 
 
-@given(st.lists(slightly_different(), min_size=2, max_size=6))
-def test_a_head_like_the_one_before_is_read_as_if_it_were_the_first(several: list[bytes]) -> None:
-    parser = RequestParser("h11", LIMITS)
-    last = None
+@pytest.mark.parametrize("name", ["h11", "auto"])
+@given(several=st.lists(slightly_different(), min_size=2, max_size=6))
+def test_a_head_is_read_as_if_no_other_had_come_before(
+    name: ParserName, several: list[bytes]
+) -> None:
+    parser = RequestParser(name, LIMITS)
+    last: RequestHead | None = None
     for data in several:
-        alone = taken(RequestParser("h11", LIMITS), data + b"behind", None)
+        alone = taken(RequestParser("h11", LIMITS), data + b"behind")
+        next = None if last is None else parser.next(last, data + b"behind")
+        assert next is None or (seen(next), b"behind") == alone
         assert taken(parser, data + b"behind", last) == alone
-        if isinstance(alone, tuple) and alone[1] == b"behind":
+        if alone[1] == b"behind":
             last = parser.take(bytearray(data), "1.2.3.4:5", last=last)
 
 
-def test_nothing_else_of_it_is_read_again() -> None:
+def test_what_decides_is_not_read_again() -> None:
     parser = RequestParser("h11", LIMITS)
-    last = None
-    lines = []
-    for number in range(3):
-        data = USUAL + b"Content-Length: %d\r\nMcp-Session-Id: s%d\r\n\r\n" % (number + 9, number)
-        last = parser.take(bytearray(data), last=last)
-        assert last is not None
-        lines.append(last.request.headers)
-        assert last.length == number + 9
-    assert lines[0][0] is lines[1][0] is lines[2][0]
-    assert [each[2] for each in lines] == [(b"mcp-session-id", b"s%d" % n) for n in range(3)]
+    first = parser.take(bytearray(USUAL + b"Content-Length: 1\r\nX-Id: 0\r\n\r\n"))
+    assert first is not None
+    kind = first.request.headers
+    for number in range(2, 5):
+        data = USUAL + b"Content-Length: %d\r\nX-Id: %d\r\n\r\n" % (number, number)
+        found = parser.next(first, data)
+        assert found is not None
+        lines = found.request.headers
+        assert isinstance(kind, HeaderLines)
+        assert isinstance(lines, HeaderLines)
+        assert lines.alike is kind.alike
+        assert lines[0] is kind[0]
+        assert lines[1:] == [(b"content-length", b"%d" % number), (b"x-id", b"%d" % number)]
+        assert (found.length, lines.length, lines.session) == (number, number, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"Accept: a", b"Accept: b"),
+        (b"Mcp-Name: a", b"Mcp-Name: b"),
+        (b"Connection: a", b"Connection: b"),
+        (b"X-A: 1", b"X-B: 1"),
+        (b"X-A: 1", b"X-A: 1\r\nX-B: 1"),
+    ],
+)
+def test_what_decides_tells_heads_apart(one: bytes, other: bytes) -> None:
+    parser = RequestParser("h11", LIMITS)
+    first = parser.take(bytearray(USUAL + one + b"\r\n\r\n"))
+    assert first is not None
+    assert parser.next(first, USUAL + one + b"\r\n\r\n") is not None
+    assert parser.next(first, USUAL + other + b"\r\n\r\n") is None
+    assert parser.next(first, USUAL + one + b"\r\n") is None
+
+
+def test_a_head_that_is_like_another_comes_from_where_the_last_came() -> None:
+    parser = RequestParser("h11", LIMITS)
+    lines = USUAL + b"X-Id: %d\r\n\r\n"
+    last = parser.take(bytearray(lines % 1), "1.2.3.4:5", scheme="https")
+    assert last is not None
+    parser.take(bytearray(lines % 2), "6.7.8.9:0")
+    for number in (2, 3, 2, 3, 3):
+        found = parser.next(last, lines % number)
+        assert found is not None
+        assert (found.request.peer, found.request.scheme) == ("1.2.3.4:5", "https")
+        assert (b"x-id", b"%d" % number) in found.request.headers
+        assert parser.parse(lines % number).request.peer is None
+
+
+def test_the_session_is_found() -> None:
+    parser = RequestParser("h11", LIMITS)
+    for value in (b"a", b"b", b"a b", b""):
+        found = parser.take(bytearray(USUAL + b"MCP-Session-ID: %b\r\n\r\n" % value))
+        assert found is not None
+        lines = found.request.headers
+        assert isinstance(lines, HeaderLines)
+        assert lines.session == value.decode()
 
 
 def test_limits_hold_for_it_too() -> None:
     data = USUAL + b"Mcp-Session-Id: a\r\n\r\n"
     parser = RequestParser("h11", HeadLimits(first_line=100, size=len(data), count=9))
     last = parser.take(bytearray(data))
-    assert parser.take(bytearray(data.replace(b": a", b": b")), last=last) is not None
+    assert last is not None
+    assert parser.take(bytearray(data.replace(b": a", b": b"))) is not None
+    longer = data.replace(b": a", b": bb")
+    assert parser.next(last, longer) is None
     with pytest.raises(BadHead, match="larger than"):
-        parser.take(bytearray(data.replace(b": a", b": bb")), last=last)
+        parser.take(bytearray(longer))
 
 
 @pytest.mark.parametrize("data", KNOWN)
 def test_attacks_are_the_same_behind_a_good_one(data: bytes) -> None:
-    good = RequestParser("h11", LIMITS).take(bytearray(USUAL + b"Content-Length: 5\r\n\r\n"))
-    alone = taken(RequestParser("h11", LIMITS), data, None)
-    assert taken(RequestParser("h11", LIMITS), data, good) == alone
+    parser = RequestParser("h11", LIMITS)
+    good = parser.take(bytearray(USUAL + b"Content-Length: 5\r\n\r\n"))
+    alone = taken(RequestParser("h11", LIMITS), data)
+    for _ in range(3):
+        assert taken(parser, data, good) == alone
 
 
-def test_what_may_not_differ_has_no_shape() -> None:
-    assert shape_of(USUAL + b"\r\n", [(b"host", b"localhost")]) is None
+def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transports.http_plain._KNOWN", 3)
+    monkeypatch.setattr("transports.http_heads._KNOWN", 3)
+    parser = RequestParser("h11", LIMITS)
+    for number in range(10):
+        lines = b"Accept: %d\r\nX: %d\r\nContent-Length: %d\r\n" % (number, number, number)
+        assert taken(parser, USUAL + lines + b"\r\n")
+        assert len(parser._lines._known) <= 3
+        assert 0 < len(parser._lines._lengths) <= 3
+        assert len(parser._kinds) <= 3
+    assert not any(name == b"x" for name, _ in parser._lines._known.values())
+    before = dict(parser._lines._known)
+    taken(parser, USUAL + b"Accept: %b\r\n\r\n" % (b"a" * 5000))
+    assert parser._lines._known == before
+    parser.forget()
+    assert not parser._lines._known
+    assert not parser._lines._lengths
+    assert not parser._kinds
+
+
+# What a server makes of it
+
+REQUEST_ID = b"X-Request-Id: %d\r\n"
+
+
+def written(head: HttpRequest, number: int) -> bytes:
+    lines = b"".join(b"%b: %b\r\n" % line for line in head.headers)
+    first = f"{head.method} {head.path} HTTP/1.1\r\n".encode()
+    return first + lines + REQUEST_ID % number + b"\r\n"
+
+
+def answered(parser: RequestParser, server: HttpServer, number: int, data: bytes) -> object:
+    try:
+        found = parser.take(bytearray(data))
+    except BadHead as error:
+        return error.status
+    assert found is not None
+    return outcome(server, number, found.request)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].scheme == "http"])
+def test_a_request_is_answered_as_if_nothing_like_it_had_come_before(name: str) -> None:
+    odd = VARIANTS[name]
+    fresh = answered(RequestParser("h11", LIMITS), make_server(SETTINGS), 1, written(odd, 0))
+    parser, server = RequestParser("h11", LIMITS), make_server(SETTINGS)
+    for number in range(1, 20, 2):
+        usual = answered(parser, server, number, written(GOOD, number))
+        assert isinstance(usual, tuple)
+        assert usual[0] == len(BODY)
+        assert answered(parser, server, number + 1, written(odd, number)) == fresh

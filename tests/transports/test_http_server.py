@@ -1,10 +1,13 @@
 """The HTTP server over real sockets: requests, replies, streams, leaving, and the end."""
 
 import json
+import os
 import socket
 import ssl
+import stat
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -38,6 +41,8 @@ from transports.server import ServeSettings
 pytestmark = pytest.mark.anyio
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"
+LARGE = 16_000_000
+"""Bytes of more than the system takes at once."""
 
 
 def server_tls() -> ssl.SSLContext:
@@ -85,6 +90,51 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         client = await running.connect()
         await client.send(b"".join(tool("echo", id=i, n=i) for i in range(50)))
         assert [(await client.response()).json["id"] for _ in range(50)] == list(range(50))
+
+
+async def test_requests_that_come_together_after_one_that_came_alone() -> None:
+    # By then the head is known, and is looked for where a packet begins.
+    async with server() as running:
+        client = await running.connect()
+        assert (await client.call(tool("echo", id=1))).status == 200
+        for whole in (2, 5):
+            await client.send(b"".join(tool("echo", id=i) for i in range(whole)))
+            assert [(await client.response()).json["id"] for _ in range(whole)] == [*range(whole)]
+        await client.send(tool("echo", id=8) + tool("echo", id=9)[:-7])
+        assert (await client.response()).json["id"] == 8
+        await client.send(tool("echo", id=9)[-7:])
+        assert (await client.response()).json["id"] == 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_what_is_small_is_sent_at_once() -> None:
+    # Nagle's algorithm (RFC 896) would hold an event back until the one before is acknowledged.
+    async with server() as running:
+        client = await running.connect()
+        await client.call(tool("echo"))
+        (accepted,) = connected_at(running.port)
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def connected_at(port: int) -> list[socket.socket]:
+    """Our ends of the connections to a port of this process, to be closed."""
+    own = [int(name) for name in os.listdir("/proc/self/fd")]
+    found = []
+    for sock in [socket.socket(fileno=os.dup(fd)) for fd in own if _is_socket(fd)]:
+        with suppress(OSError):  # one that listens has no peer
+            if sock.getsockname()[1:2] == (port,) and sock.getpeername():
+                found.append(sock)
+                continue
+        sock.close()
+    return found
+
+
+def _is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:  # that of the directory that was listed
+        return False
 
 
 async def test_pipelined_requests_wait_for_a_late_reply() -> None:
@@ -507,6 +557,22 @@ async def test_half_closed_client_gets_a_stream() -> None:
         assert head.headers["content-type"] == "text/event-stream"
         running.app.finish(running.app.waiting.pop())
         assert b'"late"' in await client.rest()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_goes_on_when_its_client_half_closes_within_it(streamed: bool) -> None:
+    async with server(http=HttpSettings(max_queued=LARGE)) as running:
+        client = await running.connect()
+        await client.send(tool("wait", meta={"progressToken": 1} if streamed else None))
+        await running.app.until(lambda: running.app.waiting)
+        if streamed:
+            running.machine.progress(running.app.waiting[0], 1)
+        running.app.finish(running.app.waiting.pop(), "x" * LARGE)
+        assert (head := await client.head()).status == 200
+        assert ("text/event-stream" in head.headers["content-type"]) is streamed
+        await client.stream.send_eof()
+        assert (await client.rest()).count(b"x") >= LARGE
+        assert running.app.cancelled == []
 
 
 @pytest.mark.parametrize("size", [1, 20, 100, 300, 500])

@@ -6,7 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -348,6 +348,42 @@ async def test_too_many_connections_over_tls(tmp_path: Path) -> None:
             await site.connect()
         await lines.send(good(2))
         assert (await lines.message())["id"] == 2
+
+
+async def _says_no_tls(port: int) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(good(1) + b"\n")
+        await rest(stream)
+
+
+async def _goes_within_the_handshake(port: int) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"\x16\x03\x01\x00\xff\x01")
+
+
+async def _does_not_trust_the_server(port: int) -> None:
+    with pytest.raises(ssl.SSLError):
+        await anyio.connect_tcp(
+            "127.0.0.1", port, ssl_context=client_tls(), tls_hostname="localhost"
+        )
+
+
+@pytest.mark.parametrize(
+    "fail", [_says_no_tls, _goes_within_the_handshake, _does_not_trust_the_server]
+)
+async def test_a_handshake_that_fails_leaves_its_room_to_others(
+    fail: Callable[[int], Awaitable[None]], tmp_path: Path
+) -> None:
+    """... who may come while it is still being taken leave of, and then come again."""
+    async with place("tls", tmp_path, connections_per_client=1) as site:
+        await fail(site.state.port)
+        with anyio.fail_after(10):
+            while True:
+                with suppress(OSError, *STREAM_ERRORS):
+                    async with await site.connect() as other:
+                        await Lines(other).send(good(2))
+                        assert (await Lines(other).message())["id"] == 2
+                        return
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ async def test_a_store_that_fails_is_told_to_clients_and_may_come_back(fault: Ex
     store = Moody()
     async with site(store) as url:
         async with connect(url, revision=LEGACY) as client:
+            await client.call_tool("say", {"word": "first"})  # by then it is known to be ready
             store.fails = fault
             with pytest.raises((CallFailed, PeerError)) as caught:
                 await client.call_tool("say", {"word": "lost"}, timeout=20)

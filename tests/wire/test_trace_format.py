@@ -246,3 +246,6 @@ def test_what_is_absent_is_not_written() -> None:
     assert msgspec.json.decode(line) == {"time": 0.5, "kind": "closed"}
     optional = (record.text, record.method, record.event, record.event_id, record.binding)
     assert optional == (None,) * 5
+    header = decode_line(b'{"trace":1,"side":"client"}')
+    assert isinstance(header, Header)
+    assert (header.started, header.binding, header.program, header.target) == ("",) * 4

@@ -145,3 +145,6 @@ def test_a_line_end_in_two_pieces_is_one() -> None:
     by_byte = [frame for byte in data for frame in single.receive(bytes([byte]))]
     assert by_byte == whole.receive(data)
     assert [frame.id for frame in by_byte] == ["1", None, "2", None]
+    pieces = Events(1000)
+    assert pieces.receive(b"data: a\r") == []
+    assert pieces.receive(b"\ndata: b\n\n") == [EventFrame(b"a\nb")]

@@ -147,7 +147,8 @@ def test_what_a_schema_gives_for_a_secret_is_hidden_wherever_it_is_named(naming:
     assert places == [f"inputSchema.{naming}.password.default"]
 
 
-def test_schemas_keep_their_names_and_types_and_lose_given_values() -> None:
+@pytest.mark.parametrize("member", ["inputSchema", "outputSchema", "requestedSchema"])
+def test_schemas_keep_their_names_and_types_and_lose_given_values(member: str) -> None:
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {
@@ -159,9 +160,9 @@ def test_schemas_keep_their_names_and_types_and_lose_given_values() -> None:
         "required": ["token"],
         "$defs": {"credentials": {"type": "object"}},
     }
-    shown, places = redact({"result": {"tools": [{"inputSchema": schema}]}})
+    shown, places = redact({"result": {"tools": [{member: schema}]}})
     assert SECRET not in json.dumps(shown)
-    kept = shown["result"]["tools"][0]["inputSchema"]
+    kept = shown["result"]["tools"][0][member]
     assert kept["properties"]["token"]["type"] == "string"
     assert kept["properties"]["city"] == schema["properties"]["city"]
     assert kept["required"] == ["token"]
@@ -218,6 +219,7 @@ def test_headers_that_are_named_alike_stay() -> None:
     fields = [
         (b"www-authenticate", b'Bearer resource_metadata="https://h/x"'),
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        (b"sec-websocket-accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         (b"accept", b"application/json"),
         (b"mcp-name", b"get_token"),
     ]

@@ -41,7 +41,7 @@ from transports.targets import (
     StdioTarget,
     Target,
     WebSocketTarget,
-    check_headers,
+    headers_of,
     parse_target,
 )
 from transports.tls import BadTls, client_tls
@@ -120,7 +120,7 @@ def fitted(target: Target, options: Options) -> Target:
             target.cwd if options.cwd is None else options.cwd,
         )
     if isinstance(target, _WEB) and options.headers:
-        given = _headers(options.headers)
+        given = headers_of(options.headers)
         replaced = {name.lower() for name in given}
         assert not callable(target.headers)  # noqa: S101 - made from words
         kept = {k: v for k, v in target.headers.items() if k.lower() not in replaced}
@@ -266,14 +266,3 @@ def _variables(words: Sequence[str]) -> dict[str, str]:
             value = os.environ[name]
         variables[name] = value
     return variables
-
-
-def _headers(lines: Sequence[str]) -> dict[str, str]:
-    headers = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name.strip():
-            raise BadTarget(f"{line!r} is no header; expected 'Name: value'")
-        headers[name.strip()] = value.strip()
-    check_headers(headers)
-    return headers
