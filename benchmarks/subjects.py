@@ -101,13 +101,21 @@ _SPEEDY = ("mcp", "httptools", "uvloop")
 _BEST = ("--parser", "httptools", "--loop", "uvloop")
 
 _SPEED = partial(missing_here, "httptools", "uvloop")
+_UVICORN = partial(missing_here, "uvicorn")
+_UVICORN_BEST = partial(missing_here, "uvicorn", "httptools", "uvloop")
 
 SUBJECTS: dict[str, Subject] = {
     # HTTP
-    "ours-anyio": _module("ours", "ours, anyio and h11", "--driver", "anyio"),
-    "ours-trio": _module("ours", "ours, trio and h11", "--driver", "anyio", "--backend", "trio"),
-    "ours-asyncio": _module("ours", "ours, asyncio and h11", "--driver", "asyncio"),
+    "ours-anyio": _module("ours", "ours, anyio, own parser, else h11", "--driver", "anyio"),
+    "ours-trio": _module(
+        "ours", "ours, trio, own parser, else h11", "--driver", "anyio", "--backend", "trio"
+    ),
+    "ours-asyncio": _module("ours", "ours, asyncio, own parser, else h11", "--driver", "asyncio"),
     "ours-speed": _module("ours", "ours, speed extra", "--driver", "speed", needs=_SPEED),
+    "ours-asgi": _module("ours_asgi", "ours, ASGI under uvicorn", needs=_UVICORN),
+    "ours-asgi-speed": _module(
+        "ours_asgi", "ours, ASGI under uvicorn, httptools, uvloop", *_BEST, needs=_UVICORN_BEST
+    ),
     "raw-anyio": _module("raw_h11", "raw anyio and h11", "--io", "anyio"),
     "raw-trio": _module("raw_h11", "raw trio and h11", "--io", "anyio", "--backend", "trio"),
     "raw-streams": _module("raw_h11", "raw asyncio streams and h11", "--io", "streams"),

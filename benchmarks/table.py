@@ -1,6 +1,9 @@
 """All rows, in the order in which they are measured and shown."""
 
-from benchmarks import table_http, table_others
+from benchmarks import table_asgi, table_http, table_others, table_setup
 from benchmarks.rows import Row
 
-ROWS: dict[str, Row] = {row.name: row for row in (*table_http.ROWS, *table_others.ROWS)}
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (*table_http.ROWS, *table_setup.ROWS, *table_asgi.ROWS, *table_others.ROWS)
+}

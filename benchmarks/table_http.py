@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from benchmarks.load.jobs import Ask, Events, HttpCalls, Resume, Setup
+from benchmarks.load.jobs import Ask, Events, HttpCalls, Resume
 from benchmarks.programs.offer import FILLERS_FROM
 from benchmarks.rows import UNCHANGED, Bound, Row, Variant, at
 from benchmarks.subjects import SUBJECTS
@@ -340,24 +340,6 @@ ROWS = (
         goal=False,
     ),
     Row(
-        name="setup",
-        title="A connection with one request, over HTTP",
-        unit="µs of CPU a connection",
-        variants=at(
-            lambda name: Setup(server=SUBJECTS[name].command()),
-            *OURS,
-            "raw-anyio",
-            "raw-protocol",
-            "raw-httptools",
-        ),
-        bounds=(
-            Bound("ours-anyio", "raw-anyio"),
-            Bound("ours-asyncio", "raw-protocol"),
-            Bound("ours-speed", "raw-httptools"),
-        ),
-        goal=False,
-    ),
-    Row(
         name="waiting",
         title="1,000 requests in flight that wait 50 ms each",
         unit="µs of wall clock a call",
@@ -378,7 +360,7 @@ ROWS = (
     _crowded("sessions", "Calls in 1, 100, 10,000 sessions in turn", SESSIONS, _sessions),
     _crowded(
         "sessions-anyio",
-        "The same with anyio and h11",
+        "The same with anyio",
         SESSIONS,
         _sessions,
         "ours-anyio",

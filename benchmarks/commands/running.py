@@ -11,13 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.commands.outputs import Outputs
 from benchmarks.method.compare import Change, compare, unlike
-from benchmarks.method.machine import described, machine
+from benchmarks.method.machine import OtherWork, described, machine
 from benchmarks.method.samples import FORMAT, Run
 from benchmarks.profiling import PROFILED, profile, profiles
-from benchmarks.report.docs import PAGE, PLOTS, write_docs
+from benchmarks.report.docs import PAGE, PLOTS, lacking, write_docs
 from benchmarks.report.markdown import markdown as in_markdown
 from benchmarks.report.plots import draw
 from benchmarks.report.tables import (
+    circumstances,
+    meanwhile,
     reason,
     show_differences,
     show_load,
@@ -80,11 +82,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=_WIDE)
 
 
-def measure(choice: Choice) -> int:
-    """Measure and show; 1 if a bound is missed or a run has failed."""
+def measure(choice: Choice, page: Path = PAGE, plots: Path = PLOTS) -> int:
+    """Measure and show; 1 if a bound is missed or a run has failed.
+
+    ``page``, ``plots``: what the outputs mean by the docs.
+    """
     console = _console()
     rows = chosen(choice)
-    choice.outputs.check(PAGE, PLOTS)
+    whole = {name: only or tuple(row.variants) for name, (row, only) in rows.items()}
+    choice.outputs.check(page, plots, lacking(whole))
     facts = machine(
         {
             "official SDK": ((SDK,), ("mcp", "uvicorn", "h11", "httptools", "uvloop", "pydantic")),
@@ -97,6 +103,7 @@ def measure(choice: Choice) -> int:
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     console.print()
     compile_modules()
+    work = OtherWork()
     run = Run(machine=facts, rounds=choice.rounds, rows={}, quick=choice.quick)
     columns = (
         TextColumn("{task.description}"),
@@ -121,14 +128,18 @@ def measure(choice: Choice) -> int:
             result = run_row(row, choice.rounds, quick=choice.quick, only=only, told=told)
             run.rows[name] = result
             show_row(console, name, result)
+            run.others = work.share()
             _save(run, choice)
         if not choice.only:
             progress.update(bar, description="where the time goes")
             run.profiles = profiles()
             for found in run.profiles.values():
                 show_profile(console, found)
+            run.others = work.share()
             _save(run, choice)
-    _write(run, choice.outputs)
+    for line in meanwhile(run):
+        console.print(line, style="dim", soft_wrap=True, highlight=False)
+    _write(run, choice.outputs, page, plots)
     return _status(console, run)
 
 
@@ -157,13 +168,13 @@ def _save(run: Run, choice: Choice) -> None:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
 
 
-def _write(run: Run, outputs: Outputs) -> None:
+def _write(run: Run, outputs: Outputs, page: Path, plots: Path) -> None:
     if outputs.markdown is not None:
         outputs.markdown.write_text(in_markdown(run), encoding="utf-8")
     if outputs.plots is not None:
         draw(run, outputs.plots)
     if outputs.write_docs:
-        write_docs(run)
+        write_docs(run, page, plots)
 
 
 def _status(console: Console, run: Run) -> int:
@@ -211,23 +222,33 @@ def show_comparison(old: Path, new: Path, *, everything: bool) -> int:
     if changed:
         show_differences(console, changed)
     count = Counter(each.change for each in differences)
+    alone = count[Change.NEW] + count[Change.GONE]
     console.print(
-        f"{len(differences)} compared: {count[Change.SAME]} within the noise, "
+        f"{len(differences) - alone} compared: {count[Change.SAME]} within the noise, "
         f"{count[Change.MACHINE]} moved as the machine, {count[Change.SLOWER]} cost MORE, "
-        f"{count[Change.MORE_BESIDE]} cost MORE beside their reference alone"
+        f"{count[Change.MORE_BESIDE]} cost MORE beside their reference alone, "
+        f"{count[Change.FASTER]} cost less, "
+        f"{count[Change.LESS_BESIDE]} cost less beside their reference alone; "
+        f"{alone} are in one file only: {count[Change.GONE]} in the old, "
+        f"{count[Change.NEW]} in the new",
+        soft_wrap=True,
     )
     return Exit.REFUSED if count[Change.SLOWER] else Exit.OK
 
 
-def show_saved(file: Path, outputs: Outputs) -> int:
-    """Print a saved run; the status is that of the run."""
+def show_saved(file: Path, outputs: Outputs, page: Path = PAGE, plots: Path = PLOTS) -> int:
+    """Print a saved run; the status is that of the run.
+
+    ``page``, ``plots``: what the outputs mean by the docs.
+    """
     console = _console()
     run = load(file)
-    outputs.check(PAGE, PLOTS)
-    for line in described(run.machine):
+    lost = lacking({name: row.variants for name, row in run.rows.items()})
+    outputs.check(page, plots, lost if run.profiles else [*lost, "where the time goes"])
+    for line in circumstances(run):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     show_load(console, run.load)
     for name, row in run.rows.items():
         show_row(console, name, row)
-    _write(run, outputs)
+    _write(run, outputs, page, plots)
     return _status(console, run)

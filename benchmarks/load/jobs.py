@@ -24,6 +24,7 @@ class Ask(Struct, frozen=True):
 
 
 Era = Literal["modern", "legacy"]
+Replies = Literal["json", "sse", "any"]
 
 
 class Job(Struct, frozen=True, kw_only=True, tag_field="job"):
@@ -43,7 +44,7 @@ class HttpCalls(Job, frozen=True, kw_only=True, tag="http"):
     more: tuple[Ask, ...] = ()
     """Asked in turn with it."""
     era: Era = "modern"
-    replies: Literal["json", "sse", "any"] = "json"
+    replies: Replies = "json"
     """What the Accept header allows."""
     connections: int = 16
     sessions: int = 0
@@ -98,10 +99,12 @@ class Resume(Job, frozen=True, kw_only=True, tag="resume"):
 
 
 class Setup(Job, frozen=True, kw_only=True, tag="setup"):
-    """Connections that make one request each."""
+    """Connections that make one request each; in the legacy era each opens a session for it."""
 
     ask: Ask = Ask()
     era: Era = "modern"
+    replies: Replies = "json"
+    """What the Accept header allows."""
 
 
 Held = Literal["connection", "session", "stream", "call", "idle"]

@@ -19,7 +19,7 @@ def measure(job: Setup) -> Sample:
     verifier = Verifier(question)
     with listening(job.server) as (process, url):
         place = Place.of(url)
-        requests = cycle(ring(asking(place, question, "json", "{session}"), FIRST, _RING))
+        requests = cycle(ring(asking(place, question, job.replies, "{session}"), FIRST, _RING))
 
         def call() -> None:
             number, data = next(requests)

@@ -10,14 +10,15 @@ from statistics import median
 
 from msgspec import Struct
 
-from benchmarks.method.samples import Measured, RowResult, Run, bootstrap, ratios
+from benchmarks.method.samples import Measured, RowResult, Run, bootstrap, is_raw, ratios
 
 LEAST = 0.02
 """Less than this share of a difference is never called a change."""
 LOADS = 0.5
 """Load averages that differ by less are alike."""
+OTHERS = 0.1
+"""Others that took so much of a processor disturb a run, or have changed from one to the next."""
 _FACTS = ("cpu", "cores", "system", "python")
-_RAW = "raw-"
 
 
 class Change(StrEnum):
@@ -89,6 +90,13 @@ def unlike(old: Run, new: Run) -> list[str]:
         found.append(f"not as many rounds: {old.rounds}, then {new.rounds}")
     if old.quick != new.quick:
         found.append(f"not rounds of the same length: {_length(old)}, then {_length(new)}")
+    if old.others is not None and new.others is not None:
+        if abs(old.others - new.others) >= OTHERS:
+            found.append(
+                "not as much other work of the machine: "
+                f"{old.others:.0%} of a processor, then {new.others:.0%}"
+            )
+        return found
     (before, *_), (after, *_) = was["load"], now["load"]
     if abs(before - after) >= LOADS:
         found.append(f"not the same load of the machine: {before:.2f}, then {after:.2f}")
@@ -106,10 +114,10 @@ def _measured(row: RowResult | None) -> dict[str, Measured]:
 
 def _reference(row: RowResult, variant: str, both: Set[str]) -> str | None:
     """The raw program that a bound holds a variant against, or else the first one of the row."""
-    if variant.startswith(_RAW) or variant not in both:
+    if is_raw(variant) or variant not in both:
         return None
     named = (verdict.peer for verdict in row.verdicts if verdict.ours == variant)
-    raw = (name for name in (*named, *row.variants) if name.startswith(_RAW) and name in both)
+    raw = (name for name in (*named, *row.variants) if is_raw(name) and name in both)
     return next(raw, None)
 
 
@@ -134,7 +142,7 @@ def _difference(
         if was and now and median(was):
             beside = median(now) / median(was)
             change = _told_apart(change, _change(was, now))
-    elif variant.startswith(_RAW) and change is not Change.SAME:
+    elif is_raw(variant) and change is not Change.SAME:
         change = Change.MACHINE
     return Difference(
         row, variant, unit, change, before, after, None if beside is None else reference, beside

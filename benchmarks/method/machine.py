@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,6 +21,7 @@ PACKAGES = (
     "wsproto",
     "websockets",
 )
+STAT = Path("/proc/stat")
 _LISTING = (
     "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
 )
@@ -41,6 +43,44 @@ def machine(peers: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dict[st
         "packages": _ours(),
         "peers": {name: _theirs(*asked) for name, asked in peers.items()},
     }
+
+
+class OtherWork:
+    """What else the machine does from here on, beside this process and all that it has started."""
+
+    def __init__(self, stat: Path = STAT) -> None:
+        """Begin; ``stat``: where the kernel tells how long processors were busy."""
+        self._stat = stat
+        self._began = time.monotonic()
+        self._busy = _busy(stat)
+        self._own = _own()
+
+    def share(self) -> float | None:
+        """How much of a processor others have taken so far; None where the kernel does not tell.
+
+        Of children only those count as ours that have been waited for.
+        """
+        now = _busy(self._stat)
+        passed = time.monotonic() - self._began
+        if now is None or self._busy is None or not passed:
+            return None
+        return max(now - self._busy - (_own() - self._own), 0.0) / passed
+
+
+def _busy(stat: Path) -> float | None:
+    """Seconds that processors have worked for processes: ``user``, ``nice`` and ``system``.
+
+    Interrupts are left out: a load over sockets makes many, which are in no process's time.
+    """
+    try:
+        name, *ticks = stat.read_text().split("\n", 1)[0].split()
+        return sum(map(int, ticks[:3])) / os.sysconf("SC_CLK_TCK") if name == "cpu" else None
+    except (OSError, ValueError):
+        return None
+
+
+def _own() -> float:
+    return sum(os.times()[:4])
 
 
 def _cpu() -> str:

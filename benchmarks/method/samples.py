@@ -14,6 +14,8 @@ from benchmarks.method.histogram import Histogram
 
 FORMAT = 1
 """Of the file that a run is saved in."""
+_LESS = 0.98
+"""Less than this share of something is less than it, and no noise."""
 
 
 class Sample(Struct, omit_defaults=True):
@@ -64,6 +66,12 @@ class Measured(Struct, omit_defaults=True):
             whole.merge(Histogram(sample.latency))
         return whole
 
+    @property
+    def effort(self) -> float:
+        """The CPU time of a unit, where it has a rate.  Raises StatisticsError if there is none."""
+        known = self.fact("cpu")
+        return self.median if known is None else known
+
 
 class Verdict(Struct):
     """One ratio of a row beside its bound."""
@@ -102,6 +110,27 @@ class RowResult(Struct):
         low, high = quartiles(found)
         return low < verdict.most < high
 
+    def by_the_clock(self, verdict: Verdict) -> float | None:
+        """The ratio of the wall clock's times where the value is CPU and both know them."""
+        ours, its = (self.variants[name].fact("wall") for name in (verdict.ours, verdict.peer))
+        return ours / its if ours is not None and its else None
+
+    @property
+    def stalled(self) -> list[tuple[str, str]]:
+        """Ours that does fewer a second than a raw peer, which takes more CPU for each; and that.
+
+        So it waits for something else: packets that the kernel joins, a timer, a lock.
+        """
+        found = []
+        for each in self.verdicts:
+            ours, peer = self.variants[each.ours], self.variants[each.peer]
+            rate, its = ours.fact("rate"), peer.fact("rate")
+            if not is_raw(each.peer) or rate is None or its is None:
+                continue
+            if rate < its * _LESS and ours.effort < peer.effort * _LESS:
+                found.append((each.ours, each.peer))
+        return found
+
 
 class Profile(Struct):
     """Where the CPU time of a program goes."""
@@ -126,7 +155,14 @@ class Run(Struct):
     """What the load generator takes by itself, in microseconds of CPU, by kind of work."""
     profiles: dict[str, "Profile"] = field(default_factory=dict)
     """Where our time goes, by row and variant, ``row:variant``."""
+    others: float | None = None
+    """How much of a processor others took meanwhile; None: a file of old, or nobody could tell."""
     format: int = FORMAT
+
+
+def is_raw(variant: str) -> bool:
+    """Whether this is one of the raw programs."""
+    return variant.startswith("raw-")
 
 
 def ratios(ours: Measured, peer: Measured) -> list[float]:

@@ -1,7 +1,7 @@
 """Our server, by its public API: ``--binding http|sse|ws|tcp|unix|stdio``, ``--driver``.
 
 Drivers of HTTP: ``anyio`` (h11; with ``--backend trio`` too), ``asyncio`` (h11 on a protocol),
-``speed`` (httptools and uvloop).
+``speed`` (httptools and uvloop), ``httptools`` (the same on asyncio's loop, to be profiled).
 """
 
 import asyncio
@@ -135,6 +135,7 @@ def main() -> None:
             settings=settings(chosen.driver),
             on_listening=None if binding == "stdio" else announce,
             backend=chosen.backend or "asyncio",
+            loop="asyncio" if chosen.driver == "httptools" else "auto",
             **where,
         )
 

@@ -12,6 +12,7 @@ from benchmarks.programs.offer import arguments
 from benchmarks.programs.raw_codec import Codec, Headers
 from benchmarks.programs.raw_h11 import announce
 from benchmarks.programs.raw_http import Answer, Site, by_hand, chunk, event, steps, together
+from transports.allocator import keep_room
 
 
 class Protocol(asyncio.Protocol):
@@ -82,6 +83,7 @@ def main() -> None:
     """Serve as the command line says."""
     chosen = arguments("loop", "checks")
     site = Site(Codec(chosen.tools), checked=chosen.checks != "no")
+    keep_room()
     if chosen.loop == "uvloop":
         import uvloop
 

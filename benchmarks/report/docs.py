@@ -1,7 +1,9 @@
 """The figures of docs/performance.md, written by the command alone."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from benchmarks.method.compare import OTHERS
 from benchmarks.method.samples import Run
 from benchmarks.report.markdown import goals, load_table, machine_lines, profile_table, row_table
 from benchmarks.report.plots import draw
@@ -17,20 +19,41 @@ END = "<!-- measured: end -->"
 _CALM = 1.0
 """The load of a machine that has hardly anything else to do."""
 _BUSY = (
-    "The machine had other work meanwhile (a load of {load:.0f}): costs are higher than on a quiet "
-    "one, rates and latencies say nothing, and ratios are rough."
+    "The machine had other work meanwhile ({what}): costs are higher than on a quiet one, rates "
+    "and latencies say nothing, and ratios are rough."
 )
+
+
+def _busy(run: Run) -> list[str]:
+    """A sentence where others have disturbed a run; a run of old knows its load at the start."""
+    load = run.machine["load"][0]
+    if run.others is not None:
+        return (
+            [_BUSY.format(what=f"{run.others:.0%} of a processor")] if run.others > OTHERS else []
+        )
+    return [_BUSY.format(what=f"a load of {load:.0f}")] if load > _CALM else []
+
+
+def lacking(rows: Mapping[str, Collection[str]]) -> list[str]:
+    """What the page would lose if it showed these rows, with these variants of each, alone.
+
+    What could not be measured is no loss, where the run says why.
+    """
+    lost = []
+    for name, row in ROWS.items():
+        if name not in rows:
+            lost.append(name)
+        else:
+            lost += [f"{name}:{variant}" for variant in row.variants if variant not in rows[name]]
+    return lost
 
 
 def measured(run: Run, plots: list[str]) -> str:
     """The part of the page that a run makes; ``plots``: the files, as the page names them."""
-    busy = run.machine["load"][0]
-    left_out = [f"`{name}`" for name in ROWS if name not in run.rows]
     parts = [
         f"Measured on {run.machine['when'][:10]}, rounds: {run.rounds}; costs are medians.",
         machine_lines(run),
-        *([_BUSY.format(load=busy)] if busy > _CALM else ()),
-        *([f"Rows that were no part of this run: {', '.join(left_out)}."] if left_out else ()),
+        *_busy(run),
         "### Goals",
         goals(run),
         "### Plots",
@@ -46,7 +69,7 @@ def measured(run: Run, plots: list[str]) -> str:
     return "\n\n".join(parts)
 
 
-def write_docs(run: Run, page: Path = PAGE, plots: Path = PLOTS) -> None:
+def write_docs(run: Run, page: Path, plots: Path) -> None:
     """Replace what stands between the marks of the page, and the plots beside it."""
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)

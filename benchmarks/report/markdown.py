@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable
 
-from benchmarks.method.machine import described
-from benchmarks.method.samples import Measured, RowResult, Run
-from benchmarks.report.tables import bound, fact, latency, number, ratio, reason, spread, verdict
+from benchmarks.method.samples import RowResult, Run
+from benchmarks.report.tables import (
+    bound,
+    circumstances,
+    columns,
+    number,
+    reason,
+    spread,
+    stalls,
+    times,
+    verdict,
+)
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]], *, right: int) -> str:
@@ -34,7 +43,7 @@ def goals(run: Run) -> str:
                     peer.title,
                     number(peer.median) if peer.samples else "",
                     row.unit,
-                    "" if found.ratio is None else ratio(found.ratio),
+                    times(row, found),
                     bound(found.most),
                     verdict(row, found),
                 )
@@ -44,26 +53,17 @@ def goals(run: Run) -> str:
 
 
 def row_table(row: RowResult) -> str:
-    """Everything that a row has measured."""
-    return table(
-        ("variant", row.unit, "quartiles", "a second", "p50 µs", "p99 µs", "load µs"),
-        (_cells(measured) for measured in row.variants.values()),
-        right=1,
-    )
-
-
-def _cells(measured: Measured) -> tuple[str, ...]:
-    if not measured.samples:
-        return (measured.title, reason(measured), "", "", "", "", "")
-    return (
-        measured.title,
-        number(measured.median),
-        spread(measured),
-        fact(measured, "rate"),
-        latency(measured, 50),
-        latency(measured, 99),
-        fact(measured, "load"),
-    )
+    """Everything that a row has measured, and what is suspicious about it."""
+    beside = columns(row)
+    cells = []
+    for measured in row.variants.values():
+        if measured.samples:
+            values = (number(measured.median), spread(measured))
+            cells.append((measured.title, *values, *(say(measured) for say in beside.values())))
+        else:
+            cells.append((measured.title, reason(measured), "", *("" for _ in beside)))
+    found = table(("variant", row.unit, "quartiles", *beside), cells, right=1)
+    return "\n\n".join([found, *stalls(row)])
 
 
 def load_table(run: Run) -> str:
@@ -99,8 +99,8 @@ def profile_table(run: Run) -> str:
 
 
 def machine_lines(run: Run) -> str:
-    """The machine and the packages, as a list."""
-    return "\n".join(f"- {line}" for line in described(run.machine))
+    """The machine, the packages and what else it did, as a list."""
+    return "\n".join(f"- {line}" for line in circumstances(run))
 
 
 def markdown(run: Run) -> str:

@@ -1,12 +1,13 @@
 """A run as tables for a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.method.compare import Change, Difference
-from benchmarks.method.samples import Measured, Profile, RowResult, Verdict
+from benchmarks.method.machine import described
+from benchmarks.method.samples import Measured, Profile, RowResult, Run, Verdict
 
 _COLOURS = {
     Change.FASTER: "green",
@@ -64,11 +65,57 @@ def reason(measured: Measured) -> str:
     return (measured.missing or "not measured").splitlines()[-1]
 
 
+def times(row: RowResult, found: Verdict) -> str:
+    """The ratio of the costs, and that of the wall clock where the row knows it; else nothing."""
+    if found.ratio is None:
+        return ""
+    clock = row.by_the_clock(found)
+    return ratio(found.ratio) + ("" if clock is None else f", {ratio(clock)} by the wall clock")
+
+
+def stalls(row: RowResult) -> list[str]:
+    """A sentence for each of ours that must have waited for something."""
+    said = []
+    for ours, peer in row.stalled:
+        mine, its = row.variants[ours], row.variants[peer]
+        said.append(
+            f"Suspicious: {mine.title} does {fact(mine, 'rate')} a second, {its.title} "
+            f"{fact(its, 'rate')}, and takes less CPU for each: it waits for something, such as "
+            "packets that the kernel joins, or others had the processor."
+        )
+    return said
+
+
+def columns(row: RowResult) -> dict[str, Callable[[Measured], str]]:
+    """What a table of a row says of a variant beside its cost, by heading."""
+    clock: dict[str, Callable[[Measured], str]] = {}
+    if any(measured.fact("wall") is not None for measured in row.variants.values()):
+        clock["ms of wall clock"] = lambda measured: fact(measured, "wall")
+    return {
+        **clock,
+        "a second": lambda measured: fact(measured, "rate"),
+        "p50 µs": lambda measured: latency(measured, 50),
+        "p99 µs": lambda measured: latency(measured, 99),
+        "load µs": lambda measured: fact(measured, "load"),
+    }
+
+
+def meanwhile(run: Run) -> list[str]:
+    """What else the machine did, in a line, if that is known."""
+    return [] if run.others is None else [f"others took {run.others:.0%} of a processor meanwhile"]
+
+
+def circumstances(run: Run) -> list[str]:
+    """The machine, the packages, and what else the machine did; a line each."""
+    return [*described(run.machine), *meanwhile(run)]
+
+
 def show_row(console: Console, name: str, row: RowResult) -> None:
     """Print a row, its variants and its ratios."""
     table = Table(title=f"{name}: {row.title}", title_justify="left", title_style="bold")
     table.add_column("variant", no_wrap=True)
-    for heading in (row.unit, "quartiles", "runs", "a second", "p50 µs", "p99 µs", "load µs"):
+    beside = columns(row)
+    for heading in (row.unit, "quartiles", "runs", *beside):
         table.add_column(heading, justify="right")
     for measured in row.variants.values():
         if not measured.samples:
@@ -79,10 +126,7 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
             number(measured.median),
             spread(measured),
             str(len(measured.samples)),
-            fact(measured, "rate"),
-            latency(measured, 50),
-            latency(measured, 99),
-            fact(measured, "load"),
+            *(say(measured) for say in beside.values()),
         )
     console.print(table)
     for found in row.verdicts:
@@ -91,6 +135,8 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
         if measured.missing is not None:
             console.print(f"  {measured.title}: {reason(measured)}", style="yellow", markup=False)
         bottleneck(console, measured)
+    for said in stalls(row):
+        console.print(f"  {said}", style="yellow", markup=False, soft_wrap=True)
     console.print()
 
 
@@ -100,7 +146,7 @@ def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
         if found.most is not None:
             console.print(f"  [dim]{ours} : {peer}: not measured ({bound(found.most)})[/]")
         return
-    line = f"  {ours} : {peer} = {ratio(found.ratio)}"
+    line = f"  {ours} : {peer} = {times(row, found)}"
     if found.most is not None:
         colour = "green" if found.met else "red"
         line += f"  ({bound(found.most)}: [{colour}]{verdict(row, found)}[/])"

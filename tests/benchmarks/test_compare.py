@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.commands.running import load, show_comparison
+from benchmarks.commands.outputs import Outputs
+from benchmarks.commands.running import load, show_comparison, show_saved
 from benchmarks.method.compare import Change, compare, unlike
 from benchmarks.method.samples import Measured, Run, Verdict
 from tests.benchmarks.runs import measured, run
@@ -130,6 +131,55 @@ def test_what_differs_between_two_runs_is_said(name: str, value: object, line: s
     else:
         setattr(new, name, value)
     assert unlike(old, new) == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (0.02, 0.45, "not as much other work of the machine: 2% of a processor, then 45%"),
+        (0.02, 0.08, None),
+        (None, 0.45, "not the same load of the machine: 0.10, then 3.50"),
+        (0.02, None, "not the same load of the machine: 0.10, then 3.50"),
+    ],
+)
+def test_other_work_is_compared_where_both_runs_know_it(
+    before: float | None, after: float | None, line: str | None
+) -> None:
+    old, new = run({}), run({})
+    old.others, new.others = before, after
+    new.machine["load"] = [3.5, 0, 0]
+    assert unlike(old, new) == ([] if line is None else [line])
+
+
+def test_what_is_in_one_file_only_is_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    both = {"a": times(1.0), "b": times(1.0)}
+    old.write_bytes(msgspec.json.encode(run({"http": both, "left": {"x": times(1.0)}})))
+    after = both | {"b": times(0.5), "c": times(1.0), "d": times(1.0), "never": Measured("n")}
+    new.write_bytes(msgspec.json.encode(run({"http": after})))
+    assert show_comparison(old, new, everything=False) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == (
+        "2 compared: 1 within the noise, 0 moved as the machine, 0 cost MORE, "
+        "0 cost MORE beside their reference alone, 1 cost less, "
+        "0 cost less beside their reference alone; "
+        "3 are in one file only: 1 in the old, 2 in the new"
+    )
+
+
+def test_a_run_that_does_not_know_what_others_did_is_read(tmp_path: Path) -> None:
+    file, known = tmp_path / "old.json", run(of(STEADY))
+    known.others = 0.25
+    file.write_bytes(msgspec.json.encode(known))
+    assert load(file).others == 0.25
+    members = msgspec.json.decode(file.read_bytes())
+    del members["others"]
+    file.write_bytes(msgspec.json.encode(members))
+    assert load(file).others is None
+    assert show_comparison(file, file, everything=True) == 0
+    assert show_saved(file, Outputs()) == 0
 
 
 def test_a_load_of_the_machine_is_no_change_for_the_command(

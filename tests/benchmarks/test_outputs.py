@@ -8,6 +8,11 @@ import msgspec
 import pytest
 
 from benchmarks.commands.outputs import Outputs
+from benchmarks.commands.running import Choice, load, measure, show_saved
+from benchmarks.method.machine import STAT
+from benchmarks.method.samples import Measured, Profile, Run
+from benchmarks.report.docs import BEGIN, END
+from benchmarks.table import ROWS
 from tests.benchmarks.runs import measured, run
 from transports.commands.output import Exit, Failure
 
@@ -96,6 +101,85 @@ def test_nothing_is_measured_that_could_not_be_written(option: str, tmp_path: Pa
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"error: {option} {path}: there is no folder {path.parent}\n"
+
+
+def wholly() -> Run:
+    """Every row and variant, whether measured or not, and a profile."""
+    made = run(
+        {
+            name: {each: Measured("one", missing="not installed") for each in row.variants}
+            for name, row in ROWS.items()
+        }
+    )
+    made.profiles["http:ours-asyncio"] = Profile("ours", {"asyncio": 1.0}, 0.2, 100)
+    return made
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    made = tmp_path / "performance.md"
+    made.write_text(f"{BEGIN}\nold\n{END}\n")
+    return made
+
+
+@pytest.fixture
+def plot(tmp_path: Path) -> Path:
+    made = tmp_path / "plots" / "old.svg"
+    made.parent.mkdir()
+    made.write_text("old")
+    return made
+
+
+def show(made: Run, page: Path, plot: Path) -> None:
+    """Have the page replaced by a saved run."""
+    file = page.parent / "run.json"
+    file.write_bytes(msgspec.json.encode(made))
+    show_saved(file, Outputs(write_docs=True), page, plot.parent)
+
+
+def test_a_whole_run_replaces_what_the_page_shows(page: Path, plot: Path) -> None:
+    show(wholly(), page, plot)
+    assert "\nold\n" not in page.read_text()
+    assert not plot.exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [("row", "stdio"), ("variant", "http:raw-trio"), ("profile", "where the time goes")],
+)
+def test_a_part_does_not_replace_what_the_page_shows(
+    lost: str, named: str, page: Path, plot: Path
+) -> None:
+    made = wholly()
+    if lost == "row":
+        del made.rows["stdio"]
+    elif lost == "variant":
+        del made.rows["http"].variants["raw-trio"]
+    else:
+        made.profiles.clear()
+    with pytest.raises(Failure, match=f"--write-docs .*, and this one lacks {named}$") as caught:
+        show(made, page, plot)
+    assert caught.value.status == Exit.USAGE
+    assert (page.read_text(), plot.read_text()) == (f"{BEGIN}\nold\n{END}\n", "old")
+
+
+def test_a_part_is_not_measured_for_the_page(page: Path, plot: Path) -> None:
+    part = ("stdio:ours-stdio", "stdio:raw-stdio-ready")
+    choice = Choice(only=part, rounds=1, quick=True, outputs=Outputs(write_docs=True))
+    with pytest.raises(Failure, match=r"--write-docs .*, and this one lacks .*http-1000"):
+        measure(choice, page, plot.parent)
+    assert (page.read_text(), plot.read_text()) == (f"{BEGIN}\nold\n{END}\n", "old")
+
+
+@pytest.mark.long
+def test_a_run_tells_what_others_took_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    words = ("--only", "stdio:raw-stdio-ready", "--quick", "--rounds", "1", "--json", str(file))
+    done = bench("run", *words)
+    assert done.returncode == 0, done.stderr
+    others = load(file).others
+    assert (others is not None) is STAT.exists()
+    assert others is None or f"others took {others:.0%} of a processor" in done.stdout
 
 
 @pytest.mark.parametrize("option", ["--markdown", "--plots"])

@@ -2,6 +2,7 @@
 
 import asyncio.base_events
 import json
+import os
 import selectors
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from benchmarks.load import lines
 from benchmarks.load.jobs import Command
 from benchmarks.method.samples import Profile
-from benchmarks.profiling import PROFILED
+from benchmarks.profiling import PROFILED, looked_at, profile
+from benchmarks.programs.ours import driven
 from benchmarks.programs.sampling import VARIABLE, Sampler, layer_of, sampled
 from benchmarks.report.markdown import profile_table
 from benchmarks.table import ROWS
@@ -70,6 +72,28 @@ def test_nothing_is_counted_without_being_asked_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv(VARIABLE, raising=False)
     with sampled():
         assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", PROFILED)
+def test_a_server_that_is_looked_at_has_a_loop_that_can_be_seen(name: str, tmp_path: Path) -> None:
+    row, _, variant = name.partition(":")
+    server = ROWS[row].variants[variant].job().server
+    asked = looked_at(server, tmp_path)
+    assert asked.env == {**server.env, VARIABLE: str(tmp_path)}
+    changed = {(was, now) for was, now in zip(server.words, asked.words, strict=True) if was != now}
+    assert changed == ({("speed", "httptools")} if variant == "ours-speed" else set())
+    assert driven("httptools") == driven("speed")
+    assert "speed" not in asked.words
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs setitimer")
+def test_the_loop_of_the_speed_extra_is_seen() -> None:
+    variant = ROWS["http"].variants["ours-speed"]
+    if missing := variant.needs():
+        pytest.skip(missing)
+    found = profile("http:ours-speed", seconds=3.0)
+    assert found.layers["asyncio"] > 0
+    assert found.title.endswith(", on asyncio")
 
 
 def test_what_is_profiled_is_ours_and_in_the_table() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.method.samples import Measured, Run, Verdict
-from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, write_docs
+from benchmarks.method.samples import Measured, RowResult, Run, Sample, Verdict
+from benchmarks.report.docs import BEGIN, END, PAGE, PLOTS, lacking, write_docs
 from benchmarks.report.docs import measured as measured_part
-from benchmarks.report.markdown import markdown
+from benchmarks.report.markdown import markdown, row_table
 from benchmarks.report.plots import draw
 from benchmarks.report.svg import Line, lines
 from benchmarks.report.tables import bound, number, ratio, show_load, show_row, verdict
@@ -103,22 +103,47 @@ def test_only_what_stands_between_the_marks_is_replaced(made: Run, tmp_path: Pat
         assert (tmp_path / name).is_file()
 
 
-def test_the_page_says_so_if_the_machine_was_busy(made: Run) -> None:
-    made.machine["load"] = [7.6, 1.0, 0.0]
-    assert "had other work meanwhile (a load of 8)" in measured_part(made, [])
+@pytest.mark.parametrize(
+    ("load", "others", "said"),
+    [
+        (7.6, None, "had other work meanwhile (a load of 8)"),
+        (0.9, None, None),
+        (7.6, 0.04, None),  # that of what had just ended
+        (0.1, 0.1, None),
+        (0.1, 0.11, "had other work meanwhile (11% of a processor)"),
+        (0.1, 1.5, "had other work meanwhile (150% of a processor)"),
+    ],
+)
+def test_the_page_says_so_if_the_machine_was_busy(
+    load: float, others: float | None, said: str | None, made: Run
+) -> None:
+    made.machine["load"] = [load, 1.0, 0.0]
+    made.others = others
+    text = measured_part(made, [])
+    assert ("had other work" in text) is (said is not None)
+    assert said is None or said in text
+    line = None if others is None else f"- others took {others:.0%} of a processor meanwhile\n"
+    assert ("others took" in text) is ("others took" in markdown(made)) is (line is not None)
+    assert line is None or (line in text and line in markdown(made))
 
 
-def test_the_page_names_the_rows_that_it_does_not_show(made: Run) -> None:
-    def told(run: Run) -> list[str]:
-        start = "Rows that were no part of this run: "
-        found = [line for line in measured_part(run, []).splitlines() if line.startswith(start)]
-        return [name for line in found for name in re.findall(r"`([^`]+)`", line)]
-
-    assert told(made) == [name for name in ROWS if name not in made.rows]
-    assert "http-1000" in told(made)
-    for name in ROWS:
-        made.rows.setdefault(name, made.rows["http"])
-    assert told(made) == []
+@pytest.mark.parametrize(
+    ("without", "lost"),
+    [
+        ((), []),
+        (("http-1000",), ["http-1000"]),
+        (("stdio:fastmcp-stdio", "http-1"), ["http-1", "stdio:fastmcp-stdio"]),
+        (tuple(ROWS), list(ROWS)),
+    ],
+)
+def test_what_the_page_would_lose_is_named(without: tuple[str, ...], lost: list[str]) -> None:
+    rows = {
+        name: [variant for variant in row.variants if f"{name}:{variant}" not in without]
+        for name, row in ROWS.items()
+        if name not in without
+    }
+    assert lacking(rows) == lost
+    assert lacking({**rows, "a row of old": ["ours"]}) == lost
 
 
 @pytest.mark.parametrize(
@@ -154,6 +179,59 @@ def test_the_spread_is_that_of_rounds_that_follow_one_another() -> None:
     its = measured(*(10 * load for load in loads))
     row = run({"http": {"ours": mine, "raw": its}}, [Verdict("ours", "raw", 1.3, 1.2)]).rows["http"]
     assert verdict(row, row.verdicts[0]) == "met"
+
+
+def costing(value: float, **facts: float) -> Measured:
+    return Measured(f"who takes {value:g}", [Sample(value, facts=facts)])
+
+
+def told(row: RowResult) -> tuple[str, str]:
+    """A row on the terminal, and in Markdown."""
+    console = Console(width=400, record=True, file=StringIO())
+    show_row(console, "http", row)
+    return console.export_text(), row_table(row)
+
+
+@pytest.mark.parametrize(
+    ("peer", "ours", "its", "suspicious"),
+    [
+        ("raw-protocol", costing(12, rate=18_000), costing(24, rate=40_000), True),
+        ("raw-protocol", costing(12, rate=39_500), costing(24, rate=40_000), False),  # noise
+        ("raw-protocol", costing(23.8, rate=18_000), costing(24, rate=40_000), False),  # noise
+        ("raw-protocol", costing(12, rate=50_000), costing(24, rate=40_000), False),
+        ("raw-protocol", costing(30, rate=18_000), costing(24, rate=40_000), False),
+        ("sdk", costing(12, rate=18_000), costing(24, rate=40_000), False),
+        ("raw-protocol", costing(12), costing(24, rate=40_000), False),
+        ("raw-protocol", costing(12, rate=18_000), Measured("missing"), False),
+        # Where the value is a time of the clock, the CPU stands beside it.
+        ("raw-protocol", costing(55, rate=18_000, cpu=9), costing(25, rate=40_000, cpu=20), True),
+        ("raw-protocol", costing(55, rate=18_000, cpu=30), costing(25, rate=40_000, cpu=20), False),
+    ],
+)
+def test_less_work_done_with_less_cpu_than_the_raw_program_is_suspicious(
+    peer: str, ours: Measured, its: Measured, *, suspicious: bool
+) -> None:
+    row = run({"http": {"ours": ours, peer: its}}, [Verdict("ours", peer, None, 0.5)]).rows["http"]
+    start = f"Suspicious: {ours.title} does 18,000 a second, {its.title} 40,000, and takes less CPU"
+    for text in told(row):
+        assert (start in text) is ("Suspicious" in text) is suspicious
+
+
+def test_the_wall_clock_stands_beside_the_cpu_of_a_start() -> None:
+    made = run(
+        {"start": {"ours": costing(120, wall=130), "node": costing(240, wall=104)}},
+        [Verdict("ours", "node", 1.0, 0.5)],
+    )
+    both = "1/2.0, 1.25 x by the wall clock"
+    terminal, table = told(made.rows["start"])
+    assert f"= {both}  (at most 1 x: met)" in terminal
+    assert f"| {both} | at most 1 x | met |" in markdown(made)
+    assert "ms of wall clock" in terminal
+    headings, _, ours, node = (line.split(" | ") for line in table.splitlines())
+    at = headings.index("ms of wall clock")
+    assert (ours[at], node[at]) == ("130", "104")
+    for other in told(run({"http": {"ours": measured(1.0)}}).rows["http"]):
+        assert "wall clock" not in other
 
 
 def test_every_plot_that_is_there_is_shown() -> None:

@@ -1,0 +1,50 @@
+"""The rows about opening connections, each for one request."""
+
+from benchmarks.load.jobs import Era, Setup
+from benchmarks.rows import Bound, Row, at
+from benchmarks.subjects import SUBJECTS
+from benchmarks.table_http import OURS
+
+
+def _setup(name: str, title: str, era: Era, *peers: str) -> Row:
+    def job(name: str) -> Setup:
+        # The SDKs want both types in Accept, and choose by their settings.
+        own = name.startswith(("ours", "raw"))
+        server = SUBJECTS[name].command()
+        return Setup(server=server, era=era, replies="json" if own else "any")
+
+    return Row(
+        name=name,
+        title=title,
+        unit="µs of CPU a connection",
+        variants=at(job, *OURS, "raw-anyio", "raw-protocol", "raw-httptools", *peers),
+        bounds=(
+            Bound("ours-anyio", "raw-anyio"),
+            Bound("ours-asyncio", "raw-protocol"),
+            Bound("ours-speed", "raw-httptools"),
+            *(Bound("ours-asyncio", peer) for peer in peers if peer != "sdk-best"),
+            Bound("ours-speed", "sdk-best"),
+        ),
+        goal=False,
+    )
+
+
+ROWS = (
+    _setup(
+        "setup",
+        "A connection with one request, over HTTP",
+        "modern",
+        "sdk",
+        "sdk-best",
+        "fastmcp",
+    ),
+    _setup(
+        "setup-legacy",
+        "A connection with a session, which stays, and one request, over HTTP",
+        "legacy",
+        "sdk",
+        "sdk-best",
+        "fastmcp",
+        "typescript",
+    ),
+)

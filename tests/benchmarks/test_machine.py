@@ -1,0 +1,75 @@
+"""What else the machine did during a run: others' share of its processors."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.method.machine import STAT, OtherWork
+
+TICKS = os.sysconf("SC_CLK_TCK")
+BURN = "import time\nwhile time.process_time() < 0.3: pass"
+
+
+def told(stat: Path, **seconds: float) -> None:
+    """Have the kernel say that processors have spent so much, since it began, on what."""
+    names = "user nice system idle iowait irq softirq steal guest guest_nice"
+    ticks = " ".join(str(int(1000 + seconds.get(name, 0.0) * TICKS)) for name in names.split())
+    stat.write_text(f"cpu  {ticks}\ncpu0 {ticks}\nintr 5\n")
+
+
+@pytest.mark.parametrize("kind", ["user", "nice", "system"])
+def test_what_others_take_is_a_share_of_the_time(kind: str, tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    told(stat)
+    before = time.monotonic()
+    work = OtherWork(stat)
+    after = time.monotonic()
+    told(stat, **{kind: 1000.0})
+    least = time.monotonic() - after
+    share = work.share()
+    most = time.monotonic() - before
+    assert share is not None
+    assert 990 / most <= share <= 1000 / least
+
+
+@pytest.mark.parametrize("kind", ["idle", "iowait", "irq", "softirq", "steal", "guest"])
+def test_what_no_process_has_worked_is_not_of_others(kind: str, tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    told(stat)
+    work = OtherWork(stat)
+    told(stat, **{kind: 1000.0})
+    assert work.share() == 0
+
+
+def test_what_our_children_have_worked_is_not_of_others(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    told(stat)
+    work, before = OtherWork(stat), os.times()
+    subprocess.run([sys.executable, "-c", BURN], check=True)
+    now = os.times()
+    took = now.children_user + now.children_system - before.children_user - before.children_system
+    assert took > 0.2
+    told(stat, user=took)
+    assert work.share() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", [None, "", "cpu x 1 2\n", "nothing like it\n"])
+def test_a_kernel_that_does_not_tell(text: str | None, tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    if text is not None:
+        stat.write_text(text)
+    work = OtherWork(stat)
+    assert work.share() is None
+    told(stat)
+    assert work.share() is None
+
+
+@pytest.mark.skipif(not STAT.exists(), reason="needs /proc/stat")
+def test_this_machine_tells() -> None:
+    share = OtherWork().share()
+    assert share is not None
+    assert share >= 0
