@@ -8,17 +8,19 @@ from conformance.cases.asked_elicitation import (
     SINCE_2025_11_25,
     URL,
     URL_REQUIRED,
+    VISITED,
     asked,
     check_shape,
 )
 from conformance.kit.answering import Answering
-from conformance.kit.asking import ask_by_tool, call
+from conformance.kit.asking import ask_about, call
 from conformance.kit.link import Link
 from conformance.kit.lists import open_stream
 from conformance.kit.messages import Message
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import asker
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, Span
 
@@ -34,7 +36,7 @@ REQUIRED = "test_url_elicitation_required"
     "url-mode-elicitation-requests/shape",
     SINCE_2025_11_25,
     expects="mode url, a message, a URL, and in 2025-11-25 an elicitationId.",
-    needs=(f"tool:{URL}",),
+    needs=VISITED,
 )
 async def url_shape(talk: ServerTalk) -> None:
     """A URL is given in the shape of its revision."""
@@ -50,7 +52,7 @@ async def url_shape(talk: ServerTalk) -> None:
     "url-mode-elicitation-requests/valid-url",
     SINCE_2025_11_25,
     expects="An absolute URL with a host.",
-    needs=(f"tool:{URL}",),
+    needs=VISITED,
 )
 async def url_valid(talk: ServerTalk) -> None:
     """The URL is a valid one."""
@@ -66,7 +68,7 @@ async def url_valid(talk: ServerTalk) -> None:
     "safe-url-handling/https",
     SINCE_2025_11_25,
     expects="https, except for this machine.",
-    needs=(f"tool:{URL}",),
+    needs=VISITED,
 )
 async def url_https(talk: ServerTalk) -> None:
     """URLs use HTTPS, except while something is developed."""
@@ -79,9 +81,10 @@ async def url_https(talk: ServerTalk) -> None:
 
 async def _completed(talk: ServerTalk) -> tuple[Link, Message, Message | None]:
     """A URL that was accepted: the client, the request and the word of its completion."""
-    link = await talk.open(capabilities=BOTH, answering=Answering())
+    which = await asker(talk, "url", URL)
+    link = await talk.open(capabilities={**which.besides(METHOD), **BOTH}, answering=Answering())
     await open_stream(link)
-    found = await ask_by_tool(link, talk.tool(URL))
+    found = await ask_about(link, which.method, which.params, headers=which.headers)
     request = found.one(METHOD)
     return link, request, await link.wait_for(COMPLETE, 4 * talk.timing.quiet)
 
@@ -91,7 +94,7 @@ async def _completed(talk: ServerTalk) -> tuple[Link, Message, Message | None]:
     "completion-notifications-for-url-mode-elicitation/id",
     ONLY_2025_11_25,
     expects="The elicitationId of the request.",
-    needs=(f"tool:{URL}",),
+    needs=VISITED,
 )
 async def complete_id(talk: ServerTalk) -> None:
     """The word that a visit has ended names the elicitation."""
@@ -109,7 +112,7 @@ async def complete_id(talk: ServerTalk) -> None:
     "completion-notifications-for-url-mode-elicitation/to-the-initiator",
     ONLY_2025_11_25,
     expects="Nothing for a client that was not asked.",
-    needs=(f"tool:{URL}",),
+    needs=VISITED,
 )
 async def complete_to_initiator(talk: ServerTalk) -> None:
     """The word that a visit has ended goes to the client that was asked, and to no other."""
@@ -131,7 +134,7 @@ async def complete_to_initiator(talk: ServerTalk) -> None:
     needs=(f"tool:{REQUIRED}",),
 )
 async def required_list(talk: ServerTalk) -> None:
-    """The error that demands a visit lists elicitations in URL mode."""
+    """The error that demands a visit lists elicitations: shown by a tool known to demand one."""
     link = await talk.open(capabilities=BOTH, answering=Answering())
     error = (await call(link, talk.tool(REQUIRED), {})).failed_with(URL_REQUIRED)
     data = error.get("data")

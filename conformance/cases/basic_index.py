@@ -55,9 +55,9 @@ def _not_json(link: Link) -> dict[str, bytes]:
     }
 
 
-async def _refused(link: Link, text: bytes, what: str) -> Reply:
+async def _refused(link: Link, text: bytes, what: str, *, owed: bool = False) -> Reply:
     headers = headers_as_for(link, plain_request(link))
-    return await rejected(link, text, what, id=NUMBER, headers=headers)
+    return await rejected(link, text, what, id=NUMBER, headers=headers, owed=owed)
 
 
 @page.server(
@@ -97,7 +97,7 @@ async def parse_error(talk: ServerTalk) -> None:
     """Text that is no JSON gets the error that JSON-RPC has for it."""
     link = await talk.open()
     for what, text in _not_json(link).items():
-        check_code(await _refused(link, text, what), what, [PARSE_ERROR])
+        check_code(await _refused(link, text, what, owed=True), what, [PARSE_ERROR])
 
 
 @page.server(
@@ -203,7 +203,8 @@ async def not_an_object(talk: ServerTalk) -> None:
     values: tuple[Any, ...] = ("text", 17, 0.5, True, None, {})
     for value in values:
         text = json.dumps(value)
-        check_code(await _refused(link, text.encode(), text), text, [INVALID_REQUEST])
+        reply = await _refused(link, text.encode(), text, owed=True)
+        check_code(reply, text, [INVALID_REQUEST])
 
 
 def _deep(link: Link, value: str) -> bytes:
@@ -260,7 +261,7 @@ async def _survived(link: Link, bombs: dict[str, bytes]) -> None:
     for what, text in bombs.items():
         sent = await link.say(text, headers=headers_as_for(link, plain_request(link)))
         sent.id = NUMBER
-        reply = await outcome(link, sent)
+        reply = await outcome(link, sent, owed=False)
         check(reply.gone is None, f"{what} ended the connection ({reply})")
         check((reply.status or 0) < 500, f"{what} got HTTP status {reply.status}")
     link.spoilt = spoilt
@@ -291,7 +292,7 @@ async def size(talk: ServerTalk) -> None:
 
 async def _large(link: Link, sent: Any) -> Reply:
     try:
-        return await outcome(link, sent)
+        return await outcome(link, sent, owed=False)
     except Broken:
         if link.gone is None:
             raise

@@ -51,7 +51,7 @@ async def bottomless(talk: ServerTalk) -> None:
         )
         sent.id = NUMBER
         try:
-            reply = await outcome(link, sent)
+            reply = await outcome(link, sent, owed=False)
         except Broken:
             if link.gone is None:
                 raise

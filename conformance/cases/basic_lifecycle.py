@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.apart import AGREED
 from conformance.kit.discover import agrees_to
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind
@@ -36,11 +37,17 @@ async def version_echoed(talk: ServerTalk) -> None:
         talk.skip(f"the server does not speak {talk.revision.name}: initialize got {reply}")
     agreed = reply.result.get("protocolVersion")
     if agreed != talk.revision.name:
+        check(isinstance(agreed, str), f"the version is {agreed!r}", _flaw(agreed))
         if await agrees_to(talk, agreed):
             talk.skip(f"the server does not speak {talk.revision.name}, but {agreed}")
         raise Broken(
             f"{talk.revision.name} was answered with {agreed!r}, and {agreed!r} with another again"
         )
+
+
+def _flaw(version: Any) -> str:
+    """What is wrong with a version that is no text is the form of that answer."""
+    return "" if isinstance(version, str) else "initialize"
 
 
 async def _other_version(link: Link, asked: Any) -> str | None:
@@ -51,7 +58,9 @@ async def _other_version(link: Link, asked: Any) -> str | None:
         return None
     found = reply.result.get("protocolVersion")
     if not isinstance(found, str) or found == asked:
-        raise Broken(f"protocolVersion {asked!r} was answered with {found!r}")
+        raise Broken(
+            f"protocolVersion {asked!r} was answered with {found!r}", _flaw(found) or AGREED
+        )
     return found
 
 
@@ -117,7 +126,8 @@ async def modern_version(talk: ServerTalk) -> None:
     reply = await link.request("initialize", {**link.opening(), "protocolVersion": LATEST.name})
     if reply.message is not None and reply.message.kind is Kind.RESULT:
         found = reply.result.get("protocolVersion")
-        check(found != LATEST.name, f"initialize agreed to {LATEST.name}, which has no initialize")
+        what = f"initialize agreed to {LATEST.name}, which has no initialize"
+        check(found != LATEST.name, what, AGREED)
 
 
 @page.server(

@@ -3,12 +3,14 @@
 import signal
 from typing import Any
 
+from conformance.kit.account import declares
 from conformance.kit.answering import Answering
 from conformance.kit.link import Link
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind
 from conformance.kit.model import LEGACY, MUST, SHOULD, STDIO, Binding, Page
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken, check
+from conformance.kit.trying import ask, asker
+from conformance.kit.verdicts import END_OF_INPUT, TERMINATED, Broken, check
 from mcpcore.spec.methods import METHODS, MethodKind, lookup
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, Span
 from mcpcore.spec.revisions import LEGACY as LEGACY_REVISIONS
@@ -34,15 +36,6 @@ FEATURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 """Capability, and a request that it promises."""
 
 
-def _declared(capabilities: dict[str, Any], path: str) -> bool:
-    value: Any = capabilities
-    for part in path.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return value is not False and value is not None
-
-
 async def _capabilities(talk: ServerTalk) -> tuple[Link, dict[str, Any]]:
     link = await talk.open()
     return link, link.welcome.get("capabilities", {})
@@ -59,7 +52,9 @@ async def declared(talk: ServerTalk) -> None:
     link, capabilities = await _capabilities(talk)
     for path, method, params in FEATURES:
         row = lookup(method, "client", link.revision)
-        if row is None or row.capability is None or not _declared(capabilities, path):
+        if row is None or row.capability is None or not declares(capabilities, path):
+            continue
+        if not talk.features.serves(method):
             continue
         reply = await link.request(method, params)
         if reply.message is None:
@@ -80,7 +75,7 @@ async def undeclared(talk: ServerTalk) -> None:
     tried = []
     for path, method, params in FEATURES:
         row = lookup(method, "client", link.revision)
-        if row is None or row.capability is None or _declared(capabilities, path):
+        if row is None or row.capability is None or declares(capabilities, path):
             continue
         tried.append(path)
         reply = await link.request(method, params)
@@ -90,17 +85,19 @@ async def undeclared(talk: ServerTalk) -> None:
     talk.note(f"not declared: {', '.join(tried) or 'nothing'}")
 
 
-async def _not_asked(talk: ServerTalk, tool: str, arguments: dict[str, Any], method: str) -> None:
+async def _not_asked(talk: ServerTalk, tool: str, what: str, method: str) -> None:
     """Let a tool ask for what the client cannot do: it is told so instead of the client asked."""
+    which = await asker(talk, what, tool)
     link = await talk.open(capabilities={})
     await link.listen()
-    reply = await link.request("tools/call", {"name": tool, "arguments": arguments})
+    reply = await ask(link, which)
     asked = [each.method for each in link.asked if each.method != "ping"]
     check(not asked, f"the client declared nothing and was asked for {', '.join(asked)}")
     if reply.message is None:
-        raise Broken(f"the call of {tool}, which needs {method}, got {reply}")
+        raise Broken(f"{which}, which needs {method}, got {reply}")
     failed = reply.message.kind is Kind.ERROR or reply.result.get("isError") is True
-    talk.should(failed, f"{tool} needs {method}, and succeeded without it")
+    # any other tool may do without
+    talk.should(failed or not which.known, f"{tool} needs {method}, and succeeded without it")
     await link.alive()
 
 
@@ -108,36 +105,36 @@ async def _not_asked(talk: ServerTalk, tool: str, arguments: dict[str, Any], met
     MUST,
     "capability-negotiation/no-sampling",
     LEGACY,
-    needs=("tool:test_sampling",),
+    needs=("found:sampling",),
     expects="No sampling/createMessage comes; the call fails.",
 )
 async def no_sampling(talk: ServerTalk) -> None:
     """A client that did not declare sampling is not asked for it."""
-    await _not_asked(talk, "test_sampling", {"prompt": "Hello"}, "sampling/createMessage")
+    await _not_asked(talk, "test_sampling", "sampling", "sampling/createMessage")
 
 
 @page.server(
     MUST,
     "capability-negotiation/no-roots",
     LEGACY,
-    needs=("tool:test_list_roots",),
+    needs=("found:roots",),
     expects="No roots/list comes; the call fails.",
 )
 async def no_roots(talk: ServerTalk) -> None:
     """A client that did not declare roots is not asked for them."""
-    await _not_asked(talk, "test_list_roots", {}, "roots/list")
+    await _not_asked(talk, "test_list_roots", "roots", "roots/list")
 
 
 @page.server(
     MUST,
     "capability-negotiation/no-elicitation",
     SINCE_2025_06_18,
-    needs=("tool:test_elicitation",),
+    needs=("found:elicitation",),
     expects="No elicitation/create comes; the call fails.",
 )
 async def no_elicitation(talk: ServerTalk) -> None:
     """A client that did not declare elicitation is not asked for it."""
-    await _not_asked(talk, "test_elicitation", {"message": "Who?"}, "elicitation/create")
+    await _not_asked(talk, "test_elicitation", "elicitation", "elicitation/create")
 
 
 @page.server(
@@ -193,9 +190,10 @@ async def two_versions(talk: ServerTalk) -> None:
 # The end
 
 
-async def _ends(talk: ServerTalk, link: Link, what: str) -> None:
-    status = await talk.process(link).exited(talk.timing.answer)
-    check(status is not None, f"{what}, the process was still there {talk.timing.answer:g} s later")
+async def _ends(talk: ServerTalk, link: Link, what: str, flaw: str = END_OF_INPUT) -> None:
+    patience = talk.timing.answer
+    status = await talk.process(link).exited(patience)
+    check(status is not None, f"{what}, the process was still there {patience:g} s later", flaw)
 
 
 @page.server(
@@ -238,7 +236,7 @@ async def terminated(talk: ServerTalk) -> None:
     """A server that gets SIGTERM ends."""
     link = await talk.open()
     await talk.process(link).signal(signal.SIGTERM)
-    await _ends(talk, link, "after SIGTERM")
+    await _ends(talk, link, "after SIGTERM", TERMINATED)
 
 
 @page.server(

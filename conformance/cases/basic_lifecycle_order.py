@@ -39,7 +39,7 @@ async def before_all(talk: ServerTalk) -> None:
     """Requests that come before initialize are not served."""
     await _needs_session(talk)
     link = await talk.connect()
-    method, params = talk.any_request()
+    method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
         reply.message is None or reply.message.kind is not Kind.RESULT,
@@ -57,7 +57,7 @@ async def before_all(talk: ServerTalk) -> None:
 async def after_refusal(talk: ServerTalk) -> None:
     """A request that came too early does not spoil the connection."""
     link = await talk.connect()
-    await outcome(link, await link.send(*talk.any_request()))
+    await outcome(link, await link.send(*talk.early_request()))
     _served(await link.request("initialize", link.opening()), "initialize after another request")
 
 
@@ -142,7 +142,7 @@ async def initialized_first(talk: ServerTalk) -> None:
     """notifications/initialized does not stand for initialize."""
     link = await talk.connect()
     await link.say(notification(INITIALIZED))
-    method, params = talk.any_request()
+    method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
     check(
         reply.message is None or reply.message.kind is not Kind.RESULT,

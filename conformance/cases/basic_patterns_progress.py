@@ -3,20 +3,24 @@
 from itertools import pairwise
 from typing import Any
 
+from msgspec import UNSET
+
 from conformance.cases.basic_patterns_cancellation import cancel
+from conformance.kit.account import Unasked
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, INVALID_REQUEST, Kind, Message, notification
 from conformance.kit.model import LEGACY, MODERN, MUST, ONE_CHANNEL, SHOULD, Binding, Page
 from conformance.kit.probes import fence, outcome, unanswered
+from conformance.kit.reply import Sent
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.tour import check_asked, check_notified
 from conformance.kit.verdicts import check
+from conformance.kit.watching import PROGRESS, watched
 
 page = Page("basic/patterns/progress")
 
-PROGRESS = "notifications/progress"
-REPORTS = ("tool:test_tool_with_progress",)
-CALL: dict[str, Any] = {"name": "test_tool_with_progress", "arguments": {}}
+REPORTS = ("found:progress",)
 AFTERWARDS = 0.2
 """Seconds in which what was under way would show: longer than the fixture's steps are apart."""
 
@@ -26,9 +30,16 @@ def _reports(link: Link) -> list[Message]:
     return [each for each in link.inbox if each.method == PROGRESS]
 
 
+async def _call(link: Link, token: Any = UNSET) -> Sent:
+    """Call a tool that reports progress, with that token; without one it should not."""
+    call = await watched(link.talk, "progress")
+    params = call.params if token is UNSET else call.asking(token)
+    return await link.send(call.method, params, headers=call.headers or None)
+
+
 async def _reported(link: Link, *tokens: Any) -> list[list[Message]]:
     """Call the tool that reports progress, with each token; returns what each call reported."""
-    calls = [await link.send("tools/call", CALL, meta={"progressToken": each}) for each in tokens]
+    calls = [await _call(link, each) for each in tokens]
     for sent in calls:
         reply = await link.reply(sent)
         served = reply.message is not None and reply.message.kind is Kind.RESULT
@@ -99,6 +110,16 @@ async def increases(talk: ServerTalk) -> None:
 
 @page.server(
     MUST,
+    "progress-flow/only-grows",
+    expects="Each value is larger than the one before it, whichever tool is called.",
+)
+async def only_grows(talk: ServerTalk) -> None:
+    """Whatever is asked for, its progress only grows."""
+    await check_notified(talk, Unasked.BACKWARDS)
+
+
+@page.server(
+    MUST,
     "progress-flow/shape",
     needs=REPORTS,
     expects="progressToken, a number progress, perhaps a number total and a string message.",
@@ -161,7 +182,7 @@ async def any_request(talk: ServerTalk) -> None:
 async def not_asked_for(talk: ServerTalk) -> None:
     """A request without a token brings no progress."""
     link = await talk.open()
-    await link.ask("tools/call", CALL)
+    await link.reply(await _call(link))
     await fence(link)
     said = [each.params for each in _reports(link)]
     check(not said, f"progress came that nobody had asked for: {said}")
@@ -176,7 +197,7 @@ async def not_asked_for(talk: ServerTalk) -> None:
 async def own_tokens(talk: ServerTalk) -> None:
     """Two calls that run together report with a token each."""
     link = await talk.open()
-    calls = [await link.send("tools/call", CALL, meta={"progressToken": each}) for each in (1, "1")]
+    calls = [await _call(link, each) for each in (1, "1")]
     for sent in calls:
         await link.reply(sent)
     tokens = [each.params.get("progressToken") for each in _reports(link)]
@@ -198,10 +219,7 @@ async def own_tokens(talk: ServerTalk) -> None:
 async def own_stream(talk: ServerTalk) -> None:
     """Progress comes on the stream of its request."""
     link = await talk.open()
-    calls = {
-        token: await link.send("tools/call", CALL, meta={"progressToken": token})
-        for token in ("a", "b")
-    }
+    calls = {token: await _call(link, token) for token in ("a", "b")}
     for sent in calls.values():
         await link.reply(sent)
     for each in _reports(link):
@@ -223,7 +241,7 @@ async def ends_with_response(talk: ServerTalk) -> None:
     """Progress stops when the request is answered."""
     link = await talk.open()
     token = talk.fresh_id()
-    await link.reply(await link.send("tools/call", CALL, meta={"progressToken": token}))
+    await link.reply(await _call(link, token))
     before = len(_reports(link))
     await fence(link)
     await link.until(lambda: len(_reports(link)) > before, AFTERWARDS)
@@ -235,13 +253,16 @@ async def ends_with_response(talk: ServerTalk) -> None:
     MUST,
     "implementation-notes/ends-with-cancellation",
     bindings=ONE_CHANNEL,
-    needs=REPORTS,
+    needs=("tool:test_tool_with_progress",),
     expects="No more progress once the cancellation has been read.",
 )
 async def ends_with_cancellation(talk: ServerTalk) -> None:
-    """Progress stops when the request is cancelled."""
+    """Progress stops when the request is cancelled.
+
+    Other tools than the fixture's may be of those that cannot be cancelled.
+    """
     link = await talk.open()
-    sent = await link.send("tools/call", CALL, meta={"progressToken": talk.fresh_id()})
+    sent = await _call(link, talk.fresh_id())
     await link.expect(PROGRESS)
     await cancel(link, sent)
     await fence(link)
@@ -286,4 +307,14 @@ async def unknown_token(talk: ServerTalk) -> None:
     await link.alive()
 
 
-__all__ = ["page"]
+@page.server(
+    MUST,
+    "behavior-requirements/active-tokens-only",
+    expects="No progress with a token that was not given, and none after the answer.",
+)
+async def active_tokens_only(talk: ServerTalk) -> None:
+    """Whatever is asked for, progress has the token of a request that runs."""
+    await check_asked(talk, Unasked.PROGRESS, Unasked.LATE)
+
+
+__all__ = ["PROGRESS", "page"]

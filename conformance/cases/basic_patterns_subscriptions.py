@@ -3,6 +3,7 @@
 import signal
 from typing import Any
 
+from conformance.kit.account import Unasked
 from conformance.kit.asking import call, worked
 from conformance.kit.link import Link
 from conformance.kit.lists import (
@@ -20,6 +21,7 @@ from conformance.kit.model import EVERY, MODERN, MUST, SHOULD, STDIO, Binding, P
 from conformance.kit.reply import Sent
 from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.tour import check_asked, check_subscribed
 from conformance.kit.verdicts import check
 
 page = Page("basic/patterns/subscriptions")
@@ -378,6 +380,50 @@ async def graceful(talk: ServerTalk) -> None:
     check(not problem, f"the result of subscriptions/listen: {problem}")
     named = found["_meta"][SUBSCRIPTION]
     check(named == sent.id, f"the result names the subscription {named!r}, not {sent.id!r}")
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/nothing-without-it",
+    MODERN,
+    expects="No notification of a change.",
+)
+async def nothing_without_it(talk: ServerTalk) -> None:
+    """Who has not opened a subscription is told of no change."""
+    await check_asked(talk, Unasked.SUBSCRIBED)
+
+
+@page.server(
+    MUST,
+    "acknowledgment/before-changes",
+    MODERN,
+    expects="No change before the acknowledgement, whatever causes it.",
+)
+async def before_changes(talk: ServerTalk) -> None:
+    """Of a subscription to one kind of change nothing comes before the acknowledgement."""
+    await check_subscribed(talk, Unasked.EARLY)
+
+
+@page.server(
+    MUST,
+    "receiving-notifications/named-by-all",
+    MODERN,
+    expects="Every acknowledgement and every change has the id of a subscription that was opened.",
+)
+async def named_by_all(talk: ServerTalk) -> None:
+    """Whatever comes of a subscription, also of the server's own accord, names it."""
+    await check_subscribed(talk, Unasked.UNNAMED)
+
+
+@page.server(
+    MUST,
+    "opening-a-stream/of-the-kind",
+    MODERN,
+    expects="No change of another kind, whatever causes it.",
+)
+async def of_the_kind(talk: ServerTalk) -> None:
+    """On a subscription to one kind of change no other comes, also of the server's own accord."""
+    await check_subscribed(talk, Unasked.OTHERWISE)
 
 
 __all__ = ["page"]

@@ -15,26 +15,41 @@ case = over_http(page)
 
 WITH_PAGE = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
 """Revisions with sessions whose specification has the page."""
-ALIKE = 0.75
-"""Part of an id that may be that of another one: a time, the name of a node."""
+DIFFER = 12
+"""Characters in which two ids differ at least; what else they have may be the same in all of them:
+the claims of a token, a time, the name of a node."""
+SHORTEST = 4
+"""Those of ids that are too short for that: half of one, and never fewer than these."""
+SHOWN = 6
+"""Characters of an id that are shown of its beginning and of its end."""
 
 
 @case(
     MUST,
     "session-hijacking/ids-not-deterministic",
     WITH_PAGE,
-    expects="No two ids have more than a part in common, whenever they were made.",
+    expects="Any two ids differ in 12 characters or more (short ones in half of theirs), whenever"
+    " they were made.",
 )
 async def ids_not_deterministic(talk: ServerTalk) -> None:
     """Session ids are not made from a counter or a clock alone."""
     ids = [(await stateful(talk))[1] for _ in range(6)]
     for one, other in combinations(ids, 2):
-        check(one != other, f"two sessions have the id {one}")
-        alike = sum(a == b for a, b in zip(one, other, strict=False))
+        check(one != other, f"two sessions have the id {_cut(one)}")
+        longest = max(len(one), len(other))
+        differ = longest - sum(a == b for a, b in zip(one, other, strict=False))
+        wanted = max(SHORTEST, min(DIFFER, longest // 2))
         check(
-            alike <= ALIKE * max(len(one), len(other)),
-            f"two session ids have {alike} characters in common: {one} and {other}",
+            differ >= wanted,
+            f"two session ids of {longest} characters differ in {differ} of them, fewer than"
+            f" {wanted}: {_cut(one)} and {_cut(other)}",
         )
+
+
+def _cut(id: str) -> str:
+    """An id without its middle, which is a secret."""
+    kept = min(SHOWN, len(id) // 4)
+    return f"{id[:kept]}...{id[len(id) - kept :]}"
 
 
 @case(

@@ -11,6 +11,7 @@ from conformance.kit.asking import entries
 from conformance.kit.endpoint import over_http
 from conformance.kit.model import MUST, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import MIRROR as FLAW
 from conformance.kit.verdicts import check
 
 page = Page("basic/transports/streamable-http")
@@ -74,7 +75,7 @@ async def name_is_token(talk: ServerTalk) -> None:
     """The name of a mirror is not empty, and a token of HTTP."""
     for each in await annotations(talk):
         fine = isinstance(each.name, str) and TOKEN.fullmatch(each.name)
-        check(fine, f"{MIRROR} of {each.tool} is {each.name!r}")
+        check(fine, f"{MIRROR} of {each.tool} is {each.name!r}", FLAW)
 
 
 @case(

@@ -14,6 +14,7 @@ from conformance.kit.messages import Kind
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from conformance.kit.watching import any_call, watched
 from mcpcore.spec.revisions import LATEST_LEGACY
 
 page = Page("basic/transports/streamable-http")
@@ -169,13 +170,12 @@ async def closing_spares_others(talk: ServerTalk) -> None:
     MUST,
     "receiving-messages/equal-ids",
     expects="Each response is on the response to its own POST.",
-    needs=("tool:test_tool_with_progress",),
 )
 async def equal_ids(talk: ServerTalk) -> None:
     """Two clients use one request id and one progress token at the same time."""
     points = [await endpoint(talk), await endpoint(talk)]
-    call = {"name": "test_tool_with_progress", "_meta": {"progressToken": "same"}}
-    sent = [await each.link.say(each.message("tools/call", call, id="same")) for each in points]
+    call = any_call(talk)
+    sent = [await each.call(call, "same", id="same") for each in points]
     for point, each in zip(points, sent, strict=True):
         answer = await point.answer(each.exchange)
         check_served(answer, "a call with an id that another client uses")
@@ -191,15 +191,15 @@ async def equal_ids(talk: ServerTalk) -> None:
     MUST,
     "receiving-messages/no-progress-on-listen",
     expects="Progress and log messages come on the stream of their request alone.",
-    needs=("tools.listChanged", "tool:test_tool_with_progress"),
+    needs=("tools.listChanged", "found:progress"),
 )
 async def no_progress_on_listen(talk: ServerTalk) -> None:
     """What belongs to a request does not go over a stream of subscriptions/listen."""
     point = await endpoint(talk)
     listening = await listen(point.link, {"toolsListChanged": True})
     await acknowledged(point.link, listening)
-    call = {"name": "test_tool_with_progress", "_meta": {"progressToken": "kit"}}
-    check_served(await point.post(point.message("tools/call", call)), "a call with progress")
+    sent = await point.call(await watched(talk, "progress"), "kit")
+    check_served(await point.answer(sent.exchange), "a call with progress")
     await point.link.quiet()
     strays = [
         each.method
@@ -220,7 +220,10 @@ async def no_progress_on_listen(talk: ServerTalk) -> None:
     ),
 )
 async def no_changes_on_calls(talk: ServerTalk) -> None:
-    """A change that somebody has subscribed to does not go over the stream of a call."""
+    """A change that somebody has subscribed to does not go over the stream of a call.
+
+    Only of the fixture it is known what changes a list, and what leaves its stream open meanwhile.
+    """
     point = await endpoint(talk)
     listening = await listen(point.link, {"toolsListChanged": True})
     await acknowledged(point.link, listening)

@@ -208,7 +208,8 @@ async def method_other(talk: ServerTalk) -> None:
     """An Mcp-Method that is not the body's method is refused."""
     point = await endpoint(talk)
     method, params = talk.any_request()
-    for found in (point.plain, f"{method}/", ""):
+    other = "tools/list" if method == point.plain else point.plain
+    for found in (other, f"{method}/", ""):
         answer = await point.post(point.message(method, params), headers={METHOD: found})
         check_mismatch(answer, f"Mcp-Method: {found} with {method} in the body")
 

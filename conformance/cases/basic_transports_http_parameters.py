@@ -15,7 +15,8 @@ from conformance.kit.endpoint import (
     final,
     over_http,
 )
-from conformance.kit.headers import for_arguments
+from conformance.kit.features import NONE_MAY_BE_CALLED
+from conformance.kit.headers import for_arguments, mirror
 from conformance.kit.messages import encode
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
@@ -47,15 +48,20 @@ class Call(Struct):
 
 
 async def mirrored_call(talk: ServerTalk) -> Call:
-    """A call of any tool that mirrors a string."""
-    for tool in talk.features.tools.values():
-        for name, rules in tool.input_schema.get("properties", {}).items():
-            if rules.get("type") == "string" and isinstance(rules.get(MIRROR), str):
-                arguments = {**talk.arguments(tool), name: "kit"}
-                mirrors = for_arguments(tool.input_schema, arguments)
-                header = f"mcp-param-{rules[MIRROR].lower()}"
-                return Call(await endpoint(talk), tool.name, name, header, arguments, mirrors)
-    talk.skip(f"no tool mirrors a string ({MIRROR})")
+    """A call of any tool that mirrors a string, into a header that there can be."""
+    found = [
+        (tool, name, header)
+        for tool in talk.features.tools.values()
+        for name, rules in tool.input_schema.get("properties", {}).items()
+        if rules.get("type") == "string" and (header := mirror(rules))
+    ]
+    for tool, name, header in found:
+        if talk.features.may_call(tool):
+            arguments = {**talk.arguments(tool), name: "kit"}
+            mirrors = for_arguments(tool.input_schema, arguments)
+            return Call(await endpoint(talk), tool.name, name, header, arguments, mirrors)
+    only = f"of those that mirror a string, {NONE_MAY_BE_CALLED}"
+    talk.skip(only if found else f"no tool mirrors a string ({MIRROR})")
 
 
 @case(

@@ -1,12 +1,12 @@
 """Cases of the page basic/transports: streams that a server opens to be polled."""
 
 from conformance.cases.basic_transports_resumption import last_id
-from conformance.cases.basic_transports_streams import calling
 from conformance.kit.endpoint import WITH_PRIMING, endpoint, over_http
 from conformance.kit.heard import Event
 from conformance.kit.model import SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from conformance.kit.watching import watched
 
 page = Page("basic/transports")
 case = over_http(page)
@@ -17,12 +17,13 @@ case = over_http(page)
     "sending-messages-to-the-server/priming",
     WITH_PRIMING,
     expects="The first event of a stream has an id and no data.",
-    needs=("tool:test_tool_with_progress",),
+    needs=("found:event-ids",),
 )
 async def priming(talk: ServerTalk) -> None:
     """An event stream opens with an event by which it can be picked up."""
     point = await endpoint(talk)
-    answer = await point.answer((await calling(point, "kit")).exchange)
+    sent = await point.call(await watched(talk, "event-ids"), "kit")
+    answer = await point.answer(sent.exchange)
     marks = [each.source.event_id for each in answer.messages if each.source.event_id]
     if not answer.streams or not (marks or answer.events):
         talk.skip("the server answers with JSON, or its events have no ids")
@@ -45,16 +46,18 @@ def _shown(event: Event) -> str:
     "sending-messages-to-the-server/retry-before-closing",
     WITH_PRIMING,
     expects="retry, then the end of the connection.",
-    needs=("tool:test_reconnection",),
+    needs=("found:polling",),
 )
 async def retry_before_closing(talk: ServerTalk) -> None:
     """A server that closes a connection before the response says when to come back."""
-    point = await endpoint(talk)
-    answer = await point.post(point.message("tools/call", {"name": "test_reconnection"}))
+    point = await endpoint(talk, by_hand=True)
+    sent = await point.call(await watched(talk, "polling"), "kit")
+    answer = await point.answer(sent.exchange)
     if not answer.streams or answer.result is not None:
         talk.skip("the server does not close the connection before it answers")
-    retries = [each.retry for each in answer.events if each.retry is not None]
-    check(retries, "the connection was closed without retry")
+    retries = [each.retry for each in answer.events]
+    retries += [each.source.retry for each in answer.messages]
+    check(any(each is not None for each in retries), "the connection was closed without retry")
 
 
 @case(
@@ -62,12 +65,12 @@ async def retry_before_closing(talk: ServerTalk) -> None:
     "sending-messages-to-the-server/polling",
     WITH_PRIMING,
     expects="The response comes when the client is back.",
-    needs=("tool:test_reconnection",),
+    needs=("found:polling",),
 )
 async def polling(talk: ServerTalk) -> None:
     """A stream whose connection the server closed brings its response in the end."""
-    point = await endpoint(talk)
-    sent = await point.link.say(point.message("tools/call", {"name": "test_reconnection"}))
+    point = await endpoint(talk, by_hand=True)
+    sent = await point.call(await watched(talk, "polling"), "kit")
     answer = await point.answer(sent.exchange)
     if not answer.streams or answer.result is not None:
         talk.skip("the server does not close the connection before it answers")

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from conformance.cases.basic_transports_sessions import stateful
-from conformance.cases.basic_transports_streams import LISTS_CHANGED, PROGRESS, calling, listening
+from conformance.cases.basic_transports_streams import LISTS_CHANGED, RESPONSES, listening
 from conformance.kit.endpoint import (
     CLIENT_ERRORS,
     SERVER_ERRORS,
@@ -17,18 +17,21 @@ from conformance.kit.endpoint import (
     endpoint,
     over_http,
 )
-from conformance.kit.messages import Kind
+from conformance.kit.messages import Kind, Message
 from conformance.kit.model import MAY, MUST, SHOULD, Page
 from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from conformance.kit.watching import PROGRESS, behind, parts_of, watched
 
 page = Page("basic/transports")
 case = over_http(page)
 
-STREAMED = ("tool:test_tool_with_progress",)
+STREAMED = ("found:event-ids",)
 STEPS = [0, 50, 100]
 """What the fixture's tool reports."""
+MARKS = 4
+"""Event ids of one stream behind which it is picked up, at most; the last is one of them."""
 
 
 class Cut(Struct):
@@ -39,6 +42,8 @@ class Cut(Struct):
     last_event_id: str
     seen: list[Any]
     """Progress that had come."""
+    answered: bool = False
+    """Whether the answer had."""
 
 
 async def last_id(point: Endpoint, exchange: int, within: float | None = None) -> str | None:
@@ -61,21 +66,36 @@ async def last_id(point: Endpoint, exchange: int, within: float | None = None) -
     return found[-1][1] if found else None
 
 
+async def marked(talk: ServerTalk, point: Endpoint, token: str) -> Sent:
+    """Begin a request whose answer comes as a stream of events with ids."""
+    return await point.call(await watched(talk, "event-ids"), token, id=talk.fresh_id())
+
+
 async def broken(talk: ServerTalk, name: str = "kit", point: Endpoint | None = None) -> Cut:
-    """Cut the stream of a call behind its first report of progress."""
-    point = point or await endpoint(talk)
-    sent = await calling(point, name, id=talk.fresh_id())
-    await point.link.until(
-        lambda: (
-            [each for each in progress(point, sent.exchange) if each is not None]
-            or point.link.ended.get(sent.exchange)
+    """Cut the stream of a call behind its first report of progress, else its first event id."""
+    point = point or await endpoint(talk, by_hand=True)
+    reports = (await watched(talk, "event-ids")).reports
+    sent = await marked(talk, point, name)
+    if reports:
+        await point.link.until(
+            lambda: (
+                [each for each in progress(point, sent.exchange) if each is not None]
+                or point.link.ended.get(sent.exchange)
+            )
         )
-    )
     mark = await last_id(point, sent.exchange)
-    if not point.so_far(sent.exchange).streams or mark is None:
+    so_far = point.so_far(sent.exchange)
+    if not so_far.streams or mark is None:
         talk.skip("the server's events have no ids")
+    cut = Cut(point, sent, mark, progress(point, sent.exchange), so_far.result is not None)
     await point.wire.cut(sent.exchange)
-    return Cut(point, sent, mark, progress(point, sent.exchange))
+    return cut
+
+
+def check_unanswered(talk: ServerTalk, cut: Cut) -> None:
+    """Go on only if the stream was cut before its answer: only then something is left of it."""
+    if cut.answered:
+        talk.skip("the first event with an id is the answer: nothing follows it")
 
 
 def progress(point: Endpoint, exchange: int) -> list[Any]:
@@ -86,7 +106,8 @@ def progress(point: Endpoint, exchange: int) -> list[Any]:
 
 async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
     """Pick the stream of a call up, and wait for its end."""
-    opened = await cut.point.open(cut.last_event_id)
+    check_unanswered(talk, cut)
+    opened = await cut.point.open(cut.last_event_id, whole=True)
     if not opened.streams:
         talk.skip(f"the server does not resume streams ({opened})")
     return await cut.point.answer(opened.exchange)
@@ -104,9 +125,9 @@ async def resumed(talk: ServerTalk, cut: Cut) -> Answer:
 )
 async def ids_unique(talk: ServerTalk) -> None:
     """Event ids are unique over all streams of a session."""
-    point = await endpoint(talk)
+    point = await endpoint(talk, by_hand=True)
     await point.open()
-    sent = [await calling(point, f"kit-{number}") for number in range(3)]
+    sent = [await marked(talk, point, f"kit-{number}") for number in range(3)]
     for each in sent:
         await point.answer(each.exchange)
     ids = [each.event_id for each in point.link.events if each.event_id]
@@ -150,7 +171,8 @@ async def ids_name_their_stream(talk: ServerTalk) -> None:
 async def replayed(talk: ServerTalk) -> None:
     """A stream that broke off can be picked up."""
     cut = await broken(talk)
-    opened = await cut.point.open(cut.last_event_id)
+    check_unanswered(talk, cut)
+    opened = await cut.point.open(cut.last_event_id, whole=True)
     check(opened.streams, f"a GET with Last-Event-ID got {opened}")
     answer = await cut.point.answer(opened.exchange)
     check(answer.result is not None, "the response did not come on the stream picked up")
@@ -167,12 +189,61 @@ async def exactly_what_followed(talk: ServerTalk) -> None:
     """What is replayed is exactly what followed on that stream."""
     cut = await broken(talk)
     answer = await resumed(talk, cut)
-    values = [each.params.get("progress") for each in answer.messages if each.method == PROGRESS]
-    wanted = STEPS[len(cut.seen) :]
-    check(values == wanted, f"after {cut.seen} came {values}, not {wanted}")
+    if (await watched(talk, "event-ids")).known:
+        values = progress(cut.point, answer.exchange)
+        wanted = STEPS[len(cut.seen) :]
+        check(values == wanted, f"after {cut.seen} came {values}, not {wanted}")
     ids = [each.id for each in answer.messages if each.kind is Kind.RESULT]
     check(ids == [cut.sent.id], f"the stream brought the responses {ids}")
     check(answer.messages[-1].kind is Kind.RESULT, "the response is not the last message")
+    await _behind_each(talk, cut.point)
+
+
+async def _behind_each(talk: ServerTalk, point: Endpoint) -> None:
+    """Hear a stream to its end, and pick it up behind its ids: also where nothing is missing.
+
+    What was delivered need not be kept: to bring nothing is no fault here.
+    """
+    link = point.link
+    link.coming_back.by_hand = False
+    sent = await marked(talk, point, "kit-whole")
+    await point.answer(sent.exchange)
+    parts = parts_of(link, sent.exchange)
+    marks = [each.event_id for each in parts if each.event_id]
+    said = [each.message.value for each in parts if each.message is not None]
+    for mark in dict.fromkeys([*marks[: MARKS - 1], *marks[-1:]]):
+        wanted = behind(parts, mark)
+        opened = await point.open(mark, whole=bool(wanted))
+        if not opened.streams:
+            continue
+        found = [
+            each
+            for each in await _brought(point, opened.exchange, len(wanted))
+            if each.kind in RESPONSES or each.method == PROGRESS or each.value in said
+        ]
+        if wanted and not found:
+            return
+        check(
+            [each.value for each in found] == [each.value for each in wanted],
+            f"after the event id {mark!r} came {_told(found)}, not {_told(wanted)}",
+        )
+        await point.wire.cut(opened.exchange)
+
+
+async def _brought(point: Endpoint, exchange: int, wanted: int) -> list[Message]:
+    """So many messages of a stream, and what comes within a moment more."""
+    link = point.link
+    await link.until(
+        lambda: link.ended.get(exchange) or len(point.so_far(exchange).messages) >= wanted,
+        of=exchange,
+    )
+    await link.until(lambda: link.ended.get(exchange), point.talk.timing.quiet)
+    return point.so_far(exchange).messages
+
+
+def _told(messages: list[Message]) -> str:
+    said = [each.method or f"the response to {each.id!r}" for each in messages]
+    return ", ".join(said) or "nothing"
 
 
 @case(
@@ -185,10 +256,9 @@ async def exactly_what_followed(talk: ServerTalk) -> None:
 async def after_the_end(talk: ServerTalk) -> None:
     """A stream can be picked up when its request has long been answered, and again."""
     cut = await broken(talk)
-    await resumed(talk, cut)
-    answer = await resumed(talk, cut)
-    check(answer.result is not None, "picked up once more, the stream brings no response")
-    check(answer.done is not None, "the stream stays open behind the response")
+    answers = [await resumed(talk, cut), await resumed(talk, cut)]
+    check(answers[-1].result is not None, "picked up once more, the stream brings no response")
+    check(all(answer.done for answer in answers), "the stream stays open behind the response")
 
 
 @case(
@@ -199,7 +269,10 @@ async def after_the_end(talk: ServerTalk) -> None:
     needs=("tools.listChanged", "tool:test_trigger_tool_change"),
 )
 async def get_stream_resumed(talk: ServerTalk) -> None:
-    """A GET stream that broke off can be picked up as well."""
+    """A GET stream that broke off can be picked up as well.
+
+    Only of the fixture it is known what has the server say something there.
+    """
     point = await endpoint(talk)
     stream = await listening(talk, point)
     change = {"name": "test_trigger_tool_change"}
@@ -226,19 +299,14 @@ async def get_stream_resumed(talk: ServerTalk) -> None:
     "sending-messages-to-the-server/disconnect-is-no-cancellation",
     WITH_SESSIONS,
     expects="The call ends as if nothing had happened; its result is there to be picked up.",
-    needs=("tool:test_wait",),
+    needs=STREAMED,
 )
 async def disconnect_no_cancellation(talk: ServerTalk) -> None:
     """A connection that is lost does not cancel its request."""
-    point = await endpoint(talk)
-    method, params = talk.slow_call(0.2)
-    message = point.message(method, {**params, "_meta": {"progressToken": "kit"}})
-    sent = await point.link.say(message)
-    mark = await last_id(point, sent.exchange)
-    if mark is None:
-        talk.skip("the server's events have no ids, so that nothing can be picked up")
-    await point.wire.cut(sent.exchange)
-    answer = await resumed(talk, Cut(point, sent, mark, []))
+    cut = await broken(talk)
+    if (await cut.point.answer(cut.sent.exchange)).result is not None:
+        talk.skip("the answer had come before the connection was cut")
+    answer = await resumed(talk, cut)
     check(
         answer.result is not None and not answer.result.get("isError"),
         f"a call whose connection was lost ended with {answer}",
@@ -257,14 +325,21 @@ async def disconnect_no_cancellation(talk: ServerTalk) -> None:
 )
 async def no_other_stream(talk: ServerTalk) -> None:
     """Picking up one stream brings nothing of another one."""
-    point = await endpoint(talk)
+    point = await endpoint(talk, by_hand=True)
     first = await broken(talk, "kit-0", point)
     second = await broken(talk, "kit-1", point)
-    answer = await resumed(talk, first)
-    for each in answer.messages:
+    for each in await _left(talk, first):
         origin = each.params.get("progressToken", "kit-0")
         check(origin == "kit-0", f"progress of {origin} came on the stream of kit-0")
         check(each.id != second.sent.id, "the response of another request came")
+
+
+async def _left(talk: ServerTalk, cut: Cut) -> list[Message]:
+    """What comes when a stream is picked up, of which the answer may have come already."""
+    if not cut.answered:
+        return (await resumed(talk, cut)).messages
+    opened = await cut.point.open(cut.last_event_id)
+    return await _brought(cut.point, opened.exchange, 0)
 
 
 @case(
@@ -278,6 +353,9 @@ async def no_other_session(talk: ServerTalk) -> None:
     """An event id of another session brings nothing of that session."""
     other, _ = await stateful(talk)
     cut = await broken(talk)
+    # what comes on another stream is no more for others than what is left of this one
+    more = await marked(talk, cut.point, "kit-more")
+    await cut.point.answer(more.exchange)
     await cut.point.link.alive()
     opened = await other.open(cut.last_event_id)
     check(opened.status not in SERVER_ERRORS, f"the event id of another session got {opened}")
@@ -288,7 +366,7 @@ async def no_other_session(talk: ServerTalk) -> None:
     strays = [
         each.method or str(each.kind)
         for each in found
-        if each.method == PROGRESS or each.kind is Kind.RESULT
+        if each.method == PROGRESS or each.kind is Kind.RESULT or each.id in (cut.sent.id, more.id)
     ]
     check(not strays, f"another session's {strays} were replayed")
 
@@ -306,6 +384,7 @@ async def made_up_ids(talk: ServerTalk) -> None:
     point = cut.point
     await point.link.alive()
     real = cut.last_event_id
+    given = {each.event_id for each in parts_of(point.link, cut.sent.exchange)}
     for found in (
         "0",
         "-1",
@@ -316,7 +395,7 @@ async def made_up_ids(talk: ServerTalk) -> None:
         real[::-1],
         f"{real}0",
     ):
-        if found == real:
+        if found in given:
             continue
         opened = await point.open(found)
         fine = opened.streams or opened.status in CLIENT_ERRORS
@@ -325,9 +404,10 @@ async def made_up_ids(talk: ServerTalk) -> None:
         values = [
             each
             for each in point.so_far(opened.exchange).messages
-            if each.method == PROGRESS and each.params.get("progress") in cut.seen
+            if (each.method == PROGRESS and each.params.get("progress") in cut.seen)
+            or each.kind is Kind.RESULT
         ]
-        check(not values, f"Last-Event-ID: {found[:40]} brought again what had come already")
+        check(not values, f"Last-Event-ID: {found[:40]} brought what nobody has missed")
         await point.wire.cut(opened.exchange)
 
 

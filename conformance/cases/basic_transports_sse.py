@@ -1,5 +1,7 @@
 """Cases of the page basic/transports: HTTP with SSE, the transport of 2024-11-05."""
 
+import re
+from collections.abc import Callable, Iterator
 from typing import cast
 from urllib.parse import urljoin, urlsplit
 
@@ -30,6 +32,12 @@ FIRST = Span(REVISIONS[0], REVISIONS[0])
 EVIL = "http://evil.example"
 ACCEPTS = ("accept", EVENT_STREAM)
 JSON = ("content-type", "application/json")
+_SEPARATORS = re.compile(r"([/?&;=])")
+_ALTERED: tuple[Callable[[str], str], ...] = (
+    lambda text: text[:-1] + ("0" if text[-1:] != "0" else "1"),
+    lambda text: text[:-8] + "deadbeef",
+    lambda text: f"{text}0",
+)
 
 
 def wire_of(link: Link) -> SseWire:
@@ -192,13 +200,7 @@ async def posted_elsewhere(talk: ServerTalk) -> None:
 async def unknown_session(talk: ServerTalk) -> None:
     """A message for a stream that never was is refused."""
     link = await talk.open()
-    target = await target_of(link)
-    last = target[-1]
-    for other in (
-        target[:-1] + ("0" if last != "0" else "1"),
-        target[:-8] + "deadbeef",
-        target + "0",
-    ):
+    for other in _unknown(await target_of(link), await target_of(await talk.connect())):
         answer = await post(link, other, ping("kit-unknown"))
         check(answer.status in CLIENT_ERRORS, f"a POST for an unknown session got {answer}")
         talk.should(
@@ -206,6 +208,22 @@ async def unknown_session(talk: ServerTalk) -> None:
             f"a POST for an unknown session got {answer}",
         )
     await link.alive()
+
+
+def _unknown(target: str, another: str) -> Iterator[str]:
+    """Endpoints of no stream: each part is another one that is not the same for two streams.
+
+    What is the same is no session, and a server need not look at it.
+    """
+    parts, others = _SEPARATORS.split(target), _SEPARATORS.split(another)
+    pairs = enumerate(zip(parts, others, strict=False))
+    chosen = [number for number, (one, other) in pairs if one != other]
+    if not chosen or len(parts) != len(others):
+        # the values of all parameters, or what comes last
+        chosen = [number for number, each in enumerate(parts[:-1], 1) if each == "="]
+        chosen = chosen or [len(parts) - 1]
+    for alter in _ALTERED:
+        yield "".join(alter(each) if n in chosen else each for n, each in enumerate(parts))
 
 
 @page.server(

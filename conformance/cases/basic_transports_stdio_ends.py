@@ -4,14 +4,21 @@ import signal
 from typing import Any
 
 from conformance.cases.basic_transports_stdio import plain
+from conformance.kit.asking import needs_input
 from conformance.kit.link import Link
 from conformance.kit.messages import MISSING_CAPABILITY, Kind, result
 from conformance.kit.model import ALL, LINES, MAY, MODERN, MUST, SHOULD, STDIO, Binding, Page
+from conformance.kit.reply import Reply
+from conformance.kit.shown import Asker
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import check
+from conformance.kit.trying import ask, asker, askers, check_still_asks, needy
+from conformance.kit.verdicts import END_OF_INPUT, TERMINATED, check
 from mcpcore.spec.revisions import LATEST, LATEST_LEGACY, Span
 
 page = Page("basic/transports/stdio")
+
+ASKING = ("test_sampling", "test_elicitation", "test_list_roots")
+"""Tools of the fixture that ask."""
 
 BOTH_ERAS = Span(LATEST_LEGACY, LATEST)
 """One revision of each: how a process ends has nothing to do with what it says."""
@@ -41,11 +48,16 @@ async def running(talk: ServerTalk) -> Link:
     return link
 
 
-async def check_ended(talk: ServerTalk, link: Link, when: str, *, times: float = 1.0) -> int | None:
-    """Check that the process ends, in the time for an answer or so many times of it."""
+async def check_ended(
+    talk: ServerTalk, link: Link, when: str, *, flaw: str = END_OF_INPUT, times: float = 1.0
+) -> int | None:
+    """Check that the process ends, in the time for an answer or so many times of it.
+
+    ``flaw``: what it does not follow if it does not.
+    """
     patience = times * talk.timing.answer
     status = await talk.process(link).exited(patience)
-    check(status is not None, f"{when} the process goes on, for {patience:g} s at least")
+    check(status is not None, f"{when} the process goes on, for {patience:g} s at least", flaw)
     return status
 
 
@@ -188,7 +200,7 @@ async def terminated(talk: ServerTalk) -> None:
     """SIGTERM ends a server."""
     link = await working(talk)
     await talk.process(link).signal(signal.SIGTERM)
-    await check_ended(talk, link, "after SIGTERM")
+    await check_ended(talk, link, "after SIGTERM", flaw=TERMINATED)
 
 
 @page.server(
@@ -203,7 +215,7 @@ async def terminated_with_calls(talk: ServerTalk) -> None:
     """SIGTERM ends a server that has a call running."""
     link = await running(talk)
     await talk.process(link).signal(signal.SIGTERM)
-    await check_ended(talk, link, "with a call that runs, after SIGTERM")
+    await check_ended(talk, link, "with a call that runs, after SIGTERM", flaw=TERMINATED)
 
 
 # One channel
@@ -215,20 +227,21 @@ async def terminated_with_calls(talk: ServerTalk) -> None:
     MODERN,
     bindings=CHANNELS,
     expects="What the server wants to know is asked in a result.",
-    needs=("tool:test_sampling", "tool:test_elicitation", "tool:test_list_roots"),
+    needs=("found:question",),
 )
 async def no_requests(talk: ServerTalk) -> None:
     """The server writes no requests."""
+    there = [name for name in ASKING if name in talk.features.tools]
+    known = [await asker(talk, "question", name) for name in there]
+    found = known or await askers(talk, "question")
     link = await talk.open()
-    for name, arguments in (
-        ("test_sampling", {"prompt": "anything"}),
-        ("test_elicitation", {"message": "anything"}),
-        ("test_list_roots", {}),
-    ):
-        reply = await link.request("tools/call", {"name": name, "arguments": arguments})
-        found = reply.result.get("resultType")
-        check(not link.asked, f"{name} sent the request {[each.method for each in link.asked]}")
-        talk.should(found == "input_required", f"{name} got the result type {found!r}")
+    asked = False
+    for which in found:
+        reply = await ask(link, which)
+        asked |= reply.result.get("resultType") == "input_required"
+        check(not link.asked, f"{which} sent the request {[each.method for each in link.asked]}")
+    if not asked:
+        talk.skip("the server wants to know nothing")
 
 
 @page.server(
@@ -273,28 +286,45 @@ async def silent_afterwards(talk: ServerTalk) -> None:
     MODERN,
     bindings=CHANNELS,
     expects="What one request declares counts for no other one.",
-    needs=("tool:test_missing_capability",),
+    needs=("found:input",),
 )
 async def nothing_is_kept(talk: ServerTalk) -> None:
     """Requests of one channel declare different capabilities, each for itself."""
+    which, declared = await needy(talk)
     link = await talk.open(capabilities={})
-    able: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": {"sampling": {}}}
-    call = {"name": "test_missing_capability"}
+    able: dict[str, Any] = {"io.modelcontextprotocol/clientCapabilities": declared}
+    more: dict[str, Any] = {"headers": which.headers or None}
     for _ in range(2):
-        reply = await link.request("tools/call", call, meta=able)
-        check(reply.result is not None, "a client that can sample was refused")
-        reply = await link.request("tools/call", call)
-        reply.failed_with(MISSING_CAPABILITY)
+        reply = await link.request(which.method, which.params, meta=able, **more)
+        check_able(talk, which, reply)
+        reply = await link.request(which.method, which.params, **more)
+        check_unable(which, reply)
     sent = [
-        await link.send("tools/call", call, meta=able if number % 2 else None)
+        await link.send(which.method, which.params, meta=able if number % 2 else None, **more)
         for number in range(6)
     ]
     for number, each in enumerate(sent):
         reply = await link.reply(each)
+        refused = reply.refused if which.known else not needs_input(reply)
         check(
-            reply.refused is not bool(number % 2),
+            refused is not bool(number % 2),
             f"of requests that came together, number {number} got {reply}",
         )
+
+
+def check_able(talk: ServerTalk, which: Asker, reply: Reply) -> None:
+    """Check what comes if all is declared that is needed."""
+    if which.known:
+        check(reply.result is not None, "a client that can sample was refused")
+    else:
+        check_still_asks(talk, which, reply)
+
+
+def check_unable(which: Asker, reply: Reply) -> None:
+    """Check what comes if nothing is declared: any tool but that of the fixture may go on."""
+    if which.known:
+        reply.failed_with(MISSING_CAPABILITY)
+    check(not needs_input(reply), f"{which} asks a client that has declared nothing")
 
 
 __all__ = ["page"]

@@ -19,7 +19,9 @@ from conformance.kit.endpoint import (
 from conformance.kit.messages import Kind, notification, result
 from conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import asker
 from conformance.kit.verdicts import check
+from conformance.kit.watching import watched
 
 page = Page("basic/transports/streamable-http")
 case = over_http(page)
@@ -241,7 +243,7 @@ async def other_methods(talk: ServerTalk) -> None:
     "receiving-messages/response-ends-stream",
     SINCE_STREAMABLE,
     expects="The event stream ends, in order, behind the response.",
-    needs=("tool:test_tool_with_progress",),
+    needs=("found:stream",),
 )
 async def response_ends_stream(talk: ServerTalk) -> None:
     """The response is the last thing on its stream."""
@@ -258,17 +260,13 @@ async def response_ends_stream(talk: ServerTalk) -> None:
     "receiving-messages/only-related-notifications",
     SINCE_STREAMABLE,
     expects="Progress carries the token of the request whose stream it is on.",
-    needs=("tool:test_tool_with_progress",),
+    needs=("found:progress",),
 )
 async def only_related_notifications(talk: ServerTalk) -> None:
     """Of two calls at a time, each stream carries the notifications of its own call."""
     point = await endpoint(talk)
-    link = point.link
-    call = {"name": "test_tool_with_progress"}
-    sent = [
-        await link.send("tools/call", call, meta={"progressToken": f"{TOKEN}-{number}"})
-        for number in range(3)
-    ]
+    call = await watched(talk, "progress")
+    sent = [await point.call(call, f"{TOKEN}-{number}") for number in range(3)]
     for number, each in enumerate(sent):
         answer = await point.answer(each.exchange)
         check_served(answer, "a call with progress")
@@ -282,7 +280,7 @@ async def only_related_notifications(talk: ServerTalk) -> None:
     SHOULD,
     "receiving-messages/no-buffering",
     expects="X-Accel-Buffering: no, so that proxies pass events on at once.",
-    needs=("tool:test_tool_with_progress",),
+    needs=("found:stream",),
 )
 async def no_buffering(talk: ServerTalk) -> None:
     """An event stream asks proxies not to gather it."""
@@ -298,24 +296,25 @@ async def no_buffering(talk: ServerTalk) -> None:
     MUST,
     "receiving-messages/no-requests",
     expects="What the server wants to know is asked in a result; no request is on the stream.",
-    needs=("tool:test_sampling",),
+    needs=("found:question",),
 )
 async def no_requests(talk: ServerTalk) -> None:
     """No stream carries a request of the server."""
+    which = await asker(talk, "question", "test_sampling")
     point = await endpoint(talk)
-    call = {"name": "test_sampling", "arguments": {"prompt": "anything"}}
-    answer = await point.post(point.message("tools/call", call))
+    message = point.message(which.method, which.params)
+    answer = await point.post(message, headers=which.headers or None)
     asked = [each.method for each in answer.messages if each.kind is Kind.REQUEST]
     check(not asked and not point.link.asked, f"the server sent the requests {asked}")
     check_served(answer, "a call that asks for something")
 
 
 async def _streamed(talk: ServerTalk) -> tuple[Endpoint, Answer]:
-    """A call whose answer comes as an event stream."""
+    """A request whose answer comes as an event stream."""
     point = await endpoint(talk)
-    params = {"name": "test_tool_with_progress", "_meta": {"progressToken": TOKEN}}
-    answer = await point.post(point.message("tools/call", params))
-    check_served(answer, "a call with progress")
+    sent = await point.call(await watched(talk, "stream"), TOKEN)
+    answer = await point.answer(sent.exchange)
+    check_served(answer, "a request with a token for progress")
     if not answer.streams:
         talk.skip("the server answers with JSON")
     return point, answer

@@ -2,10 +2,12 @@
 
 from conformance.cases.basic_patterns_cancellation import CANCELLED, cancel
 from conformance.kit.answering import Answering
+from conformance.kit.asking import QUESTIONS
 from conformance.kit.messages import Kind, result
 from conformance.kit.model import LEGACY, ONE_CHANNEL, SHOULD, Page
 from conformance.kit.probes import fence
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import asker, unanswering
 from conformance.kit.verdicts import check
 
 page = Page("basic/utilities/cancellation")
@@ -32,21 +34,19 @@ async def initialize_answered(talk: ServerTalk) -> None:
     SHOULD,
     "behavior-requirements/while-asking",
     LEGACY,
-    needs=("tool:test_sampling",),
+    needs=("found:question",),
     expects="The call is not answered, and what the client says to the question is dropped.",
 )
 async def while_asking(talk: ServerTalk) -> None:
     """A call that is cancelled while it waits for the client ends there."""
-    silent = Answering({"sampling/createMessage": lambda _message: None})
-    link = await talk.open(answering=silent)
-    call = {"name": "test_sampling", "arguments": {"prompt": "Hello"}}
-    sent = await link.send("tools/call", call)
-    question = await link.expect("sampling/createMessage")
+    which = await asker(talk, "question", "test_sampling")
+    link = await talk.open(answering=unanswering())
+    sent = await link.send(which.method, which.params, headers=which.headers or None)
+    question = await link.expect(lambda each: each.method in QUESTIONS)
     await cancel(link, sent)
     await fence(link)
-    content = {"type": "text", "text": "too late"}
-    late = {"role": "assistant", "content": content, "model": "kit", "stopReason": "endTurn"}
-    await link.accepted(await link.say(result(question.id, late)))
+    late = Answering().result(question)
+    await link.accepted(await link.say(result(question.id, late or {})))
     await fence(link)
     message = link.answer_to(sent)
     check(message is None, f"the cancelled call was answered: {message and message.value}")

@@ -1,10 +1,11 @@
 """Cases of the page basic/utilities/ping."""
 
 from conformance.cases.basic_patterns_cancellation import cancel, waiting
-from conformance.kit.answering import Answering
+from conformance.kit.asking import QUESTIONS
 from conformance.kit.model import LEGACY, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import asker, unanswering
 from conformance.kit.verdicts import check
 
 page = Page("basic/utilities/ping")
@@ -61,15 +62,15 @@ async def while_busy(talk: ServerTalk) -> None:
     MUST,
     "behavior-requirements/while-asking",
     LEGACY,
-    needs=("tool:test_sampling",),
+    needs=("found:question",),
     expects="An empty result.",
 )
 async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
-    link = await talk.open(answering=Answering({"sampling/createMessage": lambda _message: None}))
-    call = {"name": "test_sampling", "arguments": {"prompt": "Hello"}}
-    sent = await link.send("tools/call", call)
-    await link.expect("sampling/createMessage")
+    which = await asker(talk, "question", "test_sampling")
+    link = await talk.open(answering=unanswering())
+    sent = await link.send(which.method, which.params, headers=which.headers or None)
+    await link.expect(lambda each: each.method in QUESTIONS)
     _empty(await link.request("ping"))
     await cancel(link, sent)
 

@@ -2,15 +2,25 @@
 
 from typing import Any
 
-from conformance.cases.basic_utilities_tasks import CALLS, HERE, NEEDS, NOBODY, QUICK, SLOW, SOON
-from conformance.kit.asking import call
+from conformance.cases.basic_utilities_tasks import (
+    CALLS,
+    HERE,
+    LATE,
+    NEEDS,
+    NOBODY,
+    QUICK,
+    SLOW,
+    SOON,
+)
+from conformance.kit.asking import QUESTIONS, call
 from conformance.kit.heard import header
 from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind
-from conformance.kit.model import MUST, SHOULD, STREAMABLE, Page
+from conformance.kit.model import MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
-from conformance.kit.tasks import RELATED, create, look, open_link, related
-from conformance.kit.usable import members
+from conformance.kit.tasks import RELATED, TERMINAL, create, end, finish, look, open_link, related
+from conformance.kit.trying import MOST
+from conformance.kit.trying_tasks import support, tasker
 from conformance.kit.verdicts import check
 
 page = Page("basic/utilities/tasks")
@@ -42,7 +52,9 @@ _unknown("tasks/cancel", (CALLS, "tasks.cancel"))
 async def listed(talk: ServerTalk) -> None:
     """What tasks/get finds is in the list."""
     link = await open_link(talk)
-    made = {(await create(link, SLOW, QUICK))["taskId"] for _ in range(3)}
+    tool = await tasker(talk, SLOW)
+    created = [await create(link, tool, QUICK) for _ in range(3)]
+    made = {task["taskId"] for task in created}
     found: set[str] = set()
     params: dict[str, Any] = {}
     for _ in range(1000):
@@ -54,6 +66,33 @@ async def listed(talk: ServerTalk) -> None:
             break
         params = {"cursor": part["nextCursor"]}
     check(made <= found, f"{len(made - found)} of 3 tasks are on no page of the list")
+    for task in created:
+        await finish(link, tool, task)
+
+
+@page.server(
+    MUST,
+    "task-isolation-and-access-control/other-principal",
+    HERE,
+    bindings=STREAMABLE,
+    expects="Errors for the task of somebody else, which is in no list of theirs.",
+    needs=(*NEEDS, OTHER_PRINCIPAL),
+)
+async def other_principal(talk: ServerTalk) -> None:
+    """A task is there for the principal that has made it, and for no other."""
+    tool = await tasker(talk, SLOW)
+    link, other = await open_link(talk), await talk.somebody_else()
+    await other.initialize()
+    task = await create(link, tool, LATE)
+    for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+        reply = await other.request(method, {"taskId": task["taskId"]})
+        check(reply.refused, f"{method} of the task of another principal got {reply}")
+    if talk.features.declares("tasks.list"):
+        listed = (await other.request("tasks/list", {})).result.get("tasks")
+        strange = task["taskId"] in repr(listed)
+        check(not strange, "the list has the task of another principal")
+    await look(link, task)
+    await end(link, task)
 
 
 @page.server(
@@ -79,13 +118,12 @@ async def unknown_cursor(talk: ServerTalk) -> None:
 )
 async def forbidden(talk: ServerTalk) -> None:
     """A tool that allows no tasks is not run as one."""
-    for tool in talk.features.tools.values():
-        support = members(tool.listed.get("execution")).get("taskSupport", "forbidden")
-        if support == "forbidden" and not tool.input_schema.get("required"):
+    for tool in talk.features.tried_tools(MOST):
+        if support(tool) == "forbidden":
             break
     else:
-        talk.skip("no tool forbids tasks")
-    reply = await call(await open_link(talk), tool, {}, task={})
+        talk.skip("no harmless tool forbids tasks")
+    reply = await call(await open_link(talk), tool, talk.arguments(tool), task={})
     reply.failed_with(METHOD_NOT_FOUND)
 
 
@@ -94,14 +132,23 @@ async def forbidden(talk: ServerTalk) -> None:
     "tool-level-negotiation/required",
     HERE,
     expects="The error -32601.",
-    needs=(CALLS, "tool:failing_job"),
+    needs=(CALLS, "tools"),
 )
 async def required(talk: ServerTalk) -> None:
     """A tool that runs only as a task cannot be called plainly."""
-    tool = talk.tool("failing_job")
-    support = members(tool.listed.get("execution")).get("taskSupport")
-    check(support == "required", f"taskSupport of failing_job is {support!r}")
-    (await call(await open_link(talk), tool, {})).failed_with(METHOD_NOT_FOUND)
+    known = talk.features.tools.get("failing_job")
+    if known is not None:
+        found = [known]
+        check(support(known) == "required", f"taskSupport of failing_job is {support(known)!r}")
+    else:
+        tried = talk.features.tried_tools(MOST)
+        found = [each for each in tried if support(each) == "required"]
+    if not found:
+        talk.skip("no tool that may be called has to be a task")
+    link = await open_link(talk)
+    for tool in found:
+        reply = await call(link, tool, talk.arguments(tool))
+        reply.failed_with(METHOD_NOT_FOUND)
 
 
 @page.server(
@@ -109,18 +156,22 @@ async def required(talk: ServerTalk) -> None:
     "input-required-status/names-the-task",
     HERE,
     expects="The id of the task in _meta of the request.",
-    needs=(CALLS, "tool:confirm_delete"),
+    needs=NEEDS,
 )
 async def asks_for_task(talk: ServerTalk) -> None:
     """What a task asks of the client names the task."""
     link = await open_link(talk)
-    task = await create(link, "confirm_delete", {"filename": "kit"})
+    tool = await tasker(talk, "confirm_delete", questions=1)
+    task = await create(link, tool, {"filename": "kit"})
     reply = await link.request("tasks/result", {"taskId": task["taskId"]})
     check(reply.message is not None, f"tasks/result got {reply}")
-    asked = [each for each in link.asked if each.method == "elicitation/create"]
+    asked = [each for each in link.asked if each.method in QUESTIONS]
+    if not asked and not tool.known:
+        talk.skip(f"no tool that is a task asks for something: {tool} did not")
     check(asked, "the task asked for nothing")
     found = related(asked[0].params)
     check(found == task["taskId"], f"the request names the task {found!r}")
+    await finish(link, tool, task)
 
 
 @page.server(
@@ -128,12 +179,13 @@ async def asks_for_task(talk: ServerTalk) -> None:
     "input-required-status/status",
     HERE,
     expects="The status input_required, until there is an answer.",
-    needs=(CALLS, "tool:confirm_delete"),
+    needs=NEEDS,
 )
 async def input_status(talk: ServerTalk) -> None:
     """A task that waits for an answer says so."""
     link = await open_link(talk)
-    task = await create(link, "confirm_delete", {"filename": "kit"})
+    tool = await tasker(talk, "confirm_delete", questions=1)
+    task = await create(link, tool, {"filename": "kit"})
     found = [(await look(link, task))["status"]]
     for _ in range(50):
         if found[-1] != "working":
@@ -158,11 +210,14 @@ async def input_status(talk: ServerTalk) -> None:
 async def parameter_decides(talk: ServerTalk) -> None:
     """The parameter taskId decides, whatever _meta says."""
     link = await open_link(talk)
-    one, other = [await create(link, SLOW, QUICK) for _ in range(2)]
+    tool = await tasker(talk, SLOW)
+    one, other = [await create(link, tool, QUICK) for _ in range(2)]
     meta = {RELATED: {"taskId": other["taskId"]}}
     reply = await link.request("tasks/get", {"taskId": one["taskId"]}, meta=meta)
     found = reply.result.get("taskId")
     check(found == one["taskId"], "the task of _meta came, not that of the parameter")
+    for task in (one, other):
+        await finish(link, tool, task)
 
 
 @page.server(
@@ -175,8 +230,10 @@ async def parameter_decides(talk: ServerTalk) -> None:
 async def not_in_get(talk: ServerTalk) -> None:
     """Results of tasks/get do not name the task in _meta besides."""
     link = await open_link(talk)
-    task = await create(link, SLOW, QUICK)
+    tool = await tasker(talk, SLOW)
+    task = await create(link, tool, QUICK)
     check(related(await look(link, task)) is None, "_meta of tasks/get names the task")
+    await finish(link, tool, task)
 
 
 @page.server(
@@ -190,7 +247,7 @@ async def status_notification(talk: ServerTalk) -> None:
     """A notification of a task's status has the task, and does not name it in _meta."""
     link = await open_link(talk)
     await link.listen()
-    task = await create(link, SLOW, SOON)
+    task = await create(link, await tasker(talk, SLOW, end=TERMINAL), SOON)
     await link.request("tasks/result", {"taskId": task["taskId"]})
     await link.quiet()
     told = [each for each in link.inbox if each.method == "notifications/tasks/status"]
@@ -213,7 +270,8 @@ async def status_notification(talk: ServerTalk) -> None:
 async def not_streamed(talk: ServerTalk) -> None:
     """tasks/get is answered without an event stream."""
     link = await open_link(talk)
-    task = await create(link, SLOW, QUICK)
+    tool = await tasker(talk, SLOW)
+    task = await create(link, tool, QUICK)
     reply = await link.request("tasks/get", {"taskId": task["taskId"]})
     check(reply.message is not None and reply.message.kind is Kind.RESULT, f"it got {reply}")
     kind = header(reply.head.headers, "content-type") if reply.head is not None else None

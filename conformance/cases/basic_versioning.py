@@ -178,7 +178,11 @@ async def extension_not_declared(talk: ServerTalk) -> None:
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     reply = await link.request("tools/call", call)
     kind = reply.result.get("resultType")
-    check(kind in ("complete", "input_required"), f"the call got a result of type {kind!r}")
+    check(
+        kind in ("complete", "input_required"),
+        f"the call got a result of type {kind!r}",
+        "tools/call",
+    )
 
 
 # Both eras
@@ -246,7 +250,7 @@ async def both_eras(talk: ServerTalk) -> None:
     older = await _legacy(talk)
     newer = await talk.open()
     for link in (newer, older, newer, older):
-        method, params = talk.any_request()
+        method, params = talk.any_request(link.revision)
         found = await link.ask(method, params)
         named = "resultType" in found
         check(
@@ -273,7 +277,7 @@ async def one_connection(talk: ServerTalk) -> None:
         check("resultType" in found, "a modern request was answered as a legacy one")
 
     await look()
-    found = await link.ask(method, params)
+    found = await link.ask(*talk.any_request(link.revision))
     check("resultType" not in found, "a legacy request was answered as a modern one")
     await look()
 

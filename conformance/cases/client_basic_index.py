@@ -3,6 +3,7 @@
 from typing import Any
 
 from conformance.kit.client_serving import text
+from conformance.kit.client_shapes import sent_problem
 from conformance.kit.client_steps import (
     SCRIPT,
     call,
@@ -21,15 +22,37 @@ from conformance.kit.model import (
     SHOULD,
     Page,
 )
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import ID, MESSAGE, MISMADE, check
 
 page = Page("basic/index")
 
 CALLS = 40
 DEPTH = 20_000
+HELD_BACK = 0.5
+"""Seconds in which a client that has taken another answer for its own leaves, or goes on."""
 
 
-# Requests
+# Messages and requests
+
+
+@page.client(
+    MUST,
+    "messages/client-json-rpc",
+    ALL,
+    expects="jsonrpc is 2.0, params are an object, and all else is as JSON-RPC has it.",
+    bare=True,
+)
+async def json_rpc(talk: ClientTalk) -> None:
+    """What a client sends, answers too, are JSON-RPC messages."""
+    talk.forgives, talk.skips_noise = MISMADE - {MESSAGE}, True
+    link = await talk.open()
+    message = await link.wait_for("tools/call")
+    if message is not None:
+        if talk.revision.handshake:
+            told = await link.tell("ping", about=message)
+            await link.wait_for(lambda each: each.answers(told.id))
+        await link.serve_one(message)
+    await talk.finished()
 
 
 @page.client(
@@ -37,9 +60,11 @@ DEPTH = 20_000
     "requests/client-id",
     ALL,
     expects="Every request has an id that is a string or an integer; notifications have none.",
+    bare=True,
 )
 async def id_type(talk: ClientTalk) -> None:
-    """What a client sends are JSON-RPC messages with proper ids."""
+    """What a client sends are requests with proper ids, and notifications without one."""
+    talk.forgives = MISMADE - {ID}
     link = await talk.open()
     await talk.finished()
     for message in link.requests():
@@ -63,7 +88,7 @@ async def id_fresh(talk: ClientTalk) -> None:
     """A client never uses an id again within a session."""
     link = await talk.open()
     await talk.finished()
-    ids = [(type(each.id), each.id) for each in link.requests()]
+    ids = [(type(each.id), each.id) for each in link.requests() if is_id(each.id)]
     check(len(set(ids)) == len(ids), f"the ids are {[each for _, each in ids]}")
 
 
@@ -104,6 +129,39 @@ async def matches_by_id(talk: ClientTalk) -> None:
     found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
     wrong = [n for n, each in enumerate(found) if each != [str(n)]]
     check(not wrong, f"call {wrong[:1]} got {found[wrong[0]] if wrong else ''}")
+
+
+async def _well_formed(talk: ClientTalk, kind: Kind) -> None:
+    """Check the params of all requests, or of all notifications, of a call."""
+    await talk.open()
+    await talk.finished()
+    for message in (each for link in talk.links for each in link.seen):
+        # what is no good message is what another case is about
+        if message.kind is kind and not message.detail:
+            problem = sent_problem(message.method, message.params, talk.revision)
+            check(not problem, f"the params of {message.method}: {problem}")
+
+
+@page.client(
+    MUST,
+    "requests/client-params",
+    ALL,
+    expects="They have the members of their method, each of its type.",
+)
+async def request_params(talk: ClientTalk) -> None:
+    """The params of a client's requests are those that the schema of the revision has."""
+    await _well_formed(talk, Kind.REQUEST)
+
+
+@page.client(
+    MUST,
+    "notifications/client-params",
+    ALL,
+    expects="They have the members of their method, each of its type.",
+)
+async def notification_params(talk: ClientTalk) -> None:
+    """The params of a client's notifications are those that the schema of the revision has."""
+    await _well_formed(talk, Kind.NOTIFICATION)
 
 
 # Responses that a client gets
@@ -177,13 +235,19 @@ async def version_member(talk: ClientTalk) -> None:
     expects="They are dropped, and the client's own request gets its answer.",
 )
 async def unknown_id(talk: ClientTalk) -> None:
-    """Responses with an id that no request has do no harm."""
+    """Responses with an id that no request has are nobody's answer.
+
+    The answer to the request is held back: who has taken another one for it leaves before it comes.
+    """
     talk.serving.answer_by = "sse"
     link = await talk.open()
     message = await link.expect("tools/call")
     for each in ("nobody's", 987654, -1):
         await link.say(result(each, {"content": [], "resultType": "complete"}), about=message)
     await link.say(error(31337, 1, "nobody's"), about=message)
+    exchange = message.source.exchange
+    left = await link.until(lambda: link.gone or exchange in link.dropped or talk.ended, HELD_BACK)
+    check(not left, f"the client did not wait for its own answer: {talk.state(link)}")
     await link.serve_one(message)
     await talk.succeeded()
 

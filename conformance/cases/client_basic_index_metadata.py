@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.client_link import ClientLink
 from conformance.kit.client_serving import text
 from conformance.kit.client_steps import (
     SCRIPT,
@@ -17,7 +18,7 @@ from conformance.kit.client_steps import (
     together,
 )
 from conformance.kit.client_talk import ClientTalk
-from conformance.kit.messages import Kind, result
+from conformance.kit.messages import Kind, Message, result
 from conformance.kit.model import (
     MODERN,
     MUST,
@@ -94,6 +95,11 @@ async def takes_batched_responses(talk: ClientTalk) -> None:
 # Metadata
 
 
+def _asked(link: ClientLink) -> list[Message]:
+    """What the client has asked for; initialize, which is of the other era, has no metadata."""
+    return [each for each in link.requests() if each.method != "initialize"]
+
+
 def _check_meta(message: Any, revision: str) -> None:
     meta = message.params.get("_meta")
     check(isinstance(meta, dict), f"{message.method} has no _meta")
@@ -113,7 +119,7 @@ async def meta_required(talk: ClientTalk) -> None:
     """Every request carries what a server has to know."""
     link = await talk.open()
     await talk.finished()
-    for message in link.requests():
+    for message in _asked(link):
         _check_meta(message, talk.revision.name)
 
 
@@ -146,7 +152,7 @@ async def meta_everywhere(talk: ClientTalk) -> None:
     for method in ("resources/read", "prompts/get", "completion/complete"):
         await link.serve_one(await link.expect(method))
     await link.expect("subscriptions/listen")
-    for each in link.requests():
+    for each in _asked(link):
         _check_meta(each, talk.revision.name)
 
 
@@ -160,7 +166,7 @@ async def client_info(talk: ClientTalk) -> None:
     """Every request says who asks."""
     link = await talk.open()
     await talk.finished()
-    for message in link.requests():
+    for message in _asked(link):
         info = message.params.get("_meta", {}).get(META_CLIENT_INFO)
         check(
             isinstance(info, dict) and "name" in info and "version" in info,

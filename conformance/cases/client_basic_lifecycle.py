@@ -59,8 +59,12 @@ async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
     link = await talk.accept()
     await link.begun()
-    await talk.finished()
-    names = [each.method for each in link.seen if each.method and each.method != "ping"]
+
+    def said() -> list[str]:
+        return [each.method for each in link.seen if each.method and each.method != "ping"]
+
+    await link.until(lambda: len(said()) > 1)
+    names = said()
     check(
         names[:2] == ["initialize", "notifications/initialized"],
         f"the client began with {', '.join(names[:3])}",

@@ -39,7 +39,7 @@ from conformance.kit.model import (
     Binding,
     Page,
 )
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import ARRAY, MISMADE, check
 from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 
 page = Page("basic/transports/stdio")
@@ -85,7 +85,11 @@ async def one_line(talk: ClientTalk) -> None:
     bare=True,
 )
 async def nothing_else(talk: ClientTalk) -> None:
-    """What a client writes to the server's input are messages, from the first byte to the last."""
+    """What a client writes to the server's input are messages, from the first byte to the last.
+
+    One that is no good is none the less one.
+    """
+    talk.skips_noise, talk.forgives = False, MISMADE
     link = await talk.open()
     await talk.finished()
     for message in link.seen:
@@ -93,6 +97,21 @@ async def nothing_else(talk: ClientTalk) -> None:
         value = json.loads(data)
         check(isinstance(value, (dict, list)), f"the client wrote {data[:60]!r}")
         check(data[:1] in b"{[", f"the client wrote {data[:60]!r}")
+
+
+@page.client(
+    MUST,
+    "basic-transports-stdio/client-individual-messages",
+    ALL,
+    bindings=LINES,
+    expects="No arrays of messages, but in 2025-03-26, which has batches.",
+    bare=True,
+)
+async def individual_messages(talk: ClientTalk) -> None:
+    """What a client writes are single requests, notifications and responses."""
+    talk.forgives = MISMADE - {ARRAY}
+    await talk.open()
+    await talk.finished()
 
 
 @page.client(

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from conformance.cases.extensions_tasks import NOBODY, declared, opened
+from conformance.cases.extensions_tasks import LATE, NOBODY, SLOW, declared, opened
 from conformance.kit.asking import call
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Kind
-from conformance.kit.model import MODERN, MUST, SHOULD, Page
+from conformance.kit.model import MODERN, MUST, OTHER_PRINCIPAL, SHOULD, STREAMABLE, Page
 from conformance.kit.shapes import TASKS
 from conformance.kit.talk import ServerTalk
+from conformance.kit.tasks import create, end, look
+from conformance.kit.trying_tasks import tasker, taskers
 from conformance.kit.verdicts import check
 
 page = Page("extensions/tasks")
@@ -34,12 +36,17 @@ def check_missing(error: dict[str, Any]) -> None:
     "capability-negotiation/task-needed",
     MODERN,
     expects="The error -32021, which names the extension.",
-    needs=("tool:failing_job",),
+    needs=("found:task",),
 )
 async def task_needed(talk: ServerTalk) -> None:
     """A tool that runs only as a task demands the extension."""
-    reply = await call(await plain(talk), talk.tool("failing_job"), {})
-    check_missing(reply.failed_with(MISSING_CAPABILITY))
+    link = await plain(talk)
+    for tool in await taskers(talk, "failing_job"):
+        reply = await call(link, talk.tool(tool.name), tool.arguments)
+        if tool.known or reply.refused:
+            check_missing(reply.failed_with(MISSING_CAPABILITY))
+            return
+    talk.skip("no tool that may be called needs to be a task")
 
 
 def _undeclared(method: str) -> None:
@@ -80,6 +87,29 @@ async def undeclared_listen(talk: ServerTalk) -> None:
     if message is not None and message.kind is Kind.ERROR and message.code == METHOD_NOT_FOUND:
         talk.skip("the server has no subscriptions")
     check_missing(reply.failed_with(MISSING_CAPABILITY))
+
+
+@page.server(
+    SHOULD,
+    "security-considerations/other-principal",
+    MODERN,
+    bindings=STREAMABLE,
+    expects="Errors for the task of somebody else.",
+    needs=("found:task", OTHER_PRINCIPAL),
+)
+async def other_principal(talk: ServerTalk) -> None:
+    """A task is there for the principal that has made it, and for no other who knows its id."""
+    link = await opened(talk)
+    tool = await tasker(talk, SLOW)
+    other = await talk.somebody_else()
+    other.capabilities = link.capabilities
+    task = await create(link, tool, LATE)
+    for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+        params = {"taskId": task["taskId"], "inputResponses": {}}
+        reply = await other.request(method, params)
+        check(reply.refused, f"{method} of the task of another principal got {reply}")
+    await look(link, task)
+    await end(link, task)
 
 
 @page.server(

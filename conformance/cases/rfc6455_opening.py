@@ -30,6 +30,11 @@ async def refused(
     try:
         wire = await talk.wire(edit=edit, offers=offers, path=path, headers=headers)
     except Refused as error:
+        if error.status is None and error.headers:
+            accept = header(error.headers, "sec-websocket-accept")
+            raise Broken(
+                f"{what} was accepted, with status 101 and Sec-WebSocket-Accept {accept!r}"
+            ) from error
         if error.status is None:
             raise Broken(f"{what} was refused without a status: {error.reason}") from error
         wanted = " or ".join(map(str, statuses)) if len(statuses) < 10 else "4xx"

@@ -1,7 +1,7 @@
 """Cases of RFC 9110: what HTTP means, and how much of it a server should bear."""
 
 from conformance.cases.rfc9112 import CLOSE, check_served_once, poured, statuses
-from conformance.cases.rfc9112_framing import CHUNKED, chunks
+from conformance.cases.rfc9112_framing import CHUNKED, LENGTH_REQUIRED, chunks
 from conformance.kit.endpoint import (
     BAD_REQUEST,
     CLIENT_ERRORS,
@@ -14,6 +14,7 @@ from conformance.kit.endpoint import (
     final,
     over_http,
 )
+from conformance.kit.http_version import since_http_1_1
 from conformance.kit.model import MAY, MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
@@ -79,6 +80,7 @@ async def head_without_body(talk: ServerTalk) -> None:
 async def expect_continue(talk: ServerTalk) -> None:
     """A client that waits for leave to send its body is not kept waiting."""
     point = await endpoint(talk)
+    await since_http_1_1(point)
     payload = point.plain_payload()
     head = point.bytes_of(payload, b"Expect: 100-continue", CLOSE, body=b"")
     found = await point.pour(head, payload, wait=True)
@@ -139,7 +141,7 @@ async def announced_too_large(talk: ServerTalk) -> None:
     payload = point.plain_payload()
     lines = [*point.head_lines(payload), b"Content-Length: %d" % TERABYTE]
     data = point.bytes_of(payload, lines=lines, length=False)
-    got = statuses(await poured(talk, data, point=point))
+    got = statuses(await poured(talk, data, point=point, within=talk.timing.answer))
     check(got, "the server waits for a body of a terabyte")
     check(len(got) == 1 and got[0] in CLIENT_ERRORS, f"a body of a terabyte got the statuses {got}")
 
@@ -167,7 +169,7 @@ async def chunks_without_end(talk: ServerTalk) -> None:
     SHOULD,
     "section-8.6/large-message",
     SINCE_STREAMABLE,
-    expects="Served; a server with a lower limit says so with 413.",
+    expects="Served; 413 of a server with a lower limit, 411 of one that wants a length.",
 )
 async def large_message(talk: ServerTalk) -> None:
     """A request of half a megabyte, whole or in chunks, is served."""
@@ -180,7 +182,11 @@ async def large_message(talk: ServerTalk) -> None:
     check_served(answer, "a request of 512 KiB")
     payload = point.plain_payload()
     data = point.bytes_of(payload, CHUNKED, CLOSE, length=False, body=chunks(payload))
-    check_served_once(await poured(talk, data, point=point), "a request in chunks")
+    found = await poured(talk, data, point=point)
+    if statuses(found) == [LENGTH_REQUIRED]:
+        talk.note("the server takes no body without Content-Length")
+    else:
+        check_served_once(found, "a request in chunks")
 
 
 @case(

@@ -6,6 +6,7 @@ a second response means that a part of the first request was taken for another o
 
 from collections.abc import Iterable
 
+from conformance.kit.bindings.event_stream import Reader
 from conformance.kit.endpoint import (
     BAD_REQUEST,
     CLIENT_ERRORS,
@@ -17,12 +18,13 @@ from conformance.kit.endpoint import (
     final,
     over_http,
 )
-from conformance.kit.heard import Text
-from conformance.kit.messages import parse
+from conformance.kit.heard import Text, header
+from conformance.kit.http_version import since_http_1_1
+from conformance.kit.messages import Kind, parse
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
-from conformance.kit.wire import Poured
+from conformance.kit.wire import Plain, Poured
 
 page = Page("rfc9112")
 case = over_http(page)
@@ -266,23 +268,43 @@ async def folded_line(talk: ServerTalk) -> None:
 async def pipelined_in_order(talk: ServerTalk) -> None:
     """Requests that come at once are answered in their order."""
     point = await endpoint(talk)
+    await since_http_1_1(point)
     ids = ["kit-a", "kit-b", "kit-c"]
     data = b""
     for identifier in ids:
         extra = [CLOSE] if identifier == ids[-1] else []
         data += point.bytes_of(point.plain_payload(identifier), *extra)
     found = await poured(talk, data, point=point)
-    got = [_id_of(each.body) for each in final(found)]
+    responses = final(found)
+    if any(map(_promises, responses)):
+        talk.skip("the server closes its streams before it answers: their order tells nothing")
+    got = [_id_of(each) for each in responses]
     check(got, "requests that came at once got no response")
     check(got == ids[: len(got)], f"the responses have the ids {got}, not {ids}")
-    talk.should(got == ids, f"only {len(got)} of {len(ids)} requests were answered")
+    short = f"only {len(got)} of {len(ids)} requests were answered"
+    if got != ids and "close" in (header(responses[-1].headers, "connection") or "").lower():
+        # RFC 9112, section 9.6: what comes behind it is not served
+        talk.note(f"{short}: the last response says Connection: close")
+    else:
+        talk.should(got == ids, short)
 
 
-def _id_of(body: bytes) -> object:
-    if body.startswith(b"{"):
-        return parse(Text(body)).id
-    data = [line for line in body.splitlines() if line.startswith(b"data: {")]
-    return parse(Text(data[-1].removeprefix(b"data: "))).id if data else None
+def _promises(response: Plain) -> bool:
+    """Whether it is a stream without an answer that can be picked up."""
+    kind = (header(response.headers, "content-type") or "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream" or _id_of(response) is not None:
+        return False
+    return any(each.id for each in Reader().feed(response.body))
+
+
+def _id_of(response: Plain) -> object:
+    kind = (header(response.headers, "content-type") or "").partition(";")[0].strip().lower()
+    if kind != "text/event-stream":
+        return parse(Text(response.body)).id
+    events = Reader().feed(response.body)
+    found = (parse(Text(each.data)) for each in events if each.data and not each.comment)
+    ids = [each.id for each in found if each.kind in (Kind.RESULT, Kind.ERROR)]
+    return ids[-1] if ids else None
 
 
 @case(

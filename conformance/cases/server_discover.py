@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.apart import SCOPE, TTL
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind
 from conformance.kit.model import MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
@@ -102,7 +103,7 @@ async def capabilities_served(talk: ServerTalk) -> None:
     link = await talk.open()
     declared = (await link.ask("server/discover"))["capabilities"]
     for capability, method, params in LISTS:
-        if capability not in declared:
+        if capability not in declared or not talk.features.serves(method):
             continue
         reply = await link.request(method, params)
         if reply.message is None:
@@ -144,9 +145,13 @@ async def cache_hints(talk: ServerTalk) -> None:
     link = await talk.open()
     found = (await link.request("server/discover")).result
     time = found.get("ttlMs")
-    check(isinstance(time, int) and not isinstance(time, bool) and time >= 0, f"ttlMs is {time!r}")
+    check(
+        isinstance(time, int) and not isinstance(time, bool) and time >= 0,
+        f"ttlMs is {time!r}",
+        TTL,
+    )
     scope = found.get("cacheScope")
-    check(scope in ("public", "private"), f"cacheScope is {scope!r}")
+    check(scope in ("public", "private"), f"cacheScope is {scope!r}", SCOPE)
 
 
 @page.server(

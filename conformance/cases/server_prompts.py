@@ -3,7 +3,7 @@
 from typing import Any
 
 from conformance.kit.asking import entries, failed
-from conformance.kit.content import check_base64, check_mime_type
+from conformance.kit.content import answer_of, check_base64, check_mime_type, check_result
 from conformance.kit.link import Link
 from conformance.kit.lists import (
     check_announced,
@@ -16,7 +16,6 @@ from conformance.kit.lists import (
 from conformance.kit.messages import INVALID_PARAMS, Kind
 from conformance.kit.model import ALL, LEGACY, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
-from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.usable import objects, texts
 from conformance.kit.verdicts import check
@@ -24,6 +23,8 @@ from conformance.kit.verdicts import check
 page = Page("server/prompts")
 
 NOBODY = "mcpcore-conformance.no-such-prompt"
+MOST = 8
+"""Prompts that are asked for, at most, to see what they give."""
 CHANGED = "notifications/prompts/list_changed"
 
 
@@ -141,9 +142,16 @@ async def arguments_unique(talk: ServerTalk) -> None:
     needs=("prompts",),
 )
 async def get_shape(talk: ServerTalk) -> None:
-    """The result of prompts/get has the shape of its revision."""
+    """The results of prompts/get have the shape of their revision."""
     prompt = _some(talk)
     await got(talk, prompt["name"], dict.fromkeys(_needed(prompt), "kit"))
+    link = await talk.open()
+    others = [each for each in _plain(talk)[:MOST] if each is not prompt]
+    for number, other in enumerate(others, 1):
+        reply = await get(link, other["name"], dict.fromkeys(_needed(other), "kit"))
+        answer = answer_of(reply, other["name"], [each["name"] for each in others[number:]])
+        if answer.kind is Kind.RESULT:
+            check_result(talk, "prompts/get", reply.result, other["name"])
 
 
 @page.server(
@@ -239,8 +247,7 @@ async def further_argument(talk: ServerTalk) -> None:
     if reply.message is None or reply.message.kind is not Kind.RESULT:
         reply.failed_with(INVALID_PARAMS)
         return
-    problem = result_problem("prompts/get", reply.result, talk.revision)
-    check(not problem, f"the result of prompts/get: {problem}")
+    check_result(talk, "prompts/get", reply.result, "prompts/get")
 
 
 @page.server(

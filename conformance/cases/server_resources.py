@@ -3,8 +3,10 @@
 import re
 from typing import Any
 
+from conformance.kit.apart import shape_problem
 from conformance.kit.asking import entries
 from conformance.kit.content import check_base64, check_mime_type
+from conformance.kit.features import TEMPLATES
 from conformance.kit.link import Link
 from conformance.kit.lists import (
     check_declared,
@@ -16,14 +18,14 @@ from conformance.kit.lists import (
 from conformance.kit.messages import Kind
 from conformance.kit.model import ALL, MODERN, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
-from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import Inconclusive, check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
 page = Page("server/resources")
 
 SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+LISTED_TEMPLATES = ("resources", f"method:{TEMPLATES}")
 MOST = 5
 """Resources that a case reads at most."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
@@ -75,11 +77,11 @@ async def shape(talk: ServerTalk) -> None:
     "resource-templates/shape",
     ALL,
     expects="Pages of templates with URI templates and names.",
-    needs=("resources",),
+    needs=LISTED_TEMPLATES,
 )
 async def template_shape(talk: ServerTalk) -> None:
     """Every page of resources/templates/list has the shape of its revision."""
-    await check_shape(talk, "resources/templates/list")
+    await check_shape(talk, TEMPLATES)
 
 
 @page.server(
@@ -140,12 +142,12 @@ async def uri_valid(talk: ServerTalk) -> None:
     "resource-templates/rfc-6570",
     ALL,
     expects="Expressions in braces that are closed and not empty, and a scheme.",
-    needs=("resources",),
+    needs=LISTED_TEMPLATES,
 )
 async def template_valid(talk: ServerTalk) -> None:
     """URI templates follow RFC 6570."""
     link = await talk.open()
-    found = await entries(link, "resources/templates/list", "resourceTemplates")
+    found = await entries(link, TEMPLATES, "resourceTemplates")
     for template in found or talk.skip("the server lists no templates"):
         text = str(template.get("uriTemplate"))
         rest = re.sub(r"\{[+#./;?&]?[\w.%]+(:\d+|\*)?(,[\w.%]+(:\d+|\*)?)*\}", "", text)
@@ -163,15 +165,20 @@ async def read_shape(talk: ServerTalk) -> None:
     """What is read has the shape of its revision."""
     link = await talk.open()
     read_any = False
+    unheard: list[str] = []
     for resource in _some(talk):
         reply = await read(link, resource["uri"])
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             talk.note(f"{resource['uri']} is listed, and reading it got {reply}")
+            if reply.message is None:
+                unheard.append(resource["uri"])
             continue
         read_any = True
-        problem = result_problem("resources/read", reply.result, talk.revision)
-        check(not problem, f"{resource['uri']}: {problem}")
+        problem = shape_problem("resources/read", reply.result, talk.revision)
+        check(not problem, f"{resource['uri']}: {problem}", "resources/read")
     check(read_any, "not one of the first resources that are listed can be read")
+    if unheard:
+        raise Inconclusive(f"no answer came, and no contents to look at, of {', '.join(unheard)}")
 
 
 @page.server(
@@ -191,8 +198,9 @@ async def blobs(talk: ServerTalk) -> None:
         for each in reply.result.get("contents", []):
             if isinstance(each, dict) and "blob" in each:
                 found += 1
-                check(isinstance(each["blob"], str), f"the blob of {resource['uri']} is no string")
-                check_base64(each["blob"], f"the blob of {resource['uri']}")
+                text = isinstance(each["blob"], str)
+                check(text, f"the blob of {resource['uri']} is no string", "resources/read")
+                check_base64(each["blob"], f"the blob of {resource['uri']}", "resources/read")
     if not found:
         talk.skip("none of the first resources is binary")
 
@@ -242,7 +250,8 @@ async def mime_types(talk: ServerTalk) -> None:
     """MIME types have a type and a subtype."""
     link = await talk.open()
     found = await entries(link, "resources/list", "resources")
-    found += await entries(link, "resources/templates/list", "resourceTemplates")
+    if talk.features.serves(TEMPLATES):
+        found += await entries(link, TEMPLATES, "resourceTemplates")
     typed = [each for each in found if "mimeType" in each]
     for each in typed or talk.skip("no resource has a MIME type"):
         check_mime_type(each["mimeType"], f"the MIME type of {each.get('name')}")

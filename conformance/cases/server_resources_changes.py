@@ -1,5 +1,6 @@
 """Cases of the page server/resources: what is told of changes."""
 
+from conformance.kit.account import Unasked
 from conformance.kit.asking import call, worked
 from conformance.kit.link import Link
 from conformance.kit.lists import belongs, check_announced, listening, open_stream
@@ -7,6 +8,7 @@ from conformance.kit.messages import Message
 from conformance.kit.model import LEGACY, MODERN, MUST, SHOULD, Page
 from conformance.kit.shapes import params_problem, result_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.tour import check_asked
 from conformance.kit.verdicts import check
 
 page = Page("server/resources")
@@ -183,6 +185,17 @@ async def announced(talk: ServerTalk) -> None:
 async def announced_to_listeners(talk: ServerTalk) -> None:
     """A change of the list of resources is announced to a subscription that asks for it."""
     await check_announced(talk, TOOL, "notifications/resources/list_changed")
+
+
+@page.server(
+    SHOULD,
+    "subscriptions/nothing-without-one",
+    LEGACY,
+    expects="No notifications/resources/updated.",
+)
+async def nothing_without_one(talk: ServerTalk) -> None:
+    """Who has subscribed to nothing is told of no update."""
+    await check_asked(talk, Unasked.SUBSCRIBED)
 
 
 __all__ = ["page"]

@@ -4,6 +4,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from conformance.kit.apart import shape_problem
 from conformance.kit.asking import entries
 from conformance.kit.json_schema import schema_problem
 from conformance.kit.lists import (
@@ -17,7 +18,7 @@ from conformance.kit.lists import (
 from conformance.kit.model import ALL, LEGACY, MAY, MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
 from conformance.kit.usable import items, members
-from conformance.kit.verdicts import check
+from conformance.kit.verdicts import MIRROR, check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
 page = Page("server/tools")
@@ -130,9 +131,12 @@ async def input_schema(talk: ServerTalk) -> None:
     """The input schema of every tool is a valid JSON Schema of an object."""
     for tool in await _tools(talk):
         schema = tool.get("inputSchema")
-        check(isinstance(schema, dict), f"inputSchema of {tool.get('name')} is {schema!r:.60}")
+        page_of_it = {"tools": [tool], "resultType": "complete"}
+        flaw = "tools/list" if shape_problem("tools/list", page_of_it, talk.revision) else ""
+        whole = isinstance(schema, dict)
+        check(whole, f"inputSchema of {tool.get('name')} is {schema!r:.60}", flaw)
         problem = schema_problem(schema, "inputSchema")
-        check(not problem, f"tool {tool.get('name')}: {problem}")
+        check(not problem, f"tool {tool.get('name')}: {problem}", flaw)
 
 
 @page.server(
@@ -147,7 +151,8 @@ async def input_schema_type(talk: ServerTalk) -> None:
     for tool in await _tools(talk):
         schema = tool.get("inputSchema")
         kind = schema.get("type") if isinstance(schema, dict) else schema
-        check(kind == "object", f"the input of tool {tool.get('name')} has the type {kind!r:.60}")
+        what = f"the input of tool {tool.get('name')} has the type {kind!r:.60}"
+        check(kind == "object", what, "tools/list")
 
 
 @page.server(
@@ -285,7 +290,7 @@ async def header_token(talk: ServerTalk) -> None:
         for rules, _ in found:
             value = rules["x-mcp-header"]
             good = isinstance(value, str) and _TOKEN.fullmatch(value)
-            check(good, f"{name} has x-mcp-header {value!r:.60}")
+            check(good, f"{name} has x-mcp-header {value!r:.60}", MIRROR)
 
 
 @page.server(

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from conformance.kit.asking import call, callable_tools, failed, worked
-from conformance.kit.content import block, called
-from conformance.kit.features import Tool, sampled
+from conformance.kit.asking import call, entries, failed, worked
+from conformance.kit.content import answer_of, block, called, check_result
+from conformance.kit.features import NONE_MAY_BE_CALLED, Tool, sampled
 from conformance.kit.json_schema import value_problem
 from conformance.kit.messages import INVALID_PARAMS, Kind
 from conformance.kit.model import ALL, MUST, SHOULD, Page
 from conformance.kit.reply import Reply
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import ARGUMENTS as ASKING
+from conformance.kit.usable import members
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST, Span
 
@@ -21,6 +23,8 @@ SINCE_2025_11_25 = Span(BY_NAME["2025-11-25"], LATEST)
 UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 UNTIL_2025_06_18 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-06-18"])
 NOBODY = "mcpcore-conformance.no-such-tool"
+MOST = 8
+"""Tools that are called, at most, to see what they give."""
 WRONG: dict[str, Any] = {
     "string": 17,
     "integer": "no number",
@@ -36,13 +40,22 @@ WRONG: dict[str, Any] = {
     MUST,
     "calling-tools/result-shape",
     ALL,
-    expects="A result with an array of content, or an error of the protocol.",
+    expects="A result with an array of content, each block whole, whichever tool is called.",
     needs=("tools",),
 )
 async def result_shape(talk: ServerTalk) -> None:
-    """The result of a call has the shape of its revision."""
+    """The results of calls have the shape of their revision."""
     tool = talk.any_tool()
     await called(talk, tool.name, talk.arguments(tool))
+    link = await talk.open()
+    plain = talk.features.plain_tools(MOST)[1:]
+    # One that asks is judged where its questions are: over HTTP they may need a stream to come on.
+    others = [other for other in plain if other.name not in ASKING]
+    for number, other in enumerate(others, 1):
+        reply = await call(link, other, talk.arguments(other))
+        answer = answer_of(reply, other.name, [each.name for each in others[number:]])
+        if answer.kind is Kind.RESULT:
+            check_result(talk, "tools/call", reply.result, other.name)
 
 
 @page.server(
@@ -57,17 +70,28 @@ async def no_arguments(talk: ServerTalk) -> None:
     tool = talk.any_tool()
     if tool.input_schema.get("required"):
         talk.skip("no harmless tool is there that needs no arguments")
-    reply = await call(await talk.open(), tool)
+    link = await talk.open()
+    listed = await entries(link, "tools/list", "tools")
+    if not _told([each for each in listed if each.get("name") == tool.name]):
+        talk.skip(f"whether {tool.name} needs arguments cannot be told from the list")
+    reply = await call(link, tool)
     check(worked(reply), f"{tool.name} without arguments got {reply}")
+
+
+def _told(listed: list[dict[str, Any]]) -> bool:
+    """Whether one tool has a name, and a schema that says which arguments it needs."""
+    schemas = [members(each.get("inputSchema")) for each in listed]
+    return [(each.get("type"), type(each.get("required", []))) for each in schemas] == [
+        ("object", list)
+    ]
 
 
 def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
     """A tool with a required argument of one plain type: the tool, the argument, good ones."""
-    candidates = [*talk.features.tools.values()]
-    preferred = [each for each in candidates if each.annotations.get("readOnlyHint") is True]
-    for tool in [*preferred, *candidates]:
-        if tool.annotations.get("destructiveHint") is True:
-            continue
+    found = [each for each in talk.features.tools.values() if talk.features.may_call(each)]
+    if not found:
+        talk.skip(NONE_MAY_BE_CALLED)
+    for tool in sorted(found, key=lambda each: not each.reads):
         good = sampled(tool.input_schema)
         properties = tool.input_schema.get("properties", {})
         for name in tool.input_schema.get("required", []):
@@ -75,7 +99,7 @@ def _checked_tool(talk: ServerTalk) -> tuple[Tool, str, dict[str, Any]]:
             plain = rules.get("type") in [*WRONG]  # what is compared need not be hashable
             if good is not None and plain and "x-mcp-header" not in rules:
                 return tool, name, good
-    return talk.skip("no tool has a required argument of one type")
+    return talk.skip("no harmless tool has a required argument of one type")
 
 
 async def _invalid(talk: ServerTalk) -> Reply:
@@ -121,9 +145,7 @@ async def wrong_type(talk: ServerTalk) -> None:
 )
 async def further_argument(talk: ServerTalk) -> None:
     """A call with an argument that additionalProperties forbids does not reach the tool."""
-    plainest = talk.features.plainest_tool()
-    known = [] if plainest is None else [plainest]
-    for tool in [*known, *callable_tools(talk.features.tools)]:
+    for tool in talk.features.plain_tools():
         good = sampled(tool.input_schema)
         if tool.input_schema.get("additionalProperties") is False and good is not None:
             break
@@ -212,10 +234,11 @@ async def case_sensitive(talk: ServerTalk) -> None:
     """Tool names are case-sensitive."""
     tool = talk.any_tool()
     name = tool.name.swapcase()
-    if name in talk.features.tools:
+    if name in talk.features.tools or name in talk.features.withheld:
         talk.skip("there is a tool with that name in both cases")
     reply = await call(await talk.open(), name, talk.arguments(tool))
-    check(failed(reply), f"{tool.name} answers to {name} as well")
+    check(not worked(reply), f"{tool.name} answers to {name} as well")
+    check(failed(reply), f"a call of {name} got {reply}, not an error")
 
 
 @page.server(

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from conformance.kit.asking import call, callable_tools, failed
+from conformance.kit.asking import call, failed
 from conformance.kit.content import block, called, check_base64, check_mime_type
 from conformance.kit.features import Tool
 from conformance.kit.json_schema import value_problem
@@ -18,6 +18,8 @@ page = Page("server/tools")
 
 SINCE_2025_03_26 = Span(BY_NAME["2025-03-26"], LATEST)
 SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST)
+MOST = 5
+"""Tools with an output schema that a case calls, at most."""
 UNTIL_2025_03_26 = Span(BY_NAME["2024-11-05"], BY_NAME["2025-03-26"])
 
 
@@ -129,10 +131,10 @@ async def embedding_capability(talk: ServerTalk) -> None:
 
 def _structured(talk: ServerTalk) -> list[Tool]:
     """Tools with an output schema that may be called."""
-    known = talk.features.tools.get("test_structured_output")
-    found = [each for each in callable_tools(talk.features.tools) if each.output_schema]
-    found = [*([known] if known is not None and known not in found else []), *found]
-    return found or talk.skip("no tool that only reads has an output schema")
+    found = [each for each in talk.features.plain_tools() if each.output_schema]
+    return found[:MOST] or talk.skip(
+        "no tool that only reads, or that --tool NAME has named, has an output schema"
+    )
 
 
 @page.server(

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from conformance.kit.asking import call, check_asks, needs_input, pages
+from conformance.kit.apart import SCOPE, TTL
+from conformance.kit.asking import needs_input, pages
+from conformance.kit.features import TEMPLATES
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind
 from conformance.kit.model import MODERN, MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
+from conformance.kit.trying import ask, asker, check_still_asks
 from conformance.kit.verdicts import check
 
 page = Page("server/utilities/caching")
@@ -15,7 +18,7 @@ LISTS = {
     "tools/list": "tools",
     "prompts/list": "prompts",
     "resources/list": "resources",
-    "resources/templates/list": "resources",
+    TEMPLATES: "resources",
 }
 """Method to the capability that it needs."""
 HINTS = ("ttlMs", "cacheScope")
@@ -39,10 +42,19 @@ async def results(talk: ServerTalk, method: str, link: Link | None = None) -> li
     return [reply.result]
 
 
+def _lists(talk: ServerTalk) -> list[str]:
+    """The cacheable lists that the server has."""
+    features = talk.features
+    return [
+        method
+        for method, needed in LISTS.items()
+        if features.declares(needed) and features.serves(method)
+    ]
+
+
 async def all_results(talk: ServerTalk) -> list[tuple[str, dict[str, Any]]]:
     """Complete results of all cacheable methods that the server has."""
-    methods = ["server/discover"]
-    methods += [method for method, needed in LISTS.items() if talk.features.declares(needed)]
+    methods = ["server/discover", *_lists(talk)]
     methods += ["resources/read"] if talk.features.resources else []
     link = await talk.open()
     return [(method, each) for method in methods for each in await results(talk, method, link)]
@@ -61,7 +73,7 @@ def _hinted(method: str, needs: tuple[str, ...] = ()) -> None:
 
 _hinted("server/discover")
 for _method, _needed in LISTS.items():
-    _hinted(_method, (_needed,))
+    _hinted(_method, (_needed, f"method:{TEMPLATES}") if _method == TEMPLATES else (_needed,))
 _hinted("resources/read", ("resources",))
 
 
@@ -76,8 +88,8 @@ async def not_negative(talk: ServerTalk) -> None:
     for method, each in await all_results(talk):
         value = each.get("ttlMs", 0)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        check(whole, f"ttlMs of {method} is {value!r}")
-        check(value >= 0, f"ttlMs of {method} is {value}")
+        check(whole, f"ttlMs of {method} is {value!r}", TTL)
+        check(value >= 0, f"ttlMs of {method} is {value}", TTL)
 
 
 @page.server(
@@ -90,7 +102,7 @@ async def known_scope(talk: ServerTalk) -> None:
     """CacheScope is public or private."""
     for method, each in await all_results(talk):
         value = each.get("cacheScope", "public")
-        check(value in SCOPES, f"cacheScope of {method} is {value!r}")
+        check(value in SCOPES, f"cacheScope of {method} is {value!r}", SCOPE)
 
 
 @page.server(
@@ -102,10 +114,9 @@ async def known_scope(talk: ServerTalk) -> None:
 async def same_scope(talk: ServerTalk) -> None:
     """All pages of a list have the same scope."""
     link = await talk.open()
-    for method, needed in LISTS.items():
-        if talk.features.declares(needed):
-            scopes = {str(each.get("cacheScope")) for each in await results(talk, method, link)}
-            check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
+    for method in _lists(talk):
+        scopes = {str(each.get("cacheScope")) for each in await results(talk, method, link)}
+        check(len(scopes) == 1, f"pages of {method} have the scopes {', '.join(scopes)}")
 
 
 @page.server(
@@ -113,13 +124,13 @@ async def same_scope(talk: ServerTalk) -> None:
     "cacheable-results/not-of-interim-results",
     MODERN,
     expects="No hints on a result that requires input.",
-    needs=("tool:test_input_required_result_elicitation",),
+    needs=("found:input",),
 )
 async def interim(talk: ServerTalk) -> None:
     """A result that requires input carries no hints."""
-    link = await talk.open()
-    reply = await call(link, talk.tool("test_input_required_result_elicitation"), {})
-    check_asks(reply, "the call")
+    asked = await asker(talk, "input", "test_input_required_result_elicitation")
+    reply = await ask(await talk.open(), asked)
+    check_still_asks(talk, asked, reply)
     found = [name for name in HINTS if name in reply.result]
     check(not found, f"a result that requires input has {' and '.join(found)}")
 

@@ -64,7 +64,7 @@ async def _complete(
     else:
         found = reply.result.get("completion")
     if not isinstance(found, dict):
-        raise Broken(f"completion is {found!r}")
+        raise Broken(f"completion is {found!r}", COMPLETE)
     return found
 
 

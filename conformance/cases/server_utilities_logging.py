@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from conformance.kit.account import Unasked
 from conformance.kit.asking import capabilities_of
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
@@ -10,17 +11,18 @@ from conformance.kit.probes import fence
 from conformance.kit.reply import Sent
 from conformance.kit.shapes import params_problem
 from conformance.kit.talk import ServerTalk
+from conformance.kit.tour import check_asked, check_notified
 from conformance.kit.verdicts import Broken, check
+from conformance.kit.watched import LOGGING
+from conformance.kit.watching import MESSAGE, watched
 from mcpcore.spec.types.base import META_LOG_LEVEL
 
 page = Page("server/utilities/logging")
 
-MESSAGE = "notifications/message"
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 WRONG: tuple[Any, ...] = ("verbose", "", "INFO", "warn", 3, None, ["info"])
-LOGGING = ("logging",)
-LOGS = ("logging", "tool:test_tool_with_logging")
-CALL: dict[str, Any] = {"name": "test_tool_with_logging", "arguments": {}}
+DECLARED = ("logging",)
+LOGS = ("logging", "found:logs")
 
 
 def _logged(link: Link) -> list[Message]:
@@ -28,10 +30,16 @@ def _logged(link: Link) -> list[Message]:
     return [each for each in link.inbox if each.method == MESSAGE]
 
 
-async def _call(link: Link, level: str | None = None) -> tuple[Sent, list[Message]]:
-    """Call the tool that logs, in the modern era with a level; returns what it logged."""
+async def _send(link: Link, level: str | None = None) -> Sent:
+    """Call a tool that logs, in the modern era with a level."""
+    call = await watched(link.talk, "logs")
     meta = None if level is None else {META_LOG_LEVEL: level}
-    sent = await link.send("tools/call", CALL, meta=meta)
+    return await link.send(call.method, call.params, meta=meta, headers=call.headers or None)
+
+
+async def _call(link: Link, level: str | None = None) -> tuple[Sent, list[Message]]:
+    """Call a tool that logs, and return what it logged."""
+    sent = await _send(link, level)
     reply = await link.reply(sent)
     served = reply.message is not None and reply.message.kind is Kind.RESULT
     check(served, f"the call got {reply}")
@@ -63,11 +71,11 @@ async def _asked(talk: ServerTalk, level: str) -> list[Message]:
 )
 async def declared(talk: ServerTalk) -> None:
     """A server that logs declares it."""
+    await check_asked(talk, Unasked.LOGGED)
     link = await talk.open()
     capabilities = await capabilities_of(link)
     await link.listen()
-    name = "test_tool_with_logging"
-    tool = talk.features.tools.get(name) or talk.any_tool()
+    tool = talk.features.tools.get(LOGGING) or talk.any_tool()
     call = {"name": tool.name, "arguments": talk.arguments(tool)}
     meta = {META_LOG_LEVEL: "debug"} if talk.revision.per_request_log_level else None
     await link.request("tools/call", call, meta=meta)
@@ -143,7 +151,7 @@ async def nothing_below_the_one_set(talk: ServerTalk) -> None:
     MUST,
     "setting-log-level/accepted",
     LEGACY,
-    needs=LOGGING,
+    needs=DECLARED,
     expects="An empty result for each of the eight levels.",
 )
 async def accepted(talk: ServerTalk) -> None:
@@ -158,7 +166,7 @@ async def accepted(talk: ServerTalk) -> None:
     SHOULD,
     "error-handling/invalid-level",
     LEGACY,
-    needs=LOGGING,
+    needs=DECLARED,
     expects="The error -32602.",
 )
 async def invalid_level(talk: ServerTalk) -> None:
@@ -226,6 +234,17 @@ async def not_asked_for(talk: ServerTalk) -> None:
 
 @page.server(
     MUST,
+    "per-request-log-level/only-where-asked-for",
+    MODERN,
+    expects="No log message, whichever tool is called.",
+)
+async def only_where_asked_for(talk: ServerTalk) -> None:
+    """Whatever is asked for without a level, nothing is logged to the client."""
+    await check_notified(talk, Unasked.UNLEVELLED)
+
+
+@page.server(
+    MUST,
     "per-request-log-level/not-kept",
     MODERN,
     needs=LOGS,
@@ -249,8 +268,7 @@ async def not_kept(talk: ServerTalk) -> None:
 async def before_response(talk: ServerTalk) -> None:
     """Nothing is logged for a request that has been answered."""
     link = await talk.open()
-    sent = await link.send("tools/call", CALL, meta={META_LOG_LEVEL: "debug"})
-    await link.reply(sent)
+    await link.reply(await _send(link, "debug"))
     before = len(_logged(link))
     await link.quiet()
     late = [each.params for each in _logged(link)[before:]]
@@ -268,8 +286,7 @@ async def before_response(talk: ServerTalk) -> None:
 async def own_stream(talk: ServerTalk) -> None:
     """Log messages come on the stream of the request that asked for them."""
     link = await talk.open()
-    asking = await link.send("tools/call", CALL, meta={META_LOG_LEVEL: "debug"})
-    other = await link.send("tools/call", CALL)
+    asking, other = await _send(link, "debug"), await _send(link)
     await link.reply(asking)
     await link.reply(other)
     for each in _logged(link):
@@ -304,6 +321,7 @@ async def not_on_listen(talk: ServerTalk) -> None:
     SHOULD,
     "error-handling/invalid-request-level",
     MODERN,
+    needs=("logging",),
     expects="The error -32602.",
 )
 async def invalid_request_level(talk: ServerTalk) -> None:
@@ -317,4 +335,4 @@ async def invalid_request_level(talk: ServerTalk) -> None:
         reply.failed_with(INVALID_PARAMS)
 
 
-__all__ = ["page"]
+__all__ = ["LEVELS", "MESSAGE", "page"]

@@ -3,18 +3,21 @@
 from collections.abc import Iterable
 from typing import Any
 
+from conformance.kit.apart import CURSOR
+from conformance.kit.asking import pages
+from conformance.kit.features import TEMPLATES
 from conformance.kit.link import Link
 from conformance.kit.messages import INVALID_PARAMS, Kind
 from conformance.kit.model import EVERY, MAY, MUST, SHOULD, Binding, Page
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken, check
+from conformance.kit.verdicts import Broken, Inconclusive, check
 
 page = Page("server/utilities/pagination")
 
 LISTS = {
     "tools/list": ("tools", "tools", "name"),
     "resources/list": ("resources", "resources", "uri"),
-    "resources/templates/list": ("resources", "resourceTemplates", "uriTemplate"),
+    TEMPLATES: ("resources", "resourceTemplates", "uriTemplate"),
     "prompts/list": ("prompts", "prompts", "name"),
 }
 """Method to the capability, the member of its result, and what names an entry."""
@@ -33,7 +36,12 @@ FORGED = (
 
 def _there(talk: ServerTalk) -> list[str]:
     """The lists that the server has."""
-    found = [method for method, (need, _, _) in LISTS.items() if talk.features.declares(need)]
+    features = talk.features
+    found = [
+        method
+        for method, (need, _, _) in LISTS.items()
+        if features.declares(need) and features.serves(method)
+    ]
     return found or talk.skip("the server has no lists")
 
 
@@ -41,7 +49,8 @@ async def _page(link: Link, method: str, cursor: str | None = None) -> tuple[lis
     """One page: the entries and the cursor of the next one."""
     found = await link.ask(method, {} if cursor is None else {"cursor": cursor})
     following = found.get("nextCursor")
-    check(following is None or isinstance(following, str), f"{method}: nextCursor is {following!r}")
+    text = following is None or isinstance(following, str)
+    check(text, f"{method}: nextCursor is {following!r}", CURSOR)
     return found[LISTS[method][1]], following
 
 
@@ -62,9 +71,10 @@ async def _walk(link: Link, method: str) -> list[Any]:
 
 async def _whole(talk: ServerTalk, method: str) -> None:
     link = await talk.open()
-    names = [entry.get(LISTS[method][2]) for entry in await _walk(link, method)]
-    twice = {name for name in names if names.count(name) > 1}
-    check(not twice, f"{method} lists {sorted(map(str, twice))} more than once")
+    found = await _walk(link, method)
+    # two entries of one name have a case of their own
+    twice = {str(each.get(LISTS[method][2])) for each in found if found.count(each) > 1}
+    check(not twice, f"{method} lists {sorted(twice)} more than once")
 
 
 async def _paged(talk: ServerTalk, link: Link) -> tuple[str, list[Any], str]:
@@ -105,12 +115,12 @@ async def resources(talk: ServerTalk) -> None:
 @page.server(
     MUST,
     "operations-supporting-pagination/templates",
-    needs=("resources",),
+    needs=("resources", f"method:{TEMPLATES}"),
     expects="The pages come to an end, no cursor comes twice, and no template either.",
 )
 async def templates(talk: ServerTalk) -> None:
     """The list of resource templates is found whole by following its cursors."""
-    await _whole(talk, "resources/templates/list")
+    await _whole(talk, TEMPLATES)
 
 
 @page.server(
@@ -133,9 +143,9 @@ async def next_cursor(talk: ServerTalk) -> None:
     """The cursor of the next page is a string, or there is none."""
     link = await talk.open()
     for method in _there(talk):
-        found = (await link.request(method)).result
-        value = found.get("nextCursor", "")
-        check(isinstance(value, str), f"{method}: nextCursor is {value!r}")
+        for each in await pages(link, method):
+            value = each.get("nextCursor", "")
+            check(isinstance(value, str), f"{method}: nextCursor is {value!r}", CURSOR)
 
 
 @page.server(
@@ -181,10 +191,11 @@ async def pages_differ(talk: ServerTalk) -> None:
     """A cursor leads on from where its page ended."""
     link = await talk.open()
     method, first, cursor = await _paged(talk, link)
-    second, _ = await _page(link, method, cursor)
-    again = set(_names(method, first)) & set(_names(method, second))
-    check(second or not again, "the second page is empty")
-    check(not again, f"{method} lists {sorted(map(str, again))} on both pages")
+    second, following = await _page(link, method, cursor)
+    if following == cursor:
+        raise Inconclusive(f"{method} leads from the cursor {cursor!r} to itself")
+    again = {str(name) for name in _names(method, [each for each in first if each in second])}
+    check(not again, f"{method} lists {sorted(again)} on both pages")
 
 
 @page.server(

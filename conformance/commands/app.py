@@ -163,15 +163,24 @@ _OF_CLIENTS = ("revisions", "env", "cwd")
 _NOT_OF_CLIENTS = ("tools", "other_headers", "thorough")
 _OF_TRIALS = ("only", "jobs", "timeout", "seed")
 
-app.command("server", cls=grouped("[TARGET]... [-- COMMAND...]"), epilog=STATUSES)(
-    connecting(choosing(server), _OF_SERVERS)
-)
-app.command("client", cls=grouped("-- COMMAND...", _NOT_OF_CLIENTS), epilog=STATUSES)(
-    connecting(choosing(client), _OF_CLIENTS)
-)
-app.command("mutants", cls=grouped(""), epilog=STATUSES_OF_MUTANTS)(
-    connecting(choosing(mutants, _OF_TRIALS), ("revisions",))
-)
+app.command(
+    "server",
+    short_help="Check a server, case by case.",
+    cls=grouped("[TARGET]... [-- COMMAND...]"),
+    epilog=STATUSES,
+)(connecting(choosing(server), _OF_SERVERS))
+app.command(
+    "client",
+    short_help="Check a client, case by case.",
+    cls=grouped("-- COMMAND...", _NOT_OF_CLIENTS),
+    epilog=STATUSES,
+)(connecting(choosing(client), _OF_CLIENTS))
+app.command(
+    "mutants",
+    short_help="Show that the cases can be trusted.",
+    cls=grouped(""),
+    epilog=STATUSES_OF_MUTANTS,
+)(connecting(choosing(mutants, _OF_TRIALS), ("revisions",)))
 
 
 @app.callback()

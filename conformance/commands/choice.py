@@ -1,5 +1,6 @@
 """What the options of a command ask for."""
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from conformance.reports.formats import FORMATS, BadReport, Wanted, wanted
 from conformance.run.expected import BadExpectations, Expected, read_expected
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
-from conformance.run.selection import NoSuchCase, select
+from conformance.run.selection import NoSuchCase, means_any, select
 from mcpcore.spec.revisions import REVISIONS, parse_revisions
 from transports.commands.options import TraceSecretsOption, gathering
 from transports.commands.output import Exit, Failure
@@ -48,7 +49,12 @@ class Choice(Struct, frozen=True, kw_only=True):
         try:
             return select(_of_side(side), self.only)
         except NoSuchCase as error:
-            raise Failure(f"--only: {error}", Exit.USAGE) from None
+            why = str(error)
+            others = [each for each in Side if each is not side]
+            for pattern in self.only:
+                for other in (each for each in others if means_any(pattern, _of_side(each))):
+                    why = f"{pattern} is about a {other}: mcpcore conformance {other}"
+            raise Failure(f"--only: {why}", Exit.USAGE) from None
 
     def listed(self, side: Side) -> list[Case]:
         """The cases that are wanted in one of the revisions and transports, for a list."""
@@ -99,7 +105,18 @@ class Choice(Struct, frozen=True, kw_only=True):
             raise Failure(f"--report: {error}", Exit.USAGE) from None
         if sum(not each.file for each in found) > 1:
             raise Failure("--report: only one can go to standard output", Exit.USAGE)
+        files = [Path(each.file).resolve() for each in found if each.file]
+        if len({*files}) < len(files):
+            raise Failure("--report: two reports to one file, the last would be all", Exit.USAGE)
         return found
+
+    def check_files(self) -> None:
+        """Raise Failure if what is asked for could not be written, before a run is made for it."""
+        for each in [*(each.file for each in self.wanted()), self.write_expected]:
+            if each and (why := _unwritable(Path(each), folder=False)):
+                raise Failure(f"{each} cannot be written: {why}")
+        if self.trace_dir and (why := _unwritable(Path(self.trace_dir), folder=True)):
+            raise Failure(f"{self.trace_dir} cannot be written: {why}")
 
     def check_traces(self) -> None:
         """Raise Failure for options of traces where none is asked for."""
@@ -126,6 +143,18 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 def _of_side(side: Side) -> list[Case]:
     return [case for case in all_cases() if case.side is side]
+
+
+def _unwritable(path: Path, *, folder: bool) -> str:
+    """Why a file (or a folder with files) cannot be written there; empty as far as can be seen."""
+    if path.exists() and path.is_dir() is not folder:
+        return "it is no folder" if folder else "it is a folder"
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there != path and not there.is_dir():
+        return f"{there} is no folder"
+    return "" if os.access(there, os.W_OK) else f"no permission for {there}"
 
 
 class _Declared:
@@ -202,7 +231,8 @@ class _Declared:
         typer.Option(
             "--expected-failures",
             metavar="FILE",
-            help="Known failures (TOML): others fail the run, and those that pass.",
+            help="Known failures (TOML): others fail the run, and entries that are no failure any"
+            " more (passed, or weak without --strict); what is inconclusive stays on the list.",
         ),
     ] = None
     write_expected: Annotated[

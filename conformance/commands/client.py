@@ -26,6 +26,7 @@ def check_client(options: Options, choice: Choice) -> int:
         cwd=None if target.cwd is None else os.fspath(target.cwd),
     )
     choice.check_traces()
+    choice.check_files()
     reports, expected = choice.wanted(), choice.expected(Side.CLIENT)
     bindings = choice.bindings(MEETING) or [Binding.HTTP]
     for binding in bindings:

@@ -27,8 +27,9 @@ T = TypeVar("T")
 
 _HEADINGS = {
     Judged.FAILURE: "failures",
-    Judged.UNEXPECTED_PASS: "expected to fail, and passed",
+    Judged.UNEXPECTED_PASS: "expected to fail, and no failure",
 }
+_DELETE = "the list is too long: delete these entries (what is weak fails only with --strict)"
 WIDTH = 240
 """Characters of what was said that a line of the terminal shows."""
 
@@ -62,15 +63,21 @@ def finish(
     console = errors if to_stdout else out
     if ended is None or ended.reached:
         _print(report, console, verbose=choice.verbose)
+    lost: list[Failure] = []
     for each in reports:
         text = FORMATS[each.format](report)
-        if each.file:
+        if not each.file:
+            out.file.write(text)
+            continue
+        try:
             _write(each.file, text)
             console.print(f"{each.format} report: {escape(each.file)}")
-        else:
-            out.file.write(text)
+        except Failure as error:
+            lost.append(error)
     if ended is not None and not ended.reached:
         raise Failure(ended.why)
+    if lost:
+        raise lost[0]
     if ended is not None:
         return Exit.INTERRUPTED
     if choice.write_expected is not None:
@@ -94,6 +101,8 @@ def _said(
 
 def _print(report: Report, console: Console, *, verbose: bool) -> None:
     console.print(counted({place: report.count(place) for place in report.places()}))
+    for why in report.left_out():
+        console.print(f"[dim]{escape(why)}[/]")
     for judged, heading in _HEADINGS.items():
         found = [
             entry
@@ -103,6 +112,8 @@ def _print(report: Report, console: Console, *, verbose: bool) -> None:
         if found:
             console.print(f"[bold]{heading}[/]")
             _print_cases(found, console, verbose=verbose)
+            if judged is Judged.UNEXPECTED_PASS:
+                console.print(_DELETE, style="dim")
     for case in report.stale:
         console.print(f"[bold red]expected to fail, and not applicable:[/] {escape(case)}")
     for how in report.away:

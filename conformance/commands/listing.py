@@ -13,8 +13,9 @@ def list_cases(cases: Sequence[Case], *, as_json: bool) -> int:
     if as_json:
         print_json([described(case) for case in cases])
         return 0
+    named = sum(bool(case.fixtures) for case in cases)
     print_table(
-        f"cases ({len(cases)})",
+        f"cases ({len(cases)}; {named} only with what a program for tests has)",
         ("id", "strength", "revisions", "bindings", "needs", "summary"),
         [
             (

@@ -26,6 +26,7 @@ def check_server(words: Sequence[str], options: Options, choice: Choice) -> int:
     """Check the servers that the words name, one for each binding."""
     cases, settings = choice.cases(Side.SERVER), choice.settings()
     choice.check_traces()
+    choice.check_files()
     reports, expected = choice.wanted(), choice.expected(Side.SERVER)
     secrets: list[str] = []
     subjects = subjects_of(words, options, choice, secrets)

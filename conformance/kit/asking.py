@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct
 
 from conformance.kit.answering import Answering
-from conformance.kit.features import Tool, sampled
+from conformance.kit.features import Tool
 from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Text
 from conformance.kit.link import Link
@@ -69,16 +69,22 @@ def _call(
     return params, for_arguments(schema, arguments or {})
 
 
-async def ask_about(link: Link, method: str, params: dict[str, Any], rounds: int = 1) -> Asked:
+async def ask_about(
+    link: Link,
+    method: str,
+    params: dict[str, Any],
+    rounds: int = 1,
+    headers: dict[str, str] | None = None,
+) -> Asked:
     """Make a request and collect what the server asks meanwhile, answering it.
 
     In the modern era the questions of so many ``input_required`` results are answered; the reply
-    is the last one that came.
+    is the last one that came.  ``headers``: those that its arguments ask for.
     """
     before = len(link.asked)
     asked: list[Message] = []
     for left in range(rounds, -1, -1):
-        reply = await link.request(method, params)
+        reply = await link.request(method, params, headers=headers or None)
         asked += embedded(reply)
         if not left or not needs_input(reply):
             break
@@ -169,19 +175,30 @@ def ended(reply: Reply) -> bool:
 
 
 async def pages(link: Link, method: str) -> list[dict[str, Any]]:
-    """All pages of a list; raises Broken if one of them fails or they have no end."""
+    """The pages of a list, as far as one leads to another; raises Broken if one of them fails.
+
+    Where a cursor leads back, what came so far is all there is, each page once: that the pages
+    have an end is for the cases of pagination to say.
+    """
     found: list[dict[str, Any]] = []
+    seen: list[Any] = []
     params: Any = UNSET
-    for _ in range(PAGES):
-        reply = await link.request(method, params)
-        found.append(reply.result)
-        cursor = reply.result.get("nextCursor")
-        if cursor is None:
-            return found
-        if params == {"cursor": cursor}:
-            raise Broken(f"{method} leads from the cursor {cursor!r} to itself", method)
+    while len(found) < PAGES:
+        page = (await link.request(method, params)).result
+        found.append(page)
+        cursor = page.get("nextCursor")
+        if not isinstance(cursor, str):
+            break
+        if cursor in seen:
+            return [page for number, page in enumerate(found) if not _had(page, found[:number])]
+        seen.append(cursor)
         params = {"cursor": cursor}
-    raise Broken(f"{method} has more than {PAGES} pages", method)
+    return found
+
+
+def _had(page: dict[str, Any], before: list[dict[str, Any]]) -> bool:
+    """Whether there is such a page among these, wherever it leads."""
+    return any({**page, "nextCursor": 0} == {**each, "nextCursor": 0} for each in before)
 
 
 async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:
@@ -193,16 +210,6 @@ async def entries(link: Link, method: str, member: str) -> list[dict[str, Any]]:
             raise Broken(f"{member} has to be an array of objects, not {part!r:.80}", flaw=method)
         found += part
     return found
-
-
-def callable_tools(tools: dict[str, Tool], *, at_most: int = 5) -> list[Tool]:
-    """Tools that say that they only read, and whose arguments can be made up."""
-    found = [
-        tool
-        for tool in tools.values()
-        if tool.annotations.get("readOnlyHint") is True and sampled(tool.input_schema) is not None
-    ]
-    return found[:at_most]
 
 
 async def capabilities_of(link: Link) -> dict[str, Any]:

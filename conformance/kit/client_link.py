@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct
 
 from conformance.kit import messages
+from conformance.kit.account import Account
 from conformance.kit.client_record import ClientRecord
 from conformance.kit.client_serving import Serving, completed
 from conformance.kit.client_wire import Arrival, Asked, Came, Ended, HostWire, Signal
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message, encode
-from conformance.kit.model import Binding
-from conformance.kit.verdicts import Broken, Inconclusive, check
+from conformance.kit.model import LINES, Binding
+from conformance.kit.verdicts import ARRAY, BATCH, ID, MESSAGE, NOISE, Broken, Inconclusive, check
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
 
@@ -47,6 +48,8 @@ class ClientLink(ClientRecord):
         self.revision = revision
         self.serving = serving
         self.inbox: list[Message] = []
+        self.account = Account("client", revision)
+        """What was said unasked."""
         self._pending: list[Asked] = []
         self._owed: dict[int, int] = {}
         self._get = 0
@@ -200,6 +203,7 @@ class ClientLink(ClientRecord):
         """Answer a request with an error; over HTTP with ``status``, if nothing was said yet."""
         value = messages.error(message.id, code, text, data)
         if status is not None and self.wire.binding is Binding.HTTP:
+            self.account.said(value)
             http = self.talk.http(self)
             exchange = message.source.exchange
             self._owed.pop(exchange, None)
@@ -210,6 +214,7 @@ class ClientLink(ClientRecord):
 
     async def answer(self, message: Message, value: Any, *, end: bool = True) -> bool:
         """Send an answer made by hand (JSON, or bytes) where that of the request belongs."""
+        self.account.said(value)
         payload = value if isinstance(value, bytes) else encode(value)
         if self.wire.binding is not Binding.HTTP:
             return await self.wire.say(payload)
@@ -271,6 +276,7 @@ class ClientLink(ClientRecord):
         Over HTTP on the stream of ``about``, else on the GET stream, else on that of the newest
         request that is open; raises Inconclusive if there is none.
         """
+        self.account.said(value)
         payload = value if isinstance(value, bytes) else encode(value)
         if self.wire.binding is not Binding.HTTP:
             return await self.wire.say(payload)
@@ -335,25 +341,42 @@ class ClientLink(ClientRecord):
             await http.reply(asked.exchange, NOT_ALLOWED, [("allow", "POST")])
 
     async def _message(self, message: Message) -> None:
+        exchange = message.source.exchange
         if message.kind is Kind.INVALID:
             self.invalid.append(message)
-            raise Broken(f"the client sent an invalid message: {message.told}")
+            if self.wire.binding in LINES and message.stray and self.talk.skips_noise:
+                return
+            flaw = self._flaw(message)
+            told = f"the client sent an invalid message: {message.told}"
+            known = messages.meant(message) if flaw in self.talk.forgives else None
+            if known is None:
+                raise Broken(told, flaw)
+            message = known
         parts = message.parts if message.kind is Kind.BATCH else [message]
-        check(
-            message.kind is not Kind.BATCH or self.revision.batches,
-            f"{self.revision.name} has no batches, the client sent one",
-        )
-        exchange = message.source.exchange
+        if message.kind is Kind.BATCH and not self.revision.batches:
+            flaw = self._flaw(message)
+            told = f"{self.revision.name} has no batches, the client sent one: {message.begin}"
+            check(flaw in self.talk.forgives, told, flaw)
         owed = sum(part.kind is Kind.REQUEST for part in parts)
         if exchange:
             self._owed[exchange] = owed
         for part in parts:
             self.seen.append(part)
+            self.account.heard(part)
             self.inbox.append(part)
         if exchange and not owed and self.wire.binding is Binding.HTTP:
             methods = {part.method or "answer" for part in parts}
             if not methods & self.serving.hold:
                 await self.talk.http(self).reply(exchange, ACCEPTED)
+
+    def _flaw(self, message: Message) -> str:
+        """What a broken message is to be known by."""
+        if message.kind is Kind.BATCH:
+            lines = ARRAY if self.wire.binding in LINES else MESSAGE
+            return BATCH if self.wire.binding is Binding.HTTP else lines
+        if self.wire.binding in LINES and (message.stray or message.value is None):
+            return NOISE
+        return ID if message.misnamed else MESSAGE
 
     async def serve(
         self, wanted: Callable[[Message], bool] | None = None, *, everything: bool = False

@@ -17,7 +17,7 @@ from conformance.kit.hosts.sse import SseHost
 from conformance.kit.hosts.stdio import StdioHost
 from conformance.kit.hosts.ws import WsHost
 from conformance.kit.model import Binding, Case, Page, Result, Strength, Verdict
-from conformance.kit.verdicts import Broken, Ended, Inconclusive, NotApplicable
+from conformance.kit.verdicts import MISMADE, Broken, Ended, Inconclusive, NotApplicable
 from mcpcore.spec.revisions import Revision
 
 HOSTS: Mapping[Binding, Callable[[HostSettings], Any]] = {
@@ -79,6 +79,12 @@ class ClientFeatures(Struct):
     problems: list[str] = field(default_factory=list)
     silent: bool = False
     """It was started, said nothing at all, and did not end."""
+    endless: bool = False
+    """Whether it did not end by itself when it was done."""
+    noisy: bool = False
+    """Whether it writes lines that are no messages; they are passed over where that is known."""
+    forgiven: set[str] = field(default_factory=set)
+    """Flaws of its messages that a case has found; they are passed over by the others."""
     heard: bool = False
     """Whether anything came of the client, of whatever kind."""
     broken: bool = False
@@ -157,10 +163,18 @@ def _probe(scenario: str, look: Callable[[ClientTalk], Any]) -> Case:
 
 
 async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
+    talk.skips_noise = True
+    talk.forgives = MISMADE
     await talk.launch()
     try:
         link = await talk.accept()
         first = await link.begun()
+    except Ended as error:
+        strays = [stray for each in talk.links for stray in each.invalid]
+        if strays and not any(each.seen for each in talk.links):
+            # who has sent no messages may have meant these
+            raise Broken(f"the client sent an invalid message: {strays[0].told}") from error
+        raise
     finally:
         features.heard = any(
             each.asked or each.seen or each.noise or each.invalid for each in talk.links
@@ -176,6 +190,8 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
     except Ended:
         return
     finally:
+        features.noisy = any(each.stray for each in link.invalid)
+        features.endless = talk.ended is None
         told = link.notifications("notifications/initialized")
         features.ready = bool(told) or not talk.revision.handshake
     if report.steps:
@@ -210,7 +226,8 @@ async def play_client(
         result.verdict = Verdict.INCONCLUSIVE
         result.detail = f"{_UNMET.format(case.scenario)} before, and did not end"
         return result
-    made = HOSTS[binding](HostSettings())
+    timing = timing or ClientTiming()
+    made = HOSTS[binding](HostSettings(patience=timing.answer))
     async with made:
         host: Host = made if between is None else between.host(made)
         process = ClientProcess(command, host, revision, env=env, cwd=cwd)
@@ -231,10 +248,13 @@ async def play_client(
             host,
             revision,
             Launcher(start, process.said, report, process.signal),
-            timing=timing or ClientTiming(),
+            timing=timing,
             seed=seed,
             declared=None if features is None else features.capabilities,
             says_ready=features is None or features.ready,
+            skips_noise=features is not None and features.noisy,
+            forgives=() if features is None else features.forgiven,
+            endless=features is not None and features.endless,
         )
         started, result.started = host.now(), time()
         try:
@@ -261,6 +281,7 @@ async def _judged(case: Case, talk: ClientTalk, result: Result) -> None:
             result.verdict, result.detail = Verdict.WEAK, "; ".join(talk.weaknesses)
     except Broken as error:
         result.verdict, result.detail = _WHEN_BROKEN[case.strength], error.detail
+        result.flaw = error.flaw
     except NotApplicable as error:
         result.verdict, result.detail = Verdict.NOT_APPLICABLE, error.detail
     except Inconclusive as error:

@@ -114,6 +114,7 @@ def texts(result: Any) -> list[str]:
 
 async def ends_in_order(talk: ClientTalk) -> None:
     """See a client end a server process that ends by itself when its input is closed."""
+    talk.endless = False  # who does not end the server does not end: this is about it
     link = await talk.open()
     await talk.finished()
     names = [each.name for each in link.signals]

@@ -1,7 +1,7 @@
 """What the dialogue of a client case is given: the kit as a server, and a client to come."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Never, cast
 
 import msgspec
@@ -27,6 +27,12 @@ from mcpcore.spec.revisions import Revision
 
 EPILOGUE = 0.5
 """Seconds for a client to end that has left; how it does says why."""
+
+
+ENDLESS = (
+    "the client does not end by itself when it is done, neither here nor where it only had to list"
+    " the tools and leave (docs/conformance-clients.md)"
+)
 
 
 class ClientTiming(Struct, frozen=True):
@@ -110,6 +116,9 @@ class ClientTalk:
         seed: int,
         declared: Mapping[str, Any] | None = None,
         says_ready: bool = True,
+        skips_noise: bool = False,
+        forgives: Collection[str] = (),
+        endless: bool = False,
     ) -> None:
         self.case = case
         self.host = host
@@ -121,6 +130,12 @@ class ClientTalk:
         """Capabilities that the client was found to declare."""
         self.says_ready = says_ready
         """Whether the client was seen to send notifications/initialized."""
+        self.endless = endless
+        """Whether the client was seen not to end by itself: then that says nothing of a clause."""
+        self.skips_noise = skips_noise
+        """Whether lines that are no messages are passed over, and stand in ``invalid`` alone."""
+        self.forgives = forgives
+        """Flaws of messages that are passed over, of ``MISMADE``: each is taken as it is meant."""
         self.random = random.Random(seed)  # noqa: S311 - has to repeat itself
         self.notes: list[str] = []
         self.weaknesses: list[str] = []
@@ -204,12 +219,19 @@ class ClientTalk:
         return value
 
     async def finished(self, within: float | None = None) -> Ended:
-        """Answer everything by default until the client's process ends; Broken if it does not."""
+        """Answer everything by default until the client's process ends; Broken if it does not.
+
+        Inconclusive for a client that was seen never to do it.
+        """
         if not self._launched:
             await self.launch()
         self._everything = True
         seconds = self.timing.exit if within is None else within
+        if self.endless:
+            seconds = min(seconds, self.timing.answer)
         await self.until(lambda: self.ended, seconds)
+        if self.ended is None and self.endless:
+            raise Inconclusive(ENDLESS)
         if self.ended is None:
             raise Broken(f"the client did not end within {seconds:g} s")
         return self.ended

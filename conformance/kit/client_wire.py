@@ -166,8 +166,10 @@ class FramesHostWire(HostWire, Protocol):
 
 
 class HostSettings(Struct, kw_only=True):
-    """How a host treats connections before there is a wire that a case could use."""
+    """How a host treats connections, above all before there is a wire that a case could use."""
 
+    patience: float = 5.0
+    """Seconds for a write, after which the client is not one that reads."""
     subprotocol: str | None = "mcp"
     """WebSocket: selected if it is offered, or whatever ``select_anyway`` says."""
     select_anyway: bool = False

@@ -2,20 +2,39 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 from conformance.kit.asking import call
+from conformance.kit.messages import Message
+from conformance.kit.reply import Reply
 from conformance.kit.shapes import result_problem
 from conformance.kit.talk import ServerTalk
-from conformance.kit.verdicts import Broken, check
+from conformance.kit.verdicts import Broken, Inconclusive, check
 
 
 async def called(talk: ServerTalk, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Call a tool that has to answer; the result has the shape of its revision."""
     reply = await call(await talk.open(), talk.tool(name), arguments)
-    problem = result_problem("tools/call", reply.result, talk.revision)
-    check(not problem, f"the result of {name}: {problem}", "tools/call")
+    check_result(talk, "tools/call", reply.result, name)
     return reply.result
+
+
+def check_result(talk: ServerTalk, method: str, result: dict[str, Any], of: str) -> None:
+    """Check that the result of a request has the shape of its revision; ``of``: what was asked."""
+    problem = result_problem(method, result, talk.revision)
+    check(not problem, f"the result of {of}: {problem}", method)
+
+
+def answer_of(reply: Reply, of: str, others: Sequence[str]) -> Message:
+    """The answer that one of several got; ``others``: those that are still to be asked for.
+
+    Raises Inconclusive if none came, with what is not looked at then.
+    """
+    if reply.message is None:
+        left = f"; not looked at: {', '.join(others)}" if others else ""
+        raise Inconclusive(f"{of} got {reply}{left}")
+    return reply.message
 
 
 def block(result: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -26,12 +45,15 @@ def block(result: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(found[0])
 
 
-def check_base64(text: str, where: str) -> bytes:
-    """Check that this is base64 of RFC 4648, and return what it stands for."""
+def check_base64(text: str, where: str, flaw: str = "") -> bytes:
+    """Check that this is base64 of RFC 4648, and return what it stands for.
+
+    ``flaw``: see :class:`Broken`.
+    """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Broken(f"{where} is not base64: {text[:40]!r}") from error
+        raise Broken(f"{where} is not base64: {text[:40]!r}", flaw) from error
 
 
 def check_mime_type(value: Any, where: str) -> None:

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 import anyio
 from msgspec import UNSET
 
-from conformance.kit.features import OFFERS, Features, Tool
+from conformance.kit.features import OFFERS, TEMPLATES, Features, Tool
+from conformance.kit.heard import header
 from conformance.kit.link import Link
+from conformance.kit.lists import is_unknown
 from conformance.kit.log import Log
 from conformance.kit.messages import Kind
 from conformance.kit.reply import Reply
@@ -21,6 +23,7 @@ PAGES = 100
 """Pages of a list that are read at most."""
 LAST = 300
 """Characters of standard error that are shown of a server that cannot be looked at."""
+REDIRECTIONS = range(300, 400)
 UNAUTHORIZED, FORBIDDEN = 401, 403
 METHOD_NOT_FOUND = -32601
 
@@ -48,6 +51,8 @@ async def discover(
             features.heard = features.declined = True
             features.status = error.__cause__.status
             features.guarded = features.status == UNAUTHORIZED
+            if features.status in REDIRECTIONS:
+                features.location = header(error.__cause__.headers, "location") or ""
     finally:
         features.heard |= any(map(_heard, talk.links))
         for each in talk.links:
@@ -114,11 +119,12 @@ async def _handshake(talk: ServerTalk, features: Features) -> None:
         return
     found = reply.result
     agreed = found.get("protocolVersion")
-    if agreed != talk.revision.name:
+    if isinstance(agreed, str) and agreed != talk.revision.name:
         features.problems.append(f"initialize agreed to {agreed!r}")
         features.declined = await agrees_to(talk, agreed)
         return
-    features.revision = agreed
+    # who names no version may well speak it: the case about that answer finds it, and no other
+    features.revision = talk.revision.name
     features.capabilities = _object(found.get("capabilities"))
     features.server_info = _object(found.get("serverInfo"))
     await link.accepted(await link.notify("notifications/initialized"))
@@ -214,6 +220,9 @@ def _refused(reply: Reply, features: Features) -> None:
     # a method that is not there is answered with 404 in the modern era
     if message is None or message.kind is not Kind.ERROR or message.code != METHOD_NOT_FOUND:
         features.status = reply.status if reply.refused else None
+    if reply.status in REDIRECTIONS:
+        features.status = reply.status
+        features.location = reply.header("location") or ""
 
 
 async def _lists(link: Link, features: Features) -> None:
@@ -229,15 +238,14 @@ async def _lists(link: Link, features: Features) -> None:
             )
     if features.declares("resources"):
         features.resources = await _list(link, "resources/list", "resources", features)
-        features.templates = await _list(
-            link, "resources/templates/list", "resourceTemplates", features
-        )
+        features.templates = await _list(link, TEMPLATES, "resourceTemplates", features)
     if features.declares("prompts"):
         features.prompts = await _list(link, "prompts/list", "prompts", features)
 
 
 async def _list(link: Link, method: str, member: str, features: Features) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
+    seen: list[Any] = []
     params: dict[str, Any] = {}
     for _ in range(PAGES):
         reply = await _asked(link, method, features, params)
@@ -246,6 +254,9 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
             break
         if reply.silent:
             raise Inconclusive(f"{method} got {reply}")  # what else is listed, it is not asked for
+        if method == TEMPLATES and is_unknown(reply.message):
+            features.unknown.add(method)
+            break
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             features.problems.append(f"{method} got {reply}")
             features.unlisted.add(method)
@@ -254,8 +265,9 @@ async def _list(link: Link, method: str, member: str, features: Features) -> lis
         if isinstance(entries, list):
             found += [entry for entry in entries if isinstance(entry, dict)]
         cursor = reply.result.get("nextCursor")
-        if cursor is None:
+        if cursor is None or cursor in seen:
             break
+        seen.append(cursor)
         params = {"cursor": cursor}
     return found
 

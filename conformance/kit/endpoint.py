@@ -11,8 +11,10 @@ from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message, encode, request
 from conformance.kit.model import MODERN, STREAMABLE, Page, ServerPlay, Strength
 from conformance.kit.probes import plain_request
+from conformance.kit.reply import Sent
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
+from conformance.kit.watched import Watched
 from conformance.kit.wire import Overrides, Plain, Poured
 from mcpcore.spec.revisions import BY_NAME, LATEST, LATEST_LEGACY, Span
 
@@ -139,6 +141,11 @@ class Endpoint:
         sent = await self.link.say(value, headers=headers)
         return await self.answer(sent.exchange)
 
+    async def call(self, what: Watched, token: str, *, id: Any = None) -> Sent:
+        """Make a request that was found, or is known, with a token for its progress."""
+        message = self.message(what.method, what.asking(token), id=id)
+        return await self.link.say(message, headers=what.headers or None)
+
     async def fetch(
         self,
         method: str,
@@ -149,16 +156,27 @@ class Endpoint:
     ) -> Answer:
         """Send one request with these headers only, and wait for the end of the response."""
         exchange = await self.wire.fetch(method, headers=headers, body=body, target=target)
+        if method == "POST" and body is not None and not self.link.coming_back.by_hand:
+            self.link.coming_back.posted(exchange, body)
         return await self.answer(exchange)
 
     async def open(
-        self, last_event_id: str | None = None, *, headers: Sequence[tuple[str, str]] | None = None
+        self,
+        last_event_id: str | None = None,
+        *,
+        headers: Sequence[tuple[str, str]] | None = None,
+        whole: bool = False,
     ) -> Answer:
-        """GET an event stream; returns when the head is there."""
+        """GET an event stream; returns when the head is there.
+
+        ``whole``: it is that of a request, and is picked up again where it ends without an answer.
+        """
         if headers is None:
             exchange = await self.wire.listen(last_event_id)
         else:
             exchange = await self.wire.fetch("GET", headers=headers)
+        if whole and last_event_id is not None:
+            self.link.coming_back.picked_up(exchange, last_event_id)
         await self.link.until(
             lambda: self.link.heads.get(exchange) or self.link.ended.get(exchange)
         )
@@ -173,8 +191,8 @@ class Endpoint:
         return await self.fetch("DELETE", headers=[*kept, *mine, *extra])
 
     async def answer(self, exchange: int, within: float | None = None) -> Answer:
-        """Wait for the end of a response."""
-        await self.link.until(lambda: self.link.ended.get(exchange), within)
+        """Wait for the end of a response, also of one that the server gives in several parts."""
+        await self.link.until(lambda: self.link.ended.get(exchange), within, of=exchange)
         return self.so_far(exchange)
 
     def so_far(self, exchange: int) -> Answer:
@@ -236,9 +254,11 @@ class Endpoint:
         return await self.wire.pour(*pieces, **options)
 
 
-async def endpoint(talk: ServerTalk, **options: Any) -> Endpoint:
-    """Open a conversation over HTTP."""
-    return Endpoint(talk, await talk.open(**options))
+async def endpoint(talk: ServerTalk, *, by_hand: bool = False, **options: Any) -> Endpoint:
+    """Open a conversation over HTTP; ``by_hand``: the case looks at its streams itself."""
+    link = await talk.open(**options)
+    link.coming_back.by_hand |= by_hand
+    return Endpoint(talk, link)
 
 
 def final(found: Poured) -> list[Plain]:

@@ -4,12 +4,19 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
+from conformance.kit.shown import Shown
 from conformance.kit.usable import items, members, texts, whole
+from conformance.kit.watched import Seen
 
 FIRST_CHOICE = ("test_simple_text", "echo", "add", "greet")
 """Names of tools that are taken for harmless wherever they are found."""
+FIXTURE = ("test_structured_output", "test_x_mcp_header", "test_x_mcp_header_kinds")
+"""Names of the official suite's fixture that stand for a kind of tool: harmless, too."""
 OFFERS = ("tools", "resources", "prompts")
 """What is declared, and listed."""
+TEMPLATES = "resources/templates/list"
+"""The one list that no capability promises: of ``resources``, its page asks for the list of
+resources alone."""
 ANY_TOOL = "*"
 """In the place of a name: every tool may be called."""
 LONGEST = 10_000
@@ -33,8 +40,17 @@ class Tool(Struct):
     @property
     def harmless(self) -> bool:
         """It says that it only reads, or destroys nothing."""
-        reads = self.annotations.get("readOnlyHint") is True
-        return reads or self.annotations.get("destructiveHint") is False
+        return self.reads or self.annotations.get("destructiveHint") is False
+
+    @property
+    def reads(self) -> bool:
+        """It says that it only reads."""
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def destroys(self) -> bool:
+        """It says that it may destroy something; of what only reads that means nothing."""
+        return not self.reads and self.annotations.get("destructiveHint") is True
 
 
 class Features(Struct):
@@ -58,39 +74,62 @@ class Features(Struct):
     """Whether the server has shown in an orderly way that it does not speak the revision."""
     status: int | None = None
     """The HTTP status with which it refused what began the conversation."""
+    location: str = ""
+    """Where it pointed to with that status."""
     guarded: bool = False
     """Whether it answered that it serves only who has other credentials, or nobody here."""
     tried: bool = False
     """Whether bare cases are played although nobody knows that the revision is spoken."""
     least: str = ""
     """The plainest request that was seen to be served; empty: that which has to be, in its era."""
+    forgiven: set[str] = field(default_factory=set)
+    """Flaws of its messages that are passed over: none of a server's are."""
     noisy: bool = False
     """Whether it is known to write other lines than messages to its standard output."""
     answers_notifications: bool = False
     """Whether errors were heard that have no id, though all that was asked was answered."""
     unlisted: set[str] = field(default_factory=set)
     """Methods of lists that were asked for, and not got."""
+    unknown: set[str] = field(default_factory=set)
+    """Methods that no capability promises, and that the server does not have (-32601)."""
+    mute: set[str] = field(default_factory=set)
+    """Bindings over which errors were waited for that were due, and did not come."""
     allowed: tuple[str, ...] = ()
     """Names of tools that may be called whatever they say of themselves."""
+    withheld: frozenset[str] = frozenset()
+    """Names of tools that no case gets to see, as they say that they destroy."""
+    shown: Shown = field(default_factory=Shown)
+    """What was found by trying; the same for all who have these features."""
+    seen: Seen = field(default_factory=Seen)
+    """What was seen to come of calls; the same for all, too."""
 
     def has(self, need: str) -> str:
         """Return why a case that needs this does not apply; empty if it does."""
         kind, separator, name = need.partition(":")
         if not separator:
             return "" if self.declares(need) else f"the server does not declare {need}"
+        if kind == "method":
+            return "" if self.serves(name) else f"the server has no {name}"
+        if kind == "found":
+            return ""  # the case itself looks for it
         there: dict[str, list[Any]] = {
             "tool": [*self.tools],
             "prompt": [each.get("name") for each in self.prompts],
             "resource": [each.get("uri") for each in self.resources],
             "template": [each.get("uriTemplate") for each in self.templates],
         }
-        return "" if name in there[kind] else f"the server has no {kind} {name}"
+        if name not in there[kind]:
+            return f"the server has no {kind} {name}"
+        if kind == "tool" and not self.may_be_named(self.tools[name]):
+            return f"the tool {name} says that it destroys; --tool {name} allows to call it"
+        return ""
 
     def usable(self) -> "Features":
         """The same without what is malformed: entries that cannot be asked for, parts of schemas.
 
-        Cases that work with something that was listed find it here; those about the lists
-        themselves ask for them again, and see them as they are.
+        Tools that say that they destroy, and were not allowed, are left out as well.  Cases that
+        work with something that was listed find it here; those about the lists themselves ask for
+        them again, and see them as they are.
         """
         return structs.replace(
             self,
@@ -101,8 +140,12 @@ class Features(Struct):
                     output_schema=members(tool.output_schema) or None,
                 )
                 for name, tool in self.tools.items()
-                if not tool.listed or isinstance(tool.listed.get("name"), str)
+                if self.may_be_named(tool)
+                and (not tool.listed or isinstance(tool.listed.get("name"), str))
             },
+            withheld=frozenset(
+                name for name, tool in self.tools.items() if not self.may_be_named(tool)
+            ),
             resources=_identified(self.resources, "uri"),
             templates=_identified(self.templates, "uriTemplate"),
             prompts=_identified(self.prompts, "name"),
@@ -124,35 +167,78 @@ class Features(Struct):
             value = value[part]
         return value is not False and value is not None
 
-    def plainest_tool(self) -> Tool | None:
-        """A tool to call: one that was named, or one without harm, with the fewest arguments.
+    def may_call(self, tool: Tool) -> bool:
+        """Whether a tool may be called that was found in the list: all such are chosen by this.
 
-        A tool that says nothing of itself may destroy something, as the specification has it
-        (``ToolAnnotations``).
+        That is one that was allowed, that says of itself that it does no harm, or that has a name
+        of which the kit knows so.  A tool that says nothing of itself may destroy something, as
+        the specification has it (``ToolAnnotations``).
         """
+        return tool.harmless or self._trusted(tool)
+
+    def may_be_named(self, tool: Tool) -> bool:
+        """Whether a tool may be called whose name a case knows: not if it says that it destroys."""
+        return self._allowed(tool) or not tool.destroys
+
+    def _allowed(self, tool: Tool) -> bool:
+        return ANY_TOOL in self.allowed or tool.name in self.allowed
+
+    def _trusted(self, tool: Tool) -> bool:
+        """Whether it was allowed, or has a name of a harmless one and says nothing else."""
+        known = tool.name in FIRST_CHOICE or tool.name in FIXTURE
+        return self._allowed(tool) or (known and not tool.destroys)
+
+    def plainest_tool(self) -> Tool | None:
+        """A tool to call: one that was named, or one without harm, with the fewest arguments."""
         for name in (*self.allowed, *FIRST_CHOICE):
-            if name in self.tools:
+            if name in self.tools and self.may_call(self.tools[name]):
                 return self.tools[name]
         usable = [
             tool
             for tool in self.tools.values()
-            if (ANY_TOOL in self.allowed or tool.harmless)
-            and sampled(tool.input_schema) is not None
+            if self.may_call(tool) and sampled(tool.input_schema) is not None
         ]
         return min(
             usable,
             key=lambda tool: (
                 not tool.harmless,
-                tool.annotations.get("readOnlyHint") is not True,
+                not tool.reads,
                 len(items(tool.input_schema.get("required"))),
             ),
             default=None,
         )
 
-    def harmless_request(self) -> tuple[str, dict[str, Any]]:
-        """A request that the server has declared: a list of something, else the least there is."""
+    def plain_tools(self, at_most: int | None = None) -> list[Tool]:
+        """Tools to call, the plainest first: what was named, and what says that it only reads."""
+        first = self.plainest_tool()
+        others = [
+            tool
+            for tool in self.tools.values()
+            if (tool.reads or self._trusted(tool))
+            and sampled(tool.input_schema) is not None
+            and tool is not first
+        ]
+        return [] if first is None else [first, *others][:at_most]
+
+    def tried_tools(self, at_most: int) -> list[Tool]:
+        """Tools to try, all that may be called: the plainest first, then what only reads."""
+        first = self.plain_tools()
+        others = [
+            tool
+            for tool in self.tools.values()
+            if self.may_call(tool) and sampled(tool.input_schema) is not None and tool not in first
+        ]
+        return [*first, *others][:at_most]
+
+    def harmless_request(self, *, modern: bool) -> tuple[str, dict[str, Any]]:
+        """A request that the server serves: a list that it has declared, else the plainest one."""
         got = [method for method in self.lists if method not in self.unlisted]
-        return next(iter([*got, *self.lists]), "tools/list"), {}
+        plainest = self.plainest_request(modern=modern)
+        return next(iter([*got, *self.lists]), plainest), {}
+
+    def serves(self, method: str) -> bool:
+        """Whether the server has not said of a method that it is not there."""
+        return method not in self.unknown
 
     @property
     def lists(self) -> list[str]:

@@ -54,12 +54,19 @@ def for_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str
     for name, rules in members(schema.get("properties")).items():
         if not isinstance(rules, dict) or arguments.get(name) is None:
             continue
-        wanted = rules.get("x-mcp-header")
-        if isinstance(wanted, str) and _TOKEN.fullmatch(wanted):
-            made[f"mcp-param-{wanted.lower()}"] = _text(arguments[name])
+        if header := mirror(rules):
+            made[header] = _text(arguments[name])
         elif rules.get("type") == "object" and isinstance(arguments[name], dict):
             made.update(for_arguments(rules, arguments[name]))
     return made
+
+
+def mirror(rules: dict[str, Any]) -> str:
+    """The header that a property asks to be mirrored into; empty if in none that there can be."""
+    wanted = rules.get("x-mcp-header")
+    if not isinstance(wanted, str) or not _TOKEN.fullmatch(wanted):
+        return ""
+    return f"mcp-param-{wanted.lower()}"
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,8 @@ class Text(Struct):
     """Of the SSE event that carried it."""
     at: float = 0.0
     """By the stage's clock, in seconds."""
+    retry: int | None = None
+    """In milliseconds, of the SSE event that carried it."""
 
 
 class Event(Struct):
@@ -49,6 +51,8 @@ class Done(Struct):
     body: bytes = b""
     """A body that is neither a message nor an event stream."""
     at: float = 0.0
+    cut: bool = False
+    """Whether the kit itself has cut it off."""
 
 
 class Gone(Struct):

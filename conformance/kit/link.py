@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import UNSET, UnsetType
 
 from conformance.kit import messages
+from conformance.kit.account import SAFE, Account
 from conformance.kit.answering import Answering
-from conformance.kit.heard import Done, Event, Gone, Head, Heard, Noise, Text
+from conformance.kit.apart import shape_problem
+from conformance.kit.heard import Head, Text
+from conformance.kit.link_coming_back import ComingBack
+from conformance.kit.link_record import LinkRecord, key_of
 from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
-from conformance.kit.shapes import result_problem
-from conformance.kit.verdicts import ERROR, NOISE, Broken, Ended, Inconclusive, check
+from conformance.kit.verdicts import Broken, Ended, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import (
@@ -27,12 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
-OK, MULTIPLE_CHOICES = 200, 300
 INITIALIZED = "notifications/initialized"
-_PASSING = frozenset(
-    {"notifications/cancelled", "notifications/progress", "notifications/tasks/status"}
-)
-"""What may be left of something that is over, and says nothing of the case that it comes in."""
 STATEFUL = frozenset(
     {
         "logging/setLevel",
@@ -45,7 +43,7 @@ STATEFUL = frozenset(
 """Requests after which a conversation is not what it was."""
 
 
-class Link:
+class Link(LinkRecord):
     """Sends messages to a server and sorts what comes back.
 
     What is heard and not asked for stays in ``inbox`` until it is expected; questions of the
@@ -61,36 +59,15 @@ class Link:
         capabilities: dict[str, Any],
         answering: Answering,
         first_id: int = 1,
+        account: Account | None = None,
     ) -> None:
-        self.talk = talk
-        self.wire = wire
-        self.revision = revision
+        super().__init__(talk, wire, revision, account or Account("server", revision))
         self.capabilities = capabilities
         self.answering = answering
-        self.inbox: list[Message] = []
-        self.asked: list[Message] = []
-        """Requests of the server, oldest first, answered or not."""
-        self.heads: dict[int, Head] = {}
-        self.ended: dict[int, Done] = {}
-        self.events: list[Event] = []
-        self.gone: Gone | None = None
-        self.strays: list[Message] = []
-        """Lines of a process that are no messages, where they are skipped."""
-        self.heard = 0
-        """Messages so far, and what should have been one."""
-        self.spoilt = False
-        """Whether the conversation is in a state that another case should not find."""
+        self.coming_back = ComingBack(talk, wire, revision)
         self.next_id = first_id
         self.begun = first_id > 1
         """Whether an earlier case has heard the server here."""
-        self._waiting: set[tuple[type, str]] = set()
-        """Requests without an answer."""
-        self._methods: dict[tuple[type, str], str] = {}
-        """The methods of requests, for as long as the conversation lasts."""
-        self._fences: set[tuple[type, str]] = set()
-        """Requests of which any answer will do."""
-        self._misshapen: set[tuple[type, str]] = set()
-        """Those of them that have got an answer which is no valid message."""
         self._said = self.begun
         """Whether anything was sent."""
         self._opening: Any = UNSET
@@ -130,17 +107,31 @@ class Link:
     async def say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
         """Send one message: a JSON value, or bytes as they are."""
         self.spoilt = True
-        return await self._say(value, headers=headers, method=method)
+        by_hand = self.coming_back.by_hand
+        return await self._say(value, headers=headers, method=method, by_hand=by_hand)
 
-    async def _say(self, value: Any, *, headers: Overrides | None = None, method: str = "") -> Sent:
+    async def _say(
+        self,
+        value: Any,
+        *,
+        headers: Overrides | None = None,
+        method: str = "",
+        by_hand: bool = False,
+    ) -> Sent:
         payload = value if isinstance(value, bytes) else encode(value)
+        self.account.said(value)
         exchange = await self.wire.say(payload, headers=headers)
+        if not by_hand:
+            self.coming_back.posted(exchange, payload)
         self._said = True
         identifier: Any = UNSET
+        if isinstance(value, bytes):
+            self._taken.clear()  # what ids it has, nobody knows
         if isinstance(value, dict):
             method = method or str(value.get("method", ""))
             identifier = value.get("id", UNSET)
-            self._methods[_key(identifier)] = method
+            self._methods[key_of(identifier)] = method
+            self._taken.discard(key_of(identifier))
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)
@@ -159,12 +150,15 @@ class Link:
         """Send a request and do not wait; ``bare``: params exactly as given, without ``_meta``."""
         identifier = self.id() if isinstance(id, UnsetType) else id
         complete = params if bare else self.params(params, meta)
-        self._waiting.add(_key(identifier))
+        self._waiting.add(key_of(identifier))
         if method == "initialize" and not self._said and complete == self.opening():
             self._opening = identifier
         else:
             self.spoilt |= bare or method in STATEFUL
-        return await self._say(messages.request(identifier, method, complete), headers=headers)
+        sent = await self._say(messages.request(identifier, method, complete), headers=headers)
+        large = isinstance(identifier, int) and abs(identifier) >= SAFE
+        sent.sound = messages.is_id(identifier) and not large and not bare
+        return sent
 
     async def notify(
         self, method: str, params: Any = UNSET, *, headers: Overrides | None = None
@@ -196,7 +190,7 @@ class Link:
         for _ in range(10):
             reply = await self.request(method, params, **rest)
             found = reply.result
-            problem = result_problem(method, found, self.revision)
+            problem = shape_problem(method, found, self.revision)
             check(not problem, f"the result of {method}: {problem}", method)
             if not self.revision.input_rounds or found.get("resultType") != "input_required":
                 return found
@@ -220,7 +214,7 @@ class Link:
         if reply.message is None or reply.message.kind is not Kind.RESULT:
             raise Inconclusive(f"initialize got {reply}")
         agreed = reply.result.get("protocolVersion")
-        if agreed != self.revision.name:
+        if isinstance(agreed, str) and agreed != self.revision.name:
             raise Inconclusive(f"the server answered {agreed!r} to {self.revision.name}")
         await self.accepted(await self.notify(INITIALIZED))
         if self.talk.features.answers_notifications:
@@ -262,6 +256,7 @@ class Link:
         if self.revision.disconnect_cancels and self.wire.binding is Binding.HTTP:
             await self.wire.cut(sent.exchange)
         else:
+            self.coming_back.forget(sent.exchange)
             await self.notify("notifications/cancelled", {"requestId": sent.id, "reason": reason})
 
     async def listen(self) -> int:
@@ -277,19 +272,18 @@ class Link:
         def found() -> bool:
             reply.message = self.answer_to(sent)
             reply.other_id = self._mistyped(sent)
-            over = self.over(sent) or _key(sent.id) in self._misshapen
+            over = self.over(sent) or key_of(sent.id) in self._misshapen
             ended = over or reply.other_id is not UNSET or self.gone is not None
             return reply.message is not None or ended
 
-        await self.until(found, within)
-        if reply.message is not None and self._by_chance(sent, reply.message):
-            # an error without an id may be about something else, such as a notification
-            pause = self.talk.timing.quiet
-            await self.until(lambda: not self._by_chance(sent, self.answer_to(sent)), pause)
-            reply.message = self.answer_to(sent)
+        await self.until(found, within, of=sent.exchange)
+        if reply.message is None:
+            reply.message = self.answer_to(sent, by_chance=True)
         if reply.message is not None:
             self.inbox.remove(reply.message)
-            self._waiting.discard(_key(sent.id))
+            self._waiting.discard(key_of(sent.id))
+            if reply.message.answers(sent.id):
+                self._taken.add(key_of(sent.id))
             if sent.id == self._opening is not UNSET and reply.message.kind is Kind.RESULT:
                 self.welcome = reply.result
                 self.agreed = self.welcome.get("protocolVersion") == self.revision.name
@@ -322,22 +316,28 @@ class Link:
             self.inbox.remove(found)
         return found
 
-    async def until(self, found: Callable[[], T | None], within: float | None = None) -> T | None:
-        """Hear until ``found`` gives something true; None if it does not in time."""
+    async def until(
+        self, found: Callable[[], T | None], within: float | None = None, *, of: int = 0
+    ) -> T | None:
+        """Hear until ``found`` gives something true; None if it does not in time.
+
+        ``of``: the exchange that is waited for, which may take as much longer as the server has
+        the kit stay away from it.
+        """
         end = self.talk.stage.now() + (self.patience if within is None else within)
         while not (value := found()):
-            left = end - self.talk.stage.now()
+            now = self.talk.stage.now()
+            left = end + self.coming_back.stayed(of) - now
             if left <= 0 or self.gone is not None:
                 return None
-            heard = await self.wire.hear(left)
+            await self.coming_back.come_back(now)
+            heard = await self.wire.hear(min(left, self.coming_back.until_next(now)))
             if heard is not None:
-                await self._take(heard)
+                heard = self.coming_back.heard(heard, self.talk.stage.now())
+            if heard is not None:
+                for message in self.sorted(heard):
+                    await self._message(message)
         return value
-
-    def check_noise(self) -> None:
-        """Check that nothing was skipped."""
-        for stray in self.strays:
-            raise Broken(f"the server sent an invalid message: {stray.told}")
 
     async def quiet(self, seconds: float | None = None) -> None:
         """Let the server show that it is there, and hear everything that it has to say."""
@@ -355,11 +355,11 @@ class Link:
         Whether the answer has the form that it should have is for other cases to say.
         """
         sent = await self.send(self.plain)
-        self._fences.add(_key(sent.id))
+        self._fences.add(key_of(sent.id))
         reply = await self.reply(sent)
         found = reply.message
         check(
-            _key(sent.id) in self._misshapen or (found is not None and found.kind is Kind.RESULT),
+            key_of(sent.id) in self._misshapen or (found is not None and found.kind is Kind.RESULT),
             f"afterwards the server does not answer any more: {sent.method} got {reply}",
             "" if found is None else sent.method,
         )
@@ -367,12 +367,13 @@ class Link:
     async def fence(self) -> bool:
         """Send a plain request; return whether anything came with its id, whatever it says."""
         sent = await self.send(self.plain)
-        self._fences.add(_key(sent.id))
+        self._fences.add(key_of(sent.id))
         answer = await self.until(
             lambda: (
                 next((each for each in self.inbox if each.answers(sent.id)), None)
-                or _key(sent.id) in self._misshapen
-            )
+                or key_of(sent.id) in self._misshapen
+            ),
+            of=sent.exchange,
         )
         if isinstance(answer, Message):
             await self.reply(sent, 0.0)
@@ -393,46 +394,7 @@ class Link:
             return False
         return self.clean
 
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is left of what was said in this conversation."""
-        left = [each for each in self.inbox if each.method not in _PASSING]
-        return not (self.spoilt or self._waiting or left or self.gone)
-
-    async def _take(self, heard: Heard) -> None:
-        match heard:
-            case Text():
-                self.heard += 1
-                await self._message(messages.parse(heard))
-            case Head():
-                self.heads[heard.exchange] = heard
-            case Done():
-                self.ended[heard.exchange] = heard
-            case Event():
-                self.events.append(heard)
-            case Gone():
-                self.gone = heard
-            case Noise():
-                self.heard += 1
-                raise Broken(f"the server sent what the binding does not allow: {heard.detail}")
-
     async def _message(self, message: Message) -> None:
-        if message.kind is Kind.INVALID:
-            key = _key(message.id)
-            if key in self._fences and not message.method:
-                self._misshapen.add(key)
-                self._waiting.discard(key)
-                return
-            process = self.wire.binding is Binding.STDIO
-            if process and self.talk.skips_noise and message.stray:
-                self.strays.append(message)
-                return
-            raise Broken(f"the server sent an invalid message: {message.told}", self._flaw(message))
-        if message.kind is Kind.BATCH:
-            check(self.revision.batches, f"{self.revision.name} has no batches, one was sent")
-            for part in message.parts:
-                await self._message(part)
-            return
         if message.kind is Kind.REQUEST:
             self.asked.append(message)
             answer = self.answering.result(message)
@@ -444,67 +406,6 @@ class Link:
                 await self._say(value, method=f"the answer to {message.method}")
                 return
         self.inbox.append(message)
-
-    def _flaw(self, message: Message) -> str:
-        """Of what kind an invalid answer is; see :class:`Broken`."""
-        if message.value is None and self.wire.binding is Binding.STDIO:
-            return NOISE
-        if message.method or not isinstance(message.value, dict):
-            return ""
-        found = message.value
-        alone = found.get("error") is not None and found.get("result") is None
-        return ERROR if alone else self._methods.get(_key(message.id), "")
-
-    def answer_to(self, sent: Sent) -> Message | None:
-        """What has come of a request and was not taken: its answer, or an error without an id."""
-        found = [each for each in self.inbox if each.kind in (Kind.RESULT, Kind.ERROR)]
-        if messages.is_id(sent.id):
-            for message in found:
-                if message.answers(sent.id):
-                    return message
-        for message in found:
-            if message.id in (None, UNSET) and (
-                message.source.exchange == sent.exchange
-                if sent.exchange and message.source.exchange
-                else True
-            ):
-                return message
-        return None
-
-    def _by_chance(self, sent: Sent, answer: Message | None) -> bool:
-        """Whether the answer is one without an id, to a request that has a good one."""
-        one_channel = not (sent.exchange and answer is not None and answer.source.exchange)
-        known = answer is not None and messages.is_id(sent.id) and bool(sent.method)
-        return one_channel and known and answer is not None and not answer.answers(sent.id)
-
-    def _mistyped(self, sent: Sent) -> Any:
-        """The id of an answer that differs from the request's in its type alone; or UNSET."""
-        for each in self.inbox:
-            same = str(each.id) == str(sent.id) and type(each.id) is not type(sent.id)
-            if (
-                same
-                and each.kind in (Kind.RESULT, Kind.ERROR)
-                and _key(each.id) not in self._waiting
-            ):
-                return each.id
-        return UNSET
-
-    def forget(self, sent: Sent) -> None:
-        """Do not expect an answer any more, as the request was cancelled."""
-        self._waiting.discard(_key(sent.id))
-
-    def over(self, sent: Sent) -> bool:
-        """Whether the exchange has ended so that no answer can come any more."""
-        if not sent.exchange or sent.exchange not in self.ended:
-            return False
-        if self.wire.binding is Binding.HTTP:
-            return True
-        head = self.heads.get(sent.exchange)
-        return head is None or not OK <= head.status < MULTIPLE_CHOICES
-
-
-def _key(id: Any) -> tuple[type, str]:
-    return type(id), str(id)
 
 
 def _by_method(method: str) -> Callable[[Message], bool]:

@@ -4,12 +4,13 @@ from typing import Any
 
 from msgspec import UNSET
 
+from conformance.kit.apart import shape_problem
 from conformance.kit.asking import call, capabilities_of, entries, need, pages
 from conformance.kit.link import Link
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message
 from conformance.kit.model import Binding
 from conformance.kit.reply import Sent
-from conformance.kit.shapes import SUBSCRIPTION, params_problem, result_problem
+from conformance.kit.shapes import SUBSCRIPTION, params_problem
 from conformance.kit.talk import ServerTalk
 from conformance.kit.verdicts import check
 
@@ -30,18 +31,21 @@ async def check_shape(talk: ServerTalk, method: str) -> None:
     """Every page of a list has the shape that the revision gives it."""
     link = await talk.open()
     for number, page in enumerate(await pages(link, method), 1):
-        problem = result_problem(method, page, talk.revision)
+        problem = shape_problem(method, page, talk.revision)
         check(not problem, f"page {number} of {method}: {problem}")
 
 
 async def check_unique(talk: ServerTalk, method: str, member: str, key: str) -> None:
     """No two entries of a list have the same identifier."""
     link = await talk.open()
-    seen: set[str] = set()
+    seen: dict[str, Any] = {}
     for entry in await entries(link, method, member):
         value = str(entry.get(key))
-        check(value not in seen, f"{method} lists two entries with the {key} {value!r}")
-        seen.add(value)
+        # that an entry comes once is for the cases of pagination to say
+        check(
+            seen.get(value, entry) == entry, f"{method} lists two entries with the {key} {value!r}"
+        )
+        seen[value] = entry
 
 
 async def check_same_everywhere(

@@ -5,7 +5,7 @@ Sources: the JSON-RPC 2.0 specification, RFC 8259, and the page ``basic/index`` 
 
 import json
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import UNSET, Struct
 
@@ -101,10 +101,23 @@ class Message(Struct):
         return not any(isinstance(part, dict) and _MEMBERS & part.keys() for part in parts)
 
     @property
+    def misnamed(self) -> bool:
+        """Whether it is an invalid request of which nothing but the id is wrong."""
+        request = isinstance(self.value, dict) and "method" in self.value and "id" in self.value
+        if self.kind is not Kind.INVALID or not request or is_id(self.id):
+            return False
+        return not _problem({**self.value, "id": 0})
+
+    @property
     def told(self) -> str:
         """What is wrong with an invalid one, and how it begins."""
+        return f"{self.detail}: {self.begin}"
+
+    @property
+    def begin(self) -> str:
+        """How it begins, for people."""
         begin = self.source.data[:_SHOWN].decode("utf-8", "replace")
-        return f"{self.detail}: {begin!r}{'...' * (len(self.source.data) > _SHOWN)}"
+        return f"{begin!r}{'...' * (len(self.source.data) > _SHOWN)}"
 
     def answers(self, id: Id) -> bool:
         """Whether this is an answer to that id, of the same type and value."""
@@ -152,20 +165,39 @@ def error(id: Any, code: int, message: str, data: Any = UNSET) -> dict[str, Any]
 
 
 def parse(text: Text) -> Message:
-    """Read a message, strictly; what breaks JSON or JSON-RPC makes it an invalid one."""
+    """Read a message, strictly; what breaks JSON or JSON-RPC makes it an invalid one.
+
+    One that is no JSON for its numbers alone (``NaN``, ``Infinity``) has a value all the same: it
+    shows what was meant.
+    """
+    constants: list[str] = []
     try:
-        value = json.loads(text.data.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(text.data.decode("utf-8"), parse_constant=constants.append)
     except UnicodeDecodeError as error:
         return _invalid(None, text, f"not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
         return _invalid(None, text, "nested too deeply to be read")
     except ValueError as error:
         return _invalid(None, text, f"not JSON: {error}")
+    if constants:
+        return _invalid(value, text, f"not JSON: {constants[0]} is no JSON number")
     return _classified(value, text)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def meant(message: Message) -> Message | None:
+    """What an invalid message would be with a good version, id and params; None if no message."""
+    if not isinstance(message.value, dict):
+        return None
+    mended = {**message.value, "jsonrpc": "2.0"}
+    if "method" in mended:
+        if "id" in mended and not is_id(mended["id"]):
+            mended["id"] = 0
+        if not isinstance(mended.get("params", {}), dict):
+            del mended["params"]
+    kind = _classified(mended, message.source).kind
+    if kind is Kind.INVALID:
+        return None
+    return Message(kind, message.value, message.source, message.detail)
 
 
 def _classified(value: Any, text: Text) -> Message:
@@ -258,6 +290,7 @@ __all__ = [
     "encode",
     "error",
     "is_id",
+    "meant",
     "notification",
     "parse",
     "request",

@@ -59,6 +59,8 @@ class Binding(StrEnum):
     """The sans-IO core of this project, on virtual time."""
 
 
+FIXTURES = ("tool:", "prompt:", "resource:", "template:", "scenario:")
+"""How needs begin that name a thing which only a program for tests has."""
 OTHER_PRINCIPAL = "kit:other-header"
 """A case needs that the kit was given the credentials of a second principal."""
 
@@ -105,7 +107,8 @@ class Case(Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...]
     """Capabilities (``tools``, ``resources.subscribe``) and fixtures (``tool:NAME``,
     ``prompt:NAME``, ``resource:URI``, for clients ``scenario:NAME``) without which the case does
-    not apply, and options of the kit (``kit:NAME``)."""
+    not apply, what is found by trying (``found:NAME``), methods that the server may not know
+    (``method:NAME``), and options of the kit (``kit:NAME``)."""
     summary: str
     """What is tested, in one line."""
     expects: str
@@ -123,6 +126,11 @@ class Case(Struct, frozen=True, kw_only=True):
     def clause(self) -> str:
         """Page and section, with the newest revision that has the clause."""
         return self.clause_in(self.revisions.last.name)
+
+    @property
+    def fixtures(self) -> tuple[str, ...]:
+        """What it needs by a name, as only a program for tests has it."""
+        return tuple(need for need in self.needs if need.startswith(FIXTURES))
 
     @property
     def link(self) -> str:

@@ -27,12 +27,13 @@ def headers_as_for(link: Link, method: str) -> Overrides | None:
     return {"mcp-method": method} if link.revision.mirror_headers else None
 
 
-async def outcome(link: Link, sent: Sent) -> Reply:
+async def outcome(link: Link, sent: Sent, *, owed: bool = True) -> Reply:
     """Wait for what comes of something that may also be ignored.
 
     Over HTTP the end of its exchange says so.  Elsewhere a plain request is sent behind it: when
-    that is answered, what has not come a moment later does not come any more (and what was refused
-    with a status is over).
+    that is answered, what is ``owed`` an answer has the time of one, as long as the server was not
+    found to be silent about such things; and what is not owed any does not come after a moment (and
+    what was refused with a status is over).
     """
     if link.wire.binding is Binding.HTTP:
         return await link.reply(sent)
@@ -42,7 +43,15 @@ async def outcome(link: Link, sent: Sent) -> Reply:
     await fence(link)
     head = link.heads.get(sent.exchange)
     if link.answer_to(sent) is None and (head is None or head.status not in CLIENT_ERRORS):
-        await link.until(lambda: link.answer_to(sent), link.talk.timing.quiet)
+        timing, mute = link.talk.timing, link.talk.features.mute
+        waits = owed and link.wire.binding not in mute
+        found = await link.until(
+            lambda: link.answer_to(sent), timing.answer if waits else timing.quiet
+        )
+        if found is None:
+            link.unsettled = True
+            if waits:
+                mute.add(link.wire.binding)
     return await link.reply(sent, 0.0)
 
 
@@ -61,17 +70,19 @@ async def rejected(
     *,
     id: Any = UNSET,
     headers: Overrides | None = None,
+    owed: bool = True,
 ) -> Reply:
     """Send what is no valid message; check that it is not carried out, and that the server lives.
 
     Returns what came of it: an error (with whatever id; ``id`` may be read in it), a status, or
-    nothing.  The conversation is as clean afterwards as it was before.
+    nothing.  The conversation is as clean afterwards as it was before, unless that may still come.
+    ``owed``: see :func:`outcome`.
     """
     spoilt = link.spoilt
     sent = await link.say(payload, headers=headers)
     if not isinstance(id, UnsetType):
         sent.id = id
-    reply = await outcome(link, sent)
+    reply = await outcome(link, sent, owed=owed)
     if reply.gone is not None:
         raise Broken(f"{what} ended the connection ({reply.gone.reason})")
     if reply.message is not None:
@@ -132,6 +143,7 @@ async def unanswered(
         _no_answer(link, _one_of(said), errors=errors)
     check(link.gone is None, f"{_one_of(said)} ended the connection")
     link.spoilt = spoilt
+    link.unsettled |= errors and not heads
     return heads
 
 

@@ -29,6 +29,8 @@ class Sent(Struct):
     """UNSET for a notification."""
     exchange: int
     method: str
+    sound: bool = False
+    """It is a request that can be answered by its id."""
 
 
 class Reply(Struct):

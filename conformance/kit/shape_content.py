@@ -3,6 +3,8 @@
 Source: ``schema.ts`` and the feature pages of each revision.
 """
 
+import base64
+import binascii
 from typing import Any
 
 from conformance.kit.shape import (
@@ -32,6 +34,17 @@ ROLE = one_of("user", "assistant")
 TITLED = record({"const": string, "title": string})
 
 
+def encoded(value: Any, at: str) -> str:
+    """Take base64 of RFC 4648 (section 4)."""
+    if problem := string(value, at):
+        return problem
+    try:
+        base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return f"{at} is not base64: {value[:40]!r}"
+    return ""
+
+
 class Shared:
     """The shared shapes as one revision has them."""
 
@@ -55,7 +68,7 @@ class Shared:
         self.contents = _either_member(
             ("text", "blob"),
             record({"uri": string, "text": string}, contents),
-            record({"uri": string, "blob": string}, contents),
+            record({"uri": string, "blob": encoded}, contents),
         )
         resource: dict[str, Shape] = {"description": string, "mimeType": string, "size": integer()}
         resource = {**resource, **noted, **title, **icons}
@@ -67,7 +80,7 @@ class Shared:
             {"name": string},
             {"description": string, "arguments": array(self.argument), **meta, **title, **icons},
         )
-        media = {"data": string, "mimeType": string}
+        media = {"data": encoded, "mimeType": string}
         self.plain: dict[str, Shape] = {
             "text": record({"text": string}, noted),
             "image": record(media, noted),

@@ -32,7 +32,17 @@ SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 TASKS = "io.modelcontextprotocol/tasks"
 _VALUES = 100
 """Completions in one result, at most."""
-_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+WANTED = record(
+    {},
+    {
+        "toolsListChanged": flag,
+        "promptsListChanged": flag,
+        "resourcesListChanged": flag,
+        "resourceSubscriptions": array(string),
+    },
+)
+"""What a subscription is to tell of."""
 
 
 def result_problem(method: str, result: dict[str, Any], revision: Revision) -> str:
@@ -225,15 +235,6 @@ class _Tables:
         if self.revision.modern:
             meta = {"_meta": record({}, {SUBSCRIPTION: ID})}
         bare = record({}, meta)
-        wanted = record(
-            {},
-            {
-                "toolsListChanged": flag,
-                "promptsListChanged": flag,
-                "resourcesListChanged": flag,
-                "resourceSubscriptions": array(string),
-            },
-        )
         # until 2025-06-18 nobody can leave the id out, 2025-11-25 lets tasks do it
         cancelled: dict[str, Shape] = {"requestId": ID}
         known: dict[str, Shape] = {"reason": string, **meta}
@@ -246,14 +247,14 @@ class _Tables:
             ),
             "notifications/progress": record(progress, {"total": number(), **said, **meta}),
             "notifications/message": record(
-                {"level": one_of(*_LEVELS), "data": anything}, {"logger": string, **meta}
+                {"level": one_of(*LEVELS), "data": anything}, {"logger": string, **meta}
             ),
             "notifications/resources/updated": record({"uri": string}, meta),
             "notifications/tools/list_changed": bare,
             "notifications/resources/list_changed": bare,
             "notifications/prompts/list_changed": bare,
             "notifications/elicitation/complete": record({"elicitationId": string}),
-            "notifications/subscriptions/acknowledged": record({"notifications": wanted}, meta),
+            "notifications/subscriptions/acknowledged": record({"notifications": WANTED}, meta),
             "notifications/tasks/status": lambda value, at: TASK(value, at) or bare(value, at),
         }
 

@@ -7,6 +7,7 @@ from typing import Any, Never, cast
 
 from msgspec import Struct
 
+from conformance.kit.account import Account
 from conformance.kit.answering import Answering
 from conformance.kit.features import NONE_MAY_BE_CALLED, Features, Tool, sample
 from conformance.kit.heard import Headers
@@ -109,7 +110,11 @@ class ServerTalk:
         kept = await self.stage.kept(self.revision, said, self.log, wait=not self.links)
         if kept is not None:
             link = self._link(
-                kept.wire, first_id=kept.next_id, capabilities=declared, answering=answering
+                kept.wire,
+                first_id=kept.next_id,
+                capabilities=declared,
+                answering=answering,
+                account=kept.account,
             )
             link.welcome = kept.welcome
             self.shared.append(link)
@@ -127,6 +132,7 @@ class ServerTalk:
         capabilities: dict[str, Any] | None = None,
         answering: Answering | None = None,
         first_id: int = 1,
+        account: Account | None = None,
     ) -> Link:
         spoken = revision or self.revision
         declared = all_capabilities(spoken) if capabilities is None else capabilities
@@ -137,6 +143,7 @@ class ServerTalk:
             capabilities=declared,
             answering=answering or Answering(),
             first_id=first_id,
+            account=account,
         )
         self.links.append(link)
         return link
@@ -147,7 +154,8 @@ class ServerTalk:
             wanted = keep and self.stage.keeps and link in self.shared
             if wanted and await link.settled():
                 said = said_once(self.revision, link.capabilities)
-                self.stage.keep(self.revision, said, Kept(link.wire, link.next_id, link.welcome))
+                kept = Kept(link.wire, link.next_id, link.welcome, link.account)
+                self.stage.keep(self.revision, said, kept)
             else:
                 await link.wire.close()
 
@@ -169,7 +177,15 @@ class ServerTalk:
             wire = await self.wire(headers=headers, revision=revision, **options)
         except Refused as error:
             raise Inconclusive(f"the server did not take a connection: {error.reason}") from error
-        link = self._link(wire, revision=revision, capabilities=capabilities, answering=answering)
+        # with headers of its own it may be in a session of which others know more
+        account = Account("server", revision or self.revision, blind=headers is not None)
+        link = self._link(
+            wire,
+            revision=revision,
+            capabilities=capabilities,
+            answering=answering,
+            account=account,
+        )
         if plain:
             self.shared.append(link)
         return link
@@ -246,7 +262,8 @@ class ServerTalk:
         for name in names:
             if (found := self.features.tools.get(name)) is not None:
                 return found
-        raise NotApplicable(f"the server has no tool {' or '.join(names)}")
+        held = " that may be called" if self.features.withheld & {*names} else ""
+        raise NotApplicable(f"the server has no tool {' or '.join(names)}{held}")
 
     def any_tool(self) -> Tool:
         """A tool that can be called without harm: the fixture's, or the plainest there is."""
@@ -255,9 +272,23 @@ class ServerTalk:
             raise NotApplicable(NONE_MAY_BE_CALLED)
         return found
 
-    def any_request(self) -> tuple[str, dict[str, Any]]:
-        """A harmless request that this server answers well: its method and params."""
-        return self.features.harmless_request()
+    def any_request(self, revision: Revision | None = None) -> tuple[str, dict[str, Any]]:
+        """A harmless request that this server answers well: its method and params.
+
+        ``revision``: of the link that it is made on, where that is not the one that is tested.
+        """
+        spoken = revision or self.revision
+        return self.features.harmless_request(modern=spoken.modern)
+
+    def early_request(self) -> tuple[str, dict[str, Any]]:
+        """A harmless request that may not come before initialize, as a ping may.
+
+        With none, the case does not apply.
+        """
+        method, params = self.any_request()
+        if method == "ping":
+            raise NotApplicable("the server lists nothing; a ping may come before initialize")
+        return method, params
 
     def arguments(self, tool: Tool) -> dict[str, Any]:
         """Arguments that the tool's schema accepts."""

@@ -1,14 +1,18 @@
 """Tasks as a client sees them: those of 2025-11-25, and those of the extension."""
 
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 from conformance.kit.answering import Answering
-from conformance.kit.asking import call
+from conformance.kit.asking import send_call
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind
+from conformance.kit.reply import Reply
 from conformance.kit.shapes import TASKS
+from conformance.kit.shown import Tasker
 from conformance.kit.talk import ServerTalk, all_capabilities
+from conformance.kit.usable import whole
 from conformance.kit.verdicts import Broken, check
 
 TERMINAL = ("completed", "failed", "cancelled")
@@ -16,6 +20,10 @@ RELATED = "io.modelcontextprotocol/related-task"
 POLLS = 100
 PAUSE = 0.02
 """Seconds between two looks at a task."""
+LONGEST = 1.0
+"""Seconds between two looks, at most, for which a task may ask."""
+PATIENCE = 5.0
+"""Seconds in which a task of any tool may come to where a case wants it."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -29,18 +37,39 @@ async def open_link(talk: ServerTalk, answering: Answering | None = None) -> Lin
     return await talk.open(capabilities=declared, answering=answering or Answering())
 
 
-async def create(link: Link, tool: str, arguments: dict[str, Any], **task: Any) -> dict[str, Any]:
-    """Have a call run as a task; returns the task, of which only the id has been checked."""
+async def create(
+    link: Link, tool: Tasker, arguments: dict[str, Any] | None = None, **task: Any
+) -> dict[str, Any]:
+    """Have a call run as a task; returns the task, of which only the id has been checked.
+
+    ``arguments`` are for a tool of the fixture; any other has its own.
+    """
     return named((await creation(link, tool, arguments, **task)), tool)
 
 
-async def creation(link: Link, tool: str, arguments: dict[str, Any], **task: Any) -> dict[str, Any]:
+async def creation(
+    link: Link, tool: Tasker, arguments: dict[str, Any] | None = None, **task: Any
+) -> dict[str, Any]:
     """Have a call run as a task; returns the result of the call."""
+    return (await call_of(link, tool, arguments, **task)).result
+
+
+async def call_of(
+    link: Link,
+    tool: Tasker,
+    arguments: dict[str, Any] | None = None,
+    *,
+    within: float | None = None,
+    **task: Any,
+) -> Reply:
+    """Call a tool so that it becomes a task; return what comes of that."""
     more = {} if link.revision.modern else {"task": task}
-    return (await call(link, link.talk.tool(tool), arguments, **more)).result
+    given = arguments if tool.known and arguments is not None else tool.arguments
+    sent = await send_call(link, link.talk.tool(tool.name), given, **more)
+    return await link.reply(sent, within)
 
 
-def named(result: dict[str, Any], tool: str) -> dict[str, Any]:
+def named(result: dict[str, Any], tool: Tasker) -> dict[str, Any]:
     """The task that the result of a call has made; raises Broken if there is none."""
     found = result if "taskId" in result else result.get("task")
     if not isinstance(found, dict) or not isinstance(found.get("taskId"), str):
@@ -55,23 +84,64 @@ async def look(link: Link, task: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def until(link: Link, task: dict[str, Any], *statuses: str) -> dict[str, Any]:
-    """Look at a task until it has one of the statuses; raises Broken if it ends otherwise."""
+async def until(
+    link: Link, task: dict[str, Any], *statuses: str, tool: Tasker | None = None
+) -> dict[str, Any]:
+    """Look at a task until it has one of the statuses; raises Broken if it ends otherwise.
+
+    ``tool``: of the task; for one that is not of the fixture it is waited longer, and as long
+    between two looks as the task says.
+    """
     seen: list[str] = []
-    for _ in range(POLLS):
-        found = await look(link, task)
+    async for found in looks(link, task, tool):
         seen.append(found["status"])
         if found["status"] in statuses:
             return found
         if found["status"] in TERMINAL:
             break
-        await link.talk.advance(PAUSE)
     raise Broken(f"a task should become {' or '.join(statuses)}, it was {', '.join(seen[-5:])}")
+
+
+def looks(
+    link: Link, task: dict[str, Any], tool: Tasker | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """Look at a task again and again, as long as one waits for it; see :func:`until`."""
+    pause, patience = PAUSE, POLLS * PAUSE
+    if tool is not None and not tool.known:
+        wanted = task.get("pollIntervalMs" if link.revision.modern else "pollInterval")
+        pause, patience = min(max(PAUSE, whole(wanted) / 1000), LONGEST), PATIENCE
+    return _Looks(link, task, pause, patience)
+
+
+class _Looks:
+    """No generator, so that whoever has seen enough just leaves it."""
+
+    def __init__(self, link: Link, task: dict[str, Any], pause: float, patience: float) -> None:
+        self._link, self._task, self._pause = link, task, pause
+        self._end = link.talk.stage.now() + patience
+        self._begun = False
+
+    def __aiter__(self) -> "_Looks":
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        if self._begun:
+            if self._link.talk.stage.now() >= self._end:
+                raise StopAsyncIteration
+            await self._link.talk.advance(self._pause)
+        self._begun = True
+        return await look(self._link, self._task)
 
 
 async def end(link: Link, task: dict[str, Any]) -> None:
     """Cancel a task so that nothing is left running; whatever the answer is."""
     await link.request("tasks/cancel", {"taskId": task["taskId"]})
+
+
+async def finish(link: Link, tool: Tasker, task: dict[str, Any]) -> None:
+    """Do so for a task of which nobody knows when it ends."""
+    if not tool.known:
+        await end(link, task)
 
 
 def related(message: Any) -> Any:

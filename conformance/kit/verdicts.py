@@ -2,6 +2,15 @@
 
 ERROR, NOISE = "error", "noise"
 """The flaws of an error whose form is wrong, and of a line of a process that is no JSON."""
+END_OF_INPUT, TERMINATED = "end of input", "SIGTERM"
+"""The flaws of a process that goes on at the end of its input, or after SIGTERM."""
+MIRROR = "x-mcp-header"
+"""The flaw of a tool that wants an argument mirrored into a header that there cannot be."""
+MESSAGE, ID, BATCH, ARRAY = "message", "id", "batch", "array"
+"""The flaws of a client that sends a broken message, a request with a broken id, or a batch where
+there are none: over HTTP, and one message to a line."""
+MISMADE = frozenset({MESSAGE, ID, BATCH, ARRAY})
+"""Those by which it can still be seen what was meant."""
 
 
 class Ended(Exception):
@@ -16,7 +25,8 @@ class Broken(Ended):
     """The clause is broken: failed, or weak if it is a SHOULD, informational if it is a MAY.
 
     ``flaw``: what is wrong is the form of an answer to this method, or (``ERROR``) of an error,
-    or (``NOISE``) that of a line; every case that gets such a one comes upon it.
+    or (``NOISE``, ``MESSAGE``) that of a line or a message, or how a process ends; every case that
+    sees it comes upon it.
     """
 
     def __init__(self, detail: str, flaw: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from conformance.kit.account import Account
 from conformance.kit.heard import Headers, Heard
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -172,6 +173,8 @@ class Kept(Struct, frozen=True):
     """The first that is free."""
     welcome: dict[str, Any]
     """The result of its initialize; in the modern era nothing."""
+    account: Account | None = None
+    """Of what the server has said in it so far."""
 
 
 class Stage(Protocol):

@@ -72,18 +72,36 @@ class _Remembers(Fault):
 
 
 class _Guesses(Fault):
-    """Takes a conversation for a legacy one if its first request names no version."""
+    """Takes a conversation for a legacy one, which it has not, if it names no version at first."""
 
     def __init__(self) -> None:
         super().__init__()
         self._begun = False
 
     def said(self, value: Any, payload: bytes) -> bytes | None:
+        if asks("initialize")(value):
+            self.answer(error(value["id"], -32601, "Method not found"))
+            return None
         begun, self._begun = self._begun, True
         if begun or not _request(value) or META_PROTOCOL_VERSION in _meta(value):
             return payload
         self.answer(error(value["id"], -32601, "Method not found"))
         return None
+
+
+class _Miscalls(Fault):
+    """Has no older revision, and calls a request without the fields it needs an invalid one."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not asks("initialize")(value):
+            return payload
+        self.answer(error(value["id"], -32601, "Method not found"))
+        return None
+
+    def message(self, value: Value) -> tuple[Value]:
+        if value.get("error", {}).get("code") != -32602:
+            return (value,)
+        return ({**value, "error": {**value["error"], "code": -32600}},)
 
 
 class _Trusts(Fault):
@@ -163,7 +181,7 @@ table.add(
 table.add(
     "meta-guessed",
     ("meta/missing", "meta/version-missing"),
-    "Takes a conversation for a legacy one if its first request names no version.",
+    "Has no older revision, but takes a first request without a version for one of them.",
     _Guesses,
 )
 table.add(
@@ -175,8 +193,8 @@ table.add(
 table.add(
     "meta-code",
     ("meta/missing", "meta/version-missing", "meta/capabilities-missing"),
-    "Calls a request without the fields it needs an invalid request.",
-    code(-32602, -32600),
+    "Has no older revision, and calls a request without the fields it needs an invalid one.",
+    _Miscalls,
 )
 table.add(
     "wants-client-info",

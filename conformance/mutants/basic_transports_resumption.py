@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import ClassVar
 
-from conformance.kit.heard import Event, Head, Heard, Text, header
+from conformance.kit.heard import Done, Event, Head, Heard, Text, header
 from conformance.kit.messages import encode
 from conformance.mutants.basic_transports_streams import SESSION, is_response, message, of
 from conformance.mutants.fault import Asked, Fault
@@ -88,6 +88,16 @@ class _Forgets(Fault):
         return () if brought else (heard,)
 
 
+class _StaysOpen(Fault):
+    """Goes on with a stream that was picked up, though its response has come."""
+
+    def heard(self, heard: Heard) -> Iterable[Heard]:
+        if not isinstance(heard, Done):
+            return (heard,)
+        asked = self.exchanges.get(heard.exchange)
+        return () if asked is not None and resumes(asked) else (heard,)
+
+
 class _AnySession(Fault):
     """Looks for event ids in the newest session, whoever asks."""
 
@@ -161,6 +171,12 @@ table.add(
     "resumability-and-redelivery/after-the-end",
     "Forgets a response once it was replayed.",
     _Forgets,
+)
+table.add(
+    "stays-open",
+    "resumability-and-redelivery/after-the-end",
+    "Does not end a stream that was picked up.",
+    _StaysOpen,
 )
 table.add(
     "cancelled-by-disconnect",

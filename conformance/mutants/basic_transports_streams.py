@@ -160,9 +160,10 @@ table.add(
 table.add(
     "stream-without-response",
     "sending-messages-to-the-server/stream-kept-open",
-    "Ends the stream of a call before its response.",
+    "Ends the stream of a call before its response, and has it for nobody who comes back.",
     responses_to(
-        calls("tools/call"), text=lambda text: () if is_response(message(text)) else (text,)
+        lambda asked: calls("tools/call")(asked) or gets(asked),
+        text=lambda text: () if is_response(message(text)) else (text,),
     ),
 )
 table.add(

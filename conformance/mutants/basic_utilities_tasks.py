@@ -8,6 +8,7 @@ from conformance.kit import messages
 from conformance.kit.tasks import RELATED
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, heads, results_of, takes
+from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import Entries, told
 from conformance.mutants.model import Table
 
@@ -289,6 +290,12 @@ table.add(
     "tool-level-negotiation/forbidden",
     "Makes a task of every call.",
     takes("tools/call", {"task": TASK}),
+)
+table.add(
+    "tasks-of-all-principals",
+    "task-isolation-and-access-control/other-principal",
+    "Shows a task to whoever has its id.",
+    OnePrincipal,
 )
 table.add(
     "plain-call",

@@ -1,8 +1,9 @@
 """Mutants of clients for the page basic/index."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from conformance.kit.messages import METHOD_NOT_FOUND, error, request, result
+from conformance.kit.messages import METHOD_NOT_FOUND, encode, error, notification, request, result
 from conformance.mutants.client_faults import (
     ClientFault,
     Value,
@@ -58,6 +59,24 @@ table.client(
     adds("tools/list", lambda value: {**value, "id": 1.5}),
 )
 table.client(
+    "no-version",
+    "messages/client-json-rpc",
+    "Leaves jsonrpc out of a request.",
+    says("tools/list", lambda value: {key: value[key] for key in value if key != "jsonrpc"}),
+)
+table.client(
+    "list-of-params",
+    "messages/client-json-rpc",
+    "Sends params that are an array.",
+    says("tools/list", lambda value: {**value, "params": []}),
+)
+table.client(
+    "no-id",
+    "requests/client-id",
+    "Sends a request whose id is null.",
+    says("tools/list", lambda value: {**value, "id": None}),
+)
+table.client(
     "id-again",
     "requests/client-id-fresh",
     "Uses the id of a request again.",
@@ -109,6 +128,63 @@ table.client(
     "responses/client-unknown-id",
     "Fails when it gets a response that it did not ask for.",
     gives_up(lambda value, payload: isinstance(value, dict) and value.get("id") == "nobody's"),
+)
+
+
+class TakesAnyAnswer(ClientFault):
+    """Takes any response for the answer to its newest request, and is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest: Any = None
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if "method" in value and "id" in value:
+            self._newest = value["id"]
+        return (value,)
+
+    def told(self, value: Any, payload: bytes) -> bytes | None:
+        """See ClientFault."""
+        if isinstance(value, dict) and "method" not in value and value.get("id") == "nobody's":
+            return encode({**value, "id": self._newest})
+        return payload
+
+
+table.client(
+    "takes-any-answer",
+    "responses/client-unknown-id",
+    "Takes any response for the answer to its request.",
+    TakesAnyAnswer,
+)
+table.client(
+    "list-of-arguments",
+    "requests/client-params",
+    "Calls a tool with an array of arguments.",
+    params_of("tools/call", lambda params: {**params, "arguments": [1, 2]}),
+)
+
+
+def _numbered(value: Value) -> Value:
+    return request("odd", value["method"], {**value.get("params", {}), "cursor": 7})
+
+
+table.client(
+    "cursor-is-a-number",
+    "requests/client-params",
+    "Lists from a cursor that is a number.",
+    adds("tools/list", _numbered),
+)
+table.client(
+    "reason-is-a-number",
+    "notifications/client-params",
+    "Cancels for a reason that is a number.",
+    adds(
+        "tools/list",
+        lambda value: notification(
+            "notifications/cancelled", {"requestId": value["id"], "reason": 7}
+        ),
+    ),
 )
 table.client(
     "any-kind-of-id",

@@ -81,6 +81,12 @@ table.client(
     says("", lambda value: b"\xef\xbb\xbf" + encode(value)),
 )
 table.client(
+    "batches",
+    f"{FRAMING}/client-individual-messages",
+    "Writes a call within an array.",
+    says("tools/call", lambda value: encode([value])),
+)
+table.client(
     "no-crlf",
     f"{FRAMING}/client-takes-crlf",
     "Fails when a line ends with CR LF.",

@@ -8,6 +8,7 @@ from conformance.kit import messages
 from conformance.kit.shapes import SUBSCRIPTION
 from conformance.mutants.fault import Fault, Value
 from conformance.mutants.faults import answers_to, instead, results_of, takes
+from conformance.mutants.http_faults import OnePrincipal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
 
@@ -21,6 +22,7 @@ TASK = {
     "ttlMs": None,
 }
 COMPLETE = {"resultType": "complete"}
+WORKS = {"status": "working"}
 DONE = {"content": [{"type": "text", "text": "done"}], **COMPLETE}
 
 
@@ -72,6 +74,22 @@ class _Forgetful(Fault):
             self._looks += 1
             if self._looks == 1:
                 return (messages.error(value["id"], -32602, "no such task yet"),)
+        return (value,)
+
+
+class _Reviving(Fault):
+    """Works again on what was completed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = False
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "tasks/get" or "result" not in value:
+            return (value,)
+        if self._ended:
+            return (messages.result(value["id"], {**_without("result")(value["result"]), **WORKS}),)
+        self._ended = value["result"].get("status") == "completed"
         return (value,)
 
 
@@ -203,6 +221,24 @@ table.add(
     _got(lambda task: {**task, "resultType": "task"}),
 )
 table.add(
+    "status-of-its-own",
+    "task-polling/every-look",
+    "Has a word of its own for what is completed.",
+    _status("completed", "done"),
+)
+table.add(
+    "revives",
+    "task-polling/every-look",
+    "Works again on what was completed.",
+    _Reviving,
+)
+table.add(
+    "made-again",
+    "task-polling/every-look",
+    "Says of every look that the task was made just then.",
+    _got(lambda task: {**task, "createdAt": "2026-07-28T10:30:00Z"}),
+)
+table.add(
     "no-error",
     "task-execution-errors/failed",
     "Does not say what went wrong.",
@@ -291,6 +327,12 @@ table.add(
     "security-considerations/ids-not-guessable",
     "Numbers its tasks.",
     _numbered(),
+)
+table.add(
+    "tasks-of-all-principals",
+    "security-considerations/other-principal",
+    "Shows a task to whoever has its id.",
+    OnePrincipal,
 )
 table.add(
     "old-list",

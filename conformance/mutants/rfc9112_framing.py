@@ -55,7 +55,7 @@ table.add(
         )
     ),
 )
-table.add("no-chunks", "section-7.1/chunked-served", "Knows no chunks.", pours_statuses(411))
+table.add("no-chunks", "section-7.1/chunked-served", "Knows no chunks.", pours_statuses(501))
 table.add(
     "no-extensions",
     "section-7.1.1/extensions-ignored",

@@ -86,7 +86,9 @@ table.add(
     "name-twice",
     "prompt/name-unique",
     "Two prompts have one name.",
-    listed("prompts/list", "prompts", lambda found: [*found, found[0]]),
+    listed(
+        "prompts/list", "prompts", lambda found: [*found, {**found[0], "description": "another"}]
+    ),
 )
 table.add(
     "argument-twice",

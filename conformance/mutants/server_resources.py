@@ -114,7 +114,11 @@ table.add(
     "uri-twice",
     "resource/uri-unique",
     "Two resources have one URI.",
-    listed("resources/list", "resources", lambda found: [*found, found[0]]),
+    listed(
+        "resources/list",
+        "resources",
+        lambda found: [*found, {**found[0], "description": "another"}],
+    ),
 )
 for slug, uri in (("no-scheme", "static"), ("space-in-uri", "test://a b"), ("escape", "test://%")):
     table.add(

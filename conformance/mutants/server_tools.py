@@ -134,7 +134,7 @@ table.add(
     "name-twice",
     "tool-names/unique",
     "Two tools have one name.",
-    listed("tools/list", "tools", lambda tools: [*tools, tools[0]]),
+    listed("tools/list", "tools", lambda tools: [*tools, {**tools[0], "description": "another"}]),
 )
 table.add(
     "no-description",

@@ -100,6 +100,26 @@ class _RoundAndRound(Fault):
         return ({**value, "result": {**value["result"], "nextCursor": "again"}},)
 
 
+class _FirstAtLast(Fault):
+    """Has the entries of the first page on the last one, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: list[Any] = []
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if _cursor(value) is None:
+            return payload
+        self._asked.append(value.get("id"))
+        return misread(_without_cursor)().said(value, payload)
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "result" in value and value.get("id") in self._asked:
+            found = {name: each for name, each in value["result"].items() if name != "nextCursor"}
+            return ({**value, "result": found},)
+        return (value,)
+
+
 table.add(
     "round-and-round",
     (
@@ -162,8 +182,8 @@ table.add(
 table.add(
     "first-page-again",
     "request-format/pages-differ",
-    "Has the first page for every cursor.",
-    misread(_without_cursor),
+    "Has the first page for every cursor, and there an end.",
+    _FirstAtLast,
     binding=PAGED,
 )
 table.add(

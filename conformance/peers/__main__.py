@@ -128,7 +128,7 @@ def _processor_seconds() -> float:
 
 
 def _played(peer: Peer, cases: Sequence[Case], jobs: int) -> list[Result]:
-    settings = Settings(revisions=peer.revisions, jobs=jobs, timeout=TIMEOUT)
+    settings = Settings(revisions=peer.revisions, jobs=jobs, timeout=TIMEOUT, tools=("*",))
     run = (
         _served(peer, cases, settings)
         if peer.side is Side.SERVER

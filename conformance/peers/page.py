@@ -26,8 +26,9 @@ left out. What depends on timing, and is not found in every run, is marked so.
 
 Servers and clients are met in all revisions over HTTP, servers also over stdio. Over HTTP+SSE two
 revisions are played, 2024-11-05, to which it belongs, and 2025-11-25; with clients over stdio the
-newest of each era. Clients play [scripts](conformance-clients.md#script); a case does not apply
-where the SDK has no call for a step.
+newest of each era. All tools may be called (`--tool '*'`). Clients play
+[scripts](conformance-clients.md#script); a case does not apply where the SDK has no call for a
+step.
 
 ## How it is made
 

@@ -4,6 +4,8 @@ A clause that is a MUST and broken is a failure, a SHOULD that is not met an exp
 ``--mcp-strict`` a failure), what cannot be found out is skipped with the reason.
 """
 
+import math
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from conformance.kit.model import Result
     from conformance.pytest.subject import Playing
     from conformance.run.plan import Settings, Unit
+    from mcpcore.wire.trace import Redactor
 
 OPTIONS = "mcp"
 
@@ -28,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="TARGET",
         help="check this server: a command, a URL (http, ws, tcp, unix) or MODULE:SERVER",
+    )
+    group.addoption(
+        "--mcp-header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send this with every request to the servers, over http, sse and ws; not in reports",
     )
     group.addoption(
         "--mcp-client",
@@ -63,8 +73,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--mcp-strict", action="store_true", help="a SHOULD that is not met is a failure"
     )
-    group.addoption("--mcp-timeout", type=float, default=5.0, metavar="S", help="per answer")
+    group.addoption("--mcp-timeout", type=_seconds, default=5.0, metavar="S", help="per answer")
     group.addoption("--mcp-seed", type=int, default=0, metavar="N")
+
+
+def _seconds(text: str) -> float:
+    """A time to wait.  Raises ArgumentTypeError."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no time to wait; expected seconds, more than 0")
+    return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse options that would do nothing for what is checked."""
+    servers, clients = config.getoption("--mcp-server"), config.getoption("--mcp-client")
+    if config.getoption("--mcp-header") and not servers:
+        raise pytest.UsageError("--mcp-header is for servers, and there is no --mcp-server")
+    transports = config.getoption("--mcp-transport")
+    if not transports:
+        return
+    if not clients:
+        raise pytest.UsageError(
+            "--mcp-transport says how a client is met, and there is no --mcp-client;"
+            " how a server is met, its target says (a command, http://, ws://, sse+http:// ...)"
+        )
+    from conformance.run.clients import MEETING
+
+    for name in transports:
+        if name not in MEETING:
+            raise pytest.UsageError(
+                f"--mcp-transport {name}: clients cannot be met so; only over {', '.join(MEETING)}"
+            )
 
 
 def pytest_collection_modifyitems(
@@ -118,7 +161,7 @@ class Subject(pytest.Collector):
             bindings = [Binding(name) for name in self.config.getoption("--mcp-transport")]
             playing = playing_client(target, bindings, only, settings)
         else:
-            playing = playing_server(target, only, settings)
+            playing = playing_server(target, only, settings, self.config.getoption("--mcp-header"))
         self.playing = self.stack.enter_context(playing)
 
     def collect(self) -> Iterator["CaseItem"]:
@@ -165,8 +208,10 @@ class CaseItem(pytest.Item):
 
         assert isinstance(self.parent, Subject)
         result = self.parent.playing.play(self.unit)
+        hidden = _hiding(self.config)
         for note in result.notes:
-            self.add_report_section("call", "note", note)
+            self.add_report_section("call", "note", hidden.text(note)[0])
+        detail, _ = hidden.text(result.detail)
         strict = self.config.getoption("--mcp-strict")
         match result.verdict:
             case Verdict.FAILED:
@@ -174,23 +219,23 @@ class CaseItem(pytest.Item):
             case Verdict.WEAK if strict:
                 raise CaseBroken(result)
             case Verdict.WEAK:
-                pytest.xfail(f"SHOULD: {result.detail}")
+                pytest.xfail(f"SHOULD: {detail}")
             case Verdict.NOT_APPLICABLE | Verdict.INCONCLUSIVE:
-                pytest.skip(f"{result.verdict}: {result.detail}")
+                pytest.skip(f"{result.verdict}: {detail}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Say which clause is broken, how it was seen, and what was said on the way."""
         if not isinstance(excinfo.value, CaseBroken):
             return super().repr_failure(excinfo, style)
-        result = excinfo.value.result
+        result, hidden = excinfo.value.result, _hiding(self.config)
         lines = [
-            result.detail,
+            hidden.text(result.detail)[0],
             "",
             f"{result.case.strength}: {result.case.summary}",
             f"expected: {result.case.expects}",
             f"clause: {result.case.link_in(result.revision)}",
             "",
-            *_said(result),
+            *_said(result, hidden),
         ]
         return "\n".join(lines)
 
@@ -198,6 +243,16 @@ class CaseItem(pytest.Item):
         """Where it is."""
         assert self.parent is not None
         return self.parent.name, None, self.name
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tell what is left of the cases after what was deselected."""
+    left: dict[Subject, list[Unit]] = {}
+    for item in session.items:
+        if isinstance(item, CaseItem) and isinstance(item.parent, Subject):
+            left.setdefault(item.parent, []).append(item.unit)
+    for subject, units in left.items():
+        subject.playing.choose(units)
 
 
 def pytest_report_collectionfinish(
@@ -212,7 +267,15 @@ def pytest_report_collectionfinish(
     ]
 
 
-def _said(result: "Result") -> Iterator[str]:
+def _hiding(config: pytest.Config) -> "Redactor":
+    """What takes the values of the headers that were given out of all that is shown."""
+    from conformance.pytest.subject import values_of
+    from conformance.reports.report import hiding
+
+    return hiding(values_of(config.getoption("--mcp-header")))
+
+
+def _said(result: "Result", hidden: "Redactor") -> Iterator[str]:
     from conformance.kit.model import Side
     from conformance.run.transcript import records_of
     from conformance.trace.reading import Entry, TraceFile
@@ -226,7 +289,9 @@ def _said(result: "Result") -> Iterator[str]:
         binding=result.binding,
         program="the conformance kit",
     )
-    entries = [Entry(number, each) for number, each in enumerate(records_of(result), start=1)]
+    entries = [
+        Entry(number, each) for number, each in enumerate(records_of(result, hidden), start=1)
+    ]
     yield from timeline(TraceFile(header, entries), width=200)
 
 

@@ -3,7 +3,7 @@
 import pkgutil
 import re
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from conformance.run.selection import select
 from conformance.run.servers import CannotRun, Servers, prepare
 from conformance.run.stages import Subject, module, subject_of
 from mcpcore.service import Server
-from transports.targets import parse_target
+from transports.targets import BadTarget, headers_of, parse_target
 
 T = TypeVar("T")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -31,20 +31,41 @@ class Playing:
     def __init__(
         self, checker: Servers | Clients, units: Sequence[Unit], play: Callable[[Unit], Result]
     ) -> None:
-        self.units = [unit for unit in units if not checker.reason(unit)]
+        self._followers = checker.followers
+        applying = [unit for unit in units if not checker.reason(unit)]
+        self.units = [unit for turn in self._followers.in_turn(applying) for unit in turn]
         self.left_out = len(units) - len(self.units)
         """How many do not apply."""
-        self.play = play
-        """Plays one and waits for what comes of it."""
+        self._once = play
+        self._chosen: dict[tuple[str, str, Binding], Unit] = {}
+        self._played: set[tuple[str, str, Binding]] = set()
+
+    def choose(self, units: Sequence[Unit]) -> None:
+        """Learn what is going to be played, here or in another process of pytest-xdist."""
+        self._chosen = {unit.key: unit for unit in units}
+
+    def play(self, unit: Unit) -> Result:
+        """Play one and wait for what comes of it."""
+        self._played.add(unit.key)
+        result = self._once(unit)
+        key = self._followers.home(unit, result)
+        if key is None or key not in self._chosen or key in self._played:
+            return result
+        # the case about what ended this one is another process's: what it finds is to be known here
+        self.play(self._chosen[key])
+        return self._once(unit) if self._followers.finds(key) else result
 
 
 @contextmanager
-def playing_server(target: str, only: Sequence[str], settings: Settings) -> Iterator[Playing]:
+def playing_server(
+    target: str, only: Sequence[str], settings: Settings, headers: Sequence[str] = ()
+) -> Iterator[Playing]:
     """Check a server: a URL, MODULE:SERVER, or a command.
 
+    ``headers``: lines of ``Name: value`` that go with every request to a URL.
     Raises BadTarget, NoSuchCase, CannotStart, CannotRun, and ValueError for a bad module.
     """
-    subject = _server(target)
+    subject = _server(target, headers_of(headers))
     problem: CannotRun | KeyboardInterrupt | None = None
     run = prepare([subject], select(all_cases(), only), settings)
     with (
@@ -94,9 +115,17 @@ async def _opened(subject: Subject) -> AsyncIterator[Stage]:
         yield await subject.make(stack)
 
 
-def _server(target: str) -> Subject:
+def values_of(headers: Sequence[str]) -> list[str]:
+    """What is to be hidden of lines of ``Name: value``: the values, whole and in words."""
+    values = [line.partition(":")[2].strip() for line in headers]
+    return [each for value in values for each in (value, *value.split()) if each]
+
+
+def _server(target: str, headers: Mapping[str, str]) -> Subject:
     if "://" in target:
-        return subject_of(parse_target(target))
+        return subject_of(parse_target(target, headers=headers))
+    if headers:
+        raise BadTarget("--mcp-header is for servers at a URL of http, sse or ws")
     if _MODULE.fullmatch(target):
         return module(_loaded(target), target, Binding.MEMORY)
     return subject_of(parse_target(shlex.split(target)))

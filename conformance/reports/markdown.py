@@ -27,6 +27,7 @@ def as_markdown(report: Report) -> str:
         counts = report.count((binding, revision))
         cells = [str(counts[verdict] or "") for verdict in Verdict]
         lines.append(f"| {binding} | {revision} | " + " | ".join(cells) + " |")
+    lines += [line for why in report.left_out() for line in ("", f"{_escaped(why)}.")]
     played = [entry for entry in report.entries if entry.detail not in report.gone]
     for title, judged in (
         ("Failures", Judged.FAILURE),

@@ -4,19 +4,14 @@ const words = document.querySelector("#words");
 function show() {
   const on = new Set(boxes.filter(box => box.checked).map(box => box.dataset.verdict));
   const word = words.value.toLowerCase();
-  let any = false;
-  for (const row of document.querySelectorAll("tr[data-has]")) {
+  for (const row of document.querySelectorAll(".row[data-has]")) {
     const fits = row.dataset.has.split(" ").some(each => on.has(each)) &&
       row.dataset.id.includes(word);
     row.hidden = !fits;
   }
-  for (const row of [...document.querySelectorAll("tr.page")]) {
-    any = false;
-    for (let next = row.nextElementSibling; next && !next.classList.contains("page");
-         next = next.nextElementSibling) any ||= !next.hidden;
-    row.hidden = !any;
-  }
-  for (const item of document.querySelectorAll("details[data-has]"))
+  for (const group of [...document.querySelectorAll(".clause"), ...document.querySelectorAll("section")])
+    group.hidden = !group.querySelector(".row[data-has]:not([hidden])");
+  for (const item of document.querySelectorAll(".finding"))
     item.hidden = !(on.has(item.dataset.has) && item.dataset.id.includes(word));
 }
 function reveal() {

@@ -111,6 +111,24 @@ class Report(Struct, kw_only=True):
             if place is None or (entry.binding, entry.revision) == place
         )
 
+    def left_out(self) -> list[str]:
+        """Places where most of the cases do not apply for one reason, in one sentence each."""
+        found: list[str] = []
+        for binding, revision in self.places():
+            here = [
+                each
+                for each in self.entries
+                if (each.binding, each.revision) == (binding, revision)
+            ]
+            reasons = Counter(
+                each.detail for each in here if each.verdict is Verdict.NOT_APPLICABLE
+            ).most_common(1)
+            for reason, number in reasons:
+                if 2 * number > len(here):
+                    said = f"{number} of {len(here)} cases do not apply"
+                    found.append(f"{binding} {revision}: {said}: {reason}")
+        return found
+
     def summary(self) -> str:
         """The counts in words."""
         total = self.count()

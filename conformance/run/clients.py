@@ -15,6 +15,7 @@ from conformance.kit.client_play import (
 )
 from conformance.kit.client_talk import ClientTiming
 from conformance.kit.model import Binding, Case, Result, Side
+from conformance.run.followers import Followers
 from conformance.run.hints import hint_of_client
 from conformance.run.plan import Settings, Unit, plan
 from conformance.run.run import (
@@ -92,12 +93,14 @@ class Clients:
         start = STARTS * answer
         self.timing = ClientTiming(start=start, answer=answer, exit=start)
         self.features: dict[tuple[Binding, str], ClientFeatures] = {}
+        self.followers = Followers(Side.CLIENT)
 
     async def run(self) -> None:
         """Look, then play."""
         await self.look()
         self.listener.planned(self.run_.units)
-        await side_by_side(self.run_, self.play, self.listener)
+        groups = self.followers.in_turn(self.run_.units)
+        await side_by_side(self.run_, self.play, self.listener, *groups)
         bindings = [*self.run_.targets]
         if not heard_to_speak(self.features) and not any(map(self.run_.finds, bindings)):
             raise speaks_nothing(self.features, self.command.shown)
@@ -143,18 +146,21 @@ class Clients:
     async def play(self, unit: Unit) -> Result:
         """Play one case."""
         settings = self.run_.settings
-        return await play_client(
+        found = self.features[unit.binding, unit.revision.name]
+        result = await play_client(
             unit.case,
             self.command.words,
             unit.binding,
             unit.revision,
-            features=self.features[unit.binding, unit.revision.name],
+            features=found,
             timing=self.timing,
             limit=settings.limit,
             seed=unit.seed(settings.seed),
             env=self.command.env,
             cwd=self.command.cwd,
         )
+        self.followers.consider(unit, result, found)
+        return result
 
 
 def consider_client(

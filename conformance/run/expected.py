@@ -12,7 +12,8 @@ from conformance.run.run import Run
 from conformance.run.selection import NoSuchCase, select
 from mcpcore.spec.revisions import BY_NAME
 
-_WELL = (Verdict.PASSED, Verdict.INFORMATIONAL)
+_OPEN = (Verdict.NOT_APPLICABLE, Verdict.INCONCLUSIVE)
+"""Verdicts that do not say whether what is expected to fail does: an entry stays as it is."""
 
 
 class BadExpectations(ValueError):
@@ -44,7 +45,7 @@ class Judged(StrEnum):
     KNOWN = "known"
     """It failed, as was expected."""
     UNEXPECTED_PASS = "unexpected pass"  # noqa: S105 - no password
-    """It was expected to fail."""
+    """It was expected to fail, and is no failure: passed, or weak where that is none."""
 
 
 class Judgement(Struct, kw_only=True):
@@ -103,11 +104,9 @@ def judge(run: Run, expected: Sequence[Expected], *, strict: bool) -> Judgement:
 
 
 def _judged(result: Result, known: bool, bad: frozenset[Verdict]) -> Judged:
-    if known:
-        if result.verdict is Verdict.NOT_APPLICABLE:
-            return Judged.FINE
-        return Judged.UNEXPECTED_PASS if result.verdict in _WELL else Judged.KNOWN
-    return Judged.FAILURE if result.verdict in bad else Judged.FINE
+    if result.verdict in bad:
+        return Judged.KNOWN if known else Judged.FAILURE
+    return Judged.UNEXPECTED_PASS if known and result.verdict not in _OPEN else Judged.FINE
 
 
 def _matches(expected: Expected, result: Result) -> bool:

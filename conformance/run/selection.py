@@ -21,7 +21,7 @@ def select(cases: Iterable[Case], patterns: Sequence[str]) -> list[Case]:
     if not patterns:
         return known
     for pattern in patterns:
-        if not any(means(pattern, case.id) for case in known):
+        if not means_any(pattern, known):
             raise NoSuchCase(_unknown(pattern, known))
     return [case for case in known if any(means(pattern, case.id) for pattern in patterns)]
 
@@ -33,10 +33,14 @@ def means(pattern: str, id: str) -> bool:
     return id == pattern or id.startswith(f"{pattern.rstrip('/')}/")
 
 
+def means_any(pattern: str, cases: Iterable[Case]) -> bool:
+    """Whether a pattern means one of these cases."""
+    return any(means(pattern, case.id) for case in cases)
+
+
 def _unknown(pattern: str, cases: Sequence[Case]) -> str:
     names = {case.id for case in cases} | {case.page for case in cases}
-    near = get_close_matches(pattern, names, n=3, cutoff=0.5) or sorted(
-        name for name in names if pattern.casefold() in name
-    )
+    parts = sorted(name for name in names if pattern.casefold() in name)
+    near = parts or get_close_matches(pattern, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near[:3])}?" if near else "; --list shows all"
     return f"there is no case {pattern!r}{hint}"

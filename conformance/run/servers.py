@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from time import monotonic
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from conformance.kit.bindings.staging import Staging
-from conformance.kit.discover import UNAUTHORIZED, discover
+from conformance.kit.discover import REDIRECTIONS, UNAUTHORIZED, discover
 from conformance.kit.features import Features
 from conformance.kit.model import Binding, Case, Result, Side
 from conformance.kit.play import not_applicable, play
@@ -83,7 +83,7 @@ class Servers:
             )
             for binding, stage in stages.items()
         }
-        self.followers = Followers()
+        self.followers = Followers(Side.SERVER)
         self._unseen: set[tuple[Binding, str]] = set()
         """Where a server was gone before it was looked at."""
 
@@ -106,12 +106,15 @@ class Servers:
     async def look(self) -> None:
         """See what each server speaks and offers.  Raises CannotRun."""
         silence = Silence()
+        mute: set[str] = set()
 
         async def look(stage: Stage, revision: Revision) -> None:
             found = Features(revision="", problems=[UNHEARD], silent=True)
             if not silence.given_up(stage.binding):
                 found = await self._look(stage, revision)
             silence.learn(stage.binding, silent=found.silent)
+            # what was waited for in vain in one revision is not waited for in the others
+            found.mute = mute
             self.run_.features[stage.binding, revision.name] = found
             self.listener.looked(stage.binding, revision, found)
 
@@ -174,7 +177,7 @@ class Servers:
         if presence.gone and unit.binding not in self.run_.gone:
             self.run_.gone[unit.binding] = presence.gone
             self.listener.gone(unit.binding, presence.gone)
-        self.followers.consider(result, found)
+        self.followers.consider(unit, result, found)
         result.seconds = monotonic() - started
         return result
 
@@ -200,21 +203,29 @@ def consider(found: Mapping[str, Features], settings: Settings, stage: Stage) ->
         raise speaks_none(found, stage, f": {hint}")
     if none and not any(each.heard for each in found.values()):
         raise speaks_none(found, stage)
+    odd = {name for name, each in found.items() if each.heard and not each.declined}
     for name, each in found.items():
         if each.revision != name:
-            each.tried = settings.named or none or (each.heard and not each.declined)
+            each.tried = settings.named or name in odd or (none and not odd)
 
 
 def shut(found: Mapping[str, Features], stage: Stage) -> str:
-    """What to do about a server that lets nobody in, or has no endpoint there; empty if it has."""
+    """What to do about a server that lets nobody in, or has no endpoint there, or has it elsewhere.
+
+    Empty for all others.
+    """
     heard = [each for each in found.values() if each.heard]
     statuses = sorted({each.status for each in heard if each.status is not None})
     said = " and ".join(map(str, statuses))
     if UNAUTHORIZED in statuses or (heard and all(each.guarded for each in heard)):
         other = "other credentials" if getattr(stage, "headers", {}) else "credentials"
         return f"it answers with status {said}, and wants {other} ({CREDENTIALS})"
-    if not statuses or any(each.status not in NO_ENDPOINT for each in heard):
+    closed = (*NO_ENDPOINT, *REDIRECTIONS)
+    if not statuses or any(each.status not in closed for each in heard):
         return ""
+    if place := next((each.location for each in heard if each.location), ""):
+        url = urljoin(stage.target, place)
+        return f"it answers with status {said}, which points to {url}: give that URL"
     path = urlsplit(stage.target).path or "/"
     usual = "" if path == USUAL else f", such as {USUAL}"
     hint = f"it answers with status {said}: is the path right, {path}{usual}"

@@ -33,6 +33,14 @@ _HUGE = 10**30
 _ODD_IDS = (0, -1, 1, "1", "", "0", 2**53, 2**53 + 1, 2**63, _HUGE, "null")
 
 
+def known(revision: str) -> Revision:
+    """The revision of this name; raises ValueError if there is none."""
+    found = BY_NAME.get(revision)
+    if found is None:
+        raise ValueError(f"there is no revision {revision!r}; there are {', '.join(BY_NAME)}")
+    return found
+
+
 def ids() -> SearchStrategy[str | int]:
     """Ids of requests: strings and integers, those that programs mistake for others among them."""
     odd: SearchStrategy[str | int] = st.sampled_from(
@@ -51,7 +59,7 @@ def params_of(
 ) -> SearchStrategy[Message]:
     """Params of a method, with the ``_meta`` that its revision needs."""
     row = _row(method, sender, revision)
-    return _params(row, BY_NAME[revision], sender)
+    return _params(row, known(revision), sender)
 
 
 def results_of(
@@ -61,7 +69,7 @@ def results_of(
     row = _row(method, sender, revision)
     if row.result is None:
         raise ValueError(f"{method} is a notification, it has no result")
-    found = BY_NAME[revision]
+    found = known(revision)
     made = values_of(row.result)
     needed: Message = {"resultType": "complete"} if found.result_type else {}
     if row.cacheable:
@@ -79,7 +87,7 @@ def requests(
         lambda row: st.builds(
             lambda id, params: {"jsonrpc": "2.0", "id": id, "method": row.name, "params": params},
             ids(),
-            _params(row, BY_NAME[revision], sender),
+            _params(row, known(revision), sender),
         )
     )
 
@@ -114,7 +122,7 @@ def messages(*, revision: str = LATEST.name, sender: str = "client") -> SearchSt
     kinds = [notifications(revision=revision, sender=sender)]
     if _rows(MethodKind.REQUEST, revision, sender):
         kinds.append(requests(revision=revision, sender=sender))
-    if sender == "server" or BY_NAME[revision].server_requests:
+    if sender == "server" or known(revision).server_requests:
         kinds.append(responses())
     return st.one_of(kinds)
 
@@ -133,14 +141,14 @@ def batches(*, sender: str = "client", max_size: int = 5) -> SearchStrategy[list
 
 
 def _row(method: str, sender: str, revision: str) -> Method:
-    row = lookup(method, sender, BY_NAME[revision])
+    row = lookup(method, sender, known(revision))
     if row is None:
         raise ValueError(f"a {sender} sends no {method!r} in {revision}")
     return row
 
 
 def _rows(kind: MethodKind, revision: str, sender: str) -> list[Method]:
-    found = (lookup(each.name, sender, BY_NAME[revision]) for each in METHODS)
+    found = (lookup(each.name, sender, known(revision)) for each in METHODS)
     return [row for row in found if row is not None and row.kind is kind and row.extension is None]
 
 

@@ -5,16 +5,16 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from conformance.strategies.messages import Message, ids, params_of, requests
+from conformance.strategies.messages import Message, ids, known, params_of, requests
 from mcpcore.spec.methods import lookup
-from mcpcore.spec.revisions import BY_NAME, LATEST
+from mcpcore.spec.revisions import LATEST
 
 _ONCE = "initialize"
 
 
 @st.composite
 def _conversation(draw: DrawFn, revision: str, max_size: int) -> list[Message]:
-    row = BY_NAME[revision]
+    row = known(revision)
     used: set[tuple[type, str]] = set()
     open_ids: list[Any] = []
     said: list[Message] = []
@@ -50,7 +50,7 @@ def conversations(
     No id is used twice, ``initialize`` comes first and is never cancelled, and nothing is cancelled
     that was not asked.
     """
-    assert lookup("notifications/cancelled", "client", BY_NAME[revision]) is not None
+    assert lookup("notifications/cancelled", "client", known(revision)) is not None
     return _conversation(revision, max_size)
 
 

@@ -102,6 +102,6 @@ class MemoryStage(Staging):
             await self._accept(lambda peer, app: StreamLink(peer, app, theirs))
 
         self.tasks.start_soon(run)
-        wire = LinesWire(Binding.MEMORY, ours, log)
+        wire = LinesWire(self, Binding.MEMORY, ours, log)
         self.tasks.start_soon(wire.read)
         return wire

@@ -3,9 +3,14 @@
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from msgspec import structs
+
+from conformance.kit.bindings.stdio import StdioStage
 from conformance.kit.model import Binding, Side, Verdict
+from conformance.kit.wire import Stage
 from conformance.reports.formats import FORMATS
 from conformance.reports.junit import account
 from conformance.reports.report import Report, report_of
@@ -17,7 +22,7 @@ from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
 from conformance.run.servers import prepare, run_server
-from conformance.run.stages import EVERYTHING_CLIENT, everything
+from conformance.run.stages import EVERYTHING_CLIENT, Subject, everything
 from conformance.run.transcript import records_of
 from conformance.trace.check import check as check_trace
 from conformance.trace.reading import parse
@@ -25,8 +30,20 @@ from mcpcore.spec.revisions import REVISIONS, Revision
 
 FOLDER = Path(__file__).parents[2] / "build" / "reports"
 """Where reports are kept."""
+MOST = 0.25
+"""Processes for a case over stdio: to start them is most of what such a run takes."""
 SETTINGS = Settings(jobs=4, timeout=20.0)
 """Patient, as machines that build things are slow."""
+
+
+def _shown(subject: Subject, stages: list[Stage]) -> Subject:
+    """A subject whose stage is put there when it is made."""
+
+    async def make(stack: AsyncExitStack) -> Stage:
+        stages.append(await subject.make(stack))
+        return stages[-1]
+
+    return structs.replace(subject, make=make)
 
 
 async def server_report(
@@ -34,10 +51,15 @@ async def server_report(
 ) -> Report:
     """Play all cases against our server over a binding; ``guarded``: those about its guard."""
     settings = Settings(revisions=tuple(revisions), jobs=SETTINGS.jobs, timeout=SETTINGS.timeout)
-    subjects = [everything(binding, guarded=guarded)]
+    stages: list[Stage] = []
+    subjects = [_shown(everything(binding, guarded=guarded), stages)]
     cases = [case for case in all_cases() if not guarded or about_a_guard(case)]
     run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())
+    for stage in stages:
+        if isinstance(stage, StdioStage):
+            print(f"{stage.started} processes for {len(run.units)} cases", file=sys.stderr)
+            assert stage.started < MOST * len(run.units)
     name = f"server-{binding}" + "-guarded" * guarded
     return _kept(run, name, revisions)
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -45,34 +46,70 @@ def ask(method, params):
         if said.get("method") == "ping":
             say(id=said["id"], result={})
         elif said.get("id") == method:
-            if "error" in said and HOW != "goes on":
+            if "error" in said and HOW not in ("goes on", "both"):
                 sys.exit("refused")
-            return
+            return "error" not in said
     sys.exit("the server is gone")
 
 info = {"name": "small", "version": "1"}
 version = "1999-12-31" if HOW == "odd" else "2025-11-25"
-ask("initialize", {"protocolVersion": version, "capabilities": {}, "clientInfo": info})
-if HOW != "unready":
+opening = {"protocolVersion": version, "capabilities": {}, "clientInfo": info}
+opened = ask("initialize", opening)
+if HOW != "unready" and opened | (HOW != "both"):
     say(method="notifications/initialized")
 if HOW == "invalid":
     connection.sendall(b'{"jsonrpc":"2.0","method":5}\\n')
-ask("tools/list", {})
+own = {"protocolVersion": "2026-07-28", "clientCapabilities": {}, "clientInfo": info}
+meta = {"_meta": {f"io.modelcontextprotocol/{each}": own[each] for each in own}}
+more = meta if HOW == "both" and not opened else {}
+ask("tools/list", more)
 if scenario == "tools_call":
-    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}})
+    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}, **more})
 connection.close()
 if scenario not in ("initialize", "tools_call") and HOW == "plain and fails":
     sys.exit("unknown scenario")
 """
 
+OVER_HTTP = """
+import json, os, sys, urllib.error, urllib.request
 
-async def ran(how: str, *places: str) -> dict[tuple[str, str], Result]:
+def ask(method, params, **headers):
+    body = json.dumps({"jsonrpc": "2.0", "id": method, "method": method, "params": params})
+    headers = {each.replace("_", "-"): value for each, value in headers.items()}
+    accepted = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    request = urllib.request.Request(sys.argv[-1], body.encode(), {**accepted, **headers})
+    try:
+        with urllib.request.urlopen(request) as response:
+            response.read()
+    except urllib.error.HTTPError as error:
+        error.read()
+
+info = {"name": "small", "version": "1"}
+ask("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info})
+version = "2026-07-28"
+own = {"protocolVersion": version, "clientCapabilities": {}, "clientInfo": info}
+meta = {"_meta": {f"io.modelcontextprotocol/{each}": own[each] for each in own}}
+
+def ask_again(method, params, **headers):
+    of_method = {} if os.environ["HOW"] == "nameless" else {"Mcp_Method": method}
+    ask(method, {**params, **meta}, Mcp_Protocol_Version=version, **of_method, **headers)
+
+ask_again("tools/list", {})
+if os.environ["MCP_CONFORMANCE_SCENARIO"] == "tools_call":
+    arguments = {"name": "add_numbers", "arguments": {"a": 1, "b": 2}}
+    ask_again("tools/call", arguments, Mcp_Name="add_numbers")
+"""
+
+
+async def ran(
+    how: str, *places: str, client: str = CLIENT, binding: Binding = Binding.TCP
+) -> dict[tuple[str, str], Result]:
     """What a run of the cases of these places finds in a client, by id and revision."""
     clients = [case for case in all_cases() if case.side is Side.CLIENT]
     cases = [case for case in clients if case.id.startswith(places)]
-    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": how})
+    command = Command([sys.executable, "-c", client], env={**os.environ, "HOW": how})
     settings = Settings(revisions=(LEGACY, MODERN), timeout=10.0)
-    run = prepare_client(command, [Binding.TCP], cases, settings)
+    run = prepare_client(command, [binding], cases, settings)
     await run_client(run, command, Listener())
     return {(each.case.id, each.revision): each for each in run.results}
 
@@ -91,6 +128,26 @@ async def test_a_client_of_the_older_era_breaks_nothing_of_the_newer(how: str) -
     legacy = {each.verdict for (_, revision), each in found.items() if revision == LEGACY.name}
     assert Verdict.PASSED in legacy
     assert Verdict.FAILED not in legacy
+
+
+async def test_a_client_of_both_eras_may_try_initialize_first() -> None:
+    found = await ran("both", "basic/index/_meta", "basic/index/requests")
+    modern = {id: each for (id, revision), each in found.items() if revision == MODERN.name}
+    tried = {f"basic/index/_meta/{each}" for each in ("client-required", "client-info")}
+    assert {modern[each].verdict for each in tried} == {Verdict.PASSED}
+    assert Verdict.FAILED not in {each.verdict for each in found.values()}
+
+
+@pytest.mark.parametrize(("how", "failed"), [("named", 0), ("nameless", 1)])
+async def test_initialize_is_not_asked_for_the_headers_of_the_newer_era(
+    how: str, failed: int
+) -> None:
+    page = "basic/transports/streamable-http"
+    places = (f"{page}/standard-request-headers/client", f"{page}/protocol-version-header/client")
+    found = await ran(how, *places, client=OVER_HTTP, binding=Binding.HTTP)
+    modern = Counter(each.verdict for (_, era), each in found.items() if era == MODERN.name)
+    assert modern[Verdict.FAILED] == failed
+    assert modern[Verdict.PASSED] == 3 - failed
 
 
 INITIALIZED = "basic/lifecycle/initialization/client-sends-initialized"
@@ -153,6 +210,7 @@ async def test_a_scenario_that_is_not_known_is_not_held_against_a_client(
     assert (result.verdict, result.detail) == (verdict, detail)
 
 
+@pytest.mark.long
 async def test_a_client_that_hangs_in_a_scenario_is_not_started_in_it_again() -> None:
     features = ClientFeatures(revision=LEGACY.name)
     timing = structs.replace(TIMING, start=0.5, exit=0.5)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from conformance.kit.features import Features, Tool
+from conformance.kit.features import TEMPLATES, Features, Tool
 
 READS: dict[str, Any] = {"readOnlyHint": True}
 KEEPS: dict[str, Any] = {"destructiveHint": False}
@@ -27,6 +27,9 @@ def tools(**annotations: dict[str, Any]) -> dict[str, Tool]:
         ({"read": READS, "echo": DESTROYS}, (), "echo"),
         ({"delete": DESTROYS, "read": READS}, ("delete",), "delete"),
         ({"delete": DESTROYS}, ("other",), None),
+        ({"echo": {"destructiveHint": True}, "add": DESTROYS}, (), "add"),
+        ({"echo": {"destructiveHint": True}}, ("echo",), "echo"),
+        ({"echo": {"destructiveHint": True, "readOnlyHint": True}}, (), "echo"),
         ({"delete": DESTROYS}, ("*",), "delete"),
         ({"delete": DESTROYS, "read": READS}, ("*",), "read"),
         ({}, ("*",), None),
@@ -39,7 +42,56 @@ def test_the_tool_that_is_called(
     assert (tool and tool.name) == called
 
 
+@pytest.mark.parametrize(
+    ("found", "allowed", "may"),
+    [
+        ({}, (), False),
+        ({"destructiveHint": True}, (), False),
+        ({"destructiveHint": True}, ("other",), False),
+        ({"destructiveHint": True}, ("tool",), True),
+        ({"destructiveHint": True}, ("*",), True),
+        ({"destructiveHint": True, "readOnlyHint": True}, (), True),
+        ({"destructiveHint": False}, (), True),
+    ],
+)
+def test_what_a_tool_says_of_itself(
+    found: dict[str, Any], allowed: tuple[str, ...], may: bool
+) -> None:
+    features = Features("2025-11-25", tools=tools(tool=found), allowed=allowed)
+    assert features.may_call(features.tools["tool"]) is may
+    # a case that knows the name takes one that says nothing of itself
+    assert (features.has("tool:tool") == "") is (may or not found)
+
+
 def test_arguments_have_to_be_made_up() -> None:
     schema = {"properties": {"a": {"type": "string", "pattern": "x+"}}, "required": ["a"]}
     features = Features("2025-11-25", tools={"a": Tool("a", schema, annotations=READS)})
     assert features.plainest_tool() is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "unlisted", "least", "legacy", "modern"),
+    [
+        ({}, set(), "", "ping", "server/discover"),
+        ({"logging": {}, "completions": {}}, set(), "", "ping", "server/discover"),
+        ({"prompts": {}}, set(), "", "prompts/list", "prompts/list"),
+        ({"tools": {}, "prompts": {}}, {"tools/list"}, "", "prompts/list", "prompts/list"),
+        ({"tools": {}}, {"tools/list"}, "", "tools/list", "tools/list"),
+        ({}, set(), "resources/list", "resources/list", "resources/list"),
+    ],
+)
+def test_the_request_that_is_made_where_any_will_do(
+    declared: dict[str, Any], unlisted: set[str], least: str, legacy: str, modern: str
+) -> None:
+    features = Features("", capabilities=declared, unlisted=unlisted, least=least)
+    assert features.harmless_request(modern=False) == (legacy, {})
+    assert features.harmless_request(modern=True) == (modern, {})
+
+
+def test_a_list_that_no_capability_promises_may_not_be_there() -> None:
+    features = Features("2025-11-25", capabilities={"resources": {}})
+    need = f"method:{TEMPLATES}"
+    assert features.has(need) == ""
+    features.unknown.add(TEMPLATES)
+    assert features.has(need) == "the server has no resources/templates/list"
+    assert features.has("method:resources/list") == ""

@@ -69,9 +69,19 @@ def test_an_error_is_what_comes_of_it(revision: Revision) -> None:
 @BOTH
 def test_silence_is_what_comes_of_it(revision: Revision) -> None:
     link = opened(revision, ignores(no_json))
-    reply = at_once(rejected(link, NO_JSON, "half of a message"))
+    reply = at_once(rejected(link, NO_JSON, "half of a message", owed=False))
     assert reply.silent
     assert link.talk.stage.now() < 1, "the fence was not used, but the patience with a request"
+    assert not link.clean, "an error may still come, and is none of another case"
+
+
+@BOTH
+def test_for_an_error_that_is_owed_is_waited_once(revision: Revision) -> None:
+    link = opened(revision, ignores(no_json))
+    for waited in (5, 0):
+        before = link.talk.stage.now()
+        assert at_once(rejected(link, NO_JSON, "half of a message")).silent
+        assert waited <= link.talk.stage.now() - before < waited + 1
 
 
 def test_a_result_is_no_refusal() -> None:

@@ -276,6 +276,7 @@ STRICTER: tuple[str, ...] = (
     ".oneOf",
     "has neither enum nor anyOf",
     "has neither text nor blob",
+    "is not base64",
 )
 """Where the kit refuses what the schemas let through, and the pages do not."""
 

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
+from conformance.launch import serving
+
 EVERYTHING = f"{sys.executable} -m conformance.everything.server --stdio"
 CLIENT = f"{sys.executable} -m conformance.everything.client"
 IDS = "basic/index/error-responses/request-id"
@@ -121,14 +123,115 @@ def test_a_client_is_started_for_each_case(tmp_path: Path) -> None:
         (["--mcp-server", "json:loads"], "not a Server"),
         (["--mcp-server", EVERYTHING, "--mcp-only", "no/such/case"], "there is no case"),
         (["--mcp-server", EVERYTHING, "--mcp-revision", "1999-01-01"], "1999-01-01"),
+        (["--mcp-server", EVERYTHING, "--mcp-timeout", "0"], "'0' is no time to wait"),
+        (["--mcp-server", EVERYTHING, "--mcp-timeout=-1"], "'-1' is no time to wait"),
+        (["--mcp-server", EVERYTHING, "--mcp-timeout", "nan"], "'nan' is no time to wait"),
+        (["--mcp-server", EVERYTHING, "--mcp-transport", "http"], "there is no --mcp-client"),
+        (["--mcp-client", CLIENT, "--mcp-transport", "memory"], "memory: clients cannot be met so"),
+        (["--mcp-client", CLIENT, "--mcp-transport", "pigeon"], "pigeon: clients cannot be met so"),
+        (["--mcp-client", CLIENT, "--mcp-header", "A: b"], "there is no --mcp-server"),
+        (["--mcp-server", EVERYTHING, "--mcp-header", "A: b"], "servers at a URL"),
+        (["--mcp-server", "http://127.0.0.1:9/", "--mcp-header", "b"], "expected 'Name: value'"),
     ],
-    ids=["program", "module", "attribute", "case", "revision"],
+    ids=[
+        *("program", "module", "attribute", "case", "revision", "no-time", "negative", "nan"),
+        *(
+            "server-transport",
+            "client-memory",
+            "client-pigeon",
+            "client-header",
+            "no-url",
+            "header",
+        ),
+    ],
 )
 def test_mistakes_are_explained(words: list[str], said: str, tmp_path: Path) -> None:
     done = run(tmp_path, *words)
     assert done.returncode == 4, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_guarded_server_is_shown_what_lets_one_in_and_nobody_else_is(tmp_path: Path) -> None:
+    secret = "open-sesame-4711"
+    guarded = (
+        sys.executable,
+        "-m",
+        "conformance.everything.server",
+        "--token",
+        secret,
+        "--http",
+        "127.0.0.1:0",
+    )
+    with serving(guarded) as (url,):
+        words = [
+            "--mcp-server",
+            url,
+            "--mcp-revision",
+            "2025-11-25",
+            "--mcp-only",
+            IDS,
+            "-rA",
+            "-q",
+        ]
+        header = f"Authorization: Bearer {secret}"
+        done = run(tmp_path, *words, "--mcp-header", header, "--mcp-header", "X-Kit: one")
+        refused = run(tmp_path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert refused.returncode == 4, refused.stdout + refused.stderr
+    assert "401" in refused.stderr
+
+
+# repeats the header that it was sent in every answer
+GOSSIP = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if said.get("method") == "initialize":
+            result = {
+                "protocolVersion": said["params"]["protocolVersion"],
+                "capabilities": {},
+                "serverInfo": {"name": "gossip", "version": "1"},
+            }
+            answer = {"jsonrpc": "2.0", "id": said["id"], "result": result}
+        else:
+            told = self.headers["x-door"]
+            bad = {"code": told, "message": told}
+            answer = {"jsonrpc": "2.0", "id": said.get("id"), "error": bad}
+        body = json.dumps(answer).encode()
+        self.send_response(200 if "id" in said else 202)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body) if "id" in said else 0))
+        self.end_headers()
+        if "id" in said:
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+print(f"listening on http://127.0.0.1:{server.server_port}/mcp", file=sys.stderr, flush=True)
+server.serve_forever()
+"""
+
+
+def test_headers_are_not_in_what_is_shown_of_a_failure(tmp_path: Path) -> None:
+    secret = "open-sesame-4711"
+    with serving((sys.executable, "-c", GOSSIP)) as (url,):
+        done = run(
+            tmp_path,
+            *("--mcp-server", url, "--mcp-revision", "2025-11-25", "--mcp-only", "basic/index"),
+            *("--mcp-header", f"X-Door: {secret}", "--junitxml", "junit.xml", "-rA"),
+        )
+    assert done.returncode == 1, done.stdout + done.stderr
+    report = (tmp_path / "junit.xml").read_text()
+    for shown in (done.stdout, report):
+        assert "the code of an error has to be an integer" in shown
+        assert secret not in shown
 
 
 def test_without_its_options_it_does_nothing(tmp_path: Path) -> None:

@@ -304,7 +304,8 @@ def test_the_page_is_whole_and_needs_nothing() -> None:
             target = attributes["href"] or ""
             assert re.match(r"https://modelcontextprotocol\.io/|#e\d+$|docs/", target)
     assert page.count("script") == 1
-    ids = [attributes["id"] for tag, attributes in page.tags if tag == "details"]
+    ids = [attributes["id"] for tag, attributes in page.tags if "id" in attributes]
+    ids.remove("words")
     links = {(attributes.get("href") or "")[1:] for tag, attributes in page.tags if tag == "a"}
     assert ids
     assert {*ids} <= links
@@ -345,13 +346,63 @@ def test_the_matrix_has_every_case_and_place() -> None:
     rows = [
         attributes["data-id"]
         for tag, attributes in page.tags
-        if tag == "tr" and "data-id" in attributes
+        if tag == "div" and "data-id" in attributes
     ]
     assert rows == [ONE.id, TWO.id, SHALL.id, MIGHT.id]
     text = "".join(page.text)
     assert text.count(R1) >= 2
     assert "\N{CHECK MARK}" in text
     assert "\N{BALLOT X}" in text
+
+
+@pytest.mark.parametrize("format", ["markdown", "html"])
+def test_where_most_does_not_apply_the_reason_is_said_once(format: str) -> None:
+    cases = [case(f"a/{number}") for number in range(3)]
+    why = "the server does not speak it"
+    apart = [result(each, V.NOT_APPLICABLE, why, revision=R2) for each in cases[:2]]
+    rest = [result(cases[2], V.PASSED, revision=R2), result(cases[0], V.NOT_APPLICABLE, why)]
+    run = run_of(*apart, *rest, result(cases[1], V.PASSED))
+    made = report_of(run, judge(run, (), strict=False))
+    said = f"http {R2}: 2 of 3 cases do not apply: {why}"
+    assert made.left_out() == [said]
+    assert FORMATS[format](made).count(said) == 1
+
+
+def cells(text: str) -> list[tuple[str, str]]:
+    """The cells of a row: title and text."""
+    return re.findall(r'<b(?: class="[a-z ]+")?(?: title="([^"]*)")?>(?:<a[^>]*>)?([^<]*)', text)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "worst"),
+    [
+        ((V.PASSED, V.PASSED), ("", "\N{CHECK MARK}")),
+        ((V.PASSED, V.NOT_APPLICABLE), ("1 passed, 1 not applicable", "\N{CHECK MARK}")),
+        ((V.NOT_APPLICABLE, V.NOT_APPLICABLE), ("", "\N{MIDDLE DOT}")),
+        ((V.INFORMATIONAL, V.PASSED), ("1 informational, 1 passed", "i")),
+        ((V.INCONCLUSIVE, V.INFORMATIONAL), ("1 inconclusive, 1 informational", "?")),
+        ((V.INCONCLUSIVE, V.WEAK, V.WEAK), ("2 weak, 1 inconclusive", "~2")),
+        ((V.WEAK, V.FAILED, V.PASSED), ("1 failed, 1 weak, 1 passed", "\N{BALLOT X}")),
+    ],
+)
+def test_a_clause_has_one_row_with_what_is_worst_and_opens_into_its_cases(
+    verdicts: tuple[Verdict, ...], worst: tuple[str, str]
+) -> None:
+    cases = [case(f"one/{number}") for number in range(len(verdicts))]
+    other = result(case("two/a"), V.PASSED, revision=R2, binding=Binding.WS)
+    run = run_of(other, *(result(*each, "so it is") for each in zip(cases, verdicts, strict=True)))
+    text = FORMATS["html"](report_of(run, judge(run, (), strict=False)))
+    clauses = re.findall(r'<details class="clause">(.*?)</details>', text, re.DOTALL)
+    assert len(clauses) == 2
+    head, *rows = clauses[1].split('<div class="row case"')
+    assert "basic/x#one" in head
+    assert cells(head) == [("", ""), worst]
+    assert len(rows) == len(cases)
+    for each, row, verdict in zip(cases, rows, verdicts, strict=True):
+        assert f'data-id="{each.id}"' in row
+        why = ("so it is" in row, "not applicable: so it is" in row)
+        assert why == (True, verdict is V.NOT_APPLICABLE)
+    assert ".row { --places: 2; }" in text
 
 
 def test_the_line_on_the_terminal_has_neither_secrets_nor_control_characters() -> None:

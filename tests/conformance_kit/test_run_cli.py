@@ -102,7 +102,10 @@ def test_cases_are_listed(side: str) -> None:
         assert row["bindings"]
     shown = conformance(side, "--list", "--only", "basic/lifecycle")
     assert shown.returncode == 0
-    assert f"cases ({len(rows)})" in shown.stdout
+    fixtures = ("tool:", "prompt:", "resource:", "template:", "scenario:")
+    named = sum(any(each.startswith(fixtures) for each in row["needs"]) for row in rows)
+    title = f"cases ({len(rows)}; {named} only with what a program for tests has)"
+    assert title in " ".join(shown.stdout.split())
     assert all(row["id"] in shown.stdout for row in rows)
 
 
@@ -195,7 +198,7 @@ def test_known_failures(broken: tuple[str, ...], tmp_path: Path) -> None:
     # the good server passes what is expected to fail
     done = conformance(*expecting, "--", *EVERYTHING)
     assert done.returncode == 1
-    assert "expected to fail, and passed" in done.stdout
+    assert "expected to fail, and no failure" in done.stdout
     # a new failure
     entries = known.read_text().split("\n\n")
     known.write_text("\n\n".join([entries[0], *entries[2:]]))
@@ -241,9 +244,18 @@ def test_weak_counts_where_it_is_strict(tmp_path: Path) -> None:
         (("server", "http://h/mcp", "--revision", "2025-01-01"), "known revisions: 2024-11-05"),
         (("server", "http://h/mcp", "--report", "xml"), "there is no format 'xml'"),
         (("server", "http://h/mcp", "--report", "json", "--report", "html"), "only one"),
+        (
+            ("server", "http://h/mcp", "--report", "json:a", "--report", "junit:./a"),
+            "two reports to one file",
+        ),
         (("server", "http://h/mcp", "--transport", "smtp"), "there is no transport 'smtp'"),
         (("server", "http://h/mcp", "--transport", "ws"), "not over ws"),
         (("server", "http://h/mcp", "http://i/mcp"), "two servers over http"),
+        (
+            ("server", "http://h/mcp", "--only", "basic/index/requests/client-id"),
+            "is about a client: mcpcore conformance client",
+        ),
+        (("server", "http://h/mcp", "--only", "listing-tools"), "mean server/tools/listing-tools/"),
         (
             ("server", "http://h/mcp", "--expected-failures", "/nonexistent"),
             "/nonexistent: there is",
@@ -380,13 +392,29 @@ def test_a_command_that_is_no_server() -> None:
 
 def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    words = ("server", "conformance.everything.server:server", *LIFECYCLE)
+    for more in (
+        ("--report", f"json:{tmp_path}/file/r.json"),
+        ("--report", f"json:{tmp_path}"),
+        ("--write-expected", f"{tmp_path}"),
+        ("--trace-dir", f"{tmp_path}/file"),
+    ):
+        done = conformance(*words, *more)
+        assert done.returncode == 3
+        assert f"{more[1].removeprefix('json:')} cannot be written: " in done.stderr
+        assert done.stdout == "", "it is said before anything is played"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_report_that_is_lost_takes_no_other_with_it(tmp_path: Path) -> None:
     done = conformance(
         *("server", "conformance.everything.server:server", *LIFECYCLE),
-        *("--report", f"json:{tmp_path}/file/r.json"),
+        *("--report", "json:/dev/full", "--report", f"json:{tmp_path}/r.json"),
     )
     assert done.returncode == 3
-    assert "cannot be written" in done.stderr
+    assert "/dev/full cannot be written: No space left on device" in done.stderr
     assert "passed" in done.stdout
+    assert json.loads((tmp_path / "r.json").read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -83,7 +83,7 @@ def heard(reader: int) -> bytes:
 
 
 class Mute(ThreadingHTTPServer):
-    """Takes handshakes, all as those of 2025-06-18, and any request; but no ping."""
+    """Takes handshakes, all as those of 2025-06-18, and any request; but no ping with an id."""
 
     daemon_threads = True
 
@@ -107,7 +107,7 @@ class MuteHandler(BaseHTTPRequestHandler):
             info = {"name": "mute", "version": "1"}
             result = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": info}
             self.reply(200, {"jsonrpc": "2.0", "id": said["id"], "result": result})
-        elif said.get("method") == "ping":
+        elif said.get("method") == "ping" and said.get("id") is not None:
             self.server.asked.set()
             self.server.over.wait()
         elif "id" in said:

@@ -307,6 +307,7 @@ async def test_a_server_of_which_nothing_is_heard_is_given_up() -> None:
     assert run.unplayed() == run.units
 
 
+@pytest.mark.long
 async def test_what_is_silent_in_some_revisions_only_is_looked_at_in_all() -> None:
     program = """
 import json, sys

@@ -18,7 +18,7 @@ HEADER = "--header 'Authorization: Bearer TOKEN'"
 
 
 @contextmanager
-def answering(code: int, body: bytes) -> Iterator[str]:
+def answering(code: int, body: bytes, **headers: str) -> Iterator[str]:
     """A server that answers everything with one status; gives its host and port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -30,6 +30,8 @@ def answering(code: int, body: bytes) -> Iterator[str]:
             kind = "application/json" if body.startswith(b"{") else "text/html"
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -100,4 +102,28 @@ def test_it_is_said_and_nothing_is_played(
         done = conformance("server", *options, "--timeout", "2", target)
     assert done.returncode == 3
     assert hint in done.stderr
+    assert "failed" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    ("url", "location", "hint"),
+    [
+        ("http://{}/mcp", "/mcp/", "points to http://{}/mcp/: give that URL"),
+        ("http://{}/mcp", "mcp/v1", "points to http://{}/mcp/v1: give that URL"),
+        ("http://{}/mcp", "https://there.test/mcp", "points to https://there.test/mcp: give that"),
+        ("ws://{}/mcp", "/mcp/", "points to ws://{}/mcp/: give that URL"),
+        ("sse+http://{}/sse", "/sse/", "points to http://{}/sse/: give that URL"),
+        ("http://{}/mcp", None, "it answers with status 307: is the path right, /mcp?"),
+    ],
+)
+def test_where_a_server_points_to_is_said(
+    url: str, location: str | None, hint: str, body: str
+) -> None:
+    headers = {} if location is None else {"location": location}
+    with answering(307, BODIES[body], **headers) as place:
+        done = conformance("server", "--timeout", "2", url.format(place))
+        assert hint.format(place) in done.stderr
+    assert done.returncode == 3
+    assert "it answers with status 307" in done.stderr
     assert "failed" not in done.stdout + done.stderr

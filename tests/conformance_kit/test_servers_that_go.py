@@ -1,6 +1,7 @@
 """Servers that end in the middle of a run: one sentence, and no failures that are none."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -125,13 +126,16 @@ for line in sys.stdin:
 def process(*words: str) -> Iterator[str]:
     """A server of its own, until the context ends; gives its port."""
     with subprocess.Popen(
-        [sys.executable, "-c", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as program:
         assert program.stdout is not None
         try:
             yield program.stdout.readline().decode().strip()
         finally:
-            program.kill()
+            os.killpg(program.pid, signal.SIGKILL)  # with the one that it supervises
 
 
 class Heard(Listener):

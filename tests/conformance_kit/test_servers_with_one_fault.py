@@ -28,6 +28,8 @@ opened = False
 def put(id, **what):
     if FAULT == "ids as texts" and id is not None:
         id = str(id)
+    if FAULT == "ids as fractions" and id is not None:
+        id = float(id)
     said = {"jsonrpc": "2.0", "id": id, **what}
     print(json.dumps(said, indent=2 if FAULT == "many lines" else None), flush=True)
 
@@ -35,6 +37,8 @@ def fail(id, code):
     put(id, error={"code": code, "message": "no"})
 
 def text(words, **more):
+    if FAULT == "no number":
+        more["_meta"] = {"com.example/took": float("nan")}
     return {"content": [{"type": "text", "text": words}], **more}
 
 def call(params):
@@ -118,7 +122,7 @@ async def ran(fault: str, tmp_path: Path) -> Run:
     ("fault", "failed", "said"),
     [
         ("none", set(), ""),
-        (
+        pytest.param(
             "answers notifications",
             {
                 f"{NOTIFICATIONS}/unknown",
@@ -127,6 +131,7 @@ async def ran(fault: str, tmp_path: Path) -> Run:
                 "basic/lifecycle/initialization/initialized-unanswered",
             },
             "an answer came, {'jsonrpc': '2.0', 'id': None, 'error': ",
+            marks=pytest.mark.long,
         ),
         (
             "ids as texts",
@@ -134,23 +139,31 @@ async def ran(fault: str, tmp_path: Path) -> Run:
             "initialize got no answer with its id 1, but one with the id '1'",
         ),
         (
+            "ids as fractions",
+            {OPENED},
+            "the server sent an invalid message: a result needs the id of its request, not 1.0: ",
+        ),
+        (
+            "no number",
+            {f"{STDIO}/nothing-but-messages", "server/tools/calling-tools/result-shape"},
+            "the server sent an invalid message: not JSON: NaN is no JSON number: ",
+        ),
+        (
             "many lines",
             {OPENED, f"{STDIO}/nothing-but-messages", f"{STDIO}/no-embedded-newlines"},
             "the server sent an invalid message: not JSON: ",
         ),
-        (
+        pytest.param(
             "dies of arguments",
             {f"{SECURITY}/missing-argument", f"{SECURITY}/wrong-type"},
             "tools/call ended the connection (the process ended with status 1)",
+            marks=pytest.mark.long,
         ),
-        (
+        pytest.param(
             "pages without end",
-            {
-                "server/tools/listing-tools/shape",
-                f"{PAGES}/operations-supporting-pagination/tools",
-                f"{PAGES}/request-format/pages-differ",
-            },
-            "tools/list l",
+            {f"{PAGES}/operations-supporting-pagination/tools"},
+            "tools/list leads back to the cursor 'again'",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -160,3 +173,10 @@ async def test_a_fault_is_named(fault: str, failed: set[str], said: str, tmp_pat
     assert {*found} == failed
     assert [each.detail for each in found.values() if not each.detail.startswith(said)] == []
     assert {each.binding for each in run.results} == {Binding.STDIO}
+
+
+@pytest.mark.long
+async def test_a_list_without_end_hides_nothing_but_what_its_pages_have(tmp_path: Path) -> None:
+    run = await ran("pages without end", tmp_path)
+    hidden = [each.case.id for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
+    assert hidden == [f"{PAGES}/request-format/pages-differ"]

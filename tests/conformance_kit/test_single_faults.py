@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from conformance.kit.apart import CURSOR, SCOPE, TTL
 from conformance.kit.model import Binding, Result, Verdict
 from conformance.kit.wire import Stage
 from conformance.mutants.fault import Fault
@@ -27,6 +28,7 @@ FOUND = HOMES["server/discover"]
 TOOLS = HOMES["tools/list"]
 CALLED = HOMES["tools/call"]
 ERRORS = HOMES["error"]
+COMPLETED = HOMES["completion/complete"]
 SHAPES = {
     HOMES[each]
     for each in (
@@ -89,6 +91,55 @@ def entry(found: Value) -> Value:
     return {**found, "capabilities": {**found["capabilities"], "tools": True}}
 
 
+def drawn(found: Value) -> Value:
+    """One tool more that only reads; the images of all tools are no base64."""
+    if "tools" in found:
+        return {**found, "tools": [_reading(each) for each in found["tools"]]}
+    blocks = found.get("content", [])
+    return {**found, "content": [_torn(each) for each in blocks]} if blocks else found
+
+
+def _reading(tool: Value) -> Value:
+    image = tool["name"] == "test_image_content"
+    return {**tool, "annotations": {"readOnlyHint": True}} if image else tool
+
+
+def _torn(block: Value) -> Value:
+    return {**block, "data": "no base64!"} if block["type"] == "image" else block
+
+
+def spoken(found: Value) -> Value:
+    """The prompt with arguments is said by the system."""
+    simple = "simple prompt" in repr(found)
+    return found if simple else {**found, "messages": [{"role": "system", "content": []}]}
+
+
+def hinted(name: str, value: Any) -> Made:
+    """Set a hint of every result that has it."""
+    return results_of("", lambda found: {**found, name: value} if name in found else found)
+
+
+def ending(cursor: Any) -> Made:
+    """Give a cursor that is no text on the last page of every list."""
+
+    def last(found: Value) -> Value:
+        lists = ("tools", "resources", "prompts", "resourceTemplates")
+        page = any(isinstance(found.get(each), list) for each in lists)
+        return {CURSOR: cursor, **found} if page else found
+
+    return results_of("", last)
+
+
+def schemas(schema: Any) -> Made:
+    """Give the first tool another input schema."""
+
+    def first(found: Value) -> Value:
+        one, *others = found["tools"]
+        return {**found, "tools": [{**one, "inputSchema": schema}, *others]}
+
+    return results_of("tools/list", first)
+
+
 TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
     # what is wrong, where, how, the cases that fail, cases that pass nevertheless at least
     ("ping-number", OLD, result("ping", 5), {PING}, 220),
@@ -99,6 +150,8 @@ TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
     ("initialize-no-info", OLD, without("initialize", "serverInfo"), {OPENED}, 220),
     ("initialize-info", OLD, member("initialize", "serverInfo", "x"), {OPENED}, 220),
     ("initialize-words", OLD, member("initialize", "instructions", 5), {OPENED}, 220),
+    ("initialize-no-version", OLD, without("initialize", "protocolVersion"), {OPENED}, 215),
+    ("initialize-version", OLD, member("initialize", "protocolVersion", 20251125), {OPENED}, 215),
     ("initialize-array", OLD, member("initialize", "capabilities", []), {OPENED}, 80),
     ("initialize-tools", OLD, results_of("initialize", entry), {OPENED}, 220),
     ("ids-text", OLD, answers_to("", texted), {OPENED}, 0),
@@ -106,20 +159,31 @@ TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
     ("discover-unknown", NEW, refuses("server/discover"), {FOUND}, 210),
     ("discover-no-type", NEW, without("server/discover", "resultType"), {FOUND, TYPE}, 250),
     ("discover-text", NEW, member("server/discover", "supportedVersions", NEW), {FOUND}, 250),
-    ("discover-array", NEW, member("server/discover", "capabilities", []), {FOUND}, 90),
+    ("discover-array", NEW, member("server/discover", "capabilities", []), {FOUND}, 85),
     ("tools-number", OLD, result("tools/list", 5), {TOOLS}, 140),
     ("tools-null", NEW, member("tools/list", "tools", None), {TOOLS}, 150),
     (
         "tools-entry",
         OLD,
         results_of("tools/list", listed),
-        {TOOLS, "server/tools/tool/input-schema", "server/tools/tool/input-schema-type"},
+        {TOOLS},
         210,
     ),
     ("call-number", OLD, result("tools/call", 5), {CALLED}, 170),
     ("call-number", NEW, result("tools/call", 5), {CALLED}, 190),
     ("call-no-content", OLD, without("tools/call", "content"), {CALLED}, 220),
     ("call-no-content", NEW, without("tools/call", "content"), {CALLED, CALLS_APART}, 250),
+    ("call-image", OLD, results_of("", drawn), {CALLED}, 220),
+    ("call-image", NEW, results_of("", drawn), {CALLED}, 250),
+    ("prompt-second", OLD, results_of("prompts/get", spoken), {HOMES["prompts/get"]}, 220),
+    ("ttl", NEW, hinted("ttlMs", -1), {HOMES[TTL]}, 250),
+    ("ttl-text", NEW, hinted("ttlMs", "5000"), {HOMES[TTL]}, 250),
+    ("scope", NEW, hinted("cacheScope", "shared"), {HOMES[SCOPE]}, 250),
+    ("cursor-null", OLD, ending(None), {HOMES[CURSOR]}, 215),
+    ("cursor-number", OLD, ending(7), {HOMES[CURSOR]}, 215),
+    ("completion-flat", OLD, result("completion/complete", {"values": []}), {COMPLETED}, 210),
+    ("tools-schema-array", OLD, schemas({"type": "array"}), {TOOLS}, 150),
+    ("tools-schema-null", OLD, schemas(None), {TOOLS}, 150),
     ("error-code", OLD, errors(coded), {ERRORS}, 170),
     ("error-code", NEW, errors(coded), {ERRORS}, 190),
     ("error-and-null", NEW, errors(lambda said: {**said, "result": None}), {ERRORS}, 190),

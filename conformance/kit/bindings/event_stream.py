@@ -23,6 +23,8 @@ class Reader:
         self._data: list[bytes] = []
         self._event = Event()
         self._began = False
+        self._returned = False
+        """The last byte was a carriage return: a line feed behind it belongs to it."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete."""
@@ -32,14 +34,13 @@ class Reader:
                 return []
             self._rest = self._rest.removeprefix(_BOM)
             self._began = True
-        lines = self._rest.replace(b"\r\n", b"\n")
-        if lines.endswith(b"\r"):
-            # a line feed may follow
-            lines, held = lines[:-1], b"\r"
-        else:
-            held = b""
-        *complete, last = lines.replace(b"\r", b"\n").split(b"\n")
-        self._rest = last + held
+        if self._returned and self._rest:
+            self._rest = self._rest.removeprefix(b"\n")
+            self._returned = False
+        # a carriage return ends its line at once: nothing may follow for a long time
+        self._returned = self._returned or self._rest.endswith(b"\r")
+        lines = self._rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *complete, self._rest = lines.split(b"\n")
         found: list[Event] = []
         for line in complete:
             self._line(line, found)

@@ -17,7 +17,7 @@ from anyio.abc import ByteStream
 from conformance.kit.bindings.http_pour import pour
 from conformance.kit.bindings.http_response import Response
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE, Staging
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.headers import for_message
 from conformance.kit.heard import Done, Gone, Head, Headers, Heard, header
 from conformance.kit.log import Log
@@ -336,10 +336,8 @@ class HttpWire:
 
     async def _write(self, stream: ByteStream, data: bytes) -> None:
         try:
-            with anyio.fail_after(PATIENCE):
+            with self._stage.writing(data):
                 await stream.send(data)
-        except TimeoutError as error:
-            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # the response, if there is one, says why
             self._log.add(True, self.number, "note", b"the server does not read any more")
@@ -398,7 +396,8 @@ class HttpWire:
             if stream is not _NO_STREAM:
                 with anyio.CancelScope(shield=True):
                     await anyio.aclose_forcefully(stream)
-        self._inbox.put(Done(exchange.number, clean, bytes(reader.body)))
+        cut = exchange.scope.cancel_called
+        self._inbox.put(Done(exchange.number, clean, bytes(reader.body), cut=cut))
         self._log.add(False, self.number, "end", b"" if clean else BROKEN, exchange.number)
 
     async def _read(self, reader: Response, stream: ByteStream, connection: h11.Connection) -> bool:

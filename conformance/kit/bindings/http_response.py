@@ -63,7 +63,7 @@ class Response:
 
 def _heard(event: SseEvent, exchange: int) -> Heard:
     if not event.comment and event.data and event.name in ("", "message"):
-        return Text(event.data, exchange, event.id)
+        return Text(event.data, exchange, event.id, retry=event.retry)
     return Event(
         exchange,
         name=event.name,

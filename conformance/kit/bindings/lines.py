@@ -6,15 +6,17 @@ import anyio
 from anyio.abc import ByteStream
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
-from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Overrides
 
-LINE_LIMIT = 64 * 1024 * 1024
-"""The longest line that is taken from a server, in bytes."""
+LINE_LIMIT = 16 * 1024 * 1024
+"""Bytes taken from a server while no newline comes: twice the largest message of a case."""
+BEGINNING = 4096
+"""Bytes of a longer line that are handed on."""
+ENDLESS = f"{LINE_LIMIT // 2**20} MiB came without a newline"
 
 
 class Splitter:
@@ -26,7 +28,10 @@ class Splitter:
         self._held = 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what was read; False once a line is longer than anybody should send."""
+        """Take what was read; False once a line is longer than anybody should send.
+
+        Of such a line the beginning is kept, and handed on at the end.
+        """
         *lines, last = data.split(b"\n")
         for line in lines:
             self._take(b"".join([*self._rest, line]))
@@ -34,7 +39,10 @@ class Splitter:
         if last:
             self._rest.append(last)
             self._held += len(last)
-        return self._held <= LINE_LIMIT
+        if self._held > LINE_LIMIT:
+            self._rest = [b"".join(self._rest)[:BEGINNING]]
+            return False
+        return True
 
     def end(self) -> None:
         """What has no newline is a line as well."""
@@ -46,7 +54,8 @@ class Splitter:
 class LinesWire:
     """One connection of newline-separated messages; its stage runs :meth:`read`."""
 
-    def __init__(self, binding: Binding, stream: ByteStream, log: Log) -> None:
+    def __init__(self, stage: Staging, binding: Binding, stream: ByteStream, log: Log) -> None:
+        self._stage = stage
         self._binding = binding
         self._number = log.number()
         self._stream = stream
@@ -73,10 +82,8 @@ class LinesWire:
         """See :class:`~conformance.kit.wire.LinesWire`."""
         self._log.add(True, self._number, "message", data)
         try:
-            with anyio.fail_after(PATIENCE):
+            with self._stage.writing(data):
                 await self._stream.send(data)
-        except TimeoutError as error:
-            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # whether that is a fault is for the case to say: the end will be heard
             self._log.add(True, self._number, "note", b"the server does not read any more")
@@ -118,7 +125,7 @@ class LinesWire:
             try:
                 async for data in self._stream:
                     if not splitter.feed(data):
-                        reason = "a line is longer than the kit takes"
+                        reason = f"the kit reads no further: {ENDLESS}"
                         break
             except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
                 reason = f"the connection is lost ({str(error) or type(error).__name__})"

@@ -45,7 +45,7 @@ class SocketStage(Staging):
                 stream = await self._open()
         except (OSError, TimeoutError) as error:
             raise Refused(f"{self._target}: {reason_of(error)}") from error
-        wire = LinesWire(self._binding, stream, log)
+        wire = LinesWire(self, self._binding, stream, log)
         self.tasks.start_soon(wire.read)
         return wire
 

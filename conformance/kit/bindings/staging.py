@@ -10,11 +10,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from conformance.kit.log import Log
+from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Kept
 from mcpcore.spec.revisions import Revision
 
 PATIENCE = 5.0
-"""Seconds for a connection, a write, and for each step of leaving."""
+"""Seconds for a connection, a write, and for each step of leaving, if nobody says others."""
 HURRY = 0.3
 """Seconds for all goodbyes, once the run is interrupted; one that begins later has a tenth."""
 
@@ -31,7 +32,7 @@ class Staging:
         self._hurry = math.inf
         """When goodbyes have to be over, by the clock of the event loop."""
         self.patience = PATIENCE
-        """Seconds for a connection, and for each step of leaving."""
+        """Seconds for a connection, a write, and for each step of leaving."""
 
     async def __aenter__(self) -> Self:
         """Get ready to connect."""
@@ -50,13 +51,27 @@ class Staging:
         return await self.tasks.__aexit__(kind, value, trace)
 
     @contextmanager
-    def leaving(self) -> Iterator[None]:
+    def writing(self, data: bytes) -> Iterator[None]:
+        """Give a server ``patience`` seconds to read; Broken if it does not."""
+        try:
+            with anyio.fail_after(self.patience):
+                yield
+        except TimeoutError as error:
+            raise Broken(
+                f"the server did not read {len(data)} bytes in {self.patience:g} s"
+            ) from error
+
+    @contextmanager
+    def leaving(self, within: float | None = None) -> Iterator[None]:
         """Give a goodbye ``patience`` seconds, and hardly any once the run is interrupted.
 
-        What is within is not cancelled; it is left when the time is over.
+        ``within``: so many seconds in their place.
+
+        What is being done is not cancelled; it is left when the time is over.
         """
         now = anyio.current_time()
-        until = min(now + self.patience, max(self._hurry, now + HURRY / 10))
+        seconds = self.patience if within is None else within
+        until = min(now + seconds, max(self._hurry, now + HURRY / 10))
         with anyio.CancelScope(shield=True, deadline=until) as scope:
             self._goodbyes.add(scope)
             try:

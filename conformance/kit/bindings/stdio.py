@@ -12,13 +12,13 @@ import anyio
 from anyio.abc import Process
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.lines import Splitter
-from conformance.kit.bindings.staging import PATIENCE, Staging
+from conformance.kit.bindings.lines import ENDLESS, Splitter
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Gone, Heard, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
 from conformance.kit.unreachable import reason_of
-from conformance.kit.verdicts import Broken
+from conformance.kit.verdicts import END_OF_INPUT, TERMINATED
 from conformance.kit.wire import Kept, Overrides, Refused
 from mcpcore.spec.revisions import Revision
 
@@ -27,6 +27,8 @@ KEPT = 8
 WAITS = 2
 """Starts of a process that a case waits for one that another case has."""
 STDERR_LIMIT = 65536
+BRIEFLY = 0.2
+"""Seconds for a step of leaving that the processes of this command did not follow before."""
 
 
 class StdioStage(Staging):
@@ -46,10 +48,16 @@ class StdioStage(Staging):
         self._lent: dict[object, tuple[Revision, str]] = {}
         """Conversations that cases have, and may give back, by their leases."""
         self._changed = anyio.Event()
+        self.started = 0
+        """Processes so far."""
         self.start = 0.0
         """Seconds that the last start took, until the first line came."""
         self.withheld = False
         """Whether a process wrote its first line only when its input had ended."""
+        self.ignored: set[str] = set()
+        """Steps of leaving (the end of input, SIGTERM) at which the last process did not end.
+
+        That is a finding of the cases about it; the others do not wait for it again and again."""
 
     @property
     def keeps(self) -> bool:
@@ -146,6 +154,7 @@ class StdioStage(Staging):
         except OSError as error:
             over()
             raise Refused(f"{self.command[0]} cannot be started: {reason_of(error)}") from error
+        self.started += 1
         return StdioWire(process, log, self, lease=lease, begun=heard, over=over)
 
 
@@ -200,10 +209,8 @@ class StdioWire:
         assert self._process.stdin is not None
         self._log.add(True, self.number, "message", data)
         try:
-            with anyio.fail_after(PATIENCE):
+            with self._stage.writing(data):
                 await self._process.stdin.send(data)
-        except TimeoutError as error:
-            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # whether that is a fault is for the case to say: the end will be heard
             self._log.add(True, self.number, "note", b"the server does not read any more")
@@ -219,7 +226,7 @@ class StdioWire:
     async def cut(self, exchange: int = 0) -> None:
         """Kill the process."""
         self._kill(signals.SIGKILL)
-        await self.exited(PATIENCE)
+        await self.exited(self._stage.patience)
 
     async def finish(self) -> None:
         """Close the standard input."""
@@ -256,18 +263,26 @@ class StdioWire:
                     assert self._process.stdin is not None
                     self._closing = True
                     await self._process.stdin.aclose()
-                    with self._stage.leaving():
-                        await self._process.wait()
+                    await self._leaves(END_OF_INPUT)
                 if self._process.returncode is None:
                     self._kill(signals.SIGTERM)
-                    with self._stage.leaving():
-                        await self._process.wait()
+                    await self._leaves(TERMINATED)
             finally:
                 self._kill(signals.SIGKILL)
                 await self._process.wait()
                 self._scope.cancel()
                 # the pipes, too, of which others may hold the other end
                 await self._process.aclose()
+
+    async def _leaves(self, step: str) -> None:
+        """Wait for the process to end, briefly where the one before did not at this step."""
+        ignored = self._stage.ignored
+        with self._stage.leaving(BRIEFLY if step in ignored else None):
+            await self._process.wait()
+        if self._process.returncode is None:
+            ignored.add(step)
+        else:
+            ignored.discard(step)
 
     def _kill(self, number: signals.Signals) -> None:
         try:
@@ -284,15 +299,23 @@ class StdioWire:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         splitter = Splitter(self._line)
+        endless = False
         try:
             async for data in self._process.stdout:
                 if not splitter.feed(data):
+                    endless = True
                     break
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             pass
         splitter.end()
         self._silent = True
-        status = await self.exited(PATIENCE)
+        if endless:
+            # it goes on writing where nobody reads: that it ends is not to be waited for
+            reason = f"the kit reads no further: {ENDLESS}"
+            self._log.add(False, self.number, "close", reason.encode())
+            self._inbox.put(Gone(reason))
+            return
+        status = await self.exited(self._stage.patience)
         self._log.add(False, self.number, "close", f"exit status {status}".encode())
         what = "closed its output" if status is None else f"ended with status {status}"
         self._inbox.put(Gone(f"the process {what}", code=status))

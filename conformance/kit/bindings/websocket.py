@@ -4,6 +4,7 @@ The handshake and what is read are wsproto's; what is sent can be any frame or a
 """
 
 import os
+import re
 import ssl
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from wsproto.connection import ConnectionType
 from wsproto.utilities import RemoteProtocolError
 
 from conformance.kit.bindings.inbox import Inbox
-from conformance.kit.bindings.staging import PATIENCE, Staging
+from conformance.kit.bindings.staging import Staging
 from conformance.kit.heard import Event, Gone, Headers, Heard, Noise, Text
 from conformance.kit.log import Log
 from conformance.kit.model import Binding
@@ -32,6 +33,7 @@ CHUNK = 65536
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 SUBPROTOCOL = "mcp"
 _SHORT, _MEDIUM = 126, 65536
+_SWITCHED = re.compile(rb"HTTP/1\.1 101\b")
 
 
 class WebSocketStage(Staging):
@@ -79,6 +81,7 @@ class WebSocketStage(Staging):
     ) -> "WebSocketWire":
         """Open a connection; raises Refused with the status if it is not upgraded.
 
+        Where the server has accepted, but not in the way of RFC 6455: with headers alone.
         ``edit`` changes the bytes of the opening before they are sent.
         """
         request = events.Request(
@@ -117,16 +120,17 @@ class WebSocketStage(Staging):
         if edit is not None:
             opening = edit(opening)
         log.add(True, number, "head", opening)
-        accepted = False
+        accepted, head = False, b""
         try:
             await stream.send(opening)
             while True:
                 data = await stream.receive(CHUNK)
                 log.add(False, number, "bytes", data)
+                head += data
                 try:
                     socket.receive_data(data)
                 except RemoteProtocolError as error:
-                    raise Refused(f"not an upgrade: {error}") from error
+                    raise _misdone(head, error) from error
                 for event in socket.events():
                     if isinstance(event, events.AcceptConnection):
                         accepted = True
@@ -161,7 +165,7 @@ class WebSocketWire:
         self.accepted = _plain(opened.extra_headers)
         self.subprotocol = opened.subprotocol
         """The one that the server has chosen."""
-        self._leaving = stage.leaving
+        self._stage = stage
         self._number = number
         self._stream = stream
         self._socket = socket
@@ -221,7 +225,7 @@ class WebSocketWire:
 
     async def close(self) -> None:
         """Close as RFC 6455 has it, and drop what is left."""
-        with self._leaving():
+        with self._stage.leaving():
             if not self._done.is_set():
                 await self.finish()
                 await self._done.wait()
@@ -230,11 +234,9 @@ class WebSocketWire:
     async def _write(self, data: bytes) -> None:
         try:
             # what is said and what answers a frame are written by different tasks
-            with anyio.fail_after(PATIENCE):
+            with self._stage.writing(data):
                 async with self._writing:
                     await self._stream.send(data)
-        except TimeoutError as error:
-            raise Broken(f"the server did not read {len(data)} bytes in {PATIENCE:g} s") from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             # the end, which will be heard, says why
             self._log.add(True, self._number, "note", b"the server does not read any more")
@@ -308,6 +310,16 @@ def encoded(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = Tru
     mask = (key * (len(payload) // 4 + 1))[: len(payload)]
     whole = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
     return head + key + whole.to_bytes(len(payload), "big")
+
+
+def _misdone(head: bytes, error: RemoteProtocolError) -> Refused:
+    """What an answer to the opening is in which wsproto has found something wrong."""
+    line, *fields = head.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    if not _SWITCHED.match(line):
+        return Refused(f"not an upgrade: {error}")
+    pairs = (each.partition(b":") for each in fields)
+    headers = _plain((name, value.strip()) for name, _, value in pairs)
+    return Refused(f"accepted with status 101, but: {error}", headers=headers)
 
 
 def _plain(headers: Any) -> Headers:

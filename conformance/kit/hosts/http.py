@@ -22,8 +22,12 @@ JSON = ("content-type", "application/json")
 class Exchange:
     """One request of a client, and the kit's response as far as it is."""
 
-    def __init__(self, number: int, stream: ByteStream, connection: h11.Connection) -> None:
+    def __init__(
+        self, number: int, stream: ByteStream, connection: h11.Connection, patience: float
+    ) -> None:
         self.number = number
+        self.patience = patience
+        """Seconds for a write."""
         self.stream = stream
         self.connection = connection
         self.over = anyio.Event()
@@ -49,7 +53,7 @@ class Exchange:
     async def write(self, data: bytes) -> bool:
         """Write bytes as they are."""
         async with self._writing:
-            if await write(self.stream, data):
+            if await write(self.stream, data, self.patience):
                 return True
         self.keep = False
         self.over.set()
@@ -214,13 +218,13 @@ class HttpHost(ListeningHost):
         parser = h11.Connection(h11.SERVER)
         while True:
             try:
-                request, body = await read_request(parser, stream)
+                request, body = await read_request(parser, stream, self.settings.patience)
             except h11.RemoteProtocolError as error:
                 self.log.add(False, 0, "note", f"not HTTP: {error}".encode())
                 return
             if request is None:
                 return
-            exchange = Exchange(self._number(), stream, parser)
+            exchange = Exchange(self._number(), stream, parser, self.settings.patience)
             await self.take(exchange, asked_of(request, exchange.number, connection), body)
             await self._respond(exchange)
             if not exchange.keep or parser.our_state is not h11.DONE:
@@ -278,9 +282,9 @@ class HttpHost(ListeningHost):
 
 
 async def read_request(
-    parser: h11.Connection, stream: ByteStream
+    parser: h11.Connection, stream: ByteStream, patience: float
 ) -> tuple[h11.Request | None, bytes]:
-    """Read one request; None at the end of the connection."""
+    """Read one request; None at the end of the connection.  ``patience``: seconds for a write."""
     request: h11.Request | None = None
     body = bytearray()
     while True:
@@ -288,7 +292,7 @@ async def read_request(
         if event is h11.NEED_DATA:
             if parser.they_are_waiting_for_100_continue:
                 go_on = h11.InformationalResponse(status_code=100, headers=[])
-                await write(stream, parser.send(go_on) or b"")
+                await write(stream, parser.send(go_on) or b"", patience)
             parser.receive_data(await receive(stream))
         elif isinstance(event, h11.Request):
             request = event

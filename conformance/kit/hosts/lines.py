@@ -34,7 +34,9 @@ class LinesWire:
     async def write(self, data: bytes) -> bool:
         """See :class:`~conformance.kit.client_wire.LinesHostWire`."""
         self.host.log.add(True, self.number, "message", data)
-        return self.stream is not None and await write(self.stream, data)
+        if self.stream is None:
+            return False
+        return await write(self.stream, data, self.host.settings.patience)
 
     async def finish(self) -> None:
         """Close the connection."""

@@ -12,8 +12,6 @@ from conformance.kit.client_wire import Arrival, HostSettings, HostWire
 from conformance.kit.log import Log
 
 CHUNK = 65536
-PATIENCE = 5.0
-"""Seconds for a write, after which the client is not one that reads."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -113,10 +111,10 @@ class ListeningHost:
         raise NotImplementedError
 
 
-async def write(stream: ByteStream, data: bytes) -> bool:
-    """Write all of it; False if the client does not read any more, or not in time."""
+async def write(stream: ByteStream, data: bytes, within: float) -> bool:
+    """Write all of it; False if the client does not read any more, or not in so many seconds."""
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(within):
             await stream.send(data)
     except (TimeoutError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
         return False

@@ -75,7 +75,9 @@ class StdioWire(LinesWire):
 
     async def _order(self, line: str) -> bool:
         async with self._ordering:
-            return self.control is not None and await write(self.control, f"{line}\n".encode())
+            if self.control is None:
+                return False
+            return await write(self.control, f"{line}\n".encode(), self.host.settings.patience)
 
 
 class StdioHost(ListeningHost):

@@ -58,7 +58,7 @@ class WsWire:
 
     async def _write(self, data: bytes) -> bool:
         async with self._writing:
-            return await write(self._stream, data)
+            return await write(self._stream, data, self.host.settings.patience)
 
     async def shut(self, code: int, reason: str = "") -> None:
         """Send a close frame; the answer is heard as the end of the connection."""
@@ -134,7 +134,7 @@ class WsHost(ListeningHost):
     async def serve(self, stream: ByteStream, connection: int) -> None:
         """Answer an upgrade and read the WebSocket to its end."""
         parser = h11.Connection(h11.SERVER)
-        request, _ = await read_request(parser, stream)
+        request, _ = await read_request(parser, stream, self.settings.patience)
         if request is None:
             return
         asked = asked_of(request, connection, connection)
@@ -147,7 +147,7 @@ class WsHost(ListeningHost):
         lines = [f"HTTP/1.1 {status} ", *(f"{name}: {value}" for name, value in headers), "", ""]
         answer = "\r\n".join(lines).encode()
         self.log.add(True, wire.number, "head", answer)
-        await write(stream, answer)
+        await write(stream, answer, self.settings.patience)
         if status != SWITCHING:
             return
         self.put(wire, Came())

@@ -1,0 +1,22 @@
+"""Members of results that have cases of their own: no case about the rest is held up by them."""
+
+from typing import Any
+
+from conformance.kit.shapes import result_problem
+from mcpcore.spec.revisions import Revision
+
+TTL, SCOPE, CURSOR = "ttlMs", "cacheScope", "nextCursor"
+"""These members, and the flaws of results in which they are wrong."""
+AGREED = "agreed"
+"""The flaw of an ``initialize`` that agrees to a version that nobody speaks."""
+
+
+def shape_problem(method: str, result: dict[str, Any], revision: Revision) -> str:
+    """What is wrong with a result but for those members; empty if nothing is."""
+    rest = {**result, TTL: 0, SCOPE: "private"}
+    if not isinstance(result.get(CURSOR, ""), str):
+        del rest[CURSOR]
+    return result_problem(method, rest, revision)
+
+
+__all__ = ["AGREED", "CURSOR", "SCOPE", "TTL", "shape_problem"]

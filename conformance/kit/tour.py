@@ -1,0 +1,156 @@
+"""A walk through what a server offers, on which nothing wrong is said: what comes unasked shows."""
+
+from typing import Any
+
+from conformance.kit.account import Unasked
+from conformance.kit.asking import need
+from conformance.kit.headers import for_arguments
+from conformance.kit.link import Link
+from conformance.kit.lists import FILTERS, is_unknown, leave, listen
+from conformance.kit.messages import Message
+from conformance.kit.reply import Sent
+from conformance.kit.talk import ServerTalk
+from conformance.kit.verdicts import Inconclusive, check
+from mcpcore.spec.types.base import META_LOG_LEVEL
+
+AFTERWARDS = 0.6
+"""Seconds in which something may come late that should not come at all."""
+MOST = 8
+"""Tools that are called, at most, to hear what comes with their answers."""
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+
+
+async def check_asked(talk: ServerTalk, *ways: Unasked, afterwards: float | None = None) -> None:
+    """Ask for everything once, one after another, and check that nothing came in these ways.
+
+    The kit declares nothing.  ``afterwards``: seconds to listen at the end, by default a moment.
+    """
+    link = await _open(talk)
+    # errors that notifications have got are found by cases of their own
+    link.account.found.pop(Unasked.NAMELESS, None)
+    silent = await _walk(talk, link)
+    if not silent:
+        await link.until(lambda: None, talk.timing.quiet if afterwards is None else afterwards)
+    _judge(link, silent, *ways)
+
+
+async def check_notified(talk: ServerTalk, *ways: Unasked, logs: bool = False) -> None:
+    """Do the same, and call other tools than the plainest: so that there are notifications.
+
+    ``logs``: log messages are asked for where they are declared.
+    """
+    link = await _open(talk, unjudged=True)
+    meta = await _logging(talk, link) if logs else {}
+    silent = await _walk(talk, link, meta) or await _call_all(talk, link, meta)
+    if not silent:
+        await link.until(lambda: None, talk.timing.quiet)
+    _judge(link, silent, *ways)
+
+
+async def check_subscribed(talk: ServerTalk, *ways: Unasked) -> None:
+    """Do the same while one kind of change is subscribed to, and listen for a while."""
+    link = await _open(talk, unjudged=True)
+    kinds = [field for method, field in FILTERS.items() if talk.features.declares(_path(method))]
+    sent = await listen(link, dict.fromkeys((kinds or [*FILTERS.values()])[:1], True))
+    first = await link.until(lambda: _acknowledgement(link, sent))
+    need(not is_unknown(first), "the server has no subscriptions")
+    silent = "" if first is not None else sent.method
+    silent = silent or await _walk(talk, link) or await _call_all(talk, link, {})
+    if not silent:
+        await link.until(lambda: None, AFTERWARDS)
+        await leave(link, sent)
+    _judge(link, silent, *ways)
+
+
+def _path(method: str) -> str:
+    """The capability that announces a kind of change."""
+    return f"{method.split('/')[1]}.listChanged"
+
+
+def _acknowledgement(link: Link, sent: Sent) -> Message | None:
+    """What has come of a subscription: an acknowledgement, whatever it names, or an answer."""
+    found = (each for each in link.inbox if each.method == ACKNOWLEDGED)
+    return next(found, None) or link.answer_to(sent)
+
+
+def _judge(link: Link, silent: str, *ways: Unasked) -> None:
+    for way in ways:
+        check(way not in link.account.found, link.account.found.get(way, ""))
+    if silent:
+        raise Inconclusive(f"{silent} got no answer, and the rest was not asked for")
+    # what else came is for other cases
+    link.inbox.clear()
+
+
+async def _open(talk: ServerTalk, *, unjudged: bool = False) -> Link:
+    """Open a conversation; ``unjudged``: changes may have been asked for in it before."""
+    link = await talk.open(capabilities={})
+    if link.account.judges or (unjudged and not link.account.blind):
+        return link
+    link = await talk.connect(capabilities={})
+    if link.revision.handshake:
+        await link.initialize()
+    return link
+
+
+async def _logging(talk: ServerTalk, link: Link) -> dict[str, Any]:
+    """Ask for all log messages; returns what requests need in their ``_meta`` for that."""
+    if not talk.features.declares("logging"):
+        return {}
+    if talk.revision.per_request_log_level:
+        return {META_LOG_LEVEL: "debug"}
+    await link.request("logging/setLevel", {"level": "debug"})
+    return {}
+
+
+async def _walk(talk: ServerTalk, link: Link, more: dict[str, Any] | None = None) -> str:
+    """Ask for one thing after another; return the method of what got no answer.
+
+    ``more``: further members of ``_meta``.
+    """
+    await link.listen()
+    for method, params in _asked(talk, link):
+        meta = {"progressToken": talk.fresh_id(), **(more or {})}
+        reply = await link.request(method, params, meta=meta)
+        if reply.message is None and reply.status is None:
+            return method
+        plain = await link.request(link.plain)
+        if plain.message is None and plain.status is None:
+            return link.plain
+    return ""
+
+
+async def _call_all(talk: ServerTalk, link: Link, more: dict[str, Any]) -> str:
+    """Call what else may be called; return the method if the server is gone then."""
+    for tool in talk.features.plain_tools(MOST)[1:]:
+        arguments = talk.arguments(tool)
+        sent = await link.send(
+            "tools/call",
+            {"name": tool.name, "arguments": arguments},
+            meta={"progressToken": talk.fresh_id(), **more},
+            headers=for_arguments(tool.input_schema, arguments),
+        )
+        reply = await link.reply(sent)
+        if reply.gone is not None:
+            return sent.method
+        if reply.message is None and reply.status is None:
+            # it may take its time; what it says until then is heard
+            talk.note(f"{tool.name} got no answer, and no other tool was called")
+            await link.cancel(sent)
+            link.forget(sent)
+            link.spoilt = True
+            break
+    return ""
+
+
+def _asked(talk: ServerTalk, link: Link) -> list[tuple[str, dict[str, Any]]]:
+    features = talk.features
+    asked: list[tuple[str, dict[str, Any]]] = [(each, {}) for each in features.lists]
+    if (tool := features.plainest_tool()) is not None:
+        asked.append(("tools/call", {"name": tool.name, "arguments": talk.arguments(tool)}))
+    if features.resources:
+        asked.append(("resources/read", {"uri": features.resources[0]["uri"]}))
+    plain = [each for each in features.prompts if not each.get("arguments")]
+    if plain:
+        asked.append(("prompts/get", {"name": plain[0]["name"]}))
+    return [*asked, ("kit/no-such-method", {}), (link.plain, {})]

@@ -1,0 +1,304 @@
+"""Trying what a server offers: which requests it answers by questions, which calls become tasks.
+
+This is done once for each revision and binding, on a conversation of its own, by the first case
+that needs it and finds nothing of the fixture.  No tool is called that may not be.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from conformance.kit.answering import Answering
+from conformance.kit.asking import (
+    QUESTIONS,
+    Asked,
+    ask_about,
+    asking_link,
+    check_asks,
+    embedded,
+    listen_too,
+    needs_input,
+    worked,
+)
+from conformance.kit.features import Features
+from conformance.kit.headers import for_arguments
+from conformance.kit.link import Link
+from conformance.kit.log import Log
+from conformance.kit.reply import Reply
+from conformance.kit.shown import CALL, ELICITATION, FOUND, PROMPT, READ, Asker, Shown
+from conformance.kit.talk import ServerTalk, all_capabilities
+from conformance.kit.usable import objects
+from conformance.kit.verdicts import Broken, Ended
+from mcpcore.spec.revisions import BY_NAME
+
+MOST = 12
+"""Tools that are tried, at most."""
+OTHERS = 4
+"""Prompts, and resources, that are tried, at most."""
+PATIENCE = 2.0
+"""Seconds that something tried may take to ask."""
+ROUNDS = 8
+"""Rounds of one request that are answered, at most."""
+SILENT = 3
+"""So many may leave the kit without an answer; then nothing else is tried."""
+URLS = BY_NAME["2025-11-25"]
+"""The first revision in which a user can be asked to visit a page."""
+NEEDY = "test_missing_capability"
+"""The tool of the fixture that needs a client that can sample."""
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "test_elicitation": {"message": "Who are you?"},
+    "test_sampling": {"prompt": "Say something."},
+}
+"""Arguments of tools of the fixture that need some to ask."""
+
+
+async def askers(talk: ServerTalk, what: str, *names: str) -> list[Asker]:
+    """What asks for ``what`` (see ``FOUND``); with none, the case does not apply.
+
+    ``names``: tools of the fixture (``prompt:NAME``: a prompt); the first that is there is all.
+    """
+    for name in names:
+        if (known := _known(talk.features, name)) is not None:
+            return [known]
+    found = [each for each in (await _looked(talk)).askers if each.gives(what)]
+    if not found:
+        talk.skip(f"no tool that may be called, no prompt and no resource is {FOUND[what]}")
+    # who asks for nothing else says most clearly what becomes of an answer
+    return sorted(found, key=lambda each: len({str(one.get("method")) for one in each.questions}))
+
+
+async def asker(talk: ServerTalk, what: str, *names: str) -> Asker:
+    """The first of them."""
+    return (await askers(talk, what, *names))[0]
+
+
+async def needy(talk: ServerTalk) -> tuple[Asker, dict[str, Any]]:
+    """What asks for something that a client has to declare, and what is to be declared for it."""
+    found = await askers(talk, "input", NEEDY)
+    if found[0].known:
+        return found[0], {"sampling": {}}
+    for each in found:
+        if declared := each.besides(""):
+            return each, declared
+    talk.skip("no tool asks for anything that a client has to declare")
+
+
+def _known(features: Features, name: str) -> Asker | None:
+    kind, _, prompt = name.partition(":")
+    if prompt:
+        there = any(each.get("name") == prompt for each in features.prompts)
+        return Asker(PROMPT, {"name": prompt}, known=True) if there else None
+    if (tool := features.tools.get(kind)) is None:
+        return None
+    arguments = ARGUMENTS.get(name, {})
+    headers = for_arguments(tool.input_schema, arguments)
+    return Asker(CALL, {"name": name, "arguments": arguments}, headers, known=True)
+
+
+async def ask(
+    link: Link, asked: Asker, arguments: dict[str, Any] | None = None, **more: Any
+) -> Reply:
+    """Make the request; ``more`` are further params, ``arguments`` others than those it has."""
+    params = {**asked.params, **more}
+    if arguments is not None:
+        params["arguments"] = arguments
+    return await link.request(asked.method, params, headers=asked.headers or None)
+
+
+def check_still_asks(talk: ServerTalk, asked: Asker, reply: Reply) -> None:
+    """Check that a request is answered by questions, as it should be, or as it was before.
+
+    Who does not ask a second time may know the answer by now, or counts on the retry, of which
+    there is a case.
+    """
+    if asked.known or needs_input(reply):
+        check_asks(reply, str(asked))
+    else:
+        talk.skip(f"no tool asks again: {asked} required input before, and got {reply}")
+
+
+def unanswering() -> Answering:
+    """A client that leaves all questions open."""
+    return Answering(by=dict.fromkeys(QUESTIONS, lambda _: None))
+
+
+async def questioned(
+    talk: ServerTalk,
+    asked: Asker,
+    method: str,
+    declared: dict[str, Any],
+    answering: Answering,
+) -> tuple[Link, Asked]:
+    """Have the client asked: one that declares this, and what is asked for besides ``method``."""
+    link = await asking_link(talk, {**asked.besides(method), **declared}, answering)
+    found = await ask_about(link, asked.method, asked.params, headers=asked.headers)
+    return link, found
+
+
+async def when_declined(talk: ServerTalk, asked: Asker, declared: dict[str, Any]) -> Any:
+    """What a request that asks the user gives if the user declines: its content, or nothing."""
+    answering = Answering(by={ELICITATION: lambda _: {"action": "decline"}})
+    _, found = await questioned(talk, asked, ELICITATION, declared, answering)
+    return found.reply.result.get("content") if worked(found.reply) else None
+
+
+class Round(Struct):
+    """The last round of a request: the one that is carried out when all is answered well."""
+
+    asked: Asker
+    rounds: int
+    """How many results that require input come before it."""
+    result: dict[str, Any]
+    """The one that it had."""
+
+    async def anew(self, link: Link) -> dict[str, Any]:
+        """Play all rounds but the last again; returns what the last one adds to the params."""
+        params: dict[str, Any] = {}
+        for _ in range(self.rounds):
+            reply = await ask(link, self.asked, **params)
+            check_still_asks(link.talk, self.asked, reply)
+            params = _again(link, reply)
+        return params
+
+
+async def last_round(talk: ServerTalk, link: Link, asked: Asker) -> Round:
+    """Play a request to its end, answering everything.
+
+    Of what is not of the fixture nobody knows which answers it takes: if it comes to nothing, the
+    case does not apply.
+    """
+    params: dict[str, Any] = {}
+    for rounds in range(ROUNDS):
+        reply = await ask(link, asked, **params)
+        if not needs_input(reply):
+            if not rounds:
+                check_still_asks(talk, asked, reply)
+            if not worked(reply) and asked.known:
+                raise Broken(f"with good answers, {asked} got {reply}")
+            if not worked(reply):
+                talk.skip(f"no tool takes what the kit makes up: with answers, {asked} got {reply}")
+            return Round(asked, rounds, reply.result)
+        params = _again(link, reply)
+    endless = f"{asked} asks again and again"
+    if asked.known:
+        raise Broken(endless)
+    talk.skip(f"no tool takes what the kit makes up: {endless}")
+
+
+def _again(link: Link, reply: Reply) -> dict[str, Any]:
+    """The params that a client adds to its retry."""
+    return link.again({}, reply.result)
+
+
+async def _looked(talk: ServerTalk) -> Shown:
+    """What asks for something, after a look if nobody has had one."""
+    shown = talk.features.shown
+    async with shown.turn:
+        if "askers" not in shown.looked:
+            await _Look(talk, shown).askers()
+            shown.looked.add("askers")
+    return shown
+
+
+def apart(talk: ServerTalk) -> ServerTalk:
+    """A talk with the same server that is no case's, to look at something."""
+    log = Log(talk.stage.now)
+    return ServerTalk(talk.stage, talk.revision, talk.features, log=log, timing=talk.timing, seed=0)
+
+
+class _Tried(Struct):
+    """A request that may show something."""
+
+    method: str
+    params: dict[str, Any]
+    headers: dict[str, str]
+
+
+def calls(talk: ServerTalk, most: int = MOST) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    """Calls of what may be called, with made-up arguments: the params, and headers."""
+    for tool in talk.features.tried_tools(most):
+        arguments = talk.arguments(tool)
+        params = {"name": tool.name, "arguments": arguments}
+        yield params, for_arguments(tool.input_schema, arguments)
+
+
+def _requests(talk: ServerTalk) -> Iterator[_Tried]:
+    for params, headers in calls(talk):
+        yield _Tried(CALL, params, headers)
+    for prompt in talk.features.prompts[:OTHERS]:
+        needed = [each for each in objects(prompt.get("arguments")) if each.get("required") is True]
+        given = {str(each.get("name")): "kit" for each in needed}
+        yield _Tried(
+            PROMPT, {"name": prompt["name"], **({"arguments": given} if given else {})}, {}
+        )
+    for resource in talk.features.resources[:OTHERS]:
+        yield _Tried(READ, {"uri": resource["uri"]}, {})
+
+
+class _Look:
+    """One look, on conversations that no case has."""
+
+    def __init__(self, talk: ServerTalk, shown: Shown) -> None:
+        self.shown = shown
+        self.talk = apart(talk)
+        self._silent = 0
+
+    async def askers(self) -> None:
+        """Try everything, declaring all that a client may have."""
+        declared = all_capabilities(self.talk.revision)
+        if "elicitation" in declared and self.talk.revision.position >= URLS.position:
+            declared["elicitation"] = {"form": {}, "url": {}}
+        self.shown.askers.clear()
+        try:
+            for tried in _requests(self.talk):
+                if self._silent < SILENT:
+                    await self._try(tried, declared)
+        finally:
+            await self.talk.close(keep=False)
+
+    async def _try(self, tried: _Tried, declared: dict[str, Any]) -> None:
+        """Make a request; what goes wrong is for cases to find."""
+        try:
+            link = await self._link(declared)
+            before = len(link.asked)
+            sent = await link.send(tried.method, tried.params, headers=tried.headers or None)
+            reply = await link.reply(sent, min(PATIENCE, self.talk.timing.answer))
+            if reply.silent:
+                self._silent += 1
+                await link.cancel(sent)
+            wire = [each for each in link.asked[before:] if each.method in QUESTIONS]
+            questions = [each.value for each in (wire or _embedded(reply))]
+        except Ended:
+            return
+        if not wire and not needs_input(reply):
+            return
+        state = needs_input(reply) and isinstance(reply.result.get("requestState"), str)
+        self.shown.askers.append(
+            Asker(
+                tried.method,
+                tried.params,
+                tried.headers,
+                questions=tuple(questions),
+                state=state,
+                wire=bool(wire),
+            )
+        )
+
+    async def _link(self, declared: dict[str, Any]) -> Link:
+        """The conversation, or a new one where that has ended."""
+        if self.talk.links and self.talk.links[-1].gone is None:
+            return self.talk.links[-1]
+        link = await self.talk.connect(capabilities=declared)
+        if link.revision.handshake:
+            await link.initialize()
+            await listen_too(link)
+        return link
+
+
+def _embedded(reply: Reply) -> list[Any]:
+    """The questions of a result, if they are such."""
+    try:
+        return embedded(reply)
+    except Broken:
+        return []

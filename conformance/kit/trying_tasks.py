@@ -1,0 +1,114 @@
+"""Trying which calls become tasks, and what becomes of these.
+
+This is done as in :mod:`conformance.kit.trying`: once, apart from all cases, and where there is
+nothing of the fixture.
+"""
+
+from typing import Any
+
+from msgspec import structs
+
+from conformance.kit.features import Tool
+from conformance.kit.link import Link
+from conformance.kit.shown import Tasker
+from conformance.kit.talk import ServerTalk
+from conformance.kit.tasks import TERMINAL, call_of, end, looks, named, open_link
+from conformance.kit.trying import MOST, PATIENCE, SILENT, apart
+from conformance.kit.usable import members
+from conformance.kit.verdicts import Ended
+
+LONG = 2.0
+"""Seconds for which a task is looked at."""
+WHAT = "no tool that may be called becomes a task"
+
+
+async def taskers(
+    talk: ServerTalk, *names: str, end: str | tuple[str, ...] = (), questions: int = 0
+) -> list[Tasker]:
+    """Tools whose calls become tasks; with none, the case does not apply.
+
+    ``names``: tools of the fixture; the first that is there is all.
+    ``end``: only such as end with (one of) these statuses, in time; ``questions``: only such as
+    ask for so many things at once.
+    """
+    for name in names:
+        if name in talk.features.tools:
+            return [Tasker(name, known=True)]
+    shown = talk.features.shown
+    async with shown.turn:
+        if "taskers" not in shown.looked:
+            shown.taskers[:] = await _look(apart(talk))
+            shown.looked.add("taskers")
+    wanted = (end,) if isinstance(end, str) else end
+    found = [
+        each
+        for each in shown.taskers
+        if (not wanted or each.end in wanted) and each.questions >= questions
+    ]
+    if not found:
+        how = f" that is soon {' or '.join(wanted)}" if wanted else ""
+        how += f" and asks for {questions} things at once" if questions else ""
+        talk.skip(WHAT + how)
+    return found
+
+
+async def tasker(
+    talk: ServerTalk, *names: str, end: str | tuple[str, ...] = (), questions: int = 0
+) -> Tasker:
+    """The first of them."""
+    return (await taskers(talk, *names, end=end, questions=questions))[0]
+
+
+def support(tool: Tool) -> str:
+    """What a tool says of tasks, in 2025-11-25."""
+    return str(members(tool.listed.get("execution")).get("taskSupport", "forbidden"))
+
+
+async def _look(talk: ServerTalk) -> list[Tasker]:
+    """Call what may be called, as a client that follows tasks; what goes wrong is for cases."""
+    found: list[Tasker] = []
+    link: Link | None = None
+    silent = 0
+    try:
+        for tool in talk.features.tried_tools(MOST):
+            if not talk.revision.modern and support(tool) not in ("optional", "required"):
+                continue
+            tried = Tasker(tool.name, talk.arguments(tool))
+            try:
+                if link is None or link.gone is not None:
+                    link = await open_link(talk)
+                reply = await call_of(link, tried, within=min(PATIENCE, talk.timing.answer))
+                silent += reply.silent
+                made = named(reply.result, tried)
+            except Ended:
+                if silent == SILENT:
+                    break
+                continue
+            found.append(await _followed(link, tried, made))
+    except Ended as error:
+        talk.note(error.detail)
+    finally:
+        await talk.close(keep=False)
+    return found
+
+
+async def _followed(link: Link, tool: Tasker, task: dict[str, Any]) -> Tasker:
+    """Look at a task for a while, and end it."""
+    last, questions = "", 0
+    before = len(link.asked)
+    stage = link.talk.stage
+    until = stage.now() + LONG
+    try:
+        async for found in looks(link, task, tool):
+            last = found["status"]
+            asked = found.get("inputRequests")
+            questions = len(asked) if isinstance(asked, dict) else len(link.asked) - before
+            questions = questions or int(last == "input_required")
+            if last in TERMINAL or questions or stage.now() >= until:
+                break
+        if last not in TERMINAL:
+            await end(link, task)
+    except Ended as error:
+        # what cannot be looked at is for the cases about that
+        link.talk.note(error.detail)
+    return structs.replace(tool, end=last if last in TERMINAL else "", questions=questions)

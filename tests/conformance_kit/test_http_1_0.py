@@ -1,0 +1,96 @@
+"""Servers of HTTP/1.0, as Python's own is by default: what is only of HTTP/1.1 is not for them."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anyio
+import pytest
+
+from conformance.kit.messages import error, result
+from conformance.kit.model import Result, Verdict
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import subject_of
+from mcpcore.spec.revisions import BY_NAME
+from transports.targets import HttpTarget
+
+OLD, NEW = "2025-11-25", "2026-07-28"
+ORDER = "rfc9112/section-9.3.2/pipelined-in-order"
+EXPECT = "rfc9110/section-10.1.1/expect-continue"
+INFO = {"name": "plain", "version": "1"}
+HINTS = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+
+
+def _answer(value: Any) -> dict[str, Any]:
+    method = value["method"]
+    if method == "initialize":
+        opened = {"protocolVersion": OLD, "capabilities": {}, "serverInfo": INFO}
+        return result(value["id"], opened)
+    if method == "server/discover":
+        offered = {"supportedVersions": [OLD, NEW], "capabilities": {}, "serverInfo": INFO}
+        return result(value["id"], {**offered, **HINTS})
+    if method == "ping":
+        return result(value["id"], {})
+    return error(value["id"], -32601, "no such method")
+
+
+@contextmanager
+def serving(version: str) -> Iterator[str]:
+    """A server without sessions of that version of HTTP, which knows nothing of Expect."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = version
+
+        def do_POST(self) -> None:
+            value = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            body = json.dumps(_answer(value)).encode() if "id" in value else b""
+            self.send_response(200 if body else 202)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def handle_expect_100(self) -> bool:
+            return True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/mcp"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def played(version: str, revision: str) -> dict[str, Result]:
+    cases = [each for each in all_cases() if each.id in (ORDER, EXPECT)]
+    settings = Settings(revisions=(BY_NAME[revision],), named=True, timeout=2.0)
+    with serving(version) as url:
+        subjects = [subject_of(HttpTarget(url))]
+        run = prepare(subjects, cases, settings)
+        anyio.run(run_server, run, subjects, Listener())
+    return {each.case.id: each for each in run.results}
+
+
+@pytest.mark.parametrize("revision", [OLD, NEW])
+def test_what_http_1_0_does_not_have_is_not_asked_of_it(revision: str) -> None:
+    for found in played("HTTP/1.0", revision).values():
+        assert found.verdict is Verdict.NOT_APPLICABLE, found.detail
+        assert found.detail == "the server speaks HTTP/1.0"
+
+
+@pytest.mark.parametrize("revision", [OLD, NEW])
+def test_the_same_server_of_http_1_1_has_to_know_of_expect(revision: str) -> None:
+    found = played("HTTP/1.1", revision)
+    assert found[ORDER].verdict is Verdict.PASSED, found[ORDER].detail
+    assert found[EXPECT].verdict is Verdict.FAILED, found[EXPECT].detail

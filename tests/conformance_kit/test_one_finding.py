@@ -1,0 +1,240 @@
+"""One fault of a program is one finding, of servers and of clients, by the kit and by pytest."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.kit.client_talk import ENDLESS
+from conformance.kit.model import Binding, Result, Side, Verdict
+from conformance.run.clients import Command, prepare_client, run_client
+from conformance.run.followers import HOMES, HOMES_OF_CLIENTS
+from conformance.run.plan import Settings
+from conformance.run.registry import all_cases
+from conformance.run.run import Listener
+from conformance.run.selection import select
+from conformance.run.servers import prepare, run_server
+from conformance.run.stages import subject_of
+from mcpcore.spec.revisions import BY_NAME
+from tests.command import Done
+from transports.targets import parse_target
+
+REVISION = BY_NAME["2025-11-25"]
+NOTHING_ELSE = HOMES_OF_CLIENTS["noise"]
+MESSAGES, IDS, ARRAYS = (HOMES_OF_CLIENTS[each] for each in ("message", "id", "array"))
+PLACES = ("basic/index", "basic/lifecycle", "basic/transports/stdio", "basic/utilities/ping")
+
+CLIENT = """
+import json, os, socket, sys, time, urllib.parse
+
+HOW, VERSION = os.environ["HOW"], "2025-11-25"
+ODD = {"null": {"id": None}, "float": {"id": 1.0}, "other": {"jsonrpc": "1.0"}}
+ODD["params"] = {"params": []}
+ODD["cursor"] = {"params": {"cursor": 7}}
+if os.environ["MCP_CONFORMANCE_SCENARIO"] not in ("initialize", "tools_call"):
+    sys.exit("unknown scenario")
+url = urllib.parse.urlsplit(sys.argv[-1])
+connection = socket.create_connection((url.hostname, url.port))
+lines = connection.makefile("rb")
+
+def say(**message):
+    connection.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\\n")
+
+def ask(method, params):
+    message = {"id": method, "method": method, "params": params}
+    if method == "tools/list":
+        message.update(ODD.get(HOW, {}))
+    say(**message)
+    for line in lines:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if said.get("method") == "ping":
+            say(id=said["id"], result={}, **({"jsonrpc": "1.0"} if HOW == "answer" else {}))
+        elif "method" in said and "id" in said:
+            say(id=said["id"], error={"code": -32601, "message": "no"})
+        elif said.get("id") == message["id"] or (HOW == "any id" and "method" not in said):
+            return said["result"] if "result" in said else sys.exit("refused")
+    sys.exit("the server is gone")
+
+if HOW == "banner":
+    connection.sendall(b"a small client\\n")
+info = {"name": "small", "version": "1"}
+opened = ask("initialize", {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": info})
+if opened["protocolVersion"] != VERSION:
+    sys.exit("another version")
+say(method="notifications/initialized")
+if HOW == "log":
+    connection.sendall(b"ready to go\\n")
+if HOW == "batch":
+    connection.sendall(b'[{"jsonrpc":"2.0","id":"b","method":"ping"}]\\n')
+if HOW == "meta":
+    say(id="m", method="ping", params={"_meta": 7})
+if HOW == "version":
+    connection.sendall(b'{"jsonrpc":"1.0","method":"notifications/com.example/odd"}\\n')
+ask("tools/list", {})
+if HOW == "reason":
+    say(method="notifications/cancelled", params={"requestId": "tools/list", "reason": 7})
+if os.environ["MCP_CONFORMANCE_SCENARIO"] == "tools_call":
+    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}})
+if HOW == "stays":
+    time.sleep(600)
+connection.close()
+"""
+
+
+def of(results: list[Result], *verdicts: Verdict) -> list[str]:
+    """The cases with these verdicts."""
+    return [each.case.id for each in results if each.verdict in verdicts]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("how", "failed", "passed"),
+    [
+        ("none", [], 15),
+        # what is no message at all is passed over by the other cases
+        ("banner", [NOTHING_ELSE], 14),
+        ("log", [NOTHING_ELSE], 14),
+        # what is meant by a broken message is seen by the other cases all the same
+        ("version", [MESSAGES], 14),
+        ("other", [MESSAGES], 14),
+        ("params", [MESSAGES], 14),
+        ("answer", [MESSAGES], 14),
+        ("null", [IDS], 14),
+        ("float", [IDS], 14),
+        ("batch", [ARRAYS], 14),
+        ("cursor", ["basic/index/requests/client-params"], 14),
+        ("meta", ["basic/index/requests/client-params"], 14),
+        ("reason", ["basic/index/notifications/client-params"], 14),
+        ("any id", ["basic/index/responses/client-unknown-id"], 14),
+    ],
+)
+async def test_a_fault_of_the_messages_of_a_client(
+    how: str, failed: list[str], passed: int
+) -> None:
+    cases = [each for each in select(all_cases(), PLACES) if each.side is Side.CLIENT]
+    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": how})
+    settings = Settings(revisions=(REVISION,), timeout=10.0)
+    run = prepare_client(command, [Binding.TCP], cases, settings)
+    await run_client(run, command, Listener())
+    assert of(run.results, Verdict.FAILED, Verdict.WEAK) == failed
+    assert len(of(run.results, Verdict.PASSED)) >= passed
+    hidden = [each for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
+    assert [each.detail for each in hidden] == []
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_a_client_that_does_not_end_fails_in_no_case_that_is_about_something_else() -> None:
+    cases = [each for each in select(all_cases(), PLACES[:2]) if each.side is Side.CLIENT]
+    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": "stays"})
+    run = prepare_client(
+        command, [Binding.TCP], cases, Settings(revisions=(REVISION,), timeout=1.0)
+    )
+    await run_client(run, command, Listener())
+    assert of(run.results, Verdict.FAILED, Verdict.WEAK) == []
+    hidden = [each for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
+    assert len(hidden) > 4
+    assert {each.detail.partition(",")[0] for each in hidden} == {ENDLESS.partition(",")[0]}
+
+
+STUBBORN = """
+import json, signal, sys, time
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for line in sys.stdin:
+    said = json.loads(line)
+    result = {}
+    if said.get("method") == "initialize":
+        version = said["params"]["protocolVersion"]
+        result = {"protocolVersion": version, "capabilities": {}}
+        result["serverInfo"] = {"name": "stubborn", "version": "1"}
+    if "id" in said:
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], "result": result}), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_a_server_that_does_not_end() -> None:
+    places = ("basic/transports/stdio/shutdown", "basic/lifecycle/stdio")
+    cases = [each for each in select(all_cases(), places) if each.side is Side.SERVER]
+    subjects = [subject_of(parse_target([sys.executable, "-c", STUBBORN]))]
+    run = prepare(subjects, cases, Settings(revisions=(REVISION,), timeout=1.0))
+    await run_server(run, subjects, Listener())
+    found = {HOMES["end of input"], HOMES["SIGTERM"]}
+    assert {*of(run.results, Verdict.FAILED, Verdict.WEAK)} == found
+    hidden = [each.detail for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
+    assert len(hidden) > 4
+    assert [
+        each for each in hidden if not any(f"what {home} finds" in each for home in found)
+    ] == []
+
+
+MISSHAPEN = """
+import json, sys
+
+for line in sys.stdin:
+    said = json.loads(line)
+    answer = {"error": {"code": -32600, "message": "not initialized"}}
+    if said.get("method") == "initialize":
+        answer = {"result": "welcome"}
+    if "id" in said:
+        print(json.dumps({"jsonrpc": "2.0", "id": said["id"], **answer}), flush=True)
+"""
+
+
+@pytest.mark.anyio
+async def test_what_a_server_declines_is_not_held_against_it_where_another_revision_is_odd() -> (
+    None
+):
+    places = ("basic/lifecycle", "server/discover", "basic/transports/stdio/stdio")
+    cases = [each for each in select(all_cases(), places) if each.side is Side.SERVER]
+    subjects = [subject_of(parse_target([sys.executable, "-c", MISSHAPEN]))]
+    run = prepare(subjects, cases, Settings(timeout=2.0))
+    await run_server(run, subjects, Listener())
+    assert {*of(run.results, Verdict.FAILED)} == {HOMES["initialize"]}
+    modern = {each.verdict for each in run.results if each.revision == "2026-07-28"}
+    assert modern == {Verdict.NOT_APPLICABLE}
+
+
+def by_pytest(folder: Path, *words: str) -> Done:
+    """Run the client's cases as tests."""
+    (folder / "client.py").write_text(CLIENT)
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *words),
+        *("--mcp-client", f"{sys.executable} client.py", "--mcp-transport", "tcp"),
+        *("--mcp-revision", REVISION.name, "--mcp-only", "basic/index/*/client-*"),
+        *("--mcp-only", "basic/transports/stdio"),
+    ]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "HOW": "version"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", [("-p", "no:xdist"), ("-p", "xdist", "-n", "2")])
+def test_by_pytest_it_is_one_failed_test(words: tuple[str, ...], tmp_path: Path) -> None:
+    if "xdist" in words:
+        pytest.importorskip("xdist")
+    done = by_pytest(tmp_path, *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"FAILED mcp-client::{MESSAGES}" in done.stdout
+    assert "1 failed, " in done.stdout
+    assert " skipped" in done.stdout
+
+
+def test_where_the_case_about_it_is_deselected_the_others_fail(tmp_path: Path) -> None:
+    done = by_pytest(tmp_path, "-p", "no:xdist", "-k", "client-id")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED mcp-client::basic/index/requests/client-id-fresh[" in done.stdout

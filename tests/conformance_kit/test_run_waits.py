@@ -1,0 +1,43 @@
+"""How long a run takes that no server delays: what the kit itself waits, and what it starts.
+
+All cases in all revisions against one local server are to be over in a minute per binding.  Clocks
+say little of that on a busy machine; these count.
+"""
+
+import anyio
+
+from conformance.kit.model import Binding, Result, Side, Verdict
+from conformance.kit.talk import Timing
+from conformance.run.plan import Settings, plan
+from conformance.run.registry import all_cases
+from conformance.run.servers import look_at_server, play_server
+from conformance.subjects.core import CoreStage
+from mcpcore.spec.revisions import REVISIONS
+
+MINUTE = 60.0
+LONGEST = 1.0
+"""Seconds of silence that no case needs more of, to see that nothing comes."""
+
+
+async def waited() -> list[tuple[Result, float]]:
+    """Play all cases against the core, where only the kit takes time, and see how much."""
+    settings = Settings()
+    timing = Timing(answer=settings.timeout, start=settings.start)
+    units = plan(all_cases(), Side.SERVER, [Binding.CORE], REVISIONS)
+    found: list[tuple[Result, float]] = []
+    async with CoreStage() as stage:
+        features = {each: await look_at_server(stage, each, settings, timing) for each in REVISIONS}
+        for unit in units:
+            began = stage.now()
+            result = await play_server(unit, stage, features[unit.revision], settings, timing)
+            found.append((result, stage.now() - began))
+    return found
+
+
+def test_what_the_kit_waits_itself_is_less_than_a_minute_even_one_case_after_another() -> None:
+    # some can be played on virtual time only, and wait for hours there
+    found = [each for each in anyio.run(waited) if each[0].case.bindings != {Binding.CORE}]
+    assert sum(result.verdict is Verdict.PASSED for result, _ in found) > 0.8 * len(found)
+    long = {(each.case.id, each.revision): took for each, took in found if took > LONGEST}
+    assert long == {}
+    assert sum(took for _, took in found) < MINUTE
