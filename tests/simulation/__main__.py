@@ -1,53 +1,151 @@
 """``python -m tests.simulation``: play many schedules, or one again with all that happens in it."""
 
 import argparse
+import signal
+import threading
+from concurrent.futures import Future
+from multiprocessing import resource_tracker
 
-from tests.simulation.campaign import smallest
+from msgspec import structs
+
+from tests.simulation import jobs
+from tests.simulation.campaign import Tally, smallest
 from tests.simulation.jobs import Order, play_all
 from tests.simulation.mutations import MUTATIONS, apply
 from tests.simulation.play import play
-from tests.simulation.schedule import SCENARIOS, Schedule, draw, read_faults
+from tests.simulation.schedule import (
+    KINDS,
+    SCENARIOS,
+    Fault,
+    Place,
+    draw,
+    read_faults,
+    read_works,
+)
+from tests.tools import INTERRUPTED, Parser, positive
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=1000, help="how many to play")
+    parser = Parser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--schedules", type=positive, default=1000, help="how many to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes")
     parser.add_argument("--seconds", type=float, help="stop after so much processor time a job")
     parser.add_argument("--scenario", choices=SCENARIOS)
-    parser.add_argument("--failures", type=int, default=3, help="stop after so many a job")
-    parser.add_argument("--only", default="", help="kinds of faults, with commas between them")
+    parser.add_argument("--failures", type=positive, default=3, help="stop after so many a job")
+    parser.add_argument("--only", type=_kinds, help="kinds of faults, with commas between them")
     parser.add_argument("--seed", type=int, help="play this one, and tell what happens in it")
-    parser.add_argument("--faults", help="... with these faults instead of those of the seed")
-    parser.add_argument("--shrink", action="store_true", help="... with as few of them as it takes")
+    parser.add_argument(
+        "--faults", type=_faults, help="... with these faults instead of those of the seed"
+    )
+    parser.add_argument(
+        "--works", type=_works, help="... with this work alone of what the seed has for clients"
+    )
+    parser.add_argument("--shrink", action="store_true", help="... with as few of both as it takes")
     parser.add_argument("--last", type=int, default=400, help="lines of the timeline; 0: all")
     parser.add_argument("--mutation", choices=MUTATIONS, help="break the core in this way first")
     return parser
 
 
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(kind.strip() for kind in text.split(",")) if text else ()
+    for kind in kinds:
+        if kind not in KINDS:
+            raise argparse.ArgumentTypeError(f"there is no fault {kind!r}, but {', '.join(KINDS)}")
+    return kinds
+
+
+def _faults(text: str) -> tuple[Fault, ...]:
+    try:
+        return read_faults(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither none nor a list of faults, each kind@time:target:amount:length, "
+            f"with commas between them; kinds are {', '.join(KINDS)}"
+        ) from None
+
+
+def _works(text: str) -> tuple[Place, ...]:
+    try:
+        return read_works(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither none nor a list of work, each slot:number, with commas between"
+        ) from None
+
+
+class _Told(jobs._Teller):
+    """Keeps what a campaign has told last, for one that is interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latest = Tally()
+
+    def __call__(self, tally: Tally) -> None:
+        self.latest = tally
+        super().__call__(tally)
+
+
+def _played(order: Order) -> tuple[Tally, bool]:
+    """Play what was ordered; whether it was to the end, not to an interrupt.
+
+    An interrupt must not come up within a schedule, nor within a job, which are processes of the
+    same terminal: a thread that leaves the signal alone plays, and its children inherit that.
+    """
+    told, done = _Told(), Future[Tally]()
+    resource_tracker.ensure_running()  # or else it would let the signal through again
+    vars(jobs)["_Teller"] = lambda: told
+
+    def work() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            done.set_result(play_all(order))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(), True
+    except KeyboardInterrupt:
+        return told.latest, False
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code is 1 if a rule was broken."""
-    options = _parser().parse_args(arguments)
+    """Run the command; the exit status is 1 if a rule was broken, 130 after an interrupt."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.seed is not None:
-        return _again(options)
-    tally = play_all(
+        try:
+            return _again(options)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    for scenario in [options.scenario] if options.scenario else SCENARIOS:
+        if options.only and not any(scenario in KINDS[kind].scenarios for kind in options.only):
+            can = ", ".join(kind for kind in KINDS if scenario in KINDS[kind].scenarios)
+            parser.error(
+                f"--only names no fault that the scenario {scenario} has, which has {can}; "
+                "--scenario names one alone"
+            )
+    tally, whole = _played(
         Order(
             schedules=options.schedules,
             first=options.first,
             jobs=options.jobs,
             seconds=options.seconds,
             scenario=options.scenario,
-            only=tuple(options.only.split(",")) if options.only else (),
+            only=options.only or (),
             failures=options.failures,
             mutation=options.mutation,
         )
     )
     print(f"\n{tally.text()}")
-    if options.mutation is None:
+    if options.mutation is None and whole:
         tally.save()
     for failure in tally.failures:
         print(f"\n{failure.breach}\n  {failure.command}")
+    if not whole:
+        print("interrupted: this is what was told last, which is each 256 schedules of a job")
+        return INTERRUPTED
     return 1 if tally.failures else 0
 
 
@@ -56,7 +154,9 @@ def _again(options: argparse.Namespace) -> int:
         apply(options.mutation)
     schedule = draw(options.seed, options.scenario)
     if options.faults is not None:
-        schedule = Schedule(schedule.seed, schedule.scenario, read_faults(options.faults))
+        schedule = structs.replace(schedule, faults=options.faults)
+    if options.works is not None:
+        schedule = structs.replace(schedule, works=options.works)
     if options.shrink:
         schedule = smallest(schedule)
     outcome = play(schedule, timeline=True)

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from mcpcore.engine.events import (
+    EndReason,
     ErrorReceived,
     Event,
     InputRequired,
@@ -26,7 +27,15 @@ _UPDATED = "notifications/resources/updated"
 _LISTED = "notifications/tools/list_changed"
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _URIS = "resourceSubscriptions"
+MADE = "acme/made"
+"""In the ``_meta`` of an update of a resource: its number among all of them."""
+PATIENCE = 5.0
+"""Seconds that a question may stay without an answer, or a report."""
 ACTIVE, CANCELLED, ANSWERED, DEAD = "active", "cancelled", "answered", "dead"
+
+
+_MOST_TRIES = 2
+"""So often is a request sent, at most: once more after its connection or session was lost."""
 
 
 class BreachError(AssertionError):
@@ -52,6 +61,10 @@ class Ask:
         """On the wire; another one after each round of input."""
         self.earliest: float | None = None
         """Before that it cannot have timed out."""
+        self.tries = 0
+        """How often it was sent in its round."""
+        self.acknowledged = False
+        """It is a listen stream that its server has opened."""
         self.ended: str | None = None
         self.wanted: str | None = None
         """What has to become of it, if that is known."""
@@ -76,6 +89,8 @@ class Run:
         """The progress that was sent, and heard, last: where limits are low it takes the place of
         what was told before, and so overtakes what was told in between."""
         self.state = ACTIVE
+        self.machine: Any = None
+        """What worked on it."""
         self.evicted = False
         """Its session has ended while it was worked on, by no wish of its client."""
         self.answer: Any = None
@@ -85,8 +100,12 @@ class Run:
 class Question:
     """A request of a server to its client."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, now: float, time: float) -> None:
         self.tag = tag
+        self.earliest = now + PATIENCE
+        """Before that, by the clock of its server, it cannot have timed out."""
+        self.due = time + PATIENCE
+        """When it must have ended at the latest, if no clock jumps."""
         self.heard = 0.0
         """The progress that was heard of last."""
         self.ended: str | None = None
@@ -162,13 +181,15 @@ def question_of(params: Any) -> str | None:
 class Accounts:
     """The books of one run."""
 
-    def __init__(self, world: World, *, tight: bool, twice: bool, late: bool) -> None:
+    def __init__(self, world: World, *, tight: bool, twice: bool, late: bool, shared: bool) -> None:
         """``tight``: limits are so low that news may be dropped; ``twice``: requests may arrive
-        a second time; ``late``: a store lets workers wait, so that news for all may overtake."""
+        a second time; ``late``: a store lets workers wait, so that news for all may overtake;
+        ``shared``: several workers hear of what concerns a session one after the other."""
         self.world = world
         self.tight = tight
         self.twice = twice
         self.late = late
+        self.shared = shared
         self.runs: dict[int, Run] = {}
         self.asks: dict[int, dict[int, Ask]] = {}
         """By client and number."""
@@ -181,6 +202,16 @@ class Accounts:
         """By machine and id."""
         self.subscribed: set[tuple[int, str]] = set()
         """Clients with what they have asked to be told of in their sessions."""
+        self.changes = 0
+        """Updates of resources that were made."""
+        self.heard_changes: dict[tuple[int, str], int] = {}
+        """By client and resource: the newest change that was heard of."""
+        self._owed: dict[tuple[int, str], int] = {}
+        """... and the newest that was made when it had been promised."""
+        self._interest: dict[tuple[int, str], list[Ask]] = {}
+        """By client and resource: the requests to be told of it, or not any more."""
+        self._left: dict[tuple[int, str], int] = {}
+        """... for which it has ended: the updates that were made before."""
         self.listens: dict[tuple[int, Any], dict[str, Any]] = {}
         """By client and id: what a listen stream is to carry."""
         self.sessions: set[int] = set()
@@ -204,8 +235,56 @@ class Accounts:
         demand(id not in known, "an id is used once", client, id)
         known[id] = ask
         ask.id = id
+        ask.tries = 0
         self.asks.setdefault(client, {})[ask.number] = ask
         self.requests += 1
+
+    def subscribing(self, client: int, ask: Ask, uri: str) -> None:
+        """A client asks to be told of a resource, or not any more."""
+        place = client, uri
+        if ask.kind == "subscribe":
+            self.subscribed.add(place)
+        self._left.pop(place, None)
+        self._interest.setdefault(place, []).append(ask)
+
+    def changed(self, uri: str) -> None:
+        """A resource has changed: where nothing goes wrong, whoever was promised so hears of it."""
+        self.changes += 1
+        if not self.perfect or self.shared:
+            return
+        for client in self.asks:
+            if self._promised(client, uri):
+                self._owed[client, uri] = self.changes
+
+    def _promised(self, client: int, uri: str) -> bool:
+        asked = self._interest.get((client, uri), [])
+        settled = all(ask.ended == "ResultReceived" for ask in asked)
+        if asked and settled and asked[-1].kind == "subscribe":
+            return True
+        known = self.by_id[client]
+        return any(
+            known[id].acknowledged and known[id].ended is None
+            for (listener, id), chosen in self.listens.items()
+            if listener == client and uri in chosen[_URIS]
+        )
+
+    def changes_told(self, client: int) -> None:
+        """Whom a change was promised has heard of it, or of a newer one, unless it wants none."""
+        for (listener, uri), made in self._owed.items():
+            if listener == client and self._promised(client, uri):
+                heard = self.heard_changes.get((client, uri), 0)
+                demand(heard >= made, "a change is told", client, uri, heard, made)
+
+    def _leave(self, client: int, ask: Ask) -> None:
+        """A client was answered that it is not told of a resource any more.
+
+        Unless a request to be told of it may yet arrive, or another worker has not heard of it.
+        """
+        for place, asked in self._interest.items():
+            if place[0] == client and asked[-1] is ask:
+                settled = all(each.ended == "ResultReceived" for each in asked)
+                if settled and not self.twice and not self.shared:
+                    self._left[place] = self.changes
 
     def became(self, client: int, event: Event, now: float) -> Ask | None:
         """A client was told something: take note of what became of a request of its own."""
@@ -223,11 +302,24 @@ class Accounts:
             data = data.get("data", data)
             if not isinstance(data, dict):
                 return None
-            if "r" in data:
+            if MADE in (data.get("_meta") or ()):
+                self.heard_changes[client, data["uri"]] = data["_meta"][MADE]
+            elif "r" in data:
                 self._heard(client, data["r"], data["s"])
             elif "all" in data:
                 self._heard_all(client, data["by"], data["all"])
         return None
+
+    def heard_all(self, client: int, server: int) -> list[int]:
+        """The news for all that a client has heard of a server."""
+        return self._all.get((client, server), [])
+
+    def sent(self, client: int, id: Any) -> None:
+        """A client has sent a request, for the first time or once more."""
+        ask = self.by_id.get(client, {}).get(id)
+        if ask is not None and ask.kind != "listen":
+            ask.tries += 1
+            demand(ask.tries <= _MOST_TRIES, "repeats have a bound", client, ask.number, ask.tries)
 
     def _heard_all(self, client: int, server: int, piece: int) -> None:
         heard = self._all.setdefault((client, server), [])
@@ -262,6 +354,8 @@ class Accounts:
         if isinstance(event, InputRequired):
             ask.ended = None  # its next try follows
             del self.by_id[client][event.request]
+        if ask.kind == "unsubscribe" and isinstance(event, ResultReceived):
+            self._leave(client, ask)
         if ask.wanted is not None and not isinstance(event, InputRequired):
             fits = ask.ended in ask.wanted.split("|")
             demand(fits, "what nothing disturbs succeeds", client, ask.number, ask.kind, event)
@@ -304,12 +398,12 @@ class Accounts:
         before.append(run)
         self.runs[run.number] = run
 
-    def question(self, machine: Any, id: Any, tag: str) -> None:
+    def question(self, machine: Any, id: Any, tag: str, now: float) -> None:
         """A server has asked its client something."""
         demand((machine, id) not in self.questions, "an id is used once", id)
-        self.questions[machine, id] = Question(tag)
+        self.questions[machine, id] = Question(tag, now, self.world.time)
 
-    def replied(self, machine: Any, event: Event) -> None:
+    def replied(self, machine: Any, event: Event, now: float) -> None:
         """A server was told what became of a question."""
         ends = ResultReceived | ErrorReceived | RequestEnded
         if not isinstance(event, ends | ProgressReceived):
@@ -318,12 +412,18 @@ class Accounts:
         demand(question is not None, "an end is that of a request", event)
         assert question is not None
         demand(question.ended is None, "one terminal event a request", event)
+        time = self.world.time
+        demand(time <= question.due + 0.001, "no deadline is missed", question.tag, event)
         if isinstance(event, ProgressReceived):
             ordered = event.message == question.tag and event.progress > question.heard
             demand(ordered, "reports come in order, once", question.tag, event)
             question.heard = event.progress
+            question.earliest, question.due = now + PATIENCE, time + PATIENCE
             return
         question.ended = type(event).__name__
+        if isinstance(event, RequestEnded):
+            early = event.reason is EndReason.TIMED_OUT and now < question.earliest - 0.001
+            demand(not early, "nothing times out early", question.tag, now, question.earliest)
         if isinstance(event, ResultReceived):
             text = bytes(event.result).decode()
             demand(question.tag in text, "an answer is for its request", question.tag, text)
@@ -354,6 +454,9 @@ class Accounts:
             demand(bool(wanted), rule, client, message, chosen)
         elif uri is not None:
             demand((client, uri) in self.subscribed, rule, client, message)
+            made: int = params["_meta"][MADE]
+            heard = made <= self._left.get((client, uri), made)
+            demand(heard, "no change is told after the end of a subscription", client, message)
 
     def seen(
         self, message: Any, place: Any, *, again: bool = False, at_once: bool = False
@@ -422,6 +525,9 @@ class Accounts:
         for (machine, _), question in self.questions.items():
             if machine in machines:
                 question.ended = question.ended or "GONE"
+        for run in self.runs.values():
+            if run.state == ACTIVE and run.machine in machines:
+                run.state = DEAD
 
     def all_told(self) -> None:
         """Whom the last news for all has reached was sent all of it since its beginning."""

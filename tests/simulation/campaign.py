@@ -14,7 +14,7 @@ REPORT = Path("build/reports/simulation.json")
 
 
 class Failure(Struct):
-    """A schedule that broke a rule, with as few faults as that takes."""
+    """A schedule that broke a rule, with as few faults and as little work as that takes."""
 
     breach: str
     command: str
@@ -68,8 +68,11 @@ class Tally(Struct):
 
 
 def smallest(schedule: Schedule) -> Schedule:
-    """Leave out the faults that a failure does not need."""
-    return shrink(schedule, lambda each: play(each).breach is not None)
+    """Leave out the faults and the work that a failure does not need: the same rule is broken."""
+    whole = play(schedule)
+    if whole.breach is None:
+        return schedule
+    return shrink(schedule, whole.works, lambda each: play(each).rule == whole.rule)
 
 
 def campaign(

@@ -15,9 +15,11 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionAcknowledged,
 )
+from mcpcore.http.client import HttpClient
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
 from tests.simulation.accounts import Accounts, Ask, demand, question_of
+from tests.simulation.cancelling import GIVEN_UP
 from tests.simulation.work import MAX_TIMEOUT, TEXTS, Work
 
 _LATE = 2.0
@@ -32,6 +34,10 @@ class ClientApp:
         self._books: Accounts = host.scene.books
         self._asked: dict[int, Any] = {}
         """Questions that were not answered yet, by key, with what they ask."""
+        self._within: dict[int, Any] = {}
+        """... and the requests on whose streams they came."""
+        self._dropped: set[Any] = set()
+        """Requests that were given up in this turn."""
         self.listening: set[Any] = set()
 
     def do(self, work: Work, wanted: str | None = None) -> Ask | None:
@@ -59,14 +65,14 @@ class ClientApp:
         due = None
         if timeout is not None:
             due = now + (MAX_TIMEOUT if work.progress else timeout)
-        lasting = work.kind in ("list", "ping", "subscribe", "listen", "level")
+        lasting = work.kind in ("list", "ping", "subscribe", "unsubscribe", "listen", "level")
         ask = Ask(work.number, work.kind, due, repeat=bool(repeat) or lasting)
         ask.wanted = wanted
         if timeout is not None and work.kind != "listen":
             ask.earliest = now + timeout
         self._books.asked(self._number, ask, id)
-        if work.kind == "subscribe":
-            self._books.subscribed.add((self._number, work.uri))
+        if work.kind in ("subscribe", "unsubscribe"):
+            self._books.subscribing(self._number, ask, work.uri)
         elif work.kind == "listen":
             self._books.listens[self._number, id] = filter_of(work)
         if work.cancel_after is not None:
@@ -87,8 +93,8 @@ class ClientApp:
             return "tools/call", {"name": "work", "arguments": told}
         if work.kind == "list":
             return "tools/list", {"cursor": f"{self._number}:{work.number}"}
-        if work.kind == "subscribe":
-            return "resources/subscribe", {"uri": work.uri}
+        if work.kind in ("subscribe", "unsubscribe"):
+            return f"resources/{work.kind}", {"uri": work.uri}
         if work.kind == "level":
             return "logging/setLevel", {"level": "info"}
         if work.kind == "listen":
@@ -110,8 +116,9 @@ class ClientApp:
         now = self._host.now()
         ask = self._books.became(self._number, event, now)
         if isinstance(event, RequestReceived):
-            self._question(event)
+            self._question(event, machine)
         elif isinstance(event, RequestCancelled):
+            self._within.pop(event.key, None)
             if self._asked.pop(event.key, None) is not None:
                 self._host.machine.release(event.key)
         elif isinstance(event, InputRequired):
@@ -120,9 +127,12 @@ class ClientApp:
         elif isinstance(event, SubscriptionAcknowledged):
             listen = self._books.by_id[self._number][event.request]
             listen.due = None
+            listen.acknowledged = True
             self.listening.add(event.request)
         elif isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
             self.listening.discard(event.request)
+            if isinstance(event, RequestEnded) and event.reason in GIVEN_UP:
+                self._dropped.add(event.request)
         elif isinstance(event, Ready):
             if self._number in self._books.sessions:
                 self._books.reopened.add(self._number)
@@ -135,7 +145,15 @@ class ClientApp:
 
     # Questions
 
-    def _question(self, event: RequestReceived) -> None:
+    def questions_end(self) -> None:
+        """Demand that of requests that were given up no question is open that came with them."""
+        if self._dropped:
+            for key, request in self._within.items():
+                over = key not in self._asked or request not in self._dropped
+                demand(over, "a question ends with the request it came with", request)
+            self._dropped.clear()
+
+    def _question(self, event: RequestReceived, machine: Any) -> None:
         params = json.loads(bytes(event.params))
         tag = question_of(params)
         if tag is None:
@@ -144,6 +162,8 @@ class ClientApp:
         run = self._books.runs[int(tag.split(":")[0])]
         demand(run.client == self._number, "no message on a foreign session", tag, self._number)
         self._asked[event.key] = event.method, tag
+        if isinstance(machine, HttpClient):
+            self._within[event.key] = self._host.returns.request_of(event.route)
         how = tag.split(":")[2]
         if how == "late":
             self._host.after(_LATE, self._answer, event.key)
@@ -152,6 +172,7 @@ class ClientApp:
 
     def _answer(self, key: int) -> None:
         asked = self._asked.pop(key, None)
+        self._within.pop(key, None)
         if asked is None or self._host.over:
             return
         method, tag = asked

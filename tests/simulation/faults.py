@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 _NOTICED = 0.01
 """Seconds until a break is noticed where nothing hides it."""
+AGAIN = 18.0
+"""So much later half of the connections that were dropped are dropped again, with what they have
+brought since then: in most cases a comment at most."""
 _BURIED = 5.0
 """Seconds until a store takes a worker for gone."""
 
@@ -80,6 +83,8 @@ def _break(run: "Performance", fault: Fault, client_after: float, server_after: 
 
 def _drop(run: "Performance", fault: Fault) -> None:
     _break(run, fault, _NOTICED, fault.length or _NOTICED)
+    if fault.target >= 4:
+        run.world.after(AGAIN, _break, run, fault, _NOTICED, _NOTICED)
 
 
 def _mute(run: "Performance", fault: Fault) -> None:

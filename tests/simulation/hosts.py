@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from mcpcore.engine.events import Event
 from tests.simulation.accounts import Accounts, demand
+from tests.simulation.cancelling import Arrivals
 from tests.simulation.wires import Streams
 from tests.simulation.world import World
 
@@ -45,6 +46,7 @@ class Scene:
         self.world = world
         self.books = books
         self.streams = Streams()
+        self.arrivals = Arrivals()
         self.look: Callable[[Any], None] = lambda machine: None
         """Called with every machine after each of its turns."""
         self.routes = 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
+from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.faults import Fault, FaultKind
 from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
 from mcpcore.http.client import HttpClient
@@ -11,13 +11,16 @@ from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.server import HttpServer
 from mcpcore.http.storing import Step
 from tests.http.cluster import Worker
-from tests.simulation.hosts import EPOCH, App, Host, Scene
+from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
+from tests.simulation.hosts import EPOCH, App, Host, Machine, Scene
 from tests.simulation.network import Weather
+from tests.simulation.returns import Returns
 from tests.simulation.trip import Trip
 from transports.stores.memory import MemoryStore
 
 _GHOST = 30.0
 """Seconds after which whoever has sent a request twice has left."""
+_INITIALIZE = b'"initialize"'
 _REFUSED = Fault(FaultKind.CONNECT)
 
 
@@ -36,9 +39,12 @@ class HttpServerHost(Host):
         self._make_machine = make_machine
         self._make_app = make_app
         self._store = store
+        self.stored = store is not None
         self.trips: dict[int, Trip] = {}
         self.worker: Worker | None = None
         self.neighbours: list[HttpServerHost] = []
+        self.told = self.now()
+        """The time that its machine was told last."""
         self.store_delay = 0.002
         self.store_fails: Callable[[Step], bool] = lambda step: False
         self.store_does_it = False
@@ -52,6 +58,13 @@ class HttpServerHost(Host):
         self.app = self._make_app(self)
         if self._store is not None:
             self.worker = Worker(name, self.machine, self._store)  # type: ignore[arg-type]
+
+    def tick(self, machine: Machine, turn: Callable[[], None]) -> None:
+        """Let the machine do what is due now."""
+        due = machine.deadline()
+        if due is not None and due <= self.now():
+            self.told = self.now()
+        super().tick(machine, turn)
 
     def turn(self) -> None:
         """Let the machine do what it can."""
@@ -152,6 +165,8 @@ class HttpServerHost(Host):
         trips = list(self.trips.values())
         self.trips.clear()
         self._armed.clear()
+        if self._store is None:
+            self.scene.streams.until.clear()
         self._working = self._reading = False
         return trips
 
@@ -203,7 +218,13 @@ class HttpClientHost(Host):
         self._delayed: dict[int, HttpSend] = {}
         self.twice = 0
         """So many of the next requests arrive a second time."""
+        self.returns = Returns()
         self.begun = self.closing = self.over = False
+        self._given_up = GivenUp()
+        self.session: str | None = None
+        """That of the last message it has sent, if it is open."""
+        self._asked: dict[Any, str] = {}
+        """By request: the session in which it was sent last."""
         self.app = make_app(self)
 
     def begin(self) -> None:
@@ -230,6 +251,9 @@ class HttpClientHost(Host):
                     self.after(plan.after, self._send_later, plan.exchange)
                 else:
                     self._send(plan)
+        if not self.closing and not self.over:
+            self._given_up.settled()
+            self.app.questions_end()
         self.scene.look(self.machine)
         self.scene.books.overdue(self.number, self.now())
         self.arm(self.machine, self.turn)
@@ -241,11 +265,21 @@ class HttpClientHost(Host):
 
     def _send(self, plan: HttpSend) -> None:
         self.world.note(self.name, f"sends {plan.method} {plan.exchange}", plan.body)
+        for id in called_off(plan.body):
+            self._given_up.said(id)
+        if plan.method == "POST" and _INITIALIZE in plan.body:
+            self.session = None
         server = None if self.weather.refuses else self._pick(plan)
         if server is None:
             self.after(0.01, self._refused, plan.exchange)
             return
         trip = self.trips[plan.exchange] = Trip(self, server, plan, self._chance)
+        wire = trip.wire
+        self.returns.asks(wire, plan.exchange)
+        if wire.session is not None:
+            self.session = wire.session
+            if wire.request is not None:
+                self._asked[wire.request] = wire.session
         self.world.note(self.name, f"exchange {plan.exchange} is {trip.route} at {server.name}")
         for seconds, what in ((plan.timeout, "all"), (plan.head_timeout, "head")):
             if seconds is not None:
@@ -273,6 +307,8 @@ class HttpClientHost(Host):
         trip = self.trips.pop(exchange, None)
         if trip is not None:
             trip.open[0] = False
+            if trip.wire.session is None:
+                self._given_up.said(trip.wire.request)
             self.world.after(0.005 + 0.02 * self._chance.random(), trip.left)
 
     def handle(self, event: Event, machine: Any) -> None:
@@ -282,6 +318,8 @@ class HttpClientHost(Host):
             if self.plan is not None and not self.closing:
                 self.plan.opened(self.now())
                 self.machine.reconnects = self._reconnect if self.machine.uses_sse else None
+        if isinstance(event, RequestEnded) and event.reason in GIVEN_UP:
+            self._gave_up(event.request)
         self.app.handle(event, machine)
         if isinstance(event, NegotiationFailed):
             if self.plan is not None and self.begun:
@@ -289,6 +327,7 @@ class HttpClientHost(Host):
             else:
                 self.over = True
         if isinstance(event, ConnectionEnded):
+            self.session = None
             again = None
             if self.plan is not None and self.begun and not self.closing:
                 again = self.plan.lost(self.now())
@@ -298,6 +337,16 @@ class HttpClientHost(Host):
             else:
                 self.machine.succeed()
                 self.after(again.delay, self._come_back)
+
+    def _gave_up(self, id: Any) -> None:
+        """Whoever gives up a request that is under way leaves its exchange, or says so."""
+        session = self._asked.get(id)
+        if session is not None:
+            under_way = session == self.session
+        else:
+            under_way = any(trip.wire.request == id for trip in self.trips.values())
+        if under_way:
+            self._given_up.owes(id)
 
     def _come_back(self) -> None:
         if not self.closing and not self.over:

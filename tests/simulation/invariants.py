@@ -3,6 +3,7 @@
 They are looked into for nothing but the sizes of their tables, and the states they are in.
 """
 
+import math
 from typing import Any
 
 from mcpcore.engine.deadlines import Deadlines
@@ -48,6 +49,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._states: dict[Any, Session] = {}
+        self._most: dict[Deadlines[Any], int] = {}
+        """The most that were alive at a time."""
 
     def look(self, machine: Any) -> None:
         """Demand what holds after every turn."""
@@ -82,10 +85,28 @@ class Watch:
         self._deadlines(hub.deadlines)
 
     def _deadlines(self, deadlines: Deadlines[Any]) -> None:
-        entries = [*deadlines._queue, *((when, item) for when, _, item in deadlines._heap)]
-        live = len({id(item) for when, item in entries if item.deadline == when})
-        demand(len(entries) <= 65 + 4 * live, "deadlines are bounded", len(entries), live)
+        queue, heap = deadlines._queue, deadlines._heap
+        if not queue and not heap:
+            demand(not deadlines.live, "deadlines are counted right", deadlines.live)
+            return
+        alive, first = set(), math.inf
+        for when, item in queue:
+            if item.deadline == when:
+                alive.add(id(item))
+                first = min(first, when)
+        for when, _, item in heap:
+            if item.deadline == when:
+                alive.add(id(item))
+                first = min(first, when)
+        live, size = len(alive), len(queue) + len(heap)
+        # Cleared away is when one is set: as many may stay as there were allowed before.
+        most = self._most[deadlines] = max(live, self._most.get(deadlines, 0))
+        demand(size <= 65 + 4 * most, "deadlines are bounded", size, live)
         demand(deadlines.live == live, "deadlines are counted right", deadlines.live, live)
+        found = _earliest(deadlines)
+        demand(found == first, "the earliest deadline is found", found, first)
+        heaped = all(heap[(place - 1) >> 1] < heap[place] for place in range(1, len(heap)))
+        demand(heaped, "the deadlines after it are found in order")
 
     def _server(self, server: HttpServer) -> None:
         settings = server.settings
@@ -99,8 +120,10 @@ class Watch:
         self._peer(server._modern)
         for session in server._sessions:
             self._peer(session.peer)
-            full = session.backlog_size <= settings.session_queue + _SLACK
-            demand(full, "what waits for a stream is bounded", session.backlog_size)
+            waiting = sum(frame.size for frame in session.backlog)
+            demand(waiting == session.backlog_size, "what waits for a stream is counted right")
+            full = waiting <= settings.session_queue
+            demand(full, "what waits for a stream is bounded", waiting)
             if isinstance(server, StoredHttpServer):
                 continue
             demand(len(session.gets) <= settings.session_streams, "GET streams are bounded")
@@ -122,6 +145,18 @@ class Watch:
         demand(not stale, "no exchange waits for what has ended", stale)
         for what in (client._saved, client._waiting, client._turns):
             demand(len(what) <= _MOST_WAITING, "what waits is bounded", len(what))
+
+
+def _earliest(deadlines: Deadlines[Any]) -> float:
+    """What ``next()`` would find, without that it clears anything away."""
+    queue, heap = deadlines._queue, deadlines._heap
+    if heap and heap[0][2].deadline != heap[0][0]:
+        copy: Deadlines[Any] = Deadlines()
+        copy._queue, copy._heap = queue.copy(), heap.copy()
+        found = copy.next()
+        return math.inf if found is None else found
+    first = heap[0][0] if heap else math.inf
+    return next((min(first, when) for when, item in queue if item.deadline == when), first)
 
 
 def rested(machine: Any, name: str) -> None:

@@ -5,9 +5,10 @@ from random import Random
 from typing import Any
 
 from mcpcore.engine.config import Config, Role
-from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready
+from mcpcore.engine.events import ConnectionEnded, Event, NegotiationFailed, Ready, RequestEnded
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
+from tests.simulation.cancelling import LinesIn
 from tests.simulation.hosts import App, Host, Scene
 from tests.simulation.network import Pipe, Weather
 from tests.simulation.wires import Lines
@@ -31,6 +32,7 @@ class Link:
         world = client.world
         self.lives = [client.life, server.life]
         self.wire = Lines(client.scene.books, self, client.number)
+        self.taken = LinesIn()
         self.crlf = chance.random() < 0.25
         down, up = self._to_client, self._to_server
         self.up = Pipe(world, chance, weather, 1, up, lambda: client.flush(self))
@@ -78,6 +80,7 @@ class LineServer(Host):
         """Something has arrived on a connection, or its end."""
         peer = link.peer
         assert peer is not None
+        over = link.taken.taken(data) if isinstance(data, bytes) else ()
         if data is None:
             link.open[1] = False
             peer.receive_eof(now=self.now())
@@ -86,6 +89,10 @@ class LineServer(Host):
         else:
             peer.receive_data(data, now=self.now())
         self.turn(peer)
+        for id in over:
+            self.scene.arrivals.cancelled(link, id)
+        if data is None:
+            self.scene.arrivals.left(link)
 
     def turn(self, peer: Peer) -> None:
         """Let a Peer do what it can."""
@@ -93,8 +100,14 @@ class LineServer(Host):
         if link is not None:
             self.take_turn(peer, lambda: self._turn(peer, link))
 
+    def handle(self, event: Event, machine: Any) -> None:
+        """Take an event of a Peer."""
+        if isinstance(event, RequestEnded):
+            self.links[id(machine)].wire.gave_up(1, event)
+        self.app.handle(event, machine)
+
     def _turn(self, peer: Peer, link: Link) -> None:
-        self.drain(peer, self.app)
+        self.drain(peer, self)
         self.flush(link)
         self.scene.look(peer)
         self.arm(peer, lambda: self.turn(peer))
@@ -110,6 +123,7 @@ class LineServer(Host):
         while not peer.ended and link.down.room > 0:
             data = peer.lines_to_send(link.down.room)
             if not data:
+                link.wire.said_all(1)
                 break
             self.world.note(self.name, "sends", data)
             link.wire.sent(1, data)
@@ -232,6 +246,7 @@ class LineClient(Host):
         while not peer.ended and link.up.room > 0:
             data = peer.lines_to_send(link.up.room)
             if not data:
+                link.wire.said_all(0)
                 return
             self.world.note(self.name, "sends", data)
             link.wire.sent(0, data)
@@ -244,6 +259,8 @@ class LineClient(Host):
             if self.plan is not None and not self.closing:
                 self.plan.opened(self.now())
                 self.machine.reconnects = self._reconnect
+        if isinstance(event, RequestEnded) and self.link is not None:
+            self.link.wire.gave_up(0, event)
         self.app.handle(event, machine)
         if isinstance(event, NegotiationFailed) and self.link is not None and self.link.open[0]:
             self.link.open[0] = False

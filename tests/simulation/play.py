@@ -1,25 +1,26 @@
 """Plays one schedule: builds what takes part, lets things go wrong, and holds all to the rules."""
 
-from random import Random
+import traceback
 from typing import Any
 
 from msgspec import Struct
 
 from mcpcore.spec.errors import LocalProtocolError
-from tests.simulation.accounts import Accounts, BreachError, demand
+from tests.simulation.accounts import PATIENCE, Accounts, BreachError, demand
 from tests.simulation.client_app import ClientApp
-from tests.simulation.faults import strike
+from tests.simulation.coda import LENGTH, Coda
+from tests.simulation.faults import AGAIN, strike
 from tests.simulation.hosts import Scene
 from tests.simulation.invariants import Watch, rested
 from tests.simulation.scenes import Scenery, build
-from tests.simulation.schedule import SPAN, Schedule
-from tests.simulation.work import Work, draw_script, draw_work
+from tests.simulation.schedule import SPAN, Place, Schedule
+from tests.simulation.work import Work, draw_work
 from tests.simulation.world import World
 
 _SETTLE = 135.0
 """Seconds after the last fault in which everything that was begun comes to an end."""
 _OPENING = 40.0
-_CODA = 60.0
+_CLOSING = 60.0
 _REST = 20_000.0
 """Seconds in which all sides have to fall idle."""
 _MOST_STEPS = 60_000
@@ -30,10 +31,17 @@ class Outcome(Struct, frozen=True):
 
     schedule: Schedule
     breach: str | None
+    works: tuple[Place, ...]
+    """What clients were to do."""
     steps: int
     requests: int
     digest: str
     timeline: list[str] | None
+
+    @property
+    def rule(self) -> str | None:
+        """Which rule was broken."""
+        return None if self.breach is None else self.breach.partition(":")[0]
 
 
 def play(schedule: Schedule, *, timeline: bool = False) -> Outcome:
@@ -49,13 +57,20 @@ def play(schedule: Schedule, *, timeline: bool = False) -> Outcome:
         breach = f"a machine did not take what it must: {error}"
     except Exception as error:  # whatever a machine raises is a fault of it
         if timeline:
-            raise
+            traceback.print_exc()
         breach = f"{type(error).__name__}: {error}"
     if breach is not None:
         breach = " ".join(breach.split())
         world.note("breach", breach)
-    books = performance.books
-    return Outcome(schedule, breach, world.steps, books.requests, world.digest, world.timeline)
+    return Outcome(
+        schedule=schedule,
+        breach=breach,
+        works=tuple(performance.works),
+        steps=world.steps,
+        requests=performance.books.requests,
+        digest=world.digest,
+        timeline=world.timeline,
+    )
 
 
 class Performance:
@@ -68,14 +83,17 @@ class Performance:
         chance = world.chance("scene")
         tight = chance.random() < 0.15
         late = any(fault.kind in ("store_slow", "store_fail") for fault in schedule.faults)
-        self.books = Accounts(world, tight=tight, twice=twice, late=late)
+        shared = schedule.scenario == "store"
+        self.books = Accounts(world, tight=tight, twice=twice, late=late, shared=shared)
         self.scene = Scene(world, self.books)
         watch = Watch()
         self.scene.look = watch.look
         self.scenery: Scenery = build(self.scene, schedule.scenario, chance, tight=tight)
-        self.quiet = max((fault.at + fault.length for fault in schedule.faults), default=0.0)
+        lasts = (fault.at + max(fault.length, AGAIN) for fault in schedule.faults)
+        self.quiet = max(lasts, default=0.0)
         self.perfect = not schedule.faults and not self.scenery.forgetful
         self.books.perfect = self.perfect
+        self.works: list[Place] = []
 
     def run(self) -> None:
         """Play it all."""
@@ -83,15 +101,20 @@ class Performance:
         for slot in range(scenery.size):
             client = scenery.client(slot)
             world.after(0.2 * world.chance(f"begin/{slot}").random(), client.begin)
-            self._give_work(client, world.chance(f"work/{slot}"))
+            self._give_work(slot, client)
         for fault in self.schedule.faults:
             world.at(fault.at, strike, self, fault)
         self._until(max(self.quiet, SPAN) + _SETTLE)
         self._coda()
         self._end()
 
-    def _give_work(self, client: Any, chance: Random) -> None:
-        for work in draw_work(chance, span=SPAN, most=7):
+    def _give_work(self, slot: int, client: Any) -> None:
+        chosen = self.schedule.works
+        chance = self.world.chance(f"work/{slot}")
+        for work in draw_work(chance, span=SPAN, most=7, tight=self.scenery.tight):
+            if chosen is not None and (slot, work.number) not in chosen:
+                continue
+            self.works.append((slot, work.number))
             wanted = expectation(work) if self.perfect else None
             client.after(work.at, self._do, client.app, work, wanted)
 
@@ -119,28 +142,11 @@ class Performance:
             if client.over or not client.up:
                 self.replace(slot)
         self._until(world.time + _OPENING)
-        asks = []
-        for slot in range(scenery.size):
-            client = scenery.client(slot)
-            chance = world.chance(f"coda/{slot}")
-            for number in (101, 102):
-                work = Work(
-                    at=0.0,
-                    kind="call",
-                    number=number,
-                    script=draw_script(chance, polite=True),
-                    progress=True,
-                    log=True,
-                )
-                asks.append(client.app.do(work, "ResultReceived"))
-                demand(asks[-1] is not None, "whoever lives can ask", client.name)
-        for server in scenery.servers:
-            if server.up:
-                server.app.last_news()
-        self._until(world.time + _CODA)
-        self.books.all_told()
-        done = all(ask is not None and ask.ended is not None for ask in asks)
-        demand(done, "once faults stop every request ends")
+        coda = Coda(self)
+        coda.main_part()
+        coda.begin()
+        self._until(world.time + LENGTH)
+        coda.check()
 
     def _end(self) -> None:
         scenery, world = self.scenery, self.world
@@ -149,10 +155,15 @@ class Performance:
             client.app.end_listening()
             half = world.chance(f"end/{slot}").random() < 0.3
             client.close(half=half)
-        self._until(world.time + _CODA)
+        self._until(world.time + _CLOSING)
         for client in scenery.clients:
             if client.up:
                 self.books.settled(client.number)
+        self._until(world.time + 2 * self.scene.streams.idle)
+        for server in scenery.servers:
+            for machine in server.machines if server.up else ():
+                left = getattr(machine, "sessions", 0)
+                demand(not left, "a session that nobody uses ends", server.name, left)
         self._until(world.time + _REST)
         demand(world.idle, "all sides fall idle")
         self.books.all_settled()
@@ -172,8 +183,7 @@ def expectation(work: Work) -> str | None:
         return None
     acts = [act for _, act in work.script]
     length = sum(pause for pause, _ in work.script)
-    if any(act.startswith("ask") or act == "never" for act in acts):
-        return None
-    if work.timeout is not None and length + 4.0 > work.timeout:
+    length += sum(PATIENCE + 1.0 for act in acts if act.startswith("ask"))
+    if "never" in acts or (work.timeout is not None and length + 4.0 > work.timeout):
         return None
     return "ErrorReceived" if acts[-1] == "fail" else "ResultReceived"

@@ -18,6 +18,7 @@ from tests.simulation.http_hosts import HttpClientHost, HttpServerHost
 from tests.simulation.line_hosts import LineClient, LineServer, Link
 from tests.simulation.network import WINDOW, Weather
 from tests.simulation.server_app import ServerApp
+from tests.simulation.wires import SESSION_UNUSED
 from tests.simulation.work import MAX_TIMEOUT, TIMEOUT
 from transports.stores.base import StoreSettings
 from transports.stores.memory import MemoryStore
@@ -133,14 +134,22 @@ def _lines(scenery: Scenery, chance: Random) -> None:
 def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
     scene, tight = scenery.scene, scenery.tight
     limits = _limits(tight=tight)
+    scarce = scene.world.chance("scarce")
+    if scenario == "http" and scarce.random() < 0.4:
+        # Not with a store, which is told of a session in use only now and then.
+        scene.streams.idle = scarce.choice((14.0, 14.0, 40.0))
+    # Half of those with low limits give streams up that are not read, the others drop news first.
+    most = scarce.choice((1200, 3000)) if tight else 1 << 20
+    kept = scarce.choice((400, 3000)) if tight else 1 << 18
     settings = HttpSettings(
         json_delay=chance.choice((None, 0.0, 1.0)),
         heartbeat=chance.choice((None, 15.0)),
         sse=SsePaths() if scenario == "sse" else None,
-        max_queued=3000 if tight else 1 << 20,
-        session_queue=3000 if tight else 1 << 18,
+        max_queued=most,
+        session_queue=kept,
         replay_events=4 if scenery.forgetful else 1000,
-        session_idle=300.0,
+        session_idle=scene.streams.idle,
+        session_unused=SESSION_UNUSED,
         replay_age=200.0,
         session_view_idle=chance.choice((1.0, 300.0)),
     )
@@ -172,6 +181,9 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
     spoken = [_revisions(chance, http=True) for _ in range(scenery.size)]
     only_legacy = scenario == "sse"
     picks = scene.world.chance("balancer")
+    # Without a stream of its own a session is not in use while its client says nothing.
+    streams = scene.world.chance("streams")
+    opens = [only_legacy or streams.random() > 0.2 for _ in range(scenery.size)]
 
     def pick(plan: Any) -> HttpServerHost | None:
         alive = [server for server in scenery.servers if server.up]
@@ -183,7 +195,9 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
             revisions, how = tuple(LEGACY), Negotiation.LEGACY
         machine = make_client(
             HttpClientSettings(
-                legacy_sse=SseUse.ONLY if only_legacy else SseUse.NEVER, max_resumes=20
+                legacy_sse=SseUse.ONLY if only_legacy else SseUse.NEVER,
+                max_resumes=20,
+                get_stream=opens[slot],
             ),
             url=f"http://localhost:8000{'/sse' if only_legacy else '/mcp'}",
             revisions=revisions,

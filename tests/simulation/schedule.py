@@ -1,9 +1,9 @@
-"""A schedule: a seed and a list of faults, as plain data; making, writing, reading, shrinking."""
+"""A schedule: a seed, faults and work, as plain data; making, writing, reading, shrinking."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 SPAN = 20.0
 """Seconds in which clients begin things and faults begin."""
@@ -67,18 +67,27 @@ class Fault(Struct, frozen=True):
         return f"{self.kind}@{self.at:g}:{self.target}:{self.amount:g}:{self.length:g}"
 
 
+Place = tuple[int, int]
+"""Some work of a client: the slot in which it stands, and the number of the work."""
+
+
 class Schedule(Struct, frozen=True):
     """All that decides a run."""
 
     seed: int
     scenario: str
     faults: tuple[Fault, ...]
+    works: tuple[Place, ...] | None = None
+    """What clients do, of all that the seed has for them; None: all of it."""
 
     def command(self) -> str:
         """What runs it again."""
         written = ",".join(map(str, self.faults)) or "none"
-        start = f"python -m tests.simulation --seed {self.seed} --scenario {self.scenario}"
-        return f"{start} --faults {written}"
+        words = f"python -m tests.simulation --seed {self.seed} --scenario {self.scenario}"
+        words += f" --faults {written}"
+        if self.works is not None:
+            words += f" --works {write_works(self.works)}"
+        return words
 
 
 def read_faults(text: str) -> tuple[Fault, ...]:
@@ -93,6 +102,19 @@ def read_faults(text: str) -> tuple[Fault, ...]:
         at, target, amount, length = rest.split(":")
         faults.append(Fault(float(at), kind, int(target), float(amount), float(length)))
     return tuple(faults)
+
+
+def write_works(works: Iterable[Place]) -> str:
+    """Write down what clients do, as ``slot:number``."""
+    return ",".join(f"{slot}:{number}" for slot, number in works) or "none"
+
+
+def read_works(text: str) -> tuple[Place, ...]:
+    """Read it.  Raises ValueError."""
+    if text in ("", "none"):
+        return ()
+    pairs = (part.split(":") for part in text.split(","))
+    return tuple((int(slot), int(number)) for slot, number in pairs)
 
 
 def draw(seed: int, scenario: str | None = None, only: tuple[str, ...] = ()) -> Schedule:
@@ -117,22 +139,52 @@ def draw(seed: int, scenario: str | None = None, only: tuple[str, ...] = ()) -> 
     return Schedule(seed, scenario, tuple(faults))
 
 
-def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
-    """Leave out faults as long as what is left still fails."""
-    size = len(schedule.faults)
+def shrink(
+    schedule: Schedule,
+    works: Sequence[Place],
+    fails: Callable[[Schedule], bool],
+    most: int = 400,
+) -> Schedule:
+    """Leave out faults and work as long as what is left still fails; of it all nothing can go then.
+
+    ``works``: all the work of the schedule.  After ``most`` tries it is left as it is.
+    """
+    tries = 0
+
+    def still(smaller: Schedule) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries <= most and fails(smaller)
+
+    before = None
+    if schedule.works is None:
+        schedule = structs.replace(schedule, works=tuple(works))
+    while schedule != before and tries < most:
+        before = schedule
+        for name in ("faults", "works"):
+            schedule = _shrunk(schedule, name, still)
+    return structs.replace(schedule, works=None) if schedule.works == tuple(works) else schedule
+
+
+def _shrunk(schedule: Schedule, name: str, fails: Callable[[Schedule], bool]) -> Schedule:
+    """Leave out items of one member, at first many at a time."""
+    size = len(getattr(schedule, name))
     while size >= 1:
-        found = _without(schedule, size, fails)
+        found = _without(schedule, name, size, fails)
         if found is None:
             size //= 2
         else:
-            schedule, size = found, min(size, len(found.faults))
+            schedule, size = found, min(size, len(getattr(found, name)))
     return schedule
 
 
-def _without(schedule: Schedule, size: int, fails: Callable[[Schedule], bool]) -> Schedule | None:
-    for begin in range(0, len(schedule.faults), size):
-        kept = schedule.faults[:begin] + schedule.faults[begin + size :]
-        smaller = Schedule(schedule.seed, schedule.scenario, kept)
+def _without(
+    schedule: Schedule, name: str, size: int, fails: Callable[[Schedule], bool]
+) -> Schedule | None:
+    items = getattr(schedule, name)
+    for begin in range(0, len(items), size):
+        kept = items[:begin] + items[begin + size :]
+        smaller: Schedule = structs.replace(schedule, **{name: kept})
         if fails(smaller):
             return smaller
     return None

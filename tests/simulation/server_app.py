@@ -17,13 +17,21 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.http.server import HttpServer
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, Run, check_text, demand
+from tests.simulation.accounts import (
+    ACTIVE,
+    ANSWERED,
+    CANCELLED,
+    DEAD,
+    MADE,
+    PATIENCE,
+    Run,
+    check_text,
+    demand,
+)
 from tests.simulation.hosts import Host
 from tests.simulation.work import NEVER, TEXTS, URIS
 
 _EVICTIONS = ("it is not kept any more", "it has expired", "idle for too long", "too old")
-_PATIENCE = 5.0
-"""How long a question may stay without an answer."""
 _BURST = 60
 _PAD = "p" * 700
 _SCHEMA = {"type": "object", "properties": {}}
@@ -62,7 +70,7 @@ class ServerApp:
 
     def handle(self, event: Event, machine: Any) -> None:
         """Take one event."""
-        self._books.replied(machine, event)
+        self._books.replied(machine, event, self._host.now())
         if isinstance(event, RequestReceived):
             self._begin(event, machine)
         elif isinstance(event, RequestCancelled):
@@ -90,7 +98,11 @@ class ServerApp:
             state = json.loads(event.request_state)
             round, place = state["round"], state["next"]
         run = Run(self._host.scene.new_run(), client, ask, event.id, self._place(event, machine))
+        run.machine = machine
         self._books.begun(run, round)
+        # Who leaves a stream of the legacy era may come back to it.
+        leaves = event.revision.modern or not event.route
+        self._host.scene.arrivals.begun(run, run.place if leaves else None, event.session)
         job = Job(run, event.key, machine, script, event)
         job.place, job.round = place, round
         self._jobs[machine, event.key] = job
@@ -164,7 +176,9 @@ class ServerApp:
 
     def _do_uri(self, job: Job) -> None:
         uri = URIS[job.run.ask % len(URIS)]
-        self._announce(job, "notifications/resources/updated", {"uri": uri})
+        self._books.changed(uri)
+        made = {"_meta": {MADE: self._books.changes}}
+        self._announce(job, "notifications/resources/updated", {"uri": uri, **made})
 
     def _do_all(self, job: Job) -> None:
         self._announce(job, "notifications/x", self._news())
@@ -230,17 +244,27 @@ class ServerApp:
                     params,
                     now=now,
                     parent=job.key,
-                    timeout=_PATIENCE,
+                    timeout=PATIENCE,
                     meta=meta,
                     progress=True,
                 )
                 tag = f"{job.run.number}:{job.place}:{how}"
-                self._books.question(job.machine, id, tag)
+                self._books.question(job.machine, id, tag, now)
                 self._asking[job.machine, id] = job
         except (LocalProtocolError, CapabilityMissing):
             self._goes_on(job)
             return
         self._flush(job)
+
+    def _do_away(self, job: Job, kind: str, how: str) -> None:
+        """Ask, and let the client come back for the answer while it is asked."""
+        self._do_ask(job, kind, how)
+        self._host.after(0.2, self._close_stream, job)
+
+    def _close_stream(self, job: Job) -> None:
+        if isinstance(job.machine, HttpServer) and (job.machine, job.key) in self._jobs:
+            job.machine.close_stream(job.key, retry=0.2, now=self._host.now())
+            self._flush(job)
 
     def _flush(self, job: Job) -> None:
         self._turn(job.machine)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+from msgspec import structs
 
 from tests.simulation.campaign import REPORT, campaign
 from tests.simulation.network import Pipe, Weather
@@ -18,7 +19,9 @@ from tests.simulation.schedule import (
     Schedule,
     draw,
     read_faults,
+    read_works,
     shrink,
+    write_works,
 )
 from tests.simulation.world import World
 
@@ -32,6 +35,8 @@ FOUND = [
     Schedule(321, "http", read_faults("crash_server@16.76:6:0:2")),
     Schedule(307639, "store", read_faults("crash_client@8.658:7:0:2")),
     Schedule(702870, "store", read_faults("store_slow@0.387:6:1:25,crash_server@16.59:5:0:0.1")),
+    Schedule(9000041, "http", read_faults("refuse@0.143:3:0:25"), ()),
+    Schedule(9000002, "store", read_faults("store_fail@0.183:3:0:15"), ()),
 ]
 
 
@@ -108,8 +113,43 @@ def test_shrinking_keeps_what_it_takes() -> None:
     def fails(schedule: Schedule) -> bool:
         return culprits <= set(schedule.faults)
 
-    assert set(shrink(Schedule(1, "lines", faults), fails).faults) == culprits
-    assert shrink(Schedule(1, "lines", faults), lambda schedule: True).faults == ()
+    assert set(shrink(Schedule(1, "lines", faults), (), fails).faults) == culprits
+    assert shrink(Schedule(1, "lines", faults), (), lambda schedule: True).faults == ()
+
+
+def test_shrinking_leaves_out_work_and_what_it_made_necessary() -> None:
+    faults = tuple(Fault(at, "drop", int(at), 0.5, 0.0) for at in range(6))
+    works = tuple((slot, number) for slot in range(3) for number in range(1, 8))
+
+    def fails(schedule: Schedule) -> bool:
+        """A fault that is needed only as long as there is much to do."""
+        done = schedule.works
+        assert done is not None
+        return (1, 4) in done and (len(done) < 5 or faults[3] in schedule.faults)
+
+    least = shrink(Schedule(1, "lines", faults), works, fails)
+    assert (least.faults, least.works) == ((), ((1, 4),))
+    assert least.command().endswith(" --faults none --works 1:4")
+
+
+def test_shrinking_has_a_bound() -> None:
+    tried = []
+    works = tuple((0, number) for number in range(100))
+
+    def fails(schedule: Schedule) -> bool:
+        tried.append(schedule)
+        return len(schedule.works or ()) > 10
+
+    shrink(Schedule(1, "lines", ()), works, fails, most=7)
+    assert len(tried) == 7
+
+
+def test_a_schedule_of_all_its_work_is_the_same_run() -> None:
+    schedule = draw(3, "lines")
+    whole = play(schedule)
+    named = structs.replace(schedule, works=read_works(write_works(whole.works)))
+    assert play(named).digest == whole.digest
+    assert play(structs.replace(schedule, works=whole.works[1:])).works == whole.works[1:]
 
 
 # The network

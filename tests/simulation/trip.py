@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from mcpcore.engine.faults import Fault
 from mcpcore.http.messages import HttpEnd, HttpHead, HttpRequest, HttpSend
+from tests.simulation.accounts import Run
+from tests.simulation.cancelling import heeded
 from tests.simulation.network import Pipe
 from tests.simulation.wires import Exchange
 
 if TYPE_CHECKING:
     from tests.simulation.http_hosts import HttpClientHost, HttpServerHost
 
+_PASSED_ON = 1.0
+"""Seconds in which workers tell each other, where their store lets them."""
 _END = "end"
 """Travels behind a request's last bytes."""
 
@@ -45,9 +49,13 @@ class Trip:
         self.crlf = chance.random() < 0.25
         self.lives = [client.life, server.life]
         self._wanted = 0
+        self._meant: list[Run] = []
+        """What had begun of the requests that it calls off, when it had arrived."""
         self.wire = Exchange(
             client.scene.books, client.scene.streams, client.number, plan, self.route
         )
+        if not ghost and self.wire.request is not None:
+            client.scene.books.sent(client.number, self.wire.request)
         world, weather = client.world, client.weather
         down: Callable[[Any], None] = self._ignored if ghost else self._to_client
         self.up = Pipe(world, chance, weather, 1, self._to_server, lambda: None)
@@ -63,7 +71,8 @@ class Trip:
         server = self.server
         if self.lives[1] != server.life or not self.open[1]:
             return
-        now = server.now()
+        now = server.told = server.now()
+        self.wire.used(now)
         if isinstance(item, HttpRequest):
             self.opened = True
             server.trips[self.route] = self
@@ -72,6 +81,15 @@ class Trip:
             end = item is _END
             server.machine.body(self.route, b"" if end else item, end=end, now=now)
         server.turn()
+        if item is _END and self.wire.calls_off:
+            # one that is let in only later, as its session is being loaded, is not known yet
+            self._meant = self.client.scene.arrivals.meant(self.wire.session, self.wire.calls_off)
+            if not server.stored:
+                self._called_off()
+
+    def _called_off(self) -> None:
+        """A notification that calls requests off was taken in."""
+        heeded(self._meant)
 
     def _ignored(self, item: Any) -> None:
         """Nobody is there to take it."""
@@ -85,23 +103,35 @@ class Trip:
             self.got_head = True
             kind = [value for name, value in item.headers if name == b"content-type"]
             self.listens = kind == [b"text/event-stream"]
+            client.returns.refused(self.wire, item.status)
             machine.response_head(exchange, item.status, item.headers, now=now)
         elif isinstance(item, HttpEnd):
             self.open[0] = False
             del client.trips[exchange]
             machine.response_end(exchange, now=now)
         else:
+            if self.listens:
+                client.returns.got(self.wire, item)
             machine.response_data(exchange, item, now=now)
         client.turn()
 
     def put(self, item: Any) -> None:
         """Something has left the server."""
         if isinstance(item, HttpHead):
-            self.wire.head(item, self.client.number)
+            self.wire.head(item, self.client.number, self.server.now())
+            taken = item.status == 202 and self.wire.calls_off
+            books = self.client.scene.books
+            # Of two requests of one id in a session either may be meant.
+            if taken and self.server.stored and not (books.late or books.twice):
+                self.client.world.after(_PASSED_ON, self._called_off)
             kind = [value for name, value in item.headers if name == b"content-type"]
             self.crlf = self.crlf and kind == [b"text/event-stream"]
         elif isinstance(item, HttpEnd):
             self.wire.end()
+            # A machine knows the time that it was told last.
+            self.wire.used(self.server.told, over=True)
+            # Where nobody can come back, the end of the response ends the work on it.
+            self.client.scene.arrivals.left(self.route)
         else:
             self.wire.data(item)
             if self.crlf:
@@ -127,8 +157,12 @@ class Trip:
             self.open[1] = False
             server.trips.pop(self.route, None)
             if self.opened:
+                server.told = server.now()
+                self.wire.used(server.told, over=True)
                 server.machine.disconnect(self.route, now=server.now())
                 server.turn()
+                client = self.client
+                client.scene.arrivals.left(self.route)
 
     def drop(self, share: float, client_after: float, server_after: float) -> None:
         """Break: so much of what is under way arrives; each side learns of it when it does."""

@@ -7,9 +7,14 @@ and texts are read with ``json``.
 import json
 from typing import Any
 
+from mcpcore.engine.events import RequestEnded
 from mcpcore.http.messages import HttpHead, HttpSend
 from tests.simulation.accounts import Accounts, demand
+from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
 
+SESSION_IDLE, SESSION_UNUSED = 300.0, 60.0
+"""Seconds that a session is kept after it was used last, or if it never is, in most runs."""
+_HANDSHAKE = "initialize", "notifications/initialized"
 _STATUSES = frozenset({200, 202, 204, 400, 404, 405, 406, 409, 410, 503})
 
 
@@ -23,8 +28,8 @@ class Lines:
         self._asked: list[set[Any]] = [set(), set()]
         """By side (0: the client), the ids that it used."""
         self._answered: list[set[Any]] = [set(), set()]
-        self._over: list[set[Any]] = [set(), set()]
-        """By side, the requests to it whose cancellation it has taken in."""
+        self._given_up = GivenUp(), GivenUp()
+        """By side."""
 
     def sent(self, side: int, data: bytes) -> None:
         """Something has left one side: whole lines."""
@@ -40,10 +45,13 @@ class Lines:
             if "id" in message:
                 demand(message["id"] not in self._asked[side], "an id is used once", message)
                 self._asked[side].add(message["id"])
+                if side == 0:
+                    self._books.sent(self._client, message["id"])
             elif message["method"] == "notifications/cancelled":
                 id = message["params"]["requestId"]
                 known = id in self._asked[side] or id in self._asked[1 - side]
                 demand(known, "what is cancelled was asked for", message)
+                self._given_up[side].said(id)
         elif message.get("id") is not None:
             id = message["id"]
             demand(id in self._asked[1 - side], "an answer is for a request", message)
@@ -54,11 +62,22 @@ class Lines:
             self._books.change(self._client, message)
             self._books.for_all(self._place, message)
 
+    def gave_up(self, side: int, event: RequestEnded) -> None:
+        """A side was told the end of a request of its own: if it was sent, that is said."""
+        if event.reason in GIVEN_UP and event.request in self._asked[side]:
+            self._given_up[side].owes(event.request)
+
+    def said_all(self, side: int) -> None:
+        """A side has nothing more to say for now."""
+        self._given_up[side].settled()
+
 
 class Streams:
     """What is known of the event streams of all sessions: which ids were given on which."""
 
     def __init__(self) -> None:
+        self.idle = SESSION_IDLE
+        """Seconds that a session is kept after it was used last."""
         self.of: dict[str, tuple[Any, str]] = {}
         """By event id: the stream that it is of, and what it says."""
         self.place: dict[str, int] = {}
@@ -67,8 +86,17 @@ class Streams:
         """By stream: how many events that say something were ever sent on it."""
         self.given: dict[int, set[str]] = {}
         """By client: the sessions that were opened for it."""
+        self.confirmed: set[str | None] = set()
+        """Sessions of which the server has heard that their clients are ready."""
+        self.until: dict[str, float] = {}
+        """By session that lives: until then it is kept, by the clock of its server."""
         self.pipes: dict[str, int] = {}
         """HTTP+SSE: the exchange of a session."""
+
+
+def _last_word(message: Any) -> bool:
+    """It says that the session has ended, in which nobody can ask for anything any more."""
+    return "session has ended" in message.get("error", {}).get("message", "")
 
 
 class Exchange:
@@ -89,25 +117,64 @@ class Exchange:
         if cursor:
             demand(cursor in streams.of, "a client asks for what it was given", cursor)
             self.stream = streams.of[cursor][0]
+        self.cursor = cursor
+        """The last event of it that its client says it has."""
         self._had = streams.place[cursor] if cursor else 0
         """How much of the stream its client has, once it has got what was sent."""
         session = fields.get("mcp-session-id")
-        self._session: Any = session or route
+        piped = plan.target.partition("session_id=")[2]
+        self.session: str | None = session or piped or None
         if session is not None:
             own = session in streams.given.get(client, ())
             demand(own, "no message on a foreign session", client, session)
+        self.request: Any = None
+        """The id of the request that it brings."""
+        self._method = plan.method
+        self.listens = plan.method == "GET"
+        self._asked: str | None = None
+        self._kept: float | None = None
+        """Until then its session was to be kept when it began."""
+        self.calls_off: list[Any] = []
+        """The requests that it calls off."""
         if plan.method == "POST":
             self._ask = json.loads(plan.body)
+            self.calls_off = called_off(plan.body)
+            if "method" in self._ask:
+                self._asked = self._ask["method"]
+                self.request = self._ask.get("id")
         self._status = 0
         self._events = False
+        self._numbered = False
+        """Its events have ids."""
         self._body = b""
         self._over = False
 
-    def head(self, head: HttpHead, client: int) -> None:
+    def used(self, now: float, *, over: bool = False) -> None:
+        """A part of the request has arrived, or its exchange is ``over``: its session is in use."""
+        until, session = self._streams.until, self.session
+        if session is None or session not in until:
+            return
+        if not over and self._kept is None:
+            self._kept = until[session]
+        if self._method == "DELETE" or now >= until[session]:
+            del until[session]  # as a clock jumps
+        elif self._asked not in _HANDSHAKE:
+            until[session] = max(until[session], now + self._streams.idle)
+
+    def _gone(self, now: float) -> None:
+        """A session is not known: it has ended, or nobody has used it for too long."""
+        if self._kept is not None and self.session in self._streams.until and not self._books.late:
+            demand(now >= self._kept, "a session is kept", self.session, self._kept, now)
+
+    def head(self, head: HttpHead, client: int, now: float) -> None:
         """The head of the response has left the server."""
         demand(not self._status, "a response has one head")
         self._status = head.status
         demand(head.status in _STATUSES, "a status that is expected", head.status)
+        if head.status == 404:
+            self._gone(now)
+        if head.status == 202 and self._asked == "notifications/initialized":
+            self._streams.confirmed.add(self.session)
         fields = {name.decode(): value.decode() for name, value in head.headers}
         self._events = fields.get("content-type", "").startswith("text/event-stream")
         session = fields.get("mcp-session-id")
@@ -115,6 +182,7 @@ class Exchange:
             new = all(session not in given for given in self._streams.given.values())
             demand(new, "a session is opened for one client", session)
             self._streams.given.setdefault(client, set()).add(session)
+            self._streams.until[session] = now + min(SESSION_UNUSED, self._streams.idle)
 
     def data(self, data: bytes) -> None:
         """A part of the body has left the server."""
@@ -148,7 +216,11 @@ class Exchange:
             self._streams.pipes[text.partition("session_id=")[2]] = self.stream
             return
         again = False
-        if id is not None:
+        if id is None:
+            named = not text or not self._numbered or _last_word(json.loads(text))
+            demand(named, "every message on a stream with ids has one", self.stream, text)
+        else:
+            self._numbered = True
             known = self._streams.of.get(id)
             again = known is not None and known[1] == text
             if known is not None:
@@ -179,7 +251,7 @@ class Exchange:
             own = run.client == self._client
             demand(own, "no message on a foreign stream", self._client, run.client, message)
         self._books.change(self._client, message)
-        self._books.for_all(self._session, message)
+        self._books.for_all(self.session or self.stream, message)
         if self._piped or "method" in message:
             return
         demand(not self._over, "one answer an exchange", message)

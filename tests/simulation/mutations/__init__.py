@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from tests.simulation.mutations import engine, http
+from tests.simulation.mutations import arrivals, engine, http, seldom
 from tests.simulation.mutations.model import Mutation
 
 MUTATIONS: dict[str, Mutation] = {
-    mutation.name: mutation for mutation in (*engine.MUTATIONS, *http.MUTATIONS)
+    mutation.name: mutation
+    for each in (engine, http, arrivals, seldom)
+    for mutation in each.MUTATIONS
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from mcpcore.engine.base import PeerBase
 from mcpcore.engine.deadlines import Deadlines
 from mcpcore.engine.events import EndReason
+from mcpcore.engine.handlers import IMMEDIATE
 from mcpcore.engine.lifecycle import Request
 from mcpcore.engine.outgoing import Outgoing
 from mcpcore.engine.publisher import Publisher
@@ -193,6 +194,21 @@ def _updates_to_all() -> None:
     wrapped(Publisher, "_publish", make)
 
 
+def _subscribed_for_ever() -> None:
+    """A session that has unsubscribed hears of the resource all the same."""
+
+    def make(unsubscribe: Any) -> Any:
+        def mutant(peer: Any, arrival: Any) -> Any:
+            kept = set(peer.uris)
+            error = unsubscribe(peer, arrival)
+            peer.uris.update(kept)
+            return error
+
+        return mutant
+
+    IMMEDIATE["resources/unsubscribe"] = make(IMMEDIATE["resources/unsubscribe"])
+
+
 def _unfiltered() -> None:
     """A listen stream carries the changes of all resources."""
 
@@ -244,6 +260,7 @@ MUTATIONS = [
     Mutation("repeats all", "lines", _repeats_all),
     Mutation("newline lost", "lines", _newline_lost),
     Mutation("updates to all", "lines", _updates_to_all),
+    Mutation("subscribed for ever", "lines", _subscribed_for_ever),
     Mutation("unfiltered", "lines", _unfiltered),
     Mutation("no maximum", "lines", _no_maximum),
     Mutation("miscounted", "lines", _miscounted),

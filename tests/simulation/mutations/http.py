@@ -233,6 +233,25 @@ def _report_overtaken() -> None:
     Sending._go_on = mutant  # type: ignore[method-assign]
 
 
+def _ready_once() -> None:
+    """``notifications/initialized`` counts as said though it was refused (once was so)."""
+
+    def mutant(self: Any, call: Any, message: str, fault: Any, now: float) -> None:
+        self._violation(call, message)
+        self._confirmed()
+
+    Sending._unconfirmed = mutant  # type: ignore[method-assign]
+
+
+def _half_open() -> None:
+    """A session that the server never hears of as ready is neither used nor ended."""
+
+    def mutant(self: Any, message: str, fault: Any, now: float) -> None:
+        return None
+
+    Sending._end_unopened = mutant  # type: ignore[method-assign]
+
+
 MUTATIONS = [
     Mutation("wrong stream", "http", _wrong_stream),
     Mutation("replay again", "http", _replay_again),
@@ -246,8 +265,11 @@ MUTATIONS = [
     Mutation("late handshake", "http", only="delay", change=_late_handshake),
     Mutation("old progress", "http", only="crash_server", change=_old_progress),
     Mutation("over a gap", "http", _over_a_gap, within=2000),
-    Mutation("unsent lost", "http", _unsent_lost, only="drop,mute,deaf,narrow", within=2000),
+    Mutation("unsent lost", "http", _unsent_lost, only="drop,mute,deaf,narrow"),
     Mutation("report overtaken", "http", _report_overtaken),
+    Mutation("ready once", "http", _ready_once, only="refuse,mute,drop"),
+    Mutation("half open", "http", _half_open, only="refuse", within=2000),
+    Mutation("ready once, with a store", "store", _ready_once, only="store_fail"),
     Mutation("read again", "store", _read_again),
     Mutation("no patience", "store", _no_patience),
     Mutation("unwritten end", "store", _unwritten_end, only="crash_client", within=2000),
