@@ -5,10 +5,10 @@ Prints what both processes hold at the start, each minute and at the end, and wh
 """
 
 import argparse
-import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,24 @@ import anyio
 from msgspec import Struct, json
 
 from tests.soak.actors import (
-    EVERYWHERE,
-    NETWORK,
     Soak,
-    SoakHouse,
     babbler,
     deaf,
     flood,
     hello,
+    intruder,
     killer,
     slaughterer,
     steady,
     storm,
 )
+from tests.soak.house import EVERYWHERE, NETWORK, SoakHouse
+from tests.soak.kept import forget, kept
 from tests.soak.network import PATIENCE
-from tests.soak.rules import Moment, busy, growing, missing, remaining, restless
-from tests.soak.sampling import Sample, listen_to_errors, sample
+from tests.soak.residents import Residents
+from tests.soak.rules import Moment, busy, growing, grown, missing, remaining, restless
+from tests.soak.sampling import listen_to_errors, sample, together
+from tests.tools import INTERRUPTED, interrupted
 
 REPORT = Path("build/reports/soak.json")
 SETTLING = 240.0
@@ -39,6 +41,8 @@ SETTLING = 240.0
 ENOUGH = 15.0
 """Minutes from which on memory under load is compared: by a quarter of them there has been the
 largest storm, that in memory, on which the size of the load's process depends."""
+PERIOD = 10.0
+"""Seconds between two looks while there is load; each takes some tenths of a second."""
 SHOWN = 60.0
 """Seconds between two lines of the table."""
 WATCHED = 8.0
@@ -55,10 +59,18 @@ class Cast(Struct, frozen=True):
 
 
 CAST = (
-    *(Cast(steady, (binding,), 1.0) for binding in EVERYWHERE),
+    *(Cast(steady, (binding,), 4.0) for binding in EVERYWHERE),
     # In turn large and small ones: even where there is time for two storms only, one is large.
-    Cast(storm, ("tcp", "http", "ws", "http-anyio", "memory", "sse", "unix", "stdio"), 10.0),
+    Cast(
+        storm,
+        (
+            *("tcp", "http", "ws", "http-anyio", "memory", "sse", "unix", "https"),
+            *("stdio", "asgi", "tls", "stored", "wss", "tokens"),
+        ),
+        10.0,
+    ),
     Cast(flood, EVERYWHERE, 4.0),
+    Cast(intruder, ("tokens",), 4.0),
     Cast(killer, (*NETWORK, "stdio"), 0.5),
     Cast(deaf, NETWORK, 3.0),
     Cast(slaughterer, ("stdio",), 3.0),
@@ -73,7 +85,7 @@ class Report(Struct):
     minutes: float
     wrong: list[str]
     idle: dict[str, float]
-    """The share of a processor that the servers and the load take with nothing to do."""
+    """The share of a processor that each process takes with nothing to do."""
     moments: list[Moment]
 
 
@@ -81,19 +93,24 @@ async def soak(backend: str, minutes: float, seed: int, tell: Callable[[str], ob
     """Put the load on, take it off, and say what is wrong."""
     house = SoakHouse(backend)
     try:
-        return await _soak(house, backend, minutes, seed, tell)
+        async with AsyncExitStack() as homes:
+            return await _soak(house, homes, backend, minutes, seed, tell)
     finally:
         house.close()
 
 
 async def _soak(
-    house: SoakHouse, backend: str, minutes: float, seed: int, tell: Callable[[str], object]
+    house: SoakHouse,
+    homes: AsyncExitStack,
+    backend: str,
+    minutes: float,
+    seed: int,
+    tell: Callable[[str], object],
 ) -> Report:
     made = Soak(house, seed)
     for binding in EVERYWHERE:
         await hello(made, binding)  # what is made once is there from now on
     begin = time.monotonic()
-    period = min(10.0, minutes * 60 / 24)
     moments: list[Moment] = []
     report = Report(backend, minutes, [], {}, moments)
 
@@ -102,9 +119,10 @@ async def _soak(
     def look(*, show: bool = True) -> Moment:
         nonlocal shown
         begun = time.process_time()
-        gc.collect()
-        servers = json.decode(house.ask(rest=True), type=Sample)
-        moment = Moment(time.monotonic() - begin, servers, sample(begun), dict(made.done))
+        forget()
+        each = house.ask(kept=False)
+        servers, at = together(list(each.values())), time.monotonic() - begin
+        moment = Moment(at, servers, sample(begun), dict(made.done), each)
         if show or moment.seconds >= shown + SHOWN:
             shown = moment.seconds
             tell(_line(moment))
@@ -112,37 +130,64 @@ async def _soak(
 
     tell(_HEAD)
     first = look()
+    residents = Residents(made)
     try:
+        await residents.move_in(homes)
+        had = await _kept(house, residents)
         async with anyio.create_task_group() as group:
             for cast in CAST:
                 group.start_soon(made.repeat, cast.act, cast.where, cast.rest)
+            for resident in residents.everywhere:
+                group.start_soon(residents.live, *resident)
             until = begin + minutes * 60
             while (now := time.monotonic()) < until or (
                 missing(made.done) and now < until + PATIENCE
             ):
-                await anyio.sleep(min(period, max(until - now, 1.0)))
+                await anyio.sleep(min(PERIOD, max(until - now, 1.0)))
                 moments.append(look(show=False))
             made.over.set()
     except BaseExceptionGroup as group_of:
+        if interrupted(group_of):
+            raise
         report.wrong += [f"failed: {told}" for told in _told(group_of)]
         return report
     if minutes >= ENOUGH:
         report.wrong += growing(moments)
     tell("the load is over")
+    report.wrong += await _grown(house, residents, had)
+    await homes.aclose()
     last = await _settled(first, look)
     report.wrong += remaining(first, last)
-    report.wrong += [f"not done even once: {name}" for name in missing(made.done)]
+    report.wrong += [f"not done often enough: {name}" for name in missing(made.done)]
     await anyio.sleep(WATCHED)
     after = look()
     watched = after.seconds - last.seconds
     report.idle = {
-        "servers": busy(last.servers, after.servers, watched),
+        **{name: busy(last.each[name], now, watched) for name, now in after.each.items()},
         "load": busy(last.load, after.load, watched),
     }
     report.wrong += restless(report.idle)
     moments += [first, last, after]
     moments.sort(key=lambda moment: moment.seconds)
     return report
+
+
+async def _kept(house: SoakHouse, residents: Residents) -> dict[str, dict[str, int]]:
+    """What each process keeps for clients that are there, and have nothing to do."""
+    servers = {name: each.kept for name, each in house.ask(kept=True).items()}
+    return {**servers, **await residents.kept_by_processes(), "load": kept()}
+
+
+async def _grown(
+    house: SoakHouse, residents: Residents, had: dict[str, dict[str, int]]
+) -> list[str]:
+    """What is kept more than at another time, and does not go in the time that it has."""
+    give_up = time.monotonic() + SETTLING
+    while True:
+        found = grown(had, await _kept(house, residents))
+        if not found or time.monotonic() > give_up:
+            return found
+        await anyio.sleep(3.0)
 
 
 async def _settled(first: Moment, look: Callable[..., Moment]) -> Moment:
@@ -155,14 +200,16 @@ async def _settled(first: Moment, look: Callable[..., Moment]) -> Moment:
             return look()
 
 
-_COLUMNS = f"{'blocks':>8} {'fds':>5} {'tasks':>5} {'sess.':>5} {'flying':>6} {'cpu':>6}"
+_COLUMNS = (
+    f"{'in use':>6} {'blocks':>8} {'fds':>5} {'tasks':>5} {'sess.':>5} {'flying':>6} {'cpu':>6}"
+)
 _HEAD = f"{'s':>6} | {'servers MB':>10} {_COLUMNS} | {'load MB':>8} {_COLUMNS} | done"
 
 
 def _line(moment: Moment) -> str:
     cells = [
-        f"{each.rss:{width}.1f} {each.blocks:8} {each.descriptors:5} {each.tasks:5} "
-        f"{each.sessions:5} {each.in_flight:6} {each.cpu:6.1f}"
+        f"{each.rss:{width}.1f} {each.in_use:6.1f} {each.blocks:8} {each.descriptors:5} "
+        f"{each.tasks:5} {each.sessions:5} {each.in_flight:6} {each.cpu:6.1f}"
         for width, each in ((10, moment.servers), (8, moment.load))
     ]
     done = ", ".join(f"{name} {count}" for name, count in sorted(moment.done.items()))
@@ -190,9 +237,15 @@ def main() -> int:
         print(line, flush=True)
 
     listen_to_errors()
-    report = anyio.run(
-        soak, options.backend, options.minutes, options.seed, tell, backend=options.backend
-    )
+    try:
+        report = anyio.run(
+            soak, options.backend, options.minutes, options.seed, tell, backend=options.backend
+        )
+    except BaseException as error:
+        if not interrupted(error):
+            raise
+        tell("interrupted: nothing can be said about what is kept; the table is what was seen")
+        return INTERRUPTED
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.write_bytes(json.format(json.encode(report), indent=1))
     for wrong in report.wrong:

@@ -10,78 +10,38 @@ import signal
 import socket
 import string
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import structs
 
-from mcpcore.http.settings import HttpClientSettings
-from mcpcore.service import Server
+from mcpcore.http.messages import HttpSend
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.types.content import TextContent
-from tests.bindings.places import ERAS, LEGACY, House
+from tests.bindings.places import ERAS, LEGACY
 from tests.bindings.relay import DOWN, UP, Harm, relayed
-from tests.bindings.stories import SETTINGS, Story, hasty
-from tests.soak.network import LIMITS, MANY, PATIENCE
+from tests.bindings.stories import Story
+from tests.soak.calls import answering, said
+from tests.soak.house import HTTP, PATIENT, STEADY, SoakHouse, impatient
+from tests.soak.network import PATIENCE
+from tests.soak.people import PEOPLE, shown
 from tests.soak.rules import STORM, storms
-from tests.soak.tools import COUNTED, make_server
+from tests.soak.tools import COUNTED
 from tests.transports.malformed import TABLE
 from tests.transports.remains import holders
-from transports.callbacks import Callbacks
 from transports.client import Client, connect
-from transports.client_open import ClientSettings
-from transports.http_settings import HttpClientLinkSettings
-from transports.pump import PumpSettings
-from transports.runtime import RuntimeSettings
-from transports.socket_settings import SocketSettings
-from transports.targets import MemoryTarget, UnixTarget
-from transports.websocket_settings import WebSocketSettings
+from transports.targets import UnixTarget
 
 LOST = (LocalError, McpError, OSError)
 """How a conversation ends that is disturbed on purpose."""
 _LONG = 5.0
+_SESSION = (b"mcp-session-id", b"mcp-protocol-version")
 STEPS = 2_000
 NOTES = 500
-HTTP = ("http", "http-anyio", "sse")
-"""The driver that is usual on the event loop, and that on streams of anyio."""
-NETWORK = ("tcp", "unix", "ws", *HTTP)
-EVERYWHERE = (*NETWORK, "stdio", "memory")
-
-
-class SoakHouse(House):
-    """The processes of the servers; what is in memory is made once."""
-
-    def __init__(self, backend: str) -> None:
-        super().__init__(backend)
-        self.shambles = House(backend)
-        """Where servers on pipes are made of which nobody minds that they are killed."""
-        self._inside: Server = make_server()
-
-    def target(self, name: str) -> Any:
-        if name == "memory":
-            return MemoryTarget(self._inside, RuntimeSettings(limits=LIMITS))
-        return super().target(name)
-
-    def _start(self, program: str, *words: str) -> Any:
-        return super()._start(str(Path(__file__).with_name(program)), *words)
-
-    def close(self) -> None:
-        self.shambles.close()
-        super().close()
-
-    def ask(self, *, rest: bool) -> str:
-        """Ask the process of the network for a sample, as JSON; ``rest``: without garbage."""
-        self.target("tcp")
-        network = next(each for each in self._processes if "network.py" in str(each.args))
-        assert network.stdin is not None
-        network.stdin.write("rest\n" if rest else "sample\n")
-        network.stdin.flush()
-        return self._line(network)
 
 
 class Soak:
@@ -137,77 +97,40 @@ def _disturbed() -> Iterator[None]:
         pass
 
 
-def _said(result: Any) -> str:
-    assert not result.is_error, result
-    content = result.content[0]
-    assert isinstance(content, TextContent)
-    return content.text
-
-
 async def hello(soak: Soak, binding: str) -> None:
     """Meet a server for the first time."""
-    async with connect(soak.house.target(binding), settings=_STEADY) as client:
-        assert _said(await client.call_tool("echo", {"text": "hello"})) == "hello"
+    async with connect(soak.house.target(binding), settings=STEADY) as client:
+        assert said(await client.call_tool("echo", {"text": "hello"})) == "hello"
 
 
 async def steady(soak: Soak, binding: str, era: str) -> None:
     """Ask for a little of everything, and check every answer."""
-    callbacks = Callbacks(elicitation=lambda form: {"x": 1, "y": 2})
     async with connect(
-        soak.house.target(binding), revision=era, settings=_STEADY, callbacks=callbacks
+        soak.house.target(binding), revision=era, settings=STEADY, callbacks=answering()
     ) as client:
         for _ in range(10):
             size = int(soak.random.paretovariate(0.5)) % 50_000 + 1
-            said = "".join(soak.random.choices(string.ascii_letters, k=16)) * (size // 16 + 1)
-            assert _said(await client.call_tool("echo", {"text": said})) == said
-            assert _said(await client.call_tool("echo_later", {"text": said[:100]})) == said[:100]
+            text = "".join(soak.random.choices(string.ascii_letters, k=16)) * (size // 16 + 1)
+            assert said(await client.call_tool("echo", {"text": text})) == text
+            assert said(await client.call_tool("echo_later", {"text": text[:100]})) == text[:100]
             result = await client.call_tool("point", {"x": size, "y": 1})
             assert result.structured_content == {"x": size, "y": 1}
             found = await client.read_resource("text://plain")
             assert found.contents[0].text == "plain text"
             soak.done["calls"] += 4
             await anyio.sleep(0.05)
-        assert _said(await client.call_tool("ask_user")) == "accept Point(x=1, y=2)"
+        assert said(await client.call_tool("ask_user")) == "accept Point(x=1, y=2)"
         assert len(await client.tools()) > 20
         assert len(await client.prompts()) > 20
         soak.done["calls"] += 3
     soak.done["conversations"] += 1
 
 
-_HTTP = HttpClientSettings(
-    endpoint_timeout=PATIENCE, notify_timeout=PATIENCE, stream_timeout=PATIENCE
-)
-_HTTP_LINK = HttpClientLinkSettings(
-    connect_time=PATIENCE, write_time=PATIENCE, body_time=PATIENCE, close_time=0.3
-)
-_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
-assert SETTINGS.process is not None
-_PATIENT = ClientSettings(
-    limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
-    http=_HTTP,
-    http_link=structs.replace(_HTTP_LINK, connections=MANY, idle_time=1.0),
-    process=structs.replace(SETTINGS.process, startup_timeout=PATIENCE, pump=_PUMP),
-    socket=SocketSettings(handshake_time=PATIENCE, pump=_PUMP),
-    websocket=WebSocketSettings(
-        close_timeout=0.2, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
-    ),
-)
-"""Nobody is hurried: how fast the machine is, is not what is looked at."""
-_STEADY = structs.replace(
-    _PATIENT,
-    limits=structs.replace(SETTINGS.limits, request_timeout=PATIENCE, max_timeout=PATIENCE),
-    reconnect=SETTINGS.reconnect,
-    http=structs.replace(_HTTP, max_resumes=0, linger=0.3),
-    http_link=_HTTP_LINK,
-)
-"""... nor does it come back where a connection is lost."""
-
-
 async def storm(soak: Soak, binding: str, era: str) -> None:
     """Have very many calls in flight, and cancel them all at once."""
     case = soak.case()
     count = STORM if binding not in HTTP else STORM // 10
-    async with connect(soak.house.target(binding), revision=era, settings=_PATIENT) as client:
+    async with connect(soak.house.target(binding), revision=era, settings=PATIENT) as client:
         await client.tools()  # or each call would ask for them
         async with anyio.create_task_group() as group:
             for number in range(count):
@@ -223,7 +146,7 @@ async def storm(soak: Soak, binding: str, era: str) -> None:
 
 async def _until(client: Client, tool: str, case: str, count: int) -> None:
     while True:
-        found = _said(await client.call_tool(tool, {"case": case}))
+        found = said(await client.call_tool(tool, {"case": case}))
         if int(found) == count:
             return
         await anyio.sleep(0.05)
@@ -233,11 +156,11 @@ async def flood(soak: Soak, binding: str, era: str) -> None:
     """Have the server send, and send it, very many notifications; none is lost."""
     heard: list[float] = []
     case = soak.case()
-    async with connect(soak.house.target(binding), revision=era, settings=_PATIENT) as client:
+    async with connect(soak.house.target(binding), revision=era, settings=PATIENT) as client:
         result = await client.call_tool(
             "steps", {"count": STEPS}, progress=lambda value, *_: heard.append(value)
         )
-        assert _said(result) == str(STEPS)
+        assert said(result) == str(STEPS)
         # Of progress that nobody takes in time, only the latest is of interest.
         assert heard == sorted(set(heard)), "progress goes back"
         assert heard[-1] == STEPS, f"the last progress is {heard[-1]}"
@@ -265,7 +188,7 @@ async def killer(soak: Soak, binding: str, era: str) -> None:
     way = chance.choice((UP, DOWN))
     async with relayed(soak.house, binding, {way: harm}) as relay:
         story = Story()
-        await story.live(relay.target, era, hasty(2.0), patience=PATIENCE)
+        await story.live(relay.target, era, impatient(2.0), patience=PATIENCE)
     soak.done["harmed" if not story.happy else "unharmed"] += 1
 
 
@@ -273,7 +196,7 @@ async def deaf(soak: Soak, binding: str, era: str) -> None:
     """Ask for much, and stop reading; the server ends it, or we leave."""
     async with relayed(soak.house, binding) as relay:
         with _disturbed():
-            async with connect(relay.target, revision=era, settings=hasty(1.0)) as client:
+            async with connect(relay.target, revision=era, settings=impatient(1.0)) as client:
                 await client.call_tool("echo", {"text": "first"})
                 relay.stop(DOWN)
                 async with anyio.create_task_group() as group:
@@ -292,7 +215,7 @@ async def slaughterer(soak: Soak, binding: str, era: str) -> None:
     shambles = soak.house.shambles
     with _disturbed():
         async with (
-            connect(shambles.target("stdio"), revision=era, settings=hasty(3.0)) as client,
+            connect(shambles.target("stdio"), revision=era, settings=impatient(3.0)) as client,
             anyio.create_task_group() as group,
         ):
             for _ in range(8):
@@ -318,7 +241,7 @@ async def babbler(soak: Soak, binding: str, era: str) -> None:
     data = soak.random.choice(TABLE).data
     if soak.random.random() < 0.3:
         data = soak.random.randbytes(soak.random.randrange(1, 2000))
-    if binding in (*HTTP, "ws"):
+    if binding in (*HTTP, "ws", "wss"):
         parts = urlsplit(target.url)
         head = (
             f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
@@ -350,3 +273,51 @@ def _connected(target: Any) -> socket.socket:
         address = (parts.hostname, parts.port)  # type: ignore[assignment]
     sock.connect(address)  # to a listener on this machine: there is nothing to wait for
     return sock
+
+
+async def intruder(soak: Soak, binding: str, era: str) -> None:
+    """Come without a token that is known, and with one of somebody else into a session."""
+    target = soak.house.target(binding)
+    try:
+        async with connect(
+            structs.replace(target, headers=shown("eve")), revision=era, settings=STEADY
+        ):
+            raise AssertionError("eve was let in")
+    except LOST:
+        soak.done["refused"] += 1
+    one, other = soak.random.sample(PEOPLE, 2)
+    session: dict[str, str] = {}
+
+    def coming(request: HttpSend) -> Mapping[str, str]:
+        known = {name.lower(): value.decode() for name, value in request.headers}
+        session.update({name.decode(): known[name] for name in _SESSION if name in known})
+        return shown(one)
+
+    target = structs.replace(target, headers=coming)
+    async with connect(target, revision=era, settings=STEADY) as client:
+        assert said(await client.call_tool("whoami")) == one
+        if era == LEGACY:
+            assert await _status(target.url, {**session, **shown(one)}) == 200
+            assert await _status(target.url, {**session, **shown(other)}) == 404
+            assert await _status(target.url, session) == 401
+    soak.done["intruders"] += 1
+
+
+async def _status(url: str, headers: Mapping[str, str]) -> int:
+    """How a ping is answered that comes with these headers."""
+    parts = urlsplit(url)
+    body = b'{"jsonrpc":"2.0","id":"ping","method":"ping"}'
+    lines = {
+        "Host": parts.netloc,
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    assert parts.hostname is not None
+    assert parts.port is not None
+    async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
+        await stream.send(f"POST {parts.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        return int((await BufferedByteReceiveStream(stream).receive_until(b"\r\n", 200)).split()[1])

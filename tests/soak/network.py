@@ -1,17 +1,16 @@
-"""The servers of the soak, all in one process: ``network.py BACKEND UNIX-SOCKET``.
+"""The servers of the soak that are in one process: ``network.py BACKEND UNIX-SOCKET CERTIFICATE``.
 
 It says where each binding is, then ``ready``; each line that it is sent is answered with a sample
-of what it holds (``rest``: without garbage, and what is only remembered), and it ends with its
-standard input.
+of what it holds, without garbage and what is only remembered (``kept``: with what its tables have),
+and it ends with its standard input.
 """
 
-import gc
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -20,17 +19,22 @@ from msgspec import json, structs
 
 from mcpcore.engine.config import Limits
 from mcpcore.http.settings import HttpSettings
+from tests.bindings.asgi_servers import offer_asgi
 from tests.bindings.network import offer
+from tests.soak.kept import forget, kept
+from tests.soak.people import authenticate
 from tests.soak.sampling import listen_to_errors, sample
 from tests.soak.tools import make_server
-from transports.http_heads import RequestParser
 from transports.http_settings import HttpServerSettings
 from transports.pump import PumpSettings
 from transports.runtime import RuntimeSettings
 from transports.server import ServeSettings
 from transports.socket_settings import SocketSettings
+from transports.tls import server_tls
 from transports.websocket_settings import WebSocketSettings
 
+KEPT = b"kept\n"
+"""What is asked for a sample with what is kept."""
 MANY = 20_000
 """Requests that may be in flight: more than a storm has."""
 LIMITS = Limits(message_size=32 * 1024 * 1024, in_flight=MANY)
@@ -69,44 +73,50 @@ SETTINGS = ServeSettings(
 soak is as its beginning."""
 
 
-async def main(path: str) -> None:
+async def answer(also: Callable[[], Mapping[str, int]] = dict) -> None:
+    """Answer whoever asks on standard input, until its end; ``also``: what is kept elsewhere."""
+    while True:
+        await anyio.wait_readable(0)
+        asked = os.read(0, 4096)
+        if not asked:
+            return
+        begun = time.process_time()
+        forget()
+        found = sample(begun)
+        if asked == KEPT:
+            found.kept = {**kept(), **also()}
+        sys.stdout.buffer.write(json.encode(found) + b"\n")
+        sys.stdout.flush()
+
+
+async def main(path: str, certificate: str) -> None:
     listen_to_errors()
     stop = anyio.Event()
     server = make_server()
-    bindings: dict[str, Any] = {
-        "http": "127.0.0.1:0",
-        "ws": "127.0.0.1:0",
-        "sse": "127.0.0.1:0",
-        "tcp": "127.0.0.1:0",
-        "unix": path,
-    }
+    secure = structs.replace(SETTINGS, ssl_context=server_tls(Path(certificate)))
+    streams = structs.replace(SETTINGS, http_link=structs.replace(HTTP, driver="anyio"))
+    known = structs.replace(SETTINGS, http_link=structs.replace(HTTP, authenticate=authenticate))
+    bindings = (
+        ("http", "http", SETTINGS),
+        ("ws", "ws", SETTINGS),
+        ("sse", "sse", SETTINGS),
+        ("tcp", "tcp", SETTINGS),
+        ("unix", "unix", SETTINGS),
+        ("http-anyio", "http", streams),
+        ("https", "http", secure),
+        ("wss", "ws", secure),
+        ("tls", "tcp", secure),
+        ("tokens", "http", known),
+    )
     async with anyio.create_task_group() as group:
-        for name, address in bindings.items():
-            await group.start(partial(offer, server, name, address, stop, SETTINGS))
-        streams = structs.replace(SETTINGS, http_link=structs.replace(HTTP, driver="anyio"))
-        serving = partial(offer, server, "http", "127.0.0.1:0", stop, streams, called="http-anyio")
-        await group.start(serving)
+        for called, name, settings in bindings:
+            address = path if name == "unix" else "127.0.0.1:0"
+            await group.start(partial(offer, server, name, address, stop, settings, called=called))
+        await group.start(offer_asgi, server, "asgi", stop, SETTINGS, PATIENCE)
         print("ready", flush=True)
-        while True:
-            await anyio.wait_readable(0)
-            asked = os.read(0, 4096)
-            if not asked:
-                break
-            begun = time.process_time()
-            if b"rest" in asked:
-                gc.collect()
-                _forget()
-            sys.stdout.buffer.write(json.encode(sample(begun)) + b"\n")
-            sys.stdout.flush()
+        await answer()
         stop.set()
 
 
-def _forget() -> None:
-    """Heads of requests are remembered, up to a bound that a short soak does not come to."""
-    for each in gc.get_objects():
-        if type(each) is RequestParser:
-            each.forget()
-
-
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[2], backend=sys.argv[1])
+    anyio.run(main, sys.argv[2], sys.argv[3], backend=sys.argv[1])

@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,6 +14,7 @@ from msgspec import Struct
 from mcpcore.engine.requests import Hub
 from mcpcore.http.server import HttpServer
 from tests.bindings.workbench import census
+from tests.soak.allocated import in_use
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -21,6 +24,8 @@ class Sample(Struct):
 
     rss: float
     """Resident memory in MB."""
+    in_use: float
+    """What of it is in use, in MB; the rest is code, and what allocators keep."""
     blocks: int
     """Blocks of memory that Python has given out."""
     descriptors: int
@@ -36,6 +41,8 @@ class Sample(Struct):
     """Seconds that this look took."""
     work: dict[str, int] = {}
     """How many tasks do what."""
+    kept: dict[str, int] = {}
+    """What its tables have, and how many objects of which class there are, where that was asked."""
     errors: list[str] = []
     """What has been logged as an error: a mistake of ours, as nobody of the load makes handlers
     fail."""
@@ -70,6 +77,7 @@ def sample(begun: float | None = None) -> Sample:
     machines = [each for each in known if type(each) is HttpServer]
     return Sample(
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE / 1e6,
+        in_use=in_use(),
         blocks=sys.getallocatedblocks(),
         descriptors=there.descriptors,
         tasks=sum(there.tasks.values()),
@@ -81,3 +89,17 @@ def sample(begun: float | None = None) -> Sample:
         work=there.tasks,
         errors=ERRORS.heard,
     )
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """What several processes hold, as if they were one, without what each of them keeps."""
+    work: Counter[str] = Counter()
+    for each in samples:
+        work.update(each.work)
+    sums = {
+        name: sum(getattr(each, name) for each in samples)
+        for name, kind in Sample.__annotations__.items()
+        if kind in (int, float)
+    }
+    errors = [error for each in samples for error in each.errors]
+    return Sample(**sums, work=dict(work), errors=errors)

@@ -1,5 +1,6 @@
 """A short soak: what ``make soak`` does for twenty minutes or more; and that its rules can fail."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 
 from tests.soak.__main__ import CAST
-from tests.soak.actors import HTTP, storm
+from tests.soak.actors import storm
+from tests.soak.allocated import in_use
+from tests.soak.house import HTTP
+from tests.soak.kept import kept
 from tests.soak.rules import (
+    GROWN,
     NEEDED,
     Moment,
     busy,
     growing,
+    grown,
     missing,
     remaining,
     restless,
@@ -24,6 +30,7 @@ from tests.soak.sampling import Sample
 
 FLAT = Sample(
     rss=50.0,
+    in_use=30.0,
     blocks=100_000,
     descriptors=10,
     tasks=5,
@@ -36,14 +43,10 @@ FLAT = Sample(
 
 def _moments(name: str, values: list[Any], side: str) -> list[Moment]:
     samples = [Sample(**{**_members(FLAT), name: value}) for value in values]
-    return [
-        Moment(
-            float(at),
-            **{"servers": FLAT, "load": FLAT, side: sample},
-            done={},
-        )
-        for at, sample in enumerate(samples)
+    sides: list[dict[str, Any]] = [
+        {"servers": FLAT, "load": FLAT, side: sample} for sample in samples
     ]
+    return [Moment(float(at), **each, done={}) for at, each in enumerate(sides)]
 
 
 def _members(sample: Sample) -> dict[str, Any]:
@@ -56,6 +59,8 @@ def _members(sample: Sample) -> dict[str, Any]:
     [
         ("rss", [40, 90, 90, 90, 95, 90, 96, 95], False),
         ("rss", [40, 50, 60, 70, 80, 90, 99, 99], True),
+        ("in_use", [25, 30, 30, 45, 30, 30, 38, 38], False),
+        ("in_use", [25, 30, 32, 36, 40, 44, 50, 52], True),
         ("blocks", [1e5, 1.1e5, 1.1e5, 1.1e5, 1.2e5, 1.1e5, 1.1e5, 1.1e5], False),
         ("blocks", [1e5, 1.1e5, 1.2e5, 1.3e5, 1.4e5, 1.5e5, 1.6e5, 1.7e5], True),
     ],
@@ -74,6 +79,8 @@ def test_what_grows_is_seen(name: str, values: list[float], wrong: bool, side: s
         ("tasks", 6, True),
         ("in_flight", 1, True),
         ("sessions", 1, True),
+        ("in_use", 39.0, False),
+        ("in_use", 40.0, True),
         ("blocks", 120_000, False),
         ("blocks", 130_000, True),
         ("errors", ["a connection failed"], True),
@@ -86,6 +93,43 @@ def test_what_is_left_is_seen(name: str, value: Any, wrong: bool, side: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("name", "before", "now", "wrong"),
+    [
+        ("Hub.inbound", 0, GROWN, True),
+        ("Hub.inbound", 5, 5 + GROWN, True),
+        ("Hub.inbound", 5, 4 + GROWN, False),
+        ("objects: transports Exchange", 7, 7 + GROWN, True),
+        ("RequestParser._known", 0, 900, False),
+        ("Deadlines._heap[]", 0, 900, False),
+        ("database: events", 0, GROWN, True),
+    ],
+)
+def test_tables_that_grow_are_named(name: str, before: int, now: int, wrong: bool) -> None:
+    there = {"load": {"Hub.outbound": 3, name: before}, "servers": {name: before}}
+    found = grown(there, {**there, "servers": {name: now}})
+    assert found == [f"kept by the servers: {name}: {before}, then {now}"] * wrong
+
+
+class _Remembering:
+    __module__ = "transports.soaked"
+
+    def __init__(self) -> None:
+        self.table: dict[int, list[int]] = {}
+
+
+def test_what_is_kept_is_counted() -> None:
+    """... by class and attribute, those in tables of tables too, and so are objects."""
+    held = [_Remembering(), _Remembering()]
+    held[0].table[1] = [1, 2, 3]
+    held[1].table[1] = [4]
+    name = f"{_Remembering.__name__}.table"
+    found = kept()
+    assert (found[name], found[f"{name}[]"]) == (2, 4)
+    assert found[f"objects: transports {_Remembering.__name__}"] == 2
+    assert not any("urlsplit" in each for each in found), "so many answers at most are kept"
+
+
+@pytest.mark.parametrize(
     ("cpu", "looking", "share"),
     [(1.0, 0.0, 0.0), (1.5, 0.5, 0.0), (1.5, 0.1, 0.05), (2.0, 0, 0.125)],
 )
@@ -95,17 +139,36 @@ def test_what_idle_servers_take_is_seen(cpu: float, looking: float, share: float
     assert busy(before, after, 8.0) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("side", ["servers", "load"])
-@pytest.mark.parametrize(("share", "wrong"), [(0.0, False), (0.009, False), (0.02, True)])
+@pytest.mark.parametrize(
+    ("side", "share", "wrong"),
+    [
+        *(("servers", share, share > 0.01) for share in (0.0, 0.009, 0.012, 0.02)),
+        *(("load", share, share > 0.01) for share in (0.0, 0.009, 0.012, 0.02)),
+        *(("store server 2", share, share > 0.02) for share in (0.0, 0.012, 0.019, 0.03)),
+    ],
+)
 def test_neither_side_takes_more_than_a_little_with_nothing_to_do(
     side: str, share: float, wrong: bool
 ) -> None:
     found = restless({"servers": 0.0, "load": 0.0, side: share})
-    assert found == [f"the idle {side} takes 2.0% of a processor"] * wrong
+    assert found == [f"{side} takes {share:.1%} of a processor with nothing to do"] * wrong
+
+
+@pytest.mark.parametrize("size", [100, 2_000, 5_000_000])
+def test_what_is_in_use_is_counted(size: int) -> None:
+    """... of small objects, of larger ones and of those that have pages of their own."""
+    gc.collect()
+    before = in_use()
+    held = [bytes(size) for _ in range(20_000_000 // size)]
+    taken = in_use() - before
+    held.clear()
+    gc.collect()
+    assert 19 < taken < 40
+    assert in_use() - before < 2
 
 
 def test_small_storms_are_not_enough() -> None:
-    done = {**dict.fromkeys(NEEDED, 1), storms(1_000): 9, "cancelled": 9_000}
+    done = {**NEEDED, storms(1_000): 9, "cancelled": 9_000}
     assert missing(done) == []
     del done["storms of 10,000"]
     assert missing(done) == ["storms of 10,000"]
@@ -120,9 +183,9 @@ def test_of_two_storms_in_turn_one_is_large() -> None:
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_was_never_done_is_seen(name: str) -> None:
-    done = dict.fromkeys(NEEDED, 1)
+    done = dict(NEEDED)
     assert missing(done) == []
-    assert missing({**done, name: 0}) == [name]
+    assert missing({**done, name: NEEDED[name] - 1}) == [name]
     del done[name]
     assert missing(done) == [name]
 

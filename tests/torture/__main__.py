@@ -13,7 +13,9 @@ from typing import Any
 
 from msgspec import json
 
-from tests.torture.cells import Tally, cells, each, torture, waits
+from tests.tools import INTERRUPTED, interrupted
+from tests.torture.cells import Cell, Tally, cells, each, torture
+from tests.torture.reach import Place, places, table
 from tests.torture.run import Found
 
 REPORT = Path("build/reports/torture.json")
@@ -28,18 +30,41 @@ _HEAD = (
 def main() -> int:
     """Run what was asked for; returns the exit status."""
     options = _options()
+    chosen = [
+        (number, cell)
+        for number, cell in enumerate(cells())
+        if all(word in str(cell) for word in options.only)
+    ]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(cell.driver for cell in cells()))
+        print(f"no row has all of: {' '.join(options.only)}; there are: {names}", file=sys.stderr)
+        return 2
     tallies: dict[str, Tally] = {}
+    stopped = False
+    try:
+        _run(chosen, options, tallies)
+    except BaseException as error:
+        if not interrupted(error):
+            raise
+        stopped = True
+        print("\ninterrupted; so far:")
+    faulthandler.cancel_dump_traceback_later()
+    _conclude(tallies, Path(options.report), complete=not options.only and not stopped)
+    if stopped:
+        return INTERRUPTED
+    return any(tally.failures for tally in tallies.values())
+
+
+def _run(chosen: list[tuple[int, Cell]], options: Any, tallies: dict[str, Tally]) -> None:
     print(_HEAD)
-    for number, cell in enumerate(cells()):
-        if options.only and not all(word in str(cell) for word in options.only):
-            continue
+    for number, cell in chosen:
         began = time.monotonic()
 
         def tell(found: Found) -> None:
             faulthandler.dump_traceback_later(STUCK, exit=True)
 
         faulthandler.dump_traceback_later(STUCK, exit=True)
-        tally = tallies[str(cell)] = torture(cell, each(options.every, number), tell)
+        tally = tallies[str(cell)] = torture(cell, each(options.every, number), tell, look=True)
         print(
             f"{cell.driver:14} {cell.era:11} {cell.backend:8} {tally.points:7} {tally.runs:6} "
             f"{tally.elsewhere:9} {len(tally.failures):7} {time.monotonic() - began:6.1f}",
@@ -47,22 +72,25 @@ def main() -> int:
         )
         for failure in tally.failures[: options.show]:
             print(f"    {failure}", flush=True)
-    faulthandler.cancel_dump_traceback_later()
-    _conclude(tallies, Path(options.report))
-    return any(tally.failures for tally in tallies.values())
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError("has to be 1 or more")
+    return number
 
 
 def _options() -> Any:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("only", nargs="*", help="words of the rows to run, such as: http trio")
-    parser.add_argument("--every", type=int, default=1, help="of so many points, run one")
+    parser.add_argument("--every", type=_positive, default=1, help="of so many points, run one")
     parser.add_argument("--show", type=int, default=10, help="failures of a row to print")
     parser.add_argument("--report", default=str(REPORT), help="where the JSON report goes")
     return parser.parse_args()
 
 
-def _conclude(tallies: dict[str, Tally], report: Path) -> None:
-    found = waits(list(tallies.values()))
+def _conclude(tallies: dict[str, Tally], report: Path, *, complete: bool) -> None:
     points = sum(tally.points for tally in tallies.values())
     runs = sum(tally.runs for tally in tallies.values())
     failures = sum(len(tally.failures) for tally in tallies.values())
@@ -71,7 +99,14 @@ def _conclude(tallies: dict[str, Tally], report: Path) -> None:
         kinds.update(tally.kinds)
     print(f"\n{points} points, {runs} runs, {failures} failed")
     print(", ".join(f"{name}: {count}" for name, count in sorted(kinds.items())))
-    print(f"awaits in transports/: {len(found.known)}, waited at: {len(found.reached)}")
+    by_stories = set[Place]().union(*(tally.reached for tally in tallies.values()))
+    by_failures = set[Place]().union(*(tally.failing for tally in tallies.values()))
+    users = set[str]().union(*(tally.users for tally in tallies.values()))
+    print(f"functions of users: {len(users)}\n")
+    print("\n".join(table(by_stories, by_failures)))
+    never = sorted(places() - by_stories - by_failures)
+    if complete:
+        print("\nnever come to:", *(f"    {each}" for each in never), sep="\n")
     report.parent.mkdir(parents=True, exist_ok=True)
     rows = {
         name: {
@@ -83,7 +118,12 @@ def _conclude(tallies: dict[str, Tally], report: Path) -> None:
         }
         for name, tally in tallies.items()
     }
-    awaits = {"known": len(found.known), "reached": len(found.reached), "missed": found.missed}
+    awaits = {
+        "known": len(places()),
+        "by_stories": len(by_stories),
+        "by_failures": len(by_failures - by_stories),
+        "missed": [str(each) for each in never],
+    }
     whole = {"points": points, "runs": runs, "failures": failures, "kinds": kinds, "awaits": awaits}
     report.write_bytes(json.format(json.encode({**whole, "rows": rows}), indent=1))
 

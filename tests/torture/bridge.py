@@ -10,8 +10,11 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from tests.torture.points import Watch
+from tests.torture.asgi_sockets import fails
 from tests.torture.suspensions import Cancelling
+
+_PART = 100
+"""A longer body comes in two parts, of which this is the first."""
 
 
 class _Headers:
@@ -27,21 +30,23 @@ class _Exchange:
         self.headers = _Headers([])
         self.left = anyio.Event()
         self.over = False
-        self._body = body
-        self._asked = False
+        self._to_come = deque([body[:_PART], body[_PART:]] if len(body) > _PART else [body])
         self._parts: deque[bytes] = deque()
         self._more = anyio.Event()
 
     async def receive(self) -> dict[str, Any]:
-        if not self._asked:
-            self._asked = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
+        if fails("ASGI receive"):
+            self.end()
+            raise OSError("the client has left")
+        if self._to_come:
+            await anyio.lowlevel.checkpoint()
+            part = self._to_come.popleft()
+            return {"type": "http.request", "body": part, "more_body": bool(self._to_come)}
         await self.left.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        watch = Watch.current
-        if watch is not None and watch.visit("call", "ASGI send", ("error",)) is not None:
+        if fails("ASGI send"):
             self.end()
             raise OSError("the client has left")
         if self.left.is_set():
@@ -81,7 +86,7 @@ class Bridge:
     """Calls an application for each request, in ``group``."""
 
     def __init__(self, app: Any, group: TaskGroup, cancelling: Cancelling) -> None:
-        self._app = app
+        self.app = app
         self._group = group
         self._cancelling = cancelling
 
@@ -91,7 +96,7 @@ class Bridge:
                 anyio.CancelScope() as cancelled,
                 self._cancelling.offering("application", cancelled.cancel),
             ):
-                await self._app(scope, exchange.receive, exchange.send)
+                await self.app(scope, exchange.receive, exchange.send)
         except OSError:
             pass  # as servers take it that the client has left
         finally:

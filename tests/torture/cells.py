@@ -1,15 +1,15 @@
 """Which runs are made: drivers, eras and event loops, and a share of the points of each."""
 
-import ast
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import nullcontext
 
 from msgspec import Struct, field
 
-from tests.torture.points import DRIVERS, Point
+from tests.torture.points import Point
+from tests.torture.reach import Place, Reached
+from tests.torture.rows import ROWS
 from tests.torture.run import Found, collect_points, no_peer_left, play, rack
-from tests.torture.stages import ROWS
 
 BACKENDS = ("asyncio", "trio")
 
@@ -44,7 +44,12 @@ class Tally(Struct):
     kinds: dict[str, int] = field(default_factory=dict)
     """Points of each family and kind."""
     failures: list[str] = field(default_factory=list)
-    lines: set[tuple[str, int]] = field(default_factory=set)
+    reached: set[Place] = field(default_factory=set)
+    """Places that wait which the story comes to ..."""
+    failing: set[Place] = field(default_factory=set)
+    """... and those that runs with failures came to."""
+    users: set[str] = field(default_factory=set)
+    """Functions of the user's that were points."""
 
 
 Choice = Callable[[list[Point]], list[Point]]
@@ -65,54 +70,34 @@ def about(family: str, words: str, kind: str) -> Choice:
 
 
 def torture(
-    cell: Cell, choose: Choice, tell: Callable[[Found], object] = lambda found: None
+    cell: Cell,
+    choose: Choice,
+    tell: Callable[[Found], object] = lambda found: None,
+    *,
+    look: bool = False,
 ) -> Tally:
-    """Count the points of a cell, and let those that are chosen fail, one after the other."""
-    tally = Tally()
+    """Count the points of a cell, and let those that are chosen fail, one after the other.
+
+    ``look``: see where they wait then, which takes its time.
+    """
+    tally, reached = Tally(), Reached()
     with rack():
-        watch = collect_points(ROWS[cell.driver], cell.era, cell.backend)
+        watch, seen = collect_points(ROWS[cell.driver], cell.era, cell.backend)
         points = watch.found
-        tally.points, tally.lines = len(points), watch.lines
+        tally.points, tally.reached = len(points), seen.places()
+        tally.users = {point.site for point in points if point.family == "user"}
         tally.kinds = dict(Counter(f"{point.family} {point.kind}" for point in points))
         for point in choose(points):
-            found = play(ROWS[cell.driver], cell.era, point, cell.backend)
+            with reached.looking() if look else nullcontext():
+                found = play(ROWS[cell.driver], cell.era, point, cell.backend)
             tally.runs += 1
             tally.elsewhere += not found.reached
             if found.problems:
                 tally.failures.append(f"{point}: {'; '.join(found.problems)}")
             tell(found)
+        tally.failing = reached.places()
         del watch
         left = no_peer_left()
         if left:
             tally.failures.append(f"{len(left)} peers are left: {left[0]}")
     return tally
-
-
-class Waits(Struct):
-    """The places in ``transports`` that wait."""
-
-    known: set[tuple[str, int]]
-    reached: set[tuple[str, int]]
-
-    @property
-    def missed(self) -> list[str]:
-        """Those at which nothing was waited for, as ``file:line``."""
-        return [
-            f"transports/{file[len(DRIVERS) :]}:{at}"
-            for file, at in sorted(self.known - self.reached)
-        ]
-
-
-def waits(tallies: list[Tally]) -> Waits:
-    """Which of the places that wait have been points."""
-    known: set[tuple[str, int]] = set()
-    spans: dict[tuple[str, int], tuple[str, int]] = {}
-    for path in Path(DRIVERS).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Await):
-                place = (str(path), node.lineno)
-                known.add(place)
-                for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                    spans[str(path), number] = place
-    lines = set[tuple[str, int]]().union(*(tally.lines for tally in tallies))
-    return Waits(known, {spans[line] for line in lines if line in spans})

@@ -60,6 +60,20 @@ def fallible(function: F, name: str = "") -> F:
 
         return waits  # type: ignore[return-value]
 
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def steps(*args: Any, **options: Any) -> Any:
+            kind = _perhaps(name, _kinds(waits=False))
+            if kind == "before":
+                _raise(kind)
+            found = yield from function(*args, **options)
+            if kind == "after":
+                _raise(kind)
+            return found
+
+        return steps  # type: ignore[return-value]
+
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         kind = _perhaps(name, _kinds(waits=False))
@@ -73,12 +87,12 @@ def fallible(function: F, name: str = "") -> F:
     return call  # type: ignore[return-value]
 
 
-class FallibleStore:
-    """A store of somebody else's, each method of which may fail."""
+class Fallible:
+    """An object of the user's, such as a store, each method of which may fail."""
 
-    def __init__(self, store: Any) -> None:
-        self._store = store
+    def __init__(self, inner: Any, name: str) -> None:
+        self._inner, self._name = inner, name
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        return fallible(found, f"store.{name}") if inspect.ismethod(found) else found
+        found = getattr(self._inner, name)
+        return fallible(found, f"{self._name}.{name}") if inspect.ismethod(found) else found

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +19,6 @@ import pytest
 import sniffio
 from msgspec import Struct
 
-from mcpcore.engine.config import Role
-from mcpcore.engine.lifecycle import SessionSignal
 from mcpcore.engine.peer import Peer
 from mcpcore.engine.requests import Hub
 from mcpcore.spec.errors import LocalError
@@ -28,10 +27,15 @@ from tests.bindings.workbench import census
 from tests.torture import calls
 from tests.torture.functions import Failed
 from tests.torture.points import Point, Watch
-from tests.torture.stages import Row, Stage
-from tests.torture.story import ENDS, HEARD, Story, hello, is_end
+from tests.torture.reach import Reached
+from tests.torture.rows import Row
+from tests.torture.stages import Stage
+from tests.torture.stored import SERVING, Ahead, lapse
+from tests.torture.story import ENDS, HEARD, Story, hello
 from tests.torture.suspensions import Cancelling, observed
+from tests.torture.tables import NUMBERED, OURS, REMEMBERED, STORED, counts, living, more, tables
 from transports.client_errors import RequestTimeout
+from transports.link import clock
 from transports.stores.base import StoreUnavailableError
 
 PATIENCE = 30.0
@@ -44,8 +48,12 @@ UNHURRIED = 8.0
 """... and how many times as long everything may take when it is run again."""
 HARMLESS = {"short", "again"}
 """Ways to fail of which nobody may notice anything."""
+MAY_GROW = NUMBERED | STORED | set(REMEMBERED)
+"""What a server may keep of clients who have gone."""
 OPENING = (OSError, LocalError, Failed, StoreUnavailableError)
 """How it is told that a server cannot be opened."""
+OPENED = "serve."
+"""Who is told that a server has just been opened, and fails that as well: so its points begin."""
 _LOGGERS = ("mcpcore", "transports", "asyncio")
 
 
@@ -111,21 +119,13 @@ class _Tables:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._hubs: list[Hub] = []
-        self.announced = False
-        """A server has heard that its client is ready."""
-        begin, move = Hub.__init__, Peer.move
+        begin = Hub.__init__
 
         def begun(hub: Hub) -> None:
             begin(hub)
             self._hubs.append(hub)
 
-        def moved(peer: Peer, signal: SessionSignal) -> None:
-            move(peer, signal)
-            if signal is SessionSignal.INITIALIZED and peer.role is Role.SERVER:
-                self.announced = True
-
         patch.setattr(Hub, "__init__", begun)
-        patch.setattr(Peer, "move", moved)
 
     def left(self) -> list[str]:
         """What is still in flight."""
@@ -162,7 +162,7 @@ class Run:
                 except Exception as error:
                     self.problems.append(f"it raises {_flat(error)}")
         try:
-            ledger.check(asked=self._point is None)
+            ledger.check(asked=self._point is None and self.row.act.serves)
         except AssertionError as error:
             self.problems.append(str(error).partition("\n")[0])
         after = _held()
@@ -186,18 +186,36 @@ class Run:
 
     async def _perform(self) -> None:
         cancelling = Cancelling()
-        stage = Stage(cancelling, waits=self.era < "2026", patience=self.patience)
+        stage = Stage(
+            cancelling, waits=self.era < "2026", until=self._until, patience=self.patience
+        )
         with anyio.fail_after(PATIENCE * self.patience), observed(cancelling):
+            standing: list[Any] = []
             async with self.row.open(stage):
+                standing, before = living(OURS), _kept(living(OURS))
                 if stage.failure is None and not stage.ended.is_set():
                     await self._converse(stage)
+                if stage.http_client is None and not stage.ended.is_set():
+                    served, come_back = Ahead(clock), stage.come_back
+
+                    def kept() -> list[str]:
+                        lapse(standing, served)
+                        found = more(_kept(standing), before, MAY_GROW | SERVING)
+                        return come_back() or found
+
+                    await self._until("kept while it serves", kept)
             self._judge_server(stage)
+            if (
+                self._point is None or self._point.kind != "server"
+            ):  # what is dead may have work left
+                await self._until("kept", lambda: more(_kept(standing), before, MAY_GROW))
         await self._nothing_runs()
 
     async def _converse(self, stage: Stage) -> None:
         story = Story(
             stage.cancelling,
             stage.client,
+            self.row.act,
             waits=stage.waits,
             heard=HEARD * self.patience,
             http_client=stage.http_client,
@@ -205,12 +223,14 @@ class Run:
         looked = True
         await self._as_a_task(stage, story)
         self.watch.on = False
-        self._judge_client(story, unannounced=self._unannounced(stage))
+        self._judge_client(story)
         stage.released.set()
+        stage.refusing = False
+        stage.calm()
         if self.watch.failed and self._point is not None and self._point.kind == "server":
             await stage.ended.wait()
             looked = not self.row.stored
-        else:
+        elif self.row.act.serves and stage.failure is None:  # which is judged by itself
             try:
                 await hello(stage.target, self.era, stage.client, stage.http_client)
             except (*ENDS, AssertionError) as error:
@@ -247,38 +267,29 @@ class Run:
 
     # What is wrong
 
-    def _judge_client(self, story: Story, *, unannounced: bool) -> None:
+    def _judge_client(self, story: Story) -> None:
         point = self._point
         wrong = dict(story.wrong)
         for name, end in wrong.items():
-            if name == "_listen" and isinstance(end, TimeoutError) and unannounced:
-                continue  # its server never heard that the conversation has begun
-            if not is_end(end):
+            if not story.may_end(end):
                 self.problems.append(f"{name} ends in {_flat(end)}")
             elif isinstance(end, RequestTimeout):
                 self.problems.append(f"{name} waits for its deadline")
         if isinstance(story.refused, RequestTimeout):
             self.problems.append("connecting waits for its deadline")
         if not self.watch.failed or (point is not None and point.kind in HARMLESS):
-            if wrong or story.refused:
+            if (wrong or story.refused) and not story.act.fickle:
                 self.problems.append(f"it fails for no reason: {_flat(story.refused)} {wrong}")
-        elif story.stopped and "_once_more" in wrong:
-            self.problems.append(f"after cancelled calls no other: {wrong['_once_more']!r}")
-
-    def _unannounced(self, stage: Stage) -> bool:
-        """``notifications/initialized`` was refused by a hook, or lost by the user's HTTP client.
-
-        Which is told as a violation.
-        """
-        if self._point is None or self.era > "2026" or self._tables.announced:
-            return False
-        return stage.http_client is not None or self._point.site in ("authenticate", "headers")
+        elif story.stopped and not story.act.fickle and (last := story.act.last.__name__) in wrong:
+            self.problems.append(f"after cancelled calls no other: {wrong[last]!r}")
 
     def _judge_server(self, stage: Stage) -> None:
         error, point = stage.failure, self._point
         if error is None:
             return
-        opening = stage.target is None and point is not None and point.family != "wait"
+        opening = point is not None and (
+            point.site.startswith(OPENED) or (stage.target is None and point.family != "wait")
+        )
         if not (opening and isinstance(error, OPENING)):
             self.problems.append(f"the server fails: {_flat(error)}")
 
@@ -301,6 +312,10 @@ def _tasks() -> list[str]:
 
 _BARE = {"asyncio": 1, "trio": 3}
 """Tasks of an event loop that does nothing."""
+
+
+def _kept(standing: list[Any]) -> Counter[str]:
+    return tables(standing) + counts(standing)
 
 
 def _held() -> tuple[int, int, int]:
@@ -326,15 +341,16 @@ def play(row: Row, era: str, target: Point | None, backend: str) -> Found:
     return found
 
 
-def collect_points(row: Row, era: str, backend: str) -> Watch:
-    """Every point of the story on a driver."""
-    found = None
-    for _ in range(2):  # what is made once, such as a guard of processes, is made by the first
-        found = play(row, era, None, backend)
-        if found.problems:
-            raise AssertionError(f"it does not even work: {found.problems}")
-    assert found is not None
-    return found.watch
+def collect_points(row: Row, era: str, backend: str) -> tuple[Watch, Reached]:
+    """Every point of the story on a driver, and where it has waited."""
+    reached = Reached()
+    with reached.looking():  # what is made once, such as a guard of processes, is made by this one
+        first = play(row, era, None, backend)
+    found = play(row, era, None, backend)
+    for problems in (first.problems, found.problems):
+        if problems:
+            raise AssertionError(f"it does not even work: {problems}")
+    return found.watch, reached
 
 
 @contextmanager

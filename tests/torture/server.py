@@ -4,9 +4,7 @@ import anyio
 import anyio.lowlevel
 from msgspec import Struct
 
-from mcpcore.http.principals import Principal
 from mcpcore.service import Server
-from mcpcore.service.task_views import TaskMode
 from tests.torture.functions import fallible
 from transports.context import Context
 from transports.middleware import CallNext, Steps
@@ -20,8 +18,8 @@ class Point(Struct):
     x: int
 
 
-def make_server(released: anyio.Event, task: TaskMode = "forbidden") -> Server:
-    """Make a server whose tool ``wait`` does so until ``released``; others may be tasks."""
+def make_server(released: anyio.Event) -> Server:
+    """Make a server whose tool ``wait`` does so until ``released``."""
     server = Server("torture", version="1", page_size=4)
 
     @server.tool
@@ -29,7 +27,7 @@ def make_server(released: anyio.Event, task: TaskMode = "forbidden") -> Server:
     def echo(text: str) -> str:
         return text
 
-    @server.tool(task=task, task_after=None, task_poll=0.01)
+    @server.tool
     @fallible
     async def later(text: str) -> str:
         await anyio.lowlevel.checkpoint()
@@ -44,7 +42,7 @@ def make_server(released: anyio.Event, task: TaskMode = "forbidden") -> Server:
         context.log("info", "stepped")
         return str(count)
 
-    @server.tool(task=task, task_after=None, task_poll=0.01)
+    @server.tool
     @fallible
     async def ask(context: Context) -> str:
         answer = await context.elicit("Where?", Point)
@@ -76,37 +74,15 @@ def make_server(released: anyio.Event, task: TaskMode = "forbidden") -> Server:
     return server
 
 
-def _nothing() -> None:
-    pass
-
-
-before, after = (
-    fallible(_nothing, "server middleware before"),
-    fallible(_nothing, "server middleware after"),
-)
-
-
 def stamped(request: Context) -> Steps[Answer]:
     """Middleware that awaits nothing."""
-    before()
     yield
-    after()
 
 
 async def guarded(request: Context, call_next: CallNext[Answer]) -> Answer:
     """Middleware that awaits."""
     await anyio.lowlevel.checkpoint()
-    before()
-    answer = await call_next()
-    after()
-    return answer
-
-
-@fallible
-async def authenticate(request: object) -> Principal:
-    """Whoever asks is let in, after a moment."""
-    await anyio.lowlevel.checkpoint()
-    return Principal("somebody")
+    return await call_next()
 
 
 def runtime(*, waits: bool, input_timeout: float) -> RuntimeSettings:

@@ -1,7 +1,8 @@
 """What a client does under torture: a little of everything, and how each of its calls ends."""
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -9,10 +10,11 @@ import anyio.lowlevel
 from msgspec import structs
 
 from mcpcore.spec.errors import LocalError, McpError
-from mcpcore.spec.types.content import TextContent
 from mcpcore.spec.types.elicitation import ElicitParams
+from tests.torture.acts import Act, Call, ToolFailed, said
 from tests.torture.functions import Failed, fallible
 from tests.torture.suspensions import Cancelling
+from tests.torture.users import fallible_settings
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_middleware import Outcome, OutgoingRequest
@@ -24,8 +26,8 @@ HEARD = 5.0
 """Seconds within which a change is heard of, or that it never will be."""
 
 
-class ToolFailed(Exception):
-    """A tool has answered that it failed."""
+LARGE = 400_000
+"""Characters of a large message."""
 
 
 class GivenUp(Exception):
@@ -33,35 +35,18 @@ class GivenUp(Exception):
 
 
 ENDS = (LocalError, McpError, Failed, ToolFailed, GivenUp)
-"""What a call may end in, beside its own answer and what :func:`is_end` says."""
+"""What a call may end in, beside its own answer and what :meth:`Story.may_end` says."""
 
 
-def is_end(end: object) -> bool:
-    """Whether a call may end so: a callback that was cancelled has failed."""
-    strayed = isinstance(end, RuntimeError) and isinstance(end.__cause__, CancelledError)
-    return strayed or isinstance(end, ENDS)
-
-
-def _nothing() -> None:
-    pass
-
-
-_before = fallible(_nothing, "client middleware before")
-_after = fallible(_nothing, "client middleware after")
-
-
+@fallible
 def _stamped(request: OutgoingRequest) -> Steps[Outcome]:
-    _before()
     yield
-    _after()
 
 
+@fallible
 async def _guarded(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
-    _before()
     await anyio.lowlevel.checkpoint()
-    answer = await call_next()
-    _after()
-    return answer
+    return await call_next()
 
 
 @fallible
@@ -99,11 +84,13 @@ class Story:
         self,
         cancelling: Cancelling,
         settings: ClientSettings,
+        act: Act,
         *,
         waits: bool,
         heard: float = HEARD,
         http_client: Any = None,
     ) -> None:
+        self.act = act
         self.ends: dict[str, Any] = {}
         """The right answer, or what else it was, of each call."""
         self.begun: list[str] = []
@@ -111,42 +98,43 @@ class Story:
         """Why there was no conversation, or how leaving it failed."""
         self.stopped = False
         """The calls were cancelled, and the conversation was not."""
+        self.settings = settings
+        self.heard = heard
+        """Seconds within which a change is heard of."""
+        self.middleware = _guarded if waits else _stamped
+        self.http_client = http_client
+        self._ends: tuple[type[Exception], ...] = (*ENDS, *act.ends)
         self._cancelling = cancelling
-        self._settings = settings
-        self._heard = heard
-        self._middleware = _guarded if waits else _stamped
-        self._http_client = http_client
 
     async def live(self, target: Any, era: str) -> None:
-        """Connect, do everything at once, call once more, and leave."""
-        settings = structs.replace(self._settings, eras=EraCache())
-        callbacks = Callbacks(elicitation=_elicited, log=_logged, tools_changed=_changed)
+        """Meet, do everything, call once more, and leave."""
+        act = self.act
         try:
-            async with connect(
-                target,
-                revision=era,
-                settings=settings,
-                callbacks=callbacks,
-                middleware=[self._middleware],
-                http_client=self._http_client,
-            ) as client:
+            async with act.meet(self, target, era) as met:
                 with (
                     anyio.CancelScope() as scope,
                     self._cancelling.offering("calls", scope.cancel),
                 ):
-                    async with anyio.create_task_group() as group:
-                        for call in (*_CALLS, self._listen):
-                            group.start_soon(self._call, call, client)
+                    if act.one_by_one:
+                        for call in act.calls:
+                            await self._call(call, met)
+                    else:
+                        async with anyio.create_task_group() as group:
+                            for call in act.calls:
+                                group.start_soon(self._call, call, met)
                 self.stopped = scope.cancelled_caught
-                await self._call(_once_more, client)
-        except ENDS as error:
+                await self._call(act.last, met)
+        except Exception as error:
+            if not self.may_end(error):
+                raise
             self.refused = error
 
-    async def _call(self, call: "Callable[[Client], Awaitable[str]]", client: Client) -> None:
+    async def _call(self, call: Call, met: Any) -> None:
         name = call.__name__
         self.begun.append(name)
         try:
-            self._end(name, await call(client))
+            with anyio.fail_after(self.heard if name in self.act.hears else None):
+                self._end(name, await call(met))
         except Exception as error:
             self._end(name, error)
         except anyio.get_cancelled_exc_class():
@@ -157,13 +145,10 @@ class Story:
         assert name not in self.ends, f"{name} ends twice"
         self.ends[name] = end
 
-    async def _listen(self, client: Client) -> str:
-        async with client.listen(tools=True) as changes:
-            _said(await client.call_tool("change"))
-            with anyio.fail_after(self._heard):
-                async for change in changes:
-                    return change.kind
-        return "ended"
+    def may_end(self, end: object) -> bool:
+        """Whether a call may end so: a callback that was cancelled has failed."""
+        strayed = isinstance(end, RuntimeError) and isinstance(end.__cause__, CancelledError)
+        return strayed or isinstance(end, self._ends)
 
     @property
     def wrong(self) -> dict[str, Any]:
@@ -171,39 +156,54 @@ class Story:
         return {
             name: self.ends.get(name, "no end")
             for name in self.begun
-            if self.ends.get(name) != _RIGHT[name]
+            if self.ends.get(name) != self.act.right[name]
         }
+
+
+@asynccontextmanager
+async def connected(
+    story: Story, target: Any, era: str, callbacks: Callbacks | None = None
+) -> AsyncIterator[Client]:
+    """Be a client, with ``callbacks``."""
+    async with connect(
+        target,
+        revision=era,
+        settings=structs.replace(story.settings, eras=EraCache()),
+        callbacks=callbacks,
+        middleware=[story.middleware],
+        http_client=story.http_client,
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _usual(story: Story, target: Any, era: str) -> AsyncIterator[Client]:
+    callbacks = Callbacks(elicitation=_elicited, log=_logged, tools_changed=_changed)
+    async with connected(story, target, era, callbacks) as client:
+        yield client
 
 
 async def hello(target: Any, era: str, settings: ClientSettings, http_client: Any = None) -> None:
     """Be somebody new, who is served like anybody."""
     settings = structs.replace(settings, eras=EraCache())
     async with connect(target, revision=era, settings=settings, http_client=http_client) as client:
-        assert await _once_more(client) == "again"
-
-
-def _said(result: Any) -> str:
-    content = result.content[0]
-    assert isinstance(content, TextContent)
-    if result.is_error:
-        raise ToolFailed(content.text)
-    return content.text
+        assert await once_more(client) == "again"
 
 
 async def _echo(client: Client) -> str:
-    return _said(await client.call_tool("echo", {"text": "a" * 300}))
+    return said(await client.call_tool("echo", {"text": "a" * 300}))
 
 
 async def _later(client: Client) -> str:
-    return _said(await client.call_tool("later", {"text": "b"}))
+    return said(await client.call_tool("later", {"text": "b"}))
 
 
 async def _steps(client: Client) -> str:
-    return _said(await client.call_tool("steps", {"count": 2}, progress=_progressed))
+    return said(await client.call_tool("steps", {"count": 2}, progress=_progressed))
 
 
 async def _ask(client: Client) -> str:
-    return _said(await client.call_tool("ask"))
+    return said(await client.call_tool("ask"))
 
 
 async def _read(client: Client) -> str:
@@ -223,15 +223,24 @@ async def _tools(client: Client) -> str:
 async def _cancelled(client: Client) -> str:
     """Cancel a call of one's own, as soon as it runs."""
     with anyio.CancelScope() as scope:
-        return _said(await client.call_tool("wait", progress=lambda *_: scope.cancel()))
+        return said(await client.call_tool("wait", progress=lambda *_: scope.cancel()))
     return "cancelled"
 
 
-async def _once_more(client: Client) -> str:
-    return _said(await client.call_tool("echo", {"text": "again"}))
+async def _listen(client: Client) -> str:
+    async with client.listen(tools=True) as changes:
+        said(await client.call_tool("change"))
+        async for change in changes:
+            return change.kind
+    return "ended"
 
 
-_CALLS = (_echo, _later, _steps, _ask, _read, _prompt, _tools, _cancelled)
+async def once_more(client: Client) -> str:
+    """Call a tool."""
+    return said(await client.call_tool("echo", {"text": "again"}))
+
+
+_CALLS = (_echo, _later, _steps, _ask, _read, _prompt, _tools, _cancelled, _listen)
 _RIGHT = {
     "_echo": "a" * 300,
     "_later": "b",
@@ -242,5 +251,58 @@ _RIGHT = {
     "_tools": "echo,later,steps,ask,wait,change",
     "_cancelled": "cancelled",
     "_listen": "tools",
-    "_once_more": "again",
+    "once_more": "again",
 }
+COMMON = Act(meet=_usual, calls=_CALLS, last=once_more, right=_RIGHT, hears=frozenset({"_listen"}))
+"""What every driver has to do."""
+
+
+@asynccontextmanager
+async def _told_of_losses(story: Story, target: Any, era: str) -> AsyncIterator[Client]:
+    callbacks = Callbacks(
+        elicitation=_elicited,
+        log=_logged,
+        connection=_lost,
+        stream_interrupted=_lost,
+        violation=_lost,
+    )
+    callbacks = fallible_settings(callbacks, "callbacks.")
+    async with connected(story, target, era, callbacks) as client:
+        await client.tools()  # what may be repeated is known to who has listed it
+        yield client
+
+
+def _lost(event: object) -> None:
+    pass
+
+
+CUT = Act(
+    meet=_told_of_losses,
+    calls=(_read, _prompt, _tools, _steps, _ask, _listen),
+    last=once_more,
+    right=_RIGHT,
+    hears=frozenset({"_listen"}),
+    fickle=True,
+)
+"""What may be repeated when it is cut off."""
+
+
+async def _large(client: Client) -> str:
+    text = "x" * LARGE
+    return str(said(await client.call_tool("echo", {"text": text})) == text)
+
+
+async def _larger(client: Client) -> str:
+    """The same, while others go by."""
+    return await _large(client)
+
+
+LARGE_MESSAGES = Act(
+    meet=_usual,
+    calls=(_large, _larger, _later),
+    last=once_more,
+    right={**_RIGHT, "_large": "True", "_larger": "True"},
+)
+"""Messages that no buffer takes at once."""
+REFUSED = Act(meet=_told_of_losses, calls=(_later,), last=once_more, right=_RIGHT, fickle=True)
+"""What comes of nothing, as nobody is let in."""

@@ -45,8 +45,6 @@ class Cancelling:
         for frame in _frames(coroutine):
             if frame.f_code.co_filename.startswith(DRIVERS):
                 inner = frame
-                if watch.target is None:
-                    watch.lines.add((frame.f_code.co_filename, frame.f_lineno))
         if inner is None:
             return
         kind = watch.visit(

@@ -1,0 +1,133 @@
+"""The bindings of the soak: the processes that serve on them, and how clients live there."""
+
+import subprocess
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from msgspec import json, structs
+
+from mcpcore.http.settings import HttpClientSettings
+from mcpcore.service import Server
+from tests.bindings.places import House
+from tests.bindings.stories import SETTINGS, hasty
+from tests.soak.network import LIMITS, MANY, PATIENCE
+from tests.soak.people import PEOPLE, shown
+from tests.soak.rules import STORES
+from tests.soak.sampling import Sample
+from tests.soak.tools import make_server
+from tests.transports.certificates import papers
+from transports.client_open import ClientSettings
+from transports.http_settings import HttpClientLinkSettings
+from transports.pump import PumpSettings
+from transports.runtime import RuntimeSettings
+from transports.socket_settings import SocketSettings
+from transports.targets import MemoryTarget
+from transports.tls import client_tls
+from transports.websocket_settings import WebSocketSettings
+
+HTTP = ("http", "http-anyio", "https", "asgi", "stored", "tokens", "sse")
+"""The driver that is usual on the event loop, that on streams of anyio, TLS, an ASGI application,
+two processes that share a store, who shows a token, and HTTP+SSE."""
+NETWORK = ("tcp", "tls", "unix", "ws", "wss", *HTTP)
+EVERYWHERE = (*NETWORK, "stdio", "memory")
+SHARING = 2
+"""Processes that share a store."""
+
+
+class SoakHouse(House):
+    """The processes of the servers; what is in memory is made once."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(backend)
+        self.shambles = House(backend)
+        """Where servers on pipes are made of which nobody minds that they are killed."""
+        self._inside: Server = make_server()
+        self._turn = count()
+        self._stores: list[subprocess.Popen[str]] = []
+
+    def target(self, name: str) -> Any:
+        """What a client connects to; each time somebody else comes to where tokens are shown."""
+        if name == "memory":
+            return MemoryTarget(self._inside, RuntimeSettings(limits=LIMITS))
+        if name in NETWORK and not self._urls:
+            super().target("http")  # its process says where most are
+        if name == "stored" and not self._stores:
+            self._open_store()
+        target = super().target(name)
+        if name == "tokens":
+            target = structs.replace(target, headers=shown(PEOPLE[next(self._turn) % len(PEOPLE)]))
+        return target
+
+    def _open_store(self) -> None:
+        database, port = str(Path(self._room.name, "store.db")), "0"
+        for _ in range(SHARING):
+            process = self._start("stored.py", port, database)
+            url = self._line(process).partition(" ")[2]
+            assert self._line(process) == "ready"
+            port = url.split(":")[2].partition("/")[0]
+            self._urls["stored"] = url
+            self._stores.append(process)
+
+    def _start(self, program: str, *words: str) -> Any:
+        if program == "network.py":
+            words = (*words, str(papers().server))
+        return super()._start(str(Path(__file__).with_name(program)), *words)
+
+    def close(self) -> None:
+        self.shambles.close()
+        super().close()
+
+    def ask(self, *, kept: bool) -> dict[str, Sample]:
+        """Ask the processes of the network what each holds, and ``kept``: what its tables have."""
+        self.target("stored")
+        asked = [each for each in self._processes if each is not self._zygote]
+        for process in asked:
+            assert process.stdin is not None
+            process.stdin.write("kept\n" if kept else "rest\n")
+            process.stdin.flush()
+        names = ("servers", *(f"{STORES} {number + 1}" for number in range(SHARING)))
+        return {
+            name: json.decode(self._line(each), type=Sample)
+            for name, each in zip(names, asked, strict=True)
+        }
+
+
+_TRUSTING = client_tls(ca=papers().trusted.file)
+_HTTP = HttpClientSettings(
+    endpoint_timeout=PATIENCE, notify_timeout=PATIENCE, stream_timeout=PATIENCE
+)
+_HTTP_LINK = HttpClientLinkSettings(
+    connect_time=PATIENCE,
+    write_time=PATIENCE,
+    body_time=PATIENCE,
+    close_time=0.3,
+    idle_time=10.0,  # less than any server
+)
+_PUMP = PumpSettings(drain=0.2, stall=PATIENCE)
+assert SETTINGS.process is not None
+PATIENT = ClientSettings(
+    limits=structs.replace(LIMITS, request_timeout=PATIENCE, max_timeout=PATIENCE),
+    http=_HTTP,
+    http_link=structs.replace(_HTTP_LINK, connections=MANY, idle_time=1.0),
+    process=structs.replace(SETTINGS.process, startup_timeout=PATIENCE, pump=_PUMP),
+    socket=SocketSettings(handshake_time=PATIENCE, pump=_PUMP),
+    websocket=WebSocketSettings(
+        close_timeout=0.2, handshake_timeout=PATIENCE, ping_timeout=PATIENCE, pump=_PUMP
+    ),
+    ssl_context=_TRUSTING,
+)
+"""Nobody is hurried: how fast the machine is, is not what is looked at."""
+STEADY = structs.replace(
+    PATIENT,
+    limits=structs.replace(SETTINGS.limits, request_timeout=PATIENCE, max_timeout=PATIENCE),
+    reconnect=SETTINGS.reconnect,
+    http=structs.replace(_HTTP, max_resumes=0, linger=0.3),
+    http_link=_HTTP_LINK,
+)
+"""... nor does it come back where a connection is lost."""
+
+
+def impatient(seconds: float) -> ClientSettings:
+    """A client that waits no longer than this for anything."""
+    return structs.replace(hasty(seconds), ssl_context=_TRUSTING)

@@ -1,0 +1,60 @@
+"""What this process keeps: the members of all tables of ours, and how many objects there are.
+
+What is only remembered to be used again, up to a bound, is in :data:`MAY_GROW`.
+"""
+
+import gc
+from collections import Counter
+from functools import lru_cache
+
+from tests.torture.tables import KEEPERS, REMEMBERED, living, modules, package, tables
+from transports.http_heads import RequestParser
+
+MAY_GROW = {
+    **REMEMBERED,
+    "Letters._heard": "10,000 announcements of others",
+    "ResponseHead.headers": "those of the heads",
+    "ResponseParser._known": "32 heads of each client",
+    "ResultCache._changes": "as many as there are results",
+    "database: once": "1,000 announcements of each session",
+    "objects: transports _Array": "those of 32 forms",
+    "objects: transports _Object": "those of 32 forms",
+    "objects: transports Response": "those of the heads",
+    "objects: transports ResponseHead": "those of the heads",
+    "transports.http_format._known_lines": "256 sets of lines",
+    "transports.http_format._known_starts": "256 sets of lines",
+    "transports.websocket_frames._xor": "256 bytes",
+}
+"""What is kept to be used again, and how much of it at most.  Functions that remember so many
+answers at most are not among them, as they are not counted."""
+_CACHED = type(lru_cache(len))
+
+
+def forget() -> None:
+    """Let go of garbage, and of the heads of requests, which are remembered up to a bound that a
+    short soak does not come to."""
+    gc.collect()
+    for each in gc.get_objects():
+        if type(each) is RequestParser:
+            each.forget()
+
+
+def kept() -> Counter[str]:
+    """What tables have how much, and how many objects of ours there are of which class."""
+    forget()
+    there = living(KEEPERS)
+    kinds = Counter(f"objects: {package(type(each))} {type(each).__qualname__}" for each in there)
+    found = tables([*there, *modules()])
+    for name in _bounded():
+        del found[name]
+    return found + kinds
+
+
+def _bounded() -> set[str]:
+    """The functions of our modules that remember so many answers at most."""
+    return {
+        f"{module.__name__}.{name}"
+        for module in modules()
+        for name, value in vars(module).items()
+        if isinstance(value, _CACHED) and value.cache_parameters()["maxsize"] is not None
+    }

@@ -1,0 +1,19 @@
+"""Who may come in where a token is asked for: several people, of whom the server knows each."""
+
+from collections.abc import Mapping
+
+from mcpcore.http import HttpRequest, Principal, Refusal, bearer_token
+
+PEOPLE = ("ann", "bob", "cyd", "dan")
+_TOKENS = {f"token-of-{name}": name for name in PEOPLE}
+
+
+def shown(name: str) -> Mapping[str, str]:
+    """The headers by which somebody shows who it is; there need not be such a person."""
+    return {"Authorization": f"Bearer token-of-{name}"}
+
+
+async def authenticate(request: HttpRequest) -> Principal | Refusal:
+    """Let in whose token is known."""
+    name = _TOKENS.get(bearer_token(request) or "")
+    return Refusal(challenge='Bearer realm="soak"') if name is None else Principal(name)

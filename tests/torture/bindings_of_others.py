@@ -1,0 +1,76 @@
+"""A binding of somebody else's, on connections that it has accepted itself."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+
+from mcpcore.engine.peer import Peer
+from tests.torture.functions import fallible
+from tests.torture.relays import accept_always
+from tests.torture.stages import Stage, served
+from transports.bindings import Accept
+from transports.link import App
+from transports.pump import Connection, PumpSettings
+from transports.server import serve
+from transports.targets import parse_target
+
+
+@asynccontextmanager
+async def custom(stage: Stage) -> AsyncIterator[None]:
+    """Serve on it alone."""
+
+    async def listen(accept: Accept, *, task_status: TaskStatus[str]) -> None:
+        async def serve_one(stream: SocketStream) -> None:
+            async with stream:
+                await accept(partial(_Link, stream=stream))
+
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            port = listener.extra(SocketAttribute.local_port)
+            task_status.started(f"tcp://127.0.0.1:{port}")
+            for each in listener.listeners:
+                group.start_soon(accept_always, each, serve_one, group)
+
+    def listening(url: str) -> None:
+        stage.target = parse_target(url)
+
+    async def serving() -> None:
+        await serve(
+            stage.server,
+            custom=[listen],
+            settings=stage.settings(),
+            on_listening=fallible(listening, "serve.on_listening"),
+            on_ready=fallible(stage.up.set, "serve.on_ready"),
+            stop=stage.stop,
+        )
+
+    async with served(stage, serving):
+        yield
+
+
+class _Link(Connection):
+    """A Peer on a stream, line by line."""
+
+    binding = "tcp"
+
+    def __init__(self, peer: Peer, app: App, stream: SocketStream) -> None:
+        super().__init__(peer, app, settings=PumpSettings(drain=0.2))
+        self._stream = stream
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._stream.receive()
+        except anyio.EndOfStream:
+            return b""
+
+    async def _send(self, data: memoryview) -> int:
+        await self._stream.send(bytes(data))
+        return len(data)
+
+    async def _close(self) -> None:
+        await self._stream.aclose()

@@ -1,0 +1,160 @@
+"""Drivers that need more than an address: ASGI, processes, HTTP clients of others."""
+
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+import httpx
+from anyio.abc import SocketAttribute, TaskGroup
+
+from mcpcore.engine.peer import Peer
+from tests.bindings.places import launcher
+from tests.torture.asgi_sockets import lifespan, serve_socket
+from tests.torture.bridge import Bridge
+from tests.torture.relays import accept_always
+from tests.torture.stages import (
+    ANY_PORT,
+    Stage,
+    network,
+    over_http,
+    served,
+)
+from tests.torture.story import headers
+from transports.asgi import asgi_app
+from transports.assembling import serve_connection
+from transports.handshake import Handshake
+from transports.link import App
+from transports.link_errors import LinkError
+from transports.pump import Connection
+from transports.server import _until_signalled, serve, ungrouped
+from transports.stdio import StdioServerLink, StdioSettings
+from transports.targets import HttpTarget, StdioTarget, WebSocketTarget, parse_target
+
+
+@asynccontextmanager
+async def adapted(stage: Stage) -> AsyncIterator[None]:
+    async with network("http", over_http)(stage), httpx.AsyncClient(trust_env=False) as client:
+        stage.http_client = client
+        yield
+
+
+@asynccontextmanager
+async def asgi(stage: Stage) -> AsyncIterator[None]:
+    app = asgi_app(stage.server, settings=stage.settings())
+    async with anyio.create_task_group() as group:
+        stage.http_client = Bridge(app, group, stage.cancelling)
+        stage.target = HttpTarget("http://localhost/mcp", headers)
+        yield
+        await app.aclose()
+
+
+@asynccontextmanager
+async def asgi_sockets(stage: Stage) -> AsyncIterator[None]:
+    """WebSocket in an ASGI application, which is told when to begin and to end."""
+    app = asgi_app(stage.server, settings=stage.settings(shared=True))
+    serving_it = partial(serve_socket, app=app, cancelling=stage.cancelling)
+
+    async def serving() -> None:
+        with ungrouped():
+            await serve_sockets()
+
+    async def serve_sockets() -> None:
+        async with (
+            lifespan(app),
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            port = listener.extra(SocketAttribute.local_port)
+            stage.target = WebSocketTarget(f"ws://127.0.0.1:{port}/mcp", headers)
+            for each in listener.listeners:
+                group.start_soon(accept_always, each, serving_it, group)
+            stage.up.set()
+            try:
+                await stage.stop.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await app.aclose()
+            group.cancel_scope.cancel()
+
+    async with served(stage, serving):
+        yield
+
+
+@asynccontextmanager
+async def signalled(stage: Stage) -> AsyncIterator[None]:
+    """As a whole program, which ends when it is signalled to, or when it is told."""
+
+    def listening(url: str) -> None:
+        stage.target = parse_target(url)
+
+    async def serving() -> None:
+        inner = partial(
+            serve,
+            stage.server,
+            tcp=ANY_PORT,
+            settings=stage.settings(),
+            on_listening=listening,
+            on_ready=stage.up.set,
+        )
+        await _until_signalled(inner, stage.stop.wait)
+
+    async with served(stage, serving):
+        yield
+
+
+@asynccontextmanager
+async def process(stage: Stage) -> AsyncIterator[None]:
+    """A client that spawns a process, whose standard streams are served by us."""
+    with tempfile.TemporaryDirectory(prefix="mcp-") as room, socket.socket(socket.AF_UNIX) as ear:
+        path = Path(room, "socket")
+        ear.bind(str(path))
+        ear.listen(8)
+        ear.setblocking(False)
+        stage.target = StdioTarget(launcher(path))
+
+        async def serving(group: TaskGroup) -> None:
+            with ear:  # who connects later is refused
+                stage.up.set()
+                while True:
+                    await anyio.wait_readable(ear)
+                    link, _ = ear.accept()
+                    group.start_soon(_hold, stage, link)
+
+        async def until_stopped() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(serving, group)
+                await stage.stop.wait()
+                group.cancel_scope.cancel()
+
+        async with served(stage, until_stopped):
+            yield
+
+
+async def _hold(stage: Stage, link: socket.socket) -> None:
+    """Serve on the streams of the process at the other end; it exits when that is over."""
+    with link:
+        _, streams, _, _ = socket.recv_fds(link, 1, 3)
+        stdin, stdout, _ = streams
+
+        def make_link(peer: Peer, app: App) -> Connection:
+            settings = StdioSettings(pump=stage.pump(), redirect=False, signals=False)
+            return StdioServerLink(peer, app, settings=settings, stdin=stdin, stdout=stdout)
+
+        try:
+            with (
+                suppress(OSError, LinkError),
+                ungrouped(),
+            ):  # the streams cannot be used: it is over
+                await serve_connection(
+                    stage.server, make_link, Handshake(), settings=stage.runtime()
+                )
+        finally:
+            for fd in streams:
+                os.close(fd)
+            with suppress(OSError):
+                link.send(b"\0")

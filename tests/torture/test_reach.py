@@ -1,0 +1,49 @@
+"""What the stories come to: every place that waits, every function that users give."""
+
+import pytest
+
+from tests.torture.cells import cells
+from tests.torture.reach import Place, compiled_places, places
+from tests.torture.rows import ROWS
+from tests.torture.run import collect_points, rack
+from tests.torture.unreached import WHY
+from tests.torture.users import SETTINGS, all_fields, registrations
+
+NOT_OF_A_CLIENT = {"client.socket.authenticate"}
+"""Settings that both sides have, of which a client has no use."""
+
+
+def _named(place: Place) -> str:
+    return f"{place.file} {place.function}"
+
+
+def test_who_is_excused_is_there() -> None:
+    assert WHY.keys() <= {_named(each) for each in places()}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_everything_is_reached_but_what_is_excused() -> None:
+    reached: set[Place] = set()
+    users: set[str] = set()
+    with rack():
+        for cell in cells():
+            watch, seen = collect_points(ROWS[cell.driver], cell.era, cell.backend)
+            reached |= seen.places()
+            users |= {point.site for point in watch.found if point.family == "user"}
+    missed = sorted(place for place in places() - reached if _named(place) not in WHY)
+    assert not missed, "no story comes to:\n" + "\n".join(map(str, missed))
+    assert len(reached) / len(places()) > 0.82
+    settings = {name for kind, under in SETTINGS.items() for name in all_fields(kind, under)}
+    never = {name for name in settings - NOT_OF_A_CLIENT if not _any(users, name, ".")}
+    never |= {name for name in registrations() if not _any(users, name, " ")}
+    assert not never, "no story calls what users give here"
+
+
+def _any(users: set[str], name: str, mark: str) -> bool:
+    return any(site == name or site.startswith(name + mark) for site in users)
+
+
+def test_places_are_where_the_interpreter_waits() -> None:
+    """What the source has is what is come to: no place is one that could not be seen."""
+    assert {(each.file, each.line, each.column) for each in places()} == compiled_places()

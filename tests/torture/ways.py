@@ -1,0 +1,194 @@
+"""The same drivers in other ways: with tasks, with one of everything, cut off, behind a proxy."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from msgspec import structs
+
+from mcpcore.engine.reconnecting import ReconnectSettings
+from mcpcore.http.settings import HttpSettings
+from tests.torture.features_server import limiter, make_features
+from tests.torture.functions import fallible
+from tests.torture.raw_http import CONNECTIONS, LONGEST
+from tests.torture.relays import Relay
+from tests.torture.sites import process
+from tests.torture.stages import Open, Stage, contexts, network, over_http, over_websocket
+from tests.torture.tasks import make_task_server
+from tests.torture.users import fallible_settings
+from transports.own_seal import OwnSeal
+from transports.proxies import Proxy
+from transports.targets import StdioTarget
+from transports.tasks_follower import TaskOptions
+from transports.tracing import Trace
+from transports.websocket_settings import WebSocketSettings
+
+
+def with_tasks(inner: Open, *, listen: bool = False) -> Open:
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        stage.server = make_task_server(stage.released)
+        options = TaskOptions(poll=0.01, min_poll=0.01, listen=listen)
+        stage.client = structs.replace(stage.client, tasks=options)
+        async with inner(stage):
+            yield
+
+    return open_it
+
+
+@asynccontextmanager
+async def returning(stage: Stage) -> AsyncIterator[None]:
+    """A client that comes back where its connection is lost."""
+    again = ReconnectSettings(attempts=4, max_restarts=4, first_delay=0.01, jitter=0.0)
+    stage.client = structs.replace(stage.client, reconnect=again)
+    async with network("ws", over_websocket)(stage):
+        yield
+
+
+@asynccontextmanager
+async def raw(stage: Stage) -> AsyncIterator[None]:
+    """For clients that send plain bytes."""
+    stage.connections = CONNECTIONS
+    settings = HttpSettings(max_body=LONGEST)
+    async with network("http", over_http, http=settings)(stage):
+        yield
+
+
+def _written(line: bytes) -> None:
+    pass
+
+
+def with_features(
+    inner: Open,
+) -> Open:
+    """The same with a server and a client that have one of everything."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        soon = 0.5 * stage.patience
+        stage.server = make_features(soon)
+        stage.more = {"limiter": limiter(), "input_timeout": soon, "seal": OwnSeal()}
+        trace = Trace(fallible(_written, "Trace.to"))
+        stage.client = structs.replace(stage.client, visit_timeout=soon, trace=trace)
+        async with inner(stage):
+            yield
+
+    return open_it
+
+
+def driven(
+    inner: Open,
+    driver: str = "anyio",
+    parser: str = "h11",
+) -> Open:
+    """The same on one of the drivers of HTTP, whichever is usual on the event loop."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        stage.driver = {"driver": driver, "parser": parser}
+        async with inner(stage):
+            yield
+
+    return open_it
+
+
+def cut_off(inner: Open, *cuts: int, words: bytes | None = None) -> Open:
+    """Behind a network that loses connections, for a client that comes back."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        again = ReconnectSettings(attempts=4, max_restarts=4, first_delay=0.01, jitter=0.0)
+        assert stage.client.http is not None
+        http = structs.replace(
+            stage.client.http, max_resumes=5, retry_delay=0.01, min_retry_delay=0.01
+        )
+        stage.client = structs.replace(stage.client, reconnect=again, http=http)
+        async with inner(stage):
+            if not stage.target:
+                yield
+                return
+            url = urlsplit(stage.target.url)
+            upstream = str(url.hostname), url.port or 0
+            async with Relay(upstream, cuts=cuts, words=words).open() as relay:
+                stage.calm = relay.calm
+                place = url._replace(netloc=f"127.0.0.1:{relay.port}")
+                stage.target = structs.replace(stage.target, url=place.geturl())
+                yield
+
+    return open_it
+
+
+@asynccontextmanager
+async def behind_a_proxy(stage: Stage) -> AsyncIterator[None]:
+    """Over TLS, through a tunnel of a proxy that is itself reached over TLS."""
+    server, client = contexts()
+    async with network("http", over_http, tls=True)(stage):
+        if not stage.target:
+            yield
+            return
+        url = urlsplit(stage.target.url)
+        upstream = str(url.hostname), url.port or 0
+        async with Relay(upstream, tunnel=True, ssl_context=server).open() as relay:
+            proxy = Proxy(
+                host="127.0.0.1",
+                port=relay.port,
+                secure=True,
+                authorization=b"Basic eDp5",
+                ssl_context=client,
+            )
+            stage.client = structs.replace(stage.client, proxy=proxy)
+            yield
+
+
+def refusing(inner: Open) -> Open:
+    """Nobody is let in."""
+
+    @asynccontextmanager
+    async def open_it(stage: Stage) -> AsyncIterator[None]:
+        stage.refusing = True
+        async with inner(stage):
+            yield
+
+    return open_it
+
+
+@asynccontextmanager
+async def pinging(stage: Stage) -> AsyncIterator[None]:
+    """WebSocket, whose sides look often whether the other is there."""
+    stage.websocket = WebSocketSettings(ping_interval=0.001, on_latency=_measured)
+    assert stage.client.websocket is not None
+    own = structs.replace(stage.client.websocket, ping_interval=0.001, on_latency=_measured)
+    stage.client = fallible_settings(structs.replace(stage.client, websocket=own), "client.")
+    async with network("ws", over_websocket)(stage):
+        yield
+
+
+def _measured(seconds: float) -> None:
+    pass
+
+
+@asynccontextmanager
+async def stubborn(stage: Stage) -> AsyncIterator[None]:
+    """A process that does not go when it is told to, and has started another."""
+    soon = 0.02 * stage.patience
+    async with process(stage):
+        command = stage.target.command
+        script = "trap '' TERM; echo noise; sleep 60 & \"$@\"; echo bye >&2; sleep 60"
+        stage.target = StdioTarget(("sh", "-c", script, "sh", *command))
+        assert stage.client.process is not None
+        settings = structs.replace(
+            stage.client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_said
+        )
+        stage.client = fallible_settings(structs.replace(stage.client, process=settings), "client.")
+        yield
+
+
+def _said(line: str) -> None:
+    pass
+
+
+@asynccontextmanager
+async def alone(stage: Stage) -> AsyncIterator[None]:
+    """No server at all."""
+    stage.target = "nobody"
+    yield

@@ -1,0 +1,99 @@
+"""An act with worker processes that are supervised: they begin, one is killed, all are ended."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+
+from tests.torture.acts import Act
+from tests.torture.functions import fallible
+from tests.torture.story import Story
+from transports.server import ungrouped
+from transports.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings
+
+_PROGRAM = f"""
+import posix
+end = int(posix.environ[b{LIFELINE!r}])
+posix.write(end, b"http://worker/\\n\\n")
+posix.read(end, 1)
+"""
+"""What a worker does: it says that it listens, and stays until nobody supervises it."""
+
+
+class Workshop:
+    """Workers, and what is known of them."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+        self.ready = anyio.Event()
+        self.urls: list[str] = []
+        self.again = anyio.Event()
+        """One of them was started again."""
+
+    def listen(self, urls: list[str]) -> None:
+        self.urls = urls
+        self.ready.set()
+
+
+@asynccontextmanager
+async def _supervise(story: Story, target: Any, era: str) -> AsyncIterator[Workshop]:
+    command = [sys.executable, "-I", "-S", "-c", _PROGRAM]
+    settings = WorkersSettings(drain=2.0, backoff=0.01, start=story.heard)
+
+    def report(text: str) -> None:
+        workshop.again.set()
+
+    supervisor = Supervisor(
+        command, 2, settings=settings, report=fallible(report, "Supervisor.report")
+    )
+    workshop = Workshop(supervisor)
+
+    async def run() -> None:
+        try:
+            await supervisor.run(ready=fallible(workshop.listen, "Supervisor.ready"))
+        finally:
+            workshop.ready.set()
+            workshop.again.set()
+
+    with ungrouped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            yield workshop
+            group.cancel_scope.cancel()
+
+
+async def _listen(workshop: Workshop) -> str:
+    await workshop.ready.wait()
+    return " ".join(workshop.urls)
+
+
+async def _start_again(workshop: Workshop) -> str:
+    """Kill one."""
+    await workshop.ready.wait()
+    with suppress(ProcessLookupError):
+        for pid in list(workshop.supervisor.pids.values())[:1]:
+            os.kill(pid, signal.SIGKILL)
+    await workshop.again.wait()
+    return "again"
+
+
+async def _are_there(workshop: Workshop) -> str:
+    await workshop.ready.wait()
+    return str(len(workshop.supervisor.pids) > 0)
+
+
+WORKERS = Act(
+    meet=_supervise,
+    calls=(_listen, _start_again),
+    last=_are_there,
+    right={"_listen": "http://worker/", "_start_again": "again", "_are_there": "True"},
+    ends=(OSError, WorkersFailed),
+    hears=frozenset({"_listen", "_start_again"}),
+    serves=False,
+    fickle=True,
+)
+"""Workers."""
