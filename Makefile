@@ -25,8 +25,8 @@ TOOLS_READY := .tools/.installed-$(NODE_VERSION)-$(SUITE_VERSION)
 # Processes for the tests that do I/O, beside the one for those that do none; they wait a lot. Those that
 # take their time measure, too, and want the machine for themselves; in the order of their files, as with
 # most tests first the longest of all, which stand alone in their files, would come last.
-JOBS ?= 3
-LONG_JOBS ?= 2
+JOBS ?= 4
+LONG_JOBS ?= 3
 
 # How long a soak takes, and words of the rows that are tortured.
 MINUTES ?= 20
@@ -56,26 +56,27 @@ demo: $(READY) $(SDK_READY) ## The conformance kit on both sides over three bind
 interop: $(READY) $(SDK_READY) $(SDK1_READY) ## Every feature against both lines of the official SDK, one table
 	@$(PY) -m conformance.interop
 
-test: $(READY) ## All tests that take seconds; the core's coverage must hold
+test: $(READY) ## All tests that take seconds
 	@$(MAKE) --no-print-directory -k -j2 test-core test-rest
 
 test-core: $(READY)
-	$(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)
-	$(PY) -m coverage report
+	$(PY) -m pytest -q -m "not long" $(CORE_TESTS)
 
 test-rest: $(READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 20 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
+	$(PY) -m pytest -q -n $(JOBS) --dist worksteal --durations 40 --durations-min 2 -m "not long" tests $(CORE_TESTS:%=--ignore=%)
 
-test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties
+test-long: $(READY) $(SDK_READY) $(SDK1_READY) ## Wheel, interop, official suite (after ci-tools), deep properties, coverage
 	@$(MAKE) --no-print-directory -k -j2 test-long-core test-long-rest
 
 test-long-core: $(READY)
+	$(PY) -m coverage run -m pytest -q -m "not long" $(CORE_TESTS)
+	$(PY) -m coverage report
 	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -m long --timeout 900 --durations 20 --durations-min 3 $(CORE_TESTS)
 
 test-long-rest: $(READY) $(FUZZ_READY) $(SDK_READY) $(SDK1_READY)
 	@echo "JUnit reports of the conformance kit go to build/reports/"
-	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 900 --durations 20 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
+	HYPOTHESIS_PROFILE=long $(PY) -m pytest -q -n $(LONG_JOBS) --dist loadfile --no-loadscope-reorder -m long --timeout 900 --durations 100 --durations-min 3 tests $(CORE_TESTS:%=--ignore=%)
 
 peers: $(READY) $(SDK_READY) $(SDK1_READY) ## The conformance kit against programs built on both lines of the official SDK; SOURCES=DIR: and its own
 	@$(PY) -m conformance.peers $(if $(SOURCES),--sources $(SOURCES))

@@ -16,7 +16,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile(
     "default",
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -30,17 +30,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-MANY = 4
-"""A test with so many cases or more tries each of them on one event loop in the quick run."""
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave repetitions along one axis to the long run.
 
-    In the quick run each case of a test with many of them meets one event loop (or way of serving
-    HTTP), and the cases take turns; a mark ``turns`` names other arguments that are dealt out in
-    the same way.  The long run has the other combinations.
+    In the quick run each case of a test meets one event loop, and the cases take turns; a mark
+    ``turns`` names other arguments (ways of serving HTTP) that are dealt out in the same way.  The
+    long run has the other combinations.
     """
     tests: dict[str, list[pytest.Function]] = defaultdict(list)
     for item in items:
@@ -51,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             _deal_out(name, cases, str(axis.args[0]))
         property_based = getattr(cases[0].obj, "is_hypothesis_test", False)
         if not property_based:  # it would try many more examples there
-            _deal_out(name, cases, "anyio_backend", MANY)
+            _deal_out(name, cases, "anyio_backend")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -65,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                         terminalreporter.write_line(str(text))
 
 
-def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str, at_least: int = 1) -> None:
+def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str) -> None:
     """Mark as long all but one value of ``axis`` for each combination of the other arguments.
 
     It is the value that the arguments have met least, so that each of them meets all if it can.
@@ -75,8 +71,6 @@ def _deal_out(name: str, cases: Sequence[pytest.Function], axis: str, at_least: 
         params = case.callspec.params
         if axis in params and case.get_closest_marker("long") is None:
             rows[tuple((key, id(params[key])) for key in params if key != axis)].append(case)
-    if len(rows) < at_least:
-        return
     met: Counter[tuple[tuple[str, int], int]] = Counter()
     start = zlib.crc32(name.encode())
     for others, row in rows.items():

@@ -15,6 +15,7 @@ from msgspec import Struct
 from mcpcore.engine.config import Limits
 from mcpcore.spec.revisions import BY_NAME, Revision
 from tests.bindings.workbench import make_workbench
+from transports.http_settings import DriverName, ParserName
 from transports.runtime import RuntimeSettings
 from transports.targets import MemoryTarget, StdioTarget, parse_target
 
@@ -65,6 +66,26 @@ BINDINGS = {
 }
 
 
+class HttpWay(Struct, frozen=True):
+    """A way in which HTTP is served, other than what ``http`` is on an event loop."""
+
+    driver: DriverName = "auto"
+    parser: ParserName = "auto"
+    backends: tuple[str, ...] = ("asyncio", "trio")
+
+
+ASGI = "asgi"
+HTTP_WAYS = {
+    "http-h11": HttpWay("asyncio", "h11", ("asyncio",)),
+    "http-anyio": HttpWay("anyio", "h11", ("asyncio",)),
+    "http-anyio-httptools": HttpWay("anyio", "httptools"),
+    ASGI: HttpWay(),
+}
+"""They are tried in the long run.  ``http`` itself is on asyncio the driver of asyncio with the
+parser that is installed, on trio that on streams of anyio with h11; ASGI is under uvicorn on the
+one and under hypercorn on the other."""
+
+
 def launcher(path: str | Path) -> tuple[str, ...]:
     """The command that hands its streams to whoever listens on ``path``."""
     return (sys.executable, "-I", "-S", str(HERE / "launcher.py"), str(path))
@@ -92,12 +113,17 @@ class House:
                 self._zygote = self._start("zygote.py", str(self._socket))
                 assert self._line(self._zygote) == "ready"
             return StdioTarget(launcher(self._socket))
-        if not self._urls:
-            network = self._start("network.py", str(Path(self._room.name, "unix")))
-            while (line := self._line(network)) != "ready":
-                binding, _, url = line.partition(" ")
-                self._urls[binding] = url
+        if name in HTTP_WAYS and name not in self._urls:
+            self._meet(self._start("network_ways.py"))
+        elif not self._urls.keys() - HTTP_WAYS.keys():
+            self._meet(self._start("network.py", str(Path(self._room.name, "unix"))))
         return parse_target(self._urls[name])
+
+    def _meet(self, network: "subprocess.Popen[str]") -> None:
+        """Hear where a process serves."""
+        while (line := self._line(network)) != "ready":
+            binding, _, url = line.partition(" ")
+            self._urls[binding] = url
 
     def url(self, name: str) -> str:
         """Where a binding of the network is, in the words of a URL."""

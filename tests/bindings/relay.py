@@ -274,7 +274,10 @@ async def relayed(
             listener.bind(("127.0.0.1", 0))
             parts = urlsplit(house.url(binding))
             port = listener.getsockname()[1]
-            relay.target = parse_target(f"{parts.scheme}://127.0.0.1:{port}{parts.path}")
+            relay.target = parse_target(
+                f"{parts.scheme}://127.0.0.1:{port}{parts.path}",
+                headers=getattr(upstream, "headers", None),
+            )
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         listener.listen(64)
         listener.setblocking(False)

@@ -25,10 +25,14 @@ _cases = count()
 
 
 class Bench:
-    """What a behaviour is tried on: one binding, one revision, and the means to speak over it."""
+    """What a behaviour is tried on: one binding, one revision, and the means to speak over it.
 
-    def __init__(self, house: House, binding: Binding, era: str) -> None:
+    ``way``: the one of :data:`~tests.bindings.places.HTTP_WAYS` in which the workbench is served.
+    """
+
+    def __init__(self, house: House, binding: Binding, era: str, way: str | None = None) -> None:
         self._house = house
+        self._place = way or binding.name
         self.binding = binding
         self.revision: Revision = revision(era)
         self.target: Any = None
@@ -48,7 +52,7 @@ class Bench:
 
     def _server(self) -> Any:
         if self.target is None:
-            self.target = self._house.target(self.binding.name)
+            self.target = self._house.target(self._place)
         return self.target
 
     @asynccontextmanager

@@ -17,13 +17,15 @@ from tests.bindings import (
     server_alone,
 )
 from tests.bindings.inbox import PATIENCE
-from tests.bindings.places import BINDINGS, House
+from tests.bindings.places import BINDINGS, HTTP_WAYS, House
 from tests.bindings.table import BEHAVIOURS, Behaviour, Bench
 
 MODULES = (features, cancelling, loads, ends, server_alone, client_alone, client_asked)
 """They fill the table when they are imported."""
 
 
+_WITHOUT = {client_alone.__name__, client_asked.__name__}
+"""In them the server is spoken by hand."""
 BACKENDS = ("asyncio", "trio")
 
 
@@ -38,6 +40,32 @@ def _rows() -> Iterator[Any]:
                 marks.append(pytest.mark.skip(reason=reason))
             name = f"{row.name}-{binding.name}-{era}-{backend}"
             yield pytest.param(row, binding.name, era, backend, id=name, marks=marks)
+
+
+def _ways() -> Iterator[Any]:
+    """The same over HTTP in all ways in which it can be served, where a server of ours is in it."""
+    http = BINDINGS["http"]
+    rows = [row for row in BEHAVIOURS.values() if row.run.__module__ not in _WITHOUT]
+    for row, (way, served) in product(rows, HTTP_WAYS.items()):
+        for era, backend in product(row.eras, served.backends):
+            if row.reason_to_skip(http, era) is None:
+                name = f"{row.name}-{way}-{era}-{backend}"
+                yield pytest.param(row, way, era, backend, id=name)
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+@pytest.mark.parametrize(("row", "way", "era", "anyio_backend"), list(_ways()))
+async def test_behaviour_however_http_is_served(
+    row: Behaviour,
+    way: str,
+    era: str,
+    anyio_backend_name: str,
+    houses: dict[str, House],
+) -> None:
+    bench = Bench(houses[anyio_backend_name], BINDINGS["http"], era, way)
+    with anyio.fail_after(3 * PATIENCE):
+        await row.run(bench)
 
 
 @pytest.mark.anyio

@@ -1,8 +1,10 @@
 """Fuzzing several targets, each in processes of its own, and the table of what came of it."""
 
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,9 @@ _LATE = -1
 """What a process is said to have ended with that has not ended."""
 _GRACE = 300.0
 """Seconds beyond its own that a process gets for starting, and for making inputs smaller."""
+
+_LEAVE = 5.0
+"""Seconds that processes get for telling how far they are after an interrupt."""
 
 
 class Budget(Struct, frozen=True):
@@ -54,35 +59,87 @@ def run(
     jobs: int = 1,
     told: Callable[[Tally], None] = lambda tally: None,
 ) -> list[Tally]:
-    """Fuzz ``targets``, ``jobs`` of them at a time; ``told`` of each once it is done."""
+    """Fuzz ``targets``, ``jobs`` of them at a time; ``told`` of each once it is done.
+
+    An interrupt ends all of them; it is raised when those that had begun have been told of.
+    """
+    workers = _Workers()
 
     def one(target: str) -> Tally:
-        tally = _guided(target, budget, folder) if engine == "guided" else None
-        tally = tally or _plain(target, budget, folder)
+        tally = _guided(workers, target, budget, folder) if engine == "guided" else None
+        tally = tally or _plain(workers, target, budget, folder)
         told(tally)
         return tally
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(one, targets))
+        futures = [pool.submit(one, target) for target in targets]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            workers.interrupt()
+            raise
 
 
-def _work(arguments: list[str], limit: float | None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.fuzz.worker", *arguments]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=limit, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, _LATE, "", f"no end within {limit:g} s")
+class _Workers:
+    """The processes that fuzz, in groups of their own: Ctrl-C reaches them through here alone."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def run(self, arguments: list[str], limit: float | None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.fuzz.worker", *arguments]
+        with self._lock:
+            if self.interrupted:
+                return subprocess.CompletedProcess(command, _LATE, "", "")
+            worker = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                process_group=0,
+            )
+            self._running.add(worker)
+        try:
+            said, wrong = worker.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.communicate()
+            return subprocess.CompletedProcess(command, _LATE, "", f"no end within {limit:g} s")
+        finally:
+            self._running.discard(worker)
+        if worker.returncode == -signal.SIGINT:
+            self.interrupted = True  # Ctrl-C came before this process had left our group
+        return subprocess.CompletedProcess(command, worker.returncode, said, wrong)
+
+    def interrupt(self) -> None:
+        """Have all of them end, by force what does not within some seconds."""
+        with self._lock:
+            self.interrupted = True
+            running = list(self._running)
+        try:
+            for worker in running:
+                worker.send_signal(signal.SIGINT)
+            until = time.monotonic() + _LEAVE
+            while time.monotonic() < until and any(each.poll() is None for each in running):
+                time.sleep(0.05)
+        finally:
+            for worker in running:
+                worker.kill()
 
 
 def _limit(budget: Budget) -> float | None:
     return None if budget.seconds is None else budget.seconds + _GRACE
 
 
-def _plain(target: str, budget: Budget, folder: Path) -> Tally:
+def _plain(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tally:
     arguments = ["plain", target, "--keep", str(folder), *budget.arguments()]
-    done = _work(arguments, _limit(budget))
+    done = workers.run(arguments, _limit(budget))
+    if done.returncode and workers.interrupted:
+        return Tally(target, "plain")
     if done.returncode:
         report = done.stderr[-4000:]
         fault = Found(f"the process ended with {done.returncode}", report, "")
@@ -90,12 +147,12 @@ def _plain(target: str, budget: Budget, folder: Path) -> Tally:
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Tally)
 
 
-def _guided(target: str, budget: Budget, folder: Path) -> Tally:
+def _guided(workers: _Workers, target: str, budget: Budget, folder: Path) -> Tally:
     grown = folder / target / "corpus"
     before = len(list(grown.glob("*")))
     began = time.monotonic()
     arguments = ["guided", target, "--keep", str(folder), *budget.arguments()]
-    done = _work(arguments, _limit(budget))
+    done = workers.run(arguments, _limit(budget))
     tally = Tally(target, "guided", seconds=time.monotonic() - began)
     tally.new = len(list(grown.glob("*"))) - before
     said = done.stdout + done.stderr
@@ -103,17 +160,17 @@ def _guided(target: str, budget: Budget, folder: Path) -> Tally:
         tally.executions = int(count[1])
     if seen := _DONE.findall(said):
         tally.covered = int(seen[-1][1])
-    if done.returncode:
-        tally.faults.append(_explain(target, said, folder))
+    if done.returncode and not workers.interrupted:
+        tally.faults.append(_explain(workers, target, said, folder))
     return tally
 
 
-def _explain(target: str, said: str, folder: Path) -> Found:
+def _explain(workers: _Workers, target: str, said: str, folder: Path) -> Found:
     """What atheris has ended with: run again by itself, which says more."""
     raw = _RAW.search(said)
     if raw is None:
         return Found("the process ended", said[-4000:], "")
-    again = _work(["minimise", target, "--keep", str(folder), "--file", raw[1]], _GRACE)
+    again = workers.run(["minimise", target, "--keep", str(folder), "--file", raw[1]], _GRACE)
     if again.returncode:
         return Found("it happens in a process of many inputs only", said[-4000:], raw[1])
     return msgspec.json.decode(again.stdout.splitlines()[-1], type=Found)

@@ -7,6 +7,7 @@ one input smaller.
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -62,10 +63,12 @@ def fuzz(
     executions: int | None = None,
     seconds: float | None = None,
     found: Callable[[bytes, str, str], None],
+    enough: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run the corpus, then mutations of it; gives how many inputs there were.
 
-    ``found`` is called once for each kind of fault, with its smallest input.
+    ``found`` is called once for each kind of fault, with its smallest input; ``enough`` is asked
+    before each input.
     """
     mutator = Mutator(Random(seed), target.corpus(), target.tokens)
     corpus = target.corpus()
@@ -74,6 +77,8 @@ def fuzz(
     count = 0
     with Watch(target.run) as watch:
         while (executions is None or count < executions) and len(kinds) < _KINDS:
+            if enough():
+                break
             if until is not None and time.monotonic() > until:
                 break
             data = corpus[count] if count < len(corpus) else mutator.next()
@@ -86,6 +91,9 @@ def fuzz(
 
 
 def _plain(options: argparse.Namespace) -> None:
+    # An exception out of nowhere would be one of the target.
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     target = load(options.target)
     tally = Tally(options.target, "plain")
 
@@ -100,6 +108,7 @@ def _plain(options: argparse.Namespace) -> None:
         executions=options.executions,
         seconds=options.seconds,
         found=found,
+        enough=lambda: bool(interrupts),
     )
     tally.seconds = time.monotonic() - began
     print(msgspec.json.encode(tally).decode())
@@ -116,6 +125,8 @@ def _minimise(options: argparse.Namespace) -> None:
 
 
 def _guided(options: argparse.Namespace) -> None:
+    # For atheris, which tells how far it is: an exception out of nowhere would be a fault.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["mcpcore", "transports"]):
         target = load(options.target)

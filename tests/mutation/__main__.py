@@ -5,18 +5,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from tests.mutation.campaign import PACKAGES, TESTS, Outcome, Scope, draw, find, measured, run
 from tests.mutation.judged import FILE, judged, reasons
+from tests.mutation.mutants import Key
 from tests.mutation.reach import Reach, known
 from tests.mutation.report import failures, line, save, shown, survived, table
+from tests.tools import INTERRUPTED, Parser
 
 FOLDER = Path("build/mutation")
-_INTERRUPTED = 130
-"""Exit status, as that of the commands of mcpcore."""
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser = Parser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--count", type=int, default=400, help="mutants of the sample")
     parser.add_argument(
@@ -26,9 +28,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--packages", nargs="+", default=PACKAGES, help="folders to mutate")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
     parser.add_argument("--judged", type=Path, default=FILE, help="list of those that may survive")
-    parser.add_argument("--again", type=Path, metavar="REPORT", help="try its survivors again")
+    parser.add_argument("--again", type=_saved, metavar="REPORT", help="try its survivors again")
     parser.add_argument("--report", type=Path, default=FOLDER / "report.json")
     return parser.parse_args()
+
+
+def _saved(text: str) -> list[Key]:
+    """The survivors of a report."""
+    try:
+        return survived(Path(text))
+    except OSError as error:
+        wrong = f"{text} cannot be read ({error.strerror})"
+    except (msgspec.DecodeError, LookupError, TypeError):
+        wrong = f"{text} is no report"
+    default = FOLDER / "report.json"
+    raise argparse.ArgumentTypeError(f"{wrong}; a campaign writes one, by default to {default}")
 
 
 def _reach(scope: Scope) -> Reach:
@@ -50,7 +64,7 @@ def main() -> int:
     scope = Scope(options.packages, options.tests, options.budget)
     possible, chosen = draw(scope, options.count, options.seed, options.only)
     if options.again is not None:
-        chosen = find(survived(options.again))
+        chosen = find(options.again)
     outcomes: list[Outcome] = []
 
     def tell(outcome: Outcome) -> None:
@@ -69,7 +83,7 @@ def main() -> int:
         wrong += failures(outcomes, accepted, sampled=options.again is None)
         status = 1 if wrong else 0
     except KeyboardInterrupt:
-        status = _INTERRUPTED
+        status = INTERRUPTED
     print("\n" + table(possible, outcomes, accepted))
     print(f"{time.monotonic() - began:.0f} s, seed {options.seed}, report in {options.report}")
     save(options.report, options.seed, possible, outcomes, accepted)

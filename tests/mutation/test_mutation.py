@@ -96,6 +96,7 @@ def toy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_every_verdict_on_a_toy(toy: Path) -> None:
     (toy / "judged.toml").write_text(listed(LIVING[:2]))
@@ -186,6 +187,7 @@ def test_a_campaign_fails_that_kills_too_few_or_leaves_one_that_is_not_judged(
     ]
 
 
+@pytest.mark.long
 def test_a_sample_is_repeated_by_its_seed() -> None:
     possible = population(["mcpcore/wire", "mcpcore/engine"], "s.py")
     first = sample(possible, 40, 7)
@@ -207,6 +209,7 @@ def test_each_mutant_is_another_program(path: str) -> None:
     assert len({mutant.source() for mutant in mutants(path)}) == len(mutants(path))
 
 
+@pytest.mark.long
 def test_judged_mutants_are_still_possible() -> None:
     entries = judged()
     assert len({entry.key for entry in entries}) == len(entries)

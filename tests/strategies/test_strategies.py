@@ -1,6 +1,7 @@
 """The exported strategies make what they promise: judged by the wire, the types and the engine."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -178,3 +179,20 @@ def test_event_streams_hold_their_events(stream: EventStream, data: st.DataObjec
         (each.data, each.name or "message") for each in stream.events
     ]
     assert decoder.retry == stream.retry
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: requests(revision="2024"),
+        lambda: messages(revision="2024"),
+        lambda: params_of("ping", revision="2024"),
+        lambda: results_of("ping", revision="2024"),
+        lambda: conversations(revision="2024"),
+    ],
+)
+def test_a_revision_that_is_not_known_is_named_with_those_that_are(
+    made: Callable[[], object],
+) -> None:
+    with pytest.raises(ValueError, match=f"no revision '2024'; there are {', '.join(NAMES)}"):
+        made()

@@ -1,0 +1,74 @@
+"""A server as an ASGI application: on asyncio under uvicorn, on trio under hypercorn."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import anyio
+import sniffio
+from anyio.abc import TaskStatus
+
+from mcpcore.service import Server
+from transports.asgi import AsgiApp, asgi_app
+from transports.serve_settings import ServeSettings
+
+BACKLOG = 2048
+_KEPT = 20.0
+"""Seconds for which hypercorn keeps an idle connection, and tasks of one that the client has left;
+a client of ours leaves before."""
+
+
+async def offer_asgi(
+    server: Server,
+    name: str,
+    stop: anyio.Event,
+    settings: ServeSettings,
+    idle: float,
+    *,
+    task_status: TaskStatus[None],
+) -> None:
+    """Serve until ``stop``, and say where; a connection may be ``idle`` for so many seconds."""
+    app = asgi_app(server, settings=settings)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    with listener:
+        print(name, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+        serve = _uvicorn if sniffio.current_async_library() == "asyncio" else _hypercorn
+        # who connects before they accept waits in the line of the listener
+        task_status.started()
+        await serve(app, listener, stop.wait, idle)
+
+
+Stopped = Callable[[], Awaitable[object]]
+
+
+async def _uvicorn(app: AsgiApp, listener: socket.socket, stopped: Stopped, idle: float) -> None:
+    from uvicorn import Config
+    from uvicorn import Server as Uvicorn
+
+    options: dict[str, Any] = {"http": "h11", "ws": "none", "loop": "none", "log_config": None}
+    uvicorn = Uvicorn(
+        Config(
+            app,
+            **options,
+            access_log=False,
+            timeout_keep_alive=int(idle),
+            timeout_graceful_shutdown=2,
+        )
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(uvicorn.serve, [listener])
+        await stopped()
+        uvicorn.should_exit = True
+
+
+async def _hypercorn(app: AsgiApp, listener: socket.socket, stopped: Stopped, idle: float) -> None:
+    from hypercorn.config import Config
+    from hypercorn.trio import serve
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.accesslog = config.errorlog = None
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = min(idle, _KEPT)
+    config.graceful_timeout = 2.0
+    await serve(cast(Any, app), config, shutdown_trigger=cast(Any, stopped))
