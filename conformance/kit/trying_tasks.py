@@ -77,6 +77,8 @@ async def _look(talk: ServerTalk) -> list[Tasker]:
             try:
                 if link is None or link.gone is not None:
                     link = await open_link(talk)
+                # a task may ask before the answer that tells of it is written
+                before = len(link.asked)
                 reply = await call_of(link, tried, within=min(PATIENCE, talk.timing.answer))
                 silent += reply.silent
                 made = named(reply.result, tried)
@@ -84,7 +86,7 @@ async def _look(talk: ServerTalk) -> list[Tasker]:
                 if silent == SILENT:
                     break
                 continue
-            found.append(await _followed(link, tried, made))
+            found.append(await _followed(link, tried, made, before))
     except Ended as error:
         talk.note(error.detail)
     finally:
@@ -92,10 +94,9 @@ async def _look(talk: ServerTalk) -> list[Tasker]:
     return found
 
 
-async def _followed(link: Link, tool: Tasker, task: dict[str, Any]) -> Tasker:
-    """Look at a task for a while, and end it."""
+async def _followed(link: Link, tool: Tasker, task: dict[str, Any], before: int) -> Tasker:
+    """Look at a task for a while, and end it; ``before``: what was asked until it was called."""
     last, questions = "", 0
-    before = len(link.asked)
     stage = link.talk.stage
     until = stage.now() + LONG
     try:

@@ -539,7 +539,10 @@ def made(name, first, ttl):
         task["status"] = "input_required"
     job = TASKS[id] = {"id": id, "task": task, "over": threading.Event(), "result": None}
     found = dict(task)
+    before = state["asked"]
     threading.Thread(target=run, args=(job, name, first), daemon=True).start()
+    while FAULT == "questions before the answer" and name == "roast" and state["asked"] == before:
+        time.sleep(0.001)
     return {"task": found}
 
 def about_tasks(method, params):

@@ -205,6 +205,13 @@ async def test_nothing_of_what_a_right_server_asks_on_the_wire_is_found_wrong(
     assert {page: passed(run)[page] for page in pages if passed(run)[page] < least[page]} == {}
 
 
+async def test_a_task_may_ask_before_the_answer_that_tells_of_it(tmp_path: Path) -> None:
+    run = await ran(LEGACY, "questions before the answer", OLD, tmp_path, (OLD_TASKS,))
+    assert found(run) == {}, told(run)
+    case = f"{OLD_TASKS}/input-required-status/names-the-task"
+    assert [each.verdict for each in run.results if each.case.id == case] == [Verdict.PASSED]
+
+
 @pytest.mark.parametrize(
     ("fault", "findings"),
     [
