@@ -23,14 +23,20 @@ class Variant(Struct, frozen=True):
     title: str
     job: Callable[[], AnyJob]
     needs: Callable[[], str | None]
+    since: str = ""
+    """When the table got it, as ISO 8601 in UTC: a run that began before lacks nothing."""
 
 
 class Bound(Struct, frozen=True):
-    """``ours`` costs at most ``most`` times what ``peer`` does; None: the ratio is only shown."""
+    """``ours`` costs at most ``most`` times what ``peer`` does; None: the ratio is only shown.
+
+    ``clock``: what counts is the wall clock that the row has beside its CPU.
+    """
 
     ours: str
     peer: str
     most: float | None = None
+    clock: bool = False
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -43,14 +49,17 @@ class Row(Struct, frozen=True, kw_only=True):
     bounds: tuple[Bound, ...] = ()
     goal: bool = True
     """It stands in the table of goals; else it is only worth knowing."""
+    note: str = ""
+    """What whoever reads its figures has to know, in a sentence or two."""
 
 
-def at(make: Callable[[str], AnyJob], *names: str) -> dict[str, Variant]:
+def at(make: Callable[[str], AnyJob], *names: str, since: str = "") -> dict[str, Variant]:
     """A variant for each of these subjects; ``make`` is given the name of one."""
-    return {
-        name: Variant(SUBJECTS[name].title, partial(_warmed, make, name), SUBJECTS[name].needs)
-        for name in names
-    }
+    found = {}
+    for name in names:
+        subject = SUBJECTS[name]
+        found[name] = Variant(subject.title, partial(_warmed, make, name), subject.needs, since)
+    return found
 
 
 def _warmed(make: Callable[[str], AnyJob], name: str) -> AnyJob:

@@ -120,13 +120,13 @@ def judge(row: Row, result: RowResult) -> list[Verdict]:
     """Hold a row against its bounds."""
     verdicts = []
     for bound in row.bounds:
-        ours, peer = result.variants.get(bound.ours), result.variants.get(bound.peer)
-        if ours is None or peer is None:
+        if not {bound.ours, bound.peer} <= set(result.variants):
             continue
-        ratio = None
+        found = Verdict(bound.ours, bound.peer, bound.most, None, bound.clock)
+        ours, peer = result.held(found)
         if ours.samples and peer.samples:
-            ratio = ours.median / peer.median
-        verdicts.append(Verdict(bound.ours, bound.peer, bound.most, ratio))
+            found.ratio = ours.median / peer.median
+        verdicts.append(found)
     return verdicts
 
 

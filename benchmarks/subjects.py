@@ -19,6 +19,7 @@ FASTMCP = str(ROOT / ".venv-fastmcp" / "bin" / "python")
 NODE_MODULES = ROOT / ".tools" / "node_modules"
 SDK_SCRIPT = str(ROOT / "benchmarks" / "programs" / "sdk_server.py")
 SDK_CLIENT = str(ROOT / "benchmarks" / "programs" / "sdk_client.py")
+FASTMCP_CLIENT = str(ROOT / "benchmarks" / "programs" / "sdk_fastmcp.py")
 TYPESCRIPT = ROOT / "benchmarks" / "programs" / "typescript"
 HOW = "make bench-tools"
 
@@ -91,10 +92,11 @@ def _fastmcp(title: str, *words: str, packages: tuple[str, ...] = ("fastmcp",)) 
     return Subject(title, (FASTMCP, SDK_SCRIPT, "--kind", "fastmcp", *words), needs)
 
 
-def _typescript(title: str, binding: str) -> Subject:
+def _typescript(title: str, *words: str) -> Subject:
     # Where a module stands is where Node looks for packages: so it is told where they are.
-    words = (node() or "node", str(TYPESCRIPT / "server.mjs"), binding, str(NODE_MODULES))
-    return Subject(title, words, missing_typescript)
+    program, *more = words
+    called = (node() or "node", str(TYPESCRIPT / program), *more, str(NODE_MODULES))
+    return Subject(title, called, missing_typescript)
 
 
 _SPEEDY = ("mcp", "httptools", "uvloop")
@@ -151,7 +153,7 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-high": _sdk("official SDK, MCPServer", "--kind", "high", "--replies", "json"),
     "fastmcp": _fastmcp("fastmcp", "--replies", "json"),
     "fastmcp-sse": _fastmcp("fastmcp, SSE replies", "--replies", "sse"),
-    "typescript": _typescript("TypeScript SDK", "http"),
+    "typescript": _typescript("TypeScript SDK", "server.mjs", "http"),
     # stdio
     "ours-stdio": _module("ours", "ours", "--binding", "stdio"),
     "raw-stdio-ready": _module("raw_stdio", "raw, by readiness", "--io", "ready"),
@@ -161,7 +163,7 @@ SUBJECTS: dict[str, Subject] = {
     "sdk-stdio": _sdk("official SDK", "--binding", "stdio"),
     "sdk-high-stdio": _sdk("official SDK, MCPServer", "--kind", "high", "--binding", "stdio"),
     "fastmcp-stdio": _fastmcp("fastmcp", "--binding", "stdio"),
-    "typescript-stdio": _typescript("TypeScript SDK", "stdio"),
+    "typescript-stdio": _typescript("TypeScript SDK", "server.mjs", "stdio"),
     # WebSocket and the other bindings
     "ours-ws": _module("ours", "ours", "--binding", "ws"),
     "raw-ws": _module("raw_websocket", "raw wsproto on anyio", "--io", "anyio"),
@@ -186,6 +188,11 @@ SUBJECTS: dict[str, Subject] = {
         (SDK, SDK_CLIENT, "stdio", OURS),
         partial(missing_in, SDK, "mcp"),
     ),
+    "fastmcp-client": Subject(
+        "fastmcp", (FASTMCP, FASTMCP_CLIENT), partial(missing_in, FASTMCP, "fastmcp")
+    ),
+    "typescript-client": _typescript("TypeScript SDK", "client.mjs"),
+    "encoding": _module("encoding", "encoding the events alone"),
     "memory": _module("in_memory", "our Client and server in memory", "client"),
     "pair": _module("in_memory", "bare pair of Peers", "pair"),
     "sdk-memory": Subject(

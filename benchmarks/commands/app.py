@@ -155,9 +155,9 @@ def show(
         bool, typer.Option("--write-docs", help="Put a whole run into docs/performance.md.")
     ] = False,
 ) -> None:
-    """Show a saved run again.
+    """Show a saved run again, held against the bounds that the table has now.
 
-    Exit status: as that of the run.
+    Exit status: as that of a run.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ from benchmarks.report.tables import (
     verdict,
 )
 from benchmarks.rows import Row
-from benchmarks.runner import RunFailed, compile_modules, measure_load, run_row
+from benchmarks.runner import RunFailed, compile_modules, judge, measure_load, run_row
 from benchmarks.subjects import FASTMCP, NODE_MODULES, SDK, node
 from benchmarks.table import ROWS
 from transports.commands.output import Exit, Failure
@@ -237,14 +237,17 @@ def show_comparison(old: Path, new: Path, *, everything: bool) -> int:
 
 
 def show_saved(file: Path, outputs: Outputs, page: Path = PAGE, plots: Path = PLOTS) -> int:
-    """Print a saved run; the status is that of the run.
+    """Print a saved run, held against the bounds that the table has now; the status tells of these.
 
     ``page``, ``plots``: what the outputs mean by the docs.
     """
     console = _console()
     run = load(file)
-    lost = lacking({name: row.variants for name, row in run.rows.items()})
+    lost = lacking(run.names, run.begun)
     outputs.check(page, plots, lost if run.profiles else [*lost, "where the time goes"])
+    for name, row in run.rows.items():
+        if name in ROWS:
+            row.verdicts = judge(ROWS[name], row)
     for line in circumstances(run):
         console.print(line, style="dim", soft_wrap=True, highlight=False)
     show_load(console, run.load)

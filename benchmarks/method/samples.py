@@ -16,6 +16,8 @@ FORMAT = 1
 """Of the file that a run is saved in."""
 _LESS = 0.98
 """Less than this share of something is less than it, and no noise."""
+_BUSY = 0.9
+"""The share of a processor at which a load generator may be what holds up the work."""
 
 
 class Sample(Struct, omit_defaults=True):
@@ -66,6 +68,11 @@ class Measured(Struct, omit_defaults=True):
             whole.merge(Histogram(sample.latency))
         return whole
 
+    def by_the_clock(self) -> "Measured":
+        """The same by the wall clock's times of those samples that have one beside their value."""
+        timed = [sample for sample in self.samples if "wall" in sample.facts]
+        return Measured(self.title, [Sample(sample.facts["wall"]) for sample in timed])
+
     @property
     def effort(self) -> float:
         """The CPU time of a unit, where it has a rate.  Raises StatisticsError if there is none."""
@@ -82,6 +89,8 @@ class Verdict(Struct):
     """The most that ours may cost as a multiple of the peer; None: it is only shown."""
     ratio: float | None
     """None: one of the two was not measured."""
+    clock: bool = False
+    """It is about the wall clock, which the row has beside the value."""
 
     @property
     def met(self) -> bool | None:
@@ -104,16 +113,34 @@ class RowResult(Struct):
         if verdict.met is None:
             return False
         assert verdict.most is not None
-        found = ratios(self.variants[verdict.ours], self.variants[verdict.peer])
+        found = ratios(*self.held(verdict))
         if not found:
             return False
         low, high = quartiles(found)
         return low < verdict.most < high
 
+    def held(self, verdict: Verdict) -> tuple[Measured, Measured]:
+        """What a verdict holds against each other: ours and the peer."""
+        ours, peer = self.variants[verdict.ours], self.variants[verdict.peer]
+        return (ours.by_the_clock(), peer.by_the_clock()) if verdict.clock else (ours, peer)
+
     def by_the_clock(self, verdict: Verdict) -> float | None:
         """The ratio of the wall clock's times where the value is CPU and both know them."""
         ours, its = (self.variants[name].fact("wall") for name in (verdict.ours, verdict.peer))
         return ours / its if ours is not None and its else None
+
+    @property
+    def exhausting(self) -> list[str]:
+        """The variants that kept the load generator as busy as themselves, or nearly all the time.
+
+        Their rates and latencies are as much its own.
+        """
+        found = []
+        for name, measured in self.variants.items():
+            load, busy = measured.fact("load"), measured.fact("load_busy")
+            if load is not None and busy is not None and (load >= measured.effort or busy >= _BUSY):
+                found.append(name)
+        return found
 
     @property
     def stalled(self) -> list[tuple[str, str]]:
@@ -158,6 +185,17 @@ class Run(Struct):
     others: float | None = None
     """How much of a processor others took meanwhile; None: a file of old, or nobody could tell."""
     format: int = FORMAT
+
+    @property
+    def begun(self) -> str:
+        """When it began, as ISO 8601 in UTC."""
+        when: str = self.machine["when"]
+        return when
+
+    @property
+    def names(self) -> dict[str, set[str]]:
+        """The rows that it has, and the variants of each."""
+        return {name: set(row.variants) for name, row in self.rows.items()}
 
 
 def is_raw(variant: str) -> bool:

@@ -21,6 +21,10 @@ async def measured(call: Callable[[], Awaitable[None]], warm: float, seconds: fl
     while clock() < until:
         await call()
         count += 1
-    spent, wall = time.process_time() - spent, clock() - began
+    return sample(count, time.process_time() - spent, clock() - began)
+
+
+def sample(count: int, spent: float, wall: float) -> str:
+    """A sample as JSON, of so many units: microseconds a unit, from seconds of CPU and clock."""
     facts = {"rate": count / wall, "count": float(count), "busy": spent / wall}
     return json.dumps({"value": spent / count * 1e6, "facts": facts})

@@ -95,7 +95,12 @@ def steps(request: Request) -> Iterator[bytes]:
     assert meta.token is not UNSET
     count = raw_codec.events_arguments(params.arguments).count
     for number in range(1, count + 1):
-        yield b"data: %b\n\n" % raw_codec.progress(meta.token, number, count)
+        yield framed(meta.token, number, count)
+
+
+def framed(token: int | str, number: int, count: int) -> bytes:
+    """One progress event."""
+    return b"data: %b\n\n" % raw_codec.progress(token, number, count)
 
 
 def together(request: Request) -> bool:

@@ -1,6 +1,6 @@
 """The figures of docs/performance.md, written by the command alone."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.method.compare import OTHERS
@@ -34,18 +34,34 @@ def _busy(run: Run) -> list[str]:
     return [_BUSY.format(what=f"a load of {load:.0f}")] if load > _CALM else []
 
 
-def lacking(rows: Mapping[str, Collection[str]]) -> list[str]:
+def lacking(rows: Mapping[str, Collection[str]], begun: str | None = None) -> list[str]:
     """What the page would lose if it showed these rows, with these variants of each, alone.
 
-    What could not be measured is no loss, where the run says why.
+    What could not be measured is no loss, where the run says why; nor is what the table did not
+    have yet when the run had ``begun``.
     """
-    lost = []
+    return [name for name, since in _absent(rows) if begun is None or since <= begun]
+
+
+def added(run: Run) -> list[str]:
+    """What the table has got since a run began, and the run has not."""
+    return [name for name, since in _absent(run.names) if since > run.begun]
+
+
+def _absent(rows: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    """What the table has and these rows have not, and since when it has it."""
     for name, row in ROWS.items():
         if name not in rows:
-            lost.append(name)
-        else:
-            lost += [f"{name}:{variant}" for variant in row.variants if variant not in rows[name]]
-    return lost
+            yield name, min(variant.since for variant in row.variants.values())
+            continue
+        for key, variant in row.variants.items():
+            if key not in rows[name]:
+                yield f"{name}:{key}", variant.since
+
+
+def _later(run: Run) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in added(run))
+    return [f"Added since this run began, and not in it: {names}."] if names else []
 
 
 def measured(run: Run, plots: list[str]) -> str:
@@ -54,6 +70,7 @@ def measured(run: Run, plots: list[str]) -> str:
         f"Measured on {run.machine['when'][:10]}, rounds: {run.rounds}; costs are medians.",
         machine_lines(run),
         *_busy(run),
+        *_later(run),
         "### Goals",
         goals(run),
         "### Plots",
@@ -63,7 +80,7 @@ def measured(run: Run, plots: list[str]) -> str:
         "### Every row",
     ]
     for name, row in run.rows.items():
-        parts += [f"`{name}`: {row.title}", row_table(row)]
+        parts += [f"`{name}`: {row.title}", row_table(name, row)]
     if run.profiles:
         parts += ["### Where the time goes", profile_table(run)]
     return "\n\n".join(parts)

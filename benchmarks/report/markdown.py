@@ -9,9 +9,10 @@ from benchmarks.report.tables import (
     columns,
     number,
     reason,
+    remarks,
     spread,
-    stalls,
     times,
+    unit,
     verdict,
 )
 
@@ -34,7 +35,7 @@ def goals(run: Run) -> str:
         for found in row.verdicts:
             if found.most is None:
                 continue
-            ours, peer = row.variants[found.ours], row.variants[found.peer]
+            ours, peer = row.held(found)
             rows.append(
                 (
                     f"{row.title} (`{name}`)",
@@ -42,7 +43,7 @@ def goals(run: Run) -> str:
                     number(ours.median) if ours.samples else "",
                     peer.title,
                     number(peer.median) if peer.samples else "",
-                    row.unit,
+                    unit(row, found),
                     times(row, found),
                     bound(found.most),
                     verdict(row, found),
@@ -52,8 +53,18 @@ def goals(run: Run) -> str:
     return table(headings, rows, right=99)
 
 
-def row_table(row: RowResult) -> str:
-    """Everything that a row has measured, and what is suspicious about it."""
+def others(row: RowResult) -> list[str]:
+    """The ratios that no bound holds, in a sentence."""
+    said = [
+        f"{row.variants[found.ours].title} : {row.variants[found.peer].title} = {times(row, found)}"
+        for found in row.verdicts
+        if found.most is None and found.ratio is not None
+    ]
+    return [f"Held by no bound: {'; '.join(said)}."] if said else []
+
+
+def row_table(name: str, row: RowResult) -> str:
+    """Everything that a row has measured, and what is to be said about it."""
     beside = columns(row)
     cells = []
     for measured in row.variants.values():
@@ -63,7 +74,7 @@ def row_table(row: RowResult) -> str:
         else:
             cells.append((measured.title, reason(measured), "", *("" for _ in beside)))
     found = table(("variant", row.unit, "quartiles", *beside), cells, right=1)
-    return "\n\n".join([found, *stalls(row)])
+    return "\n\n".join([found, *others(row), *remarks(name, row)])
 
 
 def load_table(run: Run) -> str:
@@ -116,7 +127,7 @@ def markdown(run: Run) -> str:
         "## Every row",
     ]
     for name, row in run.rows.items():
-        parts += [f"### `{name}`: {row.title}", row_table(row)]
+        parts += [f"### `{name}`: {row.title}", row_table(name, row)]
     if run.profiles:
         parts += ["## Where the time goes", profile_table(run)]
     return "\n\n".join(parts) + "\n"

@@ -8,6 +8,9 @@ from rich.table import Table
 from benchmarks.method.compare import Change, Difference
 from benchmarks.method.machine import described
 from benchmarks.method.samples import Measured, Profile, RowResult, Run, Verdict
+from benchmarks.table import ROWS
+
+_CLOCK = "ms of wall clock"
 
 _COLOURS = {
     Change.FASTER: "green",
@@ -69,8 +72,15 @@ def times(row: RowResult, found: Verdict) -> str:
     """The ratio of the costs, and that of the wall clock where the row knows it; else nothing."""
     if found.ratio is None:
         return ""
+    if found.clock:
+        return f"{ratio(found.ratio)} by the wall clock"
     clock = row.by_the_clock(found)
     return ratio(found.ratio) + ("" if clock is None else f", {ratio(clock)} by the wall clock")
+
+
+def unit(row: RowResult, found: Verdict) -> str:
+    """What the costs of a verdict are in."""
+    return _CLOCK if found.clock else row.unit
 
 
 def stalls(row: RowResult) -> list[str]:
@@ -86,13 +96,49 @@ def stalls(row: RowResult) -> list[str]:
     return said
 
 
+def lower_bounds(row: RowResult) -> list[str]:
+    """A sentence for the variants whose rates are as much those of the load generator."""
+    found = [row.variants[name] for name in row.exhausting]
+    if not found:
+        return []
+    each = (
+        f"{measured.title} (it {fact(measured, 'load')} µs and {measured.fact('load_busy'):.0%} of "
+        f"the time, the server {number(measured.effort)} µs and {measured.fact('busy'):.0%})"
+        for measured in found
+    )
+    return [
+        "Rates here are lower bounds, and latencies upper ones, as the load generator took as much "
+        f"CPU as the server, or 90% of a processor: {'; '.join(each)}. The CPU of the servers is "
+        "what it is."
+    ]
+
+
+def order(row: RowResult) -> list[str]:
+    """Who is first by CPU and by the wall clock, where a row has both."""
+    timed = [measured for measured in row.variants.values() if measured.fact("wall") is not None]
+    if not timed:
+        return []
+    by_cpu = sorted(timed, key=lambda measured: measured.median)
+    by_clock = sorted(timed, key=lambda measured: measured.by_the_clock().median)
+    said = [", ".join(measured.title for measured in each) for each in (by_cpu, by_clock)]
+    return [f"The first by CPU, and who follows: {said[0]}. By the wall clock: {said[1]}."]
+
+
+def remarks(name: str, row: RowResult) -> list[str]:
+    """What is to be said about a row beside its figures."""
+    note = ROWS[name].note if name in ROWS else ""
+    return [*([note] if note else []), *order(row), *lower_bounds(row), *stalls(row)]
+
+
 def columns(row: RowResult) -> dict[str, Callable[[Measured], str]]:
     """What a table of a row says of a variant beside its cost, by heading."""
-    clock: dict[str, Callable[[Measured], str]] = {}
+    times: dict[str, Callable[[Measured], str]] = {}
     if any(measured.fact("wall") is not None for measured in row.variants.values()):
-        clock["ms of wall clock"] = lambda measured: fact(measured, "wall")
+        times[_CLOCK] = lambda measured: fact(measured, "wall")
+    if any(measured.fact("seconds") is not None for measured in row.variants.values()):
+        times["s for all of them"] = lambda measured: fact(measured, "seconds")
     return {
-        **clock,
+        **times,
         "a second": lambda measured: fact(measured, "rate"),
         "p50 µs": lambda measured: latency(measured, 50),
         "p99 µs": lambda measured: latency(measured, 99),
@@ -134,8 +180,7 @@ def show_row(console: Console, name: str, row: RowResult) -> None:
     for measured in row.variants.values():
         if measured.missing is not None:
             console.print(f"  {measured.title}: {reason(measured)}", style="yellow", markup=False)
-        bottleneck(console, measured)
-    for said in stalls(row):
+    for said in remarks(name, row):
         console.print(f"  {said}", style="yellow", markup=False, soft_wrap=True)
     console.print()
 
@@ -151,16 +196,6 @@ def _show_verdict(console: Console, row: RowResult, found: Verdict) -> None:
         colour = "green" if found.met else "red"
         line += f"  ({bound(found.most)}: [{colour}]{verdict(row, found)}[/])"
     console.print(line, highlight=False, soft_wrap=True)
-
-
-def bottleneck(console: Console, measured: Measured) -> None:
-    """Say so where the load generator was busier than the server."""
-    load, server = measured.fact("load_busy"), measured.fact("busy")
-    if load is not None and server is not None and load > 0.9 and load > server:
-        console.print(
-            f"  [yellow]{measured.title}: the load generator was busy {load:.0%} of the time, the "
-            f"server {server:.0%}: its rate is a lower bound[/]"
-        )
 
 
 def show_load(console: Console, load: Mapping[str, float]) -> None:

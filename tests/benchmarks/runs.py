@@ -18,11 +18,14 @@ LOAD = {"HTTP, 1 in flight": 9.0} | {
 }
 
 
-def measured(*values: float, title: str = "a variant") -> Measured:
-    samples = [
-        Sample(value, facts={"rate": 1e6 / value, "load": 10.0}, latency={300: 5, 900: 1})
-        for value in values
-    ]
+def measured(*values: float, title: str = "a variant", wall: float | None = None) -> Measured:
+    """Samples of these values; ``wall``: the wall clock's time as a multiple of each."""
+    samples = []
+    for value in values:
+        facts = {"rate": 1e6 / value, "load": 10.0}
+        if wall is not None:
+            facts["wall"] = wall * value
+        samples.append(Sample(value, facts=facts, latency={300: 5, 900: 1}))
     return Measured(title, samples)
 
 

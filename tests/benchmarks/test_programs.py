@@ -27,7 +27,7 @@ ROUNDS = {
     "structured": ("ours-asyncio", "raw-protocol", "sdk"),
     "list-10": ("ours-asyncio", "raw-protocol"),
     "progress": ("ours-anyio", "raw-anyio", "raw-httptools"),
-    "progress-together": ("ours-asyncio", "raw-protocol"),
+    "progress-together": ("ours-asyncio", "raw-protocol", "encoding"),
     "resume": ("ours-asyncio",),
     "setup": ("ours-asyncio", "raw-protocol", "sdk", "fastmcp"),
     "setup-legacy": ("ours-asyncio", "raw-httptools", "sdk", "fastmcp", "typescript"),

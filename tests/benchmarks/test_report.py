@@ -146,6 +146,31 @@ def test_what_the_page_would_lose_is_named(without: tuple[str, ...], lost: list[
     assert lacking({**rows, "a row of old": ["ours"]}) == lost
 
 
+LATER = {
+    name if all(each.since for each in row.variants.values()) else f"{name}:{key}"
+    for name, row in ROWS.items()
+    for key, variant in row.variants.items()
+    if variant.since
+}
+
+
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_what_was_added_later_is_no_loss_to_a_run_but_said(name: str, made: Run) -> None:
+    rows = {
+        row: [key for key in found.variants if name not in (row, f"{row}:{key}")]
+        for row, found in ROWS.items()
+        if row != name
+    }
+    early, late = "2026-11-20T12:00:00+00:00", "2099-11-20T12:00:00+00:00"
+    assert lacking(rows) == lacking(rows, late) == [name]
+    assert lacking(rows, early) == []
+    made.rows |= run({row: {key: measured(1.0) for key in keys} for row, keys in rows.items()}).rows
+    made.machine["when"] = early
+    assert f"Added since this run began, and not in it: `{name}`.\n" in measured_part(made, [])
+    made.machine["when"] = late
+    assert "Added since" not in measured_part(made, [])
+
+
 @pytest.mark.parametrize(
     ("ours", "most", "said"),
     [
@@ -185,11 +210,11 @@ def costing(value: float, **facts: float) -> Measured:
     return Measured(f"who takes {value:g}", [Sample(value, facts=facts)])
 
 
-def told(row: RowResult) -> tuple[str, str]:
+def told(row: RowResult, name: str = "http") -> tuple[str, str]:
     """A row on the terminal, and in Markdown."""
-    console = Console(width=400, record=True, file=StringIO())
-    show_row(console, "http", row)
-    return console.export_text(), row_table(row)
+    console = Console(width=1000, record=True, file=StringIO())
+    show_row(console, name, row)
+    return console.export_text(), row_table(name, row)
 
 
 @pytest.mark.parametrize(
@@ -227,11 +252,82 @@ def test_the_wall_clock_stands_beside_the_cpu_of_a_start() -> None:
     assert f"= {both}  (at most 1 x: met)" in terminal
     assert f"| {both} | at most 1 x | met |" in markdown(made)
     assert "ms of wall clock" in terminal
-    headings, _, ours, node = (line.split(" | ") for line in table.splitlines())
+    headings, _, ours, node, *_ = (line.split(" | ") for line in table.splitlines())
     at = headings.index("ms of wall clock")
     assert (ours[at], node[at]) == ("130", "104")
+    first = "The first by CPU, and who follows: who takes 120, who takes 240. "
+    first += "By the wall clock: who takes 240, who takes 120."
+    assert first in terminal
+    assert first in table
     for other in told(run({"http": {"ours": measured(1.0)}}).rows["http"]):
         assert "wall clock" not in other
+
+
+def test_a_bound_by_the_wall_clock_shows_the_times_of_the_wall_clock() -> None:
+    variants = {"ours": costing(120, wall=130), "node": costing(240, wall=104)}
+    held = Verdict("ours", "node", 1.0, 1.25, clock=True)
+    made = run({"start": variants}, [held])
+    terminal, _ = told(made.rows["start"])
+    assert "= 1.25 x by the wall clock  (at most 1 x: MISSED)" in terminal
+    cells = (
+        "| who takes 120 | 130 | who takes 240 | 104 | ms of wall clock | 1.25 x by the wall clock"
+    )
+    assert cells in markdown(made)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"load": 9.9, "load_busy": 0.5, "busy": 0.6}, None),
+        (
+            {"load": 10.0, "load_busy": 0.5, "busy": 0.5},
+            "(it 10 µs and 50% of the time, the server 10",
+        ),
+        (
+            {"load": 2.0, "load_busy": 0.9, "busy": 1.0},
+            "(it 2 µs and 90% of the time, the server 10 µs",
+        ),
+        ({"load": 2.0, "load_busy": 0.89, "busy": 1.0}, None),
+        # Where the value is a time of the clock, it is held against the CPU beside it.
+        ({"load": 4.0, "load_busy": 0.5, "busy": 0.5, "cpu": 3.0}, "the server 3 µs and 50%)"),
+        ({"load": 11.0}, None),
+        ({}, None),
+    ],
+)
+def test_a_rate_that_is_as_much_that_of_the_load_generator_says_so(
+    facts: dict[str, float], said: str | None
+) -> None:
+    row = run({"http": {"ours": costing(10, **facts), "raw": measured(20.0)}}).rows["http"]
+    for text in told(row):
+        assert ("Rates here are lower bounds" in text) is (said is not None)
+        assert said is None or f"a processor: who takes 10 {said}" in text or said in text
+
+
+def test_ratios_without_a_bound_stand_beneath_the_table_of_their_row() -> None:
+    variants = {"ours": costing(10), "raw": costing(5), "sdk": Measured("sdk", missing="gone")}
+    verdicts = [
+        Verdict("ours", "raw", None, 2.0),
+        Verdict("ours", "raw", 1.5, 2.0),
+        Verdict("ours", "sdk", None, None),
+    ]
+    table = row_table("http", run({"http": variants}, verdicts).rows["http"])
+    assert "\n\nHeld by no bound: who takes 10 : who takes 5 = 2.00 x." in table
+    assert table.count("2.00 x") == 1
+
+
+def test_a_note_of_the_table_stands_with_the_row() -> None:
+    row = run({"list-1000": {"ours-asyncio": measured(1.0)}}).rows["list-1000"]
+    note = ROWS["list-1000"].note
+    assert note
+    assert all(note in text for text in told(row, "list-1000"))
+    assert all(note not in text for text in told(row, "list-10"))
+
+
+def test_the_time_to_catch_up_is_shown_in_seconds() -> None:
+    row = run({"resume": {"ours": costing(2.9, seconds=0.0351, rate=280_000)}}).rows["resume"]
+    for text in told(row, "resume"):
+        assert "s for all of them" in text
+        assert "0.0351" in text
 
 
 def test_every_plot_that_is_there_is_shown() -> None:

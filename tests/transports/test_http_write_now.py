@@ -53,6 +53,33 @@ async def test_events_leave_without_a_turn_of_the_event_loop(
     assert waits or found[-1]["result"]["content"][0]["text"] == "0"
 
 
+@pytest.mark.parametrize("plain", [True, False])
+async def test_events_that_are_ready_together_leave_in_one_write(*, plain: bool) -> None:
+    """All that is taken for a stream at once is one chunk, which is written as a whole."""
+    server = Server("telling")
+    many = 200
+
+    def tell(context: Context) -> str:
+        """Tell all steps, and wait for nothing."""
+        for number in range(1, many + 1):
+            context.progress(number, many)
+        return "told"
+
+    async def tell_in_task(context: Context) -> str:
+        """Tell them in a task."""
+        return tell(context)
+
+    server.add_tool(tell if plain else tell_in_task, "steps", description="Tell.")
+    async with served(server) as site:
+        client = await site.connect()
+        await client.send(tool("steps", meta=PROGRESS))
+        assert (await client.head()).headers["transfer-encoding"] == "chunked"
+        found = events(await client.chunk())
+        assert [each["params"]["progress"] for each in found[:-1]] == list(range(1, many + 1))
+        assert found[-1]["result"]["content"][0]["text"] == "told"
+        assert await client.chunk() == b""  # nothing else was on its way
+
+
 async def test_what_is_larger_than_the_system_takes_is_written_to_its_end() -> None:
     server = Server("telling")
 
