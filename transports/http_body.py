@@ -20,8 +20,8 @@ _EXCUSED = 16
 _TOKEN = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 _EXTENSION = rb"[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION)
-_TRAILER = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*")
+_SIZE = rb"([0-9A-Fa-f]{1,15})(?:%b)*" % _EXTENSION
+_TRAILER = rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+:[^\r\n\x00]*"
 
 
 class BadBody(Exception):
@@ -150,7 +150,7 @@ class ChunkedBody:
         return self.done
 
     def _size_line(self, line: bytes) -> None:
-        match = _SIZE.fullmatch(line)
+        match = re.fullmatch(_SIZE, line)
         if match is None:
             raise BadBody("malformed chunk size")
         self._left = int(match[1], 16)
@@ -172,7 +172,7 @@ class ChunkedBody:
             self.done = True
         elif not self._with_trailers:
             raise BadBody("trailers are not accepted", 431)
-        elif not _TRAILER.fullmatch(line):
+        elif not re.fullmatch(_TRAILER, line):
             raise BadBody("malformed trailer")
         elif self._trailers > _TRAILERS:
             raise BadBody(f"more than {_TRAILERS} bytes of trailers")

@@ -5,17 +5,20 @@ import os
 import ssl
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import SocketAttribute, SocketListener, TaskStatus
 
 from mcpcore.http.server import HttpServer
 from transports.accepting import close_listener
-from transports.http_connection import Upgrade
 from transports.http_heads import RequestParser
 from transports.http_host import HttpHost
 from transports.http_settings import HttpServerSettings
 from transports.link import App
+
+if TYPE_CHECKING:
+    from transports.http_connection import Upgrade
 
 Address = tuple[str, int]
 
@@ -38,7 +41,7 @@ class ListeningHost(HttpHost):
         *,
         settings: HttpServerSettings | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        upgrade: Upgrade | None = None,
+        upgrade: "Upgrade | None" = None,
     ) -> None:
         super().__init__(machine, app, settings=settings)
         self.upgrade = upgrade

@@ -10,7 +10,6 @@ Whoever knows the id of a session may use it, so that a record has its :func:`se
 place of the id.  Bodies, headers and queries are never logged.
 """
 
-import hashlib
 import logging
 
 from msgspec import structs
@@ -28,7 +27,9 @@ logger = logging.getLogger(LOGGER)
 
 def session_label(id: str) -> str:
     """What stands for a session in logs: always the same for the same session, and of no use."""
-    return hashlib.sha256(id.encode()).hexdigest()[:12]
+    from hashlib import sha256  # here and not above: every host names this module
+
+    return sha256(id.encode()).hexdigest()[:12]
 
 
 class HttpLog:

@@ -20,7 +20,7 @@ from transports.http_settings import ParserName
 
 Headers = list[tuple[bytes, bytes]]
 
-_SENT = re.compile(r": (?=b['\"]|bytearray)")
+_SENT = r": (?=b['\"]|bytearray)"
 _FIRST = re.compile(rb"([-!#$%&'*+.^_`|~0-9a-zA-Z]+) ([!-~]+) HTTP/([0-9]\.[0-9])\r\n")
 
 
@@ -84,7 +84,7 @@ def h11_event(connection: h11.Connection, head: bytes) -> object:
 
 def _reason(error: Exception) -> str:
     """What h11 says, without what was sent, which it quotes as Python would."""
-    return _SENT.split(str(error))[0].replace("b'", "'")
+    return re.split(_SENT, str(error))[0].replace("b'", "'")
 
 
 class _Lines:

@@ -4,9 +4,10 @@ import asyncio
 import ssl
 from abc import abstractmethod
 from contextlib import suppress
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from transports.http_protocol_tls import ServerTls
+if TYPE_CHECKING:
+    from transports.http_protocol_tls import ServerTls
 
 SMALL_READ = 64 * 1024
 """Bytes that are read at once where it is not known that more belong together."""
@@ -22,7 +23,7 @@ class WireProtocol(asyncio.BufferedProtocol):
         """The client has not taken what was written last."""
         self._inbox = inbox
         self._transport: asyncio.Transport | None = None
-        self._tls = None if ssl_context is None else ServerTls(ssl_context)
+        self._tls = None if ssl_context is None else _tls(ssl_context)
         self._held = b""  # written with what follows
         self._eof = False  # the client sends no more
         self._paused = False  # we do not read
@@ -76,7 +77,7 @@ class WireProtocol(asyncio.BufferedProtocol):
         else:
             self._decrypt(self._tls, data)
 
-    def _decrypt(self, tls: ServerTls, data: memoryview) -> None:
+    def _decrypt(self, tls: "ServerTls", data: memoryview) -> None:
         established = tls.established
         try:
             plain = tls.receive(data)
@@ -136,3 +137,10 @@ class WireProtocol(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+
+def _tls(context: ssl.SSLContext) -> "ServerTls":
+    """Imported here: a server behind a proxy does not pay for it."""
+    from transports.http_protocol_tls import ServerTls
+
+    return ServerTls(context)

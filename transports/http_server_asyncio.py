@@ -8,11 +8,11 @@ import asyncio
 import logging
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from anyio.abc import SocketAttribute, SocketListener
 
 from mcpcore.http.server import HttpServer
-from transports.http_connection import Upgrade
 from transports.http_host import Carrier, peer_name
 from transports.http_listening import PAUSE, ListeningHost
 from transports.http_protocol import HttpProtocol
@@ -21,6 +21,9 @@ from transports.http_protocol_wire import SMALL_READ
 from transports.http_settings import HttpServerSettings
 from transports.link import App
 from transports.tcp_sockets import keep_alive
+
+if TYPE_CHECKING:
+    from transports.http_connection import Upgrade
 
 __all__ = ["AsyncioServerLink"]
 
@@ -40,7 +43,7 @@ class AsyncioServerLink(ListeningHost):
         *,
         settings: HttpServerSettings | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        upgrade: Upgrade | None = None,
+        upgrade: "Upgrade | None" = None,
     ) -> None:
         super().__init__(machine, app, settings=settings, ssl_context=ssl_context, upgrade=upgrade)
         self.inbox = memoryview(bytearray(_READ))

@@ -6,12 +6,12 @@ limits on their number and bytes; the oldest go first.  Source: the Streamable H
 2025-03-26 to 2025-11-25, "Resumability and Redelivery".
 """
 
-import hmac
 import math
 import re
 from base64 import urlsafe_b64encode
 from collections import deque
-from hashlib import blake2s
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -20,9 +20,11 @@ from mcpcore.engine.events import Route
 from mcpcore.http.settings import HttpSettings
 
 if TYPE_CHECKING:
+    from hashlib import blake2s
+
     from mcpcore.http.exchange import Exchange
 
-_ID = re.compile(r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}")
+_ID = r"([0-9a-f]{1,15})\.([0-9a-f]{1,15})\.[A-Za-z0-9_-]{22}"
 _MAC_BYTES = 16
 _MAC_CHARS = 22
 _NOTHING: deque[Any] = deque(maxlen=0)
@@ -35,24 +37,37 @@ class EventIds:
     """Makes and reads the ids of one server: ``stream.position.authenticator``."""
 
     def __init__(self, secret: bytes) -> None:
-        # BLAKE2 takes a key by itself (RFC 7693), in a fraction of the time of HMAC.
-        self._key = hmac.digest(secret, b"mcpcore event ids", "sha256")
+        self._secret = secret
+        self._keyed: Callable[[bytes], blake2s] | None = None
 
     def make(self, session: str, stream: int, position: int) -> str:
         """The id of an event; position 0 is the beginning of its stream."""
         place = f"{stream:x}.{position:x}."
         text = f"{session}\n{place}".encode()
-        mac = blake2s(text, key=self._key, digest_size=_MAC_BYTES).digest()
+        keyed = self._keyed or self._begin()
+        mac = keyed(text).digest()
         return place + urlsafe_b64encode(mac)[:_MAC_CHARS].decode("ascii")
+
+    def _begin(self) -> "Callable[[bytes], blake2s]":
+        """Imported here and not above: streams have ids in sessions alone."""
+        from hashlib import blake2s
+        from hmac import digest
+
+        # BLAKE2 takes a key by itself (RFC 7693), in a fraction of the time of HMAC.
+        key = digest(self._secret, b"mcpcore event ids", "sha256")
+        self._keyed = partial(blake2s, key=key, digest_size=_MAC_BYTES)
+        return self._keyed
 
     def read(self, session: str, id: str) -> tuple[int, int] | None:
         """Return stream and position of an id of ``session``; None for everything else."""
-        match = _ID.fullmatch(id)
+        from hmac import compare_digest
+
+        match = re.fullmatch(_ID, id)
         if match is None:
             return None
         stream, position = int(match[1], 16), int(match[2], 16)
         genuine = self.make(session, stream, position)
-        return (stream, position) if hmac.compare_digest(genuine, id) else None
+        return (stream, position) if compare_digest(genuine, id) else None
 
 
 class LogEntry(Struct, eq=False, weakref=False):

@@ -4,8 +4,6 @@ Every operation costs the same however many sessions there are.  Source: the Str
 of 2025-03-26 to 2025-11-25, "Session Management".
 """
 
-import hashlib
-import hmac
 import math
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
@@ -82,7 +80,8 @@ class SessionTable:
         """Make an empty table; ids are derived from ``secret``, which must never be used again."""
         if len(secret) < MIN_SECRET:
             raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
-        self._key = hmac.new(secret, b"mcpcore session ids", hashlib.sha256).digest()
+        self._secret = secret
+        self._key = b""  # for the ids, once there is one
         self._settings = settings
         limits = (settings.session_unused, settings.session_idle)
         self._unused = min((limit for limit in limits if limit is not None), default=None)
@@ -106,8 +105,11 @@ class SessionTable:
 
     def new_id(self) -> str:
         """A session id: 256 bits, which nobody without the secret can tell, in visible ASCII."""
+        import hmac  # here and not above: a server whose clients are modern has no sessions
+
         self._count += 1
-        digest = hmac.new(self._key, b"%d" % self._count, hashlib.sha256).digest()
+        self._key = self._key or hmac.digest(self._secret, b"mcpcore session ids", "sha256")
+        digest = hmac.digest(self._key, b"%d" % self._count, "sha256")
         return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
     # In and out
@@ -164,6 +166,8 @@ class SessionTable:
         Ids are compared in constant time once the hash table has found a candidate, and a
         session of another principal looks like none.
         """
+        import hmac  # as above
+
         session = self._sessions.get(id)
         if session is None or not hmac.compare_digest(session.id.encode(), id.encode()):
             return None

@@ -16,11 +16,9 @@ HIDDEN = "<...>"
 TOKEN_PREFIX = "mcp.auth."  # noqa: S105 - how one begins, not one
 """A subprotocol that begins so is an access token."""
 
-_SECRET = re.compile(
-    rb"auth|cookie|token|secret|key|session|passw|credential|signature|assertion|jwt", re.IGNORECASE
-)
+_SECRET = rb"auth|cookie|token|secret|key|session|passw|credential|signature|assertion|jwt"
 _PROTOCOLS = b"sec-websocket-protocol"
-_OFFERED = re.compile(rb"mcp\.auth\.[^,\s]*", re.IGNORECASE)
+_OFFERED = rb"mcp\.auth\.[^,\s]*"
 
 
 class Discreet(Struct, frozen=True):
@@ -44,7 +42,7 @@ class Discreet(Struct, frozen=True):
 
 def is_secret_header(name: bytes) -> bool:
     """Whether the value of the header field may be a credential, by its name."""
-    return _SECRET.search(name) is not None
+    return re.search(_SECRET, name, re.IGNORECASE) is not None
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -57,7 +55,7 @@ def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, b
     shown = []
     for name, value in headers:
         if name.lower() == _PROTOCOLS:
-            value = _OFFERED.sub(TOKEN_PREFIX.encode() + hidden, value)
+            value = re.sub(_OFFERED, TOKEN_PREFIX.encode() + hidden, value, flags=re.IGNORECASE)
         elif is_secret_header(name):
             value = hidden
         shown.append((name, value))
