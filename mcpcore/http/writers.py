@@ -181,7 +181,7 @@ class Writer:
             self._pump()
         elif not self._over:
             if self._begun:
-                self._ask(b"", ends=True)
+                self._give_up()
             self.end()
 
     def moved(self) -> None:
@@ -193,6 +193,11 @@ class Writer:
             exchange.drop_queued()
             exchange.finish(close=True)
             self.let_go()
+
+    def _give_up(self) -> None:
+        """Nothing more is added to the stream: let the store know, or it would keep it open."""
+        if not self._view.over:
+            self._view.releases.end(self.number)
 
     def end(self) -> None:
         """Forget the stream."""
@@ -242,14 +247,14 @@ class Writer:
 
     def _begin(self, exchange: Exchange, outcome: StoreFailure | None) -> None:
         self._open -= 1
-        if isinstance(outcome, StoreFailure):
-            if not self._over:
-                exchange.source = None
-                exchange.fail(503, UNAVAILABLE)
-                self.end()
-        elif self._over:
-            # Its client left before anything could reach it.
-            self._ask(b"", ends=True)
+        failed = isinstance(outcome, StoreFailure)
+        if failed and not self._over:
+            exchange.source = None
+            exchange.fail(503, UNAVAILABLE)
+            self.end()
+        if self._over:
+            # Nobody waits for it; even what has failed may have been done.
+            self._give_up()
         else:
             self._begun = True
             self._pump()
@@ -309,6 +314,7 @@ class Writer:
         if self._named:
             self._view.steps.retry(self)
         else:
+            self._give_up()
             self.end()
 
     def again(self) -> None:

@@ -841,6 +841,35 @@ def test_events_that_a_client_without_an_id_cannot_ask_for() -> None:
     assert not one.view(session).writers
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    "kinds", [["StreamBegin"], ["StreamAppend"], ["StreamBegin", "StreamAppend"]]
+)
+def test_a_stream_that_is_given_up_does_not_stay_open(
+    kinds: list[str], done: bool, leaves: bool
+) -> None:
+    (one,) = party("a")
+    session = one.session(UNPRIMED)
+    route, key = one.call(session)
+    one.slow = leaves
+    one.failing(*kinds, done=done)
+    one.progress(key, 1)
+    if leaves:
+        one.step()
+        one.cut(route)
+        one.slow = False
+        one.pump()
+    assert one.replies[route].end is not None
+    one.pass_time(3)
+    one.failing()
+    one.pass_time(3)
+    (begun,) = one.asked(StreamBegin)
+    page = one.worker.store.read("b", session, begun.stream, 0, 1000, EPOCH + one.now)
+    assert page is None if kinds[0] == "StreamBegin" and not done else page and page.ended
+    assert not one.view(session).releases
+
+
 def test_looking_how_far_a_stream_has_come_takes_several_pages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

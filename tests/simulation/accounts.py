@@ -7,8 +7,6 @@ bytes on the wires, which are read here with ``json`` alone.
 import json
 from typing import Any
 
-from msgspec import Raw
-
 from mcpcore.engine.events import (
     EndReason,
     ErrorReceived,
@@ -20,15 +18,12 @@ from mcpcore.engine.events import (
     ResultReceived,
     SubscriptionNotification,
 )
-from tests.simulation.work import TEXTS
+from tests.simulation.common import Common
+from tests.simulation.rules import demand
+from tests.simulation.tags import Tag, check_text, error_tag, result_tag, tag_of
+from tests.simulation.work import MAX_TIMEOUT
 from tests.simulation.world import World
 
-_UPDATED = "notifications/resources/updated"
-_LISTED = "notifications/tools/list_changed"
-_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
-_URIS = "resourceSubscriptions"
-MADE = "acme/made"
-"""In the ``_meta`` of an update of a resource: its number among all of them."""
 PATIENCE = 5.0
 """Seconds that a question may stay without an answer, or a report."""
 ACTIVE, CANCELLED, ANSWERED, DEAD = "active", "cancelled", "answered", "dead"
@@ -38,29 +33,22 @@ _MOST_TRIES = 2
 """So often is a request sent, at most: once more after its connection or session was lost."""
 
 
-class BreachError(AssertionError):
-    """A rule was broken."""
-
-
-def demand(holds: bool, rule: str, *what: Any) -> None:
-    """Raise BreachError unless a rule holds."""
-    if not holds:
-        raise BreachError(": ".join([rule, *map(str, what)]))
-
-
 class Ask:
     """A request of a client, by a number of its own that travels with it."""
 
-    def __init__(self, number: int, kind: str, due: float | None, *, repeat: bool) -> None:
+    def __init__(self, number: int, kind: str, *, repeat: bool) -> None:
         self.number = number
         self.kind = kind
-        self.due = due
-        """When it must have ended at the latest, by the clock of its client."""
         self.repeat = repeat
         self.id: Any = None
         """On the wire; another one after each round of input."""
-        self.earliest: float | None = None
-        """Before that it cannot have timed out."""
+        self.timeout: float | None = None
+        self.due: float | None = None
+        """When it has to end at the latest, by the clock of its client, and not time out before."""
+        self.until: float | None = None
+        """The same by a clock that does not jump: those that do jump ahead."""
+        self._last = 0.0, 0.0
+        """What progress cannot move them beyond."""
         self.tries = 0
         """How often it was sent in its round."""
         self.acknowledged = False
@@ -68,6 +56,24 @@ class Ask:
         self.ended: str | None = None
         self.wanted: str | None = None
         """What has to become of it, if that is known."""
+
+    def timed(self, timeout: float | None, now: float, time: float) -> None:
+        """Its time begins, by the clock of its client and by the one that does not jump."""
+        self.timeout = timeout
+        self._last = now + MAX_TIMEOUT, time + MAX_TIMEOUT
+        self.due = self.until = None
+        if timeout is not None:
+            self.due, self.until = now + timeout, time + timeout
+
+    def moved(self, now: float, time: float) -> None:
+        """Progress was heard of, which begins it anew, up to a maximum."""
+        if self.timeout is not None and self.due is not None:
+            self.due = min(now + self.timeout, self._last[0])
+            self.until = min(time + self.timeout, self._last[1])
+
+    def untimed(self) -> None:
+        """It may go on for ever."""
+        self.due = self.until = None
 
 
 class Run:
@@ -111,73 +117,6 @@ class Question:
         self.ended: str | None = None
 
 
-class Tag:
-    """What a message says of itself: what it is, for which run, and which piece."""
-
-    __slots__ = ("kind", "piece", "run")
-
-    def __init__(self, kind: str, run: int, piece: int) -> None:
-        self.kind = kind
-        self.run = run
-        self.piece = piece
-
-
-def tag_of(message: Any) -> Tag | None:
-    """Read the tag of a message of a server; None where it has none."""
-    method = message.get("method")
-    if method == "notifications/progress":
-        run, piece = message["params"]["message"].split(":")
-        return Tag("progress", int(run), int(piece))
-    if method in ("notifications/message", "notifications/x"):
-        data = message["params"]
-        data = data.get("data", data)  # a text is a log message of the engine's own
-        told = isinstance(data, dict) and "r" in data
-        return Tag("note", data["r"], data["s"]) if told else None
-    if method is not None:
-        tag = question_of(message.get("params") or {}) if "id" in message else None
-        return None if tag is None else Tag("ask", int(tag.split(":")[0]), 0)
-    if "error" in message:
-        return error_tag(message["error"].get("data"))
-    return result_tag(message["result"])
-
-
-def error_tag(data: Any) -> Tag | None:
-    """Read the tag of what an error brings; None for errors that the engine makes."""
-    if isinstance(data, Raw):
-        data = json.loads(bytes(data))
-    ours = isinstance(data, dict) and "made" in data
-    return Tag("answer", data["r"], data["made"]) if ours else None
-
-
-def result_tag(result: Any) -> Tag | None:
-    """Read the tag of a result."""
-    data = result.get("structuredContent")
-    if data is None and result.get("resultType") == "input_required":
-        data = json.loads(result["requestState"])
-    if data is None and "nextCursor" in result:
-        run, made = result["nextCursor"].split(":")
-        return Tag("answer", int(run), int(made))
-    return None if data is None else Tag("answer", data["r"], data["made"])
-
-
-def check_text(data: Any) -> None:
-    """Demand that a text has come as it was sent: ``t`` says which it was."""
-    told = data.get("structuredContent") or data
-    if "t" in told:
-        text = data["content"][0]["text"] if "content" in data else data["text"]
-        demand(text == TEXTS[told["t"]], "texts arrive as they were sent", told["t"], text)
-
-
-def question_of(params: Any) -> str | None:
-    """Read the tag of a question: run, number and how to behave."""
-    if isinstance(params.get("message"), str):
-        return str(params["message"])
-    if "messages" in params:
-        return str(params["messages"][0]["content"]["text"])
-    tag = (params.get("_meta") or {}).get("tag")
-    return None if tag is None else str(tag)
-
-
 class Accounts:
     """The books of one run."""
 
@@ -196,34 +135,12 @@ class Accounts:
         self.by_id: dict[int, dict[Any, Ask]] = {}
         self.perfect = False
         """Nothing goes wrong, and limits are high."""
+        self.common = Common(self)
+        """What concerns no request."""
         self.reports: dict[str, int] = {}
         """By question: the progress that its client has reported last."""
         self.questions: dict[Any, Question] = {}
         """By machine and id."""
-        self.subscribed: set[tuple[int, str]] = set()
-        """Clients with what they have asked to be told of in their sessions."""
-        self.changes = 0
-        """Updates of resources that were made."""
-        self.heard_changes: dict[tuple[int, str], int] = {}
-        """By client and resource: the newest change that was heard of."""
-        self._owed: dict[tuple[int, str], int] = {}
-        """... and the newest that was made when it had been promised."""
-        self._interest: dict[tuple[int, str], list[Ask]] = {}
-        """By client and resource: the requests to be told of it, or not any more."""
-        self._left: dict[tuple[int, str], int] = {}
-        """... for which it has ended: the updates that were made before."""
-        self.listens: dict[tuple[int, Any], dict[str, Any]] = {}
-        """By client and id: what a listen stream is to carry."""
-        self.sessions: set[int] = set()
-        """Clients that have had a session."""
-        self.reopened: set[int] = set()
-        """Clients whose standalone stream has begun anew, be it in another session."""
-        self._all: dict[tuple[int, int], list[int]] = {}
-        """By client and server: the news for all that was heard."""
-        self._told: dict[tuple[Any, int], set[int]] = {}
-        """By session and server: the news for all that has left for it."""
-        self.last_news: dict[int, int] = {}
-        """By server: the news that was made when nothing went wrong any more."""
         self._ran: dict[tuple[int, int, int], list[Run]] = {}
         self.requests = 0
 
@@ -239,53 +156,6 @@ class Accounts:
         self.asks.setdefault(client, {})[ask.number] = ask
         self.requests += 1
 
-    def subscribing(self, client: int, ask: Ask, uri: str) -> None:
-        """A client asks to be told of a resource, or not any more."""
-        place = client, uri
-        if ask.kind == "subscribe":
-            self.subscribed.add(place)
-        self._left.pop(place, None)
-        self._interest.setdefault(place, []).append(ask)
-
-    def changed(self, uri: str) -> None:
-        """A resource has changed: where nothing goes wrong, whoever was promised so hears of it."""
-        self.changes += 1
-        if not self.perfect or self.shared:
-            return
-        for client in self.asks:
-            if self._promised(client, uri):
-                self._owed[client, uri] = self.changes
-
-    def _promised(self, client: int, uri: str) -> bool:
-        asked = self._interest.get((client, uri), [])
-        settled = all(ask.ended == "ResultReceived" for ask in asked)
-        if asked and settled and asked[-1].kind == "subscribe":
-            return True
-        known = self.by_id[client]
-        return any(
-            known[id].acknowledged and known[id].ended is None
-            for (listener, id), chosen in self.listens.items()
-            if listener == client and uri in chosen[_URIS]
-        )
-
-    def changes_told(self, client: int) -> None:
-        """Whom a change was promised has heard of it, or of a newer one, unless it wants none."""
-        for (listener, uri), made in self._owed.items():
-            if listener == client and self._promised(client, uri):
-                heard = self.heard_changes.get((client, uri), 0)
-                demand(heard >= made, "a change is told", client, uri, heard, made)
-
-    def _leave(self, client: int, ask: Ask) -> None:
-        """A client was answered that it is not told of a resource any more.
-
-        Unless a request to be told of it may yet arrive, or another worker has not heard of it.
-        """
-        for place, asked in self._interest.items():
-            if place[0] == client and asked[-1] is ask:
-                settled = all(each.ended == "ResultReceived" for each in asked)
-                if settled and not self.twice and not self.shared:
-                    self._left[place] = self.changes
-
     def became(self, client: int, event: Event, now: float) -> Ask | None:
         """A client was told something: take note of what became of a request of its own."""
         if isinstance(event, ResultReceived | ErrorReceived | RequestEnded | InputRequired):
@@ -297,22 +167,17 @@ class Accounts:
         if isinstance(event, ProgressReceived):
             run, piece = (event.message or "").split(":")
             self._heard(client, int(run), int(piece), progress=True)
+            self.by_id[client][event.request].moved(now, self.world.time)
         elif isinstance(event, NotificationReceived | SubscriptionNotification):
             data = json.loads(bytes(event.params))
             data = data.get("data", data)
             if not isinstance(data, dict):
                 return None
-            if MADE in (data.get("_meta") or ()):
-                self.heard_changes[client, data["uri"]] = data["_meta"][MADE]
-            elif "r" in data:
+            if "r" in data:
                 self._heard(client, data["r"], data["s"])
-            elif "all" in data:
-                self._heard_all(client, data["by"], data["all"])
+            else:
+                self.common.heard(client, data)
         return None
-
-    def heard_all(self, client: int, server: int) -> list[int]:
-        """The news for all that a client has heard of a server."""
-        return self._all.get((client, server), [])
 
     def sent(self, client: int, id: Any) -> None:
         """A client has sent a request, for the first time or once more."""
@@ -321,26 +186,18 @@ class Accounts:
             ask.tries += 1
             demand(ask.tries <= _MOST_TRIES, "repeats have a bound", client, ask.number, ask.tries)
 
-    def _heard_all(self, client: int, server: int, piece: int) -> None:
-        heard = self._all.setdefault((client, server), [])
-        # What was on a stream that nobody can ask for again may come later, on the next one; and a
-        # worker that hears of news late tells them to a session that is younger than they are.
-        once = client in self.reopened or piece not in heard
-        demand(once, "news for all comes once", client, server, piece)
-        loose = self.late or client in self.reopened
-        ordered = loose or not heard or piece > heard[-1]
-        demand(ordered, "news for all comes in order", client, server, piece, heard)
-        heard.append(piece)
-
     def _end(self, client: int, ask: Ask, event: Any, now: float) -> None:
         demand(ask.ended is None, "one terminal event a request", client, ask.number, event)
         demand(ask.id == event.request, "the end is that of the last try", client, event)
+        time, until = self.world.time, ask.until
+        late = until is not None and time > until + 0.001
+        demand(not late, "nothing ends late", client, ask.number, time, until)
         ask.ended = type(event).__name__
         if isinstance(event, RequestEnded):
             ask.ended = event.reason.name
-            first = ask.earliest
-            early = ask.ended == "TIMED_OUT" and first is not None and now < first - 0.001
-            demand(not early, "nothing times out early", client, ask.number, now, first)
+            due = ask.due
+            early = ask.ended == "TIMED_OUT" and due is not None and now < due - 0.001
+            demand(not early, "nothing times out early", client, ask.number, now, due)
         else:
             tag: Tag | None = None
             if isinstance(event, ResultReceived):
@@ -355,7 +212,7 @@ class Accounts:
             ask.ended = None  # its next try follows
             del self.by_id[client][event.request]
         if ask.kind == "unsubscribe" and isinstance(event, ResultReceived):
-            self._leave(client, ask)
+            self.common.unsubscribed(client, ask)
         if ask.wanted is not None and not isinstance(event, InputRequired):
             fits = ask.ended in ask.wanted.split("|")
             demand(fits, "what nothing disturbs succeeds", client, ask.number, ask.kind, event)
@@ -431,33 +288,6 @@ class Accounts:
             whole = not self.perfect or question.heard == self.reports.get(question.tag, 0)
             demand(whole, "all reports come before the answer", question.tag, question.heard)
 
-    # What is on the wires
-
-    def for_all(self, session: Any, message: Any) -> None:
-        """A server has sent something in a session: keep in mind what of it is for all."""
-        if message.get("method") == "notifications/x" and "all" in message["params"]:
-            params = message["params"]
-            self._told.setdefault((session, params["by"]), set()).add(params["all"])
-
-    def change(self, client: int, message: Any) -> None:
-        """A server has sent a client something: of changes it hears what it has asked for."""
-        method = message.get("method")
-        if method not in (_UPDATED, _LISTED):
-            return
-        rule, params = "a change is for those who asked to hear of it", message.get("params") or {}
-        uri, stream = params.get("uri"), (params.get("_meta") or {}).get(_SUBSCRIPTION)
-        if stream is not None:
-            chosen = self.listens.get((client, stream))
-            demand(chosen is not None, rule, client, message)
-            assert chosen is not None
-            wanted = chosen.get("toolsListChanged") if uri is None else uri in chosen[_URIS]
-            demand(bool(wanted), rule, client, message, chosen)
-        elif uri is not None:
-            demand((client, uri) in self.subscribed, rule, client, message)
-            made: int = params["_meta"][MADE]
-            heard = made <= self._left.get((client, uri), made)
-            demand(heard, "no change is told after the end of a subscription", client, message)
-
     def seen(
         self, message: Any, place: Any, *, again: bool = False, at_once: bool = False
     ) -> Tag | None:
@@ -510,6 +340,12 @@ class Accounts:
             late = ask.ended is None and ask.due is not None and ask.due < now - 0.001
             demand(not late, "no deadline is missed", client, ask.number, ask.due, now)
 
+    def all_ended(self, client: int) -> None:
+        """Whatever a client has asked for has come to its end, but for what it listens to."""
+        for ask in self.asks.get(client, {}).values():
+            over = ask.ended is not None or ask.kind == "listen"
+            demand(over, "once faults stop every request ends", client, ask.number, ask.kind)
+
     def settled(self, client: int) -> None:
         """Every request of a client that is done with has come to its end."""
         for ask in self.asks.get(client, {}).values():
@@ -528,14 +364,6 @@ class Accounts:
         for run in self.runs.values():
             if run.state == ACTIVE and run.machine in machines:
                 run.state = DEAD
-
-    def all_told(self) -> None:
-        """Whom the last news for all has reached was sent all of it since its beginning."""
-        for (session, server), pieces in self._told.items():
-            last = self.last_news.get(server)
-            if last in pieces and not self.tight:
-                whole = len(pieces) == last - min(pieces) + 1
-                demand(whole, "no news for all is lost", session, server, sorted(pieces))
 
     def all_settled(self) -> None:
         """Every question of a server has come to its end."""

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from mcpcore.engine.events import EndReason
-from tests.simulation.accounts import ACTIVE, Run, demand
+from tests.simulation.accounts import ACTIVE, Run
+from tests.simulation.rules import demand
 
 CANCELLED = "notifications/cancelled"
 GIVEN_UP = frozenset({EndReason.CANCELLED, EndReason.TIMED_OUT})

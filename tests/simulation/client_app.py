@@ -18,9 +18,11 @@ from mcpcore.engine.events import (
 from mcpcore.http.client import HttpClient
 from mcpcore.http.recovery import Recovery, StreamInterrupted
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from tests.simulation.accounts import Accounts, Ask, demand, question_of
+from tests.simulation.accounts import Accounts, Ask
 from tests.simulation.cancelling import GIVEN_UP
-from tests.simulation.work import MAX_TIMEOUT, TEXTS, Work
+from tests.simulation.rules import demand
+from tests.simulation.tags import question_of
+from tests.simulation.work import TEXTS, TIMEOUT, Work
 
 _LATE = 2.0
 
@@ -62,19 +64,15 @@ class ClientApp:
             id = machine.request(method, params, now=now, timeout=timeout, **options)
         except (LocalProtocolError, CapabilityMissing):
             return None
-        due = None
-        if timeout is not None:
-            due = now + (MAX_TIMEOUT if work.progress else timeout)
         lasting = work.kind in ("list", "ping", "subscribe", "unsubscribe", "listen", "level")
-        ask = Ask(work.number, work.kind, due, repeat=bool(repeat) or lasting)
+        ask = Ask(work.number, work.kind, repeat=bool(repeat) or lasting)
         ask.wanted = wanted
-        if timeout is not None and work.kind != "listen":
-            ask.earliest = now + timeout
+        ask.timed(timeout, now, self._host.world.time)
         self._books.asked(self._number, ask, id)
         if work.kind in ("subscribe", "unsubscribe"):
-            self._books.subscribing(self._number, ask, work.uri)
+            self._books.common.subscribing(self._number, ask, work.uri)
         elif work.kind == "listen":
-            self._books.listens[self._number, id] = filter_of(work)
+            self._books.common.listens[self._number, id] = filter_of(work)
         if work.cancel_after is not None:
             self._host.after(work.cancel_after, self._cancel, ask)
         self._host.turn()
@@ -126,7 +124,7 @@ class ClientApp:
             self._host.after(0.1, self._retry, ask, event)
         elif isinstance(event, SubscriptionAcknowledged):
             listen = self._books.by_id[self._number][event.request]
-            listen.due = None
+            listen.untimed()
             listen.acknowledged = True
             self.listening.add(event.request)
         elif isinstance(event, ResultReceived | ErrorReceived | RequestEnded):
@@ -134,12 +132,12 @@ class ClientApp:
             if isinstance(event, RequestEnded) and event.reason in GIVEN_UP:
                 self._dropped.add(event.request)
         elif isinstance(event, Ready):
-            if self._number in self._books.sessions:
-                self._books.reopened.add(self._number)
-            self._books.sessions.add(self._number)
+            if self._number in self._books.common.sessions:
+                self._books.common.reopened.add(self._number)
+            self._books.common.sessions.add(self._number)
         elif isinstance(event, StreamInterrupted):
             if event.request is None and event.recovery is not Recovery.RESUME:
-                self._books.reopened.add(self._number)
+                self._books.common.reopened.add(self._number)
         elif isinstance(event, ProgressReceived):
             demand(ask is None, "news is no end")
 
@@ -203,7 +201,7 @@ class ClientApp:
         except LocalProtocolError:
             ask.ended = "ABANDONED"
             return
-        ask.due, ask.earliest = host.now() + MAX_TIMEOUT, None
+        ask.timed(TIMEOUT, host.now(), host.world.time)
         self._books.asked(self._number, ask, id)
         host.turn()
 

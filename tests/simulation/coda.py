@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.http.client import HttpClient
-from tests.simulation.accounts import ACTIVE, demand
+from tests.simulation.accounts import ACTIVE
+from tests.simulation.common import TOOLS
+from tests.simulation.rules import demand
 from tests.simulation.work import URIS, Script, Work, draw_script
 
 if TYPE_CHECKING:
@@ -11,10 +13,16 @@ if TYPE_CHECKING:
 
 LENGTH = 60.0
 """Seconds in which all of it is done."""
-_POLITE, _HEARS, _NEVER, _CHANGES = 101, 102, 103, 104
-"""Numbers of the pieces of work."""
+_POLITE, _NEVER, _HEARS, _CHANGES = 101, 102, 103, 104
+"""Numbers of the pieces of work; who listens by one that is odd hears of the list of tools, too."""
 _CALLS = _POLITE, _NEVER, _CHANGES
-_SCRIPT: Script = [[0.0, "uri"], [0.1, "poll"], [1.0, "ask roots yes"], [0.1, "answer 0"]]
+_SCRIPT: Script = [
+    [0.0, "uri"],
+    [0.0, "tools"],
+    [0.1, "poll"],
+    [1.0, "ask roots yes"],
+    [0.1, "answer 0"],
+]
 _APART = 2.0
 """Seconds between what clients do, so that there is room where limits are low."""
 _URI = URIS[_CHANGES % len(URIS)]
@@ -34,10 +42,11 @@ class Coda:
         ]
 
     def main_part(self) -> None:
-        """Demand what must have come about until now, if nothing went wrong."""
+        """Demand what must have come about until now: all of it, if nothing went wrong."""
         for client in self._clients:
+            self._books.all_ended(client.number)
             if self._perfect and hears(client):
-                self._books.changes_told(client.number)
+                self._books.common.changes_told(client.number)
 
     def begin(self) -> None:
         """Let every client do its work, and every server tell its news."""
@@ -77,7 +86,7 @@ class Coda:
     def check(self) -> None:
         """Demand that all of it has come about."""
         books = self._books
-        books.all_told()
+        books.common.all_told()
         for client in self._clients:
             asks = books.asks[client.number]
             done = all(ask.ended for ask in asks.values() if ask.number in _CALLS)
@@ -108,15 +117,16 @@ class Coda:
             demand(ready, "a server learns that its client is ready", client.name)
 
     def _heard(self, client: Any) -> None:
-        books, modern = self._books, client.machine.revision.modern
+        common, modern = self._books.common, client.machine.revision.modern
         if not hears(client):
             return
-        made = books.heard_changes.get((client.number, _URI), 0)
-        demand(made == books.changes, _NOT_SAID, client.name, "a change", made, books.changes)
+        for what, made in ((_URI, common.changes), (TOOLS, common.listed)):
+            heard_of = common.heard_of(client.number, what)
+            demand(heard_of == made, _NOT_SAID, client.name, "a change", what, heard_of, made)
         if modern:
             return
-        for server, last in books.last_news.items():
-            heard = books.heard_all(client.number, server)
+        for server, last in common.last_news.items():
+            heard = common.heard_all(client.number, server)
             demand(last in heard, _NOT_SAID, client.name, "news for all", server, last)
 
 

@@ -16,7 +16,8 @@ AGAIN = 18.0
 """So much later half of the connections that were dropped are dropped again, with what they have
 brought since then: in most cases a comment at most."""
 _BURIED = 5.0
-"""Seconds until a store takes a worker for gone."""
+"""Seconds until somebody tells the store that half of the workers that crash are gone; that the
+others are, it finds out when their lease has lapsed."""
 
 
 def strike(run: "Performance", fault: Fault) -> None:
@@ -105,7 +106,6 @@ def _crash_server(run: "Performance", fault: Fault) -> None:
     if not host.up:
         return
     run.books.forget_server(host.machines)
-    worker = getattr(host, "worker", None)
     links = host.crash()
     for client in run.scenery.clients:
         for trip in [*getattr(client, "trips", {}).values()]:
@@ -113,8 +113,8 @@ def _crash_server(run: "Performance", fault: Fault) -> None:
                 links.append(trip)
     for link in links:
         link.drop(fault.amount, _NOTICED, _NOTICED)
-    if worker is not None:
-        run.world.after(_BURIED, host.bury, worker.name)
+    if host.stored and fault.target >= 4:
+        run.world.after(_BURIED, host.bury, host.identity)
     run.world.after(fault.length, host.restart)
 
 
@@ -162,6 +162,10 @@ def _store_fail(run: "Performance", fault: Fault) -> None:
     run.world.after(fault.length, setattr, host, "store_fails", _none)
 
 
+def _store_cut(run: "Performance", fault: Fault) -> None:
+    _server(run, fault).cut_off(fault.length)
+
+
 def _all(step: Step) -> bool:
     return True
 
@@ -184,4 +188,5 @@ _STRIKES: dict[str, Callable[["Performance", Fault], None]] = {
     "jump": _jump,
     "store_slow": _store_slow,
     "store_fail": _store_fail,
+    "store_cut": _store_cut,
 }

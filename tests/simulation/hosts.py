@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mcpcore.engine.events import Event
-from tests.simulation.accounts import Accounts, demand
+from tests.simulation.accounts import Accounts
 from tests.simulation.cancelling import Arrivals
+from tests.simulation.rules import demand
 from tests.simulation.wires import Streams
 from tests.simulation.world import World
 

@@ -9,14 +9,11 @@ from mcpcore.engine.reconnecting import Reconnection, ReconnectSettings
 from mcpcore.http.client import HttpClient
 from mcpcore.http.messages import HttpAbort, HttpEnd, HttpHead, HttpSend
 from mcpcore.http.server import HttpServer
-from mcpcore.http.storing import Step
-from tests.http.cluster import Worker
 from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
-from tests.simulation.hosts import EPOCH, App, Host, Machine, Scene
+from tests.simulation.hosts import App, Host, Machine, Scene
 from tests.simulation.network import Weather
 from tests.simulation.returns import Returns
 from tests.simulation.trip import Trip
-from transports.stores.memory import MemoryStore
 
 _GHOST = 30.0
 """Seconds after which whoever has sent a request twice has left."""
@@ -25,7 +22,10 @@ _REFUSED = Fault(FaultKind.CONNECT)
 
 
 class HttpServerHost(Host):
-    """One HttpServer; with a store, one of the workers that share it."""
+    """One HttpServer."""
+
+    stored = False
+    """It shares a store with others."""
 
     def __init__(
         self,
@@ -33,31 +33,20 @@ class HttpServerHost(Host):
         name: str,
         make_machine: Callable[[str], HttpServer],
         make_app: Callable[["HttpServerHost"], App],
-        store: MemoryStore | None = None,
     ) -> None:
         super().__init__(scene, name)
         self._make_machine = make_machine
         self._make_app = make_app
-        self._store = store
-        self.stored = store is not None
         self.trips: dict[int, Trip] = {}
-        self.worker: Worker | None = None
-        self.neighbours: list[HttpServerHost] = []
         self.told = self.now()
         """The time that its machine was told last."""
-        self.store_delay = 0.002
-        self.store_fails: Callable[[Step], bool] = lambda step: False
-        self.store_does_it = False
-        self._chance = scene.world.chance(f"store/{name}")
-        self._working = self._reading = False
         self._boot()
 
     def _boot(self) -> None:
-        name = f"{self.name}-{self.life}"
-        self.machine = self._make_machine(name)
+        self.identity = f"{self.name}-{self.life}"
+        """Its name in this life."""
+        self.machine = self._make_machine(self.identity)
         self.app = self._make_app(self)
-        if self._store is not None:
-            self.worker = Worker(name, self.machine, self._store)  # type: ignore[arg-type]
 
     def tick(self, machine: Machine, turn: Callable[[], None]) -> None:
         """Let the machine do what is due now."""
@@ -84,18 +73,10 @@ class HttpServerHost(Host):
                     self._take(trip)
         self.scene.look(self.machine)
         self.arm(self.machine, self.turn)
-        worker = self.worker
-        if worker is not None and worker.asked and not self._working:
-            self._working = True
-            self.after(self._pace(), self._carry_out)
 
     def handle(self, event: Event, machine: Any) -> None:
-        """Take an event: steps go to the store."""
-        if isinstance(event, Step):
-            assert self.worker is not None
-            self.worker.asked.append(event)
-        else:
-            self.app.handle(event, machine)
+        """Take an event."""
+        self.app.handle(event, machine)
 
     def write(self, trip: Trip) -> None:
         """There is room again."""
@@ -116,66 +97,20 @@ class HttpServerHost(Host):
                 self.world.note(self.name, f"writes on {trip.route}", shown)
                 trip.put(data)
 
-    # The store
-
-    def _pace(self) -> float:
-        return self.store_delay * (0.5 + self._chance.random())
-
-    def _carry_out(self) -> None:
-        worker = self.worker
-        assert worker is not None
-        worker.fails, worker.done_anyway = self.store_fails, self.store_does_it
-        count = len(worker.asked)
-        if count > 1 and self._chance.random() < 0.3:
-            count = self._chance.randrange(1, count)
-        worker.carry_out(count, EPOCH + self.now())
-        self.after(self._pace(), self._learn)
-        for host in (self, *self.neighbours):
-            host.look_for_mail()
-
-    def _learn(self) -> None:
-        worker = self.worker
-        assert worker is not None
-        self._working = False
-        while worker.outcomes:
-            worker.learn(0, self.now())
-        self.turn()
-
-    def look_for_mail(self) -> None:
-        """There may be notes for this worker."""
-        if not self._reading and self.up:
-            self._reading = True
-            self.after(self._pace(), self._read_mail)
-
-    def _read_mail(self) -> None:
-        worker = self.worker
-        assert worker is not None
-        self._reading = False
-        worker.read_mail()
-        while worker.notes:
-            self.machine.note(worker.notes.popleft(), now=self.now())  # type: ignore[attr-defined]
-        self.turn()
-
     # Life
 
     def crash(self) -> list[Trip]:
         """Forget everything; give the connections that break."""
         self.up = False
         self.life += 1
+        self._forget_sessions()
         trips = list(self.trips.values())
         self.trips.clear()
         self._armed.clear()
-        if self._store is None:
-            self.scene.streams.until.clear()
-        self._working = self._reading = False
         return trips
 
-    def bury(self, name: str) -> None:
-        """The store finds out that a worker is gone."""
-        if self._store is not None:
-            self._store.leave(name)
-            for host in (self, *self.neighbours):
-                host.look_for_mail()
+    def _forget_sessions(self) -> None:
+        self.scene.streams.until.clear()
 
     def restart(self) -> None:
         """Begin anew."""

@@ -13,7 +13,7 @@ from mcpcore.http.client import HttpClient
 from mcpcore.http.exchange import HARD_FACTOR
 from mcpcore.http.server import HttpServer
 from mcpcore.http.stored import StoredHttpServer
-from tests.simulation.accounts import demand
+from tests.simulation.rules import demand
 
 _SLACK = 1 << 15
 """Bytes: the longest message that the applications make, several times over."""

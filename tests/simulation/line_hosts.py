@@ -61,6 +61,8 @@ class Link:
 class LineServer(Host):
     """Takes connections, each with a Peer of its own."""
 
+    stored = False
+
     def __init__(
         self, scene: Scene, name: str, config: Config, make_app: Callable[["LineServer"], App]
     ) -> None:

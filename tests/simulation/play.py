@@ -6,12 +6,13 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore.spec.errors import LocalProtocolError
-from tests.simulation.accounts import PATIENCE, Accounts, BreachError, demand
+from tests.simulation.accounts import PATIENCE, Accounts
 from tests.simulation.client_app import ClientApp
 from tests.simulation.coda import LENGTH, Coda
 from tests.simulation.faults import AGAIN, strike
 from tests.simulation.hosts import Scene
 from tests.simulation.invariants import Watch, rested
+from tests.simulation.rules import BreachError, demand
 from tests.simulation.scenes import Scenery, build
 from tests.simulation.schedule import SPAN, Place, Schedule
 from tests.simulation.work import Work, draw_work
@@ -82,7 +83,7 @@ class Performance:
         twice = any(fault.kind == "twice" for fault in schedule.faults)
         chance = world.chance("scene")
         tight = chance.random() < 0.15
-        late = any(fault.kind in ("store_slow", "store_fail") for fault in schedule.faults)
+        late = any(fault.kind.startswith("store_") for fault in schedule.faults)
         shared = schedule.scenario == "store"
         self.books = Accounts(world, tight=tight, twice=twice, late=late, shared=shared)
         self.scene = Scene(world, self.books)
@@ -164,6 +165,9 @@ class Performance:
             for machine in server.machines if server.up else ():
                 left = getattr(machine, "sessions", 0)
                 demand(not left, "a session that nobody uses ends", server.name, left)
+        shared = scenery.shared
+        if shared is not None:
+            shared.unused(scenery.servers[0].now())
         self._until(world.time + _REST)
         demand(world.idle, "all sides fall idle")
         self.books.all_settled()
@@ -171,6 +175,8 @@ class Performance:
             if host.up:
                 for machine in host.machines:
                     rested(machine, host.name)
+        if shared is not None:
+            shared.rested(scenery.servers[0].now())
 
 
 def expectation(work: Work) -> str | None:

@@ -5,7 +5,7 @@ What a client has got is read from the bytes that have reached it.
 
 from typing import Any
 
-from tests.simulation.accounts import demand
+from tests.simulation.rules import demand
 from tests.simulation.wires import Exchange
 
 _BACK = "whoever comes back to a stream names the last event it has got"

@@ -18,10 +18,11 @@ from tests.simulation.http_hosts import HttpClientHost, HttpServerHost
 from tests.simulation.line_hosts import LineClient, LineServer, Link
 from tests.simulation.network import WINDOW, Weather
 from tests.simulation.server_app import ServerApp
+from tests.simulation.shared_store import SharedStore
+from tests.simulation.store_hosts import StoredServerHost
 from tests.simulation.wires import SESSION_UNUSED
 from tests.simulation.work import MAX_TIMEOUT, TIMEOUT
 from transports.stores.base import StoreSettings
-from transports.stores.memory import MemoryStore
 
 _BACK = ReconnectSettings(attempts=8, first_delay=0.5, max_delay=15.0)
 
@@ -44,6 +45,12 @@ def _revisions(chance: Random, *, http: bool) -> tuple[tuple[Revision, ...], Neg
     return (row,), Negotiation.LEGACY
 
 
+def _store_settings(*, tight: bool) -> StoreSettings:
+    if not tight:
+        return StoreSettings()
+    return StoreSettings(events=40, event_bytes=12_000, queue_bytes=3000)
+
+
 class Scenery:
     """The hosts of one run.  Each client stands in a slot, where another may follow it."""
 
@@ -59,6 +66,8 @@ class Scenery:
             usual = windows.choice((WINDOW, WINDOW, 2000, 20_000))
             weather.usual_window = weather.window = 600 if tight else usual
         self.servers: list[Any] = []
+        self.shared: SharedStore | None = None
+        """What the servers share."""
         self.clients: list[Any] = []
         """All that there ever were."""
         self._slots: list[Any] = []
@@ -153,31 +162,30 @@ def _http(scenery: Scenery, scenario: str, chance: Random) -> None:
         replay_age=200.0,
         session_view_idle=chance.choice((1.0, 300.0)),
     )
-    store: MemoryStore | None = None
+    shared: SharedStore | None = None
     if scenario == "store":
-        store = MemoryStore(StoreSettings(lease=1e12), clock=lambda: scene.world.time)
-        store._secret = b"the secret of all workers".ljust(32)
+        shared = scenery.shared = SharedStore(scene.world, _store_settings(tight=tight))
 
     def make_machine(name: str) -> Any:
-        if store is not None:
-            return make_stored(store, name, settings, limits=limits)
+        if shared is not None:
+            return make_stored(shared.store, name, settings, limits=limits)
         return make_server(settings, limits=limits, secret=name.encode().ljust(32))
 
     def place(event: RequestReceived, machine: Any) -> int:
         return event.route or scene.streams.pipes[event.session or ""]
 
-    for number in range(chance.randint(1, 3) if store is not None else 1):
-        scenery.servers.append(
-            HttpServerHost(
-                scene,
-                f"w{number + 1}",
-                make_machine,
-                lambda host: ServerApp(host, place),
-                store,
-            )
-        )
-    for server in scenery.servers:
-        server.neighbours = [each for each in scenery.servers if each is not server]
+    def make_app(host: HttpServerHost) -> ServerApp:
+        return ServerApp(host, place)
+
+    if shared is None:
+        scenery.servers.append(HttpServerHost(scene, "w1", make_machine, make_app))
+    else:
+        for number in range(chance.randint(1, 3)):
+            name = f"w{number + 1}"
+            worker = StoredServerHost(scene, name, make_machine, make_app, shared)
+            scenery.servers.append(worker)
+        for server in scenery.servers:
+            server.neighbours = [each for each in scenery.servers if each is not server]
     spoken = [_revisions(chance, http=True) for _ in range(scenery.size)]
     only_legacy = scenario == "sse"
     picks = scene.world.chance("balancer")

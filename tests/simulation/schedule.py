@@ -50,6 +50,8 @@ KINDS: dict[str, Kind] = {
     "store_slow": Kind(SERVER, (0.1, 1.0, 12.0), _LENGTHS, ("store",)),
     # steps fail; with ``amount`` 1 they are carried out all the same
     "store_fail": Kind(SERVER, (0, 1), (0.5, 2.0, 15.0), ("store",)),
+    # a server and the store hear nothing of each other; beyond 10 seconds the others take over
+    "store_cut": Kind(SERVER, (0.0,), (2.0, 15.0, 40.0), ("store",)),
 }
 SCENARIOS = ("lines", "http", "store", "sse")
 

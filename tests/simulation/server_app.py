@@ -17,18 +17,11 @@ from mcpcore.engine.events import (
 from mcpcore.engine.input_rounds import InputRequest
 from mcpcore.http.server import HttpServer
 from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
-from tests.simulation.accounts import (
-    ACTIVE,
-    ANSWERED,
-    CANCELLED,
-    DEAD,
-    MADE,
-    PATIENCE,
-    Run,
-    check_text,
-    demand,
-)
+from tests.simulation.accounts import ACTIVE, ANSWERED, CANCELLED, DEAD, PATIENCE, Run
+from tests.simulation.common import MADE
 from tests.simulation.hosts import Host
+from tests.simulation.rules import demand
+from tests.simulation.tags import check_text
 from tests.simulation.work import NEVER, TEXTS, URIS
 
 _EVICTIONS = ("it is not kept any more", "it has expired", "idle for too long", "too old")
@@ -172,12 +165,14 @@ class ServerApp:
     # What concerns everybody
 
     def _do_tools(self, job: Job) -> None:
-        self._announce(job, "notifications/tools/list_changed", None)
+        self._books.common.listed += 1
+        made = {"_meta": {MADE: self._books.common.listed}}
+        self._announce(job, "notifications/tools/list_changed", made)
 
     def _do_uri(self, job: Job) -> None:
         uri = URIS[job.run.ask % len(URIS)]
-        self._books.changed(uri)
-        made = {"_meta": {MADE: self._books.changes}}
+        self._books.common.changed(uri)
+        made = {"_meta": {MADE: self._books.common.changes}}
         self._announce(job, "notifications/resources/updated", {"uri": uri, **made})
 
     def _do_all(self, job: Job) -> None:
@@ -190,7 +185,7 @@ class ServerApp:
     def last_news(self) -> None:
         """Tell everybody something for the last time."""
         said = self._news()
-        self._books.last_news[self._number] = said["all"]
+        self._books.common.last_news[self._number] = said["all"]
         for machine in self._host.machines:  # type: ignore[attr-defined]
             with suppress(LocalProtocolError):
                 machine.notify("notifications/x", said)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 
+from mcpcore.http.storing import SessionRecord, SessionSave, StreamBegin
 from tests.simulation.campaign import REPORT, campaign
+from tests.simulation.hosts import EPOCH
 from tests.simulation.network import Pipe, Weather
 from tests.simulation.play import play
 from tests.simulation.schedule import (
@@ -23,7 +25,9 @@ from tests.simulation.schedule import (
     shrink,
     write_works,
 )
+from tests.simulation.shared_store import SharedStore
 from tests.simulation.world import World
+from transports.stores.base import StoreSettings
 
 QUICK = 80
 """Schedules of each scenario in the quick run."""
@@ -37,6 +41,12 @@ FOUND = [
     Schedule(702870, "store", read_faults("store_slow@0.387:6:1:25,crash_server@16.59:5:0:0.1")),
     Schedule(9000041, "http", read_faults("refuse@0.143:3:0:25"), ()),
     Schedule(9000002, "store", read_faults("store_fail@0.183:3:0:15"), ()),
+    Schedule(
+        60000045,
+        "store",
+        read_faults("store_cut@7.519:5:0:15,crash_client@8.271:5:0:2"),
+        read_works("1:6"),
+    ),
 ]
 
 
@@ -80,6 +90,28 @@ def test_a_seed_is_one_run_in_every_process() -> None:
     }
     assert len(digests) == 1
     assert len(digests.pop().split()) == 12
+
+
+@pytest.mark.parametrize(("silent", "taken"), [(9.0, "w"), (11.0, None)])
+def test_a_worker_that_says_nothing_keeps_what_it_holds_for_its_lease(
+    silent: float, taken: str | None
+) -> None:
+    world = World(1)
+    shared = SharedStore(world, StoreSettings())
+    record = SessionRecord(
+        id="s", revision="2025-11-25", capabilities=Raw(b"{}"), created=EPOCH, owner="o"
+    )
+    begin = StreamBegin(token=2, session="s", stream=7)
+    for worker in ("w", "other"):
+        shared.arrives(worker)
+    shared.store.commit("w", [SessionSave(token=1, session="s", record=record), begin], EPOCH)
+    shared.vanishes("w")
+    assert not world.step(silent)
+    shared.present()
+    shared.store.receive("other", 0)
+    assert shared.store._all.sessions["s"].streams[7].holder == taken
+    assert shared.lapsed("w") == (taken is None)
+    assert not shared.lapsed("other")
 
 
 # Schedules

@@ -9,8 +9,9 @@ from typing import Any
 
 from mcpcore.engine.events import RequestEnded
 from mcpcore.http.messages import HttpHead, HttpSend
-from tests.simulation.accounts import Accounts, demand
+from tests.simulation.accounts import Accounts
 from tests.simulation.cancelling import GIVEN_UP, GivenUp, called_off
+from tests.simulation.rules import demand
 
 SESSION_IDLE, SESSION_UNUSED = 300.0, 60.0
 """Seconds that a session is kept after it was used last, or if it never is, in most runs."""
@@ -59,8 +60,7 @@ class Lines:
             self._answered[side].add(id)
         if side == 1:
             self._books.seen(message, self._place, at_once=True)
-            self._books.change(self._client, message)
-            self._books.for_all(self._place, message)
+            self._books.common.sent(self._client, self._place, message)
 
     def gave_up(self, side: int, event: RequestEnded) -> None:
         """A side was told the end of a request of its own: if it was sent, that is said."""
@@ -250,8 +250,7 @@ class Exchange:
             run = self._books.runs[tag.run]
             own = run.client == self._client
             demand(own, "no message on a foreign stream", self._client, run.client, message)
-        self._books.change(self._client, message)
-        self._books.for_all(self.session or self.stream, message)
+        self._books.common.sent(self._client, self.session or self.stream, message)
         if self._piped or "method" in message:
             return
         demand(not self._over, "one answer an exchange", message)

@@ -89,6 +89,34 @@ def _changes_untold() -> None:
     Publisher._publish = mutant  # type: ignore[method-assign]
 
 
+def _lists_untold() -> None:
+    """In sessions no change of a list is told, of which there is one of each kind."""
+
+    def make(publish: Any) -> Any:
+        def mutant(self: Any, change: Any, body: Any, meta: Any) -> bool:
+            if change.topic.subject is None:
+                return False
+            told: bool = publish(self, change, body, meta)
+            return told
+
+        return mutant
+
+    wrapped(Publisher, "_publish", make)
+
+
+def _lists_unheard() -> None:
+    """A listen stream carries changes of resources alone."""
+
+    def make(wants: Any) -> Any:
+        def mutant(self: Any, change: Any) -> bool:
+            wanted: bool = wants(self, change)
+            return wanted and change.topic.subject is not None
+
+        return mutant
+
+    wrapped(Interest, "wants", make)
+
+
 def _streams_silent() -> None:
     """No change is told on listen streams."""
 
@@ -243,6 +271,8 @@ MUTATIONS = [
     Mutation("given up silently", "lines", _given_up_silently),
     Mutation("answers lost", "sse", _answers_lost),
     Mutation("changes untold", "lines", _changes_untold),
+    Mutation("lists untold", "lines", _lists_untold),
+    Mutation("lists unheard", "http", _lists_unheard),
     Mutation("streams silent", "lines", _streams_silent),
     Mutation("news untold", "lines", _news_untold),
     Mutation("no stream", "http", _no_stream),

@@ -172,6 +172,21 @@ def _newline_lost() -> None:
     wrapped(LineReader, "receive", make)
 
 
+def _extended_too_far() -> None:
+    """Progress begins the time of a request anew, and gives it twice as much."""
+
+    def make(extend: Any) -> Any:
+        def mutant(self: Any, request: Any, now: float) -> None:
+            kept = request.timeout
+            request.timeout = kept and 2 * kept
+            extend(self, request, now)
+            request.timeout = kept
+
+        return mutant
+
+    wrapped(Outgoing, "extend", make)
+
+
 class _Everything:
     """Holds whatever it is asked for."""
 
@@ -264,4 +279,5 @@ MUTATIONS = [
     Mutation("unfiltered", "lines", _unfiltered),
     Mutation("no maximum", "lines", _no_maximum),
     Mutation("miscounted", "lines", _miscounted),
+    Mutation("extended too far", "lines", _extended_too_far),
 ]

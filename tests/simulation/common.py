@@ -1,0 +1,169 @@
+"""What concerns no request: changes of resources and lists, and news for all.
+
+Who has asked to hear of them, to whom they were promised, and what has left for whom and come.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.rules import demand
+
+if TYPE_CHECKING:
+    from tests.simulation.accounts import Accounts, Ask
+
+_UPDATED = "notifications/resources/updated"
+_LISTED = "notifications/tools/list_changed"
+_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+_URIS = "resourceSubscriptions"
+MADE = "acme/made"
+"""In the ``_meta`` of a change: its number among all of its kind."""
+TOOLS = "tools/list"
+"""Stands for the list of tools where resources stand for themselves."""
+
+
+class Common:
+    """The part of the books that is about these."""
+
+    def __init__(self, books: "Accounts") -> None:
+        self._books = books
+        self._subscribed: set[tuple[int, str]] = set()
+        """Clients with what they have asked to be told of in their sessions."""
+        self.changes = 0
+        """Updates of resources that were made."""
+        self.listed = 0
+        """Changes of the list of tools that were made."""
+        self._heard: dict[tuple[int, str], int] = {}
+        """By client and resource: the newest change that was heard of."""
+        self._owed: dict[tuple[int, str], int] = {}
+        """... and the newest that was made when it had been promised."""
+        self._interest: dict[tuple[int, str], list[Ask]] = {}
+        """By client and resource: the requests to be told of it, or not any more."""
+        self._left: dict[tuple[int, str], int] = {}
+        """... for which it has ended: the updates that were made before."""
+        self.listens: dict[tuple[int, Any], dict[str, Any]] = {}
+        """By client and id: what a listen stream is to carry."""
+        self.sessions: set[int] = set()
+        """Clients that have had a session."""
+        self.reopened: set[int] = set()
+        """Clients whose standalone stream has begun anew, be it in another session."""
+        self._all: dict[tuple[int, int], list[int]] = {}
+        """By client and server: the news for all that was heard."""
+        self._told: dict[tuple[Any, int], set[int]] = {}
+        """By session and server: the news for all that has left for it."""
+        self.last_news: dict[int, int] = {}
+        """By server: the news that was made when nothing went wrong any more."""
+
+    # Who wants to hear of changes
+
+    def subscribing(self, client: int, ask: "Ask", uri: str) -> None:
+        """A client asks to be told of a resource, or not any more."""
+        place = client, uri
+        if ask.kind == "subscribe":
+            self._subscribed.add(place)
+        self._left.pop(place, None)
+        self._interest.setdefault(place, []).append(ask)
+
+    def unsubscribed(self, client: int, ask: "Ask") -> None:
+        """A client was answered that it is not told of a resource any more.
+
+        Unless a request to be told of it may yet arrive, or another worker has not heard of it.
+        """
+        for place, asked in self._interest.items():
+            if place[0] == client and asked[-1] is ask:
+                settled = all(each.ended == "ResultReceived" for each in asked)
+                if settled and not self._books.twice and not self._books.shared:
+                    self._left[place] = self.changes
+
+    def _promised(self, client: int, uri: str) -> bool:
+        asked = self._interest.get((client, uri), [])
+        settled = all(ask.ended == "ResultReceived" for ask in asked)
+        if asked and settled and asked[-1].kind == "subscribe":
+            return True
+        known = self._books.by_id[client]
+        return any(
+            known[id].acknowledged and known[id].ended is None
+            for (listener, id), chosen in self.listens.items()
+            if listener == client and uri in chosen[_URIS]
+        )
+
+    # What is made
+
+    def changed(self, uri: str) -> None:
+        """A resource has changed: where nothing goes wrong, whoever was promised so hears of it."""
+        self.changes += 1
+        if not self._books.perfect or self._books.shared:
+            return
+        for client in self._books.asks:
+            if self._promised(client, uri):
+                self._owed[client, uri] = self.changes
+
+    # What is on the wires
+
+    def sent(self, client: int, session: Any, message: Any) -> None:
+        """A server has sent a client something, in a session."""
+        method = message.get("method")
+        if method in (_UPDATED, _LISTED):
+            self._change(client, message)
+        elif method == "notifications/x" and "all" in message["params"]:
+            params = message["params"]
+            self._told.setdefault((session, params["by"]), set()).add(params["all"])
+
+    def _change(self, client: int, message: Any) -> None:
+        """A client hears of changes what it has asked for."""
+        rule, params = "a change is for those who asked to hear of it", message.get("params") or {}
+        uri, stream = params.get("uri"), (params.get("_meta") or {}).get(_SUBSCRIPTION)
+        if stream is not None:
+            chosen = self.listens.get((client, stream))
+            demand(chosen is not None, rule, client, message)
+            assert chosen is not None
+            wanted = chosen.get("toolsListChanged") if uri is None else uri in chosen[_URIS]
+            demand(bool(wanted), rule, client, message, chosen)
+        elif uri is not None:
+            demand((client, uri) in self._subscribed, rule, client, message)
+            made: int = params["_meta"][MADE]
+            heard = made <= self._left.get((client, uri), made)
+            demand(heard, "no change is told after the end of a subscription", client, message)
+
+    # What is heard
+
+    def heard_of(self, client: int, what: str) -> int:
+        """The number of the newest change of something of which a client has heard."""
+        return self._heard.get((client, what), 0)
+
+    def heard_all(self, client: int, server: int) -> list[int]:
+        """The news for all that a client has heard of a server."""
+        return self._all.get((client, server), [])
+
+    def heard(self, client: int, data: Any) -> None:
+        """A client was told something that concerns no request."""
+        if MADE in (data.get("_meta") or ()):
+            self._heard[client, data.get("uri", TOOLS)] = data["_meta"][MADE]
+        elif "all" in data:
+            self._news(client, data["by"], data["all"])
+
+    def _news(self, client: int, server: int, piece: int) -> None:
+        heard = self._all.setdefault((client, server), [])
+        # What was on a stream that nobody can ask for again may come later, on the next one; and a
+        # worker that hears of news late tells them to a session that is younger than they are.
+        once = client in self.reopened or piece not in heard
+        demand(once, "news for all comes once", client, server, piece)
+        loose = self._books.late or client in self.reopened
+        ordered = loose or not heard or piece > heard[-1]
+        demand(ordered, "news for all comes in order", client, server, piece, heard)
+        heard.append(piece)
+
+    # What must have come about
+
+    def changes_told(self, client: int) -> None:
+        """Whom a change was promised has heard of it, or of a newer one, unless it wants none."""
+        for (listener, uri), made in self._owed.items():
+            if listener == client and self._promised(client, uri):
+                heard = self.heard_of(client, uri)
+                demand(heard >= made, "a change is told", client, uri, heard, made)
+
+    def all_told(self) -> None:
+        """Whom the last news for all has reached was sent all of it since its beginning."""
+        for (session, server), pieces in self._told.items():
+            last = self.last_news.get(server)
+            if last in pieces and not self._books.tight:
+                whole = len(pieces) == last - min(pieces) + 1
+                demand(whole, "no news for all is lost", session, server, sorted(pieces))

@@ -1,0 +1,141 @@
+"""Bugs of a store, and of those who share it: what stays there, and what is never free again."""
+
+from typing import Any
+
+from msgspec import structs
+
+from mcpcore.http.writers import Writer
+from tests.simulation.mutations.model import Mutation, wrapped
+from transports.stores.memory_limits import MemoryLimits
+from transports.stores.memory_mail import MemoryMail
+from transports.stores.memory_state import Shelf
+
+
+def _owner_stays() -> None:
+    """Whoever has had a session is known to the store for ever."""
+
+    def make(remove: Any) -> Any:
+        def mutant(self: Any, id: str) -> bool:
+            session = self._all.sessions.get(id)
+            removed: bool = remove(self, id)
+            if session is not None:
+                self._owners.setdefault(session.owner, Shelf())
+            return removed
+
+        return mutant
+
+    wrapped(MemoryLimits, "_remove", make)
+
+
+def _queue_unbounded() -> None:
+    """The queue of a session takes whatever comes."""
+
+    def mutant(self: Any, session: Any, size: int) -> bool:
+        return True
+
+    MemoryLimits._queue_room = mutant  # type: ignore[method-assign]
+
+
+def _log_unbounded() -> None:
+    """All events of a session are kept until they are too old."""
+
+    def make(keep: Any) -> Any:
+        def mutant(self: Any, *event: Any) -> None:
+            kept = self.settings
+            self.settings = structs.replace(kept, events=1 << 40, event_bytes=1 << 40)
+            keep(self, *event)
+            self.settings = kept
+
+        return mutant
+
+    wrapped(MemoryLimits, "_keep", make)
+
+
+def _events_for_ever() -> None:
+    """Events do not grow too old."""
+
+    def mutant(self: Any, session: Any, wall: float) -> None:
+        return None
+
+    MemoryLimits._expire = mutant  # type: ignore[method-assign]
+
+
+def _never_lapsed() -> None:
+    """What a worker held that nobody hears of any more stays with it."""
+
+    def make(bury: Any) -> Any:
+        def mutant(self: Any) -> None:
+            kept = self._bury
+            self._bury = lambda worker: None
+            bury(self)
+            self._bury = kept
+
+        return mutant
+
+    wrapped(MemoryMail, "_bury_expired", make)
+
+
+def _worker_stays() -> None:
+    """A worker that nobody hears of any more keeps its mailbox."""
+
+    def make(bury: Any) -> Any:
+        def mutant(self: Any) -> None:
+            before = dict(self._workers)
+            bury(self)
+            self._workers.update(before)
+
+        return mutant
+
+    wrapped(MemoryMail, "_bury_expired", make)
+
+
+def _share_kept() -> None:
+    """What a worker may work on is not free again when the worker is gone."""
+
+    def make(bury: Any) -> Any:
+        def mutant(self: Any, worker: str) -> None:
+            kept = {id: dict(each.calls) for id, each in self._all.sessions.items()}
+            bury(self, worker)
+            for id, each in self._all.sessions.items():
+                each.calls.update(kept[id])
+
+        return mutant
+
+    wrapped(MemoryMail, "_bury", make)
+
+
+def _orphans_unnoticed() -> None:
+    """Who waits for what a worker writes that is gone is not told."""
+
+    def make(bury: Any) -> Any:
+        def mutant(self: Any, worker: str) -> None:
+            bury(self, worker)
+            for session in self._all.sessions.values():
+                for stream in session.streams.values():
+                    stream.orphaned = False
+
+        return mutant
+
+    wrapped(MemoryMail, "_bury", make)
+
+
+def _left_open() -> None:
+    """A stream that its writer gives up stays open in the store."""
+
+    def mutant(self: Any) -> None:
+        return None
+
+    Writer._give_up = mutant  # type: ignore[method-assign]
+
+
+MUTATIONS = [
+    Mutation("owner stays", "store", _owner_stays),
+    Mutation("queue unbounded", "store", _queue_unbounded),
+    Mutation("log unbounded", "store", _log_unbounded),
+    Mutation("events for ever", "store", _events_for_ever),
+    Mutation("never lapsed", "store", _never_lapsed, only="crash_server,store_cut"),
+    Mutation("worker stays", "store", _worker_stays, only="crash_server,store_cut"),
+    Mutation("share kept", "store", _share_kept, only="crash_server,store_cut"),
+    Mutation("orphans unnoticed", "store", _orphans_unnoticed, only="crash_server,store_cut"),
+    Mutation("left open", "store", _left_open),
+]
