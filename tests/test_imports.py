@@ -137,6 +137,8 @@ UNNEEDED: dict[str, tuple[str, set[str]]] = {
             "transports.departure",
             "transports.http_connection",
             "transports.http_protocol_tls",
+            "transports.pump",
+            "transports.rate_limits",
             "transports.stdio",
             "transports.store_link",
             "transports.stores",

@@ -10,11 +10,11 @@ from mcpcore.engine.peer import Peer
 from mcpcore.service import Server
 from transports.handshake import Handshake, LinkFactory
 from transports.link import Link
-from transports.pump import Connection
 from transports.runtime import RuntimeSettings, ServerRuntime
 
 if TYPE_CHECKING:
     from transports.client_core import ClientCore
+    from transports.pump import Connection
     from transports.tasks_host import TaskHost
     from transports.tracing import Trace
 
@@ -60,7 +60,7 @@ async def join_in_memory(
     settings: RuntimeSettings | None = None,
     *,
     wire: bool = False,
-) -> Connection:
+) -> "Connection":
     """Serve a client of this process in ``group``; returns the client's link, yet to be run.
 
     ``wire``: through bytes, see :mod:`transports.memory`.

@@ -15,11 +15,11 @@ from mcpcore.service import Server
 from transports.assembling import serve_connection, server_config
 from transports.handshake import Handshake, LinkFactory
 from transports.link import App, Link
-from transports.pump import Connection
 from transports.serve_settings import ServeSettings, guard, sealing, websocket_rules
 from transports.targets import BadTarget, authority
 
 if TYPE_CHECKING:
+    from transports.pump import Connection
     from transports.socket_server import SocketServer
     from transports.stdio import StdioServerLink
     from transports.tasks_host import TaskHost
@@ -212,7 +212,7 @@ class Bindings:
         """Serve the program that started us."""
         from transports.stdio import StdioServerLink
 
-        def make_link(peer: Peer, app: App) -> Connection:
+        def make_link(peer: Peer, app: App) -> "Connection":
             settings = self._settings.stdio
             return StdioServerLink(peer, app, settings=settings, on_begin=on_begin, on_end=on_end)
 

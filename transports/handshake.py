@@ -1,15 +1,18 @@
 """What makes a server's connection, and what is known of it before its first message."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mcpcore.engine.peer import Peer
 from mcpcore.http.principals import Principal
 from transports.link import App
-from transports.pump import Connection
 
-LinkFactory = Callable[[Peer, App], Connection]
+if TYPE_CHECKING:
+    from transports.pump import Connection
+
+LinkFactory = Callable[[Peer, App], "Connection"]
 """Makes the link of one connection, yet to be run."""
 
 

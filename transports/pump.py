@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskStatus
-from msgspec import Struct
 
 from mcpcore.engine.config import Role
 from mcpcore.engine.events import ConnectionEnded
 from mcpcore.engine.peer import Peer
 from transports.link import App, Link, clock
 from transports.link_errors import STREAM_ERRORS, LinkError, what_broke
+from transports.pump_settings import PumpSettings as PumpSettings
 
 if TYPE_CHECKING:
     from transports.tracing import ConnectionTrace
@@ -29,19 +29,6 @@ _STEADY = 16
 """That many in a row, and answers are gathered to be written together."""
 _HOLD = 0.005
 """Seconds that a handler waits at most for the writer task to begin."""
-
-
-class PumpSettings(Struct, frozen=True, kw_only=True):
-    """Bounds of one connection. Sizes in bytes, times in seconds."""
-
-    read_size: int = 64 * 1024
-    """Most that is read at once."""
-    queued: int = 1024 * 1024
-    """A server whose unsent output exceeds this stops reading until some of it is written."""
-    stall: float = 30.0
-    """Output of which the other side takes nothing for this long ends the connection."""
-    drain: float = 0.5
-    """What running requests and unsent output get after end of input, a signal or aclose()."""
 
 
 class Connection(Link):

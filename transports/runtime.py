@@ -39,7 +39,6 @@ from transports.notices import Notices
 from transports.outgoing import Outgoing, ServerMachine
 from transports.own_seal import OwnSeal
 from transports.progress import Progress
-from transports.rate_limits import Throttle
 from transports.rounds import Rounds
 from transports.running import Handlers, Outcome
 from transports.runtime_settings import RuntimeSettings
@@ -48,6 +47,8 @@ from transports.strays import failure_of
 from transports.threads import begin, current
 
 if TYPE_CHECKING:
+    from mcpcore.service.rate import RateLimiter
+    from transports.rate_limits import Throttle
     from transports.tasks_calls import TaskCall
     from transports.tasks_host import TaskHost
     from transports.tasks_server import ServerTasks
@@ -104,11 +105,17 @@ class ServerRuntime(Outgoing):
         }
         self.throttle: Throttle | None = None
         if self.settings.limiter is not None:
-            admits = self.settings.limiter_failure == "admit"
-            self.throttle = Throttle(self.settings.limiter, machine, admits=admits)
-            self._table[RequestReceived] = self._on_limited_request
+            self._limit(self.settings.limiter)
         if tasks is not None or server.capabilities().tasks is not UNSET:
             self._serve_tasks(tasks)
+
+    def _limit(self, limiter: "RateLimiter") -> None:
+        """Imported here: a server without a limiter does not pay for it."""
+        from transports.rate_limits import Throttle
+
+        admits = self.settings.limiter_failure == "admit"
+        self.throttle = Throttle(limiter, self.machine, admits=admits)
+        self._table[RequestReceived] = self._on_limited_request
 
     def _serve_tasks(self, host: "TaskHost | None") -> None:
         """Imported here: a server without tasks does not pay for them."""

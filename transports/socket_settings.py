@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from mcpcore.http.certificates import ClientCertificate
 from mcpcore.http.principals import Verdict
-from transports.pump import PumpSettings
+from transports.pump_settings import PumpSettings
 
 
 class Caller(Struct, frozen=True, kw_only=True):

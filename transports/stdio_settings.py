@@ -2,7 +2,7 @@
 
 from msgspec import Struct, field
 
-from transports.pump import PumpSettings
+from transports.pump_settings import PumpSettings
 
 
 class StdioSettings(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 
-from transports.link_errors import LinkError
 from transports.targets import BadTarget
 
 _BACKLOG = 128
@@ -46,6 +45,8 @@ async def listen_tcp(host: str, port: int, *, anywhere: bool) -> list[socket.soc
         for listener in listeners:
             listener.close()
         if isinstance(error, (OSError, UnicodeError)):
+            from transports.link_errors import LinkError
+
             raise LinkError(f"cannot listen on {host}:{port}: {_reason(error)}") from error
         raise
     return listeners

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct, field
 
 from transports.http_settings import HeadLimits
-from transports.pump import PumpSettings
+from transports.pump_settings import PumpSettings
 
 
 class DeflateSettings(Struct, frozen=True, kw_only=True):

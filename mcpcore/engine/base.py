@@ -5,7 +5,7 @@ in :meth:`PeerBase.finish`, every outbound one in :meth:`PeerBase.conclude`.
 """
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcpcore.engine.config import Config, Role
 from mcpcore.engine.events import (
@@ -33,7 +33,6 @@ from mcpcore.engine.lifecycle import (
     StreamSignal,
     step,
 )
-from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.engine.requests import Batch, Hub, Inbound, Outbound, Purpose
 from mcpcore.engine.transmit import FrameKind, Transmit
 from mcpcore.spec.errors import ErrorData, LocalProtocolError
@@ -43,6 +42,9 @@ from mcpcore.spec.types.base import Implementation
 from mcpcore.spec.types.capabilities import ClientCapabilities, ServerCapabilities
 from mcpcore.wire.framing import LineReader
 from mcpcore.wire.message import RequestId, encode_error, encode_notification
+
+if TYPE_CHECKING:
+    from mcpcore.engine.reconnecting import ReconnectSettings
 
 # Bound once, as members of an Enum are slow to look up and these are needed for every message.
 _ACTIVE, _DONE, _HELD = Request.ACTIVE, Request.DONE, Request.HELD
