@@ -1,107 +1,134 @@
 """``python -m tests.torture``: make every point of every driver fail, and say what came of it.
 
-Prints one line for each driver, era and event loop, and writes ``build/reports/torture.json``.
+Prints one line for each driver, era and event loop as soon as it is done, and keeps it in
+``build/reports/torture.jsonl``, from which ``--resume`` goes on.  In the end ``torture.json``
+beside it has everything, and ``torture.md`` the table.
 """
 
-import argparse
-import faulthandler
+import signal
 import sys
-import time
+from argparse import ArgumentTypeError, Namespace
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from msgspec import json
 
-from tests.tools import INTERRUPTED, interrupted
-from tests.torture.cells import Cell, Tally, cells, each, torture
+from tests.tools import INTERRUPTED, Parser, interrupted, positive
+from tests.torture.campaign import HEAD, Result, Task, keep, kept, line, markdown, run
+from tests.torture.cells import Cell, cells
 from tests.torture.reach import Place, places, table
-from tests.torture.run import Found
 
 REPORT = Path("build/reports/torture.json")
-STUCK = 400.0
-"""Seconds after which one run that nothing can end shows where it is, and ends the program."""
-_HEAD = (
-    f"{'driver':14} {'era':11} {'loop':8} "
-    f"{'points':>7} {'runs':>6} {'elsewhere':>9} {'failed':>7} {'s':>6}"
-)
 
 
 def main() -> int:
     """Run what was asked for; returns the exit status."""
-    options = _options()
-    chosen = [
-        (number, cell)
-        for number, cell in enumerate(cells())
-        if all(word in str(cell) for word in options.only)
-    ]
+    parser = _command_line()
+    options = parser.parse_args()
+    every = list(cells())
+    chosen = [cell for cell in every if all(word in str(cell) for word in options.only)]
+    if options.cells is not None:
+        chosen = [cell for cell in options.cells if cell in chosen]
     if not chosen:
-        names = ", ".join(dict.fromkeys(cell.driver for cell in cells()))
-        print(f"no row has all of: {' '.join(options.only)}; there are: {names}", file=sys.stderr)
-        return 2
-    tallies: dict[str, Tally] = {}
+        names = ", ".join(dict.fromkeys(cell.driver for cell in every))
+        parser.error(f"no row has all of: {' '.join(options.only)}; there are: {names}")
+    if options.list:
+        print(*chosen, sep="\n")
+        return 0
+    tasks = [_task(cell, every.index(cell), options) for cell in chosen]
+    return _campaign(tasks, options, complete=len(chosen) == len(every))
+
+
+def _task(cell: Cell, number: int, options: Namespace) -> Task:
+    return Task(cell, options.every, number % options.every, options.reach)
+
+
+def _campaign(tasks: list[Task], options: Namespace, *, complete: bool) -> int:
+    report = Path(options.report)
+    lines = report.with_suffix(".jsonl")
+    before = kept(lines) if options.resume else {}
+    results = {task: before[task] for task in tasks if task in before}
+    fell: list[Task] = []
+
+    def done(result: Result) -> None:
+        keep(lines, result)
+        results[result.task] = result
+        _show(result, options.show)
+
+    def failed(task: Task, status: int) -> None:
+        fell.append(task)
+        print(f"{task.cell}: it ended with status {status}, and is not kept", flush=True)
+
+    # Who ends the command otherwise would leave processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    print(HEAD)
+    for result in results.values():
+        _show(result, options.show)
     stopped = False
     try:
-        _run(chosen, options, tallies)
+        run([task for task in tasks if task not in results], options.jobs, done, failed)
     except BaseException as error:
         if not interrupted(error):
             raise
         stopped = True
         print("\ninterrupted; so far:")
-    faulthandler.cancel_dump_traceback_later()
-    _conclude(tallies, Path(options.report), complete=not options.only and not stopped)
+    ordered = [results[task] for task in tasks if task in results]
+    _conclude(ordered, report, complete=complete and len(ordered) == len(tasks))
     if stopped:
         return INTERRUPTED
-    return any(tally.failures for tally in tallies.values())
+    return bool(fell) or any(each.tally.failures for each in ordered)
 
 
-def _run(chosen: list[tuple[int, Cell]], options: Any, tallies: dict[str, Tally]) -> None:
-    print(_HEAD)
-    for number, cell in chosen:
-        began = time.monotonic()
-
-        def tell(found: Found) -> None:
-            faulthandler.dump_traceback_later(STUCK, exit=True)
-
-        faulthandler.dump_traceback_later(STUCK, exit=True)
-        tally = tallies[str(cell)] = torture(cell, each(options.every, number), tell, look=True)
-        print(
-            f"{cell.driver:14} {cell.era:11} {cell.backend:8} {tally.points:7} {tally.runs:6} "
-            f"{tally.elsewhere:9} {len(tally.failures):7} {time.monotonic() - began:6.1f}",
-            flush=True,
-        )
-        for failure in tally.failures[: options.show]:
-            print(f"    {failure}", flush=True)
+def _show(result: Result, most: int) -> None:
+    print(line(result), *(f"    {each}" for each in result.tally.failures[:most]), sep="\n")
+    sys.stdout.flush()
 
 
-def _positive(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError("has to be 1 or more")
-    return number
+def _listed(name: str) -> list[Cell]:
+    """The cells that a file names, one on each line; ``-`` is the standard input."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text()
+    except OSError as error:
+        raise ArgumentTypeError(str(error)) from error
+    known = {str(cell): cell for cell in cells()}
+    named = [" ".join(each.split()) for each in text.splitlines() if each.strip()]
+    if unknown := [each for each in named if each not in known]:
+        raise ArgumentTypeError(f"there is no cell {unknown[0]!r}; --list names them")
+    return [known[each] for each in named]
 
 
-def _options() -> Any:
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+def _command_line() -> Parser:
+    parser = Parser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("only", nargs="*", help="words of the rows to run, such as: http trio")
-    parser.add_argument("--every", type=_positive, default=1, help="of so many points, run one")
+    parser.add_argument("--cells", type=_listed, metavar="FILE", help="these, in their order")
+    parser.add_argument("--every", type=positive, default=1, help="of so many points, run one")
+    parser.add_argument("--jobs", type=positive, default=1, help="cells at a time")
+    parser.add_argument("--resume", action="store_true", help="leave out what was done before")
+    parser.add_argument(
+        "--reach", action="store_true", help="see where failing runs wait: three times as slow"
+    )
+    parser.add_argument("--list", action="store_true", help="name the cells, and run none")
     parser.add_argument("--show", type=int, default=10, help="failures of a row to print")
     parser.add_argument("--report", default=str(REPORT), help="where the JSON report goes")
-    return parser.parse_args()
+    return parser
 
 
-def _conclude(tallies: dict[str, Tally], report: Path, *, complete: bool) -> None:
-    points = sum(tally.points for tally in tallies.values())
-    runs = sum(tally.runs for tally in tallies.values())
-    failures = sum(len(tally.failures) for tally in tallies.values())
+def _conclude(results: list[Result], report: Path, *, complete: bool) -> None:
+    tallies = [each.tally for each in results]
+    points = sum(tally.points for tally in tallies)
+    runs = sum(tally.runs for tally in tallies)
+    failures = sum(len(tally.failures) for tally in tallies)
     kinds: Counter[str] = Counter()
-    for tally in tallies.values():
+    for tally in tallies:
         kinds.update(tally.kinds)
-    print(f"\n{points} points, {runs} runs, {failures} failed")
+    cpu = sum(each.cpu for each in results)
+    print(
+        f"\n{len(results)} cells, {points} points, {runs} runs, {failures} failed, {cpu:.0f} s CPU"
+    )
     print(", ".join(f"{name}: {count}" for name, count in sorted(kinds.items())))
-    by_stories = set[Place]().union(*(tally.reached for tally in tallies.values()))
-    by_failures = set[Place]().union(*(tally.failing for tally in tallies.values()))
-    users = set[str]().union(*(tally.users for tally in tallies.values()))
+    by_stories = set[Place]().union(*(tally.reached for tally in tallies))
+    by_failures = set[Place]().union(*(tally.failing for tally in tallies))
+    users = set[str]().union(*(tally.users for tally in tallies))
     print(f"functions of users: {len(users)}\n")
     print("\n".join(table(by_stories, by_failures)))
     never = sorted(places() - by_stories - by_failures)
@@ -109,14 +136,16 @@ def _conclude(tallies: dict[str, Tally], report: Path, *, complete: bool) -> Non
         print("\nnever come to:", *(f"    {each}" for each in never), sep="\n")
     report.parent.mkdir(parents=True, exist_ok=True)
     rows = {
-        name: {
-            "points": tally.points,
-            "runs": tally.runs,
-            "elsewhere": tally.elsewhere,
-            "kinds": tally.kinds,
-            "failures": tally.failures,
+        str(each.task.cell): {
+            "points": each.tally.points,
+            "runs": each.tally.runs,
+            "elsewhere": each.tally.elsewhere,
+            "kinds": each.tally.kinds,
+            "failures": each.tally.failures,
+            "seconds": each.seconds,
+            "cpu": each.cpu,
         }
-        for name, tally in tallies.items()
+        for each in results
     }
     awaits = {
         "known": len(places()),
@@ -126,6 +155,7 @@ def _conclude(tallies: dict[str, Tally], report: Path, *, complete: bool) -> Non
     }
     whole = {"points": points, "runs": runs, "failures": failures, "kinds": kinds, "awaits": awaits}
     report.write_bytes(json.format(json.encode({**whole, "rows": rows}), indent=1))
+    report.with_suffix(".md").write_text("\n".join([*markdown(results), ""]))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tests.torture.stored import stored_in_memory, stored_in_redis, stored_in_sq
 from tests.torture.story import COMMON, CUT, LARGE_MESSAGES, REFUSED
 from tests.torture.tasks import TASKS
 from tests.torture.ways import (
+    SOON,
     alone,
     behind_a_proxy,
     cut_off,
@@ -62,12 +63,13 @@ ROWS = {
         Row("ws", network("ws", over_websocket)),
         Row("http", driven(network("http", over_http))),
         *[
-            Row(name, driven(made, "asyncio", parser), COMMON, eras, ("asyncio",))
-            for name, made, parser, eras in (
-                ("http-asyncio", network("http", over_http), "h11", ERAS),
-                ("http-speed", network("http", over_http), "httptools", ERAS),
-                ("sse-asyncio", network("sse"), "h11", (LEGACY,)),
-                ("ws-shared", network("http", shared, shared=True), "h11", ERAS),
+            Row(name, driven(made, "asyncio", parser), COMMON, eras, (loop,))
+            for name, made, parser, eras, loop in (
+                ("http-asyncio", network("http", over_http), "h11", ERAS, "asyncio"),
+                ("http-httptools", network("http", over_http), "httptools", ERAS, "asyncio"),
+                ("http-uvloop", network("http", over_http), "httptools", ERAS, "uvloop"),
+                ("sse-asyncio", network("sse"), "h11", (LEGACY,), "asyncio"),
+                ("ws-shared", network("http", shared, shared=True), "h11", ERAS, "asyncio"),
             )
         ],
         Row("httpx", adapted),
@@ -86,7 +88,7 @@ ROWS = {
         Row("tasks-listen", with_tasks(in_memory(wire=True), listen=True), TASKS, (MODERN,)),
         Row("returning", returning),
         Row("cut-off", cut_off(network("ws"), 1500, 1500), CUT),
-        Row("cut-off-http", driven(cut_off(network("http"), words=b"data: {")), CUT),
+        Row("cut-off-http", driven(cut_off(network("http", http=SOON), words=b"data: {")), CUT),
         Row("cut-off-sse", driven(cut_off(network("sse"), 1500, 1500)), CUT, (LEGACY,)),
         Row("proxy", driven(behind_a_proxy), eras=(MODERN,)),
         Row("pings", pinging, eras=(MODERN,)),

@@ -35,6 +35,7 @@ from tests.torture.story import ENDS, HEARD, Story, hello
 from tests.torture.suspensions import Cancelling, observed
 from tests.torture.tables import NUMBERED, OURS, REMEMBERED, STORED, counts, living, more, tables
 from transports.client_errors import RequestTimeout
+from transports.event_loops import backend_options
 from transports.link import clock
 from transports.stores.base import StoreUnavailableError
 
@@ -42,7 +43,7 @@ PATIENCE = 30.0
 """Seconds that everything together may take."""
 SETTLING = 6.0
 """Seconds within which what was under way is over."""
-HURRIED = 1.0
+HURRIED = 0.4
 """Seconds of a run from which on a bound of time may have come too soon for the machine ..."""
 UNHURRIED = 8.0
 """... and how many times as long everything may take when it is run again."""
@@ -156,7 +157,7 @@ class Run:
             self._tables = _Tables(patch)
             with complaints.listening(), self.watch.watching():
                 try:
-                    anyio.run(self._perform, backend=backend)
+                    anyio.run(self._perform, **_loop(backend))
                 except TimeoutError:
                     self.problems.append("it hangs")
                 except Exception as error:
@@ -192,7 +193,8 @@ class Run:
         with anyio.fail_after(PATIENCE * self.patience), observed(cancelling):
             standing: list[Any] = []
             async with self.row.open(stage):
-                standing, before = living(OURS), _kept(living(OURS))
+                standing = living(OURS)
+                before = _kept(standing)
                 if stage.failure is None and not stage.ended.is_set():
                     await self._converse(stage)
                 if stage.http_client is None and not stage.ended.is_set():
@@ -305,6 +307,13 @@ class Run:
         await self._until("tasks left", _tasks)
 
 
+def _loop(name: str) -> dict[str, Any]:
+    """What is said of an event loop to run on it."""
+    if name == "uvloop":
+        return {"backend": "asyncio", "backend_options": backend_options("uvloop", "asyncio", None)}
+    return {"backend": name}
+
+
 def _tasks() -> list[str]:
     tasks = census().tasks
     return [] if sum(tasks.values()) <= _BARE[sniffio.current_async_library()] else list(tasks)
@@ -343,6 +352,7 @@ def play(row: Row, era: str, target: Point | None, backend: str) -> Found:
 
 def collect_points(row: Row, era: str, backend: str) -> tuple[Watch, Reached]:
     """Every point of the story on a driver, and where it has waited."""
+    anyio.run(anyio.sleep, 0, **_loop(backend))  # uvloop has descriptors that it never closes
     reached = Reached()
     with reached.looking():  # what is made once, such as a guard of processes, is made by this one
         first = play(row, era, None, backend)

@@ -34,7 +34,7 @@ from transports.websocket_settings import WebSocketSettings
 ANY_PORT = "127.0.0.1:0"
 
 
-INPUT = 2.0
+INPUT = 0.5
 """Seconds after which a server gives up to be answered."""
 DEADLINE = 10.0
 """The same of a client."""

@@ -74,7 +74,15 @@ def package(kind: type) -> str:
 
 def living(packages: frozenset[str] = KEEPERS) -> list[Any]:
     """The objects there are of classes of some packages, without those frozen."""
-    return [each for each in gc.get_objects() if package(type(each)) in packages]
+    wanted: dict[type, bool] = {}  # classes are few, and objects many
+    found: list[Any] = []
+    for each in gc.get_objects():
+        kind = type(each)
+        if kind not in wanted:
+            wanted[kind] = package(kind) in packages
+        if wanted[kind]:
+            found.append(each)
+    return found
 
 
 def modules() -> list[Any]:

@@ -8,6 +8,8 @@ from msgspec import structs
 
 from mcpcore.engine.reconnecting import ReconnectSettings
 from mcpcore.http.settings import HttpSettings
+from mcpcore.service.task_settings import TaskSettings
+from tests.bindings.stories import hasty
 from tests.torture.features_server import limiter, make_features
 from tests.torture.functions import fallible
 from tests.torture.raw_http import CONNECTIONS, LONGEST
@@ -23,12 +25,19 @@ from transports.tasks_follower import TaskOptions
 from transports.tracing import Trace
 from transports.websocket_settings import WebSocketSettings
 
+SILENT = 1.0
+"""Seconds for which a process that does not go may say nothing, as its server is gone."""
+
+SOON = HttpSettings(reconnect_delay=0.01)
+"""Of a server over HTTP whose clients come back at once."""
+
 
 def with_tasks(inner: Open, *, listen: bool = False) -> Open:
     @asynccontextmanager
     async def open_it(stage: Stage) -> AsyncIterator[None]:
         stage.server = make_task_server(stage.released)
-        options = TaskOptions(poll=0.01, min_poll=0.01, listen=listen)
+        own = TaskSettings(poll_interval=50)
+        options = TaskOptions(poll=0.01, min_poll=0.01, listen=listen, own=own)
         stage.client = structs.replace(stage.client, tasks=options)
         async with inner(stage):
             yield
@@ -175,11 +184,12 @@ async def stubborn(stage: Stage) -> AsyncIterator[None]:
         command = stage.target.command
         script = "trap '' TERM; echo noise; sleep 60 & \"$@\"; echo bye >&2; sleep 60"
         stage.target = StdioTarget(("sh", "-c", script, "sh", *command))
-        assert stage.client.process is not None
+        client = hasty(SILENT * stage.patience)
+        assert client.process is not None
         settings = structs.replace(
-            stage.client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_said
+            client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_said
         )
-        stage.client = fallible_settings(structs.replace(stage.client, process=settings), "client.")
+        stage.client = fallible_settings(structs.replace(client, process=settings), "client.")
         yield
 
 
