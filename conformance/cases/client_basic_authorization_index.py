@@ -31,6 +31,7 @@ async def every_request(talk: ClientTalk) -> None:
     for asked in link.asked:
         found = header(asked.headers, "authorization")
         check(found == TOKEN, f"{asked.method} came with Authorization {found!r}")
+    for asked in (*link.asked, *link.strays):
         check("kit-0123" not in asked.target, f"the token is part of {asked.target}")
 
 
@@ -53,7 +54,7 @@ async def not_elsewhere(talk: ClientTalk) -> None:
     http = talk.http(link)
     await http.reply(message.source.exchange, status, [("location", other)])
     await talk.finished()
-    for asked in link.asked:
+    for asked in (*link.asked, *link.strays):
         host = header(asked.headers, "host") or ""
         found = header(asked.headers, "authorization")
         check(not host.startswith("localhost") or found is None, f"{host} was sent the token")
@@ -77,7 +78,7 @@ async def post_stays_post(talk: ClientTalk) -> None:
     http = talk.http(link)
     await http.reply(message.source.exchange, 302, [("location", "/elsewhere")])
     await talk.finished()
-    found = [each.method for each in link.asked if each.target == "/elsewhere"]
+    found = [each.method for each in link.strays if each.target == "/elsewhere"]
     check("GET" not in found, "the message became a GET of the other address")
 
 

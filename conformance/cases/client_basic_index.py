@@ -10,6 +10,7 @@ from conformance.kit.client_steps import (
     script,
     texts,
     together,
+    under_way,
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import METHOD_NOT_FOUND, Kind, encode, error, is_id, result
@@ -88,7 +89,8 @@ async def id_fresh(talk: ClientTalk) -> None:
     """A client never uses an id again within a session."""
     link = await talk.open()
     await talk.finished()
-    ids = [(type(each.id), each.id) for each in link.requests() if is_id(each.id)]
+    requests = [each for each in link.session if each.kind is Kind.REQUEST]
+    ids = [(type(each.id), each.id) for each in requests if is_id(each.id)]
     check(len(set(ids)) == len(ids), f"the ids are {[each for _, each in ids]}")
 
 
@@ -102,11 +104,13 @@ async def id_fresh(talk: ClientTalk) -> None:
     expects="Requests that are under way at the same time have different ids.",
 )
 async def id_unique(talk: ClientTalk) -> None:
-    """Forty requests at once have forty ids."""
+    """Forty requests at once have forty ids; of a client that bounds them, as many as it makes."""
     link = await talk.open()
-    held = [await link.expect("tools/call") for _ in range(CALLS)]
+    held = await under_way(link, "tools/call", CALLS)
+    if len(held) == 1:
+        talk.skip("the client makes one call at a time")
     ids = {(type(each.id), each.id) for each in held}
-    check(len(ids) == CALLS, f"{CALLS} requests have {len(ids)} ids")
+    check(len(ids) == len(held), f"{len(held)} requests have {len(ids)} ids")
 
 
 @page.client(
@@ -121,10 +125,14 @@ async def id_unique(talk: ClientTalk) -> None:
 async def matches_by_id(talk: ClientTalk) -> None:
     """Answers that come in another order reach their own requests."""
     link = await talk.open()
-    held = [await link.expect("tools/call") for _ in range(CALLS)]
-    talk.random.shuffle(held)
-    for message in held:
-        await link.respond(message, text(message.params["arguments"]["text"]))
+    left = most = CALLS
+    while left:
+        held = await under_way(link, "tools/call", min(left, most))
+        most = len(held)
+        left -= most
+        talk.random.shuffle(held)
+        for message in held:
+            await link.respond(message, text(message.params["arguments"]["text"]))
     step = await talk.step()
     found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
     wrong = [n for n, each in enumerate(found) if each != [str(n)]]

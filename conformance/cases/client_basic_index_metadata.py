@@ -16,6 +16,7 @@ from conformance.kit.client_steps import (
     script,
     texts,
     together,
+    under_way,
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Kind, Message, result
@@ -84,7 +85,9 @@ async def takes_batched_responses(talk: ClientTalk) -> None:
     """A batch of responses answers all of its requests."""
     talk.serving.answer_by = "sse"
     link = await talk.open()
-    held = [await link.expect("tools/call") for _ in range(2)]
+    held = await under_way(link, "tools/call", 2)
+    if len(held) == 1:
+        talk.skip("the client makes one call at a time")
     batch = [result(each.id, text(each.params["arguments"]["text"])) for each in reversed(held)]
     await link.say(batch, about=held[0])
     step = await talk.step()
@@ -197,7 +200,8 @@ async def ref_no_network(talk: ClientTalk) -> None:
     message = await link.expect("tools/call")
     await link.respond(message, {**text("8"), "structuredContent": {"sum": 8}})
     await talk.finished()
-    fetched = [each.target for each in link.posts() if "canary" in each.target]
+    asked = (*link.asked, *link.strays)
+    fetched = [each.target for each in asked if "canary" in each.target]
     check(not fetched, f"the client fetched {fetched}")
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from conformance.kit.client_eras import is_modern
+from conformance.kit.client_link import ClientLink
 from conformance.kit.client_steps import (
     SCRIPT,
     ask_client,
@@ -13,7 +15,7 @@ from conformance.kit.client_steps import (
     script,
 )
 from conformance.kit.client_talk import ClientTalk
-from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND
+from conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Message
 from conformance.kit.model import LEGACY, MUST, REMOTE, SHOULD, STDIO, Binding, Page
 from conformance.kit.verdicts import check
 from mcpcore.spec.revisions import BY_NAME, LATEST_LEGACY, REVISIONS, Span
@@ -33,9 +35,12 @@ SINCE_2025_06_18 = Span(BY_NAME["2025-06-18"], LATEST_LEGACY)
     expects="initialize has a protocol version, capabilities, and the client's name and version.",
 )
 async def identifies_itself(talk: ClientTalk) -> None:
-    """The first thing that a client says is initialize, with everything that belongs into it."""
+    """The first thing that a client says is initialize, with everything that belongs into it.
+
+    Who speaks the newer era, too, may have asked before whether the server does.
+    """
     link = await talk.open()
-    first = link.seen[0]
+    first = link.session[0]
     check(first.method == "initialize", f"the first message is {first.method or first.kind}")
     info = first.params.get("clientInfo")
     check(
@@ -57,11 +62,10 @@ async def identifies_itself(talk: ClientTalk) -> None:
 )
 async def sends_initialized(talk: ClientTalk) -> None:
     """After the answer to initialize a client says that it is ready, before it asks for more."""
-    link = await talk.accept()
-    await link.begun()
+    link = await talk.begin()
 
     def said() -> list[str]:
-        return [each.method for each in link.seen if each.method and each.method != "ping"]
+        return [each.method for each in link.session if each.method and each.method != "ping"]
 
     await link.until(lambda: len(said()) > 1)
     names = said()
@@ -80,11 +84,9 @@ async def sends_initialized(talk: ClientTalk) -> None:
 )
 async def waits(talk: ClientTalk) -> None:
     """A client asks for nothing before initialize was answered."""
-    talk.serving.hold.add("initialize")
-    link = await talk.accept()
-    opening = await link.expect("initialize")
+    link, opening = await talk.initializing()
     await link.quiet()
-    others = [each.method for each in link.seen if each.method not in ("initialize", "ping")]
+    others = [each.method for each in link.session if each.method not in ("initialize", "ping")]
     check(not others, f"before the answer to initialize the client sent {', '.join(others)}")
     talk.serving.hold.discard("initialize")
     await link.serve_one(opening)
@@ -132,12 +134,21 @@ async def offers_known_version(talk: ClientTalk) -> None:
 async def disconnects(talk: ClientTalk) -> None:
     """A client that does not know the version it is answered with goes away."""
     talk.serving.version = "1999-12-31"
-    link = await talk.accept()
-    await link.expect("initialize")
-    await link.serve_one(link.seen[0])
+    link, opening = await talk.initializing()
+    await link.serve_one(opening)
     await talk.finished()
-    later = [each.method for each in link.seen[1:] if each.method not in ("", "initialize", "ping")]
+    later = _later(link, opening)
     check(not later, f"after the answer 1999-12-31 the client went on with {', '.join(later)}")
+
+
+def _later(link: ClientLink, opening: Message) -> list[str]:
+    """What came of a session after initialize; to try the newer era instead is nothing of it."""
+    said = link.seen[link.seen.index(opening) + 1 :]
+    return [
+        each.method
+        for each in said
+        if each.method not in ("", "initialize", "ping") and not is_modern(each)
+    ]
 
 
 async def _uses_what_is_declared(talk: ClientTalk) -> None:
@@ -228,13 +239,11 @@ async def refuses_undeclared(talk: ClientTalk) -> None:
 )
 async def initialize_refused(talk: ClientTalk) -> None:
     """A client whose initialize is refused does not go on."""
-    talk.serving.hold.add("initialize")
-    link = await talk.accept()
-    opening = await link.expect("initialize")
+    link, opening = await talk.initializing()
     data = {"supported": ["1999-12-31"], "requested": talk.revision.name}
     await link.fail(opening, INVALID_PARAMS, "Unsupported protocol version", data)
     await talk.finished()
-    later = [each.method for each in link.seen[1:] if each.method not in ("", "initialize", "ping")]
+    later = _later(link, opening)
     check(not later, f"after the refusal the client went on with {', '.join(later)}")
 
 
@@ -251,8 +260,7 @@ async def initialize_refused(talk: ClientTalk) -> None:
 async def initialize_times_out(talk: ClientTalk) -> None:
     """A handshake that is never answered does not hang for ever."""
     talk.serving.by["initialize"] = lambda message: None
-    link = await talk.accept()
-    await link.expect("initialize")
+    await talk.initializing()
     report = await talk.report()
     check(not report.opened.good, f"the client reports of connecting: {report.opened}")
 

@@ -13,6 +13,7 @@ from conformance.kit.client_steps import (
     script,
     texts,
     together,
+    under_way,
 )
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Message
@@ -94,7 +95,7 @@ async def echoes_state(talk: ClientTalk) -> None:
     MODERN,
     scenario=OFFICIAL,
     needs=("elicitation",),
-    expects="An id that no other request has had.",
+    expects="Another id than that of the request which is made again.",
 )
 async def new_id(talk: ClientTalk) -> None:
     """The request that is made again has an id of its own."""
@@ -278,19 +279,24 @@ async def all_three(talk: ClientTalk) -> None:
 async def parallel(talk: ClientTalk) -> None:
     """Twenty calls that all need input at the same time do not mix up their states."""
     link = await talk.open()
-    held = [await link.expect("tools/call") for _ in range(PARALLEL)]
-    talk.random.shuffle(held)
-    for message in held:
-        own = message.params["arguments"]["text"]
-        await require_input(link, message, {f"r{own}": ROOTS}, f"state {own}")
-    for _ in range(PARALLEL):
-        again = await link.expect("tools/call")
-        own = again.params["arguments"]["text"]
-        state = again.params.get("requestState")
-        check(state == f"state {own}", f"call {own} came again with {state!r}")
-        keys = [*again.params.get("inputResponses", {})]
-        check(keys == [f"r{own}"], f"call {own} came again with answers to {keys}")
-        await link.respond(again, text(own))
+    asked: set[str] = set()
+    left = most = PARALLEL
+    while left:
+        held = await under_way(link, "tools/call", min(left, most))
+        most = len(held)
+        talk.random.shuffle(held)
+        for message in held:
+            own = message.params["arguments"]["text"]
+            if own not in asked:
+                asked.add(own)
+                await require_input(link, message, {f"r{own}": ROOTS}, f"state {own}")
+                continue
+            state = message.params.get("requestState")
+            check(state == f"state {own}", f"call {own} came again with {state!r}")
+            keys = [*message.params.get("inputResponses", {})]
+            check(keys == [f"r{own}"], f"call {own} came again with answers to {keys}")
+            await link.respond(message, text(own))
+            left -= 1
     step = await talk.step()
     found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
     check(found == [[str(n)] for n in range(PARALLEL)], f"the calls got {found}")

@@ -3,7 +3,15 @@
 from collections import Counter
 
 from conformance.kit.client_serving import text
-from conformance.kit.client_steps import SCRIPT, call, require_input, script, texts, together
+from conformance.kit.client_steps import (
+    SCRIPT,
+    call,
+    require_input,
+    script,
+    texts,
+    together,
+    under_way,
+)
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.model import MODERN, MUST, Page
 from conformance.kit.verdicts import check
@@ -23,21 +31,24 @@ KEY = "asked"
     scenario="script",
     context=script(together(*[call(arguments={"text": str(n)}) for n in range(CALLS)])),
     needs=(*SCRIPT, "roots"),
-    expects="Each call comes again with the state of its own round, each time with a new id.",
+    expects="Each call comes again with the state of its own round, each time with another id.",
 )
 async def hundred(talk: ClientTalk) -> None:
     """A hundred calls that go through two input rounds each, at the same time, stay apart."""
     link = await talk.open()
     rounds: Counter[str] = Counter()
-    ids: set[object] = set()
-    held = [await link.expect("tools/call") for _ in range(CALLS)]
-    while held:
+    before: dict[str, object] = {}
+    left = most = CALLS
+    while left:
+        held = await under_way(link, "tools/call", min(left, most))
+        most = len(held)
+        ids = {message.id for message in held}
+        check(len(ids) == len(held), f"{len(held)} requests under way have {len(ids)} ids")
         talk.random.shuffle(held)
-        waiting = 0
         for message in held:
             own = message.params["arguments"]["text"]
-            check(message.id not in ids, f"the id {message.id!r} was used again")
-            ids.add(message.id)
+            check(message.id != before.get(own), f"the id {message.id!r} was used again")
+            before[own] = message.id
             done = rounds[own]
             state = message.params.get("requestState")
             wanted = f"call {own} round {done}" if done else None
@@ -46,12 +57,11 @@ async def hundred(talk: ClientTalk) -> None:
             check(keys == [KEY] * bool(done), f"call {own} came with answers to {keys}")
             if done == ROUNDS:
                 await link.respond(message, text(own))
+                left -= 1
                 continue
             rounds[own] += 1
             asked = {KEY: {"method": "roots/list", "params": {}}}
             await require_input(link, message, asked, f"call {own} round {done + 1}")
-            waiting += 1
-        held = [await link.expect("tools/call") for _ in range(waiting)]
     step = await talk.step()
     found = [texts(each.result) if each.good else [str(each)] for each in step.steps]
     wrong = [(n, each) for n, each in enumerate(found) if each != [str(n)]]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conformance.kit.client_steps import SCRIPT, call, script, together
+from conformance.kit.client_steps import SCRIPT, call, script, together, under_way
 from conformance.kit.client_talk import ClientTalk
 from conformance.kit.messages import Message, is_id
 from conformance.kit.model import ALL, MUST, SHOULD, Page
@@ -50,8 +50,10 @@ async def token_type(talk: ClientTalk) -> None:
 async def token_unique(talk: ClientTalk) -> None:
     """Tokens of requests under way are unique."""
     link = await talk.open()
-    tokens = [_token(await link.expect("tools/call")) for _ in range(CALLS)]
-    check(len({repr(each) for each in tokens}) == CALLS, f"the tokens are {tokens}")
+    tokens = [_token(each) for each in await under_way(link, "tools/call", CALLS)]
+    if len(tokens) == 1:
+        talk.skip("the client makes one call at a time")
+    check(len({repr(each) for each in tokens}) == len(tokens), f"the tokens are {tokens}")
 
 
 @page.client(

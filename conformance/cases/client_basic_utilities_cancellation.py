@@ -21,8 +21,7 @@ page = Page("basic/utilities/cancellation")
 async def initialize_is_not_cancelled(talk: ClientTalk) -> None:
     """A client that gives up its initialize does not cancel it."""
     talk.serving.by["initialize"] = lambda message: None
-    link = await talk.accept()
-    opening = await link.expect("initialize")
+    link, opening = await talk.initializing()
     await talk.finished()
     cancelled = [each.params.get("requestId") for each in link.notifications()]
     check(opening.id not in cancelled, "initialize was cancelled")

@@ -44,9 +44,7 @@ async def answers(talk: ClientTalk) -> None:
 )
 async def answers_before_initialized(talk: ClientTalk) -> None:
     """A client answers a ping that comes before the answer to initialize."""
-    talk.serving.hold.add("initialize")
-    link = await talk.accept()
-    opening = await link.expect("initialize")
+    link, opening = await talk.initializing()
     await _ping(link, opening)
     talk.serving.hold.discard("initialize")
     await link.serve_one(opening)

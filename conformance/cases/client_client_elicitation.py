@@ -211,7 +211,8 @@ async def no_prefetch(talk: ClientTalk) -> None:
     asking = await ask_client(link, message, ELICIT, params)
     await link.serve_one(asking.call)
     await talk.finished()
-    fetched = [f"{each.method} {each.target}" for each in link.asked if "canary" in each.target]
+    asked = (*link.asked, *link.strays)
+    fetched = [f"{each.method} {each.target}" for each in asked if "canary" in each.target]
     check(not fetched, f"the client fetched {fetched}")
 
 

@@ -31,12 +31,18 @@ def _tools(talk: ClientTalk, **hints: Any) -> None:
 
 
 async def _lists(talk: ClientTalk) -> int:
-    """How often the tools were listed; every step has to be good."""
-    link = talk.links[0] if talk.links else await talk.accept()
+    """How often the tools were listed; every step has to be good.
+
+    Who wants the list for itself, too, asks for it more often than the steps do.
+    """
     report = await talk.report()
     bad = [str(each) for each in report.steps if not each.good]
     check(not bad and report.steps, f"the steps ended with {bad or report.opened}")
-    return len(link.requests("tools/list"))
+    return _listed(talk)
+
+
+def _listed(talk: ClientTalk) -> int:
+    return sum(len(link.requests("tools/list")) for link in talk.links)
 
 
 @page.client(
@@ -57,7 +63,7 @@ async def other_params(talk: ClientTalk) -> None:
 
     talk.serving.by["resources/read"] = contents
     talk.serving.hold.discard("resources/read")
-    link = await talk.accept()
+    link = await talk.begin()
     report = await talk.report()
     asked = [each.params.get("uri") for each in link.requests("resources/read")]
     check(asked == [A, B], f"of two resources it asked for {asked}")
@@ -134,7 +140,7 @@ async def private(talk: ClientTalk) -> None:
 async def zero(talk: ClientTalk) -> None:
     """A ttlMs of 0 is over at once."""
     _tools(talk, ttlMs=0, cacheScope="public")
-    check(await _lists(talk) == 2, "a list with ttlMs 0 was taken for fresh")
+    check(await _lists(talk) >= 2, "a list with ttlMs 0 was taken for fresh")
 
 
 @page.client(
@@ -149,7 +155,7 @@ async def zero(talk: ClientTalk) -> None:
 async def negative(talk: ClientTalk) -> None:
     """A negative ttlMs counts as 0."""
     _tools(talk, ttlMs=-LONG, cacheScope="public")
-    check(await _lists(talk) == 2, "a list with a negative ttlMs was taken for fresh")
+    check(await _lists(talk) >= 2, "a list with a negative ttlMs was taken for fresh")
 
 
 @page.client(
@@ -171,7 +177,7 @@ async def absent(talk: ClientTalk) -> None:
             break
         bare = {"tools": talk.serving.tools, "resultType": "complete"}
         await link.respond(message, bare, bare=True)
-    check(await _lists(talk) == 2, "a list without ttlMs was taken for fresh")
+    check(await _lists(talk) >= 2, "a list without ttlMs was taken for fresh")
 
 
 @page.client(
@@ -202,7 +208,7 @@ async def positive(talk: ClientTalk) -> None:
 async def stale(talk: ClientTalk) -> None:
     """A result is asked for again once its time is over."""
     _tools(talk, ttlMs=100, cacheScope="public")
-    check(await _lists(talk) == 2, "a list that was stale was taken for fresh")
+    check(await _lists(talk) >= 2, "a list that was stale was taken for fresh")
 
 
 @page.client(
@@ -235,17 +241,12 @@ async def forgets(talk: ClientTalk) -> None:
     _tools(talk, ttlMs=LONG, cacheScope="public")
     link = await talk.open()
     stream = await link.expect("subscriptions/listen")
-    before = len(link.requests("tools/list"))
+    before = _listed(talk)
     await link.acknowledge(stream)
     meta = {META_SUBSCRIPTION_ID: stream.id}
     await link.notify("notifications/tools/list_changed", {"_meta": meta}, about=stream)
-    found = await _lists_after(talk)
-    check(found > before, "the list that had changed was taken for fresh")
-
-
-async def _lists_after(talk: ClientTalk) -> int:
     await talk.report()
-    return len(talk.links[0].requests("tools/list"))
+    check(_listed(talk) > before, "the list that had changed was taken for fresh")
 
 
 @page.client(

@@ -37,10 +37,12 @@ def _pages(talk: ClientTalk, cursors: list[str], sizes: list[int]) -> None:
 
 async def _whole_list(talk: ClientTalk, cursors: list[str], sizes: list[int]) -> None:
     _pages(talk, cursors, sizes)
-    link = await talk.accept()
+    link = await talk.begin()
     step = await talk.step()
-    asked = [each.params.get("cursor") for each in link.requests("tools/list")]
-    check(asked == [None, *cursors], f"of the cursors {cursors} the client sent {asked[1:]}")
+    asked = [each.params.get("cursor") for each in link.session if each.method == "tools/list"]
+    whole = [None, *cursors]  # who wants the tools for itself, too, reads the list more than once
+    times = len(asked) // len(whole)
+    check(asked == whole * max(times, 1), f"of the cursors {cursors} the client sent {asked[1:]}")
     check(step.good, f"the list ended with {step}")
     wanted = [f"t{page}_{n}" for page, size in enumerate(sizes) for n in range(size)]
     found = [each.get("name") for each in step.result]
@@ -111,7 +113,7 @@ async def empty_cursor(talk: ClientTalk) -> None:
 async def loop(talk: ClientTalk) -> None:
     """A server that gives the same cursor again and again does not keep a client for ever."""
     talk.serving.by["tools/list"] = lambda message: {"tools": [], "nextCursor": "again"}
-    link = await talk.accept()
+    link = await talk.begin()
     await talk.until(
         lambda: talk.ended or len(link.requests("tools/list")) >= LOOPS, talk.timing.exit
     )

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct
 
 from conformance.kit import messages
 from conformance.kit.account import Account
+from conformance.kit.client_eras import Overture, is_modern, of_session
 from conformance.kit.client_record import ClientRecord
-from conformance.kit.client_serving import Serving, completed
+from conformance.kit.client_serving import HELD, Serving, completed
 from conformance.kit.client_wire import Arrival, Asked, Came, Ended, HostWire, Signal
 from conformance.kit.heard import Done, Event, Gone, Head, Headers, Noise, Text
-from conformance.kit.messages import METHOD_NOT_FOUND, Kind, Message, encode
+from conformance.kit.messages import INVALID_REQUEST, METHOD_NOT_FOUND, Kind, Message, encode
 from conformance.kit.model import LINES, Binding
 from conformance.kit.verdicts import ARRAY, BATCH, ID, MESSAGE, NOISE, Broken, Inconclusive, check
 from mcpcore.spec.revisions import Revision
-from mcpcore.spec.types.base import META_PROTOCOL_VERSION, META_SUBSCRIPTION_ID
+from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 
 if TYPE_CHECKING:
     from conformance.kit.client_talk import ClientTalk
@@ -50,8 +52,11 @@ class ClientLink(ClientRecord):
         self.inbox: list[Message] = []
         self.account = Account("client", revision)
         """What was said unasked."""
+        self._overture = Overture()
         self._pending: list[Asked] = []
         self._owed: dict[int, int] = {}
+        self._batches: set[int] = set()
+        """Exchanges that have brought a batch: what answers it, one or many, is a stream."""
         self._get = 0
         self._next = 0
 
@@ -80,31 +85,45 @@ class ClientLink(ClientRecord):
         Whoever tries initialize first, and goes on in the modern way when it is refused, has begun
         as well.  Raises Inconclusive for a client that does not begin.
         """
-        if not self.revision.handshake:
-            first: Message | None = await self.until(self._modern)
-            if first is None:
-                said = "no request"
-                if found := self.requests():
-                    plain = any(each.method != "initialize" for each in found)
-                    said = "initialize, and then requests without _meta" if plain else ONLY
-                raise Inconclusive(f"the client sent {said}: {self.talk.state(self)}")
-            return first
-        if not await self.until(lambda: self.requests("initialize")):
-            raise Inconclusive(f"the client did not initialize: {self.talk.state(self)}")
-        return self.requests("initialize")[-1]
+        await self.until(lambda: self.beginning)
+        return self.begins()
 
-    def _modern(self) -> Message | None:
-        """The first request of the modern era; after initialize it has to show that it is one."""
+    def begins(self) -> Message:
+        """As :meth:`begun`, without waiting for it."""
+        if (first := self.beginning) is not None:
+            return first
+        if self.revision.handshake:
+            raise Inconclusive(f"the client did not initialize: {self.talk.state(self)}")
+        said = "no request"
+        if found := self.requests():
+            plain = any(each.method != "initialize" for each in found)
+            said = "initialize, and then requests without _meta" if plain else ONLY
+        raise Inconclusive(f"the client sent {said}: {self.talk.state(self)}")
+
+    @property
+    def beginning(self) -> Message | None:
+        """How the client has begun.
+
+        The first request of the modern era, after initialize, has to show that it is one.
+        """
+        if self.revision.handshake:
+            return next(reversed(self.requests("initialize")), None)
         found = self.requests()
         legacy = any(each.method == "initialize" for each in found)
         for each in found:
-            meta = each.params.get("_meta")
-            shown = each.method == "server/discover" or (
-                isinstance(meta, dict) and META_PROTOCOL_VERSION in meta
-            )
-            if each.method != "initialize" and (shown or not legacy):
+            if each.method != "initialize" and (is_modern(each) or not legacy):
                 return each
         return None
+
+    @property
+    def session(self) -> list[Message]:
+        """What was heard, in the older era without how the client has found out that it is that."""
+        return of_session(self.seen) if self.revision.handshake else self.seen
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the client has tried the other era alone: it may begin on another connection."""
+        return self.beginning is None and bool(self.requests())
 
     async def expect(
         self, method: str | Callable[[Message], bool], within: float | None = None
@@ -221,7 +240,8 @@ class ClientLink(ClientRecord):
         http, exchange = self.talk.http(self), message.source.exchange
         left = self._owed.get(exchange, 1) - 1
         self._owed[exchange] = left
-        if (left or self.serving.answer_by == "sse") and not http.streaming(exchange):
+        by_stream = left or exchange in self._batches or self.serving.answer_by == "sse"
+        if by_stream and not http.streaming(exchange):
             await http.stream(exchange, self.session_headers(message))
         if http.streaming(exchange):
             sent = await http.event(exchange, payload)
@@ -320,9 +340,15 @@ class ClientLink(ClientRecord):
                 raise AssertionError(f"{arrival} is nothing that a client sends")
 
     async def _http(self, asked: Asked) -> None:
+        path = asked.target.partition("?")[0]
+        bare = self.wire.binding is Binding.HTTP and asked.method != "POST"
+        if bare and path != urlsplit(self.talk.host.address).path:
+            self.strays.append(asked)
+            await self.talk.http(self).reply(asked.exchange, NOT_FOUND)
+            return
         self.asked.append(asked)
         self.heads[asked.exchange] = asked
-        if self.wire.binding is not Binding.HTTP or asked.method == "POST":
+        if not bare:
             return
         if asked.method in self.serving.hold:
             self._pending.append(asked)
@@ -360,9 +386,12 @@ class ClientLink(ClientRecord):
         owed = sum(part.kind is Kind.REQUEST for part in parts)
         if exchange:
             self._owed[exchange] = owed
+            if message.kind is Kind.BATCH:
+                self._batches.add(exchange)
         for part in parts:
             self.seen.append(part)
-            self.account.heard(part)
+            if not (self.revision.handshake and self._overture.has(part)):
+                self.account.heard(part)
             self.inbox.append(part)
         if exchange and not owed and self.wire.binding is Binding.HTTP:
             methods = {part.method or "answer" for part in parts}
@@ -389,7 +418,8 @@ class ClientLink(ClientRecord):
         for message in [*self.inbox]:
             if message.kind is not Kind.REQUEST or (wanted is not None and wanted(message)):
                 continue
-            if message.method in self.serving.hold and not everything:
+            held = message.method in self.serving.hold and not everything
+            if held and not (message.method in HELD and self._early(message)):
                 continue
             self.inbox.remove(message)
             await self.serve_one(message)
@@ -399,6 +429,9 @@ class ClientLink(ClientRecord):
         listens = message.method == "subscriptions/listen" and self.revision.modern
         if listens and message.method not in self.serving.by:
             await self.acknowledge(message)
+            return
+        if message.method != "server/discover" and self._early(message):
+            await self.fail(message, INVALID_REQUEST, "initialize comes first", status=BAD_REQUEST)
             return
         answer = self.serving.answer(message, self.revision)
         if answer is None:
@@ -417,7 +450,16 @@ class ClientLink(ClientRecord):
     def _status(self, message: Message, code: int) -> int | None:
         if self.revision.modern:
             return NOT_FOUND if code == METHOD_NOT_FOUND else BAD_REQUEST
-        return None if self.requests("initialize") else BAD_REQUEST
+        early = self._early(message) or not self.requests("initialize")
+        return BAD_REQUEST if early else None
+
+    def _early(self, message: Message) -> bool:
+        """Whether it is a request of the newer era, and of no session: how a client tries that."""
+        if not self.revision.handshake or not is_modern(message):
+            return False
+        if self.wire.binding is Binding.HTTP and self.serving.session is not None:
+            return self.header(message, "mcp-session-id") is None
+        return not self.requests("initialize")
 
     async def acknowledge(self, message: Message, accepted: Any = UNSET) -> None:
         """Open a subscription: say what of it is honoured, by default all."""
@@ -431,7 +473,8 @@ class ClientLink(ClientRecord):
 
 def _later(message: Message) -> bool:
     """Whether it is a request of a client that takes the handshake for done."""
-    return message.kind is Kind.REQUEST and message.method not in ("initialize", "ping")
+    known = message.method in ("initialize", "ping")
+    return message.kind is Kind.REQUEST and not known and not is_modern(message)
 
 
 def _by_method(method: str) -> Callable[[Message], bool]:

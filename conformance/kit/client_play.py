@@ -167,7 +167,7 @@ async def _look(talk: ClientTalk, features: ClientFeatures) -> None:
     talk.forgives = MISMADE
     await talk.launch()
     try:
-        link = await talk.accept()
+        link = await talk.begin()
         first = await link.begun()
     except Ended as error:
         strays = [stray for each in talk.links for stray in each.invalid]

@@ -15,6 +15,8 @@ class ClientRecord:
         self.seen: list[Message] = []
         self.asked: list[Asked] = []
         """HTTP requests, also those that bring no message; for WebSockets the upgrade."""
+        self.strays: list[Asked] = []
+        """HTTP requests without a message for another path than the endpoint's."""
         self.heads: dict[int, Asked] = {}
         self.dropped: dict[int, Done] = {}
         """Exchanges that the client gave up."""

@@ -13,6 +13,8 @@ Step = dict[str, Any]
 
 SCRIPT = ("scenario:script",)
 """What a case needs that plays a script."""
+BOUNDED = 2.0
+"""Seconds without another request by which a client shows that it bounds those under way."""
 SECONDS = 15.0
 """For steps that should not need them: a client that gives up earlier is a client that noticed."""
 
@@ -62,6 +64,17 @@ def together(*steps: Step) -> Step:
 def pause(seconds: float) -> Step:
     """Do nothing for a while."""
     return {"do": "pause", "seconds": seconds}
+
+
+async def under_way(link: ClientLink, method: str, most: int) -> list[Message]:
+    """Wait for requests that are under way at the same time: ``most``, or as many as come.
+
+    A client may bound them; the others come when these are answered.  Broken if there is none.
+    """
+    held = [await link.expect(method)]
+    while len(held) < most and (more := await link.wait_for(method, within=BOUNDED)) is not None:
+        held.append(more)
+    return held
 
 
 class Asking(Struct):
@@ -124,10 +137,9 @@ async def ends_in_order(talk: ClientTalk) -> None:
 
 async def ends_by_force(talk: ClientTalk) -> None:
     """See a client end a server process that does not end by itself."""
-    link = await talk.accept()
+    link = await talk.open()
     process = talk.process(link)
     await process.stubborn()
-    await link.opened()
     await talk.finished()
     names = [each.name for each in link.signals]
     check(names[:1] == ["EOF"], f"the end began with {names[:1] or 'killing the server'}")

@@ -159,6 +159,7 @@ class ClientTalk:
     ) -> None:
         """Start the client now, with another scenario or context than those of the case."""
         self._launched = True
+        self._taken = len(self.links)
         self._everything = False
         self.ended = None
         chosen = dict(self.case.context if context is None else context)
@@ -180,12 +181,30 @@ class ClientTalk:
         self._taken += 1
         return self.links[self._taken - 1]
 
+    async def begin(self, within: float | None = None) -> ClientLink:
+        """Wait for a connection on which the client begins, see :meth:`ClientLink.begun`.
+
+        Who speaks both eras may find out on another one, before, which of them it is.
+        """
+        link = await self.accept(within)
+        await self.until(lambda: link.beginning or len(self.links) > self._taken, link=link)
+        if link.beginning is None and len(self.links) > self._taken:
+            return await self.begin()
+        link.begins()
+        return link
+
+    async def initializing(self) -> tuple[ClientLink, Message]:
+        """Wait for initialize, which is the case's to answer, and the connection that has it."""
+        self.serving.hold.add("initialize")
+        link = await self.begin()
+        return link, await link.expect("initialize")
+
     async def open(self, within: float | None = None) -> ClientLink:
         """Wait for a connection and get to where the client sends requests.
 
         Legacy: initialize is answered and notifications/initialized is there.
         """
-        link = await self.accept(within)
+        link = await self.begin(within)
         await link.opened()
         return link
 
@@ -205,7 +224,8 @@ class ClientTalk:
         while not (value := found()):
             for each in self.links:
                 await each.serve(wanted if each is link else None, everything=self._everything)
-            if link is not None and link.gone is not None and not left_alone:
+            over = link is not None and link.gone is not None and not link.elsewhere
+            if over and not left_alone:
                 left_alone = True
                 end = min(end, self.host.now() + EPILOGUE)
             left = end - self.host.now()

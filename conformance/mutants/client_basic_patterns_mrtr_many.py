@@ -47,7 +47,23 @@ class Once(ClientFault):
         return ({**value, "params": {**params, "requestState": state}},)
 
 
+class OneId(ClientFault):
+    """Has an id for a call, which it is made again with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: dict[str, Any] = {}
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        """See ClientFault."""
+        if value.get("method") != "tools/call":
+            return (value,)
+        own = value["params"]["arguments"]["text"]
+        return ({**value, "id": self._ids.setdefault(own, value["id"])},)
+
+
 table.client("one-place", HUNDRED, "Keeps the newest state for all calls.", OnePlace)
 table.client("first-state", HUNDRED, "Keeps the state of the first round.", Once)
+table.client("one-id", HUNDRED, "Asks again with the same id.", OneId)
 
 __all__ = ["table"]

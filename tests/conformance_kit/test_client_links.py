@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 BATCHES = BY_NAME["2025-03-26"]
 QUICK = ClientTiming(start=10.0, answer=10.0, exit=10.0, quiet=0.02)
+INITIALIZED = "notifications/initialized"
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
@@ -108,6 +109,39 @@ async def test_the_handshake_is_done_by_the_kit() -> None:
         assert opening.method == "initialize"
         assert link.client_capabilities == {"sampling": {}}
         assert [each.method for each in link.seen] == ["initialize", "notifications/initialized"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_who_asks_for_the_newer_era_first_begins_with_initialize(anew: bool) -> None:
+    async with TcpHost() as host, anyio.create_task_group() as tasks:
+        talk = talk_with(host, LEGACY)
+
+        async def run() -> None:
+            async with await anyio.connect_tcp("127.0.0.1", host.port) as stream:
+                peer = Peer(stream)
+                for method in ("server/discover", "tools/call"):
+                    refused = await peer.asked(0, method, {"_meta": META})
+                    assert "error" in refused, "held or not, there is no session that it is of"
+                cancelled = {"requestId": 0, "reason": "it is no use"}
+                await peer.say(notification("notifications/cancelled", cancelled))
+                if not anew:
+                    await peer.initialize()
+                    await peer.say(request(1, "tools/call", {"name": "echo"}))
+                    await peer.hear()
+                    return
+            async with await anyio.connect_tcp("127.0.0.1", host.port) as stream:
+                await Peer(stream).initialize()
+                await anyio.sleep_forever()
+
+        tasks.start_soon(run)
+        link = await talk.open()
+        assert [each.method for each in link.session] == ["initialize", INITIALIZED]
+        assert link.account.found == {}
+        assert [link] == talk.links[-1:]
+        assert len(talk.links) == 1 + anew
+        if not anew:
+            await link.respond(await link.expect("tools/call"), text("8"))
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_modern_conversation_opens_with_any_request() -> None:
@@ -349,10 +383,10 @@ class Caller:
     def __init__(self, host: HttpHost) -> None:
         self.host = host
 
-    async def ask(self, method: str, value: Any = None) -> bytes:
+    async def ask(self, method: str, value: Any = None, path: str = "/mcp") -> bytes:
         """Send a request; returns the whole response."""
         body = b"" if value is None else json.dumps(value).encode()
-        head = f"{method} /mcp HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         found = b""
         async with await anyio.connect_tcp("127.0.0.1", self.host.port) as stream:
@@ -469,9 +503,22 @@ async def test_a_get_may_be_the_cases_to_answer() -> None:
         assert found[0].startswith(b"HTTP/1.1 418")
 
 
-async def test_all_answers_of_a_batch_go_on_its_stream() -> None:
+@pytest.mark.parametrize("answers", [1, 2])
+async def test_all_answers_of_a_batch_go_on_its_stream(answers: int) -> None:
     async with HttpHost() as host:
         talk, caller = talk_with(host, BATCHES), Caller(host)
-        batch = [request(1, "ping"), request(2, "ping")]
+        batch = [notification("notifications/x"), *[request(n, "ping") for n in range(answers)]]
         (found,) = await over_http(talk, caller.ask("POST", batch))
-        assert found.count(b"data: ") == 2
+        assert found.count(b"data: ") == answers
+
+
+async def test_what_is_asked_elsewhere_is_not_there() -> None:
+    async with HttpHost() as host:
+        talk, caller = talk_with(host, LEGACY), Caller(host)
+        found, _ = await over_http(
+            talk, caller.ask("GET", path="/.well-known/oauth-protected-resource"), caller.ask("PUT")
+        )
+        assert found.startswith(b"HTTP/1.1 404")
+        (link,) = talk.links
+        assert [each.target for each in link.strays] == ["/.well-known/oauth-protected-resource"]
+        assert [each.method for each in link.asked] == ["PUT"]
