@@ -45,6 +45,7 @@ class Share:
         "_coming",
         "_granted",
         "_told_at",
+        "_unsure",
         "_view",
         "_waiting",
         "deadline",
@@ -63,13 +64,15 @@ class Share:
         self._waiting: list[tuple[int, Then]] = []
         """What came meanwhile."""
         self._asking = False
+        self._unsure = False
+        """The store has failed what it was asked last, and may have done it all the same."""
         self._coming = 0
         """Requests that were let through and that the Peer has yet to take in."""
         self._told_at = 0.0
         view.peer.capacity = self.spare
 
     def __bool__(self) -> bool:
-        return self._asking
+        return self._asking or self._unsure
 
     def admit(self, count: int, then: Then) -> bool:
         """Whether ``count`` requests may be taken in now; if not, ``then`` goes on later."""
@@ -103,7 +106,7 @@ class Share:
     def again(self) -> None:
         """Give back what is too much; say from time to time how much it is."""
         view = self._view
-        if view.over or self._asking or not self._granted:
+        if view.over or self._asking or not (self._granted or self._unsure):
             return
         stale = view.log.owner.now - self._told_at >= view.settings.session_touch
         if stale or self._wanted(self._needed()) != self._granted:
@@ -114,7 +117,7 @@ class Share:
     def close(self) -> None:
         """The view is given up, and whoever waits has been told."""
         view = self._view
-        if self._granted or self._asking:
+        if self._granted or self:
             view.steps.ask(SessionCalls, view.id, ignore, calls=0, limit=self.limit)
         view.steps.forget(self)
 
@@ -147,11 +150,12 @@ class Share:
             view.vanish()
             return
         failure = outcome if isinstance(outcome, StoreFailure) else None
+        self._unsure = failure is not None
         if not isinstance(outcome, StoreFailure):
             self._granted = outcome
             view.peer.capacity = max(self.spare, outcome)
         self._told_at = -math.inf if failure else view.log.owner.now
-        if self._granted:
+        if self._granted or self._unsure:
             view.steps.retry(self)
         asked, self._asked = self._asked, []
         for _, then in asked:

@@ -304,6 +304,24 @@ def test_where_the_store_is_away_few_requests_are_served() -> None:
     one.call(session, id=5)
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_share_that_the_store_gave_and_said_it_had_not_is_given_back(closes: bool) -> None:
+    (one,) = limited("a", count=1)
+    session = one.session()
+    one.failing("SessionCalls", done=True)
+    assert one.post(CALL, mcp_session_id=session).status == 503
+    kept = one.worker.store._all.sessions[session]  # type: ignore[attr-defined]
+    assert kept.calls == {"a": 1}
+    assert one.view(session).busy
+    one.failing()
+    if closes:
+        one.server.close(now=one.now)
+        assert not one.server.finished
+    one.pass_time(3)
+    assert kept.calls == {}
+    assert one.server.finished == closes
+
+
 @pytest.mark.parametrize("way", ["left", "ended", "closed"])
 def test_what_becomes_of_a_request_that_waits_for_its_share(way: str) -> None:
     one, other = limited("a", "b", count=1)

@@ -47,6 +47,12 @@ FOUND = [
         read_faults("store_cut@7.519:5:0:15,crash_client@8.271:5:0:2"),
         read_works("1:6"),
     ),
+    Schedule(
+        64000471,
+        "store",
+        read_faults("store_cut@6.931:6:0:40,crash_client@8.876:1:0:2"),
+        read_works("1:5"),
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import structs
 
+from mcpcore.http.shares import Share
 from mcpcore.http.writers import Writer
 from tests.simulation.mutations.model import Mutation, wrapped
 from transports.stores.memory_limits import MemoryLimits
@@ -128,6 +129,19 @@ def _left_open() -> None:
     Writer._give_up = mutant  # type: ignore[method-assign]
 
 
+def _share_forgotten() -> None:
+    """A share that the store has given, and said that it had not, is not given back."""
+
+    def make(answered: Any) -> Any:
+        def mutant(self: Any, outcome: Any) -> None:
+            answered(self, outcome)
+            self._unsure = False
+
+        return mutant
+
+    wrapped(Share, "_answered", make)
+
+
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded),
@@ -138,4 +152,11 @@ MUTATIONS = [
     Mutation("share kept", "store", _share_kept, only="crash_server,store_cut"),
     Mutation("orphans unnoticed", "store", _orphans_unnoticed, only="crash_server,store_cut"),
     Mutation("left open", "store", _left_open),
+    Mutation(
+        "share forgotten",
+        "store",
+        _share_forgotten,
+        only="store_cut,store_fail,crash_client",
+        within=2000,
+    ),
 ]
