@@ -84,7 +84,7 @@ async def _completed(talk: ServerTalk) -> tuple[Link, Message, Message | None]:
     which = await asker(talk, "url", URL)
     link = await talk.open(capabilities={**which.besides(METHOD), **BOTH}, answering=Answering())
     await open_stream(link)
-    found = await ask_about(link, which.method, which.params, headers=which.headers)
+    found = await ask_about(link, which.method, which.params)
     request = found.one(METHOD)
     return link, request, await link.wait_for(COMPLETE, 4 * talk.timing.quiet)
 

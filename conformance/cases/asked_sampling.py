@@ -220,9 +220,10 @@ async def right_stream(talk: ServerTalk) -> None:
     for each in known or await askers(talk, "question"):
         link = await talk.open(answering=Answering())
         await listen_too(link)
-        sent = await link.send(each.method, each.params, headers=each.headers or None)
+        before = len(link.asked)
+        sent = await link.send(each.method, each.params)
         await link.reply(sent)
-        found = [one for one in link.asked if one.method in QUESTIONS]
+        found = [one for one in link.asked[before:] if one.method in QUESTIONS]
         if not found:
             talk.note(f"{each} did not ask")
             continue

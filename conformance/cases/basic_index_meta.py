@@ -300,7 +300,7 @@ async def capabilities_not_kept(talk: ServerTalk) -> None:
     turns: tuple[dict[str, Any], ...] = (able, {}, able)
     for declared in turns:
         params = {**which.params, "_meta": {META_CLIENT_CAPABILITIES: declared}}
-        reply = await link.request(which.method, params, headers=which.headers or None)
+        reply = await link.request(which.method, params)
         if declared:
             check(not reply.result.get("isError"), f"with {declared} the call got {reply}")
         elif which.known:

@@ -153,7 +153,7 @@ async def nothing_on_the_wire(talk: ServerTalk) -> None:
     found = await askers(talk, "question", SEVERAL)
     link = await talk.open()
     for each in found:
-        await ask_about(link, each.method, each.params, headers=each.headers)
+        await ask_about(link, each.method, each.params)
     for name in ("test_sampling", "test_streaming_elicitation", "test_ping_client"):
         if name in talk.features.tools:
             tool = talk.tool(name)
@@ -314,7 +314,7 @@ def _with(link: Link, reply: Reply, answer: Any) -> dict[str, Any]:
 
 
 async def _check_undeclared(link: Link, capability: str, asked: Asker) -> Reply:
-    found = await ask_about(link, asked.method, asked.params, headers=asked.headers)
+    found = await ask_about(link, asked.method, asked.params)
     for each in found.requests:
         check(
             each.method != NEEDS[capability],

@@ -34,7 +34,7 @@ async def _call(link: Link, token: Any = UNSET) -> Sent:
     """Call a tool that reports progress, with that token; without one it should not."""
     call = await watched(link.talk, "progress")
     params = call.params if token is UNSET else call.asking(token)
-    return await link.send(call.method, params, headers=call.headers or None)
+    return await link.send(call.method, params)
 
 
 async def _reported(link: Link, *tokens: Any) -> list[list[Message]]:

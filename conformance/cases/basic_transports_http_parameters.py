@@ -16,7 +16,7 @@ from conformance.kit.endpoint import (
     over_http,
 )
 from conformance.kit.features import NONE_MAY_BE_CALLED
-from conformance.kit.headers import for_arguments, mirror
+from conformance.kit.headers import mirror
 from conformance.kit.messages import encode
 from conformance.kit.model import MUST, SHOULD, Page
 from conformance.kit.talk import ServerTalk
@@ -37,14 +37,12 @@ class Call(Struct):
     argument: str
     header: str
     arguments: dict[str, Any]
-    mirrors: dict[str, str]
-    """Headers of all the mirrored arguments."""
 
     async def made(self, value: str, *, header: str | None) -> Answer:
         """Make the call with this value of the argument, and of the header."""
         params = {"name": self.tool, "arguments": {**self.arguments, self.argument: value}}
-        headers: dict[str, str | None] = {**self.mirrors, self.header: header}
-        return await self.point.post(self.point.message("tools/call", params), headers=headers)
+        message = self.point.message("tools/call", params)
+        return await self.point.post(message, headers={self.header: header})
 
 
 async def mirrored_call(talk: ServerTalk) -> Call:
@@ -58,8 +56,7 @@ async def mirrored_call(talk: ServerTalk) -> Call:
     for tool, name, header in found:
         if talk.features.may_call(tool):
             arguments = {**talk.arguments(tool), name: "kit"}
-            mirrors = for_arguments(tool.input_schema, arguments)
-            return Call(await endpoint(talk), tool.name, name, header, arguments, mirrors)
+            return Call(await endpoint(talk), tool.name, name, header, arguments)
     only = f"of those that mirror a string, {NONE_MAY_BE_CALLED}"
     talk.skip(only if found else f"no tool mirrors a string ({MIRROR})")
 
@@ -147,11 +144,11 @@ async def param_characters(talk: ServerTalk) -> None:
     value = "kit-\u00e9"
     params = {"name": call.tool, "arguments": {**call.arguments, call.argument: value}}
     payload = encode(call.point.message("tools/call", params))
-    others = {name: text for name, text in call.mirrors.items() if name != call.header}
-    extra = [f"{name}: {text}".encode() for name, text in others.items()]
+    mirror_of = f"{call.header}:".encode()
+    others = [each for each in call.point.head_lines(payload) if not each.startswith(mirror_of)]
     for raw in (value.encode(), value.encode("latin-1")):
-        line = call.header.encode() + b": " + raw
-        sent = call.point.bytes_of(payload, line, *extra, b"Connection: close")
+        line = mirror_of + b" " + raw
+        sent = call.point.bytes_of(payload, line, b"Connection: close", lines=others)
         statuses = [each.status for each in final(await call.point.pour(sent))]
         check(statuses == [BAD_REQUEST], f"{line!r} got {statuses}, not status 400")
 
@@ -166,10 +163,9 @@ async def param_unknown(talk: ServerTalk) -> None:
     """A parameter header that the server does not know is passed over."""
     tool = talk.any_tool()
     point = await endpoint(talk)
-    arguments = talk.arguments(tool)
-    mirrors = for_arguments(tool.input_schema, arguments)
-    message = point.message("tools/call", {"name": tool.name, "arguments": arguments})
-    answer = await point.post(message, headers={**mirrors, "mcp-param-kit-unknown": "kit"})
+    call = {"name": tool.name, "arguments": talk.arguments(tool)}
+    message = point.message("tools/call", call)
+    answer = await point.post(message, headers={"mcp-param-kit-unknown": "kit"})
     check_served(answer, "a call with a parameter header that nobody asked for")
 
 
@@ -179,10 +175,11 @@ class Kinds(Struct):
     point: Endpoint
 
     async def made(self, arguments: dict[str, Any], **headers: str) -> Answer:
-        """Make the call; ``headers`` by the names of their mirrors."""
+        """Make the call with these headers alone, by the names of their mirrors."""
         message = self.point.message("tools/call", {"name": KINDS, "arguments": arguments})
         mirrors = {f"mcp-param-{name.replace('_', '-')}": each for name, each in headers.items()}
-        return await self.point.post(message, headers=mirrors)
+        none = dict.fromkeys(self.point.link.mirrors(message))
+        return await self.point.post(message, headers={**none, **mirrors})
 
 
 async def kinds(talk: ServerTalk) -> Kinds:

@@ -87,7 +87,7 @@ async def directions(talk: ServerTalk) -> None:
     which = await asker(talk, "question", "test_streaming_elicitation")
     link = await talk.open()
     params = {**which.params, "_meta": {"progressToken": "kit"}}
-    reply = await link.request(which.method, params, headers=which.headers or None)
+    reply = await link.request(which.method, params)
     asked = [each.method for each in link.asked]
     check(not asked, f"the server sent the requests {asked}")
     check(reply.result.get("resultType") is not None, f"the call got {reply}")

@@ -303,7 +303,7 @@ async def no_requests(talk: ServerTalk) -> None:
     which = await asker(talk, "question", "test_sampling")
     point = await endpoint(talk)
     message = point.message(which.method, which.params)
-    answer = await point.post(message, headers=which.headers or None)
+    answer = await point.post(message)
     asked = [each.method for each in answer.messages if each.kind is Kind.REQUEST]
     check(not asked and not point.link.asked, f"the server sent the requests {asked}")
     check_served(answer, "a call that asks for something")

@@ -41,7 +41,7 @@ async def while_asking(talk: ServerTalk) -> None:
     """A call that is cancelled while it waits for the client ends there."""
     which = await asker(talk, "question", "test_sampling")
     link = await talk.open(answering=unanswering())
-    sent = await link.send(which.method, which.params, headers=which.headers or None)
+    sent = await link.send(which.method, which.params)
     question = await link.expect(lambda each: each.method in QUESTIONS)
     await cancel(link, sent)
     await fence(link)

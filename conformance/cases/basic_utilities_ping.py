@@ -69,7 +69,7 @@ async def while_asking(talk: ServerTalk) -> None:
     """A ping is answered while the server waits for an answer of the client."""
     which = await asker(talk, "question", "test_sampling")
     link = await talk.open(answering=unanswering())
-    sent = await link.send(which.method, which.params, headers=which.headers or None)
+    sent = await link.send(which.method, which.params)
     await link.expect(lambda each: each.method in QUESTIONS)
     _empty(await link.request("ping"))
     await cancel(link, sent)

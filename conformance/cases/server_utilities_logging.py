@@ -5,6 +5,7 @@ from typing import Any
 from conformance.kit.account import Unasked
 from conformance.kit.asking import capabilities_of
 from conformance.kit.link import Link
+from conformance.kit.lists import acknowledged
 from conformance.kit.messages import INVALID_PARAMS, Kind, Message
 from conformance.kit.model import EVERY, LEGACY, MAY, MODERN, MUST, SHOULD, Binding, Page
 from conformance.kit.probes import fence
@@ -34,7 +35,7 @@ async def _send(link: Link, level: str | None = None) -> Sent:
     """Call a tool that logs, in the modern era with a level."""
     call = await watched(link.talk, "logs")
     meta = None if level is None else {META_LOG_LEVEL: level}
-    return await link.send(call.method, call.params, meta=meta, headers=call.headers or None)
+    return await link.send(call.method, call.params, meta=meta)
 
 
 async def _call(link: Link, level: str | None = None) -> tuple[Sent, list[Message]]:
@@ -309,7 +310,7 @@ async def not_on_listen(talk: ServerTalk) -> None:
     listening = await link.send(
         "subscriptions/listen", {"notifications": wanted}, meta={META_LOG_LEVEL: "debug"}
     )
-    await link.expect("notifications/subscriptions/acknowledged")
+    await acknowledged(link, listening)
     _, found = await _call(link, "debug")
     for each in found:
         elsewhere = each.source.exchange != listening.exchange

@@ -136,7 +136,8 @@ class Account:
             id = value["id"]
             odd = not is_id(id) or (isinstance(id, int) and abs(id) >= SAFE)
             self.blind |= odd
-            self._asked[_key(id)] += 1
+            answers = "method" not in value and _key(id) in self._own
+            self._asked[_key(id)] += not answers
             if isinstance(method, str):
                 self._methods[_key(id)] = method
             elif _key(id) == self._initializing and isinstance(value.get("result"), dict):

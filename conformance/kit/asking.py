@@ -6,7 +6,6 @@ from msgspec import UNSET, Struct
 
 from conformance.kit.answering import Answering
 from conformance.kit.features import Tool
-from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Text
 from conformance.kit.link import Link
 from conformance.kit.messages import Kind, Message
@@ -48,9 +47,10 @@ class Asked(Struct):
 async def send_call(
     link: Link, tool: Tool | str, arguments: dict[str, Any] | None = None, **more: Any
 ) -> Sent:
-    """Send a ``tools/call`` with all headers that it owes; ``more`` are further params."""
-    params, headers = _call(tool, arguments, more)
-    return await link.send("tools/call", params, headers=headers)
+    """Send a ``tools/call``; ``more`` are further params."""
+    name = tool if isinstance(tool, str) else tool.name
+    given = {} if arguments is None else {"arguments": arguments}
+    return await link.send("tools/call", {"name": name, **given, **more})
 
 
 async def call(
@@ -60,31 +60,21 @@ async def call(
     return await link.reply(await send_call(link, tool, arguments, **more))
 
 
-def _call(
-    tool: Tool | str, arguments: dict[str, Any] | None, more: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    name = tool if isinstance(tool, str) else tool.name
-    params = {"name": name, **({} if arguments is None else {"arguments": arguments}), **more}
-    schema = {} if isinstance(tool, str) else tool.input_schema
-    return params, for_arguments(schema, arguments or {})
-
-
 async def ask_about(
     link: Link,
     method: str,
     params: dict[str, Any],
     rounds: int = 1,
-    headers: dict[str, str] | None = None,
 ) -> Asked:
     """Make a request and collect what the server asks meanwhile, answering it.
 
     In the modern era the questions of so many ``input_required`` results are answered; the reply
-    is the last one that came.  ``headers``: those that its arguments ask for.
+    is the last one that came.
     """
     before = len(link.asked)
     asked: list[Message] = []
     for left in range(rounds, -1, -1):
-        reply = await link.request(method, params, headers=headers or None)
+        reply = await link.request(method, params)
         asked += embedded(reply)
         if not left or not needs_input(reply):
             break
@@ -104,10 +94,25 @@ async def ask_by_tool(
 async def listen_too(link: Link) -> None:
     """Open the GET stream, where there may be one: a server may ask there what it wants to know.
 
-    That it should not ask there what belongs to a call has a case of its own.
+    That it should not ask there what belongs to a call has a case of its own.  What it wants to
+    know as soon as the conversation is open has been asked afterwards.
     """
     if link.wire.binding is Binding.HTTP:
         await link.listen()
+    await at_rest(link)
+
+
+async def at_rest(link: Link) -> int:
+    """Have the server ask what it asks of its own accord; returns how much it has asked so far.
+
+    Many ask for the roots as soon as they may: that belongs to no call.
+    """
+    if not link.revision.modern:
+        await link.fence()
+        if link.wire.binding is Binding.HTTP:
+            # what comes on another stream than the answer may come after it
+            await link.until(lambda: None, link.talk.timing.quiet)
+    return len(link.asked)
 
 
 async def asking_link(talk: "ServerTalk", declared: dict[str, Any], answering: Answering) -> Link:

@@ -1,5 +1,6 @@
 """A Streamable HTTP endpoint as cases see it: requests, each with everything that came of it."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -144,7 +145,7 @@ class Endpoint:
     async def call(self, what: Watched, token: str, *, id: Any = None) -> Sent:
         """Make a request that was found, or is known, with a token for its progress."""
         message = self.message(what.method, what.asking(token), id=id)
-        return await self.link.say(message, headers=what.headers or None)
+        return await self.link.say(message)
 
     async def fetch(
         self,
@@ -218,7 +219,12 @@ class Endpoint:
 
     def head_lines(self, payload: bytes | None) -> list[bytes]:
         """The header lines that a message goes with, Host and framing not among them."""
-        return [f"{name}: {value}".encode() for name, value in self.wire.headers_for(payload)]
+        try:
+            message = json.loads(payload or b"null")
+        except (ValueError, RecursionError):
+            message = None
+        found = [*self.wire.headers_for(payload), *self.link.mirrors(message).items()]
+        return [f"{name}: {value}".encode() for name, value in found]
 
     def bytes_of(
         self,

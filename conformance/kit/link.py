@@ -9,12 +9,14 @@ from conformance.kit import messages
 from conformance.kit.account import SAFE, Account
 from conformance.kit.answering import Answering
 from conformance.kit.apart import shape_problem
+from conformance.kit.headers import for_arguments
 from conformance.kit.heard import Head, Text
 from conformance.kit.link_coming_back import ComingBack
 from conformance.kit.link_record import LinkRecord, key_of
 from conformance.kit.messages import Kind, Message, encode
 from conformance.kit.model import Binding
 from conformance.kit.reply import Reply, Sent
+from conformance.kit.usable import members
 from conformance.kit.verdicts import Broken, Ended, Inconclusive, check
 from conformance.kit.wire import Overrides, Wire
 from mcpcore.spec.revisions import Revision
@@ -31,6 +33,8 @@ T = TypeVar("T")
 
 CLIENT_INFO = {"name": "mcpcore-conformance", "version": "1"}
 INITIALIZED = "notifications/initialized"
+OF_A_ROUND = ("requestState", "inputResponses")
+"""Params that belong to one round of a request that is answered in several."""
 STATEFUL = frozenset(
     {
         "logging/setLevel",
@@ -120,7 +124,7 @@ class Link(LinkRecord):
     ) -> Sent:
         payload = value if isinstance(value, bytes) else encode(value)
         self.account.said(value)
-        exchange = await self.wire.say(payload, headers=headers)
+        exchange = await self.wire.say(payload, headers={**self.mirrors(value), **(headers or {})})
         if not by_hand:
             self.coming_back.posted(exchange, payload)
         self._said = True
@@ -128,14 +132,25 @@ class Link(LinkRecord):
         if isinstance(value, bytes):
             self._taken.clear()  # what ids it has, nobody knows
         if isinstance(value, dict):
-            method = method or str(value.get("method", ""))
             identifier = value.get("id", UNSET)
-            self._methods[key_of(identifier)] = method
-            self._taken.discard(key_of(identifier))
+            if "method" in value:  # an answer has the id of a request of the server's
+                method = method or str(value["method"])
+                self._methods[key_of(identifier)] = method
+                self._taken.discard(key_of(identifier))
             if method == INITIALIZED and self.agreed and not self.ready:
                 self.ready = True
                 self.talk.log.opened(self.wire.number)
         return Sent(id=identifier, exchange=exchange, method=method)
+
+    def mirrors(self, value: Any) -> dict[str, str]:
+        """The headers of a call that repeat arguments of it, as the schema of its tool has it."""
+        found = members(value)
+        if not self.revision.mirror_headers or found.get("method") != "tools/call":
+            return {}
+        params = members(found.get("params"))
+        tool = self.talk.features.tools.get(str(params.get("name")))
+        arguments = members(params.get("arguments"))
+        return {} if tool is None else for_arguments(tool.input_schema, arguments)
 
     async def send(
         self,
@@ -198,13 +213,19 @@ class Link(LinkRecord):
         raise Broken(f"{method} asks for input again and again")
 
     def again(self, params: dict[str, Any], asking: dict[str, Any]) -> dict[str, Any]:
-        """Build the params of the request that answers ``input_required``."""
-        made = {**params}
+        """Build the params of the request that answers ``input_required``.
+
+        ``params``: those of the request that was answered so; what they say of a round before it is
+        left out.
+        """
+        made = {name: each for name, each in params.items() if name not in OF_A_ROUND}
         if "requestState" in asking:
             made["requestState"] = asking["requestState"]
+        wanted = asking.get("inputRequests", {})
+        if not isinstance(wanted, dict):
+            raise Broken(f"inputRequests has to be a map of requests, not {wanted!r:.80}")
         made["inputResponses"] = {
-            key: self.answering.result(_embedded(each))
-            for key, each in asking.get("inputRequests", {}).items()
+            key: self.answering.result(_embedded(each)) for key, each in wanted.items()
         }
         return made
 

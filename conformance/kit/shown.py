@@ -31,8 +31,6 @@ class Asker(Struct, frozen=True):
 
     method: str
     params: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
-    """Those that its arguments ask for."""
     questions: tuple[dict[str, Any], ...] = ()
     """The requests that came."""
     state: bool = False

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 from conformance.kit.answering import Answering
-from conformance.kit.asking import send_call
+from conformance.kit.asking import QUESTIONS, send_call
 from conformance.kit.link import Link
-from conformance.kit.messages import Kind
+from conformance.kit.messages import Kind, Message
 from conformance.kit.reply import Reply
 from conformance.kit.shapes import TASKS
 from conformance.kit.shown import Tasker
@@ -24,6 +25,8 @@ LONGEST = 1.0
 """Seconds between two looks, at most, for which a task may ask."""
 PATIENCE = 5.0
 """Seconds in which a task of any tool may come to where a case wants it."""
+BRIEF = 1.0
+"""Seconds for that where no task of the tool was seen to come to anything."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -103,14 +106,15 @@ async def until(
 
 
 def looks(
-    link: Link, task: dict[str, Any], tool: Tasker | None = None
+    link: Link, task: dict[str, Any], tool: Tasker | None = None, within: float | None = None
 ) -> AsyncIterator[dict[str, Any]]:
-    """Look at a task again and again, as long as one waits for it; see :func:`until`."""
+    """Look at a task again and again, ``within`` so many seconds, or as :func:`until` does."""
     pause, patience = PAUSE, POLLS * PAUSE
     if tool is not None and not tool.known:
         wanted = task.get("pollIntervalMs" if link.revision.modern else "pollInterval")
-        pause, patience = min(max(PAUSE, whole(wanted) / 1000), LONGEST), PATIENCE
-    return _Looks(link, task, pause, patience)
+        pause = min(max(PAUSE, whole(wanted) / 1000), LONGEST)
+        patience = PATIENCE if tool.end or tool.questions else BRIEF
+    return _Looks(link, task, pause, patience if within is None else within)
 
 
 class _Looks:
@@ -151,9 +155,23 @@ def related(message: Any) -> Any:
     return named.get("taskId") if isinstance(named, dict) else None
 
 
-def check_time(value: Any, where: str) -> None:
-    """Check that this is a time of ISO 8601, with a zone."""
-    check(_TIME.fullmatch(str(value)), f"{where} is {value!r:.60}, not a time of ISO 8601")
+def asked_by_tasks(link: Link, before: int) -> list[Message]:
+    """What tasks have asked for, when so much had been asked ``before``.
+
+    Roots of which no task is named need not be for one: many servers ask for them of their own
+    accord.
+    """
+    found = [each for each in link.asked[before:] if each.method in QUESTIONS]
+    return [each for each in found if each.method != "roots/list" or related(each.params)]
+
+
+def time_of(value: Any, where: str) -> datetime:
+    """The time that this is; raises Broken if it is none of ISO 8601, with a zone."""
+    good = _TIME.fullmatch(str(value))
+    try:
+        return datetime.fromisoformat(str(value) if good else "")
+    except ValueError:
+        raise Broken(f"{where} is {value!r:.60}, not a time of ISO 8601") from None
 
 
 def inside(task: dict[str, Any], member: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from typing import Any
 
 from conformance.kit.account import Unasked
 from conformance.kit.asking import need
-from conformance.kit.headers import for_arguments
 from conformance.kit.link import Link
 from conformance.kit.lists import FILTERS, is_unknown, leave, listen
 from conformance.kit.messages import Message
@@ -128,7 +127,6 @@ async def _call_all(talk: ServerTalk, link: Link, more: dict[str, Any]) -> str:
             "tools/call",
             {"name": tool.name, "arguments": arguments},
             meta={"progressToken": talk.fresh_id(), **more},
-            headers=for_arguments(tool.input_schema, arguments),
         )
         reply = await link.reply(sent)
         if reply.gone is not None:

@@ -22,7 +22,6 @@ from conformance.kit.asking import (
     worked,
 )
 from conformance.kit.features import Features
-from conformance.kit.headers import for_arguments
 from conformance.kit.link import Link
 from conformance.kit.log import Log
 from conformance.kit.reply import Reply
@@ -42,6 +41,8 @@ ROUNDS = 8
 """Rounds of one request that are answered, at most."""
 SILENT = 3
 """So many may leave the kit without an answer; then nothing else is tried."""
+LOOKING = 4
+"""So many times as long as an answer may take, things are tried: a case has time for that."""
 URLS = BY_NAME["2025-11-25"]
 """The first revision in which a user can be asked to visit a page."""
 NEEDY = "test_missing_capability"
@@ -89,11 +90,10 @@ def _known(features: Features, name: str) -> Asker | None:
     if prompt:
         there = any(each.get("name") == prompt for each in features.prompts)
         return Asker(PROMPT, {"name": prompt}, known=True) if there else None
-    if (tool := features.tools.get(kind)) is None:
+    if kind not in features.tools:
         return None
     arguments = ARGUMENTS.get(name, {})
-    headers = for_arguments(tool.input_schema, arguments)
-    return Asker(CALL, {"name": name, "arguments": arguments}, headers, known=True)
+    return Asker(CALL, {"name": name, "arguments": arguments}, known=True)
 
 
 async def ask(
@@ -103,7 +103,7 @@ async def ask(
     params = {**asked.params, **more}
     if arguments is not None:
         params["arguments"] = arguments
-    return await link.request(asked.method, params, headers=asked.headers or None)
+    return await link.request(asked.method, params)
 
 
 def check_still_asks(talk: ServerTalk, asked: Asker, reply: Reply) -> None:
@@ -132,7 +132,7 @@ async def questioned(
 ) -> tuple[Link, Asked]:
     """Have the client asked: one that declares this, and what is asked for besides ``method``."""
     link = await asking_link(talk, {**asked.besides(method), **declared}, answering)
-    found = await ask_about(link, asked.method, asked.params, headers=asked.headers)
+    found = await ask_about(link, asked.method, asked.params)
     return link, found
 
 
@@ -196,9 +196,17 @@ async def _looked(talk: ServerTalk) -> Shown:
     shown = talk.features.shown
     async with shown.turn:
         if "askers" not in shown.looked:
-            await _Look(talk, shown).askers()
-            shown.looked.add("askers")
+            try:
+                await _Look(talk, shown).askers()
+            finally:
+                # whoever has no time left for it leaves what was found: nobody looks twice
+                shown.looked.add("askers")
     return shown
+
+
+def tried_until(talk: ServerTalk) -> float:
+    """When nothing more is begun to be tried, by the stage's clock."""
+    return talk.stage.now() + LOOKING * talk.timing.answer
 
 
 def apart(talk: ServerTalk) -> ServerTalk:
@@ -212,28 +220,23 @@ class _Tried(Struct):
 
     method: str
     params: dict[str, Any]
-    headers: dict[str, str]
 
 
-def calls(talk: ServerTalk, most: int = MOST) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """Calls of what may be called, with made-up arguments: the params, and headers."""
+def calls(talk: ServerTalk, most: int = MOST) -> Iterator[dict[str, Any]]:
+    """The params of calls of what may be called, with made-up arguments."""
     for tool in talk.features.tried_tools(most):
-        arguments = talk.arguments(tool)
-        params = {"name": tool.name, "arguments": arguments}
-        yield params, for_arguments(tool.input_schema, arguments)
+        yield {"name": tool.name, "arguments": talk.arguments(tool)}
 
 
 def _requests(talk: ServerTalk) -> Iterator[_Tried]:
-    for params, headers in calls(talk):
-        yield _Tried(CALL, params, headers)
+    for params in calls(talk):
+        yield _Tried(CALL, params)
     for prompt in talk.features.prompts[:OTHERS]:
         needed = [each for each in objects(prompt.get("arguments")) if each.get("required") is True]
         given = {str(each.get("name")): "kit" for each in needed}
-        yield _Tried(
-            PROMPT, {"name": prompt["name"], **({"arguments": given} if given else {})}, {}
-        )
+        yield _Tried(PROMPT, {"name": prompt["name"], **({"arguments": given} if given else {})})
     for resource in talk.features.resources[:OTHERS]:
-        yield _Tried(READ, {"uri": resource["uri"]}, {})
+        yield _Tried(READ, {"uri": resource["uri"]})
 
 
 class _Look:
@@ -243,6 +246,7 @@ class _Look:
         self.shown = shown
         self.talk = apart(talk)
         self._silent = 0
+        self._open: Link | None = None
 
     async def askers(self) -> None:
         """Try everything, declaring all that a client may have."""
@@ -250,9 +254,10 @@ class _Look:
         if "elicitation" in declared and self.talk.revision.position >= URLS.position:
             declared["elicitation"] = {"form": {}, "url": {}}
         self.shown.askers.clear()
+        late = tried_until(self.talk)
         try:
             for tried in _requests(self.talk):
-                if self._silent < SILENT:
+                if self._silent < SILENT and self.talk.stage.now() < late:
                     await self._try(tried, declared)
         finally:
             await self.talk.close(keep=False)
@@ -262,10 +267,12 @@ class _Look:
         try:
             link = await self._link(declared)
             before = len(link.asked)
-            sent = await link.send(tried.method, tried.params, headers=tried.headers or None)
+            sent = await link.send(tried.method, tried.params)
             reply = await link.reply(sent, min(PATIENCE, self.talk.timing.answer))
             if reply.silent:
+                # what it asks late is not to be taken for what the next one asks
                 self._silent += 1
+                self._open = None
                 await link.cancel(sent)
             wire = [each for each in link.asked[before:] if each.method in QUESTIONS]
             questions = [each.value for each in (wire or _embedded(reply))]
@@ -278,7 +285,6 @@ class _Look:
             Asker(
                 tried.method,
                 tried.params,
-                tried.headers,
                 questions=tuple(questions),
                 state=state,
                 wire=bool(wire),
@@ -287,12 +293,13 @@ class _Look:
 
     async def _link(self, declared: dict[str, Any]) -> Link:
         """The conversation, or a new one where that has ended."""
-        if self.talk.links and self.talk.links[-1].gone is None:
-            return self.talk.links[-1]
+        if self._open is not None and self._open.gone is None:
+            return self._open
         link = await self.talk.connect(capabilities=declared)
         if link.revision.handshake:
             await link.initialize()
             await listen_too(link)
+        self._open = link
         return link
 
 

@@ -8,17 +8,27 @@ from typing import Any
 
 from msgspec import structs
 
+from conformance.kit.asking import at_rest
 from conformance.kit.features import Tool
 from conformance.kit.link import Link
 from conformance.kit.shown import Tasker
 from conformance.kit.talk import ServerTalk
-from conformance.kit.tasks import TERMINAL, call_of, end, looks, named, open_link
-from conformance.kit.trying import MOST, PATIENCE, SILENT, apart
+from conformance.kit.tasks import (
+    TERMINAL,
+    asked_by_tasks,
+    call_of,
+    end,
+    looks,
+    named,
+    open_link,
+    related,
+)
+from conformance.kit.trying import MOST, PATIENCE, SILENT, apart, tried_until
 from conformance.kit.usable import members
 from conformance.kit.verdicts import Ended
 
 LONG = 2.0
-"""Seconds for which a task is looked at."""
+"""Seconds for which a task is looked at; less where answers have less."""
 WHAT = "no tool that may be called becomes a task"
 
 
@@ -37,8 +47,11 @@ async def taskers(
     shown = talk.features.shown
     async with shown.turn:
         if "taskers" not in shown.looked:
-            shown.taskers[:] = await _look(apart(talk))
-            shown.looked.add("taskers")
+            try:
+                await _look(apart(talk), shown.taskers)
+            finally:
+                # whoever has no time left for it leaves what was found: nobody looks twice
+                shown.looked.add("taskers")
     wanted = (end,) if isinstance(end, str) else end
     found = [
         each
@@ -64,48 +77,56 @@ def support(tool: Tool) -> str:
     return str(members(tool.listed.get("execution")).get("taskSupport", "forbidden"))
 
 
-async def _look(talk: ServerTalk) -> list[Tasker]:
+async def _look(talk: ServerTalk, found: list[Tasker]) -> None:
     """Call what may be called, as a client that follows tasks; what goes wrong is for cases."""
-    found: list[Tasker] = []
     link: Link | None = None
-    silent = 0
+    silent, before, late = 0, 0, tried_until(talk)
     try:
         for tool in talk.features.tried_tools(MOST):
+            if talk.stage.now() >= late:
+                break
             if not talk.revision.modern and support(tool) not in ("optional", "required"):
                 continue
             tried = Tasker(tool.name, talk.arguments(tool))
             try:
                 if link is None or link.gone is not None:
                     link = await open_link(talk)
+                    await at_rest(link)
                 # a task may ask before the answer that tells of it is written
                 before = len(link.asked)
                 reply = await call_of(link, tried, within=min(PATIENCE, talk.timing.answer))
-                silent += reply.silent
+                if reply.silent:
+                    # what it asks late is not to be taken for what the next one asks
+                    silent, link = silent + 1, None
                 made = named(reply.result, tried)
             except Ended:
                 if silent == SILENT:
                     break
                 continue
+            assert link is not None
             found.append(await _followed(link, tried, made, before))
     except Ended as error:
         talk.note(error.detail)
     finally:
         await talk.close(keep=False)
-    return found
 
 
 async def _followed(link: Link, tool: Tasker, task: dict[str, Any], before: int) -> Tasker:
     """Look at a task for a while, and end it; ``before``: what was asked until it was called."""
     last, questions = "", 0
-    stage = link.talk.stage
-    until = stage.now() + LONG
+    within = min(LONG, link.talk.timing.answer)
     try:
-        async for found in looks(link, task, tool):
+        async for found in looks(link, task, tool, within):
             last = found["status"]
             asked = found.get("inputRequests")
-            questions = len(asked) if isinstance(asked, dict) else len(link.asked) - before
+            on_the_wire = [
+                each
+                for each in asked_by_tasks(link, before)
+                if related(each.params) in (None, task["taskId"])
+            ]
+            questions = len(asked if isinstance(asked, dict) else on_the_wire)
             questions = questions or int(last == "input_required")
-            if last in TERMINAL or questions or stage.now() >= until:
+            if last in TERMINAL or questions:
                 break
         if last not in TERMINAL:
             await end(link, task)

@@ -37,8 +37,6 @@ class Watched(Struct, frozen=True):
 
     method: str
     params: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
-    """Those that its arguments ask for."""
     reports: bool = False
     """Whether it reports progress."""
     known: bool = False

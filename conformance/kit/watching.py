@@ -31,8 +31,11 @@ async def watched(talk: ServerTalk, what: str) -> Watched:
     seen = talk.features.seen
     async with seen.turn:
         if not seen.looked:
-            await _Watch(talk).all(seen.by_kind)
-            seen.looked = True
+            try:
+                await _Watch(talk).all(seen.by_kind)
+            finally:
+                # whoever has no time left for it leaves what was seen: nobody looks twice
+                seen.looked = True
     if (found := seen.by_kind.get(what)) is None:
         talk.skip(f"the server has no tool {name}, nor {WATCHED[what]} among what may be called")
     return found
@@ -47,8 +50,8 @@ def any_call(talk: ServerTalk) -> Watched:
 
 def _requests(talk: ServerTalk, most: int) -> Iterator[Watched]:
     """Requests that may be made: calls, and two that are hardly ever slow."""
-    for params, headers in calls(talk, most):
-        yield Watched(CALL, params, headers)
+    for params in calls(talk, most):
+        yield Watched(CALL, params)
     method, params = talk.any_request()
     yield Watched(method, params)
     plain = talk.features.plainest_request(modern=talk.revision.modern)
@@ -100,6 +103,20 @@ class _Came(Struct):
     polled: bool = False
 
 
+def _keep(came: list[_Came], found: dict[str, Watched]) -> None:
+    """Keep what has shown most of each kind."""
+    for what, shows in (
+        ("progress", [(each.reports, each) for each in came]),
+        ("stream", [(each.messages, each) for each in came]),
+        ("event-ids", [(1 + each.marked, each) for each in came]),
+        ("polling", [(int(each.polled), each) for each in came]),
+        ("logs", [(each.logs, each) for each in came]),
+    ):
+        most = max((number for number, _ in shows), default=0)
+        if most > 0:
+            found[what] = next(each.request for number, each in shows if number == most)
+
+
 class _Watch:
     """One look, on a conversation that no case has."""
 
@@ -115,17 +132,8 @@ class _Watch:
         except Ended:
             pass  # what is wrong is for cases to find
         finally:
+            _keep(came, found)
             await self.talk.close(keep=False)
-        for what, shows in (
-            ("progress", [(each.reports, each) for each in came]),
-            ("stream", [(each.messages, each) for each in came]),
-            ("event-ids", [(1 + each.marked, each) for each in came]),
-            ("polling", [(int(each.polled), each) for each in came]),
-            ("logs", [(each.logs, each) for each in came]),
-        ):
-            most = max((number for number, _ in shows), default=0)
-            if most > 0:
-                found[what] = next(each.request for number, each in shows if number == most)
 
     async def _try_all(self, came: list[_Came]) -> None:
         link = await self.talk.open()
@@ -158,7 +166,6 @@ class _Watch:
             request.method,
             request.asking(token),
             meta={META_LOG_LEVEL: "debug"} if self.logs and link.revision.modern else None,
-            headers=request.headers or None,
         )
         reply = await link.reply(sent)
         if reply.message is None and reply.status is None:

@@ -1,6 +1,7 @@
 """Servers over stdio whose tools have names of their own and ask their client, or are tasks.
 
-Each is right but for one fault, which its argument names.
+Each is right but for one fault, which its argument names; some of these are no faults, but ways of
+its own that a server may have.
 """
 
 MODERN = r'''
@@ -69,9 +70,12 @@ def sealed(state):
     if not isinstance(state, str):
         raise Refused(-32602)
     try:
-        raw, *mac = (base64.urlsafe_b64decode(each) for each in state.split("."))
+        more = "==" if FAULT == "reads leniently" else ""
+        raw, *mac = (base64.urlsafe_b64decode(each + more) for each in state.split("."))
         value = json.loads(raw)
         same = seal(value) == state
+        if FAULT == "reads leniently":
+            same = mac == [hmac.digest(KEY, raw, "sha256")]
     except (ValueError, TypeError):
         raise Refused(-32602) from None
     if not same:
@@ -376,6 +380,7 @@ def described(name, *names, reads=True, **more):
     return {"name": name, "description": name.title(), "inputSchema": found,
             "annotations": hints, **more}
 
+OWN_WAYS = FAULT == "ways of its own"
 OPTIONAL = {"execution": {"taskSupport": "optional"}}
 TOOLS = [
     described("weather", "city"),
@@ -387,6 +392,10 @@ TOOLS = [
     described("roast", "what", **OPTIONAL),
     described("simmer", "what", execution={"taskSupport": "required"}),
 ]
+if FAULT == "asks late":
+    TOOLS += [described("ponder", "what"), described("linger", "what")]
+if FAULT == "takes long":
+    TOOLS += [described(f"age_{n}", "what", **OPTIONAL) for n in range(9)]
 FORM = {
     "type": "object",
     "properties": {
@@ -419,7 +428,7 @@ def ask(method, params, declared=True):
         return None
     with lock:
         state["asked"] += 1
-        id = f"q{state['asked']}"
+        id = state["asked"] if OWN_WAYS else f"q{state['asked']}"
     answers = WAITING[id] = queue.Queue()
     put({"id": id, "method": method, **({"params": params} if params else {})})
     return answers.get().get("result")
@@ -504,7 +513,9 @@ def looked_around():
         return text("nothing to see", isError=True)
     return text(" ".join(each["uri"] for each in roots))
 
-def now():
+def now(fraction="123"):
+    if OWN_WAYS:  # without the zeros at the end
+        return f"2026-01-02T03:04:05.{fraction}Z"
     return datetime.now(UTC).isoformat()
 
 def seen(job):
@@ -521,7 +532,7 @@ def run(job, name, first):
             job["task"]["status"] = "input_required"
         job["result"] = reserved(first, **named)
     else:
-        time.sleep(0.3)
+        time.sleep(30 if name.startswith("age") else 0.3)
         job["result"] = text(f"{first} is done")
     if FAULT != "never cancels" and job["task"]["status"] == "cancelled":
         return
@@ -530,7 +541,7 @@ def run(job, name, first):
 
 def made(name, first, ttl):
     id = f"task-number-{len(TASKS)}-of-bake" if FAULT == "ids in a row" else uuid.uuid4().hex
-    at = "today" if FAULT == "times of its own" else now()
+    at = "today" if FAULT == "times of its own" else now("12")
     task = {"taskId": id, "status": "working", "createdAt": at, "lastUpdatedAt": now(),
             "ttl": None, "pollInterval": 20}
     if FAULT == "no ttl":
@@ -596,7 +607,10 @@ def call(params):
         return summed_up(first)
     if name == "look_around":
         return looked_around()
-    return reserved(first) if name in ("reserve", "roast") else text(f"{first} is done")
+    if name in ("ponder", "linger"):
+        time.sleep(2.3 if name == "ponder" else 0.6)
+    asks = name in ("reserve", "roast", "ponder")
+    return reserved(first) if asks else text(f"{first} is done")
 
 def handled(method, params):
     if method == "initialize":
@@ -657,7 +671,7 @@ for line in sys.stdin.buffer:
         continue
     id = said.get("id")
     if "method" not in said and ("result" in said or "error" in said):
-        if isinstance(id, str) and id in WAITING:
+        if isinstance(id, (str, int)) and id in WAITING:
             WAITING.pop(id).put(said)
         continue
     known = isinstance(id, (str, int)) and not isinstance(id, bool)
@@ -671,5 +685,10 @@ for line in sys.stdin.buffer:
         answer(said)
     elif method == "notifications/cancelled" and isinstance(said.get("params"), dict):
         CANCELLED.update({repr(said["params"].get("requestId"))} & LIVE)
+    elif method == "notifications/initialized" and OWN_WAYS and "roots" in DECLARED:
+        with lock:
+            state["asked"] += 1
+            id = state["asked"]
+        put({"id": id, "method": "roots/list"})
 os._exit(0)
 '''

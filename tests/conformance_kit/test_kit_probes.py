@@ -1,9 +1,11 @@
 """What cases use to tell refusals, silence and answers apart, against our core and broken ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
+from conformance.kit.account import Unasked
 from conformance.kit.discover import discover
 from conformance.kit.link import Link
 from conformance.kit.log import Log
@@ -21,6 +23,7 @@ from conformance.kit.probes import (
 from conformance.kit.talk import ServerTalk, Timing
 from conformance.kit.verdicts import Broken
 from conformance.kit.wire import Stage
+from conformance.mutants.fault import Value
 from conformance.mutants.faults import (
     Fault,
     FaultyStage,
@@ -64,6 +67,53 @@ def test_an_error_is_what_comes_of_it(revision: Revision) -> None:
     reply = at_once(rejected(link, NO_JSON, "half of a message"))
     assert reply.error["code"] == PARSE_ERROR
     assert link.clean
+
+
+def test_a_retry_says_nothing_of_a_round_before_the_last() -> None:
+    link = opened(MODERN)
+    asking = {"inputRequests": {"roots": {"method": "roots/list"}}}
+    second = link.again({"name": "tour"}, {**asking, "requestState": "of the first"})
+    assert second["requestState"] == "of the first"
+    third = link.again(second, asking)
+    assert third.keys() == {"name", "inputResponses"}
+    with pytest.raises(Broken, match="inputRequests has to be a map"):
+        link.again(third, {"inputRequests": ["roots/list"]})
+
+
+class _CountsToo(Fault):
+    """Asks with the id of a ping; behind the answer the ping is answered, in vain or once more."""
+
+    def __init__(self, *first: Value, then: Value) -> None:
+        super().__init__()
+        self._first, self._then = first, then
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if self.method_of(value) != "ping":
+            return (value,)
+        head = {"jsonrpc": "2.0", "id": value["id"]}
+        return (*({**head, **each} for each in self._first), request(value["id"], "roots/list"))
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if "roots" not in value.get("result", {}):
+            return payload
+        self.answer({"jsonrpc": "2.0", "id": value["id"], **self._then})
+        return None
+
+
+def test_an_answer_of_the_kit_is_no_request_of_its_own() -> None:
+    link = opened(LEGACY, lambda: _CountsToo({"result": {}}, then={"result": {}}))
+    assert at_once(link.request("ping")).result == {}
+    at_once(link.until(lambda: None, 0.1))
+    assert [each.method for each in link.asked] == ["roots/list"]
+    assert Unasked.TWICE in link.account.found
+    assert answers(link) == [], "the second answer is none of what is waited for"
+
+
+def test_what_an_answer_has_the_id_of_is_still_what_was_asked() -> None:
+    link = opened(LEGACY, lambda: _CountsToo(then={"result": {}, "error": {}}))
+    with pytest.raises(Broken) as caught:
+        at_once(link.request("ping"))
+    assert caught.value.flaw == "ping"
 
 
 @BOTH

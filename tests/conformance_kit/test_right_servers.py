@@ -7,11 +7,12 @@ from typing import Any
 import anyio
 import pytest
 
-from conformance.kit.messages import error
+from conformance.kit.heard import Head
+from conformance.kit.messages import encode, error, request
 from conformance.kit.model import Binding, Case, Result, Verdict
 from conformance.kit.wire import Plain, Poured, Stage
 from conformance.mutants.fault import Fault
-from conformance.mutants.faults import FaultyStage
+from conformance.mutants.faults import FaultyStage, asks, declines
 from conformance.mutants.http_faults import pours
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
@@ -154,6 +155,133 @@ def test_a_server_may_stream_its_answers_or_close_behind_the_first(
         [Verdict.PASSED],
         [Verdict.INFORMATIONAL],
     )
+
+
+class _AsksAtOnce(Fault):
+    """Pings, and asks for the roots, as soon as a GET stream is open."""
+
+    def head(self, head: Head) -> Head:
+        if self.exchanges[head.exchange].method == "GET" and head.status == 200:
+            for id, method in (("own-1", "ping"), ("own-2", "roots/list")):
+                self.answer(request(id, method), head.exchange)
+        return head
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        answers = isinstance(value, dict) and "method" not in value
+        return None if answers and str(value.get("id")).startswith("own-") else payload
+
+
+def test_what_a_server_asks_of_its_own_accord_belongs_to_no_call() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(Binding.HTTP).make(stack), _AsksAtOnce)
+
+    places = (
+        "listening-for-messages-from-the-server/questions-on-their-stream",
+        "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
+        "sending-messages-to-the-server/answer-accepted",
+        "session-management/answer-own-only",
+        "session-management/streams-apart",
+    )
+    ids = {f"basic/transports/{each}" for each in places}
+    results = played(make, Binding.HTTP, [each for each in all_cases() if each.id in ids], OLD)
+    assert findings(results) == {}
+    assert {each.case.id for each in results if each.verdict is Verdict.PASSED} == ids
+
+
+class _OneToolThatMirrors(Fault):
+    """Has no other tool than one with an argument that is required, and mirrored."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        result = value.get("result", {})
+        if "tools" not in result:
+            return (value,)
+        tools = [each for each in result["tools"] if each["name"] == "test_x_mcp_header"]
+        assert all("region" in each["inputSchema"]["required"] for each in tools)
+        return ({**value, "result": {**result, "tools": tools}},)
+
+
+CALLING = (
+    "basic/versioning/extension-negotiation/not-declared",
+    "basic/index/resulttype/named",
+    "basic/patterns/cancellation/behavior-requirements/only-listen",
+    "basic/patterns/index/request-and-response/no-server-requests",
+    "basic/transports/streamable-http/server-behavior-for-custom-headers/unknown-ignored",
+    "basic/transports/streamable-http/server-validation/invalid-characters",
+    "basic/transports/streamable-http/value-encoding/name-decoded",
+    "server/utilities/logging/capabilities/declared",
+)
+
+
+def test_a_call_has_the_headers_that_its_tool_wants() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(Binding.HTTP).make(stack), _OneToolThatMirrors)
+
+    cases = [each for each in all_cases() if each.id in CALLING]
+    results = played(make, Binding.HTTP, cases, NEW)
+    assert findings(results) == {}
+    assert {each.case.id for each in results if each.verdict is Verdict.PASSED} == {*CALLING}
+    refused = {
+        each.case.id for each in results if any(b"-32020" in line.data for line in each.transcript)
+    }
+    assert refused <= {"basic/transports/streamable-http/server-validation/invalid-characters"}
+
+
+def test_a_server_that_logs_need_not_have_subscriptions() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        refuses = declines(asks("subscriptions/listen"), -32601)
+        return FaultyStage(await everything(Binding.HTTP).make(stack), refuses)
+
+    case = "server/utilities/logging/per-request-log-level/not-on-listen"
+    cases = [each for each in all_cases() if each.id == case]
+    results = played(make, Binding.HTTP, cases, NEW)
+    assert [each.detail for each in results] == ["the server has no subscriptions"]
+
+
+class _InAHurry(Fault):
+    """Is done with a task before the next message comes, unless it takes half a second."""
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        params = value.get("params", {}) if asks("tools/call")(value) else {}
+        if params.get("name") != "slow_compute" or params["arguments"]["seconds"] >= 0.5:
+            return payload
+        arguments = {**params["arguments"], "seconds": 0}
+        return encode({**value, "params": {**params, "arguments": arguments}})
+
+
+@pytest.mark.parametrize(
+    ("case", "revision"),
+    [
+        ("basic/utilities/tasks/task-cancellation/cancelled", OLD),
+        ("extensions/tasks/task-status-notifications/whole-task", NEW),
+    ],
+)
+def test_a_task_may_have_ended_when_the_next_message_comes(case: str, revision: str) -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(Binding.MEMORY).make(stack), _InAHurry)
+
+    cases = [each for each in all_cases() if each.id == case]
+    results = played(make, Binding.MEMORY, cases, revision)
+    assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
+
+
+class _ReportsTwice(Fault):
+    """Says of a call that waits how it does, and says so once more."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if value.get("method") != "notifications/progress":
+            return (value,)
+        params = {**value["params"], "progress": value["params"]["progress"] + 0.1}
+        return (value, {**value, "params": params})
+
+
+def test_what_was_on_its_way_when_a_call_was_cancelled_is_no_fault() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(Binding.MEMORY).make(stack), _ReportsTwice)
+
+    case = "basic/transports/stdio/cancellation/silent-afterwards"
+    cases = [each for each in all_cases() if each.id == case]
+    results = played(make, Binding.MEMORY, cases, NEW)
+    assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
 
 
 META = {f"basic/index/meta/{each}" for each in ("missing", "version-missing", "field-types")}

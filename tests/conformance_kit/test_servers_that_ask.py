@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.kit.model import Verdict
+from conformance.kit.model import Binding, Verdict
 from conformance.run.plan import Settings
 from conformance.run.registry import all_cases
 from conformance.run.run import Listener, Run
@@ -41,14 +41,19 @@ def anyio_backend() -> str:
 
 
 async def ran(
-    program: str, fault: str, revision: str, tmp_path: Path, pages: tuple[str, ...] = ()
+    program: str,
+    fault: str,
+    revision: str,
+    tmp_path: Path,
+    pages: tuple[str, ...] = (),
+    timeout: float = 5.0,
 ) -> Run:
-    """A run of the cases of these pages, of all without any."""
+    """A run of these cases, or those of these pages, of all without any."""
     path = tmp_path / "server.py"
     path.write_text(program)
     subjects = [subject_of(parse_target([sys.executable, str(path), fault]))]
-    cases = [each for each in all_cases() if not pages or each.page in pages]
-    settings = Settings(revisions=(BY_NAME[revision],), timeout=5.0)
+    cases = [each for each in all_cases() if not pages or {each.page, each.id} & {*pages}]
+    settings = Settings(revisions=(BY_NAME[revision],), timeout=timeout)
     run = prepare(subjects, cases, settings)
     await run_server(run, subjects, Listener())
     return run
@@ -80,6 +85,13 @@ async def test_nothing_of_what_a_right_server_asks_is_found_wrong(tmp_path: Path
     run = await ran(MODERN, "none", NEW, tmp_path, (*MODERN_PAGES, TASKS))
     assert found(run) == {}, told(run)
     assert (passed(run)[MRTR], passed(run)[TASKS]) >= (23, 15), told(run)
+
+
+async def test_who_checks_what_it_has_decoded_may_decode_without_care(tmp_path: Path) -> None:
+    pages = (f"{STATES}/state-tampered", f"{STATES}/state-of-nobody")
+    run = await ran(MODERN, "reads leniently", NEW, tmp_path, pages)
+    assert found(run) == {}, told(run)
+    assert passed(run)[MRTR] == 2, told(run)
 
 
 @pytest.mark.parametrize(
@@ -194,15 +206,51 @@ async def test_a_right_server_that_asks_on_the_wire_has_no_finding(tmp_path: Pat
     assert found(run) == {}, told(run)
 
 
+@pytest.mark.parametrize("ways", ["none", rare("ways of its own")])
 async def test_nothing_of_what_a_right_server_asks_on_the_wire_is_found_wrong(
-    tmp_path: Path,
+    ways: str, tmp_path: Path
 ) -> None:
-    run = await ran(LEGACY, "none", OLD, tmp_path, (OLD_TASKS, FORMS, SAMPLES, ROOTS))
+    run = await ran(LEGACY, ways, OLD, tmp_path, (OLD_TASKS, FORMS, SAMPLES, ROOTS))
     assert found(run) == {}, told(run)
     pages = (OLD_TASKS, FORMS, SAMPLES, ROOTS)
     # under load a task may have ended before it could be cancelled
     least = dict(zip(pages, (20, 17, 8, 6), strict=True))
     assert {page: passed(run)[page] for page in pages if passed(run)[page] < least[page]} == {}
+
+
+async def test_what_a_server_asks_of_its_own_accord_is_no_question_of_a_task(
+    tmp_path: Path,
+) -> None:
+    places = ("input-required-status/names-the-task", "ttl-and-resource-management/times")
+    cases = tuple(f"{OLD_TASKS}/{each}" for each in (*places, "result-retrieval/waits-for-the-end"))
+    run = await ran(LEGACY, "ways of its own", OLD, tmp_path, cases)
+    assert found(run) == {}, told(run)
+    shown = run.features[Binding.STDIO, OLD].shown
+    assert {each.name: each.questions for each in shown.taskers} == {
+        "bake": 0,
+        "roast": 1,
+        "simmer": 0,
+    }
+    ended = {each.name for each in shown.taskers if each.end == "completed"}
+    assert ended >= {"bake", "simmer"}
+    assert passed(run)[OLD_TASKS] == 3
+
+
+@pytest.mark.long
+async def test_what_is_asked_late_is_no_question_of_the_next_tool(tmp_path: Path) -> None:
+    run = await ran(LEGACY, "asks late", OLD, tmp_path, (f"{FORMS}/elicitation-requests/message",))
+    assert found(run) == {}, told(run)
+    names = {each.name for each in run.features[Binding.STDIO, OLD].shown.askers}
+    assert names == {"reserve", "pay", "sum_up", "look_around", "roast"}
+
+
+@pytest.mark.long
+async def test_the_case_that_looks_first_has_time_for_it(tmp_path: Path) -> None:
+    places = ("creating-tasks/shape", "getting-tasks/shape", "ttl-and-resource-management/times")
+    cases = tuple(f"{OLD_TASKS}/{each}" for each in places)
+    run = await ran(LEGACY, "takes long", OLD, tmp_path, cases, timeout=1.0)
+    assert found(run) == {}, told(run)
+    assert passed(run)[OLD_TASKS] == 3
 
 
 async def test_a_task_may_ask_before_the_answer_that_tells_of_it(tmp_path: Path) -> None:
