@@ -40,6 +40,8 @@ class LinkRecord:
         self.heads: dict[int, Head] = {}
         self.ended: dict[int, Done] = {}
         self.events: list[Event] = []
+        self.event_ids: set[str] = set()
+        """Those of all events, whatever became of the messages in them."""
         self.gone: Gone | None = None
         self.strays: list[Message] = []
         """Lines of a process that are no messages, where they are skipped."""
@@ -74,6 +76,8 @@ class LinkRecord:
 
         Raises Broken for what is no message, and is not to be skipped.
         """
+        if isinstance(heard, Text | Event) and heard.event_id is not None:
+            self.event_ids.add(heard.event_id)
         match heard:
             case Text():
                 self.heard += 1

@@ -41,6 +41,10 @@ class SessionServer(ThreadingHTTPServer):
         """Host and port."""
         return f"127.0.0.1:{self.server_port}"
 
+    def new_id(self) -> str:
+        """Of a new session."""
+        return uuid4().hex
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients of the kit go whenever they like."""
 
@@ -189,7 +193,7 @@ class SessionHandler(BaseHTTPRequestHandler):
         if self.headers.get("mcp-session-id"):
             self.say(400, error(message["id"], -32600, "there is a session already"))
             return
-        session = uuid4().hex
+        session = self.server.new_id()
         self.server.sessions.add(session)
         told = {
             "protocolVersion": self.server.revision,
@@ -212,7 +216,8 @@ class _Stream(Struct):
 
 
 class Streaming(SessionServer):
-    """Answers with streams, of tools with names of its own; ``fault``: what it does wrong.
+    """Answers with streams, of tools with names of its own; ``fault``: what it does wrong, but for
+    ``ids of its own``: sessions in digits, and events that are counted by session, from 7 on.
 
     ``polls``: the streams of calls are closed behind their first event.  ``called`` counts calls.
     """
@@ -223,6 +228,11 @@ class Streaming(SessionServer):
         self.called: Counter[str] = Counter()
         self.streams: list[_Stream] = []
         self.grown = threading.Condition()
+
+    def new_id(self) -> str:
+        """See :class:`SessionServer`."""
+        found = uuid4()
+        return str(found.int) if self.fault == "ids of its own" else found.hex
 
     def opened(self, session: str) -> _Stream:
         """A new stream, with its first event."""
@@ -237,6 +247,9 @@ class Streaming(SessionServer):
         with self.grown:
             number = len(stream.events)
             id = f"{number}" if self.fault == "counts by stream" else f"{stream.number}-{number}"
+            if self.fault == "ids of its own":
+                own = [each for each in self.streams if each.session == stream.session]
+                id = f"{7 + sum(len(each.events) for each in own):x}"
             stream.events.append((id, "" if message is None else json.dumps(message)))
             stream.done |= done
             self.grown.notify_all()

@@ -28,6 +28,7 @@ AFTER = f"{RESUMED}/after-the-end"
 APART = f"{RESUMED}/no-other-stream"
 OTHERS = f"{RESUMED}/no-other-session"
 MADE_UP = f"{RESUMED}/made-up-ids"
+UNKNOWN = "basic/transports/session-management/unknown-post"
 KEPT = f"{SENT}/disconnect-is-no-cancellation"
 RETRY, POLLING, PRIMING = f"{SENT}/retry-before-closing", f"{SENT}/polling", f"{SENT}/priming"
 CALLS = ("look_up", "reindex")
@@ -66,6 +67,14 @@ def test_a_right_server_is_not_blamed(polls: bool) -> None:
     unpolled = set() if polls else {RETRY, POLLING}
     assert needed - passed == unpolled | {each for each in needed if LATER in results[each].detail}
     assert {*server.called} == {*CALLS}
+
+
+def test_a_server_may_count_its_events_and_sessions_may_have_digits_alone() -> None:
+    cases = [each for each in all_cases() if each.id in (MADE_UP, UNKNOWN, OTHERS)]
+    with streaming("ids of its own") as server:
+        results = played(server, cases)
+    assert findings(results) == {}
+    assert results[MADE_UP].verdict is results[UNKNOWN].verdict is Verdict.PASSED
 
 
 @pytest.mark.long
