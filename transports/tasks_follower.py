@@ -126,6 +126,7 @@ class Follower:
                 with suppress(PeerError, CallFailed):
                     listening = Listening(self._core, wanted)
                     self._listening = await stack.enter_async_context(listening)
+                if self._listening is not None:
                     await self._look()  # it may have changed before anybody listened
             return await self._to_the_end()
 

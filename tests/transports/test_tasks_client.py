@@ -25,6 +25,10 @@ from transports.client_errors import (
 )
 from transports.client_open import ClientSettings
 from transports.context import Context
+from transports.middleware import Steps
+from transports.runtime_settings import RuntimeSettings
+from transports.server_middleware import Answer
+from transports.targets import MemoryTarget
 from transports.tasks_client import TaskCancelled, TaskOptions
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +175,26 @@ async def test_a_refusal_on_the_wire_is_the_tools_to_deal_with() -> None:
         result = await client.call_tool("ask")
         assert result.is_error is True
         assert "refused elicitation/create: not now" in text(result)
+
+
+# News of tasks
+
+
+async def test_a_look_that_fails_before_there_is_news_ends_the_call() -> None:
+    """What has changed before anybody listened is told by nobody: it would be waited for."""
+    server = Workshop()
+    server.go.set()
+
+    def guards(request: Context) -> Steps[Answer]:
+        if request.method == "tasks/get":
+            raise McpError(-31999, "no entry")
+        yield
+
+    target = MemoryTarget(server, RuntimeSettings(middleware=(guards,)))
+    options = TaskOptions(max_poll=3600, listen=True)
+    async with connected(target, MODERN, options=options) as client:
+        with pytest.raises(PeerError, match="no entry"):
+            await client.call_tool("work")
 
 
 # The experimental form
