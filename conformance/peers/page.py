@@ -16,7 +16,8 @@ The [conformance kit](conformance.md) run against both lines of the official Pyt
 - servers and clients of this project, built on the SDK, in `conformance/interop/sdk`;
 - the SDK's own `everything` server, over Streamable HTTP as its program has it and over stdio by
   the SDK's own transport, and the client that the SDK runs under the official suite, of its
-  repository as it was on {dates}.
+  repository as it was on {dates}. These run on the SDK of the
+  versions above as well: those of 1.x, which were taken at v1.29.0, on 1.30.0.
 
 Each finding was checked by reading the bytes: a line of the table says what the program does, the
 clause says what is asked for, and what was on the wire follows below (of heads, the lines that
