@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct
 
 from conformance.kit import messages
 from conformance.kit.account import Account
-from conformance.kit.client_eras import Overture, is_modern, of_session
+from conformance.kit.client_eras import Overture, is_modern
 from conformance.kit.client_record import ClientRecord
 from conformance.kit.client_serving import HELD, Serving, completed
 from conformance.kit.client_wire import Arrival, Asked, Came, Ended, HostWire, Signal
@@ -44,10 +44,9 @@ class ClientLink(ClientRecord):
     def __init__(
         self, talk: "ClientTalk", wire: HostWire, revision: Revision, serving: Serving
     ) -> None:
-        super().__init__()
+        super().__init__(revision)
         self.talk = talk
         self.wire = wire
-        self.revision = revision
         self.serving = serving
         self.inbox: list[Message] = []
         self.account = Account("client", revision)
@@ -99,31 +98,6 @@ class ClientLink(ClientRecord):
             plain = any(each.method != "initialize" for each in found)
             said = "initialize, and then requests without _meta" if plain else ONLY
         raise Inconclusive(f"the client sent {said}: {self.talk.state(self)}")
-
-    @property
-    def beginning(self) -> Message | None:
-        """How the client has begun.
-
-        The first request of the modern era, after initialize, has to show that it is one.
-        """
-        if self.revision.handshake:
-            return next(reversed(self.requests("initialize")), None)
-        found = self.requests()
-        legacy = any(each.method == "initialize" for each in found)
-        for each in found:
-            if each.method != "initialize" and (is_modern(each) or not legacy):
-                return each
-        return None
-
-    @property
-    def session(self) -> list[Message]:
-        """What was heard, in the older era without how the client has found out that it is that."""
-        return of_session(self.seen) if self.revision.handshake else self.seen
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether the client has tried the other era alone: it may begin on another connection."""
-        return self.beginning is None and bool(self.requests())
 
     async def expect(
         self, method: str | Callable[[Message], bool], within: float | None = None

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+from conformance.kit.client_eras import is_modern, of_session
 from conformance.kit.client_wire import Asked, Signal
 from conformance.kit.heard import Done, Gone, Headers, Noise, header
 from conformance.kit.messages import Kind, Message
+from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_CLIENT_CAPABILITIES
 
 
 class ClientRecord:
     """Everything that was heard on a connection, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
         self.seen: list[Message] = []
         self.asked: list[Asked] = []
         """HTTP requests, also those that bring no message; for WebSockets the upgrade."""
@@ -25,6 +28,31 @@ class ClientRecord:
         self.invalid: list[Message] = []
         """What should have been messages."""
         self.gone: Gone | None = None
+
+    @property
+    def beginning(self) -> Message | None:
+        """How the client has begun.
+
+        The first request of the modern era, after initialize, has to show that it is one.
+        """
+        if self.revision.handshake:
+            return next(reversed(self.requests("initialize")), None)
+        found = self.requests()
+        legacy = any(each.method == "initialize" for each in found)
+        for each in found:
+            if each.method != "initialize" and (is_modern(each) or not legacy):
+                return each
+        return None
+
+    @property
+    def session(self) -> list[Message]:
+        """What was heard, in the older era without how the client has found out that it is that."""
+        return of_session(self.seen) if self.revision.handshake else self.seen
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the client has tried the other era alone: it may begin on another connection."""
+        return self.beginning is None and bool(self.requests())
 
     def requests(self, method: str = "") -> list[Message]:
         """Requests so far, of a method or of all."""

@@ -3,8 +3,9 @@
 ``HOW`` in its environment says how it finds out the era of its server, among other habits:
 ``probes`` asks ``server/discover`` where it initializes afterwards, ``anew`` closes the connection
 and starts the server again for that, ``tries`` begins with the call in the newer way.  ``listens``
-opens the GET stream before it says that it is ready, ``metadata`` looks for that of OAuth first.
-``bounded`` knows scripts, and makes one call at a time; ``plain`` does what it always does instead.
+opens the GET stream before it says that it is ready, ``metadata`` looks for that of OAuth first,
+``batches`` says that it is ready and lists the tools in one batch.  ``bounded`` knows scripts, and
+makes one call at a time; ``plain`` does what it always does instead.
 """
 
 import os
@@ -58,9 +59,9 @@ class Http(Connection):
         body = json.dumps(message).encode()
         return self.request("POST", body, **{"Content-Type": "application/json"}, **headers)
 
-    def ask(self, message, **headers):
+    def ask(self, message, *before, **headers):
         try:
-            with self.say(message, **headers) as response:
+            with self.say([*before, message] if before else message, **headers) as response:
                 session = response.headers.get("Mcp-Session-Id")
                 if session:
                     self.headers["Mcp-Session-Id"] = session
@@ -138,8 +139,8 @@ class Stdio(Connection):
         self.process.stdin.write(json.dumps(message).encode() + b"\n")
         self.process.stdin.flush()
 
-    def ask(self, message, **headers):
-        self.say(message)
+    def ask(self, message, *before, **headers):
+        self.say([*before, message] if before else message)
         for line in self.process.stdout:
             try:
                 found = json.loads(line)
@@ -172,10 +173,10 @@ class Client:
         self.id = 0
         self.connection = Stdio() if ADDRESS.startswith("stdio:") else Http()
 
-    def ask(self, method, params, **headers):
+    def ask(self, method, params, *before, **headers):
         self.id += 1
         message = {"jsonrpc": "2.0", "id": self.id, "method": method, "params": params}
-        return self.connection.ask(message, **headers)
+        return self.connection.ask(message, *before, **headers)
 
     def find_out(self):
         if "metadata" in HOW and isinstance(self.connection, Http):
@@ -205,7 +206,11 @@ class Client:
             self.connection.close()
             sys.exit(f"refused: {found}")
         self.connection.opened(found["result"])
-        self.connection.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        if "batches" in HOW:
+            self.ask("tools/list", {}, ready)
+        else:
+            self.connection.say(ready)
 
     def call(self, name, arguments):
         params = {"name": name, "arguments": arguments}

@@ -48,6 +48,19 @@ async def test_what_opens_a_session_is_looked_at_from_initialize_on(
     assert sum(each.verdict is Verdict.PASSED for each in results) >= 10
 
 
+BATCHES = (
+    "basic/lifecycle/initialization",
+    "basic/index/messages/client-json-rpc",
+    "basic/transports/streamable-http/sending-messages/client-post",
+)
+
+
+async def test_a_batch_is_one_post_where_there_are_batches() -> None:
+    results = await results_of("probes batches", Binding.HTTP, BY_NAME["2025-03-26"], BATCHES)
+    assert {each.case.id: each.detail for each in results if each.verdict in HELD} == {}
+    assert sum(each.verdict is Verdict.PASSED for each in results) >= 5
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("binding", "how"), WAYS)
