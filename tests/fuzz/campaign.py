@@ -178,7 +178,10 @@ def _explain(workers: _Workers, target: str, said: str, folder: Path) -> Found:
 
 def table(tallies: list[Tally]) -> str:
     """The outcome for people."""
-    head = ("target", "engine", "executions", "seconds", "a second", "features", "new", "faults")
+    head = (
+        *("target", "engine", "executions", "messages", "seconds"),
+        *("a second", "features", "new", "faults"),
+    )
     rows = [head]
     for tally in tallies:
         pace = tally.executions / tally.seconds if tally.seconds else 0.0
@@ -187,6 +190,7 @@ def table(tallies: list[Tally]) -> str:
                 tally.target,
                 tally.engine,
                 f"{tally.executions:,}",
+                f"{tally.messages:,}" if tally.messages else "-",
                 f"{tally.seconds:.1f}",
                 f"{pace:,.0f}",
                 f"{tally.covered:,}" if tally.covered else "-",
@@ -197,7 +201,9 @@ def table(tallies: list[Tally]) -> str:
     total = sum(tally.executions for tally in tallies)
     faults = sum(len(tally.faults) for tally in tallies)
     seconds = sum(tally.seconds for tally in tallies)
-    rows.append(("all", "", f"{total:,}", f"{seconds:.1f}", "", "", "", str(faults)))
+    messages = sum(tally.messages for tally in tallies)
+    told = f"{messages:,}" if messages else "-"
+    rows.append(("all", "", f"{total:,}", told, f"{seconds:.1f}", "", "", "", str(faults)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = []
     for row in rows:

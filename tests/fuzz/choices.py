@@ -36,6 +36,11 @@ class Choices:
         """One of ``options``."""
         return options[self.below(len(options))]
 
+    def pair(self, options: Sequence[T]) -> tuple[T, T]:
+        """Two of ``options`` that are not the same."""
+        first = self.pick(options)
+        return first, self.pick([other for other in options if other != first])
+
     def flag(self, one_in: int = 2) -> bool:
         """True once in ``one_in`` times; False at the end of the data."""
         return self.byte() % one_in == one_in - 1

@@ -50,6 +50,8 @@ class Conversation:
         self.config = config
         self.peer = Peer(role, config)
         self.twin = Peer(role, config)
+        self.delivered = 0
+        """Lines that have arrived."""
         self.now = 0.0
         self.owed: Counter[tuple[str, Any]] = Counter()
         self.answered: Counter[tuple[str, Any]] = Counter()
@@ -87,6 +89,7 @@ class Conversation:
 
     def line(self, data: bytes) -> None:
         """Let a line arrive."""
+        self.delivered += 1
         self._note(data)
 
         def whole(peer: Peer) -> None:

@@ -58,7 +58,7 @@ def _alarms() -> Iterator[None]:
 class Watch:
     """Runs inputs, each for a bounded time; to be used in the main thread, in ``with``."""
 
-    def __init__(self, run: Callable[[bytes], None]) -> None:
+    def __init__(self, run: Callable[[bytes], object]) -> None:
         self._run = run
         self._alarms = _alarms()
 

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -14,13 +14,27 @@ class Target(Struct, frozen=True):
     """What is fuzzed: it raises, whatever it raises, if a rule does not hold for an input."""
 
     name: str
-    run: Callable[[bytes], None]
+    run: Callable[[bytes], int | None]
+    """Gives how many messages it has delivered, where it holds conversations."""
     tokens: tuple[bytes, ...]
     """What is put into inputs, as chance would hardly make it."""
 
     def corpus(self) -> list[bytes]:
         """The inputs that are kept in the tree."""
         return [path.read_bytes() for path in sorted((CORPUS / self.name).glob("*"))]
+
+
+class Counted:
+    """Counts the messages that a target delivers."""
+
+    def __init__(self, target: Target) -> None:
+        self.messages = 0
+        self._run = target.run
+        self.target = structs.replace(target, run=self._count)
+        """The target, to be run in its place."""
+
+    def _count(self, data: bytes) -> None:
+        self.messages += self._run(data) or 0
 
 
 def names() -> list[str]:

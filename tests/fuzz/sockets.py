@@ -1,4 +1,7 @@
-"""The real drivers of the HTTP server, each over a real socket, and what a strict client reads."""
+"""The real drivers of the HTTP server, each over a real socket, and what a strict client reads.
+
+Everything here runs on asyncio and on trio.
+"""
 
 import asyncio
 import atexit
@@ -13,9 +16,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import SocketListener
 from msgspec import Struct
@@ -41,18 +45,30 @@ _PIECES = 150
 """Pieces that are sent one by one; what is left goes at once."""
 
 T = TypeVar("T")
+Loop = Literal["asyncio", "trio"]
+LOOPS: tuple[Loop, ...] = ("asyncio", "trio")
 
 
 class Way(Struct, frozen=True):
-    """A driver with a parser."""
+    """A driver with a parser, on an event loop."""
 
     driver: DriverName
     parser: ParserName
+    loop: Loop
 
 
-WAYS = [Way("anyio", "h11"), Way("asyncio", "h11")]
+_PARSERS: list[ParserName] = ["h11"]
 if find_spec("httptools") is not None:
-    WAYS += [Way("asyncio", "httptools"), Way("anyio", "httptools")]
+    _PARSERS.append("httptools")
+WAYS = [
+    way
+    for parser in _PARSERS
+    for way in (
+        Way("anyio", parser, "asyncio"),
+        Way("asyncio", parser, "asyncio"),
+        Way("anyio", parser, "trio"),
+    )
+]
 
 
 class _Complaints(logging.Handler):
@@ -88,21 +104,23 @@ def no_complaints() -> Iterator[None]:
 _loop: list[asyncio.AbstractEventLoop] = []
 
 
-def run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run something on the event loop of this process, for a bounded time."""
-    if not _loop:
-        _loop.append(asyncio.new_event_loop())
+def run(work: Callable[[], Awaitable[T]], loop: Loop) -> T:
+    """Run something for a bounded time: on the loop of asyncio of this process, or on trio."""
 
     async def bounded() -> T:
         with anyio.fail_after(_PATIENCE):
             return await work()
 
-    try:
-        with no_complaints():
+    with no_complaints():
+        if loop == "trio":
+            return anyio.run(bounded, backend="trio")
+        if not _loop:
+            _loop.append(asyncio.new_event_loop())
+        try:
             return _loop[0].run_until_complete(bounded())
-    except BaseException:
-        _loop.pop()  # what is left in it is nobody's any more
-        raise
+        except BaseException:
+            _loop.pop()  # what is left in it is nobody's any more
+            raise
 
 
 class Echo:
@@ -162,27 +180,46 @@ async def _converse(way: Way, pieces: list[bytes]) -> bytes:
     return said
 
 
+async def say(sock: socket.socket, pieces: list[bytes]) -> None:
+    """Send ``pieces``, with turns of the event loop between them."""
+    pieces = [*pieces[:_PIECES], b"".join(pieces[_PIECES:])]
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            try:
+                rest = rest[sock.send(rest) :]
+            except BlockingIOError:
+                await anyio.wait_writable(sock)
+        if len(pieces) > 1:
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
+
+
+async def hear(sock: socket.socket) -> bytes:
+    """What comes next; nothing at the end."""
+    while True:
+        try:
+            return sock.recv(65536)
+        except BlockingIOError:
+            await anyio.wait_readable(sock)
+        except ConnectionResetError:
+            return b""
+
+
 async def speak(client: socket.socket, pieces: list[bytes]) -> bytes:
     """Say ``pieces`` and no more; what comes back until the other side closes."""
-    loop = asyncio.get_running_loop()
-    pieces = [*pieces[:_PIECES], b"".join(pieces[_PIECES:])]
     with suppress(BrokenPipeError, ConnectionResetError):
-        for piece in pieces:
-            await loop.sock_sendall(client, piece)
-            if len(pieces) > 1:
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)
+        await say(client, pieces)
         client.shutdown(socket.SHUT_WR)
     said = bytearray()
-    with suppress(ConnectionResetError):
-        while data := await loop.sock_recv(client, 65536):
-            said += data
+    while data := await hear(client):
+        said += data
     return bytes(said)
 
 
 def converse(way: Way, pieces: list[bytes]) -> bytes:
     """Send ``pieces`` to a server, then no more; all that it says until it closes."""
-    return run(lambda: _converse(way, pieces))
+    return run(lambda: _converse(way, pieces), way.loop)
 
 
 class Answer(Struct):

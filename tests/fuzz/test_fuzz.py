@@ -4,35 +4,51 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conformance.strategies import Malformed, malformed, messages
+from mcpcore.engine import Limits
+from mcpcore.http.settings import HttpSettings
+from tests.fuzz import site
 from tests.fuzz.campaign import Budget, best_engine, run, table
 from tests.fuzz.choices import Choices
 from tests.fuzz.faults import Watch, minimise
-from tests.fuzz.registry import CORPUS, Target, load, names
+from tests.fuzz.registry import CORPUS, Counted, Target, load, names
+from tests.fuzz.replies import BUSY
+from tests.fuzz.sockets import WAYS
+from tests.fuzz.targets import http_streams
 from tests.fuzz.worker import fuzz
+from tests.http.support import META, MODERN, Bench, make_server, request
 
 ROOT = Path(__file__).parents[2]
-MESSAGES = {"wire": 100_000, "peer_server": 4_000, "peer_client": 4_000}
-"""Inputs of targets that take messages; one of a Peer has several."""
-STREAMS = {"http_streams": 6_000, "websocket": 6_000}
+LINES = 100_000
+"""Inputs of the decoder of messages."""
+CONVERSATIONS = {"peer_server": 4_000, "peer_client": 4_000, "http_server": 6_000}
+"""Inputs of targets that hold conversations, each of several messages."""
+MESSAGES = 100_000
+"""That those have at least in all."""
+STREAMS = {"http_streams": 5_000, "websocket": 4_000, "websocket_client": 3_000}
 """Streams of raw bytes, each sent twice, whole and in pieces."""
 PARTS = 4
 """Seeds among which those are shared."""
-SLOW = {
-    *("http_streams", "websocket", "http_server", "stored_server", "http_client"),
-    *("peer_server", "peer_client"),
-}
+SLOW = {*CONVERSATIONS, *STREAMS, "stored_server", "http_client"}
 MINUTE = {"plain": 10_000, "guided": 1_000}
 """Inputs of each target that take about a minute in all; a tenth of those that are slow."""
+
+SOME = settings(
+    max_examples=max(10, settings().max_examples // 10),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+"""Examples of each target: few in the quick run, in the long one more, as its profile has."""
 
 every = pytest.mark.parametrize("name", names())
 
@@ -58,9 +74,17 @@ def test_the_corpus_and_some_mutations_of_it(name: str) -> None:
 
 
 @every
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@SOME
 @given(data=st.binary(max_size=300))
 def test_any_bytes(name: str, data: bytes) -> None:
+    load(name).run(data)
+
+
+@pytest.mark.long
+@every
+@SOME
+@given(data=st.binary(max_size=300))
+def test_any_bytes_at_length(name: str, data: bytes) -> None:
     load(name).run(data)
 
 
@@ -79,10 +103,36 @@ def test_the_corpus_is_small() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("name", MESSAGES | STREAMS)
-def test_so_many_messages_and_streams(name: str, part: int) -> None:
-    executions = (MESSAGES | STREAMS)[name] // PARTS
+@pytest.mark.parametrize("name", ["wire", *STREAMS])
+def test_so_many_lines_and_streams(name: str, part: int) -> None:
+    executions = STREAMS.get(name, LINES) // PARTS
     assert faults_of(load(name), seed=2026 + part, executions=executions) == []
+
+
+@pytest.mark.long
+def test_so_many_messages_in_conversations(
+    record_property: Callable[[str, object], None],
+) -> None:
+    delivered = {}
+    for name, executions in CONVERSATIONS.items():
+        counted = Counted(load(name))
+        for part in range(PARTS):
+            seed = 2026 + part
+            assert faults_of(counted.target, seed=seed, executions=executions // PARTS) == []
+        delivered[name] = counted.messages
+    figures = [
+        f"{name}: {count:,} messages in {CONVERSATIONS[name]:,} conversations"
+        for name, count in delivered.items()
+    ]
+    record_property("figures", "\n".join([*figures, f"{sum(delivered.values()):,} in all"]))
+    assert sum(delivered.values()) >= MESSAGES
+
+
+def without_atheris() -> NoReturn:
+    """Where it does not install there is no guidance; CI is to have it."""
+    if os.environ.get("CI"):
+        pytest.fail("atheris is not installed: make fuzz")
+    pytest.skip("atheris is not installed: make fuzz")
 
 
 @pytest.mark.long
@@ -92,7 +142,7 @@ def test_a_minute_of_all(
 ) -> None:
     """By inputs, not by time: what is found here is found again, on a machine of any speed."""
     if engine == "guided" and best_engine() != engine:
-        pytest.skip("atheris is not installed: make fuzz")
+        without_atheris()
     tallies = []
     for name in names():
         executions = MINUTE[engine] // (10 if name in SLOW else 1)
@@ -123,6 +173,83 @@ def test_a_fault_is_found_made_small_and_repeated() -> None:
         assert fault is not None
         assert fault.what.startswith("ValueError in test_fuzz.py:")
         assert minimise(watch, b"xx" + found[0] + b"yy", "another") == b"xx" + found[0] + b"yy"
+
+
+def test_messages_are_counted() -> None:
+    counted = Counted(Target("toy", len, (b"a",)))
+    assert faults_of(counted.target, seed=1, executions=3) == []
+    before = counted.messages
+    counted.target.run(b"four")
+    assert counted.messages == before + 4
+
+
+@pytest.mark.parametrize("name", ["peer_server", "http_server"])
+def test_a_conversation_counts_what_it_delivers(name: str) -> None:
+    counted = Counted(load(name))
+    counted.target.run(b"")
+    nothing = counted.messages
+    for data in load(name).corpus():
+        counted.target.run(data)
+    assert counted.messages > nothing + 2 * len(load(name).corpus())
+
+
+def test_two_ways_are_never_the_same() -> None:
+    for first in range(len(WAYS)):
+        for second in range(len(WAYS)):
+            one, other = Choices(bytes([first, second])).pair(WAYS)
+            assert one == WAYS[first]
+            assert one != other
+    assert {way.loop for way in WAYS} == {"asyncio", "trio"}
+
+
+@pytest.mark.parametrize(
+    ("status", "stream", "allowed"),
+    [
+        (200, b"", True),
+        (500, b"CONNECT x HTTP/2.0", False),
+        (503, b"CONNECT x HTTP/2.0", False),
+        (501, b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (501, b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", True),
+        (501, b"POST / HTTP/1.1\r\nTRANSFER-ENCODING:chunked, gzip\r\n\r\n", True),
+        (501, b"\r\nTransfer-Encoding: chunked\r\nA: b\r\nTransfer-Encoding: chunked\r\n", True),
+        (501, 2 * b"\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (501, b"CONNECT x HTTP/1.1\r\n\r\n", True),
+        (505, b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.0\r\n\r\n", False),
+        (505, b"GET / HTTP/2.0\r\n\r\n", True),
+    ],
+)
+def test_a_status_of_5xx_has_to_be_earned(status: int, stream: bytes, allowed: bool) -> None:
+    assert http_streams.allowed(status, stream) is allowed
+
+
+def test_a_server_is_busy_only_at_a_limit() -> None:
+    settings, limits = HttpSettings(max_calls=2), Limits()
+    bench = Bench(make_server(settings, limits=limits))
+    strict, loose = (
+        site.Visit([bench], Choices(b""), site.whole, bench.pump, settings=each, limits=limits)
+        for each in (HttpSettings(max_calls=3), settings)
+    )
+    headers = {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": "x"}
+    for id in range(3):
+        call = request("tools/call", {"name": "x", "_meta": META}, id=id)
+        if id < 2:
+            loose.post(call, **headers)
+            strict.open = loose.open
+        else:
+            with pytest.raises(AssertionError, match="busy with nothing"):
+                strict.post(call, **headers)
+            loose.pump()
+    statuses = [reply.head and reply.status for reply in bench.replies.values()]
+    assert statuses == [None, None, BUSY]
+
+
+def test_without_atheris_ci_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="atheris"):
+        without_atheris()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="atheris"):
+        without_atheris()
 
 
 def test_a_seed_gives_the_same_inputs() -> None:

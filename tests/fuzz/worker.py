@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from tests.fuzz.faults import STILL, Watch, minimise
 from tests.fuzz.mutation import MAX_SIZE, Mutator
-from tests.fuzz.registry import CORPUS, Target, load
+from tests.fuzz.registry import CORPUS, Counted, Target, load
 
 _KINDS = 5
 """Faults of one target that are told apart; then it has had enough."""
@@ -40,6 +40,8 @@ class Tally(Struct):
     target: str
     engine: str
     executions: int = 0
+    messages: int = 0
+    """What was delivered in conversations; 0 where none are held, or nobody counts."""
     seconds: float = 0.0
     covered: int = 0
     """Edges of our code, taken together with how often; 0 where nobody counts them."""
@@ -94,7 +96,7 @@ def _plain(options: argparse.Namespace) -> None:
     # An exception out of nowhere would be one of the target.
     interrupts: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    target = load(options.target)
+    counted = Counted(load(options.target))
     tally = Tally(options.target, "plain")
 
     def found(data: bytes, what: str, report: str) -> None:
@@ -103,13 +105,14 @@ def _plain(options: argparse.Namespace) -> None:
 
     began = time.monotonic()
     tally.executions = fuzz(
-        target,
+        counted.target,
         seed=options.seed,
         executions=options.executions,
         seconds=options.seconds,
         found=found,
         enough=lambda: bool(interrupts),
     )
+    tally.messages = counted.messages
     tally.seconds = time.monotonic() - began
     print(msgspec.json.encode(tally).decode())
 
@@ -153,7 +156,11 @@ def _guided(options: argparse.Namespace) -> None:
     arguments.append(str(grown))
     if (CORPUS / options.target).is_dir():
         arguments.append(str(CORPUS / options.target))
-    atheris.Setup(arguments, target.run)
+
+    def one(data: bytes) -> None:  # what a target gives would mean something to atheris
+        target.run(data)
+
+    atheris.Setup(arguments, one)
     atheris.Fuzz()
 
 

@@ -25,7 +25,7 @@ _SUBSETS = (REVISIONS, REVISIONS[-1:], REVISIONS[:-1], REVISIONS[1:2])
 _WAYS = tuple(Negotiation)
 
 
-def TARGET(data: bytes) -> None:
+def TARGET(data: bytes) -> int:
     c = Choices(data)
     revisions = c.pick(_SUBSETS)
     way = c.pick(_WAYS)
@@ -40,3 +40,4 @@ def TARGET(data: bytes) -> None:
         for asked in list(conversation.asked):
             conversation.line(helpful(asked))
     talk(conversation, modern=c.flag())
+    return conversation.delivered

@@ -26,7 +26,7 @@ _SUBSETS = (REVISIONS, REVISIONS[-1:], REVISIONS[:-1], REVISIONS[1:2])
 _OPENINGS = [revision.name for revision in REVISIONS if revision.handshake]
 
 
-def TARGET(data: bytes) -> None:
+def TARGET(data: bytes) -> int:
     c = Choices(data)
     config = server_config(
         limits=_LIMITS,
@@ -40,3 +40,4 @@ def TARGET(data: bytes) -> None:
         conversation.line(messages.text(Choices(b""), opening))
         conversation.line(messages.text(Choices(b""), tell("notifications/initialized")))
     talk(conversation, modern=modern)
+    return conversation.delivered

@@ -11,10 +11,20 @@ _SETTINGS = HttpSettings(max_body=700, max_sessions=3, session_streams=2, max_ca
 _LIMITS = Limits(message_size=700, depth=12, in_flight=4, batch=4, listen_streams=2)
 
 
-def TARGET(data: bytes) -> None:
+def TARGET(data: bytes) -> int:
     c = Choices(data)
     benches = party("w1", "w2", settings=_SETTINGS, limits=_LIMITS)
-    if c.flag(8):
+    failing = c.flag(8)
+    if failing:
         benches[0].failing("SessionLoad", "EventAppend", done=c.flag())
-    visit = site.Visit([*benches], c, site.whole, lambda: settle(*benches))
+    visit = site.Visit(
+        [*benches],
+        c,
+        site.whole,
+        lambda: settle(*benches),
+        settings=_SETTINGS,
+        limits=_LIMITS,
+        failing=failing,
+    )
     site.wander(visit)
+    return visit.delivered
