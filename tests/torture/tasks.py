@@ -119,10 +119,11 @@ async def _answers(client: Client) -> str:
     assert isinstance(task, Task)
     if _legacy(client):
         return said(await client.tasks.result(task.task_id))
-    while not (state := await client.tasks.get(task.task_id)).input_requests:  # noqa: ASYNC110
+    while (state := await client.tasks.get(task.task_id)).status == "working":  # noqa: ASYNC110
         await anyio.sleep(_POLL)
-    answer = ElicitResult(action="accept", content={"x": 1})
-    await client.tasks.update(task.task_id, dict.fromkeys(state.input_requests, answer))
+    if state.input_requests:  # or it has failed
+        answer = ElicitResult(action="accept", content={"x": 1})
+        await client.tasks.update(task.task_id, dict.fromkeys(state.input_requests, answer))
     return said(await client.tasks.wait(task.task_id))
 
 

@@ -72,6 +72,9 @@ FOUND = {
     "who is told of latencies fails": (
         *("pings 2026-07-28 trio", "user", "client.websocket.on_latency", "before"),
     ),
+    "a task that nobody may look at, while its changes are listened to": (
+        *("tasks-listen 2026-07-28 asyncio", "user", "server.runtime.middleware", "before"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),
