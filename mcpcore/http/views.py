@@ -61,6 +61,8 @@ class View(Session):
         "_changed",
         "_held",
         "_saving",
+        "_tried",
+        "_tried_level",
         "base",
         "followers",
         "outlet",
@@ -104,6 +106,10 @@ class View(Session):
         self._changed = 0
         """``peer.changes`` when the record was last made."""
         self._saving = False
+        self._tried: set[str] = set()
+        """Subscriptions that differ from ``base`` in what was to be written down since."""
+        self._tried_level = False
+        """The log level did."""
         self._held: list[Exchange] = []
         """What must not leave before the record is in the store."""
 
@@ -131,15 +137,18 @@ class View(Session):
         self.update(record)
 
     def update(self, record: SessionRecord) -> None:
-        """Learn what the store has; what has changed here meanwhile stays changed."""
+        """Learn what the store has; what has changed here meanwhile stays changed.
+
+        So does what has changed back: what the store has may be what was written down in between.
+        """
         base, peer = self.base, self.peer
         if base is not None and record.version <= base.version:
             return
         level, uris = (None, set()) if base is None else (base.log_level, set(base.subscriptions))
-        if peer.log_level == level:
+        if peer.log_level == level and not self._tried_level:
             peer.log_level = record.log_level
-        added, removed = peer.uris - uris, uris - peer.uris
-        peer.uris = (set(record.subscriptions) | added) - removed
+        changed = (peer.uris ^ uris) | self._tried
+        peer.uris = (set(record.subscriptions) - changed) | (peer.uris & changed)
         if record.initialized:
             peer.opened()
         self.base = record
@@ -175,7 +184,10 @@ class View(Session):
             exchange.hold()
 
     def _save(self) -> None:
-        record = self.describe()
+        record, base = self.describe(), self.base
+        if base is not None:
+            self._tried |= {*record.subscriptions} ^ {*base.subscriptions}
+            self._tried_level |= record.log_level != base.log_level
         self._saving = True
         self._changed = self.peer.changes
         self.steps.ask(
@@ -199,9 +211,11 @@ class View(Session):
             self._around.gone(self)
         elif isinstance(outcome, SessionRecord):
             self.update(outcome)
+            self._tried, self._tried_level = set(), False
             self._save()
         else:
             self.base = record
+            self._tried, self._tried_level = set(), False
             self.touched_at = self.log.owner.now
             self._around.saved(self)
             if self.peer.changes != self._changed:

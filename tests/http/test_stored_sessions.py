@@ -169,6 +169,40 @@ def test_a_change_that_cannot_be_written_down_is_refused_and_kept_for_the_next()
     assert record_of(one, session).log_level == "error"
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(
+    ("body", "back"),
+    [
+        (UNSUBSCRIBE, SUBSCRIBE),
+        ({**SET_LEVEL, "params": {"level": "info"}}, SET_LEVEL),
+    ],
+)
+def test_a_change_back_is_one_whatever_became_of_the_change(
+    body: Any, back: Any, done: bool, foreign: bool
+) -> None:
+    one, other = party("a", "b")
+    session = one.session()
+    one.post(back, mcp_session_id=session)
+    one.failing("SessionSave", done=done)
+    assert_busy(one.post(body, mcp_session_id=session))
+    one.failing()
+    if foreign:
+        extra = request("resources/subscribe", {"uri": "a://c"}, id=30)
+        assert other.post(extra, mcp_session_id=session).status == 200
+    assert one.post(back, mcp_session_id=session).status == 200
+    settle(one, other)
+    record = record_of(one, session)
+    assert ("a://c" in record.subscriptions) == foreign
+    for bench in (one, other)[: 1 + foreign]:
+        view = bench.view(session)
+        if back is SUBSCRIBE:
+            assert "a://b" in record.subscriptions
+            assert view.peer.uris == {*record.subscriptions}
+        else:
+            assert record.log_level == view.peer.log_level == "error"
+
+
 def test_a_change_that_comes_while_another_is_written_down() -> None:
     (one,) = party("a")
     session = one.session()

@@ -53,6 +53,12 @@ FOUND = [
         read_faults("store_cut@6.931:6:0:40,crash_client@8.876:1:0:2"),
         read_works("1:5"),
     ),
+    Schedule(
+        107,
+        "store",
+        read_faults("refuse@0.156:7:0:2,store_slow@7.122:2:12:0.5"),
+        read_works("0:2,0:3,0:4,0:5,0:6,2:1,2:4"),
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import structs
 
 from mcpcore.http.shares import Share
+from mcpcore.http.views import View
 from mcpcore.http.writers import Writer
 from tests.simulation.mutations.model import Mutation, wrapped
 from transports.stores.memory_limits import MemoryLimits
@@ -29,12 +30,19 @@ def _owner_stays() -> None:
 
 
 def _queue_unbounded() -> None:
-    """The queue of a session takes whatever comes."""
+    """The queue of a session takes messages however long they are."""
 
-    def mutant(self: Any, session: Any, size: int) -> bool:
-        return True
+    def make(room: Any) -> Any:
+        def mutant(self: Any, session: Any, size: int) -> bool:
+            kept = self.settings
+            self.settings = structs.replace(kept, queue_bytes=1 << 40)
+            fits: bool = room(self, session, size)
+            self.settings = kept
+            return fits
 
-    MemoryLimits._queue_room = mutant  # type: ignore[method-assign]
+        return mutant
+
+    wrapped(MemoryLimits, "_queue_room", make)
 
 
 def _log_unbounded() -> None:
@@ -142,6 +150,19 @@ def _share_forgotten() -> None:
     wrapped(Share, "_answered", make)
 
 
+def _changed_back() -> None:
+    """A change that the store has taken, and failed, hides that it was changed back."""
+
+    def make(save: Any) -> Any:
+        def mutant(self: Any) -> None:
+            save(self)
+            self._tried, self._tried_level = set(), False
+
+        return mutant
+
+    wrapped(View, "_save", make)
+
+
 MUTATIONS = [
     Mutation("owner stays", "store", _owner_stays),
     Mutation("queue unbounded", "store", _queue_unbounded),
@@ -152,6 +173,7 @@ MUTATIONS = [
     Mutation("share kept", "store", _share_kept, only="crash_server,store_cut"),
     Mutation("orphans unnoticed", "store", _orphans_unnoticed, only="crash_server,store_cut"),
     Mutation("left open", "store", _left_open),
+    Mutation("changed back", "store", _changed_back),
     Mutation(
         "share forgotten",
         "store",
