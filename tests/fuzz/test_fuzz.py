@@ -51,6 +51,8 @@ SOME = settings(
 """Examples of each target: few in the quick run, in the long one more, as its profile has."""
 
 every = pytest.mark.parametrize("name", names())
+either_run = pytest.mark.parametrize("run", ["quick", pytest.param("long", marks=pytest.mark.long)])
+"""Once in each of the two runs, whose profiles of hypothesis are not the same."""
 
 
 def faults_of(target: Target, *, seed: int, executions: int) -> list[str]:
@@ -73,23 +75,17 @@ def test_the_corpus_and_some_mutations_of_it(name: str) -> None:
     assert faults_of(target, seed=1, executions=count + (40 if name in SLOW else 200)) == []
 
 
+@either_run
 @every
 @SOME
 @given(data=st.binary(max_size=300))
-def test_any_bytes(name: str, data: bytes) -> None:
+def test_any_bytes(name: str, run: str, data: bytes) -> None:
     load(name).run(data)
 
 
-@pytest.mark.long
-@every
-@SOME
-@given(data=st.binary(max_size=300))
-def test_any_bytes_at_length(name: str, data: bytes) -> None:
-    load(name).run(data)
-
-
+@either_run
 @given(message=messages(), broken=malformed())
-def test_messages_of_the_strategies(message: object, broken: Malformed) -> None:
+def test_messages_of_the_strategies(run: str, message: object, broken: Malformed) -> None:
     wire = load("wire").run
     wire(b"\x02" + json.dumps(message).encode())
     wire(b"\x02" + broken.data)
