@@ -187,8 +187,13 @@ class ClientTalk:
         Who speaks both eras may find out on another one, before, which of them it is.
         """
         link = await self.accept(within)
-        await self.until(lambda: link.beginning or len(self.links) > self._taken, link=link)
-        if link.beginning is None and len(self.links) > self._taken:
+
+        def left() -> bool:
+            over = link.elsewhere or link.gone is not None
+            return over and len(self.links) > self._taken
+
+        await self.until(lambda: link.beginning or left(), link=link)
+        if link.beginning is None and left():
             return await self.begin()
         link.begins()
         return link
