@@ -1,1 +1,1 @@
-"""``make demo``: our programs and those of the official SDK, every pair, over every transport."""
+"""``make demo``: talks of ours with the official SDK, then the conformance kit on both sides."""

@@ -36,11 +36,12 @@ class Act(Struct, frozen=True):
     revisions: tuple[Revision, ...]
 
     def __str__(self) -> str:
-        where = ", ".join(NAMES.get(binding, binding) for binding in self.bindings)
-        return f"our {self.side} over {where}"
+        where = " and ".join(NAMES.get(binding, binding) for binding in self.bindings)
+        when = ", ".join(revision.name for revision in self.revisions)
+        return f"our {self.side} over {where} in {when}"
 
 
-# Where each case costs a process, each era is shown once.
+# Where cases cost processes, time allows for one era of a binding, of clients over HTTP for both.
 ACTS = (
     Act(Side.SERVER, (Binding.HTTP, Binding.WS), REVISIONS),
     Act(Side.SERVER, (Binding.STDIO,), (NEW,)),
@@ -55,7 +56,7 @@ def play(console: Console, acts: Sequence[Act] = ACTS) -> tuple[int, bool]:
     runs: list[Run] = []
     interrupted = False
     for act in acts:
-        console.print(f"{act}, {len(act.revisions)} revisions", highlight=False)
+        console.print(str(act), highlight=False)
         run, interrupted = _played(act)
         runs.append(run)
         if interrupted:
@@ -94,7 +95,10 @@ def _played(act: Act) -> tuple[Run, bool]:
 
 
 def matrix(runs: Sequence[Run]) -> Table:
-    """Sides and bindings by revisions: how many passed, and whatever else there was."""
+    """Sides and bindings by revisions: how many passed, and whatever else there was.
+
+    A cell that no act is about says so.
+    """
     counts: dict[tuple[Side, Binding], dict[str, Counter[Verdict]]] = {}
     for run in runs:
         for result in run.results:
@@ -112,6 +116,8 @@ def matrix(runs: Sequence[Run]) -> Table:
 
 
 def _cell(counts: Counter[Verdict]) -> Text:
+    if not counts:
+        return Text("not played", style="dim")
     parts = [
         Text(f"{counts[verdict]} {SHORT[verdict]}", style=STYLE[verdict])
         for verdict in Verdict
