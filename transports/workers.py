@@ -164,16 +164,18 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                process = await anyio.open_process(
-                    self._command,
-                    stdin=None,
-                    stdout=None,
-                    stderr=None,
-                    env={**self._environment, LIFELINE: str(theirs.fileno())},
-                    pass_fds=[theirs.fileno()],
-                    # A terminal's Ctrl-C is the supervisor's to pass on, once.
-                    start_new_session=True,
-                )
+                # asyncio forgets a process whose start is cancelled.
+                with anyio.CancelScope(shield=True):
+                    process = await anyio.open_process(
+                        self._command,
+                        stdin=None,
+                        stdout=None,
+                        stderr=None,
+                        env={**self._environment, LIFELINE: str(theirs.fileno())},
+                        pass_fds=[theirs.fileno()],
+                        # A terminal's Ctrl-C is the supervisor's to pass on, once.
+                        start_new_session=True,
+                    )
             self.pids[number] = process.pid
             try:
                 async with anyio.create_task_group() as group:
@@ -191,7 +193,12 @@ class Supervisor:
         said = b""
         while not said.endswith(_END):
             await anyio.wait_readable(ours)
-            part = ours.recv(_MOST)
+            try:
+                part = ours.recv(_MOST)
+            except BlockingIOError:
+                continue
+            except OSError:
+                part = b""  # it is lost; the end of its process says the rest
             if not part or len(said) > _MOST:
                 return
             said += part

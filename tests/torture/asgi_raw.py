@@ -91,7 +91,7 @@ async def _is_nowhere(caller: Caller) -> str:
 
 
 async def _leaves_within_a_body(caller: Caller) -> str:
-    return await caller.http(_part(b"{", more=True), _LEFT, length=100)
+    return right(await caller.http(_part(b"{", more=True), _LEFT, length=100), "499")
 
 
 async def _leaves(caller: Caller) -> str:

@@ -75,6 +75,12 @@ FOUND = {
     "a task that nobody may look at, while its changes are listened to": (
         *("tasks-listen 2026-07-28 asyncio", "user", "server.runtime.middleware", "before"),
     ),
+    "a worker that has said nothing after all": (
+        *("workers 2026-07-28 asyncio", "call", "_await_ready", "again"),
+    ),
+    "a worker that cannot be heard": (
+        *("workers 2026-07-28 asyncio", "call", "_await_ready", "error"),
+    ),
     "a body that is left early, of somebody else's HTTP client": (
         *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
     ),

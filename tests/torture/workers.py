@@ -11,6 +11,7 @@ import anyio
 
 from tests.torture.acts import Act
 from tests.torture.functions import fallible
+from tests.torture.raw_http import Refused, right
 from tests.torture.story import Story
 from transports.server import ungrouped
 from transports.workers import LIFELINE, Supervisor, WorkersFailed, WorkersSettings
@@ -68,7 +69,7 @@ async def _supervise(story: Story, target: Any, era: str) -> AsyncIterator[Works
 
 async def _listen(workshop: Workshop) -> str:
     await workshop.ready.wait()
-    return " ".join(workshop.urls)
+    return right(" ".join(workshop.urls), "http://worker/")
 
 
 async def _start_again(workshop: Workshop) -> str:
@@ -83,7 +84,7 @@ async def _start_again(workshop: Workshop) -> str:
 
 async def _are_there(workshop: Workshop) -> str:
     await workshop.ready.wait()
-    return str(len(workshop.supervisor.pids) > 0)
+    return right(str(len(workshop.supervisor.pids) > 0), "True")
 
 
 WORKERS = Act(
@@ -91,9 +92,8 @@ WORKERS = Act(
     calls=(_listen, _start_again),
     last=_are_there,
     right={"_listen": "http://worker/", "_start_again": "again", "_are_there": "True"},
-    ends=(OSError, WorkersFailed),
+    ends=(OSError, Refused, WorkersFailed),
     hears=frozenset({"_listen", "_start_again"}),
     serves=False,
-    fickle=True,
 )
 """Workers."""

@@ -7,15 +7,17 @@ import sys
 from collections import Counter
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from tests.bindings.stories import children
 from tests.transports.serving import gone, kill, serving
 from transports.callbacks import Callbacks
 from transports.client import Client, connect
 from transports.client_open import ClientSettings
 from transports.commands.workers import without
 from transports.http_settings import HttpClientLinkSettings
-from transports.workers import Supervisor, WorkersFailed, reserved
+from transports.workers import Supervisor, WorkersFailed, WorkersSettings, reserved
 
 pytestmark = [
     pytest.mark.anyio,
@@ -182,6 +184,20 @@ async def test_workers_that_fail_together_are_one_failure() -> None:
     supervisor = Supervisor([sys.executable, "-c", "raise SystemExit(7)"], 4)
     with anyio.fail_after(30), pytest.raises(WorkersFailed, match="ended with status 7"):
         await supervisor.run()
+
+
+async def test_whoever_is_cancelled_at_the_start_of_a_worker_leaves_none() -> None:
+    before = children()
+    command = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+    supervisor = Supervisor(command, 1, settings=WorkersSettings(drain=0.5))
+    for turns in range(12):
+        async with anyio.create_task_group() as group:
+            group.start_soon(supervisor.run)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        assert children() <= before, f"cancelled after {turns} turns of the loop"
+        assert not supervisor.pids
 
 
 def test_words_of_a_command_line_are_taken_out() -> None:
