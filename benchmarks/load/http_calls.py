@@ -121,7 +121,9 @@ def measure(job: HttpCalls) -> Sample:
                 def loop(until: float, latencies: "array[int] | None") -> int:
                     return together(made, until, latencies)
 
-            sample = steady(process, loop, warm=job.warm, seconds=job.seconds)
+            # Every request that there is has been sent twice then, also where others are at work.
+            kinds = len(made) * (1 + len(job.more)) * (len(sessions) if job.in_turn else 1)
+            sample = steady(process, loop, warm=job.warm, seconds=job.seconds, least=2 * kinds)
             if job.wall:
                 sample.facts["cpu"] = sample.value
                 sample.value = 1e6 / sample.facts["rate"]

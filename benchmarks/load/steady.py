@@ -22,12 +22,17 @@ class Loop(Protocol):
         """
 
 
-def steady(process: int, loop: Loop, *, warm: float, seconds: float, units: int = 1) -> Sample:
+def steady(
+    process: int, loop: Loop, *, warm: float, seconds: float, units: int = 1, least: int = 0
+) -> Sample:
     """Warm up, measure, and return the server's CPU in microseconds a unit.
 
-    ``units``: so many are in one request.
+    ``units``: so many are in one request; ``least``: so many replies belong to the warm-up, however
+    long they take.
     """
-    loop(time.perf_counter() + warm, None)
+    warmed = loop(time.perf_counter() + warm, None)
+    while warmed < least:
+        warmed += loop(time.perf_counter() + warm, None)
     latencies = array("q")
     own, theirs, began = time.process_time(), cpu(process), time.perf_counter()
     count = loop(began + seconds, latencies)

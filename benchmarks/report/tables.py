@@ -121,6 +121,8 @@ def order(row: RowResult) -> list[str]:
     by_cpu = sorted(timed, key=lambda measured: measured.median)
     by_clock = sorted(timed, key=lambda measured: measured.by_the_clock().median)
     said = [", ".join(measured.title for measured in each) for each in (by_cpu, by_clock)]
+    if said[0] == said[1]:
+        return [f"The first by CPU and by the wall clock, and who follows: {said[0]}."]
     return [f"The first by CPU, and who follows: {said[0]}. By the wall clock: {said[1]}."]
 
 

@@ -1,6 +1,8 @@
 """The load generator: every reply is checked, and what it reads is cut rightly."""
 
+import os
 import sys
+from array import array
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from benchmarks.load.asks import FIRST, Question, Verifier, WrongReply
 from benchmarks.load.http_wire import dechunked, field, last_event
 from benchmarks.load.jobs import Ask, Command, HttpCalls, LineCalls
 from benchmarks.load.server import ServerFailed, cpu, listening
+from benchmarks.load.steady import steady
 from benchmarks.load.websocket import frame
 
 pytestmark = pytest.mark.skipif(
@@ -143,3 +146,17 @@ def test_cpu_is_that_of_the_process_and_rises() -> None:
     while cpu(os.getpid()) == before:
         pass
     assert cpu(os.getpid()) > before
+
+
+@pytest.mark.parametrize(("least", "calls"), [(0, 1), (3, 1), (4, 2), (10, 4)])
+def test_a_warm_up_lasts_until_enough_was_answered(least: int, calls: int) -> None:
+    """However slow the machine is: what is sent for the first time is no steady state."""
+    measured: list[bool] = []
+
+    def loop(until: float, latencies: "array[int] | None") -> int:
+        measured.append(latencies is not None)
+        return 3
+
+    sample = steady(os.getpid(), loop, warm=0.0, seconds=0.0, least=least)
+    assert measured == [False] * calls + [True]
+    assert sample.facts["count"] == 3.0

@@ -259,6 +259,9 @@ def test_the_wall_clock_stands_beside_the_cpu_of_a_start() -> None:
     first += "By the wall clock: who takes 240, who takes 120."
     assert first in terminal
     assert first in table
+    made.rows["start"].variants["ours"] = costing(120, wall=60)
+    alike = "The first by CPU and by the wall clock, and who follows: who takes 120, who takes 240."
+    assert all(alike in text for text in told(made.rows["start"]))
     for other in told(run({"http": {"ours": measured(1.0)}}).rows["http"]):
         assert "wall clock" not in other
 
@@ -339,6 +342,21 @@ def test_the_page_has_its_marks() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert text.count(BEGIN) == text.count(END) == 1
     assert text.index(BEGIN) < text.index(END)
+
+
+def test_every_row_that_misses_a_bound_has_its_reasons() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    goals = text.partition("### Goals")[2].partition("###")[0].splitlines()
+    missed = {
+        name
+        for line in goals
+        if line.rstrip(" |").rpartition("| ")[2].startswith("MISSED")
+        for name in re.findall(r"\(`([a-z0-9-]+)`\) \|", line)
+    }
+    bullets = re.findall(r"^- \*\*(.+?)\*\*", text.partition("## What stays")[2], re.M | re.S)
+    reasons = {name for bullet in bullets for name in re.findall(r"`([a-z0-9-]+)`", bullet)}
+    assert missed <= reasons
+    assert reasons <= set(ROWS)
 
 
 @pytest.mark.parametrize(
