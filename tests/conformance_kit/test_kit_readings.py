@@ -35,6 +35,8 @@ CHANGED = base64.urlsafe_b64encode(bytes([*SEAL[:-1], 0])).decode()
         (DIGITS, f"{DIGITS}-TAMPERED", True),
         (DIGITS, DIGITS[:-1], False),
         (DIGITS, f"x{DIGITS}", False),
+        ("MTA=", "MTA=x", True),
+        ("MTA=", "MTE=", False),
         # what is no encoded text is what it says
         ("17", "18", False),
         ("round-2", "round-3", False),

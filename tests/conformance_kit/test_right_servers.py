@@ -1,5 +1,6 @@
 """Servers that offer little, or do it in their own way, and are in order: nothing is found."""
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -235,6 +236,40 @@ def test_a_server_that_logs_need_not_have_subscriptions() -> None:
     cases = [each for each in all_cases() if each.id == case]
     results = played(make, Binding.HTTP, cases, NEW)
     assert [each.detail for each in results] == ["the server has no subscriptions"]
+
+
+class _PadsCursors(Fault):
+    """Writes cursors in base64 with padding, and reads what comes before that."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        cursor = value.get("result", {}).get("nextCursor")
+        if not isinstance(cursor, str):
+            return (value,)
+        # one byte more than a multiple of three
+        written = base64.b64encode(f"{cursor}{'.' * (-len(cursor) % 3)}.".encode()).decode()
+        assert written.endswith("==")
+        return ({**value, "result": {**value["result"], "nextCursor": written}},)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        params = value.get("params") if isinstance(value, dict) else None
+        if not isinstance(params, dict) or not isinstance(params.get("cursor"), str):
+            return payload
+        try:
+            cursor = base64.b64decode(params["cursor"]).decode().rstrip(".")
+        except ValueError:
+            return payload
+        return encode({**value, "params": {**params, "cursor": cursor}})
+
+
+def test_a_cursor_may_be_read_without_care() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await stack.enter_async_context(CoreStage()), _PadsCursors)
+
+    page = "server/utilities/pagination"
+    results = played(make, Binding.CORE, [each for each in all_cases() if each.page == page], OLD)
+    assert findings(results) == {}
+    altered = f"{page}/implementation-guidelines/altered"
+    assert [each.verdict for each in results if each.case.id == altered] == [Verdict.PASSED]
 
 
 class _InAHurry(Fault):
